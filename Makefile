@@ -1,0 +1,72 @@
+# netd: `make run` to try it, `make test` to test it, `make help` for the rest.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# For `make install`; DESTDIR is put before each, and appears in none of the installed files.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= /etc/systemd/system
+LIBDIR = $(PREFIX)/lib/netd
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench clean install
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+run: $(VENV)/installed ## serve the built-in config on this machine (loopback, high ports)
+	@$(BIN)/netd run
+
+test: $(VENV)/installed-dev ## run the whole test suite
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/installed-dev ## what a change has to pass: format, lint, types, tests
+	$(BIN)/ruff format --check netd tests bench
+	$(BIN)/ruff check netd tests bench
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/installed ## measure netd beside a bare C loop and stock socketserver (needs cc)
+	$(BIN)/python bench/run.py
+
+clean: ## remove what the other targets made here
+	rm -rf $(VENV) bench/build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find netd tests bench -name __pycache__ -type d -exec rm -rf {} +
+
+install: ## install under PREFIX, with unit file and config (DESTDIR for packagers); a config that is there stays
+	@$(call need_python)
+	rm -rf "$(DESTDIR)$(LIBDIR)"
+	$(PYTHON) -m venv "$(DESTDIR)$(LIBDIR)"
+	"$(DESTDIR)$(LIBDIR)/bin/python" -m pip install --quiet --disable-pip-version-check .
+	grep -rlIF "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(LIBDIR)/bin" "$(DESTDIR)$(LIBDIR)/pyvenv.cfg" \
+		| xargs sed -i 's|$(DESTDIR)$(LIBDIR)|$(LIBDIR)|g'
+	find "$(DESTDIR)$(LIBDIR)" -name __pycache__ -type d -exec rm -rf {} +
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(SYSCONFDIR)/netd/conf.d" "$(DESTDIR)$(UNITDIR)"
+	ln -sf "$(LIBDIR)/bin/netd" "$(DESTDIR)$(PREFIX)/bin/netd"
+	install -m 644 config/netd.schema.json "$(DESTDIR)$(SYSCONFDIR)/netd/netd.schema.json"
+	@if test -e "$(DESTDIR)$(SYSCONFDIR)/netd/netd.yaml"; then \
+		echo "$(SYSCONFDIR)/netd/netd.yaml is there and stays; the new one is netd.yaml.new"; \
+		install -m 644 config/netd.yaml "$(DESTDIR)$(SYSCONFDIR)/netd/netd.yaml.new"; \
+	else install -m 644 config/netd.yaml "$(DESTDIR)$(SYSCONFDIR)/netd/netd.yaml"; fi
+	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' systemd/netd.service.in \
+		> "$(DESTDIR)$(UNITDIR)/netd.service"
+
+# The environment is made anew when what it depends on has changed.
+$(VENV)/made:
+	@$(call need_python)
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/made setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/made setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/installed
+
+define need_python
+$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("netd needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; say which to take with PYTHON=python3.11")'
+endef

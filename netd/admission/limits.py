@@ -1,0 +1,21 @@
+"""What one service may take of the host."""
+
+from netd.settings import Count, Model, Size, Timeout
+
+
+class Limits(Model):
+    """Limits of a service. What is not given comes from ``defaults.limits``; ``off`` lifts a limit."""
+
+    connections: Count = 8192
+    """Connections of this service at one time; they cost under 1.5 KB each, and half of a host's usual descriptor
+    limit stays free for the others."""
+    idle: Timeout = 300.0
+    """Close a connection on which nothing moved for this long; 5 minutes lets a person think and frees what a dead
+    peer left behind."""
+    lifetime: Timeout = None
+    """Close a connection this long after it was accepted, busy or not; off, since a long transfer is no fault."""
+    line: Size = 4096
+    """The longest line of a line service, in octets: more than a person types, less than a page of memory per peer."""
+    datagram: Size = 8192
+    """The longest datagram taken, in octets; a longer one is dropped and counted. More than fits an Ethernet frame,
+    including jumbo ones that were not fragmented below 8 KiB."""

@@ -1,0 +1,75 @@
+"""What there is to configure: ``netd services`` and ``netd schema``."""
+
+import inspect
+import json
+from typing import Any
+
+import click
+
+from netd.config.schema import json_schema
+from netd.endpoints import suggestion
+from netd.errors import EXIT_NO, EXIT_OK, OperatorError
+from netd.services import table
+
+
+@click.command(epilog="Example: netd services time")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def services(name: str | None, as_json: bool) -> int:
+    """List the service types, or tell all about one: what it does, its RFC, its transports and options."""
+    try:
+        kinds = [kind for one in ([name] if name else table.names()) if (kind := table.find(one))]
+    except ValueError as error:
+        raise OperatorError([str(error)]) from None
+    if not kinds:
+        click.echo(f"netd: unknown service type '{name}'{suggestion(str(name), table.names())}", err=True)
+        return EXIT_NO
+    if as_json:
+        described = [_describe(kind) for kind in kinds]
+        click.echo(json.dumps(described[0] if name else described, indent=2))
+    elif name:
+        _print_one(kinds[0])
+    else:
+        for kind in kinds:
+            click.echo(f"{kind.name:<10} {_rfc(kind):<8} {_transports(kind):<17} {kind.summary}")
+    return EXIT_OK
+
+
+@click.command(epilog="Example: netd schema > netd.schema.json")
+def schema() -> int:
+    """Print the JSON Schema of the config, with which an editor completes and checks it."""
+    click.echo(json.dumps(json_schema(), indent=2))
+    return EXIT_OK
+
+
+def _rfc(kind: table.ServiceType) -> str:
+    return f"RFC {kind.rfc}" if kind.rfc else "-"
+
+
+def _transports(kind: table.ServiceType) -> str:
+    return ", ".join(name for name, has in (("stream", kind.streams), ("datagram", kind.datagrams)) if has)
+
+
+def _describe(kind: table.ServiceType) -> dict[str, Any]:
+    return {
+        "type": kind.name,
+        "summary": kind.summary,
+        "rfc": kind.rfc,
+        "stream": kind.streams,
+        "datagram": kind.datagrams,
+        "options": kind.options.model_json_schema().get("properties", {}),
+    }
+
+
+def _print_one(kind: table.ServiceType) -> None:
+    click.echo(
+        f"{kind.name} ({_rfc(kind)}; {_transports(kind)})\n" if kind.rfc else f"{kind.name} ({_transports(kind)})\n"
+    )
+    click.echo(click.wrap_text(kind.summary))
+    fields = kind.options.model_fields
+    click.echo("\nOptions:" if fields else "\nNo options.")
+    for name, field in fields.items():
+        click.echo(f"\n  {name}: {json.dumps(field.get_default(call_default_factory=True))}")
+        click.echo(
+            click.wrap_text(inspect.cleandoc(field.description or ""), initial_indent="    ", subsequent_indent="    ")
+        )

@@ -1,0 +1,83 @@
+"""``netd run`` and ``netd check``."""
+
+import json
+from pathlib import Path
+
+import click
+
+from netd.config import loader
+from netd.daemon import foreground
+from netd.errors import EXIT_CONFIG, EXIT_OK, ConfigError
+from netd.telemetry import logs
+from netd.transport.sockets import Listener
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    help="The config file. Default: /etc/netd/netd.yaml if there, else a built-in config on loopback.",
+)
+
+
+@click.command(epilog="Example: netd run -c /etc/netd/netd.yaml")
+@config_option
+def run(file: Path | None) -> int:
+    """Serve what the config switches on, in the foreground.
+
+    SIGTERM or Ctrl-C stops it: nothing more is accepted, conversations have the config's drain time to finish. A second
+    one stops it at once.
+    """
+    file = file or loader.default_file()
+    config = loader.load(file)
+    logs.set_up(config.log.level, config.log.format)
+    return foreground.run(config, _introduce if file == loader.BUILT_IN_FILE else lambda listeners: None)
+
+
+@click.command(epilog="Example: netd check -c /etc/netd/netd.yaml")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
+def check(file: Path | None, as_json: bool) -> int:
+    """Find every problem in a config, each with its place. Nothing is opened or changed.
+
+    Exit code 0: netd can use it; 78: it cannot.
+    """
+    file = file or loader.default_file()
+    try:
+        config = loader.load(file)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps({"file": str(file), "ok": False, "problems": error.problems}, indent=2))
+        return EXIT_CONFIG
+    enabled = [service.name for service in config.enabled]
+    disabled = [service.name for service in config.services if not service.enabled]
+    if as_json:
+        click.echo(json.dumps({"file": str(file), "ok": True, "enabled": enabled, "disabled": disabled}, indent=2))
+    else:
+        off = f"; off: {', '.join(disabled)}" if disabled else ""
+        click.echo(f"{file}: good; on: {', '.join(enabled) or 'nothing'}{off}")
+    return EXIT_OK
+
+
+def _introduce(listeners: list[Listener]) -> None:
+    """Tell somebody who has just started netd without a config what there is and how to try it."""
+    click.echo("netd serves on this machine only (the built-in config; your own comes with -c FILE):\n")
+    places: dict[str, list[str]] = {}
+    for listener in listeners:
+        places.setdefault(listener.service, []).append(listener.url)
+    for service, urls in places.items():
+        click.echo(f"  {service:<9} {'  '.join(urls)}")
+    click.echo(_TRY)
+
+
+_TRY = """
+Try, in another terminal:
+
+  echo hello | nc -N localhost 7007       the same back
+  echo hello | nc -u -w1 localhost 7007   the same over UDP
+  telnet localhost 7037                   the time; then an empty line, %H:%M, or 0; Ctrl-] and quit
+  echo 'ping 42' | nc -N localhost 8888   pong 42
+
+Ctrl-C stops it.
+"""

@@ -1,0 +1,264 @@
+"""Finding every problem of a config in one go, each with its place in the file.
+
+The sections are checked one by one, so that a mistake in one hides none in another.
+"""
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from netd.admission.limits import Limits
+from netd.config import source
+from netd.config.model import (
+    SERVICE_NAME,
+    Config,
+    DaemonSection,
+    DefaultsSection,
+    FileSection,
+    LogSection,
+    ServiceConfig,
+    ServiceSection,
+)
+from netd.config.source import Mark, Problem, Source, SourceError, Where
+from netd.conversation import Context
+from netd.endpoints import Endpoint, suggestion
+from netd.errors import ConfigError
+from netd.services import table
+from netd.settings import Model, shown
+
+_MOST_FILES = 1000
+_MOST_PROBLEMS = 100
+
+BUILT_IN_FILE = Path(__file__).parent / "dev.yaml"
+"""Loopback and high ports; what a checkout shows as config/dev.yaml."""
+DEFAULT_FILE = Path("/etc/netd/netd.yaml")
+
+M = TypeVar("M", bound=Model)
+
+
+def default_file() -> Path:
+    """The config that is used when none is named: /etc/netd/netd.yaml if there, else the built-in one."""
+    return DEFAULT_FILE if DEFAULT_FILE.exists() else BUILT_IN_FILE
+
+
+def load(file: Path) -> Config:
+    """The config in ``file``. `ConfigError` holds every problem found in it and in the files it includes."""
+    return _Loader(str(file)).load()
+
+
+class _Loader:
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._problems: list[Problem] = []
+        self._services: list[ServiceConfig] = []
+        self._endpoints: dict[tuple[str, int], list[tuple[Endpoint, str, Mark]]] = {}
+
+    def load(self) -> Config:
+        main = self._read(self._file)
+        if main is None:
+            raise ConfigError(map(str, self._problems))
+        self._note_unknown_keys(main, FileSection.model_fields)
+        daemon = self._check(main, ("daemon",), main.tree.get("daemon"), DaemonSection)
+        log = self._check(main, ("log",), main.tree.get("log"), LogSection)
+        defaults = self._check(main, ("defaults",), main.tree.get("defaults"), DefaultsSection)
+        limits = defaults.limits if defaults else Limits()
+        seen: dict[str, Mark] = {}
+        for part in (main, *self._included(main)):
+            self._check_services(part, limits, seen)
+        if self._problems or daemon is None or log is None:
+            raise ConfigError(self._report())
+        return Config(source=self._file, daemon=daemon, log=log, services=tuple(self._services))
+
+    def _report(self) -> Iterator[str]:
+        """The problems in the order of the files' lines; above a bound they are only counted."""
+        problems = sorted(self._problems, key=lambda problem: problem.mark)
+        yield from map(str, problems[:_MOST_PROBLEMS])
+        if len(problems) > _MOST_PROBLEMS:
+            yield f"{self._file}: and {len(problems) - _MOST_PROBLEMS} more problems"
+
+    def _note(self, part: Source, path: Where, message: str, *, key: bool = False) -> None:
+        self._problems.append(Problem(part.mark(path, key=key), path, message))
+
+    def _note_unknown_keys(self, part: Source, known: Iterable[str]) -> None:
+        known = list(known)
+        for key in part.tree.keys() - known:
+            self._note(part, (key,), f"unknown key{suggestion(key, known)}", key=True)
+
+    def _read(self, file: str) -> Source | None:
+        try:
+            part = source.read(file)
+        except SourceError as error:
+            self._problems.append(error.problem)
+            return None
+        self._problems += part.problems
+        return part
+
+    def _included(self, main: Source) -> Iterator[Source]:
+        """The files that ``include`` names, in the order given and, for a pattern, in that of their names."""
+        patterns = main.tree.get("include") or []
+        if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+            self._note(main, ("include",), f"expected a list of file names, got {shown(patterns)}")
+            return
+        base = os.path.dirname(self._file)
+        files: dict[str, None] = {}
+        for number, pattern in enumerate(patterns):
+            found = sorted(glob.glob(os.path.join(glob.escape(base), pattern)))
+            if not found and not glob.has_magic(pattern):
+                self._note(main, ("include", number), f"there is no {os.path.join(base, pattern)!r}")
+            files.update(dict.fromkeys(found))
+            if len(files) > _MOST_FILES:
+                self._note(main, ("include", number), f"more than {_MOST_FILES} files")
+                return
+        for file in files:
+            if part := self._read(file):
+                for key in part.tree.keys() - {"services"}:
+                    self._note(part, (key,), "an included file may hold 'services' only", key=True)
+                yield part
+
+    def _check(self, part: Source, path: Where, value: Any, model: type[M]) -> M | None:
+        """The section that stands at ``path``, or None after noting what is wrong with it."""
+        if value is None:
+            value = {}  # a section whose every line is commented out
+        elif isinstance(value, dict):
+            value = {key: inner for key, inner in value.items() if inner is not None or not _is_section(model, key)}
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            for item in error.errors(include_url=False):
+                where = (*path, *item["loc"])
+                match item["type"]:
+                    case "extra_forbidden":
+                        known = _model_at(model, item["loc"][:-1]).model_fields
+                        self._note(part, where, f"unknown key{suggestion(str(where[-1]), known)}", key=True)
+                    case "missing":
+                        self._note(part, where[:-1], f"the key '{where[-1]}' is missing", key=True)
+                    case _:
+                        self._note(part, where, _message(item))
+            return None
+
+    def _check_services(self, part: Source, limits: Limits, seen: dict[str, Mark]) -> None:
+        entries = part.tree.get("services") or {}
+        if not isinstance(entries, dict):
+            self._note(part, ("services",), f"expected a mapping of services by name, got {shown(entries)}")
+            return
+        for name in entries:
+            mark = part.mark(("services", name), key=True)
+            if name in seen:
+                first = f"{seen[name].file}:{seen[name].line}"
+                self._note(part, ("services", name), f"there is a service of this name in {first}", key=True)
+            seen.setdefault(name, mark)
+            self._check_service(part, name, limits)
+
+    def _check_service(self, part: Source, name: str, limits: Limits) -> None:
+        path: Where = ("services", name)
+        if not re.fullmatch(SERVICE_NAME, name):
+            self._note(part, path, "a name has 1 to 64 letters, digits, '_', '.' or '-', no sign first", key=True)
+        entry = part.tree["services"][name]
+        section = self._check(part, path, entry, ServiceSection)
+        # The rest is checked on what the file says, so that it is found also where the section has other faults.
+        entry = entry if isinstance(entry, dict) else {}
+        kind = self._find_type(part, path, entry.get("type"), name)
+        if kind is None:
+            return
+        endpoints = self._check_endpoints(part, name, entry, kind)
+        options = None
+        if isinstance(given := entry.get("options"), dict | None):
+            options = self._check(part, (*path, "options"), given, kind.options)
+        if section is None or options is None:
+            return
+        own = {key: getattr(section.limits, key) for key in section.limits.model_fields_set}
+        limits = limits.model_copy(update=own)
+        try:
+            kind.build(options, Context(line_limit=limits.line))
+        except ValueError as error:
+            self._note(part, (*path, "options"), str(error))
+        except Exception as error:  # a class from another package may raise anything
+            self._note(part, (*path, "options"), f"service type '{kind.name}' cannot be built: {error!r}")
+        self._services.append(
+            ServiceConfig(
+                name=name, type=kind.name, enabled=section.enabled, listen=endpoints, limits=limits, options=options
+            )
+        )
+
+    def _find_type(self, part: Source, path: Where, given: object, name: str) -> table.ServiceType | None:
+        if given is not None and not isinstance(given, str):
+            return None  # noted with the section
+        where, hint = ((*path, "type"), "") if given else (path, " (or say which with 'type:')")
+        try:
+            if kind := table.find(given or name):
+                return kind
+            message = f"unknown service type {shown(given or name)}{suggestion(given or name, table.names())}{hint}"
+        except ValueError as error:
+            message = str(error)
+        self._note(part, where, message, key=not given)
+        return None
+
+    def _check_endpoints(
+        self, part: Source, name: str, entry: dict[str, Any], kind: table.ServiceType
+    ) -> tuple[Endpoint, ...]:
+        endpoints = []
+        listen = entry.get("listen")
+        for number, text in enumerate(listen if isinstance(listen, list) else []):
+            try:
+                endpoint = Endpoint.parse(text)
+            except ValueError:
+                continue  # noted with the section
+            path = ("services", name, "listen", number)
+            if not (kind.streams if endpoint.streams else kind.datagrams):
+                can = "streams (tcp, unix)" if kind.streams else "datagrams (udp, unixgram)"
+                self._note(part, path, f"service type '{kind.name}' serves {can} only")
+            if entry.get("enabled", True) is True:
+                self._check_overlap(part, path, name, endpoint)
+            endpoints.append(endpoint)
+        return tuple(endpoints)
+
+    def _check_overlap(self, part: Source, path: Where, name: str, endpoint: Endpoint) -> None:
+        """Two enabled services may not listen in one place; a disabled one may stand in for another."""
+        others = self._endpoints.setdefault((endpoint.path, endpoint.port), [])
+        for other, owner, mark in others:
+            if endpoint.overlaps(other):
+                self._note(part, path, f"{endpoint} is taken by {other} of '{owner}' in {mark.file}:{mark.line}")
+                break
+        others.append((endpoint, name, part.mark(path)))
+
+
+def _is_section(model: type[Model], key: str) -> bool:
+    field = model.model_fields.get(key)
+    return field is not None and (key == "options" or isinstance(field.default, Model))
+
+
+def _model_at(model: type[Model], loc: tuple[int | str, ...]) -> type[Model]:
+    """The model of the mapping at ``loc`` below a section."""
+    for step in loc:
+        field = model.model_fields.get(str(step))
+        if field and isinstance(field.annotation, type) and issubclass(field.annotation, Model):
+            model = field.annotation
+    return model
+
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+}
+
+
+def _message(item: Any) -> str:
+    """What pydantic found, in the words of somebody who edits a YAML file."""
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
+    if item["type"] == "literal_error":
+        return f"expected {item['ctx']['expected']}, got {shown(item['input'])}"
+    if expected := _EXPECTED.get(item["type"]):
+        return f"expected {expected}, got {shown(item['input'])}"
+    return f"{item['msg'][:1].lower()}{item['msg'][1:]}, got {shown(item['input'])}"

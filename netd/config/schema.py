@@ -1,0 +1,45 @@
+"""The JSON Schema of the config, made from the models: for editors that complete and check while one types."""
+
+from typing import Any
+
+from netd.config.model import FileSection
+from netd.services import table
+
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema. Under ``services``, the options follow the type, which is the name where no type is given."""
+    schema = FileSection.model_json_schema(ref_template="#/$defs/{model}")
+    definitions = schema["$defs"]
+    names = sorted(table.BUILT_IN)
+    for name in names:
+        kind = table.ServiceType(name, table.BUILT_IN[name])
+        definitions[f"{name}-options"] = {**kind.options.model_json_schema(), "title": f"Options of {name}"}
+
+    entry = definitions["ServiceSection"]
+    entry["properties"]["type"] = {
+        "description": entry["properties"]["type"]["description"],
+        "anyOf": [{"enum": names}, {"type": "string"}],
+    }
+    entry["properties"]["options"].pop("additionalProperties", None)
+    entry["allOf"] = [
+        {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": _options(name)}
+        for name in names
+    ]
+    services = schema["properties"]["services"]
+    services["properties"] = {
+        name: {
+            "allOf": [{"$ref": "#/$defs/ServiceSection"}],
+            "if": {"not": {"required": ["type"]}},
+            "then": _options(name),
+            "description": table.ServiceType(name, table.BUILT_IN[name]).summary,
+        }
+        for name in names
+    }
+    services["additionalProperties"] = {"$ref": "#/$defs/ServiceSection"}
+    return {"$schema": SCHEMA_DIALECT, **schema, "title": "netd.yaml"}
+
+
+def _options(name: str) -> dict[str, Any]:
+    return {"properties": {"options": {"$ref": f"#/$defs/{name}-options"}}}

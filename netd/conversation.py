@@ -1,0 +1,259 @@
+"""The contract between a service and whatever carries its bytes.
+
+A service is a small class that never sees a socket, a thread or a logger. Over a stream it holds a conversation, a
+generator that reads like blocking code::
+
+    class Echo:
+        def stream(self, peer):
+            while data := (yield):      # a bare yield receives; b"" = the peer has finished sending
+                yield data              # yield data sends
+                                        # return closes
+
+Over datagrams it answers one message at a time, with bytes or with None for silence. Having ``stream`` and/or
+``datagram`` is the declaration of what a service supports. What a service may declare besides:
+
+``rfc``
+    The number of the RFC it follows, for people who list the services.
+``reflects``
+    True: it answers exactly what it gets, so a transport may move the bytes without asking it.
+``ignores_input``
+    True: a stream of it never receives, so a transport throws away what comes instead of leaving it in the kernel
+    until the peer can send no more (RFC 864: "the data received is thrown away").
+``Options``
+    The model of its options (a `netd.settings.Model`). Such a class is built as ``cls(options, context)``, any other
+    as ``cls()``.
+
+After ``b""`` was delivered nothing more can come: a conversation that asks again is closed.
+
+Only values live here; nothing in this file performs input or output.
+"""
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from netd.errors import PeerError
+
+Conversation: TypeAlias = Generator[bytes | None, bytes, None]
+"""Yields what to send, or None to receive; is sent what was received; returns to close."""
+
+Receiving: TypeAlias = Generator[None, bytes, bytes | None]
+"""The part of a conversation that receives one message: ``message = yield from reader.read()``; None at the end."""
+
+Transport: TypeAlias = Literal["tcp", "udp", "unix", "unixgram"]
+
+Framing: TypeAlias = Literal["line", "chunk"]
+
+
+class Credentials(NamedTuple):
+    """Who is at the other end of a UNIX stream, as the kernel vouches for it (SO_PEERCRED, unix(7))."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+class Peer(NamedTuple):
+    """The other end of a conversation or datagram, and the local address it came to.
+
+    ``host`` and ``local_host`` are numeric addresses (an IPv4 peer of a dual-stack socket is IPv4), or the socket's
+    path over UNIX, which is empty for a client that did not bind one.
+    """
+
+    transport: Transport
+    host: str
+    port: int = 0
+    local_host: str = ""
+    local_port: int = 0
+    credentials: Credentials | None = None
+
+    @property
+    def family(self) -> Literal["ipv4", "ipv6", "unix"]:
+        if self.transport in ("unix", "unixgram"):
+            return "unix"
+        return "ipv6" if ":" in self.host else "ipv4"
+
+    @property
+    def remote(self) -> str:
+        """The peer as text: ``192.0.2.7:5353``, ``[2001:db8::1]:5353``, ``/run/x.sock`` or ``pid=17,uid=0,gid=0``."""
+        if not self.host and self.credentials:
+            return ",".join(f"{name}={value}" for name, value in self.credentials._asdict().items())
+        return address_text(self.host, self.port, unix=self.family == "unix")
+
+    @property
+    def local(self) -> str:
+        """The local address it came to, as text."""
+        return address_text(self.local_host, self.local_port, unix=self.family == "unix")
+
+
+def address_text(host: str, port: int, *, unix: bool = False) -> str:
+    """An address as people write it. A UNIX path is chosen by the peer, so what is not printable is escaped."""
+    if unix:
+        return host.encode("unicode_escape").decode("ascii") if host else "unnamed"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a service may know of the daemon around it; tests hand in a fixed clock and a seeded `Random`."""
+
+    clock: Callable[[], float] = time.time
+    """Seconds since 1970-01-01 00:00 UTC."""
+    random: Random = field(default_factory=Random)
+    line_limit: int = 4096
+    """The longest line or message a peer may send, in octets (``limits.line``)."""
+
+
+@runtime_checkable
+class StreamService(Protocol):
+    """A service that holds conversations over TCP and UNIX streams."""
+
+    def stream(self, peer: Peer) -> Conversation: ...
+
+
+@runtime_checkable
+class DatagramService(Protocol):
+    """A service that answers datagrams over UDP and UNIX datagram sockets."""
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None: ...
+
+
+class LineTooLong(PeerError):
+    """A line or message above ``limits.line``."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a line may have at most {limit} octets")
+
+
+class Reader(Protocol):
+    """Cuts what a stream brings into messages."""
+
+    terminator: bytes
+    """What ended the last message, to end its answer with: ``\\r\\n``, ``\\n``, or nothing."""
+
+    def read(self) -> Receiving: ...
+
+
+def messages(framing: Framing, limit: int) -> Reader:
+    """The reader for a ``framing`` option; ``limit`` is the longest message in octets."""
+    return Lines(limit) if framing == "line" else Chunks(limit)
+
+
+def split_terminator(message: bytes) -> tuple[bytes, bytes]:
+    """A message that came in one piece, as text and the line end it came with (CRLF, LF, CR NUL or none)."""
+    for terminator in (b"\r\n", b"\n", b"\r\0"):
+        if message.endswith(terminator):
+            return message[: -len(terminator)], b"\n" if terminator == b"\n" else b"\r\n"
+    return message, b""
+
+
+class Chunks:
+    """Takes each received segment as one message, for programs that send without a newline and wait for the answer."""
+
+    def __init__(self, limit: int) -> None:
+        self.terminator = b"\r\n"
+        self._limit = limit
+
+    def read(self) -> Receiving:
+        """The next segment without its line end, or None once the peer has finished.
+
+        Raises `LineTooLong` for one above the limit.
+        """
+        data = yield
+        if not data:
+            return None
+        message, self.terminator = split_terminator(data)
+        if len(message) > self._limit:
+            raise LineTooLong(self._limit)
+        return message
+
+
+class Lines:
+    """Reads lines as people and telnet clients send them.
+
+    CRLF, LF and CR NUL (RFC 854's bare carriage return) end a line. Telnet commands are removed and IAC IAC is the
+    octet 255. What comes before the end of file without a line end is the last line.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.terminator = b"\r\n"
+        self._limit = limit
+        self._telnet = TelnetFilter()
+        self._buffer = b""
+        self._position = 0  # where the next line starts; the buffer is cut once per segment, not once per line
+        self._ended = False
+
+    def read(self) -> Receiving:
+        """The next line without its end, or None once the peer has finished.
+
+        Raises `LineTooLong` for one above the limit, as soon as that is certain.
+        """
+        while True:
+            line = self._next()
+            if line is not None:
+                return line
+            if self._ended:
+                rest, self._buffer = self._buffer, b""
+                self.terminator = b"\r\n"
+                return rest.removesuffix(b"\r") or None
+            data = yield
+            self._ended = not data
+            self._buffer += self._telnet.strip(data)
+
+    def _next(self) -> bytes | None:
+        """The next complete line in the buffer, or None when there is none yet."""
+        buffer, start = self._buffer, self._position
+        end = buffer.find(b"\n", start)
+        following = end + 1
+        if end > start and buffer[end - 1] == 13:
+            end -= 1
+        if (bare := buffer.find(b"\r\0", start, end if end >= 0 else len(buffer))) >= 0:
+            end, following = bare, bare + 2
+        if end < 0:
+            self._buffer, self._position = buffer[start:], 0
+            # A final CR may be the first half of a line end, and does not count yet.
+            if len(self._buffer) - self._buffer.endswith(b"\r") > self._limit:
+                raise LineTooLong(self._limit)
+            return None
+        if end - start > self._limit:
+            raise LineTooLong(self._limit)
+        self._position = following
+        self.terminator = b"\n" if following == end + 1 else b"\r\n"
+        return buffer[start:end]
+
+
+class TelnetFilter:
+    """Removes telnet commands (RFC 854) from a stream, wherever the segments were cut. Keeps one state, no bytes."""
+
+    _IAC, _SB, _SE = 255, 250, 240
+    _NEGOTIATIONS = range(251, 255)  # WILL, WONT, DO, DONT: one option octet follows
+
+    def __init__(self) -> None:
+        self._state: Literal["text", "command", "option", "sub", "sub_command"] = "text"
+
+    def strip(self, data: bytes) -> bytes:
+        """The text in ``data``."""
+        if self._state == "text" and self._IAC not in data:
+            return data
+        text = bytearray()
+        for octet in data:
+            match self._state:
+                case "text" if octet == self._IAC:
+                    self._state = "command"
+                case "text":
+                    text.append(octet)
+                case "command" if octet in self._NEGOTIATIONS:
+                    self._state = "option"
+                case "command":
+                    self._state = "sub" if octet == self._SB else "text"
+                    if octet == self._IAC:
+                        text.append(octet)
+                case "option":
+                    self._state = "text"
+                case "sub" if octet == self._IAC:
+                    self._state = "sub_command"
+                case "sub_command":
+                    self._state = "text" if octet == self._SE else "sub"
+        return bytes(text)

@@ -1,0 +1,1 @@
+"""The process: the worker that serves, and what runs it."""

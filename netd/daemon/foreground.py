@@ -1,0 +1,91 @@
+"""netd in the foreground: open the sockets, serve, and stop on a signal."""
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import time
+from collections.abc import Callable
+
+from netd import __version__
+from netd.config.model import Config
+from netd.daemon.worker import Worker
+from netd.errors import EXIT_OK, EXIT_SOFTWARE
+from netd.telemetry.events import DaemonEvents, ServiceEvents
+from netd.transport.sockets import Listener, open_listeners
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def run(config: Config, ready: Callable[[list[Listener]], None]) -> int:
+    """Serve until SIGTERM or SIGINT; a second one does not wait for conversations. Returns the exit code.
+
+    ``ready`` is called once every service listens. Raises `OpenError` when one cannot, with nothing left open.
+    """
+    events = DaemonEvents()
+    with _Signals() as signals:
+        events.netd_started(__version__, config.source)
+        _raise_descriptor_limit()
+        wanted = [(service.name, endpoint) for service in config.enabled for endpoint in service.listen]
+        listeners = open_listeners(
+            wanted, lambda service, url, error: ServiceEvents(service).address_skipped(url, error)
+        )
+        try:
+            worker = Worker(config, listeners)
+            worker.start()
+            events.netd_ready(len(config.enabled), len(listeners))
+            ready(listeners)
+            stopped = signals.wait(worker.ended)
+            if stopped:
+                events.netd_stopping(stopped, worker.connections, config.daemon.drain)
+                worker.drain()
+                if signals.wait(worker.ended, config.daemon.drain) or worker.connections:
+                    worker.stop()
+            worker.join()
+        finally:
+            for listener in listeners:
+                listener.close()
+    if worker.error:
+        events.netd_failed(worker.error)
+        return EXIT_SOFTWARE
+    events.netd_stopped()
+    return EXIT_OK
+
+
+class _Signals:
+    """Turns signals into something to wait for. A handler does nothing; the wake-up descriptor tells which came."""
+
+    def __enter__(self) -> "_Signals":
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._handlers = {number: signal.signal(number, lambda number, frame: None) for number in _STOP_SIGNALS}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def wait(self, descriptor: int, seconds: float | None = None) -> str:
+        """Wait for a signal, and return its name; or for the descriptor or the time, and return nothing."""
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        poll.register(descriptor, select.POLLIN)
+        until = None if seconds is None else time.monotonic() + seconds
+        while True:
+            left = None if until is None else max(0.0, until - time.monotonic()) * 1000
+            ready = [found for found, _ in poll.poll(left)]
+            if self._reader in ready:
+                return signal.Signals(os.read(self._reader, 1)[0]).name
+            if ready or left == 0:
+                return ""
+
+
+def _raise_descriptor_limit() -> None:
+    """Every connection takes a descriptor; the soft limit is there for programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

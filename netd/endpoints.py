@@ -1,0 +1,219 @@
+"""Where a service listens: `Endpoint`, parsed once from a URL, frozen, remembering how the operator spelled it.
+
+``tcp://HOST:PORT``, ``udp://HOST:PORT``, ``unix:///PATH``, ``unixgram:///PATH``, ``unix://@ABSTRACT``; HOST is ``*``
+(both address families), an address (IPv6 in brackets) or a name. Socket options are query keys (`SocketOptions`).
+Only values: opening is the business of ``netd/transport/sockets.py``.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from typing import Any, Literal, get_args
+
+from netd.conversation import Transport, address_text
+from netd.settings import parse_size, parse_switch, shown
+
+_AUTHORITY = re.compile(r"(?P<host>\*|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/@\[\]]+):(?P<port>\d{1,5})", re.ASCII)
+_LONGEST_PATH = 107  # sun_path holds 108 octets, with the NUL that ends it (unix(7))
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if re.fullmatch(r"\d{1,10}", text, re.ASCII) and low <= int(text) <= high:
+            return int(text)
+        raise ValueError(f"expected a number from {low} to {high}, got {shown(text)}")
+
+    return parse
+
+
+def _mode(text: str) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", text, re.ASCII):
+        raise ValueError(f"expected octal permissions such as 0660, got {shown(text)}")
+    return int(text, 8)
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,32}", text):
+        raise ValueError(f"expected a name, got {shown(text)}")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOptions:
+    """The query keys of an endpoint. Switches are ``on`` or ``off``; sizes are octets or ``64KiB``."""
+
+    backlog: int = 1024
+    """Connections that may wait to be accepted, 1 to 65535 (listen(2)); the kernel caps it at net.core.somaxconn."""
+    nodelay: bool = True
+    """Send small answers at once (TCP_NODELAY, tcp(7)); on, since these services answer as soon as they are asked."""
+    keepalive: bool = False
+    """Probe silent peers (SO_KEEPALIVE, socket(7)); off, since ``limits.idle`` ends them sooner."""
+    rcvbuf: int | None = None
+    """Octets the kernel may hold unread (SO_RCVBUF, capped by net.core.rmem_max); unset, the kernel decides."""
+    sndbuf: int | None = None
+    """Octets the kernel may hold unsent (SO_SNDBUF, capped by net.core.wmem_max); unset, the kernel decides."""
+    freebind: bool = False
+    """Bind an address this host does not have yet (IP_FREEBIND, ip(7)), for floating addresses."""
+    device: str | None = None
+    """Only this network interface (SO_BINDTODEVICE, socket(7))."""
+    reuse_port: bool = False
+    """Share the port with other processes that set this too (SO_REUSEPORT, socket(7))."""
+    mode: int = 0o666
+    """Permission bits of a UNIX socket's path, octal; 0666 as systemd.socket(5) has it: whoever may connect over the
+    network may connect here."""
+    owner: str | None = None
+    """User (name or number) who owns a UNIX socket's path."""
+    group: str | None = None
+    """Group (name or number) of a UNIX socket's path."""
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "backlog": _number(1, 65535),
+    "nodelay": parse_switch,
+    "keepalive": parse_switch,
+    "rcvbuf": parse_size,
+    "sndbuf": parse_size,
+    "freebind": parse_switch,
+    "device": _word,
+    "reuse_port": parse_switch,
+    "mode": _mode,
+    "owner": _word,
+    "group": _word,
+}
+_INET_KEYS = ("rcvbuf", "sndbuf", "freebind", "device", "reuse_port")
+_PATH_KEYS = ("mode", "owner", "group")
+_KEYS: dict[Transport, tuple[str, ...]] = {
+    "tcp": ("backlog", "nodelay", "keepalive", *_INET_KEYS),
+    "udp": _INET_KEYS,
+    "unix": ("backlog", "rcvbuf", "sndbuf", *_PATH_KEYS),
+    "unixgram": ("rcvbuf", "sndbuf", *_PATH_KEYS),
+}
+
+
+def suggestion(given: str, known: Iterable[str]) -> str:
+    """``; did you mean 'idle'?`` for a misspelt word, or ``; known: …`` where nothing is near."""
+    known = sorted(known)
+    if near := difflib.get_close_matches(given, known, n=1):
+        return f"; did you mean '{near[0]}'?"
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One place to listen, with its socket options."""
+
+    transport: Transport
+    host: str = ""
+    """``*``, a numeric address in its canonical form, or a name; empty over UNIX."""
+    port: int = 0
+    """0 to 65535; 0 lets the kernel choose."""
+    path: str = ""
+    """Of a UNIX socket: absolute, or ``@NAME`` in the abstract namespace (unix(7))."""
+    options: SocketOptions = SocketOptions()
+    text: str = field(default="", compare=False)
+    """As the operator spelled it."""
+
+    @classmethod
+    def parse(cls, text: object) -> "Endpoint":
+        """The endpoint a URL names; ValueError says what is wrong with it."""
+        if not isinstance(text, str) or "://" not in text:
+            raise ValueError(f"expected a URL such as tcp://*:7, got {shown(text)}")
+        scheme, _, rest = text.partition("://")
+        place, _, query = rest.partition("?")
+        if scheme not in get_args(Transport):
+            raise ValueError(f"unknown scheme {shown(scheme)}{suggestion(scheme, get_args(Transport))}")
+        parse_place = _parse_path if scheme in ("unix", "unixgram") else _parse_authority
+        endpoint = cls(scheme, options=_parse_query(scheme, query), text=text)  # type: ignore[arg-type]
+        return replace(endpoint, **parse_place(place))
+
+    def __str__(self) -> str:
+        return self.text or self.at(self.host, self.port)
+
+    def at(self, host: str, port: int) -> str:
+        """This endpoint's URL with the address that was bound, for port 0 and for names."""
+        if self.path:
+            return f"{self.transport}://{self.path}"
+        return f"{self.transport}://{address_text(host, port)}"
+
+    @property
+    def streams(self) -> bool:
+        """Whether connections come here, rather than datagrams."""
+        return self.transport in ("tcp", "unix")
+
+    def overlaps(self, other: "Endpoint") -> bool:
+        """Whether both cannot be bound, or could both be meant, by one packet: one address, or one of them all."""
+        if self.transport != other.transport:
+            # The two kinds of UNIX socket share the file system, and the abstract names not.
+            return bool(self.path) and self.path == other.path and not self.path.startswith("@")
+        if self.path or other.path:
+            return self.path == other.path
+        if self.port != other.port or self.port == 0:
+            return False
+        if self.options.device != other.options.device:
+            return False
+        return self.host == other.host or any(_covers(a, b) for a, b in ((self, other), (other, self)))
+
+
+def _covers(wide: Endpoint, narrow: Endpoint) -> bool:
+    """Whether ``wide`` is a wildcard for an address family of ``narrow``."""
+    match wide.host:
+        case "*":
+            return True
+        case "0.0.0.0":
+            return ":" not in narrow.host
+        case "::":
+            return ":" in narrow.host or narrow.host == "*"
+    return False
+
+
+def _parse_authority(place: str) -> dict[str, Any]:
+    match = _AUTHORITY.fullmatch(place)
+    if not match:
+        raise ValueError(f"expected HOST:PORT such as *:7, 192.0.2.1:7 or [2001:db8::1]:7, got {shown(place)}")
+    host, port = match["host"], int(match["port"])
+    if port > 65535:
+        raise ValueError(f"expected a port from 0 to 65535, got {port}")
+    if host.startswith("["):
+        host = _canonical(host[1:-1], 6)
+    elif re.fullmatch(r"[0-9.]+", host):
+        host = _canonical(host, 4)
+    elif host != "*" and not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})", host):
+        raise ValueError(f"expected an address, a name or *, got {shown(host)}")
+    return {"host": host, "port": port}
+
+
+def _canonical(host: str, version: Literal[4, 6]) -> str:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        raise ValueError(f"expected an IPv{version} address, got {shown(host)}") from None
+    if address.version != version or (version == 6 and address.ipv4_mapped):  # type: ignore[union-attr]
+        raise ValueError(f"expected an IPv{version} address, got {shown(host)}")
+    return str(address)
+
+
+def _parse_path(place: str) -> dict[str, Any]:
+    if "\0" in place or len(place.encode()) > _LONGEST_PATH:
+        raise ValueError(f"expected a path of at most {_LONGEST_PATH} octets, got {shown(place)}")
+    if len(place) < 2 or not place.startswith(("/", "@")):
+        raise ValueError(
+            f"expected an absolute path (unix:///run/x.sock) or an abstract name (unix://@x), got {shown(place)}"
+        )
+    return {"path": place}
+
+
+def _parse_query(transport: Transport, query: str) -> SocketOptions:
+    given: dict[str, Any] = {}
+    for item in query.split("&") if query else ():
+        key, equals, value = item.partition("=")
+        if key not in _KEYS[transport]:
+            raise ValueError(f"unknown socket option {shown(key)} for {transport}{suggestion(key, _KEYS[transport])}")
+        if not equals or key in given:
+            raise ValueError(f"socket option {key} is given " + ("twice" if key in given else "without a value"))
+        try:
+            given[key] = _PARSERS[key](value)
+        except ValueError as error:
+            raise ValueError(f"socket option {key}: {error}") from None
+    return SocketOptions(**given)

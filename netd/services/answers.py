@@ -1,0 +1,125 @@
+"""Services that say one thing and close: reply (a fixed text), qotd (RFC 865), whoami (what the peer looks like)."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from netd.conversation import Context, Conversation, Peer, split_terminator
+from netd.settings import Model, shown
+
+_LONGEST_TEXT = 8192
+_LONGEST_FILE = 2**20
+
+
+class Reply:
+    """Answers the first message with a fixed text and closes, or sends the text as soon as a peer connects."""
+
+    class Options(Model):
+        """Options of ``reply``."""
+
+        text: Annotated[str, Field(max_length=_LONGEST_TEXT)] = "hi"
+        """What to say, at most 8192 characters, sent as UTF-8. One without a line end at its end gets that of the
+        message it answers."""
+        when: Literal["message", "connect"] = "message"
+        """``message``: after the first segment came; ``connect``: unasked."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._text = options.text.encode()
+        self._unasked = options.when == "connect"
+
+    def stream(self, peer: Peer) -> Conversation:
+        if self._unasked:
+            yield self._ended(b"\r\n")
+        elif data := (yield None):
+            yield self._ended(split_terminator(data)[1])
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        return self._ended(split_terminator(data)[1])
+
+    def _ended(self, terminator: bytes) -> bytes:
+        return self._text if self._text.endswith(b"\n") else self._text + terminator
+
+
+def check_quote(text: str) -> str:
+    """The quote itself, if it is what RFC 865 allows in one: printable ASCII, spaces and line ends; else ValueError."""
+    if not text.strip():
+        raise ValueError("expected a quote, got an empty one")
+    bad = [c for c in text if not " " <= c <= "~" and c != "\n"]
+    if bad:
+        raise ValueError(f"a quote may hold printable ASCII and line ends only (RFC 865), got {shown(bad[0])}")
+    return text
+
+
+Quote = Annotated[str, AfterValidator(check_quote)]
+
+
+class QuoteOfTheDay:
+    """Sends a quote and closes."""
+
+    rfc = 865
+    ignores_input = True
+
+    class Options(Model):
+        """Options of ``qotd``."""
+
+        quotes: Annotated[tuple[Quote, ...], Field(min_length=1, strict=False)] = (
+            "Be conservative in what you do, be liberal in what you accept from others. (RFC 793)",
+        )
+        """The quotes to choose from, of printable ASCII. A datagram carries the first 511 characters of one."""
+        file: str = ""
+        """A file of quotes instead, separated by lines of a single % as fortune(6) has them; at most 1 MiB. It is
+        read when the service starts."""
+
+        @model_validator(mode="after")
+        def _one_source(self) -> "QuoteOfTheDay.Options":
+            if self.file and "quotes" in self.model_fields_set:
+                raise ValueError("quotes and file exclude each other")
+            return self
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._random = context.random
+        quotes = _read_quotes(options.file) if options.file else options.quotes
+        self._quotes = [quote.rstrip().replace("\n", "\r\n").encode("ascii") + b"\r\n" for quote in quotes]
+
+    def stream(self, peer: Peer) -> Conversation:
+        yield self._random.choice(self._quotes)
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        return self._random.choice(self._quotes)[:511]
+
+
+def _read_quotes(file: str) -> list[str]:
+    """The quotes in a fortune(6) file. ValueError says what is wrong with it."""
+    try:
+        with Path(file).open("rb") as stream:
+            content = stream.read(_LONGEST_FILE + 1)
+    except OSError as error:
+        raise ValueError(f"file {file!r}: {error.strerror}") from None
+    if len(content) > _LONGEST_FILE:
+        raise ValueError(f"file {file!r}: larger than 1 MiB")
+    # Octets above 127 become characters that no quote may hold.
+    text = content.decode("latin-1").expandtabs().replace("\r\n", "\n")
+    try:
+        quotes = [check_quote(quote) for quote in text.split("\n%\n") if quote.strip("%\n ")]
+    except ValueError as error:
+        raise ValueError(f"file {file!r}: {error}") from None
+    if not quotes:
+        raise ValueError(f"file {file!r}: there are no quotes in it")
+    return quotes
+
+
+class WhoAmI:
+    """Tells the peer in one line where it seems to come from and where it arrived, and closes."""
+
+    ignores_input = True
+
+    def stream(self, peer: Peer) -> Conversation:
+        yield self._line(peer)
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        return self._line(peer)
+
+    @staticmethod
+    def _line(peer: Peer) -> bytes:
+        return f"peer={peer.remote} local={peer.local} transport={peer.transport} family={peer.family}\r\n".encode()

@@ -1,0 +1,159 @@
+"""What time is it: daytime (RFC 867), and time, as text to people and as RFC 868's four octets to machines."""
+
+import math
+import re
+from datetime import UTC, datetime, tzinfo
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, model_validator
+
+from netd.conversation import Context, Conversation, Framing, Peer, messages, split_terminator
+from netd.settings import Model, shown
+
+_LONGEST_FORMAT = 256
+# What strftime(3) is trusted with: each gives some thirty characters at most. No widths ("%1000000000d" is an attack),
+# no %n and %t (an answer is one line), and only what every libc knows.
+_DIRECTIVE = re.compile(r"%(?:[aAbBcCdDeFgGhHIjmMprRSTuUVwWxXyYzZfs%]|-[dHIjmMSUWVy])")
+_TIMESTAMP = re.compile(rb"[+-]?\d{1,15}(?:\.\d{1,9})?")
+_RFC868_EPOCH = 2_208_988_800  # 1970-01-01 in seconds since 1900-01-01, both 00:00 UTC
+
+
+def check_format(text: str) -> str:
+    """The format itself, if it is a strftime format that is safe to use; else ValueError."""
+    if len(text) > _LONGEST_FORMAT:
+        raise ValueError(f"expected a format of at most {_LONGEST_FORMAT} characters, got {len(text)}")
+    if not text.isprintable():
+        raise ValueError(f"expected a format of printable characters, got {shown(text)}")
+    if "%" in (rest := _DIRECTIVE.sub("", text)):
+        at = rest.index("%")
+        raise ValueError(f"unknown directive {shown(rest[at : at + 2])}")
+    return text
+
+
+def check_timezone(name: str) -> str:
+    """The name itself, if this system knows the time zone; else ValueError."""
+    _zone(name)
+    return name
+
+
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC  # needs no time zone database
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise ValueError(f"unknown time zone {shown(name)}: expected an IANA name such as Asia/Shanghai") from None
+
+
+def format_time(text: str, when: datetime) -> str:
+    """``when`` in a checked format. Only directives reach strftime, so no other text can fail in some locale."""
+
+    def expand(match: re.Match[str]) -> str:
+        # strftime's own %s ignores the time zone it is given.
+        return str(math.floor(when.timestamp())) if match[0] == "%s" else when.strftime(match[0])
+
+    return _DIRECTIVE.sub(expand, text)
+
+
+Format = Annotated[str, AfterValidator(check_format)]
+TimeZone = Annotated[str, AfterValidator(check_timezone)]
+
+
+class Daytime:
+    """Says the date and the time in one line."""
+
+    rfc = 867
+    ignores_input = True
+
+    class Options(Model):
+        """Options of ``daytime``."""
+
+        timezone: TimeZone = "UTC"
+        """IANA name of the time zone; UTC, since the peers of a network share no other."""
+        format: Format = "%A, %B %d, %Y %H:%M:%S-%Z"
+        """strftime(3) format, at most 256 characters; the first of the two forms that RFC 867 calls customary."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._clock = context.clock
+        self._zone = _zone(options.timezone)
+        self._format = options.format
+
+    def _line(self) -> bytes:
+        return format_time(self._format, datetime.fromtimestamp(self._clock(), self._zone)).encode() + b"\r\n"
+
+    def stream(self, peer: Peer) -> Conversation:
+        yield self._line()
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        return self._line()
+
+
+class Time:
+    """Tells the time: as text that can be asked for line by line, or as the four octets of RFC 868."""
+
+    rfc = 868
+
+    class Options(Model):
+        """Options of ``time``."""
+
+        encoding: Literal["text", "rfc868"] = "text"
+        """``text`` for people; ``rfc868`` for rdate(1): seconds since 1900 in 4 octets, modulo 2^32, then close."""
+        timezone: TimeZone = "UTC"
+        """IANA name of the time zone for text; UTC, since the peers of a network share no other."""
+        format: Format = "%Y-%m-%d %H:%M:%S"
+        """strftime(3) format for text, at most 256 characters; the default sorts."""
+        framing: Framing = "line"
+        """``line``: a line end ends a question; ``chunk``: each segment is one, for programs that send no newline."""
+
+        @model_validator(mode="after")
+        def _only_text_has_a_form(self) -> "Time.Options":
+            extra = sorted(self.model_fields_set - {"encoding"})
+            if self.encoding == "rfc868" and extra:
+                raise ValueError(f"{', '.join(extra)}: has no meaning with encoding: rfc868")
+            return self
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._clock = context.clock
+        self._zone = _zone(options.timezone)
+        self._format = options.format
+        self._framing = options.framing
+        self._line_limit = context.line_limit
+        self._binary = options.encoding == "rfc868"
+
+    def stream(self, peer: Peer) -> Conversation:
+        if self._binary:
+            yield self._octets()
+            return
+        reader = messages(self._framing, self._line_limit)
+        yield self._answer(b"") + b"\r\n"
+        while (question := (yield from reader.read())) is not None:
+            yield self._answer(question) + reader.terminator
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        if self._binary:
+            return self._octets()
+        question, terminator = split_terminator(data)
+        return self._answer(question) + terminator
+
+    def _octets(self) -> bytes:
+        # The count passes 2^32 in 2036. RFC 868 stops there; the remainder is what clients that know can use.
+        return ((int(self._clock()) + _RFC868_EPOCH) % 2**32).to_bytes(4)
+
+    def _answer(self, question: bytes) -> bytes:
+        """The answer to one question, without line end."""
+        asked = question.strip()
+        text, when = self._format, self._clock()
+        try:
+            if _TIMESTAMP.fullmatch(asked):
+                when = float(asked)
+            elif b"%" in asked:
+                text = check_format(asked.decode())
+            elif asked:
+                raise ValueError("not understood")
+            return format_time(text, datetime.fromtimestamp(when, self._zone)).encode()
+        except (ValueError, OverflowError, OSError):
+            return (
+                b"error: expected an empty line (now), a strftime format such as %H:%M:%S (now in that format), "
+                b"or a Unix timestamp (that time)"
+            )

@@ -1,0 +1,31 @@
+"""pingpong: each message is answered ``pong``, for people and programs that ask whether somebody is there."""
+
+from netd.conversation import Context, Conversation, Framing, Peer, messages, split_terminator
+from netd.settings import Model
+
+
+class PingPong:
+    """Answers each message with ``pong``, and ``ping REST`` with ``pong REST`` so that answers can be told apart."""
+
+    class Options(Model):
+        """Options of ``pingpong``."""
+
+        framing: Framing = "line"
+        """``line``: a line end ends a message; ``chunk``: each segment is one, for programs that send no newline."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._framing = options.framing
+        self._line_limit = context.line_limit
+
+    def stream(self, peer: Peer) -> Conversation:
+        reader = messages(self._framing, self._line_limit)
+        while (message := (yield from reader.read())) is not None:
+            yield _pong(message) + reader.terminator
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        message, terminator = split_terminator(data)
+        return _pong(message) + terminator
+
+
+def _pong(message: bytes) -> bytes:
+    return b"pong" + message[4:] if message[:5].lower() == b"ping " else b"pong"

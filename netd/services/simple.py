@@ -1,0 +1,68 @@
+"""The services of RFC 862 to 864: echo, discard, chargen; and upper, the smallest one that changes what it gets."""
+
+from netd.conversation import Context, Conversation, Peer
+from netd.settings import Model
+
+# The chargen pattern. Line n starts one character after line n-1, so it repeats after 95 lines of 74 octets.
+_RING = bytes(range(0x21, 0x7F)) + b" "
+_PERIOD = b"".join((_RING * 2)[start : start + 72] + b"\r\n" for start in range(95))
+_PAGE = _PERIOD * 9  # whole periods, as many as fill one write
+
+
+class Echo:
+    """Sends back whatever it receives."""
+
+    rfc = 862
+    reflects = True
+
+    def stream(self, peer: Peer) -> Conversation:
+        while data := (yield None):
+            yield data
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        return data
+
+
+class Discard:
+    """Throws away whatever it receives and never answers."""
+
+    rfc = 863
+
+    def stream(self, peer: Peer) -> Conversation:
+        while (yield None):
+            pass
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        return None
+
+
+class Upper:
+    """Sends back what it receives with the ASCII letters in upper case."""
+
+    def stream(self, peer: Peer) -> Conversation:
+        while data := (yield None):
+            yield data.upper()
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        return data.upper()
+
+
+class Chargen:
+    """Sends the 95 printable ASCII characters round and round, in lines of 72, for as long as the peer reads."""
+
+    rfc = 864
+    ignores_input = True
+
+    class Options(Model):
+        """chargen has no options."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._random = context.random
+
+    def stream(self, peer: Peer) -> Conversation:
+        while True:
+            yield _PAGE
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        """0 to 512 characters, at random, as the RFC asks; no answer continues the one before."""
+        return _PERIOD[: self._random.randint(0, 512)]

@@ -1,0 +1,93 @@
+"""The table of service types, and what can be said of one without running it."""
+
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from inspect import cleandoc
+from typing import Any
+
+from netd.conversation import Context, DatagramService, StreamService
+from netd.services.answers import QuoteOfTheDay, Reply, WhoAmI
+from netd.services.clock import Daytime, Time
+from netd.services.pingpong import PingPong
+from netd.services.simple import Chargen, Discard, Echo, Upper
+from netd.settings import Model
+
+BUILT_IN: dict[str, type] = {
+    "chargen": Chargen,
+    "daytime": Daytime,
+    "discard": Discard,
+    "echo": Echo,
+    "pingpong": PingPong,
+    "qotd": QuoteOfTheDay,
+    "reply": Reply,
+    "time": Time,
+    "upper": Upper,
+    "whoami": WhoAmI,
+}
+
+ENTRY_POINT_GROUP = "netd.services"
+
+
+class NoOptions(Model):
+    """The options of a service type that has none."""
+
+
+@dataclass(frozen=True)
+class ServiceType:
+    """A service class under the name the config uses for it."""
+
+    name: str
+    service: type
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of the class's docstring."""
+        return " ".join(cleandoc(self.service.__doc__ or "").partition("\n\n")[0].split())
+
+    @property
+    def rfc(self) -> int | None:
+        return getattr(self.service, "rfc", None)
+
+    @property
+    def streams(self) -> bool:
+        """Whether it serves TCP and UNIX streams."""
+        return issubclass(self.service, StreamService)
+
+    @property
+    def datagrams(self) -> bool:
+        """Whether it serves UDP and UNIX datagrams."""
+        return issubclass(self.service, DatagramService)
+
+    @property
+    def options(self) -> type[Model]:
+        return getattr(self.service, "Options", NoOptions)
+
+    def build(self, options: Model, context: Context) -> StreamService | DatagramService:
+        """The service, ready to answer. Whatever the class does not like about the options it says by ValueError."""
+        built: Any = self.service(options, context) if hasattr(self.service, "Options") else self.service()
+        return built  # type: ignore[no-any-return]
+
+
+def names() -> list[str]:
+    """Every service type there is, built in or from other packages."""
+    return sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=ENTRY_POINT_GROUP))})
+
+
+def find(name: str) -> ServiceType | None:
+    """The service type of that name, or None; ValueError where a package offers one that cannot be used.
+
+    A built-in one cannot be replaced: its name has to mean the same on every host.
+    """
+    if name in BUILT_IN:
+        return ServiceType(name, BUILT_IN[name])
+    for entry in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        try:
+            service = entry.load()
+        except Exception as error:  # somebody else's module may raise anything while it is imported
+            raise ValueError(f"service type '{name}' ({entry.value}) cannot be loaded: {error!r}") from error
+        if not isinstance(service, type) or not issubclass(service, StreamService | DatagramService):
+            raise ValueError(f"service type '{name}' ({entry.value}) is not a class with stream or datagram")
+        if not issubclass(getattr(service, "Options", NoOptions), Model):
+            raise ValueError(f"service type '{name}' ({entry.value}): its Options are not a netd.settings.Model")
+        return ServiceType(name, service)
+    return None

@@ -1,0 +1,186 @@
+"""Many datagrams with one system call: recvmmsg(2) and sendmmsg(2), which Python does not have, through ctypes.
+
+The kernel reads and writes plain arrays of C structures. Whole columns of them (every length, every address size) are
+set by one assignment to a strided memoryview, so that a batch costs a few Python operations and not a few per datagram.
+"""
+
+import ctypes
+import mmap
+import os
+import socket
+import sys
+from ctypes import c_int, c_size_t, c_uint, c_void_p
+from typing import Any
+
+SLOTS = 64
+"""Datagrams in a batch: by then the system call is a small part of the cost."""
+
+_SLOT = 65536 + 64  # more than a datagram can hold; not a power of 2, which would put every slot into one cache line
+_NAME = 28  # sizeof(struct sockaddr_in6), the larger of the two
+_CONTROL = 48  # CMSG_SPACE(sizeof(struct in6_pktinfo)), the larger of the two, and some
+_CMSG_HEADER = ctypes.sizeof(c_size_t) + 8  # struct cmsghdr: length, level, type
+_WORD = 4
+
+
+class _Vector(ctypes.Structure):
+    """struct iovec."""
+
+    _fields_ = [("base", c_void_p), ("length", c_size_t)]
+
+
+class _Header(ctypes.Structure):
+    """struct msghdr."""
+
+    _fields_ = [
+        ("name", c_void_p),
+        ("name_length", c_uint),
+        ("vectors", c_void_p),
+        ("vectors_length", c_size_t),
+        ("control", c_void_p),
+        ("control_length", c_size_t),
+        ("flags", c_int),
+    ]
+
+
+class _Message(ctypes.Structure):
+    """struct mmsghdr."""
+
+    _fields_ = [("header", _Header), ("length", c_uint)]
+
+
+def _load() -> tuple[Any, Any] | None:
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        receive, send = library.recvmmsg, library.sendmmsg
+    except (OSError, AttributeError):
+        return None
+    receive.argtypes = [c_int, c_void_p, c_uint, c_int, c_void_p]
+    send.argtypes = [c_int, c_void_p, c_uint, c_int]
+    return receive, send
+
+
+_functions = _load()
+AVAILABLE = _functions is not None
+"""Whether the C library has both calls."""
+
+
+def _column(array: bytearray, stride: int, offset: int, field: Any = None) -> memoryview:
+    """One 32-bit word of every ``stride`` octets. Of a size_t it is the lower half: no length here needs more."""
+    if field is not None:
+        offset += field.offset + (field.size - _WORD if sys.byteorder == "big" else 0)
+    return memoryview(array).cast("I")[offset // _WORD :: stride // _WORD]
+
+
+class Batch:
+    """The arrays for one UDP socket: up to `SLOTS` datagrams, each with its peer's address and the address it came to.
+
+    An answer written into a datagram's slot goes to where it came from, and leaves from the address that was asked.
+    """
+
+    def __init__(self, family: int, largest: int) -> None:
+        """``family`` is the socket's; ``largest`` the longest datagram taken, in octets."""
+        assert _functions is not None, "look at AVAILABLE before"
+        self._recvmmsg, self._sendmmsg = _functions
+        self._ipv6 = family == socket.AF_INET6
+        # Anonymous memory, of which only what is written to exists: a slot is as large as any answer can be.
+        self._data = mmap.mmap(-1, SLOTS * _SLOT)
+        self._names = bytearray(SLOTS * _NAME)
+        self._controls = bytearray(SLOTS * _CONTROL)
+        vectors = bytearray(SLOTS * ctypes.sizeof(_Vector))
+        messages = bytearray(SLOTS * ctypes.sizeof(_Message))
+
+        data, names, controls, first = map(_address, (self._data, self._names, self._controls, vectors))
+        self._messages = _address(messages)
+        for slot, vector in enumerate((_Vector * SLOTS).from_buffer(vectors)):
+            vector.base = data + slot * _SLOT
+        for slot, message in enumerate((_Message * SLOTS).from_buffer(messages)):
+            message.header.name = names + slot * _NAME
+            message.header.vectors = first + slot * ctypes.sizeof(_Vector)
+            message.header.vectors_length = 1
+            message.header.control = controls + slot * _CONTROL
+
+        stride = ctypes.sizeof(_Message)
+        self._received = _column(messages, stride, 0, _Message.length)
+        self._room = _column(vectors, ctypes.sizeof(_Vector), 0, _Vector.length)
+        # Where the interface stands: behind the address in struct in6_pktinfo, before it in struct in_pktinfo.
+        interfaces = _column(self._controls, _CONTROL, _CMSG_HEADER + (16 if self._ipv6 else 0))
+        # What the kernel overwrites, and the values to put back before the next call.
+        self._reset = [
+            (self._room, _filled(largest + 1)),
+            (_column(messages, stride, 0, _Header.name_length), _filled(_NAME)),
+            (_column(messages, stride, 0, _Header.control_length), _filled(_CONTROL)),
+        ]
+        # To answer through the interface the question came by would go past the routing table.
+        self._no_interface = (interfaces, _filled(0))
+        self._keep_alive = (vectors, messages)
+
+    def receive(self, descriptor: int) -> list[int]:
+        """Take what waits: the lengths. Raises BlockingIOError when nothing does."""
+        for column, values in self._reset:
+            column[:] = values
+        number = self._recvmmsg(descriptor, self._messages, SLOTS, socket.MSG_DONTWAIT, None)
+        if number < 0:
+            raise _error()
+        column, values = self._no_interface
+        column[:] = values
+        lengths: list[int] = self._received[:number].tolist()
+        return lengths
+
+    def datagram(self, slot: int, length: int) -> bytes:
+        """A copy of what came in a slot."""
+        start = slot * _SLOT
+        return self._data[start : start + length]
+
+    def remote(self, slot: int) -> tuple[str, int]:
+        """The address and port a datagram came from."""
+        start = slot * _NAME
+        name = self._names[start : start + _NAME]
+        host = (
+            socket.inet_ntop(socket.AF_INET6, name[8:24]) if self._ipv6 else socket.inet_ntop(socket.AF_INET, name[4:8])
+        )
+        return host, int.from_bytes(name[2:4])
+
+    def local(self, slot: int) -> str:
+        """The address it came to."""
+        start = slot * _CONTROL + _CMSG_HEADER
+        if self._ipv6:
+            return socket.inet_ntop(socket.AF_INET6, self._controls[start : start + 16])
+        return socket.inet_ntop(socket.AF_INET, self._controls[start + 4 : start + 8])
+
+    def fits(self, length: int) -> bool:
+        """Whether an answer of this length can be put into a slot."""
+        return length <= _SLOT
+
+    def answer(self, slot: int, data: bytes) -> None:
+        """Put an answer in the place of the question."""
+        start = slot * _SLOT
+        self._data[start : start + len(data)] = data
+        self._room[slot] = len(data)
+
+    def reflect(self, number: int) -> None:
+        """Make each of the first ``number`` datagrams its own answer."""
+        self._room[:number] = self._received[:number]
+
+    def send(self, descriptor: int, first: int, last: int) -> int:
+        """Send the answers in the slots from ``first`` to before ``last``: how many went.
+
+        Raises OSError when not even the first could be sent.
+        """
+        start = self._messages + first * ctypes.sizeof(_Message)
+        number: int = self._sendmmsg(descriptor, start, last - first, socket.MSG_DONTWAIT)
+        if number < 0:
+            raise _error()
+        return number
+
+
+def _address(array: Any) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(array))
+
+
+def _filled(value: int) -> memoryview:
+    return memoryview(b"".join([value.to_bytes(_WORD, sys.byteorder)] * SLOTS)).cast("I")
+
+
+def _error() -> OSError:
+    code = ctypes.get_errno()
+    return OSError(code, os.strerror(code))

@@ -1,0 +1,92 @@
+"""The loop: one epoll, one thread, everything that is waited for. It performs no input or output of its own."""
+
+import math
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+
+from netd.transport.wheel import Wheel
+
+_BATCH = 256  # events taken at once
+
+Ready = Callable[[int], None]
+"""Called with the events (epoll(7)) of a descriptor."""
+
+
+class Loop:
+    """Waits for descriptors and time-outs, and calls what belongs to them, in the thread that calls `run`.
+
+    An exception that leaves a callback is a bug in the transport: it ends the loop, and `run` raises it.
+    """
+
+    def __init__(self) -> None:
+        self.wheel = Wheel()
+        self.now = time.monotonic()
+        """When the events being handled came (CLOCK_MONOTONIC)."""
+        self._epoll = select.epoll()
+        self._ready: dict[int, Ready] = {}
+        self._running = True
+        self._calls: deque[Callable[[], None]] = deque()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.watch(self._wake, select.EPOLLIN, self._woken)
+
+    def watch(self, descriptor: int, events: int, ready: Ready) -> None:
+        """Call ``ready`` whenever one of the events is there (level-triggered)."""
+        self._ready[descriptor] = ready
+        self._epoll.register(descriptor, events)
+
+    def change(self, descriptor: int, events: int, ready: Ready) -> None:
+        """Wait for other events of a watched descriptor, or call something else."""
+        self._ready[descriptor] = ready
+        self._epoll.modify(descriptor, events)
+
+    def redirect(self, descriptor: int, ready: Ready) -> None:
+        """Call something else for the same events."""
+        self._ready[descriptor] = ready
+
+    def forget(self, descriptor: int) -> None:
+        """Stop watching a descriptor that is about to be closed, which takes it out of epoll."""
+        del self._ready[descriptor]
+
+    def unwatch(self, descriptor: int) -> None:
+        """Stop watching a descriptor that stays open."""
+        del self._ready[descriptor]
+        self._epoll.unregister(descriptor)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Have the loop call ``function`` soon. Safe from any thread."""
+        self._calls.append(function)
+        os.eventfd_write(self._wake, 1)
+
+    def stop(self) -> None:
+        """Let `run` return after the callbacks under way. For use in the loop's own thread; others use `call`."""
+        self._running = False
+
+    def run(self) -> None:
+        """Serve until `stop`. A wait without time-outs costs no wake-up."""
+        poll, monotonic, wheel, find = self._epoll.poll, time.monotonic, self.wheel, self._ready.get
+        while self._running:
+            self.now = monotonic()
+            # An infinite wait is -1, and a wait that is over by now is 0.
+            wait = -1.0 if wheel.due == math.inf else max(0.0, wheel.due - self.now)
+            events = poll(wait, _BATCH)
+            self.now = monotonic()
+            for descriptor, event in events:
+                # A callback before this one may have closed the descriptor, or put a new one in its place, for which
+                # a wake-up without cause must do no harm.
+                if ready := find(descriptor):
+                    ready(event)
+            if wheel.due <= self.now:
+                wheel.advance(self.now)
+
+    def close(self) -> None:
+        """Release the loop's own descriptors, after `run` returned."""
+        self._epoll.close()
+        os.close(self._wake)
+
+    def _woken(self, events: int) -> None:
+        os.eventfd_read(self._wake)
+        while self._calls:
+            self._calls.popleft()()

@@ -1,0 +1,166 @@
+"""Stream servers: take connections in batches and give each to the way its service is served."""
+
+import errno
+import select
+import socket
+import socketserver
+import sys
+from typing import Any
+
+from netd.admission.limits import Limits
+from netd.conversation import Peer, StreamService
+from netd.telemetry.events import ServiceEvents
+from netd.transport.connection import Connection, Monologue, Reflection, Talk
+from netd.transport.loop import Loop
+from netd.transport.peers import inet_peer, unix_peer
+from netd.transport.relay import Relay
+
+_BATCH = 64  # connections taken at once, before the others get their turn
+_PAUSE = 0.1  # seconds a listener rests when the system has no descriptor or memory left
+
+# accept(2): the connection failed before it was taken, or the network did. The next one may be well.
+_GONE = {
+    errno.ECONNABORTED,
+    errno.EPROTO,
+    errno.EPERM,
+    errno.ENETDOWN,
+    errno.ENOPROTOOPT,
+    errno.EHOSTDOWN,
+    errno.ENONET,
+    errno.EHOSTUNREACH,
+    errno.EOPNOTSUPP,
+    errno.ENETUNREACH,
+    errno.ETIMEDOUT,
+}
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class StreamServer(socketserver.ThreadingTCPServer):
+    """Serves the connections of one listening socket, over TCP or UNIX.
+
+    The hooks are those of `socketserver`, with a loop instead of `serve_forever` and conversations instead of threads.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(
+        self, listener: socket.socket, service: StreamService, limits: Limits, events: ServiceEvents, loop: Loop
+    ) -> None:
+        # The socket is open already, so not TCPServer's constructor, which makes one.
+        socketserver.BaseServer.__init__(self, listener.getsockname(), socketserver.BaseRequestHandler)
+        self.socket = listener
+        self.service = service
+        self.limits = limits
+        self.events = events
+        self.loop = loop
+        self.relay = Relay() if getattr(service, "reflects", False) else None
+        self.connections: set[Connection] = set()
+        self.slot = 0
+        self._resting = False
+        self._unix = listener.family == socket.AF_UNIX
+        listener.setblocking(False)
+        loop.watch(listener.fileno(), select.EPOLLIN, self.ready)
+
+    def ready(self, events: int) -> None:
+        """Connections wait."""
+        for _ in range(_BATCH):
+            try:
+                request, client_address = self.get_request()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _GONE:
+                    continue
+                if error.errno in _EXHAUSTED:
+                    return self._rest(error)
+                raise
+            if not self.verify_request(request, client_address):
+                self.shutdown_request(request)
+                continue
+            try:
+                self.process_request(request, client_address)
+            except Exception:
+                self.handle_error(request, client_address)
+                self.shutdown_request(request)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        request, client_address = self.socket.accept()
+        request.setblocking(False)
+        return request, client_address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether this connection may be served."""
+        limit = self.limits.connections
+        if limit is not None and self.events.counters.active >= limit:
+            self.events.connection_refused("connections")
+            return False
+        return True
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Choose the way by the kind of service. A blocking request handler would go to a thread here."""
+        peer = self._peer(request, client_address)
+        connection: Connection
+        if self.relay:
+            connection = Reflection(self, request, peer, self.relay)
+        elif getattr(self.service, "ignores_input", False):
+            connection = Monologue(self, request, peer)
+        else:
+            connection = Talk(self, request, peer)
+        self.connections.add(connection)
+        self.events.connection_accepted()
+        connection.start()
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection. Connections say their farewell themselves, before (`Connection._finish`)."""
+        request.close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A bug kept this connection from being served."""
+        error = sys.exc_info()[1]
+        assert error is not None, "called while an exception is handled"
+        self.events.conversation_failed(self._peer(request, client_address), error)
+
+    def leave(self, connection: Connection) -> None:
+        """A connection is over."""
+        self.connections.discard(connection)
+
+    def server_close(self) -> None:
+        """Accept no more; live connections go on."""
+        if self.socket.fileno() >= 0:
+            self.loop.wheel.drop(self)
+            if not self._resting:
+                self.loop.forget(self.socket.fileno())
+            self.socket.close()
+
+    def close_connections(self) -> None:
+        """Cut what is left."""
+        for connection in list(self.connections):
+            connection.close("stopped")
+
+    def close(self) -> None:
+        """Release everything."""
+        self.server_close()
+        self.close_connections()
+        if self.relay:
+            self.relay.close()
+
+    def expire(self, now: float) -> None:
+        """The rest is over."""
+        self._resting = False
+        self.loop.watch(self.socket.fileno(), select.EPOLLIN, self.ready)
+
+    def _rest(self, error: OSError) -> None:
+        """Accept fails for want of a resource, and to try again at once would only burn the processor.
+
+        The connections wait in the listener's queue meanwhile.
+        """
+        self.events.accept_paused(str(error.strerror))
+        self._resting = True
+        self.loop.unwatch(self.socket.fileno())
+        self.loop.wheel.add(self, self.loop.now + _PAUSE)
+
+    def _peer(self, request: Any, client_address: Any) -> Peer:
+        if self._unix:
+            return unix_peer("unix", client_address, self.server_address, request)
+        return inet_peer("tcp", client_address, request.getsockname())

@@ -1,0 +1,285 @@
+"""The loader: every problem at once, with its place; and what a good config becomes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.config import loader
+from netd.config.model import Config
+from netd.errors import ConfigError
+from netd.services import table
+
+ROOT = Path(__file__).parents[2]
+
+
+def load(tmp_path: Path, text: str) -> Config:
+    file = tmp_path / "netd.yaml"
+    file.write_text(text)
+    return loader.load(file)
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, text)
+    assert raised.value.exit_code == 78
+    return [problem.removeprefix(f"{tmp_path}/netd.yaml:") for problem in raised.value.problems]
+
+
+def test_a_good_config(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+daemon: {drain: 5s}
+log: {level: debug, format: json}
+defaults: {limits: {idle: 1m, connections: 10}}
+services:
+  echo: {listen: [tcp://*:7, udp://*:7], limits: {idle: off, line: 1KiB}}
+  clock: {type: time, enabled: false, listen: [tcp://*:7], options: {timezone: Asia/Shanghai}}
+""",
+    )
+    assert (config.daemon.drain, config.log.level, config.log.format) == (5.0, "debug", "json")
+    echo, clock = config.services
+    assert [service.name for service in config.enabled] == ["echo"]
+    assert (echo.limits.idle, echo.limits.connections, echo.limits.line, echo.limits.lifetime) == (None, 10, 1024, None)
+    assert (clock.type, clock.limits.idle, clock.options.model_dump()["timezone"]) == ("time", 60.0, "Asia/Shanghai")
+    assert [str(endpoint) for endpoint in echo.listen] == ["tcp://*:7", "udp://*:7"]
+
+
+def test_every_problem_is_found_in_one_go(tmp_path: Path) -> None:
+    text = """\
+demon: {drain: 2s}
+daemon: {drain: soon}
+log: {level: loud}
+defaults:
+  limits: {idel: 5m}
+services:
+  echo:
+    listen: [tpc://*:7, tcp://*:7]
+    limits: {idle: soon}
+    enabled: maybe
+  ecoh: {listen: [tcp://*:8]}
+  lab: {type: echo, listen: ["tcp://127.0.0.1:7"], options: {x: 1}}
+  time: {listen: [tcp://*:37], options: {format: "%Q", timezone: Mars}}
+  daytime: {listen: tcp://*:13}
+  discard:
+  "-": {type: discard, listen: [tcp://*:9], limits: {connections: -1}}
+  qotd: {listen: [tcp://*:17], options: {file: /nonexistent}}
+  number: 7
+  typed: {type: 7, listen: [tcp://*:10]}
+"""
+    known = ", ".join(table.names())
+    assert problems(tmp_path, text) == [
+        "1:1: demon: unknown key; did you mean 'daemon'?",
+        "2:17: daemon.drain: expected a duration such as 30s, 5m or 1h, got 'soon'",
+        "3:14: log.level: expected 'debug', 'info', 'warning', 'error' or 'critical', got 'loud'",
+        "5:12: defaults.limits.idel: unknown key; did you mean 'idle'?",
+        "8:14: services.echo.listen[0]: unknown scheme 'tpc'; did you mean 'tcp'?",
+        "9:20: services.echo.limits.idle: expected a duration such as 30s, 5m or 1h, got 'soon'",
+        "10:14: services.echo.enabled: expected true or false, got 'maybe'",
+        "11:3: services.ecoh: unknown service type 'ecoh'; did you mean 'echo'? (or say which with 'type:')",
+        "12:62: services.lab.options.x: unknown key",
+        "13:50: services.time.options.format: unknown directive '%Q'",
+        "13:66: services.time.options.timezone: unknown time zone 'Mars': expected an IANA name such as Asia/Shanghai",
+        "14:21: services.daytime.listen: expected a list of URLs such as [tcp://*:7, udp://*:7], got 'tcp://*:13'",
+        "15:3: services.discard: the key 'listen' is missing",
+        "16:3: services.-: a name has 1 to 64 letters, digits, '_', '.' or '-', no sign first",
+        "16:67: services.-.limits.connections: expected a number such as 64, or off, got -1",
+        "17:41: services.qotd.options: file '/nonexistent': No such file or directory",
+        f"18:3: services.number: unknown service type 'number'; known: {known} (or say which with 'type:')",
+        "18:11: services.number: expected a mapping, got 7",
+        "19:17: services.typed.type: expected text, got 7",
+    ]
+
+
+def test_two_enabled_services_in_one_place(tmp_path: Path) -> None:
+    text = """\
+services:
+  echo: {listen: [tcp://*:7]}
+  upper: {listen: ["udp://*:7", "tcp://[::1]:7"]}
+  discard: {enabled: false, listen: [tcp://*:7]}
+  pingpong: {listen: [unix:///x, unix:///x?mode=600]}
+"""
+    here = f"{tmp_path}/netd.yaml"
+    assert problems(tmp_path, text) == [
+        f"3:33: services.upper.listen[1]: tcp://[::1]:7 is taken by tcp://*:7 of 'echo' in {here}:2",
+        f"5:34: services.pingpong.listen[1]: unix:///x?mode=600 is taken by unix:///x of 'pingpong' in {here}:5",
+    ]
+
+
+def test_sections_whose_lines_are_all_commented_out(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        "include:\ndaemon:\nlog:\ndefaults:\n  limits:\n"
+        "services:\n  echo:\n    listen: [tcp://*:7]\n    limits:\n    options:\n",
+    )
+    assert config.services[0].limits.idle == 300.0
+    assert load(tmp_path, "services:\n").services == ()
+    assert load(tmp_path, "").services == ()
+
+
+def test_a_value_that_is_left_out_is_a_problem_where_a_value_is_due(tmp_path: Path) -> None:
+    assert problems(tmp_path, "daemon: {drain: }\n") == [
+        "1:17: daemon.drain: expected a duration such as 30s, 5m or 1h, got nothing"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("services: [echo]\n", "1:11: services: expected a mapping of services by name, got ['echo']"),
+        ("include: conf.d/*.yaml\n", "1:10: include: expected a list of file names, got 'conf.d/*.yaml'"),
+        ("include: [7]\n", "1:10: include: expected a list of file names, got [7]"),
+        ("log: yes\n", "1:6: log: expected a mapping, got true"),
+        ("a: [\n", "2:1: not YAML: while parsing a flow node, did not find expected node content"),
+    ],
+)
+def test_other_problems(tmp_path: Path, text: str, problem: str) -> None:
+    assert problems(tmp_path, text) == [problem]
+
+
+def test_includes(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "b.yaml").write_text("services:\n  echo: {listen: [tcp://*:7]}\n")
+    (tmp_path / "conf.d" / "a.yaml").write_text("services:\n  upper: {listen: [tcp://*:8]}\n")
+    (tmp_path / "conf.d" / "c.txt").write_text("nonsense")
+    config = load(tmp_path, "include: [conf.d/*.yaml, none/*.yaml]\nservices:\n  discard: {listen: [tcp://*:9]}\n")
+    assert [service.name for service in config.services] == ["discard", "upper", "echo"]
+
+
+def test_problems_with_includes(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "daemon: {drain: 1s}\nservices:\n  echo: {listen: [tcp://*:8]}\n  upper: {listen: [tcp://*:7]}\n"
+    )
+    (tmp_path / "b.yaml").write_text("\x00")
+    text = "include: [a.yaml, b.yaml, c.yaml]\nservices:\n  echo: {listen: [tcp://*:7]}\n"
+    main = f"{tmp_path}/netd.yaml"
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, text)
+    assert list(raised.value.problems) == [
+        f"{tmp_path}/a.yaml:1:1: daemon: an included file may hold 'services' only",
+        f"{tmp_path}/a.yaml:3:3: services.echo: there is a service of this name in {main}:3",
+        f"{tmp_path}/a.yaml:4:20: services.upper.listen[0]: tcp://*:7 is taken by tcp://*:7 of 'echo' in {main}:3",
+        f"{tmp_path}/b.yaml:1:1: not text: character '\\x00'",
+        f"{main}:1:27: include[2]: there is no '{tmp_path}/c.yaml'",
+    ]
+
+
+def test_many_problems_are_cut_off(tmp_path: Path) -> None:
+    found = problems(tmp_path, "services:\n" + "".join(f"  s{n}: {{type: echo}}\n" for n in range(300)))
+    assert len(found) == 101
+    assert found[-1].endswith("and 200 more problems")
+
+
+def test_a_service_that_a_transport_does_not_suit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class StreamOnly:
+        def stream(self, peer: object) -> Any: ...
+
+    class DatagramOnly:
+        def datagram(self, data: bytes, peer: object) -> Any: ...
+
+    monkeypatch.setitem(table.BUILT_IN, "s", StreamOnly)
+    monkeypatch.setitem(table.BUILT_IN, "d", DatagramOnly)
+    text = "services:\n  s: {listen: [tcp://*:1, udp://*:1]}\n  d: {listen: [udp://*:2, unix:///x]}\n"
+    assert problems(tmp_path, text) == [
+        "2:27: services.s.listen[1]: service type 's' serves streams (tcp, unix) only",
+        "3:27: services.d.listen[1]: service type 'd' serves datagrams (udp, unixgram) only",
+    ]
+
+
+def test_a_plugin_that_fails_to_build_is_a_problem_not_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def __init__(self) -> None:
+            raise ZeroDivisionError("oops")
+
+        def stream(self, peer: object) -> Any: ...
+
+    monkeypatch.setitem(table.BUILT_IN, "broken", Broken)
+    assert problems(tmp_path, "services:\n  broken: {listen: [tcp://*:1]}\n") == [
+        "2:11: services.broken.options: service type 'broken' cannot be built: ZeroDivisionError('oops')"
+    ]
+
+
+def test_the_files_that_come_along_are_good() -> None:
+    assert [service.name for service in loader.load(ROOT / "config" / "netd.yaml").enabled] == ["echo"]
+    assert len(loader.load(loader.BUILT_IN_FILE).enabled) == 7
+    assert (ROOT / "config" / "dev.yaml").read_bytes() == loader.BUILT_IN_FILE.read_bytes()
+
+
+def test_the_config_that_is_used_when_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "DEFAULT_FILE", tmp_path / "netd.yaml")
+    assert loader.default_file() == loader.BUILT_IN_FILE
+    (tmp_path / "netd.yaml").write_text("")
+    assert loader.default_file() == tmp_path / "netd.yaml"
+
+
+WORDS = st.sampled_from(
+    [
+        "services",
+        "daemon",
+        "log",
+        "defaults",
+        "include",
+        "limits",
+        "options",
+        "echo",
+        "time",
+        "listen",
+        "idle",
+        "type",
+        "enabled",
+        "format",
+        "tcp://*:7",
+        "udp://[::1]:0?rcvbuf=1",
+        "5m",
+        "off",
+        "%Q",
+        "on",
+        "~",
+        "7",
+        "-1",
+        "*x",
+        "&x",
+    ]
+)
+VALUES = st.recursive(
+    WORDS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]"),
+        st.dictionaries(WORDS, inner, max_size=4).map(
+            lambda d: "{" + ", ".join(f"{k}: {v}" for k, v in d.items()) + "}"
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["services", "daemon", "log", "defaults", "include"]), VALUES))
+def test_no_config_does_worse_than_a_config_error(
+    tmp_path_factory: pytest.TempPathFactory, sections: dict[str, str]
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "fuzz.yaml"
+    file.write_text("".join(f"{name}: {value}\n" for name, value in sections.items()))
+    try:
+        loader.load(file)
+    except ConfigError as error:
+        assert all(problem.startswith(f"{file}:") and "\n" not in problem for problem in error.problems)
+
+
+@given(st.data())
+def test_a_mutated_config_does_no_worse_either(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    good = (ROOT / "config" / "netd.yaml").read_bytes().replace(b"\n  #", b"\n  ")
+    content = bytearray(good)
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(content)))
+        content[start : start + data.draw(st.integers(0, 6))] = data.draw(st.binary(max_size=4))
+    file = tmp_path_factory.getbasetemp() / "mutant.yaml"
+    file.write_bytes(content)
+    try:
+        loader.load(file)
+    except ConfigError as error:
+        assert all("\n" not in problem for problem in error.problems)

@@ -1,0 +1,73 @@
+"""The JSON Schema says of a config what the loader says, as far as a schema can."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from netd.config.loader import BUILT_IN_FILE
+from netd.config.schema import json_schema
+
+CONFIG = Path(__file__).parents[2] / "config"
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+
+
+def test_it_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+
+
+@pytest.mark.parametrize("file", [CONFIG / "netd.yaml", BUILT_IN_FILE])
+def test_the_files_that_come_along_fit_and_name_it(file: Path) -> None:
+    assert file.read_text().startswith("# yaml-language-server: $schema=netd.schema.json\n")
+    # A section whose lines are all commented out is an empty value; the loader takes it, an editor may point at it.
+    text = file.read_text().replace("    limits:\n", "    limits: {}\n")
+    VALIDATOR.validate(_without_nothing(yaml.safe_load(text)))
+
+
+def _without_nothing(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nothing(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
+def test_the_file_beside_the_config_is_the_one_netd_prints() -> None:
+    assert json.loads((CONFIG / "netd.schema.json").read_text()) == json_schema(), (
+        "run: netd schema > config/netd.schema.json"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "service: {}",
+        "daemon: {drain: soon}",
+        "log: {level: loud}",
+        "defaults: {limits: {idel: 5m}}",
+        "defaults: {limits: {idle: 5}}",
+        "services: {echo: {}}",
+        "services: {echo: {listen: []}}",
+        "services: {echo: {listen: [tcp://*]}}",
+        "services: {echo: {listen: [tcp://*:7], options: {x: 1}}}",
+        "services: {time: {listen: [tcp://*:7], options: {encoding: ntp}}}",
+        "services: {x: {type: time, listen: [tcp://*:7], options: {encoding: ntp}}}",
+        "services: {x: {type: echo, listen: [tcp://*:7], options: {encoding: text}}}",
+    ],
+)
+def test_what_does_not_fit(text: str) -> None:
+    assert not VALIDATOR.is_valid(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "services: {x: {type: time, listen: [tcp://*:7], options: {encoding: rfc868}}}",
+        "services: {echo: {type: time, listen: [tcp://*:7], options: {encoding: rfc868}}}",
+        "services: {x: {type: from-a-package, listen: ['unix://@x'], options: {anything: 1}}}",
+        "defaults: {limits: {idle: off, connections: 64, line: 1KiB}}",
+    ],
+)
+def test_what_fits(text: str) -> None:
+    VALIDATOR.validate(yaml.safe_load(text))

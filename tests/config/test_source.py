@@ -1,0 +1,173 @@
+"""Reading YAML: places, duplicates, and files that mean harm."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.config import source
+from netd.config.source import Mark, SourceError, parse
+
+
+def tree(text: str) -> Any:
+    found = parse(text.encode(), "f")
+    assert not found.problems
+    return found.tree
+
+
+def complaint(content: bytes) -> str:
+    with pytest.raises(SourceError) as raised:
+        parse(content, "f")
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_values() -> None:
+    text = "a: 1\nb: 1.5\nc: yes\nd: off\ne: ~\nf:\ng: text\nh: '1'\ni: 0x10\nj: [1, [x]]\nk: {l: m}\n"
+    assert tree(text) == {
+        "a": 1,
+        "b": 1.5,
+        "c": True,
+        "d": False,
+        "e": None,
+        "f": None,
+        "g": "text",
+        "h": "1",
+        "i": 16,
+        "j": [1, ["x"]],
+        "k": {"l": "m"},
+    }
+
+
+def test_what_yaml_1_1_makes_of_dates_and_base_60_is_text_here() -> None:
+    assert tree("a: 2023-11-14\nb: 12:30\nc: 12:30:45.6\n=: x\n") == {
+        "a": "2023-11-14",
+        "b": "12:30",
+        "c": "12:30:45.6",
+        "=": "x",
+    }
+
+
+def test_keys_are_text() -> None:
+    assert tree("on: 1\n7: 2\n") == {"on": 1, "7": 2}
+
+
+def test_an_empty_file_is_an_empty_mapping() -> None:
+    for text in ("", "# nothing\n", "---\n", "\ufeffa: 1\n"):
+        assert tree(text) in ({}, {"a": 1})
+
+
+def test_places() -> None:
+    found = parse(b"a:\n  b: [x,\n    y]\n", "f")
+    assert found.mark(("a", "b", 1)) == Mark("f", 3, 5)
+    assert found.mark(("a", "b")) == Mark("f", 2, 6)
+    assert found.mark(("a", "b"), key=True) == Mark("f", 2, 3)
+    assert found.mark(("a", "b", 1, "nothing", "there")) == Mark("f", 3, 5)
+
+
+def test_a_key_that_stands_twice() -> None:
+    found = parse(b"a: 1\nb: {c: 1,\n  c: 2}\na: 2\n", "f")
+    assert [str(problem) for problem in found.problems] == [
+        "f:3:3: b.c: this key stands twice, first in line 2",
+        "f:4:1: a: this key stands twice, first in line 1",
+    ]
+
+
+def test_aliases_and_merges() -> None:
+    text = "a: &x {p: 1, q: 2}\nb: *x\nc: {<<: *x, q: 3}\nd: {<<: [{q: 4}, *x], r: 5}\n"
+    assert tree(text) == yaml.safe_load(text)
+    assert parse(text.encode(), "f").mark(("b", "p")) == Mark("f", 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: *x\n", "f:1:4: a: alias *x has no anchor before it"),
+        ("a: &x [*x]\n", "f:1:8: a[0]: alias *x contains itself"),
+        ("a: {<<: 1}\n", "f:1:5: a: << merges mappings only"),
+        ("a: !!python/object:os.system x\n", "f:1:4: a: cannot be read as python/object:os.system"),
+        ("a: !x [1]\n", "f:1:4: a: unknown tag !x"),
+        ("a: !!int x\n", "f:1:4: a: cannot be read as int"),
+        ("a: !!binary eA==\n", "f:1:4: a: cannot be read as binary"),
+    ],
+)
+def test_what_is_noted(text: str, message: str) -> None:
+    assert [str(problem) for problem in parse(text.encode(), "f").problems] == [message]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1\nb: 2\n", "f:2:2: not YAML: "),
+        (b"a: 'x\n", "f:2:1: not YAML: "),
+        (b"\ta: 1\n", "f:1:1: not YAML: "),
+        (b"a: 1\n--- \nb: 1\n", "f:2:1: a second document in one file"),
+        (b"- a\n", "f:1:1: expected a mapping of sections such as services:"),
+        (b"hello\n", "f:1:1: expected a mapping"),
+        (b"{[a]: 1}\n", "f:1:2: a key must be plain text"),
+        (b"a: 1\nb: \xff\n", "f:2:4: not UTF-8 text"),
+        (b"\x7fELF\x02\x01\x01\x00\x00", "f:1:1: not text: character '\\x7f'"),
+        (b"a: \x00\n", "f:1:4: not text: character '\\x00'"),
+        (b"a: b\x1b[1m\n", "f:1:5: not text"),
+        (b"[" * 100_000, "nested deeper than 32 levels"),
+        (b"{a: " * 100_000, "nested deeper than 32 levels"),
+        (b"- " * 100_000, "nested deeper than 32 levels"),
+        (b"a: [" + b"1," * 60_000 + b"]", "more than 50000 values"),
+    ],
+)
+def test_what_cannot_be_read(content: bytes, message: str) -> None:
+    assert message in complaint(content)
+
+
+def test_a_yaml_bomb_costs_nothing() -> None:
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+    bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+    assert "more than 50000 values, aliases counted out" in complaint(bomb.encode())
+    chain = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 5000))
+    assert "more than 50000 values" in complaint(chain.encode())
+
+
+def test_files(tmp_path: Path) -> None:
+    def why(file: str) -> str:
+        with pytest.raises(SourceError) as raised:
+            source.read(file)
+        return str(raised.value)
+
+    assert why(str(tmp_path / "none")) == f"{tmp_path}/none:1:1: cannot be read: No such file or directory"
+    assert why(str(tmp_path)) == f"{tmp_path}:1:1: cannot be read: Is a directory"
+    assert "cannot be read: embedded null" in why("a\0b")
+    (tmp_path / "huge").write_bytes(b"#" * (2**20 + 1))
+    assert "larger than 1 MiB" in why(str(tmp_path / "huge"))
+    assert "larger than 1 MiB" in why("/dev/zero")
+
+
+yaml_like = st.text(alphabet="ab01:-[]{}&*!<>|'\"#%@, \n\t~.x", max_size=60)
+
+
+@given(st.one_of(st.binary(max_size=60), yaml_like.map(str.encode)))
+def test_no_content_does_worse_than_a_source_error(content: bytes) -> None:
+    try:
+        found = parse(content, "f")
+    except SourceError as error:
+        assert str(error).startswith("f:")
+    else:
+        assert isinstance(found.tree, dict)
+
+
+# What YAML itself folds or refuses (line ends of its own, control characters) has its tests above.
+words = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Zl", "Zp")), max_size=10)
+plain = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**40), 2**40), words),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(words, inner, max_size=4)),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(words, plain, max_size=5))
+def test_what_yaml_writes_is_read_back(value: dict[str, Any]) -> None:
+    found = parse(yaml.safe_dump(value, allow_unicode=True).encode(), "f")
+    assert found.tree == value
+    assert not found.problems

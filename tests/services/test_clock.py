@@ -1,0 +1,148 @@
+"""Daytime, and time in both encodings."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from netd.services.clock import check_format, format_time
+from tests.support import NOW, PEER, converse, service
+
+HELP = b"error: expected an empty line (now)"
+
+
+def test_daytime_is_one_line_and_ignores_what_comes() -> None:
+    daytime = service("daytime")
+    assert converse(daytime.stream(PEER), [b"x"]) == b"Tuesday, November 14, 2023 22:13:20-UTC\r\n"
+    assert daytime.datagram(b"", PEER) == b"Tuesday, November 14, 2023 22:13:20-UTC\r\n"
+
+
+def test_daytime_in_a_zone_and_format() -> None:
+    daytime = service("daytime", timezone="Asia/Shanghai", format="%d %b %y %H:%M:%S %Z")
+    assert converse(daytime.stream(PEER), []) == b"15 Nov 23 06:13:20 CST\r\n"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (b"", b"2023-11-14 22:13:20"),
+        (b"   ", b"2023-11-14 22:13:20"),
+        (b"%H:%M", b"22:13"),
+        (b"%Y-%m-%d %H:%M:%S", b"2023-11-14 22:13:20"),
+        (b"it is %-d. %B, 100%%", b"it is 14. November, 100%"),
+        (b"%s", b"1700000000"),
+        (b"%H\xe6\x97\xb6", b"22\xe6\x97\xb6"),
+        (b"0", b"1970-01-01 00:00:00"),
+        (b"-1", b"1969-12-31 23:59:59"),
+        (b"1700000000.75", b"2023-11-14 22:13:20"),
+        (b" 86400 ", b"1970-01-02 00:00:00"),
+    ],
+)
+def test_time_answers_questions(question: bytes, answer: bytes) -> None:
+    time = service("time")
+    assert time.datagram(question, PEER) == answer
+    assert time.datagram(question + b"\n", PEER) == answer + b"\n"
+    assert converse(time.stream(PEER), [question + b"\r\n"]) == b"2023-11-14 22:13:20\r\n" + answer + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        b"hello",
+        b"%",
+        b"%Q",
+        b"%1000000000d",
+        b"%010Y",
+        b"%n",
+        b"%E",
+        b"%EY",
+        b"\xff%H",
+        b"%H\x1b[31m",
+        b"%H" * 200,
+        b"99999999999999",
+        b"-99999999999999",
+        b"1e5",
+        b"1" * 4000,
+        b"0x10",
+    ],
+)
+def test_time_says_what_it_understands(question: bytes) -> None:
+    time = service("time")
+    assert time.datagram(question, PEER).startswith(HELP)
+    # The service goes on.
+    said = converse(time.stream(PEER), [question + b"\n%H\n"])
+    assert said.startswith(b"2023-11-14 22:13:20\r\n" + HELP)
+    assert said.endswith(b"\n22\n")
+
+
+@given(st.one_of(st.binary(max_size=300), st.text(alphabet="%aAbBcdDeFHIjmMpQSTUVwWxXyYzZfsnt-0129 ", max_size=300)))
+def test_no_question_costs_memory_or_fails(question: bytes | str) -> None:
+    answer = service("time").datagram(question if isinstance(question, bytes) else question.encode(), PEER)
+    assert len(answer) <= 256 * 32
+    assert b"\n" not in answer.rstrip(b"\r\n")
+
+
+def test_time_in_a_zone_of_its_own() -> None:
+    time = service("time", timezone="Asia/Shanghai", format="%H:%M %Z")
+    assert converse(time.stream(PEER), [b"0\n"]) == b"06:13 CST\r\n08:00 CST\n"
+
+
+def test_time_with_chunk_framing_answers_without_a_newline() -> None:
+    time = service("time", framing="chunk")
+    assert converse(time.stream(PEER), [b"%H", b"%M", b"0\r\n"]) == (
+        b"2023-11-14 22:13:20\r\n" + b"22" + b"13" + b"1970-01-01 00:00:00\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("unix", "octets"),
+    [
+        (-2_208_988_800, 0),
+        (0, 2_208_988_800),
+        (NOW, 3_908_988_800),
+        (2_085_978_495, 2**32 - 1),
+        (2_085_978_496, 0),  # 2036-02-07 06:28:16 UTC
+        (2_085_978_497.9, 1),
+    ],
+)
+def test_rfc868_counts_from_1900_modulo_2_to_the_32(unix: float, octets: int) -> None:
+    time = service("time", clock=lambda: unix, encoding="rfc868")
+    assert converse(time.stream(PEER), [b"ignored"]) == octets.to_bytes(4)
+    assert time.datagram(b"", PEER) == octets.to_bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timezone": "Mars/Olympus"}, "unknown time zone 'Mars/Olympus'"),
+        ({"timezone": "../../etc/passwd"}, "unknown time zone"),
+        ({"timezone": ""}, "unknown time zone"),
+        ({"format": "%Q"}, "unknown directive '%Q'"),
+        ({"format": "%99999d"}, "unknown directive '%9'"),
+        ({"format": "x" * 257}, "at most 256 characters"),
+        ({"format": "a\nb"}, "printable characters"),
+        ({"encoding": "rfc868", "format": "%H"}, "format: has no meaning with encoding: rfc868"),
+        ({"encoding": "ntp"}, "'text' or 'rfc868'"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        service("time", **options)
+
+
+@given(st.datetimes(min_value=datetime(1000, 1, 1), timezones=st.just(UTC)))
+def test_directives_are_those_of_strftime(when: datetime) -> None:
+    for letter in "aAbBcCdDeFgGHIjmMprRSTuUVwWxXyYzZf%":
+        directive = check_format(f"%{letter}")
+        assert format_time(directive, when) == when.strftime(directive)
+    assert format_time("%s", when) == str((when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1))
+
+
+def test_time_goes_on() -> None:
+    ticks = iter([0.0, 60.0, 120.0])
+    time = service("time", clock=lambda: next(ticks), format="%M")
+    assert re.split(rb"\s+", converse(time.stream(PEER), [b"\n\n"])) == [b"00", b"01", b"02", b""]

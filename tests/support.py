@@ -1,0 +1,235 @@
+"""What several tests need: a conversation without a socket, a server in this process, a daemon as a real process."""
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from netd.admission.limits import Limits
+from netd.conversation import Context, Conversation, Peer
+from netd.endpoints import Endpoint
+from netd.errors import PeerError
+from netd.services import table
+from netd.telemetry.events import ServiceEvents
+from netd.transport.datagram import DatagramServer
+from netd.transport.loop import Loop
+from netd.transport.sockets import Listener, open_listeners
+from netd.transport.stream import StreamServer
+
+NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC, a Tuesday
+PEER = Peer("tcp", "192.0.2.7", 5353, "192.0.2.1", 7)
+
+
+def service(name: str, line_limit: int = 4096, clock: Callable[[], float] = lambda: NOW, **options: object) -> Any:
+    """A built-in service at a fixed time, with a random that is none."""
+    kind = table.find(name)
+    assert kind is not None
+    checked = kind.options.model_validate(options)
+    return kind.build(checked, Context(clock=clock, random=Random(1), line_limit=line_limit))
+
+
+def converse(conversation: Conversation, pieces: Iterable[bytes], most: int = 2**20) -> bytes:
+    """All that a conversation says when it receives these pieces and then the end of file."""
+    said = bytearray()
+    waiting = iter([*pieces, b""])
+    try:
+        word = next(conversation)
+        while len(said) < most:
+            if word is None:
+                word = conversation.send(next(waiting))
+            else:
+                said += word
+                word = next(conversation)
+    except (StopIteration, RuntimeError):
+        pass  # it returned, or asked for more after the end
+    except PeerError as error:
+        said += error.answer
+    return bytes(said)
+
+
+class Server:
+    """Services on sockets of this process, with their loop in a thread."""
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.error: BaseException | None = None
+        self._servers: list[StreamServer | DatagramServer] = []
+        self._listeners: list[Listener] = []
+        self._thread = threading.Thread(target=self._run)
+
+    def add(self, service: Any, url: str, *, batched: bool = True, **limits: object) -> tuple[Any, ServiceEvents]:
+        """Serve on this URL; where a client connects to, and the service's events."""
+        [listener] = open_listeners([("test", Endpoint.parse(url))], lambda *skipped: None)
+        self._listeners.append(listener)
+        events = ServiceEvents("test")
+        checked = Limits.model_validate(limits)
+        server: StreamServer | DatagramServer
+        if listener.endpoint.streams:
+            server = StreamServer(listener.socket, service, checked, events, self.loop)
+        else:
+            server = DatagramServer(listener.socket, service, checked, events, self.loop, batched=batched)
+        self._servers.append(server)
+        return listener.socket.getsockname(), events
+
+    def _run(self) -> None:
+        try:
+            self.loop.run()
+        except BaseException as error:
+            self.error = error
+
+    def __enter__(self) -> "Server":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.loop.call(self.loop.stop)
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "the loop does not stop"
+        for server in self._servers:
+            server.close()
+        for listener in self._listeners:
+            listener.close()
+        self.loop.close()
+        if self.error:
+            raise self.error
+
+    def settle(self) -> None:
+        """Wait until the loop has handled what was there."""
+        for _ in range(2):
+            done = threading.Event()
+            self.loop.call(done.set)
+            assert done.wait(10)
+
+
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for something that can only be looked at."""
+    done = threading.Event()
+    for _ in range(int(seconds * 200)):
+        if condition():
+            return
+        done.wait(0.005)
+    raise AssertionError("it did not happen")
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Everything until the end of file."""
+    pieces = []
+    while piece := connection.recv(65536):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def read_exactly(connection: socket.socket, number: int) -> bytes:
+    """So many octets, or fewer at the end of file."""
+    data = b""
+    while len(data) < number and (piece := connection.recv(number - len(data))):
+        data += piece
+    return data
+
+
+def need(*programs: str) -> None:
+    """Skip without these programs; where NETD_REQUIRE_TOOLS is set, as in CI, fail."""
+    missing = [program for program in programs if not shutil.which(program)]
+    if missing and os.environ.get("NETD_REQUIRE_TOOLS"):
+        pytest.fail(f"not installed: {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+def has_ipv6() -> bool:
+    """Whether this host has an IPv6 loopback."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+class Daemon:
+    """`netd run` as a process of its own, with its log read as it comes."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "netd", "run", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            try:
+                self._queue.put(json.loads(line))
+            except ValueError:
+                self._queue.put({"event": "not_json", "line": line})
+        self._queue.put(None)
+
+    def event(self, name: str, seconds: float = 20) -> dict[str, Any]:
+        """The next event of this name."""
+        while True:
+            line = self._queue.get(timeout=seconds)
+            if line is None:
+                raise AssertionError(f"netd ended before {name}: {self.lines[-5:]}")
+            self.lines.append(line)
+            if line["event"] == name:
+                return line
+
+    def url(self, service: str, scheme: str = "tcp") -> str:
+        """Where a service listens, from the log of the start."""
+        for line in self.lines:
+            if (
+                line["event"] == "listening"
+                and line["service"] == service
+                and line["endpoint"].startswith(scheme + ":")
+            ):
+                return str(line["endpoint"])
+        raise AssertionError(f"{service} does not listen on {scheme}")
+
+    def port(self, service: str, scheme: str = "tcp") -> int:
+        return int(self.url(service, scheme).rpartition(":")[2])
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Stop it; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(20)
+        self._reader.join(20)
+        while (line := self._queue.get(timeout=20)) is not None:
+            self.lines.append(line)
+        return code
+
+
+@contextlib.contextmanager
+def daemon(config: str, directory: Path) -> Iterator[Daemon]:
+    """A daemon with this config, ready; stopped at the end, with exit code 0."""
+    file = directory / "netd.yaml"
+    file.write_text(config)
+    running = Daemon("-c", str(file))
+    try:
+        running.event("netd_ready")
+        yield running
+        assert running.stop() == 0, running.lines[-5:]
+    finally:
+        running.process.kill()
+        running.process.wait()
+        for pipe in (running.process.stdout, running.process.stderr):
+            assert pipe
+            pipe.close()

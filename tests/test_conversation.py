@@ -1,0 +1,133 @@
+"""Lines, chunks, telnet and peers, without a socket."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.conversation import Chunks, Conversation, Credentials, Lines, Peer, Reader, TelnetFilter, split_terminator
+from tests.support import converse
+
+
+def reading(reader: Reader) -> Conversation:
+    """Says each message in brackets, with its terminator."""
+    while (message := (yield from reader.read())) is not None:
+        yield b"[" + message + b"]" + reader.terminator
+
+
+def lines(*pieces: bytes, limit: int = 16) -> bytes:
+    return converse(reading(Lines(limit)), pieces)
+
+
+@pytest.mark.parametrize(
+    ("came", "read"),
+    [
+        (b"a\n", b"[a]\n"),
+        (b"a\r\n", b"[a]\r\n"),
+        (b"a\r\0", b"[a]\r\n"),
+        (b"\n\r\n\r\0", b"[]\n[]\r\n[]\r\n"),
+        (b"a", b"[a]\r\n"),
+        (b"a\r", b"[a]\r\n"),
+        (b"\r", b""),
+        (b"", b""),
+        (b"a\rb\n", b"[a\rb]\n"),
+        (b"a\r\r\nb", b"[a\r]\r\n[b]\r\n"),
+        (b"a\r\0b\nc", b"[a]\r\n[b]\n[c]\r\n"),
+        (b"a\0b\n", b"[a\0b]\n"),
+    ],
+)
+def test_line_ends(came: bytes, read: bytes) -> None:
+    assert lines(came) == read
+
+
+def test_a_line_at_the_limit_is_read_and_one_octet_more_is_refused() -> None:
+    refusal = b"error: a line may have at most 16 octets\r\n"
+    for end in (b"\n", b"\r\n", b"\r\0"):
+        assert lines(b"x" * 16 + end) == b"[" + b"x" * 16 + b"]" + (b"\n" if end == b"\n" else b"\r\n")
+        assert lines(b"x" * 17 + end) == refusal
+    assert lines(b"x" * 17) == refusal
+    assert lines(b"ok\n" + b"x" * 17 + b"\nnever\n") == b"[ok]\n" + refusal
+
+
+def test_a_line_without_end_is_refused_before_its_end() -> None:
+    conversation = reading(Lines(16))
+    next(conversation)
+    with pytest.raises(Exception, match="at most 16"):
+        conversation.send(b"x" * 18)
+
+
+telnet_parts = st.sampled_from(
+    [
+        b"a",
+        b"ping 1",
+        b"\n",
+        b"\r\n",
+        b"\r\0",
+        b"\r",
+        b"\0",
+        b"\xff\xff",
+        b"\xff\xfb\x01",
+        b"\xff\xfd\x03",
+        b"\xff\xf4",
+        b"\xff\xfa\x18\x00xterm\xff\xf0",
+        b"\xff\xfa\xff\xff\xff\xf0",
+        b"x" * 20,
+        b"\xc3\xa9",
+    ]
+)
+
+
+@given(parts=st.lists(telnet_parts, max_size=12), data=st.data())
+def test_lines_are_the_same_wherever_the_segments_are_cut(parts: list[bytes], data: st.DataObject) -> None:
+    whole = b"".join(parts)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)), max_size=6)))
+    pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True) if a < b]
+    assert lines(*pieces) == lines(whole) == lines(*(whole[i : i + 1] for i in range(len(whole))))
+
+
+def test_telnet_commands_are_removed_and_a_doubled_iac_is_one_octet() -> None:
+    strip = TelnetFilter().strip
+    assert strip(b"a\xff\xfb\x01b\xff\xfa\x18\xff\xff\x00\xff\xf0c\xff\xf1d\xff\xffe") == b"abcd\xffe"
+
+
+def test_telnet_filter_keeps_no_bytes_of_an_endless_subnegotiation() -> None:
+    telnet = TelnetFilter()
+    assert telnet.strip(b"\xff\xfa") == b""
+    assert telnet.strip(b"x" * 100_000) == b""
+    assert telnet.strip(b"\xff\xf0back") == b"back"
+
+
+def test_many_lines_in_one_segment_are_read_in_linear_time() -> None:
+    # At the square of the number this would copy gigabytes; the suite's time-out is the judge.
+    assert lines(b"\n" * 300_000) == b"[]\n" * 300_000
+    assert lines(b"\r\0" * 30_000) == b"[]\r\n" * 30_000
+
+
+def test_each_segment_is_a_message_in_chunks() -> None:
+    pieces = [b"ping", b"a\nb\r\n", b"\xff\xfb\x01", b"x" * 16]
+    assert converse(reading(Chunks(16)), pieces) == b"[ping][a\nb]\r\n[\xff\xfb\x01][" + b"x" * 16 + b"]"
+    assert converse(reading(Chunks(16)), [b"x" * 17]) == b"error: a line may have at most 16 octets\r\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        (b"a\r\n", (b"a", b"\r\n")),
+        (b"a\n", (b"a", b"\n")),
+        (b"a\r\0", (b"a", b"\r\n")),
+        (b"a", (b"a", b"")),
+        (b"", (b"", b"")),
+        (b"\n\n", (b"\n", b"\n")),
+    ],
+)
+def test_a_whole_message_is_split_from_its_terminator(message: bytes, parts: tuple[bytes, bytes]) -> None:
+    assert split_terminator(message) == parts
+
+
+def test_peers_as_text() -> None:
+    assert Peer("tcp", "192.0.2.7", 5).remote == "192.0.2.7:5"
+    assert Peer("udp", "2001:db8::1", 5).remote == "[2001:db8::1]:5"
+    assert Peer("unix", "", credentials=Credentials(1, 2, 3)).remote == "pid=1,uid=2,gid=3"
+    assert Peer("unixgram", "").remote == "unnamed"
+    assert Peer("unixgram", "/run/\x1b[31mred\n").remote == "/run/\\x1b[31mred\\n"
+    assert [Peer("tcp", host).family for host in ("::1", "127.0.0.1")] == ["ipv6", "ipv4"]
+    assert Peer("unix", "/a:b").family == "unix"

@@ -1,0 +1,120 @@
+"""Endpoints: what a URL means, what is wrong with it, which two cannot be together."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.endpoints import Endpoint, suggestion
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("tcp://*:7", ("tcp", "*", 7, "")),
+        ("udp://192.0.2.1:65535", ("udp", "192.0.2.1", 65535, "")),
+        ("tcp://[2001:DB8::0:1]:7", ("tcp", "2001:db8::1", 7, "")),
+        ("tcp://[fe80::1%eth0]:7", ("tcp", "fe80::1%eth0", 7, "")),
+        ("tcp://localhost:0", ("tcp", "localhost", 0, "")),
+        ("unix:///run/netd/echo.sock", ("unix", "", 0, "/run/netd/echo.sock")),
+        ("unixgram://@echo", ("unixgram", "", 0, "@echo")),
+    ],
+)
+def test_endpoints(text: str, parts: tuple[object, ...]) -> None:
+    endpoint = Endpoint.parse(text)
+    assert (endpoint.transport, endpoint.host, endpoint.port, endpoint.path) == parts
+    assert str(endpoint) == text
+    assert endpoint.streams == (endpoint.transport in ("tcp", "unix"))
+
+
+def test_socket_options() -> None:
+    options = Endpoint.parse("tcp://*:7?backlog=8&nodelay=off&keepalive=on&rcvbuf=64KiB&freebind=1&device=eth0").options
+    assert (options.backlog, options.nodelay, options.keepalive) == (8, False, True)
+    assert (options.rcvbuf, options.freebind, options.device) == (65536, True, "eth0")
+    options = Endpoint.parse("unix:///x?mode=0660&owner=netd&group=24").options
+    assert (options.mode, options.owner, options.group) == (0o660, "netd", "24")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tpc://*:7", "unknown scheme 'tpc'; did you mean 'tcp'?"),
+        ("*:7", "expected a URL such as"),
+        (7, "expected a URL such as tcp://"),
+        ("tcp://*", "expected HOST:PORT"),
+        ("tcp://*:", "expected HOST:PORT"),
+        ("tcp://:7", "expected HOST:PORT"),
+        ("tcp://::1:7", "expected HOST:PORT"),
+        ("tcp://*:echo", "expected HOST:PORT"),
+        ("tcp://*:65536", "a port from 0 to 65535, got 65536"),
+        ("tcp://*:7/path", "expected HOST:PORT"),
+        ("tcp://user@host:7", "expected HOST:PORT"),
+        ("tcp://1.2.3:7", "an IPv4 address, got '1.2.3'"),
+        ("tcp://1.2.3.256:7", "an IPv4 address"),
+        ("tcp://[1.2.3.4]:7", "an IPv6 address"),
+        ("tcp://[::ffff:1.2.3.4]:7", "an IPv6 address"),
+        ("tcp://-x:7", "an address, a name or"),
+        ("unix://run/x", "expected an absolute path"),
+        ("unix://", "expected an absolute path"),
+        ("unix:///" + "x" * 107, "a path of at most 107 octets"),
+        ("unix:///x\0y", "a path of at most 107 octets"),
+        ("tcp://*:7?backlgo=1", "unknown socket option 'backlgo' for tcp; did you mean 'backlog'?"),
+        ("udp://*:7?backlog=1", "unknown socket option 'backlog' for udp"),
+        ("tcp://*:7?mode=0660", "unknown socket option 'mode' for tcp"),
+        ("tcp://*:7?backlog", "is given without a value"),
+        ("tcp://*:7?backlog=1&backlog=2", "is given twice"),
+        ("tcp://*:7?backlog=0", "socket option backlog: expected a number from 1 to 65535, got '0'"),
+        ("tcp://*:7?backlog=99999999999999999999", "socket option backlog: expected a number"),
+        ("tcp://*:7?nodelay=maybe", "socket option nodelay: expected on or off"),
+        ("unix:///x?mode=888", "socket option mode: expected octal permissions"),
+        ("tcp://*:7?device=a b", "socket option device: expected a name"),
+    ],
+)
+def test_what_is_wrong_with_a_url(text: object, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Endpoint.parse(text)
+
+
+@given(st.one_of(st.text(), st.from_regex(r"(tcp|udp|unix|unixgram)://.{0,30}(\?.{0,30})?")))
+def test_no_text_does_worse_than_a_value_error(text: str) -> None:
+    try:
+        endpoint = Endpoint.parse(text)
+    except ValueError as error:
+        assert len(str(error)) < 300
+    else:
+        assert Endpoint.parse(str(endpoint)) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "overlap"),
+    [
+        ("tcp://*:7", "tcp://127.0.0.1:7", True),
+        ("tcp://*:7", "tcp://[::1]:7", True),
+        ("tcp://*:7", "tcp://0.0.0.0:7", True),
+        ("tcp://*:7", "udp://*:7", False),
+        ("tcp://*:7", "tcp://*:8", False),
+        ("tcp://*:0", "tcp://*:0", False),
+        ("tcp://0.0.0.0:7", "tcp://[::]:7", False),
+        ("tcp://0.0.0.0:7", "tcp://10.0.0.1:7", True),
+        ("tcp://[::]:7", "tcp://10.0.0.1:7", False),
+        ("tcp://[::0:1]:7", "tcp://[::1]:7", True),
+        ("tcp://127.0.0.1:7", "tcp://127.0.0.2:7", False),
+        ("tcp://*:7?device=eth0", "tcp://*:7?device=eth1", False),
+        ("unix:///x", "unix:///x?mode=600", True),
+        ("unix:///x", "unixgram:///x", True),
+        ("unix://@x", "unixgram://@x", False),
+        ("unix://@x", "unix://@x", True),
+        ("unix:///x", "unix:///y", False),
+    ],
+)
+def test_which_endpoints_are_one_place(one: str, other: str, overlap: bool) -> None:
+    first, second = Endpoint.parse(one), Endpoint.parse(other)
+    assert first.overlaps(second) is overlap
+    assert second.overlaps(first) is overlap
+
+
+def test_suggestions() -> None:
+    assert suggestion("idel", ["idle", "line"]) == "; did you mean 'idle'?"
+    assert suggestion("zzz", ["idle", "line"]) == "; known: idle, line"
+    assert suggestion("zzz", []) == ""

@@ -1,0 +1,75 @@
+"""Durations, sizes, counts, switches."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.settings import parse_count, parse_duration, parse_size, parse_switch, parse_timeout, shown
+
+anything = st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.lists(st.text()))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("250ms", 0.25), ("30s", 30), ("1.5m", 90), ("1h", 3600), ("1d", 86400), ("366d", 31622400)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == parse_timeout(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "value", ["soon", "30", 30, "0s", "-1s", "1w", "1 s", "", None, "367d", "1e9s", "٣s", [], True]
+)
+def test_what_is_no_duration(value: object) -> None:
+    with pytest.raises(ValueError, match="expected a duration such as 30s"):
+        parse_duration(value)
+    with pytest.raises(ValueError, match="expected a duration such as 30s"):
+        parse_timeout(value)
+
+
+@pytest.mark.parametrize("value", ["off", "0", 0, False])
+def test_what_lifts_a_limit(value: object) -> None:
+    assert parse_timeout(value) is None
+    assert parse_count(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "octets"), [(512, 512), ("512", 512), ("64KiB", 65536), ("1MiB", 2**20), ("1GiB", 2**30)]
+)
+def test_sizes(value: object, octets: int) -> None:
+    assert parse_size(value) == octets
+
+
+@pytest.mark.parametrize("value", [0, -1, "64kb", "64 KiB", "2GiB", True, None, 1.5, "", "1" * 5000])
+def test_what_is_no_size(value: object) -> None:
+    with pytest.raises(ValueError, match="expected a size such as 512 or 64KiB"):
+        parse_size(value)
+
+
+@pytest.mark.parametrize("value", [-1, "many", 1.5, None, True, 2**31, "64"])
+def test_what_is_no_count(value: object) -> None:
+    with pytest.raises(ValueError, match="expected a number such as 64"):
+        parse_count(value)
+
+
+def test_switches() -> None:
+    assert [parse_switch(text) for text in ("1", "on", "yes", "true")] == [True] * 4
+    assert [parse_switch(text) for text in ("0", "off", "no", "false")] == [False] * 4
+    with pytest.raises(ValueError, match="expected on or off, got 'maybe'"):
+        parse_switch("maybe")
+
+
+@given(anything)
+def test_no_value_does_worse_than_a_value_error(value: object) -> None:
+    for parse in (parse_duration, parse_timeout, parse_size, parse_count):
+        try:
+            result = parse(value)
+        except ValueError as error:
+            assert len(str(error)) < 160
+        else:
+            assert result is None or result > 0
+
+
+@given(anything)
+def test_a_value_is_quoted_short_and_printable(value: object) -> None:
+    assert len(shown(value)) <= 60
+    assert shown(value).isprintable()
