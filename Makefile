@@ -37,9 +37,10 @@ clean: ## remove what the other targets made here
 
 install: ## install under PREFIX, with unit file and config (DESTDIR for packagers); a config that is there stays
 	@$(call need_python)
-	rm -rf "$(DESTDIR)$(LIBDIR)"
+	rm -rf "$(DESTDIR)$(LIBDIR)" build
 	$(PYTHON) -m venv "$(DESTDIR)$(LIBDIR)"
 	"$(DESTDIR)$(LIBDIR)/bin/python" -m pip install --quiet --disable-pip-version-check .
+	rm -rf build
 	grep -rlIF "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(LIBDIR)/bin" "$(DESTDIR)$(LIBDIR)/pyvenv.cfg" \
 		| xargs sed -i 's|$(DESTDIR)$(LIBDIR)|$(LIBDIR)|g'
 	find "$(DESTDIR)$(LIBDIR)" -name __pycache__ -type d -exec rm -rf {} +

@@ -152,6 +152,8 @@ def split_terminator(message: bytes) -> tuple[bytes, bytes]:
 class Chunks:
     """Takes each received segment as one message, for programs that send without a newline and wait for the answer."""
 
+    __slots__ = ("_limit", "terminator")
+
     def __init__(self, limit: int) -> None:
         self.terminator = b"\r\n"
         self._limit = limit
@@ -176,6 +178,8 @@ class Lines:
     CRLF, LF and CR NUL (RFC 854's bare carriage return) end a line. Telnet commands are removed and IAC IAC is the
     octet 255. What comes before the end of file without a line end is the last line.
     """
+
+    __slots__ = ("_buffer", "_ended", "_limit", "_position", "_telnet", "terminator")
 
     def __init__(self, limit: int) -> None:
         self.terminator = b"\r\n"
@@ -226,6 +230,8 @@ class Lines:
 
 class TelnetFilter:
     """Removes telnet commands (RFC 854) from a stream, wherever the segments were cut. Keeps one state, no bytes."""
+
+    __slots__ = ("_state",)
 
     _IAC, _SB, _SE = 255, 250, 240
     _NEGOTIATIONS = range(251, 255)  # WILL, WONT, DO, DONT: one option octet follows

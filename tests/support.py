@@ -212,8 +212,9 @@ class Daemon:
             self.process.send_signal(number)
         code = self.process.wait(20)
         self._reader.join(20)
-        while (line := self._queue.get(timeout=20)) is not None:
-            self.lines.append(line)
+        while not self._queue.empty():
+            if line := self._queue.get():
+                self.lines.append(line)
         return code
 
 

@@ -176,7 +176,10 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     def _answer(self, data: bytes, peer: Peer) -> bytes | None:
         self.events.datagrams_received(1, len(data))
         try:
-            return self.service.datagram(data, peer)
+            answer = self.service.datagram(data, peer)
+            if answer is None or isinstance(answer, bytes):
+                return answer
+            raise TypeError(f"{type(self.service).__name__}.datagram returned neither bytes nor None: {type(answer)}")
         except PeerError as error:
             return error.answer
         except Exception as error:  # whatever a service raises is a bug in it, and costs this answer alone

@@ -31,8 +31,8 @@ class Listener:
     service: str
     endpoint: Endpoint
     socket: socket.socket
-    inode: tuple[int, int] | None = None
-    """Device and inode of the path that was made for it, to remove no other file."""
+    identity: tuple[int, int, int] | None = None
+    """Which file its path was when it was made, to remove no other."""
 
     @property
     def url(self) -> str:
@@ -46,7 +46,7 @@ class Listener:
     def close(self) -> None:
         """Close the socket, and remove its path if it is still the one that was made."""
         self.socket.close()
-        if self.inode and self.inode == _inode(self.endpoint.path):
+        if self.identity and self.identity == _identity(self.endpoint.path):
             os.unlink(self.endpoint.path)
 
 
@@ -83,7 +83,7 @@ def _open(service: str, endpoint: Endpoint, skipped: Skipped) -> list[Listener]:
 def _open_name(service: str, endpoint: Endpoint, skipped: Skipped) -> list[Listener]:
     """One socket for an address, and for a name one for each of its addresses that this host has."""
     kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
-    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=kind, flags=socket.AI_PASSIVE)
+    found = socket.getaddrinfo(endpoint.host.encode(), endpoint.port, type=kind, flags=socket.AI_PASSIVE)
     listeners: list[Listener] = []
     failures: list[tuple[str, OSError]] = []
     for family, _, _, _, address in dict.fromkeys(found):
@@ -156,10 +156,11 @@ def _open_path(service: str, endpoint: Endpoint) -> Listener:
                 opened.bind(path)
             finally:
                 os.umask(umask)
-            listener.inode = _inode(path)
+            listener.identity = _identity(path)
             if owner != -1 or group != -1:
                 os.chown(path, owner, group)
             os.chmod(path, options.mode)
+            listener.identity = _identity(path)
         if endpoint.streams:
             opened.listen(options.backlog)
     except BaseException:
@@ -188,12 +189,13 @@ def _remove_stale(path: str, kind: int) -> None:
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
-def _inode(path: str) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int, int] | None:
+    """Tells one file from another at the same path. An inode's number alone is soon used again; its time is not."""
     try:
         found = os.lstat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 def _number(name: str | None, find: Callable[[str], int]) -> int:

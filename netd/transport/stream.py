@@ -59,6 +59,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.slot = 0
         self._resting = False
         self._unix = listener.family == socket.AF_UNIX
+        self._any_address = self.server_address[0] in ("0.0.0.0", "::")
         listener.setblocking(False)
         loop.watch(listener.fileno(), select.EPOLLIN, self.ready)
 
@@ -163,4 +164,5 @@ class StreamServer(socketserver.ThreadingTCPServer):
     def _peer(self, request: Any, client_address: Any) -> Peer:
         if self._unix:
             return unix_peer("unix", client_address, self.server_address, request)
-        return inet_peer("tcp", client_address, request.getsockname())
+        local = request.getsockname() if self._any_address else self.server_address
+        return inet_peer("tcp", client_address, local)

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -34,6 +35,14 @@ def connect(address: Any) -> socket.socket:
     connection.settimeout(20)
     connection.connect(address)
     return connection
+
+
+def ended(events: ServiceEvents, number: int) -> bool:
+    return events.counters.closed.total() == number
+
+
+def failed(events: ServiceEvents, number: int) -> bool:
+    return events.counters.failed == number
 
 
 def ask(address: Any, data: bytes) -> bytes:
@@ -74,7 +83,7 @@ def test_a_conversation_is_the_same_over_each_transport(server: Server, tmp_path
             address = ("127.0.0.1", address[1])
         wanted = converse(service(name, **options).stream(Peer("tcp", "x")), [said] if said else [])
         assert ask(address, said) == wanted, name
-        until(lambda events=events: events.counters.closed.total() == 1)
+        until(partial(ended, events, 1))
         assert events.counters.bytes_out == len(wanted)
 
 
@@ -375,7 +384,7 @@ def test_a_service_that_cannot_even_begin(server: Server, log: list[dict[str, An
         address, events = server.add(kind(), "tcp://127.0.0.1:0")
         with connect(address) as connection:
             assert connection.recv(1) == b""
-        until(lambda events=events: events.counters.failed == 1)
+        until(partial(failed, events, 1))
         assert events.counters.active == 0
 
 

@@ -1,0 +1,36 @@
+"""The peer to beat: an echo over stock socketserver, as its documentation shows it. ``stock.py tcp|udp PORT``."""
+
+import socketserver
+import sys
+
+
+class Stream(socketserver.BaseRequestHandler):
+    """Sends back until the peer closes."""
+
+    def handle(self) -> None:
+        while data := self.request.recv(65536):
+            self.request.sendall(data)
+
+
+class Datagram(socketserver.BaseRequestHandler):
+    """Sends one datagram back."""
+
+    def handle(self) -> None:
+        data, sock = self.request
+        sock.sendto(data, self.client_address)
+
+
+class StreamServer(socketserver.ThreadingTCPServer):
+    """With what every deployment sets."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 1024
+
+
+if __name__ == "__main__":
+    address = ("127.0.0.1", int(sys.argv[2]))
+    if sys.argv[1] == "tcp":
+        StreamServer(address, Stream).serve_forever()
+    else:
+        socketserver.ThreadingUDPServer(address, Datagram).serve_forever()

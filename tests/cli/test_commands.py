@@ -1,0 +1,159 @@
+"""The commands as a user runs them."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from netd import __version__
+from netd.cli.main import netd
+from netd.config.schema import json_schema
+from netd.services import table
+
+
+def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "netd", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    commands = netd.commands
+    assert {"run", "check", "services", "schema"} <= commands.keys()
+    for name in commands:
+        done = CliRunner().invoke(netd, [name, "--help"], prog_name="netd")
+        assert done.exit_code == 0
+        assert f"Example: netd {name}" in done.output
+    overview = CliRunner().invoke(netd, ["--help"], prog_name="netd").output
+    assert "Exit codes:" in overview
+    for code in (0, 1, 64, 70, 71, 78):
+        assert f"{code} " in overview.partition("Exit codes:")[2]
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"netd {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["rnu"], ["run", "--nonsense"], ["run", "extra"], ["check", "-c"]])
+def test_usage_errors_are_64_and_no_traceback(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 64
+    assert "Error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_command_there_is_help() -> None:
+    done = run()
+    assert "Usage: netd" in done.stdout + done.stderr
+    assert done.returncode == 64
+
+
+def test_check(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("services:\n  echo: {listen: [tcp://*:7]}\n  time: {enabled: false, listen: [tcp://*:37]}\n")
+    done = run("check", "-c", str(file))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: good; on: echo; off: time\n", "")
+    done = run("check", "-c", str(file), "--json")
+    assert json.loads(done.stdout) == {"file": str(file), "ok": True, "enabled": ["echo"], "disabled": ["time"]}
+
+    file.write_text("services:\n  ecoh: {listen: [tcp://*:7]}\n  time: {listen: []}\n")
+    done = run("check", "-c", str(file))
+    assert done.returncode == 78
+    assert done.stdout == ""
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == [f"{file}:2:3", f"{file}:3:18"]
+    done = run("check", "-c", str(file), "--json")
+    assert done.returncode == 78
+    assert (json.loads(done.stdout)["ok"], len(json.loads(done.stdout)["problems"])) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\x7fELF\x00\x01", ":1:1: not text: character '\\x7f'"),
+        (b"\xff\xfe\x00", ":1:1: not UTF-8 text"),
+        (b"- a\n", ":1:1: expected a mapping of sections such as services:"),
+        (b"a: [", ": not YAML: "),
+        (b"x" * (2**20 + 1), ":1:1: larger than 1 MiB, which no config of this daemon needs"),
+        (
+            b"a: &a [" + b"x," * 9 + b"]\nb: &b [" + b"*a," * 9 + b"]\nc: &c [" + b"*b," * 9999 + b"]\n",
+            "more than 50000 values",
+        ),
+    ],
+)
+def test_a_file_that_is_no_config_is_one_line(tmp_path: Path, content: bytes, problem: str) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_bytes(content)
+    for command in ("check", "run"):
+        done = run(command, "-c", str(file))
+        assert done.returncode == 78
+        assert problem in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    done = run("check", "-c", str(tmp_path / "none.yaml"))
+    assert done.returncode == 78
+    assert done.stderr == f"{tmp_path}/none.yaml:1:1: cannot be read: No such file or directory\n"
+
+
+def test_services_lists_every_type() -> None:
+    done = run("services")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == table.names()
+    assert "RFC 862  stream, datagram" in done.stdout
+    described = json.loads(run("services", "--json").stdout)
+    assert [one["type"] for one in described] == table.names()
+
+
+def test_services_tells_all_about_one() -> None:
+    done = run("services", "time")
+    for word in ("RFC 868", "stream, datagram", "encoding:", "timezone:", "format:", "framing:", '"%Y-%m-%d %H:%M:%S"'):
+        assert word in done.stdout
+    one = json.loads(run("services", "time", "--json").stdout)
+    assert (one["rfc"], one["stream"], one["datagram"]) == (868, True, True)
+    assert one["options"]["timezone"]["default"] == "UTC"
+    assert "No options." in run("services", "echo").stdout
+
+
+def test_an_unknown_service_type() -> None:
+    done = run("services", "ecoh")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "netd: unknown service type 'ecoh'; did you mean 'echo'?\n"
+
+
+def test_schema() -> None:
+    assert json.loads(run("schema").stdout) == json_schema()
+
+
+def test_whoever_stops_reading_gets_no_traceback() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m netd schema | head -c 1", shell=True, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("{", "")
+
+
+def test_run_without_a_config_says_what_listens_and_what_to_type(tmp_path: Path) -> None:
+    if Path("/etc/netd/netd.yaml").exists():
+        pytest.skip("this host has a config of its own")
+    # On a terminal, as a person sees it.
+    primary, terminal = pty.openpty()
+    command = ["setsid", "--ctty", sys.executable, "-m", "netd", "run"]
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    text = ""
+    try:
+        while "Ctrl-C stops it." not in text:
+            text += os.read(primary, 65536).decode()
+        for port in (7007, 7009, 7013, 7019, 7037, 7080, 8888):
+            assert f"tcp://127.0.0.1:{port}" in text
+            assert f"udp://127.0.0.1:{port}" in text
+        assert "built-in config" in text
+        os.write(primary, b"\x03")
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(primary)

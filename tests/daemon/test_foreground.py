@@ -1,0 +1,203 @@
+"""`netd run` as a process: start, signals, and what it leaves behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import Daemon, daemon, read_exactly, until
+
+CONFIG = """
+log: {{level: debug}}
+daemon: {{drain: {drain}}}
+services:
+  echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0, "unix://{tmp}/echo.sock"]}}
+  pingpong: {{listen: [tcp://127.0.0.1:0]}}
+  upper: {{enabled: false, listen: [tcp://127.0.0.1:0, "unix://{tmp}/upper.sock"]}}
+"""
+
+
+def test_what_is_switched_on_is_served_and_what_is_off_is_not(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(drain="1s", tmp=tmp_path), tmp_path) as running:
+        with socket.create_connection(("127.0.0.1", running.port("pingpong"))) as connection:
+            connection.sendall(b"ping 1\r\n")
+            assert read_exactly(connection, 8) == b"pong 1\r\n"
+        assert {line["service"] for line in running.lines if line["event"] == "listening"} == {"echo", "pingpong"}
+        assert not (tmp_path / "upper.sock").exists()
+        event = running.event("connection_closed")
+        assert (event["service"], event["bytes_in"], event["bytes_out"], event["outcome"]) == ("pingpong", 8, 8, "done")
+        assert event["peer"].startswith("127.0.0.1:")
+        assert event["duration"] > 0
+    assert running.process.returncode == 0
+    assert [line["event"] for line in running.lines][-1] == "netd_stopped"
+    assert not (tmp_path / "echo.sock").exists()
+    assert all(line["event"] != "not_json" for line in running.lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_waits_for_conversations_and_takes_no_more(tmp_path: Path, number: int) -> None:
+    with daemon(CONFIG.format(drain="60s", tmp=tmp_path), tmp_path) as running:
+        address = ("127.0.0.1", running.port("echo"))
+        with socket.create_connection(address) as live:
+            live.sendall(b"before")
+            assert read_exactly(live, 6) == b"before"
+            running.process.send_signal(number)
+            assert running.event("netd_stopping")["connections"] == 1
+            until(lambda: not _accepts(address))
+            live.sendall(b"still")
+            assert read_exactly(live, 5) == b"still"
+        assert running.process.wait(20) == 0
+    assert [line["outcome"] for line in running.lines if line["event"] == "connection_closed"][-1] == "done"
+
+
+def _accepts(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_the_drain_time_is_the_end_of_patience(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(drain="300ms", tmp=tmp_path), tmp_path) as running:
+        with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
+            live.sendall(b"x")
+            assert live.recv(1) == b"x"
+            assert running.stop() == 0
+            assert live.recv(1) == b""
+    assert [line["outcome"] for line in running.lines if line["event"] == "connection_closed"] == ["stopped"]
+
+
+def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(drain="1h", tmp=tmp_path), tmp_path) as running:
+        with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
+            live.sendall(b"x")
+            assert live.recv(1) == b"x"
+            running.process.terminate()
+            running.event("netd_stopping")
+            assert running.stop(signal.SIGINT) == 0
+
+
+def test_a_port_in_use_is_one_line_and_exit_code_71_and_nothing_is_left(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        file = tmp_path / "netd.yaml"
+        file.write_text(
+            f"services:\n  upper: {{listen: ['unix://{tmp_path}/upper.sock']}}\n  echo: {{listen: [tcp://127.0.0.1:{port}]}}\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "netd", "run", "-c", file], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 71
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    [line] = lines
+    assert line == (
+        f"netd: services.echo: cannot listen on tcp://127.0.0.1:{port}: Address already in use; "
+        f"see which program has it: ss -tlnp 'sport = :{port}'"
+    )
+    assert "listening" not in done.stderr
+    assert not (tmp_path / "upper.sock").exists()
+
+
+def test_a_config_with_problems_binds_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(
+        f"services:\n  upper: {{listen: ['unix://{tmp_path}/upper.sock']}}\n  ecoh: {{listen: [tcp://*:0]}}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "netd", "run", "-c", file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 78
+    assert done.stderr == (
+        f"{file}:3:3: services.ecoh: unknown service type 'ecoh'; did you mean 'echo'? (or say which with 'type:')\n"
+    )
+    assert done.stdout == ""
+    assert not (tmp_path / "upper.sock").exists()
+
+
+def test_after_kill_9_the_next_start_finds_its_places_free(tmp_path: Path) -> None:
+    config = CONFIG.format(drain="1s", tmp=tmp_path)
+    (tmp_path / "netd.yaml").write_text(config)
+    first = Daemon("-c", str(tmp_path / "netd.yaml"))
+    first.event("netd_ready")
+    first.stop(signal.SIGKILL)
+    first.process.stdout.close()  # type: ignore[union-attr]
+    first.process.stderr.close()  # type: ignore[union-attr]
+    assert (tmp_path / "echo.sock").exists()
+    with daemon(config, tmp_path), socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(tmp_path / "echo.sock"))
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+
+
+def test_the_descriptor_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")
+    running = Daemon("-c", str(file))
+    try:
+        running.event("netd_ready")
+        limits = Path(f"/proc/{running.process.pid}/limits").read_text()
+        soft, hard = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3:5]
+        assert soft == hard
+    finally:
+        assert running.stop() == 0
+        for pipe in (running.process.stdout, running.process.stderr):
+            pipe.close()  # type: ignore[union-attr]
+
+
+def test_without_descriptors_connections_wait_and_others_are_served(tmp_path: Path) -> None:
+    config = "services:\n  echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}\n"
+    (tmp_path / "netd.yaml").write_text(config)
+    launcher = f"ulimit -n 40; exec {sys.executable} -m netd run -c {tmp_path}/netd.yaml"
+    process = subprocess.Popen(["sh", "-c", launcher], stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    try:
+        ports: dict[str, int] = {}
+        for line in process.stderr:
+            if '"listening"' in line:
+                scheme, _, rest = line.partition('"endpoint": "')[2].partition("://")
+                ports[scheme] = int(rest.partition('"')[0].rpartition(":")[2])
+            if "netd_ready" in line:
+                break
+        connections = [socket.create_connection(("127.0.0.1", ports["tcp"])) for _ in range(60)]
+        served = connections[0]
+        served.sendall(b"x")
+        assert served.recv(1) == b"x"
+        for line in process.stderr:
+            if "accept_paused" in line:
+                break
+        before = _cpu(process.pid)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", ports["udp"]))
+            client.settimeout(20)
+            for _ in range(10):
+                client.send(b"y")
+                assert client.recv(1) == b"y"
+        last = connections[-1]
+        last.sendall(b"z")
+        last.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            last.recv(1)
+        assert _cpu(process.pid) - before < 0.25, "it turns in circles"
+        for connection in connections[:-1]:
+            connection.close()
+        last.settimeout(20)
+        assert last.recv(1) == b"z", "a connection that waited was lost"
+        last.close()
+    finally:
+        process.terminate()
+        process.stderr.read()
+        assert process.wait(20) == 0
+        process.stderr.close()
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of processor time a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,171 @@
+"""The daemon under load, and under none: memory, descriptors, wake-ups, fairness."""
+
+import contextlib
+import os
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import daemon, read_exactly, until
+
+EVERYTHING = """
+log: {level: warning}
+defaults: {limits: {connections: off}}
+services:
+""" + "".join(
+    f"  {name}: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}\n"
+    for name in ("echo", "discard", "daytime", "chargen", "time", "upper", "pingpong", "reply", "qotd", "whoami")
+)
+
+
+def memory(pid: int) -> int:
+    """Octets of memory that are this process's own."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean", "Private_Dirty"))) * 1024
+
+
+def listening(pid: int, kind: str) -> list[int]:
+    """The ports on which the process listens, in the order they were opened."""
+    inodes = {}
+    for descriptor in sorted(os.listdir(f"/proc/{pid}/fd"), key=int):
+        with contextlib.suppress(OSError):
+            inodes[os.readlink(f"/proc/{pid}/fd/{descriptor}")] = int(descriptor)
+    state = "0A" if kind == "tcp" else "07"
+    ports = {}
+    for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == state and (found := inodes.get(f"socket:[{fields[9]}]")):
+            ports[found] = int(fields[1].rpartition(":")[2], 16)
+    return [ports[descriptor] for descriptor in sorted(ports)]
+
+
+@contextlib.contextmanager
+def many(address: tuple[str, int], number: int) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(address)) for _ in range(number)]
+
+
+QUIET = EVERYTHING.replace("level: warning", "level: info")
+
+
+@pytest.mark.parametrize("service", ["echo", "pingpong"])
+def test_ten_thousand_idle_connections_cost_under_1500_octets_each(tmp_path: Path, service: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 11_000:
+        pytest.fail(f"this machine allows {hard} descriptors, and the test needs 11,000: ulimit -Hn")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with daemon(QUIET, tmp_path) as running:
+            pid = running.process.pid
+            address = ("127.0.0.1", running.port(service))
+            with many(address, 100) as warm:
+                for connection in warm:
+                    connection.sendall(b"ping\n")
+                    assert read_exactly(connection, 5)
+            before = memory(pid)
+            with many(address, 10_000) as connections:
+                for connection in (connections[0], connections[5000], connections[9999]):
+                    connection.sendall(b"ping\n")
+                    assert read_exactly(connection, 5) in (b"ping\n", b"pong\n")
+                each = (memory(pid) - before) / 10_000
+                assert each < 1500
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_daemon_nobody_talks_to_uses_no_processor_and_does_not_wake_up(tmp_path: Path) -> None:
+    with daemon(QUIET, tmp_path) as running:
+        pid = running.process.pid
+        with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
+            connection.sendall(b"x")
+            assert connection.recv(1) == b"x"
+        running.event("connection_closed")
+        until(lambda: _settled(pid))
+        before = _activity(pid)
+        time.sleep(10)  # what is measured is that nothing happens in this time
+        assert _activity(pid) == before
+
+
+def _activity(pid: int) -> dict[str, list[str]]:
+    """Of each thread: how often it was switched to, and the processor time it used."""
+    found = {}
+    for task in sorted(Path(f"/proc/{pid}/task").iterdir()):
+        switches = [line for line in (task / "status").read_text().splitlines() if "ctxt_switches" in line]
+        found[task.name] = [*switches, *(task / "stat").read_text().rpartition(")")[2].split()[11:13]]
+    return found
+
+
+def _settled(pid: int) -> bool:
+    before = _activity(pid)
+    time.sleep(0.3)  # longer than any timer of a connection that is just over
+    return _activity(pid) == before
+
+
+def test_peers_that_send_and_never_read_cost_a_bounded_amount(tmp_path: Path) -> None:
+    with daemon(QUIET, tmp_path) as running:
+        pid = running.process.pid
+        ports = {name: running.port(name) for name in ("echo", "upper", "pingpong", "time", "chargen")}
+        before = memory(pid)
+        with contextlib.ExitStack() as stack:
+            greedy = []
+            for port in ports.values():
+                for _ in range(10):
+                    connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+                    connection.setblocking(False)
+                    greedy.append(connection)
+            stuck = 0
+            while stuck < 3:
+                moved = 0
+                for connection in greedy:
+                    with contextlib.suppress(BlockingIOError):
+                        while moved < 2**26:
+                            moved += connection.send(b"ping\n" * 10_000)
+                # A helper's wait, not a condition: what the daemon can take in this time shows in the next round.
+                with socket.create_connection(("127.0.0.1", ports["echo"])) as other:
+                    other.sendall(b"still there")
+                    assert read_exactly(other, 11) == b"still there"
+                # chargen throws input away for ever, so its peers are never stuck.
+                stuck = stuck + 1 if moved < 2**26 * 0.9 else stuck + (moved > 0)
+            assert memory(pid) - before < 50 * 2 * 65536 + 4 * 2**20
+
+
+def test_a_burst_of_a_hundred_datagrams_to_each_service(tmp_path: Path) -> None:
+    with daemon(QUIET, tmp_path) as running:
+        threads = len(os.listdir(f"/proc/{running.process.pid}/task"))
+        for name in ("echo", "daytime", "time", "upper", "pingpong", "reply", "qotd", "whoami", "chargen"):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(20)
+                client.connect(("127.0.0.1", running.port(name, "udp")))
+                for _ in range(100):
+                    client.send(b"ping")
+                assert sum(1 for _ in range(100) if client.recv(65536) is not None) == 100
+        assert len(os.listdir(f"/proc/{running.process.pid}/task")) == threads
+
+
+def test_connections_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
+    with daemon(EVERYTHING.replace("warning", "info"), tmp_path) as running:
+        pid = running.process.pid
+        ports = [running.port(name) for name in ("echo", "pingpong", "time", "upper")]
+
+        def round_trip() -> None:
+            for port in ports:
+                with socket.create_connection(("127.0.0.1", port)) as connection:
+                    connection.sendall(b"ping\n")
+                    assert connection.recv(100)
+
+        def descriptors() -> int:
+            return len(os.listdir(f"/proc/{pid}/fd"))
+
+        idle = descriptors()
+        for _ in range(300):
+            round_trip()
+        until(lambda: descriptors() == idle)
+        before = memory(pid)
+        for _ in range(1000):
+            round_trip()
+        until(lambda: descriptors() == idle)
+        assert memory(pid) - before < 2**20

@@ -1,0 +1,74 @@
+"""Events: the counter and the line together, and few lines for many events."""
+
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.conversation import Peer
+from netd.telemetry.events import Edge, ServiceEvents
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_happens_at_will_is_logged_on_the_edge_and_once_a_minute(log: list[dict[str, Any]]) -> None:
+    clock = Clock()
+    events = ServiceEvents("echo", clock)
+    for _ in range(10):
+        events.datagrams_dropped(3, "too_long")
+    clock.now += 59
+    events.datagrams_dropped(1, "too_long")
+    events.datagrams_dropped(1, "no_room")
+    clock.now += 2
+    events.datagrams_dropped(1, "too_long")
+    assert events.counters.dropped == {"too_long": 32, "no_room": 1}
+    assert [(event["reason"], event["number"]) for event in log] == [("too_long", 3), ("no_room", 1), ("too_long", 29)]
+    assert {event["service"] for event in log} == {"echo"}
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 50))))
+def test_the_edge_loses_no_number_and_speaks_at_most_once_a_minute(script: list[tuple[float, int]]) -> None:
+    clock = Clock()
+    edge = Edge(clock)
+    spoken, times = 0, []
+    for wait, number in script:
+        clock.now += wait
+        if said := edge.count("x", number):
+            spoken += said
+            times.append(clock.now)
+    clock.now += 61
+    assert spoken + edge.count("x", 1) == sum(number for _, number in script) + 1
+    assert all(b - a >= 60 for a, b in pairwise(times))
+
+
+def test_counters_add_up(log: list[dict[str, Any]]) -> None:
+    events = ServiceEvents("echo")
+    peer = Peer("tcp", "192.0.2.7", 5)
+    for _ in range(3):
+        events.connection_accepted()
+    assert events.counters.active == 3
+    events.connection_closed(peer, 10, 20, 0.5, "done")
+    events.connection_closed(peer, 0, 0, 0.5, "reset")
+    events.connection_refused("connections")
+    events.datagrams_received(2, 7)
+    events.datagrams_answered(1, 3)
+    events.accept_paused("Too many open files")
+    assert events.counters.active == 1
+    assert events.counters.summary() == {
+        "accepted": 3,
+        "closed": {"done": 1, "reset": 1},
+        "refused": {"connections": 1, "no_resources": 1},
+        "bytes_in": 17,
+        "bytes_out": 23,
+        "datagrams_in": 2,
+        "datagrams_out": 1,
+    }
+    events.service_stopped()
+    assert log[-1]["accepted"] == 3

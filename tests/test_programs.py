@@ -1,0 +1,130 @@
+"""The programs people probe with, nc and telnet, against a running netd."""
+
+import contextlib
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Daemon, daemon, has_ipv6, need
+
+CONFIG = """
+services:
+  echo:     {{listen: [tcp://*:0, udp://*:0, "unix://{tmp}/echo", "unixgram://{tmp}/echo-datagram"]}}
+  time:     {{listen: [tcp://*:0, udp://*:0, "unix://{tmp}/time", "unixgram://{tmp}/time-datagram"]}}
+  pingpong: {{listen: [tcp://*:0, udp://*:0, "unix://{tmp}/pingpong", "unixgram://{tmp}/pingpong-datagram"]}}
+  upper:    {{listen: [tcp://*:0, udp://*:0, "unix://{tmp}/upper", "unixgram://{tmp}/upper-datagram"]}}
+  whoami:   {{listen: [tcp://*:0, udp://*:0, "unix://{tmp}/whoami", "unixgram://{tmp}/whoami-datagram"]}}
+"""
+NOW = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+
+# What is typed, and what shows over a stream and over datagrams.
+TALKS = [
+    ("echo", "hello\n", "hello\n", "hello\n"),
+    ("time", "%Y\n", NOW + r"\r\n\d{4}\n", r"\d{4}\n"),
+    ("pingpong", "ping 42\n", "pong 42\n", "pong 42\n"),
+    ("upper", "hello\n", "HELLO\n", "HELLO\n"),
+    (
+        "whoami",
+        "\n",
+        r"peer=(\S+) local=\S+ transport=\w+ family=\w+\r\n",
+        r"peer=\S+ local=\S+ transport=\w+ family=\w+\r\n",
+    ),
+]
+
+HOSTS = ["127.0.0.1", "::1"]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Path]]:
+    tmp = tmp_path_factory.mktemp("n")
+    with daemon(CONFIG.format(tmp=tmp), tmp) as process:
+        yield process, tmp
+
+
+def host_or_skip(host: str) -> str:
+    if ":" in host and not has_ipv6():
+        pytest.skip("no IPv6 on this host")
+    return host
+
+
+@contextlib.contextmanager
+def program(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def type_and_read(process: subprocess.Popen[bytes], typed: str, wanted: str) -> None:
+    """Type something and read until it shows what is wanted, with nothing else behind it."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(typed.encode())
+    process.stdin.flush()
+    shown = b""
+    while not re.fullmatch(wanted, shown.decode()):
+        piece = process.stdout.read1(4096)  # type: ignore[attr-defined]
+        assert piece, f"it ended after {shown!r}, and not with {wanted}"
+        shown += piece
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(("service", "typed", "stream", "datagram"), TALKS, ids=[talk[0] for talk in TALKS])
+def test_nc(running: tuple[Daemon, Path], host: str, service: str, typed: str, stream: str, datagram: str) -> None:
+    need("nc")
+    port = str(running[0].port(service))
+    done = subprocess.run(
+        ["nc", "-N", host_or_skip(host), port], input=typed.encode(), capture_output=True, check=True, timeout=20
+    )
+    assert re.fullmatch(stream, done.stdout.decode())
+    with program("nc", "-u", host, str(running[0].port(service, "udp"))) as process:
+        type_and_read(process, typed, datagram)
+
+
+@pytest.mark.parametrize(("service", "typed", "stream", "datagram"), TALKS, ids=[talk[0] for talk in TALKS])
+def test_nc_over_unix_sockets(
+    running: tuple[Daemon, Path], tmp_path: Path, service: str, typed: str, stream: str, datagram: str
+) -> None:
+    need("nc")
+    done = subprocess.run(
+        ["nc", "-N", "-U", str(running[1] / service)], input=typed.encode(), capture_output=True, check=True, timeout=20
+    )
+    assert re.fullmatch(stream, done.stdout.decode())
+    with program("nc", "-u", "-U", "-s", str(tmp_path / "me"), str(running[1] / f"{service}-datagram")) as process:
+        type_and_read(process, typed, datagram)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(("service", "typed", "stream"), [talk[:3] for talk in TALKS], ids=[talk[0] for talk in TALKS])
+def test_telnet(running: tuple[Daemon, Path], host: str, service: str, typed: str, stream: str) -> None:
+    need("telnet")
+    with program("telnet", host_or_skip(host), str(running[0].port(service))) as process:
+        # telnet sends a line end as CR LF, and shows one as LF.
+        shown = stream.replace("\\r\\n", "\\n").replace("\r\n", "\n")
+        greeting = r"Trying \S+\.\.\.\nConnected to \S+\nEscape character is '\^\]'\.\n"
+        type_and_read(process, typed, greeting + shown.replace("\\n", "\\r?\\n").replace("\n", "\r?\n"))
+
+
+def test_telnet_answers_line_after_line(running: tuple[Daemon, Path]) -> None:
+    need("telnet")
+    with program("telnet", "127.0.0.1", str(running[0].port("pingpong"))) as process:
+        type_and_read(process, "ping 1\n", r"(?s).*\^\]'\.\npong 1\r?\n")
+        for number in range(2, 5):
+            type_and_read(process, f"ping {number}\n", rf"pong {number}\r?\n")
+
+
+def test_whoami_tells_nc_its_own_address(running: tuple[Daemon, Path]) -> None:
+    need("nc")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    netd = running[0].port("whoami")
+    done = subprocess.run(
+        ["nc", "-N", "-p", port, "127.0.0.1", str(netd)], input=b"", capture_output=True, check=True, timeout=20
+    )
+    assert done.stdout == f"peer=127.0.0.1:{port} local=127.0.0.1:{netd} transport=tcp family=ipv4\r\n".encode()

@@ -1,0 +1,286 @@
+"""Datagram servers over real sockets, in batches and one by one."""
+
+import contextlib
+import ctypes
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from netd.conversation import Peer
+from netd.errors import PeerError
+from netd.services.simple import Echo
+from netd.transport import batch
+from tests.support import PEER, Server, has_ipv6, service, until
+
+
+class PlainEcho(Echo):
+    """Echo with the declaration taken away: every datagram goes through the service."""
+
+    reflects = False
+
+
+BOTH = pytest.mark.parametrize("batched", [True, False], ids=["batched", "one by one"])
+
+
+@contextlib.contextmanager
+def client(address: Any, tmp_path: Any = None) -> Iterator[socket.socket]:
+    """A connected socket, which takes an answer only from the address it asked."""
+    unix = isinstance(address, str | bytes)
+    family = socket.AF_UNIX if unix else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        if unix:
+            sock.bind(f"{tmp_path}/client-{id(sock)}" if tmp_path else "")
+        sock.settimeout(20)
+        sock.connect(address)
+        yield sock
+
+
+def ask(address: Any, data: bytes, tmp_path: Any = None) -> bytes:
+    with client(address, tmp_path) as sock:
+        sock.send(data)
+        return sock.recv(65536)
+
+
+EXCHANGES: list[tuple[str, dict[str, Any], bytes]] = [
+    ("echo", {}, b"hello"),
+    ("echo", {}, b""),
+    ("echo", {}, b"x" * 8192),
+    ("daytime", {}, b""),
+    ("time", {}, b"%H:%M"),
+    ("time", {}, b"0\r\n"),
+    ("time", {"encoding": "rfc868"}, b""),
+    ("pingpong", {}, b"ping 1\n"),
+    ("pingpong", {}, b""),
+    ("upper", {}, b"hello"),
+    ("reply", {}, b"hello\n"),
+    ("qotd", {}, b""),
+    ("chargen", {}, b""),
+]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "url", ["udp://127.0.0.1:0", "udp://[::1]:0", "udp://*:0", "unixgram://{tmp}/s", "unixgram://@netd-{tmp}"]
+)
+def test_an_answer_is_the_same_over_each_transport(server: Server, tmp_path: Any, url: str, batched: bool) -> None:
+    if "[::1]" in url and not has_ipv6():
+        pytest.skip("no IPv6 on this host")
+    for number, (name, options, said) in enumerate(EXCHANGES):
+        place = url.format(tmp=tmp_path) + (str(number) if "unix" in url else "")
+        address, events = server.add(service(name, **options), place, batched=batched)
+        if address[0] == "::" and not isinstance(address, bytes | str):
+            address = ("127.0.0.1", address[1])
+        wanted = service(name, **options).datagram(said, PEER)
+        assert ask(address, said, tmp_path) == wanted, name
+        server.settle()
+        counters = events.counters
+        assert (counters.datagrams_in, counters.datagrams_out) == (1, 1)
+        assert (counters.bytes_in, counters.bytes_out) == (len(said), len(wanted))
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [Echo, PlainEcho])
+def test_a_burst_of_a_hundred_gets_a_hundred_answers(server: Server, kind: type[Echo], batched: bool) -> None:
+    address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
+    sent = [b"%d " % number * (number % 7) for number in range(100)]
+    with client(address) as sock:
+        for data in sent:
+            sock.send(data)
+        assert [sock.recv(65536) for _ in sent] == sent
+    server.settle()
+    assert events.counters.datagrams_out == 100
+
+
+@BOTH
+def test_a_burst_with_silence_in_between(server: Server, batched: bool) -> None:
+    class Odd:
+        """Answers what starts with 1, and says what is wrong with what starts with 2."""
+
+        def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+            if data.startswith(b"2"):
+                raise PeerError("two")
+            return data * 3 if data.startswith(b"1") else None
+
+    address, events = server.add(Odd(), "udp://127.0.0.1:0", batched=batched)
+    sent = [b"0", b"11", b"1", b"2", b"00", b"111", b"0", b"1"] * 20
+    with client(address) as sock:
+        for data in sent:
+            sock.send(data)
+        wanted = [b"error: two\r\n" if data == b"2" else data * 3 for data in sent if not data.startswith(b"0")]
+        assert [sock.recv(65536) for _ in wanted] == wanted
+    server.settle()
+    assert (events.counters.datagrams_in, events.counters.datagrams_out) == (160, 100)
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [Echo, PlainEcho])
+def test_a_datagram_above_the_limit_is_dropped_and_the_rest_answered(
+    server: Server, log: list[dict[str, Any]], kind: type[Echo], batched: bool
+) -> None:
+    address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched, datagram=10)
+    with client(address) as sock:
+        for data in (b"x" * 10, b"x" * 11, b"x" * 60000, b"short"):
+            sock.send(data)
+        assert [sock.recv(65536), sock.recv(65536)] == [b"x" * 10, b"short"]
+    server.settle()
+    assert events.counters.dropped == {"too_long": 2}
+    assert events.counters.datagrams_in == 2
+    assert [event["number"] for event in log if event["event"] == "datagrams_dropped"] == [1]
+
+
+@BOTH
+def test_the_largest_datagram_comes_back(server: Server, batched: bool) -> None:
+    address, _ = server.add(Echo(), "udp://127.0.0.1:0", batched=batched, datagram="65507")
+    data = os.urandom(65507)
+    assert ask(address, data) == data
+
+
+@BOTH
+@pytest.mark.parametrize("length", [65_508, 70_000])
+def test_an_answer_no_datagram_can_hold_is_dropped(server: Server, batched: bool, length: int) -> None:
+    class Endless:
+        def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+            return data if data == b"short" else b"x" * length
+
+    address, events = server.add(Endless(), "udp://127.0.0.1:0", batched=batched)
+    with client(address) as sock:
+        for data in (b"short", b"long", b"short"):
+            sock.send(data)
+        assert [sock.recv(65536), sock.recv(65536)] == [b"short", b"short"]
+    server.settle()
+    assert events.counters.dropped == {"unsendable": 1}
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [Echo, PlainEcho])
+def test_an_answer_leaves_from_the_address_that_was_asked(server: Server, kind: type[Echo], batched: bool) -> None:
+    for url in ("udp://*:0", "udp://0.0.0.0:0"):
+        address, _ = server.add(kind(), url, batched=batched)
+        for host in ("127.0.0.1", "127.0.0.2", "127.1.2.3"):
+            assert ask((host, address[1]), b"x") == b"x"
+    if has_ipv6():
+        address, _ = server.add(kind(), "udp://[::]:0", batched=batched)
+        assert ask(("::1", address[1]), b"x") == b"x"
+
+
+@BOTH
+def test_peers_and_local_addresses(server: Server, tmp_path: Any, batched: bool) -> None:
+    hosts = {"udp://*:0": ["127.0.0.1", "127.0.0.2"], "udp://127.0.0.1:0": ["127.0.0.1"]}
+    if has_ipv6():
+        hosts |= {"udp://*:0?rcvbuf=65536": ["::1"], "udp://[::1]:0": ["::1"]}
+    for url, asked in hosts.items():
+        address, _ = server.add(service("whoami"), url, batched=batched)
+        for host in asked:
+            with client((host, address[1])) as sock:
+                sock.send(b"")
+                family, shown = ("ipv6", f"[{host}]") if ":" in host else ("ipv4", host)
+                mine = sock.getsockname()
+                me = f"[{mine[0]}]:{mine[1]}" if ":" in mine[0] else f"{mine[0]}:{mine[1]}"
+                wanted = f"peer={me} local={shown}:{address[1]} transport=udp family={family}\r\n"
+                assert sock.recv(200) == wanted.encode()
+    path, _ = server.add(service("whoami"), f"unixgram://{tmp_path}/s", batched=batched)
+    with client(path, tmp_path) as sock:
+        sock.send(b"")
+        wanted = f"peer={sock.getsockname()} local={path} transport=unixgram family=unix\r\n"
+        assert sock.recv(200) == wanted.encode()
+
+
+def test_a_unix_peer_without_an_address_gets_no_answer(server: Server, tmp_path: Any) -> None:
+    address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"x", address)
+    assert ask(address, b"y", tmp_path) == b"y"
+    server.settle()
+    assert events.counters.dropped == {"no_address": 1}
+
+
+def test_a_unix_peer_that_is_gone_or_full_costs_its_answer_alone(server: Server, tmp_path: Any) -> None:
+    address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    with client(address, tmp_path) as deaf:
+        sent = 0
+        deaf.setblocking(False)
+        while not events.counters.dropped["no_room"]:
+            with contextlib.suppress(BlockingIOError):
+                sent += deaf.send(b"x")
+            assert sent < 100_000
+            server.settle()
+    with client(address, tmp_path) as gone:
+
+        def send_and_go() -> None:
+            gone.send(b"x")
+            gone.close()
+
+        # In the loop's own thread, so that it is closed before the server looks.
+        server.loop.call(send_and_go)
+        server.settle()
+    until(lambda: events.counters.dropped["unsendable"] == 1)
+    assert ask(address, b"y", tmp_path) == b"y"
+
+
+@BOTH
+def test_a_bug_in_a_service_costs_one_answer_and_is_one_event(
+    server: Server, log: list[dict[str, Any]], batched: bool
+) -> None:
+    class Buggy:
+        def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+            if data == b"raise":
+                raise ZeroDivisionError("oops")
+            return "text" if data == b"text" else data  # type: ignore[return-value]
+
+    address, events = server.add(Buggy(), "udp://127.0.0.1:0", batched=batched)
+    with client(address) as sock:
+        for data in (b"a", b"raise", b"text", b"b"):
+            sock.send(data)
+        assert [sock.recv(100), sock.recv(100)] == [b"a", b"b"]
+    server.settle()
+    assert events.counters.failed == 2
+    assert [event["level"] for event in log] == ["error", "error"]
+
+
+@BOTH
+def test_one_answer_that_cannot_be_sent_holds_up_no_other(server: Server, batched: bool) -> None:
+    class Rude:
+        def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+            return b"x" * 65_520 if data == b"0" else data
+
+    address, events = server.add(Rude(), "udp://127.0.0.1:0", batched=batched)
+    pattern = [b"0", b"1", b"0", b"0", b"2", b"3", b"0"]
+    with client(address) as sock:
+        for data in pattern:
+            sock.send(data)
+        assert [sock.recv(65536) for _ in range(3)] == [b"1", b"2", b"3"]
+    server.settle()
+    assert events.counters.dropped == {"unsendable": 4}
+
+
+def test_many_sources_at_once(server: Server) -> None:
+    address, events = server.add(Echo(), "udp://127.0.0.1:0")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client(address)) for _ in range(200)]
+        for number, sock in enumerate(clients):
+            sock.send(b"%d" % number)
+        assert [sock.recv(100) for sock in clients] == [b"%d" % number for number in range(200)]
+    server.settle()
+    assert events.counters.datagrams_out == 200
+
+
+def test_a_thread_is_never_taken(server: Server) -> None:
+    address, _ = server.add(service("pingpong"), "udp://127.0.0.1:0")
+    before = threading.active_count()
+    with client(address) as sock:
+        for number in range(300):
+            sock.send(b"ping %d" % number)
+            assert threading.active_count() == before
+        assert sock.recv(100) == b"pong 0"
+
+
+def test_the_structures_are_those_of_the_c_library() -> None:
+    assert batch.AVAILABLE
+    if ctypes.sizeof(ctypes.c_void_p) == 8:
+        assert ctypes.sizeof(batch._Header) == 56
+        assert ctypes.sizeof(batch._Message) == 64
+        assert batch._Message.length.offset == 56

@@ -1,0 +1,263 @@
+"""Opening: what is bound and how, and the one line when it cannot be."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netd.endpoints import Endpoint
+from netd.errors import OpenError
+from netd.transport.sockets import Listener, open_listeners
+from tests.support import has_ipv6
+
+
+def open_all(*urls: str) -> list[Listener]:
+    return open_listeners([("s", Endpoint.parse(url)) for url in urls], lambda *skipped: None)
+
+
+def close(listeners: list[Listener]) -> None:
+    for listener in listeners:
+        listener.close()
+
+
+def refusal(*urls: str) -> list[str]:
+    descriptors = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(OpenError) as raised:
+        close(open_all(*urls))
+    assert raised.value.exit_code == 71
+    assert set(os.listdir("/proc/self/fd")) == descriptors, "something stays open"
+    return list(raised.value.problems)
+
+
+def option(listener: Listener, level: int, name: int) -> int:
+    return listener.socket.getsockopt(level, name)
+
+
+def test_socket_options_are_set() -> None:
+    plain, tuned, udp = open_all(
+        "tcp://127.0.0.1:0",
+        "tcp://127.0.0.1:0?nodelay=off&keepalive=on&reuse_port=on&rcvbuf=8KiB&sndbuf=16KiB&freebind=on",
+        "udp://127.0.0.1:0?rcvbuf=8KiB",
+    )
+    try:
+        assert option(plain, socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        assert option(plain, socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+        assert option(plain, socket.SOL_SOCKET, socket.SO_REUSEPORT) == 0
+        assert option(tuned, socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
+        assert option(tuned, socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert option(tuned, socket.SOL_SOCKET, socket.SO_REUSEPORT) == 1
+        assert option(tuned, socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * 16384
+        assert option(udp, socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * 8192
+        assert option(tuned, socket.IPPROTO_IP, 15) == 1
+        assert option(udp, socket.SOL_SOCKET, socket.SO_REUSEADDR) == 0, "another could take the datagrams"
+        with socket.create_connection(tuned.socket.getsockname()) as client:
+            accepted, _ = tuned.socket.accept()
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            accepted.close()
+            client.close()
+    finally:
+        close([plain, tuned, udp])
+
+
+def test_the_backlog_is_the_one_asked_for() -> None:
+    [listener] = open_all("tcp://127.0.0.1:0?backlog=3")
+    try:
+        port = listener.socket.getsockname()[1]
+        lines = subprocess.run(["cat", "/proc/net/tcp"], capture_output=True, text=True, check=True).stdout.splitlines()
+        assert any(f":{port:04X} 00000000:0000 0A" in line for line in lines)
+        clients = []
+        for _ in range(6):
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(listener.socket.getsockname())
+            clients.append(client)
+        # backlog + 1 connections are completed; the kernel lets the others wait outside.
+        connected = sum(1 for client in clients if _connected(client))
+        assert connected == 4
+        for client in clients:
+            client.close()
+    finally:
+        listener.close()
+
+
+def _connected(client: socket.socket) -> bool:
+    try:
+        client.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def test_port_0_and_names_and_all_addresses() -> None:
+    listeners = open_all("tcp://127.0.0.1:0", "udp://*:0", "tcp://localhost:0")
+    try:
+        assert [listener.url.rpartition(":")[0] for listener in listeners][:3] == [
+            "tcp://127.0.0.1",
+            "udp://*",
+            "tcp://127.0.0.1" if listeners[2].socket.getsockname()[0] != "::1" else "tcp://[::1]",
+        ]
+        assert all(not listener.url.endswith(":0") for listener in listeners)
+        assert len({listener.url.rpartition(":")[2] for listener in listeners[2:]}) == 1, "a name has one port"
+    finally:
+        close(listeners)
+
+
+def test_both_families_have_one_socket_and_one_family_alone_leaves_the_other_free() -> None:
+    if not has_ipv6():
+        pytest.skip("no IPv6 on this host")
+    [both] = open_all("tcp://*:0")
+    port = both.socket.getsockname()[1]
+    for address in ("127.0.0.1", "::1"):
+        socket.create_connection((address, port)).close()
+    both.close()
+    listeners = open_all(f"tcp://[::]:{port}", f"tcp://0.0.0.0:{port}")
+    assert [listener.url for listener in listeners] == [f"tcp://[::]:{port}", f"tcp://0.0.0.0:{port}"]
+    close(listeners)
+
+
+def test_a_host_without_ipv6_serves_all_of_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.socket
+
+    def without(family: int = -1, *arguments: int, **more: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(97, os.strerror(97))
+        return real(family, *arguments, **more)
+
+    monkeypatch.setattr(socket, "socket", without)
+    [listener] = open_all("tcp://*:0")
+    assert listener.socket.getsockname()[0] == "0.0.0.0"
+    listener.close()
+
+
+def test_an_address_of_a_name_that_is_not_here_is_skipped_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in ("192.0.2.1", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **more: found)
+    told: list[tuple[str, str, str]] = []
+    listeners = open_listeners([("s", Endpoint.parse("tcp://name:0"))], lambda *skipped: told.append(skipped))
+    assert told == [("s", "tcp://192.0.2.1:0", "Cannot assign requested address")]
+    assert len(listeners) == 1
+    close(listeners)
+    found.pop()
+    assert "Cannot assign requested address" in refusal("tcp://name:0")[0]
+
+
+def test_a_port_in_use() -> None:
+    [holder] = open_all("tcp://127.0.0.1:0")
+    port = holder.socket.getsockname()[1]
+    try:
+        [problem] = refusal("udp://127.0.0.1:0", f"tcp://127.0.0.1:{port}")
+        assert problem == (
+            f"services.s: cannot listen on tcp://127.0.0.1:{port}: Address already in use; "
+            f"see which program has it: ss -tlnp 'sport = :{port}'"
+        )
+    finally:
+        holder.close()
+    [holder] = open_all("udp://127.0.0.1:0")
+    port = holder.socket.getsockname()[1]
+    try:
+        assert "ss -ulnp" in refusal(f"udp://127.0.0.1:{port}")[0]
+    finally:
+        holder.close()
+
+
+def test_every_refusal_is_reported() -> None:
+    problems = refusal(
+        "tcp://192.0.2.1:0", "tcp://no-such-host.invalid:7", "tcp://127.0.0.1:0?device=nosuch0", "unix:///no/such/x"
+    )
+    assert problems[0] == (
+        "services.s: cannot listen on tcp://192.0.2.1:0: Cannot assign requested address; "
+        "this host has no such address (see: ip address); freebind=on binds it all the same"
+    )
+    assert "no-such-host.invalid" in problems[1]
+    assert "device=nosuch0" in problems[2]
+    assert problems[3].endswith("No such file or directory; make the directory /no/such first")
+
+
+def test_an_address_that_is_not_here_can_be_bound_when_asked_to() -> None:
+    close(open_all("tcp://192.0.2.1:0?freebind=on"))
+    if has_ipv6():
+        close(open_all("udp://[2001:db8::1]:0?freebind=on"))
+
+
+def test_a_port_without_the_right_to_it() -> None:
+    script = (
+        "import os; from tests.transport.test_sockets import open_all\n"
+        "os.setgid(65534) if os.getuid() == 0 else None; os.setuid(65534) if os.getuid() == 0 else None\n"
+        "try: open_all('tcp://127.0.0.1:7')\n"
+        "except Exception as error: print(error)"
+    )
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 7:
+        pytest.skip("every port is free to everybody here")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "services.s: cannot listen on tcp://127.0.0.1:7: Permission denied; "
+        "a port below 1024 needs root or CAP_NET_BIND_SERVICE (capabilities(7))\n"
+    )
+
+
+@pytest.mark.parametrize("kind", ["unix", "unixgram"])
+def test_a_path_is_made_with_its_mode_and_removed(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "s"
+    listeners = open_all(f"{kind}://{path}?mode=0640&owner={os.getuid()}&group={os.getgid()}")
+    assert stat.filemode(path.stat().st_mode) == "srw-r-----"
+    close(listeners)
+    assert not path.exists()
+    listeners = open_all(f"{kind}://{path}")
+    assert stat.filemode(path.stat().st_mode) == "srw-rw-rw-"
+    close(listeners)
+
+
+@pytest.mark.parametrize("kind", ["unix", "unixgram"])
+def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "s"
+    [first] = open_all(f"{kind}://{path}")
+    for other in ("unix", "unixgram"):
+        assert refusal(f"{other}://{path}")[0].endswith("Address already in use; another program listens there")
+    first.socket.close()  # as a crash would: the path stays
+    assert path.exists()
+    [second] = open_all(f"{kind}://{path}")
+    first.close()
+    assert path.exists(), "a socket that is another's by now was removed"
+    second.close()
+    assert not path.exists()
+
+
+def test_a_live_socket_whose_queue_is_full_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    [listener] = open_all(f"unix://{path}?backlog=1")
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+    for client in clients:
+        client.connect(str(path))
+    assert "Address already in use" in refusal(f"unix://{path}")[0]
+    for client in clients:
+        client.close()
+    listener.close()
+
+
+def test_another_kind_of_file_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    for name in ("file", "link"):
+        assert "there is a file in its place that is not a socket" in refusal(f"unix://{tmp_path}/{name}")[0]
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_unknown_owners(tmp_path: Path) -> None:
+    assert "there is no user 'nosuchuser'" in refusal(f"unix://{tmp_path}/s?owner=nosuchuser")[0]
+    assert "there is no group 'nosuchgroup'" in refusal(f"unix://{tmp_path}/s?group=nosuchgroup")[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_nobody_can_connect_before_the_mode_is_set(tmp_path: Path) -> None:
+    # The umask is what keeps others out between bind and chmod; it must be back afterwards.
+    before = os.umask(0o022)
+    try:
+        close(open_all(f"unix://{tmp_path}/s"))
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
