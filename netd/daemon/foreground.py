@@ -38,7 +38,7 @@ def run(config: Config, ready: Callable[[list[Listener]], None]) -> int:
             ready(listeners)
             stopped = signals.wait(worker.ended)
             if stopped:
-                events.netd_stopping(stopped, worker.connections, config.daemon.drain)
+                events.drain_started(stopped, worker.connections, config.daemon.drain)
                 worker.drain()
                 if signals.wait(worker.ended, config.daemon.drain) or worker.connections:
                     worker.stop()

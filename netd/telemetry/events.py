@@ -109,8 +109,10 @@ class ServiceEvents:
         self._log.warning("address_skipped", endpoint=endpoint, error=error)
 
     def service_stopped(self) -> None:
-        """The service is over; what it did."""
-        self._log.info("service_stopped", **self.counters.summary())
+        """The service is over; what it did. Nothing is a debug line."""
+        summary = self.counters.summary()
+        log = self._log.info if summary else self._log.debug
+        log("service_stopped", **summary)
 
 
 class DaemonEvents:
@@ -127,9 +129,9 @@ class DaemonEvents:
         """Every enabled service is listening."""
         self._log.info("netd_ready", services=services, sockets=sockets)
 
-    def netd_stopping(self, signal: str, connections: int, drain: float) -> None:
+    def drain_started(self, signal: str, connections: int, drain: float) -> None:
         """Nothing more is accepted; live conversations have ``drain`` seconds."""
-        self._log.info("netd_stopping", signal=signal, connections=connections, drain=drain)
+        self._log.info("drain_started", signal=signal, connections=connections, drain=drain)
 
     def netd_stopped(self) -> None:
         """Everything is closed."""

@@ -46,7 +46,7 @@ def test_a_stop_waits_for_conversations_and_takes_no_more(tmp_path: Path, number
             live.sendall(b"before")
             assert read_exactly(live, 6) == b"before"
             running.process.send_signal(number)
-            assert running.event("netd_stopping")["connections"] == 1
+            assert running.event("drain_started")["connections"] == 1
             until(lambda: not _accepts(address))
             live.sendall(b"still")
             assert read_exactly(live, 5) == b"still"
@@ -78,7 +78,7 @@ def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
             live.sendall(b"x")
             assert live.recv(1) == b"x"
             running.process.terminate()
-            running.event("netd_stopping")
+            running.event("drain_started")
             assert running.stop(signal.SIGINT) == 0
 
 
