@@ -39,7 +39,7 @@ from netd.errors import PeerError
 Conversation: TypeAlias = Generator[bytes | None, bytes, None]
 """Yields what to send, or None to receive; is sent what was received; returns to close."""
 
-Receiving: TypeAlias = Generator[None, bytes, bytes | None]
+Receiving: TypeAlias = Generator[bytes | None, bytes, bytes | None]
 """The part of a conversation that receives one message: ``message = yield from reader.read()``; None at the end."""
 
 Transport: TypeAlias = Literal["tcp", "udp", "unix", "unixgram"]
@@ -131,7 +131,7 @@ class Reader(Protocol):
     """Cuts what a stream brings into messages."""
 
     terminator: bytes
-    """What ended the last message, to end its answer with: ``\\r\\n``, ``\\n``, or nothing."""
+    """What to end the answer with: the line end of the message, or nothing where it had none."""
 
     def read(self) -> Receiving: ...
 
@@ -145,7 +145,7 @@ def split_terminator(message: bytes) -> tuple[bytes, bytes]:
     """A message that came in one piece, as text and the line end it came with (CRLF, LF, CR NUL or none)."""
     for terminator in (b"\r\n", b"\n", b"\r\0"):
         if message.endswith(terminator):
-            return message[: -len(terminator)], b"\n" if terminator == b"\n" else b"\r\n"
+            return message[: -len(terminator)], terminator
     return message, b""
 
 
@@ -163,7 +163,7 @@ class Chunks:
 
         Raises `LineTooLong` for one above the limit.
         """
-        data = yield
+        data = yield None
         if not data:
             return None
         message, self.terminator = split_terminator(data)
@@ -176,7 +176,8 @@ class Lines:
     """Reads lines as people and telnet clients send them.
 
     CRLF, LF and CR NUL (RFC 854's bare carriage return) end a line. Telnet commands are removed and IAC IAC is the
-    octet 255. What comes before the end of file without a line end is the last line.
+    octet 255; what a telnet peer wants to negotiate is refused. What comes before the end of file without a line end is
+    the last line.
     """
 
     __slots__ = ("_buffer", "_ended", "_limit", "_position", "_telnet", "terminator")
@@ -202,9 +203,12 @@ class Lines:
                 rest, self._buffer = self._buffer, b""
                 self.terminator = b"\r\n"
                 return rest.removesuffix(b"\r") or None
-            data = yield
+            data = yield None
             self._ended = not data
             self._buffer += self._telnet.strip(data)
+            del data  # it would be kept for as long as this waits
+            if refusal := self._telnet.refusal():
+                yield refusal
 
     def _next(self) -> bytes | None:
         """The next complete line in the buffer, or None when there is none yet."""
@@ -229,15 +233,22 @@ class Lines:
 
 
 class TelnetFilter:
-    """Removes telnet commands (RFC 854) from a stream, wherever the segments were cut. Keeps one state, no bytes."""
+    """Removes telnet commands (RFC 854) from a stream, wherever the segments were cut.
 
-    __slots__ = ("_state",)
+    Whatever option the peer asks for (DO) or offers (WILL) is refused, as the RFC demands of a party that does not know
+    it: a telnet client shows nothing after an interrupt until its DO TIMING-MARK is answered. A refusal is never
+    answered, so two of these cannot keep each other busy.
+    """
 
-    _IAC, _SB, _SE = 255, 250, 240
-    _NEGOTIATIONS = range(251, 255)  # WILL, WONT, DO, DONT: one option octet follows
+    __slots__ = ("_command", "_refusals", "_state")
+
+    _IAC, _DONT, _DO, _WONT, _WILL, _SB, _SE = 255, 254, 253, 252, 251, 250, 240
+    _NEGOTIATIONS = (_WILL, _WONT, _DO, _DONT)  # one octet follows, the option
 
     def __init__(self) -> None:
         self._state: Literal["text", "command", "option", "sub", "sub_command"] = "text"
+        self._command = 0
+        self._refusals = b""
 
     def strip(self, data: bytes) -> bytes:
         """The text in ``data``."""
@@ -251,6 +262,7 @@ class TelnetFilter:
                 case "text":
                     text.append(octet)
                 case "command" if octet in self._NEGOTIATIONS:
+                    self._command = octet
                     self._state = "option"
                 case "command":
                     self._state = "sub" if octet == self._SB else "text"
@@ -258,8 +270,16 @@ class TelnetFilter:
                         text.append(octet)
                 case "option":
                     self._state = "text"
+                    if self._command in (self._DO, self._WILL):
+                        refusal = self._WONT if self._command == self._DO else self._DONT
+                        self._refusals += bytes((self._IAC, refusal, octet))
                 case "sub" if octet == self._IAC:
                     self._state = "sub_command"
                 case "sub_command":
                     self._state = "text" if octet == self._SE else "sub"
         return bytes(text)
+
+    def refusal(self) -> bytes:
+        """What to answer to what came since the last call."""
+        refusals, self._refusals = self._refusals, b""
+        return refusals

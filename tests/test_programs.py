@@ -1,6 +1,8 @@
 """The programs people probe with, nc and telnet, against a running netd."""
 
 import contextlib
+import os
+import pty
 import re
 import socket
 import subprocess
@@ -116,6 +118,35 @@ def test_telnet_answers_line_after_line(running: tuple[Daemon, Path]) -> None:
         type_and_read(process, "ping 1\n", r"(?s).*\^\]'\.\npong 1\r?\n")
         for number in range(2, 5):
             type_and_read(process, f"ping {number}\n", rf"pong {number}\r?\n")
+
+
+def test_a_telnet_session_goes_on_after_an_interrupt(running: tuple[Daemon, Path]) -> None:
+    need("telnet")
+    primary, terminal = pty.openpty()
+    command = ["setsid", "--ctty", "telnet", "127.0.0.1", str(running[0].port("pingpong"))]
+    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        shown = b""
+
+        def read_until(wanted: bytes) -> None:
+            nonlocal shown
+            while wanted not in shown:
+                shown += os.read(primary, 4096)
+            shown = shown.partition(wanted)[2]
+
+        read_until(b"'^]'.")
+        os.write(primary, b"ping 1\r")
+        read_until(b"pong 1\r\n")
+        os.write(primary, b"\x03")  # sends IP and DO TIMING-MARK, and shows nothing until that is answered
+        os.write(primary, b"ping 2\r")
+        read_until(b"pong 2\r\n")
+        os.write(primary, b"\x1d")
+        read_until(b"telnet>")
+        os.write(primary, b"send synch\r")  # an urgent data mark
+        os.write(primary, b"ping 3\r")
+        read_until(b"pong 3\r\n")
+        process.kill()
+    os.close(primary)
 
 
 def test_whoami_tells_nc_its_own_address(running: tuple[Daemon, Path]) -> None:

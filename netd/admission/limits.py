@@ -1,5 +1,9 @@
 """What one service may take of the host."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from netd.settings import Count, Model, Size, Timeout
 
 
@@ -14,8 +18,9 @@ class Limits(Model):
     peer left behind."""
     lifetime: Timeout = None
     """Close a connection this long after it was accepted, busy or not; off, since a long transfer is no fault."""
-    line: Size = 4096
-    """The longest line of a line service, in octets: more than a person types, less than a page of memory per peer."""
-    datagram: Size = 8192
-    """The longest datagram taken, in octets; a longer one is dropped and counted. More than fits an Ethernet frame,
-    including jumbo ones that were not fragmented below 8 KiB."""
+    line: Annotated[Size, Field(le=2**20)] = 4096
+    """The longest line of a line service, in octets, at most 1 MiB: more than a person types, and no more than a page
+    of memory per peer."""
+    datagram: Annotated[Size, Field(le=65535)] = 8192
+    """The longest datagram taken, in octets, at most 65535; a longer one is dropped and counted. 8 KiB is what
+    inetd takes, and more than any of these services needs."""

@@ -1,5 +1,6 @@
 """The console script: the command group, and what becomes of an error that reaches it."""
 
+import os
 import sys
 
 import click
@@ -26,6 +27,7 @@ for command in (run.run, run.check, catalogue.services, catalogue.schema):
 
 def main() -> None:
     """Run the command line and exit."""
+    _open_standard_descriptors()
     try:
         code = netd.main(prog_name="netd", standalone_mode=False)
     except OperatorError as error:
@@ -43,3 +45,10 @@ def main() -> None:
         code = 141  # and SIGPIPE: whoever read the output has had enough
         sys.stderr.close()
     sys.exit(code or 0)
+
+
+def _open_standard_descriptors() -> None:
+    """Whoever started this may have closed 0, 1 or 2, and the next file opened would be taken for one of them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)

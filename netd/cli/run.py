@@ -1,5 +1,6 @@
 """``netd run`` and ``netd check``."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -61,17 +62,21 @@ def check(file: Path | None, as_json: bool) -> int:
 
 
 def _introduce(listeners: list[Listener]) -> None:
-    """Tell somebody who has just started netd without a config what there is and how to try it."""
-    click.echo("netd serves on this machine only (the built-in config; your own comes with -c FILE):\n")
+    """Tell somebody who has just started netd without a config what there is and how to try it, if they listen."""
+    with contextlib.suppress(OSError):
+        click.echo(_introduction(listeners))
+
+
+def _introduction(listeners: list[Listener]) -> str:
     places: dict[str, list[str]] = {}
     for listener in listeners:
         places.setdefault(listener.service, []).append(listener.url)
-    for service, urls in places.items():
-        click.echo(f"  {service:<9} {'  '.join(urls)}")
-    click.echo(_TRY)
+    served = "\n".join(f"  {service:<9} {'  '.join(urls)}" for service, urls in places.items())
+    return f"""\
+netd serves on this machine only (the built-in config; your own comes with -c FILE):
 
+{served}
 
-_TRY = """
 Try, in another terminal:
 
   echo hello | nc -N localhost 7007       the same back

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from netd import __version__
 from netd.config.model import Config
 from netd.daemon.worker import Worker
-from netd.errors import EXIT_OK, EXIT_SOFTWARE
+from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError
 from netd.telemetry.events import DaemonEvents, ServiceEvents
 from netd.transport.sockets import Listener, open_listeners
 
@@ -28,44 +28,55 @@ def run(config: Config, ready: Callable[[list[Listener]], None]) -> int:
         events.netd_started(__version__, config.source)
         _raise_descriptor_limit()
         wanted = [(service.name, endpoint) for service in config.enabled for endpoint in service.listen]
-        listeners = open_listeners(
-            wanted, lambda service, url, error: ServiceEvents(service).address_skipped(url, error)
-        )
+        listeners = open_listeners(wanted, lambda service, *skipped: ServiceEvents(service).address_skipped(*skipped))
         try:
-            worker = Worker(config, listeners)
-            worker.start()
-            events.netd_ready(len(config.enabled), len(listeners))
-            ready(listeners)
-            stopped = signals.wait(worker.ended)
-            if stopped:
-                events.drain_started(stopped, worker.connections, config.daemon.drain)
-                worker.drain()
-                if signals.wait(worker.ended, config.daemon.drain) or worker.connections:
-                    worker.stop()
-            worker.join()
+            worker = _serve(config, listeners)
+            try:
+                events.netd_ready(len(config.enabled), len(listeners))
+                ready(listeners)
+                if stopped := signals.wait(worker.ended):
+                    events.drain_started(stopped, worker.connections, config.daemon.drain)
+                    worker.drain()
+                    signals.wait(worker.ended, config.daemon.drain)
+            finally:
+                worker.stop()
+                worker.join()
         finally:
             for listener in listeners:
                 listener.close()
-    if worker.error:
-        events.netd_failed(worker.error)
-        return EXIT_SOFTWARE
-    events.netd_stopped()
-    return EXIT_OK
+        if worker.error:
+            events.netd_failed(worker.error)
+            return EXIT_SOFTWARE
+        events.netd_stopped()
+        return EXIT_OK
+
+
+def _serve(config: Config, listeners: list[Listener]) -> Worker:
+    try:
+        worker = Worker(config, listeners)
+    except OSError as error:
+        raise OpenError([f"cannot serve: {error.strerror}; see the limits of this process (ulimit -a)"]) from None
+    worker.start()
+    return worker
 
 
 class _Signals:
-    """Turns signals into something to wait for. A handler does nothing; the wake-up descriptor tells which came."""
+    """Turns signals into something to wait for. A handler does nothing; the wake-up descriptor tells which came.
+
+    At the end they are ignored: one that comes when the process is about to exit must not change how it does.
+    """
 
     def __enter__(self) -> "_Signals":
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        self._handlers = {number: signal.signal(number, lambda number, frame: None) for number in _STOP_SIGNALS}
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, lambda number, frame: None)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._wakeup)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
         os.close(self._reader)
         os.close(self._writer)
 

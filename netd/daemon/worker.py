@@ -49,8 +49,9 @@ class Worker:
         self._loop.call(self._loop.stop)
 
     def join(self) -> None:
-        """Wait for the end."""
+        """Wait for the end, and release what is left."""
         self._thread.join()
+        self._loop.close()
         os.close(self.ended)
 
     def _add(self, config: ServiceConfig, listeners: list[Listener]) -> None:
@@ -68,14 +69,13 @@ class Worker:
     def _run(self) -> None:
         try:
             self._loop.run()
-        except BaseException as error:
-            self.error = error
-        finally:
             for server in self._servers:
                 server.close()
             for events in self._events:
                 events.service_stopped()
-            self._loop.close()
+        except BaseException as error:  # the process is about to end for it, and says so
+            self.error = error
+        finally:
             os.eventfd_write(self.ended, 1)
 
     def _drain(self) -> None:

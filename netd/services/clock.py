@@ -47,11 +47,20 @@ def _zone(name: str) -> tzinfo:
 
 
 def format_time(text: str, when: datetime) -> str:
-    """``when`` in a checked format. Only directives reach strftime, so no other text can fail in some locale."""
+    """``when`` in a checked format.
+
+    Only directives reach strftime, so no other text can fail in some locale; and each once, however often a stranger
+    repeats it.
+    """
+    expanded = {"%%": "%"}
 
     def expand(match: re.Match[str]) -> str:
-        # strftime's own %s ignores the time zone it is given.
-        return str(math.floor(when.timestamp())) if match[0] == "%s" else when.strftime(match[0])
+        directive = match[0]
+        if directive not in expanded:
+            # strftime's own %s ignores the time zone it is given.
+            seconds = directive == "%s"
+            expanded[directive] = str(math.floor(when.timestamp())) if seconds else when.strftime(directive)
+        return expanded[directive]
 
     return _DIRECTIVE.sub(expand, text)
 

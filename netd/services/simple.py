@@ -6,7 +6,7 @@ from netd.settings import Model
 # The chargen pattern. Line n starts one character after line n-1, so it repeats after 95 lines of 74 octets.
 _RING = bytes(range(0x21, 0x7F)) + b" "
 _PERIOD = b"".join((_RING * 2)[start : start + 72] + b"\r\n" for start in range(95))
-_PAGE = _PERIOD * 9  # whole periods, as many as fill one write
+_PAGE = _PERIOD * 10  # whole periods, more than a transport sends at once, so that nobody has to copy them together
 
 
 class Echo:

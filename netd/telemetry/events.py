@@ -39,6 +39,15 @@ class Edge:
         return since
 
 
+def _where(error: BaseException) -> str:
+    """What tells one bug from another: a bounded number of places in the code, nothing a peer can choose."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__} {place}"
+
+
 class ServiceEvents:
     """What can happen to one service. ``clock`` counts seconds from anywhere, steadily."""
 
@@ -78,9 +87,13 @@ class ServiceEvents:
         )
 
     def conversation_failed(self, peer: Peer, error: BaseException) -> None:
-        """A bug in the service ended this conversation, or left this datagram without an answer."""
+        """A bug in the service ended this conversation, or left this datagram without an answer.
+
+        Each bug (kind of error and line of code) is told with its traceback, and again once a minute at most.
+        """
         self.counters.failed += 1
-        self._log.error("conversation_failed", peer=peer.remote, exc_info=error)
+        if number := self._edge.count(_where(error)):
+            self._log.error("conversation_failed", peer=peer.remote, number=number, exc_info=error)
 
     def datagrams_received(self, number: int, octets: int) -> None:
         """So many datagrams came, and the service got them."""

@@ -1,6 +1,11 @@
-"""Setting up the log: who reads it decides its form."""
+"""Setting up the log: who reads it decides its form, and nobody who reads it can stop the daemon."""
 
 import os
+import socket
+import stat
+import threading
+import traceback
+from collections.abc import MutableMapping
 from typing import Any, Literal
 
 import structlog
@@ -8,52 +13,113 @@ import structlog
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["auto", "console", "json"]
 
+_LONGEST_EXCEPTION = 8192  # characters of a traceback: what is left out is in its middle
 
-class DescriptorSink:
-    """Writes each line with one write(2), so that lines of several threads stay whole.
 
-    A log that cannot be written (a closed pipe, a full disk) never stops the service: the line is lost.
+class Sink:
+    """Writes lines to a descriptor without ever waiting for it, each with one call, so that threads mix no lines.
+
+    A pipe that nobody reads, a terminal that is held, a full disk: lines are lost, counted, and told of by the next
+    line that gets through. The descriptor itself is not made non-blocking, since other programs may share it.
     """
 
     def __init__(self, descriptor: int) -> None:
+        self._socket: socket.socket | None = None
         self._descriptor = descriptor
+        self._reopened = False
+        self._lock = threading.Lock()
+        self._rest = b""  # of a line that went in part
+        self._lost = 0
+        kind = os.fstat(descriptor).st_mode
+        if stat.S_ISSOCK(kind):
+            self._socket = socket.socket(fileno=os.dup(descriptor))
+        elif stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
+            try:
+                # Opened anew, it has flags of its own.
+                flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                self._descriptor = os.open(f"/proc/self/fd/{descriptor}", flags)
+                self._reopened = True
+            except OSError:
+                pass  # no /proc, or somebody else's terminal
 
     def msg(self, line: str) -> None:
-        try:
-            os.write(self._descriptor, line.encode("utf-8", "backslashreplace") + b"\n")
-        except OSError:
-            pass
+        """Write one line."""
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        with self._lock:
+            if self._lost:
+                data = b'{"event": "log_lines_lost", "number": %d}\n' % self._lost + data
+            data = self._rest + data
+            try:
+                if self._socket:
+                    sent = self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                else:
+                    sent = os.write(self._descriptor, data)
+            except OSError:
+                self._lost += 1
+            else:
+                self._lost = 0
+                self._rest = data[sent:]
+
+    def close(self) -> None:
+        """Release what was opened; the descriptor it was given stays."""
+        if self._socket:
+            self._socket.close()
+        elif self._reopened:
+            os.close(self._descriptor)
 
     debug = info = warning = error = critical = msg
 
 
-def _head_first(logger: object, method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """When, how bad and what, before the details: a line is read by people too."""
-    return {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event} | event
-
-
 def set_up(level: Level, form: Format, descriptor: int = 2) -> None:
     """Send events of ``level`` and above to a file descriptor: coloured text on a terminal, JSON elsewhere."""
-    if form == "auto":
-        form = "console" if os.isatty(descriptor) else "json"
+    terminal = os.isatty(descriptor)
+    sink = Sink(descriptor)
     processors: list[Any] = [structlog.processors.add_log_level]
-    if form == "console":
+    if form == "console" or (form == "auto" and terminal):
         processors += [
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(
-                colors=os.isatty(descriptor), sort_keys=False, exception_formatter=structlog.dev.plain_traceback
-            ),
+            _exception,
+            _indent_exception,
+            structlog.dev.ConsoleRenderer(colors=terminal, sort_keys=False),
         ]
     else:
         processors += [
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            _exception,
             _head_first,
             structlog.processors.JSONRenderer(),
         ]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *args: DescriptorSink(descriptor),
+        logger_factory=lambda *args: sink,
         cache_logger_on_first_use=False,
     )
+
+
+def _exception(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The traceback as text. A peer may have chosen what an exception says: it is cut, and what could steer a terminal
+    is escaped.
+    """
+    if error := event.pop("exc_info", None):
+        text = "".join(traceback.format_exception(error)).rstrip("\n")
+        if len(text) > _LONGEST_EXCEPTION:
+            half = _LONGEST_EXCEPTION // 2
+            text = f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
+        lines = text.split("\n")
+        event["exception"] = "\n".join(
+            line if line.isprintable() else line.encode("unicode_escape").decode("ascii") for line in lines
+        )
+    return event
+
+
+def _indent_exception(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """No line of a traceback may look like the beginning of another event."""
+    if "exception" in event:
+        event["exception"] = "    " + event["exception"].replace("\n", "\n    ")
+    return event
+
+
+def _head_first(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """When, how bad and what, before the details: a line is read by people too."""
+    return {key: event.pop(key) for key in ("timestamp", "level", "event") if key in event} | dict(event)

@@ -9,6 +9,7 @@ one turn's words and one piece of the service, or what a pipe holds, whatever th
 import select
 from collections.abc import Callable
 from socket import SHUT_WR, socket
+from time import monotonic
 from types import GeneratorType
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from netd.transport.stream import StreamServer
 
 _CHUNK = 65536  # octets taken from a reflected stream at once, and given to the kernel at once
-_SEGMENT = 16384  # octets a conversation gets at once: what a service does with them must not keep others waiting
-_PIECES = 256  # pieces a conversation may say in one turn, for the same reason
+# What a conversation may take of the loop in one turn, so that others need not wait for a busy or a hostile peer:
+_SEGMENT = 4096  # octets it gets,
+_PIECES = 256  # pieces it says,
+_TURN = 0.0005  # and seconds, within which it is not asked for another piece.
 _LINGER = 2.0  # seconds a finished peer has to close its side
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
@@ -229,6 +232,7 @@ class Talk(Connection):
         conversation = self._conversation
         pieces: list[bytes] = []
         size = 0
+        until = 0.0
         try:
             try:
                 piece = conversation.send(data)  # type: ignore[arg-type]  # None is how a generator is just resumed
@@ -237,6 +241,11 @@ class Talk(Connection):
                     size += len(piece)
                     if size >= _CHUNK or len(pieces) == _PIECES:
                         break
+                    if len(pieces) > 1:  # one answer to one question, the common case, never looks at the clock
+                        now = monotonic()
+                        until = until or now + _TURN
+                        if now > until:
+                            break
                     piece = next(conversation)
                 self._speaking = piece is not None
                 # After the end of file nothing can come, so one that waits for more has nothing more to say.
@@ -248,7 +257,7 @@ class Talk(Connection):
                 self._ended = True
                 self._outcome = "peer_error"
             said = b"".join(pieces)
-        except Exception as error:  # whatever a service raises is a bug in it, and ends this conversation alone
+        except BaseException as error:  # whatever a service raises, SystemExit too, ends this conversation alone
             self._server.events.conversation_failed(self.peer, error)
             return self.close("failed")
         if said and not self._send(said):
@@ -263,7 +272,7 @@ class Talk(Connection):
     def close(self, outcome: Outcome) -> None:
         try:
             self._conversation.close()
-        except Exception as error:
+        except BaseException as error:
             self._server.events.conversation_failed(self.peer, error)
         super().close(outcome)
 
@@ -320,7 +329,8 @@ class Reflection(Connection):
         try:
             received, rest = self._relay.turn(self._socket.fileno())
         except BlockingIOError:
-            return
+            # Nothing came, or nothing that splice takes: it stops before urgent data.
+            return self._wait(_IN, self._receive)
         except OSError:
             return self.close("reset")
         if not received:

@@ -142,7 +142,9 @@ class DatagramServer(socketserver.ThreadingUDPServer):
                 self.process_request(request, client_address)
 
     def get_request(self) -> tuple[Any, Any]:
-        data, ancillary, _, client_address = self.socket.recvmsg(self._longest + 1, socket.CMSG_SPACE(64))
+        # Without room for control messages the kernel closes descriptors that a UNIX peer sends along.
+        room = 0 if self._unix else socket.CMSG_SPACE(_IN6_PKTINFO.size)
+        data, ancillary, _, client_address = self.socket.recvmsg(self._longest + 1, room)
         return (data, ancillary), client_address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
@@ -182,7 +184,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             raise TypeError(f"{type(self.service).__name__}.datagram returned neither bytes nor None: {type(answer)}")
         except PeerError as error:
             return error.answer
-        except Exception as error:  # whatever a service raises is a bug in it, and costs this answer alone
+        except BaseException as error:  # whatever a service raises, SystemExit too, costs this answer alone
             self.events.conversation_failed(peer, error)
             return None
 

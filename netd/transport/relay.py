@@ -3,7 +3,7 @@
 import fcntl
 import os
 
-_PIPE_SIZE = 2**20  # the most an unprivileged process may ask for (fs.pipe-max-size, pipe(7))
+_PIPE_SIZE = 2**17  # octets moved at once, and the most that is kept for a peer that does not read
 
 
 class Relay:

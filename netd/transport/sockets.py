@@ -3,6 +3,7 @@
 Opening and serving are apart, so that whoever serves takes any socket, opened here or handed over.
 """
 
+import contextlib
 import errno
 import grp
 import os
@@ -31,8 +32,8 @@ class Listener:
     service: str
     endpoint: Endpoint
     socket: socket.socket
-    identity: tuple[int, int, int] | None = None
-    """Which file its path was when it was made, to remove no other."""
+    pin: int | None = None
+    """A descriptor (O_PATH) of the path it made: while it is open, no other file can look the same."""
 
     @property
     def url(self) -> str:
@@ -46,8 +47,12 @@ class Listener:
     def close(self) -> None:
         """Close the socket, and remove its path if it is still the one that was made."""
         self.socket.close()
-        if self.identity and self.identity == _identity(self.endpoint.path):
-            os.unlink(self.endpoint.path)
+        if self.pin is not None:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(self.pin), os.lstat(self.endpoint.path)):
+                    os.unlink(self.endpoint.path)
+            os.close(self.pin)
+            self.pin = None
 
 
 def open_listeners(wanted: Iterable[tuple[str, Endpoint]], skipped: Skipped) -> list[Listener]:
@@ -115,6 +120,8 @@ def _open_inet(endpoint: Endpoint, family: int, host: str, port: int, *scope: in
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, options.nodelay)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, options.keepalive)
+            # Urgent data is data here: an octet taken out of line would be lost, and holds up splice(2).
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         if options.reuse_port:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if options.freebind:
@@ -156,11 +163,10 @@ def _open_path(service: str, endpoint: Endpoint) -> Listener:
                 opened.bind(path)
             finally:
                 os.umask(umask)
-            listener.identity = _identity(path)
+            listener.pin = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
             if owner != -1 or group != -1:
                 os.chown(path, owner, group)
             os.chmod(path, options.mode)
-            listener.identity = _identity(path)
         if endpoint.streams:
             opened.listen(options.backlog)
     except BaseException:
@@ -187,15 +193,6 @@ def _remove_stale(path: str, kind: int) -> None:
         except OSError:
             pass  # full, or of the other kind: somebody is there
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-
-
-def _identity(path: str) -> tuple[int, int, int] | None:
-    """Tells one file from another at the same path. An inode's number alone is soon used again; its time is not."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 def _number(name: str | None, find: Callable[[str], int]) -> int:

@@ -81,7 +81,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
                 continue
             try:
                 self.process_request(request, client_address)
-            except Exception:
+            except BaseException:  # a service may raise anything, SystemExit too, when its conversation is made
                 self.handle_error(request, client_address)
                 self.shutdown_request(request)
 

@@ -1,14 +1,17 @@
 """`netd run` as a process: start, signals, and what it leaves behind."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from netd.config import loader
 from tests.support import Daemon, daemon, read_exactly, until
 
 CONFIG = """
@@ -80,6 +83,72 @@ def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
             running.process.terminate()
             running.event("drain_started")
             assert running.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.0003, 0.001, 0.003, 0.01])
+def test_two_signals_in_a_row_stop_as_cleanly_as_one(tmp_path: Path, pause: float) -> None:
+    with daemon(CONFIG.format(drain="1s", tmp=tmp_path), tmp_path) as running:
+        for _ in range(2):
+            running.process.terminate()
+            time.sleep(pause)  # the moment at which the second one strikes is what differs
+    assert [line["event"] for line in running.lines][-1] == "netd_stopped"
+
+
+@pytest.mark.parametrize("output", ["> /dev/full", "| true", ">&-", ">&- 2>&- <&-"])
+def test_whatever_becomes_of_its_output_it_serves_and_stops(tmp_path: Path, output: str) -> None:
+    text = loader.BUILT_IN_FILE.read_text()
+    # The built-in config is what talks on standard output; its ports may be taken, so it serves others here.
+    script = (
+        "import sys; from netd.config import loader; from netd.cli import main; from pathlib import Path\n"
+        f"loader.BUILT_IN_FILE = loader.DEFAULT_FILE = Path({str(tmp_path / 'dev.yaml')!r})\n"
+        "open(sys.argv[1], 'w').write(str(__import__('os').getpid()))\n"
+        "sys.argv[1:] = ['run']; main.main()"
+    )
+    (tmp_path / "dev.yaml").write_text(
+        re.sub(r"localhost:\d+", "127.0.0.1:0", text) + f'  reply: {{listen: ["unix://{tmp_path}/s"]}}\n'
+    )
+    command = f'exec {sys.executable} -c "$SCRIPT" {tmp_path}/pid {output}'
+    process = subprocess.Popen(["sh", "-c", command], env={**os.environ, "SCRIPT": script}, stderr=subprocess.DEVNULL)
+    until(lambda: (tmp_path / "s").exists() and (tmp_path / "pid").exists(), 20)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        until(lambda: connection.connect_ex(str(tmp_path / "s")) == 0)
+        connection.sendall(b"hello")
+        assert connection.recv(10) == b"hi"
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+    process.wait(20)
+    until(lambda: not Path(f"/proc/{pid}").exists())
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_log_nobody_reads_holds_up_neither_service_nor_stop(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(f'services:\n  pingpong: {{listen: ["unix://{tmp_path}/s"]}}\n')
+    reader, writer = os.pipe()
+    process = subprocess.Popen([sys.executable, "-m", "netd", "run", "-c", file], stderr=writer)
+    until((tmp_path / "s").exists, 20)
+    for _ in range(1000):  # each of them is a line, and a pipe holds some three hundred
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(str(tmp_path / "s"))
+            connection.sendall(b"ping\n")
+            assert connection.recv(10) == b"pong\n"
+    process.terminate()
+    assert process.wait(20) == 0
+    os.close(reader)
+    os.close(writer)
+
+
+def test_without_descriptors_to_start_with_it_is_one_line_and_exit_code_71(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("services:\n" + "".join(f"  e{n}: {{type: echo, listen: [tcp://127.0.0.1:0]}}\n" for n in range(6)))
+    for limit in range(8, 26, 3):
+        command = f"ulimit -n {limit}; exec {sys.executable} -m netd run -c {file}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 71, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Too many open files" in next(line for line in done.stderr.splitlines() if line.startswith("netd: "))
 
 
 def test_a_port_in_use_is_one_line_and_exit_code_71_and_nothing_is_left(tmp_path: Path) -> None:

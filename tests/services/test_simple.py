@@ -5,6 +5,7 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netd.transport import connection
 from tests.support import PEER, converse, service
 
 segments = st.lists(st.binary(min_size=1, max_size=200), max_size=8)
@@ -54,3 +55,10 @@ def test_chargen_answers_a_datagram_with_up_to_512_characters() -> None:
     lengths = {len(answer) for answer in answers}
     assert min(lengths) < 10
     assert 505 < max(lengths) <= 512
+
+
+def test_no_transport_has_to_copy_pages_of_chargen_together() -> None:
+    page = next(service("chargen").stream(PEER))
+    assert page is not None
+    assert len(page) % 7030 == 0
+    assert len(page) >= connection._CHUNK

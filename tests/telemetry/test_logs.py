@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import socket
 
 import structlog
 
@@ -59,6 +60,44 @@ def test_a_path_with_control_characters_reaches_no_terminal() -> None:
     assert read(reader).count("\n") == 1
     os.close(reader)
     os.close(writer)
+
+
+def test_an_exception_cannot_forge_a_line_or_steer_a_terminal_or_be_endless() -> None:
+    for form in ("console", "json"):
+        reader, writer = os.pipe()
+        logs.set_up("info", form, writer)
+        try:
+            raise ValueError("x\n12:00:00 [info     ] netd_stopped\x1b[2J" + "y" * 100_000)
+        except ValueError as error:
+            ServiceEvents("echo").conversation_failed(Peer("tcp", "::1", 5), error)
+        DaemonEvents().netd_stopped()
+        text = read(reader, "netd_stopped\n" if form == "console" else '"netd_stopped"}\n')
+        assert "\x1b" not in text
+        assert len(text) < 12_000
+        assert "characters left out" in text
+        assert not [line for line in text.splitlines()[:-1] if line.startswith("12:00:00")]
+        os.close(reader)
+        os.close(writer)
+
+
+def test_a_pipe_nobody_reads_holds_up_nobody_and_what_was_lost_is_told() -> None:
+    for reader, writer in (os.pipe(), tuple(end.detach() for end in socket.socketpair())):
+        logs.set_up("info", "json", writer)
+        for _ in range(10_000):
+            DaemonEvents().netd_stopped()
+        assert os.get_blocking(writer), "the descriptor is not ours alone"
+        seen = 0
+        while b"netd_started" not in (piece := os.read(reader, 1000)):
+            seen += piece.count(b"\n")
+            if len(piece) < 1000:
+                DaemonEvents().netd_started("1", "c")
+        piece += os.read(reader, 65536) if b"log_lines_lost" not in piece else b""
+        lines = [json.loads(line) for line in piece.splitlines() if line.startswith(b"{") and line.endswith(b"}")]
+        [lost] = [line["number"] for line in lines if line["event"] == "log_lines_lost"] or [0]
+        assert lost > 1000
+        structlog.get_config()["logger_factory"]().close()
+        os.close(reader)
+        os.close(writer)
 
 
 def test_a_log_that_cannot_be_written_stops_nothing() -> None:

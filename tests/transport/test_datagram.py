@@ -5,6 +5,7 @@ import ctypes
 import os
 import socket
 import threading
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -198,6 +199,16 @@ def test_a_unix_peer_without_an_address_gets_no_answer(server: Server, tmp_path:
     assert events.counters.dropped == {"no_address": 1}
 
 
+def test_descriptors_a_unix_peer_sends_along_are_not_kept(server: Server, tmp_path: Any) -> None:
+    address, _ = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    with client(address, tmp_path) as sock:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(50):
+            sock.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [0] * 14))])
+            assert sock.recv(10) == b"x"
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_unix_peer_that_is_gone_or_full_costs_its_answer_alone(server: Server, tmp_path: Any) -> None:
     address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
     with client(address, tmp_path) as deaf:
@@ -238,7 +249,28 @@ def test_a_bug_in_a_service_costs_one_answer_and_is_one_event(
         assert [sock.recv(100), sock.recv(100)] == [b"a", b"b"]
     server.settle()
     assert events.counters.failed == 2
-    assert [event["level"] for event in log] == ["error", "error"]
+    assert [(event["level"], event["number"]) for event in log] == [("error", 1), ("error", 1)]
+
+
+@BOTH
+def test_a_bug_that_strikes_every_datagram_is_told_once_a_minute(
+    server: Server, log: list[dict[str, Any]], batched: bool
+) -> None:
+    class Buggy:
+        def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+            if data == b"end":
+                return data
+            raise SystemExit(data)
+
+    address, events = server.add(Buggy(), "udp://127.0.0.1:0", batched=batched)
+    with client(address) as sock:
+        for number in range(100):
+            sock.send(b"%d" % number)
+        sock.send(b"end")
+        assert sock.recv(100) == b"end"
+    server.settle()
+    assert events.counters.failed == 100
+    assert len(log) == 1
 
 
 @BOTH

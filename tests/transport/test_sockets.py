@@ -227,6 +227,14 @@ def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path, kind: 
     assert not path.exists()
 
 
+def test_a_socket_whose_mode_somebody_changed_is_removed_all_the_same(tmp_path: Path) -> None:
+    [listener] = open_all(f"unix://{tmp_path}/s")
+    (tmp_path / "s").chmod(0o600)
+    listener.close()
+    assert not (tmp_path / "s").exists()
+    listener.close()
+
+
 def test_a_live_socket_whose_queue_is_full_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     [listener] = open_all(f"unix://{path}?backlog=1")

@@ -5,6 +5,7 @@ import gc
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -371,6 +372,73 @@ def test_a_broken_rule_is_one_line_and_no_event(server: Server, log: list[dict[s
     assert {event["level"] for event in log} == {"info"}
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
+def test_not_even_an_exit_in_a_service_stops_the_loop(server: Server, error: type[BaseException]) -> None:
+    class Leaver:
+        def stream(self, peer: Peer) -> Conversation:
+            if (yield None) == b"leave":
+                raise error("bye")
+            try:
+                yield None
+            finally:
+                raise error("bye again")
+
+    address, events = server.add(Leaver(), "tcp://127.0.0.1:0")
+    for word in (b"leave", b"stay"):
+        with connect(address) as connection:
+            connection.sendall(word)
+            connection.shutdown(socket.SHUT_WR)
+            assert read_all(connection) == b""
+    until(partial(failed, events, 2))
+    assert events.counters.active == 0
+
+
+@pytest.mark.parametrize("kind", [Echo, PlainEcho])
+def test_urgent_data_is_data(server: Server, kind: type[Echo]) -> None:
+    address, events = server.add(kind(), "tcp://127.0.0.1:0")
+    parts = [
+        (b"a" * 65536 * 4, 0),
+        (b"!", socket.MSG_OOB),
+        (b"b" * 100, 0),
+        (b"?", socket.MSG_OOB),
+        (b"c" * 65536 * 4, 0),
+    ]
+    with connect(address) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        for part, flags in parts:
+            view = memoryview(part)
+            while view:
+                view = view[connection.send(view, flags) :]
+            assert read_exactly(connection, len(part)) == part
+    until(partial(ended, events, 1))
+    assert events.counters.bytes_out == sum(len(part) for part, _ in parts)
+
+
+def test_a_conversation_that_takes_its_time_gives_others_theirs(server: Server) -> None:
+    said = 0
+
+    class Thinker:
+        """Every word costs a thousandth of a second."""
+
+        def stream(self, peer: Peer) -> Conversation:
+            nonlocal said
+            while True:
+                time.sleep(0.001)
+                said += 1
+                yield b"x"
+
+    address, _ = server.add(Thinker(), "tcp://127.0.0.1:0")
+    echo, _ = server.add(Echo(), "tcp://127.0.0.1:0")
+    with connect(address) as thinker, connect(echo) as connection:
+        assert thinker.recv(1)
+        for _ in range(20):
+            server.settle()
+            before = said
+            connection.sendall(b"y")
+            assert connection.recv(1) == b"y"
+            assert said - before < 20, "a whole turn of 256 words came in between"
+
+
 def test_a_service_that_cannot_even_begin(server: Server, log: list[dict[str, Any]]) -> None:
     class Unable:
         def stream(self, peer: Peer) -> Conversation:
@@ -439,6 +507,32 @@ def test_a_connection_without_a_byte_is_a_probe(server: Server, log: list[dict[s
     connect(address).close()
     until(lambda: events.counters.closed["done"] == 1)
     assert {event["level"] for event in log if event["event"] == "connection_closed"} == {"debug"}
+
+
+def test_a_reader_that_stops_costs_no_more_than_a_pipe(server: Server) -> None:
+    address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
+    relay = server._servers[0].relay  # type: ignore[union-attr]
+    assert relay is not None
+    kept: list[int] = []
+    turn = relay.turn
+
+    def watched(descriptor: int) -> tuple[int, bytes]:
+        received, rest = turn(descriptor)
+        kept.append(len(rest))
+        return received, rest
+
+    relay.turn = watched  # type: ignore[method-assign]
+    with connect(address) as connection:
+        connection.setblocking(False)
+        idle = 0
+        while idle < 10:
+            try:
+                connection.send(b"x" * 2**20)
+                idle = 0
+            except BlockingIOError:
+                idle += 1
+                server.settle()
+    assert 0 < max(kept) <= 2**17
 
 
 def test_peers_and_local_addresses(server: Server, tmp_path: Any) -> None:
