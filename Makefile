@@ -17,7 +17,7 @@ help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
 run: $(VENV)/installed ## serve the built-in config on this machine (loopback, high ports)
-	@$(BIN)/netd run
+	@$(BIN)/netd run -c netd/config/dev.yaml
 
 test: $(VENV)/installed-dev ## run the whole test suite
 	$(BIN)/python -m pytest $(TESTS)
@@ -35,24 +35,32 @@ clean: ## remove what the other targets made here
 	rm -rf $(VENV) bench/build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find netd tests bench -name __pycache__ -type d -exec rm -rf {} +
 
+# The wheels are built before anything is removed, and in a copy, so that root leaves nothing in somebody's checkout.
 install: ## install under PREFIX, with unit file and config (DESTDIR for packagers); a config that is there stays
 	@$(call need_python)
-	rm -rf "$(DESTDIR)$(LIBDIR)" build
-	$(PYTHON) -m venv "$(DESTDIR)$(LIBDIR)"
-	"$(DESTDIR)$(LIBDIR)/bin/python" -m pip install --quiet --disable-pip-version-check .
-	rm -rf build
-	grep -rlIF "$(DESTDIR)$(LIBDIR)" "$(DESTDIR)$(LIBDIR)/bin" "$(DESTDIR)$(LIBDIR)/pyvenv.cfg" \
-		| xargs sed -i 's|$(DESTDIR)$(LIBDIR)|$(LIBDIR)|g'
-	find "$(DESTDIR)$(LIBDIR)" -name __pycache__ -type d -exec rm -rf {} +
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(SYSCONFDIR)/netd/conf.d" "$(DESTDIR)$(UNITDIR)"
-	ln -sf "$(LIBDIR)/bin/netd" "$(DESTDIR)$(PREFIX)/bin/netd"
-	install -m 644 config/netd.schema.json "$(DESTDIR)$(SYSCONFDIR)/netd/netd.schema.json"
-	@if test -e "$(DESTDIR)$(SYSCONFDIR)/netd/netd.yaml"; then \
+	@set -e; \
+	root=; test -z "$(DESTDIR)" || root=$$(realpath -m -- "$(DESTDIR)"); \
+	lib="$$root$(LIBDIR)"; etc="$$root$(SYSCONFDIR)/netd"; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	mkdir "$$work/source"; cp -R netd setup.cfg pyproject.toml README.md LICENSE "$$work/source"; \
+	$(PYTHON) -m venv "$$work/venv"; \
+	"$$work/venv/bin/python" -m pip wheel --quiet --disable-pip-version-check -w "$$work/wheels" "$$work/source"; \
+	rm -rf "$$lib"; \
+	$(PYTHON) -m venv "$$lib"; \
+	"$$lib/bin/python" -m pip install --quiet --disable-pip-version-check --no-index -f "$$work/wheels" netd; \
+	find "$$lib" -name __pycache__ -type d -prune -exec rm -rf {} +; \
+	test -z "$$root" || find "$$lib/bin" "$$lib/pyvenv.cfg" -type f -exec sed -i "s|$$lib|$(LIBDIR)|g" {} +; \
+	install -d "$$root$(PREFIX)/bin" "$$etc/conf.d" "$$root$(UNITDIR)"; \
+	ln -sf "$(LIBDIR)/bin/netd" "$$root$(PREFIX)/bin/netd"; \
+	install -m 644 config/netd.schema.json "$$etc/netd.schema.json"; \
+	if test -e "$$etc/netd.yaml"; then \
 		echo "$(SYSCONFDIR)/netd/netd.yaml is there and stays; the new one is netd.yaml.new"; \
-		install -m 644 config/netd.yaml "$(DESTDIR)$(SYSCONFDIR)/netd/netd.yaml.new"; \
-	else install -m 644 config/netd.yaml "$(DESTDIR)$(SYSCONFDIR)/netd/netd.yaml"; fi
+		install -m 644 config/netd.yaml "$$etc/netd.yaml.new"; \
+	else install -m 644 config/netd.yaml "$$etc/netd.yaml"; fi; \
 	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' systemd/netd.service.in \
-		> "$(DESTDIR)$(UNITDIR)/netd.service"
+		> "$$root$(UNITDIR)/netd.service"; \
+	case $$(readlink -f "$$lib/bin/python") in /root/*|/home/*) \
+		echo "The unit cannot run $$(readlink -f "$$lib/bin/python"): it sees no home directory." \
+			"Install with a PYTHON= that is not in one." >&2;; esac
 
 # The environment is made anew when what it depends on has changed.
 $(VENV)/made:

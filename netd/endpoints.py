@@ -8,7 +8,7 @@ Only values: opening is the business of ``netd/transport/sockets.py``.
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Literal, get_args
 
@@ -38,6 +38,13 @@ def _word(text: str) -> str:
     if not re.fullmatch(r"[\w.-]{1,32}", text):
         raise ValueError(f"expected a name, got {shown(text)}")
     return text
+
+
+def _account(text: str) -> str:
+    """A user or group; numbers end before the one that chown(2) takes for "leave it"."""
+    if text.isdigit() and int(text) >= 2**32 - 1:
+        raise ValueError(f"expected a number below {2**32 - 1}, got {shown(text)}")
+    return _word(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +86,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "device": _word,
     "reuse_port": parse_switch,
     "mode": _mode,
-    "owner": _word,
-    "group": _word,
+    "owner": _account,
+    "group": _account,
 }
 _INET_KEYS = ("rcvbuf", "sndbuf", "freebind", "device", "reuse_port")
 _PATH_KEYS = ("mode", "owner", "group")
@@ -124,9 +131,9 @@ class Endpoint:
         place, _, query = rest.partition("?")
         if scheme not in get_args(Transport):
             raise ValueError(f"unknown scheme {shown(scheme)}{suggestion(scheme, get_args(Transport))}")
-        parse_place = _parse_path if scheme in ("unix", "unixgram") else _parse_authority
-        endpoint = cls(scheme, options=_parse_query(scheme, query), text=text)  # type: ignore[arg-type]
-        return replace(endpoint, **parse_place(place))
+        transport: Transport = scheme  # type: ignore[assignment]  # the line above has looked
+        parse_place = _parse_path if transport in ("unix", "unixgram") else _parse_authority
+        return cls(transport, options=_parse_query(transport, query), text=text, **parse_place(place))
 
     def __str__(self) -> str:
         return self.text or self.at(self.host, self.port)
@@ -151,7 +158,8 @@ class Endpoint:
             return self.path == other.path
         if self.port != other.port or self.port == 0:
             return False
-        if self.options.device != other.options.device:
+        devices = {self.options.device, other.options.device}
+        if len(devices) == 2 and None not in devices:
             return False
         return self.host == other.host or any(_covers(a, b) for a, b in ((self, other), (other, self)))
 
@@ -201,19 +209,24 @@ def _parse_path(place: str) -> dict[str, Any]:
         raise ValueError(
             f"expected an absolute path (unix:///run/x.sock) or an abstract name (unix://@x), got {shown(place)}"
         )
-    return {"path": place}
+    return {"path": re.sub("/+", "/", place) if place.startswith("/") else place}
 
 
 def _parse_query(transport: Transport, query: str) -> SocketOptions:
     given: dict[str, Any] = {}
+    problems = []
     for item in query.split("&") if query else ():
         key, equals, value = item.partition("=")
         if key not in _KEYS[transport]:
-            raise ValueError(f"unknown socket option {shown(key)} for {transport}{suggestion(key, _KEYS[transport])}")
-        if not equals or key in given:
-            raise ValueError(f"socket option {key} is given " + ("twice" if key in given else "without a value"))
-        try:
-            given[key] = _PARSERS[key](value)
-        except ValueError as error:
-            raise ValueError(f"socket option {key}: {error}") from None
+            problems.append(f"unknown socket option {shown(key)} for {transport}{suggestion(key, _KEYS[transport])}")
+        elif not equals or key in given:
+            problems.append(f"socket option {key} is given " + ("twice" if key in given else "without a value"))
+        else:
+            try:
+                given[key] = _PARSERS[key](value)
+            except ValueError as error:
+                given[key] = None
+                problems.append(f"socket option {key}: {error}")
+    if problems:
+        raise ValueError("; ".join(problems[:4]))
     return SocketOptions(**given)

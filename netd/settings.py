@@ -5,6 +5,7 @@ operator reads behind ``FILE:LINE:COLUMN: path:``. YAML 1.1 reads a bare ``off``
 """
 
 import re
+import reprlib
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
@@ -23,12 +24,17 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
+_QUOTE = reprlib.Repr()
+_QUOTE.maxstring = _QUOTE.maxlong = _QUOTE.maxother = 50
+_QUOTE.maxlevel = 3
+
+
 def shown(value: object) -> str:
-    """A value as an error message quotes it: at most some fifty characters, whatever it is."""
+    """A value as an error message quotes it: at most sixty characters, and cheap, whatever it is."""
     if value is None:
         return "nothing"
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else text[:50] + "…"
+    text = str(value).lower() if isinstance(value, bool) else _QUOTE.repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def parse_duration(value: object) -> float:

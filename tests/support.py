@@ -36,7 +36,7 @@ def service(name: str, line_limit: int = 4096, clock: Callable[[], float] = lamb
     """A built-in service at a fixed time, with a random that is none."""
     kind = table.find(name)
     assert kind is not None
-    checked = kind.options.model_validate(options)
+    checked = kind.options.model_validate_json(json.dumps(options))
     return kind.build(checked, Context(clock=clock, random=Random(1), line_limit=line_limit))
 
 
@@ -161,6 +161,7 @@ class Daemon:
 
     def __init__(self, *arguments: str, **environment: str) -> None:
         self.lines: list[dict[str, Any]] = []
+        self.output = ""
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "netd", "run", *arguments],
@@ -228,6 +229,8 @@ def daemon(config: str, directory: Path) -> Iterator[Daemon]:
         running.event("netd_ready")
         yield running
         assert running.stop() == 0, running.lines[-5:]
+        assert running.process.stdout
+        running.output = running.process.stdout.read()
     finally:
         running.process.kill()
         running.process.wait()

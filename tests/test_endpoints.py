@@ -69,6 +69,9 @@ def test_socket_options() -> None:
         ("tcp://*:7?nodelay=maybe", "socket option nodelay: expected on or off"),
         ("unix:///x?mode=888", "socket option mode: expected octal permissions"),
         ("tcp://*:7?device=a b", "socket option device: expected a name"),
+        ("unix:///x?owner=99999999999999999999", "socket option owner: expected a number below 4294967295"),
+        ("tcp://*:7?a=1&nodelay=x", "unknown socket option 'a' for tcp; known: backlog, device, "),
+        ("tcp://*:7?a=1&nodelay=x", "; socket option nodelay: expected on or off"),
     ],
 )
 def test_what_is_wrong_with_a_url(text: object, message: str) -> None:
@@ -101,6 +104,8 @@ def test_no_text_does_worse_than_a_value_error(text: str) -> None:
         ("tcp://[::0:1]:7", "tcp://[::1]:7", True),
         ("tcp://127.0.0.1:7", "tcp://127.0.0.2:7", False),
         ("tcp://*:7?device=eth0", "tcp://*:7?device=eth1", False),
+        ("tcp://*:7?device=eth0", "tcp://*:7", True),
+        ("unix:///run//x", "unix://///run/x", True),
         ("unix:///x", "unix:///x?mode=600", True),
         ("unix:///x", "unixgram:///x", True),
         ("unix://@x", "unixgram://@x", False),

@@ -14,7 +14,6 @@ ROOT = Path(__file__).parents[1]
 def install(**variables: object) -> str:
     need("make")
     settings = [f"{name}={value}" for name, value in variables.items()]
-    # Not in the tree itself, where pip would leave its build directory.
     done = subprocess.run(
         ["make", "-C", str(ROOT), "install", *settings],
         capture_output=True,
@@ -27,6 +26,29 @@ def install(**variables: object) -> str:
 
 
 @pytest.mark.timeout(300)
+def test_an_install_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    need("make")
+    (tmp_path / "usr/lib/netd/bin").mkdir(parents=True)
+    (tmp_path / "usr/lib/netd/bin/netd").write_text("old")
+    done = subprocess.run(
+        [
+            "make",
+            "-C",
+            ROOT,
+            "install",
+            f"PREFIX={tmp_path}/usr",
+            f"SYSCONFDIR={tmp_path}/etc",
+            f"UNITDIR={tmp_path}/units",
+        ],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "MAKEFLAGS": "", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""},
+    )
+    assert done.returncode != 0
+    assert (tmp_path / "usr/lib/netd/bin/netd").read_text() == "old"
+
+
+@pytest.mark.timeout(300)
 def test_install_under_a_prefix_and_again_over_a_config(tmp_path: Path) -> None:
     place = {"PREFIX": tmp_path / "usr", "SYSCONFDIR": tmp_path / "etc", "UNITDIR": tmp_path / "units"}
     install(**place)
@@ -35,6 +57,11 @@ def test_install_under_a_prefix_and_again_over_a_config(tmp_path: Path) -> None:
     done = subprocess.run([netd, "check", "-c", config], capture_output=True, text=True, check=False, cwd="/")
     assert (done.returncode, done.stderr) == (0, "")
     assert (config.parent / "netd.schema.json").exists()
+    need("systemd-analyze")
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / "units" / "netd.service"], capture_output=True, text=True, check=False
+    )
+    assert verified.stdout + verified.stderr == ""
     unit = (tmp_path / "units" / "netd.service").read_text()
     assert f"ExecStart={netd} run -c {config}" in unit
     assert "@" not in unit.replace("@system-service", "").replace("@privileged", "").replace("@resources", "")
@@ -47,13 +74,17 @@ def test_install_under_a_prefix_and_again_over_a_config(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_staged_install_names_no_staging_directory(tmp_path: Path) -> None:
-    install(DESTDIR=tmp_path / "stage", PREFIX="/opt/netd-test")
-    stage = tmp_path / "stage"
+    stage = tmp_path / "a stage"
+    name = (
+        os.path.relpath(stage, ROOT) + "/"
+    )  # relative, with a space and a slash behind it: all of these have gone wrong
+    before = {file.name for file in ROOT.iterdir()}
+    install(DESTDIR=name, PREFIX="/opt/netd-test")
+    assert {file.name for file in ROOT.iterdir()} == before, "something is left in the checkout"
     files = [file for file in stage.rglob("*") if file.is_file() and not file.is_symlink()]
     assert stage / "etc/systemd/system/netd.service" in files
     assert stage / "etc/netd/netd.yaml" in files
     guilty = [str(file.relative_to(stage)) for file in files if str(stage).encode() in file.read_bytes()]
     assert guilty == []
     assert os.readlink(stage / "opt/netd-test/bin/netd") == "/opt/netd-test/lib/netd/bin/netd"
-    first = (stage / "opt/netd-test/lib/netd/bin/netd").read_text().splitlines()[0]
-    assert first.startswith("#!/opt/netd-test/lib/netd/bin/python")
+    assert "/opt/netd-test/lib/netd/bin/python" in (stage / "opt/netd-test/lib/netd/bin/netd").read_text()

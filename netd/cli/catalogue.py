@@ -8,7 +8,7 @@ import click
 
 from netd.config.schema import json_schema
 from netd.endpoints import suggestion
-from netd.errors import EXIT_NO, EXIT_OK, OperatorError
+from netd.errors import EXIT_NO, EXIT_OK
 from netd.services import table
 
 
@@ -17,12 +17,19 @@ from netd.services import table
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def services(name: str | None, as_json: bool) -> int:
     """List the service types, or tell all about one: what it does, its RFC, its transports and options."""
-    try:
-        kinds = [kind for one in ([name] if name else table.names()) if (kind := table.find(one))]
-    except ValueError as error:
-        raise OperatorError([str(error)]) from None
-    if not kinds:
+    kinds, problems = [], []
+    for one in [name] if name else table.names():
+        try:
+            kind = table.find(one)
+        except ValueError as error:
+            problems.append(str(error))
+        else:
+            kinds += [kind] if kind else []
+    for problem in problems:
+        click.echo(f"netd: {problem}", err=True)
+    if not kinds and not problems:
         click.echo(f"netd: unknown service type '{name}'{suggestion(str(name), table.names())}", err=True)
+    if not kinds:
         return EXIT_NO
     if as_json:
         described = [_describe(kind) for kind in kinds]
@@ -32,7 +39,7 @@ def services(name: str | None, as_json: bool) -> int:
     else:
         for kind in kinds:
             click.echo(f"{kind.name:<10} {_rfc(kind):<8} {_transports(kind):<17} {kind.summary}")
-    return EXIT_OK
+    return EXIT_NO if problems else EXIT_OK
 
 
 @click.command(epilog="Example: netd schema > netd.schema.json")
@@ -69,7 +76,12 @@ def _print_one(kind: table.ServiceType) -> None:
     fields = kind.options.model_fields
     click.echo("\nOptions:" if fields else "\nNo options.")
     for name, field in fields.items():
-        click.echo(f"\n  {name}: {json.dumps(field.get_default(call_default_factory=True))}")
+        default = (
+            "(required)"
+            if field.is_required()
+            else json.dumps(field.get_default(call_default_factory=True), default=str)
+        )
+        click.echo(f"\n  {name}: {default}")
         click.echo(
             click.wrap_text(inspect.cleandoc(field.description or ""), initial_indent="    ", subsequent_indent="    ")
         )

@@ -2,12 +2,13 @@
 
 import os
 import sys
+import traceback
 
 import click
 
 from netd import __version__
 from netd.cli import catalogue, run
-from netd.errors import EXIT_USAGE, ConfigError, OperatorError
+from netd.errors import EXIT_OSERR, EXIT_SOFTWARE, EXIT_USAGE, ConfigError, OperatorError
 
 EPILOG = """\b
 Exit codes: 0 done, 1 the answer is no, 64 usage, 70 a bug in netd,
@@ -30,6 +31,7 @@ def main() -> None:
     _open_standard_descriptors()
     try:
         code = netd.main(prog_name="netd", standalone_mode=False)
+        sys.stdout.flush()
     except OperatorError as error:
         # A problem in a file starts with its place, as editors and grep expect it.
         head = "" if isinstance(error, ConfigError) else "netd: "
@@ -43,7 +45,14 @@ def main() -> None:
         code = 130  # as a shell reports SIGINT
     except BrokenPipeError:
         code = 141  # and SIGPIPE: whoever read the output has had enough
-        sys.stderr.close()
+        sys.stdout = None
+    except OSError as error:
+        click.echo(f"netd: {error}", err=True)
+        sys.stdout = None  # what is left in it would be tried again at the exit
+        code = EXIT_OSERR
+    except Exception:
+        traceback.print_exc()
+        code = EXIT_SOFTWARE
     sys.exit(code or 0)
 
 

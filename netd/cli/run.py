@@ -16,7 +16,7 @@ config_option = click.option(
     "-c",
     "--config",
     "file",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="The config file. Default: /etc/netd/netd.yaml if there, else a built-in config on loopback.",
 )
 
@@ -32,7 +32,8 @@ def run(file: Path | None) -> int:
     file = file or loader.default_file()
     config = loader.load(file)
     logs.set_up(config.log.level, config.log.format)
-    return foreground.run(config, _introduce if file == loader.BUILT_IN_FILE else lambda listeners: None)
+    built_in = file.samefile(loader.BUILT_IN_FILE)
+    return foreground.run(config, _introduce if built_in else lambda listeners: None)
 
 
 @click.command(epilog="Example: netd check -c /etc/netd/netd.yaml")

@@ -4,11 +4,12 @@ The sections are checked one by one, so that a mistake in one hides none in anot
 """
 
 import glob
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -33,6 +34,7 @@ from netd.settings import Model, shown
 
 _MOST_FILES = 1000
 _MOST_PROBLEMS = 100
+_MOST_ADDRESSES = 1000
 
 BUILT_IN_FILE = Path(__file__).parent / "dev.yaml"
 """Loopback and high ports; what a checkout shows as config/dev.yaml."""
@@ -43,7 +45,13 @@ M = TypeVar("M", bound=Model)
 
 def default_file() -> Path:
     """The config that is used when none is named: /etc/netd/netd.yaml if there, else the built-in one."""
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else BUILT_IN_FILE
+    try:
+        DEFAULT_FILE.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return BUILT_IN_FILE
+    except OSError:
+        pass  # it may be there: reading it will say what is the matter
+    return DEFAULT_FILE
 
 
 def load(file: Path) -> Config:
@@ -89,9 +97,9 @@ class _Loader:
         for key in part.tree.keys() - known:
             self._note(part, (key,), f"unknown key{suggestion(key, known)}", key=True)
 
-    def _read(self, file: str) -> Source | None:
+    def _read(self, file: str, *, included: bool = False) -> Source | None:
         try:
-            part = source.read(file)
+            part = source.read(file, included=included)
         except SourceError as error:
             self._problems.append(error.problem)
             return None
@@ -100,22 +108,27 @@ class _Loader:
 
     def _included(self, main: Source) -> Iterator[Source]:
         """The files that ``include`` names, in the order given and, for a pattern, in that of their names."""
-        patterns = main.tree.get("include") or []
+        patterns = main.tree.get("include")
+        if patterns is None:
+            return
         if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
             self._note(main, ("include",), f"expected a list of file names, got {shown(patterns)}")
             return
         base = os.path.dirname(self._file)
         files: dict[str, None] = {}
         for number, pattern in enumerate(patterns):
-            found = sorted(glob.glob(os.path.join(glob.escape(base), pattern)))
-            if not found and not glob.has_magic(pattern):
-                self._note(main, ("include", number), f"there is no {os.path.join(base, pattern)!r}")
+            try:
+                found = _find(base, pattern)
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                self._note(main, ("include", number), f"{os.path.join(base, pattern)!r}: {reason}")
+                continue
             files.update(dict.fromkeys(found))
             if len(files) > _MOST_FILES:
                 self._note(main, ("include", number), f"more than {_MOST_FILES} files")
                 return
         for file in files:
-            if part := self._read(file):
+            if part := self._read(file, included=True):
                 for key in part.tree.keys() - {"services"}:
                     self._note(part, (key,), "an included file may hold 'services' only", key=True)
                 yield part
@@ -127,7 +140,8 @@ class _Loader:
         elif isinstance(value, dict):
             value = {key: inner for key, inner in value.items() if inner is not None or not _is_section(model, key)}
         try:
-            return model.model_validate(value)
+            # As JSON, since that is how strict models take a list for a tuple and a text for a path.
+            return model.model_validate_json(json.dumps(value))
         except ValidationError as error:
             for item in error.errors(include_url=False):
                 where = (*path, *item["loc"])
@@ -138,11 +152,16 @@ class _Loader:
                     case "missing":
                         self._note(part, where[:-1], f"the key '{where[-1]}' is missing", key=True)
                     case _:
+                        # Of several types a value may have, pydantic names the one it tried behind the path.
+                        while len(where) > len(path) + 1 and where not in part.marks:
+                            where = where[:-1]
                         self._note(part, where, _message(item))
             return None
 
     def _check_services(self, part: Source, limits: Limits, seen: dict[str, Mark]) -> None:
-        entries = part.tree.get("services") or {}
+        entries = part.tree.get("services")
+        if entries is None:
+            return
         if not isinstance(entries, dict):
             self._note(part, ("services",), f"expected a mapping of services by name, got {shown(entries)}")
             return
@@ -169,16 +188,19 @@ class _Loader:
         options = None
         if isinstance(given := entry.get("options"), dict | None):
             options = self._check(part, (*path, "options"), given, kind.options)
-        if section is None or options is None:
+        if section:
+            own = {key: getattr(section.limits, key) for key in section.limits.model_fields_set}
+            limits = limits.model_copy(update=own)
+        if options is None:
             return
-        own = {key: getattr(section.limits, key) for key in section.limits.model_fields_set}
-        limits = limits.model_copy(update=own)
         try:
             kind.build(options, Context(line_limit=limits.line))
         except ValueError as error:
             self._note(part, (*path, "options"), str(error))
         except Exception as error:  # a class from another package may raise anything
             self._note(part, (*path, "options"), f"service type '{kind.name}' cannot be built: {error!r}")
+        if section is None:
+            return
         self._services.append(
             ServiceConfig(
                 name=name, type=kind.name, enabled=section.enabled, listen=endpoints, limits=limits, options=options
@@ -188,14 +210,15 @@ class _Loader:
     def _find_type(self, part: Source, path: Where, given: object, name: str) -> table.ServiceType | None:
         if given is not None and not isinstance(given, str):
             return None  # noted with the section
-        where, hint = ((*path, "type"), "") if given else (path, " (or say which with 'type:')")
+        where, hint = (path, " (or say which with 'type:')") if given is None else ((*path, "type"), "")
+        wanted = name if given is None else given
         try:
-            if kind := table.find(given or name):
+            if kind := table.find(wanted):
                 return kind
-            message = f"unknown service type {shown(given or name)}{suggestion(given or name, table.names())}{hint}"
+            message = f"unknown service type {shown(wanted)}{suggestion(wanted, table.names())}{hint}"
         except ValueError as error:
             message = str(error)
-        self._note(part, where, message, key=not given)
+        self._note(part, where, message, key=given is None)
         return None
 
     def _check_endpoints(
@@ -220,11 +243,27 @@ class _Loader:
     def _check_overlap(self, part: Source, path: Where, name: str, endpoint: Endpoint) -> None:
         """Two enabled services may not listen in one place; a disabled one may stand in for another."""
         others = self._endpoints.setdefault((endpoint.path, endpoint.port), [])
+        if len(others) == _MOST_ADDRESSES:
+            return self._note(part, path, f"more than {_MOST_ADDRESSES} addresses of one port; * stands for all")
         for other, owner, mark in others:
             if endpoint.overlaps(other):
                 self._note(part, path, f"{endpoint} is taken by {other} of '{owner}' in {mark.file}:{mark.line}")
                 break
         others.append((endpoint, name, part.mark(path)))
+
+
+def _find(base: str, pattern: str) -> list[str]:
+    """The files a pattern means. OSError, for one with neither * nor ?, when it is not there."""
+    if "\0" in pattern:
+        raise ValueError("a file name cannot hold the character NUL")
+    path = os.path.join(base, pattern)
+    if not re.search(r"[*?]", pattern):
+        os.stat(path)
+        return [path]
+    directory = os.path.dirname(path)
+    if os.path.isdir(directory):
+        os.listdir(directory)  # glob finds nothing in a directory it may not read, and says nothing
+    return sorted(glob.glob(os.path.join(glob.escape(base), pattern)))
 
 
 def _is_section(model: type[Model], key: str) -> bool:
@@ -235,9 +274,11 @@ def _is_section(model: type[Model], key: str) -> bool:
 def _model_at(model: type[Model], loc: tuple[int | str, ...]) -> type[Model]:
     """The model of the mapping at ``loc`` below a section."""
     for step in loc:
-        field = model.model_fields.get(str(step))
-        if field and isinstance(field.annotation, type) and issubclass(field.annotation, Model):
-            model = field.annotation
+        if field := model.model_fields.get(str(step)):
+            # Of list[Item] and the like, the items are meant: their positions are steps of their own.
+            for inner in (field.annotation, *get_args(field.annotation)):
+                if isinstance(inner, type) and issubclass(inner, Model):
+                    model = inner
     return model
 
 

@@ -75,7 +75,7 @@ class ServiceSection(Model):
 class FileSection(Model):
     """The config of netd."""
 
-    include: tuple[str, ...] = Field(default=(), strict=False)
+    include: tuple[str, ...] = ()
     """Files with more services, relative to this one; * and ? match names. What they may hold is `services:`."""
     daemon: DaemonSection = DaemonSection()
     log: LogSection = LogSection()

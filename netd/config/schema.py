@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netd.config.model import FileSection
+from netd.config.model import SERVICE_NAME, FileSection
 from netd.services import table
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -27,7 +27,16 @@ def json_schema() -> dict[str, Any]:
         {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": _options(name)}
         for name in names
     ]
-    services = schema["properties"]["services"]
+    # A section with every line commented out is an empty value.
+    for properties, names_of in (
+        (schema["properties"], ("include", "daemon", "log", "defaults", "services")),
+        (definitions["DefaultsSection"]["properties"], ("limits",)),
+        (entry["properties"], ("type", "limits", "options")),
+    ):
+        for name in names_of:
+            properties[name] = {"anyOf": [properties[name], {"type": "null"}]}
+    services = schema["properties"]["services"]["anyOf"][0]
+    services["propertyNames"] = {"pattern": SERVICE_NAME}
     services["properties"] = {
         name: {
             "allOf": [{"$ref": "#/$defs/ServiceSection"}],
@@ -42,4 +51,4 @@ def json_schema() -> dict[str, Any]:
 
 
 def _options(name: str) -> dict[str, Any]:
-    return {"properties": {"options": {"$ref": f"#/$defs/{name}-options"}}}
+    return {"properties": {"options": {"anyOf": [{"$ref": f"#/$defs/{name}-options"}, {"type": "null"}]}}}

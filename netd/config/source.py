@@ -5,7 +5,9 @@ a key that stands twice, and to bound depth, size and what aliases expand to. Th
 numbers, booleans and None.
 """
 
+import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import yaml
 
 _LARGEST_FILE = 2**20
 _MOST_VALUES = 50_000
+_MOST_OCTETS = 2 * _LARGEST_FILE  # with aliases counted out
 _DEEPEST = 32
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVER: Any = yaml.resolver.Resolver()
@@ -45,7 +48,9 @@ class Problem(NamedTuple):
         """``FILE:LINE:COLUMN: services.echo.listen[0]: message``"""
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{_printable(step)}" for step in self.path)
         where = f"{_printable(self.mark.file)}:{self.mark.line}:{self.mark.column}: "
-        return where + (f"{path.removeprefix('.')}: " if path else "") + self.message
+        # What a plugin says about its options may have several lines; a problem has one.
+        message = self.message if self.message.isprintable() else " ".join(self.message.split())
+        return where + (f"{path.removeprefix('.')}: " if path else "") + message
 
 
 def _printable(text: str) -> str:
@@ -79,10 +84,15 @@ class Source:
         return self.marks[path]
 
 
-def read(file: str) -> Source:
-    """The file's tree. `SourceError` says why there is none."""
+def read(file: str, *, included: bool = False) -> Source:
+    """The file's tree. `SourceError` says why there is none.
+
+    A file that a pattern found must be a regular one: to open a fifo waits for somebody to write to it.
+    """
     top = Mark(file)
     try:
+        if included and not stat.S_ISREG(os.stat(file).st_mode):
+            raise SourceError(Problem(top, (), "not a regular file"))
         with Path(file).open("rb") as stream:
             content = stream.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
@@ -128,7 +138,9 @@ class _Builder:
     def __init__(self, file: str) -> None:
         self._file = file
         self._values = 0
-        self._anchors: dict[str, tuple[Any, int] | None] = {}  # value and number of values; None: still being built
+        self._octets = 0
+        # The value, the number of values in it and of their octets; None while it is still being built.
+        self._anchors: dict[str, tuple[Any, int, int] | None] = {}
         self.marks: dict[Where, Mark] = {}
         self.problems: list[Problem] = []
 
@@ -154,16 +166,19 @@ class _Builder:
     def _note(self, event: Any, path: Where, message: str) -> None:
         self.problems.append(Problem(self._mark(event), path, message))
 
-    def _count(self, event: Any, path: Where, number: int = 1) -> None:
+    def _count(self, event: Any, path: Where, number: int = 1, octets: int = 0) -> None:
         self._values += number
+        self._octets += octets
         if self._values > _MOST_VALUES:
             raise self._stop(event, path, f"more than {_MOST_VALUES} values, aliases counted out")
+        if self._octets > _MOST_OCTETS:
+            raise self._stop(event, path, f"more than {_MOST_OCTETS} octets, aliases counted out")
         if len(path) > _DEEPEST:
             raise self._stop(event, path[:3], f"nested deeper than {_DEEPEST} levels")
 
     def _value(self, event: Any, events: Iterator[Any], path: Where) -> Any:
-        before = self._values
-        self._count(event, path)
+        before = self._values, self._octets
+        self._count(event, path, octets=len(getattr(event, "value", "")))
         self.marks[path] = self._mark(event)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, path)
@@ -180,7 +195,7 @@ class _Builder:
         else:
             value = self._mapping(events, path)
         if event.anchor:
-            self._anchors[event.anchor] = (value, self._values - before)
+            self._anchors[event.anchor] = (value, self._values - before[0], self._octets - before[1])
         return value
 
     def _alias(self, event: Any, path: Where) -> Any:
@@ -192,20 +207,17 @@ class _Builder:
                 event, path, f"alias *{event.anchor} " + ("contains itself" if known else "has no anchor before it")
             )
             return None
-        value, number = found
-        self._count(event, path, number)
+        value, number, octets = found
+        self._count(event, path, number, octets)
         return value
 
     def _mapping(self, events: Iterator[Any], path: Where) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         merged: list[tuple[Any, Any]] = []
         while not isinstance(key_event := next(events), yaml.MappingEndEvent):
-            if not isinstance(key_event, yaml.ScalarEvent):
-                raise self._stop(key_event, path, "a key must be plain text")
-            key = key_event.value
+            key = self._key(key_event, path)
             inner = (*path, key)
-            self._count(key_event, inner)
-            if key == "<<" and not key_event.style:
+            if key == "<<" and not getattr(key_event, "style", None):
                 merged.append((key_event, self._value(next(events), events, inner)))
                 continue
             if key in mapping:
@@ -219,10 +231,23 @@ class _Builder:
                 if not isinstance(one, dict):
                     self._note(key_event, path, "<< merges mappings only")
                     continue
-                for key in one.keys() - mapping.keys():
+                for key in one:
+                    if key in mapping:
+                        continue
                     mapping[key] = one[key]
                     self.marks["key", *path, key] = self.marks[*path, key] = self._mark(key_event)
         return mapping
+
+    def _key(self, event: Any, path: Where) -> str:
+        key = event.value if isinstance(event, yaml.ScalarEvent) else None
+        if isinstance(event, yaml.AliasEvent):
+            key = self._alias(event, path)
+        if not isinstance(key, str):
+            raise self._stop(event, path, "a key must be plain text")
+        self._count(event, (*path, key), octets=len(key))
+        if isinstance(event, yaml.ScalarEvent) and event.anchor:
+            self._anchors[event.anchor] = (key, 1, len(key))
+        return key
 
     def _scalar(self, event: Any, path: Where) -> Any:
         """Text, unless YAML 1.1 reads a plain scalar as null, a boolean or a number.

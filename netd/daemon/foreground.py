@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from netd import __version__
 from netd.config.model import Config
+from netd.daemon.systemd import notify
 from netd.daemon.worker import Worker
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError
 from netd.telemetry.events import DaemonEvents, ServiceEvents
@@ -33,9 +34,11 @@ def run(config: Config, ready: Callable[[list[Listener]], None]) -> int:
             worker = _serve(config, listeners)
             try:
                 events.netd_ready(len(config.enabled), len(listeners))
+                notify("READY=1")
                 ready(listeners)
                 if stopped := signals.wait(worker.ended):
                     events.drain_started(stopped, worker.connections, config.daemon.drain)
+                    notify("STOPPING=1")
                     worker.drain()
                     signals.wait(worker.ended, config.daemon.drain)
             finally:

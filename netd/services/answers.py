@@ -51,6 +51,13 @@ def check_quote(text: str) -> str:
     return text
 
 
+def check_some(quotes: tuple[str, ...]) -> tuple[str, ...]:
+    """The quotes themselves, if there are any; else ValueError."""
+    if not quotes:
+        raise ValueError("expected at least one quote")
+    return quotes
+
+
 Quote = Annotated[str, AfterValidator(check_quote)]
 
 
@@ -63,7 +70,7 @@ class QuoteOfTheDay:
     class Options(Model):
         """Options of ``qotd``."""
 
-        quotes: Annotated[tuple[Quote, ...], Field(min_length=1, strict=False)] = (
+        quotes: Annotated[tuple[Quote, ...], AfterValidator(check_some)] = (
             "Be conservative in what you do, be liberal in what you accept from others. (RFC 793)",
         )
         """The quotes to choose from, of printable ASCII. A datagram carries the first 511 characters of one."""
@@ -92,6 +99,8 @@ class QuoteOfTheDay:
 def _read_quotes(file: str) -> list[str]:
     """The quotes in a fortune(6) file. ValueError says what is wrong with it."""
     try:
+        if Path(file).exists() and not Path(file).is_file():
+            raise ValueError(f"file {file!r}: not a regular file")
         with Path(file).open("rb") as stream:
             content = stream.read(_LONGEST_FILE + 1)
     except OSError as error:

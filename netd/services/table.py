@@ -1,7 +1,8 @@
 """The table of service types, and what can be said of one without running it."""
 
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from inspect import cleandoc
 from typing import Any
 
@@ -70,7 +71,13 @@ class ServiceType:
 
 def names() -> list[str]:
     """Every service type there is, built in or from other packages."""
-    return sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=ENTRY_POINT_GROUP))})
+    return sorted({*BUILT_IN, *(entry.name for entry in _offered())})
+
+
+@cache
+def _offered() -> EntryPoints:
+    """What other packages offer. Looking through all that is installed takes a while, and once will do."""
+    return entry_points(group=ENTRY_POINT_GROUP)
 
 
 def find(name: str) -> ServiceType | None:
@@ -80,14 +87,15 @@ def find(name: str) -> ServiceType | None:
     """
     if name in BUILT_IN:
         return ServiceType(name, BUILT_IN[name])
-    for entry in entry_points(group=ENTRY_POINT_GROUP, name=name):
+    for entry in _offered().select(name=name):
         try:
             service = entry.load()
-        except Exception as error:  # somebody else's module may raise anything while it is imported
+        except (Exception, SystemExit) as error:  # somebody else's module may do anything while it is imported
             raise ValueError(f"service type '{name}' ({entry.value}) cannot be loaded: {error!r}") from error
         if not isinstance(service, type) or not issubclass(service, StreamService | DatagramService):
             raise ValueError(f"service type '{name}' ({entry.value}) is not a class with stream or datagram")
-        if not issubclass(getattr(service, "Options", NoOptions), Model):
+        options = getattr(service, "Options", NoOptions)
+        if not isinstance(options, type) or not issubclass(options, Model):
             raise ValueError(f"service type '{name}' ({entry.value}): its Options are not a netd.settings.Model")
         return ServiceType(name, service)
     return None

@@ -327,7 +327,7 @@ class Reflection(Connection):
     def _receive_bulk(self, events: int) -> None:
         """As `_receive`, for a stream that comes in bulk: without a copy of it in this process."""
         try:
-            received, rest = self._relay.turn(self._socket.fileno())
+            received, rest = self._relay.turn(self._socket)
         except BlockingIOError:
             # Nothing came, or nothing that splice takes: it stops before urgent data.
             return self._wait(_IN, self._receive)

@@ -2,8 +2,12 @@
 
 import fcntl
 import os
+import socket
+import struct
+import termios
 
-_PIPE_SIZE = 2**17  # octets moved at once, and the most that is kept for a peer that does not read
+_PIPE_SIZE = 2**20  # octets moved at once at most; the most an unprivileged process may ask for (pipe(7))
+_LEAST = 2**16  # octets that are taken also when there may be no room for them
 
 
 class Relay:
@@ -24,12 +28,17 @@ class Relay:
         os.close(self._source)
         os.close(self._sink)
 
-    def turn(self, descriptor: int) -> tuple[int, bytes]:
+    def turn(self, connection: socket.socket) -> tuple[int, bytes]:
         """Send back what a non-blocking stream socket has received: how much came, and what of it is not sent.
 
         Raises BlockingIOError when nothing came and OSError when the connection is broken; 0 is the end of file.
         """
-        received = os.splice(descriptor, self._sink, self._size)
+        descriptor = connection.fileno()
+        # What is taken and finds no room has to be kept, so no more is taken than there seems to be room for. Half of
+        # the buffer is the kernel's own overhead (socket(7)).
+        unsent = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+        room = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2 - unsent
+        received = os.splice(descriptor, self._sink, max(_LEAST, min(room, self._size)))
         left = received
         try:
             while left:

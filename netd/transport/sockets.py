@@ -229,6 +229,8 @@ def _advice(error: Exception, endpoint: Endpoint) -> str:
             return "; a port below 1024 needs root or CAP_NET_BIND_SERVICE (capabilities(7))"
         case errno.EADDRNOTAVAIL:
             return "; this host has no such address (see: ip address); freebind=on binds it all the same"
+        case errno.EINVAL if endpoint.host.startswith("fe80"):
+            return "; a link-local address needs its interface, as in [fe80::1%eth0]"
         case errno.ENODEV:
             return f"; there is no interface '{endpoint.options.device}' (see: ip link)"
         case errno.ENOENT if endpoint.path:

@@ -14,6 +14,7 @@ from netd import __version__
 from netd.cli.main import netd
 from netd.config.schema import json_schema
 from netd.services import table
+from tests.support import daemon
 
 
 def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
@@ -133,6 +134,21 @@ def test_whoever_stops_reading_gets_no_traceback() -> None:
         f"{sys.executable} -m netd schema | head -c 1", shell=True, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("{", "")
+
+
+def test_an_output_that_cannot_be_written_is_one_line() -> None:
+    for command in ("schema", "services", "check"):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "netd", command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        assert (done.returncode, done.stderr) == (71, "netd: [Errno 28] No space left on device\n"), command
+
+
+def test_run_with_a_config_of_ones_own_talks_in_its_log_alone(tmp_path: Path) -> None:
+    with daemon("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n", tmp_path) as running:
+        pass
+    assert running.output == ""
 
 
 def test_run_without_a_config_says_what_listens_and_what_to_type(tmp_path: Path) -> None:

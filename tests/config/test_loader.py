@@ -1,5 +1,7 @@
 """The loader: every problem at once, with its place; and what a good config becomes."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,13 @@ def test_a_value_that_is_left_out_is_a_problem_where_a_value_is_due(tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        ("services: []\n", "1:11: services: expected a mapping of services by name, got []"),
+        ("services: off\n", "1:11: services: expected a mapping of services by name, got false"),
+        ("include: off\n", "1:10: include: expected a list of file names, got false"),
+        (
+            "services: {echo: {type: '', listen: [tcp://*:7]}}\n",
+            "1:25: services.echo.type: unknown service type ''; known: ",
+        ),
         ("services: [echo]\n", "1:11: services: expected a mapping of services by name, got ['echo']"),
         ("include: conf.d/*.yaml\n", "1:10: include: expected a list of file names, got 'conf.d/*.yaml'"),
         ("include: [7]\n", "1:10: include: expected a list of file names, got [7]"),
@@ -137,7 +146,39 @@ def test_a_value_that_is_left_out_is_a_problem_where_a_value_is_due(tmp_path: Pa
     ],
 )
 def test_other_problems(tmp_path: Path, text: str, problem: str) -> None:
-    assert problems(tmp_path, text) == [problem]
+    [found] = problems(tmp_path, text)
+    assert found.startswith(problem)
+
+
+def test_a_fault_in_the_limits_hides_none_in_the_options(tmp_path: Path) -> None:
+    text = """\
+services:
+  qotd: {listen: ["tcp://*:99999?backlgo=1&nodelay=maybe"], limits: {idle: soon}, options: {file: /nonexistent}}
+  quotes: {type: qotd, listen: [tcp://*:17], options: {quotes: [café]}}
+"""
+    url, idle, file, quote = problems(tmp_path, text)
+    assert url == (
+        "2:19: services.qotd.listen[0]: unknown socket option 'backlgo' for tcp; did you mean 'backlog'?; "
+        "socket option nodelay: expected on or off, got 'maybe'"
+    )
+    assert idle == "2:76: services.qotd.limits.idle: expected a duration such as 30s, 5m or 1h, got 'soon'"
+    assert file == "2:92: services.qotd.options: file '/nonexistent': No such file or directory"
+    assert quote.startswith("3:65: services.quotes.options.quotes[0]: a quote may hold printable ASCII")
+
+
+def test_configs_that_mean_harm_are_refused_soon(tmp_path: Path) -> None:
+    # Each of these took minutes or gigabytes when every part was looked at against every other.
+    many = ", ".join(f"tcp://127.{n >> 16}.{n >> 8 & 255}.{n & 255}:7" for n in range(10_000))
+    for text, problem in (
+        (f"services:\n  echo: {{listen: [{many}]}}\n", "more than 1000 addresses of one port"),
+        (
+            "services:\n" + "".join(f"  s{n}: {{type: x{n}, listen: [tcp://*:7]}}\n" for n in range(5000)),
+            "unknown service",
+        ),
+        (f"services: [&a '{'x' * 500_000}', {', '.join(['*a'] * 20_000)}]\n", "octets, aliases counted out"),
+        (f"services:\n  echo: {{listen: [{', '.join(['x' * 60] * 10_000)}]}}\n", "expected a URL"),
+    ):
+        assert problem in problems(tmp_path, text)[0]
 
 
 def test_includes(tmp_path: Path) -> None:
@@ -163,8 +204,43 @@ def test_problems_with_includes(tmp_path: Path) -> None:
         f"{tmp_path}/a.yaml:3:3: services.echo: there is a service of this name in {main}:3",
         f"{tmp_path}/a.yaml:4:20: services.upper.listen[0]: tcp://*:7 is taken by tcp://*:7 of 'echo' in {main}:3",
         f"{tmp_path}/b.yaml:1:1: not text: character '\\x00'",
-        f"{main}:1:27: include[2]: there is no '{tmp_path}/c.yaml'",
+        f"{main}:1:27: include[2]: '{tmp_path}/c.yaml': No such file or directory",
     ]
+
+
+def test_a_directory_that_may_not_be_read_is_a_problem_and_not_an_empty_one(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "a.yaml").write_text("services:\n  echo: {listen: [tcp://*:7]}\n")
+    (tmp_path / "netd.yaml").write_text("include: [conf.d/*.yaml]\n")
+    (tmp_path / "conf.d").chmod(0)
+    script = (
+        "import encodings.utf_8_sig, os, sys; sys.path[:0] = ['.']\n"
+        "from netd.config import loader; from pathlib import Path\n"
+        "os.getuid() or (os.setgid(65534), os.setuid(65534))\n"
+        f"try: loader.load(Path({str(tmp_path / 'netd.yaml')!r}))\n"
+        "except Exception as error: print(error)"
+    )
+    # As a user who is not root and owns nothing there.
+    for directory in [tmp_path, *tmp_path.parents][:3]:
+        directory.chmod(directory.stat().st_mode | 0o011)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    (tmp_path / "conf.d").chmod(0o755)
+    assert done.stdout == f"{tmp_path}/netd.yaml:1:11: include[0]: '{tmp_path}/conf.d/*.yaml': Permission denied\n"
+
+
+def test_a_directory_with_signs_in_its_name_and_a_name_without_a_file(tmp_path: Path) -> None:
+    odd = tmp_path / "a[b]*"
+    odd.mkdir()
+    (odd / "more.yaml").write_text("services:\n  echo: {listen: [tcp://*:7]}\n")
+    assert [service.name for service in load(odd, "include: ['m*.yaml']\n").services] == ["echo"]
+    assert "No such file" in problems(odd, "include: ['local[1].yaml']\n")[0]
+    assert "NUL" in problems(odd, 'include: ["a\\0*"]\n')[0]
+    assert "nested" not in str(load(odd, "include: ['none/*.yaml']\n"))
+    (odd / "many").mkdir()
+    for number in range(1001):
+        (odd / "many" / f"{number}.yaml").write_text("")
+    assert "more than 1000 files" in problems(odd, "include: [many/*]\n")[0]
 
 
 def test_many_problems_are_cut_off(tmp_path: Path) -> None:
@@ -213,6 +289,11 @@ def test_the_files_that_come_along_are_good() -> None:
 def test_the_config_that_is_used_when_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "DEFAULT_FILE", tmp_path / "netd.yaml")
     assert loader.default_file() == loader.BUILT_IN_FILE
+    (tmp_path / "netd.yaml").symlink_to(tmp_path / "nowhere")
+    assert loader.default_file() == tmp_path / "netd.yaml", (
+        "a dangling link is a mistake, not a wish for the built-in one"
+    )
+    (tmp_path / "netd.yaml").unlink()
     (tmp_path / "netd.yaml").write_text("")
     assert loader.default_file() == tmp_path / "netd.yaml"
 

@@ -1,5 +1,6 @@
 """Reading YAML: places, duplicates, and files that mean harm."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,15 @@ def test_aliases_and_merges() -> None:
     assert parse(text.encode(), "f").mark(("b", "p")) == Mark("f", 2, 4)
 
 
+def test_anchors_on_keys_and_aliases_for_keys() -> None:
+    assert tree("&k echo: {type: *k}\nb: {*k : 1}\n") == {"echo": {"type": "echo"}, "b": {"echo": 1}}
+
+
+def test_merged_keys_keep_their_order() -> None:
+    text = "a: &a {z: 1, y: 2, x: 3}\nb: {<<: *a, w: 4}\n"
+    assert list(tree(text)["b"]) == ["w", "z", "y", "x"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -126,6 +136,8 @@ def test_a_yaml_bomb_costs_nothing() -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
     bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
     assert "more than 50000 values, aliases counted out" in complaint(bomb.encode())
+    large = f"a: &a {'x' * 100_000}\nb: [{', '.join(['*a'] * 100)}]\n"
+    assert "more than 2097152 octets, aliases counted out" in complaint(large.encode())
     chain = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 5000))
     assert "more than 50000 values" in complaint(chain.encode())
 
@@ -142,6 +154,9 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "huge").write_bytes(b"#" * (2**20 + 1))
     assert "larger than 1 MiB" in why(str(tmp_path / "huge"))
     assert "larger than 1 MiB" in why("/dev/zero")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(SourceError, match="not a regular file"):
+        source.read(str(tmp_path / "fifo"), included=True)
 
 
 yaml_like = st.text(alphabet="ab01:-[]{}&*!<>|'\"#%@, \n\t~.x", max_size=60)

@@ -270,3 +270,21 @@ def _cpu(pid: int) -> float:
     """Seconds of processor time a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_service_manager_hears_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(f'services:\n  echo: {{listen: ["unix://{tmp_path}/echo"]}}\n')
+    for address in (str(tmp_path / "notify"), f"@netd-notify-{os.getpid()}"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(address.replace("@", "\0", 1) if address.startswith("@") else address)
+            manager.settimeout(20)
+            running = Daemon("-c", str(file), NOTIFY_SOCKET=address)
+            assert manager.recv(100) == b"READY=1"
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(tmp_path / "echo"))
+            running.process.terminate()
+            assert manager.recv(100) == b"STOPPING=1"
+            assert running.stop() == 0
+        for pipe in (running.process.stdout, running.process.stderr):
+            pipe.close()  # type: ignore[union-attr]

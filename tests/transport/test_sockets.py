@@ -261,11 +261,94 @@ def test_unknown_owners(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_nobody_can_connect_before_the_mode_is_set(tmp_path: Path) -> None:
-    # The umask is what keeps others out between bind and chmod; it must be back afterwards.
-    before = os.umask(0o022)
-    try:
-        close(open_all(f"unix://{tmp_path}/s"))
-        assert os.umask(0o022) == 0o022
-    finally:
-        os.umask(before)
+def test_nobody_can_connect_to_a_path_before_its_owner_and_mode_are_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before: list[int] = []
+    chmod = os.chmod
+
+    def watched(path: str, mode: int) -> None:
+        before.append(stat.S_IMODE(os.stat(path).st_mode))
+        chmod(path, mode)
+
+    monkeypatch.setattr(os, "chmod", watched)
+    close(open_all(f"unix://{tmp_path}/s"))
+    assert before == [0]
+
+
+def test_an_abstract_name_is_the_name_alone() -> None:
+    [listener] = open_all("unix://@netd-test-abstract")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect("\0netd-test-abstract")
+    assert listener.url == "unix://@netd-test-abstract"
+    assert "Address already in use; another program listens there" in refusal("unix://@netd-test-abstract")[0]
+    listener.close()
+
+
+def test_the_backlog_of_a_unix_socket_is_the_one_asked_for(tmp_path: Path) -> None:
+    [listener] = open_all(f"unix://{tmp_path}/s?backlog=3")
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(6)]
+    for client in clients:
+        client.setblocking(False)
+    assert sum(client.connect_ex(str(tmp_path / "s")) == 0 for client in clients) == 4
+    for client in clients:
+        client.close()
+    listener.close()
+
+
+def test_a_port_can_be_had_again_while_old_connections_linger() -> None:
+    [listener] = open_all("tcp://127.0.0.1:0")
+    port = listener.socket.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        accepted, _ = listener.socket.accept()
+        accepted.close()  # the side that closes first keeps the port in TIME_WAIT
+        assert client.recv(1) == b""
+    listener.close()
+    close(open_all(f"tcp://127.0.0.1:{port}"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away and binds to interfaces")
+def test_what_only_root_can_do(tmp_path: Path) -> None:
+    [path] = open_all(f"unix://{tmp_path}/s?owner=nobody&group=65534")
+    assert (os.stat(tmp_path / "s").st_uid, os.stat(tmp_path / "s").st_gid) == (65534, 65534)
+    path.close()
+    [bound] = open_all("udp://127.0.0.1:0?device=lo")
+    assert bound.socket.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).startswith(b"lo\0")
+    bound.close()
+    assert refusal("udp://127.0.0.1:0?device=nosuch0")[0].endswith("; there is no interface 'nosuch0' (see: ip link)")
+
+    live, closed = tmp_path / "live", tmp_path / "closed"
+    closed.mkdir()
+    [holder] = open_all(f"unix://{live}?mode=000")
+    for directory in (tmp_path, *list(tmp_path.parents)[:2]):
+        directory.chmod(directory.stat().st_mode | 0o011)
+    script = (
+        "import os; from tests.transport.test_sockets import open_all\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        f"try: open_all('unix://{live}', 'unix://{closed}/x')\n"
+        "except Exception as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        f"services.s: cannot listen on unix://{path}: Permission denied; {path.parent} and its owner must let this user "
+        "write there, and only root gives files away"
+        for path in (live, closed / "x")
+    ]
+    assert live.exists(), "a socket that may be in use was removed"
+    holder.close()
+
+
+def test_a_name_that_means_nothing_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*arguments: object, **more: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert refusal("tcp://nosuch:7")[0].endswith(
+        "Name or service not known; name an address, or see that the name resolves on this host"
+    )
+
+
+def test_a_link_local_address_needs_its_interface() -> None:
+    if has_ipv6():
+        [problem] = refusal("tcp://[fe80::1]:0")
+        assert problem.endswith("; a link-local address needs its interface, as in [fe80::1%eth0]")

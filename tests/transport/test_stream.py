@@ -516,8 +516,8 @@ def test_a_reader_that_stops_costs_no_more_than_a_pipe(server: Server) -> None:
     kept: list[int] = []
     turn = relay.turn
 
-    def watched(descriptor: int) -> tuple[int, bytes]:
-        received, rest = turn(descriptor)
+    def watched(connection: socket.socket) -> tuple[int, bytes]:
+        received, rest = turn(connection)
         kept.append(len(rest))
         return received, rest
 

@@ -1,0 +1,147 @@
+"""Service types from other packages: a real distribution on the path, good ones and broken ones."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+MODULE = '''
+from enum import Enum
+from netd.conversation import Context, Lines
+from netd.settings import Model
+
+class Mood(Enum):
+    calm = "calm"
+    loud = "loud"
+
+class Word(Model):
+    name: str
+
+class Reverse:
+    """Sends each line back in reverse."""
+
+    class Options(Model):
+        prefix: str
+        mood: Mood = Mood.calm
+        words: tuple[str, ...] = ()
+        more: tuple[Word, ...] = ()
+
+    def __init__(self, options, context):
+        if options.prefix == "bad":
+            raise ValueError("a prefix that is bad\\nin two lines")
+        self.options, self.limit = options, context.line_limit
+
+    def stream(self, peer):
+        lines = Lines(self.limit)
+        while (line := (yield from lines.read())) is not None:
+            yield self.options.prefix.encode() + line[::-1] + lines.terminator
+
+class NotAService:
+    """Has neither stream nor datagram."""
+
+class WrongOptions(Reverse):
+    Options = 7
+'''
+ENTRY_POINTS = """[netd.services]
+reverse = netd_example:Reverse
+missing = netd_example:Missing
+nothing = netd_example:NotAService
+wrong = netd_example:WrongOptions
+leaver = netd_leaver:Service
+echo = netd_example:NotAService
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A directory with an installed distribution in it."""
+    (tmp_path / "netd_example.py").write_text(MODULE)
+    (tmp_path / "netd_leaver.py").write_text("raise SystemExit(0)\n")
+    info = tmp_path / "netd_example-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: netd-example\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    return tmp_path
+
+
+def run(package: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "netd", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def check(package: Path, config: str) -> list[str]:
+    file = package / "netd.yaml"
+    file.write_text(config)
+    done = run(package, "check", "-c", str(file))
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (78 if done.stderr else 0)
+    return [line.removeprefix(f"{file}:") for line in done.stderr.splitlines()]
+
+
+def test_a_service_of_another_package_is_configured_and_served_like_a_built_in_one(package: Path) -> None:
+    assert (
+        check(package, "services:\n  reverse: {listen: [tcp://*:7], options: {prefix: x, words: [a], mood: loud}}\n")
+        == []
+    )
+    script = (
+        "from tests.support import PEER, converse\nfrom netd.services import table\n"
+        "kind = table.find('reverse'); options = kind.options(prefix='> ')\n"
+        "from netd.conversation import Context\n"
+        "print(converse(kind.build(options, Context()).stream(PEER), [b'abc\\n']))"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "b'> cba\\n'\n"
+
+
+def test_it_is_described(package: Path) -> None:
+    done = run(package, "services", "reverse")
+    assert done.returncode == 0, done.stderr
+    assert "prefix: (required)" in done.stdout
+    assert json.loads(run(package, "services", "reverse", "--json").stdout)["datagram"] is False
+
+
+def test_those_that_cannot_be_used_are_told_and_hide_no_other(package: Path) -> None:
+    done = run(package, "services")
+    assert done.returncode == 1
+    assert "reverse" in done.stdout
+    assert "Sends back whatever it receives." in done.stdout, "a built-in one was replaced"
+    assert [line.partition(" (")[0] for line in done.stderr.splitlines()] == [
+        "netd: service type 'leaver'",
+        "netd: service type 'missing'",
+        "netd: service type 'nothing'",
+        "netd: service type 'wrong'",
+    ]
+
+
+def test_problems_with_its_options_are_one_line_each(package: Path) -> None:
+    config = """\
+services:
+  reverse: {listen: [tcp://*:1], options: {prefix: bad}}
+  r2: {type: reverse, listen: [tcp://*:2], options: {mood: sad, more: [{nmae: x}]}}
+  r3: {type: reverse, listen: [udp://*:3], options: {prefix: 7, words: x}}
+  leaver: {listen: [tcp://*:4]}
+  nothing: {listen: [tcp://*:5]}
+  wrong: {listen: [tcp://*:6]}
+"""
+    found = check(package, config)
+    assert found[0] == "2:43: services.reverse.options: a prefix that is bad in two lines"
+    assert "3:53: services.r2.options: the key 'prefix' is missing" in [line.replace("3:44", "3:53") for line in found]
+    assert any(line.startswith("3:60: services.r2.options.mood: ") for line in found)
+    assert any("services.r2.options.more[0].nmae: unknown key; did you mean 'name'?" in line for line in found)
+    assert any(
+        "services.r3.listen[0]: service type 'reverse' serves streams (tcp, unix) only" in line for line in found
+    )
+    assert any("services.r3.options.prefix: expected text, got 7" in line for line in found)
+    assert any("services.r3.options.words: expected a list, got 'x'" in line for line in found)
+    assert any(
+        "services.leaver: service type 'leaver' (netd_leaver:Service) cannot be loaded" in line for line in found
+    )
+    assert any("is not a class with stream or datagram" in line for line in found)
+    assert any("its Options are not a netd.settings.Model" in line for line in found)
