@@ -330,8 +330,8 @@ def test_what_only_root_can_do(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
-        f"services.s: cannot listen on unix://{path}: Permission denied; {path.parent} and its owner must let this user "
-        "write there, and only root gives files away"
+        f"services.s: cannot listen on unix://{path}: Permission denied; {path.parent} and its owner must let "
+        "this user write there, and only root gives files away"
         for path in (live, closed / "x")
     ]
     assert live.exists(), "a socket that may be in use was removed"
