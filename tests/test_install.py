@@ -49,7 +49,7 @@ def test_an_install_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_install_under_a_prefix_and_again_over_a_config(tmp_path: Path) -> None:
+def test_install_under_a_prefix(tmp_path: Path) -> None:
     place = {"PREFIX": tmp_path / "usr", "SYSCONFDIR": tmp_path / "etc", "UNITDIR": tmp_path / "units"}
     install(**place)
     netd = tmp_path / "usr" / "bin" / "netd"
@@ -66,24 +66,22 @@ def test_install_under_a_prefix_and_again_over_a_config(tmp_path: Path) -> None:
     assert f"ExecStart={netd} run -c {config}" in unit
     assert "@" not in unit.replace("@system-service", "").replace("@privileged", "").replace("@resources", "")
 
-    config.write_text("services: {}\n")
-    assert "netd.yaml is there and stays" in install(**place)
-    assert config.read_text() == "services: {}\n"
-    assert (config.parent / "netd.yaml.new").read_text() == (ROOT / "config" / "netd.yaml").read_text()
-
 
 @pytest.mark.timeout(300)
-def test_a_staged_install_names_no_staging_directory(tmp_path: Path) -> None:
+def test_a_staged_install_names_no_staging_directory_and_keeps_a_config(tmp_path: Path) -> None:
     stage = tmp_path / "a stage"
-    name = (
-        os.path.relpath(stage, ROOT) + "/"
-    )  # relative, with a space and a slash behind it: all of these have gone wrong
+    # Relative, with a space in it and a slash behind it: any of these breaks a careless recipe.
+    name = os.path.relpath(stage, ROOT) + "/"
+    config = stage / "etc/netd/netd.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("services: {}\n")
     before = {file.name for file in ROOT.iterdir()}
-    install(DESTDIR=name, PREFIX="/opt/netd-test")
+    assert "netd.yaml is there and stays" in install(DESTDIR=name, PREFIX="/opt/netd-test")
+    assert config.read_text() == "services: {}\n"
+    assert (config.parent / "netd.yaml.new").read_text() == (ROOT / "config" / "netd.yaml").read_text()
     assert {file.name for file in ROOT.iterdir()} == before, "something is left in the checkout"
     files = [file for file in stage.rglob("*") if file.is_file() and not file.is_symlink()]
     assert stage / "etc/systemd/system/netd.service" in files
-    assert stage / "etc/netd/netd.yaml" in files
     guilty = [str(file.relative_to(stage)) for file in files if str(stage).encode() in file.read_bytes()]
     assert guilty == []
     assert os.readlink(stage / "opt/netd-test/bin/netd") == "/opt/netd-test/lib/netd/bin/netd"

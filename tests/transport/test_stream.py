@@ -389,8 +389,8 @@ def test_not_even_an_exit_in_a_service_stops_the_loop(server: Server, error: typ
             connection.sendall(word)
             connection.shutdown(socket.SHUT_WR)
             assert read_all(connection) == b""
-    until(partial(failed, events, 2))
-    assert events.counters.active == 0
+    until(partial(ended, events, 2))
+    assert events.counters.failed == 2
 
 
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
