@@ -218,6 +218,12 @@ class Daemon:
                 self.lines.append(line)
         return code
 
+    def close(self) -> None:
+        """Close its pipes."""
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe
+            pipe.close()
+
 
 @contextlib.contextmanager
 def daemon(config: str, directory: Path) -> Iterator[Daemon]:
@@ -234,6 +240,4 @@ def daemon(config: str, directory: Path) -> Iterator[Daemon]:
     finally:
         running.process.kill()
         running.process.wait()
-        for pipe in (running.process.stdout, running.process.stderr):
-            assert pipe
-            pipe.close()
+        running.close()

@@ -1,14 +1,17 @@
 """The console script: the command group, and what becomes of an error that reaches it."""
 
+import errno
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Sequence
 
 import click
 
 from netd import __version__
 from netd.cli import catalogue, run
-from netd.errors import EXIT_OSERR, EXIT_SOFTWARE, EXIT_USAGE, ConfigError, OperatorError
+from netd.errors import EXIT_OK, EXIT_OSERR, EXIT_SOFTWARE, EXIT_USAGE, ConfigError, OperatorError
 
 EPILOG = """\b
 Exit codes: 0 done, 1 the answer is no, 64 usage, 70 a bug in netd,
@@ -16,10 +19,14 @@ Exit codes: 0 done, 1 the answer is no, 64 usage, 70 a bug in netd,
 """
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(__version__, "-V", "--version", prog_name="netd", message="%(prog)s %(version)s")
-def netd() -> None:
+@click.pass_context
+def netd(context: click.Context) -> None:
     """One daemon for the small network services of a host: echo, time, ping/pong and the rest of the inetd family."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(EXIT_USAGE)
 
 
 for command in (run.run, run.check, catalogue.services, catalogue.schema):
@@ -29,31 +36,46 @@ for command in (run.run, run.check, catalogue.services, catalogue.schema):
 def main() -> None:
     """Run the command line and exit."""
     _open_standard_descriptors()
+    code, complaints = _run()
+    for stream, text in ((sys.stdout, ""), (sys.stderr, "".join(f"{line}\n" for line in complaints))):
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError as error:
+            # What is left in the stream would be tried again at the exit, and spoil the exit code.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if stream is sys.stdout and code == EXIT_OK:
+                code, complaints = _output_failed(error)
+                click.echo("\n".join(complaints), err=True, nl=bool(complaints))
+    sys.exit(code)
+
+
+def _run() -> tuple[int, Sequence[str]]:
+    """Run the command: its exit code, and what to say on standard error."""
     try:
-        code = netd.main(prog_name="netd", standalone_mode=False)
-        sys.stdout.flush()
+        with netd.make_context("netd", sys.argv[1:]) as context:
+            return netd.invoke(context) or EXIT_OK, ()
+    except click.exceptions.Exit as end:
+        return end.exit_code, ()
+    except ConfigError as error:
+        return error.exit_code, error.problems  # they start with their place, as editors and grep expect it
     except OperatorError as error:
-        # A problem in a file starts with its place, as editors and grep expect it.
-        head = "" if isinstance(error, ConfigError) else "netd: "
-        for problem in error.problems:
-            click.echo(head + problem, err=True)
-        code = error.exit_code
+        return error.exit_code, [f"netd: {problem}" for problem in error.problems]
     except click.ClickException as error:
-        error.show()
-        code = EXIT_USAGE
-    except click.Abort:
-        code = 130  # as a shell reports SIGINT
-    except BrokenPipeError:
-        code = 141  # and SIGPIPE: whoever read the output has had enough
-        sys.stdout = None
+        usage = error.ctx.get_usage() + "\n\n" if isinstance(error, click.UsageError) and error.ctx else ""
+        return EXIT_USAGE, [f"{usage}Error: {error.format_message()}"]
+    except (click.Abort, KeyboardInterrupt):
+        return 128 + signal.SIGINT, ()
     except OSError as error:
-        click.echo(f"netd: {error}", err=True)
-        sys.stdout = None  # what is left in it would be tried again at the exit
-        code = EXIT_OSERR
+        return _output_failed(error)
     except Exception:
-        traceback.print_exc()
-        code = EXIT_SOFTWARE
-    sys.exit(code or 0)
+        return EXIT_SOFTWARE, [traceback.format_exc()]
+
+
+def _output_failed(error: OSError) -> tuple[int, Sequence[str]]:
+    if error.errno == errno.EPIPE:
+        return 128 + signal.SIGPIPE, ()  # whoever read the output has had enough
+    return EXIT_OSERR, [f"netd: {error}"]
 
 
 def _open_standard_descriptors() -> None:
@@ -61,3 +83,5 @@ def _open_standard_descriptors() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

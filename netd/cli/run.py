@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import select
 from pathlib import Path
 
 import click
@@ -31,9 +32,12 @@ def run(file: Path | None) -> int:
     """
     file = file or loader.default_file()
     config = loader.load(file)
-    logs.set_up(config.log.level, config.log.format)
     built_in = file.samefile(loader.BUILT_IN_FILE)
-    return foreground.run(config, _introduce if built_in else lambda listeners: None)
+    sink = logs.set_up(config.log.level, config.log.format)
+    try:
+        return foreground.run(config, _introduce if built_in else lambda listeners: None)
+    finally:
+        sink.finish()
 
 
 @click.command(epilog="Example: netd check -c /etc/netd/netd.yaml")
@@ -65,7 +69,8 @@ def check(file: Path | None, as_json: bool) -> int:
 def _introduce(listeners: list[Listener]) -> None:
     """Tell somebody who has just started netd without a config what there is and how to try it, if they listen."""
     with contextlib.suppress(OSError):
-        click.echo(_introduction(listeners))
+        if select.select([], [1], [], 0)[1]:  # a pipe nobody reads must not hold up the daemon
+            click.echo(_introduction(listeners))
 
 
 def _introduction(listeners: list[Listener]) -> str:

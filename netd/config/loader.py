@@ -90,7 +90,8 @@ class _Loader:
             yield f"{self._file}: and {len(problems) - _MOST_PROBLEMS} more problems"
 
     def _note(self, part: Source, path: Where, message: str, *, key: bool = False) -> None:
-        self._problems.append(Problem(part.mark(path, key=key), path, message))
+        if not any(told.path == path for told in part.problems):  # a value that could not be read needs no second line
+            self._problems.append(Problem(part.mark(path, key=key), path, message))
 
     def _note_unknown_keys(self, part: Source, known: Iterable[str]) -> None:
         known = list(known)
@@ -153,7 +154,7 @@ class _Loader:
                         self._note(part, where[:-1], f"the key '{where[-1]}' is missing", key=True)
                     case _:
                         # Of several types a value may have, pydantic names the one it tried behind the path.
-                        while len(where) > len(path) + 1 and where not in part.marks:
+                        while not _stands(part.tree, where):
                             where = where[:-1]
                         self._note(part, where, _message(item))
             return None
@@ -263,7 +264,17 @@ def _find(base: str, pattern: str) -> list[str]:
     directory = os.path.dirname(path)
     if os.path.isdir(directory):
         os.listdir(directory)  # glob finds nothing in a directory it may not read, and says nothing
-    return sorted(glob.glob(os.path.join(glob.escape(base), pattern)))
+    return sorted(glob.glob(os.path.join(glob.escape(base), pattern.replace("[", "[[]"))))
+
+
+def _stands(tree: Any, path: Where) -> bool:
+    """Whether there is a value at the path."""
+    for step in path:
+        try:
+            tree = tree[step]
+        except (LookupError, TypeError):
+            return False
+    return True
 
 
 def _is_section(model: type[Model], key: str) -> bool:

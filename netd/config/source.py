@@ -49,7 +49,9 @@ class Problem(NamedTuple):
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{_printable(step)}" for step in self.path)
         where = f"{_printable(self.mark.file)}:{self.mark.line}:{self.mark.column}: "
         # What a plugin says about its options may have several lines; a problem has one.
-        message = self.message if self.message.isprintable() else " ".join(self.message.split())
+        message = " ".join(self.message.split("\n"))
+        if not message.isprintable():
+            message = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
         return where + (f"{path.removeprefix('.')}: " if path else "") + message
 
 
@@ -266,9 +268,9 @@ class _Builder:
                     return _CONSTRUCTOR.construct_yaml_int(node)
                 case "float" if ":" not in event.value:
                     return _CONSTRUCTOR.construct_yaml_float(node)
-                case "str" | "int" | "float" | "timestamp" | "value" | "merge":
+                case "!" | "str" | "int" | "float" | "timestamp" | "value" | "merge":
                     return event.value
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, IndexError):  # what PyYAML raises for an int or float that is none
             pass
         self._note(event, path, f"cannot be read as {tag.removeprefix(_TAG)}")
         return None

@@ -16,6 +16,7 @@ from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError
 from netd.telemetry.events import DaemonEvents, ServiceEvents
 from netd.transport.sockets import Listener, open_listeners
 
+_PATIENCE = 5.0  # seconds for the loop to end once it is told to; a service that never returns holds it up for ever
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -43,10 +44,13 @@ def run(config: Config, ready: Callable[[list[Listener]], None]) -> int:
                     signals.wait(worker.ended, config.daemon.drain)
             finally:
                 worker.stop()
-                worker.join()
+                ended = worker.join(_PATIENCE)
         finally:
             for listener in listeners:
                 listener.close()
+        if not ended:
+            events.loop_blocked(_PATIENCE)
+            return EXIT_SOFTWARE
         if worker.error:
             events.netd_failed(worker.error)
             return EXIT_SOFTWARE
@@ -57,9 +61,10 @@ def run(config: Config, ready: Callable[[list[Listener]], None]) -> int:
 def _serve(config: Config, listeners: list[Listener]) -> Worker:
     try:
         worker = Worker(config, listeners)
-    except OSError as error:
-        raise OpenError([f"cannot serve: {error.strerror}; see the limits of this process (ulimit -a)"]) from None
-    worker.start()
+        worker.start()
+    except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be had
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OpenError([f"cannot serve: {reason}; see the limits of this process (ulimit -a)"]) from None
     return worker
 
 

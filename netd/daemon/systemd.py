@@ -11,5 +11,6 @@ def notify(state: str) -> None:
     if not address.startswith(("/", "@")):
         return
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.settimeout(1)  # a manager may be behind with reading, but must not hold up the daemon
         sender.connect("\0" + address[1:] if address.startswith("@") else address)
         sender.sendall(state.encode())

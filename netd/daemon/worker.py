@@ -26,7 +26,7 @@ class Worker:
         self._loop = Loop()
         self._servers: list[StreamServer | DatagramServer] = []
         self._events: list[ServiceEvents] = []
-        self._thread = threading.Thread(target=self._run, name="netd-loop")
+        self._thread = threading.Thread(target=self._run, name="netd-loop", daemon=True)
         listeners = list(listeners)
         for service in config.enabled:
             self._add(service, [listener for listener in listeners if listener.service == service.name])
@@ -48,11 +48,14 @@ class Worker:
         """Cut every conversation and end."""
         self._loop.call(self._loop.stop)
 
-    def join(self) -> None:
-        """Wait for the end, and release what is left."""
-        self._thread.join()
+    def join(self, seconds: float) -> bool:
+        """Wait for the end, and release what is left; False if it does not come in this time."""
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            return False
         self._loop.close()
         os.close(self.ended)
+        return True
 
     def _add(self, config: ServiceConfig, listeners: list[Listener]) -> None:
         kind = table.find(config.type)

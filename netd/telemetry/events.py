@@ -146,6 +146,10 @@ class DaemonEvents:
         """Nothing more is accepted; live conversations have ``drain`` seconds."""
         self._log.info("drain_started", signal=signal, connections=connections, drain=drain)
 
+    def loop_blocked(self, seconds: float) -> None:
+        """A service does not give the loop back: it did not end within so many seconds, and is left behind."""
+        self._log.critical("loop_blocked", seconds=seconds)
+
     def netd_stopped(self) -> None:
         """Everything is closed."""
         self._log.info("netd_stopped")

@@ -1,9 +1,11 @@
 """Setting up the log: who reads it decides its form, and nobody who reads it can stop the daemon."""
 
 import os
+import select
 import socket
 import stat
 import threading
+import time
 import traceback
 from collections.abc import MutableMapping
 from typing import Any, Literal
@@ -44,21 +46,45 @@ class Sink:
 
     def msg(self, line: str) -> None:
         """Write one line."""
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
         with self._lock:
-            if self._lost:
-                data = b'{"event": "log_lines_lost", "number": %d}\n' % self._lost + data
-            data = self._rest + data
-            try:
-                if self._socket:
-                    sent = self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-                else:
-                    sent = os.write(self._descriptor, data)
-            except OSError:
+            if not self._catch_up() or not self._write(line.encode("utf-8", "backslashreplace") + b"\n"):
                 self._lost += 1
+
+    def finish(self, seconds: float = 1.0) -> None:
+        """At the end, give whoever reads this some time to hear of what is still to be told."""
+        poll = select.poll()
+        poll.register(self._socket or self._descriptor, select.POLLOUT)
+        until = time.monotonic() + seconds
+        with self._lock:
+            while not self._catch_up() and (left := until - time.monotonic()) > 0:
+                poll.poll(left * 1000)
+
+    def _catch_up(self) -> bool:
+        """Write what is left of the last line, and how many were lost since; whether all of that went."""
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            if not self._write(rest):
+                self._rest = rest
+            if self._rest:
+                return False
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            if not self._write(b'{"event": "log_lines_lost", "number": %d}\n' % lost):
+                self._lost = lost
+                return False
+        return True
+
+    def _write(self, data: bytes) -> bool:
+        """Write without waiting; False if nothing went. What is left of data that went in part is kept."""
+        try:
+            if self._socket:
+                sent = self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             else:
-                self._lost = 0
-                self._rest = data[sent:]
+                sent = os.write(self._descriptor, data)
+        except OSError:
+            return False
+        self._rest = data[sent:]
+        return True
 
     def close(self) -> None:
         """Release what was opened; the descriptor it was given stays."""
@@ -70,7 +96,7 @@ class Sink:
     debug = info = warning = error = critical = msg
 
 
-def set_up(level: Level, form: Format, descriptor: int = 2) -> None:
+def set_up(level: Level, form: Format, descriptor: int = 2) -> Sink:
     """Send events of ``level`` and above to a file descriptor: coloured text on a terminal, JSON elsewhere."""
     terminal = os.isatty(descriptor)
     sink = Sink(descriptor)
@@ -95,6 +121,7 @@ def set_up(level: Level, form: Format, descriptor: int = 2) -> None:
         logger_factory=lambda *args: sink,
         cache_logger_on_first_use=False,
     )
+    return sink
 
 
 def _exception(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

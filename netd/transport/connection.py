@@ -334,7 +334,9 @@ class Reflection(Connection):
         except OSError:
             return self.close("reset")
         if not received:
-            return self.close("done")
+            # The end of file, or urgent data before it: only recv can tell.
+            self._wait(_IN, self._receive)
+            return self._receive(events)
         self.active = self._server.loop.now
         self.bytes_in += received
         self.bytes_out += received - len(rest)

@@ -31,7 +31,8 @@ class Relay:
     def turn(self, connection: socket.socket) -> tuple[int, bytes]:
         """Send back what a non-blocking stream socket has received: how much came, and what of it is not sent.
 
-        Raises BlockingIOError when nothing came and OSError when the connection is broken; 0 is the end of file.
+        Raises BlockingIOError when nothing came and OSError when the connection is broken; 0 is the end of
+        file, or urgent data before it.
         """
         descriptor = connection.fileno()
         # What is taken and finds no room has to be kept, so no more is taken than there seems to be room for. Half of

@@ -129,6 +129,17 @@ def test_schema() -> None:
     assert json.loads(run("schema").stdout) == json_schema()
 
 
+def test_an_output_whose_reader_is_gone_ends_as_sigpipe_would() -> None:
+    for command in ("schema", "services", "check"):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [sys.executable, "-m", "netd", command], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+        )
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (141, ""), command
+
+
 def test_whoever_stops_reading_gets_no_traceback() -> None:
     done = subprocess.run(
         f"{sys.executable} -m netd schema | head -c 1", shell=True, capture_output=True, text=True, check=False
@@ -143,6 +154,25 @@ def test_an_output_that_cannot_be_written_is_one_line() -> None:
                 [sys.executable, "-m", "netd", command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
             )
         assert (done.returncode, done.stderr) == (71, "netd: [Errno 28] No space left on device\n"), command
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("check >&-", 0),
+        ("--version >&-", 0),
+        ("check -c /nonexistent 2> /dev/full", 78),
+        ("check -c /nonexistent 2>&-", 78),
+        ("bogus 2> /dev/full", 64),
+        ("bogus 2>&- >&- <&-", 64),
+        ("check > /dev/full 2> /dev/full", 71),
+    ],
+)
+def test_an_output_that_is_closed_or_full_changes_no_exit_code(command: str, code: int) -> None:
+    script = f"exec 3>&1; {sys.executable} -m netd {command}; echo $? >&3"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert int(done.stdout.split()[-1]) == code
 
 
 def test_run_with_a_config_of_ones_own_talks_in_its_log_alone(tmp_path: Path) -> None:

@@ -166,6 +166,18 @@ services:
     assert quote.startswith("3:65: services.quotes.options.quotes[0]: a quote may hold printable ASCII")
 
 
+def test_problems_below_an_alias_have_their_path_and_the_place_of_the_alias(tmp_path: Path) -> None:
+    text = "defaults:\n  limits: &l {idle: soon}\nservices:\n  echo: {listen: [tcp://*:7], limits: *l}\n"
+    assert problems(tmp_path, text) == [
+        "2:21: defaults.limits.idle: expected a duration such as 30s, 5m or 1h, got 'soon'",
+        "4:39: services.echo.limits.idle: expected a duration such as 30s, 5m or 1h, got 'soon'",
+    ]
+
+
+def test_a_value_that_cannot_be_read_is_told_once(tmp_path: Path) -> None:
+    assert problems(tmp_path, 'daemon: {drain: !!int ""}\n') == ["1:17: daemon.drain: cannot be read as int"]
+
+
 def test_configs_that_mean_harm_are_refused_soon(tmp_path: Path) -> None:
     # Each of these took minutes or gigabytes when every part was looked at against every other.
     many = ", ".join(f"tcp://127.{n >> 16}.{n >> 8 & 255}.{n & 255}:7" for n in range(10_000))
@@ -235,6 +247,9 @@ def test_a_directory_with_signs_in_its_name_and_a_name_without_a_file(tmp_path: 
     (odd / "more.yaml").write_text("services:\n  echo: {listen: [tcp://*:7]}\n")
     assert [service.name for service in load(odd, "include: ['m*.yaml']\n").services] == ["echo"]
     assert "No such file" in problems(odd, "include: ['local[1].yaml']\n")[0]
+    (odd / "c[1].d").mkdir()
+    (odd / "c[1].d" / "x.yaml").write_text("services:\n  upper: {listen: [tcp://*:8]}\n")
+    assert [service.name for service in load(odd, "include: ['c[1].d/*.yaml']\n").services] == ["upper"]
     assert "NUL" in problems(odd, 'include: ["a\\0*"]\n')[0]
     assert "nested" not in str(load(odd, "include: ['none/*.yaml']\n"))
     (odd / "many").mkdir()

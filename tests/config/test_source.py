@@ -52,6 +52,10 @@ def test_what_yaml_1_1_makes_of_dates_and_base_60_is_text_here() -> None:
     }
 
 
+def test_the_tag_that_means_text_is_no_problem() -> None:
+    assert tree("a: ! 12\n") == {"a": "12"}
+
+
 def test_keys_are_text() -> None:
     assert tree("on: 1\n7: 2\n") == {"on": 1, "7": 2}
 
@@ -100,6 +104,9 @@ def test_merged_keys_keep_their_order() -> None:
         ("a: {<<: 1}\n", "f:1:5: a: << merges mappings only"),
         ("a: !!python/object:os.system x\n", "f:1:4: a: cannot be read as python/object:os.system"),
         ("a: !x [1]\n", "f:1:4: a: unknown tag !x"),
+        ("a: !!int ''\n", "f:1:4: a: cannot be read as int"),
+        ("a: !!float '+'\n", "f:1:4: a: cannot be read as float"),
+        ("a: !%1B x\n", "f:1:4: a: cannot be read as !\\x1b"),
         ("a: !!int x\n", "f:1:4: a: cannot be read as int"),
         ("a: !!binary eA==\n", "f:1:4: a: cannot be read as binary"),
     ],

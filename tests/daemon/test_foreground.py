@@ -196,8 +196,7 @@ def test_after_kill_9_the_next_start_finds_its_places_free(tmp_path: Path) -> No
     first = Daemon("-c", str(tmp_path / "netd.yaml"))
     first.event("netd_ready")
     first.stop(signal.SIGKILL)
-    first.process.stdout.close()  # type: ignore[union-attr]
-    first.process.stderr.close()  # type: ignore[union-attr]
+    first.close()
     assert (tmp_path / "echo.sock").exists()
     with daemon(config, tmp_path), socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(tmp_path / "echo.sock"))
@@ -216,8 +215,7 @@ def test_the_descriptor_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
         assert soft == hard
     finally:
         assert running.stop() == 0
-        for pipe in (running.process.stdout, running.process.stderr):
-            pipe.close()  # type: ignore[union-attr]
+        running.close()
 
 
 def test_without_descriptors_connections_wait_and_others_are_served(tmp_path: Path) -> None:
@@ -286,5 +284,52 @@ def test_a_service_manager_hears_when_it_is_ready_and_when_it_stops(tmp_path: Pa
             running.process.terminate()
             assert manager.recv(100) == b"STOPPING=1"
             assert running.stop() == 0
-        for pipe in (running.process.stdout, running.process.stderr):
-            pipe.close()  # type: ignore[union-attr]
+        running.close()
+
+
+def test_a_service_manager_that_does_not_listen_holds_up_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")
+    datagram = socket.SOCK_DGRAM
+    with socket.socket(socket.AF_UNIX, datagram) as manager, socket.socket(socket.AF_UNIX, datagram) as other:
+        manager.bind(str(tmp_path / "notify"))
+        other.connect(str(tmp_path / "notify"))
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                other.send(b"x")
+        running = Daemon("-c", str(file), NOTIFY_SOCKET=str(tmp_path / "notify"))
+        running.event("netd_ready")
+        with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
+            connection.sendall(b"x")
+            assert connection.recv(1) == b"x"
+        assert running.stop() == 0
+        running.close()
+
+
+STUCK = """
+class Stuck:
+    "Never comes back."
+    def stream(self, peer):
+        yield b"x"
+        while True: pass
+"""
+
+
+def test_a_service_that_never_returns_is_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "netd_stuck.py").write_text(STUCK)
+    info = tmp_path / "netd_stuck-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: netd-stuck\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[netd.services]\nstuck = netd_stuck:Stuck\n")
+    file = tmp_path / "netd.yaml"
+    file.write_text(f'daemon: {{drain: 100ms}}\nservices:\n  stuck: {{listen: ["unix://{tmp_path}/s"]}}\n')
+    running = Daemon("-c", str(file), PYTHONPATH=f"{tmp_path}{os.pathsep}{os.getcwd()}")
+    running.event("netd_ready")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(tmp_path / "s"))
+        until(lambda: _cpu(running.process.pid) > 1.0)
+        assert running.stop() == 70
+    assert [line["event"] for line in running.lines][-1] == "loop_blocked"
+    assert not (tmp_path / "s").exists()
+    running.close()

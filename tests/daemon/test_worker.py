@@ -22,7 +22,7 @@ def start(tmp_path: Path) -> tuple[Worker, list[Listener]]:
 
 def wait_for_end(worker: Worker) -> None:
     assert select.select([worker.ended], [], [], 20)[0], "it does not end"
-    worker.join()
+    assert worker.join(20)
 
 
 def test_it_serves_the_sockets_it_is_handed_and_stops(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import socket
+import threading
 
 import structlog
 
@@ -98,6 +99,42 @@ def test_a_pipe_nobody_reads_holds_up_nobody_and_what_was_lost_is_told() -> None
         structlog.get_config()["logger_factory"]().close()
         os.close(reader)
         os.close(writer)
+
+
+def test_a_reader_that_is_slow_costs_no_more_than_a_line() -> None:
+    reader, writer = os.pipe()
+    sink = logs.set_up("info", "json", writer)
+    for number in range(3000):
+        sink.msg("x" * 8000)
+        if number > 10:
+            os.read(reader, 4096)
+        assert len(sink._rest) <= 8001
+    os.close(reader)
+    os.close(writer)
+    sink.close()
+
+
+def test_at_the_end_a_late_reader_hears_how_much_it_missed() -> None:
+    reader, writer = os.pipe()
+    sink = logs.set_up("info", "json", writer)
+    for _ in range(3000):
+        DaemonEvents().netd_stopped()
+    os.close(writer)
+    seen: list[bytes] = []
+
+    def read_all() -> None:
+        while piece := os.read(reader, 65536):
+            seen.append(piece)
+
+    late = threading.Timer(0.2, read_all)
+    late.start()
+    sink.finish(10)
+    sink.close()
+    late.join()
+    lines = [json.loads(line) for line in b"".join(seen).splitlines()]
+    assert lines[-1]["event"] == "log_lines_lost"
+    assert lines[-1]["number"] + len(lines) - 1 == 3000
+    os.close(reader)
 
 
 def test_a_log_that_cannot_be_written_stops_nothing() -> None:

@@ -414,6 +414,19 @@ def test_urgent_data_is_data(server: Server, kind: type[Echo]) -> None:
     assert events.counters.bytes_out == sum(len(part) for part, _ in parts)
 
 
+def test_bulk_that_ends_with_urgent_data_is_whole(server: Server) -> None:
+    address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
+    for number in range(20):
+        with connect(address) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+            for _ in range(20):
+                connection.sendall(b"a" * 65536)
+                assert read_exactly(connection, 65536) == b"a" * 65536
+            connection.send(b"!", socket.MSG_OOB)
+            connection.shutdown(socket.SHUT_WR)
+            assert read_all(connection) == b"!", number
+
+
 def test_a_conversation_that_takes_its_time_gives_others_theirs(server: Server) -> None:
     said = 0
 
