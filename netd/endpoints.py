@@ -197,7 +197,7 @@ def _canonical(host: str, version: Literal[4, 6]) -> str:
         address = ip_address(host)
     except ValueError:
         raise ValueError(f"expected an IPv{version} address, got {shown(host)}") from None
-    if address.version != version or (version == 6 and address.ipv4_mapped):  # type: ignore[union-attr]
+    if address.version != version or getattr(address, "ipv4_mapped", None):
         raise ValueError(f"expected an IPv{version} address, got {shown(host)}")
     return str(address)
 

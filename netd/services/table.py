@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 from inspect import cleandoc
-from typing import Any
 
 from netd.conversation import Context, DatagramService, StreamService
 from netd.services.answers import QuoteOfTheDay, Reply, WhoAmI
@@ -65,8 +64,9 @@ class ServiceType:
 
     def build(self, options: Model, context: Context) -> StreamService | DatagramService:
         """The service, ready to answer. Whatever the class does not like about the options it says by ValueError."""
-        built: Any = self.service(options, context) if hasattr(self.service, "Options") else self.service()
-        return built  # type: ignore[no-any-return]
+        built: StreamService | DatagramService
+        built = self.service(options, context) if hasattr(self.service, "Options") else self.service()
+        return built
 
 
 def names() -> list[str]:

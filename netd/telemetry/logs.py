@@ -56,8 +56,12 @@ class Sink:
         poll.register(self._socket or self._descriptor, select.POLLOUT)
         until = time.monotonic() + seconds
         with self._lock:
-            while not self._catch_up() and (left := until - time.monotonic()) > 0:
-                poll.poll(left * 1000)
+            told = self._catch_up()
+            while not told and (left := until - time.monotonic()) > 0 and poll.poll(left * 1000):
+                before = self._rest, self._lost
+                told = self._catch_up()
+                if before == (self._rest, self._lost):
+                    return  # there is room, and still nothing goes: a reader that is gone, a full disk
 
     def _catch_up(self) -> bool:
         """Write what is left of the last line, and how many were lost since; whether all of that went."""

@@ -290,13 +290,14 @@ class Monologue(Talk):
             try:
                 data = self._socket.recv(_CHUNK)
             except BlockingIOError:
-                data = b" "
+                pass
             except OSError:
                 return self.close("reset")
-            self.bytes_in += len(data)
-            if not data:
-                self._eof = True
-                self._wait(_OUT, self._flush)
+            else:
+                self.bytes_in += len(data)
+                if not data:
+                    self._eof = True
+                    self._wait(_OUT, self._flush)
         if events & ~_IN:
             super()._flush(events)
 

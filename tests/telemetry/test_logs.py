@@ -137,6 +137,19 @@ def test_at_the_end_a_late_reader_hears_how_much_it_missed() -> None:
     os.close(reader)
 
 
+def test_at_the_end_nobody_waits_for_a_reader_that_is_gone() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    for descriptor in (writer, full):
+        sink = logs.Sink(descriptor)
+        sink.msg("lost")
+        assert sink._lost == 1
+        sink.finish(600)  # the suite's time-out is the judge
+        sink.close()
+        os.close(descriptor)
+
+
 def test_a_log_that_cannot_be_written_stops_nothing() -> None:
     reader, writer = os.pipe()
     os.close(reader)
