@@ -1,7 +1,8 @@
 """Where a service listens: `Endpoint`, parsed once from a URL, frozen, remembering how the operator spelled it.
 
-``tcp://HOST:PORT``, ``udp://HOST:PORT``, ``unix:///PATH``, ``unixgram:///PATH``, ``unix://@ABSTRACT``; HOST is ``*``
-(both address families), an address (IPv6 in brackets) or a name. Socket options are query keys (`SocketOptions`).
+``tcp://HOST:PORT``, ``udp://HOST:PORT``, ``unix:///PATH``, ``unixgram:///PATH``, ``unix://@ABSTRACT``, and
+``systemd://NAME`` for sockets that the service manager opens; HOST is ``*`` (both address families), an address (IPv6
+in brackets) or a name. Socket options are query keys (`SocketOptions`).
 Only values: opening is the business of ``netd/transport/sockets.py``.
 """
 
@@ -10,13 +11,14 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias
 
 from netd.conversation import Transport, address_text
 from netd.settings import parse_size, parse_switch, shown
 
+Scheme: TypeAlias = Literal[Transport, "systemd"]
 _AUTHORITY = re.compile(r"(?P<host>\*|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/@\[\]]+):(?P<port>\d{1,5})", re.ASCII)
-_LONGEST_PATH = 107  # sun_path holds 108 octets, with the NUL that ends it (unix(7))
+LONGEST_PATH = 107  # sun_path holds 108 octets, with the NUL that ends it (unix(7))
 
 
 def _number(low: int, high: int) -> Callable[[str], int]:
@@ -91,11 +93,12 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 _INET_KEYS = ("rcvbuf", "sndbuf", "freebind", "device", "reuse_port")
 _PATH_KEYS = ("mode", "owner", "group")
-_KEYS: dict[Transport, tuple[str, ...]] = {
+_KEYS: dict[Scheme, tuple[str, ...]] = {
     "tcp": ("backlog", "nodelay", "keepalive", *_INET_KEYS),
     "udp": _INET_KEYS,
     "unix": ("backlog", "rcvbuf", "sndbuf", *_PATH_KEYS),
     "unixgram": ("rcvbuf", "sndbuf", *_PATH_KEYS),
+    "systemd": (),
 }
 
 
@@ -111,13 +114,15 @@ def suggestion(given: str, known: Iterable[str]) -> str:
 class Endpoint:
     """One place to listen, with its socket options."""
 
-    transport: Transport
+    transport: Scheme
     host: str = ""
-    """``*``, a numeric address in its canonical form, or a name; empty over UNIX."""
+    """``*``, a numeric address in its canonical form, or a name; empty over UNIX and for systemd."""
     port: int = 0
     """0 to 65535; 0 lets the kernel choose."""
     path: str = ""
     """Of a UNIX socket: absolute, or ``@NAME`` in the abstract namespace (unix(7))."""
+    name: str = ""
+    """Of what systemd hands over: its FileDescriptorName= (systemd.socket(5))."""
     options: SocketOptions = SocketOptions()
     text: str = field(default="", compare=False)
     """As the operator spelled it."""
@@ -129,10 +134,16 @@ class Endpoint:
             raise ValueError(f"expected a URL such as tcp://*:7, got {shown(text)}")
         scheme, _, rest = text.partition("://")
         place, _, query = rest.partition("?")
-        if scheme not in get_args(Transport):
-            raise ValueError(f"unknown scheme {shown(scheme)}{suggestion(scheme, get_args(Transport))}")
-        transport: Transport = scheme  # type: ignore[assignment]  # the line above has looked
-        parse_place = _parse_path if transport in ("unix", "unixgram") else _parse_authority
+        if scheme not in _KEYS:
+            raise ValueError(f"unknown scheme {shown(scheme)}{suggestion(scheme, _KEYS)}")
+        transport: Scheme = scheme
+        match transport:
+            case "tcp" | "udp":
+                parse_place = _parse_authority
+            case "systemd":
+                parse_place = _parse_name
+            case _:
+                parse_place = _parse_path
         return cls(transport, options=_parse_query(transport, query), text=text, **parse_place(place))
 
     def __str__(self) -> str:
@@ -140,8 +151,8 @@ class Endpoint:
 
     def at(self, host: str, port: int) -> str:
         """This endpoint's URL with the address that was bound, for port 0 and for names."""
-        if self.path:
-            return f"{self.transport}://{self.path}"
+        if self.path or self.name:
+            return f"{self.transport}://{self.path or self.name}"
         return f"{self.transport}://{address_text(host, port)}"
 
     @property
@@ -151,6 +162,8 @@ class Endpoint:
 
     def overlaps(self, other: "Endpoint") -> bool:
         """Whether both cannot be bound, or could both be meant, by one packet: one address, or one of them all."""
+        if self.name or other.name:
+            return self.name == other.name
         if self.transport != other.transport:
             # The two kinds of UNIX socket share the file system, and the abstract names not.
             return bool(self.path) and self.path == other.path and not self.path.startswith("@")
@@ -203,8 +216,8 @@ def _canonical(host: str, version: Literal[4, 6]) -> str:
 
 
 def _parse_path(place: str) -> dict[str, Any]:
-    if "\0" in place or len(place.encode()) > _LONGEST_PATH:
-        raise ValueError(f"expected a path of at most {_LONGEST_PATH} octets, got {shown(place)}")
+    if "\0" in place or len(place.encode()) > LONGEST_PATH:
+        raise ValueError(f"expected a path of at most {LONGEST_PATH} octets, got {shown(place)}")
     if len(place) < 2 or not place.startswith(("/", "@")):
         raise ValueError(
             f"expected an absolute path (unix:///run/x.sock) or an abstract name (unix://@x), got {shown(place)}"
@@ -212,7 +225,13 @@ def _parse_path(place: str) -> dict[str, Any]:
     return {"path": re.sub("/+", "/", place) if place.startswith("/") else place}
 
 
-def _parse_query(transport: Transport, query: str) -> SocketOptions:
+def _parse_name(place: str) -> dict[str, Any]:
+    if not re.fullmatch(r"[!-9;-~]{1,255}", place):  # no ":" (sd_listen_fds(3))
+        raise ValueError(f"expected a FileDescriptorName (systemd.socket(5)) such as echo.socket, got {shown(place)}")
+    return {"name": place}
+
+
+def _parse_query(transport: Scheme, query: str) -> SocketOptions:
     given: dict[str, Any] = {}
     problems = []
     for item in query.split("&") if query else ():

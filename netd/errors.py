@@ -16,6 +16,7 @@ from collections.abc import Iterable
 EXIT_OK = os.EX_OK
 EXIT_NO = 1
 EXIT_USAGE = os.EX_USAGE
+EXIT_UNAVAILABLE = os.EX_UNAVAILABLE
 EXIT_SOFTWARE = os.EX_SOFTWARE
 EXIT_OSERR = os.EX_OSERR
 EXIT_CONFIG = os.EX_CONFIG
@@ -39,6 +40,12 @@ class OpenError(OperatorError):
     """The system refused a socket; everything opened before it is closed again (exit code 71, EX_OSERR)."""
 
     exit_code = EXIT_OSERR
+
+
+class NotRunningError(OperatorError):
+    """There is no netd to talk to, or it may not be talked to (exit code 69, EX_UNAVAILABLE)."""
+
+    exit_code = EXIT_UNAVAILABLE
 
 
 class PeerError(Exception):

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from netd.admission.limits import Limits
+from netd.client.control import ask
 from netd.conversation import Context, Conversation, Peer
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
@@ -81,6 +83,11 @@ class Server:
         else:
             server = DatagramServer(listener.socket, service, checked, events, self.loop, batched=batched)
         self._servers.append(server)
+        if self._thread.is_alive():
+            self.loop.call(server.start)
+            self.settle()
+        else:
+            server.start()
         return listener.socket.getsockname(), events
 
     def _run(self) -> None:
@@ -163,6 +170,8 @@ class Daemon:
         self.lines: list[dict[str, Any]] = []
         self.output = ""
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.directory = tempfile.TemporaryDirectory(prefix="netd-")
+        self.control = environment.setdefault("NETD_CONTROL", f"{self.directory.name}/control.sock")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "netd", "run", *arguments],
             stdout=subprocess.PIPE,
@@ -192,6 +201,26 @@ class Daemon:
             self.lines.append(line)
             if line["event"] == name:
                 return line
+
+    @property
+    def worker(self) -> int:
+        """The process id of the worker that started last."""
+        return int([line["pid"] for line in self.lines if line["event"] == "worker_started"][-1])
+
+    def netd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command that talks to it."""
+        return subprocess.run(
+            [sys.executable, "-m", "netd", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**os.environ, "NETD_CONTROL": self.control},
+        )
+
+    def ask(self, *words: str) -> dict[str, Any]:
+        """What its control socket answers."""
+        return ask([self.control], words)
 
     def url(self, service: str, scheme: str = "tcp") -> str:
         """Where a service listens, from the log of the start."""
@@ -223,6 +252,7 @@ class Daemon:
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe
             pipe.close()
+        self.directory.cleanup()
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from netd.settings import Count, Model, Size, Timeout
+from netd.settings import Count, Duration, Model, Size, Timeout
 
 
 class Limits(Model):
@@ -18,6 +18,9 @@ class Limits(Model):
     peer left behind."""
     lifetime: Timeout = None
     """Close a connection this long after it was accepted, busy or not; off, since a long transfer is no fault."""
+    drain: Duration = 30.0
+    """When the service is switched off or removed while netd goes on, its live conversations have this long to finish;
+    as long as when netd itself stops."""
     line: Annotated[Size, Field(le=2**20)] = 4096
     """The longest line of a line service, in octets, at most 1 MiB: more than a person types, and no more than a page
     of memory per peer."""

@@ -1,6 +1,7 @@
 """The console script: the command group, and what becomes of an error that reaches it."""
 
 import errno
+import importlib
 import os
 import signal
 import sys
@@ -10,16 +11,39 @@ from collections.abc import Sequence
 import click
 
 from netd import __version__
-from netd.cli import catalogue, run
 from netd.errors import EXIT_OK, EXIT_OSERR, EXIT_SOFTWARE, EXIT_USAGE, ConfigError, OperatorError
 
 EPILOG = """\b
-Exit codes: 0 done, 1 the answer is no, 64 usage, 70 a bug in netd,
-71 the system refused (a port in use, a missing right), 78 the config is wrong.
+Exit codes: 0 done, 1 the answer is no, 64 usage, 69 netd is not running,
+70 a bug in netd, 71 the system refused (a port in use, a missing right),
+78 the config is wrong.
 """
 
+_COMMANDS = {
+    "run": ("run", "check"),
+    "catalogue": ("services", "schema"),
+    "control": ("status", "diff", "reload", "enable", "disable", "connections", "kick", "log-level", "stop"),
+}
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+
+class _Commands(click.Group):
+    """The commands, of which only the one that is asked for is imported: it should answer at once."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return [name for names in _COMMANDS.values() for name in names]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        for file, names in _COMMANDS.items():
+            if name in names:
+                module = importlib.import_module(f"netd.cli.{file}")
+                command: click.Command = getattr(module, name.replace("-", "_"))
+                return command
+        return None
+
+
+@click.group(
+    cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True
+)
 @click.version_option(__version__, "-V", "--version", prog_name="netd", message="%(prog)s %(version)s")
 @click.pass_context
 def netd(context: click.Context) -> None:
@@ -27,10 +51,6 @@ def netd(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(EXIT_USAGE)
-
-
-for command in (run.run, run.check, catalogue.services, catalogue.schema):
-    netd.add_command(command)
 
 
 def main() -> None:

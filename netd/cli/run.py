@@ -3,13 +3,17 @@
 import contextlib
 import json
 import select
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from netd.config import loader
-from netd.daemon import foreground
-from netd.errors import EXIT_CONFIG, EXIT_OK, ConfigError
+from netd.config.model import Config
+from netd.daemon.detach import detach as run_detached
+from netd.daemon.detach import pid_file
+from netd.daemon.supervisor import supervise
+from netd.errors import EXIT_CONFIG, EXIT_OK, ConfigError, OpenError
 from netd.telemetry import logs
 from netd.transport.sockets import Listener
 
@@ -24,18 +28,38 @@ config_option = click.option(
 
 @click.command(epilog="Example: netd run -c /etc/netd/netd.yaml")
 @config_option
-def run(file: Path | None) -> int:
-    """Serve what the config switches on, in the foreground.
+@click.option("--daemon", "detach", is_flag=True, help="Go on in the background, once every service listens.")
+def run(file: Path | None, detach: bool) -> int:
+    """Serve what the config switches on, in the foreground or as a daemon.
 
     SIGTERM or Ctrl-C stops it: nothing more is accepted, conversations have the config's drain time to finish. A second
-    one stops it at once.
+    one stops it at once. SIGHUP reads the config again (as `netd reload` does), SIGUSR1 opens the log file anew.
     """
     file = file or loader.default_file()
     config = loader.load(file)
+    # A daemon is in another directory when it is told to reload, and so is who asks which config it runs.
+    file = file.absolute()
+    config = config.model_copy(update={"source": str(file)})
+    if detach:
+        for note in run_detached(config, lambda ready: _serve(config, file, ready)):
+            click.echo(f"netd: {note}", err=True)
+        return EXIT_OK
     built_in = file.samefile(loader.BUILT_IN_FILE)
-    sink = logs.set_up(config.log.level, config.log.format)
+    return _serve(config, file, _introduce if built_in else lambda listeners: None)
+
+
+def _serve(config: Config, file: Path, ready: Callable[[list[Listener]], None]) -> int:
+    """Serve from this process; the exit code."""
+    descriptor = 2
+    if config.log.file is not None:
+        try:
+            descriptor = logs.open_file(config.log.file)
+        except OSError as error:
+            raise OpenError([f"log.file: cannot open {config.log.file}: {error.strerror}"]) from None
+    sink = logs.set_up(config.log.level, config.log.format, descriptor)
     try:
-        return foreground.run(config, _introduce if built_in else lambda listeners: None)
+        with pid_file(config.daemon.pid_file):
+            return supervise(config, lambda: loader.load(file), sink, ready)
     finally:
         sink.finish()
 

@@ -204,7 +204,13 @@ class _Loader:
             return
         self._services.append(
             ServiceConfig(
-                name=name, type=kind.name, enabled=section.enabled, listen=endpoints, limits=limits, options=options
+                name=name,
+                type=kind.name,
+                enabled=section.enabled,
+                listen=endpoints,
+                limits=limits,
+                options=options,
+                given=given or {},
             )
         )
 
@@ -233,7 +239,7 @@ class _Loader:
             except ValueError:
                 continue  # noted with the section
             path = ("services", name, "listen", number)
-            if not (kind.streams if endpoint.streams else kind.datagrams):
+            if endpoint.transport != "systemd" and not (kind.streams if endpoint.streams else kind.datagrams):
                 can = "streams (tcp, unix)" if kind.streams else "datagrams (udp, unixgram)"
                 self._note(part, path, f"service type '{kind.name}' serves {can} only")
             if entry.get("enabled", True) is True:
@@ -243,7 +249,7 @@ class _Loader:
 
     def _check_overlap(self, part: Source, path: Where, name: str, endpoint: Endpoint) -> None:
         """Two enabled services may not listen in one place; a disabled one may stand in for another."""
-        others = self._endpoints.setdefault((endpoint.path, endpoint.port), [])
+        others = self._endpoints.setdefault((endpoint.path or endpoint.name, endpoint.port), [])
         if len(others) == _MOST_ADDRESSES:
             return self._note(part, path, f"more than {_MOST_ADDRESSES} addresses of one port; * stands for all")
         for other, owner, mark in others:

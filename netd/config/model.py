@@ -5,13 +5,15 @@ depend on the type), so the loader checks the file's sections one by one, with t
 puts the result together.
 """
 
-from typing import Annotated, Any
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from netd.admission.limits import Limits
 from netd.endpoints import Endpoint
 from netd.settings import Duration, Model, shown
+from netd.telemetry.counters import MOST_WORKERS
 from netd.telemetry.logs import Format, Level
 
 SERVICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -30,25 +32,87 @@ def _listen(value: object) -> tuple[Any, ...]:
 EndpointUrl = Annotated[
     Endpoint,
     BeforeValidator(_endpoint),
-    WithJsonSchema({"type": "string", "pattern": r"^(tcp|udp)://[^ ]+:\d{1,5}(\?.*)?$|^unix(gram)?://[/@].+$"}),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^(tcp|udp)://[^ ]+:\d{1,5}(\?.*)?$|^unix(gram)?://[/@].+$|^systemd://.+$"}
+    ),
 ]
+
+
+def _workers(value: object) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_WORKERS:
+        return value
+    raise ValueError(f"expected a number from 1 to {MOST_WORKERS}, or auto, got {shown(value)}")
+
+
+def _path(value: object) -> str:
+    if isinstance(value, str) and PurePath(value).is_absolute() and "\0" not in value:
+        return value
+    raise ValueError(f"expected an absolute path, got {shown(value)}")
+
+
+def _path_or_off(value: object) -> str | None:
+    if value is False or value == "off":
+        return None
+    return "" if value == "" else _path(value)
+
+
+Path = Annotated[str, BeforeValidator(_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
+PathOrOff = Annotated[
+    str | None,
+    BeforeValidator(_path_or_off),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^/"}, {"enum": ["off", False, ""]}]}),
+]
+Account = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?$")]
 
 
 class DaemonSection(Model):
     """How the process runs."""
 
+    workers: Annotated[
+        int | Literal["auto"],
+        BeforeValidator(_workers),
+        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_WORKERS}, {"const": "auto"}]}),
+    ] = 1
+    """Processes that serve; one fills a processor core, auto is one for each core. One, since it serves more than a
+    hundred thousand requests a second."""
+    user: Account | None = None
+    """The user (name or number) that workers become. Unset: started as root, `netd` where there is such a user, else
+    `nobody`; started as anybody else, they stay who they are."""
+    group: Account | None = None
+    """The group (name or number) of the workers; unset, the one of `user`, with its supplementary groups."""
+    chroot: Path | None = None
+    """A directory that the workers have for their root (chroot(2)), for which netd has to be root. What services read
+    while they run, such as time zones, has to be in it."""
+    control: PathOrOff = ""
+    """The path of the control socket, or off. Unset: $NETD_CONTROL, else control.sock in $RUNTIME_DIRECTORY (systemd),
+    in /run/netd (root) or in $XDG_RUNTIME_DIR/netd."""
+    control_group: Account | None = None
+    """A group that may use the control socket too; unset, only root and the user who runs netd may."""
+    pid_file: Path | None = None
+    """A file for the process id, which keeps a second netd from starting with the same one. Unset, there is one only
+    with --daemon: netd.pid beside the control socket's default place."""
+    core: bool = False
+    """Whether `netd run --daemon` may leave core files; off, since they hold what peers have sent."""
+    beat: Annotated[Duration, Field(ge=0.1, le=3600)] = 5.0
+    """Each worker has to show this often that its loop turns, 100ms to 1h; one that does not, twice in a row, is ended
+    and replaced. 5 s is longer than a busy host holds up a process, and costs no processor."""
     drain: Duration = 30.0
     """When netd stops, live conversations have this long to finish; 30 s ends before systemd's own patience of 90 s
     (TimeoutStopSec, systemd.service(5)) does."""
 
 
 class LogSection(Model):
-    """What is logged, and in which form. Logs go to standard error."""
+    """What is logged, where to, and in which form."""
 
     level: Level = "info"
     """The least important events to log: debug, info, warning, error or critical."""
     format: Format = "auto"
     """console (text for people), json (a JSON object a line), or auto: console on a terminal, JSON elsewhere."""
+
+    file: Path | None = None
+    """A file to append to; unset, standard error. SIGUSR1 opens it anew, for log rotation."""
 
 
 class DefaultsSection(Model):
@@ -65,8 +129,9 @@ class ServiceSection(Model):
     enabled: bool = True
     """Whether it runs. One that is switched off is checked all the same."""
     listen: Annotated[tuple[EndpointUrl, ...], BeforeValidator(_listen), Field(json_schema_extra={"minItems": 1})]
-    """Where it listens: tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, unixgram:///PATH, unix://@ABSTRACT. HOST is an
-    address, a name, or * for all addresses of both families. Socket options follow as ?key=value&key=value."""
+    """Where it listens: tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, unixgram:///PATH, unix://@ABSTRACT,
+    or systemd://NAME for the sockets of that FileDescriptorName= (systemd.socket(5)). HOST is an address, a name, or *
+    for all addresses of both families. Socket options follow as ?key=value&key=value."""
     limits: Limits = Limits()
     options: dict[str, Any] = Field(default_factory=dict)
     """The options of the service type; `netd services TYPE` explains them."""
@@ -95,6 +160,8 @@ class ServiceConfig(Model):
     listen: tuple[Endpoint, ...]
     limits: Limits
     options: Model
+    given: dict[str, Any]
+    """The options as they stand in the file, from which another process builds the same."""
 
 
 class Config(Model):

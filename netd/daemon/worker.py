@@ -1,104 +1,227 @@
-"""The worker: serves a checked config on open sockets, wherever both came from."""
+"""The worker: a process without rights that serves what the supervisor hands it, and does as it is told.
 
-import os
-import threading
-from collections.abc import Iterable
+Everything happens in one loop, in one thread: the services' sockets, their connections, and the channel to the
+supervisor. So an answer on the channel shows that the loop turns. A new config comes in two messages: ``prepare``,
+which may fail and changes nothing, and ``commit`` (or ``abort``), which cannot fail.
+"""
+
+import json
+import select
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from netd.config.model import Config, ServiceConfig
+from netd.admission.limits import Limits
 from netd.conversation import Context
+from netd.daemon import listing
+from netd.daemon.channel import Channel, ChannelError, Message
+from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.services import table
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry import logs
+from netd.telemetry.counters import Table
+from netd.telemetry.events import DaemonEvents, ServiceEvents
+from netd.transport.connection import Connection
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
-from netd.transport.sockets import Listener
 from netd.transport.stream import StreamServer
+
+Server = StreamServer | DatagramServer
+
+
+@dataclass
+class _Service:
+    """A service as it is served now, or will be."""
+
+    service: Any
+    limits: Limits
+    events: ServiceEvents
+    servers: dict[int, Server] = field(default_factory=dict)
+    """By the number of the listener."""
+
+
+@dataclass
+class _Prepared:
+    """A config that is ready to be served."""
+
+    services: dict[str, _Service]
+    sockets: dict[int, socket.socket]
+    """The listeners that are new, by number."""
+    servers: list[Server] = field(default_factory=list)
+    """What is to be started."""
 
 
 class Worker:
-    """Runs the services' servers on a loop, in a thread of its own. Its methods are for other threads."""
+    """Serves until the supervisor says stop, or is gone."""
 
-    def __init__(self, config: Config, listeners: Iterable[Listener]) -> None:
-        self.error: BaseException | None = None
-        """The bug that ended the loop, if one did."""
-        self.ended = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        """Readable once everything is closed: after `drain` or `stop`, or for an `error`."""
+    def __init__(self, number: int, channel: Channel, sink: logs.Sink) -> None:
+        self._number = number
+        self._channel = channel
+        self._sink = sink
         self._loop = Loop()
-        self._servers: list[StreamServer | DatagramServer] = []
-        self._events: list[ServiceEvents] = []
-        self._thread = threading.Thread(target=self._run, name="netd-loop", daemon=True)
-        listeners = list(listeners)
-        for service in config.enabled:
-            self._add(service, [listener for listener in listeners if listener.service == service.name])
+        self._services: dict[str, _Service] = {}
+        self._sockets: dict[int, socket.socket] = {}
+        self._prepared: _Prepared | None = None
+        self._retired: list[StreamServer] = []  # accept no more, and have connections
+        self._loop.watch(channel.fileno(), select.EPOLLIN, self._told)
 
-    def start(self) -> None:
-        """Serve."""
-        self._thread.start()
-
-    @property
-    def connections(self) -> int:
-        """How many connections are open."""
-        return sum(events.counters.active for events in self._events)
-
-    def drain(self) -> None:
-        """Accept nothing more, let conversations finish, and end after the last one."""
-        self._loop.call(self._drain)
-
-    def stop(self) -> None:
-        """Cut every conversation and end."""
-        self._loop.call(self._loop.stop)
-
-    def join(self, seconds: float) -> bool:
-        """Wait for the end, and release what is left; False if it does not come in this time."""
-        self._thread.join(seconds)
-        if self._thread.is_alive():
-            return False
-        self._loop.close()
-        os.close(self.ended)
-        return True
-
-    def _add(self, config: ServiceConfig, listeners: list[Listener]) -> None:
-        kind = table.find(config.type)
-        assert kind is not None, "the config was checked"
-        # One object for all endpoints of a service, so that what it knows it knows on each of them.
-        service: Any = kind.build(config.options, Context(line_limit=config.limits.line))
-        events = ServiceEvents(config.name)
-        self._events.append(events)
-        for listener in listeners:
-            server = StreamServer if listener.endpoint.streams else DatagramServer
-            self._servers.append(server(listener.socket, service, config.limits, events, self._loop))
-            events.listening(listener.url)
-
-    def _run(self) -> None:
+    def run(self) -> int:
+        """Serve; the exit code."""
         try:
             self._loop.run()
-            for server in self._servers:
+            for server in self._servers():
                 server.close()
-            for events in self._events:
-                events.service_stopped()
-        except BaseException as error:  # the process is about to end for it, and says so
-            self.error = error
-        finally:
-            os.eventfd_write(self.ended, 1)
+        except BaseException as error:  # the process ends for it, and says so
+            DaemonEvents().netd_failed(error)
+            return EXIT_SOFTWARE
+        return EXIT_OK
+
+    def _servers(self) -> Iterator[Server]:
+        for service in self._services.values():
+            yield from service.servers.values()
+        yield from self._retired
+
+    def _connections(self) -> Iterator[Connection]:
+        for server in self._servers():
+            if isinstance(server, StreamServer):
+                yield from server.connections
+
+    def _told(self, events: int) -> None:
+        """The supervisor has something to say, or is gone."""
+        try:
+            while received := self._channel.receive():
+                message, descriptors = received
+                answer = self._do(message, descriptors)
+                self._channel.send({"question": message["question"], **answer})
+        except ChannelError:
+            self._loop.stop()
+
+    def _do(self, message: Message, descriptors: list[int]) -> Message:
+        match message["do"]:
+            case "beat":
+                self._prune()
+            case "prepare":
+                return self._prepare(message, descriptors)
+            case "commit":
+                self._commit()
+            case "abort":
+                self._abort()
+            case "connections":
+                return listing.rows(self._number, self._connections(), message)
+            case "kick":
+                return {"number": listing.kick(self._number, self._connections(), message)}
+            case "log_level":
+                logs.set_level(message["level"])
+            case "log_file":
+                self._sink.replace(descriptors[0])
+            case "drain":
+                self._drain()
+            case "stop":
+                self._loop.stop()
+        return {}
+
+    # A new config.
+
+    def _prepare(self, message: Message, descriptors: list[int]) -> Message:
+        """Make all that the config needs and this worker does not have. The answer says what is wrong, if anything."""
+        sockets: dict[int, socket.socket] = {}
+        tables: dict[str, Table] = {}
+        for (kind, name), descriptor in zip(message["descriptors"], descriptors, strict=True):
+            if kind == "listener":
+                sockets[name] = socket.socket(fileno=descriptor)
+            else:
+                tables[name] = Table(descriptor)
+                tables[name].close_descriptor()
+        self._prepared = prepared = _Prepared({}, sockets)
+        for entry in message["services"]:
+            try:
+                prepared.services[entry["name"]] = self._prepare_service(entry, tables, prepared)
+            except Exception as error:  # whatever a service's class raises
+                reason = error.strerror if isinstance(error, OSError) else str(error) or repr(error)
+                self._abort()
+                return {"error": f"services.{entry['name']}: {reason}"}
+        return {}
+
+    def _prepare_service(self, entry: Message, tables: dict[str, Table], prepared: _Prepared) -> _Service:
+        current = self._services.get(entry["name"])
+        if current is None or entry["changed"]:
+            kind = table.find(entry["type"])
+            if kind is None:
+                raise ValueError(f"there is no service type '{entry['type']}'")
+            options = kind.options.model_validate_json(json.dumps(entry["options"]))
+            limits = Limits.model_construct(**entry["limits"])
+            # One object for all endpoints of a service, so that what it knows it knows on each of them.
+            service = kind.build(options, Context(line_limit=limits.line))
+            events = current.events if current else ServiceEvents(entry["name"], tables[entry["name"]], self._number)
+            made = _Service(service, limits, events)
+        else:
+            made = _Service(current.service, current.limits, current.events)
+        for number in entry["listeners"]:
+            if current and not entry["changed"] and number in current.servers:
+                made.servers[number] = current.servers[number]
+                continue
+            listener = prepared.sockets.get(number) or self._sockets[number]
+            server_class = StreamServer if listener.type == socket.SOCK_STREAM else DatagramServer
+            made.servers[number] = server_class(listener, made.service, made.limits, made.events, self._loop)
+            prepared.servers.append(made.servers[number])
+        return made
+
+    def _commit(self) -> None:
+        """Serve what was prepared. A server that is in both configs is not touched."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return
+        wanted = {number for service in prepared.services.values() for number in service.servers}
+        for name, service in self._services.items():
+            new = prepared.services.get(name)
+            for number, server in service.servers.items():
+                if new and new.servers.get(number) is server:
+                    continue
+                if number in wanted:
+                    server.retire()
+                else:
+                    server.server_close()
+                self._retire(server, drain=None if new else service.limits.drain)
+        self._services = prepared.services
+        self._sockets |= prepared.sockets
+        self._sockets = {number: opened for number, opened in self._sockets.items() if number in wanted}
+        for server in prepared.servers:
+            server.start()
+
+    def _retire(self, server: Server, drain: float | None) -> None:
+        """Its connections go on; where its service is gone, for so many seconds."""
+        if not isinstance(server, StreamServer) or not server.connections:
+            server.release()
+            return
+        self._retired.append(server)
+        if drain is not None:
+            self._loop.later(drain, server.close_connections)
+
+    def _abort(self) -> None:
+        """Forget what was prepared."""
+        if self._prepared:
+            for server in self._prepared.servers:
+                server.release()
+            for opened in self._prepared.sockets.values():
+                opened.close()
+            self._prepared = None
+
+    def _prune(self) -> None:
+        """Release retired servers whose last connection is over."""
+        for server in [server for server in self._retired if not server.connections]:
+            server.release()
+            self._retired.remove(server)
 
     def _drain(self) -> None:
-        for server in self._servers:
+        """Accept nothing more, and end after the last connection."""
+        for server in self._servers():
             server.server_close()
-        drain = _Drain(self._loop, self._servers)
-        if (again := drain.expire(self._loop.now)) is not None:
-            self._loop.wheel.add(drain, again)
+        if (again := self._stop_when_idle()) is not None:
+            self._loop.later(again, self._stop_when_idle)
 
-
-class _Drain:
-    """Ends the loop when the last connection is over. It looks ten times a second, and only while netd stops."""
-
-    def __init__(self, loop: Loop, servers: list[StreamServer | DatagramServer]) -> None:
-        self.slot = 0
-        self._loop = loop
-        self._servers = servers
-
-    def expire(self, now: float) -> float | None:
-        if any(isinstance(server, StreamServer) and server.connections for server in self._servers):
-            return now
+    def _stop_when_idle(self) -> float | None:
+        """Looks ten times a second, and only while netd stops."""
+        if next(self._connections(), None) is not None:
+            return 0.1
         self._loop.stop()
         return None

@@ -5,17 +5,14 @@ logged on the edge: the first time, then once a minute with the number since.
 """
 
 import time
-from collections.abc import Callable
-from typing import Literal
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
 
 import structlog
 
 from netd.conversation import Peer
-from netd.telemetry.counters import Counters
-
-Outcome = Literal["done", "reset", "idle", "lifetime", "peer_error", "failed", "stopped"]
-"""How a connection ended: the service closed it, the peer broke it off, a limit ended it, the peer broke the rules,
-the service has a bug, netd stops."""
+from netd.telemetry.counters import CELL, Counts, Drop, Outcome, Refusal, Table
 
 _QUIET = 60.0  # seconds between two log lines about the same thing
 
@@ -48,35 +45,106 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__} {place}"
 
 
-class ServiceEvents:
-    """What can happen to one service. ``clock`` counts seconds from anywhere, steadily."""
+# Where in a column the hot path counts.
+_ACCEPTED, _ACTIVE, _FAILED = CELL["accepted"], CELL["active"], CELL["failed"]
+_BYTES_IN, _BYTES_OUT = CELL["bytes_in"], CELL["bytes_out"]
+_DATAGRAMS_IN, _DATAGRAMS_OUT = CELL["datagrams_in"], CELL["datagrams_out"]
+_CLOSED = {outcome: CELL[f"closed.{outcome}"] for outcome in get_args(Outcome)}
+_REFUSED = {reason: CELL[f"refused.{reason}"] for reason in get_args(Refusal)}
+_DROPPED = {reason: CELL[f"dropped.{reason}"] for reason in get_args(Drop)}
 
-    def __init__(self, service: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.counters = Counters()
+
+class _Events:
+    """Somebody who has something to tell."""
+
+    def __init__(self, **context: object) -> None:
+        self._context = context
+        self._log: Any
+        self.bind()
+        _ALL.add(self)
+
+    def bind(self) -> None:
+        """Take the logger as it is configured now."""
+        self._log = structlog.get_logger().bind(**self._context)
+
+
+_ALL: weakref.WeakSet[_Events] = weakref.WeakSet()
+
+
+def rebind() -> None:
+    """Have everybody take the logger that is configured now: what is bound keeps the level it was bound with."""
+    for events in _ALL:
+        events.bind()
+
+
+class ServiceEvents(_Events):
+    """What can happen to one service in one process.
+
+    ``worker`` writes its column of ``table``; without one, the numbers are this process's own. ``clock`` counts seconds
+    from anywhere, steadily. The connections of a ``quiet`` one are debug lines.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        table: Table | None = None,
+        worker: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        quiet: bool = False,
+    ) -> None:
+        super().__init__(service=service)
+        self.service = service
+        self._table = table or Table()
+        self._cells = self._table.column(worker)
+        self._active_cells = self._table.all(_ACTIVE)
         self._edge = Edge(clock)
-        self._log = structlog.get_logger().bind(service=service)
+        self._quiet = quiet
+
+    @property
+    def counters(self) -> Counts:
+        """What the service has done, in all workers."""
+        return self._table.read()
 
     def listening(self, endpoint: str) -> None:
         """The service can be reached at ``endpoint``."""
         self._log.info("listening", endpoint=endpoint)
 
-    def connection_accepted(self) -> None:
-        """A connection was taken; it will be closed."""
-        self.counters.accepted += 1
+    def connection_reserved(self, limit: int | None) -> bool:
+        """Take a place for a connection, unless there are ``limit`` already; then nothing is taken.
 
-    def connection_refused(self, reason: str) -> None:
+        The place is taken before the others are counted, so that two workers never take the last one both; at worst
+        both let it be.
+        """
+        cells = self._cells
+        cells[_ACTIVE] += 1
+        if limit is not None and sum(self._active_cells) > limit:
+            cells[_ACTIVE] -= 1
+            return False
+        return True
+
+    def connection_accepted(self) -> None:
+        """A connection with a place was taken; it will be closed."""
+        self._cells[_ACCEPTED] += 1
+
+    def connection_abandoned(self) -> None:
+        """A connection with a place could not be served; the place is free again."""
+        self._cells[_ACTIVE] -= 1
+
+    def connection_refused(self, reason: Refusal) -> None:
         """A connection was closed before a word."""
-        self.counters.refused[reason] += 1
+        self._cells[_REFUSED[reason]] += 1
         if number := self._edge.count(reason):
             self._log.warning("connection_refused", reason=reason, number=number)
 
     def connection_closed(self, peer: Peer, bytes_in: int, bytes_out: int, duration: float, outcome: Outcome) -> None:
         """A connection is over, after ``duration`` seconds. One without a byte was a probe, and is a debug line."""
-        counters = self.counters
-        counters.closed[outcome] += 1
-        counters.bytes_in += bytes_in
-        counters.bytes_out += bytes_out
-        log = self._log.info if bytes_in or bytes_out else self._log.debug
+        cells = self._cells
+        cells[_ACTIVE] -= 1
+        cells[_CLOSED[outcome]] += 1
+        cells[_BYTES_IN] += bytes_in
+        cells[_BYTES_OUT] += bytes_out
+        log = self._log.info if (bytes_in or bytes_out) and not self._quiet else self._log.debug
         log(
             "connection_closed",
             peer=peer.remote,
@@ -91,29 +159,29 @@ class ServiceEvents:
 
         Each bug (kind of error and line of code) is told with its traceback, and again once a minute at most.
         """
-        self.counters.failed += 1
+        self._cells[_FAILED] += 1
         if number := self._edge.count(_where(error)):
             self._log.error("conversation_failed", peer=peer.remote, number=number, exc_info=error)
 
     def datagrams_received(self, number: int, octets: int) -> None:
         """So many datagrams came, and the service got them."""
-        self.counters.datagrams_in += number
-        self.counters.bytes_in += octets
+        self._cells[_DATAGRAMS_IN] += number
+        self._cells[_BYTES_IN] += octets
 
     def datagrams_answered(self, number: int, octets: int) -> None:
         """So many answers were handed to the kernel."""
-        self.counters.datagrams_out += number
-        self.counters.bytes_out += octets
+        self._cells[_DATAGRAMS_OUT] += number
+        self._cells[_BYTES_OUT] += octets
 
-    def datagrams_dropped(self, number: int, reason: str) -> None:
+    def datagrams_dropped(self, number: int, reason: Drop) -> None:
         """So many datagrams were not given to the service, or their answers not sent."""
-        self.counters.dropped[reason] += number
+        self._cells[_DROPPED[reason]] += number
         if number := self._edge.count(reason, number):
             self._log.warning("datagrams_dropped", reason=reason, number=number)
 
     def accept_paused(self, error: str) -> None:
         """The system has no means for another connection; this listener rests for a moment."""
-        self.counters.refused["no_resources"] += 1
+        self._cells[_REFUSED["no_resources"]] += 1
         if number := self._edge.count("accept_paused"):
             self._log.error("accept_paused", error=error, number=number)
 
@@ -128,32 +196,102 @@ class ServiceEvents:
         log("service_stopped", **summary)
 
 
-class DaemonEvents:
-    """What can happen to the daemon as a whole."""
+class DaemonEvents(_Events):
+    """What can happen to the daemon as a whole. ``by`` had it done: a signal, or a peer on the control socket."""
 
-    def __init__(self) -> None:
-        self._log = structlog.get_logger()
-
-    def netd_started(self, version: str, config: str) -> None:
+    def netd_started(self, version: str, config: str, workers: int) -> None:
         """The config is good; sockets come next."""
-        self._log.info("netd_started", version=version, config=config)
+        self._log.info("netd_started", version=version, config=config, workers=workers)
 
     def netd_ready(self, services: int, sockets: int) -> None:
         """Every enabled service is listening."""
         self._log.info("netd_ready", services=services, sockets=sockets)
 
-    def drain_started(self, signal: str, connections: int, drain: float) -> None:
-        """Nothing more is accepted; live conversations have ``drain`` seconds."""
-        self._log.info("drain_started", signal=signal, connections=connections, drain=drain)
+    def worker_started(self, worker: int, pid: int) -> None:
+        """A worker serves."""
+        self._log.info("worker_started", worker=worker, pid=pid)
 
-    def loop_blocked(self, seconds: float) -> None:
-        """A service does not give the loop back: it did not end within so many seconds, and is left behind."""
-        self._log.critical("loop_blocked", seconds=seconds)
+    def worker_aborted(self, worker: int, pid: int, seconds: float) -> None:
+        """A worker's loop did not answer for so long: it is ended, and tells what it was doing when it is lost."""
+        self._log.error("worker_aborted", worker=worker, pid=pid, seconds=seconds)
+
+    def worker_lost(
+        self, worker: int, pid: int, reason: str, connections: int, delay: float | None, stack: str
+    ) -> None:
+        """A worker died, and with it so many connections; another one takes its place after ``delay`` seconds.
+
+        None where no other one does. ``stack`` is what it was doing, if it was aborted or crashed.
+        """
+        told: dict[str, object] = {} if delay is None else {"delay": delay}
+        if stack:
+            told["stack"] = stack
+        self._log.error("worker_lost", worker=worker, pid=pid, reason=reason, connections=connections, **told)
+
+    def worker_failed(self, worker: int, error: str) -> None:
+        """A worker could not be started, or did not take the config; it is tried again."""
+        self._log.error("worker_failed", worker=worker, error=error)
+
+    def worker_ended(self, worker: int, pid: int) -> None:
+        """A worker that was no longer needed is done."""
+        self._log.info("worker_ended", worker=worker, pid=pid)
+
+    def control_failed(self, error: str) -> None:
+        """The default place for the control socket cannot be used; netd serves all the same."""
+        self._log.warning("control_failed", error=error)
+
+    def control_refused(self, by: str) -> None:
+        """Somebody who may not control netd tried to."""
+        self._log.warning("control_refused", by=by)
+
+    def socket_unclaimed(self, name: str, endpoint: str) -> None:
+        """The service manager handed over a socket that no service asks for."""
+        self._log.warning("socket_unclaimed", name=name, endpoint=endpoint)
+
+    def reload_applied(self, by: str, generation: int, changes: Mapping[str, str], restart_needed: list[str]) -> None:
+        """A new config is in force: what became of each service that is not as before."""
+        told = {"restart_needed": restart_needed} if restart_needed else {}
+        self._log.info("reload_applied", by=by, generation=generation, changes=changes, **told)
+
+    def reload_rejected(self, by: str, problems: list[str]) -> None:
+        """The new config cannot be used, and the old one stays."""
+        self._log.error("reload_rejected", by=by, problems=problems)
+
+    def service_enabled(self, service: str, by: str) -> None:
+        """Somebody switched a service on, until the next reload."""
+        self._log.info("service_enabled", service=service, by=by)
+
+    def service_disabled(self, service: str, by: str) -> None:
+        """Somebody switched a service off, until the next reload."""
+        self._log.info("service_disabled", service=service, by=by)
+
+    def connections_kicked(self, number: int, by: str) -> None:
+        """Somebody ended so many connections."""
+        self._log.info("connections_kicked", number=number, by=by)
+
+    def log_level_changed(self, level: str, by: str) -> None:
+        """Somebody changed what is logged, until the next reload."""
+        self._log.warning("log_level_changed", log_level=level, by=by)
+
+    def log_reopened(self) -> None:
+        """The log goes to the file that now has its name."""
+        self._log.info("log_reopened")
+
+    def log_failed(self, error: str) -> None:
+        """The log file cannot be opened; the log goes where it went."""
+        self._log.error("log_failed", error=error)
+
+    def drain_started(self, by: str, connections: int, drain: float) -> None:
+        """Nothing more is accepted; live conversations have ``drain`` seconds."""
+        self._log.info("drain_started", by=by, connections=connections, drain=drain)
 
     def netd_stopped(self) -> None:
         """Everything is closed."""
         self._log.info("netd_stopped")
 
+    def command_failed(self, command: str, error: BaseException) -> None:
+        """A bug kept a command of the operator's from being done; nothing, or not all of it, was changed."""
+        self._log.error("command_failed", command=command, exc_info=error)
+
     def netd_failed(self, error: BaseException) -> None:
-        """A bug outside of any conversation stops the daemon."""
+        """A bug outside of any conversation ends this process."""
         self._log.critical("netd_failed", exc_info=error)

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import structlog
 
+from netd.telemetry import events
+
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["auto", "console", "json"]
 
@@ -90,6 +92,17 @@ class Sink:
         self._rest = data[sent:]
         return True
 
+    def replace(self, descriptor: int) -> None:
+        """Write to another file from now on; ``descriptor`` is closed."""
+        with self._lock:
+            os.dup2(descriptor, self._descriptor, inheritable=False)
+        os.close(descriptor)
+
+    @property
+    def descriptor(self) -> int:
+        """What it writes to."""
+        return self._socket.fileno() if self._socket else self._descriptor
+
     def close(self) -> None:
         """Release what was opened; the descriptor it was given stays."""
         if self._socket:
@@ -98,6 +111,17 @@ class Sink:
             os.close(self._descriptor)
 
     debug = info = warning = error = critical = msg
+
+
+def open_file(path: str) -> int:
+    """Open a log file, and make it if need be, for its owner to write and its group to read. OSError says why not."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0o640)
+
+
+def set_level(level: Level) -> None:
+    """Log events of this level and above from now on."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    events.rebind()
 
 
 def set_up(level: Level, form: Format, descriptor: int = 2) -> Sink:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from netd.conversation import Peer
 from netd.errors import PeerError
-from netd.telemetry.events import Outcome
+from netd.telemetry.counters import Outcome
 from netd.transport.relay import Relay
 
 if TYPE_CHECKING:
@@ -69,6 +69,21 @@ class Connection:
         self.slot = 0
         if (when := self._next_timeout()) is not None:
             server.loop.wheel.add(self, when)
+
+    @property
+    def descriptor(self) -> int:
+        """Its socket."""
+        return self._socket.fileno()
+
+    @property
+    def service_name(self) -> str:
+        """The name of the service it talks to."""
+        return self._server.events.service
+
+    @property
+    def opened(self) -> float:
+        """When it was accepted (CLOCK_MONOTONIC)."""
+        return self._opened
 
     def start(self) -> None:
         """The first turn, before anything came."""

@@ -5,7 +5,6 @@ calls, one by one. An answer that cannot be sent at once is dropped and counted,
 """
 
 import errno
-import select
 import socket
 import socketserver
 import struct
@@ -16,7 +15,7 @@ from netd.conversation import DatagramService, Peer
 from netd.errors import PeerError
 from netd.telemetry.events import ServiceEvents
 from netd.transport import batch
-from netd.transport.loop import Loop
+from netd.transport.loop import LISTENING, Loop
 from netd.transport.peers import inet_peer, unix_peer
 
 _TURN = 64  # datagrams taken one by one, before the others get their turn
@@ -68,13 +67,27 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         listener.setblocking(False)
         self._descriptor = listener.fileno()
-        loop.watch(self._descriptor, select.EPOLLIN, self._batch_ready if self._batch else self._ready)
+        self._listening = False
+
+    def start(self) -> None:
+        """Take datagrams."""
+        self._listening = True
+        self.loop.watch(self._descriptor, LISTENING, self._batch_ready if self._batch else self._ready)
+
+    def retire(self) -> None:
+        """Take no more datagrams, and leave the socket, with what is in its queue, to another server."""
+        if self._listening:
+            self._listening = False
+            self.loop.unwatch(self._descriptor)
 
     def server_close(self) -> None:
         """Take no more datagrams."""
         if self.socket.fileno() >= 0:
-            self.loop.forget(self._descriptor)
+            self.retire()
             self.socket.close()
+
+    def release(self) -> None:
+        """Release what it has besides the socket."""
 
     def close(self) -> None:
         """Release everything."""

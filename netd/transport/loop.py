@@ -11,8 +11,24 @@ from netd.transport.wheel import Wheel
 
 _BATCH = 256  # events taken at once
 
+LISTENING = select.EPOLLIN | select.EPOLLEXCLUSIVE
+"""The events of a socket that several processes share: one of them is woken, not all (epoll_ctl(2)). They cannot be
+changed, only given up and taken again."""
+
 Ready = Callable[[int], None]
 """Called with the events (epoll(7)) of a descriptor."""
+
+
+class Timer:
+    """Something to be done once, or again and again."""
+
+    def __init__(self, function: Callable[[], float | None]) -> None:
+        self.slot = 0
+        self._function = function
+
+    def expire(self, now: float) -> float | None:
+        again = self._function()
+        return None if again is None else now + again
 
 
 class Loop:
@@ -47,7 +63,10 @@ class Loop:
         self._ready[descriptor] = ready
 
     def forget(self, descriptor: int) -> None:
-        """Stop watching a descriptor that is about to be closed, which takes it out of epoll."""
+        """Stop watching a descriptor that is about to be closed, which takes it out of epoll.
+
+        Only for one that no other process has: epoll keeps what is open anywhere (epoll(7)).
+        """
         del self._ready[descriptor]
 
     def unwatch(self, descriptor: int) -> None:
@@ -59,6 +78,12 @@ class Loop:
         """Have the loop call ``function`` soon. Safe from any thread."""
         self._calls.append(function)
         os.eventfd_write(self._wake, 1)
+
+    def later(self, seconds: float, function: Callable[[], float | None]) -> Timer:
+        """Call ``function`` after so many seconds, and again after as many as it returns. For the loop's own thread."""
+        timer = Timer(function)
+        self.wheel.add(timer, time.monotonic() + seconds)
+        return timer
 
     def stop(self) -> None:
         """Let `run` return after the callbacks under way. For use in the loop's own thread; others use `call`."""

@@ -1,6 +1,7 @@
 """Opening what services listen on: from an `Endpoint` to bound sockets, or one clear line why not.
 
-Opening and serving are apart, so that whoever serves takes any socket, opened here or handed over.
+Opening and serving are apart, so that whoever serves takes any socket, opened here or handed over. What was open before
+(`netd.transport.inherited`) is taken before anything is opened.
 """
 
 import contextlib
@@ -12,11 +13,13 @@ import socket
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from netd.conversation import address_text
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
-from netd.transport.peers import plain_host
+from netd.transport.inherited import Inherited
+from netd.transport.peers import path_text, plain_host
 
 _IP_FREEBIND = 15  # linux/in.h; the socket module does not have it
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -34,34 +37,59 @@ class Listener:
     socket: socket.socket
     pin: int | None = None
     """A descriptor (O_PATH) of the path it made: while it is open, no other file can look the same."""
+    kept: str = ""
+    """The name under which the service manager keeps it for the next start, if it does."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether connections come here, rather than datagrams."""
+        return self.socket.type == socket.SOCK_STREAM
 
     @property
     def url(self) -> str:
         """Where it listens, with the address and port the kernel gave it."""
-        address = self.socket.getsockname()
-        if self.endpoint.path:
-            return f"{self.endpoint.transport}://{self.endpoint.path}"
-        host = "*" if self.endpoint.host == "*" else plain_host(address[0])
-        return f"{self.endpoint.transport}://{address_text(host, address[1])}"
+        url = socket_url(self.socket)
+        if self.endpoint.host == "*":
+            return f"{self.endpoint.transport}://*:{url.rpartition(':')[2]}"
+        return url
 
-    def close(self) -> None:
+    def close(self, *, keep_path: bool = False) -> None:
         """Close the socket, and remove its path if it is still the one that was made."""
         self.socket.close()
         if self.pin is not None:
             with contextlib.suppress(OSError):
-                if os.path.samestat(os.fstat(self.pin), os.lstat(self.endpoint.path)):
+                if not keep_path and os.path.samestat(os.fstat(self.pin), os.lstat(self.endpoint.path)):
                     os.unlink(self.endpoint.path)
             os.close(self.pin)
             self.pin = None
 
 
-def open_listeners(wanted: Iterable[tuple[str, Endpoint]], skipped: Skipped) -> list[Listener]:
-    """The sockets of these services' endpoints; or `OpenError` with a line for each that failed, and none open."""
+def socket_url(opened: socket.socket) -> str:
+    """Where a socket is bound."""
+    streams = opened.type == socket.SOCK_STREAM
+    address = opened.getsockname()
+    if opened.family == socket.AF_UNIX:
+        return f"{'unix' if streams else 'unixgram'}://{path_text(address)}"
+    return f"{'tcp' if streams else 'udp'}://{address_text(plain_host(address[0]), address[1])}"
+
+
+def open_listeners(
+    wanted: Iterable[tuple[str, Endpoint]],
+    skipped: Skipped,
+    inherited: Inherited | None = None,
+    yielding: Iterable[Listener] = (),
+) -> list[Listener]:
+    """The sockets of these services' endpoints; or `OpenError` with a line for each that failed, and none open.
+
+    What ``inherited`` holds is taken first. ``yielding`` are sockets that are about to be closed: they do not stand in
+    the way of a new one whose address takes theirs in.
+    """
     listeners: list[Listener] = []
     problems: list[str] = []
+    opener = _Opener(skipped, inherited or Inherited(), list(yielding))
     for service, endpoint in wanted:
         try:
-            listeners += _open(service, endpoint, skipped)
+            listeners += opener.open(service, endpoint)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             problems.append(f"services.{service}: cannot listen on {endpoint}: {reason}{_advice(error, endpoint)}")
@@ -72,107 +100,164 @@ def open_listeners(wanted: Iterable[tuple[str, Endpoint]], skipped: Skipped) -> 
     return listeners
 
 
-def _open(service: str, endpoint: Endpoint, skipped: Skipped) -> list[Listener]:
-    if endpoint.path:
-        return [_open_path(service, endpoint)]
-    if endpoint.host == "*":
-        try:
-            return [Listener(service, endpoint, _open_inet(endpoint, socket.AF_INET6, "::", endpoint.port, dual=True))]
-        except OSError as error:
-            if error.errno not in _NOT_HERE:  # a host without IPv6 has one of these to say
-                raise
-        return [Listener(service, endpoint, _open_inet(endpoint, socket.AF_INET, "0.0.0.0", endpoint.port))]
-    return _open_name(service, endpoint, skipped)
+class _Opener:
+    """Opens endpoints one after the other."""
 
+    def __init__(self, skipped: Skipped, inherited: Inherited, yielding: list[Listener]) -> None:
+        self._skipped = skipped
+        self._inherited = inherited
+        self._yielding = yielding
 
-def _open_name(service: str, endpoint: Endpoint, skipped: Skipped) -> list[Listener]:
-    """One socket for an address, and for a name one for each of its addresses that this host has."""
-    kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
-    found = socket.getaddrinfo(endpoint.host.encode(), endpoint.port, type=kind, flags=socket.AI_PASSIVE)
-    listeners: list[Listener] = []
-    failures: list[tuple[str, OSError]] = []
-    for family, _, _, _, address in dict.fromkeys(found):
-        # All addresses of a name get one port, also when the kernel chooses it.
-        port = listeners[0].socket.getsockname()[1] if listeners else endpoint.port
-        try:
-            listeners.append(
-                Listener(service, endpoint, _open_inet(endpoint, family, *address[:1], port, *address[2:]))
-            )
-        except OSError as error:
-            failures.append((str(address[0]), error))
-    for host, failure in failures:
-        if failure.errno not in _NOT_HERE or not listeners:
-            for listener in listeners:
-                listener.close()
-            raise failure
-        skipped(service, endpoint.at(host, endpoint.port), str(failure.strerror))
-    return listeners
-
-
-def _open_inet(endpoint: Endpoint, family: int, host: str, port: int, *scope: int, dual: bool = False) -> socket.socket:
-    options = endpoint.options
-    opened = socket.socket(family, socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM)
-    try:
-        if family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
-        if endpoint.streams:
-            # What is set here, every accepted connection inherits (tcp(7)).
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, options.nodelay)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, options.keepalive)
-            # Urgent data is data here: an octet taken out of line would be lost, and holds up splice(2).
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-        if options.reuse_port:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if options.freebind:
-            opened.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        if options.device:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, options.device.encode())
-        _set_buffers(opened, endpoint)
-        opened.bind((host, port, *scope))
-        if endpoint.streams:
-            opened.listen(options.backlog)
-    except BaseException:
-        opened.close()
-        raise
-    return opened
-
-
-def _set_buffers(opened: socket.socket, endpoint: Endpoint) -> None:
-    if endpoint.options.rcvbuf is not None:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, endpoint.options.rcvbuf)
-    if endpoint.options.sndbuf is not None:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, endpoint.options.sndbuf)
-
-
-def _open_path(service: str, endpoint: Endpoint) -> Listener:
-    options, path = endpoint.options, endpoint.path
-    owner, group = _number(options.owner, _user), _number(options.group, _group)
-    kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
-    opened = socket.socket(socket.AF_UNIX, kind)
-    listener = Listener(service, endpoint, opened)
-    try:
-        _set_buffers(opened, endpoint)
-        if path.startswith("@"):
-            opened.bind("\0" + path[1:])
-        else:
-            _remove_stale(path, kind)
-            # Nobody may connect before owner and mode are what they should be.
-            umask = os.umask(0o777)
+    def open(self, service: str, endpoint: Endpoint) -> list[Listener]:
+        """The sockets of one endpoint. OSError or ValueError says why there is none."""
+        if endpoint.name:
+            handed = self._inherited.named(endpoint.name)
+            if not handed:
+                raise ValueError(f"the service manager handed over no socket named '{endpoint.name}'")
+            return [Listener(service, endpoint, opened) for opened in handed]
+        if endpoint.path:
+            return [self._path(service, endpoint)]
+        if endpoint.host == "*":
             try:
-                opened.bind(path)
+                return [self._inet(service, endpoint, socket.AF_INET6, ("::", endpoint.port), dual=True)]
+            except OSError as error:
+                if error.errno not in _NOT_HERE:  # a host without IPv6 has one of these to say
+                    raise
+            return [self._inet(service, endpoint, socket.AF_INET, ("0.0.0.0", endpoint.port))]
+        return self._name(service, endpoint)
+
+    def _name(self, service: str, endpoint: Endpoint) -> list[Listener]:
+        """One socket for an address, and for a name one for each of its addresses that this host has."""
+        kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
+        found = socket.getaddrinfo(endpoint.host.encode(), endpoint.port, type=kind, flags=socket.AI_PASSIVE)
+        listeners: list[Listener] = []
+        failures: list[tuple[str, OSError]] = []
+        for family, _, _, _, address in dict.fromkeys(found):
+            # All addresses of a name get one port, also when the kernel chooses it.
+            port = listeners[0].socket.getsockname()[1] if listeners else endpoint.port
+            try:
+                listeners.append(self._inet(service, endpoint, family, (str(address[0]), port, *address[2:])))
+            except OSError as error:
+                failures.append((str(address[0]), error))
+        for host, failure in failures:
+            if failure.errno not in _NOT_HERE or not listeners:
+                for listener in listeners:
+                    listener.close()
+                raise failure
+            self._skipped(service, endpoint.at(host, endpoint.port), str(failure.strerror))
+        return listeners
+
+    def _inet(
+        self, service: str, endpoint: Endpoint, family: int, address: tuple[Any, ...], *, dual: bool = False
+    ) -> Listener:
+        kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
+        if kept := self._inherited.take(family, kind, address, dual=dual):
+            listener = Listener(service, endpoint, kept.socket, kept=kept.name)
+            configure(listener, endpoint)
+            return listener
+        options = endpoint.options
+        opened = socket.socket(family, kind)
+        listener = Listener(service, endpoint, opened)
+        try:
+            if family == socket.AF_INET6:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+            if endpoint.streams:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if options.reuse_port:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if options.freebind:
+                opened.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+            if options.device:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, options.device.encode())
+            self._bind(listener, address)
+            configure(listener, endpoint)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+    def _bind(self, listener: Listener, address: tuple[Any, ...]) -> None:
+        """Bind and listen. The kernel looks for conflicts at both."""
+        try:
+            _claim(listener, address)
+        except OSError as error:
+            ours = [
+                other.socket
+                for other in self._yielding
+                if other.streams == listener.streams and other.endpoint.port == listener.endpoint.port != 0
+            ]
+            if error.errno != errno.EADDRINUSE or not ours:
+                raise
+            # Sockets that all share their port may overlap (socket(7)), and need to say so only until it is done.
+            sharing = [listener.socket, *ours]
+            before = [one.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) for one in sharing]
+            for one in sharing:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            try:
+                _claim(listener, address)
             finally:
-                os.umask(umask)
-            listener.pin = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-            if owner != -1 or group != -1:
-                os.chown(path, owner, group)
-            os.chmod(path, options.mode)
-        if endpoint.streams:
-            opened.listen(options.backlog)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+                for one, value in zip(sharing, before, strict=True):
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, value)
+
+    def _path(self, service: str, endpoint: Endpoint) -> Listener:
+        path = endpoint.path
+        kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
+        kept = None
+        if path.startswith("@") or os.path.exists(path):  # a socket whose path is gone cannot be reached
+            address = "\0" + path[1:] if path.startswith("@") else path
+            kept = self._inherited.take(socket.AF_UNIX, kind, address)
+        listener = Listener(service, endpoint, kept.socket if kept else socket.socket(socket.AF_UNIX, kind))
+        listener.kept = kept.name if kept else ""
+        try:
+            if path.startswith("@"):
+                if not kept:
+                    listener.socket.bind("\0" + path[1:])
+            else:
+                if not kept:
+                    _remove_stale(path, kind)
+                    # Nobody may connect before owner and mode are what they should be.
+                    umask = os.umask(0o777)
+                    try:
+                        listener.socket.bind(path)
+                    finally:
+                        os.umask(umask)
+                listener.pin = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            configure(listener, endpoint)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
+
+def _claim(listener: Listener, address: tuple[Any, ...]) -> None:
+    listener.socket.bind(address)
+    if listener.streams:
+        listener.socket.listen(listener.endpoint.options.backlog)
+
+
+def configure(listener: Listener, endpoint: Endpoint) -> None:
+    """Give a bound socket all options that can change while it is, and have it listen."""
+    opened, options = listener.socket, endpoint.options
+    listener.endpoint = endpoint
+    if endpoint.name:
+        return  # the service manager's unit says what it is
+    if endpoint.transport == "tcp":
+        # What is set here, every accepted connection inherits (tcp(7)).
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, options.nodelay)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, options.keepalive)
+        # Urgent data is data here: an octet taken out of line would be lost, and holds up splice(2).
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    if options.rcvbuf is not None:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.rcvbuf)
+    if options.sndbuf is not None:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, options.sndbuf)
+    if listener.pin is not None:
+        owner, group = _number(options.owner, _user), _number(options.group, _group)
+        if owner != -1 or group != -1:
+            os.chown(endpoint.path, owner, group)
+        os.chmod(endpoint.path, options.mode)
+    if endpoint.streams:
+        opened.listen(options.backlog)
 
 
 def _remove_stale(path: str, kind: int) -> None:

@@ -11,11 +11,12 @@ from netd.admission.limits import Limits
 from netd.conversation import Peer, StreamService
 from netd.telemetry.events import ServiceEvents
 from netd.transport.connection import Connection, Monologue, Reflection, Talk
-from netd.transport.loop import Loop
+from netd.transport.loop import LISTENING, Loop
 from netd.transport.peers import inet_peer, unix_peer
 from netd.transport.relay import Relay
 
 _BATCH = 64  # connections taken at once, before the others get their turn
+_LAST_BATCHES = 16  # when it closes: the default backlog
 _PAUSE = 0.1  # seconds a listener rests when the system has no descriptor or memory left
 
 # accept(2): the connection failed before it was taken, or the network did. The next one may be well.
@@ -57,11 +58,15 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.relay = Relay() if getattr(service, "reflects", False) else None
         self.connections: set[Connection] = set()
         self.slot = 0
-        self._resting = False
+        self._listening = False
         self._unix = listener.family == socket.AF_UNIX
         self._any_address = self.server_address[0] in ("0.0.0.0", "::")
         listener.setblocking(False)
-        loop.watch(listener.fileno(), select.EPOLLIN, self.ready)
+
+    def start(self) -> None:
+        """Accept."""
+        self._listening = True
+        self.loop.watch(self.socket.fileno(), LISTENING, self.ready)
 
     def ready(self, events: int) -> None:
         """Connections wait."""
@@ -82,6 +87,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
             try:
                 self.process_request(request, client_address)
             except BaseException:  # a service may raise anything, SystemExit too, when its conversation is made
+                self.events.connection_abandoned()
                 self.handle_error(request, client_address)
                 self.shutdown_request(request)
 
@@ -91,9 +97,8 @@ class StreamServer(socketserver.ThreadingTCPServer):
         return request, client_address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether this connection may be served."""
-        limit = self.limits.connections
-        if limit is not None and self.events.counters.active >= limit:
+        """Whether this connection may be served; if so, it has its place."""
+        if not self.events.connection_reserved(self.limits.connections):
             self.events.connection_refused("connections")
             return False
         return True
@@ -126,12 +131,26 @@ class StreamServer(socketserver.ThreadingTCPServer):
         """A connection is over."""
         self.connections.discard(connection)
 
+    def retire(self) -> None:
+        """Accept no more, and leave the socket to another server; live connections go on."""
+        self.loop.wheel.drop(self)
+        if self._listening:
+            self._listening = False
+            self.loop.unwatch(self.socket.fileno())
+
     def server_close(self) -> None:
-        """Accept no more; live connections go on."""
+        """Accept no more; live connections go on.
+
+        Who is in the socket's queue has been told that the connection stands, and is served.
+        """
+        for _ in range(_LAST_BATCHES):
+            if self._listening:
+                self.ready(select.EPOLLIN)
+        self._close_listener()
+
+    def _close_listener(self) -> None:
         if self.socket.fileno() >= 0:
-            self.loop.wheel.drop(self)
-            if not self._resting:
-                self.loop.forget(self.socket.fileno())
+            self.retire()
             self.socket.close()
 
     def close_connections(self) -> None:
@@ -139,17 +158,20 @@ class StreamServer(socketserver.ThreadingTCPServer):
         for connection in list(self.connections):
             connection.close("stopped")
 
-    def close(self) -> None:
-        """Release everything."""
-        self.server_close()
-        self.close_connections()
+    def release(self) -> None:
+        """Release what it has besides the socket, once there are no connections."""
         if self.relay:
             self.relay.close()
 
+    def close(self) -> None:
+        """Release everything."""
+        self._close_listener()
+        self.close_connections()
+        self.release()
+
     def expire(self, now: float) -> None:
         """The rest is over."""
-        self._resting = False
-        self.loop.watch(self.socket.fileno(), select.EPOLLIN, self.ready)
+        self.start()
 
     def _rest(self, error: OSError) -> None:
         """Accept fails for want of a resource, and to try again at once would only burn the processor.
@@ -157,7 +179,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         The connections wait in the listener's queue meanwhile.
         """
         self.events.accept_paused(str(error.strerror))
-        self._resting = True
+        self._listening = False
         self.loop.unwatch(self.socket.fileno())
         self.loop.wheel.add(self, self.loop.now + _PAUSE)
 

@@ -60,7 +60,7 @@ def test_ten_thousand_idle_connections_cost_under_1500_octets_each(tmp_path: Pat
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         with daemon(QUIET, tmp_path) as running:
-            pid = running.process.pid
+            pid = running.worker
             address = ("127.0.0.1", running.port(service))
             with many(address, 100) as warm:
                 for connection in warm:
@@ -77,37 +77,37 @@ def test_ten_thousand_idle_connections_cost_under_1500_octets_each(tmp_path: Pat
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_daemon_nobody_talks_to_uses_no_processor_and_does_not_wake_up(tmp_path: Path) -> None:
-    with daemon(QUIET, tmp_path) as running:
-        pid = running.process.pid
+def test_a_daemon_nobody_talks_to_uses_no_processor_and_wakes_up_for_the_beat_alone(tmp_path: Path) -> None:
+    with daemon("daemon: {beat: 1m}\n" + QUIET, tmp_path) as running:
+        pids = (running.process.pid, running.worker)
         with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
             connection.sendall(b"x")
             assert connection.recv(1) == b"x"
         running.event("connection_closed")
-        until(lambda: _settled(pid))
-        before = _activity(pid)
+        until(lambda: _settled(pids))
+        before = _activity(pids)
         time.sleep(10)  # what is measured is that nothing happens in this time
-        assert _activity(pid) == before
+        assert _activity(pids) == before
 
 
-def _activity(pid: int) -> dict[str, list[str]]:
+def _activity(pids: tuple[int, ...]) -> dict[str, list[str]]:
     """Of each thread: how often it was switched to, and the processor time it used."""
     found = {}
-    for task in sorted(Path(f"/proc/{pid}/task").iterdir()):
+    for task in sorted(task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()):
         switches = [line for line in (task / "status").read_text().splitlines() if "ctxt_switches" in line]
         found[task.name] = [*switches, *(task / "stat").read_text().rpartition(")")[2].split()[11:13]]
     return found
 
 
-def _settled(pid: int) -> bool:
-    before = _activity(pid)
+def _settled(pids: tuple[int, ...]) -> bool:
+    before = _activity(pids)
     time.sleep(0.3)  # longer than any timer of a connection that is just over
-    return _activity(pid) == before
+    return _activity(pids) == before
 
 
 def test_peers_that_send_and_never_read_cost_a_bounded_amount(tmp_path: Path) -> None:
     with daemon(QUIET, tmp_path) as running:
-        pid = running.process.pid
+        pid = running.worker
         ports = {name: running.port(name) for name in ("echo", "upper", "pingpong", "time", "chargen")}
         before = memory(pid)
         with contextlib.ExitStack() as stack:
@@ -135,7 +135,7 @@ def test_peers_that_send_and_never_read_cost_a_bounded_amount(tmp_path: Path) ->
 
 def test_a_burst_of_a_hundred_datagrams_to_each_service(tmp_path: Path) -> None:
     with daemon(QUIET, tmp_path) as running:
-        threads = len(os.listdir(f"/proc/{running.process.pid}/task"))
+        threads = len(os.listdir(f"/proc/{running.worker}/task"))
         for name in ("echo", "daytime", "time", "upper", "pingpong", "reply", "qotd", "whoami", "chargen"):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
                 client.settimeout(20)
@@ -143,12 +143,12 @@ def test_a_burst_of_a_hundred_datagrams_to_each_service(tmp_path: Path) -> None:
                 for _ in range(100):
                     client.send(b"ping")
                 assert sum(1 for _ in range(100) if client.recv(65536) is not None) == 100
-        assert len(os.listdir(f"/proc/{running.process.pid}/task")) == threads
+        assert len(os.listdir(f"/proc/{running.worker}/task")) == threads
 
 
 def test_connections_that_come_and_go_leave_nothing(tmp_path: Path) -> None:
     with daemon(EVERYTHING.replace("warning", "info"), tmp_path) as running:
-        pid = running.process.pid
+        pid = running.worker
         ports = [running.port(name) for name in ("echo", "pingpong", "time", "upper")]
 
         def round_trip() -> None:

@@ -20,7 +20,7 @@ class Clock:
 
 def test_what_happens_at_will_is_logged_on_the_edge_and_once_a_minute(log: list[dict[str, Any]]) -> None:
     clock = Clock()
-    events = ServiceEvents("echo", clock)
+    events = ServiceEvents("echo", clock=clock)
     for _ in range(10):
         events.datagrams_dropped(3, "too_long")
     clock.now += 59
@@ -52,7 +52,9 @@ def test_counters_add_up(log: list[dict[str, Any]]) -> None:
     events = ServiceEvents("echo")
     peer = Peer("tcp", "192.0.2.7", 5)
     for _ in range(3):
+        assert events.connection_reserved(3)
         events.connection_accepted()
+    assert not events.connection_reserved(3)
     assert events.counters.active == 3
     events.connection_closed(peer, 10, 20, 0.5, "done")
     events.connection_closed(peer, 0, 0, 0.5, "reset")
@@ -63,6 +65,7 @@ def test_counters_add_up(log: list[dict[str, Any]]) -> None:
     assert events.counters.active == 1
     assert events.counters.summary() == {
         "accepted": 3,
+        "active": 1,
         "closed": {"done": 1, "reset": 1},
         "refused": {"connections": 1, "no_resources": 1},
         "bytes_in": 17,

@@ -91,7 +91,7 @@ def test_a_pipe_nobody_reads_holds_up_nobody_and_what_was_lost_is_told() -> None
         while b"netd_started" not in (piece := os.read(reader, 1000)):
             seen += piece.count(b"\n")
             if len(piece) < 1000:
-                DaemonEvents().netd_started("1", "c")
+                DaemonEvents().netd_started("1", "c", 1)
         piece += os.read(reader, 65536) if b"log_lines_lost" not in piece else b""
         lines = [json.loads(line) for line in piece.splitlines() if line.startswith(b"{") and line.endswith(b"}")]
         [lost] = [line["number"] for line in lines if line["event"] == "log_lines_lost"] or [0]

@@ -604,4 +604,4 @@ def test_accept_survives_what_a_peer_or_the_network_did(server: Server) -> None:
 
 def test_url_of_a_bound_endpoint() -> None:
     assert Endpoint.parse("tcp://*:0").at("127.0.0.1", 5) == "tcp://127.0.0.1:5"
-    assert ServiceEvents("x", lambda: NOW).counters.active == 0
+    assert ServiceEvents("x", clock=lambda: NOW).counters.active == 0

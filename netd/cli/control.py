@@ -1,0 +1,274 @@
+"""Commands that talk to a running netd: status, diff, reload, enable, disable, connections, kick, log-level, stop.
+
+They answer at once, so nothing is imported here that takes long to.
+"""
+
+import contextlib
+import json
+import os
+import select
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from netd.client import control
+from netd.errors import EXIT_NO, EXIT_OK, ConfigError, NotRunningError, OperatorError
+
+Answer = dict[str, Any]
+Ask = Callable[..., Answer]
+
+_DEFAULT_FILE = Path("/etc/netd/netd.yaml")
+
+
+def _talks(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options that say which netd is meant, and something to ask it with."""
+
+    @click.option(
+        "-c",
+        "--config",
+        "file",
+        type=click.Path(path_type=Path),
+        help="The config of the netd that is meant.",
+    )
+    @click.option(
+        "--control",
+        "path",
+        type=click.Path(),
+        help="Its control socket. Default: $NETD_CONTROL, else what /etc/netd/netd.yaml says, else the usual places.",
+    )
+    @wraps(command)
+    def talk(*arguments: Any, file: Path | None, path: str | None, **options: Any) -> int:
+        def ask(*words: str, **named: str | None) -> Answer:
+            given = [*words, *(f"{key}={value}" for key, value in named.items() if value is not None)]
+            answer = _find_and_ask(file, path, given)
+            if not answer.get("ok"):
+                error = OperatorError(answer.get("problems") or [str(answer.get("error"))])
+                error.exit_code = int(answer.get("exit_code", EXIT_NO))
+                if error.exit_code == ConfigError.exit_code:
+                    raise ConfigError(error.problems)
+                raise error
+            return answer
+
+        return command(*arguments, ask=ask, **options)
+
+    return talk
+
+
+def _find_and_ask(file: Path | None, path: str | None, words: Sequence[str]) -> Answer:
+    """Ask the netd that is meant: the one of the config, of the path, of $NETD_CONTROL, or of the usual places."""
+    paths = None
+    if file is not None:
+        paths = _named_in(file)
+    if paths is None and path is not None:
+        paths = [path]
+    if paths is None and file is None and "NETD_CONTROL" not in os.environ and _DEFAULT_FILE.exists():
+        paths = _named_in(_DEFAULT_FILE)
+    if paths is None:
+        paths = control.default_paths()
+    if file is not None:
+        # The usual place may be that of another netd, which must not be told what is meant for this one.
+        runs = str(control.ask(paths, ["status"]).get("config"))
+        with contextlib.suppress(OSError):
+            if not os.path.samefile(runs, file):
+                raise NotRunningError([f"no netd runs {file}: the one at {paths[0]} runs {runs}"])
+    return control.ask(paths, words)
+
+
+def _named_in(file: Path) -> list[str] | None:
+    """The control socket that a config names, also where other things in it are wrong; None where it names none."""
+    from netd.config import source
+
+    try:
+        tree = source.read(str(file)).tree
+    except source.SourceError as error:
+        raise ConfigError([str(error.problem)]) from None
+    daemon = tree.get("daemon")
+    path = daemon.get("control") if isinstance(daemon, dict) else None
+    if path is False or path == "off":
+        raise NotRunningError([f"{file} switches the control socket off (daemon.control)"])
+    return [path] if isinstance(path, str) and path else None
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as a JSON object.")
+
+
+def _print(answer: Answer, text: str, *, as_json: bool) -> int:
+    shown = {key: value for key, value in answer.items() if key != "ok"}
+    click.echo(json.dumps(shown, indent=2) if as_json else text)
+    return EXIT_OK
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> str:
+    """Columns as wide as what is in them; those named in ``right`` are flush right."""
+    texts = [list(heads), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(heads))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if head in right else cell.ljust(width)
+            for head, cell, width in zip(heads, row, widths, strict=True)
+        ).rstrip()
+        for row in texts
+    )
+
+
+def _duration(seconds: float) -> str:
+    """For people: two units at most."""
+    if seconds < 60:
+        return f"{seconds:.0f}s"
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if hours == 0:
+        return f"{minutes}m{int(seconds % 60)}s"
+    return f"{hours}h{minutes % 60}m" if days == 0 else f"{days}d{hours % 24}h"
+
+
+@click.command(epilog="Example: netd status --json")
+@_talks
+@_json_option
+def status(ask: Ask, *, as_json: bool) -> int:
+    """Show what a running netd serves, and what it has done since it started.
+
+    Exit code 0: it runs; 69: it does not.
+    """
+    answer = ask("status")
+    numbers = ("connections", "answered", "refused", "dropped", "failed")
+    rows = []
+    for service in answer["services"]:
+        state = ("on" if service["enabled"] else "off") + (f" ({service['why']})" if service["why"] else "")
+        first, *others = service["endpoints"] or ["-"]
+        rows.append([service["service"], first, *(service[number] for number in numbers), state])
+        rows += [["", other, *[""] * len(numbers), ""] for other in others]
+    workers = len(answer["workers"])
+    stopping = ", stopping" if answer["stopping"] else ""
+    head = (
+        f"netd {answer['version']}, pid {answer['pid']}, up {_duration(answer['seconds'])}{stopping}, "
+        f"{workers} worker{'s' * (workers != 1)}, log level {answer['log_level']}\n"
+        f"config {answer['config']}, generation {answer['generation']}\n"
+    )
+    heads = [head.upper() for head in ("service", "endpoint", *numbers, "state")]
+    return _print(answer, f"{head}\n{_table(heads, rows, [one.upper() for one in numbers])}", as_json=as_json)
+
+
+@click.command(epilog="Example: netd diff")
+@_talks
+@_json_option
+def diff(ask: Ask, *, as_json: bool) -> int:
+    """Show what a reload would do, service by service, and which live connections it concerns. Changes nothing."""
+    answer = ask("diff")
+    lines = []
+    for change in answer["changes"]:
+        lines.append(f"{change['service']}: {change['what']}{_concerned(change)}")
+        lines += [f"    {detail}" for detail in change["details"]]
+    lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
+    return _print(answer, "\n".join(lines) or "nothing would change", as_json=as_json)
+
+
+def _concerned(change: Answer) -> str:
+    live = change["live"]
+    if not live:
+        return ""
+    fate = "have limits.drain to finish" if change["connections"] == "drained" else "go on as they are"
+    return f"; its {live} live connection{'s' * (live != 1)} {fate}"
+
+
+@click.command(epilog="Example: netd reload")
+@_talks
+@_json_option
+def reload(ask: Ask, *, as_json: bool) -> int:
+    """Put the config in force as its file is now. What did not change is not touched.
+
+    A config with any problem changes nothing: the problems are printed, and the exit code is 78; 71 when the system
+    refuses a socket.
+    """
+    answer = ask("reload")
+    lines = [f"{service}: {what}" for service, what in answer["changes"].items()]
+    lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
+    return _print(answer, "\n".join([*lines, f"config {answer['generation']} is in force"]), as_json=as_json)
+
+
+@click.command(epilog="Example: netd enable echo")
+@click.argument("name")
+@_talks
+def enable(ask: Ask, name: str) -> int:
+    """Switch a service on, until the next reload."""
+    ask("enable", name)
+    return EXIT_OK
+
+
+@click.command(epilog="Example: netd disable echo")
+@click.argument("name")
+@_talks
+def disable(ask: Ask, name: str) -> int:
+    """Switch a service off, until the next reload. Its live connections have limits.drain to finish."""
+    ask("disable", name)
+    return EXIT_OK
+
+
+@click.command(epilog="Example: netd connections --service echo --peer 192.0.2.0/24")
+@click.option("--service", help="Those of this service.")
+@click.option("--peer", help="Those of this address (with or without port) or network.")
+@_talks
+@_json_option
+def connections(ask: Ask, service: str | None, peer: str | None, *, as_json: bool) -> int:
+    """List live connections: who, since when, and how much. At most 1,000 for each worker, and the number of all."""
+    answer = ask("connections", service=service, peer=peer)
+    rows = [
+        [
+            *(row[key] for key in ("id", "service", "peer", "local")),
+            _duration(row["seconds"]),
+            _duration(row["idle"]),
+            row["bytes_in"],
+            row["bytes_out"],
+        ]
+        for row in answer["connections"]
+    ]
+    numbers = ("AGE", "IDLE", "IN", "OUT")
+    text = _table(("ID", "SERVICE", "PEER", "LOCAL", *numbers), rows, numbers)
+    if answer["total"] > len(rows):
+        text += f"\n{len(rows)} of {answer['total']}"
+    return _print(answer, text if rows else "no connections", as_json=as_json)
+
+
+@click.command(epilog="Example: netd kick --peer 192.0.2.7")
+@click.argument("id", required=False)
+@click.option("--service", help="All of this service.")
+@click.option("--peer", help="All of this address (with or without port) or network.")
+@_talks
+@_json_option
+def kick(ask: Ask, id: str | None, service: str | None, peer: str | None, *, as_json: bool) -> int:
+    """End live connections: the one with this ID (`netd connections` shows it), or those that an option means.
+
+    Exit code 1 when there was none.
+    """
+    if not (id or service or peer):
+        raise click.UsageError("expected an ID, --service or --peer")
+    answer = ask("kick", id=id, service=service, peer=peer)
+    number = answer["number"]
+    _print(answer, f"{number} connection{'s' * (number != 1)} ended", as_json=as_json)
+    return EXIT_OK if number else EXIT_NO
+
+
+@click.command("log-level", epilog="Example: netd log-level debug")
+@click.argument("level", type=click.Choice(["debug", "info", "warning", "error", "critical"]))
+@_talks
+def log_level(ask: Ask, level: str) -> int:
+    """Change what is logged, until the next reload."""
+    ask("log-level", level)
+    return EXIT_OK
+
+
+@click.command(epilog="Example: netd stop")
+@click.option("--now", is_flag=True, help="Do not wait for conversations to finish.")
+@_talks
+def stop(ask: Ask, *, now: bool) -> int:
+    """Stop a running netd, and wait until it is gone. Conversations have daemon.drain to finish."""
+    pid = int(ask("stop", *(["now"] if now else []))["pid"])
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            select.select([descriptor], [], [])
+        finally:
+            os.close(descriptor)
+    return EXIT_OK

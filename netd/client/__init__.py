@@ -1,0 +1,1 @@
+"""The other end: what talks to a running netd, or to its services."""

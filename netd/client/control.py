@@ -1,0 +1,79 @@
+"""Talking to a running netd over its control socket: where that is, and asking one question.
+
+A command that only asks should answer at once, so nothing heavy is imported here.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from netd.errors import NotRunningError
+
+_LONGEST = 2**24  # octets of an answer
+_SYSTEM = "/run/netd"
+
+
+def default_directory() -> str | None:
+    """Where a netd of this user keeps what is there only while it runs; None where there is no such place."""
+    if directory := os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
+        return directory
+    if os.geteuid() == 0:
+        return _SYSTEM
+    if directory := os.environ.get("XDG_RUNTIME_DIR", ""):
+        return os.path.join(directory, "netd")
+    return None
+
+
+def default_path() -> str | None:
+    """The control socket of a netd whose config names none."""
+    if path := os.environ.get("NETD_CONTROL"):
+        return path
+    directory = default_directory()
+    return directory and os.path.join(directory, "control.sock")
+
+
+def default_paths() -> list[str]:
+    """Where to look for a netd when nothing says where it is: one's own, then the system's."""
+    found = [default_path(), None if "NETD_CONTROL" in os.environ else os.path.join(_SYSTEM, "control.sock")]
+    return list(dict.fromkeys(path for path in found if path))
+
+
+def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> dict[str, Any]:
+    """Ask the first netd that listens on one of these paths. `NotRunningError` when there is none."""
+    failures = []
+    for path in paths:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(seconds)
+            try:
+                connection.connect(path)
+            except OSError as error:
+                failures.append(f"{path} ({error.strerror or error})")
+                continue
+            try:
+                connection.sendall(" ".join(words).encode() + b"\n")
+                connection.shutdown(socket.SHUT_WR)
+                return _answer(connection, path)
+            except OSError as error:
+                reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
+                raise NotRunningError([f"netd at {path}: {reason}"]) from None
+    looked = ", ".join(failures) or "nowhere: there is neither $XDG_RUNTIME_DIR nor /run/netd"
+    raise NotRunningError([f"netd is not running, or not for you; looked at {looked}"])
+
+
+def _answer(connection: socket.socket, path: str) -> dict[str, Any]:
+    pieces = []
+    size = 0
+    while piece := connection.recv(65536):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _LONGEST:
+            break
+    try:
+        answer = json.loads(b"".join(pieces))
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise NotRunningError([f"what listens at {path} does not answer as netd does"])
+    return answer

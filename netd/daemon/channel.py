@@ -1,0 +1,130 @@
+"""The channel between the supervisor and a worker: messages as JSON objects, descriptors beside them.
+
+A SOCK_SEQPACKET pair keeps messages apart and tells at once when the other end is gone. A packet has a bound, so a
+message is cut into pieces. The supervisor trusts no worker: it takes no descriptors from one, and bounds what it takes.
+"""
+
+import array
+import contextlib
+import json
+import os
+import select
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+_PIECE = 60_000  # octets in a packet; the kernel takes two of these also where its buffers are small
+_MOST_DESCRIPTORS = 250  # in a packet; the kernel takes 253 (SCM_MAX_FD, unix(7))
+_LONGEST = 2**24  # octets of a message
+_MORE, _LAST = b"+", b"."
+
+Message = dict[str, Any]
+
+
+class ChannelError(Exception):
+    """The other end is gone, does not read, or does not keep to the rules."""
+
+
+class Channel:
+    """One end of the pair."""
+
+    def __init__(self, end: socket.socket, *, takes_descriptors: bool) -> None:
+        end.setblocking(False)
+        self._socket = end
+        self._room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4) if takes_descriptors else 0
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._descriptors: list[int] = []
+
+    def fileno(self) -> int:
+        """For poll(2): readable when `receive` has something to say."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def send(self, message: Message, descriptors: Sequence[int] = (), seconds: float = 5.0) -> None:
+        """Send a message. `ChannelError` if the other end is gone, or has not taken it in this time."""
+        data = json.dumps(message, separators=(",", ":")).encode()
+        pieces = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)]
+        groups = [
+            list(descriptors[start : start + _MOST_DESCRIPTORS])
+            for start in range(0, len(descriptors), _MOST_DESCRIPTORS)
+        ]
+        number = max(len(pieces), len(groups))
+        pieces += [b""] * (number - len(pieces))
+        groups += [[]] * (number - len(groups))
+        until = time.monotonic() + seconds
+        for index, (piece, group) in enumerate(zip(pieces, groups, strict=True)):
+            flag = _LAST if index == number - 1 else _MORE
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", group))] if group else []
+            self._send_packet([flag, piece], rights, until)
+
+    def _send_packet(self, parts: list[bytes], rights: "list[tuple[int, int, array.array[int]]]", until: float) -> None:
+        while True:
+            try:
+                self._socket.sendmsg(parts, rights, socket.MSG_NOSIGNAL)
+                return
+            except BlockingIOError:
+                left = until - time.monotonic()
+                if left <= 0 or not wait([self._socket.fileno()], left, select.POLLOUT):
+                    raise ChannelError("it does not read") from None
+            except OSError as error:
+                raise ChannelError(str(error.strerror)) from None
+
+    def receive(self) -> tuple[Message, list[int]] | None:
+        """The next message with its descriptors, or None when there is none yet. `ChannelError` at the end."""
+        while True:
+            try:
+                data, ancillary, flags, _ = self._socket.recvmsg(_PIECE + 1, self._room, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                raise ChannelError(str(error.strerror)) from None
+            for level, kind, rights in ancillary:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    numbers = array.array("i")
+                    numbers.frombytes(rights[: len(rights) - len(rights) % numbers.itemsize])
+                    self._descriptors += numbers
+            if not data:
+                raise ChannelError("it is gone")
+            self._pieces.append(data[1:])
+            self._size += len(data)
+            # MSG_CTRUNC comes also where descriptors were sent to somebody who takes none.
+            if (
+                flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC)
+                or self._size > _LONGEST
+                or data[:1] not in (_MORE, _LAST)
+            ):
+                raise ChannelError("it does not keep to the rules")
+            if data[:1] == _LAST:
+                return self._complete()
+
+    def _complete(self) -> tuple[Message, list[int]]:
+        text, descriptors = b"".join(self._pieces), self._descriptors
+        self._pieces, self._size, self._descriptors = [], 0, []
+        try:
+            message = json.loads(text)
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict):
+            for descriptor in descriptors:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+            raise ChannelError("it does not keep to the rules")
+        return message, descriptors
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """The two ends; which of them takes descriptors is said when a `Channel` is made."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def wait(descriptors: Sequence[int], seconds: float, events: int = select.POLLIN) -> set[int]:
+    """Those of the descriptors that are ready, or in error, within this time."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, events)
+    return {descriptor for descriptor, _ in poll.poll(max(0.0, seconds) * 1000)}

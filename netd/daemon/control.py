@@ -1,0 +1,160 @@
+"""The control socket: one line in, one JSON object out, as a conversation like any other.
+
+`echo status | nc -U /run/netd/control.sock` works as well as `netd status`. A line is a command and its arguments,
+``NAME`` or ``key=value``, with blanks between them. An answer has ``ok``; where that is false, ``error`` says why and
+``exit_code`` what a command line should make of it.
+"""
+
+import json
+import os
+import pwd
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from netd.conversation import Conversation, Credentials, Lines, Peer
+from netd.endpoints import suggestion
+from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_USAGE, OperatorError
+from netd.telemetry.events import DaemonEvents
+
+Answer = dict[str, Any]
+
+LINE_LIMIT = 4096
+"""The longest command, in octets."""
+
+
+class CommandError(Exception):
+    """A command that cannot be done, with the exit code it is worth."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_NO) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Commands(Protocol):
+    """What there is to control. Each may raise `CommandError` or `OperatorError`."""
+
+    def status(self) -> Answer: ...
+
+    def diff(self) -> Answer: ...
+
+    def reload(self, by: str) -> Answer: ...
+
+    def switch(self, service: str, *, on: bool, by: str) -> Answer: ...
+
+    def connections(self, wanted: dict[str, str]) -> Answer: ...
+
+    def kick(self, wanted: dict[str, str], by: str) -> Answer: ...
+
+    def set_log_level(self, level: str, by: str) -> Answer: ...
+
+    def stop(self, by: str, *, now: bool = False) -> Answer: ...
+
+
+_USAGE = {
+    "status": "status",
+    "diff": "diff",
+    "reload": "reload",
+    "enable": "enable NAME",
+    "disable": "disable NAME",
+    "connections": "connections [service=NAME] [peer=ADDRESS]",
+    "kick": "kick id=ID | peer=ADDRESS | service=NAME",
+    "log-level": "log-level LEVEL",
+    "stop": "stop [now]",
+}
+
+
+class Control:
+    """The service behind the control socket."""
+
+    def __init__(self, commands: Commands, group: int | None, events: DaemonEvents) -> None:
+        self._commands = commands
+        self._group = group
+        self._events = events
+
+    def stream(self, peer: Peer) -> Conversation:
+        by = ",".join(f"{name}={value}" for name, value in (peer.credentials or Credentials(0, 0, 0))._asdict().items())
+        if not self._allowed(peer.credentials):
+            self._events.control_refused(by)
+            yield _line(_failure(f"{by} may not control netd", EXIT_NO))
+            return
+        lines = Lines(LINE_LIMIT)
+        while (line := (yield from lines.read())) is not None:
+            yield _line(self.answer(line.decode("utf-8", "replace"), by))
+
+    def _allowed(self, credentials: Credentials | None) -> bool:
+        """The path's permissions have let the peer connect; an abstract socket has none, and a path may be chmodded."""
+        if credentials is None:
+            return False
+        if credentials.uid in (0, os.geteuid()):
+            return True
+        if self._group is None:
+            return False
+        try:
+            name = pwd.getpwuid(credentials.uid).pw_name
+        except KeyError:
+            return credentials.gid == self._group
+        return self._group in os.getgrouplist(name, credentials.gid)
+
+    def answer(self, line: str, by: str) -> Answer:
+        """Do what a line says."""
+        command, *words = line.split() or [""]
+        try:
+            return {"ok": True, **self._do(command, words, by)}
+        except CommandError as error:
+            return _failure(str(error), error.exit_code)
+        except OperatorError as error:
+            return _failure(error.problems[0], error.exit_code) | {"problems": error.problems}
+        except Exception as error:  # whatever it is, the daemon goes on
+            self._events.command_failed(command, error)
+            return _failure(f"a bug in netd: {error!r}; see its log", EXIT_SOFTWARE)
+
+    def _do(self, command: str, words: list[str], by: str) -> Answer:
+        commands = self._commands
+        match command, words:
+            case "status", []:
+                return commands.status()
+            case "diff", []:
+                return commands.diff()
+            case "reload", []:
+                return commands.reload(by)
+            case "enable" | "disable", [name]:
+                return commands.switch(name, on=command == "enable", by=by)
+            case "connections", _:
+                return commands.connections(_arguments(command, words, ("service", "peer")))
+            case "kick", [_, *_]:
+                return commands.kick(_arguments(command, words, ("id", "peer", "service")), by)
+            case "log-level", [level]:
+                return commands.set_log_level(level, by)
+            case "stop", [] | ["now"]:
+                return commands.stop(by, now=bool(words))
+        if command in _USAGE:
+            raise CommandError(f"expected: {_USAGE[command]}", EXIT_USAGE)
+        raise CommandError(f"unknown command '{command[:50]}'{suggestion(command[:50], _USAGE)}", EXIT_USAGE)
+
+
+def _arguments(command: str, words: list[str], known: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in known or not value or key in found:
+            raise CommandError(f"expected: {_USAGE[command]}", EXIT_USAGE)
+        found[key] = value
+    return found
+
+
+def _failure(message: str, exit_code: int) -> Answer:
+    return {"ok": False, "error": message, "exit_code": exit_code}
+
+
+def _line(answer: Answer) -> bytes:
+    return json.dumps(answer, separators=(",", ":")).encode() + b"\n"
+
+
+def safely(events: DaemonEvents, command: str, do: Callable[[], object]) -> None:
+    """Do something that a signal asked for; what goes wrong is told in the log."""
+    try:
+        do()
+    except (CommandError, OperatorError):
+        pass  # whoever raised it has told
+    except Exception as error:
+        events.command_failed(command, error)

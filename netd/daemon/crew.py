@@ -1,0 +1,364 @@
+"""The crew: forks the workers, talks to them, sees that their loops turn, and replaces those that are lost."""
+
+import contextlib
+import faulthandler
+import gc
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from netd.daemon import identity
+from netd.daemon.channel import Channel, ChannelError, Message, pair, wait
+from netd.daemon.worker import Worker
+from netd.errors import EXIT_SOFTWARE
+from netd.telemetry.counters import MOST_WORKERS
+from netd.telemetry.events import DaemonEvents
+from netd.telemetry.logs import Sink
+from netd.transport.loop import Loop, Timer
+
+PATIENCE = 5.0
+"""Seconds a worker has to answer, and to end when it was told to."""
+
+_DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a worker is replaced that is lost again and again
+_STEADY = 60.0  # seconds after which a loss is not "again"
+_LONGEST_STACK = 16384
+_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # the supervisor's to answer
+
+
+@dataclass(eq=False)
+class Member:
+    """A worker, as the supervisor knows it."""
+
+    number: int
+    """Which column of the counters it writes."""
+    pid: int
+    channel: Channel
+    stack: int
+    """A file in memory, in which it says what it was doing when it is aborted."""
+    started: float
+    beaten: float
+    """When it answered last (CLOCK_MONOTONIC)."""
+    unanswered: int = 0
+    """Beats it was asked for since."""
+    answers: dict[int, Message] = field(default_factory=dict)
+    """What was waited for and has come, by the number of the question."""
+    asked: int = 0
+    """The number of the last question."""
+    gone: bool = False
+    """Whether there is nothing more to say to it."""
+
+
+class Crew:
+    """The workers of one supervisor.
+
+    ``prepare`` is called in each new worker before it does anything, and ``install`` brings one up to date; it raises
+    `WorkerError` when that fails. ``lost`` hears of a worker's end, and says how many connections ended with it.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        events: DaemonEvents,
+        sink: Sink,
+        who: identity.Identity,
+        install: Callable[[Member], None],
+        lost: Callable[[int], int],
+    ) -> None:
+        self.members: dict[int, Member] = {}
+        """By number; without those that are leaving."""
+        self.failed = False
+        """Whether a worker had to be killed when it should have ended."""
+        self._leaving: list[Member] = []
+        self._loop = loop
+        self._events = events
+        self._sink = sink
+        self._who = who
+        self._install = install
+        self._lost = lost
+        self._size = 0
+        self._losses: dict[int, tuple[int, float]] = {}  # by number: how many in a row, and when the last one was
+        self._replacements: dict[int, Timer] = {}
+
+    # Size.
+
+    def resize(self, size: int) -> None:
+        """Have so many workers. `WorkerError` when one cannot be started; those that are too many drain and end."""
+        self._size = size
+        # One that still drains writes its column, so its number is not free.
+        taken = {*self.members, *self._replacements, *(member.number for member in self._leaving)}
+        free = [number for number in range(MOST_WORKERS) if number not in taken]
+        for number in free[: max(0, size - len(self.members) - len(self._replacements))]:
+            self._start(number)
+        while self._replacements and len(self.members) + len(self._replacements) > size:
+            self._loop.wheel.drop(self._replacements.popitem()[1])
+        for number in sorted(self.members)[size:]:
+            self._leave(self.members[number])
+
+    def _start(self, number: int) -> None:
+        member = self._fork(number)
+        self.members[number] = member
+        try:
+            self._install(member)
+        except WorkerError:
+            self._end(member)
+            raise
+        self._loop.watch(member.channel.fileno(), select.EPOLLIN, lambda events: self._hear(member))
+        self._events.worker_started(number, member.pid)
+
+    def _fork(self, number: int) -> Member:
+        ours, theirs = pair()
+        stack = os.memfd_create("netd-stack", os.MFD_CLOEXEC)
+        parent = os.getpid()
+        gc.collect()
+        gc.freeze()  # so that no collection of the child's closes what the parent has open, or copies its memory
+        try:
+            pid = os.fork()
+        except OSError as error:
+            for end in (ours, theirs):
+                end.close()
+            os.close(stack)
+            raise WorkerError(f"cannot start a process: {error.strerror}") from None
+        if pid == 0:
+            # This frame is never left: the parent's objects stay as they are, and none of them closes anything here.
+            code = EXIT_SOFTWARE
+            try:
+                code = self._be_worker(number, Channel(theirs, takes_descriptors=True), stack, parent)
+            except BaseException as error:
+                DaemonEvents().netd_failed(error)
+            finally:
+                os._exit(code)
+        gc.unfreeze()
+        theirs.close()
+        now = time.monotonic()
+        return Member(number, pid, Channel(ours, takes_descriptors=False), stack, now, now)
+
+    def _be_worker(self, number: int, channel: Channel, stack: int, parent: int) -> int:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for ignored in _IGNORED:
+            signal.signal(ignored, signal.SIG_IGN)
+        _close_all_but({0, 1, 2, channel.fileno(), stack, self._sink.descriptor})
+        faulthandler.enable(file=stack)
+        try:
+            identity.become(self._who, parent)
+        except (OSError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            channel.send({"question": 1, "error": f"cannot become {self._who.name}: {reason}"})
+            return EXIT_SOFTWARE
+        return Worker(number, channel, self._sink).run()
+
+    # Talking.
+
+    def ask(
+        self, message: Message, descriptors: Sequence[int] = (), members: Iterable[Member] | None = None
+    ) -> dict[Member, Message]:
+        """Ask workers, all of them by default, and wait for their answers.
+
+        One that is gone has none. One that does not answer in time is aborted, to be replaced, and has none either.
+        """
+        asked: dict[Member, int] = {}
+        for member in [member for member in members or self.members.values() if not member.gone]:
+            with contextlib.suppress(ChannelError):
+                asked[member] = self._send(member, message, descriptors)
+        until = time.monotonic() + PATIENCE
+        answers: dict[Member, Message] = {}
+        while asked and (left := until - time.monotonic()) > 0:
+            ready = wait([member.channel.fileno() for member in asked], left)
+            for member in [member for member in asked if member.channel.fileno() in ready]:
+                try:
+                    self._take(member)
+                except ChannelError:
+                    del asked[member]  # SIGCHLD tells the rest
+                    continue
+                if (answer := member.answers.pop(asked[member], None)) is not None:
+                    answers[member] = answer
+                    del asked[member]
+        for member in asked:
+            self._abort(member, PATIENCE)
+        return answers
+
+    def _send(self, member: Member, message: Message, descriptors: Sequence[int] = ()) -> int:
+        member.asked += 1
+        member.channel.send({"question": member.asked, **message}, descriptors, PATIENCE)
+        return member.asked
+
+    def _take(self, member: Member) -> None:
+        """Take what a worker has answered. Only the answer to the last question can be of interest."""
+        while received := member.channel.receive():
+            message, _ = received
+            member.beaten = time.monotonic()
+            member.unanswered = 0
+            if message.get("question") == member.asked:
+                member.answers = {member.asked: message}
+
+    def _hear(self, member: Member) -> None:
+        try:
+            self._take(member)
+        except ChannelError:
+            if not member.gone:
+                self._loop.unwatch(member.channel.fileno())
+                member.gone = True
+            # It ended, which SIGCHLD tells; or it broke the rules, and ends now.
+            _signal(member, signal.SIGKILL)
+
+    # Beats.
+
+    def beat(self) -> bool:
+        """Ask every worker for a sign, and abort those that have not answered the last two times.
+
+        To be called once in an interval. True when all have answered since the last call.
+        """
+        alive = len(self.members) == self._size
+        for member in [member for member in self.members.values() if not member.gone]:
+            try:
+                # What came while this process itself was held up counts.
+                self._take(member)
+                alive = alive and not member.unanswered
+                if member.unanswered == 2:
+                    self._abort(member, time.monotonic() - member.beaten)
+                    continue
+                self._send(member, {"do": "beat"})
+                member.unanswered += 1
+            except ChannelError:
+                alive = False
+        return alive
+
+    def _abort(self, member: Member, seconds: float) -> None:
+        """End a worker that does not answer, with SIGABRT first, at which it writes down what it was doing."""
+        if member.gone:
+            return
+        member.gone = True
+        self._events.worker_aborted(member.number, member.pid, round(seconds, 1))
+        _signal(member, signal.SIGABRT)
+        _signal(member, signal.SIGCONT)  # a stopped process would keep the abort waiting
+        self._loop.later(1.0, lambda: self._kill(member))
+        with contextlib.suppress(KeyError):
+            self._loop.unwatch(member.channel.fileno())
+
+    def _kill(self, member: Member) -> None:
+        """Kill one that does not even abort. Until it is reaped, no other process has its number."""
+        if member.channel.fileno() >= 0:
+            _signal(member, signal.SIGKILL)
+
+    # Ends.
+
+    def reap(self) -> None:
+        """Some child ended: see which, and have it replaced."""
+        for member in [*self.members.values(), *self._leaving]:
+            pid, status = os.waitpid(member.pid, os.WNOHANG)
+            if pid:
+                self._ended(member, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, member: Member, code: int) -> None:
+        connections = self._lost(member.number)
+        stack = os.pread(member.stack, _LONGEST_STACK, 0).decode("utf-8", "replace").strip()
+        self._close(member)
+        reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if member in self._leaving:
+            self._leaving.remove(member)
+            if code == 0:
+                self._events.worker_ended(member.number, member.pid)
+            else:
+                self.failed = True
+                self._events.worker_lost(member.number, member.pid, reason, connections, None, stack)
+            return
+        del self.members[member.number]
+        losses, when = self._losses.get(member.number, (0, 0.0))
+        now = time.monotonic()
+        losses = losses + 1 if now - when < _STEADY else 0
+        self._losses[member.number] = (losses, now)
+        delay = _DELAYS[min(losses, len(_DELAYS) - 1)]
+        self._events.worker_lost(member.number, member.pid, reason, connections, delay, stack)
+        self._replace_after(member.number, delay)
+
+    def _replace_after(self, number: int, delay: float) -> None:
+        if delay:
+            self._replacements[number] = self._loop.later(delay, lambda: self._replace(number))
+        else:
+            self._replace(number)
+
+    def _replace(self, number: int) -> None:
+        """Start a worker in place of one that was lost."""
+        self._replacements.pop(number, None)
+        try:
+            self._start(number)
+        except WorkerError as error:
+            self._events.worker_failed(number, str(error))
+            losses, _ = self._losses.get(number, (0, 0.0))
+            self._losses[number] = (losses + 1, time.monotonic())
+            self._replace_after(number, _DELAYS[min(losses + 1, len(_DELAYS) - 1)])
+
+    def _end(self, member: Member) -> None:
+        """End a worker that did not get to serve."""
+        _signal(member, signal.SIGKILL)
+        os.waitpid(member.pid, 0)
+        del self.members[member.number]
+        self._lost(member.number)
+        self._close(member)
+
+    def _close(self, member: Member) -> None:
+        with contextlib.suppress(KeyError):
+            self._loop.unwatch(member.channel.fileno())
+        member.gone = True
+        member.channel.close()
+        os.close(member.stack)
+
+    def _leave(self, member: Member) -> None:
+        del self.members[member.number]
+        self._leaving.append(member)
+        with contextlib.suppress(ChannelError):
+            self._send(member, {"do": "drain"})
+
+    # The end of all.
+
+    def drain(self) -> None:
+        """Have every worker accept nothing more, and end after its last connection."""
+        self.resize(0)
+
+    def stop(self) -> None:
+        """Have every worker cut its connections and end; one that does not in time is aborted."""
+        self.drain()
+        for member in self._leaving:
+            with contextlib.suppress(ChannelError):
+                self._send(member, {"do": "stop"})
+
+    def abort(self) -> None:
+        """End whoever is left."""
+        for member in self._leaving:
+            if not member.gone:
+                self._abort(member, PATIENCE)
+
+    def kill(self) -> None:
+        """End everybody at once, when the supervisor itself cannot go on."""
+        for member in [*self.members.values(), *self._leaving]:
+            _signal(member, signal.SIGKILL)
+            os.waitpid(member.pid, 0)
+            self._close(member)
+        self.members, self._leaving = {}, []
+
+    @property
+    def empty(self) -> bool:
+        """Whether no worker is left."""
+        return not self.members and not self._leaving
+
+
+class WorkerError(Exception):
+    """A worker cannot be started or brought up to date; the message says why."""
+
+
+def _signal(member: Member, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(member.pid, number)
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Close every descriptor that is not the worker's business."""
+    start = 0
+    for descriptor in sorted(kept):
+        if start < descriptor:  # an empty range would mean everything
+            os.closerange(start, descriptor)
+        start = descriptor + 1
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))

@@ -1,0 +1,143 @@
+"""The sockets the supervisor holds open, and how they change from one config to the next."""
+
+import contextlib
+import itertools
+import os
+from dataclasses import dataclass, field
+
+from netd.config.model import Config
+from netd.daemon import systemd
+from netd.daemon.plan import Key, keys
+from netd.endpoints import LONGEST_PATH, Endpoint, SocketOptions
+from netd.errors import OpenError
+from netd.services import table
+from netd.transport.inherited import Inherited, InheritedSocket
+from netd.transport.sockets import Listener, Skipped, configure, open_listeners
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A listener under the number by which workers know it."""
+
+    number: int
+    listener: Listener
+
+
+@dataclass
+class Pending:
+    """The sockets of a config that is not in force yet."""
+
+    config: Config
+    places: dict[Key, list[Numbered]]
+    new: list[Numbered] = field(default_factory=list)
+    gone: list[Numbered] = field(default_factory=list)
+
+    def of(self, service: str) -> list[Numbered]:
+        """The sockets of one service."""
+        return [one for ones in self.places.values() for one in ones if one.listener.service == service]
+
+
+class Listeners:
+    """Open sockets by place. `prepare` opens what is new; then comes `commit` or `abort`."""
+
+    def __init__(self, inherited: list[InheritedSocket], skipped: Skipped) -> None:
+        self._inherited = Inherited(inherited)
+        self._skipped = skipped
+        self._stores = systemd.stores()
+        self._places: dict[Key, list[Numbered]] = {}
+        self._numbers = itertools.count(1)
+
+    def __iter__(self) -> "itertools.chain[Numbered]":
+        return itertools.chain.from_iterable(self._places.values())
+
+    def prepare(self, config: Config) -> Pending:
+        """Open what the config needs and is not open. `OpenError`, and nothing opened, where that fails."""
+        wanted = keys(config)
+        gone = [one for key, ones in self._places.items() if key not in wanted for one in ones]
+        missing = [(service.name, endpoint) for key, (service, endpoint) in wanted.items() if key not in self._places]
+        opened = open_listeners(missing, self._skipped, self._inherited, [one.listener for one in gone])
+        pending = Pending(config, {}, gone=gone)
+        for key, (service, endpoint) in wanted.items():
+            ones = self._places.get(key)
+            if ones is None:
+                ones = [Numbered(next(self._numbers), one) for one in opened if one.endpoint is endpoint]
+                pending.new += ones
+            # A socket may pass from a service to another; who listens on it is not changed before all agree.
+            pending.places[key] = [
+                one if one.listener.service == service.name else Numbered(one.number, _for(service.name, one.listener))
+                for one in ones
+            ]
+        self._check_kinds(pending)
+        return pending
+
+    def _check_kinds(self, pending: Pending) -> None:
+        """What the service manager opened may not be what the service serves."""
+        types = {service.name: service.type for service in pending.config.services}
+        problems = []
+        for one in pending.new:
+            kind = table.find(types[one.listener.service])
+            assert kind is not None, "the config was checked"
+            if not (kind.streams if one.listener.streams else kind.datagrams):
+                problems.append(
+                    f"services.{one.listener.service}: {one.listener.endpoint} is a "
+                    f"{'stream' if one.listener.streams else 'datagram'} socket, which '{kind.name}' does not serve"
+                )
+        if problems:
+            self.abort(pending)
+            raise OpenError(problems)
+
+    def commit(self, pending: Pending) -> None:
+        """The config is in force: close what it does not need, and change the options of what it keeps."""
+        for key, (_, endpoint) in keys(pending.config).items():
+            for one in pending.places[key]:
+                if one.listener.endpoint != endpoint:
+                    with contextlib.suppress(OSError, ValueError):  # a buffer size, or an owner that is gone
+                        configure(one.listener, endpoint)
+        self._places = pending.places
+        for one in pending.gone:
+            self._close(one.listener)
+        if self._stores:
+            for one in pending.new:
+                if not one.listener.kept and not one.listener.endpoint.name:
+                    one.listener.kept = systemd.store(one.listener.socket)
+        for left in self._inherited.left():
+            systemd.forget(left.name)
+            left.socket.close()
+
+    def abort(self, pending: Pending) -> None:
+        """The config is not to be."""
+        for one in pending.new:
+            self._close(one.listener)
+
+    def unclaimed(self) -> list[InheritedSocket]:
+        """What the service manager handed over and no service asks for."""
+        return self._inherited.unclaimed()
+
+    def close(self) -> None:
+        """Close all. What the service manager keeps stays open there, and its path in place, for the next start."""
+        for one in self:
+            one.listener.close(keep_path=bool(one.listener.kept))
+        self._places = {}
+
+    def _close(self, listener: Listener) -> None:
+        if listener.kept:
+            systemd.forget(listener.kept)
+        listener.close()
+
+
+def _for(service: str, listener: Listener) -> Listener:
+    return Listener(service, listener.endpoint, listener.socket, listener.pin, listener.kept)
+
+
+def control_listener(path: str, group: str | None) -> Listener:
+    """Open the control socket, and its directory where that is missing. `OpenError` says why not."""
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise OpenError([f"daemon.control: the path may have at most {LONGEST_PATH} octets: {path}"])
+    with contextlib.suppress(OSError):
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    endpoint = Endpoint("unix", path=path, options=SocketOptions(mode=0o660 if group else 0o600, group=group))
+    try:
+        [listener] = open_listeners([("control", endpoint)], lambda *skipped: None)
+    except OpenError as error:
+        raise OpenError(problem.replace("services.", "daemon.", 1) for problem in error.problems) from None
+    return listener

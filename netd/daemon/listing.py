@@ -1,0 +1,78 @@
+"""Which connections there are, and ending some of them: what a worker answers to ``connections`` and ``kick``."""
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any
+
+from netd.daemon.channel import Message
+from netd.transport.connection import Connection
+
+MOST_ROWS = 1000
+"""Connections that are told one by one; of more, only the number."""
+
+
+def rows(worker: int, connections: Iterable[Connection], wanted: Message) -> Message:
+    """Those that ``wanted`` means (`selects`): how many, and the first ones of them in full."""
+    chosen = selects(worker, wanted)
+    found = [connection for connection in connections if chosen(connection)]
+    return {
+        "total": len(found),
+        "connections": [_row(worker, connection) for connection in found[:MOST_ROWS]],
+    }
+
+
+def kick(worker: int, connections: Iterable[Connection], wanted: Message) -> int:
+    """End those that ``wanted`` means; how many."""
+    chosen = selects(worker, wanted)
+    found = [connection for connection in connections if chosen(connection)]
+    for connection in found:
+        connection.close("kicked")
+    return len(found)
+
+
+def selects(worker: int, wanted: Message) -> Callable[[Connection], bool]:
+    """The test that a connection has to pass, for each of the keys ``id``, ``service`` and ``peer`` that is given.
+
+    A peer is an address, with or without port, a network such as 192.0.2.0/24, or what the list shows of a UNIX peer.
+    """
+    tests: list[Callable[[Connection], bool]] = []
+    if name := wanted.get("id"):
+        tests.append(lambda connection: identifier(worker, connection) == name)
+    if service := wanted.get("service"):
+        tests.append(lambda connection: connection.service_name == service)
+    if peer := wanted.get("peer"):
+        try:
+            network = ipaddress.ip_network(peer, strict=False)
+        except ValueError:
+            tests.append(lambda connection: peer in (connection.peer.remote, connection.peer.host))
+        else:
+            tests.append(lambda connection: _inside(connection.peer.host, network))
+    return lambda connection: all(test(connection) for test in tests)
+
+
+def _inside(host: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    try:
+        return ipaddress.ip_address(host) in network
+    except ValueError:
+        return False  # a path
+
+
+def identifier(worker: int, connection: Connection) -> str:
+    """A name that no other connection has: descriptors are used again, but not at the same time."""
+    return f"{worker}-{connection.descriptor}-{int(connection.opened * 1e6) & 0xFFFFFFFF:x}"
+
+
+def _row(worker: int, connection: Connection) -> dict[str, Any]:
+    peer = connection.peer
+    return {
+        "id": identifier(worker, connection),
+        "service": connection.service_name,
+        "transport": peer.transport,
+        "peer": peer.remote,
+        "local": peer.local,
+        "seconds": round(max(0.0, monotonic() - connection.opened), 3),
+        "idle": round(max(0.0, monotonic() - connection.active), 3),
+        "bytes_in": connection.bytes_in,
+        "bytes_out": connection.bytes_out,
+    }

@@ -1,0 +1,113 @@
+"""What a new config changes: compared service by service, without doing anything."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from netd.config.model import Config, ServiceConfig
+from netd.endpoints import Endpoint
+
+What = Literal["added", "removed", "enabled", "disabled", "changed"]
+
+_LIVE = ("workers", "drain", "beat")  # keys of `daemon:` that a reload puts in force
+_LIVE_LOG = ("level",)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What becomes of one service."""
+
+    service: str
+    what: What
+    details: tuple[str, ...]
+    """The keys that differ, and the endpoints that come (``+``) and go (``-``)."""
+    connections: Literal["untouched", "drained"]
+    """What becomes of its live connections."""
+
+
+def compare(old: Config, new: Config) -> list[Change]:
+    """The services that are not as before, in the order of their names."""
+    before = {service.name: service for service in old.services}
+    after = {service.name: service for service in new.services}
+    return [
+        change
+        for name in sorted({*before, *after})
+        if (change := _compare_service(name, before.get(name), after.get(name)))
+    ]
+
+
+def _compare_service(name: str, old: ServiceConfig | None, new: ServiceConfig | None) -> Change | None:
+    if new is None:
+        return Change(name, "removed", (), "drained")
+    if old is None:
+        return Change(name, "added", () if new.enabled else ("off",), "untouched")
+    details = (*_differing(old, new), *_endpoints(old, new))
+    if old.enabled != new.enabled:
+        what: What = "enabled" if new.enabled else "disabled"
+        return Change(name, what, details, "untouched" if new.enabled else "drained")
+    return Change(name, "changed", details, "untouched") if details else None
+
+
+def _differing(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
+    if old.type != new.type:
+        yield f"type: {old.type} -> {new.type}"
+    for key in old.limits.model_fields_set | set(type(old.limits).model_fields):
+        before, after = getattr(old.limits, key), getattr(new.limits, key)
+        if before != after:
+            yield f"limits.{key}: {_text(before)} -> {_text(after)}"
+    if old.type == new.type and old.options != new.options:
+        for key in type(old.options).model_fields:
+            if getattr(old.options, key) != getattr(new.options, key):
+                yield f"options.{key}"
+
+
+def _text(value: object) -> str:
+    return "off" if value is None else str(value)
+
+
+def _endpoints(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
+    for endpoint in old.listen:
+        if endpoint not in new.listen:
+            yield f"-{endpoint}"
+    for endpoint in new.listen:
+        if endpoint not in old.listen:
+            yield f"+{endpoint}"
+
+
+def serves_otherwise(old: ServiceConfig, new: ServiceConfig) -> bool:
+    """Whether new connections are to be served in another way than before; where it listens is another matter."""
+    return (old.type, old.limits, old.options) != (new.type, new.limits, new.options)
+
+
+def restart_needed(old: Config, new: Config) -> list[str]:
+    """The keys that differ and that only a new start puts in force."""
+    found: list[str] = []
+    for section, live in (("daemon", _LIVE), ("log", _LIVE_LOG)):
+        before, after = getattr(old, section), getattr(new, section)
+        found += [
+            f"{section}.{key}"
+            for key in type(before).model_fields
+            if key not in live and getattr(before, key) != getattr(after, key)
+        ]
+    return found
+
+
+Key = tuple[object, ...]
+"""What makes an endpoint the same place as before: all that cannot change while a socket is bound."""
+
+
+def keys(config: Config) -> dict[Key, tuple[ServiceConfig, Endpoint]]:
+    """Where the config's enabled services listen."""
+    found: dict[Key, tuple[ServiceConfig, Endpoint]] = {}
+    for service in config.enabled:
+        for endpoint in service.listen:
+            options = endpoint.options
+            key: Key = (endpoint.transport, endpoint.host, endpoint.port, endpoint.path, endpoint.name)
+            key += (options.device, options.reuse_port, options.freebind)
+            if endpoint.port == 0 and endpoint.host:
+                # The kernel chooses a port for each of these, so there may be several.
+                key += (service.name,)
+                while key in found:
+                    key += ("again",)
+            found[key] = (service, endpoint)
+    return found

@@ -1,0 +1,341 @@
+"""The supervisor: opens the sockets, has workers serve them, and decides everything, one thing after the other.
+
+It reads no octet from the network. It keeps the rights it was started with, so that a reload can open a privileged
+port; the workers have none. Signals, the control socket, timers and the workers' channels all meet in its loop.
+"""
+
+import contextlib
+import os
+import resource
+import time
+from collections.abc import Callable
+from typing import Any, get_args
+
+from netd import __version__
+from netd.admission.limits import Limits
+from netd.client.control import default_path
+from netd.config.model import Config
+from netd.daemon import identity, plan, systemd
+from netd.daemon.control import Answer, CommandError, Control, safely
+from netd.daemon.crew import PATIENCE, Crew, Member, WorkerError
+from netd.daemon.listeners import Listeners, control_listener
+from netd.daemon.rollout import Rollout
+from netd.daemon.signals import Signals
+from netd.daemon.state import State, status
+from netd.endpoints import suggestion
+from netd.errors import EXIT_OK, EXIT_SOFTWARE, EXIT_USAGE, OpenError, OperatorError
+from netd.telemetry import logs
+from netd.telemetry.events import DaemonEvents, ServiceEvents
+from netd.transport.loop import Loop, Timer
+from netd.transport.sockets import Listener, socket_url
+from netd.transport.stream import StreamServer
+
+# A peer here is the operator, or a program that went wrong.
+_CONTROL_LIMITS = Limits.model_construct(connections=32, idle=60.0)
+
+
+def supervise(
+    config: Config, load: Callable[[], Config], sink: logs.Sink, ready: Callable[[list[Listener]], None]
+) -> int:
+    """Serve a checked config until told to stop; the exit code.
+
+    ``load`` reads the config again, ``sink`` is where the log goes, and ``ready`` is called once every service listens.
+    Raises `OperatorError` when netd cannot start, with nothing left behind.
+    """
+    try:
+        supervisor = Supervisor(config, load, sink)
+    except OSError as error:
+        raise _no_means(error) from None
+    return supervisor.run(ready)
+
+
+class Supervisor:
+    """Runs netd. Its public methods are the commands of the control socket."""
+
+    def __init__(self, config: Config, load: Callable[[], Config], sink: logs.Sink) -> None:
+        self._state = State(config)
+        self._load = load
+        self._sink = sink
+        self._events = DaemonEvents()
+        self._loop = Loop()
+        who = identity.find(config.daemon)
+        self._listeners = Listeners(systemd.inherited(), self._state.address_skipped)
+        self._crew = Crew(self._loop, self._events, sink, who, self._install, self._state.settle)
+        self._rollout = Rollout(self._state, self._listeners, self._crew, who.name)
+        self._control: tuple[StreamServer, Listener] | None = None
+        self._deadline: Timer | None = None  # of the stop under way
+
+    def run(self, ready: Callable[[list[Listener]], None]) -> int:
+        """Serve until told to stop; the exit code."""
+        with Signals(self._loop, self._signal):
+            self._events.netd_started(__version__, self._state.config.source, self._size)
+            _raise_descriptor_limit()
+            try:
+                try:
+                    self._start()
+                except OSError as error:
+                    raise _no_means(error) from None
+                ready([one.listener for one in self._listeners])
+                self._loop.run()
+            except BaseException as error:
+                if not isinstance(error, OperatorError):
+                    self._events.netd_failed(error)
+                    systemd.notify("STOPPING=1")
+                self._crew.kill()
+                if isinstance(error, OperatorError):
+                    raise
+                return EXIT_SOFTWARE
+            finally:
+                self._close()
+        for name, table in self._state.tables.items():
+            ServiceEvents(name, table).service_stopped()
+        self._events.netd_stopped()
+        return EXIT_SOFTWARE if self._crew.failed else EXIT_OK
+
+    def _start(self) -> None:
+        state = self._state
+        self._open_control()
+        self._listeners.commit(self._listeners.prepare(state.config))
+        try:
+            self._crew.resize(self._size)
+        except WorkerError as error:
+            raise OpenError([str(error)]) from None
+        for one in self._listeners:
+            state.tell_listening(one.listener)
+        for inherited in self._listeners.unclaimed():
+            self._events.socket_unclaimed(inherited.name, socket_url(inherited.socket))
+        self._events.netd_ready(len(state.config.enabled), sum(1 for _ in self._listeners))
+        systemd.notify("READY=1", f"STATUS={self._status_line()}")
+        self._loop.later(self._beat_interval, self._beat)
+
+    def _install(self, member: Member) -> None:
+        self._rollout.install(member)
+
+    def _open_control(self) -> None:
+        daemon = self._state.config.daemon
+        path = default_path() if daemon.control == "" else daemon.control
+        if path is None:
+            return
+        try:
+            listener = control_listener(path, daemon.control_group)
+        except OpenError as error:
+            if os.path.exists(path):
+                advice = "; is netd running already? daemon.control names another place"
+                raise OpenError(f"{problem}{advice}" for problem in error.problems) from None
+            # A place nobody chose, and which this user may not use, is no reason not to serve.
+            if daemon.control or "NETD_CONTROL" in os.environ:
+                raise
+            self._events.control_failed(error.problems[0])
+            return
+        group = os.stat(path).st_gid if daemon.control_group and not path.startswith("@") else None
+        service = Control(self, group, self._events)
+        events = ServiceEvents("control", quiet=True)
+        server = StreamServer(listener.socket, service, _CONTROL_LIMITS, events, self._loop)
+        server.start()
+        self._control = (server, listener)
+
+    def _close(self) -> None:
+        if self._control:
+            server, listener = self._control
+            server.close()
+            listener.close()
+        self._listeners.close()
+        self._loop.close()
+
+    # Commands.
+
+    def status(self) -> Answer:
+        """What `netd status` shows."""
+        members = [
+            {"worker": member.number, "pid": member.pid, "seconds": round(time.monotonic() - member.started)}
+            for _, member in sorted(self._crew.members.items())
+        ]
+        return status(self._state, list(self._listeners), members, stopping=self._deadline is not None)
+
+    def diff(self) -> Answer:
+        """What a reload would do, and how many live connections each change concerns."""
+        config = self._load()
+        state = self._state
+        changes = plan.compare(state.config, config)
+        return {
+            "changes": [
+                {
+                    "service": change.service,
+                    "what": change.what,
+                    "details": list(change.details),
+                    "live": state.tables[change.service].read().active if change.service in state.tables else 0,
+                    "connections": change.connections,
+                }
+                for change in changes
+            ],
+            "restart_needed": plan.restart_needed(state.initial, config),
+        }
+
+    def reload(self, by: str) -> Answer:
+        """Read the config again and put it in force, all of it or nothing of it."""
+        self._not_while_stopping()
+        state = self._state
+        systemd.notify_reloading()
+        try:
+            config = self._load()
+            changes = {change.service: change.what for change in plan.compare(state.config, config)}
+            restart_needed = plan.restart_needed(state.initial, config)
+            self._rollout.apply(config, {})
+        except (OperatorError, CommandError) as error:
+            problems = list(error.problems) if isinstance(error, OperatorError) else [str(error)]
+            self._events.reload_rejected(by, problems)
+            raise
+        finally:
+            systemd.notify("READY=1", f"STATUS={self._status_line()}")
+        if config.log.level != state.log_level:
+            self._set_log_level(config.log.level)
+        state.generation += 1
+        self._events.reload_applied(by, state.generation, changes, restart_needed)
+        try:
+            self._crew.resize(self._size)
+        except WorkerError as error:
+            self._events.worker_failed(len(self._crew.members), str(error))
+        return {"generation": state.generation, "changes": changes, "restart_needed": restart_needed}
+
+    def switch(self, service: str, *, on: bool, by: str) -> Answer:
+        """Switch a service on or off until the next reload."""
+        self._not_while_stopping()
+        state = self._state
+        if service not in state.names:
+            raise CommandError(f"there is no service '{service[:64]}'{suggestion(service[:64], state.names)}")
+        overrides = {name: wanted for name, wanted in state.overrides.items() if name != service}
+        if state.enabled_in_file(service) != on:
+            overrides[service] = on
+        self._rollout.apply(state.file, overrides)
+        (self._events.service_enabled if on else self._events.service_disabled)(service, by)
+        return {"service": service, "enabled": on}
+
+    def connections(self, wanted: dict[str, str]) -> Answer:
+        """Which connections there are."""
+        answers = self._crew.ask({"do": "connections", **wanted})
+        return {
+            "total": sum(answer["total"] for answer in answers.values()),
+            "connections": [row for answer in answers.values() for row in answer["connections"]],
+        }
+
+    def kick(self, wanted: dict[str, str], by: str) -> Answer:
+        """End connections."""
+        number = sum(answer["number"] for answer in self._crew.ask({"do": "kick", **wanted}).values())
+        self._events.connections_kicked(number, by)
+        return {"number": number}
+
+    def set_log_level(self, level: str, by: str) -> Answer:
+        """Change what is logged, until the next reload."""
+        if level not in get_args(logs.Level):
+            raise CommandError(f"expected one of {', '.join(get_args(logs.Level))}", EXIT_USAGE)
+        self._set_log_level(level)
+        self._events.log_level_changed(level, by)
+        return {"level": level}
+
+    def _set_log_level(self, level: Any) -> None:
+        logs.set_level(level)
+        self._state.log_level = level
+        self._crew.ask({"do": "log_level", "level": level})
+
+    def stop(self, by: str, *, now: bool = False) -> Answer:
+        """Stop: let conversations finish first, unless that is under way already or not wanted."""
+        self._loop.call(lambda: self._stop(by, now=now))
+        return {"pid": os.getpid()}
+
+    # Signals and time.
+
+    def _signal(self, name: str) -> None:
+        match name:
+            case "SIGCHLD":
+                self._crew.reap()
+                if self._crew.empty:
+                    self._loop.stop()
+            case "SIGHUP":
+                safely(self._events, "reload", lambda: self.reload(name))
+            case "SIGUSR1":
+                self._reopen_log()
+            case _:
+                self._stop(name)
+
+    def _reopen_log(self) -> None:
+        if not (path := self._state.initial.log.file):
+            return
+        try:
+            descriptor = logs.open_file(path)
+        except OSError as error:
+            self._events.log_failed(f"{path}: {error.strerror}")
+            return
+        # Workers may not open it, so they get it handed.
+        self._crew.ask({"do": "log_file"}, [descriptor])
+        self._sink.replace(descriptor)
+        self._events.log_reopened()
+
+    def _stop(self, by: str, *, now: bool = False) -> None:
+        daemon = self._state.config.daemon
+        if self._deadline is None:
+            self._events.drain_started(by, self._state.active, 0.0 if now else daemon.drain)
+            systemd.notify(
+                "STOPPING=1",
+                f"STATUS=stopping, {self._state.active} connections left",
+                f"EXTEND_TIMEOUT_USEC={int((daemon.drain + 3 * PATIENCE) * 1e6)}",
+            )
+            self._listeners.close()
+            self._crew.drain()
+            if self._crew.empty:
+                self._loop.stop()
+            self._deadline = self._loop.later(daemon.drain, self._cut)
+        else:
+            now = True
+        if now:
+            self._loop.wheel.drop(self._deadline)
+            self._deadline = self._loop.later(0.0, self._cut)
+
+    def _cut(self) -> float | None:
+        """The time for conversations is over."""
+        self._crew.stop()
+        self._loop.later(PATIENCE, self._crew.abort)
+        return None
+
+    def _not_while_stopping(self) -> None:
+        if self._deadline is not None:
+            raise CommandError("netd is about to stop")
+
+    @property
+    def _size(self) -> int:
+        workers = self._state.config.daemon.workers
+        return len(os.sched_getaffinity(0)) if workers == "auto" else workers
+
+    @property
+    def _beat_interval(self) -> float:
+        """A third of what the watchdog wants at most, so that one late beat is no reason to be killed."""
+        watchdog = systemd.watchdog_interval()
+        beat = self._state.config.daemon.beat
+        return beat if watchdog is None else min(beat, watchdog / 3)
+
+    def _beat(self) -> float | None:
+        if self._deadline is not None:
+            return None
+        if self._crew.beat():
+            systemd.notify("WATCHDOG=1")
+        if (line := self._status_line()) != self._state.status_line:
+            self._state.status_line = line
+            systemd.notify(f"STATUS={line}")
+        return self._beat_interval
+
+    def _status_line(self) -> str:
+        state = self._state
+        return (
+            f"{len(state.config.enabled)} services, {state.active} connections, "
+            f"{len(self._crew.members)} workers, config {state.generation}"
+        )
+
+
+def _no_means(error: OSError) -> OpenError:
+    return OpenError([f"cannot serve: {error.strerror}; see the limits of this process (ulimit -a)"])
+
+
+def _raise_descriptor_limit() -> None:
+    """Every connection takes a descriptor; the soft limit is there for programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
