@@ -78,13 +78,16 @@ def _find_and_ask(file: Path | None, path: str | None, words: Sequence[str]) -> 
 
 
 def _named_in(file: Path) -> list[str] | None:
-    """The control socket that a config names, also where other things in it are wrong; None where it names none."""
+    """The control socket that a config names; None where it names none, or cannot be read now.
+
+    What is wrong with it is for a reload to say, and no reason not to find who runs it.
+    """
     from netd.config import source
 
     try:
         tree = source.read(str(file)).tree
-    except source.SourceError as error:
-        raise ConfigError([str(error.problem)]) from None
+    except source.SourceError:
+        return None
     daemon = tree.get("daemon")
     path = daemon.get("control") if isinstance(daemon, dict) else None
     if path is False or path == "off":
