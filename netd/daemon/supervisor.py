@@ -248,7 +248,7 @@ class Supervisor:
         match name:
             case "SIGCHLD":
                 self._crew.reap()
-                if self._crew.empty:
+                if self._crew.empty and self._deadline is not None:
                     self._loop.stop()
             case "SIGHUP":
                 safely(self._events, "reload", lambda: self.reload(name))

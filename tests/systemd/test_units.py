@@ -1,0 +1,299 @@
+"""netd under a real systemd, as its units have it."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import need, until
+from tests.systemd.conftest import ROOT, Lab
+
+pytestmark = pytest.mark.timeout(180)  # a tree is made once, which takes half a minute
+
+ECHO = "services:\n  echo: {listen: [tcp://*:7, udp://*:7, 'unix:///run/netd/echo.sock']}\n"
+
+ASK = """
+import socket
+for url in {places!r}:
+    family, kind, place = url
+    s = socket.socket(getattr(socket, family), getattr(socket, kind))
+    s.settimeout(20)
+    s.connect(place)
+    s.send(b"hello")
+    print(s.recv(100).decode(), end=" ")
+"""
+EVERYWHERE = [
+    ("AF_INET", "SOCK_STREAM", ("127.0.0.1", 7)),
+    ("AF_INET6", "SOCK_STREAM", ("::1", 7)),
+    ("AF_INET", "SOCK_DGRAM", ("127.0.0.1", 7)),
+    ("AF_UNIX", "SOCK_STREAM", "/run/netd/echo.sock"),
+]
+
+# Connects, asks and closes, again and again, until a file is there; one unanswered or refused request ends it.
+LOAD = """
+import os, socket, sys, threading
+failed, done, broken = [], 0, 0
+def ask():
+    global done, broken
+    while not os.path.exists("/tmp/enough") and not failed:
+        try:
+            with socket.create_connection(("127.0.0.1", 7), 20) as s:
+                try:
+                    s.sendall(b"hello")
+                    if s.recv(100) == b"hello":
+                        done += 1
+                    else:
+                        broken += 1
+                except ConnectionError:
+                    broken += 1
+        except OSError as error:
+            failed.append(repr(error))
+threads = [threading.Thread(target=ask) for _ in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
+print(failed or "none failed", done > 10 or done, broken)
+"""
+
+
+class Load:
+    """Requests without a pause inside a lab, while it is entered; then what became of them."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.result = ""
+
+    def __enter__(self) -> "Load":
+        (self._lab.root / "tmp/enough").unlink(missing_ok=True)
+        self._process = subprocess.Popen(
+            ["nsenter", "-t", self._lab.root.parts[2], "-n", "-m", "/usr/bin/python3", "-c", LOAD],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        (self._lab.root / "tmp/enough").touch()
+        self.result = self._process.communicate(timeout=60)[0].strip()
+
+
+def test_started_means_listening_on_port_7_as_a_user_without_rights(lab: Lab) -> None:
+    lab.config(ECHO)
+    lab.run("systemctl", "start", "netd")
+    assert lab.python(ASK.format(places=EVERYWHERE)) == "hello hello hello hello"
+    assert lab.show("StatusText").startswith("1 services, ")
+    pid = lab.show("MainPID")
+    for line in lab.run("ps", "-o", "uid=,pid=", "-C", "netd").splitlines():
+        assert int(line.split()[0]) >= 61184, "DynamicUser= begins there (systemd.exec(5))"
+    assert re.search(r"CapEff:\s+0000000000000400$", lab.run("cat", f"/proc/{pid}/status"), re.MULTILINE)
+    ready = lab.wait_for("netd_ready")
+    assert (ready["journal"]["_SYSTEMD_UNIT"], ready["journal"]["_PID"]) == ("netd.service", pid)
+    assert "pid" in json.loads(lab.netd("status", "--json"))
+
+
+def test_a_port_that_is_taken_fails_the_start(lab: Lab) -> None:
+    lab.config("services:\n  echo: {listen: [tcp://192.0.2.1:7]}\n")
+    lab.drop_in("[Service]\nRestart=no\n")
+    lab.run("systemctl", "start", "netd", code=1)
+    assert "cannot listen on tcp://192.0.2.1:7" in lab.run("journalctl", "-u", "netd", "-n", "20", "--no-pager")
+
+
+def test_a_config_with_problems_is_not_tried_again(lab: Lab) -> None:
+    lab.config("services:\n  ecoh: {listen: [tcp://*:7]}\n")
+    lab.run("systemctl", "start", "netd", code=1)
+    assert (lab.show("ExecMainStatus"), lab.show("ActiveState")) == ("78", "failed")
+
+
+def test_a_reload_opens_a_privileged_port_and_one_with_problems_fails_and_changes_nothing(lab: Lab) -> None:
+    lab.config(ECHO)
+    lab.run("systemctl", "start", "netd")
+    lab.config(ECHO + "  time: {listen: [tcp://*:37], options: {encoding: rfc868}}\n")
+    lab.run("systemctl", "reload", "netd")
+    assert lab.python("import socket; print(len(socket.create_connection(('127.0.0.1', 37)).recv(9)))") == "4"
+    lab.config(ECHO + "  tiem: {listen: [tcp://*:38]}\n")
+    lab.run("systemctl", "reload", "netd", code=1)
+    assert "did you mean 'time'?" in lab.wait_for("reload_rejected")["problems"][0]
+    assert lab.show("ActiveState") == "active"
+    assert lab.python("import socket; print(len(socket.create_connection(('127.0.0.1', 37)).recv(9)))") == "4"
+
+
+def test_notify_reload(lab: Lab) -> None:
+    if lab.suite == "host":
+        pytest.skip("systemd 252 does not know Type=notify-reload")
+    lab.config(ECHO)
+    lab.drop_in((ROOT / "systemd/netd.service.d/notify-reload.conf").read_text())
+    lab.run("systemctl", "start", "netd")
+    lab.config(ECHO + "  upper: {listen: [tcp://*:70]}\n")
+    lab.run("systemctl", "reload", "netd")
+    assert lab.events("reload_applied")[0]["by"] == "SIGHUP"
+    lab.config("services: nonsense\n")
+    lab.run("systemctl", "reload", "netd")
+    assert lab.events("reload_rejected")
+    assert lab.show("ActiveState") == "active"
+
+
+def test_a_restart_under_load_refuses_nobody_and_loses_no_datagram(lab: Lab) -> None:
+    lab.config(ECHO)
+    lab.run("systemctl", "start", "netd")
+    first = lab.show("MainPID")
+    with Load(lab) as load:
+        for _ in range(3):
+            lab.run("systemctl", "restart", "netd")
+    assert load.result == "none failed True 0"
+    assert lab.show("MainPID") != first
+    # Datagrams that come while nobody reads wait in the socket.
+    lab.run("systemctl", "kill", "-s", "STOP", "netd")
+    lab.python(
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 5555))\n"
+        "for n in range(10): s.sendto(b'%d' % n, ('127.0.0.1', 7))"
+    )
+    lab.run("systemctl", "kill", "-s", "KILL", "netd")
+    until(lambda: lab.show("ActiveState") == "active" and lab.show("MainPID") != "0", 30)
+    until(
+        lambda: (
+            "datagrams_in"
+            in json.loads(lab.netd("status", "--json", code=None) or "{}").get("services", [{}])[0].get("counters", {})
+        )
+    )
+    [service] = json.loads(lab.netd("status", "--json"))["services"]
+    assert service["counters"]["datagrams_in"] == 10
+    assert lab.python(ASK.format(places=EVERYWHERE)) == "hello hello hello hello"
+
+
+def _workers(lab: Lab) -> list[int]:
+    return [worker["pid"] for worker in json.loads(lab.netd("status", "--json"))["workers"]]
+
+
+def _wait_for_another(lab: Lab, worker: int) -> None:
+    until(lambda: _workers(lab) not in ([], [worker]))
+
+
+def test_kill_9_of_a_worker_and_of_the_supervisor_under_load_refuse_nobody(lab: Lab) -> None:
+    lab.config(ECHO)
+    lab.run("systemctl", "start", "netd")
+    with Load(lab) as load:
+        for _ in range(3):
+            [worker] = _workers(lab)
+            lab.run("kill", "-9", str(worker))
+            _wait_for_another(lab, worker)
+        pid = lab.show("MainPID")
+        lab.run("kill", "-9", pid)
+        until(lambda: lab.show("MainPID") not in (pid, "0") and lab.show("ActiveState") == "active", 30)
+    assert load.result.startswith("none failed True")
+    assert len(lab.events("worker_lost")) == 3
+    assert lab.python(ASK.format(places=EVERYWHERE)) == "hello hello hello hello"
+
+
+def test_a_worker_whose_loop_hangs_is_replaced_and_says_where_it_hung(lab: Lab) -> None:
+    lab.write(
+        "/usr/local/lib/netd/netd_stuck.py",
+        "class Stuck:\n    'Never comes back.'\n"
+        "    def stream(self, peer):\n        yield b'x'\n        while True: pass\n",
+    )
+    info = "/usr/local/lib/netd/netd_stuck-1.0.dist-info"
+    lab.write(f"{info}/METADATA", "Metadata-Version: 2.1\nName: netd-stuck\nVersion: 1.0\n")
+    lab.write(f"{info}/entry_points.txt", "[netd.services]\nstuck = netd_stuck:Stuck\n")
+    lab.config("daemon: {beat: 500ms}\n" + ECHO + "  stuck: {listen: [tcp://*:9]}\n")
+    lab.run("systemctl", "start", "netd")
+    pid = lab.show("MainPID")
+    lab.python("import socket; print(socket.create_connection(('127.0.0.1', 9)).recv(9))")
+    lost = lab.wait_for("worker_lost")
+    assert lost["reason"] == "signal SIGABRT"
+    assert 'netd_stuck.py", line 5 in stream' in lost["stack"]
+    assert lab.python(ASK.format(places=EVERYWHERE)) == "hello hello hello hello"
+    assert (lab.show("MainPID"), lab.show("NRestarts")) == (pid, "0")
+
+
+def test_a_supervisor_that_hangs_is_caught_by_the_watchdog(lab: Lab) -> None:
+    lab.config(ECHO)
+    lab.drop_in("[Service]\nWatchdogSec=1\nTimeoutStopSec=2\n")
+    lab.run("systemctl", "start", "netd")
+    pid = lab.show("MainPID")
+    # Alive for three times as long as the watchdog waits, it has pinged.
+    lab.run("sleep", "3")
+    assert lab.show("MainPID") == pid
+    lab.run("kill", "-STOP", pid)
+    until(lambda: lab.show("NRestarts") == "1" and lab.show("ActiveState") == "active", 30)
+    assert lab.python(ASK.format(places=EVERYWHERE)) == "hello hello hello hello"
+
+
+def test_socket_activation(lab: Lab) -> None:
+    lab.config("services:\n  echo: {listen: [systemd://echo]}\n")
+    lab.run("systemctl", "start", "netd.socket")
+    assert lab.show("ActiveState") == "inactive"
+    places = [*EVERYWHERE[:3], ("AF_UNIX", "SOCK_STREAM", "/run/netd-echo.sock")]
+    assert lab.python(ASK.format(places=places)) == "hello hello hello hello"
+    assert lab.show("ActiveState") == "active"
+    with Load(lab) as load:
+        for _ in range(3):
+            lab.run("systemctl", "restart", "netd")
+    assert load.result == "none failed True 0"
+    lab.config("services:\n  time: {listen: [tcp://*:37]}\n")
+    lab.run("systemctl", "reload", "netd")
+    lab.run("systemctl", "restart", "netd")
+    assert {line["name"] for line in lab.events("socket_unclaimed")} == {"echo"}
+    lab.config("services:\n  time: {listen: [systemd://tiem]}\n")
+    lab.run("systemctl", "reload", "netd", code=1)
+    assert "handed over no socket named 'tiem'" in lab.events("reload_rejected")[-1]["problems"][0]
+
+
+def test_a_stop_gives_conversations_the_drain_time_and_no_more(lab: Lab) -> None:
+    lab.config("daemon: {drain: 1s}\n" + ECHO)
+    lab.run("systemctl", "start", "netd")
+    held = subprocess.Popen(
+        ["nsenter", "-t", lab.root.parts[2], "-n", "nc", "127.0.0.1", "7"], stdin=subprocess.PIPE, text=True
+    )
+    assert held.stdin
+    held.stdin.write("hello\n")
+    held.stdin.flush()
+    until(lambda: json.loads(lab.netd("connections", "--json"))["connections"])
+    until(lambda: json.loads(lab.netd("connections", "--json"))["connections"][0]["bytes_out"] == 6)
+    lab.run("systemctl", "stop", "netd")
+    assert lab.events("connection_closed")[-1]["outcome"] == "stopped"
+    assert lab.events("netd_stopped")
+    assert lab.show("Result") == "success"
+    held.communicate(timeout=20)
+
+
+def test_an_instance(lab: Lab) -> None:
+    lab.config("services:\n  upper: {listen: [tcp://*:7]}\n", "lab")
+    lab.run("systemctl", "start", "netd@lab")
+    lab.run("systemctl", "reload", "netd@lab")
+    status = json.loads(lab.netd("status", "--json", "--control", "/run/netd-lab/control.sock"))
+    assert (status["config"], status["generation"]) == ("/etc/netd/lab.yaml", 2)
+
+
+def _shipped(directory: Path) -> list[Path]:
+    files = []
+    for file in (ROOT / "systemd").glob("netd*.*"):
+        if file.is_file():
+            text = file.read_text().replace("@PREFIX@/bin/netd", "/bin/true").replace("@SYSCONFDIR@", "/etc")
+            files.append(directory / file.name.removesuffix(".in").replace("@.", "@lab."))
+            files[-1].write_text(text)
+    return files
+
+
+def test_systemd_finds_no_fault_with_the_units_and_little_that_is_exposed(tmp_path: Path) -> None:
+    need("systemd-analyze")
+    files = _shipped(tmp_path)
+    assert {file.name for file in files} == {"netd.service", "netd@lab.service", "netd.socket"}
+    verified = subprocess.run(["systemd-analyze", "verify", *files], capture_output=True, text=True, check=False)
+    assert verified.stdout + verified.stderr == ""
+    for file in files:
+        if file.suffix == ".service":
+            done = subprocess.run(
+                ["systemd-analyze", "security", "--offline=true", "--threshold=13", file],
+                capture_output=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout[-200:]
+
+
+def test_an_instance_is_confined_as_the_service_is() -> None:
+    one, other = (
+        [line for line in (ROOT / "systemd" / name).read_text().splitlines() if line and not line.startswith("#")]
+        for name in ("netd.service.in", "netd@.service.in")
+    )
+    own = ("Description", "Documentation", "ExecStart", "ExecReload", "RuntimeDirectory=")
+    assert [line for line in one if not line.startswith(own)] == [line for line in other if not line.startswith(own)]
