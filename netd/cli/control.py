@@ -172,8 +172,11 @@ def _concerned(change: Answer) -> str:
     live = change["live"]
     if not live:
         return ""
+    if live == 1:
+        fate = "has limits.drain to finish" if change["connections"] == "drained" else "goes on as it is"
+        return f"; its live connection {fate}"
     fate = "have limits.drain to finish" if change["connections"] == "drained" else "go on as they are"
-    return f"; its {live} live connection{'s' * (live != 1)} {fate}"
+    return f"; its {live} live connections {fate}"
 
 
 @click.command(epilog="Example: netd reload")

@@ -1,8 +1,10 @@
 """The crew: forks the workers, talks to them, sees that their loops turn, and replaces those that are lost."""
 
+import codecs
 import contextlib
 import faulthandler
 import gc
+import importlib
 import os
 import select
 import signal
@@ -112,6 +114,7 @@ class Crew:
         ours, theirs = pair()
         stack = os.memfd_create("netd-stack", os.MFD_CLOEXEC)
         parent = os.getpid()
+        _import_for_later()
         gc.collect()
         gc.freeze()  # so that no collection of the child's closes what the parent has open, or copies its memory
         try:
@@ -352,6 +355,14 @@ class WorkerError(Exception):
 def _signal(member: Member, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(member.pid, number)
+
+
+def _import_for_later() -> None:
+    """Have in memory what Python would look for in its files at the first use: a worker may not be allowed to read."""
+    for encoding in ("ascii", "latin-1", "unicode_escape", "utf-8"):
+        codecs.lookup(encoding)
+    for module in ("_strptime", "linecache", "traceback", "zoneinfo"):
+        importlib.import_module(module)
 
 
 def _close_all_but(kept: set[int]) -> None:

@@ -1,0 +1,353 @@
+"""Reload in place: what did not change is not touched, and what is wrong changes nothing."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Daemon, daemon, read_exactly, until
+
+
+def write(tmp_path: Path, text: str) -> None:
+    """Put another config in the file; at once, as an editor does."""
+    (tmp_path / "new").write_text(text)
+    (tmp_path / "new").rename(tmp_path / "netd.yaml")
+
+
+@contextlib.contextmanager
+def talking(place: int | str) -> Iterator[socket.socket]:
+    """A connection on which something was said already."""
+    with socket.socket(socket.AF_INET if isinstance(place, int) else socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", place) if isinstance(place, int) else place)
+        echoed(connection, b"first\n")
+        yield connection
+
+
+def echoed(connection: socket.socket, data: bytes) -> None:
+    connection.sendall(data)
+    assert read_exactly(connection, len(data)).lower() == data
+
+
+def refused(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) != 0
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("way", ["netd reload", "SIGHUP"])
+def test_a_reload_touches_only_what_changed(tmp_path: Path, way: str) -> None:
+    before = f"""
+services:
+  alone:    {{type: echo, listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}
+  removed:  {{type: echo, listen: [tcp://127.0.0.1:0]}}
+  disabled: {{type: echo, listen: [tcp://127.0.0.1:0]}}
+  changed:  {{type: pingpong, listen: [tcp://127.0.0.1:0]}}
+  unix:     {{type: echo, listen: ["unix://{tmp_path}/s"]}}
+"""
+    after = f"""
+services:
+  alone:    {{type: echo, listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}
+  disabled: {{type: echo, enabled: false, listen: [tcp://127.0.0.1:0]}}
+  changed:  {{type: pingpong, listen: [tcp://127.0.0.1:0], options: {{framing: chunk}}}}
+  unix:     {{type: echo, listen: ["unix://{tmp_path}/s"]}}
+  added:    {{type: upper, listen: [tcp://127.0.0.1:0]}}
+"""
+    with daemon(before, tmp_path) as running, contextlib.ExitStack() as stack:
+        ports = {name: running.port(name) for name in ("alone", "removed", "disabled")}
+        live = {name: stack.enter_context(talking(port)) for name, port in ports.items()}
+        live["unix"] = stack.enter_context(talking(f"{tmp_path}/s"))
+        changed = stack.enter_context(socket.create_connection(("127.0.0.1", running.port("changed"))))
+        changed.sendall(b"ping\n")
+        assert read_exactly(changed, 5) == b"pong\n"
+        # Datagrams that wait in the socket while the config changes.
+        os.kill(running.worker, signal.SIGSTOP)
+        client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        client.settimeout(20)
+        client.connect(("127.0.0.1", running.port("alone", "udp")))
+        for number in range(50):
+            client.send(b"%d" % number)
+        write(tmp_path, after)
+        reloaded = threading.Thread(target=reload_by, args=(way, running))
+        reloaded.start()
+        os.kill(running.worker, signal.SIGCONT)
+        reloaded.join()
+        told = running.event("reload_applied")
+        assert told["changes"] == {
+            "added": "added",
+            "changed": "changed",
+            "disabled": "disabled",
+            "removed": "removed",
+        }
+        assert [client.recv(100) for _ in range(50)] == [b"%d" % number for number in range(50)]
+        for connection in live.values():
+            echoed(connection, b"after\n")
+        changed.sendall(b"pi")
+        assert refused(ports["removed"])
+        assert refused(ports["disabled"])
+        with talking(ports["alone"]), talking(f"{tmp_path}/s"):
+            rows = running.ask("connections")["connections"]
+            assert len(rows) == 7
+            assert {row["id"].partition("-")[0] for row in rows} == {"0"}
+        with socket.create_connection(("127.0.0.1", running.port("changed"))) as new:
+            new.sendall(b"ping")
+            assert read_exactly(new, 4) == b"pong", "a new connection gets the new options"
+        changed.sendall(b"ng\n")
+        assert read_exactly(changed, 5) == b"pong\n", "a live one keeps the old"
+        with socket.create_connection(("127.0.0.1", running.port("added"))) as new:
+            new.sendall(b"x\n")
+            assert read_exactly(new, 2) == b"X\n"
+        assert [line for line in running.lines if line["event"] == "worker_started"][1:] == []
+
+
+def reload_by(way: str, running: Daemon) -> None:
+    if way == "SIGHUP":
+        running.process.send_signal(signal.SIGHUP)
+    else:
+        done = running.netd("reload")
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "config 2 is in force"), done
+
+
+def test_what_is_switched_off_has_its_time_to_drain(tmp_path: Path) -> None:
+    config = "services:\n  echo: {listen: [tcp://127.0.0.1:0], limits: {drain: 300ms}}\n"
+    with daemon(config, tmp_path) as running, talking(running.port("echo")) as live:
+        assert running.netd("disable", "echo").returncode == 0
+        assert live.recv(1) == b""
+        assert running.event("connection_closed")["outcome"] == "stopped"
+
+
+def test_a_config_with_problems_changes_nothing_and_all_of_them_are_told(tmp_path: Path) -> None:
+    config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
+    with daemon(config, tmp_path) as running, talking(running.port("echo")) as live:
+        write(tmp_path, "services:\n  ecoh: {listen: [tcp://127.0.0.1:0]}\n  time: {listen: [tpc://*:37]}\n")
+        for command in ("reload", "diff"):
+            done = running.netd(command)
+            assert done.returncode == 78
+            assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == [
+                f"{tmp_path}/netd.yaml:2:3",
+                f"{tmp_path}/netd.yaml:3:19",
+            ]
+        assert len(running.event("reload_rejected")["problems"]) == 2
+        running.process.send_signal(signal.SIGHUP)
+        assert running.event("reload_rejected")["by"] == "SIGHUP"
+        echoed(live, b"still\n")
+        with talking(running.port("echo")):
+            assert running.ask("status")["generation"] == 1
+
+
+def test_a_port_that_is_taken_changes_nothing(tmp_path: Path) -> None:
+    config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
+    with daemon(config, tmp_path) as running, socket.socket() as holder, talking(running.port("echo")) as live:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        other = free_port()
+        taken = holder.getsockname()[1]
+        write(tmp_path, f"services:\n  upper: {{listen: [tcp://127.0.0.1:{other}, tcp://127.0.0.1:{taken}]}}\n")
+        done = running.netd("reload")
+        assert done.returncode == 71
+        assert f"services.upper: cannot listen on tcp://127.0.0.1:{taken}: Address already in use" in done.stderr
+        assert refused(other)
+        echoed(live, b"still\n")
+        with talking(running.port("echo")):
+            pass
+
+
+def test_a_worker_that_cannot_serve_the_config_keeps_all_from_serving_it(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the worker may read less than the supervisor")
+    with daemon("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n", tmp_path) as running:
+        quotes = tmp_path / "quotes"
+        quotes.write_text("a quote\n")
+        quotes.chmod(0o600)
+        other = free_port()
+        write(
+            tmp_path,
+            f"services:\n  qotd: {{listen: [tcp://127.0.0.1:{other}], options: {{file: {quotes}}}}}\n",
+        )
+        done = running.netd("reload")
+        assert done.returncode == 71
+        assert "worker (user nobody): services.qotd: " in done.stderr
+        assert "Permission denied" in done.stderr
+        assert refused(other)
+        with talking(running.port("echo")):
+            assert running.ask("status")["generation"] == 1
+
+
+def test_an_endpoint_may_widen_narrow_and_pass_to_another_service(tmp_path: Path) -> None:
+    port = free_port()
+    narrow = f"services:\n  echo: {{listen: [tcp://127.0.0.1:{port}, udp://127.0.0.1:{port}]}}\n"
+    wide = f"services:\n  echo: {{listen: [tcp://*:{port}, udp://*:{port}]}}\n"
+    other = f"services:\n  upper: {{listen: [tcp://*:{port}?backlog=7, udp://*:{port}]}}\n"
+    with daemon(narrow, tmp_path) as running, talking(port) as live:
+        for text, answer in ((wide, b"x\n"), (other, b"X\n"), (narrow, b"x\n"), (wide, b"x\n")):
+            write(tmp_path, text)
+            done = running.netd("reload")
+            assert done.returncode == 0, done.stderr
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(b"x\n")
+                assert read_exactly(connection, 2) == answer
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(20)
+                client.connect(("127.0.0.1", port))
+                client.send(b"x\n")
+                assert client.recv(10) == answer
+        echoed(live, b"still\n")
+
+
+def test_the_paths_of_unix_sockets_come_and_go_with_them(tmp_path: Path) -> None:
+    config = 'services:\n  echo: {{listen: ["unix://{0}/{1}?mode={2}"]}}\n'
+    with daemon(config.format(tmp_path, "a", "0600"), tmp_path) as running:
+        write(tmp_path, config.format(tmp_path, "a", "0666"))
+        inode = (tmp_path / "a").stat().st_ino
+        assert running.netd("reload").returncode == 0
+        assert ((tmp_path / "a").stat().st_ino, (tmp_path / "a").stat().st_mode & 0o777) == (inode, 0o666)
+        write(tmp_path, config.format(tmp_path, "b", "0666"))
+        assert running.netd("reload").returncode == 0
+        assert not (tmp_path / "a").exists()
+        with talking(f"{tmp_path}/b"):
+            pass
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_number_of_workers_changes_and_live_connections_stay(tmp_path: Path) -> None:
+    config = "daemon: {{workers: {}}}\nservices:\n  echo: {{listen: [tcp://127.0.0.1:0]}}\n"
+    with daemon(config.format(3), tmp_path) as running, contextlib.ExitStack() as stack:
+        live = [stack.enter_context(talking(running.port("echo"))) for _ in range(30)]
+        for number in (1, 2, 1, 3):
+            write(tmp_path, config.format(number))
+            assert running.netd("reload").returncode == 0
+            assert len(running.ask("status")["workers"]) == number
+            for connection in live:
+                echoed(connection, b"still\n")
+        assert running.ask("status")["services"][0]["connections"] == 30
+        stack.close()
+        until(lambda: running.ask("status")["services"][0]["connections"] == 0)
+
+
+def test_diff_says_what_a_reload_would_do_and_does_not_do_it(tmp_path: Path) -> None:
+    config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n  upper: {listen: [tcp://127.0.0.1:0]}\n"
+    with daemon(config, tmp_path) as running, talking(running.port("echo")) as live:
+        assert running.netd("diff").stdout == "nothing would change\n"
+        write(
+            tmp_path,
+            "daemon: {chroot: /}\nservices:\n  echo: {enabled: false, listen: [tcp://127.0.0.1:0]}\n"
+            "  upper: {listen: ['unix://@netd-test-diff'], limits: {idle: 1m}}\n  time: {listen: [tcp://127.0.0.1:0]}\n",
+        )
+        assert running.netd("diff").stdout.splitlines() == [
+            "echo: disabled; its live connection has limits.drain to finish",
+            "time: added",
+            "upper: changed",
+            "    limits.idle: 300.0 -> 60.0",
+            "    -tcp://127.0.0.1:0",
+            "    +unix://@netd-test-diff",
+            "daemon.chroot: changed; needs a restart",
+        ]
+        assert json.loads(running.netd("diff", "--json").stdout)["changes"][0]["live"] == 1
+        echoed(live, b"still\n")
+        assert running.ask("status")["generation"] == 1
+
+
+def test_two_hundred_reloads_under_load(tmp_path: Path) -> None:
+    port, other = free_port(), free_port()
+    config = (
+        "daemon: {{workers: 2}}\nlog: {{level: warning}}\nservices:\n"
+        "  echo: {{listen: [tcp://127.0.0.1:{0}, udp://127.0.0.1:{0}]}}\n"
+        "  upper: {{enabled: {1}, listen: [tcp://127.0.0.1:{2}]}}\n"
+        "  pingpong: {{listen: [tcp://127.0.0.1:0], limits: {{line: {3}}}}}\n"
+    )
+    (tmp_path / "netd.yaml").write_text(config.format(port, "true", other, 100))
+    running = Daemon("-c", str(tmp_path / "netd.yaml"))
+    failures: list[str] = []
+    enough = threading.Event()
+    done = [0, 0]
+
+    def ask() -> None:
+        while not enough.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", port), 20) as connection:
+                    connection.sendall(b"hello")
+                    assert read_exactly(connection, 5) == b"hello"
+                    done[0] += 1
+            except (OSError, AssertionError) as error:
+                failures.append(repr(error))
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(20)
+            client.connect(("127.0.0.1", port))
+            while not enough.is_set():
+                try:
+                    client.send(b"x")
+                    assert client.recv(9) == b"x"
+                    done[1] += 1
+                except (OSError, AssertionError) as error:
+                    failures.append(repr(error))
+
+    try:
+        until(lambda: os.path.exists(running.control) and not refused(port), 20)
+        until(lambda: running.ask("status")["workers"])
+        threads = [threading.Thread(target=work) for work in (ask, ask, send)]
+        with talking(port) as live:
+            for thread in threads:
+                thread.start()
+            for number in range(1, 201):
+                write(tmp_path, config.format(port, str(number % 2 == 0).lower(), other, 100 + number))
+                assert running.ask("reload")["ok"]
+                assert refused(other) == (number % 2 == 1)
+                if number == 50:
+                    before = _cost(running)
+            after = _cost(running)
+            echoed(live, b"still\n")
+        enough.set()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert min(done) > 100
+        for (pid, descriptors, memory), (same, more, grown) in zip(before, after, strict=True):
+            assert pid == same, "a process was replaced"
+            assert more - descriptors <= 6, "descriptors leak"  # of connections that are under way
+            assert grown - memory < 2**20, "memory leaks"
+    finally:
+        enough.set()
+        assert running.stop() == 0, running.lines[-5:]
+        running.close()
+
+
+def _cost(running: Daemon) -> list[tuple[int, int, int]]:
+    """Of each process: its number, its descriptors, and the memory that is its own."""
+    pids = [running.process.pid, *(worker["pid"] for worker in running.ask("status")["workers"])]
+    found = []
+    for pid in pids:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        own = sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
+        found.append((pid, len(os.listdir(f"/proc/{pid}/fd")), own * 1024))
+    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
+    assert len(children) == len(pids) - 1, "a process too many"
+    return found
+
+
+def test_a_queued_connection_is_served_though_its_service_is_switched_off(tmp_path: Path) -> None:
+    config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
+    with daemon(config, tmp_path) as running:
+        port = running.port("echo")
+        os.kill(running.worker, signal.SIGSTOP)
+        waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+        switch = threading.Thread(target=running.ask, args=("disable", "echo"))
+        switch.start()
+        os.kill(running.worker, signal.SIGCONT)
+        switch.join()
+        for connection in waiting:
+            echoed(connection, b"hello")
+            connection.close()
+        assert refused(port)
