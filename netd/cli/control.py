@@ -143,7 +143,7 @@ def status(ask: Ask, *, as_json: bool) -> int:
         first, *others = service["endpoints"] or ["-"]
         rows.append([service["service"], first, *(service[number] for number in numbers), state])
         rows += [["", other, *[""] * len(numbers), ""] for other in others]
-    workers = len(answer["workers"])
+    workers = sum("leaving" not in worker for worker in answer["workers"])
     stopping = ", stopping" if answer["stopping"] else ""
     head = (
         f"netd {answer['version']}, pid {answer['pid']}, up {_duration(answer['seconds'])}{stopping}, "

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import select
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,8 @@ import click
 
 from netd.config import loader
 from netd.config.model import Config
+from netd.daemon.detach import default_pid_file, pid_file
 from netd.daemon.detach import detach as run_detached
-from netd.daemon.detach import pid_file
 from netd.daemon.supervisor import supervise
 from netd.errors import EXIT_CONFIG, EXIT_OK, ConfigError, OpenError
 from netd.telemetry import logs
@@ -41,15 +42,18 @@ def run(file: Path | None, detach: bool) -> int:
     file = file.absolute()
     config = config.model_copy(update={"source": str(file)})
     if detach:
-        for note in run_detached(config, lambda ready: _serve(config, file, ready)):
+        if path := os.environ.get("NETD_CONTROL"):
+            os.environ["NETD_CONTROL"] = path if path.startswith("@") else os.path.abspath(path)
+        pids = config.daemon.pid_file or default_pid_file()
+        for note in run_detached(config, lambda ready: _serve(config, file, ready, pids)):
             click.echo(f"netd: {note}", err=True)
         return EXIT_OK
     built_in = file.samefile(loader.BUILT_IN_FILE)
-    return _serve(config, file, _introduce if built_in else lambda listeners: None)
+    return _serve(config, file, _introduce if built_in else lambda listeners: None, config.daemon.pid_file)
 
 
-def _serve(config: Config, file: Path, ready: Callable[[list[Listener]], None]) -> int:
-    """Serve from this process; the exit code."""
+def _serve(config: Config, file: Path, ready: Callable[[list[Listener]], None], pids: str | None) -> int:
+    """Serve from this process, with its id in the file ``pids``; the exit code."""
     descriptor = 2
     if config.log.file is not None:
         try:
@@ -58,7 +62,7 @@ def _serve(config: Config, file: Path, ready: Callable[[list[Listener]], None]) 
             raise OpenError([f"log.file: cannot open {config.log.file}: {error.strerror}"]) from None
     sink = logs.set_up(config.log.level, config.log.format, descriptor)
     try:
-        with pid_file(config.daemon.pid_file):
+        with pid_file(pids):
             return supervise(config, lambda: loader.load(file), sink, ready)
     finally:
         sink.finish()

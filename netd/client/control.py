@@ -3,6 +3,7 @@
 A command that only asks should answer at once, so nothing heavy is imported here.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -24,6 +25,13 @@ def default_directory() -> str | None:
     if directory := os.environ.get("XDG_RUNTIME_DIR", ""):
         return os.path.join(directory, "netd")
     return None
+
+
+def make_directory(directory: str) -> None:
+    """Make a directory that others may enter, if it can be; what is in it has permissions of its own."""
+    with contextlib.suppress(OSError):
+        os.makedirs(directory, 0o755)
+        os.chmod(directory, 0o755)  # noqa: S103  # whatever the umask
 
 
 def default_path() -> str | None:

@@ -26,6 +26,14 @@ class ChannelError(Exception):
     """The other end is gone, does not read, or does not keep to the rules."""
 
 
+class DescriptorsLostError(Exception):
+    """A message came without its descriptors: this process may not have so many. Holds the message."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__("no descriptors left")
+        self.message = message
+
+
 class Channel:
     """One end of the pair."""
 
@@ -36,6 +44,7 @@ class Channel:
         self._pieces: list[bytes] = []
         self._size = 0
         self._descriptors: list[int] = []
+        self._lost = False
 
     def fileno(self) -> int:
         """For poll(2): readable when `receive` has something to say."""
@@ -75,7 +84,10 @@ class Channel:
                 raise ChannelError(str(error.strerror)) from None
 
     def receive(self) -> tuple[Message, list[int]] | None:
-        """The next message with its descriptors, or None when there is none yet. `ChannelError` at the end."""
+        """The next message with its descriptors, or None when there is none yet. `ChannelError` at the end.
+
+        `DescriptorsLostError` for a message whose descriptors found no room.
+        """
         while True:
             try:
                 data, ancillary, flags, _ = self._socket.recvmsg(_PIECE + 1, self._room, socket.MSG_CMSG_CLOEXEC)
@@ -92,27 +104,29 @@ class Channel:
                 raise ChannelError("it is gone")
             self._pieces.append(data[1:])
             self._size += len(data)
-            # MSG_CTRUNC comes also where descriptors were sent to somebody who takes none.
-            if (
-                flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC)
-                or self._size > _LONGEST
-                or data[:1] not in (_MORE, _LAST)
-            ):
+            if flags & socket.MSG_CTRUNC:
+                if not self._room:
+                    raise ChannelError("it does not keep to the rules")  # it sent some, and nobody asked for them
+                self._lost = True
+            if flags & socket.MSG_TRUNC or self._size > _LONGEST or data[:1] not in (_MORE, _LAST):
                 raise ChannelError("it does not keep to the rules")
             if data[:1] == _LAST:
                 return self._complete()
 
     def _complete(self) -> tuple[Message, list[int]]:
         text, descriptors = b"".join(self._pieces), self._descriptors
-        self._pieces, self._size, self._descriptors = [], 0, []
+        lost = self._lost
+        self._pieces, self._size, self._descriptors, self._lost = [], 0, [], False
         try:
             message = json.loads(text)
         except (ValueError, RecursionError):
             message = None
-        if not isinstance(message, dict):
+        if not isinstance(message, dict) or lost:
             for descriptor in descriptors:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
+            if isinstance(message, dict):
+                raise DescriptorsLostError(message)
             raise ChannelError("it does not keep to the rules")
         return message, descriptors
 

@@ -11,7 +11,7 @@ import pwd
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from netd.conversation import Conversation, Credentials, Lines, Peer
+from netd.conversation import Conversation, Credentials, Lines, LineTooLong, Peer
 from netd.endpoints import suggestion
 from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_USAGE, OperatorError
 from netd.telemetry.events import DaemonEvents
@@ -78,8 +78,11 @@ class Control:
             yield _line(_failure(f"{by} may not control netd", EXIT_NO))
             return
         lines = Lines(LINE_LIMIT)
-        while (line := (yield from lines.read())) is not None:
-            yield _line(self.answer(line.decode("utf-8", "replace"), by))
+        try:
+            while (line := (yield from lines.read())) is not None:
+                yield _line(self.answer(line.decode("utf-8", "replace"), by))
+        except LineTooLong as error:
+            yield _line(_failure(str(error), EXIT_USAGE))
 
     def _allowed(self, credentials: Credentials | None) -> bool:
         """The path's permissions have let the peer connect; an abstract socket has none, and a path may be chmodded."""

@@ -73,7 +73,8 @@ class Crew:
         """By number; without those that are leaving."""
         self.failed = False
         """Whether a worker had to be killed when it should have ended."""
-        self._leaving: list[Member] = []
+        self.leaving: list[Member] = []
+        """Those that accept no more, and end after their last connection."""
         self._loop = loop
         self._events = events
         self._sink = sink
@@ -86,14 +87,20 @@ class Crew:
 
     # Size.
 
-    def resize(self, size: int) -> None:
-        """Have so many workers. `WorkerError` when one cannot be started; those that are too many drain and end."""
+    def resize(self, size: int, *, must: bool = False) -> None:
+        """Have so many workers; those that are too many drain and end.
+
+        One that cannot be started is told of and tried again; or, where it ``must``, `WorkerError` says why not.
+        """
         self._size = size
         # One that still drains writes its column, so its number is not free.
-        taken = {*self.members, *self._replacements, *(member.number for member in self._leaving)}
+        taken = {*self.members, *self._replacements, *(member.number for member in self.leaving)}
         free = [number for number in range(MOST_WORKERS) if number not in taken]
         for number in free[: max(0, size - len(self.members) - len(self._replacements))]:
-            self._start(number)
+            if must:
+                self._start(number)
+            else:
+                self._replace(number)
         while self._replacements and len(self.members) + len(self._replacements) > size:
             self._loop.wheel.drop(self._replacements.popitem()[1])
         for number in sorted(self.members)[size:]:
@@ -104,25 +111,31 @@ class Crew:
         self.members[number] = member
         try:
             self._install(member)
-        except WorkerError:
+            self._loop.watch(member.channel.fileno(), select.EPOLLIN, lambda events: self._hear(member))
+        except (WorkerError, OSError) as error:
             self._end(member)
-            raise
-        self._loop.watch(member.channel.fileno(), select.EPOLLIN, lambda events: self._hear(member))
+            raise error if isinstance(error, WorkerError) else WorkerError(str(error.strerror)) from None
         self._events.worker_started(number, member.pid)
 
     def _fork(self, number: int) -> Member:
-        ours, theirs = pair()
-        stack = os.memfd_create("netd-stack", os.MFD_CLOEXEC)
         parent = os.getpid()
+        try:
+            ours, theirs = pair()
+        except OSError as error:
+            raise WorkerError(f"cannot start a process: {error.strerror}") from None
         _import_for_later()
         gc.collect()
         gc.freeze()  # so that no collection of the child's closes what the parent has open, or copies its memory
+        stack = -1
         try:
+            stack = os.memfd_create("netd-stack", os.MFD_CLOEXEC)
             pid = os.fork()
         except OSError as error:
+            gc.unfreeze()
             for end in (ours, theirs):
                 end.close()
-            os.close(stack)
+            if stack >= 0:
+                os.close(stack)
             raise WorkerError(f"cannot start a process: {error.strerror}") from None
         if pid == 0:
             # This frame is never left: the parent's objects stay as they are, and none of them closes anything here.
@@ -158,14 +171,17 @@ class Crew:
     def ask(
         self, message: Message, descriptors: Sequence[int] = (), members: Iterable[Member] | None = None
     ) -> dict[Member, Message]:
-        """Ask workers, all of them by default, and wait for their answers.
+        """Ask workers, by default all that are not leaving, and wait for their answers.
 
         One that is gone has none. One that does not answer in time is aborted, to be replaced, and has none either.
         """
         asked: dict[Member, int] = {}
-        for member in [member for member in members or self.members.values() if not member.gone]:
-            with contextlib.suppress(ChannelError):
+        wanted = self.members.values() if members is None else members
+        for member in [member for member in wanted if not member.gone]:
+            try:
                 asked[member] = self._send(member, message, descriptors)
+            except ChannelError:
+                self._abort(member, PATIENCE)  # it may have half of a message
         until = time.monotonic() + PATIENCE
         answers: dict[Member, Message] = {}
         while asked and (left := until - time.monotonic()) > 0:
@@ -182,6 +198,13 @@ class Crew:
         for member in asked:
             self._abort(member, PATIENCE)
         return answers
+
+    def ask_all(self, message: Message, descriptors: Sequence[int] = ()) -> dict[Member, Message]:
+        """As `ask`, of those that are leaving too."""
+        return self.ask(message, descriptors, self._all())
+
+    def _all(self) -> list[Member]:
+        return [*self.members.values(), *self.leaving]
 
     def _send(self, member: Member, message: Message, descriptors: Sequence[int] = ()) -> int:
         member.asked += 1
@@ -214,8 +237,8 @@ class Crew:
 
         To be called once in an interval. True when all have answered since the last call.
         """
-        alive = len(self.members) == self._size
-        for member in [member for member in self.members.values() if not member.gone]:
+        alive = True
+        for member in [member for member in self._all() if not member.gone]:
             try:
                 # What came while this process itself was held up counts.
                 self._take(member)
@@ -250,7 +273,7 @@ class Crew:
 
     def reap(self) -> None:
         """Some child ended: see which, and have it replaced."""
-        for member in [*self.members.values(), *self._leaving]:
+        for member in self._all():
             pid, status = os.waitpid(member.pid, os.WNOHANG)
             if pid:
                 self._ended(member, os.waitstatus_to_exitcode(status))
@@ -259,14 +282,15 @@ class Crew:
         connections = self._lost(member.number)
         stack = os.pread(member.stack, _LONGEST_STACK, 0).decode("utf-8", "replace").strip()
         self._close(member)
-        reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        if member in self._leaving:
-            self._leaving.remove(member)
+        reason = _reason(code)
+        if member in self.leaving:
+            self.leaving.remove(member)
             if code == 0:
                 self._events.worker_ended(member.number, member.pid)
             else:
-                self.failed = True
+                self.failed = self.failed or self._size == 0
                 self._events.worker_lost(member.number, member.pid, reason, connections, None, stack)
+            self.resize(self._size)  # its number may be what another one waits for
             return
         del self.members[member.number]
         losses, when = self._losses.get(member.number, (0, 0.0))
@@ -311,7 +335,7 @@ class Crew:
 
     def _leave(self, member: Member) -> None:
         del self.members[member.number]
-        self._leaving.append(member)
+        self.leaving.append(member)
         with contextlib.suppress(ChannelError):
             self._send(member, {"do": "drain"})
 
@@ -324,28 +348,29 @@ class Crew:
     def stop(self) -> None:
         """Have every worker cut its connections and end; one that does not in time is aborted."""
         self.drain()
-        for member in self._leaving:
+        for member in self.leaving:
             with contextlib.suppress(ChannelError):
                 self._send(member, {"do": "stop"})
 
     def abort(self) -> None:
         """End whoever is left."""
-        for member in self._leaving:
+        for member in self.leaving:
             if not member.gone:
                 self._abort(member, PATIENCE)
 
     def kill(self) -> None:
         """End everybody at once, when the supervisor itself cannot go on."""
-        for member in [*self.members.values(), *self._leaving]:
-            _signal(member, signal.SIGKILL)
-            os.waitpid(member.pid, 0)
+        for member in self._all():
+            with contextlib.suppress(ChildProcessError):
+                _signal(member, signal.SIGKILL)
+                os.waitpid(member.pid, 0)
             self._close(member)
-        self.members, self._leaving = {}, []
+        self.members, self.leaving = {}, []
 
     @property
     def empty(self) -> bool:
         """Whether no worker is left."""
-        return not self.members and not self._leaving
+        return not self.members and not self.leaving
 
 
 class WorkerError(Exception):
@@ -355,6 +380,16 @@ class WorkerError(Exception):
 def _signal(member: Member, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(member.pid, number)
+
+
+def _reason(code: int) -> str:
+    """How a process ended, from what `os.waitstatus_to_exitcode` makes of it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"  # a real-time signal has no name
 
 
 def _import_for_later() -> None:

@@ -9,12 +9,13 @@ import errno
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import daemon  # type: ignore[import-untyped]
 
-from netd.client.control import default_directory
+from netd.client.control import default_directory, make_directory
 from netd.config.model import Config
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, ConfigError, OpenError, OperatorError
 from netd.transport.sockets import Listener
@@ -71,8 +72,7 @@ def _be_daemon(config: Config, serve: Callable[[Ready], int], writer: int) -> No
             files_preserve=[writer],
             signal_map={},
         ):
-            with pid_file(config.daemon.pid_file or _default_pid_file()):
-                code = serve(lambda listeners: tell(EXIT_OK, notes=notes))
+            code = serve(lambda listeners: tell(EXIT_OK, notes=notes))
     except OperatorError as error:
         code = error.exit_code
         tell(code, tuple(error.problems))
@@ -82,12 +82,12 @@ def _be_daemon(config: Config, serve: Callable[[Ready], int], writer: int) -> No
         os._exit(code)
 
 
-def _default_pid_file() -> str | None:
+def default_pid_file() -> str | None:
+    """The pid file of a daemon whose config names none, or None where there is no place for it."""
     directory = default_directory()
     if directory is None:
         return None
-    with contextlib.suppress(OSError):
-        os.makedirs(directory, 0o755, exist_ok=True)
+    make_directory(directory)
     return os.path.join(directory, "netd.pid")
 
 
@@ -103,8 +103,11 @@ def pid_file(path: str | None) -> Iterator[None]:
         return
     descriptor = _lock(path)
     try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            raise OpenError([f"daemon.pid_file: cannot write {path}: {error.strerror}"]) from None
         yield
     finally:
         # Removed while the lock is held: who waits for it sees that the file is another one by then.
@@ -116,9 +119,14 @@ def pid_file(path: str | None) -> Iterator[None]:
 def _lock(path: str) -> int:
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            # O_NONBLOCK: what is there may be a FIFO.
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(path, flags, 0o644)
         except OSError as error:
             raise OpenError([f"daemon.pid_file: cannot open {path}: {error.strerror}"]) from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode) or os.pread(descriptor, 21, 0).strip(b"0123456789\n"):
+            os.close(descriptor)
+            raise OpenError([f"daemon.pid_file: {path} is something else, and stays as it is"])
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):

@@ -5,6 +5,7 @@ import itertools
 import os
 from dataclasses import dataclass, field
 
+from netd.client.control import make_directory
 from netd.config.model import Config
 from netd.daemon import systemd
 from netd.daemon.plan import Key, keys
@@ -133,8 +134,7 @@ def control_listener(path: str, group: str | None) -> Listener:
     """Open the control socket, and its directory where that is missing. `OpenError` says why not."""
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise OpenError([f"daemon.control: the path may have at most {LONGEST_PATH} octets: {path}"])
-    with contextlib.suppress(OSError):
-        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    make_directory(os.path.dirname(path))
     endpoint = Endpoint("unix", path=path, options=SocketOptions(mode=0o660 if group else 0o600, group=group))
     try:
         [listener] = open_listeners([("control", endpoint)], lambda *skipped: None)

@@ -42,6 +42,10 @@ class Rollout:
             self._listeners.abort(pending)
             raise
         self._crew.ask({"do": "commit"})
+        enabled = {service.name for service in effective.enabled}
+        gone = {service.name: service.limits.drain for service in state.config.enabled if service.name not in enabled}
+        if gone and self._crew.leaving:
+            self._crew.ask({"do": "retire", "services": gone}, members=self._crew.leaving)
         self._listeners.commit(pending)
         state.adopt(config, overrides)
         for one in pending.new:

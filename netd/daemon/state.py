@@ -24,6 +24,8 @@ class State:
         """What was switched on or off since it was read."""
         self.config = config
         """What is in force: both together."""
+        self.seen = set(self.names)
+        """The services there are or have been."""
         self.tables: dict[str, Table] = {}
         """The counters by service, of those that have been on."""
         self.generation = 1
@@ -65,6 +67,7 @@ class State:
         """This is in force now."""
         self.config = self.effective(config, overrides)
         self.file, self.overrides = config, overrides
+        self.seen |= set(self.names)
         for name in self.tables.keys() - set(self.names):
             self.tables.pop(name).close_descriptor()
 

@@ -31,7 +31,7 @@ from netd.transport.sockets import Listener, socket_url
 from netd.transport.stream import StreamServer
 
 # A peer here is the operator, or a program that went wrong.
-_CONTROL_LIMITS = Limits.model_construct(connections=32, idle=60.0)
+_CONTROL_LIMITS = Limits.model_construct(connections=32, idle=10.0)
 
 
 def supervise(
@@ -64,6 +64,7 @@ class Supervisor:
         self._rollout = Rollout(self._state, self._listeners, self._crew, who.name)
         self._control: tuple[StreamServer, Listener] | None = None
         self._deadline: Timer | None = None  # of the stop under way
+        self._beats = Timer(self._beat)
 
     def run(self, ready: Callable[[list[Listener]], None]) -> int:
         """Serve until told to stop; the exit code."""
@@ -97,7 +98,7 @@ class Supervisor:
         self._open_control()
         self._listeners.commit(self._listeners.prepare(state.config))
         try:
-            self._crew.resize(self._size)
+            self._crew.resize(self._size, must=True)
         except WorkerError as error:
             raise OpenError([str(error)]) from None
         for one in self._listeners:
@@ -106,7 +107,7 @@ class Supervisor:
             self._events.socket_unclaimed(inherited.name, socket_url(inherited.socket))
         self._events.netd_ready(len(state.config.enabled), sum(1 for _ in self._listeners))
         systemd.notify("READY=1", f"STATUS={self._status_line()}")
-        self._loop.later(self._beat_interval, self._beat)
+        self._beats = self._loop.later(self._beat_interval, self._beat)
 
     def _install(self, member: Member) -> None:
         self._rollout.install(member)
@@ -146,10 +147,11 @@ class Supervisor:
 
     def status(self) -> Answer:
         """What `netd status` shows."""
-        members = [
+        members: list[dict[str, Any]] = [
             {"worker": member.number, "pid": member.pid, "seconds": round(time.monotonic() - member.started)}
             for _, member in sorted(self._crew.members.items())
         ]
+        members += [{"worker": member.number, "pid": member.pid, "leaving": True} for member in self._crew.leaving]
         return status(self._state, list(self._listeners), members, stopping=self._deadline is not None)
 
     def diff(self) -> Answer:
@@ -191,10 +193,9 @@ class Supervisor:
             self._set_log_level(config.log.level)
         state.generation += 1
         self._events.reload_applied(by, state.generation, changes, restart_needed)
-        try:
-            self._crew.resize(self._size)
-        except WorkerError as error:
-            self._events.worker_failed(len(self._crew.members), str(error))
+        self._crew.resize(self._size)
+        self._loop.wheel.drop(self._beats)
+        self._beats = self._loop.later(self._beat_interval, self._beat)
         return {"generation": state.generation, "changes": changes, "restart_needed": restart_needed}
 
     def switch(self, service: str, *, on: bool, by: str) -> Answer:
@@ -212,7 +213,8 @@ class Supervisor:
 
     def connections(self, wanted: dict[str, str]) -> Answer:
         """Which connections there are."""
-        answers = self._crew.ask({"do": "connections", **wanted})
+        self._know(wanted)
+        answers = self._crew.ask_all({"do": "connections", **wanted})
         return {
             "total": sum(answer["total"] for answer in answers.values()),
             "connections": [row for answer in answers.values() for row in answer["connections"]],
@@ -220,9 +222,16 @@ class Supervisor:
 
     def kick(self, wanted: dict[str, str], by: str) -> Answer:
         """End connections."""
-        number = sum(answer["number"] for answer in self._crew.ask({"do": "kick", **wanted}).values())
+        self._know(wanted)
+        number = sum(answer["number"] for answer in self._crew.ask_all({"do": "kick", **wanted}).values())
         self._events.connections_kicked(number, by)
         return {"number": number}
+
+    def _know(self, wanted: dict[str, str]) -> None:
+        """A service that was removed may still have connections; one that nobody knows is a mistake."""
+        service = wanted.get("service")
+        if service is not None and service not in self._state.seen:
+            raise CommandError(f"there is no service '{service[:64]}'{suggestion(service[:64], self._state.names)}")
 
     def set_log_level(self, level: str, by: str) -> Answer:
         """Change what is logged, until the next reload."""
@@ -235,7 +244,7 @@ class Supervisor:
     def _set_log_level(self, level: Any) -> None:
         logs.set_level(level)
         self._state.log_level = level
-        self._crew.ask({"do": "log_level", "level": level})
+        self._crew.ask_all({"do": "log_level", "level": level})
 
     def stop(self, by: str, *, now: bool = False) -> Answer:
         """Stop: let conversations finish first, unless that is under way already or not wanted."""
@@ -266,7 +275,7 @@ class Supervisor:
             self._events.log_failed(f"{path}: {error.strerror}")
             return
         # Workers may not open it, so they get it handed.
-        self._crew.ask({"do": "log_file"}, [descriptor])
+        self._crew.ask_all({"do": "log_file"}, [descriptor])
         self._sink.replace(descriptor)
         self._events.log_reopened()
 

@@ -5,7 +5,9 @@ supervisor. So an answer on the channel shows that the loop turns. A new config 
 which may fail and changes nothing, and ``commit`` (or ``abort``), which cannot fail.
 """
 
+import contextlib
 import json
+import os
 import select
 import socket
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from typing import Any
 from netd.admission.limits import Limits
 from netd.conversation import Context
 from netd.daemon import listing
-from netd.daemon.channel import Channel, ChannelError, Message
+from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.services import table
 from netd.telemetry import logs
@@ -25,6 +27,8 @@ from netd.transport.connection import Connection
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
 from netd.transport.stream import StreamServer
+
+_RESERVE = 16  # descriptors; a config that adds more services needs that many free ones
 
 Server = StreamServer | DatagramServer
 
@@ -63,6 +67,8 @@ class Worker:
         self._sockets: dict[int, socket.socket] = {}
         self._prepared: _Prepared | None = None
         self._retired: list[StreamServer] = []  # accept no more, and have connections
+        self._reserve: list[int] = []
+        self._take_reserve()
         self._loop.watch(channel.fileno(), select.EPOLLIN, self._told)
 
     def run(self) -> int:
@@ -88,13 +94,32 @@ class Worker:
 
     def _told(self, events: int) -> None:
         """The supervisor has something to say, or is gone."""
+        self._give_up_reserve()
         try:
-            while received := self._channel.receive():
+            while True:
+                try:
+                    received = self._channel.receive()
+                except DescriptorsLostError as error:
+                    self._channel.send({"question": error.message["question"], "error": str(error)})
+                    continue
+                if received is None:
+                    break
                 message, descriptors = received
                 answer = self._do(message, descriptors)
                 self._channel.send({"question": message["question"], **answer})
         except ChannelError:
             self._loop.stop()
+        self._take_reserve()
+
+    def _take_reserve(self) -> None:
+        """Hold descriptors that no connection gets, so that there is room for what the supervisor hands over."""
+        with contextlib.suppress(OSError):
+            while len(self._reserve) < _RESERVE:
+                self._reserve.append(os.dup(self._channel.fileno()))
+
+    def _give_up_reserve(self) -> None:
+        while self._reserve:
+            os.close(self._reserve.pop())
 
     def _do(self, message: Message, descriptors: list[int]) -> Message:
         match message["do"]:
@@ -116,6 +141,8 @@ class Worker:
                 self._sink.replace(descriptors[0])
             case "drain":
                 self._drain()
+            case "retire":
+                self._retire_services(message["services"])
             case "stop":
                 self._loop.stop()
         return {}
@@ -196,6 +223,12 @@ class Worker:
         self._retired.append(server)
         if drain is not None:
             self._loop.later(drain, server.close_connections)
+
+    def _retire_services(self, drains: dict[str, float]) -> None:
+        """While this worker drains, these services are switched off: their connections have so many seconds."""
+        for server in self._servers():
+            if isinstance(server, StreamServer) and (drain := drains.get(server.events.service)) is not None:
+                self._loop.later(drain, server.close_connections)
 
     def _abort(self) -> None:
         """Forget what was prepared."""

@@ -227,7 +227,9 @@ def test_the_number_of_workers_changes_and_live_connections_stay(tmp_path: Path)
         for number in (1, 2, 1, 3):
             write(tmp_path, config.format(number))
             assert running.netd("reload").returncode == 0
-            assert len(running.ask("status")["workers"]) == number
+            serving = [worker for worker in running.ask("status")["workers"] if "leaving" not in worker]
+            assert len(serving) == number
+            assert running.ask("connections")["total"] == 30, "one that is leaving is forgotten"
             for connection in live:
                 echoed(connection, b"still\n")
         assert running.ask("status")["services"][0]["connections"] == 30

@@ -1,0 +1,305 @@
+"""Workers: what becomes of connections, counters and limits when one dies, hangs, or there are several."""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.support import Daemon, daemon, read_exactly, until
+
+ECHO = "services:\n  echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0], limits: {{connections: {}}}}}\n"
+
+
+def workers(running: Daemon) -> list[int]:
+    return [worker["pid"] for worker in running.ask("status")["workers"] if "leaving" not in worker]
+
+
+def counters(running: Daemon) -> dict[str, object]:
+    found: dict[str, object] = running.ask("status")["services"][0]["counters"]
+    return found
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_kill_9_under_load_refuses_nobody_and_loses_no_count(tmp_path: Path, number: int) -> None:
+    config = f"daemon: {{workers: {number}}}\n" + ECHO.format("off")
+    refused: list[str] = []
+    answered = [0]
+    enough = threading.Event()
+
+    def ask(port: int) -> None:
+        while not enough.is_set():
+            try:
+                connection = socket.create_connection(("127.0.0.1", port), 20)
+            except OSError as error:
+                refused.append(repr(error))
+                return
+            with connection, contextlib.suppress(ConnectionError):  # it was on the one that died
+                connection.sendall(b"hello")
+                answered[0] += connection.recv(10) == b"hello"
+
+    with daemon(config, tmp_path) as running:
+        threads = [threading.Thread(target=ask, args=(running.port("echo"),)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            before, [victim, *_] = answered[0], workers(running)
+            os.kill(victim, signal.SIGKILL)
+            until(lambda before=before: answered[0] > before + 50)  # type: ignore[misc]
+            until(lambda: len(workers(running)) == number)
+        enough.set()
+        for thread in threads:
+            thread.join()
+        assert refused == []
+        lost = [running.event("worker_lost") for _ in range(2)]
+        assert {line["reason"] for line in lost} == {"signal SIGKILL"}
+        until(lambda: running.ask("status")["services"][0]["connections"] == 0)
+        counts = counters(running)
+        closed = counts["closed"]
+        assert isinstance(closed, dict)
+        assert closed.get("lost", 0) == sum(line["connections"] for line in lost)
+        assert counts["accepted"] == sum(closed.values())
+        assert isinstance(counts["accepted"], int)
+        assert counts["accepted"] >= answered[0], "what the dead one had counted is gone"
+
+
+def test_one_that_keeps_dying_is_replaced_less_and_less_often(tmp_path: Path) -> None:
+    with daemon(ECHO.format("off"), tmp_path) as running:
+        for delay in (0.0, 0.25, 1.0):
+            until(lambda: workers(running))
+            os.kill(workers(running)[0], signal.SIGKILL)
+            assert running.event("worker_lost")["delay"] == delay
+        # Meanwhile connections wait, and are not refused.
+        with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
+            connection.settimeout(20)
+            connection.sendall(b"x")
+            assert connection.recv(1) == b"x"
+
+
+def test_one_that_does_not_answer_is_ended_and_replaced(tmp_path: Path) -> None:
+    with daemon("daemon: {beat: 200ms, workers: 2}\n" + ECHO.format("off"), tmp_path) as running:
+        stopped = workers(running)[0]
+        os.kill(stopped, signal.SIGSTOP)
+        assert running.event("worker_aborted")["pid"] == stopped
+        lost = running.event("worker_lost")
+        assert (lost["pid"], lost["reason"]) == (stopped, "signal SIGABRT")
+        assert "loop.py" in lost["stack"]
+        until(lambda: len(workers(running)) == 2)
+
+
+def test_a_supervisor_that_was_held_up_itself_blames_nobody(tmp_path: Path) -> None:
+    with daemon("daemon: {beat: 100ms}\n" + ECHO.format("off"), tmp_path) as running:
+        before = workers(running)
+        for _ in range(3):
+            running.process.send_signal(signal.SIGSTOP)
+            with (
+                contextlib.suppress(TimeoutError),
+                socket.create_connection(("127.0.0.1", running.port("echo")), 1) as connection,
+            ):
+                connection.settimeout(0.5)  # longer than a worker may be silent
+                connection.recv(1)
+            running.process.send_signal(signal.SIGCONT)
+            assert workers(running) == before
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_no_worker_outlives_the_supervisor(tmp_path: Path, stopped: bool) -> None:
+    (tmp_path / "netd.yaml").write_text("daemon: {workers: 3}\n" + ECHO.format("off"))
+    running = Daemon("-c", str(tmp_path / "netd.yaml"))
+    running.event("netd_ready")
+    orphans = workers(running)
+    if stopped:
+        os.kill(orphans[0], signal.SIGSTOP)
+    assert running.stop(signal.SIGKILL) == -signal.SIGKILL
+    until(lambda: not any(alive(pid) for pid in orphans))
+    running.close()
+
+
+def test_the_limit_of_connections_holds_across_workers(tmp_path: Path) -> None:
+    with daemon("daemon: {workers: 4}\n" + ECHO.format(10), tmp_path) as running, contextlib.ExitStack() as stack:
+        served = 0
+        for _ in range(60):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", running.port("echo"))))
+            connection.settimeout(20)
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"x")
+                served += connection.recv(1) == b"x"
+        assert served == 10
+        assert running.ask("status")["services"][0]["connections"] == 10
+        assert counters(running)["refused"] == {"connections": 50}
+
+
+def test_several_workers_share_the_work(tmp_path: Path) -> None:
+    with daemon("daemon: {workers: 2}\n" + ECHO.format("off"), tmp_path) as running, contextlib.ExitStack() as stack:
+        # More wait than one takes at once, so there is something left for the other.
+        for pid in workers(running):
+            os.kill(pid, signal.SIGSTOP)
+        port = running.port("echo")
+        connections = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(600)]
+        for pid in workers(running):
+            os.kill(pid, signal.SIGCONT)
+        for connection in connections:
+            connection.settimeout(20)
+            connection.sendall(b"x")
+            assert read_exactly(connection, 1) == b"x"
+        rows = running.ask("connections")["connections"]
+        assert {row["id"][0] for row in rows} == {"0", "1"}
+
+
+def test_workers_auto_is_one_for_each_core(tmp_path: Path) -> None:
+    with daemon("daemon: {workers: auto}\n" + ECHO.format("off"), tmp_path) as running:
+        assert len(workers(running)) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.05, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5])
+def test_kill_9_at_any_moment_of_the_start_leaves_nothing_in_the_way_of_the_next(tmp_path: Path, moment: float) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(
+        f'daemon: {{workers: 2, control: "{tmp_path}/c", pid_file: "{tmp_path}/pid"}}\n'
+        f'services:\n  echo: {{listen: [tcp://127.0.0.1:0, "unix://{tmp_path}/s"]}}\n'
+    )
+    first = Daemon("-c", str(file))
+    with contextlib.suppress(Exception):
+        first.process.wait(moment)  # the moment at which it is killed is what differs
+    first.stop(signal.SIGKILL)
+    first.close()
+    second = Daemon("-c", str(file))
+    second.event("netd_ready")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(f"{tmp_path}/s")
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+    assert (tmp_path / "pid").read_text() == f"{second.process.pid}\n"
+    done = second.netd("stop", "-c", str(file))
+    assert done.returncode == 0, done.stderr
+    assert second.stop() == 0
+    second.close()
+    assert {file.name for file in tmp_path.iterdir()} == {"netd.yaml"}
+
+
+@pytest.mark.parametrize("what", ["reload", "stop"])
+def test_kill_9_of_the_supervisor_while_it_reloads_or_stops(tmp_path: Path, what: str) -> None:
+    file = tmp_path / "netd.yaml"
+    text = 'services:\n  echo: {{listen: ["unix://{0}/s{1}"]}}\n  upper: {{listen: ["unix://{0}/u"]}}\n'
+    for number in range(5):
+        file.write_text(text.format(tmp_path, number))
+        running = Daemon("-c", str(file))
+        running.event("netd_ready")
+        file.write_text(text.format(tmp_path, number + 1))
+        running.process.send_signal(signal.SIGHUP if what == "reload" else signal.SIGTERM)
+        with contextlib.suppress(Exception):
+            running.process.wait(0.001 * number**2)  # the moment at which it is killed is what differs
+        running.stop(signal.SIGKILL)
+        running.close()
+    with daemon(text.format(tmp_path, 9), tmp_path), socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(f"{tmp_path}/u")
+        connection.sendall(b"x\n")
+        assert connection.recv(10) == b"X\n"
+
+
+def test_workers_have_no_rights(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to see that it is given up")
+    with daemon("daemon: {workers: 1}\n" + ECHO.format("off"), tmp_path) as running:
+        [pid] = workers(running)
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        status = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
+        assert status["Uid"] == ["65534"] * 4
+        assert status["Gid"] == ["65534"] * 4
+        assert status["Groups"] in ([], ["65534"])
+        assert status["NoNewPrivs"] == ["1"]
+        assert {status[key][0] for key in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
+
+
+@pytest.mark.parametrize(
+    ("daemon_section", "problem", "code"),
+    [
+        ("user: no-such-user", "daemon.user: there is no user 'no-such-user'", 78),
+        ("group: no-such-group", "daemon.group: there is no group 'no-such-group'", 78),
+        ("user: root", "daemon.user: 'root' is root, and workers may not be", 78),
+        ("chroot: /no/such/place", "daemon.chroot: there is no directory /no/such/place", 78),
+        ("workers: 0", "daemon.workers: expected a number from 1 to 64, or auto, got 0", 78),
+        ("workers: many", "daemon.workers: expected a number from 1 to 64, or auto, got 'many'", 78),
+        ("beat: 1ms", "daemon.beat: ", 78),
+        ("control: relative", "daemon.control: expected an absolute path, got 'relative'", 78),
+        ("control: /no/such/place/c", "daemon.control: cannot listen on unix:///no/such/place/c", 71),
+        ("pid_file: /no/such/place/p", "daemon.pid_file: cannot open /no/such/place/p", 71),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path: Path, daemon_section: str, problem: str, code: int) -> None:
+    if os.geteuid() != 0 and ("root" in daemon_section or "chroot" in daemon_section):
+        pytest.skip("needs root")
+    if "/no/such/place/c" in daemon_section and os.geteuid() == 0:
+        daemon_section, problem = (text.replace("/no/such", "/proc/no") for text in (daemon_section, problem))
+    (tmp_path / "netd.yaml").write_text(f"daemon: {{{daemon_section}}}\n" + ECHO.format("off"))
+    running = Daemon("-c", str(tmp_path / "netd.yaml"))
+    assert running.process.wait(20) == code
+    running.stop()
+    said = [line["line"] for line in running.lines if line["event"] == "not_json"]
+    assert any(problem in line for line in said), said
+    assert len(said) == 1
+    running.close()
+
+
+def test_chroot(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    jail = tmp_path / "jail"
+    jail.mkdir()
+    config = f"daemon: {{chroot: {jail}}}\n" + ECHO.format("off")
+    with daemon(config + "  clock: {type: time, listen: [tcp://127.0.0.1:0]}\n", tmp_path) as running:
+        assert os.readlink(f"/proc/{running.worker}/root") == str(jail)
+        with socket.create_connection(("127.0.0.1", running.port("clock"))) as connection:
+            assert b"20" in connection.recv(100)
+        assert json.loads(running.netd("status", "--json").stdout)["generation"] == 1
+
+
+def test_a_signal_without_a_name_is_as_good_as_another(tmp_path: Path) -> None:
+    with daemon(ECHO.format("off"), tmp_path) as running:
+        os.kill(workers(running)[0], signal.SIGRTMIN + 1)
+        assert running.event("worker_lost")["reason"] == f"signal {signal.SIGRTMIN + 1}"
+        until(lambda: workers(running))
+
+
+def test_without_descriptors_a_worker_is_not_replaced_and_tries_again(tmp_path: Path) -> None:
+    with daemon("daemon: {workers: 2}\n" + ECHO.format("off"), tmp_path) as running:
+        pid = running.process.pid
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        victim, other = workers(running)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) - 3, limits[1]))
+        os.kill(victim, signal.SIGKILL)
+        assert "Too many open files" in running.event("worker_failed")["error"]
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        until(lambda: len(workers(running)) == 2)
+        assert other in workers(running)
+
+
+def test_a_worker_without_descriptors_takes_a_new_config_all_the_same(tmp_path: Path) -> None:
+    config = ECHO.format("off")
+    with daemon(config, tmp_path) as running, contextlib.ExitStack() as stack:
+        resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (150, 150))
+        os.kill(running.worker, signal.SIGKILL)
+        running.event("worker_started")
+        port = running.port("echo")
+        connections = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(160)]
+        running.event("accept_paused")
+        (tmp_path / "netd.yaml").write_text(config + "  upper: {listen: [tcp://127.0.0.1:0]}\n")
+        assert running.netd("reload").returncode == 0
+        many = "".join(f"  e{n}: {{type: echo, listen: [tcp://127.0.0.1:0]}}\n" for n in range(40))
+        (tmp_path / "netd.yaml").write_text(config + many)
+        done = running.netd("reload")
+        assert (done.returncode, "no descriptors left" in done.stderr) == (71, True)
+        connections[0].sendall(b"x")
+        assert connections[0].recv(1) == b"x"
+        assert len(workers(running)) == 1
