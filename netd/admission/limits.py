@@ -13,6 +13,10 @@ class Limits(Model):
     connections: Count = 8192
     """Connections of this service at one time; they cost under 1.5 KB each, and half of a host's usual descriptor
     limit stays free for the others."""
+    per_source: Count = 64
+    """Connections of this service at one time that one source may have: an IPv4 address, or an IPv6 /64. 64 is more
+    than people and programs of one host need here, and leaves room for 127 others. Loopback and UNIX peers are not
+    counted."""
     idle: Timeout = 300.0
     """Close a connection on which nothing moved for this long; 5 minutes lets a person think and frees what a dead
     peer left behind."""

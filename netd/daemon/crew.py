@@ -1,21 +1,15 @@
 """The crew: forks the workers, talks to them, sees that their loops turn, and replaces those that are lost."""
 
-import codecs
 import contextlib
-import faulthandler
-import gc
-import importlib
 import os
 import select
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from netd.daemon import identity
-from netd.daemon.channel import Channel, ChannelError, Message, pair, wait
-from netd.daemon.worker import Worker
-from netd.errors import EXIT_SOFTWARE
+from netd.daemon.channel import ChannelError, Message, wait
+from netd.daemon.fork import Member, WorkerError, fork
 from netd.telemetry.counters import MOST_WORKERS
 from netd.telemetry.events import DaemonEvents
 from netd.telemetry.logs import Sink
@@ -27,30 +21,6 @@ PATIENCE = 5.0
 _DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a worker is replaced that is lost again and again
 _STEADY = 60.0  # seconds after which a loss is not "again"
 _LONGEST_STACK = 16384
-_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # the supervisor's to answer
-
-
-@dataclass(eq=False)
-class Member:
-    """A worker, as the supervisor knows it."""
-
-    number: int
-    """Which column of the counters it writes."""
-    pid: int
-    channel: Channel
-    stack: int
-    """A file in memory, in which it says what it was doing when it is aborted."""
-    started: float
-    beaten: float
-    """When it answered last (CLOCK_MONOTONIC)."""
-    unanswered: int = 0
-    """Beats it was asked for since."""
-    answers: dict[int, Message] = field(default_factory=dict)
-    """What was waited for and has come, by the number of the question."""
-    asked: int = 0
-    """The number of the last question."""
-    gone: bool = False
-    """Whether there is nothing more to say to it."""
 
 
 class Crew:
@@ -107,7 +77,7 @@ class Crew:
             self._leave(self.members[number])
 
     def _start(self, number: int) -> None:
-        member = self._fork(number)
+        member = fork(number, self._who, self._sink)
         self.members[number] = member
         try:
             self._install(member)
@@ -116,55 +86,6 @@ class Crew:
             self._end(member)
             raise error if isinstance(error, WorkerError) else WorkerError(str(error.strerror)) from None
         self._events.worker_started(number, member.pid)
-
-    def _fork(self, number: int) -> Member:
-        parent = os.getpid()
-        try:
-            ours, theirs = pair()
-        except OSError as error:
-            raise WorkerError(f"cannot start a process: {error.strerror}") from None
-        _import_for_later()
-        gc.collect()
-        gc.freeze()  # so that no collection of the child's closes what the parent has open, or copies its memory
-        stack = -1
-        try:
-            stack = os.memfd_create("netd-stack", os.MFD_CLOEXEC)
-            pid = os.fork()
-        except OSError as error:
-            gc.unfreeze()
-            for end in (ours, theirs):
-                end.close()
-            if stack >= 0:
-                os.close(stack)
-            raise WorkerError(f"cannot start a process: {error.strerror}") from None
-        if pid == 0:
-            # This frame is never left: the parent's objects stay as they are, and none of them closes anything here.
-            code = EXIT_SOFTWARE
-            try:
-                code = self._be_worker(number, Channel(theirs, takes_descriptors=True), stack, parent)
-            except BaseException as error:
-                DaemonEvents().netd_failed(error)
-            finally:
-                os._exit(code)
-        gc.unfreeze()
-        theirs.close()
-        now = time.monotonic()
-        return Member(number, pid, Channel(ours, takes_descriptors=False), stack, now, now)
-
-    def _be_worker(self, number: int, channel: Channel, stack: int, parent: int) -> int:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for ignored in _IGNORED:
-            signal.signal(ignored, signal.SIG_IGN)
-        _close_all_but({0, 1, 2, channel.fileno(), stack, self._sink.descriptor})
-        faulthandler.enable(file=stack)
-        try:
-            identity.become(self._who, parent)
-        except (OSError, RuntimeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            channel.send({"question": 1, "error": f"cannot become {self._who.name}: {reason}"})
-            return EXIT_SOFTWARE
-        return Worker(number, channel, self._sink).run()
 
     # Talking.
 
@@ -373,10 +294,6 @@ class Crew:
         return not self.members and not self.leaving
 
 
-class WorkerError(Exception):
-    """A worker cannot be started or brought up to date; the message says why."""
-
-
 def _signal(member: Member, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(member.pid, number)
@@ -390,21 +307,3 @@ def _reason(code: int) -> str:
         return f"signal {signal.Signals(-code).name}"
     except ValueError:
         return f"signal {-code}"  # a real-time signal has no name
-
-
-def _import_for_later() -> None:
-    """Have in memory what Python would look for in its files at the first use: a worker may not be allowed to read."""
-    for encoding in ("ascii", "latin-1", "unicode_escape", "utf-8"):
-        codecs.lookup(encoding)
-    for module in ("_strptime", "linecache", "traceback", "zoneinfo"):
-        importlib.import_module(module)
-
-
-def _close_all_but(kept: set[int]) -> None:
-    """Close every descriptor that is not the worker's business."""
-    start = 0
-    for descriptor in sorted(kept):
-        if start < descriptor:  # an empty range would mean everything
-            os.closerange(start, descriptor)
-        start = descriptor + 1
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))

@@ -5,7 +5,8 @@ from typing import Any
 from netd.config.model import Config
 from netd.daemon import plan
 from netd.daemon.channel import Message
-from netd.daemon.crew import Crew, Member, WorkerError
+from netd.daemon.crew import Crew
+from netd.daemon.fork import Member, WorkerError
 from netd.daemon.listeners import Listeners, Numbered, Pending
 from netd.daemon.state import State
 from netd.errors import OpenError

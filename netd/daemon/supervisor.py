@@ -17,7 +17,8 @@ from netd.client.control import default_path
 from netd.config.model import Config
 from netd.daemon import identity, plan, systemd
 from netd.daemon.control import Answer, CommandError, Control, safely
-from netd.daemon.crew import PATIENCE, Crew, Member, WorkerError
+from netd.daemon.crew import PATIENCE, Crew
+from netd.daemon.fork import Member, WorkerError
 from netd.daemon.listeners import Listeners, control_listener
 from netd.daemon.rollout import Rollout
 from netd.daemon.signals import Signals
@@ -31,7 +32,7 @@ from netd.transport.sockets import Listener, socket_url
 from netd.transport.stream import StreamServer
 
 # A peer here is the operator, or a program that went wrong.
-_CONTROL_LIMITS = Limits.model_construct(connections=32, idle=10.0)
+_CONTROL_LIMITS = Limits.model_construct(connections=256, idle=10.0)
 
 
 def supervise(

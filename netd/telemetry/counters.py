@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from netd.admission import sources
+
 Outcome = Literal["done", "reset", "idle", "lifetime", "peer_error", "failed", "kicked", "stopped", "lost"]
 """How a connection ended: the service closed it, the peer broke it off, a limit ended it, the peer broke the rules,
 the service has a bug, the operator ended it, netd or the service stops, the worker died."""
@@ -33,7 +35,8 @@ _CELLS = (
     *(f"dropped.{reason}" for reason in get_args(Drop)),
 )
 _COLUMN = 64  # cells of eight octets: room for some more kinds, and no two workers in one line of the processor's cache
-assert len(_CELLS) <= _COLUMN
+_WORKERS = _COLUMN - 1  # of the first column: how many there are
+assert len(_CELLS) < _COLUMN
 
 CELL = {name: number for number, name in enumerate(_CELLS)}
 """Where each number stands in a column, by name: ``accepted``, ``closed.idle``."""
@@ -72,13 +75,17 @@ class Table:
     """The counters of one service. ``descriptor`` is that of a table made by another process; else one is made."""
 
     def __init__(self, descriptor: int | None = None) -> None:
-        size = MOST_WORKERS * _COLUMN * 8
+        numbers = MOST_WORKERS * _COLUMN * 8
+        size = numbers + MOST_WORKERS * sources.BLOCK * 4  # pages nobody has written take no memory
         if descriptor is None:
             descriptor = os.memfd_create("netd-counters", os.MFD_CLOEXEC)
             os.ftruncate(descriptor, size)
         self.descriptor = descriptor
         """What another process needs to see the same numbers; kept open until `close_descriptor`."""
-        self.cells = memoryview(mmap.mmap(descriptor, size)).cast("q")
+        memory = memoryview(mmap.mmap(descriptor, size))
+        self.cells = memory[:numbers].cast("q")
+        self.sources = memory[numbers:].cast("i")
+        """How many connections each source has (`netd.admission.sources`)."""
 
     def column(self, worker: int) -> memoryview:
         """The cells that this worker writes (0 to `MOST_WORKERS` - 1)."""
@@ -100,8 +107,18 @@ class Table:
                     setattr(counts, name, number)
         return counts
 
+    @property
+    def workers(self) -> int:
+        """How many columns have been in use."""
+        return self.cells[_WORKERS]
+
+    @workers.setter
+    def workers(self, number: int) -> None:
+        self.cells[_WORKERS] = max(number, self.cells[_WORKERS])
+
     def settle(self, worker: int) -> int:
         """After a worker died: its open connections are over, lost with it. Returns how many."""
+        sources.forget(self.sources, worker)
         column = self.column(worker)
         lost, column[ACTIVE] = column[ACTIVE], 0
         column[CELL["closed.lost"]] += lost

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import structlog
 
+from netd.admission.sources import Sources, source_of
 from netd.conversation import Peer
 from netd.telemetry.counters import CELL, Counts, Drop, Outcome, Refusal, Table
 
@@ -96,6 +97,8 @@ class ServiceEvents(_Events):
         super().__init__(service=service)
         self.service = service
         self._table = table or Table()
+        self._table.workers = worker + 1
+        self._sources = Sources(self._table.sources, worker)
         self._cells = self._table.column(worker)
         self._active_cells = self._table.all(_ACTIVE)
         self._edge = Edge(clock)
@@ -122,6 +125,17 @@ class ServiceEvents(_Events):
             cells[_ACTIVE] -= 1
             return False
         return True
+
+    def source_entered(self, host: str, limit: int | None) -> bool:
+        """Count a connection of this address, unless its source has ``limit`` already; then nothing is counted."""
+        if limit is None or (source := source_of(host)) is None:
+            return True
+        return self._sources.enter(source, limit, self._table.workers)
+
+    def source_left(self, host: str, limit: int | None) -> None:
+        """A connection that was counted is over."""
+        if limit is not None and (source := source_of(host)) is not None:
+            self._sources.leave(source)
 
     def connection_accepted(self) -> None:
         """A connection with a place was taken; it will be closed."""

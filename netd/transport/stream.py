@@ -12,7 +12,7 @@ from netd.conversation import Peer, StreamService
 from netd.telemetry.events import ServiceEvents
 from netd.transport.connection import Connection, Monologue, Reflection, Talk
 from netd.transport.loop import LISTENING, Loop
-from netd.transport.peers import inet_peer, unix_peer
+from netd.transport.peers import inet_peer, plain_host, unix_peer
 from netd.transport.relay import Relay
 
 _BATCH = 64  # connections taken at once, before the others get their turn
@@ -88,6 +88,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
                 self.process_request(request, client_address)
             except BaseException:  # a service may raise anything, SystemExit too, when its conversation is made
                 self.events.connection_abandoned()
+                self._leave_source(self._peer(request, client_address))
                 self.handle_error(request, client_address)
                 self.shutdown_request(request)
 
@@ -98,8 +99,13 @@ class StreamServer(socketserver.ThreadingTCPServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether this connection may be served; if so, it has its place."""
-        if not self.events.connection_reserved(self.limits.connections):
-            self.events.connection_refused("connections")
+        events, limits = self.events, self.limits
+        if not events.connection_reserved(limits.connections):
+            events.connection_refused("connections")
+            return False
+        if not self._unix and not events.source_entered(plain_host(client_address[0]), limits.per_source):
+            events.connection_abandoned()
+            events.connection_refused("per_source")
             return False
         return True
 
@@ -130,6 +136,11 @@ class StreamServer(socketserver.ThreadingTCPServer):
     def leave(self, connection: Connection) -> None:
         """A connection is over."""
         self.connections.discard(connection)
+        self._leave_source(connection.peer)
+
+    def _leave_source(self, peer: Peer) -> None:
+        if not self._unix:
+            self.events.source_left(peer.host, self.limits.per_source)
 
     def retire(self) -> None:
         """Accept no more, and leave the socket to another server; live connections go on."""

@@ -6,12 +6,14 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from tests.support import Daemon, daemon, read_exactly, until
+from tests.support import Daemon, daemon, need, read_exactly, until
 
 ECHO = "services:\n  echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0], limits: {{connections: {}}}}}\n"
 
@@ -303,3 +305,55 @@ def test_a_worker_without_descriptors_takes_a_new_config_all_the_same(tmp_path: 
         connections[0].sendall(b"x")
         assert connections[0].recv(1) == b"x"
         assert len(workers(running)) == 1
+
+
+def test_the_limit_of_a_source_holds_across_workers_and_hurts_no_other(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for addresses that are not loopback")
+    need("ip", "unshare")
+    # In a network of its own, this host can be several.
+    script = (
+        "ip link set lo up; for n in 1 2; do"
+        " ip addr add 192.0.2.$n/32 dev lo; ip addr add 2001:db8::$n/128 dev lo nodad; done;"
+        f" exec {sys.executable} {tmp_path}/ask.py {sys.executable} -m netd run -c {tmp_path}/netd.yaml"
+    )
+    (tmp_path / "netd.yaml").write_text(
+        f"daemon: {{workers: 3, control: {tmp_path}/c}}\nlog: {{level: critical}}\n"
+        f"services:\n  echo: {{listen: [tcp://*:7], limits: {{per_source: 5}}}}\n"
+    )
+    (tmp_path / "ask.py").write_text(ASK_FROM)
+    done = subprocess.run(["unshare", "-n", "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["5", "5", "0", "5", "20"], done.stderr
+
+
+ASK_FROM = """
+import contextlib, os, signal, socket, subprocess, sys, time
+netd = subprocess.Popen(sys.argv[1:])
+held = []
+def ask(source, family=socket.AF_INET):
+    with contextlib.suppress(ConnectionError):
+        s = socket.socket(family)
+        s.settimeout(20)
+        s.bind((source, 0))
+        s.connect((source, 7))
+        s.sendall(b"x")
+        if s.recv(1) == b"x":
+            held.append(s)
+            return True
+        s.close()
+    return False
+for _ in range(2000):
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", 7)).close()
+        break
+    time.sleep(0.01)
+print(sum(ask("192.0.2.1") for _ in range(30)))
+print(sum(ask("2001:db8::1", socket.AF_INET6) for _ in range(30)))
+print(sum(ask("2001:db8::2", socket.AF_INET6) for _ in range(30)))
+print(sum(ask("192.0.2.2") for _ in range(30)))
+print(sum(ask("127.0.0.1") for _ in range(20)))
+netd.terminate()
+for s in held:
+    s.close()
+netd.wait()
+"""

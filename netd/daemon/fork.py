@@ -1,0 +1,116 @@
+"""The birth of a worker: a fork of the supervisor that lets go of all that is the supervisor's."""
+
+import codecs
+import faulthandler
+import gc
+import importlib
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+
+from netd.daemon import identity
+from netd.daemon.channel import Channel, Message, pair
+from netd.daemon.worker import Worker
+from netd.errors import EXIT_SOFTWARE
+from netd.telemetry.events import DaemonEvents
+from netd.telemetry.logs import Sink
+
+_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # the supervisor's to answer
+
+
+class WorkerError(Exception):
+    """A worker cannot be started or brought up to date; the message says why."""
+
+
+@dataclass(eq=False)
+class Member:
+    """A worker, as the supervisor knows it."""
+
+    number: int
+    """Which column of the counters it writes."""
+    pid: int
+    channel: Channel
+    stack: int
+    """A file in memory, in which it says what it was doing when it is aborted."""
+    started: float
+    beaten: float
+    """When it answered last (CLOCK_MONOTONIC)."""
+    unanswered: int = 0
+    """Beats it was asked for since."""
+    answers: dict[int, Message] = field(default_factory=dict)
+    """What was waited for and has come, by the number of the question."""
+    asked: int = 0
+    """The number of the last question."""
+    gone: bool = False
+    """Whether there is nothing more to say to it."""
+
+
+def fork(number: int, who: identity.Identity, sink: Sink) -> Member:
+    """Start a worker that becomes ``who`` and waits to be told what to serve. `WorkerError` says why not."""
+    parent = os.getpid()
+    try:
+        ours, theirs = pair()
+    except OSError as error:
+        raise WorkerError(f"cannot start a process: {error.strerror}") from None
+    _import_for_later()
+    gc.collect()
+    gc.freeze()  # so that no collection of the child's closes what the parent has open, or copies its memory
+    stack = -1
+    try:
+        stack = os.memfd_create("netd-stack", os.MFD_CLOEXEC)
+        pid = os.fork()
+    except OSError as error:
+        gc.unfreeze()
+        for end in (ours, theirs):
+            end.close()
+        if stack >= 0:
+            os.close(stack)
+        raise WorkerError(f"cannot start a process: {error.strerror}") from None
+    if pid == 0:
+        # This frame is never left: the parent's objects stay as they are, and none of them closes anything here.
+        code = EXIT_SOFTWARE
+        try:
+            code = _be_worker(number, who, sink, Channel(theirs, takes_descriptors=True), stack, parent)
+        except BaseException as error:
+            DaemonEvents().netd_failed(error)
+        finally:
+            os._exit(code)
+    gc.unfreeze()
+    theirs.close()
+    now = time.monotonic()
+    return Member(number, pid, Channel(ours, takes_descriptors=False), stack, now, now)
+
+
+def _be_worker(number: int, who: identity.Identity, sink: Sink, channel: Channel, stack: int, parent: int) -> int:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for ignored in _IGNORED:
+        signal.signal(ignored, signal.SIG_IGN)
+    _close_all_but({0, 1, 2, channel.fileno(), stack, sink.descriptor})
+    faulthandler.enable(file=stack)
+    try:
+        identity.become(who, parent)
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        channel.send({"question": 1, "error": f"cannot become {who.name}: {reason}"})
+        return EXIT_SOFTWARE
+    return Worker(number, channel, sink).run()
+
+
+def _import_for_later() -> None:
+    """Have in memory what Python would look for in its files at the first use: a worker may not be allowed to read."""
+    for encoding in ("ascii", "latin-1", "unicode_escape", "utf-8"):
+        codecs.lookup(encoding)
+    for module in ("_strptime", "linecache", "traceback", "zoneinfo"):
+        importlib.import_module(module)
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Close every descriptor that is not the worker's business."""
+    start = 0
+    for descriptor in sorted(kept):
+        if start < descriptor:  # an empty range would mean everything
+            os.closerange(start, descriptor)
+        start = descriptor + 1
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))

@@ -1,0 +1,83 @@
+"""Connections by source: never one too many, and nobody pays for somebody else."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.admission.sources import BLOCK, Sources, forget, source_of
+from netd.telemetry.counters import Table
+
+
+def cells(workers: int) -> memoryview:
+    return memoryview(bytearray(workers * BLOCK * 4)).cast("i")
+
+
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("127.0.0.1", None),
+        ("::1", None),
+        ("/run/x.sock", None),
+        ("", None),
+        ("@abstract", None),
+    ],
+)
+def test_what_counts_as_a_source(host: str, source: str | None) -> None:
+    assert source_of(host) == source
+
+
+def test_a_network_of_64_bits_is_one_source() -> None:
+    assert source_of("2001:db8::1") == source_of("2001:db8::ffff:1") != source_of("2001:db8:0:1::1")
+    assert source_of("fe80::1%eth0") == source_of("fe80::2%eth0")
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.booleans()), max_size=200), st.integers(1, 4))
+def test_a_source_never_has_more_than_its_limit_in_all_workers_together(
+    script: list[tuple[int, int, bool]], limit: int
+) -> None:
+    shared = cells(3)
+    workers = [Sources(shared, number) for number in range(3)]
+    held: Counter[tuple[int, int]] = Counter()
+    for worker, source, comes in script:
+        have = sum(number for (_, other), number in held.items() if other == source)
+        if comes:
+            entered = workers[worker].enter(source, limit, 3)
+            # With six sources in four rows of 4,096, two that share all their cells would be a defect.
+            assert entered == (have < limit)
+            held[worker, source] += entered
+        elif held[worker, source]:
+            workers[worker].leave(source)
+            held[worker, source] -= 1
+
+
+def test_what_a_dead_worker_held_is_free_again() -> None:
+    shared = cells(2)
+    one, other = Sources(shared, 0), Sources(shared, 1)
+    assert all(one.enter("192.0.2.7", 4, 2) for _ in range(3))
+    assert other.enter("192.0.2.7", 4, 2)
+    assert not other.enter("192.0.2.7", 4, 2)
+    forget(shared, 0)
+    assert [other.enter("192.0.2.7", 4, 2) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_crowd_of_others_costs_a_source_next_to_nothing() -> None:
+    shared = Sources(cells(1), 0)
+    for number in range(8192):
+        assert shared.enter(f"10.{number >> 8}.{number & 255}.1", 64, 1), "nobody else has one"
+    mine = sum(shared.enter("192.0.2.7", 64, 1) for _ in range(100))
+    assert 50 <= mine <= 64
+
+
+def test_a_table_holds_the_sources_beside_the_counters() -> None:
+    table = Table()
+    table.workers = 2
+    assert Table(table.descriptor).workers == 2
+    sources = Sources(table.sources, 1)
+    assert sources.enter("192.0.2.7", 1, 2)
+    table.column(1)[1] += 1
+    assert table.settle(1) == 1
+    assert sources.enter("192.0.2.7", 1, 2)
+    assert table.read().closed == {"lost": 1}
