@@ -56,8 +56,10 @@ install: ## install under PREFIX, with unit file and config (DESTDIR for package
 		echo "$(SYSCONFDIR)/netd/netd.yaml is there and stays; the new one is netd.yaml.new"; \
 		install -m 644 config/netd.yaml "$$etc/netd.yaml.new"; \
 	else install -m 644 config/netd.yaml "$$etc/netd.yaml"; fi; \
-	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' systemd/netd.service.in \
-		> "$$root$(UNITDIR)/netd.service"; \
+	for unit in netd.service netd@.service; do \
+		sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' "systemd/$$unit.in" > "$$root$(UNITDIR)/$$unit"; \
+	done; \
+	install -m 644 systemd/netd.socket "$$root$(UNITDIR)/netd.socket"; \
 	case $$(readlink -f "$$lib/bin/python") in /root/*|/home/*) \
 		echo "The unit cannot run $$(readlink -f "$$lib/bin/python"): it sees no home directory." \
 			"Install with a PYTHON= that is not in one." >&2;; esac

@@ -62,6 +62,7 @@ def test_install_under_a_prefix(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", tmp_path / "units" / "netd.service"], capture_output=True, text=True, check=False
     )
     assert verified.stdout + verified.stderr == ""
+    assert {file.name for file in (tmp_path / "units").iterdir()} == {"netd.service", "netd@.service", "netd.socket"}
     unit = (tmp_path / "units" / "netd.service").read_text()
     assert f"ExecStart={netd} run -c {config}" in unit
     assert "@" not in unit.replace("@system-service", "").replace("@privileged", "").replace("@resources", "")

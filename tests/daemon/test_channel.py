@@ -1,0 +1,114 @@
+"""The channel: whole messages with their descriptors, and nothing that a worker could do with it to the supervisor."""
+
+import os
+import resource
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, pair
+
+
+def ends() -> tuple[Channel, Channel]:
+    one, other = pair()
+    return Channel(one, takes_descriptors=False), Channel(other, takes_descriptors=True)
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=9), st.text(max_size=99)), max_size=20))
+def test_messages_arrive_as_they_were_sent(messages: list[dict[str, str]]) -> None:
+    one, other = ends()
+    for message in messages:
+        one.send(message)
+    assert [other.receive() for _ in messages] == [(message, []) for message in messages]
+    assert other.receive() is None
+    one.close()
+    with pytest.raises(ChannelError):
+        other.receive()
+    other.close()
+
+
+def test_a_message_larger_than_a_packet_comes_with_all_its_descriptors() -> None:
+    one, other = ends()
+    files = [os.memfd_create(f"{number}") for number in range(300)]
+    for number, file in enumerate(files):
+        os.write(file, b"%d" % number)
+    one.send({"text": "x" * 150_000}, files)
+    received = other.receive()
+    assert received
+    message, descriptors = received
+    assert len(message["text"]) == 150_000
+    assert [os.pread(descriptor, 9, 0) for descriptor in descriptors] == [b"%d" % number for number in range(300)]
+    for descriptor in (*files, *descriptors):
+        os.close(descriptor)
+    one.close()
+    other.close()
+
+
+def test_without_room_for_descriptors_the_message_comes_and_says_so() -> None:
+    one, other = ends()
+    files = [os.memfd_create("x") for _ in range(20)]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(files) + 3, limits[1]))
+    try:
+        one.send({"a": 1}, files)
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(DescriptorsLostError) as lost:
+            other.receive()
+        assert lost.value.message == {"a": 1}
+        assert len(os.listdir("/proc/self/fd")) == before, "what did come is still open"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for file in files:
+            os.close(file)
+    one.send({"b": 2})
+    assert other.receive() == ({"b": 2}, [])
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "packet", [b"", b"?{}", b".[]", b".{", b".\xff", b".1", b"." + b"[" * 50_000, b"." + b"x" * 90_000]
+)
+def test_who_does_not_keep_to_the_rules_is_not_heard(packet: bytes) -> None:
+    raw, end = pair()
+    channel = Channel(end, takes_descriptors=False)
+    raw.send(packet)
+    with pytest.raises(ChannelError):
+        channel.receive()
+    raw.close()
+    channel.close()
+
+
+def test_the_supervisor_takes_no_descriptor_from_a_worker() -> None:
+    raw, end = pair()
+    channel = Channel(end, takes_descriptors=False)
+    before = len(os.listdir("/proc/self/fd"))
+    socket.send_fds(raw, [b".{}"], [0])
+    with pytest.raises(ChannelError):
+        channel.receive()
+    assert len(os.listdir("/proc/self/fd")) == before
+    raw.close()
+    channel.close()
+
+
+def test_a_message_without_end_is_bounded() -> None:
+    raw, end = pair()
+    channel = Channel(end, takes_descriptors=False)
+    raw.setblocking(False)
+    with pytest.raises(ChannelError):
+        for _ in range(1000):
+            raw.send(b"+" + b"x" * 50_000)
+            assert channel.receive() is None
+    raw.close()
+    channel.close()
+
+
+def test_who_does_not_read_is_not_waited_for() -> None:
+    one, other = ends()
+    with pytest.raises(ChannelError, match="does not read"):
+        for _ in range(1000):
+            one.send({"text": "x" * 50_000}, seconds=0.1)
+    one.close()
+    other.close()

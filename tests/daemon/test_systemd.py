@@ -1,0 +1,123 @@
+"""What a service manager hands over, and what it is told, with this test for the manager."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netd.daemon import systemd
+from netd.transport.inherited import KEPT, Inherited, InheritedSocket
+from tests.support import read_exactly
+
+# What a service manager does between fork and exec.
+LAUNCHER = """
+import fcntl, os, sys
+held = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 100) for number in os.environ["HANDED"].split()]
+for number, descriptor in enumerate(held):
+    os.dup2(descriptor, 3 + number)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.executable, sys.argv[1:])
+"""
+
+
+def test_sockets_that_are_handed_over_are_served_and_outlive_netd(tmp_path: Path) -> None:
+    stream, datagram, unix = (
+        socket.socket(),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+        socket.socket(socket.AF_UNIX),
+    )
+    stream.bind(("127.0.0.1", 0))
+    stream.listen()
+    datagram.bind(("127.0.0.1", 0))
+    unix.bind(f"{tmp_path}/s")
+    unix.listen()
+    (tmp_path / "netd.yaml").write_text(
+        f"daemon: {{control: {tmp_path}/c}}\nservices:\n"
+        "  echo: {listen: [systemd://echo]}\n  upper: {listen: [systemd://upper.socket]}\n"
+    )
+    handed = [stream.fileno(), datagram.fileno(), unix.fileno(), stream.fileno()]
+
+    netd = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "netd", "run", "-c", f"{tmp_path}/netd.yaml"],
+        pass_fds=sorted(set(handed)),
+        env={
+            **os.environ,
+            "HANDED": " ".join(map(str, handed)),
+            "LISTEN_FDS": "4",
+            "LISTEN_FDNAMES": "echo:echo:upper.socket:other",
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for kind, address in ((socket.SOCK_STREAM, stream.getsockname()), (socket.SOCK_DGRAM, datagram.getsockname())):
+            with socket.socket(socket.AF_INET, kind) as client:
+                client.settimeout(20)
+                client.connect(address)
+                client.send(b"hello")
+                assert client.recv(10) == b"hello"
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(f"{tmp_path}/s")
+            client.sendall(b"hello\n")
+            assert read_exactly(client, 6) == b"HELLO\n"
+    finally:
+        netd.terminate()
+        _, log = netd.communicate(timeout=20)
+    assert netd.returncode == 0
+    assert '"socket_unclaimed", "name": "other"' in log
+    assert (tmp_path / "s").exists(), "it was not netd's to remove"
+    with socket.create_connection(stream.getsockname()):
+        pass  # and not netd's to shut down
+    for opened in (stream, datagram, unix):
+        opened.close()
+
+
+@pytest.mark.parametrize(
+    ("environment", "number"),
+    [
+        ({}, 0),
+        ({"LISTEN_FDS": "1"}, 0),
+        ({"LISTEN_FDS": "1", "LISTEN_PID": "1"}, 0),
+        ({"LISTEN_FDS": "many", "LISTEN_PID": "me"}, 0),
+    ],
+)
+def test_what_is_meant_for_others_is_left_alone(
+    environment: dict[str, str], number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value.replace("me", str(os.getpid())))
+    assert len(systemd.inherited()) == number
+    assert not {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"} & os.environ.keys()
+
+
+def test_a_kept_socket_is_known_by_its_address() -> None:
+    kept: Any
+    with socket.socket(socket.AF_INET6) as kept:
+        kept.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        kept.bind(("::", 0))
+        kept.listen()
+        port = kept.getsockname()[1]
+        inherited = Inherited([InheritedSocket(f"{KEPT}1", kept)])
+        assert inherited.take(socket.AF_INET6, socket.SOCK_STREAM, ("::", port)) is None, "it serves IPv4 too"
+        assert inherited.take(socket.AF_INET6, socket.SOCK_DGRAM, ("::", port), dual=True) is None
+        found = inherited.take(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True)
+        assert found
+        assert found.socket is kept
+        assert inherited.take(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True) is None
+        assert inherited.left() == []
+
+
+def test_the_watchdog_is_another_process_affair_unless_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    assert systemd.watchdog_interval() == 3.0
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert systemd.watchdog_interval() is None
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    assert systemd.watchdog_interval() == 3.0
+    monkeypatch.setenv("WATCHDOG_USEC", "soon")
+    assert systemd.watchdog_interval() is None
