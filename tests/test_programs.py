@@ -6,6 +6,7 @@ import pty
 import re
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,15 +91,19 @@ def test_nc(running: tuple[Daemon, Path], host: str, service: str, typed: str, s
 
 @pytest.mark.parametrize(("service", "typed", "stream", "datagram"), TALKS, ids=[talk[0] for talk in TALKS])
 def test_nc_over_unix_sockets(
-    running: tuple[Daemon, Path], tmp_path: Path, service: str, typed: str, stream: str, datagram: str
+    running: tuple[Daemon, Path], service: str, typed: str, stream: str, datagram: str
 ) -> None:
     need("nc")
     done = subprocess.run(
         ["nc", "-N", "-U", str(running[1] / service)], input=typed.encode(), capture_output=True, check=True, timeout=20
     )
     assert re.fullmatch(stream, done.stdout.decode())
-    with program("nc", "-u", "-U", "-s", str(tmp_path / "me"), str(running[1] / f"{service}-datagram")) as process:
-        type_and_read(process, typed, datagram)
+    # A worker answers as the user it is, so that user has to be able to write to the client's socket.
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        client = f'umask 0; exec nc -u -U -s "{place}/me" "$1"'
+        with program("sh", "-c", client, "sh", str(running[1] / f"{service}-datagram")) as process:
+            type_and_read(process, typed, datagram)
 
 
 @pytest.mark.parametrize("host", HOSTS)
