@@ -353,3 +353,17 @@ def test_a_queued_connection_is_served_though_its_service_is_switched_off(tmp_pa
             echoed(connection, b"hello")
             connection.close()
         assert refused(port)
+
+
+def test_a_reload_opens_a_privileged_port_though_the_workers_have_no_rights(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
+    with daemon(config, tmp_path) as running:
+        port = next(port for port in range(1023, 600, -1) if refused(port))
+        write(tmp_path, config + f"  upper: {{listen: [tcp://127.0.0.1:{port}]}}\n")
+        assert running.netd("reload").returncode == 0
+        assert "\nUid:\t65534\t" in Path(f"/proc/{running.worker}/status").read_text()
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"x\n")
+            assert read_exactly(connection, 2) == b"X\n"

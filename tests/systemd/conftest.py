@@ -37,7 +37,7 @@ class Lab:
             **os.environ,
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LAB_SUITE": suite,
-            "LAB_NAME": f"netd-{suite}",
+            "LAB_NAME": f"netd-{suite}-{os.getpid()}",  # two checkouts may be tested at a time
             "LAB_CACHE": str(CACHE),
             "LAB_TTL_S": "900",
         }

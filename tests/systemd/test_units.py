@@ -264,6 +264,23 @@ def test_an_instance(lab: Lab) -> None:
     assert (status["config"], status["generation"]) == ("/etc/netd/lab.yaml", 2)
 
 
+def test_a_classic_daemon_with_a_user_and_a_directory_of_its_own(lab: Lab) -> None:
+    for kind in ("sysusers", "tmpfiles"):
+        lab.write(f"/etc/{kind}.d/netd.conf", (ROOT / "systemd" / f"{kind}.d" / "netd.conf").read_text())
+    assert lab.run("systemd-sysusers", "/etc/sysusers.d/netd.conf")
+    lab.run("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/netd.conf")
+    lab.config("log: {file: /var/log/netd.log}\nservices:\n  echo: {listen: [tcp://*:7]}\n")
+    lab.netd("run", "--daemon")
+    try:
+        assert lab.python(ASK.format(places=EVERYWHERE[:2])) == "hello hello"
+        [worker] = _workers(lab)
+        assert lab.run("ps", "-o", "user=,group=", "-p", str(worker)).split() == ["netd", "netd"]
+        assert lab.run("cat", "/run/netd/netd.pid") == f"{json.loads(lab.netd('status', '--json'))['pid']}\n"
+        assert '"netd_ready"' in lab.run("cat", "/var/log/netd.log")
+    finally:
+        lab.netd("stop")
+
+
 def _shipped(directory: Path) -> list[Path]:
     files = []
     for file in (ROOT / "systemd").glob("netd*.*"):
