@@ -545,7 +545,8 @@ def test_a_reader_that_stops_costs_no_more_than_a_pipe(server: Server) -> None:
             except BlockingIOError:
                 idle += 1
                 server.settle()
-    assert 0 < max(kept) <= 2**17
+    # How much finds no room depends on when the reader stops; it may be nothing.
+    assert max(kept) <= 2**17
 
 
 def test_peers_and_local_addresses(server: Server, tmp_path: Any) -> None:
