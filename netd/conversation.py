@@ -54,6 +54,9 @@ class Credentials(NamedTuple):
     uid: int
     gid: int
 
+    def __str__(self) -> str:
+        return f"pid={self.pid},uid={self.uid},gid={self.gid}"
+
 
 class Peer(NamedTuple):
     """The other end of a conversation or datagram, and the local address it came to.
@@ -79,7 +82,7 @@ class Peer(NamedTuple):
     def remote(self) -> str:
         """The peer as text: ``192.0.2.7:5353``, ``[2001:db8::1]:5353``, ``/run/x.sock`` or ``pid=17,uid=0,gid=0``."""
         if not self.host and self.credentials:
-            return ",".join(f"{name}={value}" for name, value in self.credentials._asdict().items())
+            return str(self.credentials)
         return address_text(self.host, self.port, unix=self.family == "unix")
 
     @property

@@ -72,7 +72,7 @@ class Control:
         self._events = events
 
     def stream(self, peer: Peer) -> Conversation:
-        by = ",".join(f"{name}={value}" for name, value in (peer.credentials or Credentials(0, 0, 0))._asdict().items())
+        by = str(peer.credentials)
         if not self._allowed(peer.credentials):
             self._events.control_refused(by)
             yield _line(_failure(f"{by} may not control netd", EXIT_NO))

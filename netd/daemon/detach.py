@@ -17,7 +17,7 @@ import daemon  # type: ignore[import-untyped]
 
 from netd.client.control import default_directory, make_directory
 from netd.config.model import Config
-from netd.errors import EXIT_OK, EXIT_SOFTWARE, ConfigError, OpenError, OperatorError
+from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
 from netd.transport.sockets import Listener
 
 Ready = Callable[[list[Listener]], None]
@@ -31,7 +31,7 @@ def detach(config: Config, serve: Callable[[Ready], int]) -> list[str]:
     What keeps it from being ready is raised here, in the caller's process, as if there were no other one.
     """
     if "NOTIFY_SOCKET" in os.environ or "LISTEN_FDS" in os.environ:
-        raise ConfigError(["--daemon is not for a service manager, which sees to that itself: leave it out"])
+        raise OperatorError(["--daemon is not for a service manager, which sees to that itself: leave it out"])
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.close(reader)

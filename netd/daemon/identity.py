@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from netd.config.model import DaemonSection
-from netd.errors import EXIT_OSERR, ConfigError, OpenError
+from netd.errors import EXIT_OSERR, OpenError, OperatorError
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 1, 38, 47, 4  # linux/prctl.h
 _CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
@@ -33,20 +33,20 @@ class Identity:
 def find(daemon: DaemonSection) -> Identity:
     """The identity that ``daemon.user``, ``group`` and ``chroot`` mean for whoever runs this.
 
-    `ConfigError` for a name that does not exist, `OpenError` where the right to become that is missing.
+    `OperatorError` (exit code 78) for a name that does not exist, `OpenError` where the right to it is missing.
     """
     me = os.geteuid()
     if me != 0:
         return _stay(daemon, me)
     user = _user(daemon.user) if daemon.user is not None else _default_user()
     if user.pw_uid == 0:
-        raise ConfigError([f"daemon.user: '{daemon.user}' is root, and workers may not be"])
+        raise OperatorError([f"daemon.user: '{daemon.user}' is root, and workers may not be"])
     group = _group(daemon.group) if daemon.group is not None else user.pw_gid
     groups = tuple(os.getgrouplist(user.pw_name, group))
     if 0 in groups:
-        raise ConfigError([f"daemon.group: '{user.pw_name}' would be in root's group, and workers may not be"])
+        raise OperatorError([f"daemon.group: '{user.pw_name}' would be in root's group, and workers may not be"])
     if daemon.chroot is not None and not os.path.isdir(daemon.chroot):
-        raise ConfigError([f"daemon.chroot: there is no directory {daemon.chroot}"])
+        raise OperatorError([f"daemon.chroot: there is no directory {daemon.chroot}"])
     return Identity(user.pw_name, user.pw_uid, group, groups, daemon.chroot)
 
 
@@ -75,14 +75,14 @@ def _user(name: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
     except KeyError:
-        raise ConfigError([f"daemon.user: there is no user '{name}'"]) from None
+        raise OperatorError([f"daemon.user: there is no user '{name}'"]) from None
 
 
 def _group(name: str) -> int:
     try:
         return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
     except KeyError:
-        raise ConfigError([f"daemon.group: there is no group '{name}'"]) from None
+        raise OperatorError([f"daemon.group: there is no group '{name}'"]) from None
 
 
 class _StillPrivilegedError(RuntimeError):

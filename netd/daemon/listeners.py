@@ -33,10 +33,6 @@ class Pending:
     new: list[Numbered] = field(default_factory=list)
     gone: list[Numbered] = field(default_factory=list)
 
-    def of(self, service: str) -> list[Numbered]:
-        """The sockets of one service."""
-        return [one for ones in self.places.values() for one in ones if one.listener.service == service]
-
 
 class Listeners:
     """Open sockets by place. `prepare` opens what is new; then comes `commit` or `abort`."""

@@ -334,9 +334,13 @@ class Supervisor:
 
     def _status_line(self) -> str:
         state = self._state
-        return (
-            f"{len(state.config.enabled)} services, {state.active} connections, "
-            f"{len(self._crew.members)} workers, config {state.generation}"
+        counted = (
+            (len(state.config.enabled), "service"),
+            (state.active, "connection"),
+            (len(self._crew.members), "worker"),
+        )
+        return ", ".join(f"{number} {noun}{'s' * (number != 1)}" for number, noun in counted) + (
+            f", config {state.generation}"
         )
 
 

@@ -40,7 +40,6 @@ assert len(_CELLS) < _COLUMN
 
 CELL = {name: number for number, name in enumerate(_CELLS)}
 """Where each number stands in a column, by name: ``accepted``, ``closed.idle``."""
-ACTIVE = CELL["active"]
 
 
 @dataclass(slots=True)
@@ -117,12 +116,18 @@ class Table:
         self.cells[_WORKERS] = max(number, self.cells[_WORKERS])
 
     def settle(self, worker: int) -> int:
-        """After a worker died: its open connections are over, lost with it. Returns how many."""
-        sources.forget(self.sources, worker)
+        """After a worker died: its open connections are over, lost with it. Returns how many.
+
+        It may have died between any two of its additions, so what counts is which connections have no end.
+        """
         column = self.column(worker)
-        lost, column[ACTIVE] = column[ACTIVE], 0
+        if not any(column):
+            return 0  # nor has it touched the sources
+        sources.forget(self.sources, worker)
+        lost = column[CELL["accepted"]] - sum(column[cell] for name, cell in CELL.items() if name.startswith("closed."))
+        column[CELL["active"]] = 0
         column[CELL["closed.lost"]] += lost
-        return lost
+        return int(lost)
 
     def close_descriptor(self) -> None:
         """No other process will be told of this table; the numbers stay."""

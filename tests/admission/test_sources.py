@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.admission.sources import BLOCK, Sources, forget, source_of
-from netd.telemetry.counters import Table
+from netd.telemetry.counters import CELL, Table
 
 
 def cells(workers: int) -> memoryview:
@@ -77,7 +77,12 @@ def test_a_table_holds_the_sources_beside_the_counters() -> None:
     assert Table(table.descriptor).workers == 2
     sources = Sources(table.sources, 1)
     assert sources.enter("192.0.2.7", 1, 2)
-    table.column(1)[1] += 1
-    assert table.settle(1) == 1
+    column = table.column(1)
+    for name in ("accepted", "accepted", "accepted", "closed.done"):
+        column[CELL[name]] += 1
+    column[CELL["active"]] = 3  # it died between the end of one and the count of who is there
+    assert table.settle(1) == 2
     assert sources.enter("192.0.2.7", 1, 2)
-    assert table.read().closed == {"lost": 1}
+    counts = table.read()
+    assert (counts.accepted, counts.active, counts.closed) == (3, 0, {"done": 1, "lost": 2})
+    assert table.settle(0) == 0

@@ -278,7 +278,7 @@ def test_a_service_manager_hears_when_it_is_ready_and_when_it_stops(tmp_path: Pa
             manager.bind(address.replace("@", "\0", 1) if address.startswith("@") else address)
             manager.settimeout(20)
             running = Daemon("-c", str(file), NOTIFY_SOCKET=address)
-            assert manager.recv(100) == b"READY=1\nSTATUS=1 services, 0 connections, 1 workers, config 1"
+            assert manager.recv(100) == b"READY=1\nSTATUS=1 service, 0 connections, 1 worker, config 1"
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(str(tmp_path / "echo"))
             running.process.terminate()

@@ -82,7 +82,7 @@ def test_started_means_listening_on_port_7_as_a_user_without_rights(lab: Lab) ->
     lab.config(ECHO)
     lab.run("systemctl", "start", "netd")
     assert lab.python(ASK.format(places=EVERYWHERE)) == "hello hello hello hello"
-    assert lab.show("StatusText").startswith("1 services, ")
+    assert lab.show("StatusText").startswith("1 service, ")
     pid = lab.show("MainPID")
     for line in lab.run("ps", "-o", "uid=,pid=", "-C", "netd").splitlines():
         assert int(line.split()[0]) >= 61184, "DynamicUser= begins there (systemd.exec(5))"
@@ -239,7 +239,7 @@ def test_socket_activation(lab: Lab) -> None:
 
 
 def test_a_stop_gives_conversations_the_drain_time_and_no_more(lab: Lab) -> None:
-    lab.config("daemon: {drain: 1s}\n" + ECHO)
+    lab.config("daemon: {drain: 1s, beat: 200ms}\n" + ECHO)
     lab.run("systemctl", "start", "netd")
     held = subprocess.Popen(
         ["nsenter", "-t", lab.root.parts[2], "-n", "nc", "127.0.0.1", "7"], stdin=subprocess.PIPE, text=True
@@ -249,6 +249,7 @@ def test_a_stop_gives_conversations_the_drain_time_and_no_more(lab: Lab) -> None
     held.stdin.flush()
     until(lambda: json.loads(lab.netd("connections", "--json"))["connections"])
     until(lambda: json.loads(lab.netd("connections", "--json"))["connections"][0]["bytes_out"] == 6)
+    until(lambda: lab.show("StatusText") == "1 service, 1 connection, 1 worker, config 1")
     lab.run("systemctl", "stop", "netd")
     # The journal may be a moment behind.
     assert lab.wait_for("connection_closed")["outcome"] == "stopped"

@@ -535,18 +535,21 @@ def test_a_reader_that_stops_costs_no_more_than_a_pipe(server: Server) -> None:
         return received, rest
 
     relay.turn = watched  # type: ignore[method-assign]
-    with connect(address) as connection:
-        connection.setblocking(False)
-        idle = 0
-        while idle < 10:
-            try:
-                connection.send(b"x" * 2**20)
-                idle = 0
-            except BlockingIOError:
-                idle += 1
-                server.settle()
-    # How much finds no room depends on when the reader stops; it may be nothing.
-    assert max(kept) <= 2**17
+    # Which way a connection is on when its buffers are full is a matter of moments: try until it was the pipe.
+    for _ in range(100):
+        with connect(address) as connection:
+            connection.setblocking(False)
+            idle = 0
+            while idle < 10:
+                try:
+                    connection.send(b"x" * 2**20)
+                    idle = 0
+                except BlockingIOError:
+                    idle += 1
+                    server.settle()
+        if any(kept):
+            break
+    assert 0 < max(kept) <= 2**17
 
 
 def test_peers_and_local_addresses(server: Server, tmp_path: Any) -> None:
