@@ -1,19 +1,22 @@
-"""What a value in the config may be: durations, sizes, counts, switches, and the strict model that holds them.
+"""What a value in the config may be: durations, sizes, counts, rates, switches, and the strict model that holds them.
 
 Every parser here takes what YAML made of the text and returns the value, or raises ValueError with the sentence the
-operator reads behind ``FILE:LINE:COLUMN: path:``. YAML 1.1 reads a bare ``off`` as false, so false lifts a limit.
+operator reads behind ``FILE:LINE:COLUMN: path:``. YAML 1.1 reads a bare ``off`` as false, so false lifts a limit. A
+model written out as JSON holds such texts again, so that another process reads the same from it.
 """
 
 import re
 import reprlib
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, WithJsonSchema
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d{1,10})(|KiB|MiB|GiB)", re.ASCII)
 _OCTETS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_RATE = re.compile(r"(?:(tcp|udp) +)?(\d{1,7})/(s|m|h|d)(?: +burst +(\d{1,7}))?", re.ASCII)
 _LONGEST = 366 * 86400.0
 _LIFTED = (0, "0", "off")  # False equals 0
 
@@ -71,6 +74,42 @@ def parse_count(value: object) -> int | None:
     raise ValueError(f"expected a number such as 64, or off, got {shown(value)}")
 
 
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often something may happen: a token bucket of ``burst`` tokens, into which comes one every ``interval``."""
+
+    number: int
+    """Times in a ``unit``, 1 to 9,999,999."""
+    unit: Literal["s", "m", "h", "d"]
+    burst: int
+    """How many may come at once after a pause, 1 to 9,999,999."""
+    only: Literal["tcp", "udp"] | None = None
+    """The transport it is for; None: both."""
+
+    @property
+    def interval(self) -> int:
+        """Nanoseconds in which one token comes."""
+        return round(_SECONDS[self.unit] * 1e9 / self.number)
+
+    def __str__(self) -> str:
+        return f"{self.only} " * bool(self.only) + f"{self.number}/{self.unit} burst {self.burst}"
+
+
+def parse_rate(value: object) -> Rate | None:
+    """A rate such as ``50/s``, ``50/s burst 100`` or ``udp 50/s burst 100``, or None where it is lifted with ``off``.
+
+    Units are s, m, h and d. Without ``burst``, as many as come in a unit may come at once.
+    """
+    if value is not None and value in _LIFTED:
+        return None
+    if isinstance(value, str) and (match := _RATE.fullmatch(value)):
+        number = int(match[2])
+        burst = number if match[4] is None else int(match[4])
+        if number > 0 and burst > 0:
+            return Rate(number, match[3], burst, match[1])  # type: ignore[arg-type]  # as the expression has them
+    raise ValueError(f"expected a rate such as 50/s, or 50/s burst 100, or off, got {shown(value)}")
+
+
 def parse_switch(value: str) -> bool:
     """A switch in a URL's query: ``1``, ``on``, ``yes``, ``true`` or ``0``, ``off``, ``no``, ``false``."""
     if value in ("1", "on", "yes", "true"):
@@ -84,15 +123,36 @@ def _text_schema(pattern: str, *others: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [{"type": "string", "pattern": pattern}, *others]})
 
 
-_OFF_SCHEMA: dict[str, Any] = {"enum": ["off", "0", 0, False]}
+def _duration_text(seconds: float | None) -> str:
+    return "off" if seconds is None else f"{max(seconds, 1e-9):.9f}".rstrip("0").rstrip(".") + "s"
 
-Duration = Annotated[float, BeforeValidator(parse_duration), _text_schema(f"^{_DURATION.pattern}$")]
-Timeout = Annotated[float | None, BeforeValidator(parse_timeout), _text_schema(f"^{_DURATION.pattern}$", _OFF_SCHEMA)]
+
+_OFF_SCHEMA: dict[str, Any] = {"enum": ["off", "0", 0, False]}
+_TIME_TEXT = PlainSerializer(_duration_text, when_used="json")
+
+Duration = Annotated[float, BeforeValidator(parse_duration), _TIME_TEXT, _text_schema(f"^{_DURATION.pattern}$")]
+Timeout = Annotated[
+    float | None, BeforeValidator(parse_timeout), _TIME_TEXT, _text_schema(f"^{_DURATION.pattern}$", _OFF_SCHEMA)
+]
 Size = Annotated[
     int, BeforeValidator(parse_size), _text_schema(f"^{_SIZE.pattern}$", {"type": "integer", "minimum": 1})
+]
+_OR_OFF = PlainSerializer(lambda value: "off" if value is None else value, when_used="json")
+SizeOrOff = Annotated[
+    int | None,
+    BeforeValidator(lambda value: None if value is not None and value in _LIFTED else parse_size(value)),
+    _OR_OFF,
+    _text_schema(f"^{_SIZE.pattern}$", {"type": "integer", "minimum": 1}, _OFF_SCHEMA),
 ]
 Count = Annotated[
     int | None,
     BeforeValidator(parse_count),
+    _OR_OFF,
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, _OFF_SCHEMA]}),
+]
+RateOrOff = Annotated[
+    InstanceOf[Rate] | None,
+    BeforeValidator(parse_rate),
+    PlainSerializer(lambda rate: "off" if rate is None else str(rate), when_used="json"),
+    _text_schema(f"^{_RATE.pattern}$", _OFF_SCHEMA),
 ]

@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 
-from netd.admission.limits import Limits
+from netd.admission.door import Door
+from netd.admission.ledger import House
+from netd.admission.policy import Policy
 from netd.client.control import ask
 from netd.conversation import Context, Conversation, Peer
 from netd.endpoints import Endpoint
@@ -67,21 +69,26 @@ class Server:
     def __init__(self) -> None:
         self.loop = Loop()
         self.error: BaseException | None = None
+        self.house = House()
+        self.wall = NOW
         self._servers: list[StreamServer | DatagramServer] = []
         self._listeners: list[Listener] = []
         self._thread = threading.Thread(target=self._run)
 
-    def add(self, service: Any, url: str, *, batched: bool = True, **limits: object) -> tuple[Any, ServiceEvents]:
-        """Serve on this URL; where a client connects to, and the service's events."""
+    def add(
+        self, service: Any, url: str, *, batched: bool = True, policy: dict[str, object] | None = None, **limits: object
+    ) -> tuple[Any, ServiceEvents]:
+        """Serve on this URL; where a client connects to, and the service's events. ``policy`` is as in a config."""
         [listener] = open_listeners([("test", Endpoint.parse(url))], lambda *skipped: None)
         self._listeners.append(listener)
         events = ServiceEvents("test")
-        checked = Limits.model_validate(limits)
+        checked = Policy.model_validate_json(json.dumps({"limits": limits, **(policy or {})}))
+        door = Door("test", checked, events.table, self.house, lambda: self.wall)
         server: StreamServer | DatagramServer
         if listener.endpoint.streams:
-            server = StreamServer(listener.socket, service, checked, events, self.loop)
+            server = StreamServer(listener.socket, service, door, events, self.loop)
         else:
-            server = DatagramServer(listener.socket, service, checked, events, self.loop, batched=batched)
+            server = DatagramServer(listener.socket, service, door, events, self.loop, batched=batched)
         self._servers.append(server)
         if self._thread.is_alive():
             self.loop.call(server.start)

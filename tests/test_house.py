@@ -2,14 +2,18 @@
 
 import ast
 import configparser
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from netd.admission.access import AccessRules
+from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
-from netd.config.model import DaemonSection, FileSection, LogSection, ServiceSection
+from netd.admission.policy import Policy
+from netd.config.model import DaemonSection, DefaultsSection, FileSection, LogSection, ServiceSection
 from netd.endpoints import SocketOptions
 from netd.services import table
 from netd.telemetry import events
@@ -32,6 +36,9 @@ LEVELS = {
     "cli": 4,
     "__main__": 5,
 }
+
+
+MODELS = (AccessRules, BanRules, DaemonSection, Limits, LogSection, Policy)
 
 
 def room(file: Path) -> str:
@@ -93,12 +100,10 @@ def test_every_test_file_has_its_place_in_the_tree() -> None:
         assert (ROOT / "netd" / place).is_dir() or (ROOT / place).is_dir(), file
 
 
-@pytest.mark.parametrize(
-    "model", [*(table.ServiceType(n, s).options for n, s in table.BUILT_IN.items()), Limits, DaemonSection, LogSection]
-)
+@pytest.mark.parametrize("model", [*(table.ServiceType(n, s).options for n, s in table.BUILT_IN.items()), *MODELS])
 def test_every_option_says_what_it_means(model: type) -> None:
     for name, field in model.model_fields.items():  # type: ignore[attr-defined]
-        if name != "limits":
+        if name not in ("access", "limits"):
             assert field.description, f"{model.__qualname__}.{name}"
 
 
@@ -115,12 +120,19 @@ def test_the_config_shows_every_key_with_its_default() -> None:
     # With every default that is commented out switched on, it says what is in force without them.
     full = yaml.safe_load(re.sub(r"(?m)^(\s*)#(\w+: )", r"\1\2", text))
     assert full.keys() == FileSection.model_fields.keys()
-    assert DaemonSection.model_validate(full["daemon"]) == DaemonSection()
-    assert LogSection.model_validate(full["log"]) == LogSection()
-    assert Limits.model_validate(full["defaults"]["limits"]) == Limits()
-    for section, model in (("daemon", DaemonSection), ("log", LogSection)):
-        assert full[section].keys() == model.model_fields.keys()
-    assert full["defaults"]["limits"].keys() == Limits.model_fields.keys()
+    for model, shown in (
+        (DaemonSection, full["daemon"]),
+        (LogSection, full["log"]),
+        (BanRules, full["bans"]),
+        (AccessRules, full["defaults"]["access"]),
+        (Limits, full["defaults"]["limits"]),
+    ):
+        assert shown.keys() == model.model_fields.keys()
+        assert model.model_validate_json(json.dumps(shown)) == model()
+    assert full["defaults"].keys() == DefaultsSection.model_fields.keys()
+    for key, field in Policy.model_fields.items():
+        if key not in ("access", "limits"):
+            assert f"#   {key}: {json.dumps(field.default).strip(chr(34))}" in text, key
     types = set()
     for name, entry in full["services"].items():
         kind = table.find(entry.get("type", name))
@@ -134,7 +146,7 @@ def test_the_config_shows_every_key_with_its_default() -> None:
     assert types == set(table.BUILT_IN), "a service type the config does not show"
     for option in SocketOptions.__dataclass_fields__:
         assert re.search(rf"\b{option}=", text), f"the socket option {option} is not explained"
-    assert set(ServiceSection.model_fields) == {"type", "enabled", "listen", "limits", "options"}
+    assert set(ServiceSection.model_fields) - set(Policy.model_fields) == {"type", "enabled", "listen", "options"}
 
 
 def test_every_event_is_snake_case_and_past_tense_and_stands_once() -> None:

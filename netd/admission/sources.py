@@ -4,29 +4,15 @@ A count-min sketch: every source has one cell in each of four rows, and never mo
 cells says. With N connections open, a cell holds at most e * N / 4096 of others (in 98 of 100 cases; Cormode and
 Muthukrishnan, 2005): of 8,192, less than six. So a source may be refused a few connections early, and never gets one
 too many. Each worker adds and subtracts in a block of its own, so that no lock is needed, and what a dead one held is
-taken back by clearing its block. Which cells a source has is a secret of the process (PYTHONHASHSEED), which forked
-workers share: nobody can choose addresses that meet somebody else's.
+taken back by clearing its block. Which cells a source has is a secret of the process (Python's hash of octets is keyed,
+PYTHONHASHSEED), which forked workers share: nobody can choose addresses that meet somebody else's.
 """
-
-from ipaddress import IPv6Address
 
 ROWS, WIDTH = 4, 4096
 BLOCK = ROWS * WIDTH
 """Cells of one worker."""
 
 _MASK = WIDTH - 1
-
-
-def source_of(host: str) -> str | int | None:
-    """What counts as one source: an IPv4 address, an IPv6 /64; None for a local peer, which is not counted.
-
-    Loopback is where people test and measure, and a UNIX socket has permissions.
-    """
-    if ":" in host:
-        return None if host == "::1" else int(IPv6Address(host.partition("%")[0])) >> 64
-    if host.startswith("127.") or not host[:1].isdigit():
-        return None
-    return host
 
 
 class Sources:
@@ -36,30 +22,32 @@ class Sources:
         self._cells = cells
         self._first = worker * BLOCK
 
-    def enter(self, source: str | int, limit: int, workers: int) -> bool:
+    def enter(self, source: bytes, limit: int, workers: int) -> bool:
         """Count a connection of this source, unless it has ``limit``; then nothing is counted.
 
         It is counted before the blocks of all ``workers`` are added up, so that two of them never take the last one.
         """
-        cells = self._cells
-        places = _places(source)
-        for place in places:
-            cells[self._first + place] += 1
-        end = workers * BLOCK
-        if min(sum(cells[place:end:BLOCK]) for place in places) <= limit:
+        for place in _places(source):
+            self._cells[self._first + place] += 1
+        if self.number(source, workers) <= limit:
             return True
         self.leave(source)
         return False
 
-    def leave(self, source: str | int) -> None:
+    def leave(self, source: bytes) -> None:
         """A connection that was counted is over."""
         for place in _places(source):
             self._cells[self._first + place] -= 1
 
+    def number(self, source: bytes, workers: int) -> int:
+        """How many connections the source has at most."""
+        end = workers * BLOCK
+        return min(sum(self._cells[place:end:BLOCK]) for place in _places(source))
 
-def _places(source: str | int) -> tuple[int, int, int, int]:
+
+def _places(source: bytes) -> tuple[int, int, int, int]:
     """The cells of a source, one in each row."""
-    bits = hash((source, 0))
+    bits = hash(source)
     return (
         bits & _MASK,
         WIDTH + (bits >> 12 & _MASK),

@@ -23,7 +23,7 @@ Ask = Callable[..., Answer]
 _DEFAULT_FILE = Path("/etc/netd/netd.yaml")
 
 
-def _talks(command: Callable[..., int]) -> Callable[..., int]:
+def talks(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command the options that say which netd is meant, and something to ask it with."""
 
     @click.option(
@@ -95,16 +95,17 @@ def _named_in(file: Path) -> list[str] | None:
     return [path] if isinstance(path, str) and path else None
 
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as a JSON object.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as a JSON object.")
 
 
-def _print(answer: Answer, text: str, *, as_json: bool) -> int:
+def print_answer(answer: Answer, text: str, *, as_json: bool) -> int:
+    """Print an answer, for people or as JSON."""
     shown = {key: value for key, value in answer.items() if key != "ok"}
     click.echo(json.dumps(shown, indent=2) if as_json else text)
     return EXIT_OK
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> str:
     """Columns as wide as what is in them; those named in ``right`` are flush right."""
     texts = [list(heads), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in texts) for column in range(len(heads))]
@@ -117,7 +118,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequen
     )
 
 
-def _duration(seconds: float) -> str:
+def readable_duration(seconds: float) -> str:
     """For people: two units at most."""
     if seconds < 60:
         return f"{seconds:.0f}s"
@@ -128,8 +129,8 @@ def _duration(seconds: float) -> str:
 
 
 @click.command(epilog="Example: netd status --json")
-@_talks
-@_json_option
+@talks
+@json_option
 def status(ask: Ask, *, as_json: bool) -> int:
     """Show what a running netd serves, and what it has done since it started.
 
@@ -146,17 +147,18 @@ def status(ask: Ask, *, as_json: bool) -> int:
     workers = sum("leaving" not in worker for worker in answer["workers"])
     stopping = ", stopping" if answer["stopping"] else ""
     head = (
-        f"netd {answer['version']}, pid {answer['pid']}, up {_duration(answer['seconds'])}{stopping}, "
+        f"netd {answer['version']}, pid {answer['pid']}, up {readable_duration(answer['seconds'])}{stopping}, "
         f"{workers} worker{'s' * (workers != 1)}, log level {answer['log_level']}\n"
-        f"config {answer['config']}, generation {answer['generation']}\n"
+        f"config {answer['config']}, generation {answer['generation']}"
     )
+    head += f", {answer['bans']} source{'s' * (answer['bans'] != 1)} banned\n" if answer["bans"] else "\n"
     heads = [head.upper() for head in ("service", "endpoint", *numbers, "state")]
-    return _print(answer, f"{head}\n{_table(heads, rows, [one.upper() for one in numbers])}", as_json=as_json)
+    return print_answer(answer, f"{head}\n{table(heads, rows, [one.upper() for one in numbers])}", as_json=as_json)
 
 
 @click.command(epilog="Example: netd diff")
-@_talks
-@_json_option
+@talks
+@json_option
 def diff(ask: Ask, *, as_json: bool) -> int:
     """Show what a reload would do, service by service, and which live connections it concerns. Changes nothing."""
     answer = ask("diff")
@@ -165,7 +167,7 @@ def diff(ask: Ask, *, as_json: bool) -> int:
         lines.append(f"{change['service']}: {change['what']}{_concerned(change)}")
         lines += [f"    {detail}" for detail in change["details"]]
     lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
-    return _print(answer, "\n".join(lines) or "nothing would change", as_json=as_json)
+    return print_answer(answer, "\n".join(lines) or "nothing would change", as_json=as_json)
 
 
 def _concerned(change: Answer) -> str:
@@ -180,8 +182,8 @@ def _concerned(change: Answer) -> str:
 
 
 @click.command(epilog="Example: netd reload")
-@_talks
-@_json_option
+@talks
+@json_option
 def reload(ask: Ask, *, as_json: bool) -> int:
     """Put the config in force as its file is now. What did not change is not touched.
 
@@ -191,12 +193,12 @@ def reload(ask: Ask, *, as_json: bool) -> int:
     answer = ask("reload")
     lines = [f"{service}: {what}" for service, what in answer["changes"].items()]
     lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
-    return _print(answer, "\n".join([*lines, f"config {answer['generation']} is in force"]), as_json=as_json)
+    return print_answer(answer, "\n".join([*lines, f"config {answer['generation']} is in force"]), as_json=as_json)
 
 
 @click.command(epilog="Example: netd enable echo")
 @click.argument("name")
-@_talks
+@talks
 def enable(ask: Ask, name: str) -> int:
     """Switch a service on, until the next reload."""
     ask("enable", name)
@@ -205,7 +207,7 @@ def enable(ask: Ask, name: str) -> int:
 
 @click.command(epilog="Example: netd disable echo")
 @click.argument("name")
-@_talks
+@talks
 def disable(ask: Ask, name: str) -> int:
     """Switch a service off, until the next reload. Its live connections have limits.drain to finish."""
     ask("disable", name)
@@ -215,34 +217,34 @@ def disable(ask: Ask, name: str) -> int:
 @click.command(epilog="Example: netd connections --service echo --peer 192.0.2.0/24")
 @click.option("--service", help="Those of this service.")
 @click.option("--peer", help="Those of this address (with or without port) or network.")
-@_talks
-@_json_option
+@talks
+@json_option
 def connections(ask: Ask, service: str | None, peer: str | None, *, as_json: bool) -> int:
     """List live connections: who, since when, and how much. At most 1,000 for each worker, and the number of all."""
     answer = ask("connections", service=service, peer=peer)
     rows = [
         [
             *(row[key] for key in ("id", "service", "peer", "local")),
-            _duration(row["seconds"]),
-            _duration(row["idle"]),
+            readable_duration(row["seconds"]),
+            readable_duration(row["idle"]),
             row["bytes_in"],
             row["bytes_out"],
         ]
         for row in answer["connections"]
     ]
     numbers = ("AGE", "IDLE", "IN", "OUT")
-    text = _table(("ID", "SERVICE", "PEER", "LOCAL", *numbers), rows, numbers)
+    text = table(("ID", "SERVICE", "PEER", "LOCAL", *numbers), rows, numbers)
     if answer["total"] > len(rows):
         text += f"\n{len(rows)} of {answer['total']}"
-    return _print(answer, text if rows else "no connections", as_json=as_json)
+    return print_answer(answer, text if rows else "no connections", as_json=as_json)
 
 
 @click.command(epilog="Example: netd kick --peer 192.0.2.7")
 @click.argument("id", required=False)
 @click.option("--service", help="All of this service.")
 @click.option("--peer", help="All of this address (with or without port) or network.")
-@_talks
-@_json_option
+@talks
+@json_option
 def kick(ask: Ask, id: str | None, service: str | None, peer: str | None, *, as_json: bool) -> int:
     """End live connections: the one with this ID (`netd connections` shows it), or those that an option means.
 
@@ -252,13 +254,13 @@ def kick(ask: Ask, id: str | None, service: str | None, peer: str | None, *, as_
         raise click.UsageError("expected an ID, --service or --peer")
     answer = ask("kick", id=id, service=service, peer=peer)
     number = answer["number"]
-    _print(answer, f"{number} connection{'s' * (number != 1)} ended", as_json=as_json)
+    print_answer(answer, f"{number} connection{'s' * (number != 1)} ended", as_json=as_json)
     return EXIT_OK if number else EXIT_NO
 
 
 @click.command("log-level", epilog="Example: netd log-level debug")
 @click.argument("level", type=click.Choice(["debug", "info", "warning", "error", "critical"]))
-@_talks
+@talks
 def log_level(ask: Ask, level: str) -> int:
     """Change what is logged, until the next reload."""
     ask("log-level", level)
@@ -267,7 +269,7 @@ def log_level(ask: Ask, level: str) -> int:
 
 @click.command(epilog="Example: netd stop")
 @click.option("--now", is_flag=True, help="Do not wait for conversations to finish.")
-@_talks
+@talks
 def stop(ask: Ask, *, now: bool) -> int:
     """Stop a running netd, and wait until it is gone. Conversations have daemon.drain to finish."""
     pid = int(ask("stop", *(["now"] if now else []))["pid"])

@@ -4,8 +4,10 @@ The sections are checked one by one, so that a mistake in one hides none in anot
 """
 
 import glob
+import grp
 import json
 import os
+import pwd
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from netd.admission.limits import Limits
+from netd.admission.access import AccessRules
+from netd.admission.bans import BanRules
+from netd.admission.policy import Policy
 from netd.config import source
 from netd.config.model import (
     SERVICE_NAME,
@@ -73,14 +77,16 @@ class _Loader:
         self._note_unknown_keys(main, FileSection.model_fields)
         daemon = self._check(main, ("daemon",), main.tree.get("daemon"), DaemonSection)
         log = self._check(main, ("log",), main.tree.get("log"), LogSection)
-        defaults = self._check(main, ("defaults",), main.tree.get("defaults"), DefaultsSection)
-        limits = defaults.limits if defaults else Limits()
+        bans = self._check(main, ("bans",), main.tree.get("bans"), BanRules)
+        defaults = self._check(main, ("defaults",), main.tree.get("defaults"), DefaultsSection) or DefaultsSection()
+        rules = self._find_accounts(main, ("defaults", "access"), defaults.access)
+        defaults = defaults.model_copy(update={"access": rules})
         seen: dict[str, Mark] = {}
         for part in (main, *self._included(main)):
-            self._check_services(part, limits, seen)
-        if self._problems or daemon is None or log is None:
+            self._check_services(part, defaults, seen)
+        if self._problems or daemon is None or log is None or bans is None:
             raise ConfigError(self._report())
-        return Config(source=self._file, daemon=daemon, log=log, services=tuple(self._services))
+        return Config(source=self._file, daemon=daemon, log=log, bans=bans, services=tuple(self._services))
 
     def _report(self) -> Iterator[str]:
         """The problems in the order of the files' lines; above a bound they are only counted."""
@@ -159,7 +165,7 @@ class _Loader:
                         self._note(part, where, _message(item))
             return None
 
-    def _check_services(self, part: Source, limits: Limits, seen: dict[str, Mark]) -> None:
+    def _check_services(self, part: Source, defaults: DefaultsSection, seen: dict[str, Mark]) -> None:
         entries = part.tree.get("services")
         if entries is None:
             return
@@ -172,9 +178,9 @@ class _Loader:
                 first = f"{seen[name].file}:{seen[name].line}"
                 self._note(part, ("services", name), f"there is a service of this name in {first}", key=True)
             seen.setdefault(name, mark)
-            self._check_service(part, name, limits)
+            self._check_service(part, name, defaults)
 
-    def _check_service(self, part: Source, name: str, limits: Limits) -> None:
+    def _check_service(self, part: Source, name: str, defaults: DefaultsSection) -> None:
         path: Where = ("services", name)
         if not re.fullmatch(SERVICE_NAME, name):
             self._note(part, path, "a name has 1 to 64 letters, digits, '_', '.' or '-', no sign first", key=True)
@@ -189,9 +195,10 @@ class _Loader:
         options = None
         if isinstance(given := entry.get("options"), dict | None):
             options = self._check(part, (*path, "options"), given, kind.options)
+        access, limits = defaults.access, defaults.limits
         if section:
-            own = {key: getattr(section.limits, key) for key in section.limits.model_fields_set}
-            limits = limits.model_copy(update=own)
+            access = _layered(access, self._find_accounts(part, (*path, "access"), section.access))
+            limits = _layered(limits, section.limits)
         if options is None:
             return
         try:
@@ -208,11 +215,31 @@ class _Loader:
                 type=kind.name,
                 enabled=section.enabled,
                 listen=endpoints,
-                limits=limits,
+                policy=Policy(
+                    access=access,
+                    limits=limits,
+                    refuse=section.refuse,
+                    reply_guard=section.reply_guard,
+                    amplify=section.amplify,
+                ),
                 options=options,
                 given=given or {},
             )
         )
+
+    def _find_accounts(self, part: Source, path: Where, rules: AccessRules) -> AccessRules:
+        """The rules with numbers for names of users and groups: a worker may not be able to look them up."""
+        found: dict[str, Any] = {}
+        for key in ("allow", "deny"):
+            numbered = []
+            for number, entry in enumerate(getattr(rules, key)):
+                try:
+                    numbered.append(entry.numbered(_account_number))
+                except ValueError as error:
+                    self._note(part, (*path, key, number), str(error))
+            if key in rules.model_fields_set:
+                found[key] = tuple(numbered)
+        return rules.model_copy(update=found)
 
     def _find_type(self, part: Source, path: Where, given: object, name: str) -> table.ServiceType | None:
         if given is not None and not isinstance(given, str):
@@ -257,6 +284,19 @@ class _Loader:
                 self._note(part, path, f"{endpoint} is taken by {other} of '{owner}' in {mark.file}:{mark.line}")
                 break
         others.append((endpoint, name, part.mark(path)))
+
+
+def _layered(base: M, own: M) -> M:
+    """What is given in ``own``, and the rest from ``base``."""
+    return base.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+
+
+def _account_number(kind: str, name: str) -> int:
+    """The number of a user (``uid``) or group (``gid``); ValueError where there is none."""
+    try:
+        return pwd.getpwnam(name).pw_uid if kind == "uid" else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ValueError(f"there is no {'user' if kind == 'uid' else 'group'} '{name}'") from None
 
 
 def _find(base: str, pattern: str) -> list[str]:

@@ -10,9 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from netd.admission.access import AccessRules
+from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
+from netd.admission.policy import Policy
 from netd.endpoints import Endpoint
-from netd.settings import Duration, Model, shown
+from netd.settings import Count, Duration, Model, shown
 from netd.telemetry.counters import MOST_WORKERS
 from netd.telemetry.logs import Format, Level
 
@@ -77,6 +80,9 @@ class DaemonSection(Model):
     ] = 1
     """Processes that serve; one fills a processor core, auto is one for each core. One, since it serves more than a
     hundred thousand requests a second."""
+    connections: Count = 16384
+    """Connections of all services together at one time; they cost under 25 MB, and as many descriptors, which is less
+    than systemd and most hosts give a service."""
     user: Account | None = None
     """The user (name or number) that workers become. Unset: started as root, `netd` where there is such a user, else
     `nobody`; started as anybody else, they stay who they are."""
@@ -118,10 +124,11 @@ class LogSection(Model):
 class DefaultsSection(Model):
     """What holds for every service that does not say otherwise."""
 
+    access: AccessRules = AccessRules()
     limits: Limits = Limits()
 
 
-class ServiceSection(Model):
+class ServiceSection(Policy):
     """One service, under the name of your choice."""
 
     type: str | None = None
@@ -132,7 +139,6 @@ class ServiceSection(Model):
     """Where it listens: tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, unixgram:///PATH, unix://@ABSTRACT,
     or systemd://NAME for the sockets of that FileDescriptorName= (systemd.socket(5)). HOST is an address, a name, or *
     for all addresses of both families. Socket options follow as ?key=value&key=value."""
-    limits: Limits = Limits()
     options: dict[str, Any] = Field(default_factory=dict)
     """The options of the service type; `netd services TYPE` explains them."""
 
@@ -144,13 +150,14 @@ class FileSection(Model):
     """Files with more services, relative to this one; * and ? match names. What they may hold is `services:`."""
     daemon: DaemonSection = DaemonSection()
     log: LogSection = LogSection()
+    bans: BanRules = BanRules()
     defaults: DefaultsSection = DefaultsSection()
     services: dict[Annotated[str, Field(pattern=SERVICE_NAME)], ServiceSection] = Field(default_factory=dict)
     """The services, by name."""
 
 
 class ServiceConfig(Model):
-    """One checked service: limits are layered, options are those of its type."""
+    """One checked service: access and limits are layered, options are those of its type."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -158,7 +165,7 @@ class ServiceConfig(Model):
     type: str
     enabled: bool
     listen: tuple[Endpoint, ...]
-    limits: Limits
+    policy: Policy
     options: Model
     given: dict[str, Any]
     """The options as they stand in the file, from which another process builds the same."""
@@ -171,6 +178,7 @@ class Config(Model):
     """The file it came from, as people may read it."""
     daemon: DaemonSection
     log: LogSection
+    bans: BanRules
     services: tuple[ServiceConfig, ...]
 
     @property

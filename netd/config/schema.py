@@ -29,9 +29,9 @@ def json_schema() -> dict[str, Any]:
     ]
     # A section with every line commented out is an empty value.
     for properties, names_of in (
-        (schema["properties"], ("include", "daemon", "log", "defaults", "services")),
-        (definitions["DefaultsSection"]["properties"], ("limits",)),
-        (entry["properties"], ("type", "limits", "options")),
+        (schema["properties"], ("include", "daemon", "log", "bans", "defaults", "services")),
+        (definitions["DefaultsSection"]["properties"], ("access", "limits")),
+        (entry["properties"], ("type", "access", "limits", "options")),
     ):
         for name in names_of:
             properties[name] = {"anyOf": [properties[name], {"type": "null"}]}

@@ -45,6 +45,14 @@ class Commands(Protocol):
 
     def kick(self, wanted: dict[str, str], by: str) -> Answer: ...
 
+    def bans(self) -> Answer: ...
+
+    def ban(self, source: str, duration: str, by: str) -> Answer: ...
+
+    def unban(self, source: str, by: str) -> Answer: ...
+
+    def explain(self, peer: str, where: str) -> Answer: ...
+
     def set_log_level(self, level: str, by: str) -> Answer: ...
 
     def stop(self, by: str, *, now: bool = False) -> Answer: ...
@@ -58,6 +66,8 @@ _USAGE = {
     "disable": "disable NAME",
     "connections": "connections [service=NAME] [peer=ADDRESS]",
     "kick": "kick id=ID | peer=ADDRESS | service=NAME",
+    "ban": "ban list | ban add SOURCE DURATION | ban remove SOURCE",
+    "explain": "explain from=PEER to=SERVICE/TRANSPORT",
     "log-level": "log-level LEVEL",
     "stop": "stop [now]",
 }
@@ -126,6 +136,15 @@ class Control:
                 return commands.connections(_arguments(command, words, ("service", "peer")))
             case "kick", [_, *_]:
                 return commands.kick(_arguments(command, words, ("id", "peer", "service")), by)
+            case "ban", ["list"]:
+                return commands.bans()
+            case "ban", ["add", source, duration]:
+                return commands.ban(source, duration, by)
+            case "ban", ["remove", source]:
+                return commands.unban(source, by)
+            case "explain", [_, _]:
+                given = _arguments(command, words, ("from", "to"))
+                return commands.explain(given["from"], given["to"])
             case "log-level", [level]:
                 return commands.set_log_level(level, by)
             case "stop", [] | ["now"]:

@@ -28,6 +28,7 @@ class Crew:
 
     ``prepare`` is called in each new worker before it does anything, and ``install`` brings one up to date; it raises
     `WorkerError` when that fails. ``lost`` hears of a worker's end, and says how many connections ended with it.
+    ``reported`` hears of what a worker says unasked.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Crew:
         who: identity.Identity,
         install: Callable[[Member], None],
         lost: Callable[[int], int],
+        reported: Callable[[Message], None],
     ) -> None:
         self.members: dict[int, Member] = {}
         """By number; without those that are leaving."""
@@ -51,6 +53,7 @@ class Crew:
         self._who = who
         self._install = install
         self._lost = lost
+        self._reported = reported
         self._size = 0
         self._losses: dict[int, tuple[int, float]] = {}  # by number: how many in a row, and when the last one was
         self._replacements: dict[int, Timer] = {}
@@ -140,6 +143,8 @@ class Crew:
             member.unanswered = 0
             if message.get("question") == member.asked:
                 member.answers = {member.asked: message}
+            elif "offender" in message:
+                self._reported(message)
 
     def _hear(self, member: Member) -> None:
         try:

@@ -9,7 +9,7 @@ from netd.endpoints import Endpoint
 
 What = Literal["added", "removed", "enabled", "disabled", "changed"]
 
-_LIVE = ("workers", "drain", "beat")  # keys of `daemon:` that a reload puts in force
+_LIVE = ("workers", "connections", "drain", "beat")  # keys of `daemon:` that a reload puts in force
 _LIVE_LOG = ("level",)
 
 
@@ -51,18 +51,26 @@ def _compare_service(name: str, old: ServiceConfig | None, new: ServiceConfig | 
 def _differing(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
     if old.type != new.type:
         yield f"type: {old.type} -> {new.type}"
-    for key in old.limits.model_fields_set | set(type(old.limits).model_fields):
-        before, after = getattr(old.limits, key), getattr(new.limits, key)
-        if before != after:
-            yield f"limits.{key}: {_text(before)} -> {_text(after)}"
+    before, after = _flat(old), _flat(new)
+    for key, value in before.items():
+        if value != after[key]:
+            yield f"{key}: {_text(value)} -> {_text(after[key])}"
     if old.type == new.type and old.options != new.options:
         for key in type(old.options).model_fields:
             if getattr(old.options, key) != getattr(new.options, key):
                 yield f"options.{key}"
 
 
+def _flat(service: ServiceConfig) -> dict[str, object]:
+    """The policy by key (``limits.idle``), as it is written in a file."""
+    flat: dict[str, object] = {}
+    for key, value in service.policy.model_dump(mode="json").items():
+        flat |= {f"{key}.{inner}": one for inner, one in value.items()} if key in ("access", "limits") else {key: value}
+    return flat
+
+
 def _text(value: object) -> str:
-    return "off" if value is None else str(value)
+    return f"[{', '.join(value)}]" if isinstance(value, list) else str(value)
 
 
 def _endpoints(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
@@ -76,7 +84,7 @@ def _endpoints(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
 
 def serves_otherwise(old: ServiceConfig, new: ServiceConfig) -> bool:
     """Whether new connections are to be served in another way than before; where it listens is another matter."""
-    return (old.type, old.limits, old.options) != (new.type, new.limits, new.options)
+    return (old.type, old.policy, old.options) != (new.type, new.policy, new.options)
 
 
 def restart_needed(old: Config, new: Config) -> list[str]:

@@ -26,7 +26,9 @@ class Rollout:
         state = self._state
         numbered = list(self._listeners)
         message, descriptors = self._message(state.config, numbered, numbered, set(state.names), set(state.names))
-        for step, files in ((message, descriptors), ({"do": "commit"}, [])):
+        bans = {"do": "ban", "bans": state.bans_until()}
+        ledger = [state.ledger.descriptor]
+        for step, files in (({"do": "ledger"}, ledger), (bans, []), (message, descriptors), ({"do": "commit"}, [])):
             answer = self._crew.ask(step, files, [member]).get(member, {"error": "a worker died while it started"})
             if "error" in answer:
                 raise WorkerError(f"worker (user {self._user}): {answer['error']}")
@@ -44,7 +46,9 @@ class Rollout:
             raise
         self._crew.ask({"do": "commit"})
         enabled = {service.name for service in effective.enabled}
-        gone = {service.name: service.limits.drain for service in state.config.enabled if service.name not in enabled}
+        gone = {
+            service.name: service.policy.limits.drain for service in state.config.enabled if service.name not in enabled
+        }
         if gone and self._crew.leaving:
             self._crew.ask({"do": "retire", "services": gone}, members=self._crew.leaving)
         self._listeners.commit(pending)
@@ -78,7 +82,7 @@ class Rollout:
                     "name": service.name,
                     "type": service.type,
                     "options": service.given,
-                    "limits": service.limits.model_dump(),
+                    "policy": service.policy.model_dump_json(),
                     "listeners": [one.number for one in all_of_them if one.listener.service == service.name],
                     "changed": service.name in changed,
                 }
@@ -86,4 +90,5 @@ class Rollout:
             if service.name in unknown:
                 names.append(("counters", service.name))
                 descriptors.append(self._state.table(service.name).descriptor)
-        return {"do": "prepare", "services": services, "descriptors": names}, descriptors
+        common = {"connections": config.daemon.connections, "bans": config.bans.model_dump_json()}
+        return {"do": "prepare", "services": services, "descriptors": names, **common}, descriptors

@@ -5,6 +5,8 @@ import time
 from typing import Any
 
 from netd import __version__
+from netd.admission.bans import Bans
+from netd.admission.ledger import Ledger
 from netd.config.model import Config, ServiceConfig
 from netd.daemon.listeners import Numbered
 from netd.telemetry.counters import Table
@@ -28,6 +30,9 @@ class State:
         """The services there are or have been."""
         self.tables: dict[str, Table] = {}
         """The counters by service, of those that have been on."""
+        self.ledger = Ledger()
+        """What the services' admission shares."""
+        self.bans = Bans(config.bans)
         self.generation = 1
         """How many configs have been in force."""
         self.log_level = config.log.level
@@ -68,6 +73,7 @@ class State:
         self.config = self.effective(config, overrides)
         self.file, self.overrides = config, overrides
         self.seen |= set(self.names)
+        self.bans.adopt(config.bans)
         for name in self.tables.keys() - set(self.names):
             self.tables.pop(name).close_descriptor()
 
@@ -79,7 +85,12 @@ class State:
 
     def settle(self, worker: int) -> int:
         """A worker is over, and what it had open is, too; how many connections that were."""
+        self.ledger.forget(worker)
         return sum(table.settle(worker) for table in self.tables.values())
+
+    def bans_until(self) -> dict[str, float]:
+        """Who is banned, as workers are told: sources in hexadecimal, and until when (CLOCK_MONOTONIC)."""
+        return {source.hex(): ban.until for source, ban in self.bans.active(time.monotonic()).items()}
 
     def tell_listening(self, listener: Listener) -> None:
         """A service can be reached there."""
@@ -101,6 +112,7 @@ def status(state: State, listeners: list[Numbered], workers: list[dict[str, Any]
         "seconds": round(state.seconds, 1),
         "stopping": stopping,
         "log_level": state.log_level,
+        "bans": len(state.bans.active(time.monotonic())),
         "workers": workers,
         "services": [_service(state, service, listeners) for service in state.config.services],
     }

@@ -12,10 +12,14 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 from netd import __version__
+from netd.admission.door import Door
+from netd.admission.ledger import House
 from netd.admission.limits import Limits
+from netd.admission.policy import Policy
 from netd.client.control import default_path
 from netd.config.model import Config
 from netd.daemon import identity, plan, systemd
+from netd.daemon.channel import Message
 from netd.daemon.control import Answer, CommandError, Control, safely
 from netd.daemon.crew import PATIENCE, Crew
 from netd.daemon.fork import Member, WorkerError
@@ -23,6 +27,7 @@ from netd.daemon.listeners import Listeners, control_listener
 from netd.daemon.rollout import Rollout
 from netd.daemon.signals import Signals
 from netd.daemon.state import State, status
+from netd.daemon.warden import Warden
 from netd.endpoints import suggestion
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, EXIT_USAGE, OpenError, OperatorError
 from netd.telemetry import logs
@@ -32,7 +37,7 @@ from netd.transport.sockets import Listener, socket_url
 from netd.transport.stream import StreamServer
 
 # A peer here is the operator, or a program that went wrong.
-_CONTROL_LIMITS = Limits.model_construct(connections=256, idle=10.0)
+_CONTROL_POLICY = Policy(limits=Limits.model_construct(connections=256, idle=10.0))
 
 
 def supervise(
@@ -54,14 +59,15 @@ class Supervisor:
     """Runs netd. Its public methods are the commands of the control socket."""
 
     def __init__(self, config: Config, load: Callable[[], Config], sink: logs.Sink) -> None:
+        who = identity.find(config.daemon)
         self._state = State(config)
         self._load = load
         self._sink = sink
         self._events = DaemonEvents()
         self._loop = Loop()
-        who = identity.find(config.daemon)
         self._listeners = Listeners(systemd.inherited(), self._state.address_skipped)
-        self._crew = Crew(self._loop, self._events, sink, who, self._install, self._state.settle)
+        self._crew = Crew(self._loop, self._events, sink, who, self._install, self._state.settle, self._reported)
+        self._warden = Warden(self._state, self._listeners, self._events, self._loop, self._crew.ask_all)
         self._rollout = Rollout(self._state, self._listeners, self._crew, who.name)
         self._control: tuple[StreamServer, Listener] | None = None
         self._deadline: Timer | None = None  # of the stop under way
@@ -106,12 +112,16 @@ class Supervisor:
             state.tell_listening(one.listener)
         for inherited in self._listeners.unclaimed():
             self._events.socket_unclaimed(inherited.name, socket_url(inherited.socket))
+        self._warden.warn()
         self._events.netd_ready(len(state.config.enabled), sum(1 for _ in self._listeners))
         systemd.notify("READY=1", f"STATUS={self._status_line()}")
         self._beats = self._loop.later(self._beat_interval, self._beat)
 
     def _install(self, member: Member) -> None:
         self._rollout.install(member)
+
+    def _reported(self, message: Message) -> None:
+        self._warden.reported(message)
 
     def _open_control(self) -> None:
         daemon = self._state.config.daemon
@@ -132,7 +142,8 @@ class Supervisor:
         group = os.stat(path).st_gid if daemon.control_group and not path.startswith("@") else None
         service = Control(self, group, self._events)
         events = ServiceEvents("control", quiet=True)
-        server = StreamServer(listener.socket, service, _CONTROL_LIMITS, events, self._loop)
+        door = Door("control", _CONTROL_POLICY, events.table, House(), time.time)
+        server = StreamServer(listener.socket, service, door, events, self._loop)
         server.start()
         self._control = (server, listener)
 
@@ -148,6 +159,7 @@ class Supervisor:
 
     def status(self) -> Answer:
         """What `netd status` shows."""
+        self._warden.count_drops()
         members: list[dict[str, Any]] = [
             {"worker": member.number, "pid": member.pid, "seconds": round(time.monotonic() - member.started)}
             for _, member in sorted(self._crew.members.items())
@@ -194,6 +206,7 @@ class Supervisor:
             self._set_log_level(config.log.level)
         state.generation += 1
         self._events.reload_applied(by, state.generation, changes, restart_needed)
+        self._warden.warn()
         self._crew.resize(self._size)
         self._loop.wheel.drop(self._beats)
         self._beats = self._loop.later(self._beat_interval, self._beat)
@@ -227,6 +240,22 @@ class Supervisor:
         number = sum(answer["number"] for answer in self._crew.ask_all({"do": "kick", **wanted}).values())
         self._events.connections_kicked(number, by)
         return {"number": number}
+
+    def bans(self) -> Answer:
+        """Who is banned."""
+        return self._warden.bans()
+
+    def ban(self, source: str, duration: str, by: str) -> Answer:
+        """Ban a source."""
+        return self._warden.ban(source, duration, by)
+
+    def unban(self, source: str, by: str) -> Answer:
+        """Lift a ban."""
+        return self._warden.unban(source, by)
+
+    def explain(self, peer: str, where: str) -> Answer:
+        """What decides about a peer."""
+        return self._warden.explain(peer, where)
 
     def _know(self, wanted: dict[str, str]) -> None:
         """A service that was removed may still have connections; one that nobody knows is a mistake."""
@@ -325,6 +354,7 @@ class Supervisor:
     def _beat(self) -> float | None:
         if self._deadline is not None:
             return None
+        self._warden.count_drops()
         if self._crew.beat():
             systemd.notify("WATCHDOG=1")
         if (line := self._status_line()) != self._state.status_line:

@@ -10,11 +10,15 @@ import json
 import os
 import select
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from netd.admission.limits import Limits
+from netd.admission.bans import BanRules
+from netd.admission.door import Door
+from netd.admission.ledger import House, Ledger
+from netd.admission.policy import Policy
 from netd.conversation import Context
 from netd.daemon import listing
 from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message
@@ -38,7 +42,7 @@ class _Service:
     """A service as it is served now, or will be."""
 
     service: Any
-    limits: Limits
+    door: Door
     events: ServiceEvents
     servers: dict[int, Server] = field(default_factory=dict)
     """By the number of the listener."""
@@ -51,6 +55,9 @@ class _Prepared:
     services: dict[str, _Service]
     sockets: dict[int, socket.socket]
     """The listeners that are new, by number."""
+    connections: int | None
+    """``daemon.connections``"""
+    bans: BanRules
     servers: list[Server] = field(default_factory=list)
     """What is to be started."""
 
@@ -63,6 +70,7 @@ class Worker:
         self._channel = channel
         self._sink = sink
         self._loop = Loop()
+        self._house: House  # the first thing the supervisor sends
         self._services: dict[str, _Service] = {}
         self._sockets: dict[int, socket.socket] = {}
         self._prepared: _Prepared | None = None
@@ -139,6 +147,11 @@ class Worker:
                 logs.set_level(message["level"])
             case "log_file":
                 self._sink.replace(descriptors[0])
+            case "ledger":
+                self._house = House(Ledger(descriptors[0]), self._number, report=self._report)
+                os.close(descriptors[0])
+            case "ban":
+                self._ban(message["bans"])
             case "drain":
                 self._drain()
             case "retire":
@@ -159,7 +172,9 @@ class Worker:
             else:
                 tables[name] = Table(descriptor)
                 tables[name].close_descriptor()
-        self._prepared = prepared = _Prepared({}, sockets)
+        self._prepared = prepared = _Prepared(
+            {}, sockets, message["connections"], BanRules.model_validate_json(message["bans"])
+        )
         for entry in message["services"]:
             try:
                 prepared.services[entry["name"]] = self._prepare_service(entry, tables, prepared)
@@ -176,20 +191,20 @@ class Worker:
             if kind is None:
                 raise ValueError(f"there is no service type '{entry['type']}'")
             options = kind.options.model_validate_json(json.dumps(entry["options"]))
-            limits = Limits.model_construct(**entry["limits"])
+            policy = Policy.model_validate_json(entry["policy"])
             # One object for all endpoints of a service, so that what it knows it knows on each of them.
-            service = kind.build(options, Context(line_limit=limits.line))
+            service = kind.build(options, Context(line_limit=policy.limits.line))
             events = current.events if current else ServiceEvents(entry["name"], tables[entry["name"]], self._number)
-            made = _Service(service, limits, events)
+            made = _Service(service, Door(entry["name"], policy, events.table, self._house, time.time), events)
         else:
-            made = _Service(current.service, current.limits, current.events)
+            made = _Service(current.service, current.door, current.events)
         for number in entry["listeners"]:
             if current and not entry["changed"] and number in current.servers:
                 made.servers[number] = current.servers[number]
                 continue
             listener = prepared.sockets.get(number) or self._sockets[number]
             server_class = StreamServer if listener.type == socket.SOCK_STREAM else DatagramServer
-            made.servers[number] = server_class(listener, made.service, made.limits, made.events, self._loop)
+            made.servers[number] = server_class(listener, made.service, made.door, made.events, self._loop)
             prepared.servers.append(made.servers[number])
         return made
 
@@ -208,12 +223,37 @@ class Worker:
                     server.retire()
                 else:
                     server.server_close()
-                self._retire(server, drain=None if new else service.limits.drain)
+                self._retire(server, drain=None if new else service.door.policy.limits.drain)
         self._services = prepared.services
         self._sockets |= prepared.sockets
         self._sockets = {number: opened for number, opened in self._sockets.items() if number in wanted}
+        self._house.adopt(prepared.connections, prepared.bans)
+        self._house.ports = frozenset(
+            opened.getsockname()[1]
+            for opened in self._sockets.values()
+            if opened.type == socket.SOCK_DGRAM and opened.family != socket.AF_UNIX
+        )
+        self._forget_verdicts()
         for server in prepared.servers:
             server.start()
+
+    def _forget_verdicts(self) -> None:
+        for server in self._servers():
+            if isinstance(server, DatagramServer):
+                server.forget_verdicts()
+
+    # Bans.
+
+    def _report(self, source: bytes, why: str) -> None:
+        """Tell the supervisor of a source that is refused too often. If it does not listen now, it is told again."""
+        with contextlib.suppress(ChannelError):
+            self._channel.send({"offender": source.hex(), "why": why}, seconds=0.0)
+
+    def _ban(self, bans: dict[str, float | None]) -> None:
+        """Refuse these sources until then (CLOCK_MONOTONIC); None: no more."""
+        for source, until in bans.items():
+            self._house.ban(bytes.fromhex(source), until)
+        self._forget_verdicts()
 
     def _retire(self, server: Server, drain: float | None) -> None:
         """Its connections go on; where its service is gone, for so many seconds."""

@@ -95,6 +95,9 @@ class QuoteOfTheDay:
     def datagram(self, data: bytes, peer: Peer) -> bytes | None:
         return self._random.choice(self._quotes)[:511]
 
+    def shortened(self, answer: bytes, most: int) -> bytes:
+        return answer[:most]
+
 
 def _read_quotes(file: str) -> list[str]:
     """The quotes in a fortune(6) file. ValueError says what is wrong with it."""
@@ -128,6 +131,10 @@ class WhoAmI:
 
     def datagram(self, data: bytes, peer: Peer) -> bytes | None:
         return self._line(peer)
+
+    def shortened(self, answer: bytes, most: int) -> bytes:
+        """As many words as there is room for, of which the first one says the most."""
+        return answer[: most - 1].rpartition(b" ")[0] + b"\r\n"
 
     @staticmethod
     def _line(peer: Peer) -> bytes:

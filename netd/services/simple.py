@@ -66,3 +66,6 @@ class Chargen:
     def datagram(self, data: bytes, peer: Peer) -> bytes | None:
         """0 to 512 characters, at random, as the RFC asks; no answer continues the one before."""
         return _PERIOD[: self._random.randint(0, 512)]
+
+    def shortened(self, answer: bytes, most: int) -> bytes:
+        return answer[:most]

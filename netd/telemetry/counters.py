@@ -12,13 +12,42 @@ from typing import Literal, get_args
 
 from netd.admission import sources
 
-Outcome = Literal["done", "reset", "idle", "lifetime", "peer_error", "failed", "kicked", "stopped", "lost"]
-"""How a connection ended: the service closed it, the peer broke it off, a limit ended it, the peer broke the rules,
-the service has a bug, the operator ended it, netd or the service stops, the worker died."""
-Refusal = Literal["connections", "per_source", "no_resources"]
-"""Why a connection was closed before a word: too many of the service, or of one source; or the system has no means."""
-Drop = Literal["too_long", "no_address", "no_room", "unsendable", "receive_failed"]
-"""Why a datagram was not taken, or its answer not sent."""
+Outcome = Literal["done", "reset", "idle", "lifetime", "bytes", "peer_error", "failed", "kicked", "stopped", "lost"]
+"""How a connection ended: the service closed it, the peer broke it off, a limit ended it (three kinds), the peer broke
+the rules, the service has a bug, the operator ended it, netd or the service stops, the worker died."""
+Refusal = Literal[
+    "banned",
+    "access",
+    "times",
+    "connections",
+    "daemon_connections",
+    "per_source",
+    "rate",
+    "total_rate",
+    "no_resources",
+    "backlog",
+]
+"""Why a connection was closed before a word: the name of the limit or rule; or the system has no means for it, or the
+listener's queue was full (the kernel's own refusal)."""
+Drop = Literal[
+    "banned",
+    "access",
+    "times",
+    "rate",
+    "total_rate",
+    "source_port",
+    "source_address",
+    "destination",
+    "amplification",
+    "too_long",
+    "no_address",
+    "no_room",
+    "unsendable",
+    "receive_failed",
+    "kernel",
+]
+"""Why a datagram was not taken, or its answer not sent: the name of the limit or rule, or what the reply guard minds;
+or the socket's queue was full (the kernel's own drop)."""
 
 MOST_WORKERS = 64
 
@@ -26,6 +55,7 @@ _CELLS = (
     "accepted",
     "active",
     "failed",
+    "loops",
     "bytes_in",
     "bytes_out",
     "datagrams_in",
@@ -36,7 +66,10 @@ _CELLS = (
 )
 _COLUMN = 64  # cells of eight octets: room for some more kinds, and no two workers in one line of the processor's cache
 _WORKERS = _COLUMN - 1  # of the first column: how many there are
-assert len(_CELLS) < _COLUMN
+_TOTAL_RATE = _COLUMN - 2  # of the first column: when the bucket of `limits.total_rate` is full
+assert len(_CELLS) < _TOTAL_RATE
+SUPERVISOR = MOST_WORKERS
+"""The column after those of the workers."""
 
 CELL = {name: number for number, name in enumerate(_CELLS)}
 """Where each number stands in a column, by name: ``accepted``, ``closed.idle``."""
@@ -56,6 +89,8 @@ class Counts:
     """Connections closed before a word, by `Refusal`."""
     failed: int = 0
     """Conversations and datagrams lost to a bug in the service."""
+    loops: int = 0
+    """Peers that sent back what they were answered, hundreds of times on end."""
     bytes_in: int = 0
     bytes_out: int = 0
     """Octets received and sent, of ended connections and of datagrams."""
@@ -70,24 +105,30 @@ class Counts:
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items() if value}
 
 
+def shared_memory(name: str, size: int, descriptor: int | None = None) -> tuple[int, memoryview]:
+    """Memory that other processes can have too, by its descriptor; zero at first, and taking room where it is used."""
+    if descriptor is None:
+        descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, size)
+    return descriptor, memoryview(mmap.mmap(descriptor, size))
+
+
 class Table:
     """The counters of one service. ``descriptor`` is that of a table made by another process; else one is made."""
 
     def __init__(self, descriptor: int | None = None) -> None:
-        numbers = MOST_WORKERS * _COLUMN * 8
-        size = numbers + MOST_WORKERS * sources.BLOCK * 4  # pages nobody has written take no memory
-        if descriptor is None:
-            descriptor = os.memfd_create("netd-counters", os.MFD_CLOEXEC)
-            os.ftruncate(descriptor, size)
-        self.descriptor = descriptor
+        numbers = (MOST_WORKERS + 1) * _COLUMN * 8
+        size = numbers + MOST_WORKERS * sources.BLOCK * 4
+        self.descriptor, memory = shared_memory("netd-counters", size, descriptor)
         """What another process needs to see the same numbers; kept open until `close_descriptor`."""
-        memory = memoryview(mmap.mmap(descriptor, size))
         self.cells = memory[:numbers].cast("q")
+        self.total_rate = self.cells[_TOTAL_RATE : _TOTAL_RATE + 1]
+        """The bucket of `limits.total_rate` (`netd.admission.rates`), which all workers write."""
         self.sources = memory[numbers:].cast("i")
         """How many connections each source has (`netd.admission.sources`)."""
 
     def column(self, worker: int) -> memoryview:
-        """The cells that this worker writes (0 to `MOST_WORKERS` - 1)."""
+        """The cells that this worker writes (0 to `MOST_WORKERS` - 1, or `SUPERVISOR`)."""
         return self.cells[worker * _COLUMN : (worker + 1) * _COLUMN]
 
     def all(self, cell: int) -> memoryview:
@@ -121,7 +162,7 @@ class Table:
         It may have died between any two of its additions, so what counts is which connections have no end.
         """
         column = self.column(worker)
-        if not any(column):
+        if not any(column[: len(_CELLS)]):
             return 0  # nor has it touched the sources
         sources.forget(self.sources, worker)
         lost = column[CELL["accepted"]] - sum(column[cell] for name, cell in CELL.items() if name.startswith("closed."))

@@ -11,9 +11,8 @@ from typing import Any, get_args
 
 import structlog
 
-from netd.admission.sources import Sources, source_of
 from netd.conversation import Peer
-from netd.telemetry.counters import CELL, Counts, Drop, Outcome, Refusal, Table
+from netd.telemetry.counters import CELL, SUPERVISOR, Counts, Drop, Outcome, Refusal, Table
 
 _QUIET = 60.0  # seconds between two log lines about the same thing
 
@@ -47,12 +46,16 @@ def _where(error: BaseException) -> str:
 
 
 # Where in a column the hot path counts.
-_ACCEPTED, _ACTIVE, _FAILED = CELL["accepted"], CELL["active"], CELL["failed"]
+_ACCEPTED, _FAILED, _LOOPS = CELL["accepted"], CELL["failed"], CELL["loops"]
 _BYTES_IN, _BYTES_OUT = CELL["bytes_in"], CELL["bytes_out"]
 _DATAGRAMS_IN, _DATAGRAMS_OUT = CELL["datagrams_in"], CELL["datagrams_out"]
 _CLOSED = {outcome: CELL[f"closed.{outcome}"] for outcome in get_args(Outcome)}
 _REFUSED = {reason: CELL[f"refused.{reason}"] for reason in get_args(Refusal)}
 _DROPPED = {reason: CELL[f"dropped.{reason}"] for reason in get_args(Drop)}
+
+
+def _from(peer: str) -> dict[str, str]:
+    return {"peer": peer} if peer else {}
 
 
 class _Events:
@@ -81,8 +84,8 @@ def rebind() -> None:
 class ServiceEvents(_Events):
     """What can happen to one service in one process.
 
-    ``worker`` writes its column of ``table``; without one, the numbers are this process's own. ``clock`` counts seconds
-    from anywhere, steadily. The connections of a ``quiet`` one are debug lines.
+    ``worker`` writes its column of ``table``; without one, the numbers are this process's own. The supervisor has a
+    column too. ``clock`` counts seconds from anywhere, steadily. The connections of a ``quiet`` one are debug lines.
     """
 
     def __init__(
@@ -96,65 +99,35 @@ class ServiceEvents(_Events):
     ) -> None:
         super().__init__(service=service)
         self.service = service
-        self._table = table or Table()
-        self._table.workers = worker + 1
-        self._sources = Sources(self._table.sources, worker)
-        self._cells = self._table.column(worker)
-        self._active_cells = self._table.all(_ACTIVE)
+        self.table = table or Table()
+        if worker != SUPERVISOR:
+            self.table.workers = worker + 1
+        self._cells = self.table.column(worker)
         self._edge = Edge(clock)
         self._quiet = quiet
 
     @property
     def counters(self) -> Counts:
         """What the service has done, in all workers."""
-        return self._table.read()
+        return self.table.read()
 
     def listening(self, endpoint: str) -> None:
         """The service can be reached at ``endpoint``."""
         self._log.info("listening", endpoint=endpoint)
 
-    def connection_reserved(self, limit: int | None) -> bool:
-        """Take a place for a connection, unless there are ``limit`` already; then nothing is taken.
-
-        The place is taken before the others are counted, so that two workers never take the last one both; at worst
-        both let it be.
-        """
-        cells = self._cells
-        cells[_ACTIVE] += 1
-        if limit is not None and sum(self._active_cells) > limit:
-            cells[_ACTIVE] -= 1
-            return False
-        return True
-
-    def source_entered(self, host: str, limit: int | None) -> bool:
-        """Count a connection of this address, unless its source has ``limit`` already; then nothing is counted."""
-        if limit is None or (source := source_of(host)) is None:
-            return True
-        return self._sources.enter(source, limit, self._table.workers)
-
-    def source_left(self, host: str, limit: int | None) -> None:
-        """A connection that was counted is over."""
-        if limit is not None and (source := source_of(host)) is not None:
-            self._sources.leave(source)
-
     def connection_accepted(self) -> None:
-        """A connection with a place was taken; it will be closed."""
+        """A connection was taken; it will be closed."""
         self._cells[_ACCEPTED] += 1
 
-    def connection_abandoned(self) -> None:
-        """A connection with a place could not be served; the place is free again."""
-        self._cells[_ACTIVE] -= 1
-
-    def connection_refused(self, reason: Refusal) -> None:
-        """A connection was closed before a word."""
-        self._cells[_REFUSED[reason]] += 1
-        if number := self._edge.count(reason):
-            self._log.warning("connection_refused", reason=reason, number=number)
+    def connection_refused(self, reason: Refusal, peer: str = "", number: int = 1) -> None:
+        """So many connections were closed before a word, the last one from the address ``peer``."""
+        self._cells[_REFUSED[reason]] += number
+        if number := self._edge.count(reason, number):
+            self._log.warning("connection_refused", reason=reason, number=number, **_from(peer))
 
     def connection_closed(self, peer: Peer, bytes_in: int, bytes_out: int, duration: float, outcome: Outcome) -> None:
         """A connection is over, after ``duration`` seconds. One without a byte was a probe, and is a debug line."""
         cells = self._cells
-        cells[_ACTIVE] -= 1
         cells[_CLOSED[outcome]] += 1
         cells[_BYTES_IN] += bytes_in
         cells[_BYTES_OUT] += bytes_out
@@ -187,15 +160,24 @@ class ServiceEvents(_Events):
         self._cells[_DATAGRAMS_OUT] += number
         self._cells[_BYTES_OUT] += octets
 
-    def datagrams_dropped(self, number: int, reason: Drop) -> None:
-        """So many datagrams were not given to the service, or their answers not sent."""
+    def datagrams_dropped(self, number: int, reason: Drop, peer: str = "") -> None:
+        """So many datagrams were not given to the service, or their answers not sent; the last one of ``peer``."""
         self._cells[_DROPPED[reason]] += number
         if number := self._edge.count(reason, number):
-            self._log.warning("datagrams_dropped", reason=reason, number=number)
+            self._log.warning("datagrams_dropped", reason=reason, number=number, **_from(peer))
+
+    def loop_detected(self, peer: str) -> None:
+        """A peer sends back what it is answered, hundreds of times on end; its rate is what bounds it."""
+        self._cells[_LOOPS] += 1
+        if number := self._edge.count("loop"):
+            self._log.warning("loop_detected", peer=peer, number=number)
+
+    def reply_guard_disabled(self) -> None:
+        """The config switches the reply guard of a UDP service off."""
+        self._log.warning("reply_guard_disabled", advice="a forged source can turn its answers against others")
 
     def accept_paused(self, error: str) -> None:
         """The system has no means for another connection; this listener rests for a moment."""
-        self._cells[_REFUSED["no_resources"]] += 1
         if number := self._edge.count("accept_paused"):
             self._log.error("accept_paused", error=error, number=number)
 
@@ -256,6 +238,18 @@ class DaemonEvents(_Events):
     def control_refused(self, by: str) -> None:
         """Somebody who may not control netd tried to."""
         self._log.warning("control_refused", by=by)
+
+    def descriptors_limited(self, needed: int | None, limit: int) -> None:
+        """The limits of the config need more descriptors than this process may have; None: without end."""
+        self._log.warning("descriptors_limited", needed=needed, limit=limit)
+
+    def source_banned(self, source: str, seconds: float, by: str) -> None:
+        """A source is refused by all services for so long; ``by`` says who, or what it did."""
+        self._log.warning("source_banned", source=source, seconds=seconds, by=by)
+
+    def source_unbanned(self, source: str, by: str) -> None:
+        """Somebody lifted a ban."""
+        self._log.info("source_unbanned", source=source, by=by)
 
     def socket_unclaimed(self, name: str, endpoint: str) -> None:
         """The service manager handed over a socket that no service asks for."""

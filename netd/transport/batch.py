@@ -8,17 +8,27 @@ import ctypes
 import mmap
 import os
 import socket
+import struct
 import sys
+from collections.abc import Iterator
 from ctypes import c_int, c_size_t, c_uint, c_void_p
 from typing import Any
+
+from netd.transport.peers import Sender, sender
 
 SLOTS = 64
 """Datagrams in a batch: by then the system call is a small part of the cost."""
 
 _SLOT = 65536 + 64  # more than a datagram can hold; not a power of 2, which would put every slot into one cache line
+# Who sent a datagram, and where to: the kernel writes a name and control messages, which stand side by side here.
 _NAME = 28  # sizeof(struct sockaddr_in6), the larger of the two
-_CONTROL = 48  # CMSG_SPACE(sizeof(struct in6_pktinfo)), the larger of the two, and some
+_CONTROL_AT = 32
 _CMSG_HEADER = ctypes.sizeof(c_size_t) + 8  # struct cmsghdr: length, level, type
+_IN_CONTROL = socket.CMSG_SPACE(12)  # sizeof(struct in_pktinfo)
+_IN6_CONTROL = socket.CMSG_SPACE(20)  # sizeof(struct in6_pktinfo)
+_CONTROL = _IN6_CONTROL + _IN_CONTROL  # on a socket of both families, a datagram over IPv4 has both
+_WHO = _CONTROL_AT + _CONTROL
+_CMSG = struct.Struct("@Nii")
 _WORD = 4
 
 
@@ -84,34 +94,38 @@ class Batch:
         self._ipv6 = family == socket.AF_INET6
         # Anonymous memory, of which only what is written to exists: a slot is as large as any answer can be.
         self._data = mmap.mmap(-1, SLOTS * _SLOT)
-        self._names = bytearray(SLOTS * _NAME)
-        self._controls = bytearray(SLOTS * _CONTROL)
+        self._who = bytearray(SLOTS * _WHO)
+        length = _WHO if self._ipv6 else _CONTROL_AT + _IN_CONTROL
+        self._key = struct.Struct(f"{length}s{_WHO - length}x")
         vectors = bytearray(SLOTS * ctypes.sizeof(_Vector))
         messages = bytearray(SLOTS * ctypes.sizeof(_Message))
 
-        data, names, controls, first = map(_address, (self._data, self._names, self._controls, vectors))
+        data, who, first = map(_address, (self._data, self._who, vectors))
         self._messages = _address(messages)
         for slot, vector in enumerate((_Vector * SLOTS).from_buffer(vectors)):
             vector.base = data + slot * _SLOT
         for slot, message in enumerate((_Message * SLOTS).from_buffer(messages)):
-            message.header.name = names + slot * _NAME
+            message.header.name = who + slot * _WHO
             message.header.vectors = first + slot * ctypes.sizeof(_Vector)
             message.header.vectors_length = 1
-            message.header.control = controls + slot * _CONTROL
+            message.header.control = who + slot * _WHO + _CONTROL_AT
 
         stride = ctypes.sizeof(_Message)
         self._received = _column(messages, stride, 0, _Message.length)
         self._room = _column(vectors, ctypes.sizeof(_Vector), 0, _Vector.length)
+        self._control_lengths = _column(messages, stride, 0, _Header.control_length)
         # Where the interface stands: behind the address in struct in6_pktinfo, before it in struct in_pktinfo.
-        interfaces = _column(self._controls, _CONTROL, _CMSG_HEADER + (16 if self._ipv6 else 0))
+        first_data = _CONTROL_AT + _CMSG_HEADER
+        places = (first_data + 16, first_data + _IN6_CONTROL) if self._ipv6 else (first_data,)
         # What the kernel overwrites, and the values to put back before the next call.
         self._reset = [
             (self._room, _filled(largest + 1)),
             (_column(messages, stride, 0, _Header.name_length), _filled(_NAME)),
-            (_column(messages, stride, 0, _Header.control_length), _filled(_CONTROL)),
+            (self._control_lengths, _filled(_CONTROL)),
         ]
         # To answer through the interface the question came by would go past the routing table.
-        self._no_interface = (interfaces, _filled(0))
+        self._interfaces = [_column(self._who, _WHO, place) for place in places]
+        self._none = _filled(0)
         self._keep_alive = (vectors, messages)
 
     def receive(self, descriptor: int) -> list[int]:
@@ -121,8 +135,8 @@ class Batch:
         number = self._recvmmsg(descriptor, self._messages, SLOTS, socket.MSG_DONTWAIT, None)
         if number < 0:
             raise _error()
-        column, values = self._no_interface
-        column[:] = values
+        for column in self._interfaces:
+            column[:] = self._none
         lengths: list[int] = self._received[:number].tolist()
         return lengths
 
@@ -131,21 +145,25 @@ class Batch:
         start = slot * _SLOT
         return self._data[start : start + length]
 
-    def remote(self, slot: int) -> tuple[str, int]:
-        """The address and port a datagram came from."""
-        start = slot * _NAME
-        name = self._names[start : start + _NAME]
-        host = (
-            socket.inet_ntop(socket.AF_INET6, name[8:24]) if self._ipv6 else socket.inet_ntop(socket.AF_INET, name[4:8])
-        )
-        return host, int.from_bytes(name[2:4])
+    def keys(self, number: int) -> Iterator[tuple[bytes]]:
+        """For each of the first ``number`` datagrams, what tells its sender, and the address it came to, from others.
 
-    def local(self, slot: int) -> str:
-        """The address it came to."""
-        start = slot * _CONTROL + _CMSG_HEADER
-        if self._ipv6:
-            return socket.inet_ntop(socket.AF_INET6, self._controls[start : start + 16])
-        return socket.inet_ntop(socket.AF_INET, self._controls[start + 4 : start + 8])
+        Equal keys mean the same; the same may have several keys.
+        """
+        return self._key.iter_unpack(memoryview(self._who)[: number * _WHO])
+
+    def sender(self, slot: int) -> Sender:
+        """Who sent a datagram, and where to."""
+        start = slot * _WHO
+        name = bytes(self._who[start : start + _NAME])
+        control = bytes(self._who[start + _CONTROL_AT : start + _CONTROL_AT + self._control_lengths[slot]])
+        address = name[8:24] if self._ipv6 else name[4:8]
+        infos = []
+        while len(control) >= _CMSG_HEADER:
+            length, level, kind = _CMSG.unpack_from(control)
+            infos.append((level, kind, control[_CMSG_HEADER:length]))
+            control = control[(length + 7) & ~7 :]
+        return sender(address, int.from_bytes(name[2:4]), infos)
 
     def fits(self, length: int) -> bool:
         """Whether an answer of this length can be put into a slot."""

@@ -118,6 +118,9 @@ class Connection:
             self.close("reset")
             return False
         self.bytes_out += sent
+        if self.bytes_in + self.bytes_out > self._server.most_bytes:
+            self.close("bytes")
+            return False
         if sent == len(data):
             return True
         self._keep(memoryview(data)[sent:])
@@ -139,6 +142,8 @@ class Connection:
                 return self.close("reset")
             self.active = self._server.loop.now
             self.bytes_out += sent
+            if self.bytes_in + self.bytes_out > self._server.most_bytes:
+                return self.close("bytes")
             self._pending = self._pending[sent:]
             if self._pending:
                 return
@@ -231,6 +236,8 @@ class Talk(Connection):
         self.active = self._server.loop.now
         if data:
             self.bytes_in += len(data)
+            if self.bytes_in + self.bytes_out > self._server.most_bytes:
+                return self.close("bytes")
         else:
             self._eof = True
         self._advance(data)
@@ -356,6 +363,8 @@ class Reflection(Connection):
         self.active = self._server.loop.now
         self.bytes_in += received
         self.bytes_out += received - len(rest)
+        if self.bytes_in + self.bytes_out > self._server.most_bytes:
+            return self.close("bytes")
         if rest:
             self._keep(rest)
         elif received < _CHUNK:

@@ -7,22 +7,34 @@ calls, one by one. An answer that cannot be sent at once is dropped and counted,
 import errno
 import socket
 import socketserver
-import struct
-from typing import Any
+from collections import Counter
+from typing import Any, NamedTuple
 
-from netd.admission.limits import Limits
+from netd.admission.door import Door, Verdict
+from netd.admission.guard import SMALL, Loops
 from netd.conversation import DatagramService, Peer
 from netd.errors import PeerError
+from netd.telemetry.counters import Drop
 from netd.telemetry.events import ServiceEvents
 from netd.transport import batch
 from netd.transport.loop import LISTENING, Loop
-from netd.transport.peers import inet_peer, unix_peer
+from netd.transport.peers import (
+    IN6_PKTINFO,
+    IN_PKTINFO,
+    IP_PKTINFO,
+    Sender,
+    message_credentials,
+    octets,
+    plain_host,
+    sender,
+    unix_peer,
+)
 
 _TURN = 64  # datagrams taken one by one, before the others get their turn
-# linux/in.h; the socket module does not have it. It gives the address a datagram came to: struct in_pktinfo.
-_IP_PKTINFO = 8
-_IN_PKTINFO = struct.Struct("=i4s4s")  # interface, local address, address in the header
-_IN6_PKTINFO = struct.Struct("=16si")  # address in the header, interface
+_MOST_KNOWN = 4096  # senders remembered at one time
+_KNOWN_FOR = 1.0  # seconds; then rules that depend on time are asked again
+_INET_ROOM = socket.CMSG_SPACE(IN6_PKTINFO.size) + socket.CMSG_SPACE(IN_PKTINFO.size)
+_UNIX_ROOM = socket.CMSG_SPACE(12)  # sizeof(struct ucred)
 _TRANSIENT = {
     errno.ECONNREFUSED,
     errno.ECONNRESET,
@@ -32,6 +44,13 @@ _TRANSIENT = {
     errno.ENOBUFS,
     errno.ENOMEM,
 }
+
+
+class _Known(NamedTuple):
+    """A sender, and what becomes of its datagrams."""
+
+    peer: Peer
+    verdict: Verdict
 
 
 class DatagramServer(socketserver.ThreadingUDPServer):
@@ -44,7 +63,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self,
         listener: socket.socket,
         service: DatagramService,
-        limits: Limits,
+        door: Door,
         events: ServiceEvents,
         loop: Loop,
         *,
@@ -54,17 +73,24 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         socketserver.BaseServer.__init__(self, listener.getsockname(), socketserver.BaseRequestHandler)
         self.socket = listener
         self.service = service
-        self.limits = limits
+        self.door = door
         self.events = events
         self.loop = loop
-        self._longest = limits.datagram
+        self._longest = door.policy.limits.datagram
         self._unix = listener.family == socket.AF_UNIX
         self._reflects = getattr(service, "reflects", False)
-        self._batch = batch.Batch(listener.family, limits.datagram) if batched and not self._unix else None
-        if listener.family == socket.AF_INET:
-            listener.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        elif listener.family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        self._shortened = getattr(service, "shortened", None)
+        self._batch = batch.Batch(listener.family, self._longest) if batched and not self._unix else None
+        self._known: dict[object, _Known] = {}
+        self._free: set[object] = set()  # those of them whose datagrams need no more thought
+        self._known_until = 0.0
+        self._loops = Loops()
+        if self._unix:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        else:
+            listener.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+            if listener.family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         listener.setblocking(False)
         self._descriptor = listener.fileno()
         self._listening = False
@@ -104,27 +130,45 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             return
         except OSError as error:
             return self._receive_failed(error)
-        if self._reflects and max(lengths) <= limit:
-            self.events.datagrams_received(len(lengths), sum(lengths))
-            arrays.reflect(len(lengths))
-            return self._send_batch(arrays, 0, lengths)
+        number = len(lengths)
+        self._forget_in_time()
+        if self._reflects:
+            arrays.reflect(number)
+            if max(lengths) <= limit and self._free.issuperset(arrays.keys(number)):
+                self.events.datagrams_received(number, sum(lengths))
+                return self._send_batch(arrays, 0, lengths)
+        drops: Counter[Drop] = Counter()
         run: list[int] = []  # the lengths of answers in neighbouring slots, which go out together
-        for slot, length in enumerate(lengths):
-            answer = None
-            if length <= limit:
-                peer = inet_peer("udp", arrays.remote(slot), (arrays.local(slot), self.server_address[1]))
-                answer = self._answer(arrays.datagram(slot, length), peer)
+        for slot, (length, key) in enumerate(zip(lengths, list(arrays.keys(number)), strict=True)):
+            known = self._known.get(key) or self._get_to_know(key, arrays.sender(slot))
+            drop = self._drop(known.verdict, length)
+            if drop is None:
+                answered = self._answer_slot(arrays, slot, length, known)
+                if answered is not None:
+                    run.append(answered)
+                    continue
             else:
-                self.events.datagrams_dropped(1, "too_long")
-            if answer is not None and arrays.fits(len(answer)):
-                arrays.answer(slot, answer)
-                run.append(len(answer))
-                continue
-            if answer is not None:
-                self.events.datagrams_dropped(1, "unsendable")
+                drops[drop] += 1
+                who = known.peer.remote
             self._send_batch(arrays, slot - len(run), run)
             run = []
-        self._send_batch(arrays, len(lengths) - len(run), run)
+        self._send_batch(arrays, number - len(run), run)
+        for drop, count in drops.items():
+            self.events.datagrams_dropped(count, drop, who)
+
+    def _answer_slot(self, arrays: batch.Batch, slot: int, length: int, known: _Known) -> int | None:
+        """Put the answer in the place of the question: how long it is; None: there is none."""
+        if self._reflects and not known.verdict.key:
+            self.events.datagrams_received(1, length)
+            return length
+        answer = self._answer(arrays.datagram(slot, length), known)
+        if answer is None:
+            return None
+        if not arrays.fits(len(answer)):
+            self.events.datagrams_dropped(1, "unsendable", known.peer.remote)
+            return None
+        arrays.answer(slot, answer)
+        return len(answer)
 
     def _send_batch(self, arrays: batch.Batch, first: int, lengths: list[int]) -> None:
         """Send the answers of these lengths that stand from slot ``first`` on."""
@@ -155,51 +199,100 @@ class DatagramServer(socketserver.ThreadingUDPServer):
                 self.process_request(request, client_address)
 
     def get_request(self) -> tuple[Any, Any]:
-        # Without room for control messages the kernel closes descriptors that a UNIX peer sends along.
-        room = 0 if self._unix else socket.CMSG_SPACE(_IN6_PKTINFO.size)
+        # With no more room for control messages than these need, the kernel closes descriptors that a UNIX peer sends.
+        room = _UNIX_ROOM if self._unix else _INET_ROOM
         data, ancillary, _, client_address = self.socket.recvmsg(self._longest + 1, room)
-        return (data, ancillary), client_address
+        if self._unix:
+            credentials = message_credentials(ancillary)
+            peer = unix_peer("unixgram", client_address, self.server_address, credentials)
+            groups = (credentials.gid,) if credentials else ()
+            known = _Known(peer, self.door.judge_unix(credentials and credentials.uid, groups))
+            return (data, [], known), client_address
+        self._forget_in_time()
+        control = _without_interface(ancillary)
+        key = (client_address, tuple(control))
+        known = self._known.get(key) or self._get_to_know(
+            key, sender(octets(client_address[0]), client_address[1], control)
+        )
+        return (data, control, known), client_address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether the service gets this datagram."""
-        if len(request[0]) > self._longest:
-            self.events.datagrams_dropped(1, "too_long")
-            return False
-        return True
+        data, _, known = request
+        drop = self._drop(known.verdict, len(data))
+        if drop is not None:
+            self.events.datagrams_dropped(1, drop, known.peer.remote)
+        return drop is None
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer one datagram."""
-        data, ancillary = request
-        ancillary, local = _leave_from(ancillary)
-        if self._unix:
-            peer = unix_peer("unixgram", client_address, self.server_address)
-        else:
-            peer = inet_peer("udp", client_address, (local or self.server_address[0], self.server_address[1]))
-        answer = self._answer(data, peer)
+        data, control, known = request
+        answer = self._answer(data, known)
         if answer is None:
             return
         if not client_address:
             return self.events.datagrams_dropped(1, "no_address")
         try:
-            self.socket.sendmsg([answer], ancillary, 0, client_address)
+            self.socket.sendmsg([answer], control, 0, client_address)
         except OSError as error:
             return self._send_failed(error, 1)
         self.events.datagrams_answered(1, len(answer))
 
     # Both.
 
-    def _answer(self, data: bytes, peer: Peer) -> bytes | None:
+    def forget_verdicts(self) -> None:
+        """Bans, rules or ports are not what they were."""
+        self._known.clear()
+        self._free.clear()
+
+    def _forget_in_time(self) -> None:
+        if self.loop.now >= self._known_until:
+            self.forget_verdicts()
+            self._known_until = self.loop.now + _KNOWN_FOR
+
+    def _get_to_know(self, key: object, who: Sender) -> _Known:
+        """Judge a sender, and remember it under ``key``."""
+        if len(self._known) >= _MOST_KNOWN:
+            self.forget_verdicts()
+        peer = Peer(
+            "udp", who.host, who.port, who.local or plain_host(str(self.server_address[0])), self.server_address[1]
+        )
+        verdict = self.door.judge(who.address, who.port, self.loop.now, to_many=who.to_many)
+        known = self._known[key] = _Known(peer, verdict)
+        if verdict.drop is None and verdict.key is None:
+            self._free.add(key)
+        return known
+
+    def _drop(self, verdict: Verdict, length: int) -> Drop | None:
+        """Why a datagram of this length is dropped, if it is."""
+        if verdict.drop is not None:
+            return verdict.drop
+        if length > self._longest:
+            return "too_long"
+        return None if verdict.key is None else self.door.spend(verdict.key, self.loop.now)
+
+    def _answer(self, data: bytes, known: _Known) -> bytes | None:
+        peer, verdict = known
         self.events.datagrams_received(1, len(data))
         try:
             answer = self.service.datagram(data, peer)
-            if answer is None or isinstance(answer, bytes):
-                return answer
-            raise TypeError(f"{type(self.service).__name__}.datagram returned neither bytes nor None: {type(answer)}")
+            if answer is not None and not isinstance(answer, bytes):
+                raise TypeError(f"{type(self.service)} answers a datagram with neither bytes nor None: {type(answer)}")
         except PeerError as error:
-            return error.answer
+            answer = error.answer
         except BaseException as error:  # whatever a service raises, SystemExit too, costs this answer alone
             self.events.conversation_failed(peer, error)
             return None
+        if answer is None:
+            return None
+        if not verdict.amplify and len(answer) > SMALL and len(answer) > len(data):
+            if self._shortened is None:
+                self.events.datagrams_dropped(1, "amplification", peer.remote)
+                return None
+            answer = self._shortened(answer, max(SMALL, len(data)))
+        if verdict.key and self._loops.exchanged(verdict.key + peer.remote.encode(), data, answer, self.loop.now):
+            self.events.loop_detected(peer.remote)
+        return answer
 
     def _receive_failed(self, error: OSError) -> None:
         """An error on the socket that some datagram before had caused, or want of memory; the next call may be well."""
@@ -211,16 +304,15 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self.events.datagrams_dropped(number, "no_room" if isinstance(error, BlockingIOError) else "unsendable")
 
 
-def _leave_from(ancillary: list[tuple[int, int, bytes]]) -> tuple[list[tuple[int, int, bytes]], str]:
-    """The control message that lets an answer leave from the address that was asked, and that address.
+def _without_interface(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
+    """The control messages that let an answer leave from the address that was asked.
 
     To answer through the interface the question came by would go past the routing table, so it is not handed back.
     """
+    found = []
     for level, kind, data in ancillary:
-        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
-            _, address, header = _IN_PKTINFO.unpack(data)
-            return [(level, kind, _IN_PKTINFO.pack(0, address, header))], socket.inet_ntop(socket.AF_INET, address)
-        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
-            address, _ = _IN6_PKTINFO.unpack(data)
-            return [(level, kind, _IN6_PKTINFO.pack(address, 0))], socket.inet_ntop(socket.AF_INET6, address)
-    return [], ""
+        if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
+            found.append((level, kind, IN_PKTINFO.pack(0, *IN_PKTINFO.unpack(data)[1:])))
+        elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
+            found.append((level, kind, IN6_PKTINFO.pack(IN6_PKTINFO.unpack(data)[0], 0)))
+    return found

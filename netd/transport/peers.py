@@ -1,13 +1,25 @@
 """Where a `Peer` is made, from what the kernel gives for an address."""
 
+import array
 import socket
 import struct
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
+from netd.admission.addresses import plain
 from netd.conversation import Credentials, Peer, Transport
 
 _MAPPED = "::ffff:"
 _UCRED = struct.Struct("iII")
+_SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module does not have it
+_MOST_GROUPS = 65536  # NGROUPS_MAX (linux/limits.h)
+_MULTICAST = 0xFF  # how an IPv6 multicast address begins (RFC 4291, 2.7)
+IP_PKTINFO = 8
+"""The address a datagram came to (ip(7)); linux/in.h has it, the socket module does not."""
+IN_PKTINFO = struct.Struct("=i4s4s")
+"""struct in_pktinfo: interface, address of this host, address in the header."""
+IN6_PKTINFO = struct.Struct("=16si")
+"""struct in6_pktinfo: address in the header, interface."""
 
 
 def inet_peer(transport: Transport, remote: Any, local: Any) -> Peer:
@@ -20,13 +32,68 @@ def plain_host(host: str) -> str:
     return host[len(_MAPPED) :] if host.startswith(_MAPPED) and "." in host else host
 
 
-def unix_peer(transport: Transport, remote: Any, local: Any, connection: socket.socket | None = None) -> Peer:
-    """A peer from two UNIX socket addresses, with the credentials of a connection's other end."""
-    credentials = None
-    if connection is not None:
-        ucred = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        credentials = Credentials(*_UCRED.unpack(ucred))
+def octets(host: str) -> bytes:
+    """A numeric address as policy sees it: 4 or 16 octets."""
+    if ":" in host:
+        return plain(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]))
+    return socket.inet_pton(socket.AF_INET, host)
+
+
+class Sender(NamedTuple):
+    """Who sent a UDP datagram, and where to."""
+
+    address: bytes
+    """4 or 16 octets."""
+    host: str
+    port: int
+    local: str
+    """The address of this host that it came to; empty where the kernel does not say."""
+    to_many: bool
+    """Whether it was sent to a broadcast or multicast address."""
+
+
+def sender(address: bytes, port: int, infos: Iterable[tuple[int, int, bytes]]) -> Sender:
+    """Make sense of an address of 4 or 16 octets, and of the IP_PKTINFO and IPV6_PKTINFO messages beside it."""
+    address = plain(address)
+    local, to_many = "", False
+    for level, kind, data in infos:
+        if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
+            _, own, destination = IN_PKTINFO.unpack(data)
+            # They differ where the destination is not an address of this host (ip(7)).
+            local, to_many = socket.inet_ntop(socket.AF_INET, own), own != destination
+        elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO) and len(address) == 16:
+            own, _ = IN6_PKTINFO.unpack(data)
+            local, to_many = socket.inet_ntop(socket.AF_INET6, own), own[0] == _MULTICAST
+    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    return Sender(address, socket.inet_ntop(family, address), port, local, to_many)
+
+
+def unix_peer(transport: Transport, remote: Any, local: Any, credentials: Credentials | None) -> Peer:
+    """A peer from two UNIX socket addresses, and who the kernel says it is."""
     return Peer(transport, path_text(remote), 0, path_text(local), 0, credentials)
+
+
+def connection_credentials(connection: socket.socket) -> Credentials:
+    """Who is at the other end of a UNIX connection (SO_PEERCRED, unix(7))."""
+    return Credentials(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
+
+
+def message_credentials(ancillary: Sequence[tuple[int, int, bytes]]) -> Credentials | None:
+    """Who sent a UNIX datagram (SCM_CREDENTIALS, unix(7)), as its control messages have it."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS) and len(data) >= _UCRED.size:
+            return Credentials(*_UCRED.unpack(data[: _UCRED.size]))
+    return None
+
+
+def connection_groups(connection: socket.socket, credentials: Credentials) -> Sequence[int]:
+    """All groups of the other end of a UNIX connection, as they were when it connected (SO_PEERGROUPS, Linux 4.13)."""
+    groups = array.array("I", [credentials.gid])
+    try:
+        groups.frombytes(connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS))
+    except OSError:
+        pass  # an older kernel knows the first one
+    return groups
 
 
 def path_text(address: Any) -> str:

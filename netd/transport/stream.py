@@ -1,23 +1,35 @@
 """Stream servers: take connections in batches and give each to the way its service is served."""
 
+import contextlib
 import errno
+import os
 import select
 import socket
 import socketserver
+import struct
 import sys
 from typing import Any
 
-from netd.admission.limits import Limits
+from netd.admission.door import Door
 from netd.conversation import Peer, StreamService
+from netd.telemetry.counters import Refusal
 from netd.telemetry.events import ServiceEvents
 from netd.transport.connection import Connection, Monologue, Reflection, Talk
 from netd.transport.loop import LISTENING, Loop
-from netd.transport.peers import inet_peer, plain_host, unix_peer
+from netd.transport.peers import (
+    connection_credentials,
+    connection_groups,
+    inet_peer,
+    octets,
+    plain_host,
+    unix_peer,
+)
 from netd.transport.relay import Relay
 
 _BATCH = 64  # connections taken at once, before the others get their turn
 _LAST_BATCHES = 16  # when it closes: the default backlog
 _PAUSE = 0.1  # seconds a listener rests when the system has no descriptor or memory left
+_RESET = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection
 
 # accept(2): the connection failed before it was taken, or the network did. The next one may be well.
 _GONE = {
@@ -46,13 +58,15 @@ class StreamServer(socketserver.ThreadingTCPServer):
     block_on_close = False
 
     def __init__(
-        self, listener: socket.socket, service: StreamService, limits: Limits, events: ServiceEvents, loop: Loop
+        self, listener: socket.socket, service: StreamService, door: Door, events: ServiceEvents, loop: Loop
     ) -> None:
         # The socket is open already, so not TCPServer's constructor, which makes one.
         socketserver.BaseServer.__init__(self, listener.getsockname(), socketserver.BaseRequestHandler)
         self.socket = listener
         self.service = service
-        self.limits = limits
+        self.door = door
+        self.limits = door.policy.limits
+        self.most_bytes = self.limits.bytes or sys.maxsize
         self.events = events
         self.loop = loop
         self.relay = Relay() if getattr(service, "reflects", False) else None
@@ -60,6 +74,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.slot = 0
         self._listening = False
         self._unix = listener.family == socket.AF_UNIX
+        self._reserve: int | None = os.eventfd(0, os.EFD_CLOEXEC)
         self._any_address = self.server_address[0] in ("0.0.0.0", "::")
         listener.setblocking(False)
 
@@ -82,13 +97,12 @@ class StreamServer(socketserver.ThreadingTCPServer):
                     return self._rest(error)
                 raise
             if not self.verify_request(request, client_address):
-                self.shutdown_request(request)
+                self._turn_away(request)
                 continue
             try:
                 self.process_request(request, client_address)
             except BaseException:  # a service may raise anything, SystemExit too, when its conversation is made
-                self.events.connection_abandoned()
-                self._leave_source(self._peer(request, client_address))
+                self._leave(self._peer(request, client_address))
                 self.handle_error(request, client_address)
                 self.shutdown_request(request)
 
@@ -99,15 +113,19 @@ class StreamServer(socketserver.ThreadingTCPServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether this connection may be served; if so, it has its place."""
-        events, limits = self.events, self.limits
-        if not events.connection_reserved(limits.connections):
-            events.connection_refused("connections")
-            return False
-        if not self._unix and not events.source_entered(plain_host(client_address[0]), limits.per_source):
-            events.connection_abandoned()
-            events.connection_refused("per_source")
-            return False
-        return True
+        refusal: Refusal | None
+        if self._unix:
+            credentials = connection_credentials(request)
+            groups = connection_groups(request, credentials) if self.door.groups_matter else ()
+            refusal = self.door.admit_unix(credentials.uid, groups, self.loop.now)
+            who = str(credentials)
+        else:
+            who = client_address[0]
+            refusal = self.door.admit(octets(who), self.loop.now)
+        if refusal is None:
+            return True
+        self.events.connection_refused(refusal, plain_host(who))
+        return False
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Choose the way by the kind of service. A blocking request handler would go to a thread here."""
@@ -123,6 +141,18 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.events.connection_accepted()
         connection.start()
 
+    def _turn_away(self, request: Any) -> None:
+        """Close a connection that is refused, in the way the config has it. It never waits for the peer."""
+        refuse = self.door.policy.refuse
+        with contextlib.suppress(OSError):
+            if refuse == "reset":
+                request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            elif refuse != "close":
+                request.send(refuse.line.encode() + b"\r\n")
+                request.shutdown(socket.SHUT_WR)
+                request.recv(65536)  # what is unread at the end would make the kernel reset, and destroy the line
+        self.shutdown_request(request)
+
     def shutdown_request(self, request: Any) -> None:
         """Close a connection. Connections say their farewell themselves, before (`Connection._finish`)."""
         request.close()
@@ -136,11 +166,10 @@ class StreamServer(socketserver.ThreadingTCPServer):
     def leave(self, connection: Connection) -> None:
         """A connection is over."""
         self.connections.discard(connection)
-        self._leave_source(connection.peer)
+        self._leave(connection.peer)
 
-    def _leave_source(self, peer: Peer) -> None:
-        if not self._unix:
-            self.events.source_left(peer.host, self.limits.per_source)
+    def _leave(self, peer: Peer) -> None:
+        self.door.leave(None if self._unix else octets(peer.host))
 
     def retire(self) -> None:
         """Accept no more, and leave the socket to another server; live connections go on."""
@@ -173,6 +202,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         """Release what it has besides the socket, once there are no connections."""
         if self.relay:
             self.relay.close()
+        self._give_up_reserve()
 
     def close(self) -> None:
         """Release everything."""
@@ -187,15 +217,36 @@ class StreamServer(socketserver.ThreadingTCPServer):
     def _rest(self, error: OSError) -> None:
         """Accept fails for want of a resource, and to try again at once would only burn the processor.
 
-        The connections wait in the listener's queue meanwhile.
+        Who waits is told at once that there is no place, with a descriptor that is kept for that; who comes meanwhile
+        waits in the listener's queue.
         """
         self.events.accept_paused(str(error.strerror))
+        if self._give_up_reserve():
+            self._refuse_all()
+            with contextlib.suppress(OSError):
+                self._reserve = os.eventfd(0, os.EFD_CLOEXEC)
         self._listening = False
         self.loop.unwatch(self.socket.fileno())
         self.loop.wheel.add(self, self.loop.now + _PAUSE)
 
+    def _give_up_reserve(self) -> bool:
+        """Free the descriptor that is kept for refusals; whether there was one."""
+        reserve, self._reserve = self._reserve, None
+        if reserve is not None:
+            os.close(reserve)
+        return reserve is not None
+
+    def _refuse_all(self) -> None:
+        for _ in range(_BATCH):
+            try:
+                request, client_address = self.get_request()
+            except OSError:
+                return
+            self.events.connection_refused("no_resources", "" if self._unix else plain_host(client_address[0]))
+            self._turn_away(request)
+
     def _peer(self, request: Any, client_address: Any) -> Peer:
         if self._unix:
-            return unix_peer("unix", client_address, self.server_address, request)
+            return unix_peer("unix", client_address, self.server_address, connection_credentials(request))
         local = request.getsockname() if self._any_address else self.server_address
         return inet_peer("tcp", client_address, local)

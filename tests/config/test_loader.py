@@ -45,8 +45,13 @@ services:
     assert (config.daemon.drain, config.log.level, config.log.format) == (5.0, "debug", "json")
     echo, clock = config.services
     assert [service.name for service in config.enabled] == ["echo"]
-    assert (echo.limits.idle, echo.limits.connections, echo.limits.line, echo.limits.lifetime) == (None, 10, 1024, None)
-    assert (clock.type, clock.limits.idle, clock.options.model_dump()["timezone"]) == ("time", 60.0, "Asia/Shanghai")
+    limits = echo.policy.limits
+    assert (limits.idle, limits.connections, limits.line, limits.lifetime) == (None, 10, 1024, None)
+    assert (clock.type, clock.policy.limits.idle, clock.options.model_dump()["timezone"]) == (
+        "time",
+        60.0,
+        "Asia/Shanghai",
+    )
     assert [str(endpoint) for endpoint in echo.listen] == ["tcp://*:7", "udp://*:7"]
 
 
@@ -114,10 +119,10 @@ services:
 def test_sections_whose_lines_are_all_commented_out(tmp_path: Path) -> None:
     config = load(
         tmp_path,
-        "include:\ndaemon:\nlog:\ndefaults:\n  limits:\n"
-        "services:\n  echo:\n    listen: [tcp://*:7]\n    limits:\n    options:\n",
+        "include:\ndaemon:\nlog:\nbans:\ndefaults:\n  access:\n  limits:\n"
+        "services:\n  echo:\n    listen: [tcp://*:7]\n    access:\n    limits:\n    options:\n",
     )
-    assert config.services[0].limits.idle == 300.0
+    assert config.services[0].policy.limits.idle == 300.0
     assert load(tmp_path, "services:\n").services == ()
     assert load(tmp_path, "").services == ()
 

@@ -50,6 +50,18 @@ class Commands:
     def kick(self, wanted: dict[str, str], by: str) -> Answer:
         return self._note(wanted, by)
 
+    def bans(self) -> Answer:
+        return {"bans": []}
+
+    def ban(self, source: str, duration: str, by: str) -> Answer:
+        return self._note(source, duration, by)
+
+    def unban(self, source: str, by: str) -> Answer:
+        return self._note(source, by)
+
+    def explain(self, peer: str, where: str) -> Answer:
+        return self._note(peer, where)
+
     def set_log_level(self, level: str, by: str) -> Answer:
         raise CommandError("no such level", 64)
 
@@ -80,7 +92,7 @@ def test_a_line_is_a_command_and_an_answer_is_an_object() -> None:
 @pytest.mark.parametrize(
     ("line", "error", "code"),
     [
-        (b"", "unknown command ''; known: connections, diff", 64),
+        (b"", "unknown command ''; known: ban, connections", 64),
         (b"statsu", "unknown command 'statsu'; did you mean 'status'?", 64),
         (b"status now", "expected: status", 64),
         (b"enable", "expected: enable NAME", 64),

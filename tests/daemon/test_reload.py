@@ -250,7 +250,7 @@ def test_diff_says_what_a_reload_would_do_and_does_not_do_it(tmp_path: Path) -> 
             "echo: disabled; its live connection has limits.drain to finish",
             "time: added",
             "upper: changed",
-            "    limits.idle: 300.0 -> 60.0",
+            "    limits.idle: 300s -> 60s",
             "    -tcp://127.0.0.1:0",
             "    +unix://@netd-test-diff",
             "daemon.chroot: changed; needs a restart",

@@ -52,26 +52,25 @@ def test_counters_add_up(log: list[dict[str, Any]]) -> None:
     events = ServiceEvents("echo")
     peer = Peer("tcp", "192.0.2.7", 5)
     for _ in range(3):
-        assert events.connection_reserved(3)
         events.connection_accepted()
-    assert not events.connection_reserved(3)
-    assert events.counters.active == 3
     events.connection_closed(peer, 10, 20, 0.5, "done")
     events.connection_closed(peer, 0, 0, 0.5, "reset")
     events.connection_refused("connections")
     events.datagrams_received(2, 7)
     events.datagrams_answered(1, 3)
-    events.accept_paused("Too many open files")
-    assert events.counters.active == 1
+    events.connection_refused("backlog", number=4)
+    events.datagrams_dropped(2, "rate", "192.0.2.7:5")
+    events.loop_detected("192.0.2.7:5")
     assert events.counters.summary() == {
         "accepted": 3,
-        "active": 1,
         "closed": {"done": 1, "reset": 1},
-        "refused": {"connections": 1, "no_resources": 1},
+        "refused": {"connections": 1, "backlog": 4},
+        "loops": 1,
         "bytes_in": 17,
         "bytes_out": 23,
         "datagrams_in": 2,
         "datagrams_out": 1,
+        "dropped": {"rate": 2},
     }
     events.service_stopped()
     assert log[-1]["accepted"] == 3

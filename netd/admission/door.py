@@ -1,0 +1,258 @@
+"""The door of a service: every question a transport has about a peer, answered in the same order for all of them.
+
+Pure: it is told addresses, numbers and the time. What it counts stands in shared memory, so it counts across workers.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from netd.admission.access import Access
+from netd.admission.addresses import Prefixes, source_of
+from netd.admission.bans import exemption
+from netd.admission.guard import EXPLAINED, SMALL, objection
+from netd.admission.ledger import House
+from netd.admission.policy import Policy
+from netd.admission.rates import taken
+from netd.admission.sources import Sources
+from netd.settings import Rate
+from netd.telemetry.counters import CELL, Drop, Refusal, Table
+
+_ACTIVE = CELL["active"]
+_NOBODY: Prefixes[str] = Prefixes(())
+
+
+class Verdict(NamedTuple):
+    """On the datagrams of one peer, good for a second."""
+
+    drop: Drop | None
+    """Why they are dropped, if they are."""
+    key: bytes | None = None
+    """What they have to spend a token of (`Door.spend`); None: nothing."""
+    amplify: bool = True
+    """Whether answers may be longer than questions."""
+
+
+class Check(NamedTuple):
+    """One thing that admission looks at, and what it finds."""
+
+    name: str
+    """The rule or limit, as the config calls it, or ``bans``."""
+    passes: bool
+    why: str
+
+
+class Door:
+    """Who may come in to one service, as one process decides. ``wall`` gives seconds since 1970."""
+
+    def __init__(self, name: str, policy: Policy, table: Table, house: House, wall: Callable[[], float]) -> None:
+        self.policy = policy
+        self._name = name.encode()
+        self._table = table
+        self._house = house
+        self._wall = wall
+        self._access = Access(policy.access)
+        self._exempt = exemption(policy.limits.exempt)
+        self._amplify = exemption(policy.amplify)
+        self._cells = table.column(house.worker)
+        self._all_active = table.all(_ACTIVE)
+        self._sources = Sources(table.sources, house.worker)
+        limits = policy.limits
+        self._connection_rate = _rate_for("tcp", limits.rate)
+        self._datagram_rate = _rate_for("udp", limits.rate)
+        self._total_connection_rate = _rate_for("tcp", limits.total_rate)
+        self._total_datagram_rate = _rate_for("udp", limits.total_rate)
+
+    @property
+    def groups_matter(self) -> bool:
+        """Whether a UNIX peer's groups have to be known."""
+        return self._access.groups_matter
+
+    # Connections.
+
+    def admit(self, address: bytes, now: float) -> Refusal | None:
+        """Why a connection from this address (4 or 16 octets) is refused; None: it has its place, until `leave`."""
+        source = source_of(address)
+        if self._banned(source, now):
+            return "banned"
+        if not self._access.open and not self._access.ruling(address).allowed:
+            return self._offence(source, address, "access", now)
+        if refusal := self._reserve():
+            return refusal
+        if self._exempt.find(address) is None:
+            limit, rate = self.policy.limits.per_source, self._connection_rate
+            if limit is not None and not self._sources.enter(source, limit, self._table.workers):
+                self._give_back()
+                return self._offence(source, address, "per_source", now)
+            if rate and not self._house.ledger.rates.take(self._name + b"/" + source, rate, now):
+                self.leave(address)
+                return self._offence(source, address, "rate", now)
+        if not self._take_total(self._total_connection_rate, now):
+            self.leave(address)
+            return "total_rate"
+        return None
+
+    def admit_unix(self, user: int | None, groups: Sequence[int], now: float) -> Refusal | None:
+        """Why a connection from this user, with these groups, is refused; None: it has its place, until `leave`."""
+        if not self._access.unix_ruling(user, groups).allowed:
+            return "access"
+        if refusal := self._reserve():
+            return refusal
+        if not self._take_total(self._total_connection_rate, now):
+            self.leave(None)
+            return "total_rate"
+        return None
+
+    def leave(self, address: bytes | None) -> None:
+        """A connection that was admitted is over; the address is None over UNIX."""
+        self._give_back()
+        if address is not None and self.policy.limits.per_source is not None and self._exempt.find(address) is None:
+            self._sources.leave(source_of(address))
+
+    def _reserve(self) -> Refusal | None:
+        """Take a place; or say which limit there is none of.
+
+        The place is taken before the others are counted, so that two workers never take the last one both; at worst
+        both let it be.
+        """
+        if not self._access.in_time(self._wall()):
+            return "times"
+        limit, limit_of_all = self.policy.limits.connections, self._house.connections
+        workers, active = self._table.workers, self._house.ledger.active
+        self._cells[_ACTIVE] += 1
+        active[self._house.worker] += 1
+        refusal: Refusal | None = None
+        if limit is not None and sum(self._all_active[:workers]) > limit:
+            refusal = "connections"
+        elif limit_of_all is not None and sum(active[:workers]) > limit_of_all:
+            refusal = "daemon_connections"
+        if refusal:
+            self._give_back()
+        return refusal
+
+    def _give_back(self) -> None:
+        self._cells[_ACTIVE] -= 1
+        self._house.ledger.active[self._house.worker] -= 1
+
+    def _offence(self, source: bytes, address: bytes, refusal: Refusal, now: float) -> Refusal:
+        """The source's own fault. One that goes on with it is reported."""
+        house = self._house
+        after = house.bans.after
+        if after and house.spared.find(address) is None and not house.ledger.rates.take(b"!" + source, after, now):
+            house.report(source, f"{self._name.decode()}: {refusal}")
+        return refusal
+
+    # Datagrams.
+
+    def judge(self, address: bytes, port: int, now: float, *, to_many: bool) -> Verdict:
+        """What becomes of datagrams from this address and port; ``to_many``: sent to broadcast or multicast."""
+        if drop := self._drops(address, port, now, to_many=to_many):
+            return Verdict(drop)
+        exempt = self._datagram_rate is None or self._exempt.find(address) is not None
+        amplify = not self.policy.reply_guard or self._amplify.find(address) is not None
+        return Verdict(None, self._key(None if exempt else source_of(address)), amplify)
+
+    def _drops(self, address: bytes, port: int, now: float, *, to_many: bool) -> Drop | None:
+        if self.policy.reply_guard and (minds := objection(address, port, self._house.ports, to_many=to_many)):
+            return minds
+        if self._banned(source_of(address), now):
+            return "banned"
+        if not self._access.open and not self._access.ruling(address).allowed:
+            return "access"
+        return None if self._access.in_time(self._wall()) else "times"
+
+    def judge_unix(self, user: int | None, groups: Sequence[int]) -> Verdict:
+        """What becomes of datagrams from this user."""
+        if not self._access.unix_ruling(user, groups).allowed:
+            return Verdict("access")
+        if not self._access.in_time(self._wall()):
+            return Verdict("times")
+        return Verdict(None, self._key(None))
+
+    def _key(self, source: bytes | None) -> bytes | None:
+        """What datagrams of a source spend, where it has a rate; of the empty key, they spend of the total alone."""
+        if source is not None:
+            return self._name + b"?" + source
+        return b"" if self._total_datagram_rate else None
+
+    def spend(self, key: bytes, now: float) -> Drop | None:
+        """Take the tokens for one datagram; or say which rate it is over."""
+        rate = self._datagram_rate
+        if key and rate and not self._house.ledger.rates.take(key, rate, now):
+            return "rate"
+        return None if self._take_total(self._total_datagram_rate, now) else "total_rate"
+
+    # Why.
+
+    def explain(self, address: bytes, port: int, now: float, *, datagram: bool) -> Iterator[Check]:
+        """What `admit`, or `judge` and `spend`, would find of a peer now, in their order. Nothing is taken."""
+        house = self._house
+        source = source_of(address)
+        if datagram:
+            minds = objection(address, port, house.ports, to_many=False) if self.policy.reply_guard else None
+            why = EXPLAINED[minds] if minds else "nothing speaks against an answer"
+            yield Check("reply_guard", not minds, why if self.policy.reply_guard else "off")
+        banned = self._banned(source, now)
+        left = house.banned.get(source, now) - now
+        yield Check("bans", not banned, f"banned for another {left:.0f} s" if banned else "not banned")
+        ruling = self._access.ruling(address)
+        yield Check("access", ruling.allowed, ruling.why)
+        yield from self._explain_rest(source, now, self._exempt.find(address), datagram=datagram)
+        if datagram:
+            listed = self._amplify.find(address)
+            why = f"listed as {listed}" if listed else f"an answer has the length of its question, or {SMALL} octets"
+            yield Check("amplify", passes=True, why=why if self.policy.reply_guard else "reply_guard is off")
+
+    def explain_unix(self, user: int, groups: Sequence[int], now: float, *, datagram: bool) -> Iterator[Check]:
+        """The same of a UNIX peer."""
+        ruling = self._access.unix_ruling(user, groups)
+        yield Check("access", ruling.allowed, ruling.why)
+        yield from self._explain_rest(None, now, "UNIX", datagram=datagram)
+
+    def _explain_rest(self, source: bytes | None, now: float, exempt: str | None, *, datagram: bool) -> Iterator[Check]:
+        house, limits = self._house, self.policy.limits
+        in_time = self._access.in_time(self._wall())
+        times = ", ".join(hours.text for hours in self.policy.access.times) or "always"
+        yield Check("access.times", in_time, times)
+        if not datagram:
+            yield _room("limits.connections", sum(self._all_active), limits.connections)
+            yield _room("daemon.connections", sum(house.ledger.active), house.connections)
+        rate = self._datagram_rate if datagram else self._connection_rate
+        if exempt or source is None:
+            yield Check("limits.exempt", passes=True, why=f"{exempt}: neither per_source nor rate")
+        else:
+            if not datagram:
+                number = self._sources.number(source, self._table.workers)
+                yield _room("limits.per_source", number, limits.per_source)
+            key = self._name + (b"?" if datagram else b"/") + source
+            yield _tokens("limits.rate", rate, house.ledger.rates.left(key, rate, now) if rate else 0)
+        total = self._total_datagram_rate if datagram else self._total_connection_rate
+        left = taken(self._table.total_rate[0], int(now * 1e9), total, total.burst)[0] if total else 0
+        yield _tokens("limits.total_rate", total, left)
+
+    # Both.
+
+    def _banned(self, source: bytes, now: float) -> bool:
+        return bool(self._house.banned) and self._house.banned.get(source, 0.0) > now
+
+    def _take_total(self, rate: Rate | None, now: float) -> bool:
+        if rate is None:
+            return True
+        bucket = self._table.total_rate
+        given, bucket[0] = taken(bucket[0], int(now * 1e9), rate, 1)
+        return bool(given)
+
+
+def _room(name: str, number: int, limit: int | None) -> Check:
+    if limit is None:
+        return Check(name, passes=True, why="off")
+    return Check(name, number < limit, f"{number} of {limit}")
+
+
+def _tokens(name: str, rate: Rate | None, left: int) -> Check:
+    if rate is None:
+        return Check(name, passes=True, why="off")
+    return Check(name, bool(left), f"{left} of {rate.burst} left, {rate.number}/{rate.unit} come")
+
+
+def _rate_for(transport: Literal["tcp", "udp"], rate: Rate | None) -> Rate | None:
+    return rate if rate and rate.only in (None, transport) else None

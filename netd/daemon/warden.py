@@ -1,0 +1,251 @@
+"""The warden: keeps the bans, tells the workers of them, counts what the kernel drops, and explains who gets in.
+
+What it explains it reads from the memory that the workers' doors write, so nobody has to be asked.
+"""
+
+import grp
+import os
+import pwd
+import re
+import resource
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+
+from netd.admission.addresses import parse_address, parse_source, source_of, source_text
+from netd.admission.door import Check, Door
+from netd.admission.ledger import House
+from netd.config.model import ServiceConfig
+from netd.daemon.channel import Message
+from netd.daemon.control import Answer, CommandError
+from netd.daemon.listeners import Listeners
+from netd.daemon.state import State
+from netd.endpoints import suggestion
+from netd.errors import EXIT_USAGE
+from netd.settings import parse_duration
+from netd.telemetry.counters import SUPERVISOR
+from netd.telemetry.events import DaemonEvents, ServiceEvents
+from netd.transport.loop import Loop
+from netd.transport.sockets import Listener
+
+_SO_MEMINFO = 55  # asm-generic/socket.h; the socket module does not have it
+_MEMINFO = struct.Struct("9I")  # linux/sock_diag.h; the last one is SK_MEMINFO_DROPS
+_OWN_DESCRIPTORS = 64  # of a process that serves, besides those of its connections and listeners
+_SOME_PORT = 49152  # of those that clients use (RFC 6335)
+_FROM = re.compile(
+    r"\[(?P<host6>[^\]]+)\]:(?P<port6>\d{1,5})|(?P<host4>[^:]+):(?P<port4>\d{1,5})|(?P<host>.+)", re.ASCII
+)
+
+Tell = Callable[[Message], object]
+"""Tells all workers something."""
+
+
+class Warden:
+    """Decides about bans, which ``tell`` tells the workers, and says what decides about a peer."""
+
+    def __init__(self, state: State, listeners: Listeners, events: DaemonEvents, loop: Loop, tell: Tell) -> None:
+        self._state = state
+        self._listeners = listeners
+        self._events = events
+        self._loop = loop
+        self._tell_workers = tell
+        self._drops: dict[int, int] = {}  # what the kernel had dropped when it was looked at last, by listener
+        self._service_events: dict[str, ServiceEvents] = {}
+
+    # Bans.
+
+    def reported(self, message: Message) -> None:
+        """A worker reports a source that is refused too often. It is seen to once what is under way is done."""
+        self._loop.call(lambda: self._offended(message))
+
+    def _offended(self, message: Message) -> None:
+        try:
+            source, why = bytes.fromhex(message["offender"]), str(message["why"])[:100]
+        except (ValueError, KeyError, TypeError):
+            return  # a worker that makes no sense is not to be trusted with a ban
+        if len(source) not in (4, 8):
+            return
+        seconds = self._state.bans.offend(source, why, time.monotonic())
+        if seconds is not None:
+            self._events.source_banned(source_text(source), seconds, why)
+            self._tell(source)
+
+    def ban(self, text: str, duration: str, by: str) -> Answer:
+        """Ban a source by hand."""
+        source = _source(text)
+        try:
+            seconds = parse_duration(duration)
+            self._state.bans.add(source, seconds, f"netd ban add, {by}", time.monotonic())
+        except ValueError as error:
+            raise CommandError(f"{source_text(source)}: {error}", EXIT_USAGE) from None
+        self._events.source_banned(source_text(source), seconds, by)
+        self._tell(source)
+        return {"source": source_text(source), "seconds": seconds}
+
+    def unban(self, text: str, by: str) -> Answer:
+        """Lift a ban."""
+        source = _source(text)
+        if not self._state.bans.remove(source, time.monotonic()):
+            raise CommandError(f"{source_text(source)} is not banned")
+        self._events.source_unbanned(source_text(source), by)
+        self._tell(source)
+        return {"source": source_text(source)}
+
+    def bans(self) -> Answer:
+        """Who is banned."""
+        now = time.monotonic()
+        return {
+            "bans": [
+                {
+                    "source": source_text(source),
+                    "seconds": round(ban.until - now, 1),
+                    "times": ban.times,
+                    "why": ban.why,
+                }
+                for source, ban in self._state.bans.active(now).items()
+            ]
+        }
+
+    def _tell(self, source: bytes) -> None:
+        self._tell_workers({"do": "ban", "bans": {source.hex(): self._state.bans.until(source, time.monotonic())}})
+
+    # What the kernel drops.
+
+    def count_drops(self) -> None:
+        """Count what the kernel has dropped at full queues since the last look."""
+        before, self._drops = self._drops, {}
+        for one in self._listeners:
+            number = self._drops[one.number] = _kernel_drops(one.listener.socket)
+            since = (number - before.get(one.number, number)) & 0xFFFFFFFF
+            if since:
+                events = self._events_of(one.listener.service)
+                if one.listener.streams:
+                    events.connection_refused("backlog", number=since)
+                else:
+                    events.datagrams_dropped(since, "kernel")
+
+    def _events_of(self, service: str) -> ServiceEvents:
+        """Kept, since what happens again and again is told once a minute."""
+        table = self._state.table(service)
+        events = self._service_events.get(service)
+        if events is None or events.table is not table:
+            events = self._service_events[service] = ServiceEvents(service, table, SUPERVISOR)
+        return events
+
+    # What the config risks.
+
+    def warn(self) -> None:
+        """Of what the config asks for at its own risk, or in vain."""
+        config = self._state.config
+        for service in config.enabled:
+            udp = any(
+                _transport(one.listener) == "udp" for one in self._listeners if one.listener.service == service.name
+            )
+            if udp and not service.policy.reply_guard:
+                self._events_of(service.name).reply_guard_disabled()
+        _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limits = [service.policy.limits.connections or sys.maxsize for service in config.enabled]
+        needed = min(config.daemon.connections or sys.maxsize, sum(limits))
+        needed += 2 * sum(1 for _ in self._listeners) + _OWN_DESCRIPTORS
+        if needed > limit != resource.RLIM_INFINITY:
+            self._events.descriptors_limited(needed if needed < sys.maxsize else None, limit)
+
+    # Why.
+
+    def explain(self, peer: str, where: str) -> Answer:
+        """What decides whether ``peer`` is served at ``where`` (SERVICE/TRANSPORT) now, check by check."""
+        name, _, transport = where.partition("/")
+        service = next((one for one in self._state.config.services if one.name == name), None)
+        if service is None:
+            raise CommandError(
+                f"there is no service '{name[:64]}'{suggestion(name[:64], self._state.names)}", EXIT_USAGE
+            )
+        known = sorted({_transport(one.listener) for one in self._listeners if one.listener.service == name})
+        if service.enabled and (transport or known[0]) not in known:
+            raise CommandError(f"'{name}' serves {', '.join(known)}, not '{transport[:16]}'", EXIT_USAGE)
+        if not service.enabled:
+            checks = [Check("enabled", passes=False, why="the service is switched off")]
+        else:
+            checks = self._checks(service, peer, transport or known[0])
+        decisive = next((check for check in checks if not check.passes), None)
+        shown = checks[: checks.index(decisive) + 1] if decisive else checks
+        return {
+            "from": peer,
+            "to": f"{name}/{transport or (known or ['-'])[0]}",
+            "served": decisive is None,
+            "decided_by": decisive.name if decisive else None,
+            "why": decisive.why if decisive else "nothing speaks against it",
+            "checks": [check._asdict() for check in shown],
+        }
+
+    def _checks(self, service: ServiceConfig, peer: str, transport: str) -> list[Check]:
+        state = self._state
+        now = time.monotonic()
+        banned = {source: ban.until for source, ban in state.bans.active(now).items()}
+        ports = {one.listener.socket.getsockname()[1] for one in self._listeners if _transport(one.listener) == "udp"}
+        house = House(state.ledger, connections=state.config.daemon.connections, banned=banned, ports=ports)
+        door = Door(service.name, service.policy, state.table(service.name), house, time.time)
+        if transport in ("unix", "unixgram"):
+            user, groups = _account(peer)
+            return list(door.explain_unix(user, groups, now, datagram=transport == "unixgram"))
+        address, port = _address(peer)
+        checks = door.explain(address, port, now, datagram=transport == "udp")
+        source = source_of(address)
+        why = state.bans.active(now)[source].why if source in banned else ""
+        return [
+            check._replace(why=f"{check.why} ({why})") if check.name == "bans" and why else check for check in checks
+        ]
+
+
+def _source(text: str) -> bytes:
+    try:
+        return parse_source(text)
+    except ValueError as error:
+        raise CommandError(f"{error}; access.deny takes networks", EXIT_USAGE) from None
+
+
+def _address(text: str) -> tuple[bytes, int]:
+    """An address and port from ``192.0.2.7:5353``, ``[2001:db8::7]:5353``, or an address alone."""
+    match = _FROM.fullmatch(text)
+    host = match and (match["host6"] or match["host4"] or match["host"])
+    port = int((match and (match["port6"] or match["port4"])) or _SOME_PORT)
+    try:
+        if port > 65535:
+            raise ValueError(f"expected a port from 0 to 65535, got {port}")
+        return parse_address(host or ""), port
+    except ValueError as error:
+        raise CommandError(str(error), EXIT_USAGE) from None
+
+
+def _account(text: str) -> tuple[int, list[int]]:
+    """A user's number and groups, from ``uid:NAME``, or of nobody but a group, from ``gid:NAME``."""
+    kind, _, name = text.partition(":")
+    try:
+        if kind == "uid":
+            user = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+            return user.pw_uid, os.getgrouplist(user.pw_name, user.pw_gid)
+        if kind == "gid":
+            return -1, [int(name) if name.isdigit() else grp.getgrnam(name).gr_gid]
+    except (KeyError, OverflowError):
+        raise CommandError(f"there is no {'user' if kind == 'uid' else 'group'} '{name[:32]}'", EXIT_USAGE) from None
+    raise CommandError("over a UNIX socket a peer is uid:NAME or gid:NAME", EXIT_USAGE)
+
+
+def _transport(listener: Listener) -> str:
+    if listener.socket.family == socket.AF_UNIX:
+        return "unix" if listener.streams else "unixgram"
+    return "tcp" if listener.streams else "udp"
+
+
+def _kernel_drops(opened: socket.socket) -> int:
+    """How many datagrams or connections the kernel has dropped at this socket; 0 where it does not tell (Linux 4.12).
+
+    It is the number that SO_RXQ_OVFL would put beside every datagram.
+    """
+    try:
+        numbers = _MEMINFO.unpack(opened.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
+    except (OSError, struct.error):
+        return 0
+    return int(numbers[-1])

@@ -1,0 +1,153 @@
+"""Access rules: longest prefix, deny on a tie, users and groups, times."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.admission.access import Access, AccessRules, Entry, Hours
+from netd.admission.addresses import parse_address
+
+
+def access(**rules: list[str]) -> Access:
+    return Access(AccessRules(**{key: tuple(value) for key, value in rules.items()}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rules", "address", "allowed", "why"),
+    [
+        ({}, "192.0.2.7", True, "there is no rule about it"),
+        ({"deny": ["192.0.2.0/24"]}, "192.0.2.7", False, "access.deny: 192.0.2.0/24"),
+        ({"deny": ["192.0.2.0/24"]}, "::ffff:192.0.2.7", False, "access.deny: 192.0.2.0/24"),
+        ({"deny": ["192.0.2.0/24"]}, "192.0.3.7", True, "there is no rule about it"),
+        ({"allow": ["10.0.0.0/8"]}, "10.1.2.3", True, "access.allow: 10.0.0.0/8"),
+        ({"allow": ["10.0.0.0/8"]}, "192.0.2.7", False, "access.allow does not list it"),
+        ({"allow": ["10.0.0.0/8"]}, "2001:db8::1", False, "access.allow does not list it"),
+        ({"allow": ["10.0.0.0/8"], "deny": ["10.6.6.0/24"]}, "10.6.6.6", False, "access.deny: 10.6.6.0/24"),
+        ({"allow": ["10.6.6.6"], "deny": ["10.6.6.0/24"]}, "10.6.6.6", True, "access.allow: 10.6.6.6"),
+        ({"allow": ["10.0.0.0/8"], "deny": ["10.0.0.0/8"]}, "10.6.6.6", False, "access.deny: 10.0.0.0/8"),
+        ({"allow": ["any"], "deny": ["any"]}, "10.6.6.6", False, "access.deny: any"),
+        ({"allow": ["local"], "deny": ["any"]}, "127.9.9.9", True, "access.allow: local"),
+        ({"allow": ["local"], "deny": ["any"]}, "::1", True, "access.allow: local"),
+        (
+            {"deny": ["2001:db8::/32"], "allow": ["2001:db8:1::/48"]},
+            "2001:db8:1::9",
+            True,
+            "access.allow: 2001:db8:1::/48",
+        ),
+        ({"deny": ["uid:0"]}, "10.6.6.6", True, "there is no rule about it"),
+    ],
+)
+def test_the_longest_prefix_decides_and_deny_on_a_tie(
+    rules: dict[str, list[str]], address: str, allowed: bool, why: str
+) -> None:
+    ruling = access(**rules).ruling(parse_address(address))
+    assert (ruling.allowed, ruling.why) == (allowed, why)
+
+
+@pytest.mark.parametrize(
+    ("rules", "user", "groups", "allowed"),
+    [
+        ({}, 1000, [1000], True),
+        ({"allow": ["uid:1000"]}, 1000, [], True),
+        ({"allow": ["uid:1000"]}, 1001, [1000], False),
+        ({"allow": ["gid:27"]}, 1001, [1001, 27], True),
+        ({"allow": ["gid:27"], "deny": ["uid:1001"]}, 1001, [27], False),
+        ({"deny": ["gid:27"], "allow": ["uid:1001"]}, 1001, [27], True),
+        ({"deny": ["gid:27"], "allow": ["gid:28"]}, 1001, [28, 27], False),
+        ({"deny": ["uid:1001"], "allow": ["uid:1001"]}, 1001, [], False),
+        ({"allow": ["10.0.0.0/8"]}, 1001, [1001], False),
+        ({"allow": ["local"]}, 1001, [1001], True),
+        ({"deny": ["local"], "allow": ["any"]}, 1001, [1001], False),
+        ({"deny": ["any"], "allow": ["local"]}, 1001, [1001], True),
+        ({"deny": ["any"], "allow": ["any"]}, 1001, [1001], False),
+        ({"deny": ["local"], "allow": ["local"]}, 1001, [1001], False),
+        ({"allow": ["uid:1000"]}, None, [], False),
+        ({"deny": ["uid:1000"]}, None, [], True),
+    ],
+)
+def test_a_unix_peer_is_a_user_with_groups(
+    rules: dict[str, list[str]], user: int | None, groups: list[int], allowed: bool
+) -> None:
+    assert access(**rules).unix_ruling(user, groups).allowed is allowed
+
+
+def test_groups_are_asked_for_where_they_matter() -> None:
+    assert access(allow=["gid:27"]).groups_matter
+    assert not access(allow=["uid:27", "any"]).groups_matter
+
+
+def test_rules_are_open_where_nobody_can_be_refused() -> None:
+    assert access(times=["08:00-18:00"]).open
+    assert not access(deny=["192.0.2.7"]).open
+
+
+@pytest.mark.parametrize("value", ["uid:", "uid:a b", "gid:x" * 20, "user:x", "10.0.0.1/8", "10.0/8", 7, None, [], ""])
+def test_what_is_nobody(value: object) -> None:
+    with pytest.raises(ValueError, match="expected|did you mean"):
+        Entry.parse(value)
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def at(day: int, hour: int, minute: int = 0, month: int = 11) -> float:
+    return datetime(2026, month, day, hour, minute, tzinfo=BERLIN).timestamp()  # 16 November 2026 is a Monday
+
+
+@pytest.mark.parametrize(
+    ("times", "open_at", "closed_at"),
+    [
+        ("Mon-Fri 08:00-18:00 Europe/Berlin", [at(16, 8), at(20, 17, 59)], [at(16, 7, 59), at(16, 18), at(21, 12)]),
+        ("08:00-18:00 Europe/Berlin", [at(21, 8), at(22, 17, 59)], [at(21, 18), at(22, 7)]),
+        ("Sat,Sun 00:00-24:00 Europe/Berlin", [at(21, 0), at(22, 23, 59)], [at(20, 23, 59), at(23, 0)]),
+        (
+            "Fri 22:00-06:00 Europe/Berlin",
+            [at(20, 22), at(21, 5, 59)],
+            [at(20, 21, 59), at(21, 6), at(20, 5), at(21, 22)],
+        ),
+        ("Sun-Mon 10:00-11:00 Europe/Berlin", [at(22, 10), at(23, 10)], [at(21, 10), at(24, 10)]),
+        ("Sun 23:00-01:00 Europe/Berlin", [at(22, 23), at(23, 0, 30)], [at(23, 23), at(22, 0, 30)]),
+        ("00:00-00:00 Europe/Berlin", [at(21, 0), at(21, 13)], []),
+        # An hour is the hour on the wall, in summer too.
+        ("08:00-09:00 Europe/Berlin", [at(15, 8, 30, month=7), at(15, 8, 30, month=12)], [at(15, 9, 30, month=7)]),
+    ],
+)
+def test_times(times: str, open_at: list[float], closed_at: list[float]) -> None:
+    assert all(Hours.parse(times).hold(now) for now in open_at)
+    assert not any(Hours.parse(times).hold(now) for now in closed_at)
+    rules = access(times=[times])
+    for now in [*open_at, *closed_at, *open_at]:
+        assert rules.in_time(now) is (now in open_at)
+
+
+@given(st.integers(0, 6), st.integers(0, 1439), st.integers(0, 1440), st.integers(0, 7 * 1440 - 1))
+def test_times_agree_with_a_week_written_out(day: int, start: int, end: int, minute: int) -> None:
+    clock = [f"{time // 60:02}:{time % 60:02}" for time in (start, end)]
+    text = f"{['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'][day]} {'-'.join(clock)} UTC"
+    length = end - start if end > start else end - start + 1440
+    held = {(day * 1440 + start + offset) % (7 * 1440) for offset in range(length)}
+    monday = datetime(2026, 11, 16, tzinfo=ZoneInfo("UTC")).timestamp()
+    assert Hours.parse(text).hold(monday + 60 * minute) is (minute in held)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "Mon", "Mon 8:00-18:00", "Mon 08:00", "Mon 25:00-26:00", "08:61-09:00", "Mo 08:00-09:00", "24:00-01:00", 8],
+)
+def test_what_is_no_time(value: object) -> None:
+    with pytest.raises(ValueError, match="expected times such as"):
+        Hours.parse(value)
+
+
+def test_an_unknown_zone_is_named() -> None:
+    with pytest.raises(ValueError, match="unknown time zone 'Europe/Berln'"):
+        Hours.parse("08:00-18:00 Europe/Berln")
+
+
+def test_one_of_several_times_is_enough_and_none_means_always() -> None:
+    rules = access(times=["Mon 08:00-09:00 Europe/Berlin", "Tue 08:00-09:00 Europe/Berlin"])
+    assert [rules.in_time(at(day, 8)) for day in (16, 17, 18)] == [True, True, False]
+    assert access().in_time(0)

@@ -1,0 +1,151 @@
+"""Addresses, networks, and finding the longest prefix."""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.admission.addresses import (
+    Named,
+    Network,
+    Prefixes,
+    parse_address,
+    parse_networks,
+    parse_source,
+    source_of,
+    source_text,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "octets"),
+    [
+        ("192.0.2.7", bytes([192, 0, 2, 7])),
+        ("::ffff:192.0.2.7", bytes([192, 0, 2, 7])),
+        ("::ffff:c000:207", bytes([192, 0, 2, 7])),
+        ("::1", bytes(15) + b"\1"),
+        ("fe80::1%eth0", b"\xfe\x80" + bytes(13) + b"\1"),
+    ],
+)
+def test_an_address_is_its_octets(text: str, octets: bytes) -> None:
+    assert parse_address(text) == octets
+
+
+@pytest.mark.parametrize("text", ["", "x", "192.0.2", "192.0.2.7:7", "1.2.3.4/32", "/run/x.sock"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="expected an address"):
+        parse_address(text)
+
+
+def test_a_source_is_an_ipv4_address_or_an_ipv6_network_of_64_bits() -> None:
+    assert source_of(parse_address("192.0.2.7")) != source_of(parse_address("192.0.2.8"))
+    assert source_of(parse_address("2001:db8::1")) == source_of(parse_address("2001:db8::ffff:1"))
+    assert source_of(parse_address("2001:db8::1")) != source_of(parse_address("2001:db8:0:1::1"))
+    for text in ("192.0.2.7", "2001:db8::/64"):
+        assert source_text(parse_source(text)) == text
+    assert source_text(parse_source("2001:db8::5")) == "2001:db8::/64"
+    assert source_text(parse_source("192.0.2.7/32")) == "192.0.2.7"
+    for text in ("192.0.2.0/24", "2001:db8::/32", "2001:db8::/128", "x"):
+        with pytest.raises(ValueError, match="expected"):
+            parse_source(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "networks"),
+    [
+        ("10.0.0.0/8", (IPv4Network("10.0.0.0/8"),)),
+        ("192.0.2.7", (IPv4Network("192.0.2.7/32"),)),
+        ("2001:db8::/32", (IPv6Network("2001:db8::/32"),)),
+        ("::ffff:10.0.0.0/104", (IPv4Network("10.0.0.0/8"),)),
+        ("any", (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))),
+        ("local", (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))),
+    ],
+)
+def test_networks_and_their_names(text: str, networks: tuple[Network, ...]) -> None:
+    assert parse_networks(text) == Named.parse(text).networks == networks
+
+
+@pytest.mark.parametrize("value", ["", "lan", "10.0.0.0/33", "10.0.0.0/255.0.0", 10, 10.5, None, True, ["any"], {}])
+def test_what_is_no_network(value: object) -> None:
+    with pytest.raises(ValueError, match="expected an address, a network such as"):
+        parse_networks(value)
+
+
+def test_bits_behind_the_prefix_are_a_mistake_with_a_proposal() -> None:
+    with pytest.raises(ValueError, match=r"did you mean '10\.0\.0\.0/8'"):
+        parse_networks("10.1.2.3/8")
+
+
+# Few bits that differ, so that prefixes meet.
+_BITS = st.sampled_from([0, 1, 2, 3, 128, 255])
+
+
+@st.composite
+def _networks(draw: st.DrawFn) -> Network:
+    octets = draw(st.sampled_from([4, 16]))
+    address = bytes(draw(st.lists(_BITS, min_size=octets, max_size=octets)))
+    return ip_network((address, draw(st.integers(0, 8 * octets))), strict=False)
+
+
+_ADDRESSES = st.one_of(
+    st.lists(_BITS, min_size=4, max_size=4).map(bytes), st.lists(_BITS, min_size=16, max_size=16).map(bytes)
+)
+
+
+def slow_find(items: list[tuple[Network, int]], address: bytes) -> int | None:
+    """What `Prefixes` should find: look at all of them, and of those that fit take the longest, the first of equals."""
+    number = int.from_bytes(address)
+    best: tuple[int, int] | None = None
+    for network, value in items:
+        inside = int(network.network_address) <= number <= int(network.broadcast_address)
+        if network.max_prefixlen == 8 * len(address) and inside and (best is None or network.prefixlen > best[0]):
+            best = (network.prefixlen, value)
+    return best[1] if best else None
+
+
+@given(st.lists(_networks(), max_size=12), st.lists(_ADDRESSES, max_size=12))
+def test_the_longest_prefix_wins(networks: list[Network], addresses: list[bytes]) -> None:
+    items = [(network, number) for number, network in enumerate(networks)]
+    prefixes = Prefixes(items)
+    # The edges of each prefix are where a mistake would be.
+    for network in networks:
+        low, high = int(network.network_address), int(network.broadcast_address)
+        octets = network.max_prefixlen // 8
+        addresses = addresses + [
+            number.to_bytes(octets) for number in (low - 1, low, high, high + 1) if 0 <= number < 2 ** (8 * octets)
+        ]
+    for address in addresses:
+        assert prefixes.find(address) == slow_find(items, address), address
+
+
+def test_a_thousand_prefixes_cost_a_lookup_no_more_than_ten_times_ten() -> None:
+    def prefixes(number: int) -> Prefixes[int]:
+        # Of every length, in both families, and nested.
+        items: list[tuple[Network, int]] = []
+        for n in range(number // 2):
+            items.append((ip_network(((n * 2654435761 % 2**32), 1 + n % 32), strict=False), n))
+            items.append((ip_network(((n * 2654435761 % 2**32) << 96, 1 + n % 128), strict=False), n))
+        return Prefixes(items)
+
+    few, many = prefixes(10), prefixes(1000)
+
+    class Counted(bytes):
+        """Counts how often it is compared, which is what a search consists of."""
+
+        compared = 0
+
+        def __lt__(self, other: bytes) -> bool:
+            Counted.compared += 1
+            return super().__lt__(other)
+
+    def cost(searched: Prefixes[int]) -> int:
+        Counted.compared = 0
+        for n in range(200):
+            address = (n * 2246822519 % 2**32).to_bytes(4)
+            assert searched.find(Counted(address)) == searched.find(address)
+            searched.find(Counted(address + bytes(12)))
+        return Counted.compared
+
+    few_steps, many_steps = cost(few), cost(many)
+    assert 0 < many_steps < 10 * few_steps

@@ -1,0 +1,96 @@
+"""Bans: longer each time, forgotten in time, and bounded."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from netd.admission.addresses import parse_address, parse_source
+from netd.admission.bans import MOST, BanRules, Bans
+from netd.admission.ledger import House
+
+HIM = parse_source("192.0.2.7")
+
+
+def test_a_ban_is_twice_as_long_each_time_up_to_an_hour() -> None:
+    bans, now, told = Bans(BanRules()), 1000.0, []
+    for _ in range(9):
+        seconds = bans.offend(HIM, "echo: rate", now)
+        assert seconds is not None
+        told.append(seconds)
+        assert bans.until(HIM, now + seconds - 0.1) == now + seconds
+        assert bans.until(HIM, now + seconds) is None
+        now += seconds + 1
+    assert told == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+
+
+def test_a_doubling_is_forgotten_with_each_hour_of_peace() -> None:
+    bans, now = Bans(BanRules()), 1000.0
+    for _ in range(3):
+        now += (bans.offend(HIM, "x", now) or 0) + 1
+    assert bans.offend(HIM, "x", now + 3600) == 240  # it would be 480
+    now += 3600 + 240
+    assert bans.offend(HIM, "x", now + 10 * 3600) == 60
+
+
+def test_who_is_banned_cannot_be_banned_again() -> None:
+    bans = Bans(BanRules())
+    assert bans.offend(HIM, "x", 10.0) == 60
+    assert bans.offend(HIM, "x", 20.0) is None
+    assert list(bans.active(20.0)) == [HIM]
+
+
+def test_who_is_exempt_is_never_banned() -> None:
+    bans = Bans(BanRules.model_validate_json('{"exempt": ["local", "192.0.2.0/24", "2001:db8::/32"]}'))
+    for text in ("192.0.2.7", "127.0.0.1", "::1", "2001:db8:1:2::3"):
+        assert bans.offend(parse_source(text), "x", 1.0) is None
+        with pytest.raises(ValueError, match=r"bans\.exempt"):
+            bans.add(parse_source(text), 5.0, "x", 1.0)
+    assert bans.offend(parse_source("192.0.3.7"), "x", 1.0) == 60
+
+
+def test_by_hand() -> None:
+    bans = Bans(BanRules(after="off"))  # type: ignore[arg-type]
+    bans.add(HIM, 5.0, "netd ban add", 1.0)
+    assert bans.until(HIM, 2.0) == 6.0
+    assert bans.remove(HIM, 2.0)
+    assert not bans.remove(HIM, 2.0)
+    bans.add(HIM, 5.0, "netd ban add", 1.0)
+    assert not bans.remove(HIM, 7.0), "it was over"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3 * MOST), st.floats(0, 1000)), max_size=50))
+def test_there_is_room_for_so_many_and_the_one_that_ends_first_makes_it(script: list[tuple[int, float]]) -> None:
+    bans, house, now = Bans(BanRules()), House(), 0.0
+    for number in range(MOST):
+        bans.add(number.to_bytes(4), 5000.0 + number, "x", now)
+        house.ban(number.to_bytes(4), bans.until(number.to_bytes(4), now))
+    for number, wait in script:
+        now += wait / 50
+        bans.offend(number.to_bytes(4), "x", now)
+        house.ban(number.to_bytes(4), bans.until(number.to_bytes(4), now))
+        assert bans.until(number.to_bytes(4), now) is not None
+        assert len(bans._bans) <= MOST
+        assert len(house.banned) <= MOST
+
+
+def test_what_is_forgotten_makes_room_first() -> None:
+    bans = Bans(BanRules())
+    bans.add(HIM, 10.0, "x", 0.0)
+    for number in range(MOST - 1):
+        bans.add(number.to_bytes(4), 5.0, "x", 100.0)
+    bans.add(parse_source("198.51.100.1"), 5.0, "x", 101.0)
+    assert len(bans.active(101.0)) == MOST, "the one that was over has gone"
+
+
+def test_the_first_may_not_be_longer_than_the_longest() -> None:
+    with pytest.raises(ValidationError, match="first is longer than longest"):
+        BanRules.model_validate_json('{"first": "2h"}')
+
+
+def test_a_reload_keeps_who_is_banned() -> None:
+    bans = Bans(BanRules())
+    bans.offend(HIM, "x", 0.0)
+    bans.adopt(BanRules.model_validate_json('{"first": "1s"}'))
+    assert bans.until(HIM, 59.0) == 60.0
+    assert parse_address("192.0.2.7") == HIM

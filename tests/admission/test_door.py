@@ -1,0 +1,286 @@
+"""The door: each rule, in its order, with a clock of the test's own."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.admission.addresses import parse_address, source_of
+from netd.admission.bans import BanRules
+from netd.admission.door import Door, Verdict
+from netd.admission.ledger import House
+from netd.admission.policy import Policy, RefusalLine
+from netd.telemetry.counters import SUPERVISOR, Table
+
+A, B, LOCAL = map(parse_address, ("192.0.2.7", "198.51.100.9", "127.0.0.1"))
+SUNDAY = 1795305600.0  # 2026-11-22 00:00 UTC
+
+
+def door(policy: str = "{}", house: House | None = None, table: Table | None = None, name: str = "echo") -> Door:
+    house = house or House()
+    table = table or Table()
+    table.workers = house.worker + 1
+    return Door(name, Policy.model_validate_json(policy), table, house, lambda: SUNDAY + 43200)
+
+
+def names(door: Door, address: bytes, port: int = 5353, now: float = 0.0, *, datagram: bool = False) -> list[str]:
+    """What speaks against a peer."""
+    return [check.name for check in door.explain(address, port, now, datagram=datagram) if not check.passes]
+
+
+def test_places_of_a_service_are_taken_and_given_back() -> None:
+    echo = door('{"limits": {"connections": 2}}')
+    assert [echo.admit(address, 0.0) for address in (A, B, A)] == [None, None, "connections"]
+    assert names(echo, A) == ["limits.connections"]
+    echo.leave(A)
+    assert echo.admit(A, 0.0) is None
+
+
+def test_places_of_the_daemon_are_shared_by_its_services() -> None:
+    house = House(connections=3)
+    echo, time = door(house=house), door(house=house, name="time")
+    assert [echo.admit(A, 0.0), time.admit(A, 0.0), echo.admit_unix(0, [], 0.0)] == [None, None, None]
+    assert [echo.admit(A, 0.0), time.admit_unix(0, [], 0.0)] == ["daemon_connections", "daemon_connections"]
+    assert names(time, A) == ["daemon.connections"]
+    echo.leave(None)
+    assert time.admit(A, 0.0) is None
+
+
+def test_a_worker_that_dies_gives_back_its_places() -> None:
+    ledger = House().ledger
+    table = Table()
+    one = door(house=House(ledger, worker=0, connections=2), table=table)
+    other = door(house=House(ledger, worker=1, connections=2), table=table)
+    assert [one.admit(A, 0.0), other.admit(A, 0.0)] == [None, None]
+    assert [one.admit(A, 0.0), other.admit(A, 0.0)] == ["daemon_connections", "daemon_connections"]
+    ledger.forget(0)
+    table.settle(0)
+    assert other.admit(A, 0.0) is None
+
+
+def test_a_source_has_so_many_connections_and_others_theirs() -> None:
+    echo = door('{"limits": {"per_source": 2}}')
+    assert [echo.admit(address, 0.0) for address in (A, A, A, B)] == [None, None, "per_source", None]
+    assert [echo.admit(LOCAL, 0.0) for _ in range(5)] == [None] * 5, "loopback is how people test"
+    echo.leave(A)
+    assert echo.admit(A, 0.0) is None
+    six, neighbour = parse_address("2001:db8::1"), parse_address("2001:db8::2")
+    assert [echo.admit(six, 0.0), echo.admit(neighbour, 0.0), echo.admit(six, 0.0)] == [None, None, "per_source"]
+
+
+def test_loopback_is_counted_when_told_so_and_others_are_not() -> None:
+    echo = door('{"limits": {"per_source": 1, "exempt": ["192.0.2.0/24"]}}')
+    assert [echo.admit(LOCAL, 0.0), echo.admit(LOCAL, 0.0)] == [None, "per_source"]
+    assert [echo.admit(A, 0.0), echo.admit(A, 0.0)] == [None, None]
+
+
+def test_new_connections_have_a_rate_where_one_is_given() -> None:
+    echo = door('{"limits": {"rate": "1/s burst 2"}}')
+    assert [echo.admit(A, 10.0) for _ in range(3)] == [None, None, "rate"]
+    assert echo.admit(B, 10.0) is None
+    assert [echo.admit(A, 11.0) for _ in range(2)] == [None, "rate"]
+    assert names(echo, A, now=11.0) == ["limits.rate"]
+    assert [door().admit(A, 0.0) for _ in range(150)] == [None] * 150, "none of their own"
+    assert [door('{"limits": {"rate": "udp 1/s"}}').admit(A, 0.0) for _ in range(3)] == [None] * 3
+
+
+def test_a_refused_connection_keeps_no_place() -> None:
+    table, house = Table(), House()
+    echo = door('{"limits": {"rate": "1/s", "per_source": 9}}', house, table)
+    total = door('{"limits": {"total_rate": "1/h"}}', house, table)
+    assert [echo.admit(A, 0.0) for _ in range(20)] == [None] + ["rate"] * 19
+    assert [total.admit(B, 0.0) for _ in range(20)] == [None] + ["total_rate"] * 19
+    assert [total.admit_unix(1, [], 0.0) for _ in range(3)] == ["total_rate"] * 3
+    echo.leave(A)
+    total.leave(B)
+    assert table.read().active == 0
+    assert sum(house.ledger.active) == 0
+    assert not any(table.sources)
+
+
+def test_the_total_rate_is_for_all_together_loopback_too() -> None:
+    echo = door('{"limits": {"total_rate": "2/s"}}')
+    assert [echo.admit(address, 0.0) for address in (A, LOCAL, B)] == [None, None, "total_rate"]
+    assert names(echo, B) == ["limits.total_rate"]
+    keys = [echo.judge(address, 5353, 0.0, to_many=False).key for address in (A, LOCAL)]
+    assert all(key is not None for key in keys)
+    assert [echo.spend(key, 5.0) for key in keys * 2 if key is not None] == [None, None, "total_rate", "total_rate"]
+
+
+def test_access_and_times_come_before_places() -> None:
+    echo = door(
+        '{"access": {"deny": ["192.0.2.0/24"], "times": ["Sun 10:00-14:00 UTC"]}, "limits": {"connections": 1}}'
+    )
+    assert [echo.admit(A, 0.0), echo.admit(B, 0.0), echo.admit(A, 0.0)] == ["access", None, "access"]
+    assert names(echo, A)[0] == "access"
+    shut = door('{"access": {"times": ["Sun 10:00-12:00 UTC"]}}')
+    assert [shut.admit(A, 0.0), shut.admit_unix(0, [], 0.0)] == ["times", "times"]
+    assert shut.judge(A, 5353, 0.0, to_many=False).drop == shut.judge_unix(0, []).drop == "times"
+    assert names(shut, A) == ["access.times"]
+
+
+def test_a_banned_source_is_refused_until_the_ban_ends() -> None:
+    house = House(banned={source_of(A): 50.0})
+    echo = door(house=house)
+    assert [echo.admit(A, 49.9), echo.admit(B, 49.9), echo.admit(A, 50.0)] == ["banned", None, None]
+    assert echo.judge(A, 5353, 49.9, to_many=False).drop == "banned"
+    assert names(echo, A, now=20.0) == ["bans"]
+
+
+def test_a_source_that_goes_on_being_refused_is_reported() -> None:
+    told: list[Any] = []
+    house = House(report=lambda source, why: told.append((source, why)))
+    house.adopt(None, BanRules.model_validate_json('{"after": "10/m"}'))
+    echo = door('{"access": {"deny": ["192.0.2.7", "127.0.0.1"]}, "limits": {"connections": 1}}', house)
+    assert [echo.admit(A, 0.0) for _ in range(10)] == ["access"] * 10
+    assert told == []
+    assert echo.admit(A, 0.0) == "access"
+    assert told == [(A, "echo: access")]
+    for _ in range(100):
+        echo.admit(LOCAL, 0.0)  # exempt from bans
+        echo.admit(B, 0.0)  # the service is full, which is not its fault
+    assert len(told) == 1
+    for _ in range(1000):
+        assert echo.judge(A, 5353, 0.0, to_many=False).drop == "access"
+    assert len(told) == 1, "anybody can send datagrams in somebody's name"
+
+
+def test_without_automatic_bans_nobody_is_reported() -> None:
+    told: list[Any] = []
+    house = House(report=lambda *what: told.append(what))
+    house.adopt(None, BanRules.model_validate_json('{"after": "off"}'))
+    echo = door('{"access": {"deny": ["any"]}}', house)
+    assert [echo.admit(A, 0.0) for _ in range(1000)] == ["access"] * 1000
+    assert told == []
+
+
+def test_datagrams_have_fifty_a_second_and_loopback_as_many_as_it_likes() -> None:
+    echo = door()
+    verdict = echo.judge(A, 5353, 10.0, to_many=False)
+    assert verdict.key is not None
+    drops = [echo.spend(verdict.key, 10.0) for _ in range(150)]
+    assert drops == [None] * 100 + ["rate"] * 50
+    assert [echo.spend(verdict.key, 11.0) for _ in range(60)].count(None) == 50
+    assert names(echo, A, now=11.0, datagram=True) == ["limits.rate"]
+    assert echo.judge(LOCAL, 5353, 10.0, to_many=False) == Verdict(None, None, amplify=False)
+    other = echo.judge(B, 5353, 10.0, to_many=False).key
+    assert other is not None
+    assert echo.spend(other, 11.0) is None
+
+
+def test_a_rate_for_connections_alone_leaves_datagrams_free() -> None:
+    assert door('{"limits": {"rate": "tcp 1/s"}}').judge(A, 5353, 0.0, to_many=False).key is None
+
+
+def test_services_do_not_share_a_rate() -> None:
+    house = House()
+    keys = [door(house=house, name=name).judge(A, 5353, 0.0, to_many=False).key for name in ("echo", "time")]
+    assert keys[0] != keys[1]
+
+
+def test_the_reply_guard_comes_first_and_can_be_switched_off() -> None:
+    house = House(ports=frozenset({7007}))
+    guarded, open_ = door('{"access": {"deny": ["any"]}}', house), door('{"reply_guard": false}', house)
+    for port, to_many, minds in ((53, False, "source_port"), (7007, False, "source_port"), (5353, True, "destination")):
+        assert guarded.judge(B, port, 0.0, to_many=to_many).drop == minds
+        assert open_.judge(B, port, 0.0, to_many=to_many).drop is None
+    assert names(guarded, B, 53, datagram=True)[0] == "reply_guard"
+    assert guarded.judge(B, 5353, 0.0, to_many=False).drop == "access"
+    assert open_.judge(B, 53, 0.0, to_many=False).amplify
+
+
+def test_longer_answers_go_to_those_who_are_listed() -> None:
+    chargen = door('{"amplify": ["192.0.2.0/24"]}')
+    assert chargen.judge(A, 5353, 0.0, to_many=False).amplify
+    assert not chargen.judge(B, 5353, 0.0, to_many=False).amplify
+
+
+def test_a_unix_peer_is_judged_by_its_account() -> None:
+    echo = door('{"access": {"allow": ["uid:1000", "gid:27"]}}')
+    assert echo.groups_matter
+    peers: list[tuple[int, list[int]]] = [(1000, []), (1, [27]), (1, [1])]
+    assert [echo.admit_unix(user, groups, 0.0) for user, groups in peers] == [None, None, "access"]
+    assert [echo.judge_unix(user, []).drop for user in (1000, None)] == [None, "access"]
+
+
+@pytest.mark.parametrize("refuse", ["close", "reset", {"line": "421 too busy"}])
+def test_a_policy_is_the_same_after_it_was_written_out(refuse: object) -> None:
+    text = json.dumps(
+        {
+            "access": {"allow": ["10.0.0.0/8", "uid:1000", "local"], "deny": ["any"], "times": ["Mon-Fri 08:00-18:00"]},
+            "limits": {"rate": "5/m burst 9", "idle": "off", "lifetime": "250ms", "bytes": "1MiB", "exempt": ["any"]},
+            "refuse": refuse,
+            "reply_guard": False,
+            "amplify": ["2001:db8::/32"],
+        }
+    )
+    policy = Policy.model_validate_json(text)
+    assert Policy.model_validate_json(policy.model_dump_json()) == policy
+    assert Policy.model_validate_json(Policy().model_dump_json()) == Policy()
+
+
+@pytest.mark.parametrize(
+    "value", ["rest", "", None, 1, {}, {"line": ""}, {"line": "a\nb"}, {"line": "x" * 513}, {"line": 5}]
+)
+def test_what_is_no_way_to_refuse(value: object) -> None:
+    with pytest.raises(ValueError, match="expected close, reset, or {line: TEXT}"):
+        Policy.model_validate_json(json.dumps({"refuse": value}))
+    assert Policy.model_validate_json('{"refuse": {"line": "no"}}').refuse == RefusalLine("no")
+
+
+_REFUSED = {
+    "banned": "bans",
+    "access": "access",
+    "times": "access.times",
+    "connections": "limits.connections",
+    "daemon_connections": "daemon.connections",
+    "per_source": "limits.per_source",
+    "rate": "limits.rate",
+    "total_rate": "limits.total_rate",
+    "source_port": "reply_guard",
+}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([A, B, LOCAL]), st.booleans(), st.floats(0, 0.4)), max_size=40),
+    st.fixed_dictionaries(
+        {
+            "connections": st.sampled_from(["off", 3, 20]),
+            "per_source": st.sampled_from(["off", 2, 9]),
+            "rate": st.sampled_from(["off", "3/s", "udp 2/s", "tcp 1/s burst 4"]),
+            "total_rate": st.sampled_from(["off", "6/s burst 9", "udp 4/s"]),
+        }
+    ),
+    st.sampled_from([{}, {"deny": ["192.0.2.0/24"]}, {"allow": ["local", "192.0.2.7"]}]),
+    st.booleans(),
+)
+def test_an_explanation_names_what_decides(
+    script: list[tuple[bytes, bool, float]], limits: dict[str, object], access: dict[str, object], banned: bool
+) -> None:
+    house = House(connections=8, banned={source_of(B): 3.0} if banned else {}, ports=frozenset({7007}))
+    echo = door(json.dumps({"limits": limits, "access": access}), house)
+    observer = Door(
+        "echo", echo.policy, echo._table, House(house.ledger, connections=8, banned=house.banned), lambda: 0.0
+    )
+    observer._house.ports = house.ports
+    now = 1.0
+    for address, datagram, wait in script:
+        now += wait
+        port = 5353 if wait < 0.3 else 7007
+        expected = next((c.name for c in observer.explain(address, port, now, datagram=datagram) if not c.passes), None)
+        decided: str | None
+        if datagram:
+            verdict = echo.judge(address, port, now, to_many=False)
+            decided = verdict.drop or (echo.spend(verdict.key, now) if verdict.key is not None else None)
+        else:
+            decided = echo.admit(address, now)
+        assert (decided and _REFUSED[decided]) == expected
+
+
+def test_the_supervisor_has_a_column_of_its_own() -> None:
+    table = Table()
+    table.column(SUPERVISOR)[0] += 5
+    assert table.read().accepted == 5
+    assert table.workers == 0

@@ -1,0 +1,115 @@
+"""Token buckets: against a slow, obvious model, and under a crowd."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.admission.rates import CELLS, Rates, taken
+from netd.settings import Rate, parse_rate
+
+
+def buckets() -> Rates:
+    return Rates(memoryview(bytearray(CELLS * 8)).cast("q"))
+
+
+class Bucket:
+    """What a token bucket is: it starts full, one token comes in each interval, and no more than fit are kept."""
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        self.tokens = Fraction(rate.burst)
+        self.when = 0
+
+    def take(self, now: int, number: int) -> int:
+        come = Fraction(now - self.when, self.rate.interval)
+        self.tokens = min(self.tokens + come, Fraction(self.rate.burst))
+        self.when = now
+        given = min(number, int(self.tokens))
+        self.tokens -= given
+        return given
+
+
+_RATES = st.builds(Rate, st.integers(1, 1000), st.sampled_from("smhd"), st.integers(1, 50))
+_SCRIPT = st.lists(st.tuples(st.integers(0, 10**10), st.integers(1, 60)), max_size=60)
+
+
+@given(_RATES, _SCRIPT, st.integers(0, 10**18))
+def test_a_bucket_gives_what_the_model_gives(rate: Rate, script: list[tuple[int, int]], start: int) -> None:
+    model, full, now = Bucket(rate), 0, start
+    model.when = start
+    for wait, number in script:
+        now += wait
+        given_now, full = taken(full, now, rate, number)
+        assert given_now == model.take(now, number)
+
+
+@given(_RATES, _SCRIPT)
+def test_what_is_left_is_what_can_be_taken(rate: Rate, script: list[tuple[int, int]]) -> None:
+    rates, now = buckets(), 1000.0
+    for wait, number in script:
+        now += wait / 1e9
+        left = rates.left(b"x", rate, now)
+        assert rates.take(b"x", rate, now, number) == min(number, left)
+        assert rates.left(b"x", rate, now) == max(0, left - number)
+
+
+def test_fifty_a_second_with_a_burst_of_a_hundred() -> None:
+    rates, rate = buckets(), Rate(50, "s", 100)
+    assert sum(rates.take(b"x", rate, 10.0) for _ in range(150)) == 100
+    assert sum(rates.take(b"x", rate, 11.0) for _ in range(150)) == 50
+    assert sum(rates.take(b"x", rate, 11.0 + n / 1000) for n in range(10_000)) in (499, 500)
+    assert rates.take(b"x", rate, 1000.0, 150) == 100
+
+
+def test_one_at_its_limit_costs_another_nothing() -> None:
+    rates, rate = buckets(), Rate(50, "s", 100)
+    assert rates.take(b"flood", rate, 10.0, 10**6) == 100
+    assert rates.take(b"other", rate, 10.0, 100) == 100
+
+
+def test_a_source_among_a_million_forged_ones_is_served() -> None:
+    # 300,000 a second from sources that come once each, and one that asks 40 times a second.
+    rates, rate = buckets(), Rate(50, "s", 100)
+    served = asked = 0
+    for number in range(600_000):
+        now = 10.0 + number / 300_000
+        rates.take(number.to_bytes(4), rate, now)
+        if number % 7500 == 0:
+            asked += 1
+            served += rates.take(b"good", rate, now)
+    assert served == asked == 80
+
+
+def test_two_processes_that_meet_in_a_bucket_share_it() -> None:
+    memory = memoryview(bytearray(CELLS * 8)).cast("q")
+    one, other, rate = Rates(memory), Rates(memory), Rate(1, "h", 10)
+    assert [one.take(b"x", rate, 5.0, 6), other.take(b"x", rate, 5.0, 6), one.take(b"x", rate, 5.0)] == [6, 4, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("50/s", Rate(50, "s", 50)),
+        ("50/s burst 100", Rate(50, "s", 100)),
+        ("udp 50/s burst 100", Rate(50, "s", 100, "udp")),
+        ("tcp 5/h", Rate(5, "h", 5, "tcp")),
+        ("1/d burst 1", Rate(1, "d", 1)),
+        ("off", None),
+        (False, None),
+        (0, None),
+    ],
+)
+def test_rates_in_a_config(text: object, rate: Rate | None) -> None:
+    assert parse_rate(text) == rate
+    if rate:
+        assert parse_rate(str(rate)) == rate
+
+
+@pytest.mark.parametrize(
+    "value", ["", "50", "50/", "/s", "0/s", "50/s burst 0", "50/week", "50 /s", "sctp 5/s", "-1/s", 50, None, True, []]
+)
+def test_what_is_no_rate(value: object) -> None:
+    with pytest.raises(ValueError, match="expected a rate such as 50/s"):
+        parse_rate(value)
