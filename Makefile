@@ -11,7 +11,7 @@ UNITDIR ?= /etc/systemd/system
 LIBDIR = $(PREFIX)/lib/netd
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench clean install
+.PHONY: help run test check soak bench clean install
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -27,6 +27,9 @@ check: $(VENV)/installed-dev ## what a change has to pass: format, lint, types, 
 	$(BIN)/ruff check netd tests bench
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/installed-dev ## a hostile crowd for some minutes
+	$(BIN)/python -m pytest -m soak -s tests/test_soak.py
 
 bench: $(VENV)/installed ## measure netd beside a bare C loop and stock socketserver (needs cc)
 	$(BIN)/python bench/run.py

@@ -21,7 +21,7 @@ Over datagrams it answers one message at a time, with bytes or with None for sil
     until the peer can send no more (RFC 864: "the data received is thrown away").
 ``shortened``
     A method: the answer to a datagram (bytes) in at most so many octets (64 or more), where a stranger may not get all
-    of it. An answer that cannot be shortened is dropped then.
+    of it, or None where that makes no sense. An answer that cannot be shortened is dropped then.
 ``Options``
     The model of its options (a `netd.settings.Model`). Such a class is built as ``cls(options, context)``, any other
     as ``cls()``.

@@ -8,6 +8,7 @@ model written out as JSON holds such texts again, so that another process reads 
 import re
 import reprlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, WithJsonSchema
@@ -74,7 +75,7 @@ def parse_count(value: object) -> int | None:
     raise ValueError(f"expected a number such as 64, or off, got {shown(value)}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rate:
     """How often something may happen: a token bucket of ``burst`` tokens, into which comes one every ``interval``."""
 
@@ -86,10 +87,15 @@ class Rate:
     only: Literal["tcp", "udp"] | None = None
     """The transport it is for; None: both."""
 
-    @property
+    @cached_property
     def interval(self) -> int:
         """Nanoseconds in which one token comes."""
         return round(_SECONDS[self.unit] * 1e9 / self.number)
+
+    @cached_property
+    def depth(self) -> int:
+        """Nanoseconds in which an empty bucket fills."""
+        return self.burst * self.interval
 
     def __str__(self) -> str:
         return f"{self.only} " * bool(self.only) + f"{self.number}/{self.unit} burst {self.burst}"

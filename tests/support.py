@@ -1,6 +1,7 @@
 """What several tests need: a conversation without a socket, a server in this process, a daemon as a real process."""
 
 import contextlib
+import ctypes
 import json
 import os
 import queue
@@ -33,6 +34,7 @@ from netd.transport.sockets import Listener, open_listeners
 from netd.transport.stream import StreamServer
 
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC, a Tuesday
+_CLONE_NEWNET = 0x40000000  # linux/sched.h
 PEER = Peer("tcp", "192.0.2.7", 5353, "192.0.2.1", 7)
 
 
@@ -160,6 +162,34 @@ def need(*programs: str) -> None:
         pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+def in_namespace(run: Callable[[], None], *commands: str) -> None:
+    """Run a test in a network namespace of its own, with loopback up and what these ``ip`` commands set up.
+
+    A namespace belongs to a thread, and so do the sockets opened in it. It takes root; without, the test is skipped, or
+    fails where NETD_REQUIRE_TOOLS is set.
+    """
+    need("ip")
+    failure: list[BaseException] = []
+
+    def enter_and_run() -> None:
+        try:
+            if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            for command in ("link set lo up", *commands):
+                subprocess.run(["ip", *command.split()], check=True)
+            run()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=enter_and_run)
+    thread.start()
+    thread.join()
+    if failure and isinstance(failure[0], PermissionError) and not os.environ.get("NETD_REQUIRE_TOOLS"):
+        pytest.skip("not root")
+    if failure:
+        raise failure[0]
 
 
 def has_ipv6() -> bool:

@@ -34,7 +34,7 @@ TALKS = [
         "whoami",
         "\n",
         r"peer=(\S+) local=\S+ transport=\w+ family=\w+\r\n",
-        r"peer=\S+ local=\S+ transport=\w+ family=\w+\r\n",
+        r"peer=\S+ local=\S+( transport=\w+)?( family=\w+)?\r\n",
     ),
 ]
 

@@ -76,16 +76,19 @@ class Door:
             return "banned"
         if not self._access.open and not self._access.ruling(address).allowed:
             return self._offence(source, address, "access", now)
+        if not self._access.in_time(self._wall()):
+            return "times"
+        counted = self._exempt.find(address) is None
+        rate = self._connection_rate
+        # The rate comes before all that would have to be undone: a flood is to cost little.
+        if counted and rate and not self._house.ledger.rates.take(self._name + b"/" + source, rate, now):
+            return self._offence(source, address, "rate", now)
         if refusal := self._reserve():
             return refusal
-        if self._exempt.find(address) is None:
-            limit, rate = self.policy.limits.per_source, self._connection_rate
-            if limit is not None and not self._sources.enter(source, limit, self._table.workers):
-                self._give_back()
-                return self._offence(source, address, "per_source", now)
-            if rate and not self._house.ledger.rates.take(self._name + b"/" + source, rate, now):
-                self.leave(address)
-                return self._offence(source, address, "rate", now)
+        limit = self.policy.limits.per_source
+        if counted and limit is not None and not self._sources.enter(source, limit, self._table.workers):
+            self._give_back()
+            return self._offence(source, address, "per_source", now)
         if not self._take_total(self._total_connection_rate, now):
             self.leave(address)
             return "total_rate"
@@ -95,6 +98,8 @@ class Door:
         """Why a connection from this user, with these groups, is refused; None: it has its place, until `leave`."""
         if not self._access.unix_ruling(user, groups).allowed:
             return "access"
+        if not self._access.in_time(self._wall()):
+            return "times"
         if refusal := self._reserve():
             return refusal
         if not self._take_total(self._total_connection_rate, now):
@@ -114,8 +119,6 @@ class Door:
         The place is taken before the others are counted, so that two workers never take the last one both; at worst
         both let it be.
         """
-        if not self._access.in_time(self._wall()):
-            return "times"
         limit, limit_of_all = self.policy.limits.connections, self._house.connections
         workers, active = self._table.workers, self._house.ledger.active
         self._cells[_ACTIVE] += 1
@@ -213,18 +216,17 @@ class Door:
         in_time = self._access.in_time(self._wall())
         times = ", ".join(hours.text for hours in self.policy.access.times) or "always"
         yield Check("access.times", in_time, times)
+        rate = self._datagram_rate if datagram else self._connection_rate
+        if exempt or source is None:
+            yield Check("limits.exempt", passes=True, why=f"{exempt}: neither rate nor per_source")
+        else:
+            key = self._name + (b"?" if datagram else b"/") + source
+            yield _tokens("limits.rate", rate, house.ledger.rates.left(key, rate, now) if rate else 0)
         if not datagram:
             yield _room("limits.connections", sum(self._all_active), limits.connections)
             yield _room("daemon.connections", sum(house.ledger.active), house.connections)
-        rate = self._datagram_rate if datagram else self._connection_rate
-        if exempt or source is None:
-            yield Check("limits.exempt", passes=True, why=f"{exempt}: neither per_source nor rate")
-        else:
-            if not datagram:
-                number = self._sources.number(source, self._table.workers)
-                yield _room("limits.per_source", number, limits.per_source)
-            key = self._name + (b"?" if datagram else b"/") + source
-            yield _tokens("limits.rate", rate, house.ledger.rates.left(key, rate, now) if rate else 0)
+        if not datagram and not exempt and source is not None:
+            yield _room("limits.per_source", self._sources.number(source, self._table.workers), limits.per_source)
         total = self._total_datagram_rate if datagram else self._total_connection_rate
         left = taken(self._table.total_rate[0], int(now * 1e9), total, total.burst)[0] if total else 0
         yield _tokens("limits.total_rate", total, left)

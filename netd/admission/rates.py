@@ -26,8 +26,9 @@ def taken(full: int, now: int, rate: Rate, number: int) -> tuple[int, int]:
     Times are nanoseconds.
     """
     interval = rate.interval
-    full = max(full, now)
-    given = min(number, (now + rate.burst * interval - full) // interval)
+    if full < now:
+        full = now
+    given = min(number, (now + rate.depth - full) // interval)
     return (given, full + given * interval) if given > 0 else (0, full)
 
 

@@ -215,7 +215,7 @@ class _Loader:
                 type=kind.name,
                 enabled=section.enabled,
                 listen=endpoints,
-                policy=Policy(
+                policy=Policy.model_construct(
                     access=access,
                     limits=limits,
                     refuse=section.refuse,

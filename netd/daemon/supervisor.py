@@ -112,7 +112,7 @@ class Supervisor:
             state.tell_listening(one.listener)
         for inherited in self._listeners.unclaimed():
             self._events.socket_unclaimed(inherited.name, socket_url(inherited.socket))
-        self._warden.warn()
+        self._warden.config_adopted()
         self._events.netd_ready(len(state.config.enabled), sum(1 for _ in self._listeners))
         systemd.notify("READY=1", f"STATUS={self._status_line()}")
         self._beats = self._loop.later(self._beat_interval, self._beat)
@@ -206,7 +206,7 @@ class Supervisor:
             self._set_log_level(config.log.level)
         state.generation += 1
         self._events.reload_applied(by, state.generation, changes, restart_needed)
-        self._warden.warn()
+        self._warden.config_adopted()
         self._crew.resize(self._size)
         self._loop.wheel.drop(self._beats)
         self._beats = self._loop.later(self._beat_interval, self._beat)
@@ -222,6 +222,7 @@ class Supervisor:
         if state.enabled_in_file(service) != on:
             overrides[service] = on
         self._rollout.apply(state.file, overrides)
+        self._warden.config_adopted()
         (self._events.service_enabled if on else self._events.service_disabled)(service, by)
         return {"service": service, "enabled": on}
 

@@ -54,6 +54,23 @@ class Warden:
         self._drops: dict[int, int] = {}  # what the kernel had dropped when it was looked at last, by listener
         self._service_events: dict[str, ServiceEvents] = {}
 
+    def config_adopted(self) -> None:
+        """A config is in force: warn of what it asks for at its own risk, or in vain."""
+        self.count_drops()  # what new sockets had dropped before counts for nobody
+        config = self._state.config
+        for service in config.enabled:
+            udp = any(
+                _transport(one.listener) == "udp" for one in self._listeners if one.listener.service == service.name
+            )
+            if udp and not service.policy.reply_guard:
+                self._events_of(service.name).reply_guard_disabled()
+        _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limits = [service.policy.limits.connections or sys.maxsize for service in config.enabled]
+        needed = min(config.daemon.connections or sys.maxsize, sum(limits))
+        needed += 2 * sum(1 for _ in self._listeners) + _OWN_DESCRIPTORS
+        if needed > limit != resource.RLIM_INFINITY:
+            self._events.descriptors_limited(needed if needed < sys.maxsize else None, limit)
+
     # Bans.
 
     def reported(self, message: Message) -> None:
@@ -133,24 +150,6 @@ class Warden:
         if events is None or events.table is not table:
             events = self._service_events[service] = ServiceEvents(service, table, SUPERVISOR)
         return events
-
-    # What the config risks.
-
-    def warn(self) -> None:
-        """Of what the config asks for at its own risk, or in vain."""
-        config = self._state.config
-        for service in config.enabled:
-            udp = any(
-                _transport(one.listener) == "udp" for one in self._listeners if one.listener.service == service.name
-            )
-            if udp and not service.policy.reply_guard:
-                self._events_of(service.name).reply_guard_disabled()
-        _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-        limits = [service.policy.limits.connections or sys.maxsize for service in config.enabled]
-        needed = min(config.daemon.connections or sys.maxsize, sum(limits))
-        needed += 2 * sum(1 for _ in self._listeners) + _OWN_DESCRIPTORS
-        if needed > limit != resource.RLIM_INFINITY:
-            self._events.descriptors_limited(needed if needed < sys.maxsize else None, limit)
 
     # Why.
 

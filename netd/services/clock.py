@@ -98,6 +98,13 @@ class Daytime:
         return self._line()
 
 
+_HELP = (
+    b"error: expected an empty line (now), a strftime format such as %H:%M:%S (now in that format), "
+    b"or a Unix timestamp (that time)"
+)
+_SHORT_HELP = b"error: expected an empty line, a format as %H:%M, a timestamp\r\n"
+
+
 class Time:
     """Tells the time: as text that can be asked for line by line, or as the four octets of RFC 868."""
 
@@ -145,6 +152,10 @@ class Time:
         question, terminator = split_terminator(data)
         return self._answer(question) + terminator
 
+    def shortened(self, answer: bytes, most: int) -> bytes | None:
+        """There is a short form of the help; half of a time would be another time."""
+        return _SHORT_HELP if answer.startswith(_HELP) else None
+
     def _octets(self) -> bytes:
         # The count passes 2^32 in 2036. RFC 868 stops there; the remainder is what clients that know can use.
         return ((int(self._clock()) + _RFC868_EPOCH) % 2**32).to_bytes(4)
@@ -162,7 +173,4 @@ class Time:
                 raise ValueError("not understood")
             return format_time(text, datetime.fromtimestamp(when, self._zone)).encode()
         except (ValueError, OverflowError, OSError):
-            return (
-                b"error: expected an empty line (now), a strftime format such as %H:%M:%S (now in that format), "
-                b"or a Unix timestamp (that time)"
-            )
+            return _HELP

@@ -29,6 +29,8 @@ _IN6_CONTROL = socket.CMSG_SPACE(20)  # sizeof(struct in6_pktinfo)
 _CONTROL = _IN6_CONTROL + _IN_CONTROL  # on a socket of both families, a datagram over IPv4 has both
 _WHO = _CONTROL_AT + _CONTROL
 _CMSG = struct.Struct("@Nii")
+# The port and address of a struct sockaddr_in, and the two addresses of the struct in_pktinfo behind it.
+_IN_WHO = struct.Struct(f"!2xH4s{_CONTROL_AT + _CMSG_HEADER + 4 - 8}x4s4s")
 _WORD = 4
 
 
@@ -155,6 +157,9 @@ class Batch:
     def sender(self, slot: int) -> Sender:
         """Who sent a datagram, and where to."""
         start = slot * _WHO
+        if not self._ipv6 and self._control_lengths[slot] == _IN_CONTROL:
+            port, address, own, destination = _IN_WHO.unpack_from(self._who, start)
+            return Sender(address, port, own, own != destination)
         name = bytes(self._who[start : start + _NAME])
         control = bytes(self._who[start + _CONTROL_AT : start + _CONTROL_AT + self._control_lengths[slot]])
         address = name[8:24] if self._ipv6 else name[4:8]

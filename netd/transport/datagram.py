@@ -8,7 +8,7 @@ import errno
 import socket
 import socketserver
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any
 
 from netd.admission.door import Door, Verdict
 from netd.admission.guard import SMALL, Loops
@@ -27,11 +27,12 @@ from netd.transport.peers import (
     octets,
     plain_host,
     sender,
+    sender_peer,
     unix_peer,
 )
 
 _TURN = 64  # datagrams taken one by one, before the others get their turn
-_MOST_KNOWN = 4096  # senders remembered at one time
+_MOST_KNOWN = 1024  # senders remembered at one time; a flood of forged ones meets each but once
 _KNOWN_FOR = 1.0  # seconds; then rules that depend on time are asked again
 _INET_ROOM = socket.CMSG_SPACE(IN6_PKTINFO.size) + socket.CMSG_SPACE(IN_PKTINFO.size)
 _UNIX_ROOM = socket.CMSG_SPACE(12)  # sizeof(struct ucred)
@@ -46,11 +47,15 @@ _TRANSIENT = {
 }
 
 
-class _Known(NamedTuple):
-    """A sender, and what becomes of its datagrams."""
+class _Known:
+    """A sender, and what becomes of its datagrams. Its peer is made when somebody wants to know."""
 
-    peer: Peer
-    verdict: Verdict
+    __slots__ = ("peer", "sender", "verdict")
+
+    def __init__(self, verdict: Verdict, sender: Sender | None = None, peer: Peer | None = None) -> None:
+        self.verdict = verdict
+        self.sender = sender
+        self.peer = peer
 
 
 class DatagramServer(socketserver.ThreadingUDPServer):
@@ -139,7 +144,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
                 return self._send_batch(arrays, 0, lengths)
         drops: Counter[Drop] = Counter()
         run: list[int] = []  # the lengths of answers in neighbouring slots, which go out together
-        for slot, (length, key) in enumerate(zip(lengths, list(arrays.keys(number)), strict=True)):
+        for slot, (length, key) in enumerate(zip(lengths, arrays.keys(number), strict=True)):
             known = self._known.get(key) or self._get_to_know(key, arrays.sender(slot))
             drop = self._drop(known.verdict, length)
             if drop is None:
@@ -149,23 +154,27 @@ class DatagramServer(socketserver.ThreadingUDPServer):
                     continue
             else:
                 drops[drop] += 1
-                who = known.peer.remote
-            self._send_batch(arrays, slot - len(run), run)
-            run = []
+                who = known
+            if run:
+                self._send_batch(arrays, slot - len(run), run)
+                run = []
         self._send_batch(arrays, number - len(run), run)
         for drop, count in drops.items():
-            self.events.datagrams_dropped(count, drop, who)
+            self.events.datagrams_dropped(count, drop, self._peer(who).remote)
 
     def _answer_slot(self, arrays: batch.Batch, slot: int, length: int, known: _Known) -> int | None:
         """Put the answer in the place of the question: how long it is; None: there is none."""
-        if self._reflects and not known.verdict.key:
+        if self._reflects:
             self.events.datagrams_received(1, length)
+            if known.verdict.key:
+                data = arrays.datagram(slot, length)
+                self._note_exchange(data, data, known)
             return length
         answer = self._answer(arrays.datagram(slot, length), known)
         if answer is None:
             return None
         if not arrays.fits(len(answer)):
-            self.events.datagrams_dropped(1, "unsendable", known.peer.remote)
+            self.events.datagrams_dropped(1, "unsendable", self._peer(known).remote)
             return None
         arrays.answer(slot, answer)
         return len(answer)
@@ -206,7 +215,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             credentials = message_credentials(ancillary)
             peer = unix_peer("unixgram", client_address, self.server_address, credentials)
             groups = (credentials.gid,) if credentials else ()
-            known = _Known(peer, self.door.judge_unix(credentials and credentials.uid, groups))
+            known = _Known(self.door.judge_unix(credentials and credentials.uid, groups), peer=peer)
             return (data, [], known), client_address
         self._forget_in_time()
         control = _without_interface(ancillary)
@@ -221,7 +230,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         data, _, known = request
         drop = self._drop(known.verdict, len(data))
         if drop is not None:
-            self.events.datagrams_dropped(1, drop, known.peer.remote)
+            self.events.datagrams_dropped(1, drop, self._peer(known).remote)
         return drop is None
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -254,11 +263,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         """Judge a sender, and remember it under ``key``."""
         if len(self._known) >= _MOST_KNOWN:
             self.forget_verdicts()
-        peer = Peer(
-            "udp", who.host, who.port, who.local or plain_host(str(self.server_address[0])), self.server_address[1]
-        )
         verdict = self.door.judge(who.address, who.port, self.loop.now, to_many=who.to_many)
-        known = self._known[key] = _Known(peer, verdict)
+        known = self._known[key] = _Known(verdict, who)
         if verdict.drop is None and verdict.key is None:
             self._free.add(key)
         return known
@@ -272,7 +278,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         return None if verdict.key is None else self.door.spend(verdict.key, self.loop.now)
 
     def _answer(self, data: bytes, known: _Known) -> bytes | None:
-        peer, verdict = known
+        peer, verdict = self._peer(known), known.verdict
         self.events.datagrams_received(1, len(data))
         try:
             answer = self.service.datagram(data, peer)
@@ -286,13 +292,38 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if answer is None:
             return None
         if not verdict.amplify and len(answer) > SMALL and len(answer) > len(data):
-            if self._shortened is None:
-                self.events.datagrams_dropped(1, "amplification", peer.remote)
+            answer = self._shorten(answer, max(SMALL, len(data)), peer)
+            if answer is None:
                 return None
-            answer = self._shortened(answer, max(SMALL, len(data)))
-        if verdict.key and self._loops.exchanged(verdict.key + peer.remote.encode(), data, answer, self.loop.now):
-            self.events.loop_detected(peer.remote)
+        if verdict.key:
+            self._note_exchange(data, answer, known)
         return answer
+
+    def _note_exchange(self, question: bytes, answer: bytes, known: _Known) -> None:
+        """Notice a loop, of a sender with a rate of its own."""
+        who, key = known.sender, known.verdict.key
+        if who and key and self._loops.exchanged(key + who.port.to_bytes(2), question, answer, self.loop.now):
+            self.events.loop_detected(self._peer(known).remote)
+
+    def _peer(self, known: _Known) -> Peer:
+        if known.peer is None:
+            assert known.sender is not None, "one of the two is there"
+            known.peer = sender_peer(known.sender, plain_host(str(self.server_address[0])), self.server_address[1])
+        return known.peer
+
+    def _shorten(self, answer: bytes, most: int, peer: Peer) -> bytes | None:
+        """The answer in so many octets; None: there is none."""
+        shortened: bytes | None = None
+        if self._shortened is not None:
+            try:
+                shortened = self._shortened(answer, most)
+            except Exception as error:  # whatever a service raises
+                self.events.conversation_failed(peer, error)
+                return None
+        if shortened is None or len(shortened) > most:
+            self.events.datagrams_dropped(1, "amplification", peer.remote)
+            return None
+        return shortened
 
     def _receive_failed(self, error: OSError) -> None:
         """An error on the socket that some datagram before had caused, or want of memory; the next call may be well."""

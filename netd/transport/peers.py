@@ -12,7 +12,7 @@ from netd.conversation import Credentials, Peer, Transport
 _MAPPED = "::ffff:"
 _UCRED = struct.Struct("iII")
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module does not have it
-_MOST_GROUPS = 65536  # NGROUPS_MAX (linux/limits.h)
+_MOST_GROUPS = 256  # Python asks for no more than 1,024 octets
 _MULTICAST = 0xFF  # how an IPv6 multicast address begins (RFC 4291, 2.7)
 IP_PKTINFO = 8
 """The address a datagram came to (ip(7)); linux/in.h has it, the socket module does not."""
@@ -40,32 +40,38 @@ def octets(host: str) -> bytes:
 
 
 class Sender(NamedTuple):
-    """Who sent a UDP datagram, and where to."""
+    """Who sent a UDP datagram, and where to. Addresses are octets, 4 or 16."""
 
     address: bytes
-    """4 or 16 octets."""
-    host: str
     port: int
-    local: str
+    own: bytes
     """The address of this host that it came to; empty where the kernel does not say."""
     to_many: bool
     """Whether it was sent to a broadcast or multicast address."""
 
 
 def sender(address: bytes, port: int, infos: Iterable[tuple[int, int, bytes]]) -> Sender:
-    """Make sense of an address of 4 or 16 octets, and of the IP_PKTINFO and IPV6_PKTINFO messages beside it."""
+    """Make sense of an address, and of the IP_PKTINFO and IPV6_PKTINFO messages beside it."""
     address = plain(address)
-    local, to_many = "", False
+    own, to_many = b"", False
     for level, kind, data in infos:
         if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
             _, own, destination = IN_PKTINFO.unpack(data)
-            # They differ where the destination is not an address of this host (ip(7)).
-            local, to_many = socket.inet_ntop(socket.AF_INET, own), own != destination
+            to_many = own != destination  # the kernel names an address of this host for one that is not (ip(7))
         elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO) and len(address) == 16:
             own, _ = IN6_PKTINFO.unpack(data)
-            local, to_many = socket.inet_ntop(socket.AF_INET6, own), own[0] == _MULTICAST
-    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-    return Sender(address, socket.inet_ntop(family, address), port, local, to_many)
+            to_many = own[0] == _MULTICAST
+    return Sender(address, port, own, to_many)
+
+
+def sender_peer(who: Sender, local_host: str, local_port: int) -> Peer:
+    """The peer for a sender; the local host where the kernel does not say another."""
+    return Peer("udp", host_text(who.address), who.port, host_text(who.own) if who.own else local_host, local_port)
+
+
+def host_text(octets: bytes) -> str:
+    """An address of 4 or 16 octets as text."""
+    return socket.inet_ntop(socket.AF_INET if len(octets) == 4 else socket.AF_INET6, octets)
 
 
 def unix_peer(transport: Transport, remote: Any, local: Any, credentials: Credentials | None) -> Peer:
@@ -87,12 +93,15 @@ def message_credentials(ancillary: Sequence[tuple[int, int, bytes]]) -> Credenti
 
 
 def connection_groups(connection: socket.socket, credentials: Credentials) -> Sequence[int]:
-    """All groups of the other end of a UNIX connection, as they were when it connected (SO_PEERGROUPS, Linux 4.13)."""
+    """All groups of the other end of a UNIX connection, as they were when it connected (SO_PEERGROUPS, Linux 4.13).
+
+    Of somebody with more than 256 besides it, and on an older kernel, the first one.
+    """
     groups = array.array("I", [credentials.gid])
     try:
         groups.frombytes(connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MOST_GROUPS))
     except OSError:
-        pass  # an older kernel knows the first one
+        pass
     return groups
 
 

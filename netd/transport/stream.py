@@ -26,8 +26,10 @@ from netd.transport.peers import (
 )
 from netd.transport.relay import Relay
 
-_BATCH = 64  # connections taken at once, before the others get their turn
-_LAST_BATCHES = 16  # when it closes: the default backlog
+# Connections taken at once, before the others get their turn. One that is refused counts as several: a flood must not
+# make those wait who are served.
+_BATCH, _REFUSAL = 16, 8
+_LAST_BATCHES = 64  # when it closes: the default backlog
 _PAUSE = 0.1  # seconds a listener rests when the system has no descriptor or memory left
 _RESET = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection
 
@@ -85,7 +87,9 @@ class StreamServer(socketserver.ThreadingTCPServer):
 
     def ready(self, events: int) -> None:
         """Connections wait."""
-        for _ in range(_BATCH):
+        left = _BATCH
+        while left > 0:
+            left -= 1
             try:
                 request, client_address = self.get_request()
             except BlockingIOError:
@@ -98,6 +102,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
                 raise
             if not self.verify_request(request, client_address):
                 self._turn_away(request)
+                left -= _REFUSAL - 1
                 continue
             try:
                 self.process_request(request, client_address)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netd.admission.policy import RefusalLine
 from netd.config import loader
 from netd.config.model import Config
 from netd.errors import ConfigError
@@ -384,3 +385,71 @@ def test_a_mutated_config_does_no_worse_either(tmp_path_factory: pytest.TempPath
         loader.load(file)
     except ConfigError as error:
         assert all("\n" not in problem for problem in error.problems)
+
+
+def test_admission_is_layered_key_by_key(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        """
+bans: {after: 10/m, exempt: [10.0.0.0/8, local]}
+defaults:
+  access: {deny: [192.0.2.0/24], times: ["Mon-Fri 08:00-18:00"]}
+  limits: {rate: off, exempt: []}
+services:
+  echo: {listen: [tcp://*:7], access: {allow: ["uid:root", 10.0.0.0/8], times: []}, limits: {total_rate: 5/s burst 9}}
+  discard: {listen: [tcp://*:9], refuse: {line: go away}, reply_guard: false, amplify: [local]}
+""",
+    )
+    echo, discard = (service.policy for service in config.services)
+    assert [entry.text for entry in echo.access.allow] == ["uid:root", "10.0.0.0/8"]
+    assert echo.access.allow[0].account == "0", "a name is a number from here on"
+    assert [entry.text for entry in echo.access.deny] == ["192.0.2.0/24"]
+    assert echo.access.times == ()
+    assert discard.access.times[0].text == "Mon-Fri 08:00-18:00"
+    assert (echo.limits.rate, str(echo.limits.total_rate)) == (None, "5/s burst 9")
+    assert (echo.limits.exempt, echo.refuse, echo.reply_guard) == ((), "close", True)
+    assert (discard.refuse, discard.reply_guard) == (RefusalLine("go away"), False)
+    assert [named.text for named in config.bans.exempt] == ["10.0.0.0/8", "local"]
+
+
+def test_every_problem_of_admission_has_its_place(tmp_path: Path) -> None:
+    text = """\
+bans: {after: often, first: 2h}
+defaults:
+  access: {allow: [10.0.0.1/8, "uid:nobody-at-all"]}
+  limits: {rate: 50, exempt: [lan]}
+services:
+  echo:
+    listen: [tcp://*:7]
+    access: {deny: [uid:nobody-here, everybody], tims: []}
+    refuse: rest
+    amplify: any
+  time:
+    listen: [tcp://*:37]
+    access: {times: [always], allow: ["gid:no-such-group"]}
+"""
+    assert problems(tmp_path, text) == [
+        "1:15: bans.after: expected a rate such as 50/s, or 50/s burst 100, or off, got 'often'",
+        "3:20: defaults.access.allow[0]: '10.0.0.1/8' has bits set behind its prefix; did you mean '10.0.0.0/8'?",
+        "4:18: defaults.limits.rate: expected a rate such as 50/s, or 50/s burst 100, or off, got 50",
+        "4:31: defaults.limits.exempt[0]: expected an address, a network such as 10.0.0.0/8, local or any, got 'lan'",
+        (
+            "8:38: services.echo.access.deny[1]: "
+            "expected an address, a network such as 10.0.0.0/8, local, any, uid:NAME or gid:NAME, got 'everybody'"
+        ),
+        "8:50: services.echo.access.tims: unknown key; did you mean 'times'?",
+        (
+            "9:13: services.echo.refuse: "
+            "expected close, reset, or {line: TEXT} with one line of at most 512 characters, got 'rest'"
+        ),
+        "10:14: services.echo.amplify: expected a list, got 'any'",
+        (
+            "13:22: services.time.access.times[0]: "
+            "expected times such as 'Mon-Fri 08:00-18:00 Europe/Berlin', got 'always'"
+        ),
+    ]
+    text = "services:\n  echo:\n    listen: [tcp://*:7]\n    access: {deny: [any, 'uid:nobody-here', 'gid:none']}\n"
+    assert problems(tmp_path, text) == [
+        "4:26: services.echo.access.deny[1]: there is no user 'nobody-here'",
+        "4:45: services.echo.access.deny[2]: there is no group 'none'",
+    ]

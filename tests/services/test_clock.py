@@ -72,7 +72,11 @@ def test_time_answers_questions(question: bytes, answer: bytes) -> None:
 )
 def test_time_says_what_it_understands(question: bytes) -> None:
     time = service("time")
-    assert time.datagram(question, PEER).startswith(HELP)
+    answer = time.datagram(question, PEER)
+    assert answer.startswith(HELP)
+    short = time.shortened(answer, 64)
+    assert short.startswith(b"error: expected an empty line")
+    assert len(short) <= 64
     # The service goes on.
     said = converse(time.stream(PEER), [question + b"\n%H\n"])
     assert said.startswith(b"2023-11-14 22:13:20\r\n" + HELP)

@@ -1,0 +1,316 @@
+"""The UDP reply guard and the rates of datagrams, over real sockets and, for what only root can send, raw ones."""
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from netd.admission.door import Door
+from netd.conversation import Peer
+from netd.services.simple import Echo
+from tests.support import Server, has_ipv6, in_namespace, service, until
+from tests.transport.test_datagram import BOTH, PlainEcho, ask, client
+
+KINDS = pytest.mark.parametrize("kind", [Echo, PlainEcho])
+
+
+def drops(log: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(event["reason"], event["peer"]) for event in log if event["event"] == "datagrams_dropped"]
+
+
+@contextlib.contextmanager
+def bound(port: int, host: str = "127.0.0.1") -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((host, port))
+        sock.settimeout(20)
+        yield sock
+
+
+def free_port() -> int:
+    with bound(0) as sock:
+        return int(sock.getsockname()[1])
+
+
+@BOTH
+@KINDS
+def test_no_answer_to_a_port_of_our_own(
+    server: Server, log: list[dict[str, Any]], kind: type[Echo], batched: bool
+) -> None:
+    address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
+    port = free_port()
+    server.house.ports = {port}
+    with bound(port) as ours, client(address) as other:
+        ours.sendto(b"x", address)
+        other.send(b"y")
+        assert other.recv(10) == b"y"
+        server.settle()
+        assert events.counters.dropped == {"source_port": 1}
+        assert drops(log) == [("source_port", f"127.0.0.1:{port}")]
+        ours.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ours.recv(10)
+
+
+@BOTH
+def test_no_answer_to_a_port_below_1024(server: Server, batched: bool) -> None:
+    address, events = server.add(Echo(), "udp://127.0.0.1:0", batched=batched)
+    open_address, _ = server.add(Echo(), "udp://127.0.0.1:0", batched=batched, policy={"reply_guard": False})
+    with contextlib.ExitStack() as stack:
+        try:
+            privileged = stack.enter_context(bound(1023))
+        except PermissionError:
+            pytest.skip("only root binds a port below 1024")
+        privileged.sendto(b"x", address)
+        until(lambda: events.counters.dropped == {"source_port": 1})
+        privileged.sendto(b"x", open_address)
+        assert privileged.recv(10) == b"x"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("name", "options", "question", "length"),
+    [
+        ("chargen", {}, b"", 64),
+        ("chargen", {}, b"x" * 200, 200),
+        ("qotd", {}, b"x", 64),
+        ("qotd", {}, b"x" * 100, 86),
+        ("reply", {"text": "x" * 62}, b"\r\n", 64),
+        ("reply", {"text": "x" * 63}, b"\r\n", None),
+        ("reply", {"text": "x" * 63}, b"x" * 63 + b"\r\n", 65),
+    ],
+)
+def test_an_answer_is_as_long_as_its_question_or_small(
+    server: Server, batched: bool, name: str, options: dict[str, Any], question: bytes, length: int | None
+) -> None:
+    made = service(name, **options)
+    if name == "chargen":
+        made.datagram = lambda data, peer: b"c" * 512
+    address, events = server.add(made, "udp://127.0.0.1:0", batched=batched)
+    if length is None:
+        with client(address) as sock:
+            sock.send(question)
+            until(lambda: events.counters.dropped == {"amplification": 1})
+    else:
+        assert len(ask(address, question)) == length
+
+
+@BOTH
+def test_who_is_listed_gets_all_of_it(server: Server, batched: bool) -> None:
+    policy: dict[str, object] = {"amplify": ["127.0.0.2/32"]}
+    address, _ = server.add(service("qotd"), "udp://0.0.0.0:0", batched=batched, policy=policy)
+    for host, length in (("127.0.0.1", 64), ("127.0.0.2", 86)):
+        with bound(0, host) as sock:
+            sock.sendto(b"", ("127.0.0.1", address[1]))
+            assert len(sock.recv(1000)) == length
+
+
+def test_whoami_is_shortened_by_whole_words(server: Server) -> None:
+    address, _ = server.add(service("whoami"), "udp://127.0.0.1:0")
+    with client(address) as sock:
+        sock.send(b"")
+        said = sock.recv(100)
+        host, port = sock.getsockname()
+        assert said == f"peer={host}:{port} local=127.0.0.1:{address[1]} transport=udp\r\n".encode()
+
+
+@BOTH
+@KINDS
+def test_a_source_gets_its_rate_and_another_one_its_own(
+    server: Server, log: list[dict[str, Any]], kind: type[Echo], batched: bool
+) -> None:
+    address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched, rate="1/h burst 10", exempt=[])
+    with bound(0, "127.0.0.2") as flood, bound(0, "127.0.0.3") as other:
+        for number in range(100):
+            flood.sendto(b"%d" % number, address)
+        assert [flood.recv(10) for _ in range(10)] == [b"%d" % number for number in range(10)]
+        for number in range(10):
+            other.sendto(b"%d" % number, address)
+        assert [other.recv(10) for _ in range(10)] == [b"%d" % number for number in range(10)]
+    server.settle()
+    assert events.counters.dropped == {"rate": 90}
+    assert events.counters.datagrams_out == events.counters.datagrams_in == 20
+    assert [reason for reason, _ in drops(log)] == ["rate"]
+
+
+@BOTH
+def test_the_total_rate_holds_for_loopback_too(server: Server, batched: bool) -> None:
+    address, events = server.add(Echo(), "udp://127.0.0.1:0", batched=batched, total_rate="1/h burst 3")
+    with client(address) as sock:
+        for number in range(10):
+            sock.send(b"%d" % number)
+        assert [sock.recv(10) for _ in range(3)] == [b"0", b"1", b"2"]
+    until(lambda: events.counters.dropped == {"total_rate": 7})
+
+
+@BOTH
+@KINDS
+def test_a_verdict_is_forgotten_when_it_is_told_to(server: Server, kind: type[Echo], batched: bool) -> None:
+    address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
+    assert ask(address, b"x") == b"x"
+    server.house.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
+    server.loop.call(server._servers[0].forget_verdicts)  # type: ignore[union-attr]
+    with client(address) as sock:
+        sock.send(b"x")
+        until(lambda: events.counters.dropped == {"banned": 1})
+
+
+@BOTH
+def test_verdicts_are_asked_for_once_and_again_after_a_second(
+    server: Server, monkeypatch: pytest.MonkeyPatch, batched: bool
+) -> None:
+    asked: list[bytes] = []
+    judge = Door.judge
+
+    def counted(door: Door, address: bytes, *arguments: Any, **options: Any) -> Any:
+        asked.append(address)
+        return judge(door, address, *arguments, **options)
+
+    monkeypatch.setattr(Door, "judge", counted)
+    address, _ = server.add(PlainEcho(), "udp://127.0.0.1:0", batched=batched)
+    with client(address) as sock:
+        for _ in range(50):
+            sock.send(b"x")
+            assert sock.recv(1) == b"x"
+        assert len(asked) <= 3, "fifty round trips within a second or two"
+        server._servers[0]._known_until = 0.0  # type: ignore[union-attr]
+        before = len(asked)
+        sock.send(b"x")
+        assert sock.recv(1) == b"x"
+        assert len(asked) == before + 1
+
+
+def test_as_many_senders_as_come_are_remembered_within_bounds(server: Server) -> None:
+    address, events = server.add(Echo(), "udp://127.0.0.1:0", exempt=[])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for number in range(6000):
+            source = bytes([127, 1, *number.to_bytes(2)])
+            message = (socket.IPPROTO_IP, 8, struct.pack("=i4s4s", 0, source, bytes(4)))
+            sock.sendmsg([b"x"], [message], 0, address)
+            if number % 50 == 0:
+                server.settle()
+    until(lambda: events.counters.datagrams_in > 5000)
+    assert len(server._servers[0]._known) <= 1024  # type: ignore[union-attr]
+
+
+@BOTH
+@KINDS
+def test_a_loop_is_counted_and_named_once_and_a_probe_is_not(
+    server: Server, log: list[dict[str, Any]], kind: type[Echo], batched: bool
+) -> None:
+    address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched, rate="100000/s", exempt=["127.0.0.1"])
+    with bound(0, "127.0.0.2") as looper, bound(0) as prober:
+        data = b"x"
+        for _ in range(1000):
+            looper.sendto(data, address)
+            data = looper.recv(10)
+            prober.sendto(b"probe", address)
+            assert prober.recv(10) == b"probe"
+        name = f"127.0.0.2:{looper.getsockname()[1]}"
+    # On a machine that pauses for long, the loop may have begun anew.
+    assert events.counters.loops >= 1
+    assert [event["peer"] for event in log if event["event"] == "loop_detected"] == [name]
+
+
+# In a namespace: what needs raw sockets, or addresses this host does not have.
+
+
+def spoof(source: tuple[str, int], destination: tuple[str, int], data: bytes = b"x") -> None:
+    """Send a UDP datagram with a forged source."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        udp = struct.pack("!HHHH", source[1], destination[1], 8 + len(data), 0) + data
+        addresses = socket.inet_aton(source[0]) + socket.inet_aton(destination[0])
+        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, socket.IPPROTO_UDP, 0) + addresses
+        raw.sendto(ip + udp, (destination[0], 0))
+
+
+@BOTH
+def test_two_echo_services_of_a_daemon_do_not_loop(batched: bool) -> None:
+    def run() -> None:
+        with Server() as server:
+            one, one_events = server.add(Echo(), "udp://127.0.0.1:0", batched=batched)
+            other, other_events = server.add(Echo(), "udp://127.0.0.1:0", batched=batched)
+            server.house.ports = {one[1], other[1]}
+            spoof(one, other)
+            spoof(other, one)
+            spoof(other, other)
+            until(lambda: one_events.counters.dropped.total() + other_events.counters.dropped.total() == 3)
+            assert ask(one, b"y") == b"y"
+            server.settle()
+            assert one_events.counters.datagrams_out == 1
+            assert other_events.counters.datagrams_out == 0
+
+    in_namespace(run)
+
+
+def test_two_daemons_on_high_ports_stop_at_the_rate() -> None:
+    def run() -> None:
+        with Server() as one, Server() as other:
+            here, here_events = one.add(Echo(), "udp://10.9.9.1:40007")
+            there, there_events = other.add(Echo(), "udp://10.9.9.2:40007")
+            one.house.ports, other.house.ports = {1}, {2}  # none of these
+            spoof(there, here)
+            until(lambda: here_events.counters.dropped["rate"] + there_events.counters.dropped["rate"] == 1)
+            assert here_events.counters.datagrams_out + there_events.counters.datagrams_out < 1000
+
+    in_namespace(run, "address add 10.9.9.1/24 dev lo", "address add 10.9.9.2/24 dev lo")
+
+
+@pytest.mark.parametrize("url", ["udp://0.0.0.0:4007", "udp://*:4007"])
+@BOTH
+def test_what_was_sent_to_many_gets_no_answer(url: str, batched: bool) -> None:
+    def run() -> None:
+        with Server() as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            _, events = server.add(Echo(), url, batched=batched)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            sock.settimeout(20)
+            sock.sendto(b"x", ("10.9.9.1", 4007))
+            assert sock.recv(10) == b"x"
+            for host in ("10.9.9.255", "255.255.255.255", "224.0.0.1"):
+                sock.sendto(b"x", (host, 4007))
+            # A socket of both families gets no multicast over IPv4.
+            number = 2 if "*" in url else 3
+            until(lambda: events.counters.dropped["destination"] >= number)
+            if has_ipv6() and "*" in url:
+                with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as six:
+                    six.sendto(b"x", ("ff02::1", 4007, 0, socket.if_nametoindex("nd0")))
+                    until(lambda: events.counters.dropped["destination"] > number)
+            assert events.counters.datagrams_out == 1
+            assert set(events.counters.dropped) == {"destination"}
+
+    in_namespace(
+        run,
+        "link add nd0 type veth peer name nd1",
+        "link set nd1 up",
+        "address add 10.9.9.1/24 broadcast 10.9.9.255 dev nd0",
+        "link set nd0 up",
+        "route add default dev nd0",
+        *(["address add fd00:9::1/64 dev nd0 nodad"] if has_ipv6() else []),
+    )
+
+
+def test_forged_addresses_that_nobody_has_get_no_answer() -> None:
+    def run() -> None:
+        with Server() as server:
+            address, events = server.add(Echo(), "udp://127.0.0.1:0")
+            for port in (0, 1, 53, 1023):
+                spoof(("127.0.0.1", port), address)
+            until(lambda: events.counters.dropped == {"source_port": 4})
+            assert ask(address, b"y") == b"y"
+
+    in_namespace(run)
+
+
+def test_a_service_of_another_package_is_guarded_as_well(server: Server) -> None:
+    class Loud:
+        def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+            return data * 10
+
+    address, events = server.add(Loud(), "udp://127.0.0.1:0")
+    with client(address) as sock:
+        sock.send(b"123456")
+        assert len(sock.recv(100)) == 60
+        sock.send(b"1234567")
+        until(lambda: events.counters.dropped == {"amplification": 1})

@@ -1,0 +1,193 @@
+"""What a refused connection gets, and which ones are refused: over real sockets."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from netd.conversation import Conversation, Peer
+from netd.services.simple import Echo
+from tests.support import Server, has_ipv6, read_all, read_exactly, service, until
+from tests.transport.test_stream import PlainEcho, connect
+
+DENY: dict[str, object] = {"access": {"deny": ["any"]}}
+
+
+def ask(address: Any, data: bytes) -> bytes:
+    """All that comes back, also where the connection is refused before or after this could be sent."""
+    said = b""
+    with connect(address) as connection, contextlib.suppress(OSError):
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        while piece := connection.recv(100):
+            said += piece
+    return said
+
+
+def reasons(log: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(event["reason"], event["peer"]) for event in log if event["event"] == "connection_refused"]
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://{tmp}/s"])
+def test_a_refused_connection_is_closed(server: Server, log: list[dict[str, Any]], tmp_path: Any, url: str) -> None:
+    address, events = server.add(Echo(), url.format(tmp=tmp_path), policy=DENY)
+    with connect(address) as connection:
+        assert connection.recv(1) == b""
+    assert events.counters.refused == {"access": 1}
+    assert events.counters.active == 0
+    who = "127.0.0.1" if "tcp" in url else f"pid={os.getpid()},uid={os.getuid()},gid={os.getgid()}"
+    assert reasons(log) == [("access", who)]
+
+
+def test_a_refused_connection_is_reset(server: Server) -> None:
+    address, _ = server.add(Echo(), "tcp://127.0.0.1:0", policy={**DENY, "refuse": "reset"})
+    with pytest.raises(ConnectionResetError), connect(address) as connection:
+        connection.recv(1)
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://{tmp}/s"])
+def test_a_refused_connection_gets_a_line(server: Server, tmp_path: Any, url: str) -> None:
+    policy = {**DENY, "refuse": {"line": "421 nicht für Sie"}}
+    address, events = server.add(Echo(), url.format(tmp=tmp_path), policy=policy)
+    for number in range(20):
+        with connect(address) as connection:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"hello" * (number % 2))  # what was not read may not destroy the line
+            assert read_exactly(connection, 20).decode() == "421 nicht für Sie\r\n"
+    assert events.counters.refused == {"access": 20}
+
+
+def test_one_source_at_its_limit_is_refused_and_another_is_not(server: Server) -> None:
+    address, events = server.add(Echo(), "tcp://127.0.0.1:0", per_source=2, exempt=[])
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            connection = stack.enter_context(connect(address))
+            connection.sendall(b"x")
+            assert connection.recv(1) == b"x"
+        assert ask(address, b"x") == b""
+        with socket.create_connection(address, 20, ("127.0.0.2", 0)) as other:
+            other.sendall(b"y")
+            assert other.recv(1) == b"y"
+        assert events.counters.refused == {"per_source": 1}
+    until(lambda: events.counters.active == 0)
+    assert ask(address, b"again") == b"again"
+
+
+def test_a_service_that_cannot_begin_gives_back_the_places(server: Server) -> None:
+    class Broken:
+        def stream(self, peer: Peer) -> Conversation:
+            raise ZeroDivisionError("oops")
+
+    address, events = server.add(Broken(), "tcp://127.0.0.1:0", per_source=1, connections=1, exempt=[])
+    for number in range(5):
+        assert ask(address, b"x") == b""
+        until(lambda wanted=number + 1: events.counters.failed == wanted)  # type: ignore[misc]
+    assert events.counters.refused == {}
+    assert sum(server.house.ledger.active) == events.counters.active == 0
+
+
+@pytest.mark.parametrize("kind", [Echo, PlainEcho])
+def test_a_connection_ends_after_so_many_octets(server: Server, kind: type[Echo]) -> None:
+    address, events = server.add(kind(), "tcp://127.0.0.1:0", bytes=1000)
+    with connect(address) as connection:
+        for _ in range(5):
+            connection.sendall(b"x" * 100)
+            assert read_exactly(connection, 100) == b"x" * 100
+        connection.sendall(b"x")
+        with contextlib.suppress(ConnectionResetError):
+            read_all(connection)
+    until(lambda: events.counters.closed == {"bytes": 1})
+
+
+def test_a_talkative_service_and_a_bulk_stream_end_after_so_many_octets_too(server: Server) -> None:
+    chargen, chargen_events = server.add(service("chargen"), "tcp://127.0.0.1:0", bytes="1MiB")
+    with connect(chargen) as connection:
+        with contextlib.suppress(ConnectionResetError):
+            assert len(read_all(connection)) <= 2**20 + 2**18
+        until(lambda: chargen_events.counters.closed == {"bytes": 1})
+    echo, echo_events = server.add(Echo(), "tcp://127.0.0.1:0", bytes="4MiB")
+    with connect(echo) as connection, contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        connection.settimeout(20)
+        for _ in range(1000):
+            connection.sendall(b"x" * 2**16)
+            read_exactly(connection, 2**16)
+    until(lambda: echo_events.counters.closed == {"bytes": 1})
+    assert 2**22 <= echo_events.counters.bytes_in + echo_events.counters.bytes_out <= 2**23
+
+
+@pytest.mark.parametrize(
+    ("access", "served"),
+    [
+        ({"allow": [f"uid:{os.getuid()}"]}, True),
+        ({"allow": [f"gid:{os.getgid()}"]}, True),
+        ({"allow": ["uid:4242"]}, False),
+        ({"deny": [f"gid:{os.getgid()}"]}, False),
+        ({"allow": ["10.0.0.0/8"]}, False),
+        ({"allow": ["local"]}, True),
+    ],
+)
+def test_unix_peers_are_known_by_their_account(
+    server: Server, tmp_path: Any, access: dict[str, object], served: bool
+) -> None:
+    stream, _ = server.add(Echo(), f"unix://{tmp_path}/s", policy={"access": access})
+    assert ask(stream, b"x") == (b"x" if served else b"")
+    datagram, events = server.add(Echo(), f"unixgram://{tmp_path}/d", policy={"access": access})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.bind(f"{tmp_path}/me")
+        client.settimeout(20)
+        client.connect(datagram)
+        client.send(b"x")
+        if served:
+            assert client.recv(1) == b"x"
+        else:
+            until(lambda: events.counters.dropped == {"access": 1})
+
+
+def test_a_unix_peers_other_groups_count_too(server: Server, tmp_path: Any) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root takes on groups")
+    address, _ = server.add(Echo(), f"unix://{tmp_path}/s", policy={"access": {"allow": ["gid:4242"]}})
+    ask_as = """if True:
+        import os, socket, sys
+        os.setgroups([4241, 4242][:int(sys.argv[2])])
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(sys.argv[1])
+        connection.sendall(b"x")
+        connection.shutdown(socket.SHUT_WR)
+        sys.stdout.buffer.write(connection.recv(9))
+    """
+    said = [
+        subprocess.run([sys.executable, "-c", ask_as, address, number], capture_output=True, check=False).stdout
+        for number in ("2", "1")
+    ]
+    assert said == [b"x", b""]
+
+
+def test_the_two_forms_of_an_ipv4_address_are_one(server: Server) -> None:
+    if not has_ipv6():
+        pytest.skip("no IPv6 on this host")
+    address, events = server.add(Echo(), "tcp://*:0", policy={"access": {"deny": ["127.0.0.0/8"]}})
+    assert ask(("127.0.0.1", address[1]), b"x") == b""
+    assert ask(("::1", address[1]), b"x") == b"x"
+    assert events.counters.refused == {"access": 1}
+
+
+def test_times_are_those_of_the_wall_clock(server: Server) -> None:
+    # The server's clock stands at 2023-11-14 22:13:20 UTC, a Tuesday.
+    times = [(["Tue 22:00-23:00 UTC"], b"x"), (["Tue 21:00-22:00 UTC", "Wed 00:00-24:00 UTC"], b"")]
+    for hours, said in times:
+        address, _ = server.add(Echo(), "tcp://127.0.0.1:0", policy={"access": {"times": hours}})
+        assert ask(address, b"x") == said
+
+
+def test_a_banned_source_is_refused_and_reported_ones_are_its_own_fault(server: Server) -> None:
+    address, events = server.add(Echo(), "tcp://127.0.0.1:0")
+    server.house.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
+    assert ask(address, b"x") == b""
+    assert events.counters.refused == {"banned": 1}
+    server.house.ban(bytes([127, 0, 0, 1]), None)
+    assert ask(address, b"x") == b"x"
