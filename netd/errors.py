@@ -48,6 +48,12 @@ class NotRunningError(OperatorError):
     exit_code = EXIT_UNAVAILABLE
 
 
+class UsageError(OperatorError):
+    """A command was given something it cannot mean (exit code 64, EX_USAGE)."""
+
+    exit_code = EXIT_USAGE
+
+
 class PeerError(Exception):
     """The peer broke the rules of the protocol.
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -80,7 +81,12 @@ def test_a_million_datagrams_from_a_million_sources(tmp_path: Path) -> None:
         with in_background(MILLION, port, 1_000_000, 0.0015) as flood:
             assert flood.stdout
             done = threading.Event()
-            threading.Thread(target=lambda: (flood.stdout.readline(), done.set()), daemon=True).start()  # type: ignore[union-attr]
+
+            def wait(stdout: IO[str] = flood.stdout) -> None:
+                stdout.readline()
+                done.set()
+
+            threading.Thread(target=wait, daemon=True).start()
             while not done.wait(0.05):
                 asked += 1
                 for attempt in range(5):

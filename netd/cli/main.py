@@ -22,8 +22,8 @@ Exit codes: 0 done, 1 the answer is no, 64 usage, 69 netd is not running,
 _COMMANDS = {
     "run": ("run", "check"),
     "catalogue": ("services", "schema"),
-    "admission": ("explain", "ban"),
     "control": ("status", "diff", "reload", "enable", "disable", "connections", "kick", "log-level", "stop"),
+    "admission": ("explain", "ban"),
 }
 
 

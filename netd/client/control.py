@@ -10,7 +10,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from netd.errors import NotRunningError
+from netd.errors import NotRunningError, UsageError
 
 _LONGEST = 2**24  # octets of an answer
 _SYSTEM = "/run/netd"
@@ -51,7 +51,13 @@ def default_paths() -> list[str]:
 
 
 def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> dict[str, Any]:
-    """Ask the first netd that listens on one of these paths. `NotRunningError` when there is none."""
+    """Ask the first netd that listens on one of these paths. `NotRunningError` when there is none.
+
+    A question is a line of words, so `UsageError` for a word with blanks or line ends in it, or with nothing.
+    """
+    for word in words:
+        if word.split() != [word]:
+            raise UsageError([f"expected a word without blanks, got {word[:60]!r}"])
     failures = []
     for path in paths:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -62,7 +68,7 @@ def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> di
                 failures.append(f"{path} ({error.strerror or error})")
                 continue
             try:
-                connection.sendall(" ".join(words).encode() + b"\n")
+                connection.sendall(" ".join(words).encode("utf-8", "surrogateescape") + b"\n")
                 connection.shutdown(socket.SHUT_WR)
                 return _answer(connection, path)
             except OSError as error:

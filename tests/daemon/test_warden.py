@@ -106,7 +106,7 @@ def test_bans_by_hand(tmp_path: Path) -> None:
             ),
             (("add", "192.0.2.7", "--for", "soon"), 64, "192.0.2.7: expected a duration such as 30s"),
             (("remove", "192.0.2.7"), 1, "192.0.2.7 is not banned"),
-            (("remove", "x y"), 64, "expected: ban list | ban add SOURCE DURATION | ban remove SOURCE"),
+            (("remove", "x y"), 64, "expected a word without blanks, got 'x y'"),
         ):
             done = running.netd("ban", *arguments)
             assert done.returncode == code
