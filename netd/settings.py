@@ -112,7 +112,10 @@ def parse_rate(value: object) -> Rate | None:
         number = int(match[2])
         burst = number if match[4] is None else int(match[4])
         if number > 0 and burst > 0:
-            return Rate(number, match[3], burst, match[1])  # type: ignore[arg-type]  # as the expression has them
+            rate = Rate(number, match[3], burst, match[1])  # type: ignore[arg-type]  # as the expression has them
+            if rate.depth > _LONGEST * 1e9:
+                raise ValueError(f"expected a burst that comes again within 366 days, got {shown(value)}")
+            return rate
     raise ValueError(f"expected a rate such as 50/s, or 50/s burst 100, or off, got {shown(value)}")
 
 

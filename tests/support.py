@@ -82,12 +82,19 @@ class Server:
     ) -> tuple[Any, ServiceEvents]:
         """Serve on this URL; where a client connects to, and the service's events. ``policy`` is as in a config."""
         [listener] = open_listeners([("test", Endpoint.parse(url))], lambda *skipped: None)
+        events = self.serve(service, listener, batched=batched, policy={"limits": limits, **(policy or {})})
+        return listener.socket.getsockname(), events
+
+    def serve(
+        self, service: Any, listener: Listener, *, batched: bool = True, policy: dict[str, object] | None = None
+    ) -> ServiceEvents:
+        """Serve on an open socket, which is this server's from now on; the service's events."""
         self._listeners.append(listener)
         events = ServiceEvents("test")
-        checked = Policy.model_validate_json(json.dumps({"limits": limits, **(policy or {})}))
+        checked = Policy.model_validate_json(json.dumps(policy or {}))
         door = Door("test", checked, events.table, self.house, lambda: self.wall)
         server: StreamServer | DatagramServer
-        if listener.endpoint.streams:
+        if listener.streams:
             server = StreamServer(listener.socket, service, door, events, self.loop)
         else:
             server = DatagramServer(listener.socket, service, door, events, self.loop, batched=batched)
@@ -97,7 +104,7 @@ class Server:
             self.settle()
         else:
             server.start()
-        return listener.socket.getsockname(), events
+        return events
 
     def _run(self) -> None:
         try:

@@ -159,7 +159,7 @@ class Access:
         )
         self.groups_matter = bool(self._groups)
         """Whether a UNIX peer's groups have to be known."""
-        self._times = rules.times
+        self.times = rules.times
         self._minute = -1
         self._in_time = True
 
@@ -176,11 +176,11 @@ class Access:
 
     def in_time(self, now: float) -> bool:
         """Whether the service is to be had now (seconds since 1970)."""
-        if not self._times:
+        if not self.times:
             return True
         minute = int(now // 60)
         if minute != self._minute:
-            self._minute, self._in_time = minute, any(hours.hold(now) for hours in self._times)
+            self._minute, self._in_time = minute, any(hours.hold(now) for hours in self.times)
         return self._in_time
 
 

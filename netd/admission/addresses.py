@@ -3,6 +3,7 @@
 An IPv4 address that is mapped into IPv6 (RFC 4291, 2.5.5.2) is the IPv4 address, whoever asks.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,8 +33,11 @@ def plain(octets: bytes) -> bytes:
 
 def parse_address(text: str) -> bytes:
     """The octets of an address, without its interface (%eth0); ValueError says what is wrong."""
+    address, percent, interface = text.partition("%")
     try:
-        return plain(ip_address(text.partition("%")[0]).packed)
+        if percent and not (":" in address and re.fullmatch(r"[\w.-]{1,15}", interface)):
+            raise ValueError("an interface where there may be none")
+        return plain(ip_address(address).packed)
     except ValueError:
         raise ValueError(f"expected an address such as 192.0.2.7 or 2001:db8::7, got {shown(text)}") from None
 

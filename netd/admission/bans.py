@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import model_validator
 
-from netd.admission.addresses import LOCAL, Named, NetworkOption, Prefixes
+from netd.admission.addresses import LOCAL, Named, NetworkOption, Prefixes, source_of
 from netd.settings import Duration, Model, Rate, RateOrOff
 
 MOST = 4096
@@ -27,12 +27,15 @@ class BanRules(Model):
     longest: Duration = 3600.0
     """How long at most; also the time after which one doubling is forgotten."""
     exempt: tuple[NetworkOption, ...] = (Named("local", LOCAL),)
-    """Sources that are never banned, also not by hand: networks, addresses, `local` or `any`."""
+    """Who is never banned, also not by hand, and is served where its IPv6 /64 is: networks, addresses, `local` or
+    `any`."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> "BanRules":
+    def _makes_sense(self) -> "BanRules":
         if self.first > self.longest:
             raise ValueError("first is longer than longest")
+        if self.after and self.after.only == "udp":
+            raise ValueError("after: only connections count, so it cannot be for udp")
         return self
 
 
@@ -55,9 +58,11 @@ class Bans:
         self.adopt(rules)
 
     def adopt(self, rules: BanRules) -> None:
-        """These are the rules from now on; bans that are under way stay."""
+        """These are the rules from now on; bans that are under way stay, but those of who is exempt now."""
         self.rules = rules
         self._exempt = exemption(rules.exempt)
+        for source in [source for source in self._bans if self._spared(source)]:
+            del self._bans[source]
 
     def offend(self, source: bytes, why: str, now: float) -> float | None:
         """A source was refused too often: for how many seconds it is banned now; None if it is exempt, or banned."""
@@ -70,9 +75,10 @@ class Bans:
         self._put(source, Ban(now + seconds, times + 1, why), now)
         return seconds
 
-    def add(self, source: bytes, seconds: float, why: str, now: float) -> None:
-        """Ban a source by hand; ValueError where it is exempt."""
-        if self._spared(source):
+    def add(self, address: bytes, seconds: float, why: str, now: float) -> None:
+        """Ban the source of an address (4 or 16 octets) by hand; ValueError where it is exempt."""
+        source = source_of(address)
+        if self._spared(source) or self._exempt.find(address) is not None:
             raise ValueError("bans.exempt lists it")
         before = self._bans.get(source)
         self._put(source, Ban(now + seconds, before.times if before else 0, why), now)

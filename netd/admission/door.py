@@ -42,17 +42,31 @@ class Check(NamedTuple):
 
 
 class Door:
-    """Who may come in to one service, as one process decides. ``wall`` gives seconds since 1970."""
+    """Who may come in to one service, as one process decides. ``wall`` gives seconds since 1970.
 
-    def __init__(self, name: str, policy: Policy, table: Table, house: House, wall: Callable[[], float]) -> None:
+    ``access`` are the policy's rules made ready, where they are already.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        table: Table,
+        house: House,
+        wall: Callable[[], float],
+        access: Access | None = None,
+    ) -> None:
         self.policy = policy
-        self._name = name.encode()
+        self._name = name
         self._table = table
         self._house = house
         self._wall = wall
-        self._access = Access(policy.access)
+        self._access = access or Access(policy.access)
         self._exempt = exemption(policy.limits.exempt)
         self._amplify = exemption(policy.amplify)
+        # The rate is a part of the key, so that a new one starts with full buckets.
+        self._connection_key = f"{name} {policy.limits.rate} tcp ".encode()
+        self._datagram_key = f"{name} {policy.limits.rate} udp ".encode()
         self._cells = table.column(house.worker)
         self._all_active = table.all(_ACTIVE)
         self._sources = Sources(table.sources, house.worker)
@@ -72,7 +86,7 @@ class Door:
     def admit(self, address: bytes, now: float) -> Refusal | None:
         """Why a connection from this address (4 or 16 octets) is refused; None: it has its place, until `leave`."""
         source = source_of(address)
-        if self._banned(source, now):
+        if self._banned(address, source, now):
             return "banned"
         if not self._access.open and not self._access.ruling(address).allowed:
             return self._offence(source, address, "access", now)
@@ -81,7 +95,7 @@ class Door:
         counted = self._exempt.find(address) is None
         rate = self._connection_rate
         # The rate comes before all that would have to be undone: a flood is to cost little.
-        if counted and rate and not self._house.ledger.rates.take(self._name + b"/" + source, rate, now):
+        if counted and rate and not self._house.ledger.rates.take(self._connection_key + source, rate, now):
             return self._offence(source, address, "rate", now)
         if refusal := self._reserve():
             return refusal
@@ -141,7 +155,7 @@ class Door:
         house = self._house
         after = house.bans.after
         if after and house.spared.find(address) is None and not house.ledger.rates.take(b"!" + source, after, now):
-            house.report(source, f"{self._name.decode()}: {refusal}")
+            house.report(source, self._name, refusal)
         return refusal
 
     # Datagrams.
@@ -157,7 +171,7 @@ class Door:
     def _drops(self, address: bytes, port: int, now: float, *, to_many: bool) -> Drop | None:
         if self.policy.reply_guard and (minds := objection(address, port, self._house.ports, to_many=to_many)):
             return minds
-        if self._banned(source_of(address), now):
+        if self._banned(address, source_of(address), now):
             return "banned"
         if not self._access.open and not self._access.ruling(address).allowed:
             return "access"
@@ -174,7 +188,7 @@ class Door:
     def _key(self, source: bytes | None) -> bytes | None:
         """What datagrams of a source spend, where it has a rate; of the empty key, they spend of the total alone."""
         if source is not None:
-            return self._name + b"?" + source
+            return self._datagram_key + source
         return b"" if self._total_datagram_rate else None
 
     def spend(self, key: bytes, now: float) -> Drop | None:
@@ -194,7 +208,7 @@ class Door:
             minds = objection(address, port, house.ports, to_many=False) if self.policy.reply_guard else None
             why = EXPLAINED[minds] if minds else "nothing speaks against an answer"
             yield Check("reply_guard", not minds, why if self.policy.reply_guard else "off")
-        banned = self._banned(source, now)
+        banned = self._banned(address, source, now)
         left = house.banned.get(source, now) - now
         yield Check("bans", not banned, f"banned for another {left:.0f} s" if banned else "not banned")
         ruling = self._access.ruling(address)
@@ -214,13 +228,13 @@ class Door:
     def _explain_rest(self, source: bytes | None, now: float, exempt: str | None, *, datagram: bool) -> Iterator[Check]:
         house, limits = self._house, self.policy.limits
         in_time = self._access.in_time(self._wall())
-        times = ", ".join(hours.text for hours in self.policy.access.times) or "always"
+        times = ", ".join(hours.text for hours in self._access.times) or "always"
         yield Check("access.times", in_time, times)
         rate = self._datagram_rate if datagram else self._connection_rate
         if exempt or source is None:
             yield Check("limits.exempt", passes=True, why=f"{exempt}: neither rate nor per_source")
         else:
-            key = self._name + (b"?" if datagram else b"/") + source
+            key = (self._datagram_key if datagram else self._connection_key) + source
             yield _tokens("limits.rate", rate, house.ledger.rates.left(key, rate, now) if rate else 0)
         if not datagram:
             yield _room("limits.connections", sum(self._all_active), limits.connections)
@@ -233,8 +247,10 @@ class Door:
 
     # Both.
 
-    def _banned(self, source: bytes, now: float) -> bool:
-        return bool(self._house.banned) and self._house.banned.get(source, 0.0) > now
+    def _banned(self, address: bytes, source: bytes, now: float) -> bool:
+        house = self._house
+        # An exempt address may be in the network of a banned one.
+        return bool(house.banned) and house.banned.get(source, 0.0) > now and house.spared.find(address) is None
 
     def _take_total(self, rate: Rate | None, now: float) -> bool:
         if rate is None:

@@ -6,19 +6,18 @@ from dataclasses import dataclass, field
 from netd.admission.addresses import Prefixes
 from netd.admission.bans import MOST, BanRules, exemption
 from netd.admission.rates import CELLS, Rates
-from netd.telemetry.counters import MOST_WORKERS, shared_memory
+from netd.telemetry.counters import MOST_WORKERS, Refusal, SharedMemory
 
-Report = Callable[[bytes, str], None]
-"""Hears of a source that was refused too often, and why."""
+Report = Callable[[bytes, str, Refusal], None]
+"""Hears of a source that was refused too often, by which service, and why the last time."""
 
 
-class Ledger:
+class Ledger(SharedMemory):
     """The memory. ``descriptor`` is that of one made by another process; else one is made."""
 
     def __init__(self, descriptor: int | None = None) -> None:
-        self.descriptor, memory = shared_memory("netd-admission", (MOST_WORKERS + CELLS) * 8, descriptor)
-        """What another process needs to see the same."""
-        numbers = memory.cast("q")
+        super().__init__("netd-admission", (MOST_WORKERS + CELLS) * 8, descriptor)
+        numbers = self.octets.cast("q")
         self.active = numbers[:MOST_WORKERS]
         """How many connections each worker has, of all services."""
         self.rates = Rates(numbers[MOST_WORKERS:])
@@ -28,7 +27,7 @@ class Ledger:
         self.active[worker] = 0
 
 
-def _nobody(source: bytes, why: str) -> None:
+def _nobody(source: bytes, service: str, refusal: Refusal) -> None:
     """Where there are no bans, nobody wants to hear of offenders."""
 
 

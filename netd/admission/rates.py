@@ -5,7 +5,9 @@ is taken moves it on by the time in which one token comes, and no more than ``bu
 all sources share 4 rows of 65,536 such numbers. Each source has one in each row, of which the least counts, so it is
 never believed to have taken less than it has; others make it look as if it had taken more only where they have pushed
 all four of its cells. With 300,000 datagrams a second from sources that each come once, at 50/s a cell is ahead of the
-clock for a tenth of the time, by a hundredth of a burst of 100.
+clock for a tenth of the time, by a hundredth of a burst of 100. The lower the rate, the sooner the cells are full: at
+`1/m burst 1`, 3,000 forged sources a second have most sources refused that come for the first time, and at a burst of 5
+none.
 
 Workers write the same cells without a lock. Two that take from one bucket in the same microsecond may count one of
 both; so with several workers a source may get more than its rate, in the worst case by their number, and never less.
@@ -26,8 +28,8 @@ def taken(full: int, now: int, rate: Rate, number: int) -> tuple[int, int]:
     Times are nanoseconds.
     """
     interval = rate.interval
-    if full < now:
-        full = now
+    # A bucket that was filled at a slower rate is empty, and not for longer than this one needs.
+    full = now if full < now else min(full, now + rate.depth)
     given = min(number, (now + rate.depth - full) // interval)
     return (given, full + given * interval) if given > 0 else (0, full)
 

@@ -19,7 +19,7 @@ def explain(ask: Ask, peer: str, where: str, *, as_json: bool) -> int:
     answer = ask("explain", **{"from": peer, "to": where})
     verdict = "is served" if answer["served"] else f"is not served: {answer['decided_by']}, {answer['why']}"
     rows = [[check["name"], "yes" if check["passes"] else "no", check["why"]] for check in answer["checks"]]
-    text = f"{answer['from']} {verdict}\n\n{table(('CHECK', 'PASSES', 'WHY'), rows)}"
+    text = f"{answer['from']} at {answer['to']} {verdict}\n\n{table(('CHECK', 'PASSES', 'WHY'), rows)}"
     print_answer(answer, text, as_json=as_json)
     return EXIT_OK if answer["served"] else EXIT_NO
 

@@ -166,6 +166,7 @@ def diff(ask: Ask, *, as_json: bool) -> int:
     for change in answer["changes"]:
         lines.append(f"{change['service']}: {change['what']}{_concerned(change)}")
         lines += [f"    {detail}" for detail in change["details"]]
+    lines += answer["settings"]
     lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
     return print_answer(answer, "\n".join(lines) or "nothing would change", as_json=as_json)
 
@@ -192,6 +193,7 @@ def reload(ask: Ask, *, as_json: bool) -> int:
     """
     answer = ask("reload")
     lines = [f"{service}: {what}" for service, what in answer["changes"].items()]
+    lines += answer["settings"]
     lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
     return print_answer(answer, "\n".join([*lines, f"config {answer['generation']} is in force"]), as_json=as_json)
 

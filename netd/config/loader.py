@@ -78,7 +78,11 @@ class _Loader:
         daemon = self._check(main, ("daemon",), main.tree.get("daemon"), DaemonSection)
         log = self._check(main, ("log",), main.tree.get("log"), LogSection)
         bans = self._check(main, ("bans",), main.tree.get("bans"), BanRules)
-        defaults = self._check(main, ("defaults",), main.tree.get("defaults"), DefaultsSection) or DefaultsSection()
+        given = main.tree.get("defaults")
+        defaults = self._check(main, ("defaults",), given, DefaultsSection)
+        if defaults is None:
+            rules = given.get("access") if isinstance(given, dict) else None
+            defaults = DefaultsSection(access=_sound_rules(rules))
         rules = self._find_accounts(main, ("defaults", "access"), defaults.access)
         defaults = defaults.model_copy(update={"access": rules})
         seen: dict[str, Mark] = {}
@@ -196,9 +200,11 @@ class _Loader:
         if isinstance(given := entry.get("options"), dict | None):
             options = self._check(part, (*path, "options"), given, kind.options)
         access, limits = defaults.access, defaults.limits
+        own = section.access if section else _sound_rules(entry.get("access"))
+        access = _layered(access, self._find_accounts(part, (*path, "access"), own))
         if section:
-            access = _layered(access, self._find_accounts(part, (*path, "access"), section.access))
             limits = _layered(limits, section.limits)
+            self._check_groups(part, path, access, endpoints)
         if options is None:
             return
         try:
@@ -240,6 +246,14 @@ class _Loader:
             if key in rules.model_fields_set:
                 found[key] = tuple(numbered)
         return rules.model_copy(update=found)
+
+    def _check_groups(self, part: Source, path: Where, rules: AccessRules, endpoints: tuple[Endpoint, ...]) -> None:
+        """Of who sends a UNIX datagram the kernel tells the user and one group: a rule about groups would not hold."""
+        if any(entry.kind == "gid" for entry in (*rules.allow, *rules.deny)):
+            for number, endpoint in enumerate(endpoints):
+                if endpoint.transport == "unixgram":
+                    message = "access has gid rules, which cannot hold for datagrams: use uid rules, or unix://"
+                    self._note(part, (*path, "listen", number), message)
 
     def _find_type(self, part: Source, path: Where, given: object, name: str) -> table.ServiceType | None:
         if given is not None and not isinstance(given, str):
@@ -284,6 +298,14 @@ class _Loader:
                 self._note(part, path, f"{endpoint} is taken by {other} of '{owner}' in {mark.file}:{mark.line}")
                 break
         others.append((endpoint, name, part.mark(path)))
+
+
+def _sound_rules(given: object) -> AccessRules:
+    """The access rules in a section with other faults, if they have none; else none."""
+    try:
+        return AccessRules.model_validate_json(json.dumps(given))
+    except ValidationError:
+        return AccessRules()
 
 
 def _layered(base: M, own: M) -> M:

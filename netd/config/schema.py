@@ -2,9 +2,15 @@
 
 from typing import Any
 
-from netd.config.model import SERVICE_NAME, FileSection
+from netd.admission.access import AccessRules
+from netd.admission.bans import BanRules
+from netd.admission.limits import Limits
+from netd.admission.policy import Policy
+from netd.config.model import SERVICE_NAME, DaemonSection, DefaultsSection, FileSection, LogSection
 from netd.services import table
+from netd.settings import Model
 
+_SECTIONS: tuple[type[Model], ...] = (DaemonSection, LogSection, BanRules, DefaultsSection, AccessRules, Limits)
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -27,6 +33,7 @@ def json_schema() -> dict[str, Any]:
         {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": _options(name)}
         for name in names
     ]
+    _write_defaults(schema, definitions)
     # A section with every line commented out is an empty value.
     for properties, names_of in (
         (schema["properties"], ("include", "daemon", "log", "bans", "defaults", "services")),
@@ -48,6 +55,22 @@ def json_schema() -> dict[str, Any]:
     }
     services["additionalProperties"] = {"$ref": "#/$defs/ServiceSection"}
     return {"$schema": SCHEMA_DIALECT, **schema, "title": "netd.yaml"}
+
+
+def _write_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """Defaults as they are written in a file, so that an editor may put them in."""
+    places: list[tuple[type[Model], dict[str, Any]]] = [
+        (FileSection, schema),
+        (Policy, definitions["ServiceSection"]),
+        *((model, definitions[model.__name__]) for model in _SECTIONS),
+    ]
+    for model, shown in places:
+        written = model.model_construct().model_dump(mode="json")
+        for name, field in model.model_fields.items():
+            shown["properties"][name].pop("default", None)
+            # Sections are shown by their own keys; null, which stands for "unset", is no value to put in.
+            if not isinstance(field.default, Model) and written[name] is not None:
+                shown["properties"][name]["default"] = written[name]
 
 
 def _options(name: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ PATIENCE = 5.0
 _DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a worker is replaced that is lost again and again
 _STEADY = 60.0  # seconds after which a loss is not "again"
 _LONGEST_STACK = 16384
+_MOST_MESSAGES = 100  # taken from a worker at once
 
 
 class Crew:
@@ -137,8 +138,11 @@ class Crew:
 
     def _take(self, member: Member) -> None:
         """Take what a worker has answered. Only the answer to the last question can be of interest."""
-        while received := member.channel.receive():
-            message, _ = received
+        for _ in range(_MOST_MESSAGES):  # what is left waits: no worker may keep the supervisor busy
+            received = member.channel.receive()
+            if received is None:
+                return
+            message = received[0]
             member.beaten = time.monotonic()
             member.unanswered = 0
             if message.get("question") == member.asked:

@@ -1,5 +1,6 @@
 """What a new config changes: compared service by service, without doing anything."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -70,7 +71,9 @@ def _flat(service: ServiceConfig) -> dict[str, object]:
 
 
 def _text(value: object) -> str:
-    return f"[{', '.join(value)}]" if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return f"[{', '.join(value)}]"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _endpoints(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
@@ -80,6 +83,19 @@ def _endpoints(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
     for endpoint in new.listen:
         if endpoint not in old.listen:
             yield f"+{endpoint}"
+
+
+def settings_changed(old: Config, new: Config) -> list[str]:
+    """What differs besides the services and is in force after a reload."""
+    found = []
+    for section, keys_of in (("daemon", _LIVE), ("log", _LIVE_LOG), ("bans", tuple(type(old.bans).model_fields))):
+        before, after = (getattr(config, section).model_dump(mode="json") for config in (old, new))
+        found += [
+            f"{section}.{key}: {_text(before[key])} -> {_text(after[key])}"
+            for key in keys_of
+            if before[key] != after[key]
+        ]
+    return found
 
 
 def serves_otherwise(old: ServiceConfig, new: ServiceConfig) -> bool:

@@ -62,7 +62,12 @@ class Rollout:
         unknown = {service.name for service in config.enabled} - old.keys()
         all_of_them = [one for ones in pending.places.values() for one in ones]
         message, descriptors = self._message(config, all_of_them, pending.new, changed, unknown)
-        for answer in self._crew.ask(message, descriptors).values():
+        asked = [member for member in self._crew.members.values() if not member.gone]
+        answers = self._crew.ask(message, descriptors, asked)
+        for member in asked:
+            answer = answers.get(
+                member, {"error": "it did not get ready in time; what it takes is too much, or it died"}
+            )
             if "error" in answer:
                 raise OpenError([f"worker (user {self._user}): {answer['error']}"])
 
@@ -74,6 +79,7 @@ class Rollout:
         The descriptors that go with it are new listeners, and the counters of services it has not served.
         """
         services: list[Message] = []
+        rules: dict[str, int] = {}  # most services have those of the defaults, which may be long
         names: list[tuple[str, Any]] = [("listener", one.number) for one in new]
         descriptors = [one.listener.socket.fileno() for one in new]
         for service in config.enabled:
@@ -82,7 +88,8 @@ class Rollout:
                     "name": service.name,
                     "type": service.type,
                     "options": service.given,
-                    "policy": service.policy.model_dump_json(),
+                    "policy": service.policy.model_dump_json(exclude={"access"}),
+                    "access": rules.setdefault(service.policy.access.model_dump_json(), len(rules)),
                     "listeners": [one.number for one in all_of_them if one.listener.service == service.name],
                     "changed": service.name in changed,
                 }
@@ -90,5 +97,9 @@ class Rollout:
             if service.name in unknown:
                 names.append(("counters", service.name))
                 descriptors.append(self._state.table(service.name).descriptor)
-        common = {"connections": config.daemon.connections, "bans": config.bans.model_dump_json()}
+        common = {
+            "access": list(rules),
+            "connections": config.daemon.connections,
+            "bans": config.bans.model_dump_json(),
+        }
         return {"do": "prepare", "services": services, "descriptors": names, **common}, descriptors

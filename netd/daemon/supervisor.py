@@ -183,6 +183,7 @@ class Supervisor:
                 }
                 for change in changes
             ],
+            "settings": plan.settings_changed(state.config, config),
             "restart_needed": plan.restart_needed(state.initial, config),
         }
 
@@ -194,6 +195,7 @@ class Supervisor:
         try:
             config = self._load()
             changes = {change.service: change.what for change in plan.compare(state.config, config)}
+            settings = plan.settings_changed(state.config, config)
             restart_needed = plan.restart_needed(state.initial, config)
             self._rollout.apply(config, {})
         except (OperatorError, CommandError) as error:
@@ -205,12 +207,17 @@ class Supervisor:
         if config.log.level != state.log_level:
             self._set_log_level(config.log.level)
         state.generation += 1
-        self._events.reload_applied(by, state.generation, changes, restart_needed)
+        self._events.reload_applied(by, state.generation, changes, settings, restart_needed)
         self._warden.config_adopted()
         self._crew.resize(self._size)
         self._loop.wheel.drop(self._beats)
         self._beats = self._loop.later(self._beat_interval, self._beat)
-        return {"generation": state.generation, "changes": changes, "restart_needed": restart_needed}
+        return {
+            "generation": state.generation,
+            "changes": changes,
+            "settings": settings,
+            "restart_needed": restart_needed,
+        }
 
     def switch(self, service: str, *, on: bool, by: str) -> Answer:
         """Switch a service on or off until the next reload."""

@@ -13,6 +13,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
+from typing import get_args
 
 from netd.admission.addresses import parse_address, parse_source, source_of, source_text
 from netd.admission.door import Check, Door
@@ -20,12 +21,12 @@ from netd.admission.ledger import House
 from netd.config.model import ServiceConfig
 from netd.daemon.channel import Message
 from netd.daemon.control import Answer, CommandError
-from netd.daemon.listeners import Listeners
+from netd.daemon.listeners import Listeners, Numbered
 from netd.daemon.state import State
 from netd.endpoints import suggestion
 from netd.errors import EXIT_USAGE
 from netd.settings import parse_duration
-from netd.telemetry.counters import SUPERVISOR
+from netd.telemetry.counters import SUPERVISOR, Refusal
 from netd.telemetry.events import DaemonEvents, ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.sockets import Listener
@@ -33,6 +34,7 @@ from netd.transport.sockets import Listener
 _SO_MEMINFO = 55  # asm-generic/socket.h; the socket module does not have it
 _MEMINFO = struct.Struct("9I")  # linux/sock_diag.h; the last one is SK_MEMINFO_DROPS
 _OWN_DESCRIPTORS = 64  # of a process that serves, besides those of its connections and listeners
+_MOST_OFFENDERS = 1000  # seen to at once; who goes on is reported again
 _SOME_PORT = 49152  # of those that clients use (RFC 6335)
 _FROM = re.compile(
     r"\[(?P<host6>[^\]]+)\]:(?P<port6>\d{1,5})|(?P<host4>[^:]+):(?P<port4>\d{1,5})|(?P<host>.+)", re.ASCII
@@ -52,6 +54,7 @@ class Warden:
         self._loop = loop
         self._tell_workers = tell
         self._drops: dict[int, int] = {}  # what the kernel had dropped when it was looked at last, by listener
+        self._offenders: dict[str, str] = {}  # reported, and not seen to yet
         self._service_events: dict[str, ServiceEvents] = {}
 
     def config_adopted(self) -> None:
@@ -75,26 +78,38 @@ class Warden:
 
     def reported(self, message: Message) -> None:
         """A worker reports a source that is refused too often. It is seen to once what is under way is done."""
-        self._loop.call(lambda: self._offended(message))
+        if not self._offenders:
+            self._loop.call(self._see_to_offenders)
+        if len(self._offenders) < _MOST_OFFENDERS:
+            self._offenders[str(message["offender"])] = f"{message.get('service')}: {message.get('refusal')}"
 
-    def _offended(self, message: Message) -> None:
-        try:
-            source, why = bytes.fromhex(message["offender"]), str(message["why"])[:100]
-        except (ValueError, KeyError, TypeError):
-            return  # a worker that makes no sense is not to be trusted with a ban
-        if len(source) not in (4, 8):
-            return
-        seconds = self._state.bans.offend(source, why, time.monotonic())
-        if seconds is not None:
-            self._events.source_banned(source_text(source), seconds, why)
-            self._tell(source)
+    def _see_to_offenders(self) -> None:
+        offenders, self._offenders = self._offenders, {}
+        now = time.monotonic()
+        banned: list[bytes] = []
+        for text, why in offenders.items():
+            service, _, refusal = why.partition(": ")
+            # What makes no sense does not come from a worker as it should be, and is not worth a ban.
+            if service not in self._state.seen or refusal not in get_args(Refusal):
+                continue
+            if not re.fullmatch(r"[0-9a-f]{8}([0-9a-f]{8})?", text):
+                continue
+            source = bytes.fromhex(text)
+            seconds = self._state.bans.offend(source, why, now)
+            if seconds is not None:
+                self._events.source_banned(source_text(source), seconds, why)
+                banned.append(source)
+        if banned:
+            self._tell(*banned)
 
     def ban(self, text: str, duration: str, by: str) -> Answer:
         """Ban a source by hand."""
         source = _source(text)
         try:
             seconds = parse_duration(duration)
-            self._state.bans.add(source, seconds, f"netd ban add, {by}", time.monotonic())
+            self._state.bans.add(
+                parse_address(text.partition("/")[0]), seconds, f"netd ban add, {by}", time.monotonic()
+            )
         except ValueError as error:
             raise CommandError(f"{source_text(source)}: {error}", EXIT_USAGE) from None
         self._events.source_banned(source_text(source), seconds, by)
@@ -125,8 +140,11 @@ class Warden:
             ]
         }
 
-    def _tell(self, source: bytes) -> None:
-        self._tell_workers({"do": "ban", "bans": {source.hex(): self._state.bans.until(source, time.monotonic())}})
+    def _tell(self, *sources: bytes) -> None:
+        now = time.monotonic()
+        self._tell_workers(
+            {"do": "ban", "bans": {source.hex(): self._state.bans.until(source, now) for source in sources}}
+        )
 
     # What the kernel drops.
 
@@ -142,6 +160,8 @@ class Warden:
                     events.connection_refused("backlog", number=since)
                 else:
                     events.datagrams_dropped(since, "kernel")
+        for events in self._service_events.values():
+            events.summarize()
 
     def _events_of(self, service: str) -> ServiceEvents:
         """Kept, since what happens again and again is told once a minute."""
@@ -161,18 +181,20 @@ class Warden:
             raise CommandError(
                 f"there is no service '{name[:64]}'{suggestion(name[:64], self._state.names)}", EXIT_USAGE
             )
-        known = sorted({_transport(one.listener) for one in self._listeners if one.listener.service == name})
-        if service.enabled and (transport or known[0]) not in known:
-            raise CommandError(f"'{name}' serves {', '.join(known)}, not '{transport[:16]}'", EXIT_USAGE)
+        served = _transports(service, list(self._listeners))
+        if not served:
+            raise CommandError("netd is about to stop")
+        transport = transport or served[0]
+        if transport not in served:
+            raise CommandError(f"'{name}' serves {', '.join(served)}, not '{transport[:16]}'", EXIT_USAGE)
+        checks = self._checks(service, peer, transport)
         if not service.enabled:
             checks = [Check("enabled", passes=False, why="the service is switched off")]
-        else:
-            checks = self._checks(service, peer, transport or known[0])
         decisive = next((check for check in checks if not check.passes), None)
         shown = checks[: checks.index(decisive) + 1] if decisive else checks
         return {
             "from": peer,
-            "to": f"{name}/{transport or (known or ['-'])[0]}",
+            "to": f"{name}/{transport}",
             "served": decisive is None,
             "decided_by": decisive.name if decisive else None,
             "why": decisive.why if decisive else "nothing speaks against it",
@@ -198,6 +220,13 @@ class Warden:
         ]
 
 
+def _transports(service: ServiceConfig, listeners: list[Numbered]) -> list[str]:
+    """The transports of a service: of its sockets, or of one that is off, as the config has them."""
+    if service.enabled:
+        return sorted({_transport(one.listener) for one in listeners if one.listener.service == service.name})
+    return sorted({one.transport for one in service.listen})
+
+
 def _source(text: str) -> bytes:
     try:
         return parse_source(text)
@@ -221,13 +250,16 @@ def _address(text: str) -> tuple[bytes, int]:
 def _account(text: str) -> tuple[int, list[int]]:
     """A user's number and groups, from ``uid:NAME``, or of nobody but a group, from ``gid:NAME``."""
     kind, _, name = text.partition(":")
+    number = int(name) if re.fullmatch(r"[0-9]{1,10}", name, re.ASCII) else None
     try:
         if kind == "uid":
-            user = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+            user = pwd.getpwnam(name) if number is None else pwd.getpwuid(number)
             return user.pw_uid, os.getgrouplist(user.pw_name, user.pw_gid)
         if kind == "gid":
-            return -1, [int(name) if name.isdigit() else grp.getgrnam(name).gr_gid]
-    except (KeyError, OverflowError):
+            return -1, [grp.getgrnam(name).gr_gid if number is None else number]
+    except (KeyError, ValueError, OverflowError):
+        if number is not None:
+            return number, []  # nobody has to have a name
         raise CommandError(f"there is no {'user' if kind == 'uid' else 'group'} '{name[:32]}'", EXIT_USAGE) from None
     raise CommandError("over a UNIX socket a peer is uid:NAME or gid:NAME", EXIT_USAGE)
 

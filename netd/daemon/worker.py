@@ -11,10 +11,12 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
+from netd.admission.access import Access, AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.door import Door
 from netd.admission.ledger import House, Ledger
@@ -25,7 +27,7 @@ from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Mes
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.services import table
 from netd.telemetry import logs
-from netd.telemetry.counters import Table
+from netd.telemetry.counters import Refusal, Table
 from netd.telemetry.events import DaemonEvents, ServiceEvents
 from netd.transport.connection import Connection
 from netd.transport.datagram import DatagramServer
@@ -133,6 +135,8 @@ class Worker:
         match message["do"]:
             case "beat":
                 self._prune()
+                for service in self._services.values():
+                    service.events.summarize()
             case "prepare":
                 return self._prepare(message, descriptors)
             case "commit":
@@ -148,8 +152,9 @@ class Worker:
             case "log_file":
                 self._sink.replace(descriptors[0])
             case "ledger":
-                self._house = House(Ledger(descriptors[0]), self._number, report=self._report)
-                os.close(descriptors[0])
+                ledger = Ledger(descriptors[0])
+                ledger.close_descriptor()
+                self._house = House(ledger, self._number, report=self._report)
             case "ban":
                 self._ban(message["bans"])
             case "drain":
@@ -175,16 +180,19 @@ class Worker:
         self._prepared = prepared = _Prepared(
             {}, sockets, message["connections"], BanRules.model_validate_json(message["bans"])
         )
+        rules = cache(lambda number: Access(AccessRules.model_validate_json(message["access"][number])))
         for entry in message["services"]:
             try:
-                prepared.services[entry["name"]] = self._prepare_service(entry, tables, prepared)
+                prepared.services[entry["name"]] = self._prepare_service(entry, tables, prepared, rules)
             except Exception as error:  # whatever a service's class raises
                 reason = error.strerror if isinstance(error, OSError) else str(error) or repr(error)
                 self._abort()
                 return {"error": f"services.{entry['name']}: {reason}"}
         return {}
 
-    def _prepare_service(self, entry: Message, tables: dict[str, Table], prepared: _Prepared) -> _Service:
+    def _prepare_service(
+        self, entry: Message, tables: dict[str, Table], prepared: _Prepared, rules: Callable[[int], Access]
+    ) -> _Service:
         current = self._services.get(entry["name"])
         if current is None or entry["changed"]:
             kind = table.find(entry["type"])
@@ -195,7 +203,9 @@ class Worker:
             # One object for all endpoints of a service, so that what it knows it knows on each of them.
             service = kind.build(options, Context(line_limit=policy.limits.line))
             events = current.events if current else ServiceEvents(entry["name"], tables[entry["name"]], self._number)
-            made = _Service(service, Door(entry["name"], policy, events.table, self._house, time.time), events)
+            access = rules(entry["access"])
+            door = Door(entry["name"], policy, events.table, self._house, time.time, access)
+            made = _Service(service, door, events)
         else:
             made = _Service(current.service, current.door, current.events)
         for number in entry["listeners"]:
@@ -244,10 +254,10 @@ class Worker:
 
     # Bans.
 
-    def _report(self, source: bytes, why: str) -> None:
+    def _report(self, source: bytes, service: str, refusal: Refusal) -> None:
         """Tell the supervisor of a source that is refused too often. If it does not listen now, it is told again."""
         with contextlib.suppress(ChannelError):
-            self._channel.send({"offender": source.hex(), "why": why}, seconds=0.0)
+            self._channel.send({"offender": source.hex(), "service": service, "refusal": refusal}, seconds=0.0)
 
     def _ban(self, bans: dict[str, float | None]) -> None:
         """Refuse these sources until then (CLOCK_MONOTONIC); None: no more."""

@@ -4,8 +4,10 @@ A service has one `Table`: a column of cells for each worker, which alone writes
 and none is lost when a worker dies. Whoever wants to know adds the columns up.
 """
 
+import fcntl
 import mmap
 import os
+import weakref
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -105,26 +107,36 @@ class Counts:
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items() if value}
 
 
-def shared_memory(name: str, size: int, descriptor: int | None = None) -> tuple[int, memoryview]:
-    """Memory that other processes can have too, by its descriptor; zero at first, and taking room where it is used."""
-    if descriptor is None:
-        descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, size)
-    return descriptor, memoryview(mmap.mmap(descriptor, size))
+class SharedMemory:
+    """Memory that other processes can have too, by its descriptor; zero at first, and taking room where it is used.
+
+    ``descriptor`` is that of memory made by another process; else it is made, under ``name``.
+    """
+
+    def __init__(self, name: str, size: int, descriptor: int | None = None) -> None:
+        if descriptor is None:
+            descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            os.ftruncate(descriptor, size)
+            # A process that cut it short would take the others down with it.
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        self.descriptor = descriptor
+        """What another process needs to see the same; open until `close_descriptor`."""
+        self.close_descriptor = weakref.finalize(self, os.close, descriptor)
+        """To be called when no other process will be told of it; what is in it stays."""
+        self.octets = memoryview(mmap.mmap(descriptor, size))
 
 
-class Table:
+class Table(SharedMemory):
     """The counters of one service. ``descriptor`` is that of a table made by another process; else one is made."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         numbers = (MOST_WORKERS + 1) * _COLUMN * 8
         size = numbers + MOST_WORKERS * sources.BLOCK * 4
-        self.descriptor, memory = shared_memory("netd-counters", size, descriptor)
-        """What another process needs to see the same numbers; kept open until `close_descriptor`."""
-        self.cells = memory[:numbers].cast("q")
+        super().__init__("netd-counters", size, descriptor)
+        self.cells = self.octets[:numbers].cast("q")
         self.total_rate = self.cells[_TOTAL_RATE : _TOTAL_RATE + 1]
         """The bucket of `limits.total_rate` (`netd.admission.rates`), which all workers write."""
-        self.sources = memory[numbers:].cast("i")
+        self.sources = self.octets[numbers:].cast("i")
         """How many connections each source has (`netd.admission.sources`)."""
 
     def column(self, worker: int) -> memoryview:
@@ -169,7 +181,3 @@ class Table:
         column[CELL["active"]] = 0
         column[CELL["closed.lost"]] += lost
         return int(lost)
-
-    def close_descriptor(self) -> None:
-        """No other process will be told of this table; the numbers stay."""
-        os.close(self.descriptor)

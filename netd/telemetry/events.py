@@ -35,6 +35,10 @@ class Edge:
         self._next[reason], self._since[reason] = now + _QUIET, 0
         return since
 
+    def silent(self, reason: str) -> bool:
+        """Whether nothing has happened since the last line."""
+        return not self._since.get(reason)
+
 
 def _where(error: BaseException) -> str:
     """What tells one bug from another: a bounded number of places in the code, nothing a peer can choose."""
@@ -104,12 +108,29 @@ class ServiceEvents(_Events):
             self.table.workers = worker + 1
         self._cells = self.table.column(worker)
         self._edge = Edge(clock)
+        self._unsaid: dict[str, tuple[str, str, dict[str, object]]] = {}  # lines that wait for their minute to be over
         self._quiet = quiet
 
     @property
     def counters(self) -> Counts:
         """What the service has done, in all workers."""
         return self.table.read()
+
+    def _tell(self, key: str, number: int, level: str, event: str, **told: object) -> None:
+        """Log on the edge; what is not said now, `summarize` says once its minute is over."""
+        if said := self._edge.count(key, number):
+            getattr(self._log, level)(event, number=said, **told)
+        else:
+            told.pop("exc_info", None)  # it would keep what the conversation had alive
+            self._unsaid[key] = (level, event, told)
+
+    def summarize(self) -> None:
+        """Say what has happened since the last lines, where they are a minute old. To be called now and then."""
+        for key, (level, event, told) in list(self._unsaid.items()):
+            if self._edge.silent(key):
+                del self._unsaid[key]
+            else:
+                self._tell(key, 0, level, event, **told)
 
     def listening(self, endpoint: str) -> None:
         """The service can be reached at ``endpoint``."""
@@ -122,8 +143,7 @@ class ServiceEvents(_Events):
     def connection_refused(self, reason: Refusal, peer: str = "", number: int = 1) -> None:
         """So many connections were closed before a word, the last one from the address ``peer``."""
         self._cells[_REFUSED[reason]] += number
-        if number := self._edge.count(reason, number):
-            self._log.warning("connection_refused", reason=reason, number=number, **_from(peer))
+        self._tell(f"refused.{reason}", number, "warning", "connection_refused", reason=reason, **_from(peer))
 
     def connection_closed(self, peer: Peer, bytes_in: int, bytes_out: int, duration: float, outcome: Outcome) -> None:
         """A connection is over, after ``duration`` seconds. One without a byte was a probe, and is a debug line."""
@@ -147,8 +167,9 @@ class ServiceEvents(_Events):
         Each bug (kind of error and line of code) is told with its traceback, and again once a minute at most.
         """
         self._cells[_FAILED] += 1
-        if number := self._edge.count(_where(error)):
-            self._log.error("conversation_failed", peer=peer.remote, number=number, exc_info=error)
+        self._tell(
+            _where(error), 1, "error", "conversation_failed", peer=peer.remote, error=repr(error)[:200], exc_info=error
+        )
 
     def datagrams_received(self, number: int, octets: int) -> None:
         """So many datagrams came, and the service got them."""
@@ -163,14 +184,12 @@ class ServiceEvents(_Events):
     def datagrams_dropped(self, number: int, reason: Drop, peer: str = "") -> None:
         """So many datagrams were not given to the service, or their answers not sent; the last one of ``peer``."""
         self._cells[_DROPPED[reason]] += number
-        if number := self._edge.count(reason, number):
-            self._log.warning("datagrams_dropped", reason=reason, number=number, **_from(peer))
+        self._tell(f"dropped.{reason}", number, "warning", "datagrams_dropped", reason=reason, **_from(peer))
 
     def loop_detected(self, peer: str) -> None:
         """A peer sends back what it is answered, hundreds of times on end; its rate is what bounds it."""
         self._cells[_LOOPS] += 1
-        if number := self._edge.count("loop"):
-            self._log.warning("loop_detected", peer=peer, number=number)
+        self._tell("loop", 1, "warning", "loop_detected", peer=peer)
 
     def reply_guard_disabled(self) -> None:
         """The config switches the reply guard of a UDP service off."""
@@ -178,8 +197,7 @@ class ServiceEvents(_Events):
 
     def accept_paused(self, error: str) -> None:
         """The system has no means for another connection; this listener rests for a moment."""
-        if number := self._edge.count("accept_paused"):
-            self._log.error("accept_paused", error=error, number=number)
+        self._tell("accept_paused", 1, "error", "accept_paused", error=error)
 
     def address_skipped(self, endpoint: str, error: str) -> None:
         """One of the addresses a name stands for is not on this host."""
@@ -255,9 +273,12 @@ class DaemonEvents(_Events):
         """The service manager handed over a socket that no service asks for."""
         self._log.warning("socket_unclaimed", name=name, endpoint=endpoint)
 
-    def reload_applied(self, by: str, generation: int, changes: Mapping[str, str], restart_needed: list[str]) -> None:
-        """A new config is in force: what became of each service that is not as before."""
-        told = {"restart_needed": restart_needed} if restart_needed else {}
+    def reload_applied(
+        self, by: str, generation: int, changes: Mapping[str, str], settings: list[str], restart_needed: list[str]
+    ) -> None:
+        """A new config is in force: what became of each service that is not as before, and which settings differ."""
+        told = {"settings": settings} if settings else {}
+        told |= {"restart_needed": restart_needed} if restart_needed else {}
         self._log.info("reload_applied", by=by, generation=generation, changes=changes, **told)
 
     def reload_rejected(self, by: str, problems: list[str]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from ctypes import c_int, c_size_t, c_uint, c_void_p
 from typing import Any
 
-from netd.transport.peers import Sender, sender
+from netd.transport.peers import Sender, sender, sent_to
 
 SLOTS = 64
 """Datagrams in a batch: by then the system call is a small part of the cost."""
@@ -159,7 +159,7 @@ class Batch:
         start = slot * _WHO
         if not self._ipv6 and self._control_lengths[slot] == _IN_CONTROL:
             port, address, own, destination = _IN_WHO.unpack_from(self._who, start)
-            return Sender(address, port, own, own != destination)
+            return Sender(address, port, *sent_to(own, destination))
         name = bytes(self._who[start : start + _NAME])
         control = bytes(self._who[start + _CONTROL_AT : start + _CONTROL_AT + self._control_lengths[slot]])
         address = name[8:24] if self._ipv6 else name[4:8]

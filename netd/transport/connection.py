@@ -317,6 +317,8 @@ class Monologue(Talk):
                 return self.close("reset")
             else:
                 self.bytes_in += len(data)
+                if self.bytes_in + self.bytes_out > self._server.most_bytes:
+                    return self.close("bytes")
                 if not data:
                     self._eof = True
                     self._wait(_OUT, self._flush)

@@ -7,7 +7,6 @@ calls, one by one. An answer that cannot be sent at once is dropped and counted,
 import errno
 import socket
 import socketserver
-from collections import Counter
 from typing import Any
 
 from netd.admission.door import Door, Verdict
@@ -90,12 +89,6 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self._free: set[object] = set()  # those of them whose datagrams need no more thought
         self._known_until = 0.0
         self._loops = Loops()
-        if self._unix:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        else:
-            listener.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-            if listener.family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         listener.setblocking(False)
         self._descriptor = listener.fileno()
         self._listening = False
@@ -142,7 +135,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             if max(lengths) <= limit and self._free.issuperset(arrays.keys(number)):
                 self.events.datagrams_received(number, sum(lengths))
                 return self._send_batch(arrays, 0, lengths)
-        drops: Counter[Drop] = Counter()
+        drops: dict[Drop, tuple[int, _Known]] = {}
         run: list[int] = []  # the lengths of answers in neighbouring slots, which go out together
         for slot, (length, key) in enumerate(zip(lengths, arrays.keys(number), strict=True)):
             known = self._known.get(key) or self._get_to_know(key, arrays.sender(slot))
@@ -153,13 +146,12 @@ class DatagramServer(socketserver.ThreadingUDPServer):
                     run.append(answered)
                     continue
             else:
-                drops[drop] += 1
-                who = known
+                drops[drop] = (drops[drop][0] + 1 if drop in drops else 1, known)
             if run:
                 self._send_batch(arrays, slot - len(run), run)
                 run = []
         self._send_batch(arrays, number - len(run), run)
-        for drop, count in drops.items():
+        for drop, (count, who) in drops.items():
             self.events.datagrams_dropped(count, drop, self._peer(who).remote)
 
     def _answer_slot(self, arrays: batch.Batch, slot: int, length: int, known: _Known) -> int | None:
@@ -214,8 +206,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if self._unix:
             credentials = message_credentials(ancillary)
             peer = unix_peer("unixgram", client_address, self.server_address, credentials)
-            groups = (credentials.gid,) if credentials else ()
-            known = _Known(self.door.judge_unix(credentials and credentials.uid, groups), peer=peer)
+            # Of the sender's groups the kernel tells the first one only, so a config may not ask for groups here.
+            known = _Known(self.door.judge_unix(credentials and credentials.uid, ()), peer=peer)
             return (data, [], known), client_address
         self._forget_in_time()
         control = _without_interface(ancillary)
@@ -317,7 +309,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if self._shortened is not None:
             try:
                 shortened = self._shortened(answer, most)
-            except Exception as error:  # whatever a service raises
+            except BaseException as error:  # as above
                 self.events.conversation_failed(peer, error)
                 return None
         if shortened is None or len(shortened) > most:

@@ -13,6 +13,9 @@ _MAPPED = "::ffff:"
 _UCRED = struct.Struct("iII")
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module does not have it
 _MOST_GROUPS = 256  # Python asks for no more than 1,024 octets
+_NONE = bytes(4)
+_MULTICAST_IPV4 = 224  # the first octet (RFC 1112); what is above is no host's either
+_OVERFLOW = 65534  # the user nobody has (overflowuid, proc(5))
 _MULTICAST = 0xFF  # how an IPv6 multicast address begins (RFC 4291, 2.7)
 IP_PKTINFO = 8
 """The address a datagram came to (ip(7)); linux/in.h has it, the socket module does not."""
@@ -57,11 +60,22 @@ def sender(address: bytes, port: int, infos: Iterable[tuple[int, int, bytes]]) -
     for level, kind, data in infos:
         if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
             _, own, destination = IN_PKTINFO.unpack(data)
-            to_many = own != destination  # the kernel names an address of this host for one that is not (ip(7))
+            own, to_many = sent_to(own, destination)
         elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO) and len(address) == 16:
             own, _ = IN6_PKTINFO.unpack(data)
             to_many = own[0] == _MULTICAST
     return Sender(address, port, own, to_many)
+
+
+def sent_to(own: bytes, destination: bytes) -> tuple[bytes, bool]:
+    """The IPv4 address of this host that a datagram came to, empty if unknown; and whether it was sent to many.
+
+    For an address that is not this host's own, the kernel names one that is (ip(7)). It names none for a datagram that
+    came before it was asked to; then the destination has to do.
+    """
+    if own != _NONE:
+        return own, own != destination
+    return b"", destination[0] >= _MULTICAST_IPV4
 
 
 def sender_peer(who: Sender, local_host: str, local_port: int) -> Peer:
@@ -88,7 +102,9 @@ def message_credentials(ancillary: Sequence[tuple[int, int, bytes]]) -> Credenti
     """Who sent a UNIX datagram (SCM_CREDENTIALS, unix(7)), as its control messages have it."""
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS) and len(data) >= _UCRED.size:
-            return Credentials(*_UCRED.unpack(data[: _UCRED.size]))
+            credentials = Credentials(*_UCRED.unpack(data[: _UCRED.size]))
+            # What the kernel says of a datagram that came before the socket asked for credentials.
+            return None if (credentials.pid, credentials.uid) == (0, _OVERFLOW) else credentials
     return None
 
 

@@ -19,7 +19,7 @@ from netd.conversation import address_text
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
 from netd.transport.inherited import Inherited
-from netd.transport.peers import path_text, plain_host
+from netd.transport.peers import IP_PKTINFO, path_text, plain_host
 
 _IP_FREEBIND = 15  # linux/in.h; the socket module does not have it
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -114,6 +114,9 @@ class _Opener:
             handed = self._inherited.named(endpoint.name)
             if not handed:
                 raise ValueError(f"the service manager handed over no socket named '{endpoint.name}'")
+            for opened in handed:
+                if opened.type == socket.SOCK_DGRAM:
+                    ask_for_senders(opened)
             return [Listener(service, endpoint, opened) for opened in handed]
         if endpoint.path:
             return [self._path(service, endpoint)]
@@ -153,12 +156,16 @@ class _Opener:
         kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
         if kept := self._inherited.take(family, kind, address, dual=dual):
             listener = Listener(service, endpoint, kept.socket, kept=kept.name)
+            if not endpoint.streams:
+                ask_for_senders(kept.socket)
             configure(listener, endpoint)
             return listener
         options = endpoint.options
         opened = socket.socket(family, kind)
         listener = Listener(service, endpoint, opened)
         try:
+            if not endpoint.streams:
+                ask_for_senders(opened)
             if family == socket.AF_INET6:
                 opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
             if endpoint.streams:
@@ -209,6 +216,8 @@ class _Opener:
         listener = Listener(service, endpoint, kept.socket if kept else socket.socket(socket.AF_UNIX, kind))
         listener.kept = kept.name if kept else ""
         try:
+            if not endpoint.streams:
+                ask_for_senders(listener.socket)
             if path.startswith("@"):
                 if not kept:
                     listener.socket.bind("\0" + path[1:])
@@ -227,6 +236,16 @@ class _Opener:
             listener.close()
             raise
         return listener
+
+
+def ask_for_senders(opened: socket.socket) -> None:
+    """Have the kernel note with each datagram where it was sent to, or over UNIX who sent it, from now on."""
+    if opened.family == socket.AF_UNIX:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        return
+    opened.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    if opened.family == socket.AF_INET6:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
 
 
 def _claim(listener: Listener, address: tuple[Any, ...]) -> None:

@@ -76,13 +76,14 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.slot = 0
         self._listening = False
         self._unix = listener.family == socket.AF_UNIX
-        self._reserve: int | None = os.eventfd(0, os.EFD_CLOEXEC)
+        self._reserve: int | None = None  # a descriptor that is given up to refuse connections with
         self._any_address = self.server_address[0] in ("0.0.0.0", "::")
         listener.setblocking(False)
 
     def start(self) -> None:
         """Accept."""
         self._listening = True
+        self._take_reserve()
         self.loop.watch(self.socket.fileno(), LISTENING, self.ready)
 
     def ready(self, events: int) -> None:
@@ -228,11 +229,16 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.events.accept_paused(str(error.strerror))
         if self._give_up_reserve():
             self._refuse_all()
-            with contextlib.suppress(OSError):
-                self._reserve = os.eventfd(0, os.EFD_CLOEXEC)
+            self._take_reserve()
         self._listening = False
         self.loop.unwatch(self.socket.fileno())
         self.loop.wheel.add(self, self.loop.now + _PAUSE)
+
+    def _take_reserve(self) -> None:
+        """Have a descriptor for refusals, if there is one to have; it is tried again after each rest."""
+        if self._reserve is None:
+            with contextlib.suppress(OSError):
+                self._reserve = os.eventfd(0, os.EFD_CLOEXEC)
 
     def _give_up_reserve(self) -> bool:
         """Free the descriptor that is kept for refusals; whether there was one."""

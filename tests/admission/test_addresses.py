@@ -32,7 +32,21 @@ def test_an_address_is_its_octets(text: str, octets: bytes) -> None:
     assert parse_address(text) == octets
 
 
-@pytest.mark.parametrize("text", ["", "x", "192.0.2", "192.0.2.7:7", "1.2.3.4/32", "/run/x.sock"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "192.0.2",
+        "192.0.2.7:7",
+        "1.2.3.4/32",
+        "/run/x.sock",
+        "1.2.3.4%",
+        "1.2.3.4%eth0",
+        "fe80::1%",
+        "fe80::1%eth0:80",
+    ],
+)
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="expected an address"):
         parse_address(text)

@@ -45,7 +45,7 @@ def test_who_is_exempt_is_never_banned() -> None:
     for text in ("192.0.2.7", "127.0.0.1", "::1", "2001:db8:1:2::3"):
         assert bans.offend(parse_source(text), "x", 1.0) is None
         with pytest.raises(ValueError, match=r"bans\.exempt"):
-            bans.add(parse_source(text), 5.0, "x", 1.0)
+            bans.add(parse_address(text), 5.0, "x", 1.0)
     assert bans.offend(parse_source("192.0.3.7"), "x", 1.0) == 60
 
 
@@ -79,7 +79,7 @@ def test_what_is_forgotten_makes_room_first() -> None:
     bans.add(HIM, 10.0, "x", 0.0)
     for number in range(MOST - 1):
         bans.add(number.to_bytes(4), 5.0, "x", 100.0)
-    bans.add(parse_source("198.51.100.1"), 5.0, "x", 101.0)
+    bans.add(parse_address("198.51.100.1"), 5.0, "x", 101.0)
     assert len(bans.active(101.0)) == MOST, "the one that was over has gone"
 
 
@@ -94,3 +94,23 @@ def test_a_reload_keeps_who_is_banned() -> None:
     bans.adopt(BanRules.model_validate_json('{"first": "1s"}'))
     assert bans.until(HIM, 59.0) == 60.0
     assert parse_address("192.0.2.7") == HIM
+
+
+def test_who_becomes_exempt_is_free_at_once() -> None:
+    bans = Bans(BanRules())
+    bans.offend(HIM, "x", 0.0)
+    bans.adopt(BanRules.model_validate_json('{"exempt": ["192.0.2.0/24"]}'))
+    assert bans.until(HIM, 1.0) is None
+
+
+def test_one_address_of_a_network_may_be_exempt() -> None:
+    bans = Bans(BanRules.model_validate_json('{"exempt": ["2001:db8::7"]}'))
+    with pytest.raises(ValueError, match=r"bans\.exempt"):
+        bans.add(parse_address("2001:db8::7"), 5.0, "x", 0.0)
+    bans.add(parse_address("2001:db8::8"), 5.0, "x", 0.0)
+    assert bans.until(parse_source("2001:db8::8"), 1.0) == 5.0
+
+
+def test_only_connections_lead_to_a_ban() -> None:
+    with pytest.raises(ValidationError, match="only connections count"):
+        BanRules.model_validate_json('{"after": "udp 100/m"}')

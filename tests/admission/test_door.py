@@ -131,13 +131,13 @@ def test_a_banned_source_is_refused_until_the_ban_ends() -> None:
 
 def test_a_source_that_goes_on_being_refused_is_reported() -> None:
     told: list[Any] = []
-    house = House(report=lambda source, why: told.append((source, why)))
+    house = House(report=lambda *what: told.append(what))
     house.adopt(None, BanRules.model_validate_json('{"after": "10/m"}'))
     echo = door('{"access": {"deny": ["192.0.2.7", "127.0.0.1"]}, "limits": {"connections": 1}}', house)
     assert [echo.admit(A, 0.0) for _ in range(10)] == ["access"] * 10
     assert told == []
     assert echo.admit(A, 0.0) == "access"
-    assert told == [(A, "echo: access")]
+    assert told == [(A, "echo", "access")]
     for _ in range(100):
         echo.admit(LOCAL, 0.0)  # exempt from bans
         echo.admit(B, 0.0)  # the service is full, which is not its fault
@@ -284,3 +284,32 @@ def test_the_supervisor_has_a_column_of_its_own() -> None:
     table.column(SUPERVISOR)[0] += 5
     assert table.read().accepted == 5
     assert table.workers == 0
+
+
+def test_a_new_rate_starts_with_full_buckets() -> None:
+    house, table = House(), Table()
+    for limits, now, answers in (
+        ('{"rate": "2/h", "total_rate": "3/h"}', 0.0, [None, None, "rate"]),
+        # That of the total is empty, and fills at the new rate from here on.
+        ('{"rate": "1000/s", "total_rate": "1000/s"}', 1.0, ["total_rate"] * 3),
+        ('{"rate": "1000/s", "total_rate": "1000/s"}', 1.5, [None, None, None]),
+    ):
+        echo = door(f'{{"limits": {limits}}}', house, table)
+        assert [echo.admit(A, now) for _ in range(3)] == answers
+
+
+def test_an_exempt_address_in_a_banned_network_is_served() -> None:
+    one, other = parse_address("2001:db8::7"), parse_address("2001:db8::8")
+    house = House(banned={source_of(one): 100.0})
+    house.adopt(None, BanRules.model_validate_json('{"exempt": ["2001:db8::7"]}'))
+    echo = door(house=house)
+    assert [echo.admit(one, 0.0), echo.admit(other, 0.0)] == [None, "banned"]
+    assert (names(echo, one), names(echo, other)) == ([], ["bans"])
+
+
+def test_buckets_hold_the_largest_rate_a_config_may_have() -> None:
+    house = House()
+    echo = door('{"limits": {"rate": "1/d burst 366", "total_rate": "9999999/d burst 9999999"}}', house)
+    key = echo.judge(A, 5353, 1e9, to_many=False).key
+    assert key is not None
+    assert [echo.spend(key, 1e9) for _ in range(400)].count(None) == 366

@@ -108,8 +108,34 @@ def test_rates_in_a_config(text: object, rate: Rate | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "50", "50/", "/s", "0/s", "50/s burst 0", "50/week", "50 /s", "sctp 5/s", "-1/s", 50, None, True, []]
+    "value",
+    [
+        "1/d burst 367",
+        "1/d burst 9999999",
+        "",
+        "50",
+        "50/",
+        "/s",
+        "0/s",
+        "50/s burst 0",
+        "50/week",
+        "50 /s",
+        "sctp 5/s",
+        "-1/s",
+        50,
+        None,
+        True,
+        [],
+    ],
 )
 def test_what_is_no_rate(value: object) -> None:
-    with pytest.raises(ValueError, match="expected a rate such as 50/s"):
+    with pytest.raises(ValueError, match="expected a rate such as 50/s|comes again within 366 days"):
         parse_rate(value)
+
+
+def test_a_bucket_that_was_filled_at_a_slower_rate_is_empty_and_no_more() -> None:
+    rate = Rate(10, "s", 20)
+    full, now = 10**15, 10**9  # eleven days ahead
+    given, full = taken(full, now, rate, 5)
+    assert (given, full) == (0, now + rate.depth)
+    assert taken(full, now + 10**9, rate, 50)[0] == 10

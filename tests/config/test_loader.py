@@ -453,3 +453,29 @@ services:
         "4:26: services.echo.access.deny[1]: there is no user 'nobody-here'",
         "4:45: services.echo.access.deny[2]: there is no group 'none'",
     ]
+
+
+def test_accounts_are_looked_up_also_where_other_things_are_wrong(tmp_path: Path) -> None:
+    text = """\
+defaults: {access: {deny: ["uid:nobody-one"]}, limits: {idle: x}}
+services:
+  echo: {listen: [tcp://*:7], access: {allow: ["uid:nobody-two"]}, limits: {idle: x}}
+"""
+    assert [problem.partition(": ")[2] for problem in problems(tmp_path, text)] == [
+        "defaults.access.deny[0]: there is no user 'nobody-one'",
+        "defaults.limits.idle: expected a duration such as 30s, 5m or 1h, got 'x'",
+        "services.echo.access.allow[0]: there is no user 'nobody-two'",
+        "services.echo.limits.idle: expected a duration such as 30s, 5m or 1h, got 'x'",
+    ]
+
+
+def test_a_gid_rule_cannot_hold_over_unixgram(tmp_path: Path) -> None:
+    text = """\
+defaults: {access: {deny: ["gid:root"]}}
+services:
+  echo: {listen: [tcp://*:7, "unixgram:///run/x", "unix:///run/y"]}
+  fine: {type: echo, listen: ["unixgram:///run/z"], access: {deny: [uid:root]}}
+"""
+    assert problems(tmp_path, text) == [
+        "3:30: services.echo.listen[1]: access has gid rules, which cannot hold for datagrams: use uid rules, or unix://"
+    ]

@@ -66,3 +66,16 @@ def test_what_does_not_fit(text: str) -> None:
 )
 def test_what_fits(text: str) -> None:
     VALIDATOR.validate(yaml.safe_load(text))
+
+
+def test_every_default_in_it_is_one_that_a_file_may_have() -> None:
+    schema = json_schema()
+    seen = 0
+    for place in (schema, *schema["$defs"].values()):
+        for name, shown in place.get("properties", {}).items():
+            if "default" in shown and not place.get("title", "").startswith("Options of"):
+                seen += 1
+                one = {"$schema": schema["$schema"], "$defs": schema["$defs"], **shown}
+                jsonschema.Draft202012Validator(one).validate(shown["default"])
+                assert shown["default"] is not None, name
+    assert seen > 25

@@ -7,10 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from netd.config.loader import load
+from netd.daemon.listeners import Listeners
+from netd.daemon.state import State
+from netd.daemon.warden import Warden
+from netd.telemetry.events import DaemonEvents
+from netd.transport.loop import Loop
 from tests.support import Daemon, daemon, until
 
 # Loopback is spared from bans and limits unless told otherwise.
@@ -154,6 +161,8 @@ def test_an_explanation_of_each_kind(tmp_path: Path) -> None:
             ("2001:db8::7", "echo/tcp", 1, "access", "access.allow does not list it"),
             ("10.1.1.1:5353", "echo/tcp", 1, "bans", "(netd ban add,"),
             ("uid:0", "echo/unix", 0, None, "nothing speaks against it"),
+            ("uid:54321", "echo/unix", 0, None, "nothing speaks against it"),
+            ("gid:54321", "echo/unix", 0, None, "nothing speaks against it"),
             ("10.1.2.3", "off/tcp", 1, "enabled", "the service is switched off"),
         ):
             answer = running.ask("explain", f"from={peer}", f"to={where}")
@@ -162,7 +171,7 @@ def test_an_explanation_of_each_kind(tmp_path: Path) -> None:
             assert answer["checks"][-1]["passes"] is (code == 0)
         done = running.netd("explain", "--from", "10.6.6.6:5353", "--to", "echo/udp")
         assert done.returncode == 1
-        assert done.stdout.startswith("10.6.6.6:5353 is not served: access, access.deny: 10.6.6.0/24\n")
+        assert done.stdout.startswith("10.6.6.6:5353 at echo/udp is not served: access, access.deny: 10.6.6.0/24\n")
         assert "reply_guard  yes     nothing speaks against an answer" in done.stdout
         done = running.netd("explain", "--from", "127.0.0.1", "--to", "echo/tcp", "--json")
         assert done.returncode == 0
@@ -180,6 +189,10 @@ def test_an_explanation_of_each_kind(tmp_path: Path) -> None:
         ("10.1.2.3", "echo/unix", "over a UNIX socket a peer is uid:NAME or gid:NAME"),
         ("uid:no-such-user", "echo/unix", "there is no user 'no-such-user'"),
         ("uid:99999999999", "echo/unix", "there is no user '99999999999'"),
+        ("uid:²", "echo/unix", "there is no user '²'"),
+        ("fe80::1%eth0:80", "echo/tcp", "expected an address such as"),
+        ("nonsense", "off/tcp", "expected an address such as"),
+        ("10.1.2.3", "off/udp", "'off' serves tcp, not 'udp'"),
         ("uid:0", "echo/tcp", "expected an address such as"),
     ],
 )
@@ -316,3 +329,90 @@ def test_limits_that_need_more_descriptors_than_there_are_are_warned_of(tmp_path
                 assert needed is None or f'"needed": {needed + 10}' not in told[0]
             else:
                 assert told == []
+
+
+def test_a_worker_that_does_not_get_ready_for_a_config_keeps_it_from_being_in_force(tmp_path: Path) -> None:
+    config = "daemon: {workers: 2}\nservices:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
+    with daemon(config, tmp_path) as running:
+        os.kill(running.worker, signal.SIGSTOP)
+        (tmp_path / "netd.yaml").write_text(config + "  more: {type: echo, listen: [tcp://127.0.0.1:0]}\n")
+        answer = running.ask("reload")
+        assert (answer["ok"], answer["exit_code"]) == (False, 71)
+        assert "it did not get ready in time" in answer["error"]
+        assert [service["service"] for service in running.ask("status")["services"]] == ["echo"]
+        running.event("worker_lost")
+        running.event("worker_started")
+        assert echoes(running.port("echo"))
+        assert running.ask("reload")["changes"] == {"more": "added"}
+
+
+def test_rules_that_many_services_share_are_made_ready_once(tmp_path: Path) -> None:
+    prefixes = ", ".join(f"10.{n >> 8}.{n & 255}.0/24" for n in range(10_000))
+    services = "".join(f"  e{n}: {{type: echo, listen: [tcp://127.0.0.1:0]}}\n" for n in range(40))
+    config = f"services:\n  echo: {{listen: [tcp://127.0.0.1:0]}}\n{services}"
+    with daemon("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n", tmp_path) as running:
+        worker = running.worker
+        (tmp_path / "netd.yaml").write_text(f"defaults: {{access: {{deny: [{prefixes}]}}}}\n{config}")
+        answer = running.ask("reload")
+        assert len(answer["changes"]) == 41
+        assert [one["pid"] for one in running.ask("status")["workers"]] == [worker]
+        assert not running.ask("explain", "from=10.39.15.7", "to=e39/tcp")["served"]
+        assert echoes(running.port("echo"))
+
+
+def test_diff_and_reload_tell_of_settings_too(tmp_path: Path) -> None:
+    config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
+    with daemon(config, tmp_path) as running:
+        changed = "daemon: {connections: 3}\nbans: {first: 5s, exempt: [local, 10.0.0.0/8]}\nlog: {level: warning}\n"
+        (tmp_path / "netd.yaml").write_text(
+            changed + config.replace("]}", "], refuse: {line: weg}, reply_guard: false}")
+        )
+        wanted = [
+            "daemon.connections: 16384 -> 3",
+            "log.level: info -> warning",
+            "bans.first: 60s -> 5s",
+            "bans.exempt: [local] -> [local, 10.0.0.0/8]",
+        ]
+        done = running.netd("diff")
+        assert done.stdout.splitlines() == [
+            "echo: changed",
+            '    refuse: close -> {"line": "weg"}',
+            "    reply_guard: true -> false",
+            *wanted,
+        ]
+        assert running.ask("reload")["settings"] == wanted
+        assert running.ask("diff")["settings"] == []
+        assert not running.ask("explain", "from=10.1.1.1", "to=echo")["checks"][-1]["why"].startswith("banned")
+
+
+def test_a_worker_that_talks_nonsense_bans_nobody_and_costs_little(
+    tmp_path: Path, log: list[dict[str, object]]
+) -> None:
+    (tmp_path / "netd.yaml").write_text("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")
+    state = State(load(tmp_path / "netd.yaml"))
+    loop = Loop()
+    told: list[dict[str, object]] = []
+    warden = Warden(state, Listeners([], state.address_skipped), DaemonEvents(), loop, told.append)
+    for number in range(5000):
+        warden.reported({"offender": f"c0{number:06x}", "service": "echo", "refusal": "rate"})
+    loop.call(loop.stop)
+    loop.run()
+    assert len(told) == 1
+    assert len(state.bans.active(time.monotonic())) == 1000
+    for message in (
+        {"offender": "c0ffffff", "service": "other", "refusal": "rate"},
+        {"offender": "c0ffffff", "service": "echo", "refusal": "\x1b[31m"},
+        {"offender": "c0ffffff", "service": "echo"},
+        {"offender": "c0ffff", "service": "echo", "refusal": "rate"},
+        {"offender": "C0FFFFFF", "service": "echo", "refusal": "rate"},
+        {"offender": ["c0ffffff"], "service": {}, "refusal": None},
+        {"offender": "7f000001", "service": "echo", "refusal": "rate"},  # exempt
+    ):
+        warden.reported(message)
+    loop._running = True
+    loop.call(loop.stop)
+    loop.run()
+    loop.close()
+    assert len(told) == 1
+    assert len(state.bans.active(time.monotonic())) == 1000
+    assert len(log) == 1000

@@ -33,6 +33,31 @@ def test_what_happens_at_will_is_logged_on_the_edge_and_once_a_minute(log: list[
     assert {event["service"] for event in log} == {"echo"}
 
 
+def test_what_was_not_said_is_said_once_its_minute_is_over(log: list[dict[str, Any]]) -> None:
+    clock = Clock()
+    events = ServiceEvents("echo", clock=clock)
+    for number in range(10):
+        events.datagrams_dropped(2, "rate", f"192.0.2.{number}:5")
+        events.connection_refused("rate", f"192.0.2.{number}")
+        events.conversation_failed(Peer("tcp", "192.0.2.7", 5), ZeroDivisionError("oops"))
+    assert len(log) == 3, "the first of each"
+    clock.now += 59
+    events.summarize()
+    assert len(log) == 3
+    clock.now += 1
+    events.summarize()
+    assert [(event["event"], event["number"], event["peer"]) for event in log[3:]] == [
+        ("datagrams_dropped", 18, "192.0.2.9:5"),
+        ("connection_refused", 9, "192.0.2.9"),
+        ("conversation_failed", 9, "192.0.2.7:5"),
+    ]
+    assert "exc_info" not in log[5]
+    clock.now += 1000
+    for _ in range(3):
+        events.summarize()
+    assert len(log) == 6, "nothing has happened since"
+
+
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 50))))
 def test_the_edge_loses_no_number_and_speaks_at_most_once_a_minute(script: list[tuple[float, int]]) -> None:
     clock = Clock()

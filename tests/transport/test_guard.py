@@ -1,16 +1,22 @@
 """The UDP reply guard and the rates of datagrams, over real sockets and, for what only root can send, raw ones."""
 
 import contextlib
+import os
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from netd.admission.bans import BanRules
 from netd.admission.door import Door
 from netd.conversation import Peer
+from netd.endpoints import Endpoint
 from netd.services.simple import Echo
+from netd.transport.inherited import Inherited, InheritedSocket
+from netd.transport.sockets import open_listeners
 from tests.support import Server, has_ipv6, in_namespace, service, until
 from tests.transport.test_datagram import BOTH, PlainEcho, ask, client
 
@@ -150,6 +156,7 @@ def test_the_total_rate_holds_for_loopback_too(server: Server, batched: bool) ->
 def test_a_verdict_is_forgotten_when_it_is_told_to(server: Server, kind: type[Echo], batched: bool) -> None:
     address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
     assert ask(address, b"x") == b"x"
+    server.house.adopt(None, BanRules(exempt=()))
     server.house.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
     server.loop.call(server._servers[0].forget_verdicts)  # type: ignore[union-attr]
     with client(address) as sock:
@@ -212,6 +219,58 @@ def test_a_loop_is_counted_and_named_once_and_a_probe_is_not(
     # On a machine that pauses for long, the loop may have begun anew.
     assert events.counters.loops >= 1
     assert [event["peer"] for event in log if event["event"] == "loop_detected"] == [name]
+
+
+@BOTH
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_what_came_before_the_socket_was_ours_is_answered(server: Server, family: int, batched: bool) -> None:
+    if family == socket.AF_INET6 and not has_ipv6():
+        pytest.skip("no IPv6 on this host")
+    with socket.socket(family, socket.SOCK_DGRAM) as handed, bound(0) as early:
+        if family == socket.AF_INET6:
+            handed.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        handed.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))
+        address = ("127.0.0.1", handed.getsockname()[1])
+        early.sendto(b"first", address)
+        inherited = Inherited([InheritedSocket("x", handed)])
+        [listener] = open_listeners([("test", Endpoint.parse("systemd://x"))], lambda *skipped: None, inherited)
+        server.serve(Echo(), listener, batched=batched)
+        assert early.recv(10) == b"first"
+        early.sendto(b"second", address)
+        assert early.recv(10) == b"second"
+
+
+def test_who_sends_a_unix_datagram_is_known_before_anybody_serves(server: Server, tmp_path: Any) -> None:
+    url = f"unixgram://{tmp_path}/s"
+    [listener] = open_listeners([("test", Endpoint.parse(url))], lambda *skipped: None)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as early:
+        early.sendto(b"x", f"{tmp_path}/s")
+        events = server.serve(Echo(), listener, policy={"access": {"deny": [f"uid:{os.getuid()}"]}})
+        until(lambda: events.counters.dropped == {"access": 1})
+
+
+def test_each_reason_in_a_batch_names_its_own_peer(server: Server, log: list[dict[str, Any]]) -> None:
+    address, events = server.add(Echo(), "udp://127.0.0.1:0", datagram=10)
+    server.house.ports = {free_port()}
+    [port] = server.house.ports
+    held, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        go.wait(20)
+
+    server.loop.call(hold)
+    assert held.wait(20)
+    with bound(port, "127.0.0.7") as ours, bound(0, "127.0.0.8") as other:
+        ours.sendto(b"x", address)
+        other.sendto(b"x" * 11, address)
+        go.set()
+        until(lambda: events.counters.dropped.total() == 2)
+        server.settle()
+        assert sorted(drops(log)) == [
+            ("source_port", f"127.0.0.7:{port}"),
+            ("too_long", f"127.0.0.8:{other.getsockname()[1]}"),
+        ]
 
 
 # In a namespace: what needs raw sockets, or addresses this host does not have.

@@ -34,7 +34,11 @@ def connect(address: Any) -> socket.socket:
     )
     connection = socket.socket(family, socket.SOCK_STREAM)
     connection.settimeout(20)
-    connection.connect(address)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 
