@@ -399,7 +399,7 @@ def test_a_worker_that_talks_nonsense_bans_nobody_and_costs_little(
     loop.run()
     assert len(told) == 1
     assert len(state.bans.active(time.monotonic())) == 1000
-    for message in (
+    nonsense: list[dict[str, object]] = [
         {"offender": "c0ffffff", "service": "other", "refusal": "rate"},
         {"offender": "c0ffffff", "service": "echo", "refusal": "\x1b[31m"},
         {"offender": "c0ffffff", "service": "echo"},
@@ -407,7 +407,8 @@ def test_a_worker_that_talks_nonsense_bans_nobody_and_costs_little(
         {"offender": "C0FFFFFF", "service": "echo", "refusal": "rate"},
         {"offender": ["c0ffffff"], "service": {}, "refusal": None},
         {"offender": "7f000001", "service": "echo", "refusal": "rate"},  # exempt
-    ):
+    ]
+    for message in nonsense:
         warden.reported(message)
     loop._running = True
     loop.call(loop.stop)
