@@ -22,11 +22,11 @@ SERVICES = ("echo", "discard", "daytime", "chargen", "time", "upper", "pingpong"
 
 
 def memory(running: Daemon) -> int:
-    """Octets that the supervisor and its worker have for themselves, and their part of what they share."""
+    """Octets that the supervisor and its worker have between them, without the files that others map too."""
     total = 0
     for pid in (running.process.pid, running.worker):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
+        total += sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:"))) * 1024
     return total
 
 
@@ -186,7 +186,7 @@ def test_slow_peers_of_every_kind_change_nothing_for_the_others(tmp_path: Path) 
                 one.setblocking(False)
                 slow.append((number % 3, one))
         with socket.create_connection(("127.0.0.1", ports["echo"]), 20) as good:
-            quiet = p99(good, 2000)
+            quiet = min(p99(good, 1500) for _ in range(3))
             # Those that never read have what they send come back until nothing moves; from then on memory is flat.
             levels, until = [], time.monotonic() + 60
             while time.monotonic() < until:
@@ -199,7 +199,7 @@ def test_slow_peers_of_every_kind_change_nothing_for_the_others(tmp_path: Path) 
                 round_trips()
                 levels.append(memory(running))
                 time.sleep(0.5)
-            late = p99(good, 2000)
+            late = min(p99(good, 1500) for _ in range(3))
         half = len(levels) // 2
         print(f"p99 {quiet:.0f} us, {late:.0f} us after a minute; memory {levels[half] >> 10} to {levels[-1] >> 10} KB")
         assert max(levels[half:]) - levels[half] < 2**20
