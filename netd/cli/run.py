@@ -16,6 +16,7 @@ from netd.daemon.detach import detach as run_detached
 from netd.daemon.supervisor import supervise
 from netd.errors import EXIT_CONFIG, EXIT_OK, ConfigError, OpenError
 from netd.telemetry import logs
+from netd.telemetry.journal import SOCKET
 from netd.transport.sockets import Listener
 
 config_option = click.option(
@@ -60,7 +61,10 @@ def _serve(config: Config, file: Path, ready: Callable[[list[Listener]], None], 
             descriptor = logs.open_file(config.log.file)
         except OSError as error:
             raise OpenError([f"log.file: cannot open {config.log.file}: {error.strerror}"]) from None
-    sink = logs.set_up(config.log.level, config.log.format, descriptor)
+    try:
+        sink = logs.set_up(config.log.level, config.log.format, descriptor)
+    except OSError as error:
+        raise OpenError([f"log.format: there is no journal at {SOCKET}: {error.strerror}"]) from None
     try:
         with pid_file(pids):
             return supervise(config, lambda: loader.load(file), sink, ready)

@@ -5,10 +5,11 @@ depend on the type), so the loader checks the file's sections one by one, with t
 puts the result together.
 """
 
+import re
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from netd.admission.access import AccessRules
 from netd.admission.bans import BanRules
@@ -17,6 +18,7 @@ from netd.admission.policy import Policy
 from netd.endpoints import Endpoint
 from netd.settings import Count, Duration, Model, shown
 from netd.telemetry.counters import MOST_WORKERS
+from netd.telemetry.events import AccessLog
 from netd.telemetry.logs import Format, Level
 
 SERVICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -70,6 +72,17 @@ PathOrOff = Annotated[
 Account = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?$")]
 
 
+def _access(value: object) -> AccessLog:
+    if value is False:
+        return "off"
+    match value:
+        case "all" | "summary" | "off":
+            return value
+        case str() if match := re.fullmatch(r"sample ([1-9]\d{0,8})", value, re.ASCII):
+            return int(match[1])
+    raise ValueError(f"expected all, summary, off, or one in so many such as 'sample 100', got {shown(value)}")
+
+
 class DaemonSection(Model):
     """How the process runs."""
 
@@ -115,10 +128,28 @@ class LogSection(Model):
     level: Level = "info"
     """The least important events to log: debug, info, warning, error or critical."""
     format: Format = "auto"
-    """console (text for people), json (a JSON object a line), or auto: console on a terminal, JSON elsewhere."""
+    """console (text for people), json (a JSON object a line), logfmt (key=value), journal (fields for journalctl), or
+    auto: console on a terminal, journal where systemd has connected it, JSON elsewhere."""
 
+    access: Annotated[
+        AccessLog,
+        BeforeValidator(_access),
+        PlainSerializer(lambda access: f"sample {access}" if isinstance(access, int) else access, when_used="json"),
+        WithJsonSchema(
+            {"anyOf": [{"enum": ["all", "summary", "off", False]}, {"pattern": "^sample [1-9][0-9]{0,8}$"}]}
+        ),
+    ] = "all"
+    """Which connections get a line when they end: all, one in so many (`sample 100`), summary (a sum of them once a
+    minute), or off. All, since that is what people look for after the fact; one without a byte is a check, and gets its
+    line at debug only."""
     file: Path | None = None
     """A file to append to; unset, standard error. SIGUSR1 opens it anew, for log rotation."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "LogSection":
+        if self.file and self.format == "journal":
+            raise ValueError("file and format: journal exclude each other")
+        return self
 
 
 class DefaultsSection(Model):

@@ -11,7 +11,7 @@ from netd.endpoints import Endpoint
 What = Literal["added", "removed", "enabled", "disabled", "changed"]
 
 _LIVE = ("workers", "connections", "drain", "beat")  # keys of `daemon:` that a reload puts in force
-_LIVE_LOG = ("level",)
+_LIVE_LOG = ("level", "access")
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,7 @@ class Rollout:
                 names.append(("counters", service.name))
                 descriptors.append(self._state.table(service.name).descriptor)
         common = {
+            "log_access": config.log.access,
             "access": list(rules),
             "connections": config.daemon.connections,
             "bans": config.bans.model_dump_json(),

@@ -28,7 +28,7 @@ from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.services import table
 from netd.telemetry import logs
 from netd.telemetry.counters import Refusal, Table
-from netd.telemetry.events import DaemonEvents, ServiceEvents
+from netd.telemetry.events import AccessLog, DaemonEvents, ServiceEvents
 from netd.transport.connection import Connection
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
@@ -60,6 +60,7 @@ class _Prepared:
     connections: int | None
     """``daemon.connections``"""
     bans: BanRules
+    log_access: AccessLog
     servers: list[Server] = field(default_factory=list)
     """What is to be started."""
 
@@ -178,7 +179,7 @@ class Worker:
                 tables[name] = Table(descriptor)
                 tables[name].close_descriptor()
         self._prepared = prepared = _Prepared(
-            {}, sockets, message["connections"], BanRules.model_validate_json(message["bans"])
+            {}, sockets, message["connections"], BanRules.model_validate_json(message["bans"]), message["log_access"]
         )
         rules = cache(lambda number: Access(AccessRules.model_validate_json(message["access"][number])))
         for entry in message["services"]:
@@ -244,6 +245,8 @@ class Worker:
             if opened.type == socket.SOCK_DGRAM and opened.family != socket.AF_UNIX
         )
         self._forget_verdicts()
+        for service in self._services.values():
+            service.events.access = prepared.log_access
         for server in prepared.servers:
             server.start()
 

@@ -7,7 +7,7 @@ logged on the edge: the first time, then once a minute with the number since.
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import structlog
 
@@ -85,6 +85,10 @@ def rebind() -> None:
         events.bind()
 
 
+AccessLog = Literal["all", "summary", "off"] | int
+"""Which connections get a line when they end: all of them, none but a sum once a minute, none, or one in so many."""
+
+
 class ServiceEvents(_Events):
     """What can happen to one service in one process.
 
@@ -110,6 +114,10 @@ class ServiceEvents(_Events):
         self._edge = Edge(clock)
         self._unsaid: dict[str, tuple[str, str, dict[str, object]]] = {}  # lines that wait for their minute to be over
         self._quiet = quiet
+        self.access: AccessLog = "all"
+        self._closed = [0, 0, 0]  # connections, octets in and out, of which `log.access: summary` has not told
+        self._next_summary = 0.0
+        self._clock = clock
 
     @property
     def counters(self) -> Counts:
@@ -126,6 +134,7 @@ class ServiceEvents(_Events):
 
     def summarize(self) -> None:
         """Say what has happened since the last lines, where they are a minute old. To be called now and then."""
+        self.connections_closed()
         for key, (level, event, told) in list(self._unsaid.items()):
             if self._edge.silent(key):
                 del self._unsaid[key]
@@ -146,12 +155,19 @@ class ServiceEvents(_Events):
         self._tell(f"refused.{reason}", number, "warning", "connection_refused", reason=reason, **_from(peer))
 
     def connection_closed(self, peer: Peer, bytes_in: int, bytes_out: int, duration: float, outcome: Outcome) -> None:
-        """A connection is over, after ``duration`` seconds. One without a byte was a probe, and is a debug line."""
+        """A connection is over, after ``duration`` seconds. One without a byte was a probe, and is a debug line.
+
+        `access` says for which of the others there is a line.
+        """
         cells = self._cells
         cells[_CLOSED[outcome]] += 1
         cells[_BYTES_IN] += bytes_in
         cells[_BYTES_OUT] += bytes_out
-        log = self._log.info if (bytes_in or bytes_out) and not self._quiet else self._log.debug
+        log = self._log.debug
+        if (bytes_in or bytes_out) and not self._quiet:
+            log = self._log.info
+            if self.access != "all" and not self._is_told(bytes_in, bytes_out):
+                return
         log(
             "connection_closed",
             peer=peer.remote,
@@ -160,6 +176,22 @@ class ServiceEvents(_Events):
             duration=round(duration, 6),
             outcome=outcome,
         )
+
+    def _is_told(self, bytes_in: int, bytes_out: int) -> bool:
+        """Whether this connection gets a line of its own."""
+        closed = self._closed
+        closed[0] += 1
+        closed[1] += bytes_in
+        closed[2] += bytes_out
+        return isinstance(self.access, int) and closed[0] % self.access == 0
+
+    def connections_closed(self) -> None:
+        """So many connections are over since this was told last, where `access` asks for a sum a minute."""
+        number, bytes_in, bytes_out = self._closed
+        if self.access == "summary" and number and self._clock() >= self._next_summary:
+            self._next_summary = self._clock() + _QUIET
+            self._closed = [0, 0, 0]
+            self._log.info("connections_closed", number=number, bytes_in=bytes_in, bytes_out=bytes_out)
 
     def conversation_failed(self, peer: Peer, error: BaseException) -> None:
         """A bug in the service ended this conversation, or left this datagram without an answer.

@@ -1,5 +1,6 @@
 """Setting up the log: who reads it decides its form, and nobody who reads it can stop the daemon."""
 
+import json
 import os
 import select
 import socket
@@ -7,15 +8,15 @@ import stat
 import threading
 import time
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Literal
 
 import structlog
 
-from netd.telemetry import events
+from netd.telemetry import events, journal
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
-Format = Literal["auto", "console", "json"]
+Format = Literal["auto", "console", "json", "logfmt", "journal"]
 
 _LONGEST_EXCEPTION = 8192  # characters of a traceback: what is left out is in its middle
 
@@ -27,7 +28,9 @@ class Sink:
     line that gets through. The descriptor itself is not made non-blocking, since other programs may share it.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, lost: Callable[[int], bytes] | None = None) -> None:
+        """``lost`` makes the line that tells of so many lost ones; without it, it is JSON."""
+        self._tell_lost = lost or _lost_line
         self._socket: socket.socket | None = None
         self._descriptor = descriptor
         self._reopened = False
@@ -46,10 +49,11 @@ class Sink:
             except OSError:
                 pass  # no /proc, or somebody else's terminal
 
-    def msg(self, line: str) -> None:
-        """Write one line."""
+    def msg(self, line: str | bytes) -> None:
+        """Write one line, or octets as they are."""
+        data = line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace") + b"\n"
         with self._lock:
-            if not self._catch_up() or not self._write(line.encode("utf-8", "backslashreplace") + b"\n"):
+            if not self._catch_up() or not self._write(data):
                 self._lost += 1
 
     def finish(self, seconds: float = 1.0) -> None:
@@ -75,7 +79,7 @@ class Sink:
                 return False
         if self._lost:
             lost, self._lost = self._lost, 0
-            if not self._write(b'{"event": "log_lines_lost", "number": %d}\n' % lost):
+            if not self._write(self._tell_lost(lost)):
                 self._lost = lost
                 return False
         return True
@@ -113,6 +117,10 @@ class Sink:
     debug = info = warning = error = critical = msg
 
 
+def _lost_line(number: int) -> bytes:
+    return b'{"event": "log_lines_lost", "number": %d}\n' % number
+
+
 def open_file(path: str) -> int:
     """Open a log file, and make it if need be, for its owner to write and its group to read. OSError says why not."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0o640)
@@ -125,11 +133,27 @@ def set_level(level: Level) -> None:
 
 
 def set_up(level: Level, form: Format, descriptor: int = 2) -> Sink:
-    """Send events of ``level`` and above to a file descriptor: coloured text on a terminal, JSON elsewhere."""
+    """Send events of ``level`` and above to a file descriptor, or to the journal. OSError where that is not there.
+
+    ``auto`` is coloured text on a terminal, the journal where the descriptor leads there, and JSON elsewhere.
+    """
     terminal = os.isatty(descriptor)
-    sink = Sink(descriptor)
+    sink = _journal_sink(form, descriptor)
+    if sink:
+        form = "journal"
+    else:
+        sink = Sink(descriptor)
     processors: list[Any] = [structlog.processors.add_log_level]
-    if form == "console" or (form == "auto" and terminal):
+    if form == "journal":
+        processors += [_exception, journal.render]
+    elif form == "logfmt":
+        processors += [
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _exception,
+            _escape,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], drop_missing=True),
+        ]
+    elif form == "console" or (form == "auto" and terminal):
         processors += [
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             _exception,
@@ -152,6 +176,21 @@ def set_up(level: Level, form: Format, descriptor: int = 2) -> Sink:
     return sink
 
 
+def _journal_sink(form: Format, descriptor: int) -> Sink | None:
+    """A sink to the journal where that is wanted, or where it is the best. OSError where it is wanted and not there."""
+    if form != "journal" and not (form == "auto" and journal.listens_to(descriptor)):
+        return None
+    try:
+        connection = journal.connect()
+    except OSError:
+        if form == "journal":
+            raise
+        return None  # in a root directory of one's own, say: what goes to the descriptor gets there too
+    sink = Sink(connection, journal.lost)
+    os.close(connection)
+    return sink
+
+
 def _exception(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """The traceback as text. A peer may have chosen what an exception says: it is cut, and what could steer a terminal
     is escaped.
@@ -165,6 +204,14 @@ def _exception(logger: object, method: str, event: MutableMapping[str, Any]) -> 
         event["exception"] = "\n".join(
             line if line.isprintable() else line.encode("unicode_escape").decode("ascii") for line in lines
         )
+    return event
+
+
+def _escape(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """No value may begin another line, or steer a terminal."""
+    for key, value in event.items():
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        event[key] = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
     return event
 
 

@@ -479,3 +479,16 @@ services:
     assert problems(tmp_path, text) == [
         "3:30: services.echo.listen[1]: access has gid rules, which cannot hold for datagrams: use uid rules, or unix://"
     ]
+
+
+def test_which_connections_are_logged(tmp_path: Path) -> None:
+    for text, access in (("all", "all"), ("off", "off"), ("summary", "summary"), ("sample 100", 100)):
+        config = load(tmp_path, f"log: {{access: {text}}}\n")
+        assert config.log.access == access
+        assert config.log.model_dump(mode="json")["access"] == text
+    assert problems(tmp_path, "log: {access: sample 0}\n") == [
+        "1:15: log.access: expected all, summary, off, or one in so many such as 'sample 100', got 'sample 0'"
+    ]
+    assert problems(tmp_path, "log: {format: journal, file: /x}\n") == [
+        "1:6: log: file and format: journal exclude each other"
+    ]

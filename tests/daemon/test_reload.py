@@ -367,3 +367,23 @@ def test_a_reload_opens_a_privileged_port_though_the_workers_have_no_rights(tmp_
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(b"x\n")
             assert read_exactly(connection, 2) == b"X\n"
+
+
+def test_which_connections_are_logged_changes_with_a_reload(tmp_path: Path) -> None:
+    services = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
+
+    def connect(running: Daemon, number: int) -> None:
+        before = running.ask("status")["services"][0]["counters"].get("closed", {}).get("done", 0)
+        for _ in range(number):
+            with socket.create_connection(("127.0.0.1", running.port("echo")), 20) as connection:
+                connection.sendall(b"x")
+                assert connection.recv(1) == b"x"
+        until(lambda: running.ask("status")["services"][0]["counters"]["closed"]["done"] == before + number)
+
+    with daemon("log: {access: off}\n" + services, tmp_path) as running:
+        connect(running, 6)
+        for access in ("all", "sample 3", "off"):
+            (tmp_path / "netd.yaml").write_text(f"log: {{access: {access}}}\n{services}")
+            assert running.ask("reload")["settings"][0].endswith(f"-> {access}")
+            connect(running, 6)
+    assert sum(line["event"] == "connection_closed" for line in running.lines) == 6 + 2

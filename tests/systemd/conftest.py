@@ -1,6 +1,5 @@
 """A real systemd with netd installed in it: 252 over this host's tree, 257 (Python 3.13) over a Debian 13 tree."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -94,8 +93,9 @@ class Lab:
         text = self.run("journalctl", "-o", "json", "--no-pager", f"--after-cursor={self._cursor}", "_COMM=netd")
         for line in text.splitlines():
             entry = json.loads(line)
-            with contextlib.suppress(ValueError, TypeError):
-                found.append({**json.loads(entry["MESSAGE"]), "journal": entry})
+            if "NETD_EVENT" in entry:
+                fields = {key[5:].lower(): _value(value) for key, value in entry.items() if key.startswith("NETD_")}
+                found.append({**fields, "journal": entry})
         return found
 
     def events(self, name: str) -> list[dict[str, Any]]:
@@ -113,6 +113,14 @@ class Lab:
         self.run("systemctl", "reset-failed", code=None)
         text = self.run("journalctl", "--sync") + self.run("journalctl", "-n", "1", "-q", "--show-cursor")
         self._cursor = text.rpartition("-- cursor: ")[2].strip()
+
+
+def _value(text: str) -> Any:
+    """What a field of the journal was before it became text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _libraries(version: str) -> Path:

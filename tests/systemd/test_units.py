@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,35 @@ def test_started_means_listening_on_port_7_as_a_user_without_rights(lab: Lab) ->
     ready = lab.wait_for("netd_ready")
     assert (ready["journal"]["_SYSTEMD_UNIT"], ready["journal"]["_PID"]) == ("netd.service", pid)
     assert "pid" in json.loads(lab.netd("status", "--json"))
+
+
+def test_the_journal_has_fields_to_select_by(lab: Lab) -> None:
+    lab.config(ECHO.replace("services:\n", "services:\n  upper: {listen: [tcp://127.0.0.1:70]}\n"))
+    lab.run("systemctl", "start", "netd")
+    lab.python(
+        "import socket\nfor port in (7, 7, 70):\n"
+        "    with socket.create_connection(('127.0.0.1', port)) as one:\n        one.sendall(b'x'); one.recv(1)"
+    )
+    until(lambda: len(lab.events("connection_closed")) == 3)
+
+    this = f"_SYSTEMD_INVOCATION_ID={lab.show('InvocationID')}"
+
+    def select(*matches: str) -> list[dict[str, Any]]:
+        text = lab.run("journalctl", "-o", "json", "--no-pager", this, *matches)
+        return [json.loads(line) for line in text.splitlines()]
+
+    until(lambda: len(select("NETD_SERVICE=echo", "NETD_EVENT=connection_closed")) == 2)
+    closed = select("NETD_SERVICE=echo", "NETD_EVENT=connection_closed")
+    assert len(select("NETD_SERVICE=upper", "NETD_EVENT=connection_closed")) == 1
+    assert {entry["PRIORITY"] for entry in closed} == {"6"}
+    assert {entry["SYSLOG_IDENTIFIER"] for entry in closed} == {"netd"}
+    assert {entry["_SYSTEMD_UNIT"] for entry in closed} == {"netd.service"}
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", closed[0]["NETD_PEER"])
+    assert closed[0]["MESSAGE"].startswith("connection_closed service=echo peer=127.0.0.1:")
+    assert select("NETD_EVENT=netd_ready")[0]["MESSAGE"] == "netd_ready services=2 sockets=4"
+    # The supervisor and its workers are told apart, and what a level forbids is not there.
+    assert closed[0]["_PID"] != select("NETD_EVENT=netd_ready")[0]["_PID"]
+    assert select("PRIORITY=7", "SYSLOG_IDENTIFIER=netd") == []
 
 
 def test_a_port_that_is_taken_fails_the_start(lab: Lab) -> None:

@@ -99,3 +99,43 @@ def test_counters_add_up(log: list[dict[str, Any]]) -> None:
     }
     events.service_stopped()
     assert log[-1]["accepted"] == 3
+
+
+def closed(events: ServiceEvents, number: int) -> None:
+    for _ in range(number):
+        events.connection_closed(Peer("tcp", "192.0.2.7", 5), 10, 20, 0.5, "done")
+        events.connection_closed(Peer("tcp", "192.0.2.7", 5), 0, 0, 0.5, "done")
+
+
+def test_which_connections_get_a_line(log: list[dict[str, Any]]) -> None:
+    clock = Clock()
+    for access, lines in (("all", 100), ("off", 0), ("summary", 0), (7, 14)):
+        events = ServiceEvents("echo", clock=clock)
+        events.access = access  # type: ignore[assignment]
+        closed(events, 100)
+        assert sum(line["level"] == "info" for line in log) == lines
+        assert sum(line["level"] == "debug" for line in log) == 100, "a check is one at debug, whatever access says"
+        assert events.counters.closed == {"done": 200}
+        log.clear()
+
+
+def test_a_summary_is_one_line_a_minute(log: list[dict[str, Any]]) -> None:
+    clock = Clock()
+    events = ServiceEvents("echo", clock=clock)
+    events.access = "summary"
+    told = []
+    for _ in range(30):
+        closed(events, 2)
+        events.summarize()
+        clock.now += 5
+        told += [line for line in log if line["level"] == "info"]
+        log.clear()
+    assert [(line["event"], line["number"], line["bytes_in"], line["bytes_out"]) for line in told] == [
+        ("connections_closed", 2, 20, 40),
+        ("connections_closed", 24, 240, 480),
+        ("connections_closed", 24, 240, 480),
+    ]
+    clock.now += 1000
+    events.summarize()
+    events.summarize()
+    assert len(log) == 1

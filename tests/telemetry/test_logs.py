@@ -1,15 +1,22 @@
 """The log as it is written."""
 
+import contextlib
 import json
 import os
 import pty
 import socket
 import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netd.conversation import Peer
-from netd.telemetry import logs
+from netd.telemetry import journal, logs
 from netd.telemetry.events import DaemonEvents, ServiceEvents
 
 
@@ -158,3 +165,111 @@ def test_a_log_that_cannot_be_written_stops_nothing() -> None:
     os.close(writer)
     DaemonEvents().netd_stopped()
     structlog.reset_defaults()
+
+
+NASTY = 'a "quoted" value = with\nlines\x1b[31m and é'
+
+
+def test_logfmt_is_one_line_of_pairs_whatever_is_in_them() -> None:
+    reader, writer = os.pipe()
+    logs.set_up("info", "logfmt", writer)
+    ServiceEvents("echo").connection_closed(Peer("tcp", "::1", 5), 1, 2, 0.25, "done")
+    DaemonEvents().control_failed(NASTY)
+    DaemonEvents().reload_rejected("SIGHUP", ["x:1: one", "y:2: \x1b[2J"])
+    first, second, third = read(reader, "2J").splitlines()
+    assert first.split()[1:] == [
+        *("level=info", "event=connection_closed", "service=echo", "peer=[::1]:5"),
+        *("bytes_in=1", "bytes_out=2", "duration=0.25", "outcome=done"),
+    ]
+    assert "lines\\x1b[31m" in second.replace("\\\\", "\\")
+    assert first.startswith("timestamp=20")
+    assert "\x1b" not in second + third
+    os.close(reader)
+    os.close(writer)
+
+
+def fields(entry: bytes) -> dict[str, str]:
+    """An entry read as journald reads it."""
+    found: dict[str, str] = {}
+    while entry:
+        line, _, rest = entry.partition(b"\n")
+        key, equals, value = line.partition(b"=")
+        if not equals:
+            length = int.from_bytes(rest[:8], "little")
+            value, rest = rest[8 : 8 + length], rest[9 + length :]
+        assert key.decode() not in found, "a field twice"
+        found[key.decode()], entry = value.decode(), rest
+    return found
+
+
+@given(st.dictionaries(st.sampled_from(["error", "peer", "name"]), st.one_of(st.text(), st.integers(), st.none())))
+def test_no_value_can_forge_a_field_of_the_journal(values: dict[str, Any]) -> None:
+    event = {"event": "x_happened", "level": "warning", **values}
+    found = fields(journal.render(None, "warning", dict(event)))
+    assert found.keys() == {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "NETD_EVENT"} | {
+        f"NETD_{key.upper()}" for key in values
+    }
+    assert (found["PRIORITY"], found["NETD_EVENT"]) == ("4", "x_happened")
+    assert found["MESSAGE"].isprintable()
+    for key, value in values.items():
+        if isinstance(value, str):
+            assert found[f"NETD_{key.upper()}"] == value.encode("utf-8", "backslashreplace").decode()
+
+
+def test_the_journal_gets_a_datagram_an_event_and_hears_of_lost_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        journald.bind(str(tmp_path / "socket"))
+        journald.settimeout(20)
+        monkeypatch.setattr(journal, "connect", partial(journal.connect, str(tmp_path / "socket")))
+        sink = logs.set_up("info", "journal", 2)
+        try:
+            raise ZeroDivisionError("oops")
+        except ZeroDivisionError as error:
+            DaemonEvents().netd_failed(error)
+        told = fields(journald.recv(65536))
+        assert told["MESSAGE"].startswith("netd_failed\nTraceback")
+        assert told["NETD_EXCEPTION"].endswith("ZeroDivisionError: oops")
+        assert told["PRIORITY"] == "2"
+        for _ in range(10_000):
+            DaemonEvents().netd_stopped()
+        assert sink._lost > 1000
+        seen, lost = 0, sink._lost
+        journald.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while journald.recv(65536):
+                seen += 1
+        assert seen + lost == 10_000
+        DaemonEvents().log_reopened()
+        told = fields(journald.recv(65536))
+        assert (told["NETD_EVENT"], told["NETD_NUMBER"]) == ("log_lines_lost", str(lost))
+        assert fields(journald.recv(65536))["NETD_EVENT"] == "log_reopened"
+        sink.close()
+
+
+def test_auto_finds_the_journal_where_systemd_has_connected_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    status = os.fstat(writer)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        journald.bind(str(tmp_path / "socket"))
+        monkeypatch.setattr(journal, "connect", partial(journal.connect, str(tmp_path / "socket")))
+        for stream, form in ((f"{status.st_dev}:{status.st_ino}", "journal"), (f"{status.st_dev}:1", "json")):
+            monkeypatch.setenv("JOURNAL_STREAM", stream)
+            sink = logs.set_up("info", "auto", writer)
+            DaemonEvents().netd_stopped()
+            if form == "journal":
+                assert fields(journald.recv(65536))["NETD_EVENT"] == "netd_stopped"
+            else:
+                assert json.loads(read(reader))["event"] == "netd_stopped"
+            sink.close()
+    # One that is gone is no reason not to start, unless it was asked for.
+    os.unlink(tmp_path / "socket")
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    logs.set_up("info", "auto", writer)
+    DaemonEvents().netd_stopped()
+    assert json.loads(read(reader))["event"] == "netd_stopped"
+    with pytest.raises(FileNotFoundError):
+        logs.set_up("info", "journal", writer)
+    os.close(reader)
+    os.close(writer)
