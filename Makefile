@@ -19,8 +19,8 @@ help: ## list the targets
 run: $(VENV)/installed ## serve the built-in config on this machine (loopback, high ports)
 	@$(BIN)/netd run -c netd/config/dev.yaml
 
-test: $(VENV)/installed-dev ## run the whole test suite
-	$(BIN)/python -m pytest $(TESTS)
+test: $(VENV)/installed-dev ## run the tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow and not soak" $(TESTS)
 
 check: $(VENV)/installed-dev ## what a change has to pass: format, lint, types, tests
 	$(BIN)/ruff format --check netd tests bench

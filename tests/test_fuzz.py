@@ -186,6 +186,7 @@ def test_no_config_makes_a_traceback(tmp_path: Path) -> None:
     assert wrong > NUMBER / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["explain"], ["ban", "add"], ["check", "-c"], ["kick"]])
 def test_no_argument_makes_a_traceback(tmp_path: Path, arguments: list[str]) -> None:
     with daemon("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n", tmp_path) as running:

@@ -26,6 +26,7 @@ def install(**variables: object) -> str:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_an_install_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     need("make")
     (tmp_path / "usr/lib/netd/bin").mkdir(parents=True)
@@ -49,6 +50,7 @@ def test_an_install_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_install_under_a_prefix(tmp_path: Path) -> None:
     place = {"PREFIX": tmp_path / "usr", "SYSCONFDIR": tmp_path / "etc", "UNITDIR": tmp_path / "units"}
     install(**place)
@@ -69,6 +71,7 @@ def test_install_under_a_prefix(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_staged_install_names_no_staging_directory_and_keeps_a_config(tmp_path: Path) -> None:
     stage = tmp_path / "a stage"
     # Relative, with a space in it and a slash behind it: any of these breaks a careless recipe.

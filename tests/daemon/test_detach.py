@@ -100,6 +100,7 @@ def test_a_stale_pid_file_is_no_obstacle_and_a_second_daemon_is_refused(tmp_path
     assert not (tmp_path / "pid").exists()
 
 
+@pytest.mark.slow
 def test_kill_9_leaves_a_pid_file_that_is_no_obstacle(tmp_path: Path) -> None:
     write(tmp_path)
     assert start(tmp_path).returncode == 0

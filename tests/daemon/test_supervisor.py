@@ -322,6 +322,7 @@ class Stuck:
 """
 
 
+@pytest.mark.slow
 def test_a_service_that_never_returns_is_left_behind(tmp_path: Path) -> None:
     (tmp_path / "netd_stuck.py").write_text(STUCK)
     info = tmp_path / "netd_stuck-1.0.dist-info"

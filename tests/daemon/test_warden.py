@@ -331,6 +331,7 @@ def test_limits_that_need_more_descriptors_than_there_are_are_warned_of(tmp_path
                 assert told == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_get_ready_for_a_config_keeps_it_from_being_in_force(tmp_path: Path) -> None:
     config = "daemon: {workers: 2}\nservices:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
     with daemon(config, tmp_path) as running:

@@ -11,7 +11,8 @@ import pytest
 from tests.support import need, until
 from tests.systemd.conftest import ROOT, Lab
 
-pytestmark = pytest.mark.timeout(180)  # a tree is made once, which takes half a minute
+# A tree is made once, which takes half a minute.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 ECHO = "services:\n  echo: {listen: [tcp://*:7, udp://*:7, 'unix:///run/netd/echo.sock']}\n"
 
