@@ -81,7 +81,8 @@ class Warden:
         if not self._offenders:
             self._loop.call(self._see_to_offenders)
         if len(self._offenders) < _MOST_OFFENDERS:
-            self._offenders[str(message["offender"])] = f"{message.get('service')}: {message.get('refusal')}"
+            why = f"{message.get('service')}: {message.get('refusal')}"
+            self._offenders[str(message["offender"])[:64]] = why[:128]
 
     def _see_to_offenders(self) -> None:
         offenders, self._offenders = self._offenders, {}
@@ -206,7 +207,8 @@ class Warden:
         now = time.monotonic()
         banned = {source: ban.until for source, ban in state.bans.active(now).items()}
         ports = {one.listener.socket.getsockname()[1] for one in self._listeners if _transport(one.listener) == "udp"}
-        house = House(state.ledger, connections=state.config.daemon.connections, banned=banned, ports=ports)
+        house = House(state.ledger, banned=banned, ports=ports)
+        house.adopt(state.config.daemon.connections, state.config.bans)
         door = Door(service.name, service.policy, state.table(service.name), house, time.time)
         if transport in ("unix", "unixgram"):
             user, groups = _account(peer)

@@ -137,6 +137,7 @@ def test_a_ban_by_hand_is_in_force_at_once_also_for_datagrams(tmp_path: Path) ->
 
 EXPLAINED = """
 daemon: {connections: 7}
+bans: {exempt: [local, "2001:db8:1::7"]}
 services:
   echo:
     listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0, "unix://@{tmp}"]
@@ -148,6 +149,7 @@ services:
 def test_an_explanation_of_each_kind(tmp_path: Path) -> None:
     with daemon(EXPLAINED.replace("{tmp}", str(tmp_path)), tmp_path) as running:
         assert running.ask("ban", "add", "10.1.1.1", "1h")["ok"]
+        assert running.ask("ban", "add", "2001:db8:1::8", "1h")["ok"]
         own = running.port("echo", "udp")
         for peer, where, code, decided, why in (
             ("10.1.2.3:5353", "echo/udp", 0, None, "nothing speaks against it"),
@@ -158,6 +160,8 @@ def test_an_explanation_of_each_kind(tmp_path: Path) -> None:
             (f"10.1.2.3:{own}", "echo/udp", 1, "reply_guard", "one on which this netd serves UDP"),
             ("224.0.0.1:5353", "echo/udp", 1, "reply_guard", "multicast"),
             ("10.6.6.6:5353", "echo/udp", 1, "access", "access.deny: 10.6.6.0/24"),
+            ("2001:db8:1::8", "echo/tcp", 1, "bans", "(netd ban add,"),
+            ("2001:db8:1::7", "echo/tcp", 1, "access", "access.allow does not list it"),
             ("2001:db8::7", "echo/tcp", 1, "access", "access.allow does not list it"),
             ("10.1.1.1:5353", "echo/tcp", 1, "bans", "(netd ban add,"),
             ("uid:0", "echo/unix", 0, None, "nothing speaks against it"),
