@@ -3,7 +3,7 @@
 import click
 
 from netd.cli.control import Ask, json_option, print_answer, readable_duration, table, talks
-from netd.errors import EXIT_NO, EXIT_OK
+from netd.errors import EXIT_NO, EXIT_OK, EXIT_USAGE
 
 
 @click.command(epilog="Example: netd explain --from 192.0.2.7:5353 --to echo/udp")
@@ -24,12 +24,16 @@ def explain(ask: Ask, peer: str, where: str, *, as_json: bool) -> int:
     return EXIT_OK if answer["served"] else EXIT_NO
 
 
-@click.group(epilog="Example: netd ban add 192.0.2.7 --for 10m")
-def ban() -> None:
+@click.group(epilog="Example: netd ban add 192.0.2.7 --for 10m", invoke_without_command=True)
+@click.pass_context
+def ban(context: click.Context) -> None:
     """Show, add and lift bans. A banned source (an IPv4 address, or an IPv6 /64) is refused by all services.
 
     Sources that keep being refused are banned by themselves: see `bans` in the config.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(EXIT_USAGE)
 
 
 @ban.command("list", epilog="Example: netd ban list --json")

@@ -47,10 +47,19 @@ def test_usage_errors_are_64_and_no_traceback(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_without_a_command_there_is_help() -> None:
-    done = run()
-    assert "Usage: netd" in done.stdout + done.stderr
+@pytest.mark.parametrize("arguments", [[], ["ban"]])
+def test_without_a_command_there_is_help(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.stderr.startswith(" ".join(["Usage: netd", *arguments]))
+    assert "Error" not in done.stderr
     assert done.returncode == 64
+
+
+@pytest.mark.parametrize("command", ["add", "list", "remove"])
+def test_every_command_about_bans_has_help_with_an_example(command: str) -> None:
+    done = CliRunner().invoke(netd, ["ban", command, "--help"], prog_name="netd")
+    assert done.exit_code == 0
+    assert f"Example: netd ban {command}" in done.output
 
 
 def test_check(tmp_path: Path) -> None:
