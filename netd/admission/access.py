@@ -129,6 +129,15 @@ class AccessRules(Model):
     """When, as in `Mon-Fri 08:00-18:00 Europe/Berlin`: days and zone may be missing (every day; the zone of this host),
     and a time may go on past midnight. Empty: always. Live connections go on."""
 
+    @property
+    def asks_groups(self) -> bool:
+        """Whether a UNIX peer's groups matter."""
+        return any(entry.kind == "gid" for entry in (*self.allow, *self.deny))
+
+
+NO_GROUPS = "access has gid rules, which cannot hold for datagrams: use uid rules, or unix://"
+"""Why there may be none where UNIX datagrams come: the kernel tells the user and one group of who sends one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
@@ -157,7 +166,7 @@ class Access:
         self._unix = next((ruling for entry, ruling in ruled if entry.networks == LOCAL), None) or next(
             (ruling for entry, ruling in ruled if entry.networks == ANY), self._rest
         )
-        self.groups_matter = bool(self._groups)
+        self.groups_matter = rules.asks_groups
         """Whether a UNIX peer's groups have to be known."""
         self.times = rules.times
         self._minute = -1

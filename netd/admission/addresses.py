@@ -42,6 +42,11 @@ def parse_address(text: str) -> bytes:
         raise ValueError(f"expected an address such as 192.0.2.7 or 2001:db8::7, got {shown(text)}") from None
 
 
+def is_of_many(address: bytes) -> bool:
+    """Whether it is no single host's: multicast, and in IPv4 what is above it (240/4, broadcast)."""
+    return address[0] >= 224 if len(address) == 4 else address[0] == 255
+
+
 def source_of(address: bytes) -> bytes:
     """What counts as one source: an IPv4 address, or an IPv6 /64, which is what one network hands to one customer."""
     return address if len(address) == 4 else address[:8]

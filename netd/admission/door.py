@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from netd.admission.access import Access
-from netd.admission.addresses import Prefixes, source_of
+from netd.admission.addresses import source_of
 from netd.admission.bans import exemption
 from netd.admission.guard import EXPLAINED, SMALL, objection
 from netd.admission.ledger import House
@@ -18,7 +18,6 @@ from netd.settings import Rate
 from netd.telemetry.counters import CELL, Drop, Refusal, Table
 
 _ACTIVE = CELL["active"]
-_NOBODY: Prefixes[str] = Prefixes(())
 
 
 class Verdict(NamedTuple):
@@ -177,9 +176,9 @@ class Door:
             return "access"
         return None if self._access.in_time(self._wall()) else "times"
 
-    def judge_unix(self, user: int | None, groups: Sequence[int]) -> Verdict:
-        """What becomes of datagrams from this user."""
-        if not self._access.unix_ruling(user, groups).allowed:
+    def judge_unix(self, user: int | None) -> Verdict:
+        """What becomes of datagrams from this user, whose groups the kernel does not tell, so no rule asks for any."""
+        if not self._access.unix_ruling(user, ()).allowed:
             return Verdict("access")
         if not self._access.in_time(self._wall()):
             return Verdict("times")

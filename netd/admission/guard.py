@@ -8,14 +8,14 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Literal
 
+from netd.admission.addresses import is_of_many
+
 Objection = Literal["source_port", "source_address", "destination"]
 
 SMALL = 64
 """Octets that an answer may have to any question."""
 
 _LOWEST_PORT = 1024  # RFC 6335: those below are for services, and no client sends from there
-_MULTICAST_IPV4 = 224  # of the first octet; class E and the broadcast address are above
-_MULTICAST_IPV6 = 255
 
 
 def objection(address: bytes, port: int, ours: Set[int], *, to_many: bool) -> Objection | None:
@@ -25,11 +25,8 @@ def objection(address: bytes, port: int, ours: Set[int], *, to_many: bool) -> Ob
     """
     if port < _LOWEST_PORT or port in ours:
         return "source_port"
-    first = address[0]
-    if len(address) == 4:
-        if first == 0 or first >= _MULTICAST_IPV4:
-            return "source_address"
-    elif first == _MULTICAST_IPV6 or not any(address):
+    nobody = address[0] == 0 if len(address) == 4 else not any(address)
+    if nobody or is_of_many(address):
         return "source_address"
     return "destination" if to_many else None
 

@@ -50,7 +50,7 @@ class House:
     report: Report = _nobody
     bans: BanRules = _BANS
     spared: Prefixes[str] = field(default_factory=lambda: exemption(_BANS.exempt))
-    """Who is never reported."""
+    """Who is never reported, and served also where its network is banned."""
 
     def ban(self, source: bytes, until: float | None) -> None:
         """Refuse a source until then; None: no more. There is room for `MOST`; those that end first make it."""

@@ -13,13 +13,12 @@ Workers write the same cells without a lock. Two that take from one bucket in th
 both; so with several workers a source may get more than its rate, in the worst case by their number, and never less.
 """
 
+from netd.admission.sketch import ROWS, places
 from netd.settings import Rate
 
-ROWS, WIDTH = 4, 65536
+WIDTH = 65536
 CELLS = ROWS * WIDTH
 """Cells of 8 octets that the buckets need."""
-
-_MASK = WIDTH - 1
 
 
 def taken(full: int, now: int, rate: Rate, number: int) -> tuple[int, int]:
@@ -40,30 +39,19 @@ class Rates:
     def __init__(self, cells: memoryview) -> None:
         self._cells = cells
 
-    def take(self, key: bytes, rate: Rate, now: float, number: int = 1) -> int:
-        """How many of ``number`` tokens there are for a key now (seconds, steady), and take them."""
+    def take(self, key: bytes, rate: Rate, now: float) -> bool:
+        """Take a token for a key now (seconds, steady); whether there was one."""
         cells = self._cells
-        a, b, c, d = _places(key)
+        a, b, c, d = places(key, WIDTH)
         before = min(cells[a], cells[b], cells[c], cells[d])
-        given, full = taken(before, int(now * 1e9), rate, number)
+        given, full = taken(before, int(now * 1e9), rate, 1)
         if given:
             # No more than needed to remember this, so that others in these cells notice as little as possible.
             for place in (a, b, c, d):
                 if cells[place] < full:
                     cells[place] = full
-        return given
+        return bool(given)
 
     def left(self, key: bytes, rate: Rate, now: float) -> int:
         """How many tokens there are for a key now."""
-        return taken(min(self._cells[place] for place in _places(key)), int(now * 1e9), rate, rate.burst)[0]
-
-
-def _places(key: bytes) -> tuple[int, int, int, int]:
-    """The cells of a key, one in each row. Python's hash of octets is keyed: nobody can choose whom to meet."""
-    bits = hash(key)
-    return (
-        bits & _MASK,
-        WIDTH + (bits >> 16 & _MASK),
-        2 * WIDTH + (bits >> 32 & _MASK),
-        3 * WIDTH + (bits >> 48 & _MASK),
-    )
+        return taken(min(self._cells[place] for place in places(key, WIDTH)), int(now * 1e9), rate, rate.burst)[0]

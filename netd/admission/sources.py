@@ -4,15 +4,14 @@ A count-min sketch: every source has one cell in each of four rows, and never mo
 cells says. With N connections open, a cell holds at most e * N / 4096 of others (in 98 of 100 cases; Cormode and
 Muthukrishnan, 2005): of 8,192, less than six. So a source may be refused a few connections early, and never gets one
 too many. Each worker adds and subtracts in a block of its own, so that no lock is needed, and what a dead one held is
-taken back by clearing its block. Which cells a source has is a secret of the process (Python's hash of octets is keyed,
-PYTHONHASHSEED), which forked workers share: nobody can choose addresses that meet somebody else's.
+taken back by clearing its block.
 """
 
-ROWS, WIDTH = 4, 4096
+from netd.admission.sketch import ROWS, places
+
+WIDTH = 4096
 BLOCK = ROWS * WIDTH
 """Cells of one worker."""
-
-_MASK = WIDTH - 1
 
 
 class Sources:
@@ -27,7 +26,7 @@ class Sources:
 
         It is counted before the blocks of all ``workers`` are added up, so that two of them never take the last one.
         """
-        for place in _places(source):
+        for place in places(source, WIDTH):
             self._cells[self._first + place] += 1
         if self.number(source, workers) <= limit:
             return True
@@ -36,24 +35,13 @@ class Sources:
 
     def leave(self, source: bytes) -> None:
         """A connection that was counted is over."""
-        for place in _places(source):
+        for place in places(source, WIDTH):
             self._cells[self._first + place] -= 1
 
     def number(self, source: bytes, workers: int) -> int:
         """How many connections the source has at most."""
         end = workers * BLOCK
-        return min(sum(self._cells[place:end:BLOCK]) for place in _places(source))
-
-
-def _places(source: bytes) -> tuple[int, int, int, int]:
-    """The cells of a source, one in each row."""
-    bits = hash(source)
-    return (
-        bits & _MASK,
-        WIDTH + (bits >> 12 & _MASK),
-        2 * WIDTH + (bits >> 24 & _MASK),
-        3 * WIDTH + (bits >> 36 & _MASK),
-    )
+        return min(sum(self._cells[place:end:BLOCK]) for place in places(source, WIDTH))
 
 
 def forget(cells: memoryview, worker: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from netd.admission.access import AccessRules
+from netd.admission.access import NO_GROUPS, AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.policy import Policy
 from netd.config import source
@@ -249,11 +249,10 @@ class _Loader:
 
     def _check_groups(self, part: Source, path: Where, rules: AccessRules, endpoints: tuple[Endpoint, ...]) -> None:
         """Of who sends a UNIX datagram the kernel tells the user and one group: a rule about groups would not hold."""
-        if any(entry.kind == "gid" for entry in (*rules.allow, *rules.deny)):
+        if rules.asks_groups:
             for number, endpoint in enumerate(endpoints):
                 if endpoint.transport == "unixgram":
-                    message = "access has gid rules, which cannot hold for datagrams: use uid rules, or unix://"
-                    self._note(part, (*path, "listen", number), message)
+                    self._note(part, (*path, "listen", number), NO_GROUPS)
 
     def _find_type(self, part: Source, path: Where, given: object, name: str) -> table.ServiceType | None:
         if given is not None and not isinstance(given, str):

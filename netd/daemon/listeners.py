@@ -3,8 +3,10 @@
 import contextlib
 import itertools
 import os
+import socket
 from dataclasses import dataclass, field
 
+from netd.admission.access import NO_GROUPS
 from netd.client.control import make_directory
 from netd.config.model import Config
 from netd.daemon import systemd
@@ -68,9 +70,17 @@ class Listeners:
         return pending
 
     def _check_kinds(self, pending: Pending) -> None:
-        """What the service manager opened may not be what the service serves."""
+        """What the service manager opened may not be what the service serves, or where its rules hold."""
         types = {service.name: service.type for service in pending.config.services}
-        problems = []
+        asks_groups = {service.name for service in pending.config.services if service.policy.access.asks_groups}
+        problems = [
+            f"services.{one.listener.service}: {one.listener.url}: {NO_GROUPS}"
+            for ones in pending.places.values()
+            for one in ones
+            if one.listener.service in asks_groups
+            and one.listener.socket.family == socket.AF_UNIX
+            and not one.listener.streams
+        ]
         for one in pending.new:
             kind = table.find(types[one.listener.service])
             assert kind is not None, "the config was checked"

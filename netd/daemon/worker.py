@@ -246,7 +246,7 @@ class Worker:
         )
         self._forget_verdicts()
         for service in self._services.values():
-            service.events.access = prepared.log_access
+            service.events.tell_connections(prepared.log_access)
         for server in prepared.servers:
             server.start()
 

@@ -114,7 +114,7 @@ class ServiceEvents(_Events):
         self._edge = Edge(clock)
         self._unsaid: dict[str, tuple[str, str, dict[str, object]]] = {}  # lines that wait for their minute to be over
         self._quiet = quiet
-        self.access: AccessLog = "all"
+        self._access: AccessLog = "all"
         self._closed = [0, 0, 0]  # connections, octets in and out, of which `log.access: summary` has not told
         self._next_summary = 0.0
         self._clock = clock
@@ -157,7 +157,7 @@ class ServiceEvents(_Events):
     def connection_closed(self, peer: Peer, bytes_in: int, bytes_out: int, duration: float, outcome: Outcome) -> None:
         """A connection is over, after ``duration`` seconds. One without a byte was a probe, and is a debug line.
 
-        `access` says for which of the others there is a line.
+        For which of the others there is a line, `tell_connections` says.
         """
         cells = self._cells
         cells[_CLOSED[outcome]] += 1
@@ -166,7 +166,7 @@ class ServiceEvents(_Events):
         log = self._log.debug
         if (bytes_in or bytes_out) and not self._quiet:
             log = self._log.info
-            if self.access != "all" and not self._is_told(bytes_in, bytes_out):
+            if self._access != "all" and not self._is_told(bytes_in, bytes_out):
                 return
         log(
             "connection_closed",
@@ -177,18 +177,23 @@ class ServiceEvents(_Events):
             outcome=outcome,
         )
 
+    def tell_connections(self, access: AccessLog) -> None:
+        """Have these connections get a line from now on."""
+        if access != self._access:
+            self._access, self._closed = access, [0, 0, 0]
+
     def _is_told(self, bytes_in: int, bytes_out: int) -> bool:
         """Whether this connection gets a line of its own."""
         closed = self._closed
         closed[0] += 1
         closed[1] += bytes_in
         closed[2] += bytes_out
-        return isinstance(self.access, int) and closed[0] % self.access == 0
+        return isinstance(self._access, int) and closed[0] % self._access == 0
 
     def connections_closed(self) -> None:
-        """So many connections are over since this was told last, where `access` asks for a sum a minute."""
+        """So many connections are over since this was told last, where a sum a minute is asked for."""
         number, bytes_in, bytes_out = self._closed
-        if self.access == "summary" and number and self._clock() >= self._next_summary:
+        if self._access == "summary" and number and self._clock() >= self._next_summary:
             self._next_summary = self._clock() + _QUIET
             self._closed = [0, 0, 0]
             self._log.info("connections_closed", number=number, bytes_in=bytes_in, bytes_out=bytes_out)
@@ -199,9 +204,8 @@ class ServiceEvents(_Events):
         Each bug (kind of error and line of code) is told with its traceback, and again once a minute at most.
         """
         self._cells[_FAILED] += 1
-        self._tell(
-            _where(error), 1, "error", "conversation_failed", peer=peer.remote, error=repr(error)[:200], exc_info=error
-        )
+        where = _where(error)
+        self._tell(where, 1, "error", "conversation_failed", peer=peer.remote, error=where, exc_info=error)
 
     def datagrams_received(self, number: int, octets: int) -> None:
         """So many datagrams came, and the service got them."""

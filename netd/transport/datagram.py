@@ -7,6 +7,7 @@ calls, one by one. An answer that cannot be sent at once is dropped and counted,
 import errno
 import socket
 import socketserver
+from collections.abc import Callable
 from typing import Any
 
 from netd.admission.door import Door, Verdict
@@ -206,8 +207,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if self._unix:
             credentials = message_credentials(ancillary)
             peer = unix_peer("unixgram", client_address, self.server_address, credentials)
-            # Of the sender's groups the kernel tells the first one only, so a config may not ask for groups here.
-            known = _Known(self.door.judge_unix(credentials and credentials.uid, ()), peer=peer)
+            known = _Known(self.door.judge_unix(credentials and credentials.uid), peer=peer)
             return (data, [], known), client_address
         self._forget_in_time()
         control = _without_interface(ancillary)
@@ -272,24 +272,31 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     def _answer(self, data: bytes, known: _Known) -> bytes | None:
         peer, verdict = self._peer(known), known.verdict
         self.events.datagrams_received(1, len(data))
-        try:
-            answer = self.service.datagram(data, peer)
-            if answer is not None and not isinstance(answer, bytes):
-                raise TypeError(f"{type(self.service)} answers a datagram with neither bytes nor None: {type(answer)}")
-        except PeerError as error:
-            answer = error.answer
-        except BaseException as error:  # whatever a service raises, SystemExit too, costs this answer alone
-            self.events.conversation_failed(peer, error)
-            return None
+        answer = self._ask(peer, self.service.datagram, data, peer)
         if answer is None:
             return None
-        if not verdict.amplify and len(answer) > SMALL and len(answer) > len(data):
-            answer = self._shorten(answer, max(SMALL, len(data)), peer)
-            if answer is None:
+        most = max(SMALL, len(data))
+        if len(answer) > most and not verdict.amplify:
+            answer = self._ask(peer, self._shortened, answer, most) if self._shortened else None
+            if answer is None or len(answer) > most:
+                self.events.datagrams_dropped(1, "amplification", peer.remote)
                 return None
         if verdict.key:
             self._note_exchange(data, answer, known)
         return answer
+
+    def _ask(self, peer: Peer, method: Callable[..., Any], *arguments: object) -> bytes | None:
+        """What a method of the service says. Whatever it raises, SystemExit too, costs this answer alone."""
+        try:
+            answer = method(*arguments)
+            if answer is None or isinstance(answer, bytes):
+                return answer
+            raise TypeError(f"{method.__qualname__} returned neither bytes nor None: {type(answer)}")
+        except PeerError as error:
+            return error.answer
+        except BaseException as error:
+            self.events.conversation_failed(peer, error)
+            return None
 
     def _note_exchange(self, question: bytes, answer: bytes, known: _Known) -> None:
         """Notice a loop, of a sender with a rate of its own."""
@@ -302,20 +309,6 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             assert known.sender is not None, "one of the two is there"
             known.peer = sender_peer(known.sender, plain_host(str(self.server_address[0])), self.server_address[1])
         return known.peer
-
-    def _shorten(self, answer: bytes, most: int, peer: Peer) -> bytes | None:
-        """The answer in so many octets; None: there is none."""
-        shortened: bytes | None = None
-        if self._shortened is not None:
-            try:
-                shortened = self._shortened(answer, most)
-            except BaseException as error:  # as above
-                self.events.conversation_failed(peer, error)
-                return None
-        if shortened is None or len(shortened) > most:
-            self.events.datagrams_dropped(1, "amplification", peer.remote)
-            return None
-        return shortened
 
     def _receive_failed(self, error: OSError) -> None:
         """An error on the socket that some datagram before had caused, or want of memory; the next call may be well."""

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from netd.admission.addresses import plain
+from netd.admission.addresses import is_of_many, plain
 from netd.conversation import Credentials, Peer, Transport
 
 _MAPPED = "::ffff:"
@@ -14,9 +14,7 @@ _UCRED = struct.Struct("iII")
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module does not have it
 _MOST_GROUPS = 256  # Python asks for no more than 1,024 octets
 _NONE = bytes(4)
-_MULTICAST_IPV4 = 224  # the first octet (RFC 1112); what is above is no host's either
 _OVERFLOW = 65534  # the user nobody has (overflowuid, proc(5))
-_MULTICAST = 0xFF  # how an IPv6 multicast address begins (RFC 4291, 2.7)
 IP_PKTINFO = 8
 """The address a datagram came to (ip(7)); linux/in.h has it, the socket module does not."""
 IN_PKTINFO = struct.Struct("=i4s4s")
@@ -63,7 +61,7 @@ def sender(address: bytes, port: int, infos: Iterable[tuple[int, int, bytes]]) -
             own, to_many = sent_to(own, destination)
         elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO) and len(address) == 16:
             own, _ = IN6_PKTINFO.unpack(data)
-            to_many = own[0] == _MULTICAST
+            to_many = is_of_many(own)
     return Sender(address, port, own, to_many)
 
 
@@ -75,7 +73,7 @@ def sent_to(own: bytes, destination: bytes) -> tuple[bytes, bool]:
     """
     if own != _NONE:
         return own, own != destination
-    return b"", destination[0] >= _MULTICAST_IPV4
+    return b"", is_of_many(destination)
 
 
 def sender_peer(who: Sender, local_host: str, local_port: int) -> Peer:

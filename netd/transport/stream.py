@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import select
 import socket
 import socketserver
 import struct
@@ -29,7 +28,8 @@ from netd.transport.relay import Relay
 # Connections taken at once, before the others get their turn. One that is refused counts as several: a flood must not
 # make those wait who are served.
 _BATCH, _REFUSAL = 16, 8
-_LAST_BATCHES = 64  # when it closes: the default backlog
+_LAST_BATCH = 8192  # when it closes: more than the default backlog, all of them refused
+_SHED = 64  # refused at once where the system has no means to serve them
 _PAUSE = 0.1  # seconds a listener rests when the system has no descriptor or memory left
 _RESET = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection
 
@@ -88,7 +88,10 @@ class StreamServer(socketserver.ThreadingTCPServer):
 
     def ready(self, events: int) -> None:
         """Connections wait."""
-        left = _BATCH
+        self._take(_BATCH)
+
+    def _take(self, left: int) -> None:
+        """Take so many connections, or all that wait."""
         while left > 0:
             left -= 1
             try:
@@ -189,9 +192,8 @@ class StreamServer(socketserver.ThreadingTCPServer):
 
         Who is in the socket's queue has been told that the connection stands, and is served.
         """
-        for _ in range(_LAST_BATCHES):
-            if self._listening:
-                self.ready(select.EPOLLIN)
+        if self._listening:
+            self._take(_LAST_BATCH)
         self._close_listener()
 
     def _close_listener(self) -> None:
@@ -223,12 +225,12 @@ class StreamServer(socketserver.ThreadingTCPServer):
     def _rest(self, error: OSError) -> None:
         """Accept fails for want of a resource, and to try again at once would only burn the processor.
 
-        Who waits is told at once that there is no place, with a descriptor that is kept for that; who comes meanwhile
-        waits in the listener's queue.
+        The first ones who wait are told that there is no place, with a descriptor that is kept for that; the others
+        wait in the listener's queue.
         """
         self.events.accept_paused(str(error.strerror))
         if self._give_up_reserve():
-            self._refuse_all()
+            self._shed()
             self._take_reserve()
         self._listening = False
         self.loop.unwatch(self.socket.fileno())
@@ -247,8 +249,9 @@ class StreamServer(socketserver.ThreadingTCPServer):
             os.close(reserve)
         return reserve is not None
 
-    def _refuse_all(self) -> None:
-        for _ in range(_BATCH):
+    def _shed(self) -> None:
+        """Refuse who waits, without having a place for anybody."""
+        for _ in range(_SHED):
             try:
                 request, client_address = self.get_request()
             except OSError:

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from netd.admission.access import NO_GROUPS
 from netd.config.loader import load
 from netd.daemon.listeners import Listeners
 from netd.daemon.state import State
 from netd.daemon.warden import Warden
+from netd.errors import OpenError
 from netd.telemetry.events import DaemonEvents
+from netd.transport.inherited import InheritedSocket
 from netd.transport.loop import Loop
 from tests.support import Daemon, daemon, until
 
@@ -422,3 +425,23 @@ def test_a_worker_that_talks_nonsense_bans_nobody_and_costs_little(
     assert len(told) == 1
     assert len(state.bans.active(time.monotonic())) == 1000
     assert len(log) == 1000
+
+
+def test_gid_rules_cannot_hold_on_a_datagram_socket_of_the_service_manager_either(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as handed:
+        handed.bind(str(tmp_path / "s"))
+        listeners = Listeners([InheritedSocket("x", handed)], lambda *skipped: None)
+        for access, problem in (
+            ("", None),
+            (", access: {deny: ['gid:27']}", f"services.echo: unixgram://{tmp_path}/s: {NO_GROUPS}"),
+            (", access: {deny: ['uid:27']}", None),
+        ):
+            file.write_text(f"services:\n  echo: {{listen: ['systemd://x']{access}}}\n")
+            if problem:
+                with pytest.raises(OpenError) as raised:
+                    listeners.prepare(load(file))
+                assert raised.value.problems == (problem,)
+            else:
+                listeners.commit(listeners.prepare(load(file)))
+        listeners.close()

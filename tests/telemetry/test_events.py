@@ -111,7 +111,7 @@ def test_which_connections_get_a_line(log: list[dict[str, Any]]) -> None:
     clock = Clock()
     for access, lines in (("all", 100), ("off", 0), ("summary", 0), (7, 14)):
         events = ServiceEvents("echo", clock=clock)
-        events.access = access  # type: ignore[assignment]
+        events.tell_connections(access)  # type: ignore[arg-type]
         closed(events, 100)
         assert sum(line["level"] == "info" for line in log) == lines
         assert sum(line["level"] == "debug" for line in log) == 100, "a check is one at debug, whatever access says"
@@ -122,7 +122,9 @@ def test_which_connections_get_a_line(log: list[dict[str, Any]]) -> None:
 def test_a_summary_is_one_line_a_minute(log: list[dict[str, Any]]) -> None:
     clock = Clock()
     events = ServiceEvents("echo", clock=clock)
-    events.access = "summary"
+    events.tell_connections("off")
+    closed(events, 50)
+    events.tell_connections("summary")
     told = []
     for _ in range(30):
         closed(events, 2)
@@ -139,3 +141,17 @@ def test_a_summary_is_one_line_a_minute(log: list[dict[str, Any]]) -> None:
     events.summarize()
     events.summarize()
     assert len(log) == 1
+
+
+def test_an_exception_that_cannot_even_be_shown_is_an_event_like_any_other(log: list[dict[str, Any]]) -> None:
+    class Shy(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError("oops")
+
+        __repr__ = __str__
+
+    events = ServiceEvents("echo")
+    for _ in range(3):
+        events.conversation_failed(Peer("tcp", "192.0.2.7", 5), Shy())
+    assert [event["error"].partition(" ")[0] for event in log] == ["Shy"]
+    assert events.counters.failed == 3

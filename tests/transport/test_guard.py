@@ -113,6 +113,30 @@ def test_who_is_listed_gets_all_of_it(server: Server, batched: bool) -> None:
             assert len(sock.recv(1000)) == length
 
 
+@BOTH
+@pytest.mark.parametrize("shortened", ["a text", None, b"x" * 65, ZeroDivisionError("oops"), SystemExit(1)])
+def test_a_service_that_cannot_shorten_its_answers_costs_these_alone(
+    server: Server, batched: bool, shortened: object
+) -> None:
+    class Wordy:
+        def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+            return data if data == b"short" else b"x" * 100
+
+        def shortened(self, answer: bytes, most: int) -> Any:
+            if isinstance(shortened, BaseException):
+                raise shortened
+            return shortened
+
+    address, events = server.add(Wordy(), "udp://127.0.0.1:0", batched=batched)
+    with client(address) as sock:
+        for data in (b"long", b"short"):
+            sock.send(data)
+        assert sock.recv(1000) == b"short"
+    server.settle()
+    assert events.counters.dropped == {"amplification": 1}
+    assert events.counters.failed == (shortened is not None and not isinstance(shortened, bytes))
+
+
 def test_whoami_is_shortened_by_whole_words(server: Server) -> None:
     address, _ = server.add(service("whoami"), "udp://127.0.0.1:0")
     with client(address) as sock:
