@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.admission.rates import CELLS, Rates, taken
+from netd.admission.rates import CELLS, WIDTH, Rates, taken
+from netd.admission.sketch import places
 from netd.settings import Rate, parse_rate
 
 
@@ -139,3 +140,12 @@ def test_a_bucket_that_was_filled_at_a_slower_rate_is_empty_and_no_more() -> Non
     given, full = taken(full, now, rate, 5)
     assert (given, full) == (0, now + rate.depth)
     assert taken(full, now + 10**9, rate, 50)[0] == 10
+
+
+def test_who_shares_a_cell_does_not_give_back_what_another_has_taken() -> None:
+    mine = places(b"mine", WIDTH)
+    other = next(key for n in range(10**7) if places(key := n.to_bytes(4), WIDTH)[0] == mine[0])
+    rates, rate = buckets(), Rate(1, "h", 10)
+    assert all(rates.take(b"mine", rate, 5.0) for _ in range(7))
+    assert rates.take(other, rate, 5.0)
+    assert rates.left(b"mine", rate, 5.0) == 3

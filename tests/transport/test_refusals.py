@@ -64,6 +64,50 @@ def test_a_refused_connection_gets_a_line(server: Server, tmp_path: Any, url: st
     assert events.counters.refused == {"access": 20}
 
 
+def test_what_a_refused_peer_has_said_already_makes_no_reset(server: Server) -> None:
+    address, _ = server.add(Echo(), "tcp://127.0.0.1:0", policy={**DENY, "refuse": {"line": "no"}})
+    held, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        go.wait(20)
+
+    server.loop.call(hold)
+    assert held.wait(20)
+    with connect(address) as connection:
+        connection.sendall(b"hello")
+        go.set()
+        server.settle()
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        assert read_all(connection) == b"no\r\n"
+
+
+@pytest.mark.parametrize(("policy", "number"), [({}, 16), (DENY, 2)])
+def test_a_flood_gets_a_turn_like_everybody_and_a_refused_one_a_short_one(
+    server: Server, policy: dict[str, object], number: int
+) -> None:
+    address, events = server.add(Echo(), "tcp://127.0.0.1:0", policy=policy)
+    held, go, turn = threading.Event(), threading.Event(), threading.Event()
+    taken: list[int] = []
+
+    def take_a_turn() -> None:
+        held.set()
+        go.wait(20)
+        server._servers[0].ready(0)  # type: ignore[union-attr]
+        taken.append(events.counters.accepted + events.counters.refused.total())
+        turn.set()
+
+    server.loop.call(take_a_turn)
+    assert held.wait(20)
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(connect(address))
+        go.set()
+        assert turn.wait(20)
+        assert taken == [number]
+        until(lambda: events.counters.accepted + events.counters.refused.total() == 40)
+
+
 def test_one_source_at_its_limit_is_refused_and_another_is_not(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0", per_source=2, exempt=[])
     with contextlib.ExitStack() as stack:
