@@ -129,8 +129,10 @@ def test_what_is_noted(text: str, message: str) -> None:
         (b"\x7fELF\x02\x01\x01\x00\x00", "f:1:1: not text: character '\\x7f'"),
         (b"a: \x00\n", "f:1:4: not text: character '\\x00'"),
         (b"a: b\x1b[1m\n", "f:1:5: not text"),
-        (b"[" * 100_000, "nested deeper than 32 levels"),
-        (b"{a: " * 100_000, "nested deeper than 32 levels"),
+        (b"[" * 900, "nested deeper than 32 levels"),
+        (b"{a: " * 900, "nested deeper than 32 levels"),
+        (b"[" * 100_000, "f:1:"),  # from 6.0.4 on PyYAML has a bound of its own, which it may meet first
+        (b"{a: " * 100_000, "f:1:"),
         (b"- " * 100_000, "nested deeper than 32 levels"),
         (b"a: [" + b"1," * 60_000 + b"]", "more than 50000 values"),
     ],

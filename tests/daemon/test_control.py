@@ -308,6 +308,7 @@ def test_stop_waits_until_it_is_gone(tmp_path: Path) -> None:
 def test_a_group_may_control_it_too(tmp_path: Path, allowed: bool) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to be somebody else")
+    need("nc", "setpriv")
     section = "daemon: {control_group: nogroup}\n" if allowed else ""
     tmp_path.chmod(0o755)
     with daemon(section + CONFIG, tmp_path) as running:
