@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from netd.cli.columns import HEADS, NUMBERS, daemon_lines, readable_duration, service_rows
 from netd.client import control
 from netd.errors import EXIT_NO, EXIT_OK, ConfigError, NotRunningError, OperatorError
 
@@ -41,9 +42,17 @@ def talks(command: Callable[..., int]) -> Callable[..., int]:
     )
     @wraps(command)
     def talk(*arguments: Any, file: Path | None, path: str | None, **options: Any) -> int:
+        paths: list[str] = []
+
         def ask(*words: str, **named: str | None) -> Answer:
             given = [*words, *(f"{key}={value}" for key, value in named.items() if value is not None)]
-            answer = _find_and_ask(file, path, given)
+            # Found once, for a command that asks again and again; looked for anew when nobody is there any more.
+            paths[:] = paths or _find(file, path)
+            try:
+                answer = control.ask(paths, given)
+            except NotRunningError:
+                paths.clear()
+                raise
             if not answer.get("ok"):
                 error = OperatorError(answer.get("problems") or [str(answer.get("error"))])
                 error.exit_code = int(answer.get("exit_code", EXIT_NO))
@@ -57,8 +66,8 @@ def talks(command: Callable[..., int]) -> Callable[..., int]:
     return talk
 
 
-def _find_and_ask(file: Path | None, path: str | None, words: Sequence[str]) -> Answer:
-    """Ask the netd that is meant: the one of the config, of the path, of $NETD_CONTROL, or of the usual places."""
+def _find(file: Path | None, path: str | None) -> list[str]:
+    """Where the netd is that is meant: the one of the config, of the path, of $NETD_CONTROL, or of the usual places."""
     paths = None
     if file is not None:
         paths = _named_in(file)
@@ -74,7 +83,7 @@ def _find_and_ask(file: Path | None, path: str | None, words: Sequence[str]) -> 
         with contextlib.suppress(OSError):
             if not os.path.samefile(runs, file):
                 raise NotRunningError([f"no netd runs {file}: the one at {paths[0]} runs {runs}"])
-    return control.ask(paths, words)
+    return paths
 
 
 def _named_in(file: Path) -> list[str] | None:
@@ -118,16 +127,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequenc
     )
 
 
-def readable_duration(seconds: float) -> str:
-    """For people: two units at most."""
-    if seconds < 60:
-        return f"{seconds:.0f}s"
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if hours == 0:
-        return f"{minutes}m{int(seconds % 60)}s"
-    return f"{hours}h{minutes % 60}m" if days == 0 else f"{days}d{hours % 24}h"
-
-
 @click.command(epilog="Example: netd status --json")
 @talks
 @json_option
@@ -137,23 +136,12 @@ def status(ask: Ask, *, as_json: bool) -> int:
     Exit code 0: it runs; 69: it does not.
     """
     answer = ask("status")
-    numbers = ("connections", "answered", "refused", "dropped", "failed")
-    rows = []
-    for service in answer["services"]:
-        state = ("on" if service["enabled"] else "off") + (f" ({service['why']})" if service["why"] else "")
-        first, *others = service["endpoints"] or ["-"]
-        rows.append([service["service"], first, *(service[number] for number in numbers), state])
-        rows += [["", other, *[""] * len(numbers), ""] for other in others]
-    workers = sum("leaving" not in worker for worker in answer["workers"])
-    stopping = ", stopping" if answer["stopping"] else ""
-    head = (
-        f"netd {answer['version']}, pid {answer['pid']}, up {readable_duration(answer['seconds'])}{stopping}, "
-        f"{workers} worker{'s' * (workers != 1)}, log level {answer['log_level']}\n"
-        f"config {answer['config']}, generation {answer['generation']}"
-    )
-    head += f", {answer['bans']} source{'s' * (answer['bans'] != 1)} banned\n" if answer["bans"] else "\n"
-    heads = [head.upper() for head in ("service", "endpoint", *numbers, "state")]
-    return print_answer(answer, f"{head}\n{table(heads, rows, [one.upper() for one in numbers])}", as_json=as_json)
+    cells = []
+    for row in service_rows(answer):
+        first, *others = row["ENDPOINT"] or ["-"]
+        cells.append([first if head == "ENDPOINT" else row[head] for head in HEADS])
+        cells += [[other if head == "ENDPOINT" else "" for head in HEADS] for other in others]
+    return print_answer(answer, "\n".join([*daemon_lines(answer), "", table(HEADS, cells, NUMBERS)]), as_json=as_json)
 
 
 @click.command(epilog="Example: netd diff")

@@ -47,6 +47,9 @@ class Commands:
     def connections(self, wanted: dict[str, str]) -> Answer:
         return self._note(wanted)
 
+    def peers(self, wanted: dict[str, str]) -> Answer:
+        return self._note(wanted)
+
     def kick(self, wanted: dict[str, str], by: str) -> Answer:
         return self._note(wanted, by)
 
@@ -99,6 +102,7 @@ def test_a_line_is_a_command_and_an_answer_is_an_object() -> None:
         (b"kick", "expected: kick id=ID | peer=ADDRESS | service=NAME", 64),
         (b"kick everybody", "expected: kick", 64),
         (b"connections peer=", "expected: connections", 64),
+        (b"peers peer=a", "expected: peers [service=NAME]", 64),
         (b"connections peer=a peer=b", "expected: connections", 64),
         (b"log-level loud", "no such level", 64),
         (b"diff", "x:1:1: one", 78),
