@@ -30,7 +30,7 @@ class Rates:
         daemon = (answer["pid"], answer["started"])
         before = self._before if daemon == self._daemon else {}
         seconds = now - self._when
-        for name, count in counts.items():
+        for name, count in counts.items() if self._daemon else ():
             known = name in before and count >= before[name] and seconds > 0
             rate = (count - before[name]) / seconds if known else None
             self.series.setdefault(name, deque(maxlen=KEPT)).append(rate)
@@ -40,6 +40,8 @@ class Rates:
     def prefill(self, history: Mapping[str, Any], now: float, interval: float) -> None:
         """Put before what is there what netd remembers itself, up to now (UNIX time), a rate for each interval."""
         for name, numbers in history["services"].items():
+            if name not in self._before:
+                continue
             kept = list(self.series.get(name, ()))
             past = resampled(history["times"], numbers["answered"], now, interval)
             self.series[name] = deque([*past, *kept], maxlen=KEPT)
@@ -49,9 +51,9 @@ class Rates:
         series = self.series.get(service)
         return series[-1] if series else None
 
-    def total(self) -> list[float | None]:
-        """The rates of all services together, the newest last."""
-        length = max(map(len, self.series.values()), default=0)
+    def total(self, most: int) -> list[float | None]:
+        """The newest rates of all services together, so many at most, the newest last."""
+        length = min(most, max(map(len, self.series.values()), default=0))
         totals: list[float | None] = []
         for back in range(length, 0, -1):
             rates = [one[-back] for one in self.series.values() if len(one) >= back]
@@ -118,6 +120,6 @@ def readable_number(number: float) -> str:
         number /= 1000
         if number < 99.95:
             return f"{number:.1f}{unit}"
-        if number < 9999.5:
+        if number < 999.5:
             return f"{number:.0f}{unit}"
     return "lots"

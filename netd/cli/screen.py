@@ -17,6 +17,7 @@ _SHORT = {"CONNECTIONS": "CONNS"}
 _TEXTS = ("SERVICE", "ENDPOINT", "PEER", "STATE")
 _WIDEST = {"SERVICE": 24, "ENDPOINT": 44}
 _GRAPH = 10  # the narrowest that shows anything
+_TOTAL = 60  # the widest graph of all services together
 _GAP = 2
 _KEYS = "q quit  s sort  r reverse  p pause  e/d enable/disable  tab peers  ? help"
 
@@ -57,7 +58,7 @@ class Screen:
 
     def _totals_line(self, width: int) -> str:
         services = self._view.answer["services"]
-        total = self._view.rates.total()
+        total = self._view.rates.total(_TOTAL)
         on = sum(one["enabled"] for one in services)
         connections = sum(one["connections"] for one in services)
         text = (
@@ -65,7 +66,7 @@ class Screen:
             f"{connections} connection{'s' * (connections != 1)}, "
             f"{readable_rate(total[-1] if total else None)} answered/s"
         )
-        room = min(60, width - len(text) - _GAP)
+        room = min(_TOTAL, width - len(text) - _GAP)
         return text + " " * _GAP + sparkline(total, room, blocks=self._blocks).lstrip() if room >= _GRAPH else text
 
     def _peers_line(self) -> str:
@@ -105,7 +106,7 @@ class Screen:
         rows, selected = view.window(view.rows(), page)
         cells = [{head: _cell(head, value) for head, value in row.items()} for row in rows]
         heads, widths = _fit(_PEER_HEADS if view.shows_peers else _SERVICE_HEADS, cells, width)
-        table = Table(box=None, expand=True, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="reverse")
+        table = Table(box=None, expand=True, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="reverse green")
         for head in heads:
             text = self._text(_SHORT.get(head, head))
             if head == view.sort:
@@ -162,7 +163,7 @@ def _cell(head: str, value: object) -> str:
 
 def _style(row: Row, *, is_selected: bool) -> str:
     if is_selected:
-        return "reverse bold"
+        return "reverse cyan"
     if row.get("STATE", "on").startswith("off"):
         return "dim"
     return "red" if row.get("FAILED") else ""
@@ -183,7 +184,8 @@ def _details(view: View) -> list[str]:
     if checks := counters.get("checks"):
         facts.append(f"checks: {checks}")
     state = "on" if service["enabled"] else "off"
-    return [f"{service['service']} ({service['type']}) {state}{why}: {endpoints}", "; ".join(facts)]
+    kind = f" ({service['type']})" if service["type"] != service["service"] else ""
+    return [f"{service['service']}{kind} {state}{why}: {endpoints}", "; ".join(facts)]
 
 
 def _help() -> Table:

@@ -135,7 +135,7 @@ class Keyboard:
                 yield "SIGHUP"  # nobody is there any more
         else:
             data = b""
-        names, self._pending = keys(self._pending + data, complete=0 not in ready)
+        names, self._pending = keys(self._pending + data, complete=not ready)
         yield from names
 
 

@@ -146,7 +146,7 @@ class _Top:
     def _draw(self) -> None:
         view = self._view
         if not view.trouble and self._questions.open and time.monotonic() - self._questions.since > _LATE:
-            view.trouble = f"netd has not answered yet; this is of {self._clock()}"
+            view.trouble = f"no answer since {self._clock()}, and still waiting"
         try:
             columns, lines = os.get_terminal_size(1)
         except OSError:
@@ -169,8 +169,8 @@ class _Top:
             case "SIGCONT":
                 self._keyboard.take()
                 self._live.start()
-            case "SIGWINCH" | "\x0c":
-                self._console.clear()
+            case "SIGWINCH":
+                pass  # every picture is drawn in full, and as large as the screen is then
             case _:
                 showed = self._view.shows_peers
                 if command := self._view.press(key):
@@ -205,7 +205,7 @@ class _Top:
 
     def _failed(self, words: Words, error: OperatorError) -> None:
         if words == ("status",):
-            self._view.trouble = f"{error.problems[0]}; this is of {self._clock()}"
+            self._view.trouble = f"no answer since {self._clock()}: {error.problems[0]}"
         else:
             self._view.message = error.problems[0]
 

@@ -16,6 +16,9 @@ HELP = (
     ("enter", "peers of the selected service"),
     ("Ctrl-Z", "leave to the shell; fg comes back"),
     ("q, Ctrl-C", "quit"),
+    ("", ""),
+    ("RATE", "connections taken and datagrams answered a second"),
+    ("GRAPH", "the rate of each interval; the highest on the screen is full height"),
 )
 
 Words = tuple[str, ...]
@@ -184,7 +187,9 @@ class View:
         service = self.selected()
         if service is None:
             self.message = "services are enabled and disabled in their own table: tab leads back"
-        elif service["enabled"] == on:
+            return None
+        self._selected[False] = service["service"]
+        if service["enabled"] == on:
             self.message = f"{service['service']} is {'on' if on else 'off'} already"
         elif on:
             return ("enable", service["service"])
