@@ -128,16 +128,19 @@ class View:
     def press(self, key: str) -> Words | None:
         """Do what a key says; a command for netd, if it is one."""
         self.message = ""
+        if key == "SIGINT":
+            self.done = True
+            return None
         if self.disabling is not None:
             return self._confirm(key)
         if self.shows_help:
             self.shows_help = False
-            self.done = key in ("q", "SIGINT")
+            self.done = key == "q"
             return None
         rows = self.rows()
         index = self._find(rows)
         match key:
-            case "q" | "SIGINT":
+            case "q":
                 self.done = True
             case "up" | "k":
                 self._select(rows, index - 1)
@@ -202,7 +205,7 @@ class View:
             service, self.disabling = self.disabling, None
             assert service
             return ("disable", service)
-        if key in ("n", "N", "q", "escape", "SIGINT", "enter"):
+        if key in ("n", "N", "q", "escape", "enter"):
             self.disabling = None
         return None
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import select
@@ -102,6 +103,12 @@ class Terminal:
         assert self.output.rindex(b"\x1b[?1049l") > self.output.rindex(b"\x1b[?1049h"), "the other screen"
         return self.process.returncode
 
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.primary)
+        os.close(self.terminal)
+
 
 @contextlib.contextmanager
 def top(control: str, *arguments: str, **environment: str) -> Iterator[Terminal]:
@@ -111,10 +118,7 @@ def top(control: str, *arguments: str, **environment: str) -> Iterator[Terminal]
         terminal.shows("q quit")
         yield terminal
     finally:
-        terminal.process.kill()
-        terminal.process.wait()
-        os.close(terminal.primary)
-        os.close(terminal.terminal)
+        terminal.close()
 
 
 @contextlib.contextmanager
@@ -286,33 +290,51 @@ def test_the_terminal_is_restored_at_every_end(tmp_path: Path, keys: str, number
         assert terminal.end() == code
 
 
-def test_the_terminal_is_restored_after_a_bug(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as other, running_netd(tmp_path) as running:
-        answer = running.ask("status")
-        other.bind(f"{tmp_path}/other")
-        other.listen()
-        other.settimeout(20)
+@contextlib.contextmanager
+def in_place_of_netd(path: str, *arguments: str) -> Iterator[tuple[Terminal, Callable[[object], None]]]:
+    """`netd top` beside something that answers as it is told, question by question."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(20)
 
-        def serve(given: object) -> None:
-            connection, _ = other.accept()
+        def serve(answer: object) -> None:
+            connection, _ = listener.accept()
             with connection:
                 connection.recv(99)
-                connection.sendall(
-                    repr(given).replace("'", '"').replace("True", "true").replace("False", "false").encode()
-                )
+                connection.sendall(json.dumps(answer).encode())
 
-        terminal = Terminal(f"{tmp_path}/other")
+        terminal = Terminal(path, *arguments)
         try:
-            serve(answer)
-            serve({"ok": False, "error": "no history"})
-            serve({"ok": True, "no": "status"})
-            assert terminal.end() == 70
-            assert b"Traceback" in terminal.output
+            yield terminal, serve
         finally:
-            terminal.process.kill()
-            terminal.process.wait()
-            os.close(terminal.primary)
-            os.close(terminal.terminal)
+            terminal.close()
+
+
+def test_what_netd_remembers_is_drawn_at_once(tmp_path: Path) -> None:
+    with running_netd(tmp_path) as running:
+        answer = running.ask("status")
+    now = int(time.time())
+    counts = [None, 0, 10, 30]
+    history = {"times": [now - 15, now - 10, now - 5, now], "services": {"echo": {"answered": counts}}}
+    with in_place_of_netd(f"{tmp_path}/fake", "--interval", "5") as (terminal, serve):
+        serve(answer)
+        serve({"ok": True, **history})
+        terminal.shows("q quit")
+        assert "▅█" in next(line for line in terminal.lines if line.startswith("echo"))
+        terminal.press("q")
+        assert terminal.end() == 0
+
+
+def test_the_terminal_is_restored_after_a_bug(tmp_path: Path) -> None:
+    with running_netd(tmp_path) as running:
+        answer = running.ask("status")
+    with in_place_of_netd(f"{tmp_path}/fake") as (terminal, serve):
+        serve(answer)
+        serve({"ok": False, "error": "no history"})
+        serve({"ok": True, "no": "status"})
+        assert terminal.end() == 70
+        assert b"Traceback" in terminal.output
 
 
 def test_it_can_be_suspended_and_follows_the_size(tmp_path: Path) -> None:
@@ -376,5 +398,4 @@ def test_without_a_terminal_or_a_netd_it_is_one_line(tmp_path: Path) -> None:
             assert terminal.process.wait(20) == code
             terminal.shows(text)
             assert b"\x1b" not in terminal.output
-            os.close(terminal.primary)
-            os.close(terminal.terminal)
+            terminal.close()

@@ -126,7 +126,7 @@ def test_to_disable_takes_a_yes() -> None:
     shown = view(service("a"), service("b", enabled=False, why="by the config"))
     assert press(shown, "d") == []
     assert "disable a?" in screen(shown)[-1]
-    for key in ("n", "escape", "SIGINT", "q"):
+    for key in ("n", "escape", "enter", "q"):
         assert press(shown, key) == []
         assert (shown.disabling, shown.done) == (None, False)
         press(shown, "d")
@@ -136,6 +136,8 @@ def test_to_disable_takes_a_yes() -> None:
     assert press(shown, "j", "e") == [("enable", "b")]
     assert press(shown, "d") == []
     assert shown.disabling is None
+    assert press(shown, "k", "d", "SIGINT") == []
+    assert shown.done
 
 
 def test_peers_are_asked_for_while_they_are_shown() -> None:
