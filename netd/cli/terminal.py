@@ -91,7 +91,7 @@ class Keyboard:
     def __enter__(self) -> "Keyboard":
         self._before = termios.tcgetattr(0)
         for number in _SIGNALS:
-            self._handlers[number] = signal.signal(number, lambda number, frame: None)
+            self._handlers[number] = signal.signal(number, _wake)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self.take()
         return self
@@ -112,6 +112,14 @@ class Keyboard:
         """Leave the terminal as it was found. It may be gone."""
         with contextlib.suppress(termios.error):
             termios.tcsetattr(0, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
+
+    def suspend(self) -> None:
+        """Stop this process, as Ctrl-Z asks, until it is continued; not where no shell is there to do that."""
+        self.give_back()
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, _wake)
+        self.take()
 
     def wake(self) -> None:
         """From another thread: have `wait` return."""
@@ -137,6 +145,10 @@ class Keyboard:
             data = b""
         names, self._pending = keys(self._pending + data, complete=not ready)
         yield from names
+
+
+def _wake(number: int, frame: object) -> None:
+    """Nothing: that it came stands in the pipe of `signal.set_wakeup_fd`."""
 
 
 def keys(data: bytes, *, complete: bool) -> tuple[list[str], bytes]:

@@ -7,7 +7,6 @@ answer. What a key does is in ``view.py``, how it looks in ``screen.py``, which 
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -103,11 +102,9 @@ class _Top:
         self._questions = _Questions(ask, self._keyboard.wake)
         self._due = time.monotonic() + interval
         self._heard = time.time()
-        blocks = has_blocks()
-        self._screen = Screen(view, blocks=blocks)
+        self._asked_in_pause = False
+        self._screen = Screen(view, blocks=has_blocks())
         self._capabilities = Capabilities()
-        if not blocks:
-            sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         self._console = Console(
             highlight=False,
             markup=False,
@@ -164,11 +161,10 @@ class _Top:
                 return 128 + signal.Signals[key]
             case "SIGTSTP":
                 self._leave()
-                self._keyboard.give_back()
-                os.kill(os.getpid(), signal.SIGSTOP)
-            case "SIGCONT":
-                self._keyboard.take()
+                self._keyboard.suspend()
                 self._live.start()
+            case "SIGCONT":
+                self._keyboard.take()  # whoever stopped this may have changed the terminal
             case "SIGWINCH":
                 pass  # every picture is drawn in full, and as large as the screen is then
             case _:
@@ -191,6 +187,7 @@ class _Top:
         if self._questions.open or time.monotonic() < self._due or (self._view.paused and self._due):
             return
         self._due = time.monotonic() + self._interval
+        self._asked_in_pause = self._view.paused
         for words in self._view.questions():
             self._questions.put(words)
 
@@ -211,10 +208,13 @@ class _Top:
 
     def _take(self, words: Words, answer: dict[str, Any], when: float) -> None:
         match words:
+            case ("status",) | ("peers", *_) if self._view.paused and not self._asked_in_pause:
+                pass  # it was on its way when the picture was to stand still
             case ("status",):
                 self._heard = time.time()
                 self._view.status_came(answer, when)
             case ("peers", *_):
-                self._view.peers = answer
+                if words in self._view.questions():
+                    self._view.peers = answer
             case (command, name):
                 self._view.message = f"{name} is {command}d, until the next reload"
