@@ -1,7 +1,7 @@
 """How `netd top` looks: what its view shows, laid out with rich for a screen of some size."""
 
+from rich.cells import set_cell_size
 from rich.layout import Layout
-from rich.table import Table
 from rich.text import Text
 
 from netd.cli.columns import NUMBERS, Answer, Row, daemon_lines, printable
@@ -14,7 +14,7 @@ _SERVICE_HEADS = ("SERVICE", "ENDPOINT", "RATE", "GRAPH", *NUMBERS, "STATE")
 _PEER_HEADS = ("PEER", "CONNECTIONS", "IN", "OUT")
 _LEAST = ("ENDPOINT", "GRAPH", "STATE", "ANSWERED", "DROPPED", "FAILED", "REFUSED", "CONNECTIONS")
 _SHORT = {"CONNECTIONS": "CONNS"}
-_TEXTS = ("SERVICE", "ENDPOINT", "PEER", "STATE")
+_TEXTS = ("SERVICE", "ENDPOINT", "PEER", "GRAPH", "STATE")
 _WIDEST = {"SERVICE": 24, "ENDPOINT": 44}
 _GRAPH = 10  # the narrowest that shows anything
 _TOTAL = 60  # the widest graph of all services together
@@ -101,51 +101,49 @@ class Screen:
 
     # The table.
 
-    def _table(self, width: int, page: int) -> Table:
+    def _table(self, width: int, page: int) -> Text:
         view = self._view
         rows, selected = view.window(view.rows(), page)
         cells = [{head: _cell(head, value) for head, value in row.items()} for row in rows]
-        heads, widths = _fit(_PEER_HEADS if view.shows_peers else _SERVICE_HEADS, cells, width)
-        table = Table(box=None, expand=True, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="reverse green")
-        for head in heads:
-            text = self._text(_SHORT.get(head, head))
-            if head == view.sort:
-                text.stylize("bold underline")
-            right = head not in _TEXTS and head != "GRAPH"
-            grows = head == ("GRAPH" if "GRAPH" in heads else heads[0])
-            table.add_column(
-                text,
-                justify="right" if right else "left",
-                no_wrap=True,
-                overflow="crop",
-                width=None if grows else widths[head],
-                ratio=1 if grows else None,
-            )
-        graph = width - sum(widths[head] + _GAP for head in heads if head != "GRAPH")
+        widths = _fit(_PEER_HEADS if view.shows_peers else _SERVICE_HEADS, cells, width)
+        lines = [self._row({head: _SHORT.get(head, head) for head in widths}, widths, "reverse green", view.sort)]
         for number, (row, texts) in enumerate(zip(rows, cells, strict=True)):
-            if "GRAPH" in heads:
+            if "GRAPH" in widths:
                 series = view.rates.series.get(row["SERVICE"], ())
-                texts["GRAPH"] = sparkline(list(series), graph - _GAP, blocks=self._blocks)
-            shown = [self._text(texts[head]) for head in heads]
-            table.add_row(*shown, style=_style(row, is_selected=number == selected))
-        return table
+                texts["GRAPH"] = sparkline(list(series), widths["GRAPH"], blocks=self._blocks)
+            lines.append(self._row(texts, widths, "reverse cyan" if number == selected else _style(row)))
+        return _lines(lines)
+
+    def _row(self, texts: dict[str, str], widths: dict[str, int], style: str, marked: str = "") -> Text:
+        line = Text(style=style)
+        for head, width in widths.items():
+            line.append(" " * _GAP if line else "")
+            text = self._text(texts[head]).plain
+            cell = set_cell_size(text, width) if head in _TEXTS else text.rjust(width)
+            line.append(cell, "bold underline" if head == marked else None)
+        return line
 
 
-def _fit(heads: tuple[str, ...], cells: list[dict[str, str]], width: int) -> tuple[list[str], dict[str, int]]:
-    """The columns that fit, and how wide each is."""
-    widths = {"GRAPH": _GRAPH}
+def _fit(heads: tuple[str, ...], cells: list[dict[str, str]], width: int) -> dict[str, int]:
+    """The columns that fit, and how wide each is: as what is in it, and one of them takes what is left."""
+    widths = {}
     for head in heads:
-        if head != "GRAPH":
-            natural = max([len(_SHORT.get(head, head)), *(len(row[head]) for row in cells)])
-            # Numbers grow; a table that stays as it is reads better.
-            widths[head] = min(natural, _WIDEST.get(head, width)) if head in _TEXTS else max(natural, 6)
-    kept = list(heads)
+        natural = max([len(_SHORT.get(head, head)), *(len(row.get(head, "")) for row in cells)])
+        # Numbers grow; a table that stays as it is reads better.
+        widths[head] = min(natural, _WIDEST.get(head, width)) if head in _TEXTS else max(natural, 6)
+    if "GRAPH" in widths:
+        widths["GRAPH"] = _GRAPH
     for head in _LEAST:
-        if sum(widths[one] + _GAP for one in kept) - _GAP <= width:
+        if _left(widths, width) >= 0:
             break
-        if head in kept:
-            kept.remove(head)
-    return kept, widths
+        widths.pop(head, None)
+    grows = "GRAPH" if "GRAPH" in widths else heads[0]
+    widths[grows] += max(0, _left(widths, width))
+    return widths
+
+
+def _left(widths: dict[str, int], width: int) -> int:
+    return width - sum(widths.values()) - _GAP * (len(widths) - 1)
 
 
 def _cell(head: str, value: object) -> str:
@@ -161,9 +159,7 @@ def _cell(head: str, value: object) -> str:
     return str(value).partition(" ")[0] if head == "STATE" else str(value)
 
 
-def _style(row: Row, *, is_selected: bool) -> str:
-    if is_selected:
-        return "reverse cyan"
+def _style(row: Row) -> str:
     if row.get("STATE", "on").startswith("off"):
         return "dim"
     return "red" if row.get("FAILED") else ""
@@ -188,11 +184,10 @@ def _details(view: View) -> list[str]:
     return [f"{service['service']}{kind} {state}{why}: {endpoints}", "; ".join(facts)]
 
 
-def _help() -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for keys, what in (("", ""), *HELP, ("", ""), ("", "any key goes back")):
-        table.add_row(Text(keys), Text(what))
-    return table
+def _help() -> Text:
+    widest = max(len(keys) for keys, _ in HELP)
+    rows = [("", ""), *HELP, ("", ""), ("", "any key goes back")]
+    return _lines([Text(f"{keys:{widest}}  {what}") for keys, what in rows])
 
 
 def _lines(texts: list[Text]) -> Text:

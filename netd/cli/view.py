@@ -18,7 +18,7 @@ HELP = (
     ("q, Ctrl-C", "quit"),
     ("", ""),
     ("RATE", "connections taken and datagrams answered a second"),
-    ("GRAPH", "the rate of each interval; the highest on the screen is full height"),
+    ("GRAPH", "the rate over time, as high as its highest on the screen"),
 )
 
 Words = tuple[str, ...]
