@@ -13,7 +13,7 @@ from netd.admission.door import Door
 from netd.conversation import Peer, StreamService
 from netd.telemetry.counters import Refusal
 from netd.telemetry.events import ServiceEvents
-from netd.transport.connection import Connection, Monologue, Reflection, Talk
+from netd.transport.connection import Connection
 from netd.transport.loop import LISTENING, Loop
 from netd.transport.peers import (
     connection_credentials,
@@ -23,7 +23,8 @@ from netd.transport.peers import (
     plain_host,
     unix_peer,
 )
-from netd.transport.relay import Relay
+from netd.transport.relay import Reflection, Relay
+from netd.transport.talk import Monologue, Talk
 
 # Connections taken at once, before the others get their turn. One that is refused counts as several: a flood must not
 # make those wait who are served.
