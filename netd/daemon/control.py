@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from netd.conversation import Conversation, Credentials, Lines, LineTooLong, Peer
 from netd.endpoints import suggestion
 from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_USAGE, OperatorError
-from netd.telemetry.events import DaemonEvents
+from netd.telemetry.daemon_events import DaemonEvents
 
 Answer = dict[str, Any]
 

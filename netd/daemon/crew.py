@@ -11,7 +11,7 @@ from netd.daemon import identity
 from netd.daemon.channel import ChannelError, Message, wait
 from netd.daemon.fork import Member, WorkerError, fork
 from netd.telemetry.counters import MOST_WORKERS
-from netd.telemetry.events import DaemonEvents
+from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 from netd.transport.loop import Loop, Timer
 

@@ -13,7 +13,7 @@ from netd.daemon import identity
 from netd.daemon.channel import Channel, Message, pair
 from netd.daemon.worker import Worker
 from netd.errors import EXIT_SOFTWARE
-from netd.telemetry.events import DaemonEvents
+from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # the supervisor's to answer

@@ -31,7 +31,8 @@ from netd.daemon.warden import Warden
 from netd.endpoints import suggestion
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, EXIT_USAGE, OpenError, OperatorError
 from netd.telemetry import logs
-from netd.telemetry.events import DaemonEvents, ServiceEvents
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop, Timer
 from netd.transport.sockets import Listener, socket_url
 from netd.transport.stream import StreamServer

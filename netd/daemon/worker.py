@@ -28,7 +28,8 @@ from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.services import table
 from netd.telemetry import logs
 from netd.telemetry.counters import Refusal, Table
-from netd.telemetry.events import AccessLog, DaemonEvents, ServiceEvents
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.events import AccessLog, ServiceEvents
 from netd.transport.connection import Connection
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop

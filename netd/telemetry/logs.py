@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import structlog
 
-from netd.telemetry import events, journal
+from netd.telemetry import journal, telling
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["auto", "console", "json", "logfmt", "journal"]
@@ -129,7 +129,7 @@ def open_file(path: str) -> int:
 def set_level(level: Level) -> None:
     """Log events of this level and above from now on."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
-    events.rebind()
+    telling.rebind()
 
 
 def set_up(level: Level, form: Format, descriptor: int = 2) -> Sink:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from netd.conversation import Credentials, Peer
 from netd.daemon.control import Answer, CommandError, Control
 from netd.errors import ConfigError
-from netd.telemetry.events import DaemonEvents
+from netd.telemetry.daemon_events import DaemonEvents
 from tests.support import Daemon, converse, daemon, need, until
 
 CONFIG = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n  off: {type: upper, enabled: false, listen: [tcp://*:0]}\n"
