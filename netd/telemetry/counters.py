@@ -27,11 +27,12 @@ Refusal = Literal[
     "per_source",
     "rate",
     "total_rate",
+    "threads",
     "no_resources",
     "backlog",
 ]
-"""Why a connection was closed before a word: the name of the limit or rule; or the system has no means for it, or the
-listener's queue was full (the kernel's own refusal)."""
+"""Why a connection was closed before a word: the name of the limit or rule; or all threads for blocking handlers are
+taken, the system has no means for it, or the listener's queue was full (the kernel's own refusal)."""
 Drop = Literal[
     "banned",
     "access",

@@ -199,8 +199,12 @@ class Connection:
 
     def close(self, outcome: Outcome) -> None:
         """End it now, whatever is unsent."""
+        self._server.loop.forget(self._socket.fileno())
+        self._leave(outcome)
+
+    def _leave(self, outcome: Outcome) -> None:
+        """It is over, and nobody waits for it any more."""
         server = self._server
-        server.loop.forget(self._socket.fileno())
         server.loop.wheel.drop(self)
         server.shutdown_request(self._socket)
         server.events.connection_closed(

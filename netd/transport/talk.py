@@ -1,11 +1,13 @@
 """Conversations: connections whose service holds one, as a generator that is resumed with what came."""
 
+from collections import deque
 from socket import socket
+from threading import Lock
 from time import monotonic
 from types import GeneratorType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from netd.conversation import Peer
+from netd.conversation import Conversation, Peer
 from netd.errors import PeerError
 from netd.telemetry.counters import Outcome
 from netd.transport.connection import CHUNK, IN, OUT, Connection, Ready
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 _SEGMENT = 4096  # octets it gets,
 _PIECES = 256  # pieces it says,
 _TURN = 0.0005  # and seconds, within which it is not asked for another piece.
+_MOST_POSTED = 65536  # octets that wait to be sent to a peer that was not asked,
+_OVERHEAD = 64  # and so many that each piece of them costs besides.
 
 
 class Talk(Connection):
@@ -25,11 +29,15 @@ class Talk(Connection):
     __slots__ = ("_conversation", "_speaking")
 
     def __init__(self, server: "StreamServer", request: socket, peer: Peer) -> None:
-        self._conversation = server.service.stream(peer)
+        self._conversation = self._begin(server.service, peer)
         if not isinstance(self._conversation, GeneratorType):
             raise TypeError(f"{type(server.service).__name__}.stream returned no generator: it has no yield in it")
         super().__init__(server, request, peer)
         self._speaking = False  # the conversation was interrupted while it had more to say
+
+    def _begin(self, service: Any, peer: Peer) -> Conversation:
+        conversation: Conversation = service.stream(peer)
+        return conversation
 
     def start(self) -> None:
         self._advance(None)
@@ -104,6 +112,64 @@ class Talk(Connection):
             self._conversation.close()
         except BaseException as error:
             self._server.events.conversation_failed(self.peer, error)
+        super().close(outcome)
+
+
+class Addressee(Talk):
+    """A conversation that is also spoken to from outside: what is posted goes out between its own words.
+
+    What waits to go out is bounded. It goes out from the loop, never from within whoever posts it, who may be another
+    connection's conversation.
+    """
+
+    __slots__ = ("_lock", "_posted", "_posted_size")
+
+    def __init__(self, server: "StreamServer", request: socket, peer: Peer) -> None:
+        self._lock = Lock()
+        self._posted: deque[bytes] | None = deque()  # None: it is over
+        self._posted_size = 0
+        self._server = server  # a service may post before anything else
+        super().__init__(server, request, peer)
+
+    def _begin(self, service: Any, peer: Peer) -> Conversation:
+        conversation: Conversation = service.stream(peer, self.post)
+        return conversation
+
+    def post(self, data: bytes) -> bool:
+        """A `Post` to this peer."""
+        size = len(data) + _OVERHEAD
+        with self._lock:
+            if self._posted is None or self._posted_size + size > _MOST_POSTED:
+                return False
+            self._posted.append(data)
+            self._posted_size += size
+            if len(self._posted) > 1:
+                return True  # the loop knows already, or there is no room now
+        self._server.loop.call(self._deliver)
+        return True
+
+    def _deliver(self) -> None:
+        """Send what is posted, unless the kernel has no room or the conversation is speaking; then it is next."""
+        if self._posted and not self._ended and self._events == IN:
+            self._send_posted()
+
+    def _send_posted(self) -> bool:
+        with self._lock:
+            assert self._posted is not None, "it is not over"
+            data = b"".join(self._posted)
+            self._posted.clear()
+            self._posted_size = 0
+        self.active = self._server.loop.now
+        return self._send(data)
+
+    def _continue(self) -> None:
+        if self._posted and not self._send_posted():
+            return
+        super()._continue()
+
+    def close(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._posted = None
         super().close(outcome)
 
 
