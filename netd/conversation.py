@@ -35,7 +35,7 @@ Only values live here; nothing in this file performs input or output.
 """
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -117,6 +117,9 @@ class Context:
     random: Random = field(default_factory=Random)
     line_limit: int = 4096
     """The longest line or message a peer may send, in octets (``limits.line``)."""
+    inspect: Callable[[str], Mapping[str, Any]] = lambda what: {}
+    """What netd says of itself: its ``status``, as `netd status --json` prints it, or the ``history`` of its numbers.
+    It waits for the answer, so it is for blocking handlers alone. TimeoutError when there is none."""
 
 
 @runtime_checkable

@@ -30,10 +30,16 @@ class CommandError(Exception):
         self.exit_code = exit_code
 
 
-class Commands(Protocol):
-    """What there is to control. Each may raise `CommandError` or `OperatorError`."""
+class Reports(Protocol):
+    """What netd says of itself."""
 
     def status(self) -> Answer: ...
+
+    def history(self) -> Answer: ...
+
+
+class Commands(Protocol):
+    """What there is to control. Each may raise `CommandError` or `OperatorError`."""
 
     def diff(self) -> Answer: ...
 
@@ -45,6 +51,14 @@ class Commands(Protocol):
 
     def kick(self, wanted: dict[str, str], by: str) -> Answer: ...
 
+    def set_log_level(self, level: str, by: str) -> Answer: ...
+
+    def stop(self, by: str, *, now: bool = False) -> Answer: ...
+
+
+class Admission(Protocol):
+    """Who may talk to the services. Each may raise `CommandError`."""
+
     def bans(self) -> Answer: ...
 
     def ban(self, source: str, duration: str, by: str) -> Answer: ...
@@ -53,13 +67,10 @@ class Commands(Protocol):
 
     def explain(self, peer: str, where: str) -> Answer: ...
 
-    def set_log_level(self, level: str, by: str) -> Answer: ...
-
-    def stop(self, by: str, *, now: bool = False) -> Answer: ...
-
 
 _USAGE = {
     "status": "status",
+    "history": "history",
     "diff": "diff",
     "reload": "reload",
     "enable": "enable NAME",
@@ -76,8 +87,12 @@ _USAGE = {
 class Control:
     """The service behind the control socket."""
 
-    def __init__(self, commands: Commands, group: int | None, events: DaemonEvents) -> None:
+    def __init__(
+        self, commands: Commands, reports: Reports, admission: Admission, group: int | None, events: DaemonEvents
+    ) -> None:
         self._commands = commands
+        self._reports = reports
+        self._admission = admission
         self._group = group
         self._events = events
 
@@ -125,7 +140,9 @@ class Control:
         commands = self._commands
         match command, words:
             case "status", []:
-                return commands.status()
+                return self._reports.status()
+            case "history", []:
+                return self._reports.history()
             case "diff", []:
                 return commands.diff()
             case "reload", []:
@@ -137,14 +154,14 @@ class Control:
             case "kick", [_, *_]:
                 return commands.kick(_arguments(command, words, ("id", "peer", "service")), by)
             case "ban", ["list"]:
-                return commands.bans()
+                return self._admission.bans()
             case "ban", ["add", source, duration]:
-                return commands.ban(source, duration, by)
+                return self._admission.ban(source, duration, by)
             case "ban", ["remove", source]:
-                return commands.unban(source, by)
+                return self._admission.unban(source, by)
             case "explain", [_, _]:
                 given = _arguments(command, words, ("from", "to"))
-                return commands.explain(given["from"], given["to"])
+                return self._admission.explain(given["from"], given["to"])
             case "log-level", [level]:
                 return commands.set_log_level(level, by)
             case "stop", [] | ["now"]:

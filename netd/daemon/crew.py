@@ -29,7 +29,7 @@ class Crew:
 
     ``prepare`` is called in each new worker before it does anything, and ``install`` brings one up to date; it raises
     `WorkerError` when that fails. ``lost`` hears of a worker's end, and says how many connections ended with it.
-    ``reported`` hears of what a worker says unasked.
+    ``reported`` hears what a worker says unasked.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Crew:
         who: identity.Identity,
         install: Callable[[Member], None],
         lost: Callable[[int], int],
-        reported: Callable[[Message], None],
+        reported: Callable[[Member, Message], None],
     ) -> None:
         self.members: dict[int, Member] = {}
         """By number; without those that are leaving."""
@@ -56,6 +56,7 @@ class Crew:
         self._lost = lost
         self._reported = reported
         self._size = 0
+        self._lines_lost = 0  # of the log, by workers that are no more
         self._losses: dict[int, tuple[int, float]] = {}  # by number: how many in a row, and when the last one was
         self._replacements: dict[int, Timer] = {}
 
@@ -131,6 +132,14 @@ class Crew:
     def _all(self) -> list[Member]:
         return [*self.members.values(), *self.leaving]
 
+    def tell(self, message: Message, members: Iterable[Member]) -> None:
+        """Tell workers something that needs no answer. One that does not take it in time is aborted."""
+        for member in [member for member in members if not member.gone]:
+            try:
+                member.channel.send(message, (), PATIENCE)
+            except ChannelError:
+                self._abort(member, PATIENCE)  # it may have half of it
+
     def _send(self, member: Member, message: Message, descriptors: Sequence[int] = ()) -> int:
         member.asked += 1
         member.channel.send({"question": member.asked, **message}, descriptors, PATIENCE)
@@ -145,10 +154,12 @@ class Crew:
             message = received[0]
             member.beaten = time.monotonic()
             member.unanswered = 0
+            if isinstance(lost := message.get("lines_lost"), int):
+                member.lines_lost = lost
             if message.get("question") == member.asked:
                 member.answers = {member.asked: message}
-            elif "offender" in message:
-                self._reported(message)
+            elif "question" not in message:
+                self._reported(member, message)
 
     def _hear(self, member: Member) -> None:
         try:
@@ -182,6 +193,16 @@ class Crew:
                 alive = False
         return alive
 
+    @property
+    def healthy(self) -> bool:
+        """Whether there are as many workers as there should be, and each has answered the beat before the last one."""
+        return len(self.members) >= self._size and all(member.unanswered < 2 for member in self.members.values())
+
+    @property
+    def lines_lost(self) -> int:
+        """How many lines of workers' logs nobody will read."""
+        return self._lines_lost + sum(member.lines_lost for member in self._all())
+
     def _abort(self, member: Member, seconds: float) -> None:
         """End a worker that does not answer, with SIGABRT first, at which it writes down what it was doing."""
         if member.gone:
@@ -211,6 +232,7 @@ class Crew:
     def _ended(self, member: Member, code: int) -> None:
         connections = self._lost(member.number)
         stack = os.pread(member.stack, _LONGEST_STACK, 0).decode("utf-8", "replace").strip()
+        self._lines_lost += member.lines_lost
         self._close(member)
         reason = _reason(code)
         if member in self.leaving:

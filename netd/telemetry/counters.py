@@ -119,6 +119,11 @@ class Counts:
     dropped: Counter[str] = field(default_factory=Counter)
     """Datagrams not taken, or answers not sent, by `Drop`."""
 
+    @property
+    def answered(self) -> int:
+        """Connections taken and datagrams answered."""
+        return self.accepted + self.datagrams_out
+
     def summary(self) -> dict[str, object]:
         """What is not zero, for a log line."""
         values = {name: getattr(self, name) for name in self.__slots__}
@@ -168,8 +173,9 @@ class Table(SharedMemory):
     def read(self) -> "Counts":
         """All numbers, over all workers."""
         counts = Counts()
-        for name, cell in CELL.items():
-            if number := sum(self.all(cell)):
+        columns = [self.column(number) for number in (*range(self.workers), SUPERVISOR)]
+        for name, number in zip(CELL, map(sum, zip(*columns, strict=True)), strict=False):
+            if number:
                 kind, dot, reason = name.partition(".")
                 if dot:
                     getattr(counts, kind)[reason] = number

@@ -37,6 +37,8 @@ class Sink:
         self._lock = threading.Lock()
         self._rest = b""  # of a line that went in part
         self._lost = 0
+        self.lost = 0
+        """How many lines nobody will read, since this process began to write here."""
         kind = os.fstat(descriptor).st_mode
         if stat.S_ISSOCK(kind):
             self._socket = socket.socket(fileno=os.dup(descriptor))
@@ -55,6 +57,7 @@ class Sink:
         with self._lock:
             if not self._catch_up() or not self._write(data):
                 self._lost += 1
+                self.lost += 1
 
     def finish(self, seconds: float = 1.0) -> None:
         """At the end, give whoever reads this some time to hear of what is still to be told."""
