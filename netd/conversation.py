@@ -129,6 +129,12 @@ class StreamService(Protocol):
     def stream(self, peer: Peer) -> Conversation: ...
 
 
+class UnaskedService(Protocol):
+    """A `StreamService` that declares ``unasked``."""
+
+    def stream(self, peer: Peer, post: Post, /) -> Conversation: ...
+
+
 @runtime_checkable
 class DatagramService(Protocol):
     """A service that answers datagrams over UDP and UNIX datagram sockets."""

@@ -11,7 +11,7 @@ import pwd
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from netd.conversation import Conversation, Credentials, Lines, LineTooLong, Peer
+from netd.conversation import Conversation, Credentials, Lines, LineTooLong, Peer, Post
 from netd.endpoints import suggestion
 from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_USAGE, OperatorError
 from netd.telemetry.daemon_events import DaemonEvents
@@ -68,6 +68,12 @@ class Admission(Protocol):
     def explain(self, peer: str, where: str) -> Answer: ...
 
 
+class Tracer(Protocol):
+    """Looking on."""
+
+    def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]: ...
+
+
 _USAGE = {
     "status": "status",
     "history": "history",
@@ -80,6 +86,7 @@ _USAGE = {
     "ban": "ban list | ban add SOURCE DURATION | ban remove SOURCE",
     "explain": "explain from=PEER to=SERVICE/TRANSPORT",
     "log-level": "log-level LEVEL",
+    "trace": "trace service=NAME [peer=ADDRESS]",
     "stop": "stop [now]",
 }
 
@@ -87,16 +94,25 @@ _USAGE = {
 class Control:
     """The service behind the control socket."""
 
+    unasked = True
+
     def __init__(
-        self, commands: Commands, reports: Reports, admission: Admission, group: int | None, events: DaemonEvents
+        self,
+        commands: Commands,
+        reports: Reports,
+        admission: Admission,
+        tracer: Tracer,
+        group: int | None,
+        events: DaemonEvents,
     ) -> None:
         self._commands = commands
         self._reports = reports
         self._admission = admission
+        self._tracer = tracer
         self._group = group
         self._events = events
 
-    def stream(self, peer: Peer) -> Conversation:
+    def stream(self, peer: Peer, post: Post) -> Conversation:
         by = str(peer.credentials)
         if not self._allowed(peer.credentials):
             self._events.control_refused(by)
@@ -105,7 +121,11 @@ class Control:
         lines = Lines(LINE_LIMIT)
         try:
             while (line := (yield from lines.read())) is not None:
-                yield _line(self.answer(line.decode("utf-8", "replace"), by))
+                text = line.decode("utf-8", "replace")
+                if text.split()[:1] == ["trace"]:
+                    yield from self._trace(text, post)
+                else:
+                    yield _line(self.answer(text, by))
         except LineTooLong as error:
             yield _line(_failure(str(error), EXIT_USAGE))
 
@@ -123,11 +143,31 @@ class Control:
             return credentials.gid == self._group
         return self._group in os.getgrouplist(name, credentials.gid)
 
+    def _trace(self, line: str, post: Post) -> Conversation:
+        """Show what comes and goes, until the peer has finished sending."""
+        end: list[Callable[[], None]] = []
+
+        def start(command: str, words: list[str]) -> Answer:
+            end.append(self._tracer.start(_arguments(command, words, ("service", "peer")), post))
+            return {}
+
+        answer = self._answer(line, start)
+        try:
+            yield _line(answer)
+            while end and (yield None):
+                pass
+        finally:
+            for stop in end:
+                stop()
+
     def answer(self, line: str, by: str) -> Answer:
         """Do what a line says."""
+        return self._answer(line, lambda command, words: self._do(command, words, by))
+
+    def _answer(self, line: str, do: Callable[[str, list[str]], Answer]) -> Answer:
         command, *words = line.split() or [""]
         try:
-            return {"ok": True, **self._do(command, words, by)}
+            return {"ok": True, **do(command, words)}
         except CommandError as error:
             return _failure(str(error), error.exit_code)
         except OperatorError as error:

@@ -127,9 +127,11 @@ class Crew:
 
     def ask_all(self, message: Message, descriptors: Sequence[int] = ()) -> dict[Member, Message]:
         """As `ask`, of those that are leaving too."""
-        return self.ask(message, descriptors, self._all())
+        return self.ask(message, descriptors, self.everybody)
 
-    def _all(self) -> list[Member]:
+    @property
+    def everybody(self) -> list[Member]:
+        """Also those that are leaving."""
         return [*self.members.values(), *self.leaving]
 
     def tell(self, message: Message, members: Iterable[Member]) -> None:
@@ -179,7 +181,7 @@ class Crew:
         To be called once in an interval. True when all have answered since the last call.
         """
         alive = True
-        for member in [member for member in self._all() if not member.gone]:
+        for member in [member for member in self.everybody if not member.gone]:
             try:
                 # What came while this process itself was held up counts.
                 self._take(member)
@@ -201,7 +203,7 @@ class Crew:
     @property
     def lines_lost(self) -> int:
         """How many lines of workers' logs nobody will read."""
-        return self._lines_lost + sum(member.lines_lost for member in self._all())
+        return self._lines_lost + sum(member.lines_lost for member in self.everybody)
 
     def _abort(self, member: Member, seconds: float) -> None:
         """End a worker that does not answer, with SIGABRT first, at which it writes down what it was doing."""
@@ -224,7 +226,7 @@ class Crew:
 
     def reap(self) -> None:
         """Some child ended: see which, and have it replaced."""
-        for member in self._all():
+        for member in self.everybody:
             pid, status = os.waitpid(member.pid, os.WNOHANG)
             if pid:
                 self._ended(member, os.waitstatus_to_exitcode(status))
@@ -312,7 +314,7 @@ class Crew:
 
     def kill(self) -> None:
         """End everybody at once, when the supervisor itself cannot go on."""
-        for member in self._all():
+        for member in self.everybody:
             with contextlib.suppress(ChildProcessError):
                 _signal(member, signal.SIGKILL)
                 os.waitpid(member.pid, 0)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from netd.transport.loop import Loop
@@ -17,7 +18,7 @@ Answer = dict[str, Any]
 class Inquiries:
     """Asks on behalf of threads. ``send`` puts a question to the supervisor, and is called by the loop."""
 
-    def __init__(self, loop: Loop, send: Callable[[str], None]) -> None:
+    def __init__(self, loop: Loop, send: Callable[[str], object]) -> None:
         self._loop = loop
         self._send = send
         self._turns = {"status": threading.Lock(), "history": threading.Lock()}  # one asks, the others wait for it
@@ -30,7 +31,7 @@ class Inquiries:
         with self._turns[what]:
             if (answer := self._since(what, asked - FRESH)) is not None:
                 return answer
-            self._loop.call(lambda: self._send(what))
+            self._loop.call(partial(self._send, what))
             with self._arrived:
                 if self._arrived.wait_for(lambda: self._since(what, asked) is not None, _PATIENCE):
                     return self._answers[what][1]

@@ -28,6 +28,7 @@ from netd.daemon.reports import Reports
 from netd.daemon.rollout import Rollout
 from netd.daemon.signals import Signals
 from netd.daemon.state import State
+from netd.daemon.tracer import Tracer
 from netd.daemon.warden import Warden
 from netd.endpoints import suggestion
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, EXIT_USAGE, OpenError, OperatorError
@@ -71,6 +72,7 @@ class Supervisor:
         self._crew = Crew(self._loop, self._events, sink, who, self._install, self._state.settle, self._reported)
         self._warden = Warden(self._state, self._listeners, self._events, self._loop, self._crew.ask_all)
         self._reports = Reports(self._state, self._listeners, self._crew, self._warden, self._events, sink, self._loop)
+        self._tracer = Tracer(self._state, self._crew, self._loop)
         self._rollout = Rollout(self._state, self._listeners, self._crew, who.name)
         self._control: tuple[StreamServer, Listener] | None = None
         self._deadline: Timer | None = None  # of the stop under way
@@ -124,12 +126,15 @@ class Supervisor:
 
     def _install(self, member: Member) -> None:
         self._rollout.install(member)
+        self._tracer.install(member)
 
     def _reported(self, member: Member, message: Message) -> None:
         if "offender" in message:
             self._warden.reported(message)
         elif "want" in message:
             self._reports.want(member, message["want"])
+        elif "trace" in message:
+            self._tracer.told(message)
 
     def _open_control(self) -> None:
         daemon = self._state.config.daemon
@@ -148,7 +153,7 @@ class Supervisor:
             self._events.control_failed(error.problems[0])
             return
         group = os.stat(path).st_gid if daemon.control_group and not path.startswith("@") else None
-        service = Control(self, self._reports, self._warden, group, self._events)
+        service = Control(self, self._reports, self._warden, self._tracer, group, self._events)
         events = ServiceEvents("control", quiet=True)
         door = Door("control", _CONTROL_POLICY, events.table, House(), time.time)
         server = StreamServer(listener.socket, service, door, events, self._loop)

@@ -25,6 +25,7 @@ from netd.conversation import Context
 from netd.daemon import listing
 from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message
 from netd.daemon.inquiry import Inquiries
+from netd.daemon.observers import Observers
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.services import table
 from netd.telemetry import logs
@@ -81,6 +82,7 @@ class Worker:
         self._prepared: _Prepared | None = None
         self._retired: list[StreamServer] = []  # accept no more, and have connections
         self._inquiries = Inquiries(self._loop, lambda what: self._say({"want": what}))
+        self._observers = Observers(self._loop, self._say)
         self._reserve: list[int] = []
         self._take_reserve()
         self._loop.watch(channel.fileno(), select.EPOLLIN, self._told)
@@ -165,6 +167,12 @@ class Worker:
                 self._house = House(ledger, self._number, report=self._report)
             case "ban":
                 self._ban(message["bans"])
+            case "trace":
+                self._observers.start(message)
+                self._observers.look_at(self._servers())
+            case "untrace":
+                self._observers.stop(message["trace"])
+                self._observers.look_at(self._servers())
             case "drain":
                 self._drain()
             case "retire":
@@ -254,6 +262,8 @@ class Worker:
         self._forget_verdicts()
         for service in self._services.values():
             service.events.tell_connections(prepared.log_access)
+        if self._observers:
+            self._observers.look_at(prepared.servers)
         for server in prepared.servers:
             server.start()
 
@@ -268,10 +278,13 @@ class Worker:
         """Tell the supervisor of a source that is refused too often. If it does not listen now, it is told again."""
         self._say({"offender": source.hex(), "service": service, "refusal": refusal})
 
-    def _say(self, message: Message) -> None:
-        """Tell the supervisor something, in one packet, if it listens now."""
-        with contextlib.suppress(ChannelError):
+    def _say(self, message: Message) -> bool:
+        """Tell the supervisor something, in one packet, if it listens now; whether it does."""
+        try:
             self._channel.send(message, seconds=0.0)
+        except ChannelError:
+            return False
+        return True
 
     def _ban(self, bans: dict[str, float | None]) -> None:
         """Refuse these sources until then (CLOCK_MONOTONIC); None: no more."""

@@ -9,10 +9,11 @@ one turn's words and one piece of the service, or what a pipe holds, whatever th
 import select
 from collections.abc import Callable
 from socket import SHUT_WR, socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netd.conversation import Peer
 from netd.telemetry.counters import Outcome
+from netd.transport.trace import Taps, TracedSocket
 
 if TYPE_CHECKING:
     from netd.transport.stream import StreamServer
@@ -47,7 +48,7 @@ class Connection:
 
     def __init__(self, server: "StreamServer", request: socket, peer: Peer) -> None:
         self._server = server
-        self._socket = request
+        self._socket: Any = request
         self.peer = peer
         self._opened = self.active = now = server.loop.now
         self.bytes_in = 0
@@ -64,7 +65,7 @@ class Connection:
     @property
     def descriptor(self) -> int:
         """Its socket."""
-        return self._socket.fileno()
+        return int(self._socket.fileno())
 
     @property
     def service_name(self) -> str:
@@ -85,6 +86,11 @@ class Connection:
 
     def start(self) -> None:
         """The first turn, before anything came."""
+
+    def trace(self, taps: Taps) -> None:
+        """Have these look on from now on, and no others."""
+        inner = self._socket.socket if isinstance(self._socket, TracedSocket) else self._socket
+        self._socket = TracedSocket(inner, self.peer, taps) if taps else inner
 
     def _receive(self, events: int) -> None:
         """Something came."""

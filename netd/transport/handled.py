@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from netd.conversation import Peer
 from netd.telemetry.counters import Outcome
 from netd.transport.connection import IN, Connection
+from netd.transport.trace import Taps
 
 if TYPE_CHECKING:
     from netd.transport.stream import StreamServer
@@ -25,11 +26,12 @@ _LONGEST = 60.0  # seconds, where `limits.lifetime` is off: a thread is too dear
 class Handled(Connection):
     """A connection that a handler serves in a thread, with blocking calls."""
 
-    __slots__ = ("_client_address", "_cut", "_handling")
+    __slots__ = ("_client_address", "_cut", "_handling", "_taps")
 
     def __init__(self, server: "StreamServer", request: socket.socket, peer: Peer, client_address: Any) -> None:
         self._client_address = client_address
         self._handling = False
+        self._taps: Taps = ()
         self._cut = False  # the loop has ended it, and the handler will notice
         super().__init__(server, _Metered(self, request), peer)
 
@@ -78,8 +80,27 @@ class Handled(Connection):
             self._server.loop.watch(self.descriptor, IN, self._linger)
             self._finish()
 
-    def moved(self, received: int, sent: int) -> None:
-        """The thread has received or sent so many octets."""
+    def trace(self, taps: Taps) -> None:
+        self._taps = taps
+
+    def _leave(self, outcome: Outcome) -> None:
+        for tap in self._taps:
+            tap.note(self.peer, "closed")
+        super()._leave(outcome)
+
+    def received(self, data: bytes | memoryview) -> None:
+        """The thread has received this."""
+        for tap in self._taps:
+            tap.note(self.peer, "in" if data else "end", len(data), data)
+        self._moved(len(data), 0)
+
+    def sent(self, data: memoryview) -> None:
+        """The thread has sent this."""
+        for tap in self._taps:
+            tap.note(self.peer, "out", len(data), data)
+        self._moved(0, len(data))
+
+    def _moved(self, received: int, sent: int) -> None:
         self.active = self._server.loop.now
         self.bytes_in += received
         self.bytes_out += sent
@@ -113,18 +134,20 @@ class _Metered(socket.socket):
 
     def recv(self, *arguments: Any) -> bytes:
         data = super().recv(*arguments)
-        self._connection.moved(len(data), 0)
+        self._connection.received(data)
         return data
 
-    def recv_into(self, *arguments: Any) -> int:
-        received = super().recv_into(*arguments)
-        self._connection.moved(received, 0)
-        return received
+    def recv_into(self, buffer: Any, *arguments: Any) -> int:
+        number = super().recv_into(buffer, *arguments)
+        with memoryview(buffer).cast("B") as octets:
+            self._connection.received(octets[:number])
+        return number
 
-    def send(self, *arguments: Any) -> int:
-        sent = super().send(*arguments)
-        self._connection.moved(0, sent)
-        return sent
+    def send(self, data: Any, *arguments: Any) -> int:
+        number = super().send(data, *arguments)
+        with memoryview(data).cast("B") as octets:
+            self._connection.sent(octets[:number])
+        return number
 
     def sendall(self, data: Any, *arguments: Any) -> None:
         with memoryview(data).cast("B") as octets:

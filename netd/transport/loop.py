@@ -44,7 +44,7 @@ class Loop:
         self._epoll = select.epoll()
         self._ready: dict[int, Ready] = {}
         self._running = True
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[Callable[[], object]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wake, select.EPOLLIN, self._woken)
 
@@ -74,7 +74,7 @@ class Loop:
         del self._ready[descriptor]
         self._epoll.unregister(descriptor)
 
-    def call(self, function: Callable[[], None]) -> None:
+    def call(self, function: Callable[[], object]) -> None:
         """Have the loop call ``function`` soon. Safe from any thread. Nothing happens once it is closed."""
         self._calls.append(function)
         if (wake := self._wake) >= 0:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from netd.conversation import Peer
 from netd.transport.connection import CHUNK, IN, Connection
+from netd.transport.trace import Taps
 
 if TYPE_CHECKING:
     from netd.transport.stream import StreamServer
@@ -66,6 +67,22 @@ class Relay:
         return b"".join(pieces)
 
 
+class TracedRelay:
+    """A `Relay` that tells how much it moved; what it was, nobody has seen."""
+
+    def __init__(self, inner: Relay, peer: Peer, taps: Taps) -> None:
+        self.relay = inner
+        self._peer = peer
+        self._taps = taps
+
+    def turn(self, connection: socket.socket) -> tuple[int, bytes]:
+        received, rest = self.relay.turn(connection)
+        for tap in self._taps:
+            tap.note(self._peer, "in", received)
+            tap.note(self._peer, "out", received - len(rest))
+        return received, rest
+
+
 class Reflection(Connection):
     """A connection whose service sends back what it gets; the service itself is not asked."""
 
@@ -73,7 +90,12 @@ class Reflection(Connection):
 
     def __init__(self, server: "StreamServer", request: socket.socket, peer: Peer, relay: Relay) -> None:
         super().__init__(server, request, peer)
-        self._relay = relay
+        self._relay: Relay | TracedRelay = relay
+
+    def trace(self, taps: Taps) -> None:
+        super().trace(taps)
+        inner = self._relay.relay if isinstance(self._relay, TracedRelay) else self._relay
+        self._relay = TracedRelay(inner, self.peer, taps) if taps else inner
 
     def _receive(self, events: int) -> None:
         try:

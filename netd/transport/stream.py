@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from netd.admission.door import Door
-from netd.conversation import BlockingService, Peer, StreamService
+from netd.conversation import BlockingService, Peer, StreamService, UnaskedService
 from netd.telemetry.counters import Refusal
 from netd.telemetry.events import ServiceEvents
 from netd.transport.connection import Connection
@@ -26,6 +26,7 @@ from netd.transport.peers import (
 )
 from netd.transport.relay import Reflection, Relay
 from netd.transport.talk import Addressee, Monologue, Talk
+from netd.transport.trace import Taps
 
 # Connections taken at once, before the others get their turn. One that is refused counts as several: a flood must not
 # make those wait who are served.
@@ -64,7 +65,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
     def __init__(
         self,
         listener: socket.socket,
-        service: StreamService | BlockingService,
+        service: StreamService | UnaskedService | BlockingService,
         door: Door,
         events: ServiceEvents,
         loop: Loop,
@@ -84,6 +85,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.threads = 0
         """How many of them a handler serves in a thread."""
         self._blocking = handler is not None
+        self._taps: Taps = ()
         self.slot = 0
         self._listening = False
         self._unix = listener.family == socket.AF_UNIX
@@ -166,7 +168,17 @@ class StreamServer(socketserver.ThreadingTCPServer):
             connection = Talk(self, request, peer)
         self.connections.add(connection)
         self.events.connection_accepted()
+        if self._taps:
+            connection.trace(self._taps)
+            for tap in self._taps:
+                tap.note(peer, "opened")
         connection.start()
+
+    def trace(self, taps: Taps) -> None:
+        """Have these look on from now on, and no others."""
+        self._taps = taps
+        for connection in self.connections:
+            connection.trace(taps)
 
     def _turn_away(self, request: Any) -> None:
         """Close a connection that is refused, in the way the config has it. It never waits for the peer."""
