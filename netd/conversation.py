@@ -10,7 +10,8 @@ generator that reads like blocking code::
                                         # return closes
 
 Over datagrams it answers one message at a time, with bytes or with None for silence. Having ``stream`` and/or
-``datagram`` is the declaration of what a service supports. What a service may declare besides:
+``datagram`` is the declaration of what a service supports. A service that cannot be written so has a ``handler``
+instead of ``stream`` (`BlockingService`). What a service may declare besides:
 
 ``rfc``
     The number of the RFC it follows, for people who list the services.
@@ -19,6 +20,8 @@ Over datagrams it answers one message at a time, with bytes or with None for sil
 ``ignores_input``
     True: a stream of it never receives, so a transport throws away what comes instead of leaving it in the kernel
     until the peer can send no more (RFC 864: "the data received is thrown away").
+``unasked``
+    True: it also speaks without being asked, so ``stream`` gets a second argument, a `Post`.
 ``shortened``
     A method: the answer to a datagram (bytes) in at most so many octets (64 or more), where a stranger may not get all
     of it, or None where that makes no sense. An answer that cannot be shortened is dropped then.
@@ -32,10 +35,10 @@ Only values live here; nothing in this file performs input or output.
 """
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from netd.errors import PeerError
 
@@ -44,6 +47,10 @@ Conversation: TypeAlias = Generator[bytes | None, bytes, None]
 
 Receiving: TypeAlias = Generator[bytes | None, bytes, bytes | None]
 """The part of a conversation that receives one message: ``message = yield from reader.read()``; None at the end."""
+
+Post: TypeAlias = Callable[[bytes], bool]
+"""Says something to one peer, between its conversation's own words. Safe from any thread, and never waits. False when
+the peer is gone, or has not read what was posted before: then it is lost."""
 
 Transport: TypeAlias = Literal["tcp", "udp", "unix", "unixgram"]
 
@@ -110,6 +117,9 @@ class Context:
     random: Random = field(default_factory=Random)
     line_limit: int = 4096
     """The longest line or message a peer may send, in octets (``limits.line``)."""
+    inspect: Callable[[str], Mapping[str, Any]] = lambda what: {}
+    """What netd says of itself: its ``status``, as `netd status --json` prints it, or the ``history`` of its numbers.
+    It waits for the answer, so it is for blocking handlers alone. TimeoutError when there is none."""
 
 
 @runtime_checkable
@@ -119,11 +129,30 @@ class StreamService(Protocol):
     def stream(self, peer: Peer) -> Conversation: ...
 
 
+class UnaskedService(Protocol):
+    """A `StreamService` that declares ``unasked``."""
+
+    def stream(self, peer: Peer, post: Post, /) -> Conversation: ...
+
+
 @runtime_checkable
 class DatagramService(Protocol):
     """A service that answers datagrams over UDP and UNIX datagram sockets."""
 
     def datagram(self, data: bytes, peer: Peer) -> bytes | None: ...
+
+
+@runtime_checkable
+class BlockingService(Protocol):
+    """A service that takes a thread for each connection over TCP and UNIX streams, and blocks in it.
+
+    ``handler`` is what `socketserver` calls a request handler: called with the socket, the client's address and the
+    server, it has served the connection when it returns. So a subclass of `socketserver.BaseRequestHandler` will do, as
+    an attribute of the class. It is for what comes seldom and does not take long: there are 32 threads a listener, and
+    a connection is ended after a minute, or `limits.lifetime` where that is given.
+    """
+
+    def handler(self, request: Any, client_address: Any, server: Any, /) -> object: ...
 
 
 class LineTooLong(PeerError):

@@ -73,7 +73,7 @@ class Server:
         self.error: BaseException | None = None
         self.house = House()
         self.wall = NOW
-        self._servers: list[StreamServer | DatagramServer] = []
+        self.servers: list[StreamServer | DatagramServer] = []
         self._listeners: list[Listener] = []
         self._thread = threading.Thread(target=self._run)
 
@@ -98,7 +98,7 @@ class Server:
             server = StreamServer(listener.socket, service, door, events, self.loop)
         else:
             server = DatagramServer(listener.socket, service, door, events, self.loop, batched=batched)
-        self._servers.append(server)
+        self.servers.append(server)
         if self._thread.is_alive():
             self.loop.call(server.start)
             self.settle()
@@ -120,7 +120,7 @@ class Server:
         self.loop.call(self.loop.stop)
         self._thread.join(10)
         assert not self._thread.is_alive(), "the loop does not stop"
-        for server in self._servers:
+        for server in self.servers:
             server.close()
         for listener in self._listeners:
             listener.close()

@@ -16,7 +16,6 @@ from netd.admission.policy import Policy
 from netd.config.model import DaemonSection, DefaultsSection, FileSection, LogSection, ServiceSection
 from netd.endpoints import SocketOptions
 from netd.services import table
-from netd.telemetry import events
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "netd").rglob("*.py"))
@@ -150,7 +149,7 @@ def test_the_config_shows_every_key_with_its_default() -> None:
 
 
 def test_every_event_is_snake_case_and_past_tense_and_stands_once() -> None:
-    text = Path(events.__file__).read_text()
+    text = "".join((ROOT / "netd" / "telemetry" / f"{file}.py").read_text() for file in ("events", "daemon_events"))
     names = re.findall(r'(?:self\._log\.\w+|log)\(\s*"(\w+)"', text)
     names += re.findall(r'"(?:warning|error)",\s*"(\w+)"', text)
     assert len(names) == len(set(names))

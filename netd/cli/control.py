@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import select
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,47 @@ from netd.client import control
 from netd.errors import EXIT_NO, EXIT_OK, ConfigError, NotRunningError, OperatorError
 
 Answer = dict[str, Any]
-Ask = Callable[..., Answer]
 
 _DEFAULT_FILE = Path("/etc/netd/netd.yaml")
+
+
+class Ask:
+    """Asks the netd that is meant: the one of the config, of the path, of $NETD_CONTROL, or of the usual places."""
+
+    def __init__(self, file: Path | None, path: str | None) -> None:
+        self._file = file
+        self._path = path
+        self._places: Sequence[str] = ()
+
+    def __call__(self, *words: str, **named: str | None) -> Answer:
+        """Its answer. An `OperatorError` says what it cannot do, with the exit code it gives for that."""
+        # Found once, for a command that asks again and again; anew when nobody is there any more.
+        self._places = self._places or _find(self._file, self._path)
+        try:
+            return _good(control.ask(self._places, _words(words, named)))
+        except NotRunningError:
+            self._places = ()
+            raise
+
+    def follow(self, *words: str, **named: str | None) -> Iterator[Answer]:
+        """What it says after its answer, as it comes."""
+        answers = control.follow(_find(self._file, self._path), _words(words, named))
+        _good(next(answers, {}))
+        return answers
+
+
+def _words(words: Sequence[str], named: Mapping[str, str | None]) -> list[str]:
+    return [*words, *(f"{key}={value}" for key, value in named.items() if value is not None)]
+
+
+def _good(answer: Answer) -> Answer:
+    if not answer.get("ok"):
+        error = OperatorError(answer.get("problems") or [str(answer.get("error"))])
+        error.exit_code = int(answer.get("exit_code", EXIT_NO))
+        if error.exit_code == ConfigError.exit_code:
+            raise ConfigError(error.problems)
+        raise error
+    return answer
 
 
 def talks(command: Callable[..., int]) -> Callable[..., int]:
@@ -42,32 +80,13 @@ def talks(command: Callable[..., int]) -> Callable[..., int]:
     )
     @wraps(command)
     def talk(*arguments: Any, file: Path | None, path: str | None, **options: Any) -> int:
-        paths: list[str] = []
-
-        def ask(*words: str, **named: str | None) -> Answer:
-            given = [*words, *(f"{key}={value}" for key, value in named.items() if value is not None)]
-            # Found once, for a command that asks again and again; looked for anew when nobody is there any more.
-            paths[:] = paths or _find(file, path)
-            try:
-                answer = control.ask(paths, given)
-            except NotRunningError:
-                paths.clear()
-                raise
-            if not answer.get("ok"):
-                error = OperatorError(answer.get("problems") or [str(answer.get("error"))])
-                error.exit_code = int(answer.get("exit_code", EXIT_NO))
-                if error.exit_code == ConfigError.exit_code:
-                    raise ConfigError(error.problems)
-                raise error
-            return answer
-
-        return command(*arguments, ask=ask, **options)
+        return command(*arguments, ask=Ask(file, path), **options)
 
     return talk
 
 
-def _find(file: Path | None, path: str | None) -> list[str]:
-    """Where the netd is that is meant: the one of the config, of the path, of $NETD_CONTROL, or of the usual places."""
+def _find(file: Path | None, path: str | None) -> Sequence[str]:
+    """Where to look for the netd that is meant. `NotRunningError` where another one runs there."""
     paths = None
     if file is not None:
         paths = _named_in(file)

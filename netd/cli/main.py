@@ -25,6 +25,7 @@ _COMMANDS = {
     "control": ("status", "diff", "reload", "enable", "disable", "connections", "kick", "log-level", "stop"),
     "top": ("top",),
     "admission": ("explain", "ban"),
+    "trace": ("trace",),
 }
 
 

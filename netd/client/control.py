@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from netd.errors import NotRunningError, UsageError
@@ -55,6 +55,26 @@ def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> di
 
     A question is a line of words, so `UsageError` for a word with blanks or line ends in it, or with nothing.
     """
+    with _connected(paths, words, seconds) as (connection, path):
+        connection.shutdown(socket.SHUT_WR)
+        return _answer(connection, path)
+
+
+def follow(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> Iterator[dict[str, Any]]:
+    """As `ask`, for a question whose answer is followed by more, as it comes. It ends when netd does.
+
+    netd says something at least every few seconds, so one that says nothing for ``seconds`` is gone.
+    """
+    with _connected(paths, words, seconds) as (connection, path):
+        with connection.makefile("rb") as lines:
+            while line := lines.readline(_LONGEST):
+                if line.strip():
+                    yield _object(line, path)
+
+
+@contextlib.contextmanager
+def _connected(paths: Sequence[str], words: Sequence[str], seconds: float) -> Iterator[tuple[socket.socket, str]]:
+    """A connection to the first netd that listens, which has been asked, and its path."""
     for word in words:
         if word.split() != [word]:
             raise UsageError([f"expected a word without blanks, got {word[:60]!r}"])
@@ -69,11 +89,11 @@ def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> di
                 continue
             try:
                 connection.sendall(" ".join(words).encode("utf-8", "surrogateescape") + b"\n")
-                connection.shutdown(socket.SHUT_WR)
-                return _answer(connection, path)
+                yield connection, path
             except OSError as error:
                 reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
                 raise NotRunningError([f"netd at {path}: {reason}"]) from None
+            return
     looked = ", ".join(failures) or "nowhere: there is neither $XDG_RUNTIME_DIR nor /run/netd"
     raise NotRunningError([f"netd is not running, or not for you; looked at {looked}"])
 
@@ -86,8 +106,12 @@ def _answer(connection: socket.socket, path: str) -> dict[str, Any]:
         size += len(piece)
         if size > _LONGEST:
             break
+    return _object(b"".join(pieces), path)
+
+
+def _object(data: bytes, path: str) -> dict[str, Any]:
     try:
-        answer = json.loads(b"".join(pieces))
+        answer = json.loads(data)
     except ValueError:
         answer = None
     if not isinstance(answer, dict):

@@ -11,10 +11,10 @@ import pwd
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from netd.conversation import Conversation, Credentials, Lines, LineTooLong, Peer
+from netd.conversation import Conversation, Credentials, Lines, LineTooLong, Peer, Post
 from netd.endpoints import suggestion
 from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_USAGE, OperatorError
-from netd.telemetry.events import DaemonEvents
+from netd.telemetry.daemon_events import DaemonEvents
 
 Answer = dict[str, Any]
 
@@ -30,10 +30,16 @@ class CommandError(Exception):
         self.exit_code = exit_code
 
 
-class Commands(Protocol):
-    """What there is to control. Each may raise `CommandError` or `OperatorError`."""
+class Reports(Protocol):
+    """What netd says of itself."""
 
     def status(self) -> Answer: ...
+
+    def history(self) -> Answer: ...
+
+
+class Commands(Protocol):
+    """What there is to control. Each may raise `CommandError` or `OperatorError`."""
 
     def diff(self) -> Answer: ...
 
@@ -47,6 +53,14 @@ class Commands(Protocol):
 
     def kick(self, wanted: dict[str, str], by: str) -> Answer: ...
 
+    def set_log_level(self, level: str, by: str) -> Answer: ...
+
+    def stop(self, by: str, *, now: bool = False) -> Answer: ...
+
+
+class Admission(Protocol):
+    """Who may talk to the services. Each may raise `CommandError`."""
+
     def bans(self) -> Answer: ...
 
     def ban(self, source: str, duration: str, by: str) -> Answer: ...
@@ -55,13 +69,16 @@ class Commands(Protocol):
 
     def explain(self, peer: str, where: str) -> Answer: ...
 
-    def set_log_level(self, level: str, by: str) -> Answer: ...
 
-    def stop(self, by: str, *, now: bool = False) -> Answer: ...
+class Tracer(Protocol):
+    """Looking on."""
+
+    def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]: ...
 
 
 _USAGE = {
     "status": "status",
+    "history": "history",
     "diff": "diff",
     "reload": "reload",
     "enable": "enable NAME",
@@ -72,6 +89,7 @@ _USAGE = {
     "ban": "ban list | ban add SOURCE DURATION | ban remove SOURCE",
     "explain": "explain from=PEER to=SERVICE/TRANSPORT",
     "log-level": "log-level LEVEL",
+    "trace": "trace service=NAME [peer=ADDRESS]",
     "stop": "stop [now]",
 }
 
@@ -79,12 +97,25 @@ _USAGE = {
 class Control:
     """The service behind the control socket."""
 
-    def __init__(self, commands: Commands, group: int | None, events: DaemonEvents) -> None:
+    unasked = True
+
+    def __init__(
+        self,
+        commands: Commands,
+        reports: Reports,
+        admission: Admission,
+        tracer: Tracer,
+        group: int | None,
+        events: DaemonEvents,
+    ) -> None:
         self._commands = commands
+        self._reports = reports
+        self._admission = admission
+        self._tracer = tracer
         self._group = group
         self._events = events
 
-    def stream(self, peer: Peer) -> Conversation:
+    def stream(self, peer: Peer, post: Post) -> Conversation:
         by = str(peer.credentials)
         if not self._allowed(peer.credentials):
             self._events.control_refused(by)
@@ -93,7 +124,11 @@ class Control:
         lines = Lines(LINE_LIMIT)
         try:
             while (line := (yield from lines.read())) is not None:
-                yield _line(self.answer(line.decode("utf-8", "replace"), by))
+                text = line.decode("utf-8", "replace")
+                if text.split()[:1] == ["trace"]:
+                    yield from self._trace(text, post)
+                else:
+                    yield _line(self.answer(text, by))
         except LineTooLong as error:
             yield _line(_failure(str(error), EXIT_USAGE))
 
@@ -111,11 +146,31 @@ class Control:
             return credentials.gid == self._group
         return self._group in os.getgrouplist(name, credentials.gid)
 
+    def _trace(self, line: str, post: Post) -> Conversation:
+        """Show what comes and goes, until the peer has finished sending."""
+        end: list[Callable[[], None]] = []
+
+        def start(command: str, words: list[str]) -> Answer:
+            end.append(self._tracer.start(_arguments(command, words, ("service", "peer")), post))
+            return {}
+
+        answer = self._answer(line, start)
+        try:
+            yield _line(answer)
+            while end and (yield None):
+                pass
+        finally:
+            for stop in end:
+                stop()
+
     def answer(self, line: str, by: str) -> Answer:
         """Do what a line says."""
+        return self._answer(line, lambda command, words: self._do(command, words, by))
+
+    def _answer(self, line: str, do: Callable[[str, list[str]], Answer]) -> Answer:
         command, *words = line.split() or [""]
         try:
-            return {"ok": True, **self._do(command, words, by)}
+            return {"ok": True, **do(command, words)}
         except CommandError as error:
             return _failure(str(error), error.exit_code)
         except OperatorError as error:
@@ -128,7 +183,9 @@ class Control:
         commands = self._commands
         match command, words:
             case "status", []:
-                return commands.status()
+                return self._reports.status()
+            case "history", []:
+                return self._reports.history()
             case "diff", []:
                 return commands.diff()
             case "reload", []:
@@ -142,14 +199,14 @@ class Control:
             case "kick", [_, *_]:
                 return commands.kick(_arguments(command, words, ("id", "peer", "service")), by)
             case "ban", ["list"]:
-                return commands.bans()
+                return self._admission.bans()
             case "ban", ["add", source, duration]:
-                return commands.ban(source, duration, by)
+                return self._admission.ban(source, duration, by)
             case "ban", ["remove", source]:
-                return commands.unban(source, by)
+                return self._admission.unban(source, by)
             case "explain", [_, _]:
                 given = _arguments(command, words, ("from", "to"))
-                return commands.explain(given["from"], given["to"])
+                return self._admission.explain(given["from"], given["to"])
             case "log-level", [level]:
                 return commands.set_log_level(level, by)
             case "stop", [] | ["now"]:

@@ -11,7 +11,7 @@ from netd.daemon import identity
 from netd.daemon.channel import ChannelError, Message, wait
 from netd.daemon.fork import Member, WorkerError, fork
 from netd.telemetry.counters import MOST_WORKERS
-from netd.telemetry.events import DaemonEvents
+from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 from netd.transport.loop import Loop, Timer
 
@@ -29,7 +29,7 @@ class Crew:
 
     ``prepare`` is called in each new worker before it does anything, and ``install`` brings one up to date; it raises
     `WorkerError` when that fails. ``lost`` hears of a worker's end, and says how many connections ended with it.
-    ``reported`` hears of what a worker says unasked.
+    ``reported`` hears what a worker says unasked.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Crew:
         who: identity.Identity,
         install: Callable[[Member], None],
         lost: Callable[[int], int],
-        reported: Callable[[Message], None],
+        reported: Callable[[Member, Message], None],
     ) -> None:
         self.members: dict[int, Member] = {}
         """By number; without those that are leaving."""
@@ -56,6 +56,7 @@ class Crew:
         self._lost = lost
         self._reported = reported
         self._size = 0
+        self._lines_lost = 0  # of the log, by workers that are no more
         self._losses: dict[int, tuple[int, float]] = {}  # by number: how many in a row, and when the last one was
         self._replacements: dict[int, Timer] = {}
 
@@ -126,10 +127,20 @@ class Crew:
 
     def ask_all(self, message: Message, descriptors: Sequence[int] = ()) -> dict[Member, Message]:
         """As `ask`, of those that are leaving too."""
-        return self.ask(message, descriptors, self._all())
+        return self.ask(message, descriptors, self.everybody)
 
-    def _all(self) -> list[Member]:
+    @property
+    def everybody(self) -> list[Member]:
+        """Also those that are leaving."""
         return [*self.members.values(), *self.leaving]
+
+    def tell(self, message: Message, members: Iterable[Member]) -> None:
+        """Tell workers something that needs no answer. One that does not take it in time is aborted."""
+        for member in [member for member in members if not member.gone]:
+            try:
+                member.channel.send(message, (), PATIENCE)
+            except ChannelError:
+                self._abort(member, PATIENCE)  # it may have half of it
 
     def _send(self, member: Member, message: Message, descriptors: Sequence[int] = ()) -> int:
         member.asked += 1
@@ -145,10 +156,12 @@ class Crew:
             message = received[0]
             member.beaten = time.monotonic()
             member.unanswered = 0
+            if isinstance(lost := message.get("lines_lost"), int):
+                member.lines_lost = lost
             if message.get("question") == member.asked:
                 member.answers = {member.asked: message}
-            elif "offender" in message:
-                self._reported(message)
+            elif "question" not in message:
+                self._reported(member, message)
 
     def _hear(self, member: Member) -> None:
         try:
@@ -168,7 +181,7 @@ class Crew:
         To be called once in an interval. True when all have answered since the last call.
         """
         alive = True
-        for member in [member for member in self._all() if not member.gone]:
+        for member in [member for member in self.everybody if not member.gone]:
             try:
                 # What came while this process itself was held up counts.
                 self._take(member)
@@ -181,6 +194,16 @@ class Crew:
             except ChannelError:
                 alive = False
         return alive
+
+    @property
+    def healthy(self) -> bool:
+        """Whether there are as many workers as there should be, and each has answered the beat before the last one."""
+        return len(self.members) >= self._size and all(member.unanswered < 2 for member in self.members.values())
+
+    @property
+    def lines_lost(self) -> int:
+        """How many lines of workers' logs nobody will read."""
+        return self._lines_lost + sum(member.lines_lost for member in self.everybody)
 
     def _abort(self, member: Member, seconds: float) -> None:
         """End a worker that does not answer, with SIGABRT first, at which it writes down what it was doing."""
@@ -203,7 +226,7 @@ class Crew:
 
     def reap(self) -> None:
         """Some child ended: see which, and have it replaced."""
-        for member in self._all():
+        for member in self.everybody:
             pid, status = os.waitpid(member.pid, os.WNOHANG)
             if pid:
                 self._ended(member, os.waitstatus_to_exitcode(status))
@@ -211,6 +234,7 @@ class Crew:
     def _ended(self, member: Member, code: int) -> None:
         connections = self._lost(member.number)
         stack = os.pread(member.stack, _LONGEST_STACK, 0).decode("utf-8", "replace").strip()
+        self._lines_lost += member.lines_lost
         self._close(member)
         reason = _reason(code)
         if member in self.leaving:
@@ -290,7 +314,7 @@ class Crew:
 
     def kill(self) -> None:
         """End everybody at once, when the supervisor itself cannot go on."""
-        for member in self._all():
+        for member in self.everybody:
             with contextlib.suppress(ChildProcessError):
                 _signal(member, signal.SIGKILL)
                 os.waitpid(member.pid, 0)

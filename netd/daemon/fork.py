@@ -13,7 +13,7 @@ from netd.daemon import identity
 from netd.daemon.channel import Channel, Message, pair
 from netd.daemon.worker import Worker
 from netd.errors import EXIT_SOFTWARE
-from netd.telemetry.events import DaemonEvents
+from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # the supervisor's to answer
@@ -42,6 +42,8 @@ class Member:
     """What was waited for and has come, by the number of the question."""
     asked: int = 0
     """The number of the last question."""
+    lines_lost: int = 0
+    """How many lines of its log nobody will read, as it has said."""
     gone: bool = False
     """Whether there is nothing more to say to it."""
 
@@ -89,6 +91,7 @@ def _be_worker(number: int, who: identity.Identity, sink: Sink, channel: Channel
         signal.signal(ignored, signal.SIG_IGN)
     _close_all_but({0, 1, 2, channel.fileno(), stack, sink.descriptor})
     faulthandler.enable(file=stack)
+    sink.lost = 0  # what the parent has lost, the parent tells
     try:
         identity.become(who, parent)
     except (OSError, RuntimeError) as error:

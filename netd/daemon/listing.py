@@ -9,6 +9,7 @@ from heapq import nlargest
 from time import monotonic
 from typing import Any
 
+from netd.conversation import Peer
 from netd.daemon.channel import Message
 from netd.transport.connection import Connection
 
@@ -88,7 +89,7 @@ def kick(worker: int, connections: Iterable[Connection], wanted: Message) -> int
 def selects(worker: int, wanted: Message) -> Callable[[Connection], bool]:
     """The test that a connection has to pass, for each of the keys ``id``, ``service`` and ``peer`` that is given.
 
-    A peer is an address, with or without port, a network such as 192.0.2.0/24, or what the list shows of a UNIX peer.
+    A peer is what `whose` takes: also a network such as 192.0.2.0/24, or what the list shows of a UNIX peer.
     """
     tests: list[Callable[[Connection], bool]] = []
     if name := wanted.get("id"):
@@ -96,13 +97,18 @@ def selects(worker: int, wanted: Message) -> Callable[[Connection], bool]:
     if service := wanted.get("service"):
         tests.append(lambda connection: connection.service_name == service)
     if peer := wanted.get("peer"):
-        try:
-            network = ipaddress.ip_network(peer, strict=False)
-        except ValueError:
-            tests.append(lambda connection: peer in (connection.peer.remote, connection.peer.host))
-        else:
-            tests.append(lambda connection: _inside(connection.peer.host, network))
+        is_meant = whose(peer)
+        tests.append(lambda connection: is_meant(connection.peer))
     return lambda connection: all(test(connection) for test in tests)
+
+
+def whose(text: str) -> Callable[[Peer], bool]:
+    """The test for a peer that is given as an address, with or without port, a network, or what the list shows."""
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return lambda peer: text in (peer.remote, peer.host)
+    return lambda peer: _inside(peer.host, network)
 
 
 def _inside(host: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:

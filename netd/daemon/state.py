@@ -1,15 +1,11 @@
-"""What is in force: the config, what was switched on or off since, and the counters; and how `netd status` tells it."""
+"""What is in force: the config, what was switched on or off since, and the counters."""
 
-import os
 import time
-from typing import Any
 
-from netd import __version__
 from netd.admission.bans import Bans
 from netd.admission.ledger import Ledger
-from netd.config.model import Config, ServiceConfig
-from netd.daemon.listeners import Numbered
-from netd.telemetry.counters import Table
+from netd.config.model import Config
+from netd.telemetry.counters import CELL, Table
 from netd.telemetry.events import ServiceEvents
 from netd.transport.sockets import Listener
 
@@ -36,6 +32,10 @@ class State:
         self.generation = 1
         """How many configs have been in force."""
         self.log_level = config.log.level
+        self.ready = False
+        """Whether every service listens, and a worker serves it."""
+        self.stopping = False
+        """Whether nothing more is accepted, since netd is about to end."""
         self.status_line = ""
         """What the service manager was last told."""
         self.started = time.time()
@@ -49,7 +49,7 @@ class State:
     @property
     def active(self) -> int:
         """How many connections are open."""
-        return sum(table.read().active for table in self.tables.values())
+        return sum(sum(table.all(CELL["active"])) for table in self.tables.values())
 
     @property
     def seconds(self) -> float:
@@ -99,43 +99,3 @@ class State:
     def address_skipped(self, service: str, url: str, error: str) -> None:
         """One of the addresses a name stands for is not on this host."""
         ServiceEvents(service, self.table(service)).address_skipped(url, error)
-
-
-def status(state: State, listeners: list[Numbered], workers: list[dict[str, Any]], *, stopping: bool) -> dict[str, Any]:
-    """What `netd status --json` prints."""
-    return {
-        "version": __version__,
-        "pid": os.getpid(),
-        "config": state.config.source,
-        "generation": state.generation,
-        "started": state.started,
-        "seconds": round(state.seconds, 1),
-        "stopping": stopping,
-        "log_level": state.log_level,
-        "bans": len(state.bans.active(time.monotonic())),
-        "workers": workers,
-        "services": [_service(state, service, listeners) for service in state.config.services],
-    }
-
-
-def _service(state: State, service: ServiceConfig, listeners: list[Numbered]) -> dict[str, Any]:
-    override = state.overrides.get(service.name)
-    if override is None:
-        why = "" if service.enabled else "by the config"
-    else:
-        why = f"by netd {'enable' if override else 'disable'}, until the next reload"
-    urls = [one.listener.url for one in listeners if one.listener.service == service.name]
-    counts = state.table(service.name).read()
-    return {
-        "service": service.name,
-        "type": service.type,
-        "enabled": service.enabled,
-        "why": why,
-        "endpoints": urls if service.enabled else [str(endpoint) for endpoint in service.listen],
-        "connections": counts.active,
-        "answered": counts.accepted + counts.datagrams_out,
-        "refused": counts.refused.total(),
-        "dropped": counts.dropped.total(),
-        "failed": counts.failed,
-        "counters": counts.summary(),
-    }

@@ -24,14 +24,17 @@ from netd.daemon.control import Answer, CommandError, Control, safely
 from netd.daemon.crew import PATIENCE, Crew
 from netd.daemon.fork import Member, WorkerError
 from netd.daemon.listeners import Listeners, control_listener
+from netd.daemon.reports import Reports
 from netd.daemon.rollout import Rollout
 from netd.daemon.signals import Signals
-from netd.daemon.state import State, status
+from netd.daemon.state import State
+from netd.daemon.tracer import Tracer
 from netd.daemon.warden import Warden
 from netd.endpoints import suggestion
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, EXIT_USAGE, OpenError, OperatorError
 from netd.telemetry import logs
-from netd.telemetry.events import DaemonEvents, ServiceEvents
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop, Timer
 from netd.transport.sockets import Listener, socket_url
 from netd.transport.stream import StreamServer
@@ -68,6 +71,8 @@ class Supervisor:
         self._listeners = Listeners(systemd.inherited(), self._state.address_skipped)
         self._crew = Crew(self._loop, self._events, sink, who, self._install, self._state.settle, self._reported)
         self._warden = Warden(self._state, self._listeners, self._events, self._loop, self._crew.ask_all)
+        self._reports = Reports(self._state, self._listeners, self._crew, self._warden, self._events, sink, self._loop)
+        self._tracer = Tracer(self._state, self._crew, self._loop)
         self._rollout = Rollout(self._state, self._listeners, self._crew, who.name)
         self._control: tuple[StreamServer, Listener] | None = None
         self._deadline: Timer | None = None  # of the stop under way
@@ -114,14 +119,22 @@ class Supervisor:
             self._events.socket_unclaimed(inherited.name, socket_url(inherited.socket))
         self._warden.config_adopted()
         self._events.netd_ready(len(state.config.enabled), sum(1 for _ in self._listeners))
+        state.ready = True
+        self._reports.note()
         systemd.notify("READY=1", f"STATUS={self._status_line()}")
         self._beats = self._loop.later(self._beat_interval, self._beat)
 
     def _install(self, member: Member) -> None:
         self._rollout.install(member)
+        self._tracer.install(member)
 
-    def _reported(self, message: Message) -> None:
-        self._warden.reported(message)
+    def _reported(self, member: Member, message: Message) -> None:
+        if "offender" in message:
+            self._warden.reported(message)
+        elif "want" in message:
+            self._reports.want(member, message["want"])
+        elif "trace" in message:
+            self._tracer.told(message)
 
     def _open_control(self) -> None:
         daemon = self._state.config.daemon
@@ -140,7 +153,7 @@ class Supervisor:
             self._events.control_failed(error.problems[0])
             return
         group = os.stat(path).st_gid if daemon.control_group and not path.startswith("@") else None
-        service = Control(self, group, self._events)
+        service = Control(self, self._reports, self._warden, self._tracer, group, self._events)
         events = ServiceEvents("control", quiet=True)
         door = Door("control", _CONTROL_POLICY, events.table, House(), time.time)
         server = StreamServer(listener.socket, service, door, events, self._loop)
@@ -156,16 +169,6 @@ class Supervisor:
         self._loop.close()
 
     # Commands.
-
-    def status(self) -> Answer:
-        """What `netd status` shows."""
-        self._warden.count_drops()
-        members: list[dict[str, Any]] = [
-            {"worker": member.number, "pid": member.pid, "seconds": round(time.monotonic() - member.started)}
-            for _, member in sorted(self._crew.members.items())
-        ]
-        members += [{"worker": member.number, "pid": member.pid, "leaving": True} for member in self._crew.leaving]
-        return status(self._state, list(self._listeners), members, stopping=self._deadline is not None)
 
     def diff(self) -> Answer:
         """What a reload would do, and how many live connections each change concerns."""
@@ -254,22 +257,6 @@ class Supervisor:
         self._events.connections_kicked(number, by)
         return {"number": number}
 
-    def bans(self) -> Answer:
-        """Who is banned."""
-        return self._warden.bans()
-
-    def ban(self, source: str, duration: str, by: str) -> Answer:
-        """Ban a source."""
-        return self._warden.ban(source, duration, by)
-
-    def unban(self, source: str, by: str) -> Answer:
-        """Lift a ban."""
-        return self._warden.unban(source, by)
-
-    def explain(self, peer: str, where: str) -> Answer:
-        """What decides about a peer."""
-        return self._warden.explain(peer, where)
-
     def _know(self, wanted: dict[str, str]) -> None:
         """A service that was removed may still have connections; one that nobody knows is a mistake."""
         service = wanted.get("service")
@@ -325,6 +312,7 @@ class Supervisor:
     def _stop(self, by: str, *, now: bool = False) -> None:
         daemon = self._state.config.daemon
         if self._deadline is None:
+            self._state.stopping = True
             self._events.drain_started(by, self._state.active, 0.0 if now else daemon.drain)
             systemd.notify(
                 "STOPPING=1",
@@ -368,6 +356,7 @@ class Supervisor:
         if self._deadline is not None:
             return None
         self._warden.count_drops()
+        self._reports.note()
         if self._crew.beat():
             systemd.notify("WATCHDOG=1")
         if (line := self._status_line()) != self._state.status_line:

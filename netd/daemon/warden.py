@@ -27,7 +27,8 @@ from netd.endpoints import suggestion
 from netd.errors import EXIT_USAGE
 from netd.settings import parse_duration
 from netd.telemetry.counters import SUPERVISOR, Refusal
-from netd.telemetry.events import DaemonEvents, ServiceEvents
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.sockets import Listener
 

@@ -24,11 +24,14 @@ from netd.admission.policy import Policy
 from netd.conversation import Context
 from netd.daemon import listing
 from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message
+from netd.daemon.inquiry import Inquiries
+from netd.daemon.observers import Observers
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.services import table
 from netd.telemetry import logs
 from netd.telemetry.counters import Refusal, Table
-from netd.telemetry.events import AccessLog, DaemonEvents, ServiceEvents
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.events import AccessLog, ServiceEvents
 from netd.transport.connection import Connection
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
@@ -78,6 +81,8 @@ class Worker:
         self._sockets: dict[int, socket.socket] = {}
         self._prepared: _Prepared | None = None
         self._retired: list[StreamServer] = []  # accept no more, and have connections
+        self._inquiries = Inquiries(self._loop, lambda what: self._say({"want": what}))
+        self._observers = Observers(self._loop, self._say)
         self._reserve: list[int] = []
         self._take_reserve()
         self._loop.watch(channel.fileno(), select.EPOLLIN, self._told)
@@ -117,7 +122,8 @@ class Worker:
                     break
                 message, descriptors = received
                 answer = self._do(message, descriptors)
-                self._channel.send({"question": message["question"], **answer})
+                if "question" in message:
+                    self._channel.send({"question": message["question"], **answer})
         except ChannelError:
             self._loop.stop()
         self._take_reserve()
@@ -138,6 +144,9 @@ class Worker:
                 self._prune()
                 for service in self._services.values():
                     service.events.summarize()
+                return {"lines_lost": self._sink.lost}
+            case "told":
+                self._inquiries.answered(message["what"], message["answer"])
             case "prepare":
                 return self._prepare(message, descriptors)
             case "commit":
@@ -160,6 +169,12 @@ class Worker:
                 self._house = House(ledger, self._number, report=self._report)
             case "ban":
                 self._ban(message["bans"])
+            case "trace":
+                self._observers.start(message)
+                self._observers.look_at(self._servers())
+            case "untrace":
+                self._observers.stop(message["trace"])
+                self._observers.look_at(self._servers())
             case "drain":
                 self._drain()
             case "retire":
@@ -204,7 +219,7 @@ class Worker:
             options = kind.options.model_validate_json(json.dumps(entry["options"]))
             policy = Policy.model_validate_json(entry["policy"])
             # One object for all endpoints of a service, so that what it knows it knows on each of them.
-            service = kind.build(options, Context(line_limit=policy.limits.line))
+            service = kind.build(options, Context(line_limit=policy.limits.line, inspect=self._inquiries.ask))
             events = current.events if current else ServiceEvents(entry["name"], tables[entry["name"]], self._number)
             access = rules(entry["access"])
             door = Door(entry["name"], policy, events.table, self._house, time.time, access)
@@ -249,6 +264,8 @@ class Worker:
         self._forget_verdicts()
         for service in self._services.values():
             service.events.tell_connections(prepared.log_access)
+        if self._observers:
+            self._observers.look_at(prepared.servers)
         for server in prepared.servers:
             server.start()
 
@@ -261,8 +278,15 @@ class Worker:
 
     def _report(self, source: bytes, service: str, refusal: Refusal) -> None:
         """Tell the supervisor of a source that is refused too often. If it does not listen now, it is told again."""
-        with contextlib.suppress(ChannelError):
-            self._channel.send({"offender": source.hex(), "service": service, "refusal": refusal}, seconds=0.0)
+        self._say({"offender": source.hex(), "service": service, "refusal": refusal})
+
+    def _say(self, message: Message) -> bool:
+        """Tell the supervisor something, in one packet, if it listens now; whether it does."""
+        try:
+            self._channel.send(message, seconds=0.0)
+        except ChannelError:
+            return False
+        return True
 
     def _ban(self, bans: dict[str, float | None]) -> None:
         """Refuse these sources until then (CLOCK_MONOTONIC); None: no more."""

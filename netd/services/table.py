@@ -5,7 +5,7 @@ from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 from inspect import cleandoc
 
-from netd.conversation import Context, DatagramService, StreamService
+from netd.conversation import BlockingService, Context, DatagramService, StreamService
 from netd.services.answers import QuoteOfTheDay, Reply, WhoAmI
 from netd.services.clock import Daytime, Time
 from netd.services.pingpong import PingPong
@@ -24,6 +24,8 @@ BUILT_IN: dict[str, type] = {
     "upper": Upper,
     "whoami": WhoAmI,
 }
+
+Service = StreamService | DatagramService | BlockingService
 
 ENTRY_POINT_GROUP = "netd.services"
 
@@ -51,7 +53,7 @@ class ServiceType:
     @property
     def streams(self) -> bool:
         """Whether it serves TCP and UNIX streams."""
-        return issubclass(self.service, StreamService)
+        return issubclass(self.service, StreamService | BlockingService)
 
     @property
     def datagrams(self) -> bool:
@@ -62,9 +64,9 @@ class ServiceType:
     def options(self) -> type[Model]:
         return getattr(self.service, "Options", NoOptions)
 
-    def build(self, options: Model, context: Context) -> StreamService | DatagramService:
+    def build(self, options: Model, context: Context) -> "Service":
         """The service, ready to answer. Whatever the class does not like about the options it says by ValueError."""
-        built: StreamService | DatagramService
+        built: Service
         built = self.service(options, context) if hasattr(self.service, "Options") else self.service()
         return built
 
@@ -92,8 +94,8 @@ def find(name: str) -> ServiceType | None:
             service = entry.load()
         except (Exception, SystemExit) as error:  # somebody else's module may do anything while it is imported
             raise ValueError(f"service type '{name}' ({entry.value}) cannot be loaded: {error!r}") from error
-        if not isinstance(service, type) or not issubclass(service, StreamService | DatagramService):
-            raise ValueError(f"service type '{name}' ({entry.value}) is not a class with stream or datagram")
+        if not isinstance(service, type) or not issubclass(service, Service):
+            raise ValueError(f"service type '{name}' ({entry.value}) is not a class with stream, datagram or handler")
         options = getattr(service, "Options", NoOptions)
         if not isinstance(options, type) or not issubclass(options, Model):
             raise ValueError(f"service type '{name}' ({entry.value}): its Options are not a netd.settings.Model")

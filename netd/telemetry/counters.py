@@ -5,6 +5,7 @@ and none is lost when a worker dies. Whoever wants to know adds the columns up.
 """
 
 import fcntl
+import math
 import mmap
 import os
 import weakref
@@ -26,11 +27,12 @@ Refusal = Literal[
     "per_source",
     "rate",
     "total_rate",
+    "threads",
     "no_resources",
     "backlog",
 ]
-"""Why a connection was closed before a word: the name of the limit or rule; or the system has no means for it, or the
-listener's queue was full (the kernel's own refusal)."""
+"""Why a connection was closed before a word: the name of the limit or rule; or all threads for blocking handlers are
+taken, the system has no means for it, or the listener's queue was full (the kernel's own refusal)."""
 Drop = Literal[
     "banned",
     "access",
@@ -51,6 +53,10 @@ Drop = Literal[
 """Why a datagram was not taken, or its answer not sent: the name of the limit or rule, or what the reply guard minds;
 or the socket's queue was full (the kernel's own drop)."""
 
+DURATIONS = (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600)
+"""How long connections take, in seconds: the upper bounds of the classes in which they are counted. Beyond the last one
+there is one more."""
+
 MOST_WORKERS = 64
 
 _CELLS = (
@@ -58,15 +64,20 @@ _CELLS = (
     "active",
     "failed",
     "loops",
+    "checks",
     "bytes_in",
     "bytes_out",
     "datagrams_in",
     "datagrams_out",
+    "duration_us",
+    *(f"durations.{bound:g}" for bound in (*DURATIONS, math.inf)),  # one after the other
     *(f"closed.{outcome}" for outcome in get_args(Outcome)),
     *(f"refused.{reason}" for reason in get_args(Refusal)),
     *(f"dropped.{reason}" for reason in get_args(Drop)),
 )
-_COLUMN = 64  # cells of eight octets: room for some more kinds, and no two workers in one line of the processor's cache
+_COLUMN = (
+    64  # cells of eight octets: room for a few more kinds, and no two workers in one line of the processor's cache
+)
 _WORKERS = _COLUMN - 1  # of the first column: how many there are
 _TOTAL_RATE = _COLUMN - 2  # of the first column: when the bucket of `limits.total_rate` is full
 assert len(_CELLS) < _TOTAL_RATE
@@ -93,6 +104,13 @@ class Counts:
     """Conversations and datagrams lost to a bug in the service."""
     loops: int = 0
     """Peers that sent back what they were answered, hundreds of times on end."""
+    checks: int = 0
+    """Connections that came and went without an octet: a load balancer's, say."""
+    duration_us: int = 0
+    """How long ended connections took together, in microseconds."""
+    durations: Counter[str] = field(default_factory=Counter)
+    """Ended connections by how long they took: those up to one of `DURATIONS`, which is the key, and above the one
+    before; ``inf`` for the longest."""
     bytes_in: int = 0
     bytes_out: int = 0
     """Octets received and sent, of ended connections and of datagrams."""
@@ -100,6 +118,11 @@ class Counts:
     datagrams_out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     """Datagrams not taken, or answers not sent, by `Drop`."""
+
+    @property
+    def answered(self) -> int:
+        """Connections taken and datagrams answered."""
+        return self.accepted + self.datagrams_out
 
     def summary(self) -> dict[str, object]:
         """What is not zero, for a log line."""
@@ -150,8 +173,9 @@ class Table(SharedMemory):
     def read(self) -> "Counts":
         """All numbers, over all workers."""
         counts = Counts()
-        for name, cell in CELL.items():
-            if number := sum(self.all(cell)):
+        columns = [self.column(number) for number in (*range(self.workers), SUPERVISOR)]
+        for name, number in zip(CELL, map(sum, zip(*columns, strict=True)), strict=False):
+            if number:
                 kind, dot, reason = name.partition(".")
                 if dot:
                     getattr(counts, kind)[reason] = number

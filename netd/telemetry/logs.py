@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import structlog
 
-from netd.telemetry import events, journal
+from netd.telemetry import journal, telling
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["auto", "console", "json", "logfmt", "journal"]
@@ -37,6 +37,8 @@ class Sink:
         self._lock = threading.Lock()
         self._rest = b""  # of a line that went in part
         self._lost = 0
+        self.lost = 0
+        """How many lines nobody will read, since this process began to write here."""
         kind = os.fstat(descriptor).st_mode
         if stat.S_ISSOCK(kind):
             self._socket = socket.socket(fileno=os.dup(descriptor))
@@ -55,6 +57,7 @@ class Sink:
         with self._lock:
             if not self._catch_up() or not self._write(data):
                 self._lost += 1
+                self.lost += 1
 
     def finish(self, seconds: float = 1.0) -> None:
         """At the end, give whoever reads this some time to hear of what is still to be told."""
@@ -129,7 +132,7 @@ def open_file(path: str) -> int:
 def set_level(level: Level) -> None:
     """Log events of this level and above from now on."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
-    events.rebind()
+    telling.rebind()
 
 
 def set_up(level: Level, form: Format, descriptor: int = 2) -> Sink:

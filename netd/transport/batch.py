@@ -180,6 +180,10 @@ class Batch:
         self._data[start : start + len(data)] = data
         self._room[slot] = len(data)
 
+    def leaving(self, slot: int) -> int:
+        """How long the answer in a slot is."""
+        return int(self._room[slot])
+
     def reflect(self, number: int) -> None:
         """Make each of the first ``number`` datagrams its own answer."""
         self._room[:number] = self._received[:number]

@@ -1,4 +1,4 @@
-"""Connections: the pump between a stream socket and a conversation.
+"""Connections: the pump between a stream socket and whoever speaks through it.
 
 A connection is always in one state, and the state is the method that the loop calls: `_receive` (waiting for input),
 `_flush` (the kernel took less than all, or the conversation has more to say: waiting for room) or `_linger` (everything
@@ -9,25 +9,19 @@ one turn's words and one piece of the service, or what a pipe holds, whatever th
 import select
 from collections.abc import Callable
 from socket import SHUT_WR, socket
-from time import monotonic
-from types import GeneratorType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netd.conversation import Peer
-from netd.errors import PeerError
 from netd.telemetry.counters import Outcome
-from netd.transport.relay import Relay
+from netd.transport.trace import Taps, TracedSocket
 
 if TYPE_CHECKING:
     from netd.transport.stream import StreamServer
 
-_CHUNK = 65536  # octets taken from a reflected stream at once, and given to the kernel at once
-# What a conversation may take of the loop in one turn, so that others need not wait for a busy or a hostile peer:
-_SEGMENT = 4096  # octets it gets,
-_PIECES = 256  # pieces it says,
-_TURN = 0.0005  # and seconds, within which it is not asked for another piece.
+CHUNK = 65536
+"""Octets taken from a stream, and given to the kernel, at once."""
+IN, OUT = select.EPOLLIN, select.EPOLLOUT
 _LINGER = 2.0  # seconds a finished peer has to close its side
-_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 Ready = Callable[[int], None]
 
@@ -54,7 +48,7 @@ class Connection:
 
     def __init__(self, server: "StreamServer", request: socket, peer: Peer) -> None:
         self._server = server
-        self._socket = request
+        self._socket: Any = request
         self.peer = peer
         self._opened = self.active = now = server.loop.now
         self.bytes_in = 0
@@ -64,16 +58,14 @@ class Connection:
         self._ended = False  # nothing will be said after what is pending
         self._outcome: Outcome = "done"
         self._deadline = now + server.limits.lifetime if server.limits.lifetime else None
-        self._events = _IN
-        server.loop.watch(request.fileno(), _IN, self._receive)
+        self._events = IN
         self.slot = 0
-        if (when := self._next_timeout()) is not None:
-            server.loop.wheel.add(self, when)
+        self._register()
 
     @property
     def descriptor(self) -> int:
         """Its socket."""
-        return self._socket.fileno()
+        return int(self._socket.fileno())
 
     @property
     def service_name(self) -> str:
@@ -85,8 +77,20 @@ class Connection:
         """When it was accepted (CLOCK_MONOTONIC)."""
         return self._opened
 
+    def _register(self) -> None:
+        """Wait for what comes, and for the time-outs."""
+        loop = self._server.loop
+        loop.watch(self._socket.fileno(), IN, self._receive)
+        if (when := self._next_timeout()) is not None:
+            loop.wheel.add(self, when)
+
     def start(self) -> None:
         """The first turn, before anything came."""
+
+    def trace(self, taps: Taps) -> None:
+        """Have these look on from now on, and no others."""
+        inner = self._socket.socket if isinstance(self._socket, TracedSocket) else self._socket
+        self._socket = TracedSocket(inner, self.peer, taps) if taps else inner
 
     def _receive(self, events: int) -> None:
         """Something came."""
@@ -94,7 +98,7 @@ class Connection:
 
     def _continue(self) -> None:
         """What was kept back is sent now."""
-        self._wait(_IN, self._receive)
+        self._wait(IN, self._receive)
 
     def _wait(self, events: int, ready: Ready) -> None:
         """Change the state."""
@@ -129,7 +133,7 @@ class Connection:
     def _keep(self, data: memoryview | bytes) -> None:
         """Send this when there is room."""
         self._pending = data
-        self._wait(_OUT, self._flush)
+        self._wait(OUT, self._flush)
 
     def _flush(self, events: int) -> None:
         """The kernel has room, or the peer is gone."""
@@ -169,12 +173,12 @@ class Connection:
         self._deadline = loop.now + _LINGER
         loop.wheel.drop(self)
         loop.wheel.add(self, self._deadline)
-        self._wait(_IN, self._linger)
+        self._wait(IN, self._linger)
 
     def _linger(self, events: int) -> None:
         """Throw away what the peer still sends, until it closes or its time is over."""
         try:
-            if self._socket.recv(_CHUNK):
+            if self._socket.recv(CHUNK):
                 return
         except BlockingIOError:
             return
@@ -201,173 +205,15 @@ class Connection:
 
     def close(self, outcome: Outcome) -> None:
         """End it now, whatever is unsent."""
+        self._server.loop.forget(self._socket.fileno())
+        self._leave(outcome)
+
+    def _leave(self, outcome: Outcome) -> None:
+        """It is over, and nobody waits for it any more."""
         server = self._server
-        server.loop.forget(self._socket.fileno())
         server.loop.wheel.drop(self)
         server.shutdown_request(self._socket)
         server.events.connection_closed(
             self.peer, self.bytes_in, self.bytes_out, server.loop.now - self._opened, outcome
         )
         server.leave(self)
-
-
-class Talk(Connection):
-    """A connection whose service holds a conversation."""
-
-    __slots__ = ("_conversation", "_speaking")
-
-    def __init__(self, server: "StreamServer", request: socket, peer: Peer) -> None:
-        self._conversation = server.service.stream(peer)
-        if not isinstance(self._conversation, GeneratorType):
-            raise TypeError(f"{type(server.service).__name__}.stream returned no generator: it has no yield in it")
-        super().__init__(server, request, peer)
-        self._speaking = False  # the conversation was interrupted while it had more to say
-
-    def start(self) -> None:
-        self._advance(None)
-
-    def _receive(self, events: int) -> None:
-        try:
-            data = self._socket.recv(_SEGMENT)
-        except BlockingIOError:
-            return
-        except OSError:
-            return self.close("reset")
-        self.active = self._server.loop.now
-        if data:
-            self.bytes_in += len(data)
-            if self.bytes_in + self.bytes_out > self._server.most_bytes:
-                return self.close("bytes")
-        else:
-            self._eof = True
-        self._advance(data)
-
-    def _continue(self) -> None:
-        if self._speaking:
-            self.active = self._server.loop.now
-            self._advance(None)
-        else:
-            self._wait(_IN, self._receive)
-
-    def _advance(self, data: bytes | None) -> None:
-        """Hand over what came (None: nothing, go on talking), and send what the conversation says to it."""
-        conversation = self._conversation
-        pieces: list[bytes] = []
-        size = 0
-        until = 0.0
-        try:
-            try:
-                piece = conversation.send(data)  # type: ignore[arg-type]  # None is how a generator is just resumed
-                while piece is not None:
-                    pieces.append(piece)
-                    size += len(piece)
-                    if size >= _CHUNK or len(pieces) == _PIECES:
-                        break
-                    if len(pieces) > 1:  # one answer to one question, the common case, never looks at the clock
-                        now = monotonic()
-                        until = until or now + _TURN
-                        if now > until:
-                            break
-                    piece = next(conversation)
-                self._speaking = piece is not None
-                # After the end of file nothing can come, so one that waits for more has nothing more to say.
-                self._ended = self._eof and not self._speaking
-            except StopIteration:
-                self._ended = True
-            except PeerError as error:
-                pieces.append(error.answer)
-                self._ended = True
-                self._outcome = "peer_error"
-            said = b"".join(pieces)
-        except BaseException as error:  # whatever a service raises, SystemExit too, ends this conversation alone
-            self._server.events.conversation_failed(self.peer, error)
-            return self.close("failed")
-        if said and not self._send(said):
-            return
-        if self._ended:
-            self._finish()
-        elif self._speaking:
-            self._wait(_OUT, self._flush)
-        elif self._events != _IN:
-            self._wait(_IN, self._receive)
-
-    def close(self, outcome: Outcome) -> None:
-        try:
-            self._conversation.close()
-        except BaseException as error:
-            self._server.events.conversation_failed(self.peer, error)
-        super().close(outcome)
-
-
-class Monologue(Talk):
-    """A conversation that never receives: what comes meanwhile is thrown away, so that no peer is stuck sending."""
-
-    __slots__ = ()
-
-    def _wait(self, events: int, ready: Ready) -> None:
-        super()._wait(events if self._eof else events | _IN, ready)
-
-    def _flush(self, events: int) -> None:
-        if events & _IN:
-            try:
-                data = self._socket.recv(_CHUNK)
-            except BlockingIOError:
-                pass
-            except OSError:
-                return self.close("reset")
-            else:
-                self.bytes_in += len(data)
-                if self.bytes_in + self.bytes_out > self._server.most_bytes:
-                    return self.close("bytes")
-                if not data:
-                    self._eof = True
-                    self._wait(_OUT, self._flush)
-        if events & ~_IN:
-            super()._flush(events)
-
-
-class Reflection(Connection):
-    """A connection whose service sends back what it gets; the service itself is not asked."""
-
-    __slots__ = ("_relay",)
-
-    def __init__(self, server: "StreamServer", request: socket, peer: Peer, relay: Relay) -> None:
-        super().__init__(server, request, peer)
-        self._relay = relay
-
-    def _receive(self, events: int) -> None:
-        try:
-            data = self._socket.recv(_CHUNK)
-        except BlockingIOError:
-            return
-        except OSError:
-            return self.close("reset")
-        if not data:
-            return self.close("done")  # nothing is pending while this waits for input
-        self.active = self._server.loop.now
-        self.bytes_in += len(data)
-        if self._send(data) and len(data) == _CHUNK:
-            self._wait(_IN, self._receive_bulk)
-
-    def _receive_bulk(self, events: int) -> None:
-        """As `_receive`, for a stream that comes in bulk: without a copy of it in this process."""
-        try:
-            received, rest = self._relay.turn(self._socket)
-        except BlockingIOError:
-            # Nothing came, or nothing that splice takes: it stops before urgent data.
-            return self._wait(_IN, self._receive)
-        except OSError:
-            return self.close("reset")
-        if not received:
-            # The end of file, or urgent data before it: only recv can tell.
-            self._wait(_IN, self._receive)
-            return self._receive(events)
-        self.active = self._server.loop.now
-        self.bytes_in += received
-        self.bytes_out += received - len(rest)
-        if self.bytes_in + self.bytes_out > self._server.most_bytes:
-            return self.close("bytes")
-        if rest:
-            self._keep(rest)
-        elif received < _CHUNK:
-            self._wait(_IN, self._receive)

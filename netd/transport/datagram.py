@@ -30,6 +30,7 @@ from netd.transport.peers import (
     sender_peer,
     unix_peer,
 )
+from netd.transport.trace import Taps, TracedBatch, TracedDatagramSocket
 
 _TURN = 64  # datagrams taken one by one, before the others get their turn
 _MOST_KNOWN = 1024  # senders remembered at one time; a flood of forged ones meets each but once
@@ -76,7 +77,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     ) -> None:
         # The socket is open already, so not UDPServer's constructor, which makes one.
         socketserver.BaseServer.__init__(self, listener.getsockname(), socketserver.BaseRequestHandler)
-        self.socket = listener
+        self.socket: Any = listener
         self.service = service
         self.door = door
         self.events = events
@@ -85,7 +86,9 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self._unix = listener.family == socket.AF_UNIX
         self._reflects = getattr(service, "reflects", False)
         self._shortened = getattr(service, "shortened", None)
-        self._batch = batch.Batch(listener.family, self._longest) if batched and not self._unix else None
+        self._batch: batch.Batch | TracedBatch | None = None
+        if batched and not self._unix:
+            self._batch = batch.Batch(listener.family, self._longest)
         self._known: dict[object, _Known] = {}
         self._free: set[object] = set()  # those of them whose datagrams need no more thought
         self._known_until = 0.0
@@ -117,6 +120,14 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     def close(self) -> None:
         """Release everything."""
         self.server_close()
+
+    def trace(self, taps: Taps) -> None:
+        """Have these look on from now on, and no others."""
+        opened = self.socket.socket if isinstance(self.socket, TracedDatagramSocket) else self.socket
+        self.socket = TracedDatagramSocket(opened, self._peer_at, taps) if taps else opened
+        if self._batch:
+            inner = self._batch.batch if isinstance(self._batch, TracedBatch) else self._batch
+            self._batch = TracedBatch(inner, self._peer_of, taps) if taps else inner
 
     # In batches.
 
@@ -155,7 +166,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         for drop, (count, who) in drops.items():
             self.events.datagrams_dropped(count, drop, self._peer(who).remote)
 
-    def _answer_slot(self, arrays: batch.Batch, slot: int, length: int, known: _Known) -> int | None:
+    def _answer_slot(self, arrays: batch.Batch | TracedBatch, slot: int, length: int, known: _Known) -> int | None:
         """Put the answer in the place of the question: how long it is; None: there is none."""
         if self._reflects:
             self.events.datagrams_received(1, length)
@@ -172,7 +183,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         arrays.answer(slot, answer)
         return len(answer)
 
-    def _send_batch(self, arrays: batch.Batch, first: int, lengths: list[int]) -> None:
+    def _send_batch(self, arrays: batch.Batch | TracedBatch, first: int, lengths: list[int]) -> None:
         """Send the answers of these lengths that stand from slot ``first`` on."""
         done = 0
         while done < len(lengths):
@@ -205,9 +216,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         room = _UNIX_ROOM if self._unix else _INET_ROOM
         data, ancillary, _, client_address = self.socket.recvmsg(self._longest + 1, room)
         if self._unix:
-            credentials = message_credentials(ancillary)
-            peer = unix_peer("unixgram", client_address, self.server_address, credentials)
-            known = _Known(self.door.judge_unix(credentials and credentials.uid), peer=peer)
+            peer = self._peer_at(client_address, ancillary)
+            known = _Known(self.door.judge_unix(peer.credentials and peer.credentials.uid), peer=peer)
             return (data, [], known), client_address
         self._forget_in_time()
         control = _without_interface(ancillary)
@@ -307,8 +317,17 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     def _peer(self, known: _Known) -> Peer:
         if known.peer is None:
             assert known.sender is not None, "one of the two is there"
-            known.peer = sender_peer(known.sender, plain_host(str(self.server_address[0])), self.server_address[1])
+            known.peer = self._peer_of(known.sender)
         return known.peer
+
+    def _peer_of(self, who: Sender) -> Peer:
+        return sender_peer(who, plain_host(str(self.server_address[0])), self.server_address[1])
+
+    def _peer_at(self, address: Any, ancillary: list[tuple[int, int, bytes]]) -> Peer:
+        """The peer at an address, with the control messages that came beside its datagram."""
+        if self._unix:
+            return unix_peer("unixgram", address, self.server_address, message_credentials(ancillary))
+        return self._peer_of(sender(octets(address[0]), address[1], ancillary))
 
     def _receive_failed(self, error: OSError) -> None:
         """An error on the socket that some datagram before had caused, or want of memory; the next call may be well."""

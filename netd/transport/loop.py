@@ -44,7 +44,7 @@ class Loop:
         self._epoll = select.epoll()
         self._ready: dict[int, Ready] = {}
         self._running = True
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[Callable[[], object]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wake, select.EPOLLIN, self._woken)
 
@@ -74,10 +74,11 @@ class Loop:
         del self._ready[descriptor]
         self._epoll.unregister(descriptor)
 
-    def call(self, function: Callable[[], None]) -> None:
-        """Have the loop call ``function`` soon. Safe from any thread."""
+    def call(self, function: Callable[[], object]) -> None:
+        """Have the loop call ``function`` soon. Safe from any thread. Nothing happens once it is closed."""
         self._calls.append(function)
-        os.eventfd_write(self._wake, 1)
+        if (wake := self._wake) >= 0:
+            os.eventfd_write(wake, 1)
 
     def later(self, seconds: float, function: Callable[[], float | None]) -> Timer:
         """Call ``function`` after so many seconds, and again after as many as it returns. For the loop's own thread."""
@@ -109,7 +110,8 @@ class Loop:
     def close(self) -> None:
         """Release the loop's own descriptors, after `run` returned."""
         self._epoll.close()
-        os.close(self._wake)
+        wake, self._wake = self._wake, -1  # who is late must not write into what gets this number next
+        os.close(wake)
 
     def _woken(self, events: int) -> None:
         os.eventfd_read(self._wake)

@@ -5,6 +5,14 @@ import os
 import socket
 import struct
 import termios
+from typing import TYPE_CHECKING
+
+from netd.conversation import Peer
+from netd.transport.connection import CHUNK, IN, Connection
+from netd.transport.trace import Taps
+
+if TYPE_CHECKING:
+    from netd.transport.stream import StreamServer
 
 _PIPE_SIZE = 2**20  # octets moved at once at most; the most an unprivileged process may ask for (pipe(7))
 _LEAST = 2**16  # octets that are taken also when there may be no room for them
@@ -57,3 +65,71 @@ class Relay:
             pieces.append(os.read(self._source, number))
             number -= len(pieces[-1])
         return b"".join(pieces)
+
+
+class TracedRelay:
+    """A `Relay` that tells how much it moved; what it was, nobody has seen."""
+
+    def __init__(self, inner: Relay, peer: Peer, taps: Taps) -> None:
+        self.relay = inner
+        self._peer = peer
+        self._taps = taps
+
+    def turn(self, connection: socket.socket) -> tuple[int, bytes]:
+        received, rest = self.relay.turn(connection)
+        for tap in self._taps:
+            tap.note(self._peer, "in", received)
+            tap.note(self._peer, "out", received - len(rest))
+        return received, rest
+
+
+class Reflection(Connection):
+    """A connection whose service sends back what it gets; the service itself is not asked."""
+
+    __slots__ = ("_relay",)
+
+    def __init__(self, server: "StreamServer", request: socket.socket, peer: Peer, relay: Relay) -> None:
+        super().__init__(server, request, peer)
+        self._relay: Relay | TracedRelay = relay
+
+    def trace(self, taps: Taps) -> None:
+        super().trace(taps)
+        inner = self._relay.relay if isinstance(self._relay, TracedRelay) else self._relay
+        self._relay = TracedRelay(inner, self.peer, taps) if taps else inner
+
+    def _receive(self, events: int) -> None:
+        try:
+            data = self._socket.recv(CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            return self.close("reset")
+        if not data:
+            return self.close("done")  # nothing is pending while this waits for input
+        self.active = self._server.loop.now
+        self.bytes_in += len(data)
+        if self._send(data) and len(data) == CHUNK:
+            self._wait(IN, self._receive_bulk)
+
+    def _receive_bulk(self, events: int) -> None:
+        """As `_receive`, for a stream that comes in bulk: without a copy of it in this process."""
+        try:
+            received, rest = self._relay.turn(self._socket)
+        except BlockingIOError:
+            # Nothing came, or nothing that splice takes: it stops before urgent data.
+            return self._wait(IN, self._receive)
+        except OSError:
+            return self.close("reset")
+        if not received:
+            # The end of file, or urgent data before it: only recv can tell.
+            self._wait(IN, self._receive)
+            return self._receive(events)
+        self.active = self._server.loop.now
+        self.bytes_in += received
+        self.bytes_out += received - len(rest)
+        if self.bytes_in + self.bytes_out > self._server.most_bytes:
+            return self.close("bytes")
+        if rest:
+            self._keep(rest)
+        elif received < CHUNK:
+            self._wait(IN, self._receive)

@@ -10,10 +10,11 @@ import sys
 from typing import Any
 
 from netd.admission.door import Door
-from netd.conversation import Peer, StreamService
+from netd.conversation import BlockingService, Peer, StreamService, UnaskedService
 from netd.telemetry.counters import Refusal
 from netd.telemetry.events import ServiceEvents
-from netd.transport.connection import Connection, Monologue, Reflection, Talk
+from netd.transport.connection import Connection
+from netd.transport.handled import MOST_THREADS, Handled
 from netd.transport.loop import LISTENING, Loop
 from netd.transport.peers import (
     connection_credentials,
@@ -23,7 +24,9 @@ from netd.transport.peers import (
     plain_host,
     unix_peer,
 )
-from netd.transport.relay import Relay
+from netd.transport.relay import Reflection, Relay
+from netd.transport.talk import Addressee, Monologue, Talk
+from netd.transport.trace import Taps
 
 # Connections taken at once, before the others get their turn. One that is refused counts as several: a flood must not
 # make those wait who are served.
@@ -60,12 +63,18 @@ class StreamServer(socketserver.ThreadingTCPServer):
     block_on_close = False
 
     def __init__(
-        self, listener: socket.socket, service: StreamService, door: Door, events: ServiceEvents, loop: Loop
+        self,
+        listener: socket.socket,
+        service: StreamService | UnaskedService | BlockingService,
+        door: Door,
+        events: ServiceEvents,
+        loop: Loop,
     ) -> None:
+        handler: Any = getattr(service, "handler", None)
         # The socket is open already, so not TCPServer's constructor, which makes one.
-        socketserver.BaseServer.__init__(self, listener.getsockname(), socketserver.BaseRequestHandler)
+        socketserver.BaseServer.__init__(self, listener.getsockname(), handler or socketserver.BaseRequestHandler)
         self.socket = listener
-        self.service = service
+        self.service: Any = service
         self.door = door
         self.limits = door.policy.limits
         self.most_bytes = self.limits.bytes or sys.maxsize
@@ -73,6 +82,10 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.loop = loop
         self.relay = Relay() if getattr(service, "reflects", False) else None
         self.connections: set[Connection] = set()
+        self.threads = 0
+        """How many of them a handler serves in a thread."""
+        self._blocking = handler is not None
+        self._taps: Taps = ()
         self.slot = 0
         self._listening = False
         self._unix = listener.family == socket.AF_UNIX
@@ -123,7 +136,10 @@ class StreamServer(socketserver.ThreadingTCPServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether this connection may be served; if so, it has its place."""
         refusal: Refusal | None
-        if self._unix:
+        if self.threads == MOST_THREADS:
+            refusal = "threads"
+            who = "" if self._unix else client_address[0]
+        elif self._unix:
             credentials = connection_credentials(request)
             groups = connection_groups(request, credentials) if self.door.groups_matter else ()
             refusal = self.door.admit_unix(credentials.uid, groups, self.loop.now)
@@ -137,18 +153,32 @@ class StreamServer(socketserver.ThreadingTCPServer):
         return False
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Choose the way by the kind of service. A blocking request handler would go to a thread here."""
+        """Choose the way by the kind of service."""
         peer = self._peer(request, client_address)
         connection: Connection
-        if self.relay:
+        if self._blocking:
+            connection = Handled(self, request, peer, client_address)
+        elif self.relay:
             connection = Reflection(self, request, peer, self.relay)
         elif getattr(self.service, "ignores_input", False):
             connection = Monologue(self, request, peer)
+        elif getattr(self.service, "unasked", False):
+            connection = Addressee(self, request, peer)
         else:
             connection = Talk(self, request, peer)
         self.connections.add(connection)
         self.events.connection_accepted()
+        if self._taps:
+            connection.trace(self._taps)
+            for tap in self._taps:
+                tap.note(peer, "opened")
         connection.start()
+
+    def trace(self, taps: Taps) -> None:
+        """Have these look on from now on, and no others."""
+        self._taps = taps
+        for connection in self.connections:
+            connection.trace(taps)
 
     def _turn_away(self, request: Any) -> None:
         """Close a connection that is refused, in the way the config has it. It never waits for the peer."""

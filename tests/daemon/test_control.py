@@ -7,16 +7,17 @@ import random
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.conversation import Credentials, Peer
+from netd.conversation import Credentials, Peer, Post
 from netd.daemon.control import Answer, CommandError, Control
 from netd.errors import ConfigError
-from netd.telemetry.events import DaemonEvents
+from netd.telemetry.daemon_events import DaemonEvents
 from tests.support import Daemon, converse, daemon, need, read_exactly, until
 
 CONFIG = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n  off: {type: upper, enabled: false, listen: [tcp://*:0]}\n"
@@ -34,6 +35,9 @@ class Commands:
 
     def status(self) -> Answer:
         return {"fine": True}
+
+    def history(self) -> Answer:
+        return {"times": []}
 
     def diff(self) -> Answer:
         raise ConfigError(["x:1:1: one", "x:2:2: two"])
@@ -65,6 +69,15 @@ class Commands:
     def explain(self, peer: str, where: str) -> Answer:
         return self._note(peer, where)
 
+    def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]:
+        if wanted == {"service": "unknown"}:
+            raise CommandError("there is no service 'unknown'")
+        self._note("trace", wanted)
+        return lambda: self.told.append(("end of trace",))
+
+    def posted(self, data: bytes) -> bool:
+        raise AssertionError("nothing here speaks unasked")
+
     def set_log_level(self, level: str, by: str) -> Answer:
         raise CommandError("no such level", 64)
 
@@ -76,7 +89,8 @@ def ask(*lines: bytes, uid: int | None = None, group: int | None = None, gid: in
     commands = Commands()
     credentials = Credentials(1, os.geteuid() if uid is None else uid, gid)
     peer = Peer("unix", "", credentials=credentials)
-    said = converse(Control(commands, group, DaemonEvents()).stream(peer), lines)
+    control = Control(commands, commands, commands, commands, group, DaemonEvents())
+    said = converse(control.stream(peer, commands.posted), lines)
     return [json.loads(line) for line in said.splitlines()], commands
 
 
@@ -92,6 +106,15 @@ def test_a_line_is_a_command_and_an_answer_is_an_object() -> None:
     ]
 
 
+def test_a_trace_goes_on_until_the_peer_has_finished_sending() -> None:
+    answers, commands = ask(b"trace service=a peer=::1\n", b"status\n", b"whatever")
+    assert answers == [{"ok": True}], "it takes no more commands"
+    assert commands.told == [("trace", {"service": "a", "peer": "::1"}), ("end of trace",)]
+    answers, commands = ask(b"trace service=unknown\nstatus\n")
+    assert [answer["ok"] for answer in answers] == [False, True]
+    assert commands.told == []
+
+
 @pytest.mark.parametrize(
     ("line", "error", "code"),
     [
@@ -104,6 +127,7 @@ def test_a_line_is_a_command_and_an_answer_is_an_object() -> None:
         (b"connections peer=", "expected: connections", 64),
         (b"peers peer=a", "expected: peers [service=NAME]", 64),
         (b"connections peer=a peer=b", "expected: connections", 64),
+        (b"trace echo", "expected: trace service=NAME [peer=ADDRESS]", 64),
         (b"log-level loud", "no such level", 64),
         (b"diff", "x:1:1: one", 78),
         (b"reload", "a bug in netd: ZeroDivisionError('oops'); see its log", 70),

@@ -18,7 +18,7 @@ from netd.daemon.listeners import Listeners
 from netd.daemon.state import State
 from netd.daemon.warden import Warden
 from netd.errors import OpenError
-from netd.telemetry.events import DaemonEvents
+from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.inherited import InheritedSocket
 from netd.transport.loop import Loop
 from tests.support import Daemon, daemon, until

@@ -61,4 +61,4 @@ def test_no_transport_has_to_copy_pages_of_chargen_together() -> None:
     page = next(service("chargen").stream(PEER))
     assert page is not None
     assert len(page) % 7030 == 0
-    assert len(page) >= connection._CHUNK
+    assert len(page) >= connection.CHUNK

@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.conversation import Peer
-from netd.telemetry.events import Edge, ServiceEvents
+from netd.telemetry.counters import DURATIONS
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.events import ServiceEvents
+from netd.telemetry.telling import Edge, source_of
 
 
 class Clock:
@@ -37,9 +40,9 @@ def test_what_was_not_said_is_said_once_its_minute_is_over(log: list[dict[str, A
     clock = Clock()
     events = ServiceEvents("echo", clock=clock)
     for number in range(10):
-        events.datagrams_dropped(2, "rate", f"192.0.2.{number}:5")
-        events.connection_refused("rate", f"192.0.2.{number}")
-        events.conversation_failed(Peer("tcp", "192.0.2.7", 5), ZeroDivisionError("oops"))
+        events.datagrams_dropped(2, "rate", f"192.0.2.7:{number}")
+        events.connection_refused("rate", "192.0.2.7")
+        events.conversation_failed(Peer("tcp", "192.0.2.7", number), ZeroDivisionError("oops"))
     assert len(log) == 3, "the first of each"
     clock.now += 59
     events.summarize()
@@ -47,15 +50,59 @@ def test_what_was_not_said_is_said_once_its_minute_is_over(log: list[dict[str, A
     clock.now += 1
     events.summarize()
     assert [(event["event"], event["number"], event["peer"]) for event in log[3:]] == [
-        ("datagrams_dropped", 18, "192.0.2.9:5"),
-        ("connection_refused", 9, "192.0.2.9"),
-        ("conversation_failed", 9, "192.0.2.7:5"),
+        ("datagrams_dropped", 18, "192.0.2.7:9"),
+        ("connection_refused", 9, "192.0.2.7"),
+        ("conversation_failed", 9, "192.0.2.7:9"),
     ]
     assert "exc_info" not in log[5]
     clock.now += 1000
     for _ in range(3):
         events.summarize()
     assert len(log) == 6, "nothing has happened since"
+
+
+def test_each_source_has_its_line_until_there_are_too_many(log: list[dict[str, Any]]) -> None:
+    clock = Clock()
+    events = ServiceEvents("echo", clock=clock)
+    for _ in range(3):
+        for number in range(1000):
+            events.connection_refused("rate", f"192.0.2.{number}")
+    assert [event["peer"] for event in log] == [f"192.0.2.{number}" for number in range(17)]
+    log.clear()
+    clock.now += 60
+    events.summarize()
+    told = {event["peer"]: event["number"] for event in log}
+    assert told.pop("192.0.2.999") == 3 * 984 - 1, "one line for all the others"
+    assert told == {f"192.0.2.{number}": 2 for number in range(16)}
+    log.clear()
+    for _ in range(2):  # the minute of that line, in which nothing happens
+        clock.now += 60
+        events.summarize()
+    for number in range(16):
+        events.connection_refused("rate", f"198.51.100.{number}")
+    assert len(log) == 16, "those from before are forgotten, and there is room for others"
+
+
+def test_who_may_not_control_netd_and_tries_again_and_again_is_one_line(log: list[dict[str, Any]]) -> None:
+    events = DaemonEvents()
+    for pid in range(100):
+        events.control_refused(f"pid={pid},uid=33,gid=33")
+    events.control_refused("pid=5,uid=34,gid=34")
+    assert [line["by"] for line in log] == ["pid=0,uid=33,gid=33", "pid=5,uid=34,gid=34"]
+    assert events.counts["control_refused"] == 101
+
+
+def test_the_source_is_what_stays_the_same() -> None:
+    for peer, source in (
+        ("192.0.2.7:53", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("[2001:db8::1]:53", "[2001:db8::1]"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("pid=17,uid=0,gid=0", "uid=0,gid=0"),
+        ("/run/x.sock", "/run/x.sock"),
+        ("", ""),
+    ):
+        assert source_of(peer) == source
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 50))))
@@ -65,11 +112,12 @@ def test_the_edge_loses_no_number_and_speaks_at_most_once_a_minute(script: list[
     spoken, times = 0, []
     for wait, number in script:
         clock.now += wait
-        if said := edge.count("x", number):
+        edge.forget()
+        if said := edge.count(edge.key("x", "192.0.2.7"), number):
             spoken += said
             times.append(clock.now)
     clock.now += 61
-    assert spoken + edge.count("x", 1) == sum(number for _, number in script) + 1
+    assert spoken + edge.count(edge.key("x", "192.0.2.7"), 1) == sum(number for _, number in script) + 1
     assert all(b - a >= 60 for a, b in pairwise(times))
 
 
@@ -91,6 +139,9 @@ def test_counters_add_up(log: list[dict[str, Any]]) -> None:
         "closed": {"done": 1, "reset": 1},
         "refused": {"connections": 1, "backlog": 4},
         "loops": 1,
+        "checks": 1,
+        "duration_us": 1_000_000,
+        "durations": {"1": 2},
         "bytes_in": 17,
         "bytes_out": 23,
         "datagrams_in": 2,
@@ -99,6 +150,23 @@ def test_counters_add_up(log: list[dict[str, Any]]) -> None:
     }
     events.service_stopped()
     assert log[-1]["accepted"] == 3
+
+
+def test_connections_are_counted_by_how_long_they_took() -> None:
+    events = ServiceEvents("echo")
+    for seconds in (0.0, 0.001, 0.0011, *DURATIONS, 3601.0, 1e6):
+        events.connection_closed(Peer("tcp", "192.0.2.7", 5), 1, 1, seconds, "done")
+    assert events.counters.durations == {
+        "0.001": 3,
+        "0.01": 2,
+        "0.1": 1,
+        "1": 1,
+        "10": 1,
+        "60": 1,
+        "600": 1,
+        "3600": 1,
+        "inf": 2,
+    }
 
 
 def closed(events: ServiceEvents, number: int) -> None:

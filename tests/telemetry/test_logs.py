@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from netd.conversation import Peer
 from netd.telemetry import journal, logs
-from netd.telemetry.events import DaemonEvents, ServiceEvents
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.events import ServiceEvents
 
 
 def read(descriptor: int, end: str = "\n") -> str:

@@ -184,7 +184,7 @@ def test_a_verdict_is_forgotten_when_it_is_told_to(server: Server, kind: type[Ec
     assert ask(address, b"x") == b"x"
     server.house.adopt(None, BanRules(exempt=()))
     server.house.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
-    server.loop.call(server._servers[0].forget_verdicts)  # type: ignore[union-attr]
+    server.loop.call(server.servers[0].forget_verdicts)  # type: ignore[union-attr]
     with client(address) as sock:
         sock.send(b"x")
         until(lambda: events.counters.dropped == {"banned": 1})
@@ -206,13 +206,13 @@ def test_verdicts_are_asked_for_once_and_again_after_a_second(
     with client(address) as sock:
         sock.send(b"x")
         assert sock.recv(1) == b"x"
-        assert server._servers[0]._known_until <= time.monotonic() + 1.0  # type: ignore[union-attr]
-        server._servers[0]._known_until = float("inf")  # type: ignore[union-attr]  # however long this takes
+        assert server.servers[0]._known_until <= time.monotonic() + 1.0  # type: ignore[union-attr]
+        server.servers[0]._known_until = float("inf")  # type: ignore[union-attr]  # however long this takes
         for _ in range(50):
             sock.send(b"x")
             assert sock.recv(1) == b"x"
         assert len(asked) == 1
-        server._servers[0]._known_until = 0.0  # type: ignore[union-attr]
+        server.servers[0]._known_until = 0.0  # type: ignore[union-attr]
         before = len(asked)
         sock.send(b"x")
         assert sock.recv(1) == b"x"
@@ -236,7 +236,7 @@ def test_a_reflected_datagram_of_a_free_sender_costs_no_thought_but_the_first(
         with client(address) as sock:
             sock.send(b"x")
             assert sock.recv(1) == b"x"
-            server._servers[-1]._known_until = float("inf")  # type: ignore[union-attr]  # however long this takes
+            server.servers[-1]._known_until = float("inf")  # type: ignore[union-attr]  # however long this takes
             for _ in range(50):
                 sock.send(b"x")
                 assert sock.recv(1) == b"x"
@@ -253,7 +253,7 @@ def test_as_many_senders_as_come_are_remembered_within_bounds(server: Server) ->
             if number % 50 == 0:
                 server.settle()
     until(lambda: events.counters.datagrams_in > 5000)
-    assert len(server._servers[0]._known) <= 1024  # type: ignore[union-attr]
+    assert len(server.servers[0]._known) <= 1024  # type: ignore[union-attr]
 
 
 @BOTH

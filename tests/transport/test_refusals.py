@@ -93,7 +93,7 @@ def test_a_flood_gets_a_turn_like_everybody_and_a_refused_one_a_short_one(
     def take_a_turn() -> None:
         held.set()
         go.wait(20)
-        server._servers[0].ready(0)  # type: ignore[union-attr]
+        server.servers[0].ready(0)  # type: ignore[union-attr]
         taken.append(events.counters.accepted + events.counters.refused.total())
         turn.set()
 
@@ -254,7 +254,7 @@ def test_a_peer_that_talks_into_a_monologue_is_counted_too(server: Server) -> No
 
 def test_a_reserve_that_was_lost_is_taken_again_after_the_rest(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
-    [listener] = server._servers
+    [listener] = server.servers
     done = threading.Event()
 
     def exhausted() -> None:

@@ -528,7 +528,7 @@ def test_a_connection_without_a_byte_is_a_probe(server: Server, log: list[dict[s
 
 def test_a_reader_that_stops_costs_no_more_than_a_pipe(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
-    relay = server._servers[0].relay  # type: ignore[union-attr]
+    relay = server.servers[0].relay  # type: ignore[union-attr]
     assert relay is not None
     kept: list[int] = []
     turn = relay.turn
@@ -603,9 +603,9 @@ class Listener:
 
 def test_accept_survives_what_a_peer_or_the_network_did(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0")
-    stream = server._servers[0]
+    stream = server.servers[0]
     codes = [errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN]
-    stream.socket = Listener(stream.socket, iter(codes))  # type: ignore[assignment]
+    stream.socket = Listener(stream.socket, iter(codes))
     assert ask(address, b"x") == b"x"
     assert events.counters.refused == {}
 

@@ -1,0 +1,109 @@
+"""`netd trace` in the supervisor: workers tell what comes and goes at a service, and it is passed on to who looks.
+
+Both ends lose lines rather than make anybody wait, and say how many.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from netd.conversation import Post
+from netd.daemon.channel import Message
+from netd.daemon.control import CommandError
+from netd.daemon.crew import Crew
+from netd.daemon.fork import Member
+from netd.daemon.state import State
+from netd.endpoints import suggestion
+from netd.transport.loop import Loop
+from netd.transport.trace import SHOWN, Way
+
+_MOST = 8  # traces at one time
+_ALIVE = 5.0  # seconds after which an empty line shows that the trace goes on; and an observer who is gone is noticed
+_LONGEST_PEER = 512
+_DATA = re.compile(rf"([0-9a-f]{{2}}){{0,{SHOWN}}}")
+
+
+@dataclass
+class _Trace:
+    service: str
+    peer: str
+    post: Post
+    skipped: int = 0
+
+    def tell(self, lines: list[Any], skipped: int) -> None:
+        """Pass on what a worker says, which is believed in no more than is needed to show it."""
+        self.skipped += skipped
+        for line in lines:
+            match line:
+                case [int() | float() as when, str() as way, str() as peer, int() as size, str() as data] if (
+                    way in get_args(Way) and len(peer) <= _LONGEST_PEER and _DATA.fullmatch(data)
+                ):
+                    self._post(time=round(when, 6), what=way, peer=peer, size=size, data=data)
+        if self.skipped:
+            missed, self.skipped = self.skipped, 0
+            if not self.post(_line(skipped=missed)):
+                self.skipped += missed
+
+    def _post(self, **told: Any) -> None:
+        if not self.post(_line(**told)):
+            self.skipped += 1
+
+
+class Tracer:
+    """Knows who looks at what."""
+
+    def __init__(self, state: State, crew: Crew, loop: Loop) -> None:
+        self._state = state
+        self._crew = crew
+        self._loop = loop
+        self._traces: dict[int, _Trace] = {}
+        self._numbers = itertools.count(1)
+
+    def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]:
+        """Have ``post`` told what comes and goes at ``service``, of ``peer`` alone where that is given.
+
+        Returns what ends it. `CommandError` says why it cannot be.
+        """
+        service, peer = wanted.get("service", ""), wanted.get("peer", "")
+        if service not in self._state.names:
+            raise CommandError(f"there is no service '{service[:64]}'{suggestion(service[:64], self._state.names)}")
+        if len(self._traces) == _MOST:
+            raise CommandError(f"there are {_MOST} traces already, and no more at one time")
+        number = next(self._numbers)
+        trace = self._traces[number] = _Trace(service, peer, post)
+        self._crew.ask_all(_message(number, trace))
+        self._loop.later(_ALIVE, lambda: self._keep_alive(number))
+        return lambda: self._stop(number)
+
+    def install(self, member: Member) -> None:
+        """A worker that has just started looks as the others do."""
+        for number, trace in self._traces.items():
+            self._crew.ask(_message(number, trace), members=[member])
+
+    def told(self, message: Message) -> None:
+        """A worker has something to show."""
+        number, lines, skipped = message.get("trace"), message.get("lines"), message.get("skipped")
+        trace = self._traces.get(number) if isinstance(number, int) else None
+        if trace and isinstance(lines, list) and isinstance(skipped, int):
+            trace.tell(lines, skipped)
+
+    def _stop(self, number: int) -> None:
+        del self._traces[number]
+        self._crew.tell({"do": "untrace", "trace": number}, self._crew.everybody)
+
+    def _keep_alive(self, number: int) -> float | None:
+        if trace := self._traces.get(number):
+            trace.post(b"\n")
+            return _ALIVE
+        return None
+
+
+def _message(number: int, trace: _Trace) -> Message:
+    return {"do": "trace", "trace": number, "service": trace.service, "peer": trace.peer}
+
+
+def _line(**told: Any) -> bytes:
+    return json.dumps(told, separators=(",", ":")).encode() + b"\n"

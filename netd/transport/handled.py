@@ -1,0 +1,156 @@
+"""Blocking request handlers, as `socketserver` has them: each connection has a thread, and that is why it has an end.
+
+Threads are few (`MOST_THREADS`), and a connection has one for a minute at most. The loop keeps the time; it ends a
+handler by shutting the socket down, at which whatever it waits for returns. What is counted is counted by the loop: a
+thread touches nothing but its socket.
+"""
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+from netd.conversation import Peer
+from netd.telemetry.counters import Outcome
+from netd.transport.connection import IN, Connection
+from netd.transport.trace import Taps
+
+if TYPE_CHECKING:
+    from netd.transport.stream import StreamServer
+
+MOST_THREADS = 32
+"""Connections of one listener that are handled at one time. The next one is refused."""
+_LONGEST = 60.0  # seconds, where `limits.lifetime` is off: a thread is too dear to be kept by a peer for longer
+
+
+class Handled(Connection):
+    """A connection that a handler serves in a thread, with blocking calls."""
+
+    __slots__ = ("_client_address", "_cut", "_handling", "_taps")
+
+    def __init__(self, server: "StreamServer", request: socket.socket, peer: Peer, client_address: Any) -> None:
+        self._client_address = client_address
+        self._handling = False
+        self._taps: Taps = ()
+        self._cut = False  # the loop has ended it, and the handler will notice
+        super().__init__(server, _Metered(self, request), peer)
+
+    def _register(self) -> None:
+        if self._deadline is None:
+            self._deadline = self._opened + _LONGEST
+        when = self._next_timeout()
+        assert when is not None, "there is a deadline"
+        self._server.loop.wheel.add(self, when)
+
+    def start(self) -> None:
+        self._socket.setblocking(True)
+        self._handling = True
+        self._server.threads += 1
+        try:
+            threading.Thread(target=self._handle, name=f"netd-{self.service_name}", daemon=True).start()
+        except RuntimeError as error:  # the system has no thread left
+            self._server.events.accept_paused(str(error))
+            self._cut_short("failed")
+            self._handled(None)
+
+    def _handle(self) -> None:
+        """What the thread does."""
+        failure: BaseException | None = None
+        try:
+            self._server.finish_request(self._socket, self._client_address)
+        except BaseException as error:  # whatever a handler raises, SystemExit too, ends this connection alone
+            failure = error
+        if self._cut:
+            self._socket.close()  # the loop may be over by now
+        self._server.loop.call(lambda: self._handled(failure))
+
+    def _handled(self, failure: BaseException | None) -> None:
+        """The handler is done: say farewell, if it was not cut short."""
+        self._handling = False
+        self._server.threads -= 1
+        if failure and not isinstance(failure, ConnectionError | TimeoutError):
+            self._server.events.conversation_failed(self.peer, failure)
+            self._outcome = "failed"
+        elif failure and self._outcome == "done":
+            self._outcome = "reset"
+        if self._cut or failure or self.descriptor < 0:
+            self._leave(self._outcome)
+        else:
+            self._socket.setblocking(False)
+            self._server.loop.watch(self.descriptor, IN, self._linger)
+            self._finish()
+
+    def trace(self, taps: Taps) -> None:
+        self._taps = taps
+
+    def _leave(self, outcome: Outcome) -> None:
+        for tap in self._taps:
+            tap.note(self.peer, "closed")
+        super()._leave(outcome)
+
+    def received(self, data: bytes | memoryview) -> None:
+        """The thread has received this."""
+        for tap in self._taps:
+            tap.note(self.peer, "in" if data else "end", len(data), data)
+        self._moved(len(data), 0)
+
+    def sent(self, data: memoryview) -> None:
+        """The thread has sent this."""
+        for tap in self._taps:
+            tap.note(self.peer, "out", len(data), data)
+        self._moved(0, len(data))
+
+    def _moved(self, received: int, sent: int) -> None:
+        self.active = self._server.loop.now
+        self.bytes_in += received
+        self.bytes_out += sent
+        if self.bytes_in + self.bytes_out > self._server.most_bytes:
+            self._cut_short("bytes")
+            raise ConnectionAbortedError("limits.bytes")
+
+    def close(self, outcome: Outcome) -> None:
+        """End it. A handler finds nothing more to read and nobody to write to; then it is over."""
+        if self._handling:
+            self._cut_short(outcome)
+        else:
+            super().close(outcome)
+
+    def _cut_short(self, outcome: Outcome) -> None:
+        if not self._cut:
+            self._cut = True
+            self._outcome = outcome
+            with contextlib.suppress(OSError):  # the peer is gone, or the handler has closed the socket
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Metered(socket.socket):
+    """A socket that tells its connection what comes and goes."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Handled, request: socket.socket) -> None:
+        super().__init__(request.family, request.type, request.proto, request.detach())
+        self._connection = connection
+
+    def recv(self, *arguments: Any) -> bytes:
+        data = super().recv(*arguments)
+        self._connection.received(data)
+        return data
+
+    def recv_into(self, buffer: Any, *arguments: Any) -> int:
+        number = super().recv_into(buffer, *arguments)
+        with memoryview(buffer).cast("B") as octets:
+            self._connection.received(octets[:number])
+        return number
+
+    def send(self, data: Any, *arguments: Any) -> int:
+        number = super().send(data, *arguments)
+        with memoryview(data).cast("B") as octets:
+            self._connection.sent(octets[:number])
+        return number
+
+    def sendall(self, data: Any, *arguments: Any) -> None:
+        with memoryview(data).cast("B") as octets:
+            sent = 0
+            while sent < len(octets):
+                sent += self.send(octets[sent:], *arguments)

@@ -1,0 +1,200 @@
+"""Conversations: connections whose service holds one, as a generator that is resumed with what came."""
+
+from collections import deque
+from socket import socket
+from threading import Lock
+from time import monotonic
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from netd.conversation import Conversation, Peer
+from netd.errors import PeerError
+from netd.telemetry.counters import Outcome
+from netd.transport.connection import CHUNK, IN, OUT, Connection, Ready
+
+if TYPE_CHECKING:
+    from netd.transport.stream import StreamServer
+
+# What a conversation may take of the loop in one turn, so that others need not wait for a busy or a hostile peer:
+_SEGMENT = 4096  # octets it gets,
+_PIECES = 256  # pieces it says,
+_TURN = 0.0005  # and seconds, within which it is not asked for another piece.
+_MOST_POSTED = 65536  # octets that wait to be sent to a peer that was not asked,
+_OVERHEAD = 64  # and so many that each piece of them costs besides.
+
+
+class Talk(Connection):
+    """A connection whose service holds a conversation."""
+
+    __slots__ = ("_conversation", "_speaking")
+
+    def __init__(self, server: "StreamServer", request: socket, peer: Peer) -> None:
+        self._conversation = self._begin(server.service, peer)
+        if not isinstance(self._conversation, GeneratorType):
+            raise TypeError(f"{type(server.service).__name__}.stream returned no generator: it has no yield in it")
+        super().__init__(server, request, peer)
+        self._speaking = False  # the conversation was interrupted while it had more to say
+
+    def _begin(self, service: Any, peer: Peer) -> Conversation:
+        conversation: Conversation = service.stream(peer)
+        return conversation
+
+    def start(self) -> None:
+        self._advance(None)
+
+    def _receive(self, events: int) -> None:
+        try:
+            data = self._socket.recv(_SEGMENT)
+        except BlockingIOError:
+            return
+        except OSError:
+            return self.close("reset")
+        self.active = self._server.loop.now
+        if data:
+            self.bytes_in += len(data)
+            if self.bytes_in + self.bytes_out > self._server.most_bytes:
+                return self.close("bytes")
+        else:
+            self._eof = True
+        self._advance(data)
+
+    def _continue(self) -> None:
+        if self._speaking:
+            self.active = self._server.loop.now
+            self._advance(None)
+        else:
+            self._wait(IN, self._receive)
+
+    def _advance(self, data: bytes | None) -> None:
+        """Hand over what came (None: nothing, go on talking), and send what the conversation says to it."""
+        conversation = self._conversation
+        pieces: list[bytes] = []
+        size = 0
+        until = 0.0
+        try:
+            try:
+                piece = conversation.send(data)  # type: ignore[arg-type]  # None is how a generator is just resumed
+                while piece is not None:
+                    pieces.append(piece)
+                    size += len(piece)
+                    if size >= CHUNK or len(pieces) == _PIECES:
+                        break
+                    if len(pieces) > 1:  # one answer to one question, the common case, never looks at the clock
+                        now = monotonic()
+                        until = until or now + _TURN
+                        if now > until:
+                            break
+                    piece = next(conversation)
+                self._speaking = piece is not None
+                # After the end of file nothing can come, so one that waits for more has nothing more to say.
+                self._ended = self._eof and not self._speaking
+            except StopIteration:
+                self._ended = True
+            except PeerError as error:
+                pieces.append(error.answer)
+                self._ended = True
+                self._outcome = "peer_error"
+            said = b"".join(pieces)
+        except BaseException as error:  # whatever a service raises, SystemExit too, ends this conversation alone
+            self._server.events.conversation_failed(self.peer, error)
+            return self.close("failed")
+        if said and not self._send(said):
+            return
+        if self._ended:
+            self._finish()
+        elif self._speaking:
+            self._wait(OUT, self._flush)
+        elif self._events != IN:
+            self._wait(IN, self._receive)
+
+    def close(self, outcome: Outcome) -> None:
+        try:
+            self._conversation.close()
+        except BaseException as error:
+            self._server.events.conversation_failed(self.peer, error)
+        super().close(outcome)
+
+
+class Addressee(Talk):
+    """A conversation that is also spoken to from outside: what is posted goes out between its own words.
+
+    What waits to go out is bounded. It goes out from the loop, never from within whoever posts it, who may be another
+    connection's conversation.
+    """
+
+    __slots__ = ("_lock", "_posted", "_posted_size")
+
+    def __init__(self, server: "StreamServer", request: socket, peer: Peer) -> None:
+        self._lock = Lock()
+        self._posted: deque[bytes] | None = deque()  # None: it is over
+        self._posted_size = 0
+        self._server = server  # a service may post before anything else
+        super().__init__(server, request, peer)
+
+    def _begin(self, service: Any, peer: Peer) -> Conversation:
+        conversation: Conversation = service.stream(peer, self.post)
+        return conversation
+
+    def post(self, data: bytes) -> bool:
+        """A `Post` to this peer."""
+        size = len(data) + _OVERHEAD
+        with self._lock:
+            if self._posted is None or self._posted_size + size > _MOST_POSTED:
+                return False
+            self._posted.append(data)
+            self._posted_size += size
+            if len(self._posted) > 1:
+                return True  # the loop knows already, or there is no room now
+        self._server.loop.call(self._deliver)
+        return True
+
+    def _deliver(self) -> None:
+        """Send what is posted, unless the kernel has no room or the conversation is speaking; then it is next."""
+        if self._posted and not self._ended and self._events == IN:
+            self._send_posted()
+
+    def _send_posted(self) -> bool:
+        with self._lock:
+            assert self._posted is not None, "it is not over"
+            data = b"".join(self._posted)
+            self._posted.clear()
+            self._posted_size = 0
+        self.active = self._server.loop.now
+        return self._send(data)
+
+    def _continue(self) -> None:
+        if self._posted and not self._send_posted():
+            return
+        super()._continue()
+
+    def close(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._posted = None
+        super().close(outcome)
+
+
+class Monologue(Talk):
+    """A conversation that never receives: what comes meanwhile is thrown away, so that no peer is stuck sending."""
+
+    __slots__ = ()
+
+    def _wait(self, events: int, ready: Ready) -> None:
+        super()._wait(events if self._eof else events | IN, ready)
+
+    def _flush(self, events: int) -> None:
+        if events & IN:
+            try:
+                data = self._socket.recv(CHUNK)
+            except BlockingIOError:
+                pass
+            except OSError:
+                return self.close("reset")
+            else:
+                self.bytes_in += len(data)
+                if self.bytes_in + self.bytes_out > self._server.most_bytes:
+                    return self.close("bytes")
+                if not data:
+                    self._eof = True
+                    self._wait(OUT, self._flush)
+        if events & ~IN:
+            super()._flush(events)

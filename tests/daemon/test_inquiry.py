@@ -1,0 +1,44 @@
+"""What threads ask the supervisor: one question at a time, and an answer for all who wait."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from netd.daemon import inquiry
+from netd.daemon.inquiry import Inquiries
+from tests.support import Server, until
+
+
+def test_many_who_ask_at_once_are_one_question(server: Server) -> None:
+    asked: list[str] = []
+    inquiries = Inquiries(server.loop, asked.append)
+    with ThreadPoolExecutor(20) as threads:
+        waiting = [threads.submit(inquiries.ask, "status") for _ in range(20)]
+        until(lambda: asked)
+        assert not any(one.done() for one in waiting)
+        server.loop.call(lambda: inquiries.answered("history", {"of": "something else"}))
+        server.loop.call(lambda: inquiries.answered("status", {"number": 1}))
+        assert [one.result(10) for one in waiting] == [{"number": 1}] * 20
+    assert asked == ["status"]
+
+
+def test_an_answer_is_good_for_a_moment_only(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inquiry, "FRESH", 0.05)
+    asked: list[str] = []
+
+    def send(what: str) -> None:
+        asked.append(what)
+        inquiries.answered(what, {"number": len(asked)})
+
+    inquiries = Inquiries(server.loop, send)
+    assert inquiries.ask("status") == {"number": 1}
+    until(lambda: inquiries.ask("status") == {"number": 2})
+
+
+def test_without_an_answer_there_is_an_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inquiry, "_PATIENCE", 0.1)
+    inquiries = Inquiries(server.loop, lambda what: None)
+    with pytest.raises(TimeoutError):
+        inquiries.ask("status")
+    with pytest.raises(TimeoutError):
+        inquiries.ask("status")

@@ -1,0 +1,206 @@
+"""Blocking request handlers on real sockets: few threads, none for long, and the loop counts."""
+
+import socket
+import socketserver
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from netd.telemetry.events import ServiceEvents
+from netd.transport.handled import MOST_THREADS
+from tests.support import Server, read_all, until
+from tests.transport.test_refusals import DENY
+from tests.transport.test_stream import connect, ended
+
+
+class Shout(socketserver.StreamRequestHandler):
+    """Reads a line and shouts it back."""
+
+    def handle(self) -> None:
+        self.wfile.write(self.rfile.readline().upper())
+
+
+class Finger:
+    """A service that is nothing but its handler."""
+
+    handler = Shout
+
+
+class Function:
+    """A service whose handler is a method."""
+
+    def __init__(self, run: Callable[[socket.socket], object]) -> None:
+        self._run = run
+
+    def handler(self, request: socket.socket, client_address: Any, server: Any) -> object:
+        return self._run(request)
+
+
+def outcomes(events: ServiceEvents) -> dict[str, int]:
+    return dict(events.counters.closed)
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "tcp://*:0", "unix://{tmp}/s"])
+def test_a_handler_of_the_standard_library_serves(
+    server: Server, log: list[dict[str, Any]], tmp_path: Any, url: str
+) -> None:
+    address, events = server.add(Finger(), url.format(tmp=tmp_path))
+    if url == "tcp://*:0":
+        address = ("127.0.0.1", address[1])
+    with connect(address) as connection:
+        connection.sendall(b"hello\nand more that nobody reads\n")
+        assert read_all(connection) == b"HELLO\n", "no reset took it away"
+    until(lambda: ended(events, 1))
+    assert outcomes(events) == {"done": 1}
+    assert events.counters.active == 0
+    [line] = [line for line in log if line["event"] == "connection_closed"]
+    assert line["bytes_out"] == 6
+    assert line["bytes_in"] >= 6
+
+
+def test_many_clients_at_once_are_all_served(server: Server) -> None:
+    address, events = server.add(Finger(), "tcp://127.0.0.1:0")
+    connections = [connect(address) for _ in range(MOST_THREADS)]
+    for number, connection in reversed(list(enumerate(connections))):
+        connection.sendall(b"from %d\n" % number)
+        assert read_all(connection) == b"FROM %d\n" % number
+        connection.close()
+    until(lambda: ended(events, MOST_THREADS))
+    assert events.counters.accepted == MOST_THREADS
+
+
+def test_threads_are_bounded_and_come_back(server: Server, log: list[dict[str, Any]]) -> None:
+    address, events = server.add(Finger(), "tcp://127.0.0.1:0")
+    waiting = [connect(address) for _ in range(MOST_THREADS)]
+    until(lambda: events.counters.active == MOST_THREADS)
+    threads = sum(thread.name == "netd-test" for thread in threading.enumerate())
+    assert threads == MOST_THREADS
+    with connect(address) as one_too_many:
+        assert one_too_many.recv(1) == b""
+    assert events.counters.refused == {"threads": 1}
+    assert [line["reason"] for line in log if line["event"] == "connection_refused"] == ["threads"]
+    for connection in waiting:
+        connection.close()
+    until(lambda: events.counters.active == 0)
+    with connect(address) as connection:
+        connection.sendall(b"again\n")
+        assert read_all(connection) == b"AGAIN\n"
+
+
+def test_admission_comes_before_a_thread(server: Server) -> None:
+    address, events = server.add(Finger(), "tcp://127.0.0.1:0", policy=DENY)
+    with connect(address) as connection:
+        assert connection.recv(1) == b""
+    assert events.counters.refused == {"access": 1}
+    assert events.counters.accepted == 0
+
+
+@pytest.mark.parametrize(("limit", "outcome"), [("idle", "idle"), ("lifetime", "lifetime")])
+def test_a_peer_that_says_nothing_gives_its_thread_back(server: Server, limit: str, outcome: str) -> None:
+    address, events = server.add(Finger(), "tcp://127.0.0.1:0", policy={"limits": {limit: "200ms"}})
+    with connect(address) as connection:
+        assert connection.recv(1) == b""
+    until(lambda: ended(events, 1))
+    assert outcomes(events) == {outcome: 1}
+
+
+def test_a_peer_that_says_little_by_little_gives_its_thread_back_too(server: Server) -> None:
+    address, events = server.add(Finger(), "tcp://127.0.0.1:0", lifetime="300ms", idle="10s")
+    with connect(address) as connection, pytest.raises(ConnectionError):
+        while True:
+            connection.sendall(b"x")
+    until(lambda: ended(events, 1))
+    assert outcomes(events) == {"lifetime": 1}
+
+
+def test_a_peer_that_does_not_read_gives_its_thread_back(server: Server) -> None:
+    address, events = server.add(
+        Function(lambda request: request.sendall(bytes(2**26))), "tcp://127.0.0.1:0", idle="1s"
+    )
+    with connect(address):
+        until(lambda: ended(events, 1))
+    assert outcomes(events) == {"idle": 1}
+    assert 0 < events.counters.bytes_out < 2**26
+
+
+def test_octets_are_bounded(server: Server) -> None:
+    address, events = server.add(
+        Function(lambda request: [request.recv(100) for _ in range(100)]), "tcp://127.0.0.1:0", bytes=1000
+    )
+    with connect(address) as connection:
+        connection.sendall(bytes(5000))
+        until(lambda: ended(events, 1))
+    assert outcomes(events) == {"bytes": 1}
+    assert events.counters.bytes_in == 1100
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("oops"), SystemExit(3), FileNotFoundError("no file")])
+def test_a_bug_costs_one_connection_and_is_one_event(
+    server: Server, log: list[dict[str, Any]], error: BaseException
+) -> None:
+    def fail(request: socket.socket) -> None:
+        if request.recv(10) == b"fail":
+            raise error
+
+    address, events = server.add(Function(fail), "tcp://127.0.0.1:0")
+    for words in (b"fail", b"fail", b"well"):
+        with connect(address) as connection:
+            connection.sendall(words)
+            assert connection.recv(1) == b""
+    until(lambda: ended(events, 3))
+    assert outcomes(events) == {"failed": 2, "done": 1}
+    assert events.counters.failed == 2
+    assert [line["event"] for line in log if line["level"] == "error"] == ["conversation_failed"]
+
+
+def test_a_peer_that_breaks_off_is_no_bug(server: Server, log: list[dict[str, Any]]) -> None:
+    def talk(request: socket.socket) -> None:
+        while True:
+            request.sendall(b"x" * 1000)
+
+    address, events = server.add(Function(talk), "tcp://127.0.0.1:0")
+    with connect(address) as connection:
+        connection.recv(1)
+    until(lambda: ended(events, 1))
+    assert outcomes(events) == {"reset": 1}
+    assert not [line for line in log if line["level"] == "error"]
+
+
+def test_a_handler_that_closes_the_socket_itself_does_no_harm(server: Server) -> None:
+    address, events = server.add(Function(lambda request: request.close()), "tcp://127.0.0.1:0")
+    with connect(address) as connection:
+        assert connection.recv(1) == b""
+    until(lambda: ended(events, 1))
+    assert events.counters.active == 0
+    server.settle()
+
+
+def test_connections_in_threads_are_ended_with_the_server() -> None:
+    with Server() as running:
+        address, events = running.add(Finger(), "tcp://127.0.0.1:0")
+        connection = connect(address)
+        until(lambda: events.counters.active == 1)
+    with connection:
+        assert connection.recv(1) == b"", "the server is gone, and did not wait"
+
+
+def test_without_a_thread_to_be_had_nobody_is_lost_for_ever(
+    server: Server, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, events = server.add(Finger(), "tcp://127.0.0.1:0")
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without_threads:
+        without_threads.setattr(threading.Thread, "start", refuse)
+        with connect(address) as connection:
+            assert connection.recv(1) == b""
+    until(lambda: ended(events, 1))
+    assert outcomes(events) == {"failed": 1}
+    assert [line["error"] for line in log if line["event"] == "accept_paused"] == ["can't start new thread"]
+    with connect(address) as connection:
+        connection.sendall(b"again\n")
+        assert read_all(connection) == b"AGAIN\n"
