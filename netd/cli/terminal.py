@@ -61,11 +61,14 @@ def has_blocks() -> bool:
 
 
 class Capabilities:
-    """What terminfo(5) says of the terminal. Of one it does not know, the least is assumed."""
+    """What terminfo(5) says of the terminal.
+
+    One that it does not know is a newer emulator than this host is: it has a second screen, and no colours that matter.
+    """
 
     def __init__(self) -> None:
         self.colours = 0
-        self.alternate_screen = False
+        self.alternate_screen = True
         # Not every Python has it, and not every host the description of every terminal.
         with contextlib.suppress(ImportError):
             import curses

@@ -398,6 +398,8 @@ def test_a_terminal_gets_what_it_can_show(
         assert terminal.end() == 0
         assert bool(re.search(rb"\x1b\[[0-9;]*3\dm", terminal.output)) == coloured
         assert terminal.output.isascii() != blocks
+        cleared = terminal.output.rpartition(b"\x1b[?1049l")[2]
+        assert (b"\x1b[2J" in cleared) == (environment.get("TERM") in ("vt100", "linux")), "only what would stay there"
 
 
 def test_without_a_terminal_or_a_netd_it_is_one_line(tmp_path: Path) -> None:
