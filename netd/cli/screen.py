@@ -76,17 +76,14 @@ class Screen:
             return f"peers {whose}"
         total, shown = view.peers["total"], sum(peer["connections"] for peer in view.peers["peers"])
         text = f"peers {whose}: {total} connection{'s' * (total != 1)}"
-        return (
-            text if shown == total else f"{text}, {shown} of them from the {len(view.peers['peers'])} peers with most"
-        )
+        more = f", {shown} of them from the {len(view.peers['peers'])} peers with most"
+        return text if shown == total else text + more
 
     def _last_line(self, width: int) -> Text:
         view = self._view
         if view.disabling is not None:
-            text, style = (
-                f"disable {view.disabling}? It stops; live connections have limits.drain to finish. y/n",
-                "bold",
-            )
+            question = f"disable {view.disabling} (y/n)? Its live connections have limits.drain to finish"
+            text, style = question, "bold"
         elif view.trouble:
             text, style = printable(view.trouble), "bold red"
         elif view.message:

@@ -215,7 +215,7 @@ def test_services_are_disabled_and_enabled(tmp_path: Path) -> None:
             return {service["service"]: service["enabled"] for service in running.ask("status")["services"]}
 
         terminal.press("d")
-        terminal.shows("disable echo?")
+        terminal.shows("disable echo (y/n)?")
         terminal.press("n")
         terminal.shows("q quit")
         assert enabled() == {"echo": True, "off": False, "upper": True}
@@ -264,7 +264,7 @@ def test_it_goes_on_when_netd_comes_back(tmp_path: Path) -> None:
             terminal.shows("no answer since ")
             assert terminal.cell("echo", "ANSWERED") == "5", "the last picture stays"
             terminal.press("d")
-            terminal.shows("disable")
+            terminal.shows("(y/n)?")
             terminal.press("y")
             second = Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=control)
             try:

@@ -125,7 +125,7 @@ def test_more_services_than_rows_scroll() -> None:
 def test_to_disable_takes_a_yes() -> None:
     shown = view(service("a"), service("b", enabled=False, why="by the config"))
     assert press(shown, "d") == []
-    assert "disable a?" in screen(shown)[-1]
+    assert "disable a (y/n)?" in screen(shown)[-1]
     for key in ("n", "escape", "enter", "q"):
         assert press(shown, key) == []
         assert (shown.disabling, shown.done) == (None, False)
