@@ -21,7 +21,14 @@ instead of ``stream`` (`BlockingService`). What a service may declare besides:
     True: a stream of it never receives, so a transport throws away what comes instead of leaving it in the kernel
     until the peer can send no more (RFC 864: "the data received is thrown away").
 ``unasked``
-    True: it also speaks without being asked, so ``stream`` gets a second argument, a `Post`.
+    True: it also speaks without being asked, so ``stream`` gets one more argument, a `Post`, and ``datagram`` one that
+    is None where the peer may not be spoken to unasked: over UDP its address may be forged, so only those on this host
+    may, and those whom `amplify` lists.
+``one_worker``
+    True: its peers share what it keeps in memory, so with several workers one of them serves it.
+``inherit``
+    A method: called with the service object before, of the same class, when a reload has changed the service; the
+    conversations under way go on with that one.
 ``shortened``
     A method: the answer to a datagram (bytes) in at most so many octets (64 or more), where a stranger may not get all
     of it, or None where that makes no sense. An answer that cannot be shortened is dropped then.
@@ -133,6 +140,12 @@ class UnaskedService(Protocol):
     """A `StreamService` that declares ``unasked``."""
 
     def stream(self, peer: Peer, post: Post, /) -> Conversation: ...
+
+
+class UnaskedDatagramService(Protocol):
+    """A `DatagramService` that declares ``unasked``."""
+
+    def datagram(self, data: bytes, peer: Peer, post: Post | None, /) -> bytes | None: ...
 
 
 @runtime_checkable

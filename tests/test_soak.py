@@ -14,7 +14,8 @@ from typing import IO
 
 import pytest
 
-from tests.support import Daemon, daemon, read_exactly
+from netd.client.control import ask
+from tests.support import Daemon, daemon, read_exactly, until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
@@ -206,3 +207,60 @@ def test_slow_peers_of_every_kind_change_nothing_for_the_others(tmp_path: Path) 
         assert late < 3 * quiet
         status = running.ask("status")["services"]
         assert all(service["failed"] == 0 for service in status)
+
+
+# Connects, asks, and closes, again and again; each is a line in the log.
+VISITS = """
+import socket, struct, sys
+while True:
+    for port in map(int, sys.argv[1:]):
+        with socket.create_connection(("127.0.0.1", port)) as one:
+            one.sendall(b"x")
+            one.recv(1)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+"""
+
+
+def test_a_log_that_nobody_reads_for_a_minute_holds_up_nobody(tmp_path: Path) -> None:
+    """Two daemons under the same load, of which one writes its log into a pipe that is full after a second."""
+    daemons = {}
+    with contextlib.ExitStack() as stack:
+        for name in ("read", "unread"):
+            control = f"{tmp_path}/{name}.sock"
+            config = tmp_path / f"{name}.yaml"
+            services = "{echo: {listen: [tcp://127.0.0.1:0]}, upper: {listen: [tcp://127.0.0.1:0]}}"
+            config.write_text(f"daemon: {{control: {control}, beat: 1s}}\nservices: {services}\n")
+            output = stack.enter_context((tmp_path / "log").open("wb")) if name == "read" else subprocess.PIPE
+            command = [sys.executable, "-m", "netd", "run", "-c", str(config)]
+            process = stack.enter_context(subprocess.Popen(command, stderr=output))
+            stack.callback(process.kill)
+            until(lambda path=control: os.path.exists(path) and ask([path], ["status"])["ready"])  # type: ignore[misc]
+            ports = [
+                int(service["endpoints"][0].rpartition(":")[2]) for service in ask([control], ["status"])["services"]
+            ]
+            daemons[name] = (process, control, ports)
+        figures: dict[str, list[float]] = {name: [] for name in daemons}
+        load = [ports[1] for _, _, ports in daemons.values()]
+        with in_background(VISITS, *load):
+            end = time.monotonic() + 60
+            while time.monotonic() < end:
+                for name, (_, _, ports) in daemons.items():
+                    with socket.create_connection(("127.0.0.1", ports[0])) as connection:
+                        figures[name].append(p99(connection, 1000))
+        process, control, _ = daemons["unread"]
+        lost = ask([control], ["status"])["log_lines_lost"]
+        medians = {name: statistics.median(values) for name, values in figures.items()}
+        print(f"p99 {medians} us, medians of {len(figures['read'])}; {lost} lines lost")
+        assert lost > 10_000
+        assert ask([daemons["read"][1]], ["status"])["log_lines_lost"] == 0
+        assert medians["unread"] < 1.5 * medians["read"] + 100
+        assert process.stderr
+        os.set_blocking(process.stderr.fileno(), False)
+        told = b""
+
+        def hears_of_it() -> bool:
+            nonlocal told
+            told += process.stderr.read() or b"" if process.stderr else b""
+            return b'"log_lines_lost", "number": ' in told
+
+        until(hears_of_it, 30)

@@ -57,6 +57,11 @@ def source_text(source: bytes) -> str:
     return str(ip_address(source)) if len(source) == 4 else f"{IPv6Address(source + bytes(8))}/64"
 
 
+def is_loopback(address: bytes) -> bool:
+    """Whether an address of 4 or 16 octets is this host's loopback: 127.0.0.0/8 or ::1."""
+    return address[:1] == b"\x7f" if len(address) == 4 else address == bytes(15) + b"\x01"
+
+
 def parse_source(text: str) -> bytes:
     """The source that an address, or an IPv6 /64, stands for; ValueError says what is wrong."""
     address, slash, length = text.partition("/")

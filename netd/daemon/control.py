@@ -76,6 +76,12 @@ class Tracer(Protocol):
     def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]: ...
 
 
+class Visits(Protocol):
+    """Talking to a service."""
+
+    def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]: ...
+
+
 _USAGE = {
     "status": "status",
     "history": "history",
@@ -89,6 +95,7 @@ _USAGE = {
     "ban": "ban list | ban add SOURCE DURATION | ban remove SOURCE",
     "explain": "explain from=PEER to=SERVICE/TRANSPORT",
     "log-level": "log-level LEVEL",
+    "talk": "talk service=NAME",
     "trace": "trace service=NAME [peer=ADDRESS]",
     "stop": "stop [now]",
 }
@@ -105,6 +112,7 @@ class Control:
         reports: Reports,
         admission: Admission,
         tracer: Tracer,
+        visits: Visits,
         group: int | None,
         events: DaemonEvents,
     ) -> None:
@@ -112,6 +120,7 @@ class Control:
         self._reports = reports
         self._admission = admission
         self._tracer = tracer
+        self._visits = visits
         self._group = group
         self._events = events
 
@@ -125,8 +134,8 @@ class Control:
         try:
             while (line := (yield from lines.read())) is not None:
                 text = line.decode("utf-8", "replace")
-                if text.split()[:1] == ["trace"]:
-                    yield from self._trace(text, post)
+                if text.split()[:1] in (["trace"], ["talk"]):
+                    yield from self._follow(text, post)
                 else:
                     yield _line(self.answer(text, by))
         except LineTooLong as error:
@@ -146,22 +155,27 @@ class Control:
             return credentials.gid == self._group
         return self._group in os.getgrouplist(name, credentials.gid)
 
-    def _trace(self, line: str, post: Post) -> Conversation:
-        """Show what comes and goes, until the peer has finished sending."""
-        end: list[Callable[[], None]] = []
+    def _follow(self, line: str, post: Post) -> Conversation:
+        """A command whose answer is followed by more, until the peer has finished sending."""
+        begun: list[tuple[Callable[[bytes], None], Callable[[], None]]] = []
 
-        def start(command: str, words: list[str]) -> Answer:
-            end.append(self._tracer.start(_arguments(command, words, ("service", "peer")), post))
+        def begin(command: str, words: list[str]) -> Answer:
+            if command == "talk":
+                begun.append(self._visits.enter(_arguments(command, words, ("service",)).get("service", ""), post))
+            else:
+                wanted = _arguments(command, words, ("service", "peer"))
+                begun.append((lambda data: None, self._tracer.start(wanted, post)))
             return {}
 
-        answer = self._answer(line, start)
+        answer = self._answer(line, begin)
         try:
             yield _line(answer)
-            while end and (yield None):
-                pass
+            while begun and (data := (yield None)):
+                for say, _ in begun:
+                    say(data)
         finally:
-            for stop in end:
-                stop()
+            for _, end in begun:
+                end()
 
     def answer(self, line: str, by: str) -> Answer:
         """Do what a line says."""

@@ -29,6 +29,7 @@ from netd.daemon.rollout import Rollout
 from netd.daemon.signals import Signals
 from netd.daemon.state import State
 from netd.daemon.tracer import Tracer
+from netd.daemon.visits import Visits
 from netd.daemon.warden import Warden
 from netd.endpoints import suggestion
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, EXIT_USAGE, OpenError, OperatorError
@@ -73,6 +74,7 @@ class Supervisor:
         self._warden = Warden(self._state, self._listeners, self._events, self._loop, self._crew.ask_all)
         self._reports = Reports(self._state, self._listeners, self._crew, self._warden, self._events, sink, self._loop)
         self._tracer = Tracer(self._state, self._crew, self._loop)
+        self._visits = Visits(self._state, self._crew, self._loop)
         self._rollout = Rollout(self._state, self._listeners, self._crew, who.name)
         self._control: tuple[StreamServer, Listener] | None = None
         self._deadline: Timer | None = None  # of the stop under way
@@ -153,7 +155,7 @@ class Supervisor:
             self._events.control_failed(error.problems[0])
             return
         group = os.stat(path).st_gid if daemon.control_group and not path.startswith("@") else None
-        service = Control(self, self._reports, self._warden, self._tracer, group, self._events)
+        service = Control(self, self._reports, self._warden, self._tracer, self._visits, group, self._events)
         events = ServiceEvents("control", quiet=True)
         door = Door("control", _CONTROL_POLICY, events.table, House(), time.time)
         server = StreamServer(listener.socket, service, door, events, self._loop)

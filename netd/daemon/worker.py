@@ -175,6 +175,8 @@ class Worker:
             case "untrace":
                 self._observers.stop(message["trace"])
                 self._observers.look_at(self._servers())
+            case "visit":
+                return self._visit(message["service"], socket.socket(fileno=descriptors[0]))
             case "drain":
                 self._drain()
             case "retire":
@@ -200,6 +202,8 @@ class Worker:
         )
         rules = cache(lambda number: Access(AccessRules.model_validate_json(message["access"][number])))
         for entry in message["services"]:
+            if self._number and _has_one_worker(entry["type"]):
+                continue
             try:
                 prepared.services[entry["name"]] = self._prepare_service(entry, tables, prepared, rules)
             except Exception as error:  # whatever a service's class raises
@@ -252,6 +256,9 @@ class Worker:
                 else:
                     server.server_close()
                 self._retire(server, drain=None if new else service.door.policy.limits.drain)
+        for name, service in prepared.services.items():
+            if before := self._services.get(name):
+                _inherit(service.service, before.service)
         self._services = prepared.services
         self._sockets |= prepared.sockets
         self._sockets = {number: opened for number, opened in self._sockets.items() if number in wanted}
@@ -293,6 +300,22 @@ class Worker:
         for source, until in bans.items():
             self._house.ban(bytes.fromhex(source), until)
         self._forget_verdicts()
+
+    def _visit(self, name: str, visitor: socket.socket) -> Message:
+        """Serve the operator, who comes through the control socket, as a peer of this service over UNIX."""
+        service = self._services.get(name)
+        if service is None or not hasattr(service.service, "stream"):
+            visitor.close()
+            return {"error": f"'{name}' is switched off" if service is None else f"'{name}' holds no conversations"}
+        nowhere = socket.socket(socket.AF_UNIX)  # a server has a socket, and this one does not listen
+        server = StreamServer(nowhere, service.service, service.door, service.events, self._loop)
+        visitor.setblocking(False)
+        if not server.take(visitor, ""):
+            nowhere.close()
+            return {"error": f"'{name}' refuses it: see its log"}
+        nowhere.close()
+        self._retired.append(server)
+        return {}
 
     def _retire(self, server: Server, drain: float | None) -> None:
         """Its connections go on; where its service is gone, for so many seconds."""
@@ -337,3 +360,18 @@ class Worker:
             return 0.1
         self._loop.stop()
         return None
+
+
+def _has_one_worker(kind: str) -> bool:
+    """Whether services of this type are served by the first worker alone. There always is one, or will be soon."""
+    found = table.find(kind)
+    return found is not None and getattr(found.service, "one_worker", False)
+
+
+def _inherit(service: Any, before: Any) -> None:
+    """Let a service that was changed have what the one before knew."""
+    if service is not before and type(service) is type(before) and hasattr(service, "inherit"):
+        try:
+            service.inherit(before)
+        except Exception as error:  # what is decided is put in force, whatever a service makes of it
+            DaemonEvents().command_failed("inherit", error)

@@ -10,14 +10,16 @@ import socketserver
 from collections.abc import Callable
 from typing import Any
 
+from netd.admission.addresses import is_loopback
 from netd.admission.door import Door, Verdict
 from netd.admission.guard import SMALL, Loops
-from netd.conversation import DatagramService, Peer
+from netd.conversation import DatagramService, Peer, Post, UnaskedDatagramService
 from netd.errors import PeerError
 from netd.telemetry.counters import Drop
 from netd.telemetry.events import ServiceEvents
 from netd.transport import batch
 from netd.transport.loop import LISTENING, Loop
+from netd.transport.outbox import Outbox
 from netd.transport.peers import (
     IN6_PKTINFO,
     IN_PKTINFO,
@@ -51,12 +53,16 @@ _TRANSIENT = {
 class _Known:
     """A sender, and what becomes of its datagrams. Its peer is made when somebody wants to know."""
 
-    __slots__ = ("peer", "sender", "verdict")
+    __slots__ = ("path", "peer", "sender", "verdict")
 
-    def __init__(self, verdict: Verdict, sender: Sender | None = None, peer: Peer | None = None) -> None:
+    def __init__(
+        self, verdict: Verdict, sender: Sender | None = None, peer: Peer | None = None, path: str | bytes = b""
+    ) -> None:
         self.verdict = verdict
         self.sender = sender
         self.peer = peer
+        self.path = path
+        """Where it is, over UNIX."""
 
 
 class DatagramServer(socketserver.ThreadingUDPServer):
@@ -68,7 +74,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     def __init__(
         self,
         listener: socket.socket,
-        service: DatagramService,
+        service: DatagramService | UnaskedDatagramService,
         door: Door,
         events: ServiceEvents,
         loop: Loop,
@@ -78,10 +84,13 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         # The socket is open already, so not UDPServer's constructor, which makes one.
         socketserver.BaseServer.__init__(self, listener.getsockname(), socketserver.BaseRequestHandler)
         self.socket: Any = listener
-        self.service = service
+        self.service: Any = service
         self.door = door
         self.events = events
         self.loop = loop
+        self._outbox: Outbox | None = None
+        if getattr(service, "unasked", False):
+            self._outbox = Outbox(listener, events, loop, self._send_failed)
         self._longest = door.policy.limits.datagram
         self._unix = listener.family == socket.AF_UNIX
         self._reflects = getattr(service, "reflects", False)
@@ -217,7 +226,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         data, ancillary, _, client_address = self.socket.recvmsg(self._longest + 1, room)
         if self._unix:
             peer = self._peer_at(client_address, ancillary)
-            known = _Known(self.door.judge_unix(peer.credentials and peer.credentials.uid), peer=peer)
+            verdict = self.door.judge_unix(peer.credentials and peer.credentials.uid)
+            known = _Known(verdict, peer=peer, path=client_address)
             return (data, [], known), client_address
         self._forget_in_time()
         control = _without_interface(ancillary)
@@ -282,7 +292,10 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     def _answer(self, data: bytes, known: _Known) -> bytes | None:
         peer, verdict = self._peer(known), known.verdict
         self.events.datagrams_received(1, len(data))
-        answer = self._ask(peer, self.service.datagram, data, peer)
+        if self._outbox:
+            answer = self._ask(peer, self.service.datagram, data, peer, self._post_to(known))
+        else:
+            answer = self._ask(peer, self.service.datagram, data, peer)
         if answer is None:
             return None
         most = max(SMALL, len(data))
@@ -307,6 +320,18 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         except BaseException as error:
             self.events.conversation_failed(peer, error)
             return None
+
+    def _post_to(self, known: _Known) -> Post | None:
+        """What speaks to this peer unasked, if it may be spoken to.
+
+        Over UDP anybody may have sent the datagram in its name, so it has to be on this host, or among those whose
+        questions may have longer answers.
+        """
+        assert self._outbox, "asked for by a service that speaks unasked"
+        who = known.sender
+        if who is None:
+            return self._outbox.post_to_path(known.path)
+        return self._outbox.post_to(who) if known.verdict.amplify or is_loopback(who.address) else None
 
     def _note_exchange(self, question: bytes, answer: bytes, known: _Known) -> None:
         """Notice a loop, of a sender with a rate of its own."""

@@ -90,7 +90,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self._listening = False
         self._unix = listener.family == socket.AF_UNIX
         self._reserve: int | None = None  # a descriptor that is given up to refuse connections with
-        self._any_address = self.server_address[0] in ("0.0.0.0", "::")
+        self._any_address = not self._unix and self.server_address[0] in ("0.0.0.0", "::")
         listener.setblocking(False)
 
     def start(self) -> None:
@@ -117,16 +117,21 @@ class StreamServer(socketserver.ThreadingTCPServer):
                 if error.errno in _EXHAUSTED:
                     return self._rest(error)
                 raise
-            if not self.verify_request(request, client_address):
-                self._turn_away(request)
+            if not self.take(request, client_address):
                 left -= _REFUSAL - 1
-                continue
-            try:
-                self.process_request(request, client_address)
-            except BaseException:  # a service may raise anything, SystemExit too, when its conversation is made
-                self._leave(self._peer(request, client_address))
-                self.handle_error(request, client_address)
-                self.shutdown_request(request)
+
+    def take(self, request: Any, client_address: Any) -> bool:
+        """Serve a connection, or turn it away; whether it was let in."""
+        if not self.verify_request(request, client_address):
+            self._turn_away(request)
+            return False
+        try:
+            self.process_request(request, client_address)
+        except BaseException:  # a service may raise anything, SystemExit too, when its conversation is made
+            self._leave(self._peer(request, client_address))
+            self.handle_error(request, client_address)
+            self.shutdown_request(request)
+        return True
 
     def get_request(self) -> tuple[socket.socket, Any]:
         request, client_address = self.socket.accept()

@@ -75,6 +75,10 @@ class Commands:
         self._note("trace", wanted)
         return lambda: self.told.append(("end of trace",))
 
+    def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]:
+        self._note("talk", service)
+        return self.told.append, lambda: self.told.append("left")
+
     def posted(self, data: bytes) -> bool:
         raise AssertionError("nothing here speaks unasked")
 
@@ -89,7 +93,7 @@ def ask(*lines: bytes, uid: int | None = None, group: int | None = None, gid: in
     commands = Commands()
     credentials = Credentials(1, os.geteuid() if uid is None else uid, gid)
     peer = Peer("unix", "", credentials=credentials)
-    control = Control(commands, commands, commands, commands, group, DaemonEvents())
+    control = Control(commands, commands, commands, commands, commands, group, DaemonEvents())
     said = converse(control.stream(peer, commands.posted), lines)
     return [json.loads(line) for line in said.splitlines()], commands
 
@@ -113,6 +117,12 @@ def test_a_trace_goes_on_until_the_peer_has_finished_sending() -> None:
     answers, commands = ask(b"trace service=unknown\nstatus\n")
     assert [answer["ok"] for answer in answers] == [False, True]
     assert commands.told == []
+
+
+def test_what_follows_talk_is_said_to_the_service() -> None:
+    answers, commands = ask(b"talk service=a\n", b"status\n", b"bye")
+    assert answers == [{"ok": True}]
+    assert commands.told == [("talk", "a"), b"status\n", b"bye", "left"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""The operator talks to a service through the control socket, as any peer over a UNIX socket would.
+
+A worker gets one end of a socket pair as if it had accepted it. What comes out of the other end is passed on without
+being understood.
+"""
+
+import contextlib
+import json
+import select
+import socket
+from collections.abc import Callable
+
+from netd.conversation import Post
+from netd.daemon.control import CommandError
+from netd.daemon.crew import Crew
+from netd.daemon.state import State
+from netd.endpoints import suggestion
+from netd.transport.loop import Loop
+
+_CHUNK = 16384  # octets
+_ALIVE = 5.0  # seconds after which an empty line shows that the visit goes on; and a visitor who is gone is noticed
+
+
+class Visit:
+    """One conversation of the operator's. ``post`` is told what the service says."""
+
+    def __init__(self, end: socket.socket, post: Post, loop: Loop) -> None:
+        self._socket = end
+        self._post = post
+        self._loop = loop
+        self._over = False
+        end.setblocking(False)
+        loop.watch(end.fileno(), select.EPOLLIN, self._heard)
+        loop.later(_ALIVE, self._keep_alive)
+
+    def say(self, data: bytes) -> None:
+        """Say this to the service, or lose it where that does not listen."""
+        with contextlib.suppress(OSError):
+            self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+    def leave(self) -> None:
+        """End it."""
+        if not self._over:
+            self._over = True
+            self._loop.unwatch(self._socket.fileno())
+            self._socket.close()
+
+    def _heard(self, events: int) -> None:
+        try:
+            data = self._socket.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        # What finds no room, since the operator does not read, is lost.
+        self._post(_line(data.decode("utf-8", "replace") if data else None))
+        if not data:
+            self.leave()
+
+    def _keep_alive(self) -> float | None:
+        if not self._over:
+            self._post(b"\n")
+        return None if self._over else _ALIVE
+
+
+class Visits:
+    """Lets the operator in."""
+
+    def __init__(self, state: State, crew: Crew, loop: Loop) -> None:
+        self._state = state
+        self._crew = crew
+        self._loop = loop
+
+    def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]:
+        """Begin to talk to a service: what says something to it, and what ends it. `CommandError` says why not."""
+        if service not in self._state.names:
+            raise CommandError(f"there is no service '{service[:64]}'{suggestion(service[:64], self._state.names)}")
+        if not self._crew.members:
+            raise CommandError("there is no worker at the moment; try again")
+        first = self._crew.members[min(self._crew.members)]
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            message = {"do": "visit", "service": service}
+            answer = self._crew.ask(message, [theirs.fileno()], [first]).get(first, {"error": "no worker listens"})
+        if "error" in answer:
+            ours.close()
+            raise CommandError(str(answer["error"]))
+        visit = Visit(ours, post, self._loop)
+        return visit.say, visit.leave
+
+
+def _line(text: str | None) -> bytes:
+    """What the service said; None: it has said its last word."""
+    told = {"end": True} if text is None else {"text": text}
+    return json.dumps(told, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,105 @@
+"""The operator talks to services through the control socket."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support import Daemon, daemon, until
+
+CONFIG = """\
+daemon: {workers: 2}
+services:
+  pingpong: {listen: [tcp://127.0.0.1:0]}
+  echo: {listen: [udp://127.0.0.1:0]}
+  reply: {listen: [tcp://127.0.0.1:0]}
+  closed: {type: echo, listen: [tcp://127.0.0.1:0], access: {deny: [local, "uid:0"]}}
+  off: {type: upper, enabled: false, listen: [tcp://127.0.0.1:0]}
+"""
+
+
+class Visitor:
+    """Somebody at the control socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._lines = connection.makefile("rb")
+
+    def say(self, text: str) -> None:
+        self.connection.sendall(text.encode())
+
+    def hear(self) -> dict[str, Any]:
+        while not (line := self._lines.readline()).strip():
+            assert line, "it has ended"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        self._lines.close()
+        self.connection.close()
+
+
+@contextmanager
+def visit(running: Daemon, service: str) -> Iterator[Visitor]:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(20)
+    connection.connect(running.control)
+    visitor = Visitor(connection)
+    try:
+        visitor.say(f"talk service={service}\n")
+        yield visitor
+    finally:
+        visitor.close()
+
+
+def test_the_operator_is_a_peer_like_any_other(tmp_path: Path) -> None:
+    with daemon(CONFIG, tmp_path) as running:
+        with visit(running, "pingpong") as visitor:
+            assert visitor.hear() == {"ok": True}
+            visitor.say("ping 1\nhello\n")
+            assert visitor.hear() == {"text": "pong 1\npong\n"}
+            [row] = running.ask("connections")["connections"]
+            assert (row["service"], row["transport"]) == ("pingpong", "unix")
+            assert row["peer"].startswith(f"pid={running.process.pid},")
+            visitor.say("status\n")
+            assert visitor.hear() == {"text": "pong\n"}, "it is the service that is spoken to now"
+        until(lambda: running.ask("connections")["total"] == 0)
+
+
+def test_it_is_told_when_the_service_has_said_its_last_word(tmp_path: Path) -> None:
+    with daemon(CONFIG, tmp_path) as running:
+        with visit(running, "reply") as visitor:
+            assert visitor.hear() == {"ok": True}
+            visitor.say("hello\n")
+            assert visitor.hear() == {"text": "hi\n"}
+            assert visitor.hear() == {"end": True}
+            visitor.say("anybody there?\n")
+        with visit(running, "pingpong") as visitor:
+            assert visitor.hear() == {"ok": True}
+            assert running.ask("kick", "service=pingpong")["number"] == 1
+            assert visitor.hear() == {"end": True}
+
+
+def test_where_the_operator_cannot_talk(tmp_path: Path) -> None:
+    with daemon(CONFIG, tmp_path) as running:
+        for service, error in (
+            ("pingpon", "there is no service 'pingpon'; did you mean 'pingpong'?"),
+            ("off", "'off' is switched off"),
+            ("closed", "'closed' refuses it: see its log"),
+        ):
+            with visit(running, service) as visitor:
+                answer = visitor.hear()
+                assert (answer["ok"], answer["error"]) == (False, error)
+        with visit(running, "echo") as visitor:
+            assert visitor.hear() == {"ok": True}, "that it has no stream socket is no hindrance"
+            visitor.say("hello")
+            assert visitor.hear() == {"text": "hello"}
+
+
+def test_netd_stops_while_somebody_talks(tmp_path: Path) -> None:
+    with daemon("daemon: {drain: 100ms}\n" + CONFIG.partition("\n")[2], tmp_path) as running:
+        with visit(running, "pingpong") as visitor:
+            assert visitor.hear() == {"ok": True}
+            assert running.stop() == 0

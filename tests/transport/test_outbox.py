@@ -1,0 +1,131 @@
+"""Datagrams that nobody asked for: to whom they go, from which address, and how many may wait."""
+
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from netd.conversation import Peer, Post
+from tests.support import Server, has_ipv6, in_namespace, until
+
+
+class Board:
+    """Answers ``in`` or ``out``, and keeps how to post to who has spoken last."""
+
+    unasked = True
+
+    def __init__(self) -> None:
+        self.posts: list[Post | None] = []
+
+    def datagram(self, data: bytes, peer: Peer, post: Post | None) -> bytes:
+        self.posts.append(post)
+        return b"out" if post is None else b"in"
+
+
+def ask(client: socket.socket, data: bytes = b"hello") -> bytes:
+    client.settimeout(10)
+    client.send(data)
+    return client.recv(100)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "udp://*:0", "udp://[::1]:0"])
+def test_a_post_comes_from_the_address_that_was_asked(server: Server, url: str, batched: bool) -> None:
+    if "::1" in url and not has_ipv6():
+        pytest.skip("no IPv6")
+    board = Board()
+    address, events = server.add(board, url, batched=batched)
+    hosts = {"udp://127.0.0.1:0": ["127.0.0.1"], "udp://*:0": ["127.0.0.1", "127.0.0.2"], "udp://[::1]:0": ["::1"]}
+    for host in hosts[url]:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.connect((host, address[1]))  # so it hears that address alone
+            assert ask(client) == b"in"
+            post = board.posts[-1]
+            assert post is not None
+            assert post(b"unasked")
+            assert client.recv(100) == b"unasked"
+    server.settle()
+    assert events.counters.datagrams_out == 2 * len(hosts[url])
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_over_unix_a_path_is_enough(server: Server, tmp_path: Any, bound: bool) -> None:
+    board = Board()
+    address, _ = server.add(board, f"unixgram://{tmp_path}/s")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        if bound:
+            client.bind(f"{tmp_path}/c")
+        client.connect(address)
+        client.send(b"hello")
+        until(lambda: board.posts)
+        [post] = board.posts
+        assert (post is not None) == bound
+        if post:
+            assert client.recv(100) == b"in"
+            assert post(b"unasked")
+            assert client.recv(100) == b"unasked"
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [({}, b"out"), ({"amplify": ["192.0.2.0/24"]}, b"in"), ({"reply_guard": False}, b"in")],
+)
+def test_a_stranger_whose_address_may_be_forged_is_not_spoken_to(policy: dict[str, object], expected: bytes) -> None:
+    def run() -> None:
+        with Server() as server:
+            board = Board()
+            address, _ = server.add(board, "udp://0.0.0.0:0", policy=policy)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.bind(("192.0.2.7", 0))
+                client.connect(("192.0.2.7", address[1]))
+                assert ask(client) == expected
+                for post in board.posts:
+                    if post:
+                        assert post(b"unasked")
+                        assert client.recv(100) == b"unasked"
+
+    in_namespace(run, "addr add 192.0.2.7/32 dev lo")
+
+
+def test_what_waits_is_bounded_and_what_cannot_be_sent_is_counted(server: Server, log: list[dict[str, Any]]) -> None:
+    board = Board()
+    address, events = server.add(board, "udp://127.0.0.1:0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(address)
+        assert ask(client) == b"in"
+        post = board.posts[-1]
+        assert post
+        held, go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            held.set()
+            go_on.wait(20)
+
+        server.loop.call(hold)
+        assert held.wait(20)
+        assert not post(bytes(300_000))
+        assert post(bytes(70_000)), "longer than a datagram can be, which the kernel says"
+        taken = sum(post(b"x") for _ in range(10_000))
+        assert 1000 < taken < 5000
+        go_on.set()
+        server.settle()
+        assert events.counters.dropped["unsendable"] == 1
+        assert post(b"again")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(address)
+        assert ask(client) == b"in", "that the other one is gone does no harm"
+
+
+def test_nothing_goes_out_of_a_socket_that_is_closed() -> None:
+    board = Board()
+    with Server() as server:
+        address, _ = server.add(board, "udp://127.0.0.1:0")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(address)
+            assert ask(client) == b"in"
+    [post] = board.posts
+    assert post
+    assert not post(b"anybody there?")
