@@ -2,7 +2,8 @@
 
 import click
 
-from netd.cli.control import Ask, json_option, print_answer, readable_duration, table, talks
+from netd.cli.columns import readable_duration
+from netd.cli.control import Ask, json_option, print_answer, table, talks
 from netd.errors import EXIT_NO, EXIT_OK, EXIT_USAGE
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from netd.cli.columns import HEADS, NUMBERS, daemon_lines, readable_duration, service_rows
 from netd.client import control
 from netd.errors import EXIT_NO, EXIT_OK, ConfigError, NotRunningError, OperatorError
 
@@ -28,10 +29,17 @@ class Ask:
     def __init__(self, file: Path | None, path: str | None) -> None:
         self._file = file
         self._path = path
+        self._places: Sequence[str] = ()
 
     def __call__(self, *words: str, **named: str | None) -> Answer:
         """Its answer. An `OperatorError` says what it cannot do, with the exit code it gives for that."""
-        return _good(control.ask(_find(self._file, self._path), _words(words, named)))
+        # Found once, for a command that asks again and again; anew when nobody is there any more.
+        self._places = self._places or _find(self._file, self._path)
+        try:
+            return _good(control.ask(self._places, _words(words, named)))
+        except NotRunningError:
+            self._places = ()
+            raise
 
     def follow(self, *words: str, **named: str | None) -> Iterator[Answer]:
         """What it says after its answer, as it comes."""
@@ -138,16 +146,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequenc
     )
 
 
-def readable_duration(seconds: float) -> str:
-    """For people: two units at most."""
-    if seconds < 60:
-        return f"{seconds:.0f}s"
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if hours == 0:
-        return f"{minutes}m{int(seconds % 60)}s"
-    return f"{hours}h{minutes % 60}m" if days == 0 else f"{days}d{hours % 24}h"
-
-
 @click.command(epilog="Example: netd status --json")
 @talks
 @json_option
@@ -157,23 +155,12 @@ def status(ask: Ask, *, as_json: bool) -> int:
     Exit code 0: it runs; 69: it does not.
     """
     answer = ask("status")
-    numbers = ("connections", "answered", "refused", "dropped", "failed")
-    rows = []
-    for service in answer["services"]:
-        state = ("on" if service["enabled"] else "off") + (f" ({service['why']})" if service["why"] else "")
-        first, *others = service["endpoints"] or ["-"]
-        rows.append([service["service"], first, *(service[number] for number in numbers), state])
-        rows += [["", other, *[""] * len(numbers), ""] for other in others]
-    workers = sum("leaving" not in worker for worker in answer["workers"])
-    stopping = ", stopping" if answer["stopping"] else ""
-    head = (
-        f"netd {answer['version']}, pid {answer['pid']}, up {readable_duration(answer['seconds'])}{stopping}, "
-        f"{workers} worker{'s' * (workers != 1)}, log level {answer['log_level']}\n"
-        f"config {answer['config']}, generation {answer['generation']}"
-    )
-    head += f", {answer['bans']} source{'s' * (answer['bans'] != 1)} banned\n" if answer["bans"] else "\n"
-    heads = [head.upper() for head in ("service", "endpoint", *numbers, "state")]
-    return print_answer(answer, f"{head}\n{table(heads, rows, [one.upper() for one in numbers])}", as_json=as_json)
+    cells = []
+    for row in service_rows(answer):
+        first, *others = row["ENDPOINT"] or ["-"]
+        cells.append([first if head == "ENDPOINT" else row[head] for head in HEADS])
+        cells += [[other if head == "ENDPOINT" else "" for head in HEADS] for other in others]
+    return print_answer(answer, "\n".join([*daemon_lines(answer), "", table(HEADS, cells, NUMBERS)]), as_json=as_json)
 
 
 @click.command(epilog="Example: netd diff")

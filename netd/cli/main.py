@@ -23,6 +23,7 @@ _COMMANDS = {
     "run": ("run", "check"),
     "catalogue": ("services", "schema"),
     "control": ("status", "diff", "reload", "enable", "disable", "connections", "kick", "log-level", "stop"),
+    "top": ("top",),
     "admission": ("explain", "ban"),
     "trace": ("trace",),
 }

@@ -49,6 +49,8 @@ class Commands(Protocol):
 
     def connections(self, wanted: dict[str, str]) -> Answer: ...
 
+    def peers(self, wanted: dict[str, str]) -> Answer: ...
+
     def kick(self, wanted: dict[str, str], by: str) -> Answer: ...
 
     def set_log_level(self, level: str, by: str) -> Answer: ...
@@ -88,6 +90,7 @@ _USAGE = {
     "enable": "enable NAME",
     "disable": "disable NAME",
     "connections": "connections [service=NAME] [peer=ADDRESS]",
+    "peers": "peers [service=NAME]",
     "kick": "kick id=ID | peer=ADDRESS | service=NAME",
     "ban": "ban list | ban add SOURCE DURATION | ban remove SOURCE",
     "explain": "explain from=PEER to=SERVICE/TRANSPORT",
@@ -205,6 +208,8 @@ class Control:
                 return commands.switch(name, on=command == "enable", by=by)
             case "connections", _:
                 return commands.connections(_arguments(command, words, ("service", "peer")))
+            case "peers", _:
+                return commands.peers(_arguments(command, words, ("service",)))
             case "kick", [_, *_]:
                 return commands.kick(_arguments(command, words, ("id", "peer", "service")), by)
             case "ban", ["list"]:

@@ -1,7 +1,11 @@
-"""Which connections there are, and ending some of them: what a worker answers to ``connections`` and ``kick``."""
+"""Which connections there are, whose, and ending some of them.
+
+What a worker answers to ``connections``, ``peers`` and ``kick``, and how the answers of several are put together.
+"""
 
 import ipaddress
 from collections.abc import Callable, Iterable
+from heapq import nlargest
 from time import monotonic
 from typing import Any
 
@@ -12,6 +16,9 @@ from netd.transport.connection import Connection
 MOST_ROWS = 1000
 """Connections that are told one by one; of more, only the number."""
 
+MOST_PEERS = 100
+"""Peers that are told, those with the most connections: more than a screen shows, little enough to ask for often."""
+
 
 def rows(worker: int, connections: Iterable[Connection], wanted: Message) -> Message:
     """Those that ``wanted`` means (`selects`): how many, and the first ones of them in full."""
@@ -21,6 +28,53 @@ def rows(worker: int, connections: Iterable[Connection], wanted: Message) -> Mes
         "total": len(found),
         "connections": [_row(worker, connection) for connection in found[:MOST_ROWS]],
     }
+
+
+def peers(worker: int, connections: Iterable[Connection], wanted: Message) -> Message:
+    """Who has the connections that ``wanted`` means (`selects`): how many these are, and whose, most first."""
+    chosen = selects(worker, wanted)
+    found: dict[str, list[int]] = {}
+    total = 0
+    for connection in connections:
+        if chosen(connection):
+            total += 1
+            sums = found.setdefault(_who(connection), [0, 0, 0])
+            sums[0] += 1
+            sums[1] += connection.bytes_in
+            sums[2] += connection.bytes_out
+    return {"total": total, "peers": _largest(found)}
+
+
+def merged_peers(answers: Iterable[Message]) -> dict[str, Any]:
+    """What several workers have answered to ``peers``, as one answer.
+
+    A peer that is not among the largest of one worker is told with its connections to the others.
+    """
+    found: dict[str, list[int]] = {}
+    total = 0
+    for answer in answers:
+        total += answer["total"]
+        for row in answer["peers"]:
+            sums = found.setdefault(row["peer"], [0, 0, 0])
+            for place, key in enumerate(("connections", "bytes_in", "bytes_out")):
+                sums[place] += row[key]
+    return {"total": total, "peers": _largest(found)}
+
+
+def _largest(found: dict[str, list[int]]) -> list[dict[str, Any]]:
+    most = nlargest(MOST_PEERS, found.items(), key=lambda one: one[1])
+    return [
+        {"peer": peer, "connections": number, "bytes_in": bytes_in, "bytes_out": bytes_out}
+        for peer, (number, bytes_in, bytes_out) in most
+    ]
+
+
+def _who(connection: Connection) -> str:
+    """The peer without its port. Over UNIX its path, else the user: every process has a number of its own."""
+    peer = connection.peer
+    if peer.family == "unix":
+        return f"uid={peer.credentials.uid}" if not peer.host and peer.credentials else peer.remote
+    return peer.host
 
 
 def kick(worker: int, connections: Iterable[Connection], wanted: Message) -> int:

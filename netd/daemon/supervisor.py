@@ -18,7 +18,7 @@ from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.client.control import default_path
 from netd.config.model import Config
-from netd.daemon import identity, plan, systemd
+from netd.daemon import identity, listing, plan, systemd
 from netd.daemon.channel import Message
 from netd.daemon.control import Answer, CommandError, Control, safely
 from netd.daemon.crew import PATIENCE, Crew
@@ -246,6 +246,11 @@ class Supervisor:
             "total": sum(answer["total"] for answer in answers.values()),
             "connections": [row for answer in answers.values() for row in answer["connections"]],
         }
+
+    def peers(self, wanted: dict[str, str]) -> Answer:
+        """Who has the most connections."""
+        self._know(wanted)
+        return listing.merged_peers(self._crew.ask_all({"do": "peers", **wanted}).values())
 
     def kick(self, wanted: dict[str, str], by: str) -> Answer:
         """End connections."""

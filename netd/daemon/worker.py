@@ -155,6 +155,8 @@ class Worker:
                 self._abort()
             case "connections":
                 return listing.rows(self._number, self._connections(), message)
+            case "peers":
+                return listing.peers(self._number, self._connections(), message)
             case "kick":
                 return {"number": listing.kick(self._number, self._connections(), message)}
             case "log_level":

@@ -18,7 +18,7 @@ from netd.conversation import Credentials, Peer, Post
 from netd.daemon.control import Answer, CommandError, Control
 from netd.errors import ConfigError
 from netd.telemetry.daemon_events import DaemonEvents
-from tests.support import Daemon, converse, daemon, need, until
+from tests.support import Daemon, converse, daemon, need, read_exactly, until
 
 CONFIG = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n  off: {type: upper, enabled: false, listen: [tcp://*:0]}\n"
 
@@ -49,6 +49,9 @@ class Commands:
         return self._note(service, on, by)
 
     def connections(self, wanted: dict[str, str]) -> Answer:
+        return self._note(wanted)
+
+    def peers(self, wanted: dict[str, str]) -> Answer:
         return self._note(wanted)
 
     def kick(self, wanted: dict[str, str], by: str) -> Answer:
@@ -132,6 +135,7 @@ def test_what_follows_talk_is_said_to_the_service() -> None:
         (b"kick", "expected: kick id=ID | peer=ADDRESS | service=NAME", 64),
         (b"kick everybody", "expected: kick", 64),
         (b"connections peer=", "expected: connections", 64),
+        (b"peers peer=a", "expected: peers [service=NAME]", 64),
         (b"connections peer=a peer=b", "expected: connections", 64),
         (b"trace echo", "expected: trace service=NAME [peer=ADDRESS]", 64),
         (b"log-level loud", "no such level", 64),
@@ -224,6 +228,40 @@ def test_the_table_shows_what_netd_does(tmp_path: Path) -> None:
         assert running.event("connection_closed")["outcome"] == "kicked"
         kicked = running.event("connections_kicked")
         assert (kicked["number"], kicked["by"].partition(",")[2]) == (1, f"uid={os.geteuid()},gid={os.getegid()}")
+
+
+def test_peers_are_told_by_how_many_connections_they_have(tmp_path: Path) -> None:
+    path = f"{tmp_path}/x.sock"
+    config = f"""
+daemon: {{workers: 2}}
+services:
+  echo: {{listen: [tcp://127.0.0.1:0, "unix://{path}"]}}
+  upper: {{listen: [tcp://127.0.0.1:0]}}
+"""
+    with daemon(config, tmp_path) as running, contextlib.ExitStack() as held:
+        sources = [*[f"127.0.1.{number}" for number in range(1, 120)], *["127.0.0.2"] * 30, *["127.0.0.3"] * 20]
+        for service, source in [*(("echo", source) for source in sources), ("upper", "127.0.0.3")]:
+            connection = socket.create_connection(("127.0.0.1", running.port(service)), 10, (source, 0))
+            held.enter_context(connection).sendall(b"x\n")
+            assert read_exactly(connection, 2)
+        for number in range(3):
+            connection = held.enter_context(socket.socket(socket.AF_UNIX))
+            if number:
+                connection.bind(f"{tmp_path}/\x1b{number}")
+            connection.connect(path)
+            connection.sendall(b"xyz\n")
+            assert read_exactly(connection, 4) == b"xyz\n"
+        answer = running.ask("peers")
+        assert (answer["total"], len(answer["peers"])) == (173, 100)
+        assert answer["peers"][:2] == [
+            {"peer": "127.0.0.2", "connections": 30, "bytes_in": 60, "bytes_out": 60},
+            {"peer": "127.0.0.3", "connections": 21, "bytes_in": 42, "bytes_out": 42},
+        ]
+        unix = {f"uid={os.geteuid()}", f"{tmp_path}/\\x1b1", f"{tmp_path}/\\x1b2"}
+        assert unix < {peer["peer"] for peer in answer["peers"]}, "of equal ones those that moved more come first"
+        [peer] = running.ask("peers", "service=upper")["peers"]
+        assert (peer["peer"], peer["connections"]) == ("127.0.0.3", 1)
+        assert running.ask("peers", "service=uper")["error"] == ("there is no service 'uper'; did you mean 'upper'?")
 
 
 def test_a_service_is_switched_on_and_off_until_the_next_reload(tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""How fast counters go up, and how that looks in a line of characters. Values in, values out."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+KEPT = 600
+"""Rates that are kept of each service: more than the widest terminal shows."""
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_ASCII = "_.:-=+*#"
+
+
+class Rates:
+    """What the services of one netd answer a second, from one status answer to the next."""
+
+    def __init__(self) -> None:
+        self.series: dict[str, deque[float | None]] = {}
+        """By service, the newest last; None where the rate is not known."""
+        self._before: dict[str, int] = {}
+        self._daemon: tuple[int, float] | None = None
+        self._when = 0.0
+
+    def add(self, answer: Mapping[str, Any], now: float) -> None:
+        """Take a status answer that came now (CLOCK_MONOTONIC).
+
+        After a restart of netd, or when a service's counters have started anew, its rate is not known until the next.
+        """
+        counts = {service["service"]: int(service["answered"]) for service in answer["services"]}
+        daemon = (answer["pid"], answer["started"])
+        before = self._before if daemon == self._daemon else {}
+        seconds = now - self._when
+        for name, count in counts.items() if self._daemon else ():
+            known = name in before and count >= before[name] and seconds > 0
+            rate = (count - before[name]) / seconds if known else None
+            self.series.setdefault(name, deque(maxlen=KEPT)).append(rate)
+        self.series = {name: kept for name, kept in self.series.items() if name in counts}
+        self._before, self._daemon, self._when = counts, daemon, now
+
+    def prefill(self, history: Mapping[str, Any], now: float, interval: float) -> None:
+        """Put before what is there what netd remembers itself, up to now (UNIX time), a rate for each interval."""
+        for name, numbers in history["services"].items():
+            if name not in self._before:
+                continue
+            kept = list(self.series.get(name, ()))
+            past = resampled(history["times"], numbers["answered"], now, interval)
+            self.series[name] = deque([*past, *kept], maxlen=KEPT)
+
+    def last(self, service: str) -> float | None:
+        """The rate now."""
+        series = self.series.get(service)
+        return series[-1] if series else None
+
+    def total(self, most: int) -> list[float | None]:
+        """The newest rates of all services together, so many at most, the newest last."""
+        length = min(most, max(map(len, self.series.values()), default=0))
+        totals: list[float | None] = []
+        for back in range(length, 0, -1):
+            rates = [one[-back] for one in self.series.values() if len(one) >= back]
+            known = [rate for rate in rates if rate is not None]
+            totals.append(sum(known) if known else None)
+        return totals
+
+
+def resampled(times: Sequence[float], counts: Sequence[int | None], now: float, interval: float) -> list[float | None]:
+    """The rates of samples of a counter, a rate for each interval up to now, however far apart the samples are."""
+    rates: list[float | None] = []
+    step = len(times) - 1
+    for back in range(KEPT):
+        moment = now - (back + 0.5) * interval
+        while step > 0 and times[step - 1] > moment:
+            step -= 1
+        if step <= 0:
+            break
+        before, after, seconds = counts[step - 1], counts[step], times[step] - times[step - 1]
+        known = before is not None and after is not None and after >= before and seconds > 0
+        rates.append((after - before) / seconds if known else None)  # type: ignore[operator]
+    return rates[::-1]
+
+
+def ordered(rows: Iterable[dict[str, Any]], head: str, *, reverse: bool) -> list[dict[str, Any]]:
+    """Rows by one of their cells: numbers with the largest first, texts by alphabet; the other way round in reverse.
+
+    Equal ones stand in the order of their first cell, so that the screen keeps quiet.
+    """
+    rows = sorted(rows, key=lambda row: str(next(iter(row.values()))))
+    if not rows:
+        return rows
+    if isinstance(rows[0][head], str):
+        return sorted(rows, key=lambda row: str(row[head]), reverse=reverse)
+    return sorted(rows, key=lambda row: -1 if row[head] is None else row[head], reverse=not reverse)
+
+
+def sparkline(values: Sequence[float | None], width: int, *, blocks: bool) -> str:
+    """The newest values that fit, a character each, the highest of them as high as there is; blank where unknown."""
+    shown = values[-width:] if width > 0 else []
+    levels = _BLOCKS if blocks else _ASCII
+    top = max((value for value in shown if value is not None), default=0.0)
+    text = "".join(" " if value is None else levels[_level(value, top, len(levels))] for value in shown)
+    return text.rjust(width)
+
+
+def _level(value: float, top: float, levels: int) -> int:
+    """Zero is the lowest, and whatever is more than zero stands above it."""
+    return min(1 + int(value / top * (levels - 1)), levels - 1) if value > 0 else 0
+
+
+def readable_rate(rate: float | None) -> str:
+    """A rate a second, in at most six characters."""
+    if rate is None:
+        return "-"
+    return f"{rate:.1f}" if 0 < rate < 99.95 else readable_number(round(rate))
+
+
+def readable_number(number: float) -> str:
+    """A number in at most six characters: as it is up to 99999, then in thousands, millions and so on."""
+    if number < 100_000:
+        return f"{number:.0f}"
+    for unit in "kMGTPE":
+        number /= 1000
+        if number < 99.95:
+            return f"{number:.1f}{unit}"
+        if number < 999.5:
+            return f"{number:.0f}{unit}"
+    return "lots"

@@ -1,0 +1,193 @@
+"""How `netd top` looks: what its view shows, laid out with rich for a screen of some size."""
+
+from rich.cells import set_cell_size
+from rich.layout import Layout
+from rich.text import Text
+
+from netd.cli.columns import NUMBERS, Answer, Row, daemon_lines, printable
+from netd.cli.rates import readable_number, readable_rate, sparkline
+from netd.cli.view import HELP, View
+
+# Left to right. A narrow screen goes without some, those first that matter least; of the selected service all is told
+# below the table.
+_SERVICE_HEADS = ("SERVICE", "ENDPOINT", "RATE", "GRAPH", *NUMBERS, "STATE")
+_PEER_HEADS = ("PEER", "CONNECTIONS", "IN", "OUT")
+_LEAST = ("ENDPOINT", "GRAPH", "STATE", "ANSWERED", "DROPPED", "FAILED", "REFUSED", "CONNECTIONS")
+_SHORT = {"CONNECTIONS": "CONNS"}
+_TEXTS = ("SERVICE", "ENDPOINT", "PEER", "GRAPH", "STATE")
+_WIDEST = {"SERVICE": 24, "ENDPOINT": 44}
+_GRAPH = 10  # the narrowest that shows anything
+_TOTAL = 60  # the widest graph of all services together
+_GAP = 2
+_KEYS = "q quit  s sort  r reverse  p pause  e/d enable/disable  tab peers  ? help"
+
+
+class Screen:
+    """Draws a view. ``blocks`` says whether the terminal shows more than ASCII."""
+
+    def __init__(self, view: View, *, blocks: bool) -> None:
+        self._view = view
+        self._blocks = blocks
+
+    def draw(self, width: int, height: int) -> Layout:
+        """The whole screen."""
+        view = self._view
+        head = [
+            *(daemon_lines(view.answer) if height >= 10 else ()),
+            self._peers_line() if view.shows_peers else self._totals_line(width),
+        ]
+        foot = _details(view) if height >= 15 else []
+        texts = [self._text(line) for line in (*head, *foot)]
+        if height >= 10:
+            texts[0].stylize("bold")
+        texts.append(self._last_line(width))
+        body = _help() if view.shows_help else self._table(width, height - len(texts) - 1)
+        layout = Layout()
+        layout.split_column(
+            Layout(_lines(texts[: len(head)]), size=len(head)),
+            Layout(body, minimum_size=1),
+            Layout(_lines(texts[len(head) :]), size=len(foot) + 1),
+        )
+        return layout
+
+    def _text(self, text: str) -> Text:
+        """Text as it is: whatever is in it means nothing to rich."""
+        if not self._blocks:
+            text = text.encode("ascii", "backslashreplace").decode("ascii")
+        return Text(text, no_wrap=True, overflow="crop")
+
+    def _totals_line(self, width: int) -> str:
+        services = self._view.answer["services"]
+        total = self._view.rates.total(_TOTAL)
+        on = sum(one["enabled"] for one in services)
+        connections = sum(one["connections"] for one in services)
+        text = (
+            f"{on} of {len(services)} service{'s' * (len(services) != 1)} on, "
+            f"{connections} connection{'s' * (connections != 1)}, "
+            f"{readable_rate(total[-1] if total else None)} answered/s"
+        )
+        room = min(_TOTAL, width - len(text) - _GAP)
+        return text + " " * _GAP + sparkline(total, room, blocks=self._blocks).lstrip() if room >= _GRAPH else text
+
+    def _peers_line(self) -> str:
+        view = self._view
+        whose = f"of {printable(view.peers_of)}" if view.peers_of else "of all services"
+        if view.peers is None:
+            return f"peers {whose}"
+        total, shown = view.peers["total"], sum(peer["connections"] for peer in view.peers["peers"])
+        text = f"peers {whose}: {total} connection{'s' * (total != 1)}"
+        more = f", {shown} of them from the {len(view.peers['peers'])} peers with most"
+        return text if shown == total else text + more
+
+    def _last_line(self, width: int) -> Text:
+        view = self._view
+        if view.disabling is not None:
+            question = f"disable {view.disabling} (y/n)? Its live connections have limits.drain to finish"
+            text, style = question, "bold"
+        elif view.trouble:
+            text, style = printable(view.trouble), "bold red"
+        elif view.message:
+            text, style = printable(view.message), "bold"
+        elif view.paused:
+            text, style = "PAUSED: p goes on", "bold yellow"
+        else:
+            text, style = _KEYS, ""
+        line = self._text(text.ljust(width))
+        line.stylize(f"reverse {style}".strip())
+        return line
+
+    # The table.
+
+    def _table(self, width: int, page: int) -> Text:
+        view = self._view
+        rows, selected = view.window(view.rows(), page)
+        cells = [{head: _cell(head, value) for head, value in row.items()} for row in rows]
+        widths = _fit(_PEER_HEADS if view.shows_peers else _SERVICE_HEADS, cells, width)
+        lines = [self._row({head: _SHORT.get(head, head) for head in widths}, widths, "reverse green", view.sort)]
+        for number, (row, texts) in enumerate(zip(rows, cells, strict=True)):
+            if "GRAPH" in widths:
+                series = view.rates.series.get(row["SERVICE"], ())
+                texts["GRAPH"] = sparkline(list(series), widths["GRAPH"], blocks=self._blocks)
+            lines.append(self._row(texts, widths, "reverse cyan" if number == selected else _style(row)))
+        return _lines(lines)
+
+    def _row(self, texts: dict[str, str], widths: dict[str, int], style: str, marked: str = "") -> Text:
+        line = Text(style=style)
+        for head, width in widths.items():
+            line.append(" " * _GAP if line else "")
+            text = self._text(texts[head]).plain
+            cell = set_cell_size(text, width) if head in _TEXTS else text.rjust(width)
+            line.append(cell, "bold underline" if head == marked else None)
+        return line
+
+
+def _fit(heads: tuple[str, ...], cells: list[dict[str, str]], width: int) -> dict[str, int]:
+    """The columns that fit, and how wide each is: as what is in it, and one of them takes what is left."""
+    widths = {}
+    for head in heads:
+        natural = max([len(_SHORT.get(head, head)), *(len(row.get(head, "")) for row in cells)])
+        # Numbers grow; a table that stays as it is reads better.
+        widths[head] = min(natural, _WIDEST.get(head, width)) if head in _TEXTS else max(natural, 6)
+    if "GRAPH" in widths:
+        widths["GRAPH"] = _GRAPH
+    for head in _LEAST:
+        if _left(widths, width) >= 0:
+            break
+        widths.pop(head, None)
+    grows = "GRAPH" if "GRAPH" in widths else heads[0]
+    widths[grows] += max(0, _left(widths, width))
+    return widths
+
+
+def _left(widths: dict[str, int], width: int) -> int:
+    return width - sum(widths.values()) - _GAP * (len(widths) - 1)
+
+
+def _cell(head: str, value: object) -> str:
+    if isinstance(value, list):
+        more = f" +{len(value) - 1}" if len(value) > 1 else ""
+        return value[0] + more if value else "-"
+    if head == "RATE":
+        assert value is None or isinstance(value, float)
+        return readable_rate(value)
+    if isinstance(value, int):
+        return readable_number(value)
+    # Why it is off is told below the table.
+    return str(value).partition(" ")[0] if head == "STATE" else str(value)
+
+
+def _style(row: Row) -> str:
+    if row.get("STATE", "on").startswith("off"):
+        return "dim"
+    return "red" if row.get("FAILED") else ""
+
+
+def _details(view: View) -> list[str]:
+    """All about the selected service that has no room in its row."""
+    service = view.selected()
+    if service is None:
+        return ["", ""]
+    why = f" ({service['why']})" if service["why"] else ""
+    endpoints = " ".join(printable(url) for url in service["endpoints"])
+    counters: Answer = service["counters"]
+    facts = [f"{readable_number(counters.get(f'bytes_{way}', 0))} octets {way}" for way in ("in", "out")]
+    for what in ("refused", "dropped"):
+        reasons = ", ".join(f"{reason} {number}" for reason, number in counters.get(what, {}).items())
+        facts += [f"{what}: {reasons}"] if reasons else []
+    if checks := counters.get("checks"):
+        facts.append(f"checks: {checks}")
+    state = "on" if service["enabled"] else "off"
+    kind = f" ({service['type']})" if service["type"] != service["service"] else ""
+    return [f"{service['service']}{kind} {state}{why}: {endpoints}", "; ".join(facts)]
+
+
+def _help() -> Text:
+    widest = max(len(keys) for keys, _ in HELP)
+    rows = [("", ""), *HELP, ("", ""), ("", "any key goes back")]
+    return _lines([Text(f"{keys:{widest}}  {what}") for keys, what in rows])
+
+
+def _lines(texts: list[Text]) -> Text:
+    lines = Text("\n", no_wrap=True, overflow="crop").join(texts)
+    lines.no_wrap, lines.overflow = True, "crop"
+    return lines

@@ -1,0 +1,421 @@
+"""`netd top` on a real terminal, beside a real netd, read as a person reads it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyte
+import pytest
+
+from tests.support import Daemon, daemon, until
+
+CONFIG = """
+services:
+  echo: {{listen: [udp://127.0.0.1:0, tcp://127.0.0.1:0]}}
+  off: {{type: upper, enabled: false, listen: [tcp://127.0.0.1:0]}}
+  upper: {{listen: [tcp://127.0.0.1:0, "unix://{directory}/[bold]x.sock"]}}
+"""
+
+
+class Terminal:
+    """A terminal with `netd top` on it."""
+
+    def __init__(self, control: str, *arguments: str, before: Sequence[str] = (), **environment: str) -> None:
+        self.primary, self.terminal = os.openpty()
+        self.screen = pyte.Screen(80, 24)
+        self._stream = pyte.ByteStream(self.screen)
+        self.output = b""
+        self.resize(80, 24)
+        self.attributes = termios.tcgetattr(self.terminal)
+        kept = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLORTERM")}
+        settings = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "NETD_CONTROL": control, **environment}
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", *before, sys.executable, "-m", "netd", "top", "--interval", "0.1", *arguments],
+            stdin=self.terminal,
+            stdout=self.terminal,
+            stderr=self.terminal,
+            env={**kept, **settings},
+        )
+
+    def resize(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self.primary, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.screen.resize(lines, columns)
+
+    def read(self, seconds: float) -> None:
+        """Take what is drawn within this time."""
+        if select.select([self.primary], [], [], seconds)[0]:
+            data = os.read(self.primary, 65536)
+            self.output += data
+            self._stream.feed(data)
+
+    def wait(self, condition: Callable[[], object]) -> None:
+        """Wait until the screen is so."""
+        end = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < end, "\n".join(self.lines)
+            self.read(0.1)
+
+    def shows(self, text: str) -> None:
+        self.wait(lambda: text in "\n".join(self.lines))
+
+    def press(self, keys: str) -> None:
+        os.write(self.primary, keys.encode())
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.screen.display]
+
+    def table(self) -> list[list[str]]:
+        """The rows of the table, in words."""
+        rows = [line.split() for line in self.lines[4 : self.screen.lines - 3]]
+        return [row for row in rows if row]
+
+    def first(self) -> list[str]:
+        """The first column."""
+        return [row[0] for row in self.table()]
+
+    def cell(self, name: str, head: str) -> str:
+        """What stands in the row of this name under this head."""
+        heads = self.lines[3].split()
+        row = next((row for row in self.table() if row[0] == name), [])
+        # The graph has blanks in it, so what is right of it is counted from the end.
+        place = heads.index(head) - (len(heads) if "GRAPH" in heads and heads.index(head) > heads.index("GRAPH") else 0)
+        return row[place] if row else ""
+
+    def end(self) -> int:
+        """Wait for the end, and see that the terminal is as it was; the exit code."""
+        self.wait(lambda: self.process.poll() is not None)
+        self.read(0)
+        assert termios.tcgetattr(self.terminal) == self.attributes
+        assert self.output.rindex(b"\x1b[?25h") > self.output.rindex(b"\x1b[?25l"), "no cursor"
+        assert self.output.rindex(b"\x1b[?1049l") > self.output.rindex(b"\x1b[?1049h"), "the other screen"
+        return self.process.returncode
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.primary)
+        os.close(self.terminal)
+
+
+@contextlib.contextmanager
+def top(control: str, *arguments: str, **environment: str) -> Iterator[Terminal]:
+    """`netd top` with its first picture drawn."""
+    terminal = Terminal(control, *arguments, **environment)
+    try:
+        terminal.shows("q quit")
+        yield terminal
+    finally:
+        terminal.close()
+
+
+@contextlib.contextmanager
+def running_netd(directory: Path) -> Iterator[Daemon]:
+    with daemon(CONFIG.format(directory=directory), directory) as running:
+        yield running
+
+
+def ask_echo(running: Daemon, number: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        for _ in range(number):
+            client.sendto(b"x", ("127.0.0.1", running.port("echo", "udp")))
+            assert client.recv(9) == b"x"
+
+
+def connect(running: Daemon, service: str, source: str = "127.0.0.1") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", running.port(service)), 10, (source, 0))
+    connection.sendall(b"x\n")
+    assert connection.recv(9)
+    return connection
+
+
+def test_it_shows_what_netd_does_and_sorts(tmp_path: Path) -> None:
+    with running_netd(tmp_path) as running, contextlib.ExitStack() as held:
+        ask_echo(running, 7)
+        for _ in range(3):
+            held.enter_context(connect(running, "upper"))
+        with top(running.control, "--sort", "answered") as terminal:
+            assert terminal.lines[0].startswith(f"netd 0.1.0, pid {running.process.pid}, up ")
+            assert terminal.lines[1] == f"config {tmp_path}/netd.yaml, generation 1"[:80].rstrip()
+            assert terminal.lines[2].startswith("2 of 3 services on, 3 connections, ")
+            assert terminal.first() == ["echo", "upper", "off"]
+            assert [terminal.cell("echo", head) for head in ("ANSWERED", "CONNS", "STATE")] == ["7", "0", "on"]
+            assert [terminal.cell("upper", head) for head in ("ANSWERED", "CONNS", "STATE")] == ["3", "3", "on"]
+            assert terminal.cell("off", "STATE") == "off"
+            terminal.press("<")
+            terminal.wait(lambda: terminal.first() == ["upper", "echo", "off"])
+            terminal.press("r")
+            terminal.wait(lambda: terminal.first() == ["echo", "off", "upper"])
+            terminal.press("<")
+            terminal.wait(lambda: terminal.first() == ["upper", "off", "echo"])
+            terminal.press("rj")
+            terminal.shows("off (upper) off (by the config)")
+            terminal.press("j")
+            terminal.shows(f"unix://{tmp_path}/[bold]x.sock"[:40])
+            terminal.press("\x1b[A")
+            terminal.shows("off (upper) off (by the config)")
+            terminal.press("<")
+            ask_echo(running, 100)
+            terminal.wait(lambda: terminal.cell("echo", "ANSWERED") == "107")
+            terminal.wait(lambda: re.search("[▂-█]", "".join(terminal.lines[4:20])))
+            terminal.press("q")
+            assert terminal.end() == 0
+
+
+def test_status_shows_the_same_and_does_without_rich(tmp_path: Path) -> None:
+    with running_netd(tmp_path) as running:
+        ask_echo(running, 7)
+        shown = running.netd("status").stdout.splitlines()
+        with top(running.control) as terminal:
+            terminal.resize(200, 50)
+            terminal.wait(lambda: "ENDPOINT" in terminal.lines[3] and terminal.lines[49].startswith("q quit"))
+            heads = [head.replace("CONNS", "CONNECTIONS") for head in terminal.lines[3].split()]
+            assert [head for head in heads if head not in ("RATE", "GRAPH")] == shown[3].split()
+            assert terminal.cell("echo", "ANSWERED") == shown[4].split()[3] == "7"
+            assert terminal.lines[1] == shown[1]
+    code = "import sys, netd.cli.control, netd.cli.main; sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_pause_holds_the_picture(tmp_path: Path) -> None:
+    with running_netd(tmp_path) as running, top(running.control) as terminal:
+        terminal.press("p")
+        terminal.shows("PAUSED")
+        before = terminal.lines
+        ask_echo(running, 5)
+        # A key has the picture drawn again. What was asked in spite of the pause, before or at it, is answered by then.
+        for key, text in (("?", "any key goes back"), ("?", "PAUSED")):
+            now = running.ask("status")["seconds"]
+            until(lambda now=now: running.ask("status")["seconds"] > now + 1.0)  # type: ignore[misc]
+            terminal.press(key)
+            terminal.shows(text)
+        terminal.wait(lambda: terminal.lines == before)
+        terminal.press(" ")
+        terminal.wait(lambda: terminal.cell("echo", "ANSWERED") == "5")
+        assert terminal.lines[0] != before[0]
+
+
+def test_services_are_disabled_and_enabled(tmp_path: Path) -> None:
+    with running_netd(tmp_path) as running, top(running.control, "--sort", "service") as terminal:
+
+        def enabled() -> dict[str, bool]:
+            return {service["service"]: service["enabled"] for service in running.ask("status")["services"]}
+
+        terminal.press("d")
+        terminal.shows("disable echo (y/n)?")
+        terminal.press("n")
+        terminal.shows("q quit")
+        assert enabled() == {"echo": True, "off": False, "upper": True}
+        terminal.press("dy")
+        terminal.shows("echo is disabled, until the next reload")
+        terminal.wait(lambda: terminal.cell("echo", "STATE") == "off")
+        assert enabled() == {"echo": False, "off": False, "upper": True}
+        assert running.event("service_disabled")["service"] == "echo"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", running.port("echo")))
+        terminal.press("je")
+        terminal.shows("off is enabled, until the next reload")
+        terminal.wait(lambda: terminal.cell("off", "STATE") == "on")
+        assert enabled() == {"echo": False, "off": True, "upper": True}
+
+
+def test_peers_by_count(tmp_path: Path) -> None:
+    with running_netd(tmp_path) as running, contextlib.ExitStack() as held:
+        for service, source in [("echo", "127.0.0.3"), *[("echo", "127.0.0.2")] * 3, ("upper", "127.0.0.3")]:
+            held.enter_context(connect(running, service, source))
+        with top(running.control, "--sort", "service") as terminal:
+            terminal.press("\t")
+            terminal.wait(lambda: terminal.table() == [["127.0.0.2", "3", "6", "6"], ["127.0.0.3", "2", "4", "4"]])
+            terminal.press("r")
+            terminal.wait(lambda: terminal.first() == ["127.0.0.3", "127.0.0.2"])
+            terminal.press("P")
+            terminal.wait(lambda: terminal.first() == ["echo", "off", "upper"])
+            terminal.press("jj\r")
+            terminal.wait(lambda: terminal.table() == [["127.0.0.3", "1", "2", "2"]])
+            assert terminal.lines[2] == "peers of upper: 1 connection"
+            # A lone escape is a key as well, once nothing follows it.
+            terminal.press("\x1b")
+            terminal.shows("services on")
+
+
+def test_it_goes_on_when_netd_comes_back(tmp_path: Path) -> None:
+    control = str(tmp_path / "control.sock")
+    (tmp_path / "netd.yaml").write_text(CONFIG.format(directory=tmp_path))
+    first = Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=control)
+    try:
+        first.event("netd_ready")
+        with top(control) as terminal:
+            ask_echo(first, 5)
+            terminal.wait(lambda: terminal.cell("echo", "ANSWERED") == "5")
+            assert first.stop() == 0
+            terminal.shows("no answer since ")
+            assert terminal.cell("echo", "ANSWERED") == "5", "the last picture stays"
+            terminal.press("d")
+            terminal.shows("(y/n)?")
+            terminal.press("y")
+            second = Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=control)
+            try:
+                second.event("netd_ready")
+                terminal.shows(f"pid {second.process.pid}")
+                terminal.wait(lambda: terminal.cell("echo", "ANSWERED") == "0")
+                terminal.wait(lambda: "no answer" not in terminal.lines[-1])
+            finally:
+                second.stop()
+                second.close()
+    finally:
+        first.stop()
+        first.close()
+
+
+@pytest.mark.parametrize(
+    ("keys", "number", "code"), [("q", 0, 0), ("\x03", 0, 0), ("", signal.SIGTERM, 143), ("", signal.SIGHUP, 129)]
+)
+def test_the_terminal_is_restored_at_every_end(tmp_path: Path, keys: str, number: int, code: int) -> None:
+    with running_netd(tmp_path) as running, top(running.control) as terminal:
+        assert not termios.tcgetattr(terminal.terminal)[3] & termios.ECHO
+        if keys:
+            terminal.press(keys)
+        else:
+            terminal.process.send_signal(number)
+        assert terminal.end() == code
+
+
+@contextlib.contextmanager
+def in_place_of_netd(path: str, *arguments: str) -> Iterator[tuple[Terminal, Callable[[object], None]]]:
+    """`netd top` beside something that answers as it is told, question by question."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(20)
+
+        def serve(answer: object) -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(99)
+                connection.sendall(json.dumps(answer).encode())
+
+        terminal = Terminal(path, *arguments)
+        try:
+            yield terminal, serve
+        finally:
+            terminal.close()
+
+
+def test_what_netd_remembers_is_drawn_at_once(tmp_path: Path) -> None:
+    with running_netd(tmp_path) as running:
+        answer = running.ask("status")
+    now = int(time.time())
+    counts = [None, 0, 10, 30]
+    history = {"times": [now - 15, now - 10, now - 5, now], "services": {"echo": {"answered": counts}}}
+    with in_place_of_netd(f"{tmp_path}/fake", "--interval", "5") as (terminal, serve):
+        serve(answer)
+        serve({"ok": True, **history})
+        terminal.shows("q quit")
+        assert "▅█" in next(line for line in terminal.lines if line.startswith("echo"))
+        terminal.press("q")
+        assert terminal.end() == 0
+
+
+def test_the_terminal_is_restored_after_a_bug(tmp_path: Path) -> None:
+    with running_netd(tmp_path) as running:
+        answer = running.ask("status")
+    with in_place_of_netd(f"{tmp_path}/fake") as (terminal, serve):
+        serve(answer)
+        serve({"ok": False, "error": "no history"})
+        serve({"ok": True, "no": "status"})
+        assert terminal.end() == 70
+        assert b"Traceback" in terminal.output
+
+
+def test_it_can_be_suspended_where_there_is_a_shell(tmp_path: Path) -> None:
+    with running_netd(tmp_path) as running:
+        terminal = Terminal(
+            running.control, before=["bash", "-c", 'set -m; "$@"; echo stopped; read x; fg; exit $?', "x"]
+        )
+        try:
+            terminal.shows("q quit")
+            terminal.press("\x1a")
+            terminal.wait(lambda: b"stopped" in terminal.output)
+            assert termios.tcgetattr(terminal.terminal) == terminal.attributes
+            assert terminal.output.rindex(b"\x1b[?1049l") > terminal.output.rindex(b"q quit")
+            terminal.screen.reset()
+            terminal.press("\n")
+            terminal.shows("q quit")
+            assert not termios.tcgetattr(terminal.terminal)[3] & termios.ECHO
+            terminal.press("q")
+            assert terminal.end() == 0
+        finally:
+            terminal.close()
+
+
+def test_without_a_shell_it_is_not_suspended_and_it_follows_the_size(tmp_path: Path) -> None:
+    with running_netd(tmp_path) as running, top(running.control) as terminal:
+        terminal.press("\x1a?")
+        terminal.shows("any key goes back")
+        terminal.press("?")
+        terminal.resize(120, 30)
+        terminal.wait(lambda: "ENDPOINT" in terminal.lines[3] and terminal.lines[29].startswith("q quit"))
+        terminal.resize(40, 8)
+        terminal.wait(lambda: terminal.lines[7].startswith("q quit") and "services on" in terminal.lines[0])
+        terminal.press("q")
+        assert terminal.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured", "blocks"),
+    [
+        ({}, True, True),
+        ({"NO_COLOR": "1"}, False, True),
+        ({"TERM": "vt100"}, False, True),
+        ({"TERM": "screen"}, True, True),
+        ({"TERM": "linux"}, True, False),
+        ({"TERM": "none-such"}, False, True),
+        ({"LC_ALL": "C"}, True, False),
+        ({"LC_ALL": "", "LC_CTYPE": "", "LANG": "C"}, True, False),
+        ({"COLUMNS": "200", "LINES": "50"}, True, True),
+    ],
+)
+def test_a_terminal_gets_what_it_can_show(
+    tmp_path: Path, environment: dict[str, str], coloured: bool, blocks: bool
+) -> None:
+    with running_netd(tmp_path) as running, top(running.control, **environment) as terminal:
+        terminal.wait(lambda: re.search("[▁_]", terminal.lines[4]))
+        assert len(terminal.lines[3]) <= 80
+        terminal.press("q")
+        assert terminal.end() == 0
+        assert bool(re.search(rb"\x1b\[[0-9;]*3\dm", terminal.output)) == coloured
+        assert terminal.output.isascii() != blocks
+        cleared = terminal.output.rpartition(b"\x1b[?1049l")[2]
+        assert (b"\x1b[2J" in cleared) == (environment.get("TERM") in ("vt100", "linux")), "only what would stay there"
+
+
+def test_without_a_terminal_or_a_netd_it_is_one_line(tmp_path: Path) -> None:
+    with running_netd(tmp_path) as running:
+        done = running.netd("top")
+        assert (done.returncode, done.stdout) == (64, "")
+        assert (
+            done.stderr
+            == "netd: netd top needs a terminal, and standard output is none; netd status prints the table\n"
+        )
+        for control, term, code, text in (
+            (running.control, "dumb", 64, "netd: netd top cannot draw on a terminal of the type 'dumb'"),
+            (f"{tmp_path}/none", "xterm", 69, "netd: netd is not running, or not for you"),
+        ):
+            terminal = Terminal(control, TERM=term)
+            assert terminal.process.wait(20) == code
+            terminal.shows(text)
+            assert b"\x1b" not in terminal.output
+            terminal.close()
