@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import click
 
+from netd.cli.columns import printable
 from netd.cli.control import Answer, Ask, json_option, talks
 from netd.errors import EXIT_OK, NotRunningError
 
@@ -54,7 +55,7 @@ def _lines(line: Answer, *, as_hex: bool) -> Iterator[str]:
     size = int(line["size"])
     data = bytes.fromhex(line["data"])
     clock = time.strftime("%H:%M:%S", time.localtime(when))
-    head = f"{clock}.{int(when % 1 * 1e6):06d} {_SIGNS[line['what']]} {_shown(line['peer'])}"
+    head = f"{clock}.{int(when % 1 * 1e6):06d} {_SIGNS[line['what']]} {printable(line['peer'])}"
     if line["what"] not in ("in", "out"):
         yield head
     elif size and not data:
@@ -79,7 +80,3 @@ def _escaped(data: bytes) -> str:
 
 def _characters(data: bytes) -> str:
     return "".join(chr(octet) if 32 <= octet < 127 else "." for octet in data)
-
-
-def _shown(peer: str) -> str:
-    return peer if peer.isprintable() else peer.encode("unicode_escape").decode("ascii")
