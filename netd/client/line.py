@@ -22,6 +22,10 @@ _MOST_UNHEARD = 16
 """Datagrams that are kept to be sent again, while nobody has answered and the name has other addresses."""
 
 
+_ATTEMPTS = 3
+"""How often a datagram is sent: each try but the last may be told of another one's fate."""
+
+
 class Line(Protocol):
     """One conversation, from this end."""
 
@@ -148,7 +152,7 @@ class StreamLine:
     async def send(self, data: bytes) -> None:
         try:
             await asyncio.get_running_loop().sock_sendall(self._socket, data)
-        except ConnectionError:
+        except OSError:
             pass  # what it said before may still be there to be read; receive() finds the end
 
     async def receive(self) -> bytes | None:
@@ -205,13 +209,17 @@ class DatagramLine:
         await asyncio.sleep(0)  # a refusal is there at once on one's own host, and receive() is to see it now
 
     async def _send(self, data: bytes) -> None:
-        for _ in range(2):
+        failures = []
+        while True:
             try:
                 return await asyncio.get_running_loop().sock_sendall(self._socket, data)
             except OSError as error:
                 if error.errno == errno.EMSGSIZE:
                     raise UsageError([f"{self.url}: a datagram cannot hold {len(data)} octets"]) from None
-                # The refusal of an earlier one. receive() has to hear of it, and does when this one is refused.
+                # Mostly this is the refusal of an earlier one (ip(7)). receive() hears of it when this one is refused.
+                failures.append((self.where, error))
+                if len(failures) == _ATTEMPTS:
+                    raise _unreachable(self.url, failures[:1]) from None
 
     async def receive(self) -> bytes | None:
         while True:
