@@ -34,8 +34,8 @@ def _checked(check: Callable[[str], T]) -> Callable[[click.Context, click.Parame
 
 @click.command(
     epilog="""\b
-Examples:
-  netd talk tcp://localhost:7037
+Example: netd talk tcp://localhost:7037
+More:
   netd talk --name alex udp://localhost:9999
   netd talk --every 10s --send '{now}' udp://localhost:9999
   netd talk --every 2s --send '{seq} {time:%H:%M:%S}' --count 5 tcp://localhost:7007

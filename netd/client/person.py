@@ -27,8 +27,11 @@ class Person(Protocol):
     def lines(self) -> AsyncGenerator[bytes, None]:
         """What they say, line by line, each with its line end if it has one."""
 
-    async def show(self, data: bytes, *, final: bool = False) -> None:
-        """Show what came from the other end; ``final`` where it is a whole message, or nothing comes behind it."""
+    async def show(self, data: bytes, *, whole: bool) -> None:
+        """Show what came from the other end; ``whole`` where that is a message, and not a part of a stream."""
+
+    async def show_end(self) -> None:
+        """Show that nothing more comes."""
 
     def has_finished(self) -> bool:
         """Whether nothing more comes from them, as far as can be told without waiting."""
@@ -68,16 +71,20 @@ class Pipe:
             loop.remove_reader(0)
         return os.read(0, _MOST_AT_ONCE)
 
-    async def show(self, data: bytes, *, final: bool = False) -> None:
+    async def show(self, data: bytes, *, whole: bool) -> None:
         if self._sanitizer:
-            text = self._sanitizer.feed(data, final=final)
-            self._within = not text.endswith("\n") if text else self._within
-            if final and self._within:
+            text = self._sanitizer.feed(data, final=whole)
+            if whole and (text or self._within) and not text.endswith("\n"):
                 text += "\n"
-                self._within = False
+            if text:
+                self._within = not text.endswith("\n")
             data = encoded(text)
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+
+    async def show_end(self) -> None:
+        if self._sanitizer:
+            await self.show(b"", whole=True)
 
     def has_finished(self) -> bool:
         return self._ended or (bool(select.select([0], [], [], 0)[0]) and not os.read(0, 1))

@@ -69,9 +69,9 @@ class _Talk:
     async def _hear(self) -> None:
         while (data := await self._line.receive()) is not None:
             self._moved = time.monotonic()
-            await self._person.show(data, final=not self._line.streams)
+            await self._person.show(data, whole=not self._line.streams)
             await asyncio.sleep(0)  # whoever talks without a break does not have everything to themselves
-        await self._person.show(b"", final=True)
+        await self._person.show_end()
 
     async def _speak(self) -> bool:
         """Send until this side has finished; whether the person left."""
@@ -125,7 +125,7 @@ class _Talk:
         while not hearing.done():
             patience = wait and (since if left else self._moved) + wait - time.monotonic()
             if patience is not None and patience <= 0:
-                return await self._person.show(b"", final=True)
+                return await self._person.show_end()
             await asyncio.wait((hearing,), timeout=patience)
         try:
             hearing.result()

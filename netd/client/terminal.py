@@ -58,17 +58,22 @@ class Terminal:
             for line in text.split("\n"):  # what was pasted may have several
                 yield line.encode("utf-8", "surrogateescape") + b"\n"
 
-    async def show(self, data: bytes, *, final: bool = False) -> None:
-        text = self._question + self._sanitizer.feed(data, final=final)
-        whole, end, self._question = text.rpartition("\n")
-        if self._question and (final or len(self._question) > _LONGEST_QUESTION):
-            whole, end, self._question = whole + end + self._question, "\n", ""
+    async def show(self, data: bytes, *, whole: bool) -> None:
+        text = self._question + self._sanitizer.feed(data, final=whole)
+        lines, end, self._question = text.rpartition("\n")
+        if self._question and (whole or len(self._question) > _LONGEST_QUESTION):
+            lines, end, self._question = text, "\n", ""
         if end:
             async with in_terminal():
-                sys.stdout.buffer.write(encoded(whole + end))
+                sys.stdout.buffer.write(encoded(lines + end))
                 sys.stdout.buffer.flush()
         if self._question:
             self._session.app.invalidate()
+
+    async def show_end(self) -> None:
+        await self.show(b"", whole=True)
+        # A prompt behind which nothing was typed need not stay.
+        self._session.app.erase_when_done = not self._session.default_buffer.text
 
     def has_finished(self) -> bool:
         return False
