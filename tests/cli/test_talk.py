@@ -206,6 +206,16 @@ def test_the_other_end_resets(listener: socket.socket) -> None:
     assert (done.returncode, done.stderr.decode()) == (1, f"netd: {url_of(listener)}: Connection reset by peer\n")
 
 
+def test_whoever_has_said_farewell_does_not_mind_a_reset(listener: socket.socket) -> None:
+    def serve(connection: socket.socket) -> None:
+        assert connection.recv(100) == b"q\n"
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    with serving(listener, serve):
+        done = talk("--wait", "20s", url_of(listener), typed=b"q\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_who_answers_and_closes_before_all_was_said_is_heard(listener: socket.socket) -> None:
     with serving(listener, lambda connection: connection.sendall(b"enough\n")):
         with talking(url_of(listener)) as process:
@@ -343,6 +353,25 @@ def test_a_schedule_goes_on_beside_what_is_typed_until_that_ends_it(running: Dae
         process.stdin.flush()
         assert process.wait(20) == 0
         assert process.stdout.read().endswith(b"q\n")
+
+
+def test_what_is_due_comes_between_lines_and_not_into_one(listener: socket.socket) -> None:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    typed = (b"x" * 50_000 + b"\n") * 100
+
+    def serve(connection: socket.socket) -> None:
+        with connection.makefile("rb") as words:
+            for line in words:
+                assert line in (b"tick\n", b"x" * 50_000 + b"\n")
+                if line.startswith(b"x"):
+                    received.append(line)
+                if len(received) == 100:
+                    return
+
+    received: list[bytes] = []
+    with serving(listener, serve):
+        talk("--every", "1ms", "--send", "tick", url_of(listener), typed=typed)
+    assert len(received) == 100
 
 
 def test_a_schedule_ends_with_the_other_end(listener: socket.socket) -> None:

@@ -72,10 +72,10 @@ def test_datagrams_that_one_address_refuses_go_to_the_next(receiver: socket.sock
 
     async def talk(line: Line) -> None:
         hearing = asyncio.create_task(line.receive())
-        for number in range(10):
+        for number in range(100):
             await line.send(b"%d" % number)
         loop = asyncio.get_running_loop()
-        for number in range(10):
+        for number in range(100):
             assert await loop.run_in_executor(None, receiver.recv, 100) == b"%d" % number
         # It answers, so the talk stays with it, whatever comes.
         line_address = line._socket.getsockname()  # type: ignore[attr-defined]
@@ -83,10 +83,30 @@ def test_datagrams_that_one_address_refuses_go_to_the_next(receiver: socket.sock
         assert await hearing == b""
         receiver.close()
         await line.send(b"still there?")
-        with pytest.raises(UnreachableError, match="Connection refused"):
+        with pytest.raises(UnreachableError) as caught:
             await line.receive()
+        assert caught.value.problems == (f"udp://name:7: {line.where} (Connection refused)",)
 
     line = dial("udp://name:7", kind, [closed(kind), here, closed(kind)])
+    try:
+        asyncio.run(asyncio.wait_for(talk(line), 20))
+    finally:
+        line.close()
+
+
+def test_a_refusal_that_a_send_is_told_of_is_not_lost(receiver: socket.socket) -> None:
+    kind = socket.SOCK_DGRAM
+
+    async def talk(line: Line) -> None:
+        for word in (b"one", b"two", b"three"):
+            await line.send(word)  # the second and the third are told that the one before was refused
+        hearing = asyncio.create_task(line.receive())
+        loop = asyncio.get_running_loop()
+        for word in (b"one", b"two", b"three"):
+            assert await loop.run_in_executor(None, receiver.recv, 100) == word
+        hearing.cancel()
+
+    line = dial("udp://name:7", kind, [closed(kind), (socket.AF_INET, receiver.getsockname())])
     try:
         asyncio.run(asyncio.wait_for(talk(line), 20))
     finally:

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,7 +65,8 @@ class Sitting:
     def leave(self, code: int) -> None:
         """See it end with this exit code, and the terminal as it was."""
         self._look(lambda: self.process.poll() is not None)
-        self.look_once(0)
+        while self._look_once(0):
+            pass
         assert self.process.returncode == code
         assert termios.tcgetattr(self._terminal)[3] & (termios.ICANON | termios.ECHO)
 
@@ -72,14 +74,15 @@ class Sitting:
         end = time.monotonic() + 20
         while not done():
             assert time.monotonic() < end, "\n".join(self.lines)
-            self.look_once(0.02)
+            self._look_once(0.02)
 
-    def look_once(self, seconds: float) -> None:
-        while select.select([self._primary], [], [], seconds)[0]:
-            drawn = os.read(self._primary, 65536)
-            self.drawn = (self.drawn + drawn)[-100_000:]
-            self._stream.feed(drawn)
-            seconds = 0
+    def _look_once(self, seconds: float) -> bool:
+        if not select.select([self._primary], [], [], seconds)[0]:
+            return False
+        drawn = os.read(self._primary, 65536)
+        self.drawn = (self.drawn + drawn)[-100_000:]
+        self._stream.feed(drawn)
+        return True
 
     def close(self) -> None:
         self.process.kill()
@@ -232,13 +235,17 @@ def test_whoever_talks_without_a_break_can_be_left(listener: socket.socket) -> N
     with sitting(listener) as (person, server):
         person.see(">")
         person.type(b"q", ENTER)
-        server.setblocking(False)
-        with contextlib.suppress(ConnectionError):
-            while person.process.poll() is None:
-                with contextlib.suppress(BlockingIOError):
-                    server.send(b"and another thing\n" * 100)
-                person.look_once(0)
+        thread = threading.Thread(target=talk_for_ever, args=(server,))
+        thread.start()
         person.leave(0)
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def talk_for_ever(server: socket.socket) -> None:
+    with contextlib.suppress(ConnectionError):
+        while True:
+            server.sendall(b"and another thing\n" * 50_000)
 
 
 def test_a_schedule_beside_a_person(listener: socket.socket) -> None:
