@@ -230,7 +230,7 @@ class DatagramLine:
                 if len(self._lines) == 1:
                     raise _unreachable(self.url, self._failures) from None
                 self._lines.popleft()
-                for message in self._unheard:
+                for message in list(self._unheard):
                     await self._send(message)
                 continue
             while len(self._lines) > 1:

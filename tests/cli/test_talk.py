@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from random import Random
 
 import pytest
 
-from tests.support import Daemon, daemon, in_namespace, need, read_all, read_exactly
+from tests.support import Daemon, daemon, in_namespace, need, read_all, read_exactly, until
 
 CONFIG = """
 services:
@@ -355,23 +356,48 @@ def test_a_schedule_goes_on_beside_what_is_typed_until_that_ends_it(running: Dae
         assert process.stdout.read().endswith(b"q\n")
 
 
-def test_what_is_due_comes_between_lines_and_not_into_one(listener: socket.socket) -> None:
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    typed = (b"x" * 50_000 + b"\n") * 100
+def test_what_is_due_comes_between_lines_and_not_into_one(tmp_path: Path) -> None:
+    long = b"x" * 50_000 + b"\n"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{tmp_path}/s")
+        server.listen()
+        server.settimeout(20)
+        with talking("--every", "1ms", "--send", "tick", f"unix://{tmp_path}/s") as process:
+            connection, _ = server.accept()
+            with connection, connection.makefile("rb") as words:
+                connection.settimeout(20)
+                stdin = process.stdin
+                assert stdin
+                thread = threading.Thread(target=lambda: stdin.write(long * 100))
+                thread.start()
+                # It reads no more where it waits in the middle of a line, while the next tick is due.
+                until(lambda: not select.select([], [stdin], [], 0.1)[1])
+                number = 0
+                while number < 100:
+                    line = words.readline()
+                    assert line in (b"tick\n", long)
+                    number += line == long
+                thread.join(20)
 
-    def serve(connection: socket.socket) -> None:
-        with connection.makefile("rb") as words:
-            for line in words:
-                assert line in (b"tick\n", b"x" * 50_000 + b"\n")
-                if line.startswith(b"x"):
-                    received.append(line)
-                if len(received) == 100:
-                    return
 
-    received: list[bytes] = []
-    with serving(listener, serve):
-        talk("--every", "1ms", "--send", "tick", url_of(listener), typed=typed)
-    assert len(received) == 100
+@pytest.mark.slow
+def test_datagrams_are_waited_for_as_long_as_they_come() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(20)
+        with talking("--wait", "1s", url_of(server)) as process:
+            assert process.stdin
+            process.stdin.write(b"hello\n")
+            process.stdin.close()
+            _, address = server.recvfrom(100)
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end:
+                server.sendto(b"more\n", address)
+                time.sleep(0.05)
+            server.sendto(b"last\n", address)
+            assert process.wait(20) == 0
+            assert process.stdout
+            assert process.stdout.read().endswith(b"more\nlast\n")
 
 
 def test_a_schedule_ends_with_the_other_end(listener: socket.socket) -> None:
