@@ -43,20 +43,29 @@ More:
 """
 )
 @click.argument("endpoint", metavar="URL", callback=_checked(client_endpoint))
-@click.option("--name", callback=_checked(check_name), help="Say `NAME : ` before each line, as a chat takes it.")
-@click.option("--every", callback=_checked(parse_duration), help="Send on a schedule: --send, now and every 10s, 2m, …")
+@click.option(
+    "--name", callback=_checked(check_name), metavar="NAME", help="Put `NAME : ` before each line, for a chat."
+)
+@click.option(
+    "--every",
+    callback=_checked(parse_duration),
+    metavar="DURATION",
+    help="Send what --send says, now and again after each 10s, 2m, …",
+)
 @click.option(
     "--send",
     "template",
     callback=_checked(Template),
-    help="What --every sends. {now} is the Unix timestamp, {seq} counts from 1, {time:%H:%M} is strftime(3).",
+    metavar="TEXT",
+    help="What --every sends: {now} is the Unix timestamp, {seq} counts from 1, {time:%H:%M} is strftime(3).",
 )
-@click.option("--count", type=click.IntRange(1), help="End after so many of --every.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="End when --every has sent so many.")
 @click.option(
     "--wait",
     callback=_checked(parse_duration),
-    help="Once this side has finished: for how long without an answer to wait. Default: 1s over datagrams and after "
-    "`q` or `bye`; over a stream until the other end closes.",
+    metavar="DURATION",
+    help="How long to wait for another answer once this side has finished. Default: 1s over datagrams and after `q`, "
+    "`bye` or Ctrl-D; over a stream at the end of a pipe, until the other end closes.",
 )
 def talk(
     endpoint: Endpoint,
@@ -66,10 +75,13 @@ def talk(
     count: int | None,
     wait: float | None,
 ) -> int:
-    """Talk to a service at tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unixgram:///PATH.
+    """Talk to a service, line by line.
 
-    A line is sent as it is entered, answers show as they come. It ends with the input (Ctrl-D), with a line `q` or
-    `bye`, or when the other end closes. A pipe's octets are passed on as they are; over datagrams, a line is one.
+    The URL is tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unixgram:///PATH (or @NAME for an abstract one).
+
+    A line is sent as it is entered (over datagrams: in one), and answers show as they come. A pipe's lines are sent as
+    they are. It ends with the input (Ctrl-D), with a line `q` or `bye`, which is sent, after --count, or when the other
+    end closes. With --every, a pipe that ends, as /dev/null does, ends nothing.
 
     Exit code 0: this side ended it; 1: the other end did, unasked; 69: it cannot be reached.
     """

@@ -67,11 +67,13 @@ class _Talk:
             await _cancel(hearing, speaking)
 
     async def _hear(self) -> None:
-        while (data := await self._line.receive()) is not None:
-            self._moved = time.monotonic()
-            await self._person.show(data, whole=not self._line.streams)
-            await asyncio.sleep(0)  # whoever talks without a break does not have everything to themselves
-        await self._person.show_end()
+        try:
+            while (data := await self._line.receive()) is not None:
+                self._moved = time.monotonic()
+                await self._person.show(data, whole=not self._line.streams)
+                await asyncio.sleep(0)  # whoever talks without a break does not have everything to themselves
+        finally:
+            await self._person.show_end()
 
     async def _speak(self) -> bool:
         """Send until this side has finished; whether the person left."""
@@ -125,7 +127,7 @@ class _Talk:
         while not hearing.done():
             patience = wait and (since if left else self._moved) + wait - time.monotonic()
             if patience is not None and patience <= 0:
-                return await self._person.show_end()
+                return
             await asyncio.wait((hearing,), timeout=patience)
         try:
             hearing.result()
