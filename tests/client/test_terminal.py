@@ -181,13 +181,21 @@ def test_a_name_is_seen_and_said(listener: socket.socket) -> None:
 
 @pytest.mark.parametrize("keys", [b"q\r", b"bye\r", CTRL_D])
 def test_whoever_leaves_hears_the_last_word(listener: socket.socket, keys: bytes) -> None:
-    with sitting(listener) as (person, server):
+    with sitting(listener, "--wait", "20s") as (person, server):
         person.see(">")
         person.type(keys)
         assert read_exactly(server, 100) == keys.replace(b"\r", b"\n").replace(CTRL_D, b"")
         server.sendall(b"see you")
-        person.see("see you")
-        # It is not waited for long for who does not close.
+        server.close()
+        person.leave(0)
+        assert person.lines[-1] == "see you"
+
+
+def test_whoever_leaves_does_not_wait_for_long(listener: socket.socket) -> None:
+    with sitting(listener) as (person, server):
+        person.see(">")
+        person.type(CTRL_D)
+        assert read_exactly(server, 1) == b""
         person.leave(0)
 
 
