@@ -21,7 +21,7 @@ _MOST_REMEMBERED = 1000
 """Lines of history: weeks of what a person types, and read in a millisecond."""
 
 _MOST_READ = 2**20
-"""Characters of the history file that are read."""
+"""Octets of the history file that are read, the last ones."""
 
 _LONGEST_QUESTION = 256
 """Characters of an unfinished line that are shown as the prompt; a longer one is broken."""
@@ -45,7 +45,6 @@ class Terminal:
             history=Remembered(_history_file()),
             output=output,
             enable_suspend=True,
-            interrupt_exception=Interrupted,
         )
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
@@ -54,6 +53,8 @@ class Terminal:
                 text = await self._session.prompt_async(set_exception_handler=False)
             except EOFError:
                 return
+            except KeyboardInterrupt:  # a key like any other, which must not end the loop as the signal would
+                raise Interrupted from None
             self._question = ""
             for line in text.split("\n"):  # what was pasted may have several
                 yield line.encode("utf-8", "surrogateescape") + b"\n"
@@ -89,12 +90,15 @@ class Remembered(History):
     def load_history_strings(self) -> Iterable[str]:
         """The latest first."""
         try:
-            with open(self._file or os.devnull, encoding="utf-8", errors="surrogateescape") as file:
-                lines = file.read(_MOST_READ).splitlines()
+            with open(self._file or os.devnull, "rb") as file:
+                begin = max(0, os.fstat(file.fileno()).st_size - _MOST_READ)
+                file.seek(begin)
+                lines = file.read(_MOST_READ).decode("utf-8", "surrogateescape").split("\n")[begin > 0 : -1]
         except OSError:
             return []
-        if len(lines) > 2 * _MOST_REMEMBERED:
-            self._write("".join(f"{line}\n" for line in lines[-_MOST_REMEMBERED:]), os.O_TRUNC)
+        if begin or len(lines) > 2 * _MOST_REMEMBERED:
+            lines = lines[-_MOST_REMEMBERED:]
+            self._write("".join(f"{line}\n" for line in lines), os.O_TRUNC)
         return lines[: -_MOST_REMEMBERED - 1 : -1]
 
     def store_string(self, string: str) -> None:

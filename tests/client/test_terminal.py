@@ -295,6 +295,16 @@ def test_history_is_bounded(tmp_path: Path) -> None:
     assert list(Remembered(str(file)).load_history_strings()) == latest
 
 
+def test_history_of_long_lines_is_bounded(tmp_path: Path) -> None:
+    file = tmp_path / "history"
+    file.write_text("".join(f"{number} {'x' * 5000}\n" for number in range(300)))
+    remembered = list(Remembered(str(file)).load_history_strings())
+    assert remembered[0] == "299 " + "x" * 5000
+    assert {len(line) for line in remembered} <= {5002, 5003, 5004}
+    assert 100 < len(remembered) < 300
+    assert file.stat().st_size <= 2**20
+
+
 def test_history_is_in_memory_where_there_can_be_no_file() -> None:
     for history in (Remembered(None), Remembered("/dev/null/history")):
         history.append_string("hello")
