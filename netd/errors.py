@@ -48,6 +48,18 @@ class NotRunningError(OperatorError):
     exit_code = EXIT_UNAVAILABLE
 
 
+class UnreachableError(OperatorError):
+    """Nobody is at the other end, or there is no way to it (exit code 69, EX_UNAVAILABLE)."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
+class HungUpError(OperatorError):
+    """The other end closed a conversation before this one had finished (exit code 1)."""
+
+    exit_code = EXIT_NO
+
+
 class UsageError(OperatorError):
     """A command was given something it cannot mean (exit code 64, EX_USAGE)."""
 

@@ -14,9 +14,9 @@ from netd import __version__
 from netd.errors import EXIT_OK, EXIT_OSERR, EXIT_SOFTWARE, EXIT_USAGE, ConfigError, OperatorError
 
 EPILOG = """\b
-Exit codes: 0 done, 1 the answer is no, 64 usage, 69 netd is not running,
-70 a bug in netd, 71 the system refused (a port in use, a missing right),
-78 the config is wrong.
+Exit codes: 0 done, 1 the answer is no, 64 usage, 69 netd is not running
+(talk: nobody is there), 70 a bug in netd, 71 the system refused (a port in
+use, a missing right), 78 the config is wrong.
 """
 
 _COMMANDS = {
@@ -26,6 +26,7 @@ _COMMANDS = {
     "top": ("top",),
     "admission": ("explain", "ban"),
     "trace": ("trace",),
+    "talk": ("talk",),
 }
 
 

@@ -1,0 +1,106 @@
+"""``netd talk``: an interactive client for any service."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from netd.client.line import Line, client_endpoint, connect
+from netd.client.person import Person, Pipe
+from netd.client.phrases import Template, check_name
+from netd.client.talk import Schedule
+from netd.client.talk import talk as hold
+from netd.endpoints import Endpoint
+from netd.errors import EXIT_OK
+from netd.settings import parse_duration
+
+T = TypeVar("T")
+
+
+def _checked(check: Callable[[str], T]) -> Callable[[click.Context, click.Parameter, str | None], T | None]:
+    """What an argument means; ValueError becomes a usage error that names it."""
+
+    def callback(context: click.Context, parameter: click.Parameter, text: str | None) -> T | None:
+        try:
+            return None if text is None else check(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return callback
+
+
+@click.command(
+    epilog="""\b
+Example: netd talk tcp://localhost:7037
+More:
+  netd talk --name alex udp://localhost:9999
+  netd talk --every 10s --send '{now}' udp://localhost:9999
+  netd talk --every 2s --send '{seq} {time:%H:%M:%S}' --count 5 tcp://localhost:7007
+  echo 'ping 42' | netd talk tcp://localhost:8888
+"""
+)
+@click.argument("endpoint", metavar="URL", callback=_checked(client_endpoint))
+@click.option(
+    "--name", callback=_checked(check_name), metavar="NAME", help="Put `NAME : ` before each line, for a chat."
+)
+@click.option(
+    "--every",
+    callback=_checked(parse_duration),
+    metavar="DURATION",
+    help="Send what --send says, now and again after each 10s, 2m, …",
+)
+@click.option(
+    "--send",
+    "template",
+    callback=_checked(Template),
+    metavar="TEXT",
+    help="What --every sends: {now} is the Unix timestamp, {seq} counts from 1, {time:%H:%M} is strftime(3).",
+)
+@click.option("--count", type=click.IntRange(1), metavar="N", help="End when --every has sent so many.")
+@click.option(
+    "--wait",
+    callback=_checked(parse_duration),
+    metavar="DURATION",
+    help="How long to wait for another answer once this side has finished. Default: 1s over datagrams and after `q`, "
+    "`bye` or Ctrl-D; over a stream at the end of a pipe, until the other end closes.",
+)
+def talk(
+    endpoint: Endpoint,
+    name: str | None,
+    every: float | None,
+    template: Template | None,
+    count: int | None,
+    wait: float | None,
+) -> int:
+    """Talk to a service, line by line.
+
+    The URL is tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unixgram:///PATH (or @NAME for an abstract one).
+
+    A line is sent as it is entered (over datagrams: in one), and answers show as they come. A pipe's lines are sent as
+    they are. It ends with the input (Ctrl-D), with a line `q` or `bye`, which is sent, after --count, or when the other
+    end closes. With --every, a pipe that ends, as /dev/null does, ends nothing.
+
+    Exit code 0: this side ended it; 1: the other end did, unasked; 69: it cannot be reached.
+    """
+    if (every is None) != (template is None):
+        raise click.UsageError("--every and --send belong together")
+    if count is not None and every is None:
+        raise click.UsageError("--count counts what --every sends")
+    schedule = None if every is None or template is None else Schedule(template, every, count)
+    with contextlib.closing(connect(endpoint)) as line:
+        hold(line, _person(line, name), name, schedule, wait)
+    return EXIT_OK
+
+
+def _person(line: Line, name: str | None) -> Person:
+    """Whoever is there: somebody at a terminal, who is told what they talk to, or a program."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"):
+        return Pipe()
+    from netd.client.terminal import Terminal
+
+    where = f" ({line.where})" if line.where not in line.url else ""
+    click.echo(f"talking to {line.url}{where}; q, bye or Ctrl-D ends it", err=True)
+    return Terminal(f"{name} : " if name else "> ")

@@ -1,0 +1,48 @@
+"""What a terminal is shown of a peer's octets: text and colours as they are, everything else escaped.
+
+Only values live here; nothing in this file performs input or output.
+"""
+
+import codecs
+import re
+import unicodedata
+
+_LONGEST_COLOURS = 64
+"""The longest SGR sequence that passes, in octets: a foreground and a background of 24 bits take 36."""
+
+# Select Graphic Rendition (ECMA-48, 8.3.117), a line end, or whatever is not plain ASCII.
+_SPECIAL = re.compile(rf"\x1b\[[0-9;]{{0,{_LONGEST_COLOURS}}}m|\r\n|[^\n\t -~]")
+# What may be the start of one of the first two, and is only known when more has come.
+_UNFINISHED = re.compile(rf"(?:\r|\x1b(?:\[[0-9;]{{0,{_LONGEST_COLOURS}}})?)\Z")
+_RESET = "\x1b[0m"
+_JOINERS = "\u200c\u200d"  # scripts and emojis are written with them
+
+
+class Sanitizer:
+    """Makes text for a terminal of a stream, piece by piece; it holds back at most one unfinished sequence."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._held = ""
+
+    def feed(self, data: bytes, *, final: bool = False) -> str:
+        """The text of the next octets; ``final`` where they end the stream or the message."""
+        text = self._held + self._decoder.decode(data, final)
+        self._held = ""
+        if not final and (unfinished := _UNFINISHED.search(text)):
+            text, self._held = text[: unfinished.start()], unfinished[0]
+        text = _SPECIAL.sub(_show, text)
+        if "\x1b" not in text:
+            return text
+        # No colour reaches what stands behind: the line being typed, or the shell's prompt.
+        end = "\n" if text.endswith("\n") else ""
+        return text.removesuffix("\n") + _RESET + end
+
+
+def _show(special: re.Match[str]) -> str:
+    text = special[0]
+    if text == "\r\n":
+        return "\n"
+    if len(text) > 1 or text.isprintable() or text in _JOINERS or unicodedata.category(text) == "Zs":
+        return text
+    return text.encode("unicode_escape").decode("ascii")

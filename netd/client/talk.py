@@ -1,0 +1,143 @@
+"""A conversation: what a person says goes down a line, as does what is due; what comes back is shown as it comes."""
+
+import asyncio
+import contextlib
+import selectors
+import time
+from dataclasses import dataclass
+
+from netd.client.line import Line
+from netd.client.person import Interrupted, Person
+from netd.client.phrases import Template, Voice, is_farewell
+from netd.errors import HungUpError
+
+QUIET = 1.0
+"""Seconds without an answer after which nobody is waited for: long for a network, short for a person."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is sent unasked."""
+
+    template: Template
+    every: float
+    """Seconds from one to the next; the first is sent at once."""
+    count: int | None = None
+    """How many; None: for ever."""
+
+
+def talk(line: Line, person: Person, name: str | None, schedule: Schedule | None, wait: float | None) -> None:
+    """Talk until this side has finished and was answered; raises the `OperatorError` that says what else ended it.
+
+    ``wait``: for how many seconds without an answer it is waited then, or in all after a farewell. None: `QUIET` where
+    the line carries messages or the person left, else until the other end closes.
+    """
+    # epoll would not take a file as standard input; poll does (poll(2)).
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.PollSelector())) as runner:
+        try:
+            runner.run(_Talk(line, person, name, schedule, wait).run())
+        except Interrupted:
+            raise KeyboardInterrupt from None
+
+
+class _Talk:
+    def __init__(
+        self, line: Line, person: Person, name: str | None, schedule: Schedule | None, wait: float | None
+    ) -> None:
+        self._line = line
+        self._person = person
+        self._name = name
+        self._schedule = schedule
+        self._wait = wait
+        self._sending = asyncio.Lock()
+        self._moved = time.monotonic()
+
+    async def run(self) -> None:
+        hearing = asyncio.create_task(self._hear())
+        speaking = asyncio.create_task(self._speak())
+        try:
+            await asyncio.wait((hearing, speaking), return_when=asyncio.FIRST_COMPLETED)
+            if speaking.done():
+                await self._part(hearing, left=speaking.result())
+            else:
+                hearing.result()
+                if self._schedule or not self._person.has_finished():
+                    raise HungUpError([f"{self._line.url}: closed by the other end"])
+        finally:
+            await _cancel(hearing, speaking)
+
+    async def _hear(self) -> None:
+        try:
+            while (data := await self._line.receive()) is not None:
+                self._moved = time.monotonic()
+                await self._person.show(data, whole=not self._line.streams)
+                await asyncio.sleep(0)  # whoever talks without a break does not have everything to themselves
+        finally:
+            await self._person.show_end()
+
+    async def _speak(self) -> bool:
+        """Send until this side has finished; whether the person left."""
+        words = asyncio.create_task(self._send_words())
+        tasks = [words]
+        if self._schedule:
+            tasks.append(asyncio.create_task(self._send_what_is_due(self._schedule)))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if words.done() and not words.result():
+                await tasks[-1]  # a pipe that ends, as /dev/null does, ends no schedule
+            return words.done() and words.result()
+        finally:
+            await _cancel(*tasks)
+
+    async def _send_words(self) -> bool:
+        """Send what the person says; whether they left."""
+        voice = Voice(self._name)
+        async with contextlib.aclosing(self._person.lines()) as lines:
+            async for line in lines:
+                await self._send(voice.say(line))
+                if is_farewell(line):
+                    return True
+        return self._person.present
+
+    async def _send_what_is_due(self, schedule: Schedule) -> bool:
+        voice = Voice(self._name)
+        due = time.monotonic()
+        number = 0
+        while number != schedule.count:
+            await asyncio.sleep(due - time.monotonic())
+            number += 1
+            await self._send(voice.say(schedule.template.render(time.time(), number) + b"\n"))
+            # What could not be sent in time, since nobody took it or the machine slept, is not made up for.
+            due = max(due + schedule.every, time.monotonic())
+        return False
+
+    async def _send(self, data: bytes) -> None:
+        if data:
+            async with self._sending:
+                await self._line.send(data)
+            self._moved = time.monotonic()
+
+    async def _part(self, hearing: asyncio.Task[None], *, left: bool) -> None:
+        """Wait for the rest of the answers."""
+        await self._line.finish()
+        wait = self._wait
+        if wait is None and (left or not self._line.streams):
+            wait = QUIET
+        since = self._moved = time.monotonic()
+        while not hearing.done():
+            patience = wait and (since if left else self._moved) + wait - time.monotonic()
+            if patience is not None and patience <= 0:
+                return
+            await asyncio.wait((hearing,), timeout=patience)
+        try:
+            hearing.result()
+        except HungUpError:
+            if not left:
+                raise
+
+
+async def _cancel(*tasks: asyncio.Task[bool] | asyncio.Task[None]) -> None:
+    """End tasks, and wait until they have tidied up."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,502 @@
+"""`netd talk` in a pipe: with a real netd, with nc, and with servers that misbehave."""
+
+import contextlib
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.support import Daemon, daemon, in_namespace, need, read_all, read_exactly, until
+
+CONFIG = """
+services:
+  echo:     {{listen: ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "unix://{tmp}/echo", "unixgram://{tmp}/echo-gram"]}}
+  upper:    {{listen: ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "unix://@{tmp}/upper", "unixgram://@{tmp}/upper-gram"]}}
+  time:     {{listen: ["tcp://127.0.0.1:0"]}}
+  daytime:  {{listen: ["tcp://127.0.0.1:0"]}}
+  pingpong: {{listen: ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]}}
+"""
+SCHEMES = ["tcp", "udp", "unix", "unixgram"]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    tmp = tmp_path_factory.mktemp("n")
+    with daemon(CONFIG.format(tmp=tmp), tmp) as process:
+        yield process
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+        yield server
+
+
+def url_of(server: socket.socket) -> str:
+    scheme = "tcp" if server.type == socket.SOCK_STREAM else "udp"
+    return f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
+
+
+def closed_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def talk(*arguments: str, typed: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "netd", "talk", *arguments], input=typed, capture_output=True, check=False, timeout=50
+    )
+
+
+@contextlib.contextmanager
+def talking(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "netd", "talk", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def serving(
+    listener: socket.socket, serve: Callable[[socket.socket], object], *, then_stay: bool = False
+) -> Iterator[None]:
+    """One connection, served in a thread, and closed after that or when the test is done with it."""
+    done = threading.Event()
+
+    def run() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(20)
+            serve(connection)
+            if then_stay:
+                done.wait(20)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+def type_and_read(process: subprocess.Popen[bytes], typed: bytes, wanted: bytes) -> None:
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(typed)
+    process.stdin.flush()
+    assert process.stdout.read(len(wanted)) == wanted
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_pipe_is_passed_on_as_it_is_and_so_are_the_answers(running: Daemon, scheme: str) -> None:
+    typed = b"hello\r\n\n\x1b[2J\xff\0 " + bytes(range(11, 256)) + b"\nwithout an end"
+    with talking("--wait", "30s", running.url("echo", scheme)) as process:
+        assert process.stdin
+        process.stdin.write(typed)
+        process.stdin.close()
+        assert process.stdout
+        assert process.stdout.read(len(typed)) == typed
+        if scheme in ("tcp", "unix"):
+            assert process.wait(20) == 0
+            assert process.stdout.read() == b""
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_answers_come_while_the_input_is_open(running: Daemon, scheme: str) -> None:
+    with talking(running.url("upper", scheme)) as process:
+        type_and_read(process, b"hello\n", b"HELLO\n")
+        type_and_read(process, b"a\nb\n", b"A\nB\n")
+        assert process.communicate(timeout=20) == (b"", b"")
+        assert process.returncode == 0
+
+
+def test_services_of_netd(running: Daemon) -> None:
+    assert talk(running.url("pingpong"), typed=b"ping 42\n").stdout.split() == [b"pong", b"42"]
+    assert re.fullmatch(rb"\d{4}-.*\r\n\d{4}\r?\n", talk(running.url("time"), typed=b"%Y\n").stdout)
+    done = talk(running.url("daytime"))
+    assert (done.returncode, done.stderr) == (0, b"")  # its end came after ours
+    assert done.stdout.endswith(b"-UTC\r\n")
+
+
+def test_much_goes_there_and_back_at_once(running: Daemon) -> None:
+    random = Random(1)
+    typed = b"".join(random.randbytes(random.randrange(2000)).replace(b"\n", b"") + b"\n" for _ in range(4000))
+    done = talk(running.url("echo"), typed=typed)
+    assert (done.returncode, len(done.stdout)) == (0, len(typed))
+    assert done.stdout == typed
+
+
+def test_a_line_without_end_goes_through_a_stream_in_pieces(running: Daemon) -> None:
+    typed = b"x" * 1_000_000
+    assert talk(running.url("echo"), typed=typed).stdout == typed
+
+
+def test_a_file_is_an_input_too(running: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"hello\n")
+    with open(tmp_path / "file") as file:
+        command = [sys.executable, "-m", "netd", "talk", running.url("echo")]
+        assert subprocess.run(command, stdin=file, capture_output=True, check=True, timeout=50).stdout == b"hello\n"
+
+
+@pytest.mark.parametrize(("scheme", "farewell"), [("tcp", b"q"), ("udp", b"q"), ("unix", b"bye"), ("unixgram", b"bye")])
+def test_a_farewell_is_sent_and_ends_the_talk(running: Daemon, scheme: str, farewell: bytes) -> None:
+    with talking("--name", "alex", "--wait", "2s", running.url("echo", scheme)) as process:
+        assert process.stdin
+        process.stdin.write(b"hello\n\n" + farewell + b"\nunsaid\n")
+        process.stdin.flush()
+        # Its input stays open.
+        assert process.wait(20) == 0
+        assert process.stdout
+        assert process.stdout.read() == b"alex : hello\n" + farewell + b"\n"
+
+
+def test_a_farewell_waits_no_longer_than_it_says_for_who_never_ends(listener: socket.socket) -> None:
+    def serve(connection: socket.socket) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                connection.sendall(b"and another thing\n" * 1000)
+
+    with serving(listener, serve):
+        with talking("--wait", "100ms", url_of(listener)) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"and another thing\n"
+            process.communicate(b"bye\n", timeout=20)
+            assert process.returncode == 0
+
+
+def test_after_the_end_of_the_input_a_stream_is_heard_to_its_end(listener: socket.socket) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(b"so: " + read_all(connection))
+
+    with serving(listener, serve):
+        done = talk(url_of(listener), typed=b"a\nb\n")
+    assert (done.returncode, done.stdout) == (0, b"so: a\nb\n")
+
+
+def test_a_stream_that_stays_silent_is_left_after_the_wait_that_was_asked_for(listener: socket.socket) -> None:
+    with serving(listener, lambda connection: connection.sendall(b"hm\n"), then_stay=True):
+        with talking("--wait", "100ms", url_of(listener)) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"hm\n"
+            assert process.communicate(timeout=20) == (b"", b"")
+            assert process.returncode == 0
+
+
+def test_the_other_end_closes_first(listener: socket.socket) -> None:
+    with serving(listener, lambda connection: connection.sendall(b"go away\n")):
+        with talking(url_of(listener)) as process:
+            assert process.wait(20) == 1  # its input stays open
+            assert process.stdout
+            assert process.stderr
+            assert process.stdout.read() == b"go away\n"
+            assert process.stderr.read().decode() == f"netd: {url_of(listener)}: closed by the other end\n"
+
+
+def test_the_other_end_resets(listener: socket.socket) -> None:
+    def serve(connection: socket.socket) -> None:
+        assert connection.recv(100) == b"hello\n"
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    with serving(listener, serve):
+        done = talk(url_of(listener), typed=b"hello\n")
+    assert (done.returncode, done.stderr.decode()) == (1, f"netd: {url_of(listener)}: Connection reset by peer\n")
+
+
+def test_whoever_has_said_farewell_does_not_mind_a_reset(listener: socket.socket) -> None:
+    def serve(connection: socket.socket) -> None:
+        assert connection.recv(100) == b"q\n"
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    with serving(listener, serve):
+        done = talk("--wait", "20s", url_of(listener), typed=b"q\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_who_answers_and_closes_before_all_was_said_is_heard(listener: socket.socket) -> None:
+    with serving(listener, lambda connection: connection.sendall(b"enough\n")):
+        with talking(url_of(listener)) as process:
+            assert process.stdin
+            with contextlib.suppress(BrokenPipeError):
+                while process.poll() is None:
+                    process.stdin.write(b"and then\n" * 100)
+            assert process.wait(20) == 1
+            assert process.stdout
+            # A reset may overtake the answer (RFC 9293, 3.10.7.4), and does not where nothing was sent before.
+            assert process.stdout.read() in (b"enough\n", b"")
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_refused(scheme: str) -> None:
+    port = closed_port(socket.SOCK_STREAM if scheme == "tcp" else socket.SOCK_DGRAM)
+    done = talk(f"{scheme}://127.0.0.1:{port}", typed=b"a\nb\nc\n")
+    assert (done.returncode, done.stdout) == (69, b"")
+    assert done.stderr.decode() == f"netd: {scheme}://127.0.0.1:{port}: Connection refused\n"
+
+
+def test_a_name_that_nobody_has() -> None:
+    for name in ("nobody.invalid", "a" * 70 + ".invalid"):
+        done = talk(f"tcp://{name}:7")
+        assert (done.returncode, done.stdout) == (69, b"")
+        assert re.fullmatch(f"netd: tcp://{name}:7: cannot resolve {name}: .+\n", done.stderr.decode())
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_no_way_there(scheme: str) -> None:
+    def run() -> None:
+        done = talk(f"{scheme}://192.0.2.1:7", typed=b"hello\n")
+        assert done.returncode == 69
+        assert done.stderr.decode() == f"netd: {scheme}://192.0.2.1:7: Network is unreachable\n"
+
+    in_namespace(run)
+
+
+def test_no_way_there_over_unix_sockets(running: Daemon, tmp_path: Path) -> None:
+    for scheme in ("unix", "unixgram"):
+        url = f"{scheme}://{tmp_path}/none"
+        done = talk(url)
+        assert (done.returncode, done.stderr.decode()) == (69, f"netd: {url}: No such file or directory\n")
+    done = talk(running.url("echo", "unixgram").replace("unixgram", "unix"))
+    assert done.returncode == 69
+    assert b"unixgram:// for datagrams" in done.stderr
+
+
+@pytest.mark.parametrize("scheme", ["udp", "unixgram"])
+def test_whoever_takes_datagrams_goes_away(scheme: str, tmp_path: Path) -> None:
+    family = socket.AF_INET if scheme == "udp" else socket.AF_UNIX
+    with socket.socket(family, socket.SOCK_DGRAM) as server:
+        server.settimeout(20)
+        server.bind(("127.0.0.1", 0) if scheme == "udp" else f"{tmp_path}/s")
+        url = url_of(server) if scheme == "udp" else f"unixgram://{tmp_path}/s"
+        with talking(url) as process:
+            assert process.stdin
+            process.stdin.write(b"hello\n")
+            process.stdin.flush()
+            data, address = server.recvfrom(100)
+            assert data == b"hello\n"
+            server.sendto(b"hi\n", address)
+            assert process.stdout
+            assert process.stdout.read(3) == b"hi\n"
+            server.close()
+            process.stdin.write(b"still there?\n")
+            process.stdin.flush()
+            assert process.wait(20) == 69
+            assert process.stderr
+            assert process.stderr.read().decode() == f"netd: {url}: Connection refused\n"
+
+
+def test_a_line_that_no_datagram_holds(running: Daemon) -> None:
+    done = talk(running.url("echo", "udp"), typed=b"x" * 65508)
+    assert (done.returncode, done.stdout) == (64, b"")
+    assert b": a datagram cannot hold 65508 octets\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("localhost:7",), "expected a URL such as"),
+        (("tcp://*:7",), "tcp://*:7 is no place to go to"),
+        (("tcp://localhost:0",), "tcp://localhost:0 is no place to go to"),
+        (("systemd://echo",), "systemd:// is for who listens"),
+        (("tcp://localhost:7?backlog=7",), "socket options are for who listens"),
+        (("tcp://localhost:7", "--every", "soon", "--send", "x"), "expected a duration"),
+        (("tcp://localhost:7", "--every", "1s"), "--every and --send belong together"),
+        (("tcp://localhost:7", "--send", "x"), "--every and --send belong together"),
+        (("tcp://localhost:7", "--count", "2"), "--count counts what --every sends"),
+        (("tcp://localhost:7", "--every", "1s", "--send", "{nwo}"), "unknown field 'nwo'; did you mean 'now'?"),
+        (("tcp://localhost:7", "--name", "a:b"), "expected a name"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_before_anything_is_sent(arguments: tuple[str, ...], problem: str) -> None:
+    done = talk(*arguments)
+    assert (done.returncode, done.stdout) == (64, b"")
+    assert problem in done.stderr.decode()
+
+
+def test_a_schedule_sends_and_ends_after_its_count() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(20)
+        arguments = ("--every", "10ms", "--count", "3", "--wait", "10ms", "--name", "clock")
+        before = int(time.time())
+        # Standard input is at its end, as under cron.
+        done = talk(*arguments, "--send", "{seq} {now} {time:%Y}", url_of(server))
+        after = int(time.time())
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        for number in range(1, 4):
+            match = re.fullmatch(rb"clock : (\d) (\d+) \d{4}\n", server.recv(100))
+            assert match
+            assert int(match[1]) == number
+            assert before <= int(match[2]) <= after
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.recv(100)
+
+
+def test_a_schedule_goes_on_beside_what_is_typed_until_that_ends_it(running: Daemon) -> None:
+    with talking("--every", "5ms", "--send", "tick", running.url("echo")) as process:
+        assert process.stdin
+        assert process.stdout
+        for _ in range(3):
+            assert process.stdout.readline() == b"tick\n"
+        process.stdin.write(b"hello\n")
+        process.stdin.flush()
+        while (line := process.stdout.readline()) != b"hello\n":
+            assert line == b"tick\n"
+        assert process.stdout.readline() == b"tick\n"
+        process.stdin.write(b"q\n")
+        process.stdin.flush()
+        assert process.wait(20) == 0
+        assert process.stdout.read().endswith(b"q\n")
+
+
+def test_what_is_due_comes_between_lines_and_not_into_one(tmp_path: Path) -> None:
+    long = b"x" * 50_000 + b"\n"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{tmp_path}/s")
+        server.listen()
+        server.settimeout(20)
+        with talking("--every", "1ms", "--send", "tick", f"unix://{tmp_path}/s") as process:
+            connection, _ = server.accept()
+            with connection, connection.makefile("rb") as words:
+                connection.settimeout(20)
+                stdin = process.stdin
+                assert stdin
+                thread = threading.Thread(target=lambda: stdin.write(long * 100))
+                thread.start()
+                # It reads no more where it waits in the middle of a line, while the next tick is due.
+                until(lambda: not select.select([], [stdin], [], 0.1)[1])
+                number = 0
+                while number < 100:
+                    line = words.readline()
+                    assert line in (b"tick\n", long)
+                    number += line == long
+                thread.join(20)
+
+
+@pytest.mark.slow
+def test_datagrams_are_waited_for_as_long_as_they_come() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(20)
+        with talking("--wait", "1s", url_of(server)) as process:
+            assert process.stdin
+            process.stdin.write(b"hello\n")
+            process.stdin.close()
+            _, address = server.recvfrom(100)
+            end = time.monotonic() + 1.5
+            while time.monotonic() < end:
+                server.sendto(b"more\n", address)
+                time.sleep(0.05)
+            server.sendto(b"last\n", address)
+            assert process.wait(20) == 0
+            assert process.stdout
+            assert process.stdout.read().endswith(b"more\nlast\n")
+
+
+def test_a_schedule_ends_with_the_other_end(listener: socket.socket) -> None:
+    def serve(connection: socket.socket) -> None:
+        assert read_exactly(connection, 4) == b"1\n2\n"
+
+    with serving(listener, serve):
+        done = talk("--every", "1ms", "--send", "{seq}", url_of(listener))
+    assert done.returncode == 1
+
+
+def test_an_interrupt(listener: socket.socket) -> None:
+    with serving(listener, lambda connection: connection.sendall(b"x"), then_stay=True):
+        with talking(url_of(listener)) as process:
+            assert process.stdout
+            assert process.stdout.read(1) == b"x"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+            assert process.stderr
+            assert process.stderr.read() == b""
+
+
+def test_a_reader_that_is_gone_ends_as_sigpipe_would(listener: socket.socket) -> None:
+    with serving(listener, lambda connection: connection.sendall(b"x"), then_stay=True):
+        with talking(url_of(listener)) as process:
+            assert process.stdout
+            process.stdout.close()
+            assert process.wait(20) == 141
+            assert process.stderr
+            assert process.stderr.read() == b""
+
+
+def test_what_nobody_reads_stays_with_who_sends_it(listener: socket.socket) -> None:
+    with talking(url_of(listener)) as process:
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(0.5)
+            sent = 0
+            with contextlib.suppress(TimeoutError):
+                while sent < 2**28:
+                    sent += connection.send(bytes(2**20))
+            assert sent < 2**26  # the kernel's buffers and ours, not all that was there to send
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            assert int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) < 200_000
+
+
+def listening_nc(*arguments: str) -> subprocess.Popen[bytes]:
+    """An nc that listens, and has said so."""
+    need("nc")
+    process = subprocess.Popen(
+        ["nc", "-v", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stderr
+    while not re.search(rb"(?i)listening|bound", line := process.stderr.readline()):
+        assert line, "nc does not listen"
+    return process
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_nc_at_the_other_end(scheme: str) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        port = closed_port(socket.SOCK_STREAM if scheme == "tcp" else socket.SOCK_DGRAM)
+        options = {
+            "tcp": ["-l", "127.0.0.1", str(port)],
+            "udp": ["-l", "-u", "127.0.0.1", str(port)],
+            "unix": ["-l", "-U", f"{place}/s"],
+            "unixgram": ["-l", "-u", "-U", f"{place}/s"],
+        }[scheme]
+        url = f"{scheme}://127.0.0.1:{port}" if scheme in ("tcp", "udp") else f"{scheme}://{place}/s"
+        with listening_nc(*options) as server, talking("--name", "alex", url) as client:
+            assert client.stdin
+            assert server.stdout
+            client.stdin.write(b"hello\n")
+            client.stdin.flush()
+            assert server.stdout.readline() == b"alex : hello\n"
+            if scheme != "unixgram":  # nc reads datagrams from a path, and answers none
+                assert server.stdin
+                assert client.stdout
+                server.stdin.write(b"well, hello\n")
+                server.stdin.flush()
+                assert client.stdout.readline() == b"well, hello\n"
+            server.kill()
+            code = client.wait(20) if scheme in ("tcp", "unix") else None
+            assert code in (1, None)
+            client.kill()
+
+
+def test_the_help_has_an_example_and_the_exit_codes() -> None:
+    text = talk("--help").stdout.decode()
+    for word in ("netd talk --every 10s --send '{now}'", "--name alex", "69: it", "unixgram"):
+        assert word in text
