@@ -23,7 +23,7 @@ _COMMANDS = {
     "run": ("run", "check"),
     "catalogue": ("services", "schema"),
     "control": ("status", "diff", "reload", "enable", "disable", "connections", "kick", "log-level", "stop"),
-    "top": ("top",),
+    "top.command": ("top",),
     "admission": ("explain", "ban"),
     "trace": ("trace",),
     "talk": ("talk",),

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import click
 
-from netd.client.line import Line, client_endpoint, connect
-from netd.client.person import Person, Pipe
-from netd.client.phrases import Template, check_name
-from netd.client.talk import Schedule
-from netd.client.talk import talk as hold
+from netd.client.talk.conversation import Schedule
+from netd.client.talk.conversation import talk as hold
+from netd.client.talk.line import Line, client_endpoint, connect
+from netd.client.talk.person import Person, Pipe
+from netd.client.talk.phrases import Template, check_name
 from netd.endpoints import Endpoint
 from netd.errors import EXIT_OK
 from netd.settings import parse_duration
@@ -99,7 +99,7 @@ def _person(line: Line, name: str | None) -> Person:
     """Whoever is there: somebody at a terminal, who is told what they talk to, or a program."""
     if not (sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"):
         return Pipe()
-    from netd.client.terminal import Terminal
+    from netd.client.talk.terminal import Terminal
 
     where = f" ({line.where})" if line.where not in line.url else ""
     click.echo(f"talking to {line.url}{where}; q, bye or Ctrl-D ends it", err=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netd.client.phrases import Template, Voice, check_name, is_farewell, split
+from netd.client.talk.phrases import Template, Voice, check_name, is_farewell, split
 
 NOW = 1_700_000_000.9
 

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.live import Live
 
 from netd.cli.control import Answer, Ask, talks
-from netd.cli.screen import Screen
-from netd.cli.terminal import Capabilities, Keyboard, has_blocks, require_terminal
-from netd.cli.view import SERVICE_SORTS, View, Words
+from netd.cli.top.screen import Screen
+from netd.cli.top.terminal import Capabilities, Keyboard, has_blocks, require_terminal
+from netd.cli.top.view import SERVICE_SORTS, View, Words
 from netd.errors import EXIT_OK, OperatorError
 
 _LATE = 2.0  # seconds after which it is said that netd has not answered yet

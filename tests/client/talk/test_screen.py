@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.client.screen import Sanitizer
+from netd.client.talk.screen import Sanitizer
 
 
 def shown(*pieces: bytes) -> str:

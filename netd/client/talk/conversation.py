@@ -6,9 +6,9 @@ import selectors
 import time
 from dataclasses import dataclass
 
-from netd.client.line import Line
-from netd.client.person import Interrupted, Person
-from netd.client.phrases import Template, Voice, is_farewell
+from netd.client.talk.line import Line
+from netd.client.talk.person import Interrupted, Person
+from netd.client.talk.phrases import Template, Voice, is_farewell
 from netd.errors import HungUpError
 
 QUIET = 1.0

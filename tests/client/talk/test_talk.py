@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from netd.client.person import Pipe
-from netd.client.phrases import Template
-from netd.client.talk import Schedule, talk
+from netd.client.talk.conversation import Schedule, talk
+from netd.client.talk.person import Pipe
+from netd.client.talk.phrases import Template
 from netd.errors import HungUpError
 
 

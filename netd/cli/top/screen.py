@@ -5,8 +5,8 @@ from rich.layout import Layout
 from rich.text import Text
 
 from netd.cli.columns import NUMBERS, Answer, Row, daemon_lines, printable
-from netd.cli.rates import readable_number, readable_rate, sparkline
-from netd.cli.view import HELP, View
+from netd.cli.top.rates import readable_number, readable_rate, sparkline
+from netd.cli.top.view import HELP, View
 
 # Left to right. A narrow screen goes without some, those first that matter least; of the selected service all is told
 # below the table.

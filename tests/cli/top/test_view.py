@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from netd.cli.columns import printable
-from netd.cli.screen import Screen
-from netd.cli.terminal import keys
-from netd.cli.view import View
+from netd.cli.top.screen import Screen
+from netd.cli.top.terminal import keys
+from netd.cli.top.view import View
 
 
 def service(name: str, **given: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyte
 import pytest
 
-from netd.client.terminal import Remembered
+from netd.client.talk.terminal import Remembered
 from tests.support import read_exactly
 
 WIDTH, HEIGHT = 70, 20

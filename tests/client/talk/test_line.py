@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from netd.client.line import Line, dial
+from netd.client.talk.line import Line, dial
 from netd.errors import UnreachableError
 
 Place = tuple[socket.AddressFamily, tuple[str, int]]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.cli.rates import Rates, ordered, readable_number, readable_rate, resampled, sparkline
+from netd.cli.top.rates import Rates, ordered, readable_number, readable_rate, resampled, sparkline
 
 
 def answer(pid: int = 1, **answered: int) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""`netd top`: what a running netd does, kept up to date on a terminal."""
