@@ -16,9 +16,8 @@ import click
 
 from netd.cli.columns import HEADS, NUMBERS, daemon_lines, readable_duration, service_rows
 from netd.client import control
+from netd.client.control import Answer
 from netd.errors import EXIT_NO, EXIT_OK, ConfigError, NotRunningError, OperatorError
-
-Answer = dict[str, Any]
 
 _DEFAULT_FILE = Path("/etc/netd/netd.yaml")
 
@@ -34,25 +33,30 @@ class Ask:
     def __call__(self, *words: str, **named: str | None) -> Answer:
         """Its answer. An `OperatorError` says what it cannot do, with the exit code it gives for that."""
         # Found once, for a command that asks again and again; anew when nobody is there any more.
-        self._places = self._places or _find(self._file, self._path)
+        self._places = self._places or self.places()
         try:
-            return _good(control.ask(self._places, _words(words, named)))
+            return good(control.ask(self._places, _words(words, named)))
         except NotRunningError:
             self._places = ()
             raise
 
     def follow(self, *words: str, **named: str | None) -> Iterator[Answer]:
         """What it says after its answer, as it comes."""
-        answers = control.follow(_find(self._file, self._path), _words(words, named))
-        _good(next(answers, {}))
+        answers = control.follow(self.places(), _words(words, named))
+        good(next(answers, {}))
         return answers
+
+    def places(self) -> Sequence[str]:
+        """The paths of control sockets at which to look for it."""
+        return _find(self._file, self._path)
 
 
 def _words(words: Sequence[str], named: Mapping[str, str | None]) -> list[str]:
     return [*words, *(f"{key}={value}" for key, value in named.items() if value is not None)]
 
 
-def _good(answer: Answer) -> Answer:
+def good(answer: Answer) -> Answer:
+    """The answer, if netd did what it was asked; else the `OperatorError` that it gives for that is raised."""
     if not answer.get("ok"):
         error = OperatorError(answer.get("problems") or [str(answer.get("error"))])
         error.exit_code = int(answer.get("exit_code", EXIT_NO))

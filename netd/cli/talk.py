@@ -8,11 +8,13 @@ from typing import TypeVar
 
 import click
 
+from netd.cli.control import Ask, good, talks
 from netd.client.talk.conversation import Schedule
 from netd.client.talk.conversation import talk as hold
 from netd.client.talk.line import Line, client_endpoint, connect
 from netd.client.talk.person import Person, Pipe
 from netd.client.talk.phrases import Template, check_name
+from netd.client.talk.room import RoomLine
 from netd.endpoints import Endpoint
 from netd.errors import EXIT_OK
 from netd.settings import parse_duration
@@ -40,9 +42,15 @@ More:
   netd talk --every 10s --send '{now}' udp://localhost:9999
   netd talk --every 2s --send '{seq} {time:%H:%M:%S}' --count 5 tcp://localhost:7007
   echo 'ping 42' | netd talk tcp://localhost:8888
+  netd talk --room chat --name operator
 """
 )
-@click.argument("endpoint", metavar="URL", callback=_checked(client_endpoint))
+@click.argument("endpoint", metavar="[URL]", required=False, callback=_checked(client_endpoint))
+@click.option(
+    "--room",
+    metavar="SERVICE",
+    help="Instead of a URL: a service of this host's netd, through its control socket.",
+)
 @click.option(
     "--name", callback=_checked(check_name), metavar="NAME", help="Put `NAME : ` before each line, for a chat."
 )
@@ -67,8 +75,11 @@ More:
     help="How long to wait for another answer once this side has finished. Default: 1s over datagrams and after `q`, "
     "`bye` or Ctrl-D; over a stream at the end of a pipe, until the other end closes.",
 )
+@talks
 def talk(
-    endpoint: Endpoint,
+    ask: Ask,
+    endpoint: Endpoint | None,
+    room: str | None,
     name: str | None,
     every: float | None,
     template: Template | None,
@@ -85,14 +96,27 @@ def talk(
 
     Exit code 0: this side ended it; 1: the other end did, unasked; 69: it cannot be reached.
     """
+    if (endpoint is None) == (room is None):
+        raise click.UsageError("expected either a URL or --room")
     if (every is None) != (template is None):
         raise click.UsageError("--every and --send belong together")
     if count is not None and every is None:
         raise click.UsageError("--count counts what --every sends")
     schedule = None if every is None or template is None else Schedule(template, every, count)
-    with contextlib.closing(connect(endpoint)) as line:
+    with contextlib.closing(connect(endpoint) if endpoint else _enter(ask, str(room))) as line:
         hold(line, _person(line, name), name, schedule, wait)
     return EXIT_OK
+
+
+def _enter(ask: Ask, service: str) -> Line:
+    """A line to a service of a running netd. An `OperatorError` says why there is none."""
+    line = RoomLine(ask.places(), service)
+    try:
+        good(line.answer)
+    except BaseException:
+        line.close()
+        raise
+    return line
 
 
 def _person(line: Line, name: str | None) -> Person:

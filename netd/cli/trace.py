@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import click
 
 from netd.cli.columns import printable
-from netd.cli.control import Answer, Ask, json_option, talks
+from netd.cli.control import Ask, json_option, talks
+from netd.client.control import Answer
 from netd.errors import EXIT_OK, NotRunningError
 
 _SIGNS = {"opened": "+", "in": "<", "out": ">", "end": "|", "closed": "-"}

@@ -12,6 +12,8 @@ from typing import Any
 
 from netd.errors import NotRunningError, UsageError
 
+Answer = dict[str, Any]
+
 _LONGEST = 2**24  # octets of an answer
 _SYSTEM = "/run/netd"
 
@@ -50,7 +52,7 @@ def default_paths() -> list[str]:
     return list(dict.fromkeys(path for path in found if path))
 
 
-def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> dict[str, Any]:
+def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> Answer:
     """Ask the first netd that listens on one of these paths. `NotRunningError` when there is none.
 
     A question is a line of words, so `UsageError` for a word with blanks or line ends in it, or with nothing.
@@ -60,7 +62,7 @@ def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> di
         return _answer(connection, path)
 
 
-def follow(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> Iterator[dict[str, Any]]:
+def follow(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> Iterator[Answer]:
     """As `ask`, for a question whose answer is followed by more, as it comes. It ends when netd does.
 
     netd says something at least every few seconds, so one that says nothing for ``seconds`` is gone.
@@ -75,30 +77,46 @@ def follow(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) ->
 @contextlib.contextmanager
 def _connected(paths: Sequence[str], words: Sequence[str], seconds: float) -> Iterator[tuple[socket.socket, str]]:
     """A connection to the first netd that listens, which has been asked, and its path."""
+    connection, path = dial(paths, words, seconds)
+    with connection:
+        try:
+            yield connection, path
+        except OSError as error:
+            raise _broken(path, error) from None
+
+
+def dial(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> tuple[socket.socket, str]:
+    """A connection to the first netd that listens, which has been asked, and its path. Errors are those of `ask`."""
     for word in words:
         if word.split() != [word]:
             raise UsageError([f"expected a word without blanks, got {word[:60]!r}"])
     failures = []
     for path in paths:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(seconds)
-            try:
-                connection.connect(path)
-            except OSError as error:
-                failures.append(f"{path} ({error.strerror or error})")
-                continue
-            try:
-                connection.sendall(" ".join(words).encode("utf-8", "surrogateescape") + b"\n")
-                yield connection, path
-            except OSError as error:
-                reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror
-                raise NotRunningError([f"netd at {path}: {reason}"]) from None
-            return
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(seconds)
+        try:
+            connection.connect(path)
+        except OSError as error:
+            connection.close()
+            failures.append(f"{path} ({error.strerror or error})")
+            continue
+        try:
+            connection.sendall(" ".join(words).encode("utf-8", "surrogateescape") + b"\n")
+        except OSError as error:
+            connection.close()
+            raise _broken(path, error) from None
+        return connection, path
     looked = ", ".join(failures) or "nowhere: there is neither $XDG_RUNTIME_DIR nor /run/netd"
     raise NotRunningError([f"netd is not running, or not for you; looked at {looked}"])
 
 
-def _answer(connection: socket.socket, path: str) -> dict[str, Any]:
+def _broken(path: str, error: OSError) -> NotRunningError:
+    return NotRunningError(
+        [f"netd at {path}: {'no answer in time' if isinstance(error, TimeoutError) else error.strerror}"]
+    )
+
+
+def _answer(connection: socket.socket, path: str) -> Answer:
     pieces = []
     size = 0
     while piece := connection.recv(65536):
@@ -109,7 +127,7 @@ def _answer(connection: socket.socket, path: str) -> dict[str, Any]:
     return _object(b"".join(pieces), path)
 
 
-def _object(data: bytes, path: str) -> dict[str, Any]:
+def _object(data: bytes, path: str) -> Answer:
     try:
         answer = json.loads(data)
     except ValueError:

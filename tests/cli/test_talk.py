@@ -500,3 +500,36 @@ def test_the_help_has_an_example_and_the_exit_codes() -> None:
     text = talk("--help").stdout.decode()
     for word in ("netd talk --every 10s --send '{now}'", "--name alex", "69: it", "unixgram"):
         assert word in text
+
+
+def test_the_operator_talks_through_the_control_socket(tmp_path: Path) -> None:
+    config = (
+        "services: {pingpong: {listen: [tcp://127.0.0.1:0]}, off: {type: echo, enabled: false, listen: [tcp://*:0]}}\n"
+    )
+    with daemon(config, tmp_path) as running:
+
+        def talk(room: str, said: str) -> tuple[int, str, str]:
+            done = subprocess.run(
+                [sys.executable, "-m", "netd", "talk", "--control", running.control, "--room", room],
+                input=said,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=30,
+            )
+            return done.returncode, done.stdout, done.stderr
+
+        assert talk("pingpong", "ping 1\nping 2\n") == (0, "pong 1\npong 2\n", "")
+        assert talk("off", "ping 1\n") == (1, "", "netd: 'off' is switched off\n")
+        assert talk("ping", "ping 1\n")[0] == 1
+        running.ask("stop")
+        assert running.process.wait(20) == 0
+        code, _, error = talk("pingpong", "ping 1\n")
+        assert (code, error.partition(";")[0]) == (69, "netd: netd is not running, or not for you")
+
+
+@pytest.mark.parametrize("words", [[], ["tcp://127.0.0.1:7", "--room", "echo"]])
+def test_a_talk_is_with_a_url_or_a_service(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "netd", "talk", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 64
+    assert "expected either a URL or --room" in done.stderr

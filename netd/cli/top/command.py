@@ -16,10 +16,11 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from netd.cli.control import Answer, Ask, talks
+from netd.cli.control import Ask, talks
 from netd.cli.top.screen import Screen
 from netd.cli.top.terminal import Capabilities, Keyboard, has_blocks, require_terminal
 from netd.cli.top.view import SERVICE_SORTS, View, Words
+from netd.client.control import Answer
 from netd.errors import EXIT_OK, OperatorError
 
 _LATE = 2.0  # seconds after which it is said that netd has not answered yet

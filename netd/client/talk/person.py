@@ -1,4 +1,4 @@
-"""Who talks from this end: a program behind a pipe. `netd/client/terminal.py` has the person at a terminal."""
+"""Who talks from this end: a program behind a pipe. `terminal.py` has the person at a terminal."""
 
 import asyncio
 import os
