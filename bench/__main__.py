@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bench import machine, plot, processes, report
@@ -32,30 +32,42 @@ def main() -> None:
     if (most := processes.allow_descriptors(_DESCRIPTORS)) < 10_100:
         sys.exit(f"make bench needs 10,100 open files, and {most} are allowed: ulimit -n")
     build()
-    workloads = [w for w in WORKLOADS if w.name in options.workloads or (not options.workloads and _wanted(w, options))]
-    peers = [p for p in PEERS if p.name in options.peers or (not options.peers and _wanted_peer(p, options))]
-    seconds, rounds = options.seconds or (0.25 if options.quick else 1.0), options.rounds or (2 if options.quick else 5)
-    plan = Plan(rounds, seconds, seconds / 4, cores)
+    quick: bool = options.quick
+    workloads = [w for w in WORKLOADS if (w.name in options.workloads if options.workloads else w.quick or not quick)]
+    peers = [p for p in PEERS if (p.name in options.peers if options.peers else p.name in _QUICK or not quick)]
+    seconds, rounds = options.seconds or (0.2 if quick else 0.8), options.rounds or (2 if quick else 5)
+    plan = Plan(rounds, seconds, warm_up=seconds / 4, cores=cores)
     results = Results(
         when=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        quick=options.quick,
+        quick=quick,
         rounds=rounds,
         seconds=seconds,
         machine=machine.describe(),
         missing={peer.name: missing for peer in peers if (missing := peer.missing())},
     )
-    with processes.nothing_left():
-        for workload in workloads:
-            if taking_part := [peer for peer in peers if peer.name not in results.missing and peer.serves_in(workload)]:
-                print(f"{workload.title}: {', '.join(peer.name for peer in taking_part)}", file=sys.stderr, flush=True)
-                results.cells[workload.name] = measure(workload, taking_part, plan)
-        if not options.workloads and "netd" in [peer.name for peer in peers]:
-            print("start, commands and memory of netd", file=sys.stderr, flush=True)
-            try:
-                results.footprint = footprint(3 if options.quick else 10, cores[:-1])
-            except FailedError as error:
-                print(f"failed: {error}", file=sys.stderr)
+    try:
+        with processes.nothing_left():
+            _measure_all(results, workloads, peers, plan)
+            if not options.workloads and "netd" in [peer.name for peer in peers]:
+                _say("start, commands and memory of netd")
+                results.footprint = footprint(3 if quick else 10, cores[:-1])
+    except FailedError as error:
+        _say(f"failed: {error}")
+    except KeyboardInterrupt:
+        _say("interrupted; what was measured until now:")
     write(results, options.output)
+
+
+def _measure_all(results: Results, workloads: Sequence[Workload], peers: Sequence[Peer], plan: Plan) -> None:
+    for workload in workloads:
+        taking_part = [peer for peer in peers if peer.name not in results.missing and peer.serves_in(workload)]
+        if taking_part:
+            _say(f"{workload.title}: {', '.join(peer.name for peer in taking_part)}")
+            results.cells[workload.name] = measure(workload, taking_part, plan)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def write(results: Results, directory: Path) -> None:
@@ -77,9 +89,10 @@ def build() -> None:
     if not compiler:
         sys.exit("make bench needs a C compiler: cc (Debian's package gcc)")
     BUILD.mkdir(exist_ok=True)
+    changed = max(source.stat().st_mtime for source in HERE.glob("*.[ch]"))
     for source in HERE.glob("*.c"):
         program = BUILD / source.stem
-        if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        if not program.exists() or program.stat().st_mtime < changed:
             subprocess.run([compiler, "-O2", "-Wall", "-o", program, source], check=True)
 
 
@@ -91,7 +104,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--peers", type=_names(p.name for p in PEERS), default=[], help="these alone, as in C,netd")
     parser.add_argument("--rounds", type=int, help="of each workload (5; quick: 2)")
-    parser.add_argument("--seconds", type=float, help="of one measurement (1; quick: 0.25)")
+    parser.add_argument("--seconds", type=float, help="of one measurement (0.8; quick: 0.2)")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="where to (bench/results)")
     return parser.parse_args()
 
@@ -106,14 +119,6 @@ def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
         return text.split(",")
 
     return parse
-
-
-def _wanted(workload: Workload, options: argparse.Namespace) -> bool:
-    return workload.quick or not options.quick
-
-
-def _wanted_peer(peer: Peer, options: argparse.Namespace) -> bool:
-    return peer.name in _QUICK or not options.quick
 
 
 if __name__ == "__main__":

@@ -24,17 +24,13 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#define SECOND 1000000000ull
+#include "load.h"
+
 #define RAMP 64                 /* connections under way while they are opened: less than the shortest backlog */
 #define PATIENCE (60 * SECOND)  /* for all of them to be answered once */
 #define LOST (SECOND / 5)       /* a datagram that is not back by then */
@@ -56,40 +52,7 @@ static char kind, out[65536], in[1 << 20];
 static int ep, number = 1, size = 64, answer, greeting, sources = 1, port, proven;
 static double rate, seconds = 1, warm_up;
 static struct connection *connections;
-static uint64_t start, answers, bytes, lost, histogram[64 * 64], opened;
-
-static uint64_t now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * SECOND + t.tv_nsec;
-}
-
-static void fail(const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    exit(1);
-}
-
-/* Logarithmic buckets, 64 to each power of two, so that a percentile is right within 1.6 % whatever its size. */
-static int bucket(uint64_t time) {
-    if (time < 64) return time;
-    int shift = 57 - __builtin_clzll(time);
-    return (shift + 1) * 64 + (time >> shift) - 64;
-}
-
-static double percentile(double share) {
-    uint64_t total = 0, seen = 0;
-    for (int i = 0; i < 64 * 64; i++) total += histogram[i];
-    for (int i = 0; i < 64 * 64; i++) {
-        if (!histogram[i] || (seen += histogram[i]) < share * total) continue;
-        int shift = i < 64 ? 0 : i / 64 - 1;
-        return i < 64 ? i / 1e3 : (((64ull + i % 64) << shift) + (1ull << shift) / 2) / 1e3;
-    }
-    return 0;
-}
+static uint64_t start, answers, bytes, lost, opened;
 
 static void answered(uint64_t since, uint64_t when) {
     if (since < start) return; /* under way since before the clock started */
@@ -166,8 +129,7 @@ static void complete(struct connection *c) {
     case PROVING:
         proven++;
         c->stage = OPEN;
-        if (kind == 't' && !rate) c->began = when, request(c);
-        else if (kind == 'b') await(c, EPOLLIN | EPOLLOUT);
+        if (kind == 'b') await(c, EPOLLIN | EPOLLOUT);
         else if (kind == 'c') c->stage = ENDING, shutdown(c->fd, SHUT_WR);
         return;
     case OPEN:
@@ -230,6 +192,8 @@ static void open_all(void) {
         turn(10);
         if (now() > limit) fail("%d of %d connections were answered in time", proven, number);
     }
+    /* Those that are open wait for the others: a busy server would take long to accept them. */
+    for (int i = 0; kind == 't' && !rate && i < number; i++) connections[i].began = now(), request(connections + i);
 }
 
 static void run_streams(double duration) {
@@ -399,7 +363,7 @@ static void parse(int argc, char **argv) {
         else if (option == 'w') warm_up = atof(optarg);
         else if (option == 'q') {
             size = 0;
-            for (const char *text = optarg; *text; text++) out[size++] = *text == '\\' && text[1] == 'n' ? text++, '\n' : *text;
+            for (const char *text = optarg; *text && size < (int)sizeof out; text++) out[size++] = *text == '\\' && text[1] == 'n' ? text++, '\n' : *text;
         } else exit(64);
     }
     if (optind != argc - 1 || !port || !strchr("tcbsui", argv[optind][0]) || size < 1 || size > (int)sizeof out || number < 1) {

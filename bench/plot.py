@@ -13,7 +13,7 @@ from bench.workloads import COST, WORKLOADS, Workload
 
 _WIDTH = 760
 _LEFT = 130  # for names
-_RIGHT = 150  # for figures
+_RIGHT = 190  # for figures
 _ROW = 26
 _TOP = 64
 _OURS, _LIMIT, _THEIRS = "#1f6feb", "#57606a", "#afb8c1"
@@ -41,9 +41,9 @@ def _color(peer: str) -> str:
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 13, color: str = "#1f2328") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{color}">{escape(text)}</text>'
-    )
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    halo = 'stroke="white" stroke-width="3" paint-order="stroke"'  # readable across a line
+    return f'<text {place} font-size="{size}" fill="{color}" {halo}>{escape(text)}</text>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, color: str = "#1f2328", width: float = 1) -> str:
@@ -61,10 +61,11 @@ def _document(title: str, subtitle: str, height: float, parts: Sequence[str]) ->
 def _bars(workload: Workload, cells: dict[str, Cell]) -> str:
     """A bar for each server: beside the limit, or what a connection costs."""
     of = counts(workload)
+    beside = workload.measure != "idle" and LIMIT in cells and bool(cells[LIMIT].figures)
     if workload.measure == "idle":
         shown = {peer: spread(cell, of) for peer, cell in cells.items()}
         subtitle = "octets of memory for each connection; less is better"
-    elif LIMIT in cells and cells[LIMIT].figures:
+    elif beside:
         shown = {peer: ratio(cell, cells[LIMIT], of) for peer, cell in cells.items()}
         subtitle = f"rate beside that of {LIMIT}: median, least and greatest of the rounds; more is better"
     else:
@@ -72,15 +73,14 @@ def _bars(workload: Workload, cells: dict[str, Cell]) -> str:
         subtitle = "a second: median, least and greatest of the rounds; more is better"
     greatest = max((one.most for one in shown.values() if one), default=1) or 1
     across = (_WIDTH - _LEFT - _RIGHT) / greatest
-    parts = []
+    height = _TOP + len(shown) * _ROW + 14
+    parts = [_line(_LEFT, _TOP - 2, _LEFT, height - 12)]
+    if beside:
+        parts.append(_line(_LEFT + across, _TOP - 2, _LEFT + across, height - 12, _GREY, 0.7))
     for row, (peer, one) in enumerate(shown.items()):
         y = _TOP + row * _ROW
         parts.append(_text(_LEFT - 8, y + 16, peer, anchor="end"))
         parts += _bar(y, across, one, _color(peer)) if one else [_text(_LEFT + 4, y + 16, "failed", color=_GREY)]
-    height = _TOP + len(shown) * _ROW + 14
-    parts.append(_line(_LEFT, _TOP - 2, _LEFT, height - 12))
-    if subtitle.startswith("rate beside"):
-        parts.append(_line(_LEFT + across, _TOP - 2, _LEFT + across, height - 12, _GREY, 0.7))
     return _document(workload.title, subtitle, height, parts)
 
 
@@ -130,8 +130,7 @@ def _delays(workload: Workload, cells: dict[str, Cell]) -> str:
     """From the median to the 99.9th percentile of each server, in decades."""
     fields = ("p50", "p99", "p999")
     found = {
-        peer: [one.median for name in fields if (one := spread(cell, attrgetter(name)))]  # type: ignore[misc]
-        for peer, cell in cells.items()
+        peer: [one.median for name in fields if (one := spread(cell, attrgetter(name)))] for peer, cell in cells.items()
     }
     values = [value for of_one in found.values() for value in of_one if value > 0]
     scale = _Scale.over(values or [1, 10], _LEFT, _WIDTH - _RIGHT)

@@ -217,8 +217,8 @@ def _machine(results: Results) -> str:
 
 def number(value: float) -> str:
     """Three digits that count, in full."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
+    if abs(value) >= 100 or abs(value) < 0.005:
+        return f"{round(value):,}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 

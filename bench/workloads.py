@@ -62,7 +62,9 @@ WORKLOADS = (
     Workload("bulk", "bulk echo, 64 KiB writes, 8 connections", TCP, "tcp", "bulk", 8, ("-s", "65536"), "bytes"),
     Workload("udp-1", "UDP 64 B, 1 in flight", UDP, "udp", "udp", 1),
     Workload("udp-128", "UDP 64 B, 128 in flight", UDP, "udp", "udp", 128),
-    Workload("udp-sources", "UDP 64 B, 1,000 sources, 128 in flight", UDP, "udp", "udp", 128, ("-m", "1000")),
+    Workload(
+        "udp-sources", "UDP 64 B, 1,000 sources, 128 in flight", UDP, "udp", "udp", 128, ("-m", "1000"), quick=False
+    ),
     Workload(
         "pingpong",
         "pingpong lines, 64 connections",
