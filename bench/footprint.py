@@ -39,7 +39,7 @@ def footprint(rounds: int, cores: Sequence[int]) -> dict[str, list[float]]:
             began = time.perf_counter()
             server = processes.Server(command, cores, place.directory)
             try:
-                wait_until_it_answers(server, place, every=0.001)
+                wait_until_it_answers(server, place)
                 found.setdefault(START, []).append(time.perf_counter() - began)
                 server.settle()
                 found.setdefault(MEMORY, []).append(server.memory())

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from bench.peers import BUILD, Peer, Place
 from bench.results import Cell, Figure
 from bench.workloads import Workload
 
-_START = 20.0  # seconds until a server has to answer
+_PORTS = 5000  # to choose from
 _LATE = 90.0  # seconds for opening all connections of a load
 
 
@@ -30,6 +31,8 @@ class Plan:
     warm_up: float
     cores: Sequence[int]
     """The first ones are the servers', the last one is the load's."""
+    patience: float = 20.0
+    """Seconds until a server has to answer."""
 
     def of(self, peer: Peer) -> Sequence[int]:
         """The cores of a server."""
@@ -70,7 +73,7 @@ def _served(peer: Peer, workload: Workload, plan: Plan) -> Iterator[tuple[proces
         place = Place(protocol, free_port(), Path(name), workload.connections)
         server = processes.Server(peer.command(place), plan.of(peer), place.directory)
         try:
-            wait_until_it_answers(server, place)
+            wait_until_it_answers(server, place, plan.patience)
             yield server, place.port
         finally:
             server.stop()
@@ -113,7 +116,8 @@ def _run(peer: Peer, workload: Workload, server: processes.Server, port: int, pl
 def free_port() -> int:
     """A port that is free for TCP and UDP, and not one that an outgoing connection may be given in the meantime."""
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    for port in range(max(1024, low - 2000), low):
+    for step in range(_PORTS):
+        port = low - 1 - (os.getpid() * 100 + step) % _PORTS  # another harness may be looking for one too
         with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             with contextlib.suppress(OSError):
                 tcp.bind(("127.0.0.1", port))
@@ -130,10 +134,10 @@ _QUESTIONS = {
 _ECHO = (b"netd and its peers\n", re.compile(rb"netd and its peers\n"))
 
 
-def wait_until_it_answers(server: processes.Server, place: Place, every: float = 0.02) -> None:
+def wait_until_it_answers(server: processes.Server, place: Place, seconds: float = 20.0) -> None:
     """Ask until there is an answer, and check that it is the right one: they are to do the same work."""
     question, right = _QUESTIONS.get(place.protocol, _ECHO)
-    limit = time.monotonic() + _START
+    limit = time.monotonic() + seconds
     said = b""
     while time.monotonic() < limit:
         server.check()
@@ -141,8 +145,8 @@ def wait_until_it_answers(server: processes.Server, place: Place, every: float =
             said = _ask(place, question, right)
             if right.match(said):
                 return
-        time.sleep(every)
-    raise FailedError(f"answered {said[:60]!r}" if said else f"no answer within {_START:.0f} s")
+        time.sleep(0.002)
+    raise FailedError(f"answered {said[:60]!r}" if said else f"no answer within {seconds:.0f} s")
 
 
 def _ask(place: Place, question: bytes, right: re.Pattern[bytes]) -> bytes:
