@@ -38,6 +38,7 @@
 #define DEEP 256                /* requests under way on one connection: less than the kernel's buffers hold */
 #define BATCH 64                /* datagrams a system call */
 #define PORTS 8192              /* connections from one source address */
+#define FLEETING 20000          /* the same, of those that come and go */
 
 enum stage { CONNECTING, GREETING, PROVING, OPEN, ENDING };
 
@@ -74,14 +75,16 @@ static struct sockaddr_in loopback(uint32_t host, int at) {
 
 static void open_one(struct connection *c) {
     int one = 1, i = c - connections;
-    /* A connection that was closed keeps its port for a while, so those that come and go take turns with addresses. */
-    struct sockaddr_in from = loopback(INADDR_LOOPBACK + (kind == 'c' ? (int)(opened++ % 16) : i / PORTS), 0);
+    /* A port is taken while its connection is open, and for a while after that. The first address is 127.0.0.1 as long
+     * as can be, since some servers look up the names of their clients. */
+    int address = (kind == 'c' ? opened++ / FLEETING % 250 : i / PORTS);
+    struct sockaddr_in from = loopback(INADDR_LOOPBACK + address, 0);
     struct sockaddr_in to = loopback(INADDR_LOOPBACK, port);
     struct linger reset = {1, 0}; /* at the end of a measurement: nothing is left in TIME_WAIT */
     if ((c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0)) < 0) fail("socket: %m");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (kind != 'c') setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    if (kind == 'c' || i >= PORTS) {
+    if (address) {
         setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
         if (bind(c->fd, (struct sockaddr *)&from, sizeof from) < 0) fail("bind: %m");
     }

@@ -53,7 +53,7 @@ def _version_of(name: str) -> str:
     package = _said(["dpkg-query", "-S", path]).partition(":")[0]
     if package and (version := _said(["dpkg-query", "-W", "-f", "${Version}", package])):
         return version
-    return _said([path, *_VERSIONS.get(name, [])]) if name in _VERSIONS else "?"
+    return (_said([path, *_VERSIONS[name]]) if name in _VERSIONS else "") or "unknown"
 
 
 def _said(command: list[str]) -> str:

@@ -19,6 +19,7 @@ from bench.results import Cell, Figure
 from bench.workloads import Workload
 
 _PORTS = 5000  # to choose from
+_A_SECOND = 5000  # answers of a slow server: with many connections, each is to have some
 _LATE = 90.0  # seconds for opening all connections of a load
 
 
@@ -81,7 +82,8 @@ def _served(peer: Peer, workload: Workload, plan: Plan) -> Iterator[tuple[proces
 
 def _run(peer: Peer, workload: Workload, server: processes.Server, port: int, plan: Plan) -> Figure:
     command = [str(BUILD / "load"), *workload.arguments(of_echo=peer.echoes), "-p", str(port)]
-    command += ["-t", str(plan.seconds), "-w", str(plan.warm_up)]
+    seconds = plan.seconds + workload.connections / _A_SECOND
+    command += ["-t", str(seconds), "-w", str(plan.warm_up)]
     server.settle()
     load = processes.start(
         command, plan.cores[-1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -93,7 +95,7 @@ def _run(peer: Peer, workload: Workload, server: processes.Server, port: int, pl
         idle = workload.measure == "idle"  # reading the memory of a thousand processes takes its time
         memory, processor = server.memory() if idle else 0, server.processor_seconds()
         load.stdin.write(b"\n")
-        found = json.loads(processes.read_line(load, plan.seconds + _LATE))
+        found = json.loads(processes.read_line(load, seconds + _LATE))
         processor = server.processor_seconds() - processor
         if idle:
             server.settle()

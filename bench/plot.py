@@ -7,7 +7,7 @@ from html import escape
 from operator import attrgetter
 
 from bench.peers import PEERS
-from bench.report import number
+from bench.report import lost_share, number
 from bench.results import LIMIT, Cell, Results, Spread, counts, ratio, spread
 from bench.workloads import COST, WORKLOADS, Workload
 
@@ -17,7 +17,7 @@ _RIGHT = 190  # for figures
 _ROW = 26
 _TOP = 64
 _OURS, _LIMIT, _THEIRS = "#1f6feb", "#57606a", "#afb8c1"
-_SERIES = ("#57606a", "#1f6feb", "#8250df", "#bf8700", "#1a7f37", "#cf222e", "#0a7ea4", "#bc4c00")
+_SERIES = ("#8250df", "#bf8700", "#1a7f37", "#cf222e", "#00acc1", "#bc4c00", "#e377c2", "#9e9d24", "#6d4c41", "#7986cb")
 _GREY = "#8c959f"
 
 
@@ -133,7 +133,8 @@ def _delays(workload: Workload, cells: dict[str, Cell]) -> str:
         peer: [one.median for name in fields if (one := spread(cell, attrgetter(name)))] for peer, cell in cells.items()
     }
     values = [value for of_one in found.values() for value in of_one if value > 0]
-    scale = _Scale.over(values or [1, 10], _LEFT, _WIDTH - _RIGHT)
+    end = _WIDTH - 270  # the rest is for figures
+    scale = _Scale.over(values or [1, 10], _LEFT, end)
     height = _TOP + len(found) * _ROW + 30
     parts = []
     for decade in scale.decades():
@@ -148,7 +149,10 @@ def _delays(workload: Workload, cells: dict[str, Cell]) -> str:
         parts.append(_line(scale(percentiles[0]), y, scale(percentiles[-1]), y, _color(peer), 3))
         parts += [f'<circle cx="{scale(value):.1f}" cy="{y}" r="5" fill="{_color(peer)}"/>' for value in percentiles]
         text = " / ".join(number(value) for value in percentiles)
-        parts.append(_text(_WIDTH - _RIGHT + 16, y + 5, text, size=12))
+        lost = spread(cells[peer], lost_share)
+        if lost and lost.median >= 0.001:
+            text += f", {lost.median:.0%} lost"
+        parts.append(_text(end + 16, y + 5, text, size=12))
     subtitle = "time of an answer from when its request was due: p50, p99, p99.9; less is better"
     return _document(workload.title, subtitle, height, parts)
 
@@ -176,30 +180,19 @@ def _lines(results: Results, workloads: Sequence[Workload]) -> str:
     for decade in across.decades():
         parts.append(_text(across(decade), bottom + 18, f"{decade:,.0f}", anchor="middle", size=11, color=_GREY))
     parts.append(_text((left + right) / 2, bottom + 38, "connections", anchor="middle", size=12, color=_GREY))
-    labels = []
-    for index, (peer, points) in enumerate(series.items()):
-        color = _SERIES[index % len(_SERIES)]
+    others = [peer for peer in series if _color(peer) == _THEIRS]
+    for row, (peer, points) in enumerate(series.items()):
+        color = _SERIES[others.index(peer) % len(_SERIES)] if peer in others else _color(peer)
         places = [(across(x), bottom - (bottom - top) * y / ceiling) for x, y in points]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-        width, dashes = (3, "") if peer.startswith("netd") else (1.5, "")
-        if peer.startswith("netd "):
-            dashes = ' stroke-dasharray="6 4"'
-        parts.append(f'<path d="M{path}" fill="none" stroke="{color}" stroke-width="{width}"{dashes}/>')
+        dashes = ' stroke-dasharray="6 4"' if peer.startswith("netd ") else ""
+        stroke = f'fill="none" stroke="{color}" stroke-width="{3 if color == _OURS else 1.5}"{dashes}'
+        parts.append(f'<path d="M{path}" {stroke}/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in places]
-        labels.append((places[-1], peer, color))
-    parts += _apart(labels)
+        y = top + 8 + 20 * row
+        parts += [f'<path d="M{right + 20} {y}h24" {stroke}/>', _text(right + 52, y + 4, peer, size=12)]
     subtitle = "answers for a second of the server's processor time; more is better"
     return _document("TCP 64 B, by connections", subtitle, bottom + 52, parts)
-
-
-def _apart(labels: list[tuple[tuple[float, float], str, str]]) -> list[str]:
-    """The names of lines at their ends, none on another."""
-    drawn = []
-    lowest = -math.inf
-    for (x, y), name, color in sorted(labels, key=lambda label: label[0][1]):
-        lowest = max(y + 4, lowest + 15)
-        drawn.append(_text(x + 8, lowest, name, size=12, color=color))
-    return drawn
 
 
 def _step(greatest: float) -> float:

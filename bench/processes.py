@@ -58,14 +58,15 @@ def descendants(root: int) -> list[int]:
 
 
 def kill_all(find: Callable[[], list[int]]) -> None:
-    """Kill and reap what there is, until there is nothing."""
-    while pids := find():
+    """Kill and reap what there is, until there is nothing that lives."""
+    while pids := [pid for pid in find() if _stat(pid)[:1] not in ([], ["Z"])]:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for pid in pids:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+        time.sleep(0.001)  # somebody else's child takes a moment to end
 
 
 def start(
@@ -180,4 +181,4 @@ class Server:
         pids = self.pids
         self._process.kill()
         self._process.wait()
-        kill_all(lambda: [pid for pid in pids if pid != self._process.pid and _stat(pid)])
+        kill_all(lambda: [pid for pid in pids if pid != self._process.pid])

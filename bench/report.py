@@ -12,9 +12,9 @@ from bench.workloads import COST, GROUPS, IDLE, RATE, WORKLOADS, Workload
 Rows = Iterable[Sequence[str]]
 
 
-def table(header: Sequence[str], rows: Rows) -> str:
-    """A table in Markdown; all columns but the first are numbers."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+def table(header: Sequence[str], rows: Rows, words: int = 1) -> str:
+    """A table in Markdown, the first ``words`` columns of words and the others of numbers."""
+    lines = [header, ["---"] * words + ["---:"] * (len(header) - words), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
@@ -185,7 +185,7 @@ def _targets(results: Results) -> list[str]:
         unit = "" if target.unit == "x" else f" {target.unit}"
         bound = "-" if target.bound is None else f"{target.sense} {target.bound:g}{unit}"
         rows.append([target.title, bound, ranged(measured) + unit if measured else "-", target.verdict(results)])
-    return ["## Targets\n", table(["what", "target", "measured (least to most)", "verdict"], rows)]
+    return ["## Targets\n", table(["what", "target", "measured (least to most)", "verdict"], rows, words=4)]
 
 
 def _footprint(results: Results) -> list[str]:
@@ -208,11 +208,11 @@ def _servers(results: Results) -> str:
         measured = any(peer.name in cells for cells in results.cells.values())
         if measured or missing:
             rows.append([peer.name, f"not installed: {missing}" if missing else peer.what])
-    return table(["server", "what it is"], rows)
+    return table(["server", "what it is"], rows, words=2)
 
 
 def _machine(results: Results) -> str:
-    return table(["what", "which"], list(results.machine.items()))
+    return table(["what", "which"], list(results.machine.items()), words=2)
 
 
 def number(value: float) -> str:
