@@ -34,6 +34,7 @@
 #define RAMP 64                 /* connections under way while they are opened: less than the shortest backlog */
 #define PATIENCE (60 * SECOND)  /* for all of them to be answered once */
 #define LOST (SECOND / 5)       /* a datagram that is not back by then */
+#define SILENCE (2 * SECOND)    /* without any answer */
 #define GRACE SECOND            /* at a fixed rate, for what is still under way at the end */
 #define DEEP 256                /* requests under way on one connection: less than the kernel's buffers hold */
 #define BATCH 64                /* datagrams a system call */
@@ -60,6 +61,9 @@ static void answered(uint64_t since, uint64_t when) {
     answers++;
     histogram[bucket(when - since)]++;
 }
+
+/* A server that has not answered at all yet is slow, and has not failed before it has had some time. */
+static int silent(uint64_t clock, uint64_t end) { return !rate && !answers && !bytes && clock < end + SILENCE; }
 
 /* At a fixed rate, request `nth` of all goes out at this time. */
 static uint64_t intended(uint64_t nth) { return start + (uint64_t)(nth * (SECOND / rate)); }
@@ -125,10 +129,7 @@ static void complete(struct connection *c) {
     switch (c->stage) {
     case GREETING:
         c->stage = PROVING;
-        if (kind != 's') {
-            request(c);
-            return;
-        } /* fall through */
+        if (kind != 's') return request(c); /* else fall through */
     case PROVING:
         proven++;
         c->stage = OPEN;
@@ -138,12 +139,10 @@ static void complete(struct connection *c) {
     case OPEN:
         if (rate) {
             answered(intended(c->answered++ * number + (c - connections)), when);
-            c->left = answer;
-            catch_up(c);
+            c->left = answer, catch_up(c);
         } else {
             answered(c->began, when);
-            c->began = when;
-            request(c);
+            c->began = when, request(c);
         }
     default:
         return;
@@ -201,7 +200,7 @@ static void open_all(void) {
 
 static void run_streams(double duration) {
     uint64_t due = 0, end = now() + duration * SECOND, clock;
-    while ((clock = now()) < end) {
+    while ((clock = now()) < end || silent(clock, end)) {
         for (; rate && intended(due) <= clock; due++) {
             struct connection *c = connections + due % number;
             c->due++;
@@ -312,7 +311,7 @@ static void give_up_the_lost(uint64_t clock) {
 
 static void run_datagrams(double duration) {
     uint64_t due = 0, end = now() + duration * SECOND, look = 0, clock;
-    while ((clock = now()) < end) {
+    while ((clock = now()) < end || silent(clock, end)) {
         int n = 0;
         for (; n < BATCH && (rate ? intended(due) <= clock : free_number > 0); n++, due++) {
             struct stamp stamp = {rate ? intended(due) : clock, rate ? 0 : free_slots[--free_number]};
@@ -344,7 +343,7 @@ static void run(double duration) {
 
 /* At a fixed rate, what is still under way when the clock starts would be taken for what comes after. */
 static void warm_up_first(void) {
-    run(warm_up);
+    if (warm_up) run(warm_up);
     if (rate && kind != 'u' && lost) fail("does not keep up with %.0f a second", rate);
 }
 
