@@ -35,7 +35,7 @@ def main() -> None:
     quick: bool = options.quick
     workloads = [w for w in WORKLOADS if (w.name in options.workloads if options.workloads else w.quick or not quick)]
     peers = [p for p in PEERS if (p.name in options.peers if options.peers else p.name in _QUICK or not quick)]
-    seconds, rounds = options.seconds or (0.2 if quick else 0.8), options.rounds or (2 if quick else 5)
+    seconds, rounds = options.seconds or (0.2 if quick else 0.7), options.rounds or (2 if quick else 5)
     plan = Plan(rounds, seconds, warm_up=seconds / 4, cores=cores)
     results = Results(
         when=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -50,7 +50,7 @@ def main() -> None:
             _measure_all(results, workloads, peers, plan)
             if not options.workloads and "netd" in [peer.name for peer in peers]:
                 _say("start, commands and memory of netd")
-                results.footprint = footprint(3 if quick else 10, cores[:-1])
+                results.footprint = footprint(3 if quick else 10, cores)
     except FailedError as error:
         _say(f"failed: {error}")
     except KeyboardInterrupt:
@@ -104,7 +104,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--peers", type=_names(p.name for p in PEERS), default=[], help="these alone, as in C,netd")
     parser.add_argument("--rounds", type=int, help="of each workload (5; quick: 2)")
-    parser.add_argument("--seconds", type=float, help="of one measurement (0.8; quick: 0.2)")
+    parser.add_argument("--seconds", type=float, help="of one measurement (0.7; quick: 0.2)")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="where to (bench/results)")
     return parser.parse_args()
 

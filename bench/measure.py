@@ -83,7 +83,7 @@ def _served(peer: Peer, workload: Workload, plan: Plan) -> Iterator[tuple[proces
 def _run(peer: Peer, workload: Workload, server: processes.Server, port: int, plan: Plan) -> Figure:
     command = [str(BUILD / "load"), *workload.arguments(of_echo=peer.echoes), "-p", str(port)]
     seconds = plan.seconds + workload.connections / _A_SECOND
-    command += ["-t", str(seconds), "-w", str(plan.warm_up)]
+    command += ["-t", f"{seconds:.3f}", "-w", f"{plan.warm_up:.3f}"]
     server.settle()
     load = processes.start(
         command, plan.cores[-1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
