@@ -11,10 +11,10 @@ UNITDIR ?= /etc/systemd/system
 LIBDIR = $(PREFIX)/lib/netd
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check soak bench clean install
+.PHONY: help run test check soak bench bench-quick clean install
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
 
 run: $(VENV)/installed ## serve the built-in config on this machine (loopback, high ports)
 	@$(BIN)/netd run -c netd/config/dev.yaml
@@ -31,8 +31,19 @@ check: $(VENV)/installed-dev ## what a change has to pass: format, lint, types, 
 soak: $(VENV)/installed-dev ## a hostile crowd for some minutes
 	$(BIN)/python -m pytest -m soak -s tests/test_soak.py
 
-bench: $(VENV)/installed ## measure netd beside a bare C loop and stock socketserver (needs cc)
-	$(BIN)/python bench/run.py
+bench: $(VENV)/installed bench/build/env/installed ## measure netd beside its peers, in 20 minutes (needs cc); ARGS=--help
+	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(VENV)/installed bench/build/env/installed ## the same in two minutes
+	$(BIN)/python -m bench --quick $(ARGS)
+
+# The peers that are Python packages. One that cannot be installed is named as missing in the report.
+bench/build/env/installed: bench/requirements.txt
+	@$(call need_python)
+	$(PYTHON) -m venv bench/build/env
+	-grep -v '^#' $< | while read -r package; do \
+		bench/build/env/bin/python -m pip install --quiet --disable-pip-version-check "$$package" || :; done
+	@touch $@
 
 clean: ## remove what the other targets made here
 	rm -rf $(VENV) bench/build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

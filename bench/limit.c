@@ -1,6 +1,6 @@
-/* The limit: the least a server can do. A bare epoll loop for TCP, a bare recvfrom/sendto loop for UDP.
+/* The limit: the least a server can do. A bare epoll loop for streams, a bare recvfrom/sendto loop for datagrams.
  *
- *     limit tcp|udp PORT          serves on 127.0.0.1 until it is killed
+ *     limit tcp|udp|chargen PORT          serves on 127.0.0.1 until it is killed
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -13,47 +13,64 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static char buffer[65536];
+#define PERIOD 7030 /* octets after which the pattern of chargen (RFC 864) repeats */
+#define PAGE (16 * PERIOD)
+
+static char buffer[65536], page[PAGE];
 
 static void die(const char *what) {
     perror(what);
     exit(1);
 }
 
-static void serve_tcp(int listener) {
+static void echo(int fd) {
+    ssize_t got = recv(fd, buffer, sizeof buffer, 0);
+    if (got <= 0) {
+        close(fd);
+        return;
+    }
+    for (ssize_t at = 0; at < got;) { /* a limit need not be fair: it waits for a slow reader */
+        ssize_t sent = send(fd, buffer + at, got - at, MSG_NOSIGNAL);
+        if (sent > 0) at += sent;
+        else if (errno == EAGAIN) usleep(10);
+        else break;
+    }
+}
+
+static void generate(int fd) {
+    static int position[1 << 20]; /* where in the pattern each connection is */
+    ssize_t sent = send(fd, page + position[fd], PAGE - position[fd], MSG_NOSIGNAL);
+    if (sent > 0) position[fd] = (position[fd] + sent) % PERIOD;
+    else if (errno != EAGAIN) {
+        position[fd] = 0;
+        close(fd);
+    }
+}
+
+static void serve_streams(int listener, void (*serve)(int), int awaited) {
     int ep = epoll_create1(0), one = 1;
     struct epoll_event ev = {.events = EPOLLIN, .data.fd = listener}, events[256];
     if (listen(listener, 4096) < 0) die("listen");
     epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev);
+    ev.events = awaited;
     for (;;) {
         int n = epoll_wait(ep, events, 256, -1);
         for (int i = 0; i < n; i++) {
-            int fd = events[i].data.fd;
-            if (fd == listener) {
-                int peer;
-                while ((peer = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-                    setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-                    ev.data.fd = peer;
-                    epoll_ctl(ep, EPOLL_CTL_ADD, peer, &ev);
-                }
+            int peer;
+            if (events[i].data.fd != listener) {
+                serve(events[i].data.fd);
                 continue;
             }
-            ssize_t got = recv(fd, buffer, sizeof buffer, 0);
-            if (got <= 0) {
-                close(fd);
-                continue;
-            }
-            for (ssize_t at = 0; at < got;) { /* a limit need not be fair: it waits for a slow reader */
-                ssize_t sent = send(fd, buffer + at, got - at, MSG_NOSIGNAL);
-                if (sent > 0) at += sent;
-                else if (errno == EAGAIN) usleep(10);
-                else break;
+            while ((peer = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+                setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+                ev.data.fd = peer;
+                epoll_ctl(ep, EPOLL_CTL_ADD, peer, &ev);
             }
         }
     }
 }
 
-static void serve_udp(int fd) {
+static void serve_datagrams(int fd) {
     struct sockaddr_storage peer;
     for (;;) {
         socklen_t length = sizeof peer;
@@ -63,12 +80,17 @@ static void serve_udp(int fd) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 3) return fprintf(stderr, "usage: limit tcp|udp PORT\n"), 64;
-    int tcp = !strcmp(argv[1], "tcp"), one = 1;
-    int fd = socket(AF_INET, tcp ? SOCK_STREAM | SOCK_NONBLOCK : SOCK_DGRAM, 0);
+    if (argc != 3) return fprintf(stderr, "usage: limit tcp|udp|chargen PORT\n"), 64;
+    int udp = !strcmp(argv[1], "udp"), one = 1;
+    int fd = socket(AF_INET, udp ? SOCK_DGRAM : SOCK_STREAM | SOCK_NONBLOCK, 0);
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[2])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(fd, (struct sockaddr *)&at, sizeof at) < 0) die("bind");
-    if (tcp) serve_tcp(fd);
-    else serve_udp(fd);
+    for (int i = 0; i < PAGE; i++) { /* lines of 72 of the 95 characters and CRLF, each a character further */
+        int line = i / 74, column = i % 74;
+        page[i] = column == 72 ? '\r' : column == 73 ? '\n' : 0x20 + (line + column + 1) % 95;
+    }
+    if (udp) serve_datagrams(fd);
+    else if (!strcmp(argv[1], "chargen")) serve_streams(fd, generate, EPOLLOUT);
+    else serve_streams(fd, echo, EPOLLIN);
 }

@@ -1,4 +1,4 @@
-"""The peer to beat: an echo over stock socketserver, as its documentation shows it. ``stock.py tcp|udp PORT``."""
+"""An echo over stock socketserver, as its documentation shows it. ``stock.py tcp|udp PORT``."""
 
 import socketserver
 import sys
@@ -26,6 +26,9 @@ class StreamServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 1024
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """The load resets its connections at the end; a traceback for each would be what is measured."""
 
 
 if __name__ == "__main__":

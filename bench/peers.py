@@ -1,0 +1,193 @@
+"""Who is measured: how each server is started for a protocol, and what has to be installed for it."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from bench.workloads import PROTOCOLS, Workload
+
+HERE = Path(__file__).parent
+BUILD = HERE / "build"
+_PYTHON = BUILD / "env" / "bin" / "python"
+_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server is to run."""
+
+    protocol: str
+    port: int
+    """Of 127.0.0.1."""
+    directory: Path
+    """Of its own, for its files."""
+    connections: int
+    """How many it will have."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server to measure."""
+
+    name: str
+    what: str
+    serves: tuple[str, ...]
+    """Protocols, see `workloads.PROTOCOLS`."""
+    command: Callable[[Place], list[str]]
+    program: str | None = None
+    """What has to be installed: a program,"""
+    module: str | None = None
+    """or a Python package in the environment of the benchmark."""
+    echoes: bool = False
+    """Whether it does the echo of a line where others answer it."""
+    most: int = 10_000
+    """Connections that may be asked of it; fewer where each is a process."""
+    variant: bool = False
+    """Whether it takes part only where a workload says so."""
+    cores: int = 1
+
+    def serves_in(self, workload: Workload) -> bool:
+        """Whether it takes part in a workload."""
+        chosen = not self.variant or self.name in workload.variants
+        return chosen and workload.protocol in self.serves and workload.connections <= self.most
+
+    def missing(self) -> str | None:
+        """What is not installed; None when it can be started."""
+        if self.program and not shutil.which(self.program, path=_PATH):
+            return self.program
+        if self.module and not _has(self.module):
+            return self.module
+        return None
+
+
+@cache
+def _has(module: str) -> bool:
+    if not _PYTHON.exists():
+        return False
+    return subprocess.run([_PYTHON, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
+
+
+@cache
+def program(name: str) -> str:
+    """The path of a program that is installed."""
+    found = shutil.which(name, path=_PATH)
+    assert found, name
+    return found
+
+
+def _python(script: str, *words: str) -> Callable[[Place], list[str]]:
+    """A server of bench/servers."""
+    # asyncio and stock socketserver need no package, and the same interpreter as the others where there is one.
+    python = str(_PYTHON) if _PYTHON.exists() else sys.executable
+    return lambda place: [python, str(HERE / "servers" / script), *words, place.protocol, str(place.port)]
+
+
+def _limit(place: Place) -> list[str]:
+    protocol = place.protocol if place.protocol in ("udp", "chargen") else "tcp"
+    return [str(BUILD / "limit"), protocol, str(place.port)]
+
+
+def netd(*, service: str | None = None, workers: int = 1, access: str | None = None) -> Callable[[Place], list[str]]:
+    """Its default config, in which only what a workload cannot do without is raised."""
+
+    def command(place: Place) -> list[str]:
+        scheme = "udp" if place.protocol == "udp" else "tcp"
+        name = service or (place.protocol if place.protocol in ("pingpong", "time", "chargen") else "echo")
+        options = ", options: {encoding: text}" if name == "time" else ""
+        lines = [f"services: {{{name}: {{listen: ['{scheme}://127.0.0.1:{place.port}']{options}}}}}"]
+        daemon = [f"workers: {workers}"] if workers > 1 else []
+        if place.connections > 8000:
+            most = place.connections + 100
+            daemon.append(f"connections: {most}")
+            lines.append(f"defaults: {{limits: {{connections: {most}}}}}")
+        if daemon:
+            lines.append(f"daemon: {{{', '.join(daemon)}}}")
+        if access:
+            lines.append(f"log: {{access: {access}}}")
+        file = place.directory / "netd.yaml"
+        file.write_text("\n".join(lines) + "\n")
+        return [sys.executable, "-m", "netd", "run", "-c", str(file)]
+
+    return command
+
+
+def _xinetd(place: Place) -> list[str]:
+    """Its internal services, with every limit lifted that would keep the load out, and without libwrap's look-ups."""
+    name = "chargen" if place.protocol == "chargen" else "echo"
+    stream = place.protocol != "udp"
+    log = f"FILE {place.directory}/xinetd.log"
+    if place.protocol == "logged":
+        log += "\n log_on_success = PID HOST DURATION EXIT"
+    file = place.directory / "xinetd.conf"
+    file.write_text(
+        f"defaults\n{{\n instances = UNLIMITED\n per_source = UNLIMITED\n cps = 1000000 1\n log_type = {log}\n}}\n"
+        f"service {name}\n{{\n type = INTERNAL UNLISTED\n socket_type = {'stream' if stream else 'dgram'}\n"
+        f" protocol = {'tcp' if stream else 'udp'}\n wait = {'no' if stream else 'yes'}\n flags = NOLIBWRAP\n"
+        f" user = {_user()}\n bind = 127.0.0.1\n port = {place.port}\n}}\n"
+    )
+    pid_file = str(place.directory / "xinetd.pid")
+    return [program("xinetd"), "-dontfork", "-stayalive", "-f", str(file), "-pidfile", pid_file]
+
+
+def _inetd(place: Place) -> list[str]:
+    """With cat(1), since its internal echo is for port 7 alone."""
+    file = place.directory / "inetd.conf"
+    cat = program("cat")
+    file.write_text(f"127.0.0.1:{place.port} stream tcp nowait.1000000 {_user()} {cat} cat\n")
+    return [program("inetd"), "-i", "-q", "1024", "-R", "1000000", str(file)]
+
+
+def _socat(place: Place) -> list[str]:
+    if place.protocol == "udp":
+        listen = f"UDP4-RECVFROM:{place.port},bind=127.0.0.1,fork"
+    else:
+        listen = f"TCP4-LISTEN:{place.port},bind=127.0.0.1,reuseaddr,nodelay,backlog=1024,fork"
+    return [program("socat"), listen, "PIPE"]
+
+
+def _tcpserver(place: Place) -> list[str]:
+    options = ["-H", "-R", "-l0", "-b1024", f"-c{place.connections + 100}"]
+    return [program("tcpserver"), *options, "127.0.0.1", str(place.port), program("cat")]
+
+
+def _user() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+_PROCESSES = 1000  # a process a connection: ten thousand of them are no fair thing to ask of a machine
+
+PEERS = (
+    Peer("C", "a bare epoll or recvfrom loop, bench/limit.c", PROTOCOLS, _limit, echoes=True),
+    Peer("netd", "with its default config", PROTOCOLS, netd()),
+    Peer("netd echo", "the same lines, echoed", ("pingpong", "time"), netd(service="echo"), echoes=True, variant=True),
+    Peer("netd 2 workers", "on all cores but that of the load", ("tcp",), netd(workers=2), variant=True, cores=2),
+    Peer("netd without log", "with `log: {access: off}`", ("logged",), netd(access="off"), variant=True),
+    Peer("stock", "socketserver.ThreadingTCPServer, ThreadingUDPServer", ("tcp", "udp"), _python("stock.py")),
+    Peer("asyncio", "asyncio.Protocol", ("tcp", "udp", "pingpong", "time"), _python("loops.py", "asyncio")),
+    Peer(
+        "uvloop",
+        "asyncio.Protocol on uvloop",
+        ("tcp", "udp", "pingpong", "time"),
+        _python("loops.py", "uvloop"),
+        module="uvloop",
+    ),
+    Peer("gevent", "StreamServer, DatagramServer", ("tcp", "udp"), _python("greenlets.py"), module="gevent"),
+    Peer("Twisted", "on its epoll reactor", ("tcp", "udp"), _python("reactor.py"), module="twisted"),
+    Peer(
+        "xinetd",
+        "its internal services; forks for each connection",
+        ("tcp", "udp", "chargen", "logged"),
+        _xinetd,
+        program="xinetd",
+        most=_PROCESSES,
+    ),
+    Peer("inetd", "openbsd-inetd, with cat(1)", ("tcp",), _inetd, program="inetd", most=_PROCESSES),
+    Peer("socat", "with fork, to a pipe", ("tcp", "udp"), _socat, program="socat", most=_PROCESSES),
+    Peer("tcpserver", "ucspi-tcp, with cat(1)", ("tcp",), _tcpserver, program="tcpserver", most=_PROCESSES),
+)

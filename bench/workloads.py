@@ -1,0 +1,122 @@
+"""What is measured: the table of workloads, and what the load is told for each."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Measure = Literal["rate", "bytes", "delay", "idle", "cost"]
+"""What counts in a workload: answers a second, octets a second, the time an answer takes at a fixed rate, what idle
+connections take, or answers for a second of the server's processor time."""
+
+PROTOCOLS = ("tcp", "udp", "pingpong", "time", "chargen", "logged")
+"""What a server may be asked to serve; `tcp` and `udp` are echoes, `logged` is an echo with a log line a connection."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One thing to measure, on every server that serves its protocol."""
+
+    name: str
+    title: str
+    group: str
+    protocol: str
+    kind: str
+    """What the load does: see load.c."""
+    connections: int
+    """Or requests under way, for datagrams."""
+    options: tuple[str, ...] = ()
+    measure: Measure = "rate"
+    as_echo: tuple[str, ...] | None = None
+    """What to ask an echo instead, where it is measured beside a server that answers lines."""
+    variants: tuple[str, ...] = ()
+    """Servers that take part here though they do not elsewhere."""
+    quick: bool = True
+    """Whether a quick run measures it."""
+
+    def arguments(self, *, of_echo: bool) -> list[str]:
+        """What the load is told, but for the port and the time."""
+        options = self.as_echo if of_echo and self.as_echo is not None else self.options
+        return [self.kind, "-n", str(self.connections), *options]
+
+    @property
+    def saturates(self) -> bool:
+        """Whether there is always a request waiting for the server."""
+        return self.connections > 1 and self.measure in ("rate", "bytes", "cost")
+
+
+TCP = "TCP"
+UDP = "UDP"
+LINES = "Lines and streams"
+LOG = "Access log"
+RATE = "At a fixed rate"
+IDLE = "Idle connections"
+COST = "How cost grows"
+GROUPS = (TCP, UDP, LINES, LOG, RATE, IDLE, COST)
+
+_PER_SECOND = 20_000  # what a slow server still answers and a fast one does not notice
+
+WORKLOADS = (
+    Workload("tcp-1", "TCP 64 B, 1 connection", TCP, "tcp", "tcp", 1),
+    Workload("tcp-64", "TCP 64 B, 64 connections", TCP, "tcp", "tcp", 64),
+    Workload("tcp-1000", "TCP 64 B, 1,000 connections", TCP, "tcp", "tcp", 1000),
+    Workload("connect", "connect, echo, close", TCP, "tcp", "connect", 64),
+    Workload("bulk", "bulk echo, 64 KiB writes, 8 connections", TCP, "tcp", "bulk", 8, ("-s", "65536"), "bytes"),
+    Workload("udp-1", "UDP 64 B, 1 in flight", UDP, "udp", "udp", 1),
+    Workload("udp-128", "UDP 64 B, 128 in flight", UDP, "udp", "udp", 128),
+    Workload(
+        "udp-sources", "UDP 64 B, 1,000 sources, 128 in flight", UDP, "udp", "udp", 128, ("-m", "1000"), quick=False
+    ),
+    Workload(
+        "pingpong",
+        "pingpong lines, 64 connections",
+        LINES,
+        "pingpong",
+        "tcp",
+        64,
+        ("-q", r"ping 0123456789\n"),
+        as_echo=("-q", r"ping 0123456789\n"),
+        variants=("netd echo",),
+    ),
+    Workload(
+        "time",
+        "time lines, 64 connections",
+        LINES,
+        "time",
+        "tcp",
+        64,
+        ("-q", r"\n", "-a", "20", "-g", "21"),  # 2026-11-24 12:00:00 and LF; greeted with CRLF
+        as_echo=("-s", "20"),
+        variants=("netd echo",),
+    ),
+    Workload("chargen", "chargen, 8 connections", LINES, "chargen", "sink", 8, measure="bytes"),
+    Workload(
+        "logged", "connect, echo, close, each logged", LOG, "logged", "connect", 64, variants=("netd without log",)
+    ),
+    Workload(
+        "tcp-rate",
+        f"TCP 64 B, {_PER_SECOND:,} a second on 64 connections",
+        RATE,
+        "tcp",
+        "tcp",
+        64,
+        ("-r", str(_PER_SECOND)),
+        "delay",
+    ),
+    Workload(
+        "udp-rate", f"UDP 64 B, {_PER_SECOND:,} a second", RATE, "udp", "udp", 1, ("-r", str(_PER_SECOND)), "delay"
+    ),
+    Workload("idle", "10,000 idle connections", IDLE, "tcp", "idle", 10_000, measure="idle"),
+    *(
+        Workload(
+            f"cost-{number}",
+            f"TCP 64 B, {number:,} connection{'s' * (number > 1)}",
+            COST,
+            "tcp",
+            "tcp",
+            number,
+            measure="cost",
+            variants=("netd 2 workers",),
+            quick=number in (1, 1000),
+        )
+        for number in (1, 10, 100, 1000, 10_000)
+    ),
+)

@@ -1,0 +1,168 @@
+"""The harness on real servers: the load and the limit, compiled, and what is left behind."""
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import measure, processes
+from bench.__main__ import build
+from bench.errors import FailedError
+from bench.measure import Plan
+from bench.peers import BUILD, PEERS, Peer, Place
+from bench.workloads import WORKLOADS, Workload
+
+pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="not installed: cc")
+BY_NAME = {workload.name: workload for workload in WORKLOADS}
+C, NETD = (next(peer for peer in PEERS if peer.name == name) for name in ("C", "netd"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    build()
+
+
+@pytest.fixture
+def plan() -> Plan:
+    cores = sorted(os.sched_getaffinity(0))
+    # Long enough that a busy machine lets each of them run.
+    return Plan(rounds=1, seconds=0.4, warm_up=0.1, cores=[cores[0], cores[-1]])
+
+
+def listening(script: str) -> Peer:
+    """A server of a line of Python, with PORT for its port."""
+
+    def command(place: Place) -> list[str]:
+        return [sys.executable, "-c", script.replace("PORT", str(place.port))]
+
+    return Peer("odd", "does not do what it should", ("tcp",), command)
+
+
+def small(name: str) -> Workload:
+    """A workload with few connections: enough to see that it works."""
+    return replace(BY_NAME[name], connections=min(BY_NAME[name].connections, 20))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in BY_NAME if not name.startswith("cost-")])
+def test_netd_and_the_limit_serve_every_workload(name: str, plan: Plan) -> None:
+    cells = measure.measure(small(name), [C, NETD], plan)
+    for cell in cells.values():
+        assert not cell.failure
+        [figure] = cell.figures
+        assert figure.answers or figure.bytes
+        assert figure.processor > 0
+
+
+def test_a_server_that_says_something_else_is_not_measured(plan: Plan) -> None:
+    wrong = listening(
+        "import socketserver\n"
+        "class Handler(socketserver.StreamRequestHandler):\n"
+        "    def handle(self): self.wfile.write(b'go away')\n"
+        "socketserver.TCPServer(('127.0.0.1', PORT), Handler).serve_forever()"
+    )
+    cells = measure.measure(small("tcp-64"), [C, wrong], replace(plan, rounds=2, patience=3))
+    assert cells["odd"].failure == "answered b'go away'"
+    assert cells["odd"].rounds == [None, None]
+    assert len(cells["C"].figures) == 2, "and the others are"
+
+
+def test_a_server_that_ends_is_told_with_its_last_words(plan: Plan) -> None:
+    cells = measure.measure(small("tcp-1"), [listening("raise SystemExit('no such thing')")], plan)
+    assert cells["odd"].failure == "ended with 1: no such thing"
+
+
+def test_a_server_that_gives_up_under_load_is_a_failure_of_its_own(plan: Plan) -> None:
+    once = listening(
+        "import socket\n"
+        "listener = socket.create_server(('127.0.0.1', PORT))\n"
+        "while True:\n"
+        "    peer = listener.accept()[0]\n"
+        "    peer.send(peer.recv(64))\n"
+        "    peer.close()\n"
+    )
+    cells = measure.measure(small("tcp-64"), [once], plan)
+    assert re.match("the server closed a connection|(recv|send): ", cells["odd"].failure or ""), cells["odd"].failure
+
+
+def test_nothing_is_left_of_a_server_and_its_children(tmp_path: Path) -> None:
+    script = "import os, time\nfor _ in range(3): os.fork()\nprint('up', flush=True)\ntime.sleep(600)"
+    with processes.nothing_left():
+        server = processes.Server([sys.executable, "-c", script], sorted(os.sched_getaffinity(0)), tmp_path)
+        while (tmp_path / "log").read_text().count("up") < 8:
+            server.check()
+        pids = server.pids
+        assert len(pids) == 8
+        server.stop()
+        assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+
+
+@contextlib.contextmanager
+def slow_echo(every: float) -> Iterator[int]:
+    """A server that answers one request at a time, each after a while; its port."""
+    script = (
+        "import socket, sys, time\n"
+        "s = socket.create_server(('127.0.0.1', 0))\n"
+        "print(s.getsockname()[1], flush=True)\n"
+        "while True:\n"
+        "    c = s.accept()[0]\n"
+        "    try:\n"
+        f"        while d := c.recv(64): time.sleep({every}); c.sendall(d)\n"
+        "    except OSError: pass\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield int(process.stdout.readline())
+        process.kill()
+
+
+def load(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [str(BUILD / "load"), *map(str, arguments)]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=50)
+
+
+def test_a_fixed_rate_shows_how_far_behind_a_server_falls() -> None:
+    with slow_echo(0.01) as port:
+        closed = load("tcp", "-p", port, "-t", 0.5)
+        behind = load("tcp", "-p", port, "-t", 0.5, "-r", 1000)
+    p50 = {}
+    for name, done in (("closed", closed), ("behind", behind)):
+        assert done.returncode == 0, done.stderr
+        p50[name] = float(done.stdout.split('"p50": ')[1].split(",")[0])
+    assert p50["closed"] >= 10_000, "it takes ten milliseconds to answer"
+    assert p50["behind"] > 5 * p50["closed"], "and requests wait for those before them"
+    assert '"lost": 0' not in behind.stdout
+
+
+def test_a_datagram_that_is_not_answered_is_lost() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        done = load("udp", "-p", silent.getsockname()[1], "-t", 0.5)
+    assert done.returncode == 1
+    assert done.stderr == "no answer\n"
+
+
+def test_a_load_without_a_server_says_so() -> None:
+    done = load("tcp", "-p", measure.free_port())
+    assert done.returncode == 1
+    assert done.stderr == "connect: Connection refused\n"
+
+
+def test_a_server_that_never_prints_is_not_waited_for_long() -> None:
+    process = processes.start(["sleep", "60"], sorted(os.sched_getaffinity(0)), stdout=subprocess.PIPE)
+    try:
+        with pytest.raises(FailedError, match="nothing within 0 s"):
+            processes.read_line(process, 0.1)
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
