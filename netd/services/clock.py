@@ -12,6 +12,7 @@ from netd.conversation import Context, Conversation, Framing, Peer, messages, sp
 from netd.settings import Model, shown
 
 _LONGEST_FORMAT = 256
+_MOST_ANSWERS = 64  # remembered at one time
 # What strftime(3) is trusted with: each gives some thirty characters at most. No widths ("%1000000000d" is an attack),
 # no %n and %t (an answer is one line), and only what every libc knows.
 _DIRECTIVE = re.compile(r"%(?:[aAbBcCdDeFgGhHIjmMprRSTuUVwWxXyYzZfs%]|-[dHIjmMSUWVy])")
@@ -63,6 +64,22 @@ def format_time(text: str, when: datetime) -> str:
         return expanded[directive]
 
     return _DIRECTIVE.sub(expand, text)
+
+
+class _Second:
+    """What was answered within this second, so that to be asked the same again costs no formatting."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._answers: dict[bytes, bytes] = {}
+
+    def answers(self, now: float) -> dict[bytes, bytes]:
+        """By question; empty once the second is over, and where strangers have asked all sorts of things."""
+        number = math.floor(now)
+        if number != self._number or len(self._answers) >= _MOST_ANSWERS:
+            self._number = number
+            self._answers.clear()
+        return self._answers
 
 
 Format = Annotated[str, AfterValidator(check_format)]
@@ -136,6 +153,7 @@ class Time:
         self._framing = options.framing
         self._line_limit = context.line_limit
         self._binary = options.encoding == "rfc868"
+        self._second = _Second()
 
     def stream(self, peer: Peer) -> Conversation:
         if self._binary:
@@ -162,8 +180,12 @@ class Time:
 
     def _answer(self, question: bytes) -> bytes:
         """The answer to one question, without line end."""
+        when = self._clock()
+        answers = self._second.answers(when)
+        if (known := answers.get(question)) is not None:
+            return known
         asked = question.strip()
-        text, when = self._format, self._clock()
+        text = self._format
         try:
             if _TIMESTAMP.fullmatch(asked):
                 when = float(asked)
@@ -171,6 +193,9 @@ class Time:
                 text = check_format(asked.decode())
             elif asked:
                 raise ValueError("not understood")
-            return format_time(text, datetime.fromtimestamp(when, self._zone)).encode()
+            answer = format_time(text, datetime.fromtimestamp(when, self._zone)).encode()
         except (ValueError, OverflowError, OSError):
             return _HELP
+        if len(question) <= _LONGEST_FORMAT and "%f" not in text:  # which is another one within the second
+            answers[question] = answer
+        return answer

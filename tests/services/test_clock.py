@@ -150,3 +150,23 @@ def test_time_goes_on() -> None:
     ticks = iter([0.0, 60.0, 120.0])
     time = service("time", clock=lambda: next(ticks), format="%M")
     assert re.split(rb"\s+", converse(time.stream(PEER), [b"\n\n"])) == [b"00", b"01", b"02", b""]
+
+
+QUESTIONS = [b"", b" ", b"%H:%M:%S", b"%S.%f", b"%f", b"%%f", b"%s", b"1700000000.5", b"nonsense", b"%Q", b"%S" * 100]
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.5, 1.0, 3600.0, -1.5]), st.sampled_from(QUESTIONS))))
+def test_what_is_asked_again_is_answered_as_if_it_were_new(script: list[tuple[float, bytes]]) -> None:
+    now = NOW
+    old = service("time", clock=lambda: now, timezone="Asia/Shanghai")
+    for seconds, question in script:
+        now += seconds
+        new = service("time", clock=lambda: now, timezone="Asia/Shanghai")
+        assert old.datagram(question, PEER) == new.datagram(question, PEER)
+
+
+def test_strangers_who_ask_all_sorts_of_things_take_no_memory() -> None:
+    time = service("time")
+    for number in range(1000):
+        assert time.datagram(b"%d" % number, PEER).startswith(b"1970-01-01 0")
+        assert len(time._second.answers(NOW)) <= 64
