@@ -115,10 +115,9 @@ class Member:
     def hear(self, line: bytes) -> None:
         """Post this to it. What is lost is counted, and told before the next line that can be posted."""
         assert self.post is not None, "guests hear nothing"
-        if self.lost and self.post(self.ended(lost_notice(self.lost))):
-            self.lost = 0
-        if self.lost or not self.post(line):
-            self.lost += 1
+        # In one piece with that line, since where only the notice had room it would be all that the next ones say.
+        notice = self.ended(lost_notice(self.lost)) if self.lost else b""
+        self.lost = 0 if self.post(notice + line) else self.lost + 1
 
     def may_speak(self, now: float) -> bool:
         """Whether it may say one more message; what it may not is counted."""
@@ -133,7 +132,7 @@ class Member:
     def excuse(self) -> str:
         """What it has to be told once: how many of its messages were not shown."""
         number, self.unshown = self.unshown, 0
-        return f"* {number} messages not shown, since you wrote too fast" if number else ""
+        return f"* {counted(number)} not shown, since you wrote too fast" if number else ""
 
 
 def line_end(terminator: bytes) -> bytes:
@@ -143,7 +142,12 @@ def line_end(terminator: bytes) -> bytes:
 
 def lost_notice(number: int) -> str:
     """What a member is told that did not read."""
-    return f"* {number} messages lost, since you read too slowly"
+    return f"* {counted(number)} lost, since you read too slowly"
+
+
+def counted(number: int) -> str:
+    """So many messages, as people say it."""
+    return "1 message" if number == 1 else f"{number} messages"
 
 
 class Room:

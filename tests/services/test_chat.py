@@ -364,7 +364,7 @@ def test_who_floods_is_not_shown_and_told_so_once() -> None:
     assert listener.read() == ["alex : one", "alex : two"]
     assert alex.read() == ["* 50 messages not shown, since you wrote too fast"]
     alex.end()
-    assert alex.read() == ["* 1 messages not shown, since you wrote too fast"]
+    assert alex.read() == ["* 1 message not shown, since you wrote too fast"]
 
 
 def test_who_floods_with_datagrams_gets_no_answer() -> None:
