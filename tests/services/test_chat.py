@@ -88,6 +88,27 @@ def test_leaving_in_every_way() -> None:
         assert not listener.over
 
 
+def test_who_does_not_read_its_goodbye_has_left_all_the_same() -> None:
+    room = chat(announce=True)
+    alex = room.stream(PEER, lambda data: True)
+    next(alex)
+    listener = Talker(room)
+    assert alex.send(b"alex : hello\nbye\n") == b""
+    assert next(alex) == b"* goodbye\n"
+    assert listener.read() == ["* alex has joined", "alex : hello", "* alex has left"]
+
+
+def test_others_have_their_turn_between_two_messages() -> None:
+    room = chat()
+    alex = room.stream(PEER, lambda data: True)
+    next(alex)
+    listener = Talker(room)
+    assert alex.send(b"a : one\ntwo\n") == b""
+    assert listener.read() == ["a : one"]
+    assert next(alex) == b""
+    assert listener.read() == ["a : two"]
+
+
 def test_who_says_too_much_at_once_harms_itself_alone() -> None:
     room = chat(announce=True)
     listener, alex = Talker(room), Talker(room)
@@ -122,6 +143,10 @@ def test_lines_end_as_ones_own_did() -> None:
         [b"x : y\r\n"],
         [b"x : y\r\n"],
     ]
+    mailed = Mailer(room)
+    for message in ("a", "b\r\0", "c", "d\n"):
+        mailed.send(message)
+    assert mailed.heard == [b"ok\n", b"ok\r\n", b"ok\r\n", b"ok\n"]
 
 
 def test_chunks_are_messages_without_a_line_end() -> None:
@@ -219,11 +244,13 @@ def test_what_a_guest_gets_is_never_long() -> None:
 
 def test_a_member_that_may_no_longer_be_spoken_to_becomes_a_guest() -> None:
     room = chat()
-    Mailer(room).send("bob : hello")
+    member = Mailer(room)
+    member.send("bob : hello")
     guest = Mailer(room, guest=True)
     guest.send("hello")
     Talker(room).say("alex : hi")
     assert guest.read() == ["* others hear you, but you cannot hear them from here"]
+    assert member.read() == ["ok"]
 
 
 def test_guests_are_forgotten_when_there_are_too_many() -> None:
@@ -347,10 +374,18 @@ def test_whether_there_are_colours(color: object, colors: object, *, shown: bool
     Talker(room).say("somebody : hello")
     [line] = listener.read()
     assert ("\x1b[" in line) == shown
-    room = chat(color=color, colors=colors)
-    again = Talker(room)
-    Talker(room).say("somebody : hello")
-    assert again.read() == [line], "the colour of a name is always the same"
+
+
+def test_the_colour_of_a_name_is_always_the_same() -> None:
+    room = chat(color="on")
+    listener, alex = Talker(room), Talker(room)
+    alex.say("alex : hello", "bob : hello", "eve : hello", "me : hello")
+    assert listener.read() == [
+        "\x1b[33malex\x1b[0m : hello",
+        "\x1b[33mbob\x1b[0m : hello",
+        "\x1b[31meve\x1b[0m : hello",
+        "\x1b[31mme\x1b[0m : hello",
+    ]
 
 
 def test_who_floods_is_not_shown_and_told_so_once() -> None:
@@ -363,7 +398,16 @@ def test_who_floods_is_not_shown_and_told_so_once() -> None:
     alex.say("one", "two", "three")
     assert listener.read() == ["alex : one", "alex : two"]
     assert alex.read() == ["* 50 messages not shown, since you wrote too fast"]
+    alex.say("two", "three")
+    alex.say("bye")
+    assert alex.read() == ["* 3 messages not shown, since you wrote too fast", "* goodbye"]
+
+
+def test_who_floods_and_ends_is_told_at_last() -> None:
+    listener, alex = Talker(room := chat()), Talker(room)
+    alex.say(*[f"alex : {number}" for number in range(101)])
     alex.end()
+    assert len(listener.read()) == 100
     assert alex.read() == ["* 1 message not shown, since you wrote too fast"]
 
 
