@@ -159,15 +159,16 @@ class Room:
         # By who was heard of last, so that those who are forgotten stand at the front.
         self._datagrams: dict[Key, Member] = {}
         self._guests: dict[Key, Member] = {}
+        self._history: deque[Line] = deque()
         self._said = 0
         self._last: Line | None = None
-        self._before: Line | None = None  # the last message of somebody else than who said the last one
+        self._last_other: Line | None = None  # of somebody else than who said the last one
         self.apply(rules)
 
     def apply(self, rules: Rules) -> None:
         """Go on under these rules. Who is in stays, also where there are more than may join now."""
         self._rules = rules
-        self._history: deque[Line] = deque(getattr(self, "_history", ()), rules.history)
+        self._history = deque(self._history, rules.history)
 
     # Coming and going.
 
@@ -270,7 +271,7 @@ class Room:
                 self._show(Line(member.key, member.shown_as, " has joined", "* "), member)
         message = Line(member.key, member.shown_as, f" : {text}")
         if self._last and self._last.key != message.key:
-            self._before = self._last
+            self._last_other = self._last
         self._last = message
         self._history.append(message)
         self._said += 1
@@ -279,7 +280,7 @@ class Room:
 
     def last_for(self, member: Member) -> bytes | None:
         """The last message of somebody else."""
-        line = self._before if self._last and self._last.key == member.key else self._last
+        line = self._last_other if self._last and self._last.key == member.key else self._last
         return self._render(line, member) if line else None
 
     def _show(self, line: Line, speaker: Member) -> None:
