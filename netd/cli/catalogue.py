@@ -1,6 +1,5 @@
 """What there is to configure: ``netd services`` and ``netd schema``."""
 
-import inspect
 import json
 from typing import Any
 
@@ -75,13 +74,9 @@ def _print_one(kind: table.ServiceType) -> None:
     click.echo(click.wrap_text(kind.summary))
     fields = kind.options.model_fields
     click.echo("\nOptions:" if fields else "\nNo options.")
+    written = kind.options.model_construct().model_dump(mode="json")
     for name, field in fields.items():
-        default = (
-            "(required)"
-            if field.is_required()
-            else json.dumps(field.get_default(call_default_factory=True), default=str)
-        )
+        default = "(required)" if field.is_required() else json.dumps(written[name])
         click.echo(f"\n  {name}: {default}")
-        click.echo(
-            click.wrap_text(inspect.cleandoc(field.description or ""), initial_indent="    ", subsequent_indent="    ")
-        )
+        description = " ".join((field.description or "").split())
+        click.echo(click.wrap_text(description, initial_indent="    ", subsequent_indent="    "))

@@ -121,6 +121,7 @@ Try, in another terminal:
   echo hello | nc -u -w1 localhost 7007   the same over UDP
   telnet localhost 7037                   the time; then an empty line, %H:%M, or 0; Ctrl-] and quit
   echo 'ping 42' | nc -N localhost 8888   pong 42
+  telnet localhost 7083                   a room for all who do this: alex : hello, and q to leave
 
 Ctrl-C stops it.
 """

@@ -20,8 +20,9 @@ def json_schema() -> dict[str, Any]:
     definitions = schema["$defs"]
     names = sorted(table.BUILT_IN)
     for name in names:
-        kind = table.ServiceType(name, table.BUILT_IN[name])
-        definitions[f"{name}-options"] = {**kind.options.model_json_schema(), "title": f"Options of {name}"}
+        options = table.ServiceType(name, table.BUILT_IN[name]).options.model_json_schema()
+        definitions |= options.pop("$defs", {})
+        definitions[f"{name}-options"] = {**options, "title": f"Options of {name}"}
 
     entry = definitions["ServiceSection"]
     entry["properties"]["type"] = {
@@ -63,14 +64,20 @@ def _write_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None
         (FileSection, schema),
         (Policy, definitions["ServiceSection"]),
         *((model, definitions[model.__name__]) for model in _SECTIONS),
+        *((table.ServiceType(n, s).options, definitions[f"{n}-options"]) for n, s in table.BUILT_IN.items()),
     ]
     for model, shown in places:
         written = model.model_construct().model_dump(mode="json")
         for name, field in model.model_fields.items():
             shown["properties"][name].pop("default", None)
-            # Sections are shown by their own keys; null, which stands for "unset", is no value to put in.
-            if not isinstance(field.default, Model) and written[name] is not None:
+            # Sections are shown by their own keys.
+            if not isinstance(field.default, Model):
                 shown["properties"][name]["default"] = written[name]
+    # Null, which stands for "unset", is no value to put in.
+    for place in (schema, *definitions.values()):
+        for one in place.get("properties", {}).values():
+            if one.get("default", ...) is None:
+                del one["default"]
 
 
 def _options(name: str) -> dict[str, Any]:

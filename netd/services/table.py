@@ -7,6 +7,7 @@ from inspect import cleandoc
 
 from netd.conversation import BlockingService, Context, DatagramService, StreamService
 from netd.services.answers import QuoteOfTheDay, Reply, WhoAmI
+from netd.services.chat import Chat
 from netd.services.clock import Daytime, Time
 from netd.services.pingpong import PingPong
 from netd.services.simple import Chargen, Discard, Echo, Upper
@@ -14,6 +15,7 @@ from netd.settings import Model
 
 BUILT_IN: dict[str, type] = {
     "chargen": Chargen,
+    "chat": Chat,
     "daytime": Daytime,
     "discard": Discard,
     "echo": Echo,

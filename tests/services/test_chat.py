@@ -1,0 +1,498 @@
+"""chat: a room without sockets. What many members do in it at random is in `test_room`."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from netd.conversation import Peer
+from netd.errors import PeerError
+from tests.services.rooms import Mailer, Talker
+from tests.support import NOW, PEER, service
+
+
+def chat(*, announce: bool = False, **options: Any) -> Any:
+    return service("chat", announce=announce, **options)
+
+
+def test_what_one_says_all_others_hear() -> None:
+    room = chat()
+    alex, bob, eve = Talker(room), Talker(room), Talker(room)
+    alex.say("alex : hello")
+    bob.say("bob: http://example.net: a page")
+    alex.say("NB:x")
+    assert alex.read() == ["bob : http://example.net: a page"]
+    assert bob.read() == ["alex : hello", "alex : NB:x"]
+    assert eve.read() == ["alex : hello", "bob : http://example.net: a page", "alex : NB:x"]
+
+
+@pytest.mark.parametrize(
+    ("line", "heard"),
+    [
+        ("hello", "192.0.2.7:5353 : hello"),
+        ("http://x", "192.0.2.7:5353 : http://x"),
+        ("alex : hello", "alex : hello"),
+        ("alex: hello", "alex : hello"),
+        ("  alex :  hello  ", "alex : hello"),
+        ("alex\t:\thello", "alex : hello"),
+        ("älex : grüß dich", "älex : grüß dich"),
+        ("alex  : hello", "192.0.2.7:5353 : alex  : hello"),
+        ("alex :hello", "192.0.2.7:5353 : alex :hello"),
+        ("two words : hello", "192.0.2.7:5353 : two words : hello"),
+        (": hello", "192.0.2.7:5353 : : hello"),
+        ("x" * 32 + " : hello", "x" * 32 + " : hello"),
+        ("x" * 33 + " : hello", "192.0.2.7:5353 : " + "x" * 33 + " : hello"),
+        ("a\u200db : hello", "192.0.2.7:5353 : a\u200db : hello"),
+        ("a\x1b[31m\x00\x07b\x7f\x9b1\u202e\u2066!\u2028x", "192.0.2.7:5353 : a[31mb1! x"),
+        ("alex : q", "alex : q"),
+        ("/etc/passwd", "192.0.2.7:5353 : /etc/passwd"),
+    ],
+)
+def test_what_a_line_says(line: str, heard: str) -> None:
+    room = chat()
+    listener, mailed = Talker(room), Mailer(room, port=9)
+    mailed.send("")
+    Talker(room).say(line)
+    assert listener.read() == [heard]
+    assert mailed.read() == ["ok", heard]
+
+
+def test_octets_that_are_no_text_are_shown_as_such() -> None:
+    room = chat()
+    listener = Talker(room)
+    Talker(room).receive(b"a\x80b\xc3\n")
+    assert listener.read() == ["192.0.2.7:5353 : a\ufffdb\ufffd"]
+
+
+def test_a_name_alone_and_an_empty_line_say_nothing() -> None:
+    room = chat(announce=True)
+    listener, alex = Talker(room), Talker(room)
+    alex.say("alex :", "", "  ", "\x07", "bob: ")
+    assert listener.read() == []
+    alex.say("hello")
+    assert listener.read() == ["* bob has joined", "bob : hello"]
+
+
+def test_leaving_in_every_way() -> None:
+    for leave in (lambda t: t.say("q"), lambda t: t.say("bye "), Talker.end, Talker.reset):
+        room = chat(announce=True)
+        listener, alex = Talker(room), Talker(room)
+        alex.say("alex : hello")
+        listener.read()
+        leave(alex)
+        assert alex.over
+        assert alex.read() in ([], ["* goodbye"])
+        assert listener.read() == ["* alex has left"]
+        listener.say("still here")
+        assert alex.read() == []
+        assert not listener.over
+
+
+def test_who_does_not_read_its_goodbye_has_left_all_the_same() -> None:
+    room = chat(announce=True)
+    alex = room.stream(PEER, lambda data: True)
+    next(alex)
+    listener = Talker(room)
+    assert alex.send(b"alex : hello\nbye\n") == b""
+    assert next(alex) == b"* goodbye\n"
+    assert listener.read() == ["* alex has joined", "alex : hello", "* alex has left"]
+
+
+def test_others_have_their_turn_between_two_messages() -> None:
+    room = chat()
+    alex = room.stream(PEER, lambda data: True)
+    next(alex)
+    listener = Talker(room)
+    assert alex.send(b"a : one\ntwo\n") == b""
+    assert listener.read() == ["a : one"]
+    assert next(alex) == b""
+    assert listener.read() == ["a : two"]
+
+
+def test_who_says_too_much_at_once_harms_itself_alone() -> None:
+    room = chat(announce=True)
+    listener, alex = Talker(room), Talker(room)
+    alex.say("alex : hello", "x" * 4097)
+    assert alex.over
+    assert alex.read() == ["error: a line may have at most 4096 octets"]
+    assert listener.read() == ["* alex has joined", "alex : hello", "* alex has left"]
+
+
+def test_a_check_of_a_load_balancer_is_silent() -> None:
+    room = chat(announce=True)
+    listener = Talker(room)
+    for leave in (Talker.end, Talker.reset, lambda t: t.say("q")):
+        leave(Talker(room))
+    assert listener.read() == []
+    Talker(room).say("hello")
+    assert listener.read() == ["* 192.0.2.7:5353 has joined", "192.0.2.7:5353 : hello"]
+
+
+def test_lines_end_as_ones_own_did() -> None:
+    room = chat()
+    new, lf, crlf, nul = Talker(room), Talker(room), Talker(room), Talker(room)
+    lf.receive(b"a\n")
+    crlf.receive(b"b\r\n")
+    nul.receive(b"c\r\0")
+    for talker in (new, lf, crlf, nul):
+        talker.heard.clear()
+    Talker(room).say("x : y")
+    assert [talker.heard for talker in (new, lf, crlf, nul)] == [
+        [b"x : y\r\n"],
+        [b"x : y\n"],
+        [b"x : y\r\n"],
+        [b"x : y\r\n"],
+    ]
+    mailed = Mailer(room)
+    for message in ("a", "b\r\0", "c", "d\n"):
+        mailed.send(message)
+    assert mailed.heard == [b"ok\n", b"ok\r\n", b"ok\r\n", b"ok\n"]
+
+
+def test_chunks_are_messages_without_a_line_end() -> None:
+    room = chat(framing="chunk")
+    alex, bob = Talker(room), Talker(room)
+    alex.receive(b"alex : hello")
+    bob.receive(b"bob : one\ntwo\n")
+    assert alex.heard == [b"bob : one two\r\n"]
+    assert bob.heard == [b"alex : hello\r\n"]
+    alex.receive(b"bye")
+    assert alex.over
+
+
+def test_datagrams_and_streams_share_the_room() -> None:
+    room = chat(announce=True)
+    alex, bob, eve = Talker(room), Mailer(room, port=1), Mailer(room, port=2)
+    bob.send("bob : hello")
+    eve.send("eve: hi\r\n")
+    alex.say("alex : welcome")
+    assert alex.read() == ["* bob has joined", "bob : hello", "* eve has joined", "eve : hi"]
+    assert bob.heard == [b"ok\n", b"* eve has joined\n", b"eve : hi\n", b"* alex has joined\n", b"alex : welcome\n"]
+    assert eve.heard == [b"ok\r\n", b"* alex has joined\r\n", b"alex : welcome\r\n"]
+    alex.read()
+    bob.heard.clear()
+    bob.send("q")
+    assert bob.heard == [b"* goodbye\n"]
+    assert alex.read() == ["* bob has left"]
+    eve.send("still there")
+    assert bob.read() == ["* goodbye"]
+
+
+def test_a_farewell_of_nobody_is_answered_and_shows_nothing() -> None:
+    room = chat(history=10)
+    alex = Talker(room)
+    alex.say("hello")
+    bob = Mailer(room)
+    bob.send("bye\r\n")
+    assert bob.heard == [b"* goodbye\r\n"]
+    assert alex.read() == []
+
+
+def test_who_sends_datagrams_belongs_to_the_room_until_idle_passes() -> None:
+    now = [NOW]
+    room = service("chat", clock=lambda: now[0], idle="60s")
+    alex, bob, eve = Talker(room), Mailer(room, port=1), Mailer(room, port=2)
+    bob.send("bob : hello")
+    eve.send("")
+    now[0] += 59
+    eve.send("")
+    alex.say("alex : one")
+    now[0] += 1
+    alex.say("two")
+    assert bob.read() == ["ok", "* alex has joined", "alex : one"]
+    assert eve.read() == ["ok", "ok", "* alex has joined", "alex : one", "* bob has left", "alex : two"]
+    assert alex.read() == ["* bob has joined", "bob : hello", "* bob has left"]
+    bob.send("again")
+    assert alex.read() == ["* 192.0.2.7:1 has joined", "192.0.2.7:1 : again"], "its name is forgotten too"
+
+
+def test_the_same_sender_at_another_endpoint_is_the_same_member() -> None:
+    room = chat()
+    here = Mailer(room)
+    here.send("bob : hello")
+    there = Mailer(room, local_port=99)
+    there.send("hello again")
+    Talker(room).say("alex : hi")
+    assert here.read() == ["ok"]
+    assert there.read() == ["ok", "alex : hi"]
+
+
+def test_a_guest_may_speak_but_hears_nothing() -> None:
+    room = chat(announce=True)
+    alex, guest = Talker(room), Mailer(room, guest=True)
+    guest.send("eve : hello")
+    guest.send("are you there?")
+    alex.say("alex : yes")
+    assert alex.read() == ["eve : hello", "eve : are you there?"]
+    assert guest.read() == ["* others hear you, but you cannot hear them from here", "ok"]
+    assert guest.posted == 0
+    guest.send("q")
+    guest.send("me again")
+    assert alex.read() == ["192.0.2.7:5353 : me again"]
+
+
+def test_what_a_guest_gets_is_never_long() -> None:
+    room = chat(name_required=True, max_members=1, answer="last")
+    guest, other = Mailer(room, guest=True), Mailer(room)
+    Mailer(room, port=9).send("")
+    for text in ("x", "/color", "/color on\r\n", "x" * 5000, "eve : hello\r\n", "eve : hello", "q", *["eve : x"] * 99):
+        guest.send(text)
+        other.send(text)
+    assert all(len(answer) <= 64 for answer in (*guest.heard, *other.heard))
+    assert "* the room is full" in other.read()
+
+
+def test_a_member_that_may_no_longer_be_spoken_to_becomes_a_guest() -> None:
+    room = chat()
+    member = Mailer(room)
+    member.send("bob : hello")
+    guest = Mailer(room, guest=True)
+    guest.send("hello")
+    Talker(room).say("alex : hi")
+    assert guest.read() == ["* others hear you, but you cannot hear them from here"]
+    assert member.read() == ["ok"]
+
+
+def test_guests_are_forgotten_when_there_are_too_many() -> None:
+    room = chat()
+    listener = Talker(room)
+    for port in range(1, 1026):
+        Mailer(room, guest=True, port=port).send(f"guest{port} :")
+    Mailer(room, guest=True, port=1).send("hello")
+    Mailer(room, guest=True, port=1025).send("hello")
+    assert listener.read() == ["192.0.2.7:1 : hello", "guest1025 : hello"]
+    assert len(room._room._guests) == 1024
+
+
+def test_the_answer_may_be_the_last_message_of_somebody_else() -> None:
+    room = chat(answer="last")
+    bob = Mailer(room)
+    bob.send("bob : anybody here?")
+    assert bob.read() == ["ok"]
+    alex = Talker(room)
+    alex.say("alex : yes", "me")
+    bob.heard.clear()
+    bob.send("fine")
+    bob.send("fine")
+    assert bob.read() == ["alex : me", "alex : me"]
+
+
+def test_an_answer_is_shortened_in_whole_characters() -> None:
+    room = chat(answer="last", color="on")
+    Talker(room).say("alex : " + "é" * 100)
+    answer = room.datagram(b"x\r\n", Peer("udp", "192.0.2.7", 1), lambda data: True)
+    assert answer.startswith(b"\x1b[")
+    for most in (64, 65, 512):
+        short = room.shortened(answer, most)
+        assert len(short) <= most
+        assert short.endswith("é\r\n".encode())
+        assert short.decode().startswith("alex : é")
+    assert room.shortened(answer, 512).decode() == "alex : " + "é" * 100 + "\r\n"
+
+
+def test_newcomers_see_what_was_said_last() -> None:
+    room = chat(history=2, announce=True)
+    Talker(room).say("alex : one", "two", "three")
+    new, mailed = Talker(room), Mailer(room)
+    assert new.read() == ["alex : two", "alex : three"]
+    mailed.send("")
+    assert mailed.read() == ["alex : two", "alex : three", "ok"]
+
+
+def test_a_newcomer_that_reads_slowly_sees_all_in_order_and_is_told_what_is_gone() -> None:
+    room = chat(history=3)
+    alex = Talker(room)
+    alex.say("a : 1", "2", "3")
+    heard: list[bytes] = []
+
+    def post(data: bytes) -> bool:
+        heard.append(data)
+        return True
+
+    new = room.stream(PEER, post)
+    heard.append(next(new))
+    alex.say("4")
+    heard.append(next(new))
+    alex.say("5", "6", "7")
+    heard += [next(new), next(new), next(new), next(new)]
+    assert next(new) is None
+    alex.say("8")
+    assert b"".join(heard).decode().splitlines() == [
+        "a : 1",
+        "a : 2",
+        "* 2 messages lost, since you read too slowly",
+        *("a : 5", "a : 6", "a : 7", "a : 8"),
+    ]
+
+
+def test_a_full_room() -> None:
+    room = chat(max_members=2, idle="60s")
+    alex, bob = Talker(room), Mailer(room)
+    bob.send("bob : hello")
+    late = Talker(room)
+    assert late.over
+    assert late.heard == [b"* the room is full\r\n"]
+    other = Mailer(room, port=9)
+    other.send("me?")
+    assert other.heard == [b"* the room is full\n"]
+    assert alex.read() == ["bob : hello"]
+    Mailer(room, guest=True, port=10).send("eve : hi")
+    assert alex.read() == ["eve : hi"], "guests take no place"
+    alex.reset()
+    other.send("me?")
+    assert other.read() == ["* the room is full", "ok"]
+
+
+def test_a_name_may_be_required() -> None:
+    room = chat(name_required=True, announce=True)
+    listener, alex, bob = Talker(room), Talker(room), Mailer(room)
+    alex.say("hello", "alex :", "hello")
+    bob.send("hi")
+    bob.send("bob : hi")
+    assert alex.read()[:1] == bob.read()[:1] == ["* say who you are, as in NAME : hello"]
+    assert listener.read() == ["* alex has joined", "alex : hello", "* bob has joined", "bob : hi"]
+
+
+def test_names_have_colours_for_those_who_want_them() -> None:
+    room = chat(colors={"alex": {"fg": "yellow", "bg": "green"}, "bob": {"bg": "bright_black"}})
+    alex, bob, eve = Talker(room), Talker(room), Talker(room)
+    eve.say("/color off")
+    alex.say("alex : hello")
+    bob.say("bob : hi")
+    assert eve.read() == ["* colors are off", "alex : hello", "bob : hi"]
+    assert bob.read() == ["\x1b[33;42malex\x1b[0m : hello"]
+    assert alex.read() == ["\x1b[100mbob\x1b[0m : hi"]
+    eve.say("/color on", "/color", "/color maybe", "eve : x")
+    assert eve.read() == ["* colors are on", *["* expected /color on or /color off"] * 2]
+    assert alex.read() == bob.read()
+
+
+@pytest.mark.parametrize(("color", "colors", "shown"), [("auto", {}, False), ("on", {}, True), (True, {}, True)])
+def test_whether_there_are_colours(color: object, colors: object, *, shown: bool) -> None:
+    room = chat(color=color, colors=colors)
+    listener = Talker(room)
+    Talker(room).say("somebody : hello")
+    [line] = listener.read()
+    assert ("\x1b[" in line) == shown
+
+
+def test_the_colour_of_a_name_is_always_the_same() -> None:
+    room = chat(color="on")
+    listener, alex = Talker(room), Talker(room)
+    alex.say("alex : hello", "bob : hello", "eve : hello", "me : hello")
+    assert listener.read() == [
+        "\x1b[33malex\x1b[0m : hello",
+        "\x1b[33mbob\x1b[0m : hello",
+        "\x1b[31meve\x1b[0m : hello",
+        "\x1b[31mme\x1b[0m : hello",
+    ]
+
+
+def test_who_floods_is_not_shown_and_told_so_once() -> None:
+    now = [NOW]
+    room = service("chat", clock=lambda: now[0], announce=False)
+    listener, alex = Talker(room), Talker(room)
+    alex.say(*[f"alex : {number}" for number in range(150)])
+    assert listener.read() == [f"alex : {number}" for number in range(100)]
+    now[0] += 0.125
+    alex.say("one", "two", "three")
+    assert listener.read() == ["alex : one", "alex : two"]
+    assert alex.read() == ["* 50 messages not shown, since you wrote too fast"]
+    alex.say("two", "three")
+    alex.say("bye")
+    assert alex.read() == ["* 3 messages not shown, since you wrote too fast", "* goodbye"]
+
+
+def test_who_floods_and_ends_is_told_at_last() -> None:
+    listener, alex = Talker(room := chat()), Talker(room)
+    alex.say(*[f"alex : {number}" for number in range(101)])
+    alex.end()
+    assert len(listener.read()) == 100
+    assert alex.read() == ["* 1 message not shown, since you wrote too fast"]
+
+
+def test_who_floods_with_datagrams_gets_no_answer() -> None:
+    now = [NOW]
+    room = service("chat", clock=lambda: now[0])
+    bob = Mailer(room)
+    for _ in range(150):
+        bob.send("bob : x")
+    assert bob.read() == ["ok"] * 100
+    now[0] += 1
+    bob.send("bob : x")
+    bob.send("bob : x")
+    assert bob.read() == ["* 50 messages not shown, since you wrote too fast", "ok"]
+
+
+def test_who_does_not_read_loses_messages_and_is_told_how_many() -> None:
+    room = chat()
+    alex, bob, slow, mailed = Talker(room), Talker(room), Talker(room), Mailer(room)
+    mailed.send("")
+    mailed.read()
+    slow.reads = mailed.reads = False
+    alex.say("a : 1", "2", "3")
+    slow.reads = mailed.reads = True
+    alex.say("4", "5")
+    assert slow.read() == mailed.read() == ["* 3 messages lost, since you read too slowly", "a : 4", "a : 5"]
+    assert bob.read() == [f"a : {number}" for number in range(1, 6)]
+
+
+def test_a_line_is_no_longer_than_a_transport_can_post() -> None:
+    room = service("chat", line_limit=2**20)
+    listener, alex = Talker(room), Talker(room)
+    alex.receive(b"x : " + b"\x80" * 16380 + b"\n")
+    assert max(map(len, listener.heard)) < 65536 - 64
+    alex.receive(b"x" * 16385 + b"\n")
+    assert alex.over
+    with pytest.raises(PeerError, match="16384"):
+        room.datagram(b"x" * 16385, PEER, lambda data: True)
+
+
+def test_a_room_outlives_a_reload() -> None:
+    first = chat(history=3)
+    alex, bob = Talker(first), Mailer(first)
+    alex.say("alex : 1", "2", "3")
+    bob.send("bob :")
+    bob.read()
+    second = chat(history=2, colors={"alex": {"fg": "red"}}, max_members=1)
+    second.inherit(first)
+    alex.say("4")
+    assert bob.read() == ["\x1b[31malex\x1b[0m : 4"]
+    assert Talker(second).read() == ["* the room is full"]
+    third = chat(history=5)
+    third.inherit(second)
+    assert Talker(third).read() == ["alex : 3", "alex : 4"]
+    mail = Mailer(third)
+    mail.send("hi")
+    assert alex.read() == ["bob : hi"]
+    alex.end()
+    third.stream(PEER, lambda data: True).close()
+    assert len(third._room._streams) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"colors": {"alex": {}}},
+        {"colors": {"alex": {"fg": "pink"}}},
+        *({"colors": {name: {"fg": "red"}}} for name in ("a b", "a:", "", "x" * 33, "a\u202eb", "a\x07")),
+        {"history": 1001},
+        {"history": -1},
+        {"max_members": 0},
+        {"max_members": 8193},
+        {"color": "maybe"},
+        {"idle": 5},
+        {"answer": "none"},
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        service("chat", **options)
+
+
+def test_addresses_of_every_kind_stand_for_a_name() -> None:
+    room = chat()
+    listener = Talker(room)
+    for peer in (Peer("tcp", "::1", 5), Peer("unixgram", "/tmp/a\x1b b"), Peer("unix", "")):
+        room.datagram(b"x", peer, None)
+    assert listener.read() == ["[::1]:5 : x", "/tmp/a\\x1b b : x", "unnamed : x"]

@@ -1,0 +1,89 @@
+"""A chat over real sockets: what is said comes to everybody else, and who does not read holds up nobody."""
+
+import re
+import socket
+import struct
+from itertools import count
+from pathlib import Path
+
+from tests.support import NOW, Server, read_all, service
+from tests.transport.test_stream import connect
+
+
+class Guest:
+    """Somebody at a socket who reads lines."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.lines = connection.makefile("rb")
+
+    def say(self, *lines: bytes) -> None:
+        self.socket.sendall(b"".join(line + b"\n" for line in lines))
+
+    def hears(self, *lines: bytes) -> None:
+        for line in lines:
+            assert self.lines.readline().rstrip(b"\r\n") == line
+
+    def close(self, *, reset: bool = False) -> None:
+        if reset:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.lines.close()
+        self.socket.close()
+
+
+def test_a_room_of_two_endpoints(server: Server, tmp_path: Path) -> None:
+    chat = service("chat")
+    tcp, _ = server.add(chat, "tcp://127.0.0.1:0")
+    unix, events = server.add(chat, f"unix://{tmp_path}/chat.sock")
+    alex, bob, eve = Guest(connect(tcp)), Guest(connect(tcp)), Guest(connect(unix))
+    for guest in (alex, bob, eve):
+        guest.say(b"/color off")
+        guest.hears(b"* colors are off")
+    alex.say(b"alex : hello")
+    eve.hears(b"* alex has joined", b"alex : hello")
+    bob.hears(b"* alex has joined", b"alex : hello")
+    eve.say(b"eve: hi, \x1b[31malex")
+    alex.hears(b"* eve has joined", b"eve : hi, [31malex")
+    bob.hears(b"* eve has joined", b"eve : hi, [31malex")
+    alex.close(reset=True)
+    bob.hears(b"* alex has left")
+    bob.say(b"bye")
+    assert read_all(bob.socket) == b"* goodbye\n"
+    bob.close()
+    eve.hears(b"* alex has left")
+    eve.say(b"x" * 5000)
+    eve.hears(b"error: a line may have at most 4096 octets")
+    eve.close()
+    server.settle()
+    assert events.table.read().failed == 0
+    assert not chat._room._streams
+
+
+def test_who_does_not_read_loses_messages_is_told_and_holds_up_nobody(server: Server) -> None:
+    seconds = count(NOW)
+    chat = service("chat", clock=lambda: next(seconds), announce=False)  # so slow that nobody floods
+    address, _ = server.add(chat, "tcp://127.0.0.1:0?sndbuf=4096")
+    alex, bob, slow = Guest(connect(address)), Guest(connect(address)), Guest(connect(address))
+    for guest in (bob, slow):
+        guest.say(b"/color off")
+        guest.hears(b"* colors are off")
+    number = 0
+
+    def exchange(times: int) -> None:
+        nonlocal number
+        said = [b"%06d " % one + b"x" * 1000 for one in range(number, number + times)]
+        number += times
+        alex.say(*(b"a : " + line for line in said))
+        bob.hears(*(b"a : " + line for line in said))
+
+    slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    for _ in range(50):
+        exchange(20)
+    heard = []
+    while not (told := re.match(rb"\* (\d+) messages? lost", line := slow.lines.readline())):
+        heard.append(int(line[4:10]))
+        exchange(1)
+    assert heard == list(range(len(heard)))
+    assert int(slow.lines.readline()[4:10]) == len(heard) + int(told[1])
+    for guest in (alex, bob, slow):
+        guest.close()
