@@ -292,7 +292,8 @@ class Daemon:
         return code
 
     def close(self) -> None:
-        """Close its pipes."""
+        """Close its pipes, once it is gone."""
+        self._reader.join(20)
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe
             pipe.close()

@@ -18,7 +18,19 @@ defaults: {limits: {connections: off}}
 services:
 """ + "".join(
     f"  {name}: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}\n"
-    for name in ("echo", "discard", "daytime", "chargen", "time", "upper", "pingpong", "reply", "qotd", "whoami")
+    for name in (
+        "echo",
+        "discard",
+        "daytime",
+        "chargen",
+        "time",
+        "upper",
+        "pingpong",
+        "reply",
+        "qotd",
+        "whoami",
+        "chat",
+    )
 )
 
 
