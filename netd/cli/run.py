@@ -122,5 +122,7 @@ Try, in another terminal:
   telnet localhost 7037                   the time; then an empty line, %H:%M, or 0; Ctrl-] and quit
   echo 'ping 42' | nc -N localhost 8888   pong 42
 
+What it does is shown at http://localhost:7090/
+
 Ctrl-C stops it.
 """
