@@ -31,7 +31,19 @@ def counters(reasons: Iterable[str]) -> st.SearchStrategy[Counter[str]]:
 counts = st.builds(
     Counts,
     **dict.fromkeys(
-        "accepted active failed loops checks duration_us bytes_in bytes_out datagrams_in datagrams_out".split(), numbers
+        [
+            "accepted",
+            "active",
+            "failed",
+            "loops",
+            "checks",
+            "duration_us",
+            "bytes_in",
+            "bytes_out",
+            "datagrams_in",
+            "datagrams_out",
+        ],
+        numbers,
     ),
     closed=counters(get_args(Outcome)),
     refused=counters(get_args(Refusal)),
