@@ -20,6 +20,7 @@ from tests.support import need
 
 OPEN_METRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 CLASSES = [*(f"{bound:g}" for bound in DURATIONS), "inf"]
+PLAIN = [name for name in Counts.__slots__ if isinstance(getattr(Counts(), name), int)]
 
 numbers = st.integers(0, 2**53)
 

@@ -256,6 +256,7 @@ async function look() {
   const turn = (round += 1);
   try {
     const status = await ask("status.json");
+    if (turn !== round) return;
     const missed = shown === null || silentSince !== null || shown.started !== status.started || timer === 0;
     const history = missed ? await ask("history.json") : null;
     if (turn !== round) return;
@@ -283,6 +284,7 @@ async function look() {
 function wake() {
   clearTimeout(timer);
   timer = 0;
+  round += 1;
   if (!document.hidden) look();
 }
 
