@@ -121,10 +121,8 @@ def may_name(host: str, local: str) -> bool:
 class Request(BaseHTTPRequestHandler):
     """Answers one request. To be called with the site, a clock, and what `socketserver` gives a handler."""
 
-    default_request_version = (
-        "HTTP/1.0"  # a line without one is what a person types: the answer is HTTP/1.0 all the same
-    )
-    request_version = default_request_version
+    # Also that of the answer to a line without one, as a person types it.
+    request_version = default_request_version = "HTTP/1.0"
     command = ""
     timeout = _PATIENCE
 
@@ -154,8 +152,10 @@ class Request(BaseHTTPRequestHandler):
         while not _is_complete(head):
             if len(head) >= _LONGEST_HEAD:
                 return None
-            # The clock may be set; a moment is left in any case, and never more than all of it.
-            self.connection.settimeout(min(max(end - self._clock(), 0.1), _PATIENCE))
+            left = min(end - self._clock(), _PATIENCE)  # the clock may be set back
+            if left <= 0:
+                raise TimeoutError
+            self.connection.settimeout(left)
             piece = self.connection.recv(_LONGEST_HEAD - len(head))
             if not piece:
                 break
@@ -169,8 +169,10 @@ class Request(BaseHTTPRequestHandler):
         path = self.path
         if absolute := _ABSOLUTE.fullmatch(path):
             hosts, path = [absolute[1]], absolute[2] or "/"
+        if len(hosts) > 1:
+            return text(HTTPStatus.BAD_REQUEST)  # RFC 9112, 3.2
         local = self.connection.getsockname()
-        if len(hosts) > 1 or (isinstance(local, tuple) and not may_name(hosts[0], local[0])):
+        if isinstance(local, tuple) and not may_name(hosts[0], local[0]):  # no browser comes over a UNIX socket
             return text(HTTPStatus.MISDIRECTED_REQUEST, "ask for localhost or an address: this is on loopback")
         return self._site.get(path.partition("?")[0], self.headers.get("Accept", ""))
 
