@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
@@ -22,7 +22,7 @@ OPEN_METRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;vers
 CLASSES = [*(f"{bound:g}" for bound in DURATIONS), "inf"]
 PLAIN = [name for name in Counts.__slots__ if isinstance(getattr(Counts(), name), int)]
 
-numbers = st.integers(0, 2**53)
+numbers = st.integers(0, 2**48)  # whose sums a float holds
 
 
 def counters(reasons: Iterable[str]) -> st.SearchStrategy[Counter[str]]:
@@ -51,7 +51,7 @@ counts = st.builds(
     dropped=counters(get_args(Drop)),
     durations=counters(CLASSES),
 )
-services = st.dictionaries(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", fullmatch=True), counts, max_size=5)
+services = st.dictionaries(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", fullmatch=True), counts, max_size=2)
 
 
 def status(services: Mapping[str, Counts], *, enabled: bool = True, **changes: object) -> dict[str, Any]:
@@ -154,10 +154,11 @@ DAEMON = {
 }
 
 
+@settings(phases=[Phase.generate])  # what is wrong is named below; to look for a smaller example takes minutes
 @given(services)
 def test_every_number_of_the_status_is_there_once_in_both_formats(services: dict[str, Counts]) -> None:
     told = status(services)
-    wanted = pytest.approx(DAEMON | expected(services), rel=1e-12)
+    wanted = DAEMON | expected(services)
     parsers: tuple[tuple[str, str, Callable[[str], Iterable[Metric]]], ...] = (
         ("", "text/plain; version=0.0.4; charset=utf-8", parse_text),
         (OPEN_METRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8", parse_open_metrics),
@@ -165,7 +166,9 @@ def test_every_number_of_the_status_is_there_once_in_both_formats(services: dict
     for accept, media_type, parse in parsers:
         body, said = exposition(told, accept)
         assert said == media_type
-        assert samples(parse(body.decode())) == wanted
+        found = samples(parse(body.decode()))
+        wrong = {series for series in found.keys() | wanted.keys() if found.get(series) != wanted.get(series)}
+        assert not wrong
 
 
 def test_labels_have_few_values() -> None:
