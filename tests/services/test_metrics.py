@@ -29,10 +29,10 @@ HISTORY = {"times": [1.5], "services": {"echo": {"answered": [3]}}}
 SAID = {"status": STATUS, "history": HISTORY}
 
 
-def metrics_service(inspect: Callable[[str], Any] = SAID.__getitem__) -> Any:
+def metrics_service(**context: Any) -> Any:
     kind = table.find("metrics")
     assert kind
-    return kind.build(kind.options(), Context(inspect=inspect))
+    return kind.build(kind.options(), Context(inspect=SAID.__getitem__, **context))
 
 
 def site(**changes: object) -> Site:
@@ -279,6 +279,21 @@ def test_slow_clients_take_no_more_threads_than_there_are_and_not_for_long(
         connection.close()
     until(lambda: events.counters.active == 0)
     assert code_of(ask(address, b"GET /healthz\r\n")) == 200
+
+
+def test_however_lively_a_peer_is_its_request_has_an_end() -> None:
+    near, far = socket.socketpair()
+    times = iter(range(1000))
+
+    def clock() -> float:
+        near.send(b"x")  # there is something to read, whenever one looks
+        return next(times)
+
+    with near:
+        with far:
+            metrics_service(clock=clock).handler(far, "", None)
+        assert code_of(near.recv(100)) == 408
+    assert next(times) < 20
 
 
 def test_who_says_nothing_is_told_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

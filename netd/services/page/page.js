@@ -278,7 +278,7 @@ async function look() {
     showServices(shown);
     showPlots();
   }
-  timer = document.hidden ? 0 : setTimeout(look, EVERY);
+  timer = setTimeout(look, EVERY);
 }
 
 function wake() {

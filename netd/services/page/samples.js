@@ -28,12 +28,13 @@ export function ofHistory(history, run) {
   });
 }
 
-// What is known so far and what has come: in order, no older than the plots show. Where both know, what has come counts.
+// What is known so far and what has come: in order, no older than the plots show. Where both know, what has come counts,
+// and so it does for the second before: what happens in less is too little to tell how much it is a second.
 export function joined(known, come) {
   if (come.length === 0) return known;
   const first = come[0].time;
   const last = come[come.length - 1].time;
-  return [...known.filter((one) => one.time < first), ...come].filter((one) => one.time > last - MINUTES * 60 - 10);
+  return [...known.filter((one) => one.time < first - 1), ...come].filter((one) => one.time > last - MINUTES * 60 - 10);
 }
 
 // How much a number of a service (or of all, for "") grew a second between two samples; null where nobody can say:
