@@ -4,7 +4,7 @@ import json
 import re
 import select
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any

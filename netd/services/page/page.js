@@ -44,6 +44,8 @@ function perSecond(value) {
   return `${value < 10 ? Math.round(value * 10) / 10 : whole.format(Math.round(value))}/s`;
 }
 
+const timeOfDay = (date, style) => date.toLocaleTimeString([], { timeStyle: style, hourCycle: "h23" });
+
 function element(name, text = "", classes = "") {
   const made = document.createElement(name);
   made.textContent = text;
@@ -192,13 +194,13 @@ function makePlots() {
         height: 150,
         padding: [10, 10, 0, 0],
         legend: { show: false },
-        cursor: { sync: { key: "netd" }, drag: { x: false, y: false }, points: { size: 6 } },
+        cursor: { y: false, sync: { key: "netd" }, drag: { x: false, y: false }, points: { size: 6 } },
         scales: {
           x: { range: (_, __, last) => [last - samples.MINUTES * 60, last] },
           y: { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.1)] },
         },
         axes: [
-          { ...axis, space: 60, size: 28, values: (_, times) => times.map(clock) },
+          { ...axis, space: 60, size: 28, values: (_, times) => times.map((time) => timeOfDay(new Date(time * 1000), "short")) },
           { ...axis, space: 30, size: 44, values: (_, values) => values.map((value) => short.format(value)) },
         ],
         series: [
@@ -222,9 +224,6 @@ function makePlots() {
     for (const { plot } of plots) plot.redraw();
   });
 }
-
-const clock = (time) =>
-  new Date(time * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 // Above a plot: the values under the cursor, or the last ones.
 function showValues(plot, lines, caption) {
@@ -267,7 +266,7 @@ async function look() {
   } catch (error) {
     if (turn !== round) return;
     silentSince ??= new Date();
-    say(byId("trouble"), `No answer from netd since ${silentSince.toLocaleTimeString()}. Trying again.`);
+    say(byId("trouble"), `No answer from netd since ${timeOfDay(silentSince, "medium")}. Trying again.`);
     if (!shown) showState("no answer", false);
     console.debug(error);
   }
