@@ -240,11 +240,13 @@ def test_a_request_may_come_octet_by_octet(shown: tuple[Any, ServiceEvents]) -> 
         assert code_of(read_all(connection)) == 200
 
 
-@given(st.binary(max_size=300))
-def test_garbage_is_answered_or_closed(garbage: bytes) -> None:
+@given(
+    st.sampled_from([b"", b"GET ", b"GET / HTTP/1.1\r\n", b"GET /metrics HTTP/1.1\nAccept: "]), st.binary(max_size=300)
+)
+def test_garbage_is_answered_or_closed(start: bytes, garbage: bytes) -> None:
     near, far = socket.socketpair()
     with near, far:
-        near.sendall(garbage)
+        near.sendall(start + garbage)
         near.shutdown(socket.SHUT_WR)
         metrics_service().handler(far, "", None)
         far.close()
