@@ -110,8 +110,7 @@ def test_every_option_says_what_it_means(model: type) -> None:
 def test_every_service_says_what_it_does(name: str) -> None:
     kind = table.ServiceType(name, table.BUILT_IN[name])
     assert len(kind.summary) > 20
-    assert kind.streams
-    assert kind.datagrams
+    assert kind.streams or kind.datagrams
 
 
 def test_the_config_shows_every_key_with_its_default() -> None:

@@ -123,5 +123,7 @@ Try, in another terminal:
   echo 'ping 42' | nc -N localhost 8888   pong 42
   telnet localhost 7083                   a room for all who do this: alex : hello, and q to leave
 
+What it does is shown at http://localhost:7090/
+
 Ctrl-C stops it.
 """

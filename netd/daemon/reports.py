@@ -66,7 +66,7 @@ class Reports:
             "config": state.config.source,
             "generation": state.generation,
             "started": state.started,
-            "seconds": round(state.seconds, 1),
+            "seconds": round(state.seconds, 3),
             "ready": state.ready and not state.stopping,
             "healthy": crew.healthy,
             "stopping": state.stopping,

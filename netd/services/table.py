@@ -9,6 +9,7 @@ from netd.conversation import BlockingService, Context, DatagramService, StreamS
 from netd.services.answers import QuoteOfTheDay, Reply, WhoAmI
 from netd.services.chat import Chat
 from netd.services.clock import Daytime, Time
+from netd.services.metrics import Metrics
 from netd.services.pingpong import PingPong
 from netd.services.simple import Chargen, Discard, Echo, Upper
 from netd.settings import Model
@@ -19,6 +20,7 @@ BUILT_IN: dict[str, type] = {
     "daytime": Daytime,
     "discard": Discard,
     "echo": Echo,
+    "metrics": Metrics,
     "pingpong": PingPong,
     "qotd": QuoteOfTheDay,
     "reply": Reply,

@@ -206,6 +206,8 @@ def test_run_without_a_config_says_what_listens_and_what_to_type(tmp_path: Path)
         for port in (7007, 7009, 7013, 7019, 7037, 7080, 8888):
             assert f"tcp://127.0.0.1:{port}" in text
             assert f"udp://127.0.0.1:{port}" in text
+        assert "http://localhost:7090/" in text
+        assert "tcp://127.0.0.1:7090" in text
         assert "built-in config" in text
         os.write(primary, b"\x03")
         assert process.wait(20) == 0

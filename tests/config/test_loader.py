@@ -303,7 +303,7 @@ def test_a_plugin_that_fails_to_build_is_a_problem_not_a_traceback(
 
 def test_the_files_that_come_along_are_good() -> None:
     assert [service.name for service in loader.load(ROOT / "config" / "netd.yaml").enabled] == ["echo"]
-    assert len(loader.load(loader.BUILT_IN_FILE).enabled) == 8
+    assert len(loader.load(loader.BUILT_IN_FILE).enabled) == 9
     assert (ROOT / "config" / "dev.yaml").read_bytes() == loader.BUILT_IN_FILE.read_bytes()
 
 

@@ -289,6 +289,19 @@ def test_a_stop_gives_conversations_the_drain_time_and_no_more(lab: Lab) -> None
     held.communicate(timeout=20)
 
 
+def test_metrics_has_its_threads_and_files_under_the_unit(lab: Lab) -> None:
+    lab.config("services:\n  metrics: {listen: [tcp://127.0.0.1:7090]}\n")
+    lab.run("systemctl", "start", "netd")
+    fetch = "import urllib.request\nprint(urllib.request.urlopen('http://127.0.0.1:7090%s', timeout=20).read())"
+    for path, words in (
+        ("/", "<title>netd"),
+        ("/healthz", "healthy"),
+        ("/metrics", "netd_daemon_healthy 1.0"),
+        ("/status.json", '"service": "metrics"'),
+    ):
+        assert words in lab.python(fetch % path)
+
+
 def test_an_instance(lab: Lab) -> None:
     lab.config("services:\n  upper: {listen: [tcp://*:7]}\n", "lab")
     lab.run("systemctl", "start", "netd@lab")

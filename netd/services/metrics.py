@@ -1,0 +1,41 @@
+"""metrics: the daemon's own numbers over HTTP, for Prometheus, load balancers and people.
+
+What it takes to serve them is imported when there is such a service, so that nobody else pays for it. The config's
+check builds one too, before there are workers: they find the modules and files loaded, also those in a chroot.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from netd.conversation import Context
+from netd.settings import Model
+
+_PAGE = Path(__file__).parent / "page"
+
+
+class Metrics:
+    """Shows what netd does, over HTTP: a live page at /, /metrics for Prometheus, /healthz and /readyz."""
+
+    class Options(Model):
+        """Options of ``metrics``; there are none."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        try:
+            from netd.services.web import Request, Site
+
+            files = _files()
+        except (ImportError, OSError) as error:
+            raise ValueError(f"{error}; a netd in a chroot has to be started with it, on or off") from error
+        self._request = Request
+        self._site = Site(files, context.inspect)
+        self._clock = context.clock
+
+    def handler(self, request: Any, client_address: Any, server: Any) -> object:
+        return self._request(self._site, self._clock, request, client_address, server)
+
+
+@cache
+def _files() -> dict[str, bytes]:
+    """The page, and what it is made of, by name."""
+    return {file.name: file.read_bytes() for file in _PAGE.iterdir() if not file.name.startswith(".")}

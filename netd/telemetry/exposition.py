@@ -1,0 +1,147 @@
+"""The status as Prometheus reads it: a `netd status` answer in, text out.
+
+Labels are few: a service, a transport, a reason. None is what a peer says, so the number of series has an end. All
+reasons are there from the start, with 0, so that `rate()` sees the first time.
+
+This imports prometheus_client, which takes a while: who may not need it imports this late.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
+from typing import Any, get_args
+
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from netd.telemetry.counters import DURATIONS, Drop, Outcome, Refusal
+
+Answer = Mapping[str, Any]
+
+_OPEN_METRICS = "application/openmetrics-text"
+_UNITS = ("seconds", "bytes")
+
+_Family = type[GaugeMetricFamily] | type[CounterMetricFamily]
+_GAUGE, _COUNTER = GaugeMetricFamily, CounterMetricFamily  # the name of a counter gets _total at its end
+
+_DAEMON: tuple[tuple[_Family, str, str, Callable[[Answer], float]], ...] = (
+    (_GAUGE, "daemon_start_time_seconds", "When netd started, in Unix time.", lambda status: status["started"]),
+    (_GAUGE, "daemon_healthy", "Whether every worker shows that its loop turns.", lambda status: status["healthy"]),
+    (_GAUGE, "daemon_ready", "Whether every service that is on is served.", lambda status: status["ready"]),
+    (
+        _GAUGE,
+        "daemon_workers",
+        "Processes that serve.",
+        lambda status: sum("leaving" not in worker for worker in status["workers"]),
+    ),
+    (_GAUGE, "config_generation", "How many configs have been in force.", lambda status: status["generation"]),
+    (_GAUGE, "bans_active", "Sources that are banned now.", lambda status: status["bans"]),
+    (_COUNTER, "log_lines_lost", "Lines that the log could not take.", lambda status: status["log_lines_lost"]),
+    (_COUNTER, "workers_lost", "Workers that died unasked.", lambda status: status["counts"]["worker_lost"]),
+    (_COUNTER, "reloads_applied", "Configs put in force.", lambda status: status["counts"]["reload_applied"]),
+    (_COUNTER, "reloads_rejected", "Configs refused.", lambda status: status["counts"]["reload_rejected"]),
+    (_COUNTER, "sources_banned", "Bans of sources.", lambda status: status["counts"]["source_banned"]),
+    (
+        _COUNTER,
+        "control_refused",
+        "Connections to the control socket by who may not use it.",
+        lambda status: status["counts"]["control_refused"],
+    ),
+)
+"""Numbers of the daemon: kind, name, help, and where the value is in the status."""
+
+_SERVICE: tuple[tuple[_Family, str, str, str], ...] = (
+    (_GAUGE, "connections_active", "Connections open now.", "active"),
+    (_COUNTER, "connections_accepted", "Connections taken.", "accepted"),
+    (_COUNTER, "connections_checks", "Connections that came and went without an octet.", "checks"),
+    (_COUNTER, "received_bytes", "Octets received, of ended connections and of datagrams.", "bytes_in"),
+    (_COUNTER, "sent_bytes", "Octets sent, of ended connections and of datagrams.", "bytes_out"),
+    (_COUNTER, "datagrams_received", "Datagrams received.", "datagrams_in"),
+    (_COUNTER, "datagrams_answered", "Datagrams answered.", "datagrams_out"),
+    (_COUNTER, "conversations_failed", "Conversations and datagrams lost to a bug in the service.", "failed"),
+    (_COUNTER, "loops_detected", "Peers that kept sending back what they were answered.", "loops"),
+)
+"""Numbers of each service: kind, name, help, and which of its counters (`netd.telemetry.counters.Counts`)."""
+
+_REASONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    ("connections_closed", "Connections ended, and how.", "closed", get_args(Outcome)),
+    ("connections_refused", "Connections closed before a word, and why.", "refused", get_args(Refusal)),
+    ("datagrams_dropped", "Datagrams not taken, or answers not sent, and why.", "dropped", get_args(Drop)),
+)
+"""Counters with a reason: name, help, which of the service's counters, and all reasons there are."""
+
+
+def exposition(status: Answer, accept: str) -> tuple[bytes, str]:
+    """A status in the format that an Accept header asks for, Prometheus' text or OpenMetrics, and its media type."""
+    # Of the header no more than this choice: prometheus_client repeats in its answer what else stands there.
+    asked = {part.partition(";")[0].strip() for part in accept.split(",")}
+    encode, media_type = choose_encoder(_OPEN_METRICS if _OPEN_METRICS in asked else "")
+    return encode(_Status(status)), media_type
+
+
+class _Status(Collector):
+    """The numbers of one status, as prometheus_client collects them."""
+
+    def __init__(self, status: Answer) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        status, services = self._status, self._status["services"]
+        yield InfoMetricFamily("netd_build", "The version of netd.", value={"version": status["version"]})
+        for family, name, explanation, value in _DAEMON:
+            yield family(f"netd_{name}", explanation, value=float(value(status)), unit=_unit(name))
+        yield _sockets(services)
+        enabled = _GAUGE("netd_service_enabled", "Whether a service is switched on.", labels=("service",))
+        for one in services:
+            enabled.add_metric((one["service"],), float(one["enabled"]))
+        yield enabled
+        for family, name, explanation, counter in _SERVICE:
+            metric = family(f"netd_{name}", explanation, labels=("service",), unit=_unit(name))
+            for one in services:
+                metric.add_metric((one["service"],), one["counters"].get(counter, 0))
+            yield metric
+        for name, explanation, counter, reasons in _REASONS:
+            metric = _COUNTER(f"netd_{name}", explanation, labels=("service", "reason"))
+            for one in services:
+                numbers = one["counters"].get(counter, {})
+                for reason in reasons:
+                    metric.add_metric((one["service"], reason), numbers.get(reason, 0))
+            yield metric
+        yield _durations(services)
+
+
+def _unit(name: str) -> str:
+    """The unit at the end of a name, which OpenMetrics tells apart."""
+    last = name.rpartition("_")[2]
+    return last if last in _UNITS else ""
+
+
+def _sockets(services: list[Answer]) -> Metric:
+    metric = _GAUGE("netd_service_sockets", "Sockets on which a service listens.", labels=("service", "transport"))
+    for one in services:
+        transports = Counter(url.partition(":")[0] for url in one["endpoints"] if one["enabled"])
+        for transport, number in sorted(transports.items()):
+            metric.add_metric((one["service"], transport), number)
+    return metric
+
+
+def _durations(services: list[Answer]) -> Metric:
+    name = "connections_duration_seconds"
+    metric = HistogramMetricFamily(
+        f"netd_{name}", "How long ended connections took.", labels=("service",), unit=_unit(name)
+    )
+    bounds = [*(str(float(bound)) for bound in DURATIONS), "+Inf"]
+    classes = [*(f"{bound:g}" for bound in DURATIONS), "inf"]
+    for one in services:
+        counters = one["counters"]
+        numbers = accumulate(counters.get("durations", {}).get(name, 0) for name in classes)
+        buckets = list(zip(bounds, numbers, strict=True))
+        metric.add_metric((one["service"],), buckets, sum_value=counters.get("duration_us", 0) / 1e6)
+    return metric

@@ -1,0 +1,186 @@
+"""A metrics service in real daemons: it says what their counters say, whatever becomes of workers and config."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support import Daemon, daemon, read_exactly, until
+
+CONFIG = """
+daemon: {{workers: {workers}, beat: {beat}}}
+log: {{access: off}}
+services:
+  echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}
+  closed: {{type: echo, listen: [tcp://127.0.0.1:0], access: {{deny: [local]}}}}
+  metrics: {{listen: [tcp://127.0.0.1:0]}}
+"""
+
+
+def get(running: Daemon, path: str) -> tuple[int, str]:
+    """The code and body of an answer."""
+    url = f"http://127.0.0.1:{running.port('metrics')}{path}"
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def numbers(running: Daemon, service: str = "echo") -> dict[str, float]:
+    """The daemon's numbers, and the service's by what is left of their labels: ``connections_closed_total.done``."""
+    code, text = get(running, "/metrics")
+    assert code == 200
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = dict(sample.labels)
+            if labels.pop("service", service) == service:
+                found[".".join([sample.name.removeprefix("netd_"), *labels.values()])] = sample.value
+    return found
+
+
+def load(running: Daemon, rounds: int) -> None:
+    """So many connections and as many datagrams, five octets each, and as many refused connections."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.settimeout(20)
+        sender.connect(("127.0.0.1", running.port("echo", "udp")))
+        for _ in range(rounds):
+            sender.send(b"hello")
+            assert sender.recv(10) == b"hello"
+            with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
+                connection.sendall(b"hello")
+                assert read_exactly(connection, 5) == b"hello"
+            with socket.create_connection(("127.0.0.1", running.port("closed"))) as connection:
+                assert connection.recv(1) == b""
+
+
+def test_known_load_is_in_the_numbers_through_a_lost_worker_and_a_reload(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=2, beat="5s"), tmp_path) as running:
+        load(running, 50)
+        until(lambda: numbers(running)["connections_closed_total.done"] == 50)
+        counted = {
+            "connections_accepted_total": 50,
+            "connections_active": 0,
+            "connections_duration_seconds_count": 50,
+            "connections_duration_seconds_bucket.+Inf": 50,
+            "connections_closed_total.done": 50,
+            "connections_closed_total.lost": 0,
+            "datagrams_received_total": 50,
+            "datagrams_answered_total": 50,
+            "datagrams_dropped_total.rate": 0,
+            "received_bytes_total": 500,
+            "sent_bytes_total": 500,
+            "daemon_workers": 2,
+            "daemon_healthy": 1,
+            "workers_lost_total": 0,
+            "service_sockets.tcp": 1,
+            "service_sockets.udp": 1,
+        }
+        assert counted.items() <= numbers(running).items()
+        assert numbers(running, "closed")["connections_refused_total.access"] == 50
+
+        os.kill(running.worker, signal.SIGKILL)
+        until(lambda: numbers(running)["workers_lost_total"] == 1)
+        until(lambda: numbers(running)["daemon_workers"] == 2)
+        load(running, 10)
+        until(lambda: numbers(running)["connections_closed_total.done"] == 60)
+        assert numbers(running)["datagrams_answered_total"] == 60, "nothing is lost that was counted"
+
+        file = tmp_path / "netd.yaml"
+        file.write_text(file.read_text() + "  discard: {listen: [tcp://127.0.0.1:0]}\n")
+        assert running.netd("reload").returncode == 0
+        file.write_text("services: 7\n")
+        assert running.netd("reload").returncode == 78
+        until(lambda: numbers(running)["reloads_rejected_total"] == 1)
+        after = numbers(running)
+        assert (after["config_generation"], after["reloads_applied_total"]) == (2, 1)
+        assert (after["connections_accepted_total"], after["received_bytes_total"]) == (60, 600)
+        assert numbers(running, "discard")["service_enabled"] == 1
+        assert running.netd("disable", "discard").returncode == 0
+        until(lambda: numbers(running, "discard")["service_enabled"] == 0)
+
+
+def test_the_reports_are_those_of_netd_status(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=1, beat="100ms"), tmp_path) as running:
+        load(running, 3)
+        until(lambda: running.ask("status")["services"][0]["counters"]["closed"] == {"done": 3})
+
+        def settled(status: dict[str, Any]) -> dict[str, Any]:
+            """What does not change while one looks."""
+            services = [one for one in status["services"] if one["service"] != "metrics"]
+            told = {key: value for key, value in status.items() if key not in ("ok", "seconds", "workers")}
+            return {**told, "services": services, "workers": [one["pid"] for one in status["workers"]]}
+
+        own = json.loads(running.netd("status", "--json").stdout)
+        shown = json.loads(get(running, "/status.json")[1])
+        assert settled(shown) == settled(own)
+        assert shown.keys() == own.keys() - {"ok"}
+        history = json.loads(get(running, "/history.json")[1])
+        assert history["services"].keys() == {"echo", "closed", "metrics"}
+
+
+def test_health_is_lost_with_a_worker_that_hangs_and_comes_back(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=2, beat="1s"), tmp_path) as running:
+        assert (get(running, "/healthz"), get(running, "/readyz")) == ((200, "healthy\n"), (200, "ready\n"))
+        os.kill(running.worker, signal.SIGSTOP)
+        until(lambda: get(running, "/healthz") == (503, "not healthy\n"))
+        running.event("worker_aborted")
+        running.event("worker_started")
+        until(lambda: get(running, "/healthz") == (200, "healthy\n"))
+
+
+def test_health_is_lost_with_the_supervisor(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=1, beat="1m"), tmp_path) as running:
+        assert get(running, "/healthz")[0] == 200
+        os.kill(running.process.pid, signal.SIGSTOP)
+        try:
+            until(lambda: get(running, "/healthz") == (503, "the supervisor does not answer\n"))
+        finally:
+            os.kill(running.process.pid, signal.SIGCONT)
+        assert get(running, "/healthz")[0] == 200
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot takes root")
+def test_in_a_chroot_all_is_there_that_was_loaded_at_the_start(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    jail = tmp_path / "jail"
+    jail.mkdir()
+    config = CONFIG.format(workers=1, beat="5s").replace("daemon: {", f"daemon: {{chroot: {jail}, ")
+    with daemon(config, tmp_path) as running:
+        for path in ("/", "/page.js", "/metrics", "/status.json"):
+            assert get(running, path)[0] == 200
+        # A worker that was there before can load nothing more; the reload says so and changes nothing.
+    without = "".join(line for line in config.splitlines(keepends=True) if "metrics" not in line)
+    with daemon(without, tmp_path) as running:
+        (tmp_path / "netd.yaml").write_text(config)
+        done = running.netd("reload")
+        assert done.returncode != 0
+        assert "a netd in a chroot has to be started with it" in done.stderr
+
+
+LOADED = """
+import sys, netd.daemon.supervisor
+from netd.config import loader
+loader.load(sys.argv[1])
+print(*sorted({"http.server", "prometheus_client"} & sys.modules.keys()))
+"""
+
+
+def test_a_netd_without_metrics_does_not_pay_for_it(tmp_path: Path) -> None:
+    config = CONFIG.format(workers=1, beat="5s")
+    without = "".join(line for line in config.splitlines(keepends=True) if "metrics" not in line)
+    for text, loaded in ((config, "http.server prometheus_client\n"), (without, "\n")):
+        (tmp_path / "netd.yaml").write_text(text)
+        command = [sys.executable, "-c", LOADED, str(tmp_path / "netd.yaml")]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == loaded

@@ -1,0 +1,311 @@
+"""What metrics shows, by path, and what it says to requests of all kinds on real sockets."""
+
+import json
+import re
+import select
+import socket
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.conversation import Context
+from netd.services import metrics, table, web
+from netd.services.web import Site, may_name
+from netd.telemetry.counters import Counts
+from netd.telemetry.events import ServiceEvents
+from netd.transport.handled import MOST_THREADS
+from tests.support import Server, has_ipv6, read_all, until
+from tests.telemetry.test_exposition import status
+from tests.transport.test_stream import connect, ended
+
+PAGE = Path(metrics.__file__).parent / "page"
+STATUS = status({"echo": Counts(accepted=3)})
+HISTORY = {"times": [1.5], "services": {"echo": {"answered": [3]}}}
+SAID = {"status": STATUS, "history": HISTORY}
+
+
+def metrics_service(**context: Any) -> Any:
+    kind = table.find("metrics")
+    assert kind
+    return kind.build(kind.options(), Context(inspect=SAID.__getitem__, **context))
+
+
+def site(**changes: object) -> Site:
+    return Site({"index.html": b"<p>", "page.js": b"1"}, lambda what: {**SAID[what], **changes})
+
+
+def mute(what: str) -> Any:
+    raise TimeoutError("the supervisor does not answer")
+
+
+# By path.
+
+
+def test_the_page_and_its_files() -> None:
+    assert site().get("/") == (HTTPStatus.OK, "text/html; charset=utf-8", b"<p>")
+    assert site().get("/page.js") == (HTTPStatus.OK, "text/javascript; charset=utf-8", b"1")
+
+
+def test_the_reports_are_what_netd_says_itself() -> None:
+    for path, said in (("/status.json", STATUS), ("/history.json", HISTORY)):
+        code, media_type, body = site().get(path)
+        assert (code, media_type) == (HTTPStatus.OK, "application/json")
+        assert json.loads(body) == said
+
+
+def test_metrics_are_in_the_format_that_is_asked_for() -> None:
+    assert site().get("/metrics").media_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert site().get("/metrics", "application/openmetrics-text").media_type.startswith("application/openmetrics-text;")
+
+
+@pytest.mark.parametrize(("path", "what"), [("/healthz", "healthy"), ("/readyz", "ready")])
+def test_verdicts(path: str, what: str) -> None:
+    assert site().get(path) == (HTTPStatus.OK, "text/plain; charset=utf-8", f"{what}\n".encode())
+    code, _, body = site(**{what: False}).get(path)
+    assert (code, body) == (HTTPStatus.SERVICE_UNAVAILABLE, f"not {what}\n".encode())
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz", "/status.json", "/history.json"])
+def test_without_an_answer_of_the_supervisor_there_is_none(path: str) -> None:
+    code, _, body = Site({}, mute).get(path)
+    assert (code, body) == (HTTPStatus.SERVICE_UNAVAILABLE, b"the supervisor does not answer\n")
+
+
+@pytest.mark.parametrize("path", ["/index.html", "/nothing", "", "*", "/.", "/page", "/metrics/", "/METRICS"])
+def test_elsewhere_is_nothing(path: str) -> None:
+    assert site().get(path).status == HTTPStatus.NOT_FOUND
+
+
+def test_every_file_of_the_page_has_a_type_and_asks_for_nothing_from_elsewhere() -> None:
+    files = sorted(PAGE.iterdir())
+    assert {file.name for file in files} >= {"index.html", "page.js", "page.css", "uplot.js", "uplot.LICENSE"}
+    for file in files:
+        assert file.suffix in web.TYPES, file
+        text = file.read_text()
+        if not file.name.startswith("uplot."):
+            assert len(text.splitlines()) <= 400
+            assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|\bstyle=|<script>|innerHTML", text), file
+    html = (PAGE / "index.html").read_text()
+    for name in re.findall(r'(?:src|href)="([^"]*)"', html):
+        assert not name.startswith("/"), "it would not be found behind a proxy that puts a prefix before it"
+        assert metrics_service()._site.get(f"/{name}").status == HTTPStatus.OK
+
+
+# Host names.
+
+
+@pytest.mark.parametrize("local", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize(
+    ("host", "good"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:7090", True),
+        ("127.0.0.1:7090", True),
+        ("[::1]:7090", True),
+        ("192.0.2.7", True),
+        ("", True),
+        ("evil.example", False),
+        ("evil.example:7090", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("127.0.0.1:7090:1", False),
+        ("a@localhost", False),
+        ("localhost:x", False),
+        ("[::1", False),
+        ("2130706433", False),
+    ],
+)
+def test_on_loopback_a_request_may_name_localhost_and_addresses(local: str, host: str, good: bool) -> None:
+    assert may_name(host, local) is good
+
+
+@given(st.text(max_size=40))
+def test_elsewhere_it_may_name_what_it_likes(host: str) -> None:
+    assert may_name(host, "192.0.2.1")
+    assert may_name(host, "2001:db8::1%eth0")
+    may_name(host, "127.0.0.1")
+
+
+# On sockets.
+
+
+@pytest.fixture
+def shown(server: Server) -> Iterator[tuple[Any, ServiceEvents]]:
+    address, events = server.add(metrics_service(), "tcp://127.0.0.1:0")
+    yield address, events
+    until(lambda: events.counters.active == 0)
+    assert events.counters.failed == 0
+
+
+def ask(address: Any, request: bytes) -> bytes:
+    with connect(address) as connection:
+        connection.sendall(request)
+        return read_all(connection)
+
+
+def code_of(answer: bytes) -> int:
+    match = re.match(rb"HTTP/1\.0 (\d{3}) [A-Z][A-Za-z -]+\r\n", answer)
+    assert match, answer[:100]
+    return int(match[1])
+
+
+REQUESTS = [
+    (b"GET / HTTP/1.0\r\n\r\n", 200),
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+    (b"GET / HTTP/1.1\nHost: localhost\n\n", 200),
+    (b"GET /healthz\n", 200),  # as a person types it
+    (b"GET /healthz\r\n", 200),
+    (b"GET /status.json?time=1 HTTP/1.1\r\nHost: localhost:7090\r\n\r\n", 200),
+    (b"GET http://localhost:7090/healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 200),  # RFC 9112, 3.2.2
+    (b"GET HTTP://127.0.0.1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+    (b"GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 421),
+    (b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", 400),
+    (b"GET https://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    (b"GET //metrics/../etc/passwd HTTP/1.0\r\n\r\n", 404),
+    (b"GET /../metrics.py HTTP/1.0\r\n\r\n", 404),
+    (b"GET /%2e%2e/metrics.py HTTP/1.0\r\n\r\n", 404),
+    (b"GET /page.js/ HTTP/1.0\r\n\r\n", 404),
+    (b"GET /\0 HTTP/1.0\r\n\r\n", 404),
+    (b"GET /\x1b[31m HTTP/1.0\r\n\r\n", 404),
+    (b"OPTIONS * HTTP/1.0\r\n\r\n", 405),
+    (b"POST / HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello", 405),
+    (b"\x1b[31mM / HTTP/1.0\r\n\r\n", 405),
+    (b"GET / HTTP/2.0\r\n\r\n", 505),
+    (b"GET / SPDY/3\r\n\r\n", 400),
+    (b"GET / \x1b[31mx HTTP/1.0\r\n\r\n", 400),
+    (b"POST /\r\n", 400),
+    (b"hello\r\n", 400),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n", 400),  # TLS
+    (b"GET /" + b"x" * 8192, 431),
+    (b"GET / HTTP/1.0\r\nCookie: " + b"x" * 8192, 431),
+    (b"GET / HTTP/1.0\r\n" + b"a:b\r\n" * 200 + b"\r\n", 431),
+]
+
+
+@pytest.mark.parametrize(("request_", "code"), REQUESTS, ids=[repr(request[:40]) for request, _ in REQUESTS])
+def test_requests(shown: tuple[Any, ServiceEvents], request_: bytes, code: int) -> None:
+    answer = ask(shown[0], request_)
+    assert code_of(answer) == code
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    if code != 200:
+        assert len(body) < 100
+        assert not re.search(rb"evil|x{4}|\x1b|hello|Python|passwd", answer), "nothing that came goes back"
+
+
+def test_every_answer_is_guarded(shown: tuple[Any, ServiceEvents]) -> None:
+    for path in (b"/", b"/page.js", b"/status.json", b"/metrics", b"/healthz", b"/nothing"):
+        head = ask(shown[0], b"GET %s HTTP/1.0\r\n\r\n" % path).partition(b"\r\n\r\n")[0].decode().split("\r\n")
+        for line in (
+            "Server: netd",
+            "X-Content-Type-Options: nosniff",
+            "Referrer-Policy: no-referrer",
+            "Cache-Control: no-store",
+        ):
+            assert line in head
+        [policy] = [line for line in head if line.startswith("Content-Security-Policy: ")]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/status.json", "/healthz", "/nothing"])
+def test_head_is_get_without_the_body(shown: tuple[Any, ServiceEvents], path: str) -> None:
+    got, headed = (ask(shown[0], f"{method} {path} HTTP/1.0\r\n\r\n".encode()) for method in ("GET", "HEAD"))
+    undated = [re.sub(rb"Date: .*", b"", one.partition(b"\r\n\r\n")[0]) for one in (got, headed)]
+    assert undated[0] == undated[1]
+    assert headed.endswith(b"\r\n\r\n")
+    assert not got.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("url", ["tcp://[::1]:0", "unix://{tmp}/s"])
+def test_over_ipv6_and_unix_sockets(server: Server, tmp_path: Path, url: str) -> None:
+    if "::1" in url and not has_ipv6():
+        pytest.skip("no IPv6 on this host")
+    address, _ = server.add(metrics_service(), url.format(tmp=tmp_path))
+    assert code_of(ask(address, b"GET / HTTP/1.1\r\nHost: [::1]\r\n\r\n")) == 200
+    # Over UNIX sockets no browser comes, so there any name will do.
+    assert code_of(ask(address, b"GET / HTTP/1.1\r\nHost: any.example\r\n\r\n")) == (421 if "::1" in url else 200)
+
+
+def test_a_request_may_come_octet_by_octet(shown: tuple[Any, ServiceEvents]) -> None:
+    with connect(shown[0]) as connection:
+        for octet in b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n":
+            connection.send(bytes((octet,)))
+        assert code_of(read_all(connection)) == 200
+
+
+@given(
+    st.sampled_from([b"", b"GET ", b"GET / HTTP/1.1\r\n", b"GET /metrics HTTP/1.1\nAccept: "]), st.binary(max_size=300)
+)
+def test_garbage_is_answered_or_closed(start: bytes, garbage: bytes) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        near.sendall(start + garbage)
+        near.shutdown(socket.SHUT_WR)
+        metrics_service().handler(far, "", None)
+        far.close()
+        answer = read_all(near)
+    assert not answer or code_of(answer)
+
+
+def test_who_comes_and_goes_is_a_check(shown: tuple[Any, ServiceEvents]) -> None:
+    connect(shown[0]).close()
+    until(lambda: ended(shown[1], 1))
+    assert shown[1].counters.checks == 1
+
+
+def test_slow_clients_take_no_more_threads_than_there_are_and_not_for_long(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "_PATIENCE", 0.5)
+    address, events = server.add(metrics_service(), "tcp://127.0.0.1:0")
+    slow = [connect(address) for _ in range(MOST_THREADS)]
+    until(lambda: events.counters.active == MOST_THREADS)
+    with connect(address) as refused:
+        assert refused.recv(1) == b""
+    assert events.counters.refused == {"threads": 1}
+    # They go on talking, little by little, and it does not help them.
+    talking = set(slow)
+    while talking:
+        for connection in talking:
+            connection.sendall(b"x")
+        talking -= set(select.select(talking, [], [], 0.01)[0])
+    for connection in slow:
+        assert code_of(read_all(connection)) == 408
+        connection.close()
+    until(lambda: events.counters.active == 0)
+    assert code_of(ask(address, b"GET /healthz\r\n")) == 200
+
+
+def test_however_lively_a_peer_is_its_request_has_an_end() -> None:
+    near, far = socket.socketpair()
+    times = iter(range(1000))
+
+    def clock() -> float:
+        near.send(b"x")  # there is something to read, whenever one looks
+        return next(times)
+
+    with near:
+        with far:
+            metrics_service(clock=clock).handler(far, "", None)
+        assert code_of(near.recv(100)) == 408
+    assert next(times) < 20
+
+
+def test_who_says_nothing_is_told_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "_PATIENCE", 0.2)
+    address, _ = server.add(metrics_service(), "tcp://127.0.0.1:0")
+    assert code_of(ask(address, b"GET / HTTP/1.0\r\n")) == 408
+
+
+def test_files_that_cannot_be_read_are_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_PAGE", Path("/no/such/place"))
+    metrics._files.cache_clear()
+    with pytest.raises(ValueError, match="chroot"):
+        metrics_service()

@@ -1,0 +1,255 @@
+"""The status page in a real browser, beside a real daemon: what it shows is what the counters say."""
+
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.daemon.test_metrics import load
+from tests.support import Daemon, daemon, need, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+SWITCHES = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PHONE = {"width": 390, "height": 844}
+CONFIG = """
+daemon: {workers: 2, beat: 5s}
+log: {access: off}
+services:
+  echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}
+  closed: {type: echo, listen: [tcp://127.0.0.1:0], access: {deny: [local]}}
+  time: {enabled: false, listen: [tcp://127.0.0.1:0]}
+  metrics: {listen: ["tcp://127.0.0.1:PORT"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    need("chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=SWITCHES)
+        yield started
+        started.close()
+
+
+class Complaints(list[str]):
+    """What a page complained about: errors, and what its policy forbade."""
+
+    def of(self, page: Page) -> Page:
+        page.on("console", lambda message: self.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.append(str(error)))
+        return page
+
+
+@pytest.fixture
+def complaints() -> Iterator[Complaints]:
+    """Looked at after each test."""
+    found = Complaints()
+    yield found
+    assert found == []
+
+
+def open_page(browser: Browser, running: Daemon, complaints: Complaints, **context: Any) -> Page:
+    page = complaints.of(browser.new_context(**context).new_page())
+    page.set_default_timeout(30_000)
+    page.goto(f"http://127.0.0.1:{running.port('metrics')}/")
+    return page
+
+
+def shown(page: Page, service: str) -> dict[str, int]:
+    """The numbers in a row of the table."""
+    cells = page.locator(f'tr[data-service="{service}"] [data-number]').all()
+    return {str(cell.get_attribute("data-number")): int(cell.inner_text().replace(",", "")) for cell in cells}
+
+
+def fact(page: Page, name: str) -> str:
+    return page.locator(f'[data-fact="{name}"]').inner_text()
+
+
+def numbers(running: Daemon, service: str) -> dict[str, int]:
+    """The same as the control socket tells them."""
+    [row] = [one for one in running.ask("status")["services"] if one["service"] == service]
+    return {name: row[name] for name in ("connections", "answered", "refused", "dropped", "failed")}
+
+
+def test_values_are_those_of_the_counters_and_follow_them(
+    browser: Browser, tmp_path: Path, complaints: Complaints
+) -> None:
+    with daemon(CONFIG.replace("PORT", "0"), tmp_path) as running:
+        load(running, 20)
+        page = open_page(browser, running, complaints)
+        expect(page.locator("#state")).to_have_text("healthy")
+        expect(page).to_have_title("netd: healthy")
+        for rounds in (0, 1200):
+            load(running, rounds)
+            with socket.create_connection(("127.0.0.1", running.port("echo"))):
+                until(lambda: numbers(running, "echo")["connections"] == 1)
+                answered = 2 * (20 + rounds) + 1 + (rounds > 0)
+                wanted = {"connections": 1, "answered": answered, "refused": 0, "dropped": 0, "failed": 0}
+                assert numbers(running, "echo") == wanted
+                until(lambda: shown(page, "echo") == numbers(running, "echo"))
+                assert shown(page, "echo") == wanted
+                until(lambda: shown(page, "closed") == numbers(running, "closed"))
+                assert shown(page, "closed")["refused"] == 20 + rounds
+            until(lambda: shown(page, "echo")["connections"] == 0)
+        status = running.ask("status")
+        assert fact(page, "Process") == str(status["pid"])
+        assert fact(page, "Workers") == "2"
+        assert fact(page, "Config") == f"{tmp_path}/netd.yaml, generation 1"
+        assert page.locator("#workers li").count() == 2
+        row = page.locator('tr[data-service="time"]')
+        assert "off (by the config)" in row.inner_text()
+        assert running.url("echo", "udp") in page.locator('tr[data-service="echo"]').inner_text()
+        # One service alone, in the plots.
+        expect(page.locator("figcaption").first).to_contain_text("/s")
+        page.locator("#chosen").select_option("time")
+        expect(page.locator("figcaption").nth(1)).to_have_text("open 0")
+        assert running.netd("disable", "echo").returncode == 0
+        expect(page.locator('tr[data-service="echo"]')).to_contain_text("by netd disable, until the next reload")
+
+
+def test_it_outlives_the_daemon(browser: Browser, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    complaints = Complaints()
+    with daemon(CONFIG.replace("PORT", str(port)), tmp_path) as running:
+        load(running, 50)
+        page = open_page(browser, running, complaints)
+        until(lambda: shown(page, "echo") == numbers(running, "echo"))
+        first = fact(page, "Process")
+        assert complaints == []
+    trouble = page.locator("#trouble")
+    expect(trouble).to_contain_text("No answer from netd since")
+    expect(page.locator("#state")).to_have_text("no answer")
+    said = trouble.inner_text()
+    with daemon(CONFIG.replace("PORT", str(port)), tmp_path) as running:
+        assert said == trouble.inner_text() or trouble.is_hidden()
+        expect(trouble).to_be_hidden()
+        expect(page.locator("#state")).to_have_text("healthy")
+        until(lambda: fact(page, "Process") == str(running.ask("status")["pid"]))
+        assert fact(page, "Process") != first
+        load(running, 3)
+        until(lambda: shown(page, "echo") == numbers(running, "echo"))
+        assert shown(page, "echo")["answered"] == 6
+        for caption in page.locator("figcaption").all_inner_texts():
+            assert "-" not in caption
+    # That nobody was there is what a browser says by itself.
+    assert all("ERR_CONNECTION_REFUSED" in one or "ERR_EMPTY_RESPONSE" in one for one in complaints), complaints
+
+
+def test_a_hidden_tab_asks_nothing(browser: Browser, tmp_path: Path, complaints: Complaints) -> None:
+    with daemon(CONFIG.replace("PORT", "0"), tmp_path) as running:
+        page = open_page(browser, running, complaints)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+        with page.expect_request("**/status.json"):
+            pass
+        hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+        tell = "document.dispatchEvent(new Event('visibilitychange'))"
+        page.evaluate(hide % "true" + tell)
+        page.wait_for_load_state("networkidle")
+        before = len(asked)
+        page.evaluate("new Promise(done => setTimeout(done, 5000))")  # what is looked at is that nothing happens
+        assert len(asked) == before
+        with page.expect_request("**/history.json"):
+            page.evaluate(hide % "false" + tell)
+        assert asked[before] == "status.json"
+
+
+def test_what_the_config_says_is_text(browser: Browser, tmp_path: Path, complaints: Complaints) -> None:
+    place = tmp_path / "<img src=x onerror=alert(1)>"
+    place.mkdir()
+    with daemon(CONFIG.replace("PORT", "0"), place) as running:
+        page = open_page(browser, running, complaints)
+        until(lambda: fact(page, "Config").startswith(f"{place}/netd.yaml"))
+        assert page.locator("img").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_in_the_dark_and_on_a_phone(
+    browser: Browser, tmp_path: Path, complaints: Complaints, scheme: str
+) -> None:
+    names = [f"{number}-{'long' * 15}" for number in range(30)]
+    many = "".join(f"  {name}: {{type: echo, enabled: false, listen: [tcp://127.0.0.1:0]}}\n" for name in names)
+    with daemon(CONFIG.replace("PORT", "0") + many, tmp_path) as running:
+        page = open_page(browser, running, complaints, viewport=PHONE, is_mobile=True, color_scheme=scheme)
+        expect(page.locator("#services tr")).to_have_count(34)
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        table = page.locator(".scroll")
+        assert table.evaluate("table => table.scrollWidth <= table.clientWidth")
+        colours = page.evaluate(
+            """names => Object.fromEntries(names.map(name => {
+                const style = getComputedStyle(document.documentElement);
+                return [name, style.getPropertyValue(`--${name}`).trim()];
+            }))""",
+            ["back", "card", "text", "dim", "good", "bad", "link", "first", "second", "third"],
+        )
+        assert (luminance(colours["back"]) < 0.5) is (scheme == "dark")
+        for ground in (colours.pop("back"), colours.pop("card")):
+            for name, colour in colours.items():
+                assert contrast(colour, ground) >= 4.5, f"{name} on {ground} (WCAG 2, 1.4.3)"
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2 defines it."""
+    digits = colour[1:] if len(colour) == 7 else "".join(digit * 2 for digit in colour[1:])
+    parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_without_scripts_it_says_where_to_look(browser: Browser, tmp_path: Path, complaints: Complaints) -> None:
+    with daemon(CONFIG.replace("PORT", "0"), tmp_path) as running:
+        page = open_page(browser, running, complaints, java_script_enabled=False)
+        expect(page.locator(".notice").first).to_contain_text("JavaScript")
+        assert page.locator(".notice a").first.get_attribute("href") == "status.json"
+
+
+def test_rates_are_of_one_run_and_never_negative(browser: Browser, tmp_path: Path, complaints: Complaints) -> None:
+    with daemon(CONFIG.replace("PORT", "0"), tmp_path) as running:
+        page = open_page(browser, running, complaints)
+        result = page.evaluate(
+            """async () => {
+                const {ofStatus, ofHistory, joined, columns, reference} = await import("./samples.js");
+                const row = (service, answered, connections) =>
+                    ({service, answered, connections, refused: 0, dropped: 0});
+                const at = (started, seconds, ...services) => ofStatus({started, seconds, services});
+                const history = ofHistory({times: [1001, 1006], services: {
+                    echo: {answered: [10, 20], connections: [1, 2], refused: [0, 0], dropped: [0, 0]},
+                    late: {answered: [null, 5], connections: [null, 1], refused: [null, 0], dropped: [null, 0]},
+                }}, 1000);
+                let known = joined([at(1000, 1.5, row("echo", 12, 1))], history);
+                known = joined(known, [at(1000, 8, row("echo", 30, 3), row("late", 9, 1))]);
+                known = joined(known, [at(1000, 10, row("echo", 1, 0), row("late", 19, 1))]);  // echo began anew
+                known = joined(known, [at(1020, 1, row("echo", 2, 0))]);  // another run
+                known = joined(known, [at(1020, 3, row("echo", 8, 4))]);
+                return {
+                    all: columns(known, "", ["answered", "connections"]),
+                    late: columns(known, "late", ["answered", "connections"]),
+                    reference: reference(known, 60).time,
+                    old: joined(known, [at(5000, 1)]).length,
+                };
+            }"""
+        )
+        times = [1001, 1006, 1008, 1010, 1015.5, 1021, 1023]
+        assert result["all"] == [times, [None, 2, 7, 5, None, None, 3], [1, 3, 4, 1, None, 0, 4]]
+        assert result["late"] == [times, [None, None, 2, 5, None, None, None], [None, 1, 1, 1, None, None, None]]
+        assert result["reference"] == 1021
+        assert result["old"] == 1

@@ -1,0 +1,112 @@
+"""The alert rules and the dashboard in docs/, as Prometheus' own tools see them."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from netd.telemetry.counters import Counts
+from netd.telemetry.exposition import exposition
+from tests.support import need
+from tests.telemetry.test_exposition import status
+
+DOCS = Path(__file__).parents[1] / "docs"
+RULES = DOCS / "alerts.yaml"
+DASHBOARD = json.loads((DOCS / "grafana.json").read_text())
+ALERTS = [rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+# What each alert is about, minute by minute: (series, values) that raise it, and a similar one that does not.
+CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "NetdDown": ({'up{job="netd"}': "0x180"}, {'up{job="netd"}': "1x180", 'up{job="other"}': "0x180"}),
+    "NetdNotHealthy": ({"netd_daemon_healthy": "0x180"}, {"netd_daemon_healthy": "1x180"}),
+    "NetdNotReady": ({"netd_daemon_ready": "0x180"}, {"netd_daemon_ready": "1x180"}),
+    "NetdWorkersLost": ({"netd_workers_lost_total": "0x175 1x5"}, {"netd_workers_lost_total": "3x180"}),
+    "NetdConfigRejected": (
+        {"netd_reloads_rejected_total": "0x170 1x10", "netd_config_generation": "1x180"},
+        {"netd_reloads_rejected_total": "0x170 1x10", "netd_config_generation": "1x175 2x5"},
+    ),
+    "NetdConversationsFail": (
+        {'netd_conversations_failed_total{service="echo"}': "0x175 1x5"},
+        {'netd_conversations_failed_total{service="echo"}': "5x180"},
+    ),
+    "NetdRefusalsRise": (
+        {'netd_connections_refused_total{service="echo", reason="rate"}': "0+1x150 150+600x30"},
+        {'netd_connections_refused_total{service="echo", reason="rate"}': "0+600x180"},
+    ),
+    "NetdDropsRise": (
+        {'netd_datagrams_dropped_total{service="echo", reason="rate"}': "0+1x150 150+6000x30"},
+        {'netd_datagrams_dropped_total{service="echo", reason="rate"}': "0+1x150 150+30x30"},
+    ),
+    "NetdLogLinesLost": ({"netd_log_lines_lost_total": "0x175 9x5"}, {"netd_log_lines_lost_total": "9x180"}),
+}
+
+
+def names() -> set[str]:
+    """The names of all series there are."""
+    body, _ = exposition(status({"echo": Counts()}), "")
+    return {sample.name for family in text_string_to_metric_families(body.decode()) for sample in family.samples}
+
+
+def expressions() -> list[str]:
+    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+
+
+def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    need("promtool")
+    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_rules_and_dashboard_name_series_that_exist() -> None:
+    variables = [one["definition"] for one in DASHBOARD["templating"]["list"] if "definition" in one]
+    for text in (RULES.read_text(), *expressions(), *variables):
+        assert set(re.findall(r"\bnetd_\w+", text)) <= names(), text
+
+
+def test_the_dashboard_takes_its_data_source_and_services_from_variables() -> None:
+    assert [one["name"] for one in DASHBOARD["templating"]["list"]] == ["datasource", "instance", "service"]
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+    for panel in DASHBOARD["panels"]:
+        for one in (panel, *panel["targets"]):
+            assert one["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    for expression in expressions():
+        for selector in re.findall(r"netd_\w+(\S*)", expression):
+            assert selector.startswith('{instance=~"$instance"'), expression
+
+
+def test_promtool_understands_the_dashboard(tmp_path: Path) -> None:
+    values = {"$instance": ".*", "$service": ".*", "$__rate_interval": "5m", "$__range": "1h"}
+    rules = []
+    for number, expression in enumerate(expressions()):
+        text = re.sub(r"\$\w+", lambda match: values[match[0]], expression)
+        rules.append({"record": f"panel:{number}", "expr": text})
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    done = promtool("check", "rules", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_understands_the_rules() -> None:
+    done = promtool("check", "rules", str(RULES))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(ALERTS) == set(CASES), "an alert without a test"
+
+
+@pytest.mark.parametrize("alert", CASES)
+def test_an_alert_is_raised_when_it_should_be_and_not_else(alert: str, tmp_path: Path) -> None:
+    checks: list[dict[str, Any]] = []
+    for raised, series in zip((True, False), CASES[alert], strict=True):
+        inputs = [{"series": name, "values": values} for name, values in series.items()]
+        checks += [{"interval": "1m", "input_series": inputs, "promql_expr_test": []}]
+        expression = f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)'
+        checks[-1]["promql_expr_test"] = [
+            {"expr": expression, "eval_time": "3h", "exp_samples": [{"labels": "{}", "value": int(raised)}]}
+        ]
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": checks}))
+    done = promtool("test", "rules", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
