@@ -1,0 +1,98 @@
+"""What a request costs, counted and not timed: system calls, as strace(1) sees them."""
+
+import re
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import daemon, need, read_exactly, until
+
+CONFIG = """\
+log: {access: off}
+services:
+  echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}
+  pingpong: {listen: [tcp://127.0.0.1:0]}
+"""
+CONNECTIONS, ROUNDS = 32, 50
+
+
+def calls(report: str) -> dict[str, int]:
+    """How often each call was made, from the table that ``strace -c`` prints."""
+    rows = re.findall(r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+)(?: +\d+)? +(\w+)$", report, re.MULTILINE)
+    return {name: int(number) for number, name in rows if name != "total"}
+
+
+class Strace:
+    """Counts the calls of a process while it is entered."""
+
+    def __init__(self, pid: int, report: Path) -> None:
+        self._pid = pid
+        self._report = report
+        self.calls: dict[str, int] = {}
+
+    def __enter__(self) -> "Strace":
+        command = ["strace", "-c", "-o", str(self._report), "-p", str(self._pid)]
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self._process.stderr
+        assert "attached" in self._process.stderr.readline()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.terminate()
+        self._process.communicate(timeout=20)
+        self.calls = calls(self._report.read_text())
+
+
+@pytest.mark.parametrize(("service", "question"), [("echo", b"x" * 64), ("pingpong", b"ping 1\n")])
+def test_a_request_over_tcp_is_two_calls_and_a_part_of_a_wait(tmp_path: Path, service: str, question: bytes) -> None:
+    need("strace")
+    with daemon(CONFIG, tmp_path) as running:
+        connections = [socket.create_connection(("127.0.0.1", running.port(service)), 20) for _ in range(CONNECTIONS)]
+        until(lambda: running.ask("connections")["total"] == CONNECTIONS)
+        with Strace(running.worker, tmp_path / "report") as strace:
+            for _ in range(ROUNDS):
+                for connection in connections:
+                    connection.sendall(question)
+                for connection in connections:
+                    assert read_exactly(connection, 7 if service == "pingpong" else 64)
+        requests = CONNECTIONS * ROUNDS
+        assert strace.calls.pop("recvfrom") == requests
+        assert strace.calls.pop("sendto") == requests
+        # How many requests one wait finds is up to the scheduler; a few calls are for beats and their answers.
+        assert strace.calls.pop("epoll_wait") <= requests + 50
+        assert sum(strace.calls.values()) < 100, strace.calls
+        for connection in connections:
+            connection.close()
+
+
+def test_a_batch_of_datagrams_is_two_calls(tmp_path: Path) -> None:
+    need("strace")
+    with daemon(CONFIG, tmp_path) as running, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(20)
+        client.connect(("127.0.0.1", running.port("echo", "udp")))
+        with Strace(running.worker, tmp_path / "report") as strace:
+            for _ in range(20):
+                # While it is stopped it cannot take them one by one.
+                subprocess.run(["kill", "-STOP", str(running.worker)], check=True)
+                for _ in range(64):
+                    client.send(b"x" * 64)
+                subprocess.run(["kill", "-CONT", str(running.worker)], check=True)
+                for _ in range(64):
+                    assert client.recv(100)
+        assert strace.calls["recvmmsg"] <= 20 + 5
+        assert strace.calls["sendmmsg"] <= 20 + 5
+
+
+def test_an_idle_worker_makes_no_calls(tmp_path: Path) -> None:
+    need("strace")
+    config = CONFIG + "  metrics: {listen: [tcp://127.0.0.1:0]}\n"
+    with daemon("daemon: {beat: 1h}\n" + config, tmp_path) as running:
+        with (
+            socket.create_connection(("127.0.0.1", running.port("echo"))),
+            Strace(running.worker, tmp_path / "report") as strace,
+        ):
+            time.sleep(1.5)  # nothing is waited for: that nothing happens is what is to be seen
+        assert sum(strace.calls.values()) <= 2, strace.calls
