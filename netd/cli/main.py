@@ -24,6 +24,7 @@ _COMMANDS = {
     "catalogue": ("services", "schema"),
     "control": ("status", "diff", "reload", "enable", "disable", "connections", "kick", "log-level", "stop"),
     "admission": ("explain", "ban"),
+    "probe": ("probe",),
 }
 
 
