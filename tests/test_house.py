@@ -163,7 +163,11 @@ def test_every_dependency_has_its_line() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     text = (ROOT / "docs" / "dependencies.md").read_text()
-    for section, key in (("options", "install_requires"), ("options.extras_require", "dev")):
+    for section, key in (
+        ("options", "install_requires"),
+        ("options.extras_require", "plot"),
+        ("options.extras_require", "dev"),
+    ):
         for line in setup[section][key].split("\n"):
             if name := re.match(r"[\w-]+", line):
                 assert f"| {name[0]} |" in text, name[0]

@@ -1,0 +1,68 @@
+"""A run for other programs: JSON, CSV, and the text that Prometheus' node exporter collects from files. Only values."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+
+from netd.client.probe.figures import Summary, Times
+from netd.client.probe.outcomes import Outcome
+from netd.client.probe.probing import Probe
+
+_COUNTS = ("sent", "received", "lost", "late", "duplicated", "reordered", "corrupted")
+
+
+def as_json(summaries: Sequence[Summary], seconds: float, **more: object) -> str:
+    """One object: an entry for each target; all times in seconds, shares from 0 to 1."""
+    targets = [asdict(summary) for summary in summaries]
+    return json.dumps({"targets": targets, "seconds": seconds, **more}, indent=2)
+
+
+def as_csv(probes: Sequence[Probe]) -> str:
+    """A row for each question: when it was due in seconds after the first, what became of it, and how long it took."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["target", "service", "number", "due", "outcome", "rtt"])
+    first = min(probe.began for probe in probes)
+    for probe in probes:
+        for number, result in probe.tally.results():
+            if result == Outcome.ABANDONED:
+                continue
+            took = f"{result / 1e9:.9f}" if result >= 0 else ""
+            outcome = "received" if result >= 0 else Outcome(result).word
+            due = f"{(probe.due(number) - first) / 1e9:.6f}"
+            rows.writerow([probe.target.name, probe.service, number, due, outcome, took])
+    return text.getvalue().removesuffix("\n")
+
+
+def as_prometheus(summaries: Sequence[Summary], now: float) -> str:
+    """Gauges of this run, for a file in the directory of node_exporter's textfile collector."""
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+    registry = CollectorRegistry()
+
+    def gauge(name: str, text: str, *labels: str) -> Callable[..., Gauge]:
+        made = Gauge(f"netd_probe_{name}", text, ("target", "service", *labels), registry=registry)
+        return lambda summary, *values: made.labels(summary.target, summary.service, *values)
+
+    success = gauge("success", "Whether the target answered, and only rightly.")
+    counts = {name: gauge(name, f"Questions or answers of the last run: {name}.") for name in _COUNTS}
+    losses = gauge("losses", "Questions of the last run without a right answer, by reason.", "reason")
+    rtt = gauge("rtt_seconds", "How long answers took.", "figure")
+    connect = gauge("connect_seconds", "How long connections took to be made.", "figure")
+    offset = gauge("clock_offset_seconds", "How far the target's clock is ahead of this host's.")
+    for summary in summaries:
+        success(summary).set(summary.good)
+        for name in _COUNTS:
+            counts[name](summary).set(getattr(summary, name))
+        for reason, number in summary.losses.items():
+            losses(summary, reason).set(number)
+        for measured, found in ((rtt, summary.rtt), (connect, summary.connect)):
+            for field in fields(Times):
+                if (value := getattr(found, field.name)) is not None:
+                    measured(summary, field.name).set(value)
+        if summary.offset is not None:
+            offset(summary).set(summary.offset)
+    Gauge("netd_probe_time_seconds", "When the last run ended, since 1970.", registry=registry).set(now)
+    return generate_latest(registry).decode().removesuffix("\n")

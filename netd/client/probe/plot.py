@@ -1,0 +1,84 @@
+"""The picture of a run: how long answers took over time, and how that is distributed.
+
+This needs matplotlib, which only those have who want pictures (`netd[plot]`).
+"""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from netd.client.probe.probing import Probe
+
+_MOST_POINTS = 20_000  # of a target; more cannot be told apart, and make an SVG of many megabytes
+_BINS = 60
+_WIDE = 20  # from this ratio of the longest to the shortest on, the axis is logarithmic
+_PER_LINE = 2  # targets in a line of the legend
+
+
+def draw(probes: Sequence[Probe], path: str) -> None:
+    """Draw into a file whose name ends in .svg or .png."""
+    took = [np.array([result for _, result in probe.tally.results() if result >= 0]) for probe in probes]
+    everything = np.concatenate(took)
+    least, most = (max(1, int(everything.min())), max(2, int(everything.max()))) if everything.size else (1, 2)
+    unit, size = _unit(most)
+    wide = most > _WIDE * least
+    # Text stays text in an SVG.
+    with mpl.rc_context({"svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(figsize=(11, 4.5), layout="constrained")
+        over_time, distribution = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
+        bins = np.geomspace(least, most, _BINS) if wide else np.linspace(0, most, _BINS)
+        first = min(probe.began for probe in probes)
+        for place, (probe, values) in enumerate(zip(probes, took, strict=True)):
+            colour = f"C{place % 10}"
+            step = -(-probe.tally.asked // _MOST_POINTS) or 1
+            points = [((probe.due(number) - first) / 1e9, result) for number, result in probe.tally.results()][::step]
+            answered = [(when, result / size) for when, result in points if result >= 0]
+            lost = [when for when, result in points if result < 0]
+            label = f"{probe.target.name} ({probe.tally.received} of {probe.tally.sent})"
+            over_time.plot(
+                [when for when, _ in answered],
+                [result for _, result in answered],
+                ".",
+                color=colour,
+                markersize=3,
+                label=label,
+            )
+            # They have no time, so they stand on the edge of the picture.
+            over_time.plot(
+                lost,
+                [0.0] * len(lost),
+                "x",
+                color=colour,
+                markersize=5,
+                clip_on=False,
+                transform=over_time.get_xaxis_transform(),
+            )
+            if values.size:
+                distribution.hist(
+                    values / size, bins=bins / size, orientation="horizontal", color=colour, histtype="step"
+                )
+        if wide:
+            over_time.set_yscale("log")
+            over_time.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            over_time.yaxis.set_minor_formatter(NullFormatter())
+        else:
+            over_time.set_ylim(bottom=0)
+        over_time.set_xlabel("seconds since the first question (x: no right answer)")
+        over_time.set_ylabel(f"answer took [{unit}]")
+        over_time.yaxis.set_major_formatter("{x:g}")
+        distribution.set_xlabel("answers")
+        over_time.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_PER_LINE, frameon=False, markerscale=3)
+        for axes in (over_time, distribution):
+            axes.grid(color="0.9")
+            axes.set_axisbelow(True)
+            axes.spines[["top", "right"]].set_visible(False)
+        figure.savefig(path, dpi=120)
+
+
+def _unit(most: int) -> tuple[str, float]:
+    if most >= 10**9:
+        return "s", 1e9
+    return ("ms", 1e6) if most >= 10**6 else ("us", 1e3)

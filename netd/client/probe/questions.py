@@ -1,0 +1,216 @@
+"""What to ask each service, and what a right answer to it is. Only values: octets in, verdicts out.
+
+Where the service returns what it gets, a question carries the run it belongs to, its sequence number and when it was
+due, so that a late, doubled, overtaking or damaged answer is known for what it is.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from random import Random
+
+_HEADER = 20  # octets: 4 for the run, 8 for the sequence number, 8 for when it was due
+_SHORTEST_LINE = 64  # octets; in fewer there may be no room for run, number and time
+_LONGEST_DATAGRAM = 65507  # what IPv4 and UDP leave of 65535
+_LONGEST_STREAMED = 2**20
+_LONGEST_LINE = 4096  # netd's limits.line
+_RFC868_EPOCH = 2_208_988_800  # 1970-01-01 in seconds since 1900-01-01, both 00:00 UTC
+
+
+class Tagged(ABC):
+    """A service that returns what it gets, so that many questions can be under way at once."""
+
+    longest: int
+    """Octets of the longest right answer."""
+    greets = False
+    """Whether it says a line before it is asked."""
+
+    @abstractmethod
+    def question(self, number: int, due: int) -> bytes:
+        """The question with this sequence number, due at so many nanoseconds of the monotonic clock."""
+
+    @abstractmethod
+    def length(self, received: bytearray) -> int:
+        """How many octets of what was received are the first answer; 0 where it is not complete."""
+
+    @abstractmethod
+    def number(self, answer: bytes) -> int | None:
+        """The sequence number an answer says it has."""
+
+    @abstractmethod
+    def right(self, answer: bytes, number: int, due: int) -> bool:
+        """Whether it is the right answer to that question."""
+
+    def clock(self, answer: bytes) -> int | None:
+        """The seconds since 1970 that a right answer tells, if it tells them."""
+        return None
+
+
+class Plain(ABC):
+    """A service that says one thing and closes: each question has a socket of its own."""
+
+    longest: int
+    """Octets of the longest right answer; 0: to connect is all."""
+
+    @abstractmethod
+    def right(self, answer: bytes) -> bool:
+        """Whether all that was said is a right answer."""
+
+    def clock(self, answer: bytes, now: float) -> int | None:
+        """The seconds since 1970 that a right answer tells, if it tells them; ``now`` says which era is meant."""
+        return None
+
+
+def _cut_line(received: bytearray) -> int:
+    return received.find(b"\n") + 1
+
+
+class Echo(Tagged):
+    """Octets that have to come back as they are (RFC 862)."""
+
+    def __init__(self, size: int, run: int) -> None:
+        self.longest = size
+        self._head = run.to_bytes(4)
+        self._tail = (bytes(range(256)) * (size // 256 + 1))[: size - _HEADER]
+
+    def question(self, number: int, due: int) -> bytes:
+        return self._head + number.to_bytes(8) + due.to_bytes(8) + self._tail
+
+    def length(self, received: bytearray) -> int:
+        return self.longest if len(received) >= self.longest else 0
+
+    def number(self, answer: bytes) -> int | None:
+        if len(answer) != self.longest or answer[:4] != self._head:
+            return None
+        return int.from_bytes(answer[4:12])
+
+    def right(self, answer: bytes, number: int, due: int) -> bool:
+        return answer == self.question(number, due)
+
+
+class PingPong(Tagged):
+    """``ping RUN NUMBER DUE``, to which the answer is ``pong`` and the same (netd's pingpong)."""
+
+    def __init__(self, size: int, run: int) -> None:
+        self.longest = size + 1  # where the line ends with CRLF
+        self._size = size
+        self._run = run
+
+    def _rest(self, number: int, due: int) -> bytes:
+        return (b" %08x %d %d" % (self._run, number, due)).ljust(self._size - 5, b".")
+
+    def question(self, number: int, due: int) -> bytes:
+        return b"ping" + self._rest(number, due) + b"\n"
+
+    def length(self, received: bytearray) -> int:
+        return _cut_line(received)
+
+    def number(self, answer: bytes) -> int | None:
+        return _number_in(answer, rb"pong %08x (\d{1,19}) " % self._run)
+
+    def right(self, answer: bytes, number: int, due: int) -> bool:
+        return answer.rstrip(b"\r\n") == b"pong" + self._rest(number, due)
+
+
+class TextTime(Tagged):
+    """Asks netd's text time for the seconds since 1970, in a format that holds the rest of the question."""
+
+    longest = 256
+    greets = True
+
+    def __init__(self, run: int) -> None:
+        self._run = run
+
+    def _tag(self, number: int, due: int) -> bytes:
+        return b"%08x %d %d " % (self._run, number, due)
+
+    def question(self, number: int, due: int) -> bytes:
+        return self._tag(number, due) + b"%s\n"
+
+    def length(self, received: bytearray) -> int:
+        return _cut_line(received)
+
+    def number(self, answer: bytes) -> int | None:
+        return _number_in(answer, rb"%08x (\d{1,19}) " % self._run)
+
+    def right(self, answer: bytes, number: int, due: int) -> bool:
+        tag = self._tag(number, due)
+        return answer.startswith(tag) and self.clock(answer) is not None
+
+    def clock(self, answer: bytes) -> int | None:
+        match = re.fullmatch(rb"[0-9a-f]{8} \d+ \d+ (\d{1,12})\r?\n?", answer)
+        return int(match[1]) if match else None
+
+
+def _number_in(answer: bytes, pattern: bytes) -> int | None:
+    match = re.match(pattern, answer)
+    return int(match[1]) if match else None
+
+
+class Daytime(Plain):
+    """One line with the date and the time (RFC 867), which fixes no syntax: printable text with a digit in it."""
+
+    longest = 512
+
+    def right(self, answer: bytes) -> bool:
+        try:
+            line = answer.decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            return False
+        return line.isprintable() and any(character.isdigit() for character in line)
+
+
+class Rfc868(Plain):
+    """Four octets: the seconds since 1900, modulo 2^32 (RFC 868)."""
+
+    longest = 4
+
+    def right(self, answer: bytes) -> bool:
+        return len(answer) == 4
+
+    def clock(self, answer: bytes, now: float) -> int | None:
+        seconds = int.from_bytes(answer) - _RFC868_EPOCH
+        # Of all the times that leave this remainder, the nearest is meant.
+        return seconds + round((now - seconds) / 2**32) * 2**32
+
+
+class Connect(Plain):
+    """Nothing is asked: that the connection is made is the answer."""
+
+    longest = 0
+
+    def right(self, answer: bytes) -> bool:
+        return True
+
+
+SERVICES = ("echo", "pingpong", "time", "daytime", "rfc868", "connect")
+
+_BY_PORT = {13: "daytime", 37: "rfc868", 7013: "daytime", 7037: "time", 8888: "pingpong"}
+
+
+def usual_service(port: int) -> str:
+    """What a port is for: those of the RFCs, and those of netd's own configs; else echo."""
+    return _BY_PORT.get(port, "echo")
+
+
+def find_question(service: str, size: int, *, streams: bool, random: Random) -> Tagged | Plain:
+    """How to ask a service with questions of ``size`` octets; ValueError where that cannot be done."""
+    run = random.getrandbits(32)
+    match service:
+        case "echo":
+            most = _LONGEST_STREAMED if streams else _LONGEST_DATAGRAM
+            if not _HEADER <= size <= most:
+                raise ValueError(f"expected a size from {_HEADER} (run, number, time) to {most}, got {size}")
+            return Echo(size, run)
+        case "pingpong":
+            if not _SHORTEST_LINE <= size <= _LONGEST_LINE:
+                raise ValueError(f"expected a size from {_SHORTEST_LINE} to {_LONGEST_LINE}, got {size}")
+            return PingPong(size, run)
+        case "time":
+            return TextTime(run)
+        case "daytime":
+            return Daytime()
+        case "rfc868":
+            return Rfc868()
+        case "connect" if streams:
+            return Connect()
+    raise ValueError("a datagram service has no connections: connect is for tcp:// and unix://")

@@ -1,0 +1,94 @@
+"""Whom to ask: a URL as the operator gave it, and the addresses it stands for."""
+
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from netd.conversation import address_text
+from netd.endpoints import Endpoint
+from netd.errors import UsageError
+
+Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | str]
+"""A family, and what its connect(2) takes."""
+
+_RESOLVER_PATIENCE = 10.0
+"""Seconds for names, all at once; resolv.conf(5) gives a dead server five, twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A service to ask, with every address its name has; none where the name has none."""
+
+    endpoint: Endpoint
+    addresses: tuple[Address, ...]
+    problem: str = ""
+    """Why there are none."""
+
+    @property
+    def name(self) -> str:
+        return str(self.endpoint)
+
+    @property
+    def local(self) -> bool:
+        """Whether all its addresses are this host's, over loopback or a UNIX socket."""
+        return all(
+            family == socket.AF_UNIX or ip_address(address[0].partition("%")[0]).is_loopback
+            for family, address in self.addresses
+        )
+
+
+def parse_target(url: str) -> Endpoint:
+    """The endpoint of a URL that can be asked; UsageError says what is wrong with it."""
+    try:
+        endpoint = Endpoint.parse(url)
+        if endpoint.transport == "systemd":
+            raise ValueError("expected tcp://, udp://, unix:// or unixgram://; systemd:// is for those who listen")
+        if "?" in url:
+            raise ValueError("socket options are for those who listen")
+        if not endpoint.path and (endpoint.host in ("*", "0.0.0.0", "::") or endpoint.port == 0):
+            raise ValueError("expected the address and the port of one service, such as tcp://192.0.2.1:7")
+    except ValueError as error:
+        raise UsageError([f"{url}: {error}"]) from None
+    return endpoint
+
+
+def resolve(endpoints: Sequence[Endpoint]) -> list[Target]:
+    """The targets, with what their names stand for. All are looked up at once: a dead resolver delays once."""
+    found: dict[int, Target] = {}
+
+    def look_up(index: int, endpoint: Endpoint) -> None:
+        found[index] = _look_up(endpoint)
+
+    # A look-up cannot be interrupted; a thread that is left behind ends with the process.
+    threads = [threading.Thread(target=look_up, args=job, daemon=True) for job in enumerate(endpoints)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + _RESOLVER_PATIENCE
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    late = f"no answer from the resolver within {_RESOLVER_PATIENCE:.0f} s"
+    return [found.get(index) or Target(endpoint, (), late) for index, endpoint in enumerate(endpoints)]
+
+
+def _look_up(endpoint: Endpoint) -> Target:
+    if endpoint.path:
+        path = endpoint.path
+        return Target(endpoint, ((socket.AF_UNIX, "\0" + path[1:] if path.startswith("@") else path),))
+    kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
+    try:
+        answers = socket.getaddrinfo(endpoint.host, endpoint.port, type=kind)
+    except (OSError, UnicodeError) as error:  # a label that is too long is a UnicodeError
+        return Target(endpoint, (), getattr(error, "strerror", None) or str(error))
+    addresses = [(family, address) for family, _, _, _, address in answers]
+    return Target(endpoint, tuple(dict.fromkeys(addresses)))  # type: ignore[arg-type]  # AF_INET and AF_INET6 alone
+
+
+def address_as_text(address: Address) -> str:
+    """An address for people."""
+    place = address[1]
+    if isinstance(place, str):
+        return address_text(place.replace("\0", "@", 1), 0, unix=True)
+    return address_text(place[0], place[1])

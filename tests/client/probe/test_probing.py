@@ -1,0 +1,493 @@
+"""The loop, over real sockets in this process."""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netd.client.probe import probing
+from netd.client.probe.figures import Summary, summarise
+from netd.client.probe.outcomes import Outcome
+from netd.client.probe.probing import Plan, Probe, Probing
+from netd.client.probe.questions import SERVICES, find_question
+from netd.client.probe.targets import Target, parse_target, resolve
+from tests.client.probe.relay import Relay
+from tests.support import Server, has_ipv6, read_exactly, service
+
+SECOND = 10**9
+PATIENCE = 10 * SECOND
+
+
+def probing_of(
+    *urls: str, kind: str = "echo", count: int = 20, interval: float = 0.002, timeout: int = PATIENCE, size: int = 64
+) -> Probing:
+    endpoints = [parse_target(url) for url in urls]
+    asked = [
+        (target, kind, find_question(kind, size, streams=target.endpoint.streams, random=random.Random(1)))
+        for target in resolve(endpoints)
+    ]
+    return Probing(asked, Plan(round(interval * SECOND), timeout, count))
+
+
+def measure(url: str, kind: str = "echo", **how: float) -> tuple[Probe, Summary]:
+    """Ask one target."""
+    run = probing_of(url, kind=kind, **how)  # type: ignore[arg-type]
+    run.run()
+    assert not run.interrupted
+    return run.probes[0], summarise(run.probes[0])
+
+
+def all_right(summary: Summary, count: int = 20) -> None:
+    assert (summary.sent, summary.received, summary.lost, summary.loss) == (count, count, 0, 0.0)
+    assert (summary.duplicated, summary.reordered, summary.corrupted, summary.late) == (0, 0, 0, 0)
+    assert summary.good
+    times = summary.rtt
+    assert times.min is not None
+    assert times.median is not None
+    assert times.p90 is not None
+    assert times.p99 is not None
+    assert times.max is not None
+    assert 0 < times.min <= times.median <= times.p90 <= times.p99 <= times.max
+
+
+def url_of(scheme: str, address: object) -> str:
+    if isinstance(address, str | bytes):
+        text = address if isinstance(address, str) else "@" + address[1:].decode()
+        return f"{scheme}://{text}"
+    host, port = address[:2]  # type: ignore[index]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {"rfc868": ("time", {"encoding": "rfc868"}), "connect": ("echo", {})}
+
+
+# Datagram services have no connections.
+EVERYTHING = [(scheme, kind) for scheme in ("tcp", "unix") for kind in SERVICES]
+EVERYTHING += [(scheme, kind) for scheme in ("udp", "unixgram") for kind in SERVICES if kind != "connect"]
+
+
+@pytest.mark.parametrize(("scheme", "kind"), EVERYTHING)
+def test_every_service_over_every_transport(server: Server, tmp_path: Path, scheme: str, kind: str) -> None:
+    name, options = OPTIONS.get(kind, (kind, {}))
+    place = f"{scheme}://127.0.0.1:0" if scheme in ("tcp", "udp") else f"{scheme}://{tmp_path}/s"
+    address, _ = server.add(service(name, **options), place)
+    _, summary = measure(url_of(scheme, address), kind)
+    all_right(summary)
+    connections = {"tcp": 1, "unix": 1}.get(scheme, 0) * (1 if kind in ("echo", "pingpong", "time") else 20)
+    assert summary.connections == connections
+    assert (summary.connect.median is None) == (connections == 0)
+    # The service's clock stands still in 2023.
+    if kind in ("time", "rfc868"):
+        assert summary.offset is not None
+        assert summary.offset < -(10**7)
+    else:
+        assert summary.offset is None
+
+
+def test_addresses_of_all_families(server: Server) -> None:
+    urls = ["tcp://127.0.0.1:0", "unix://@netd-test-probe"]
+    urls += ["tcp://[::1]:0", "udp://[::1]:0"] if has_ipv6() else []
+    places = [url_of(url.partition(":")[0], server.add(service("echo"), url)[0]) for url in urls]
+    run = probing_of(*places)
+    run.run()
+    for one in run.probes:
+        all_right(summarise(one))
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+@pytest.mark.parametrize("kind", ["echo", "daytime"])
+def test_a_name_is_asked_at_the_address_that_answers(server: Server, scheme: str, kind: str) -> None:
+    """As with localhost, which is ::1 first on most hosts, where a service may not be."""
+    (_, port), _ = server.add(service(kind), f"{scheme}://127.0.0.1:0")
+    endpoint = parse_target(f"{scheme}://localhost:{port}")
+    addresses = [(socket.AF_INET, (host, port)) for host in ("127.0.0.2", "127.0.0.3", "127.0.0.1")]
+    question = find_question(kind, 64, streams=endpoint.streams, random=random.Random(1))
+    run = Probing([(Target(endpoint, tuple(addresses)), kind, question)], Plan(SECOND // 100, PATIENCE, 20))
+    run.run()
+    all_right(summarise(run.probes[0]))
+    all_right(measure(f"{scheme}://localhost:{port}", kind)[1])
+
+
+@pytest.mark.parametrize("size", [20, 1472, 60000])
+@pytest.mark.parametrize("scheme", ["tcp", "udp", "unix"])
+def test_sizes(server: Server, tmp_path: Path, scheme: str, size: int) -> None:
+    place = f"unix://{tmp_path}/s" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
+    address, _ = server.add(service("echo"), place, datagram=65535)
+    all_right(measure(url_of(scheme, address), size=size)[1])
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_bad_network_is_reported_exactly(server: Server, seed: int) -> None:
+    """All that the relay does at once. What it loses, or damages without a good copy, is lost."""
+    (_, port), _ = server.add(service("echo"), "udp://127.0.0.1:0")
+    count = 300
+    with Relay(port, seed, lose=0.1, double=0.1, damage=0.1, delay=(0.001, 0.03)) as relay:
+        probe, summary = measure(relay.url, count=count, timeout=3 * SECOND)
+    assert relay.lost > 0
+    assert relay.overtaken > 0
+    assert relay.repeated > 0
+    assert summary.sent == count
+    assert summary.received == len(set(relay.came))
+    assert summary.lost == count - len(set(relay.came)) == summary.losses["timed_out"]
+    assert summary.duplicated == relay.repeated
+    assert summary.reordered == relay.overtaken
+    assert summary.corrupted == relay.damaged
+    assert not summary.good
+    results = dict(probe.tally.results())
+    assert {number for number, result in results.items() if result >= 0} == set(relay.came)
+    for number, delay in relay.delays.items():
+        assert results[number] >= delay * SECOND
+
+
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [({"lose": 0.2}, "lost"), ({"double": 0.2}, "duplicated"), ({"delay": (0.0, 0.05)}, "reordered"),
+     ({"damage": 0.2}, "corrupted")],
+)  # fmt: skip
+def test_each_fault_alone_is_called_by_its_name(server: Server, how: dict[str, float], what: str) -> None:
+    (_, port), _ = server.add(service("echo"), "udp://127.0.0.1:0")
+    with Relay(port, 7, **how) as relay:  # type: ignore[arg-type]
+        _, summary = measure(relay.url, count=100, timeout=2 * SECOND)
+    done = {"lost": relay.lost, "duplicated": relay.doubled, "reordered": relay.overtaken, "corrupted": relay.damaged}
+    for name in done:
+        expected = done[name] + (relay.damaged if name == "lost" else 0)
+        assert getattr(summary, name) == expected, name
+    assert done[what] > 0
+
+
+def test_a_late_answer_is_lost_and_told(server: Server) -> None:
+    (_, port), _ = server.add(service("echo"), "udp://127.0.0.1:0")
+    with Relay(port, 1, delay=(0.1, 0.1)) as relay:
+        _, summary = measure(relay.url, count=200, timeout=SECOND // 20)
+        assert summary.losses["timed_out"] == summary.sent == 200
+        assert summary.late > 0
+        assert summary.received == 0
+
+
+def test_a_second_answer_to_the_last_question_is_waited_for() -> None:
+    """As long as the slowest first one took."""
+
+    def serve() -> None:
+        for _ in range(3):
+            question, client = asked.recvfrom(100)
+            time.sleep(0.1)  # is what this is about
+            asked.sendto(question, client)
+        time.sleep(0.05)
+        asked.sendto(question, client)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=serve)
+        thread.start()
+        _, summary = measure(url_of("udp", asked.getsockname()), count=3)
+        thread.join()
+    assert (summary.received, summary.duplicated) == (3, 1)
+
+
+def test_a_unix_service_that_was_started_again_is_found_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+
+    def serve() -> None:
+        for life in range(2):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asked:
+                asked.bind(path)
+                ready.set()
+                asked.settimeout(10)
+                for _ in range(5 if life == 0 else 10):
+                    asked.sendto(*asked.recvfrom(100))
+            os.unlink(path)
+
+    ready = threading.Event()
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert ready.wait(10)
+    _, summary = measure(f"unixgram://{path}", count=200, interval=0.01, timeout=SECOND)
+    thread.join()
+    assert summary.received == 15
+
+
+@contextlib.contextmanager
+def tcp_server(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A listener whose connections ``serve`` gets one after the other; its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection, contextlib.suppress(OSError):
+                    serve(connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_a_slow_answer_does_not_hide_others() -> None:
+    """This server answers nobody before it has all questions: who waits for an answer before asking on gets none."""
+    released = []
+
+    def serve(connection: socket.socket) -> None:
+        questions = read_exactly(connection, 20 * 64)
+        released.append(time.monotonic_ns())
+        connection.sendall(questions)
+        connection.recv(1)
+
+    with tcp_server(serve) as url:
+        probe, summary = measure(url, interval=0.01)
+    all_right(summary)
+    for number, took in probe.tally.results():
+        assert took >= released[0] - probe.due(number) - probe.tally.lag.most
+
+
+def test_what_could_not_be_sent_counts_from_when_it_was_due() -> None:
+    """Nobody reads until the buffers have long been full, so most questions wait in the probe."""
+    size, count = 2**20, 80
+    go_on = threading.Event()
+    released = []
+
+    def serve(connection: socket.socket) -> None:
+        assert go_on.wait(10)
+        released.append(time.monotonic_ns())
+        while data := connection.recv(2**20):
+            connection.sendall(data)
+
+    with tcp_server(serve) as url:
+        run = probing_of(url, count=count, interval=0.01, size=size)
+        [probe] = run.probes
+
+        def look(probes: object) -> None:
+            if probe.tally.asked == count:
+                go_on.set()
+
+        run.run(look)
+    all_right(summarise(probe), count)
+    for number, took in probe.tally.results():
+        if number >= 60:  # before, the buffers may have had room
+            assert took >= released[0] - probe.due(number)
+
+
+def test_what_the_probe_itself_is_late_with_is_not_blamed_on_the_target(server: Server) -> None:
+    (_, port), _ = server.add(service("echo"), "udp://127.0.0.1:0")
+    run = probing_of(f"udp://127.0.0.1:{port}", count=200, interval=0.01, timeout=SECOND)
+    [probe] = run.probes
+    looks = iter([1.5])
+    run.run(lambda probes: time.sleep(next(looks, 0)))
+    summary = summarise(probe)
+    assert summary.losses["unsent"] > 0
+    assert summary.lost == summary.losses["unsent"]
+    assert probe.tally.lag.most > SECOND // 2
+    # One may have been under way when the probe stopped listening; those sent late took no longer for that.
+    times = sorted(result for _, result in probe.tally.results() if result >= 0)
+    assert times[-2] < probe.tally.lag.most // 2
+
+
+def test_damage_in_a_stream_is_found_in_the_answer_it_is_in() -> None:
+    def serve(connection: socket.socket) -> None:
+        for number in range(20):
+            answer = bytearray(read_exactly(connection, 64))
+            if number in (3, 11):
+                answer[number * 5] ^= 1
+            connection.sendall(answer)
+        connection.recv(1)
+
+    with tcp_server(serve) as url:
+        probe, summary = measure(url)
+    assert (summary.received, summary.corrupted, summary.losses["wrong"]) == (18, 2, 2)
+    wrong = [number for number, result in probe.tally.results() if result == Outcome.WRONG]
+    assert wrong == [3, 11]
+
+
+def test_a_service_that_is_another_one_is_wrong_and_does_not_fill_the_memory(server: Server) -> None:
+    (_, port), _ = server.add(service("chargen"), "tcp://127.0.0.1:0")
+    for kind in ("echo", "pingpong", "time"):
+        _, summary = measure(f"tcp://127.0.0.1:{port}", kind, count=5, timeout=SECOND)
+        assert summary.received == 0
+        assert summary.corrupted > 0
+        assert not summary.good
+
+
+@pytest.mark.parametrize("kind", ["pingpong", "time"])
+def test_a_line_that_does_not_end_does_not_fill_the_memory(kind: str) -> None:
+    def serve(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(bytes(65536))
+
+    with tcp_server(serve) as url:
+        _, summary = measure(url, kind, count=5, timeout=SECOND)
+    assert summary.received == 0
+    assert summary.corrupted > 0
+
+
+@pytest.mark.parametrize("kind", ["daytime", "rfc868"])
+def test_a_wrong_time_is_wrong(server: Server, kind: str) -> None:
+    for scheme in ("tcp", "udp"):
+        (_, port), _ = server.add(service("reply", text="nothing", when="connect" if scheme == "tcp" else "message"),
+                                  f"{scheme}://127.0.0.1:0")  # fmt: skip
+        _, summary = measure(f"{scheme}://127.0.0.1:{port}", kind, count=3)
+        assert (summary.received, summary.corrupted, summary.losses["wrong"]) == (0, 3, 3)
+
+
+def test_a_connection_that_is_closed_is_made_anew() -> None:
+    def serve(connection: socket.socket) -> None:
+        for _ in range(5):
+            connection.sendall(read_exactly(connection, 64))
+        read_exactly(connection, 64)  # and goes without an answer
+
+    with tcp_server(serve) as url:
+        _, summary = measure(url, count=23, interval=0.02)
+    assert summary.losses["closed"] >= 3
+    assert summary.received + summary.losses["closed"] == 23
+    assert summary.received >= 15
+    assert summary.connections >= 4
+
+
+@pytest.mark.parametrize("kind", ["echo", "daytime", "connect"])
+def test_nobody_listens(kind: str) -> None:
+    with socket.socket() as taken:  # bound, so that nobody else gets the port, and not listening
+        taken.bind(("127.0.0.1", 0))
+        _, summary = measure(f"tcp://127.0.0.1:{taken.getsockname()[1]}", kind)
+    assert summary.losses["refused"] == summary.sent == summary.lost == 20
+    assert summary.reasons == {"refused": "Connection refused"}
+    assert summary.loss == 1.0
+
+
+@pytest.mark.parametrize("kind", ["echo", "daytime"])
+def test_nobody_listens_to_datagrams(kind: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    _, summary = measure(f"udp://127.0.0.1:{port}", kind)
+    assert summary.losses["refused"] == summary.sent == 20
+
+
+@pytest.mark.parametrize("scheme", ["unix", "unixgram"])
+def test_no_such_socket(tmp_path: Path, scheme: str) -> None:
+    _, summary = measure(f"{scheme}://{tmp_path}/nothing", timeout=100 * SECOND)  # which nobody waits for
+    assert summary.losses["unreachable"] == summary.sent == 20
+    assert summary.reasons == {"unreachable": "No such file or directory"}
+
+
+def test_silence_is_lost_in_time(server: Server) -> None:
+    for scheme in ("tcp", "udp"):
+        address, _ = server.add(service("discard"), f"{scheme}://127.0.0.1:0")
+        _, summary = measure(url_of(scheme, address), timeout=SECOND // 5)
+        assert summary.losses["timed_out"] == summary.sent == 20
+        _, summary = measure(url_of(scheme, address), "daytime", timeout=SECOND // 5)
+        assert summary.losses["timed_out"] == summary.sent == 20
+
+
+def connecting(port: int) -> set[str]:
+    """The local ports from which somebody is connecting to a port (proc(5), SYN_SENT is 02)."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()]
+    return {row[1] for row in rows if row[2].endswith(f":{port:04X}") and row[3] == "02"}
+
+
+@pytest.mark.parametrize("kind", ["echo", "connect"])
+def test_a_connection_nobody_accepts_times_out(kind: str) -> None:
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(2):  # the kernel takes one more than it was told, and then drops what comes
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        port = full.getsockname()[1]
+        run = probing_of(f"tcp://127.0.0.1:{port}", kind=kind, count=9, interval=0.3, timeout=SECOND // 5)
+        ports: set[str] = set()
+        run.run(lambda probes: ports.update(connecting(port)))
+    summary = summarise(run.probes[0])
+    assert summary.losses["timed_out"] == summary.sent == 9
+    assert len(ports) > 2, "one attempt, for which the kernel waits ever longer"
+
+
+def test_a_name_that_stands_for_nothing() -> None:
+    _, summary = measure("udp://a..b:7")  # an empty label is refused without asking anybody
+    assert (summary.sent, summary.losses["unresolved"], summary.address) == (1, 1, "")
+    assert "label" in summary.reasons["unresolved"]
+
+
+def test_targets_do_not_wait_for_each_other(server: Server, tmp_path: Path) -> None:
+    (_, port), _ = server.add(service("echo"), "udp://127.0.0.1:0")
+    silent, _ = server.add(service("discard"), "tcp://127.0.0.1:0")
+    run = probing_of(f"udp://127.0.0.1:{port}", url_of("tcp", silent), f"unix://{tmp_path}/no", timeout=SECOND)
+    run.run()
+    answered, waiting, absent = (summarise(probe) for probe in run.probes)
+    all_right(answered)
+    assert waiting.losses["timed_out"] == 20
+    assert absent.losses["unreachable"] == 20
+
+
+def test_only_so_many_sockets_are_open_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes beyond waits, and counts from when it was due."""
+    monkeypatch.setattr(probing, "_MOST_SOCKETS", 3)
+    count = 40
+    go_on = threading.Event()
+    released = []
+
+    def serve(connection: socket.socket) -> None:
+        assert go_on.wait(10)
+        released.append(time.monotonic_ns())
+        connection.sendall(b"12:00\r\n")
+
+    with tcp_server(serve) as url:
+        run = probing_of(url, kind="daytime", count=count, interval=0.02)
+        [probe] = run.probes
+        before = len(os.listdir("/proc/self/fd"))
+        most = 0
+
+        def look(probes: object) -> None:
+            nonlocal most
+            most = max(most, len(os.listdir("/proc/self/fd")) - before)
+            if probe.tally.asked == count:
+                go_on.set()
+
+        run.run(look)
+    all_right(summarise(probe), count)
+    assert 3 <= most <= 3 + 4  # its own, those of the signals, and what the server has accepted
+    for number, took in probe.tally.results():
+        if number >= 30:  # before, the probe may have been late by itself
+            assert took >= released[0] - probe.due(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_what_there_was(server: Server, number: int) -> None:
+    (_, port), _ = server.add(service("echo"), "udp://127.0.0.1:0")
+    silent, _ = server.add(service("discard"), "udp://127.0.0.1:0")
+    run = probing_of(f"udp://127.0.0.1:{port}", url_of("udp", silent), count=10**6)
+    before = signal.getsignal(number)
+
+    def look(probes: object) -> None:
+        if run.probes[0].tally.received > 20:
+            os.kill(os.getpid(), number)
+
+    run.run(look)
+    assert run.interrupted
+    answered, waiting = (summarise(probe) for probe in run.probes)
+    assert answered.received > 20
+    assert answered.lost == 0
+    assert (waiting.sent, waiting.lost) == (0, 0)  # their time was not over
+    assert signal.getsignal(number) in (before, signal.SIG_DFL)
+
+
+def test_how_many_questions_a_plan_makes() -> None:
+    assert Plan(SECOND, SECOND, 10).number == 10
+    assert Plan(SECOND, SECOND, None).number is None
+    assert Plan(SECOND, SECOND, None, 5 * SECOND).number == 5
+    assert Plan(SECOND, SECOND, None, 5 * SECOND + 1).number == 6
+    assert Plan(SECOND, SECOND, 3, 5 * SECOND).number == 3

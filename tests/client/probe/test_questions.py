@@ -1,0 +1,152 @@
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.client.probe.questions import (
+    SERVICES,
+    Daytime,
+    Echo,
+    PingPong,
+    Plain,
+    Rfc868,
+    Tagged,
+    TextTime,
+    find_question,
+    usual_service,
+)
+from tests.support import NOW, PEER, converse, service
+
+RUN = 0x1234ABCD
+EPOCH = 2_208_988_800
+numbers = st.integers(0, 2**63)
+moments = st.integers(0, 2**63 - 1)
+
+
+def tagged() -> list[tuple[Tagged, object]]:
+    """Each with the service it is for."""
+    return [
+        (Echo(64, RUN), service("echo")),
+        (PingPong(64, RUN), service("pingpong")),
+        (TextTime(RUN), service("time")),
+    ]
+
+
+@pytest.mark.parametrize(("question", "asked"), tagged())
+@given(number=numbers, due=moments)
+def test_what_the_service_answers_is_right_and_known_by_its_number(
+    question: Tagged, asked: object, number: int, due: int
+) -> None:
+    answer = asked.datagram(question.question(number, due), PEER)  # type: ignore[attr-defined]
+    assert question.number(answer) == number
+    assert question.right(answer, number, due)
+    assert question.length(bytearray(answer + b"more")) == len(answer) <= question.longest
+    assert question.length(bytearray(answer[:-1])) == 0
+    assert not question.right(answer, number + 1, due)
+    assert not question.right(answer, number, due + 1)
+
+
+@pytest.mark.parametrize("question", [question for question, _ in tagged()])
+def test_in_a_stream_the_answers_come_one_after_the_other(question: Tagged) -> None:
+    name = {"Echo": "echo", "PingPong": "pingpong", "TextTime": "time"}[type(question).__name__]
+    asked = [question.question(number, number * 1000) for number in range(3)]
+    said = bytearray(converse(service(name).stream(PEER), asked))
+    if question.greets:
+        del said[: said.index(b"\n") + 1]
+    for number in range(3):
+        length = question.length(said)
+        assert question.right(bytes(said[:length]), number, number * 1000)
+        del said[:length]
+    assert not said
+
+
+@pytest.mark.parametrize(("question", "asked"), tagged())
+@given(number=st.integers(0, 2**40), due=moments, place=st.integers(0, 200), mask=st.integers(1, 255))
+def test_no_changed_octet_passes_for_right(
+    question: Tagged, asked: object, number: int, due: int, place: int, mask: int
+) -> None:
+    answer = bytearray(asked.datagram(question.question(number, due), PEER))  # type: ignore[attr-defined]
+    place %= len(answer)
+    answer[place] ^= mask
+    changed = bytes(answer)
+    # The seconds are the service's own to tell, and either line end will do; of the rest each octet is known.
+    if question.clock(changed) is None and not changed.endswith(b"\r"):
+        assert not question.right(changed, number, due)
+
+
+@pytest.mark.parametrize(("question", "_"), tagged())
+@given(answer=st.binary(max_size=100))
+def test_no_answer_is_too_strange(question: Tagged, _: object, answer: bytes) -> None:
+    question.number(answer)
+    assert not question.right(answer, 0, 0) or answer.startswith(b"%08x 0 0 " % RUN)
+    assert 0 <= question.length(bytearray(answer)) <= len(answer)
+
+
+def test_questions_have_the_size_that_was_asked_for() -> None:
+    for size in (20, 21, 300, 1472, 65507):
+        assert len(Echo(size, RUN).question(2**40, 2**50)) == size
+    for size in (64, 100, 4096):
+        assert len(PingPong(size, RUN).question(10**12, 2**62)) == size
+
+
+def test_text_time_tells_the_seconds() -> None:
+    answer = service("time").datagram(TextTime(RUN).question(7, 8), PEER)
+    assert TextTime(RUN).clock(answer) == NOW
+
+
+@given(st.floats(-(2**33), 2**34))
+def test_rfc868_is_of_the_era_that_is_near(now: float) -> None:
+    seconds = int(now)
+    answer = ((seconds + EPOCH) % 2**32).to_bytes(4)
+    assert Rfc868().clock(answer, now) == seconds
+
+
+def test_rfc868_is_four_octets() -> None:
+    answer = converse(service("time", encoding="rfc868").stream(PEER), [])
+    assert Rfc868().right(answer)
+    assert Rfc868().clock(answer, NOW + 3) == NOW
+    assert [Rfc868().right(bytes(length)) for length in (0, 3, 4, 5)] == [False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("line", "right"),
+    [
+        (b"Tuesday, February 22, 1982 17:37:43-PST\r\n", True),
+        (b"02 FEB 82 07:59:01 PST", True),
+        ("mardi 22 février 1982\n".encode(), True),
+        (b"", False),
+        (b"\r\n", False),
+        (b"no time at all\r\n", False),
+        (b"two\r\nlines 12:00\r\n", False),
+        (b"\x1b[2J12:00\r\n", False),
+        (b"\xff12:00\r\n", False),
+    ],
+)
+def test_daytime_is_one_printable_line_with_a_digit(line: bytes, right: bool) -> None:
+    assert Daytime().right(line) is right
+
+
+def test_daytime_as_netd_tells_it() -> None:
+    assert Daytime().right(converse(service("daytime").stream(PEER), []))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_can_be_asked_over_streams(name: str) -> None:
+    assert isinstance(find_question(name, 64, streams=True, random=random.Random(1)), Tagged | Plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "streams"),
+    [("echo", 19, True), ("echo", 65508, False), ("echo", 2**20 + 1, True), ("pingpong", 63, True),
+     ("pingpong", 4097, True), ("connect", 64, False)],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_refused(name: str, size: int, streams: bool) -> None:
+    with pytest.raises(ValueError, match="expected|connections"):
+        find_question(name, size, streams=streams, random=random.Random(1))
+
+
+def test_the_service_follows_the_port() -> None:
+    assert [usual_service(port) for port in (7, 13, 37, 7037, 8888, 0, 12345)] == [
+        "echo", "daytime", "rfc868", "time", "pingpong", "echo", "echo"
+    ]  # fmt: skip

@@ -1,0 +1,125 @@
+import statistics
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.client.probe.outcomes import LOSSES, MESSAGES, Outcome, outcome_of
+from netd.client.probe.tally import Offset, Series, Tally
+
+nanoseconds = st.integers(0, 10**10)
+
+
+@given(st.lists(nanoseconds, min_size=1), st.integers(1, 20))
+def test_a_series_keeps_the_last_and_counts_all(values: list[int], most: int) -> None:
+    series = Series(most)
+    for value in values:
+        series.add(value)
+    assert (series.number, series.sum, series.least, series.most) == (
+        len(values),
+        sum(values),
+        min(values),
+        max(values),
+    )
+    assert series.steps == sum(abs(b - a) for a, b in pairwise(values))
+    assert sorted(series.kept()) == sorted(values[-most:])
+
+
+@given(st.data(), st.integers(1, 30), st.integers(1, 40))
+def test_every_question_is_answered_lost_or_waited_for(data: st.DataObject, number: int, most: int) -> None:
+    """Whatever happens in whatever order, the sums hold, also when results have to be forgotten."""
+    tally = Tally(most)
+    for _ in range(number):
+        tally.ask()
+        for _ in range(data.draw(st.integers(0, 3))):
+            which = data.draw(st.integers(max(0, tally.asked - most), tally.asked - 1))
+            if data.draw(st.booleans()):
+                tally.answer(which, data.draw(nanoseconds))
+            else:
+                tally.lose(which, data.draw(st.sampled_from(LOSSES)))
+    results = dict(tally.results())
+    if number <= most:
+        assert list(results) == list(range(number))
+        assert tally.received == sum(result >= 0 for result in results.values())
+        for outcome in LOSSES:
+            assert tally.lost[outcome] == sum(result == outcome for result in results.values())
+        waiting = sum(result == Outcome.WAITING for result in results.values())
+        assert tally.sent == tally.received + tally.lost.total() + waiting
+        tally.abandon()
+        assert tally.sent == tally.received + tally.lost.total()
+    else:
+        assert list(results) == list(range(number - most, number))
+
+
+@given(st.permutations(range(12)))
+def test_reordered_is_what_was_overtaken(order: list[int]) -> None:
+    tally = Tally()
+    for _ in order:
+        tally.ask()
+    for number in order:
+        assert tally.answer(number, 5)
+    assert tally.reordered == sum(number < max(order[: place + 1]) for place, number in enumerate(order))
+    assert tally.duplicated == 0
+
+
+def test_a_second_answer_is_a_duplicate_and_one_after_the_time_is_late() -> None:
+    tally = Tally()
+    for _ in range(3):
+        tally.ask()
+    assert tally.answer(0, 10)
+    assert not tally.answer(0, 11)
+    tally.lose(1, Outcome.TIMED_OUT)
+    assert not tally.answer(1, 12)
+    tally.lose(0, Outcome.TIMED_OUT)
+    tally.lose(2, Outcome.REFUSED, "why")
+    assert (tally.received, tally.duplicated, tally.late, tally.reordered) == (1, 1, 1, 0)
+    assert tally.lost == {Outcome.TIMED_OUT: 1, Outcome.REFUSED: 1}
+    assert tally.reasons == {Outcome.REFUSED: "why"}
+    assert [result for _, result in tally.results()] == [10, Outcome.TIMED_OUT, Outcome.REFUSED]
+
+
+@given(
+    st.floats(-1e6, 1e6),
+    st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 0.5), st.floats(0, 1)), min_size=1, max_size=20),
+)
+def test_the_true_offset_is_within_its_margin(ahead: float, asked: list[tuple[float, float, float]]) -> None:
+    offset = Offset()
+    margins = []
+    for sent, took, share in asked:
+        offset.add(int((sent + share * took + ahead) // 1), sent, sent + took)
+        assert offset.seconds is not None
+        assert offset.margin is not None
+        assert abs(offset.seconds - ahead) <= offset.margin + 1e-6
+        margins.append(offset.margin)
+    assert margins == sorted(margins, reverse=True)
+
+
+def test_a_clock_that_was_set_is_believed_anew() -> None:
+    offset = Offset()
+    assert offset.seconds is None
+    offset.add(100, 100.5, 100.5)
+    offset.add(200, 101.5, 101.5)
+    assert offset.seconds == pytest.approx(99)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ConnectionRefusedError(111, ""), Outcome.REFUSED),
+        (ConnectionResetError(104, ""), Outcome.CLOSED),
+        (BrokenPipeError(32, ""), Outcome.CLOSED),
+        (TimeoutError(110, ""), Outcome.TIMED_OUT),
+        (OSError(113, ""), Outcome.UNREACHABLE),
+        (FileNotFoundError(2, ""), Outcome.UNREACHABLE),
+        (PermissionError(13, ""), Outcome.UNREACHABLE),
+        (OSError(24, "too many open files"), None),
+    ],
+)
+def test_what_an_error_says_of_the_question(error: OSError, outcome: Outcome | None) -> None:
+    assert outcome_of(error) is outcome
+
+
+def test_every_loss_has_a_message() -> None:
+    assert MESSAGES.keys() == set(LOSSES)
+    assert statistics.fmean(len(message) for message in MESSAGES.values()) > 10
