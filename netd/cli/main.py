@@ -27,7 +27,7 @@ _COMMANDS = {
     "admission": ("explain", "ban"),
     "trace": ("trace",),
     "talk": ("talk",),
-    "probe": ("probe",),
+    "probe.command": ("probe",),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from netd.cli.probe_summary import summary_text
+from netd.cli.probe.summary import summary_text
 from netd.client.probe import checks, formats
 from netd.client.probe.checks import State, Thresholds
 from netd.client.probe.figures import Summary, summarise
@@ -162,7 +162,7 @@ def _probe(
     _keep_from_flooding(targets, plan, flood_limit)
     run = Probing([(target, *how) for target, how in zip(targets, asked, strict=True)], plan)
     if sys.stderr.isatty():
-        from netd.cli.probe_live import Live
+        from netd.cli.probe.live import Live
 
         with Live() as live:
             run.run(live.look)
