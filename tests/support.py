@@ -146,6 +146,14 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     raise AssertionError("it did not happen")
 
 
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; whoever adopted it may not have looked yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def read_all(connection: socket.socket) -> bytes:
     """Everything until the end of file."""
     pieces = []

@@ -19,6 +19,7 @@ from bench.errors import FailedError
 from bench.measure import Plan
 from bench.peers import BUILD, PEERS, Peer, Place
 from bench.workloads import WORKLOADS, Workload
+from tests.support import is_gone
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="not installed: cc")
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
@@ -102,7 +103,7 @@ def test_nothing_is_left_of_a_server_and_its_children(tmp_path: Path) -> None:
         pids = server.pids
         assert len(pids) == 8
         server.stop()
-        assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+        assert not [pid for pid in pids if not is_gone(pid)]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from netd.client.control import ask
-from tests.support import until
+from tests.support import is_gone, until
 
 
 def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -42,7 +42,7 @@ def running(tmp_path: Path) -> Iterator[int]:
         yield pid
     finally:
         os.kill(pid, signal.SIGTERM)
-        until(lambda: not os.path.exists(f"/proc/{pid}"), 20)
+        until(lambda: is_gone(pid), 20)
 
 
 def test_it_returns_when_everything_listens_and_is_a_daemon_by_the_book(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_kill_9_leaves_a_pid_file_that_is_no_obstacle(tmp_path: Path) -> None:
     assert start(tmp_path).returncode == 0
     pid = int((tmp_path / "run/netd.pid").read_text())
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not os.path.exists(f"/proc/{pid}"))
+    until(lambda: is_gone(pid))
     assert (tmp_path / "run/netd.pid").exists()
     assert start(tmp_path).returncode == 0
     with running(tmp_path) as another:
