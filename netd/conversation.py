@@ -161,8 +161,8 @@ class BlockingService(Protocol):
 
     ``handler`` is what `socketserver` calls a request handler: called with the socket, the client's address and the
     server, it has served the connection when it returns. So a subclass of `socketserver.BaseRequestHandler` will do, as
-    an attribute of the class. It is for what comes seldom and does not take long: there are 32 threads a listener, and
-    a connection is ended after a minute, or `limits.lifetime` where that is given.
+    an attribute of the class. It is for what comes seldom and does not take long: there are 32 threads a listener, of
+    which one source gets 8, for a minute each, unless the config has `limits.per_source` and `limits.lifetime`.
     """
 
     def handler(self, request: Any, client_address: Any, server: Any, /) -> object: ...
@@ -257,6 +257,11 @@ class Lines:
             del data  # it would be kept for as long as this waits
             if refusal := self._telnet.refusal():
                 yield refusal
+
+    def rest(self) -> bytes:
+        """What has come behind the last line, and is taken out of here: for who goes on without lines."""
+        rest, self._buffer, self._position = self._buffer[self._position :], b"", 0
+        return rest
 
     def _next(self) -> bytes | None:
         """The next complete line in the buffer, or None when there is none yet."""

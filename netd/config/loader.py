@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from netd.admission.access import NO_GROUPS, AccessRules
 from netd.admission.bans import BanRules
+from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config import source
 from netd.config.model import (
@@ -43,6 +44,9 @@ _MOST_ADDRESSES = 1000
 BUILT_IN_FILE = Path(__file__).parent / "dev.yaml"
 """Loopback and high ports; what a checkout shows as config/dev.yaml."""
 DEFAULT_FILE = Path("/etc/netd/netd.yaml")
+
+# Threads are few, so nobody may have many of them, or one of them for long.
+_BLOCKING = Limits.model_validate({"per_source": 8, "lifetime": "60s"})
 
 M = TypeVar("M", bound=Model)
 
@@ -199,7 +203,8 @@ class _Loader:
         options = None
         if isinstance(given := entry.get("options"), dict | None):
             options = self._check(part, (*path, "options"), given, kind.options)
-        access, limits = defaults.access, defaults.limits
+        access = defaults.access
+        limits = _layered(_BLOCKING, defaults.limits) if kind.blocks else defaults.limits
         own = section.access if section else _sound_rules(entry.get("access"))
         access = _layered(access, self._find_accounts(part, (*path, "access"), own))
         if section:

@@ -17,6 +17,8 @@ from typing import Any
 _PIECE = 60_000  # octets in a packet; the kernel takes two of these also where its buffers are small
 _MOST_DESCRIPTORS = 250  # in a packet; the kernel takes 253 (SCM_MAX_FD, unix(7))
 _LONGEST = 2**24  # octets of a message
+_SPARE = 16  # descriptors; a config that adds more services needs that many free ones
+_LONGEST_NUMBER = 20  # characters
 _MORE, _LAST = b"+", b"."
 
 Message = dict[str, Any]
@@ -118,7 +120,7 @@ class Channel:
         lost = self._lost
         self._pieces, self._size, self._descriptors, self._lost = [], 0, [], False
         try:
-            message = json.loads(text)
+            message = json.loads(text, parse_int=_number, parse_constant=_number)
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict) or lost:
@@ -129,6 +131,32 @@ class Channel:
                 raise DescriptorsLostError(message)
             raise ChannelError("it does not keep to the rules")
         return message, descriptors
+
+
+class Spare:
+    """Descriptors that no connection gets, so that there is room for those that the other end hands over."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._held: list[int] = []
+
+    def take(self) -> None:
+        """Hold so many, or those that are there to be had."""
+        with contextlib.suppress(OSError):
+            while len(self._held) < _SPARE:
+                self._held.append(os.dup(self._channel.fileno()))
+
+    def give_up(self) -> None:
+        """Make room."""
+        while self._held:
+            os.close(self._held.pop())
+
+
+def _number(text: str) -> int:
+    """A whole number of 64 bits; ValueError for a longer one, of which nothing good can come, and for NaN and such."""
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError("a number is too long")
+    return int(text)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -135,9 +135,8 @@ class Control:
             while (line := (yield from lines.read())) is not None:
                 text = line.decode("utf-8", "replace")
                 if text.split()[:1] in (["trace"], ["talk"]):
-                    yield from self._follow(text, post)
-                else:
-                    yield _line(self.answer(text, by))
+                    return (yield from self._follow(text, lines.rest(), post))
+                yield _line(self.answer(text, by))
         except LineTooLong as error:
             yield _line(_failure(str(error), EXIT_USAGE))
 
@@ -155,8 +154,11 @@ class Control:
             return credentials.gid == self._group
         return self._group in os.getgrouplist(name, credentials.gid)
 
-    def _follow(self, line: str, post: Post) -> Conversation:
-        """A command whose answer is followed by more, until the peer has finished sending."""
+    def _follow(self, line: str, rest: bytes, post: Post) -> Conversation:
+        """A command whose answer is followed by more, until the peer has finished sending.
+
+        What the peer says behind it, of which ``rest`` has come, is for the service, and is no command.
+        """
         begun: list[tuple[Callable[[bytes], None], Callable[[], None]]] = []
 
         def begin(command: str, words: list[str]) -> Answer:
@@ -170,8 +172,10 @@ class Control:
         answer = self._answer(line, begin)
         try:
             yield _line(answer)
-            while begun and (data := (yield None)):
-                for say, _ in begun:
+            for say, _ in begun:
+                if rest:
+                    say(rest)
+                while data := (yield None):
                     say(data)
         finally:
             for _, end in begun:

@@ -76,10 +76,12 @@ class Crew:
                 self._start(number)
             else:
                 self._replace(number)
-        while self._replacements and len(self.members) + len(self._replacements) > size:
-            self._loop.wheel.drop(self._replacements.popitem()[1])
-        for number in sorted(self.members)[size:]:
-            self._leave(self.members[number])
+        # The lowest numbers stay: the first worker serves what only one may serve.
+        for number in sorted({*self.members, *self._replacements})[size:]:
+            if number in self.members:
+                self._leave(self.members[number])
+            else:
+                self._loop.wheel.drop(self._replacements.pop(number))
 
     def _start(self, number: int) -> None:
         member = fork(number, self._who, self._sink)
@@ -134,13 +136,13 @@ class Crew:
         """Also those that are leaving."""
         return [*self.members.values(), *self.leaving]
 
-    def tell(self, message: Message, members: Iterable[Member]) -> None:
-        """Tell workers something that needs no answer. One that does not take it in time is aborted."""
+    def tell(self, message: Message, members: Iterable[Member], seconds: float = PATIENCE) -> None:
+        """Tell workers something that needs no answer. One that does not take it within ``seconds`` is aborted."""
         for member in [member for member in members if not member.gone]:
             try:
-                member.channel.send(message, (), PATIENCE)
+                member.channel.send(message, (), seconds)
             except ChannelError:
-                self._abort(member, PATIENCE)  # it may have half of it
+                self._abort(member, seconds)  # it may have half of it
 
     def _send(self, member: Member, message: Message, descriptors: Sequence[int] = ()) -> int:
         member.asked += 1
@@ -156,12 +158,17 @@ class Crew:
             message = received[0]
             member.beaten = time.monotonic()
             member.unanswered = 0
-            if isinstance(lost := message.get("lines_lost"), int):
-                member.lines_lost = lost
-            if message.get("question") == member.asked:
-                member.answers = {member.asked: message}
-            elif "question" not in message:
-                self._reported(member, message)
+            try:
+                if isinstance(lost := message.get("lines_lost"), int):
+                    member.lines_lost = max(0, lost)
+                if message.get("question") == member.asked:
+                    member.answers = {member.asked: message}
+                elif "question" not in message:
+                    self._reported(member, message)
+            except Exception as error:  # whatever it says, it ends nobody but itself
+                self._events.command_failed("message of a worker", error)
+                _signal(member, signal.SIGKILL)
+                raise ChannelError("it does not keep to the rules") from error
 
     def _hear(self, member: Member) -> None:
         try:

@@ -12,6 +12,7 @@ INTERVAL = 5.0
 SAMPLES = 121
 """How many are kept: ten minutes where workers are asked every five seconds."""
 
+_MOST = 2**63 - 1
 _UNKNOWN = -1  # the service was not there
 _NUMBERS = ("answered", "connections", "refused", "dropped")
 
@@ -40,9 +41,9 @@ class History:
             row = self._rows.get(service)
             if row is None:
                 row = self._rows[service] = array("q", [_UNKNOWN]) * (SAMPLES * width)
-            row[start : start + width] = array(
-                "q", [one.answered, one.active, one.refused.total(), one.dropped.total()]
-            )
+            numbers = (one.answered, one.active, one.refused.total(), one.dropped.total())
+            # A worker that has gone wrong may have counted anything.
+            row[start : start + width] = array("q", [min(max(number, 0), _MOST) for number in numbers])
 
     def report(self) -> dict[str, Any]:
         """When the samples were taken, and for each service its numbers at these times; None where it was not there."""

@@ -10,7 +10,8 @@ from netd.transport.loop import Loop
 
 FRESH = 0.5
 """Seconds for which an answer is good: however many peers ask, the supervisor is asked twice a second at most."""
-_PATIENCE = 5.0  # seconds
+_PATIENCE = 5.0  # seconds, from the question on
+_SILENT = "the supervisor does not answer"
 
 Answer = dict[str, Any]
 
@@ -28,14 +29,20 @@ class Inquiries:
     def ask(self, what: str) -> Answer:
         """What the supervisor says. For threads alone. TimeoutError when it says nothing for some seconds."""
         asked = time.monotonic()
-        with self._turns[what]:
+        turn = self._turns[what]
+        if not turn.acquire(timeout=_PATIENCE):
+            raise TimeoutError(_SILENT)
+        try:
             if (answer := self._since(what, asked - FRESH)) is not None:
                 return answer
             self._loop.call(partial(self._send, what))
             with self._arrived:
-                if self._arrived.wait_for(lambda: self._since(what, asked) is not None, _PATIENCE):
+                left = asked + _PATIENCE - time.monotonic()
+                if self._arrived.wait_for(lambda: self._since(what, asked) is not None, left):
                     return self._answers[what][1]
-        raise TimeoutError("the supervisor does not answer")
+        finally:
+            turn.release()
+        raise TimeoutError(_SILENT)
 
     def _since(self, what: str, when: float) -> Answer | None:
         came, answer = self._answers.get(what, (float("-inf"), {}))

@@ -5,11 +5,14 @@ It is read from the memory that the workers write and from what the supervisor k
 
 import os
 import time
+import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from netd import __version__
 from netd.config.model import ServiceConfig
-from netd.daemon.control import Answer
+from netd.daemon.control import Answer, safely
 from netd.daemon.crew import Crew
 from netd.daemon.fork import Member
 from netd.daemon.history import History
@@ -19,6 +22,10 @@ from netd.daemon.warden import Warden
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 from netd.transport.loop import Loop
+
+_PATIENCE = 2.0  # seconds a worker has to take a report,
+_SLOW = 0.1  # and if it takes longer than this,
+_REST = 20.0  # it gets none for so long: the supervisor has others to wait for.
 
 
 class Reports:
@@ -44,6 +51,8 @@ class Reports:
         self._history = History()
         self._reports = {"status": self.status, "history": self.history}
         self._wanted: set[tuple[Member, str]] = set()
+        # Those who were slow to listen, and when they are told again.
+        self._rested: weakref.WeakKeyDictionary[Member, float] = weakref.WeakKeyDictionary()
 
     def status(self) -> Answer:
         """What `netd status --json` prints."""
@@ -122,4 +131,14 @@ class Reports:
         for what, make in self._reports.items():
             members = [member for member, wish in wanted if wish == what]
             if members:
-                self._crew.tell({"do": "told", "what": what, "answer": make()}, members)
+                safely(self._events, what, partial(self._tell, what, make, members))
+
+    def _tell(self, what: str, make: Callable[[], Answer], members: list[Member]) -> None:
+        """Tell them, but not who has made this process wait lately: who asks has to listen."""
+        answer = make()
+        for member in members:
+            begun = time.monotonic()
+            if begun >= self._rested.get(member, 0.0):
+                self._crew.tell({"do": "told", "what": what, "answer": answer}, [member], _PATIENCE)
+                if time.monotonic() - begun > _SLOW:
+                    self._rested[member] = time.monotonic() + _REST

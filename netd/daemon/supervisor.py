@@ -357,14 +357,21 @@ class Supervisor:
     def _beat(self) -> float | None:
         if self._deadline is not None:
             return None
-        self._warden.count_drops()
-        self._reports.note()
+        safely(self._events, "beat", self._look_around)
         if self._crew.beat():
             systemd.notify("WATCHDOG=1")
         if (line := self._status_line()) != self._state.status_line:
             self._state.status_line = line
             systemd.notify(f"STATUS={line}")
         return self._beat_interval
+
+    def _look_around(self) -> None:
+        """Count and tell what nobody else does."""
+        self._warden.count_drops()
+        self._reports.note()
+        self._events.summarize()
+        if self._control:
+            self._control[0].events.summarize()
 
     def _status_line(self) -> str:
         state = self._state

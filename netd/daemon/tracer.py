@@ -23,6 +23,8 @@ from netd.transport.trace import SHOWN, Way
 _MOST = 8  # traces at one time
 _ALIVE = 5.0  # seconds after which an empty line shows that the trace goes on; and an observer who is gone is noticed
 _LONGEST_PEER = 512
+_MOST_LINES = 500  # of one packet: more than a worker puts into it
+_NEVER = 2.0**40  # seconds since 1970 that no clock shows
 _DATA = re.compile(rf"([0-9a-f]{{2}}){{0,{SHOWN}}}")
 
 
@@ -36,10 +38,10 @@ class _Trace:
     def tell(self, lines: list[Any], skipped: int) -> None:
         """Pass on what a worker says, which is believed in no more than is needed to show it."""
         self.skipped += skipped
-        for line in lines:
+        for line in lines[:_MOST_LINES]:
             match line:
                 case [int() | float() as when, str() as way, str() as peer, int() as size, str() as data] if (
-                    way in get_args(Way) and len(peer) <= _LONGEST_PEER and _DATA.fullmatch(data)
+                    0 <= when < _NEVER and way in get_args(Way) and len(peer) <= _LONGEST_PEER and _DATA.fullmatch(data)
                 ):
                     self._post(time=round(when, 6), what=way, peer=peer, size=size, data=data)
         if self.skipped:

@@ -4,6 +4,7 @@ A worker gets one end of a socket pair as if it had accepted it. What comes out 
 being understood.
 """
 
+import codecs
 import contextlib
 import json
 import select
@@ -17,7 +18,8 @@ from netd.daemon.state import State
 from netd.endpoints import suggestion
 from netd.transport.loop import Loop
 
-_CHUNK = 16384  # octets
+_CHUNK = 4096  # octets taken at once; as JSON they fit into what may wait for the operator, whatever they are
+_PAUSE = 0.1  # seconds, where the operator does not read
 _ALIVE = 5.0  # seconds after which an empty line shows that the visit goes on; and a visitor who is gone is noticed
 
 
@@ -29,6 +31,8 @@ class Visit:
         self._post = post
         self._loop = loop
         self._over = False
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._unread = b""
         end.setblocking(False)
         loop.watch(end.fileno(), select.EPOLLIN, self._heard)
         loop.later(_ALIVE, self._keep_alive)
@@ -42,7 +46,8 @@ class Visit:
         """End it."""
         if not self._over:
             self._over = True
-            self._loop.unwatch(self._socket.fileno())
+            if not self._unread:
+                self._loop.unwatch(self._socket.fileno())
             self._socket.close()
 
     def _heard(self, events: int) -> None:
@@ -52,10 +57,25 @@ class Visit:
             return
         except OSError:
             data = b""
-        # What finds no room, since the operator does not read, is lost.
-        self._post(_line(data.decode("utf-8", "replace") if data else None))
+        text = self._decoder.decode(data, final=not data)
+        line = _line(text) if text else b""
         if not data:
+            self._post(line + _line(None))
             self.leave()
+        elif line and not self._post(line):
+            # Who does not read is not read from, and the service notices as with any other peer.
+            self._unread = line
+            self._loop.unwatch(self._socket.fileno())
+            self._loop.later(_PAUSE, self._try_again)
+
+    def _try_again(self) -> float | None:
+        if self._over:
+            return None
+        if not self._post(self._unread):
+            return _PAUSE
+        self._unread = b""
+        self._loop.watch(self._socket.fileno(), select.EPOLLIN, self._heard)
+        return None
 
     def _keep_alive(self) -> float | None:
         if not self._over:

@@ -5,9 +5,7 @@ supervisor. So an answer on the channel shows that the loop turns. A new config 
 which may fail and changes nothing, and ``commit`` (or ``abort``), which cannot fail.
 """
 
-import contextlib
 import json
-import os
 import select
 import socket
 import sys
@@ -24,7 +22,7 @@ from netd.admission.ledger import House, Ledger
 from netd.admission.policy import Policy
 from netd.conversation import Context
 from netd.daemon import listing
-from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message
+from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, Spare
 from netd.daemon.inquiry import Inquiries
 from netd.daemon.observers import Observers
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
@@ -39,7 +37,6 @@ from netd.transport.loop import Loop
 from netd.transport.stream import StreamServer
 
 _SWITCH = 0.0005  # seconds
-_RESERVE = 16  # descriptors; a config that adds more services needs that many free ones
 
 Server = StreamServer | DatagramServer
 
@@ -66,6 +63,10 @@ class _Prepared:
     """``daemon.connections``"""
     bans: BanRules
     log_access: AccessLog
+    listeners: set[int]
+    """The numbers of all listeners, also of services that another worker serves."""
+    tables: dict[str, Table]
+    """The counters of all services by name, likewise."""
     servers: list[Server] = field(default_factory=list)
     """What is to be started."""
 
@@ -81,12 +82,13 @@ class Worker:
         self._house: House  # the first thing the supervisor sends
         self._services: dict[str, _Service] = {}
         self._sockets: dict[int, socket.socket] = {}
+        self._tables: dict[str, Table] = {}
         self._prepared: _Prepared | None = None
         self._retired: list[StreamServer] = []  # accept no more, and have connections
         self._inquiries = Inquiries(self._loop, lambda what: self._say({"want": what}))
         self._observers = Observers(self._loop, self._say)
-        self._reserve: list[int] = []
-        self._take_reserve()
+        self._spare = Spare(channel)
+        self._spare.take()
         self._loop.watch(channel.fileno(), select.EPOLLIN, self._told)
 
     def run(self) -> int:
@@ -97,6 +99,8 @@ class Worker:
             self._loop.run()
             for server in self._servers():
                 server.close()
+            for service in self._services.values():
+                service.events.summarize(final=True)
         except BaseException as error:  # the process ends for it, and says so
             DaemonEvents().netd_failed(error)
             return EXIT_SOFTWARE
@@ -114,7 +118,7 @@ class Worker:
 
     def _told(self, events: int) -> None:
         """The supervisor has something to say, or is gone."""
-        self._give_up_reserve()
+        self._spare.give_up()
         try:
             while True:
                 try:
@@ -130,17 +134,7 @@ class Worker:
                     self._channel.send({"question": message["question"], **answer})
         except ChannelError:
             self._loop.stop()
-        self._take_reserve()
-
-    def _take_reserve(self) -> None:
-        """Hold descriptors that no connection gets, so that there is room for what the supervisor hands over."""
-        with contextlib.suppress(OSError):
-            while len(self._reserve) < _RESERVE:
-                self._reserve.append(os.dup(self._channel.fileno()))
-
-    def _give_up_reserve(self) -> None:
-        while self._reserve:
-            os.close(self._reserve.pop())
+        self._spare.take()
 
     def _do(self, message: Message, descriptors: list[int]) -> Message:
         match message["do"]:
@@ -194,31 +188,36 @@ class Worker:
     def _prepare(self, message: Message, descriptors: list[int]) -> Message:
         """Make all that the config needs and this worker does not have. The answer says what is wrong, if anything."""
         sockets: dict[int, socket.socket] = {}
-        tables: dict[str, Table] = {}
+        tables = dict(self._tables)
         for (kind, name), descriptor in zip(message["descriptors"], descriptors, strict=True):
             if kind == "listener":
                 sockets[name] = socket.socket(fileno=descriptor)
             else:
                 tables[name] = Table(descriptor)
                 tables[name].close_descriptor()
+        entries = message["services"]
         self._prepared = prepared = _Prepared(
-            {}, sockets, message["connections"], BanRules.model_validate_json(message["bans"]), message["log_access"]
+            {},
+            sockets,
+            message["connections"],
+            BanRules.model_validate_json(message["bans"]),
+            message["log_access"],
+            {number for entry in entries for number in entry["listeners"]},
+            {entry["name"]: tables[entry["name"]] for entry in entries},
         )
         rules = cache(lambda number: Access(AccessRules.model_validate_json(message["access"][number])))
-        for entry in message["services"]:
+        for entry in entries:
             if self._number and _has_one_worker(entry["type"]):
                 continue
             try:
-                prepared.services[entry["name"]] = self._prepare_service(entry, tables, prepared, rules)
+                prepared.services[entry["name"]] = self._prepare_service(entry, prepared, rules)
             except Exception as error:  # whatever a service's class raises
                 reason = error.strerror if isinstance(error, OSError) else str(error) or repr(error)
                 self._abort()
                 return {"error": f"services.{entry['name']}: {reason}"}
         return {}
 
-    def _prepare_service(
-        self, entry: Message, tables: dict[str, Table], prepared: _Prepared, rules: Callable[[int], Access]
-    ) -> _Service:
+    def _prepare_service(self, entry: Message, prepared: _Prepared, rules: Callable[[int], Access]) -> _Service:
         current = self._services.get(entry["name"])
         if current is None or entry["changed"]:
             kind = table.find(entry["type"])
@@ -228,7 +227,11 @@ class Worker:
             policy = Policy.model_validate_json(entry["policy"])
             # One object for all endpoints of a service, so that what it knows it knows on each of them.
             service = kind.build(options, Context(line_limit=policy.limits.line, inspect=self._inquiries.ask))
-            events = current.events if current else ServiceEvents(entry["name"], tables[entry["name"]], self._number)
+            events = (
+                current.events
+                if current
+                else ServiceEvents(entry["name"], prepared.tables[entry["name"]], self._number)
+            )
             access = rules(entry["access"])
             door = Door(entry["name"], policy, events.table, self._house, time.time, access)
             made = _Service(service, door, events)
@@ -249,7 +252,12 @@ class Worker:
         prepared, self._prepared = self._prepared, None
         if prepared is None:
             return
-        wanted = {number for service in prepared.services.values() for number in service.servers}
+        wanted = prepared.listeners
+        gone = {
+            name: service.door.policy.limits.drain
+            for name, service in self._services.items()
+            if name not in prepared.tables
+        }
         for name, service in self._services.items():
             new = prepared.services.get(name)
             for number, server in service.servers.items():
@@ -259,11 +267,15 @@ class Worker:
                     server.retire()
                 else:
                     server.server_close()
-                self._retire(server, drain=None if new else service.door.policy.limits.drain)
+                self._retire(server)
+            if new is None:
+                service.events.summarize(final=True)
+        self._retire_services(gone)
         for name, service in prepared.services.items():
             if before := self._services.get(name):
                 _inherit(service.service, before.service)
         self._services = prepared.services
+        self._tables = prepared.tables
         self._sockets |= prepared.sockets
         self._sockets = {number: opened for number, opened in self._sockets.items() if number in wanted}
         self._house.adopt(prepared.connections, prepared.bans)
@@ -311,29 +323,31 @@ class Worker:
         if service is None or not hasattr(service.service, "stream"):
             visitor.close()
             return {"error": f"'{name}' is switched off" if service is None else f"'{name}' holds no conversations"}
-        nowhere = socket.socket(socket.AF_UNIX)  # a server has a socket, and this one does not listen
-        server = StreamServer(nowhere, service.service, service.door, service.events, self._loop)
         visitor.setblocking(False)
-        if not server.take(visitor, ""):
-            nowhere.close()
-            return {"error": f"'{name}' refuses it: see its log"}
-        nowhere.close()
-        self._retired.append(server)
-        return {}
+        try:
+            with socket.socket(socket.AF_UNIX) as nowhere:  # a server has a socket, and this one does not listen
+                server = StreamServer(nowhere, service.service, service.door, service.events, self._loop)
+                self._observers.look_at([server])
+                taken = server.take(visitor, "")
+        except OSError as error:  # no descriptor is left
+            visitor.close()
+            return {"error": f"'{name}': {error.strerror}"}
+        self._retire(server)
+        return {} if taken else {"error": f"'{name}' refuses it: see its log"}
 
-    def _retire(self, server: Server, drain: float | None) -> None:
-        """Its connections go on; where its service is gone, for so many seconds."""
-        if not isinstance(server, StreamServer) or not server.connections:
+    def _retire(self, server: Server) -> None:
+        """It takes nothing more; its connections go on."""
+        if isinstance(server, StreamServer) and server.connections:
+            self._retired.append(server)
+        else:
             server.release()
-            return
-        self._retired.append(server)
-        if drain is not None:
-            self._loop.later(drain, server.close_connections)
 
     def _retire_services(self, drains: dict[str, float]) -> None:
-        """While this worker drains, these services are switched off: their connections have so many seconds."""
+        """These services are switched off: their connections have so many seconds."""
         for server in self._servers():
-            if isinstance(server, StreamServer) and (drain := drains.get(server.events.service)) is not None:
+            if not isinstance(server, StreamServer) or not server.connections:
+                continue
+            if (drain := drains.get(server.events.service)) is not None:
                 self._loop.later(drain, server.close_connections)
 
     def _abort(self) -> None:

@@ -41,8 +41,8 @@ class Rules(Model):
     history: Annotated[int, Field(ge=0, le=1000)] = 0
     """How many messages a newcomer gets to see, 0 to 1000; 0, since those who wrote them did not know who would come.
     Each is kept in memory, where it takes up to four times limits.line, which for a chat is at most 16KiB."""
-    max_members: Annotated[int, Field(ge=1, le=8192)] = 256
-    """How many may be in the room, 1 to 8192. Each message goes to all of them, so this is what one costs."""
+    max_members: Annotated[int, Field(ge=1, le=1024)] = 256
+    """How many may be in the room, 1 to 1024. Each message goes to all of them, so this is what one costs."""
     announce: bool = True
     """Whether the room is told who joins and leaves, of those who have said something; a load balancer's check is
     silent."""

@@ -65,6 +65,11 @@ class ServiceType:
         return issubclass(self.service, DatagramService)
 
     @property
+    def blocks(self) -> bool:
+        """Whether each of its connections takes a thread."""
+        return issubclass(self.service, BlockingService)
+
+    @property
     def options(self) -> type[Model]:
         return getattr(self.service, "Options", NoOptions)
 

@@ -75,9 +75,8 @@ _CELLS = (
     *(f"refused.{reason}" for reason in get_args(Refusal)),
     *(f"dropped.{reason}" for reason in get_args(Drop)),
 )
-_COLUMN = (
-    64  # cells of eight octets: room for a few more kinds, and no two workers in one line of the processor's cache
-)
+_LEAST, _MOST = -(2**63), 2**63 - 1  # what a cell can hold
+_COLUMN = 64  # cells of eight octets: room for a few more, and no two workers in one line of the cache
 _WORKERS = _COLUMN - 1  # of the first column: how many there are
 _TOTAL_RATE = _COLUMN - 2  # of the first column: when the bucket of `limits.total_rate` is full
 assert len(_CELLS) < _TOTAL_RATE
@@ -173,7 +172,9 @@ class Table(SharedMemory):
     def read(self) -> "Counts":
         """All numbers, over all workers."""
         counts = Counts()
-        columns = [self.column(number) for number in (*range(self.workers), SUPERVISOR)]
+        # What stands there may be any worker's, also one that has gone wrong.
+        workers = min(max(self.workers, 0), MOST_WORKERS)
+        columns = [self.column(number) for number in (*range(workers), SUPERVISOR)]
         for name, number in zip(CELL, map(sum, zip(*columns, strict=True)), strict=False):
             if number:
                 kind, dot, reason = name.partition(".")
@@ -203,5 +204,5 @@ class Table(SharedMemory):
         sources.forget(self.sources, worker)
         lost = column[CELL["accepted"]] - sum(column[cell] for name, cell in CELL.items() if name.startswith("closed."))
         column[CELL["active"]] = 0
-        column[CELL["closed.lost"]] += lost
+        column[CELL["closed.lost"]] = min(max(column[CELL["closed.lost"]] + lost, _LEAST), _MOST)
         return int(lost)

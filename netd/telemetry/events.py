@@ -72,9 +72,9 @@ class ServiceEvents(Teller):
         """What the service has done, in all workers."""
         return self.table.read()
 
-    def summarize(self) -> None:
-        self.connections_closed()
-        super().summarize()
+    def summarize(self, *, final: bool = False) -> None:
+        self.connections_closed(final=final)
+        super().summarize(final=final)
 
     def listening(self, endpoint: str) -> None:
         """The service can be reached at ``endpoint``."""
@@ -121,6 +121,7 @@ class ServiceEvents(Teller):
     def tell_connections(self, access: AccessLog) -> None:
         """Have these connections get a line from now on."""
         if access != self._access:
+            self.connections_closed(final=True)
             self._access, self._closed = access, [0, 0, 0]
 
     def _is_told(self, bytes_in: int, bytes_out: int) -> bool:
@@ -131,10 +132,10 @@ class ServiceEvents(Teller):
         closed[2] += bytes_out
         return isinstance(self._access, int) and closed[0] % self._access == 0
 
-    def connections_closed(self) -> None:
+    def connections_closed(self, *, final: bool = False) -> None:
         """So many connections are over since this was told last, where a sum a minute is asked for."""
         number, bytes_in, bytes_out = self._closed
-        if self._access == "summary" and number and self._clock() >= self._next_summary:
+        if self._access == "summary" and number and (final or self._clock() >= self._next_summary):
             self._next_summary = self._clock() + QUIET
             self._closed = [0, 0, 0]
             self._log.info("connections_closed", number=number, bytes_in=bytes_in, bytes_out=bytes_out)

@@ -37,11 +37,11 @@ class Edge:
             return key
         return key if self._sources[fact] < _MOST_SOURCES else (fact, "")
 
-    def count(self, key: Key, number: int = 1) -> int:
-        """How many to speak of now: all since the last line, or 0 for silence."""
+    def count(self, key: Key, number: int = 1, *, final: bool = False) -> int:
+        """How many to speak of now: all since the last line, or 0 for silence; not if this is ``final``."""
         since = self._since.get(key, 0) + number
         now = self._clock()
-        if now < self._next.get(key, 0.0):
+        if not final and now < self._next.get(key, 0.0):
             self._since[key] = since
             return 0
         if key[1] and key not in self._next:
@@ -99,12 +99,15 @@ class Teller:
             told.pop("exc_info", None)  # it would keep what the conversation had alive
             self._unsaid[key] = (level, event, told)
 
-    def summarize(self) -> None:
-        """Say what has happened since the last lines, where they are a minute old. To be called now and then."""
+    def summarize(self, *, final: bool = False) -> None:
+        """Say what has happened since the last lines, where they are a minute old, or this is the last chance.
+
+        To be called now and then.
+        """
         for key, (level, event, told) in list(self._unsaid.items()):
             if self._edge.silent(key):
                 del self._unsaid[key]
-            elif said := self._edge.count(key, 0):
+            elif said := self._edge.count(key, 0, final=final):
                 getattr(self._log, level)(event, number=said, **told)
         self._edge.forget()
 

@@ -208,6 +208,9 @@ class Connection:
         self._server.loop.forget(self._socket.fileno())
         self._leave(outcome)
 
+    def abandon(self) -> None:
+        """The loop is over, and what has not ended by being closed ends so."""
+
     def _leave(self, outcome: Outcome) -> None:
         """It is over, and nobody waits for it any more."""
         server = self._server

@@ -134,6 +134,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         """Have these look on from now on, and no others."""
         opened = self.socket.socket if isinstance(self.socket, TracedDatagramSocket) else self.socket
         self.socket = TracedDatagramSocket(opened, self._peer_at, taps) if taps else opened
+        if self._outbox:
+            self._outbox.socket = self.socket
         if self._batch:
             inner = self._batch.batch if isinstance(self._batch, TracedBatch) else self._batch
             self._batch = TracedBatch(inner, self._peer_of, taps) if taps else inner

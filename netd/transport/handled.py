@@ -1,13 +1,14 @@
 """Blocking request handlers, as `socketserver` has them: each connection has a thread, and that is why it has an end.
 
-Threads are few (`MOST_THREADS`), and a connection has one for a minute at most. The loop keeps the time; it ends a
-handler by shutting the socket down, at which whatever it waits for returns. What is counted is counted by the loop: a
-thread touches nothing but its socket.
+Threads are few (`MOST_THREADS`), and a connection has one for `limits.lifetime`. The loop keeps the time; it ends a
+handler by shutting the socket down, at which whatever it waits for returns. The counters are the loop's to write: a
+thread touches its connection alone.
 """
 
 import contextlib
 import socket
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from netd.conversation import Peer
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 MOST_THREADS = 32
 """Connections of one listener that are handled at one time. The next one is refused."""
-_LONGEST = 60.0  # seconds, where `limits.lifetime` is off: a thread is too dear to be kept by a peer for longer
 
 
 class Handled(Connection):
@@ -36,11 +36,8 @@ class Handled(Connection):
         super().__init__(server, _Metered(self, request), peer)
 
     def _register(self) -> None:
-        if self._deadline is None:
-            self._deadline = self._opened + _LONGEST
-        when = self._next_timeout()
-        assert when is not None, "there is a deadline"
-        self._server.loop.wheel.add(self, when)
+        if (when := self._next_timeout()) is not None:
+            self._server.loop.wheel.add(self, when)
 
     def start(self) -> None:
         self._socket.setblocking(True)
@@ -66,6 +63,8 @@ class Handled(Connection):
 
     def _handled(self, failure: BaseException | None) -> None:
         """The handler is done: say farewell, if it was not cut short."""
+        if not self._handling:
+            return
         self._handling = False
         self._server.threads -= 1
         if failure and not isinstance(failure, ConnectionError | TimeoutError):
@@ -101,7 +100,7 @@ class Handled(Connection):
         self._moved(0, len(data))
 
     def _moved(self, received: int, sent: int) -> None:
-        self.active = self._server.loop.now
+        self.active = monotonic()  # the loop may be asleep, and its clock with it
         self.bytes_in += received
         self.bytes_out += sent
         if self.bytes_in + self.bytes_out > self._server.most_bytes:
@@ -114,6 +113,13 @@ class Handled(Connection):
             self._cut_short(outcome)
         else:
             super().close(outcome)
+
+    def abandon(self) -> None:
+        """The loop is over: its thread is not waited for."""
+        if self._handling:
+            self._handling = False
+            self._server.threads -= 1
+            self._leave(self._outcome)
 
     def _cut_short(self, outcome: Outcome) -> None:
         if not self._cut:

@@ -25,7 +25,8 @@ class Outbox:
     def __init__(
         self, opened: socket.socket, events: ServiceEvents, loop: Loop, failed: Callable[[OSError, int], None]
     ) -> None:
-        self._socket = opened
+        self.socket: Any = opened
+        """What it sends through."""
         self._events = events
         self._loop = loop
         self._failed = failed
@@ -37,7 +38,7 @@ class Outbox:
         """A `Post` to who has sent a UDP datagram, from the address it came to; None where that cannot be named."""
         if len(who.address) == 16 and ipaddress.IPv6Address(who.address).is_link_local:
             return None  # it takes an interface too
-        if self._socket.family == socket.AF_INET:
+        if self.socket.family == socket.AF_INET:
             address: Any = (socket.inet_ntop(socket.AF_INET, who.address), who.port)
             control = [(socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.pack(0, who.own, bytes(4)))]
         else:
@@ -51,9 +52,11 @@ class Outbox:
 
     def _post(self, address: Any, control: Control) -> Post:
         def post(data: bytes) -> bool:
+            if not isinstance(data, bytes):
+                raise TypeError(f"what is posted is bytes, not {type(data)}")
             size = len(data) + _OVERHEAD
             with self._lock:
-                if self._size + size > _MOST or self._socket.fileno() < 0:
+                if self._size + size > _MOST or self.socket.fileno() < 0:
                     return False
                 self._waiting.append((data, control, address))
                 self._size += size
@@ -69,7 +72,7 @@ class Outbox:
             waiting, self._waiting, self._size = self._waiting, deque(), 0
         for data, control, address in waiting:
             try:
-                self._socket.sendmsg([data], control, socket.MSG_DONTWAIT, address)
+                self.socket.sendmsg([data], control, socket.MSG_DONTWAIT, address)
             except OSError as error:
                 self._failed(error, 1)
             else:

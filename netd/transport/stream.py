@@ -141,10 +141,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether this connection may be served; if so, it has its place."""
         refusal: Refusal | None
-        if self.threads == MOST_THREADS:
-            refusal = "threads"
-            who = "" if self._unix else client_address[0]
-        elif self._unix:
+        if self._unix:
             credentials = connection_credentials(request)
             groups = connection_groups(request, credentials) if self.door.groups_matter else ()
             refusal = self.door.admit_unix(credentials.uid, groups, self.loop.now)
@@ -152,6 +149,9 @@ class StreamServer(socketserver.ThreadingTCPServer):
         else:
             who = client_address[0]
             refusal = self.door.admit(octets(who), self.loop.now)
+        if refusal is None and self.threads == MOST_THREADS:
+            self._leave(self._peer(request, client_address))
+            refusal = "threads"
         if refusal is None:
             return True
         self.events.connection_refused(refusal, plain_host(who))
@@ -251,6 +251,8 @@ class StreamServer(socketserver.ThreadingTCPServer):
         """Release everything."""
         self._close_listener()
         self.close_connections()
+        for connection in list(self.connections):
+            connection.abandon()
         self.release()
 
     def expire(self, now: float) -> None:

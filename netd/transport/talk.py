@@ -129,7 +129,12 @@ class Addressee(Talk):
         self._posted: deque[bytes] | None = deque()  # None: it is over
         self._posted_size = 0
         self._server = server  # a service may post before anything else
-        super().__init__(server, request, peer)
+        self._events = 0
+        try:
+            super().__init__(server, request, peer)
+        except BaseException:
+            self._posted = None
+            raise
 
     def _begin(self, service: Any, peer: Peer) -> Conversation:
         conversation: Conversation = service.stream(peer, self.post)
@@ -137,6 +142,8 @@ class Addressee(Talk):
 
     def post(self, data: bytes) -> bool:
         """A `Post` to this peer."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"what is posted is bytes, not {type(data)}")
         size = len(data) + _OVERHEAD
         with self._lock:
             if self._posted is None or self._posted_size + size > _MOST_POSTED:
@@ -150,7 +157,7 @@ class Addressee(Talk):
 
     def _deliver(self) -> None:
         """Send what is posted, unless the kernel has no room or the conversation is speaking; then it is next."""
-        if self._posted and not self._ended and self._events == IN:
+        if self._events == IN and self._posted and not self._ended:
             self._send_posted()
 
     def _send_posted(self) -> bool:

@@ -112,3 +112,14 @@ def test_who_does_not_read_is_not_waited_for() -> None:
             one.send({"text": "x" * 50_000}, seconds=0.1)
     one.close()
     other.close()
+
+
+@pytest.mark.parametrize("text", [b'{"a":' + b"9" * 30 + b"}", b'{"a":NaN}', b'{"a":-Infinity}'])
+def test_no_number_is_longer_than_a_number_can_be(text: bytes) -> None:
+    ours, theirs = pair()
+    with theirs:
+        channel = Channel(ours, takes_descriptors=False)
+        theirs.send(b"." + text)
+        with pytest.raises(ChannelError):
+            channel.receive()
+        channel.close()

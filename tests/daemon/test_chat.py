@@ -193,3 +193,26 @@ def test_nc_over_tcp_and_udp(tmp_path: Path) -> None:
             connection.sendall(b"q\r\n")
             assert read_all(connection) == b"* goodbye\r\n"
         listener.connection.close()
+
+
+def test_with_two_workers_a_room_may_become_another_service_and_its_place_another_ones(tmp_path: Path) -> None:
+    place = 'listen: ["unix://@netd-test-place"]'
+
+    def reload(services: str) -> None:
+        (tmp_path / "netd.yaml").write_text(f"daemon: {{workers: 2}}\nservices: {{{services}}}\n")
+        assert running.ask("reload")["ok"], running.ask("reload")
+
+    def echoes() -> None:
+        for _ in range(8):  # by whichever worker is first
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(10)
+                connection.connect("\0netd-test-place")
+                connection.sendall(b"hi")
+                assert connection.recv(10) == b"hi"
+
+    with daemon(f"daemon: {{workers: 2}}\nservices: {{room: {{type: chat, {place}}}}}\n", tmp_path) as running:
+        reload(f"room: {{type: echo, {place}}}")
+        echoes()
+        reload(f"room: {{type: chat, {place}}}")
+        reload(f"other: {{type: echo, {place}}}")
+        echoes()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.daemon.history import INTERVAL, SAMPLES, History
-from netd.telemetry.counters import Counts
+from netd.telemetry.counters import CELL, Counts, Table
 
 
 def test_samples_come_back_in_order_and_only_the_last_ones() -> None:
@@ -48,3 +48,15 @@ def test_samples_are_not_nearer_than_said(waits: list[float]) -> None:
     times = history.report()["times"]
     assert all(b - a >= INTERVAL * 0.9 - 0.01 for a, b in pairwise(times))
     assert len(times) <= SAMPLES
+
+
+def test_whatever_a_worker_has_counted_is_no_reason_to_fail() -> None:
+    history = History()
+    history.note({"echo": Counts(accepted=2**63 - 1, datagrams_out=2**63 - 1, active=-5)}, 0.0, 0.0)
+    assert history.report()["services"]["echo"]["answered"] == [2**63 - 1]
+    table = Table()
+    column = table.column(0)
+    table.column(0)[63] = 2**62  # how many workers there are
+    column[CELL["accepted"]], column[CELL["closed.done"]] = 2**63 - 1, -(2**63)
+    assert table.read().accepted == 2**63 - 1
+    table.settle(0)

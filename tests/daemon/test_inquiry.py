@@ -1,5 +1,6 @@
 """What threads ask the supervisor: one question at a time, and an answer for all who wait."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -42,3 +43,15 @@ def test_without_an_answer_there_is_an_end(server: Server, monkeypatch: pytest.M
         inquiries.ask("status")
     with pytest.raises(TimeoutError):
         inquiries.ask("status")
+
+
+def test_who_waits_behind_others_waits_no_longer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inquiry, "_PATIENCE", 0.5)
+    inquiries = Inquiries(server.loop, lambda what: None)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(8) as threads:
+        waiting = [threads.submit(inquiries.ask, "status") for _ in range(8)]
+        for one in waiting:
+            with pytest.raises(TimeoutError):
+                one.result(30)
+    assert time.monotonic() - begun < 8 * 0.5, "all at once, and not one after the other"

@@ -1,12 +1,14 @@
 """The operator talks to services through the control socket."""
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from netd.client.control import follow
 from tests.support import Daemon, daemon, until
 
 CONFIG = """\
@@ -103,3 +105,76 @@ def test_netd_stops_while_somebody_talks(tmp_path: Path) -> None:
         with visit(running, "pingpong") as visitor:
             assert visitor.hear() == {"ok": True}
             assert running.stop() == 0
+
+
+def test_what_comes_behind_talk_is_for_the_service_and_no_command(tmp_path: Path) -> None:
+    with daemon(CONFIG, tmp_path) as running, socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(running.control)
+        connection.sendall(b"talk service=pingpong\nping 1\nstop\n")
+        visitor = Visitor(connection)
+        assert visitor.hear() == {"ok": True}
+        assert visitor.hear() == {"text": "pong 1\npong\n"}
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(100) == b""
+        visitor.close()
+        assert running.ask("status")["ready"]
+
+
+def test_a_refused_visit_leaves_nothing_and_one_is_traced(tmp_path: Path) -> None:
+    def pipes() -> int:
+        found = [os.readlink(one) for one in Path(f"/proc/{first(running)}/fd").iterdir()]
+        return sum(one.startswith("pipe:") for one in found)
+
+    with daemon(CONFIG, tmp_path) as running:
+        with visit(running, "closed") as visitor:
+            assert not visitor.hear()["ok"]
+        before = pipes()
+        for _ in range(5):
+            with visit(running, "closed") as visitor:
+                assert not visitor.hear()["ok"]
+        assert pipes() == before
+        lines = follow([running.control], ["trace", "service=pingpong"])
+        assert next(lines) == {"ok": True}
+        with visit(running, "pingpong") as visitor:
+            visitor.say("ping 2\n")
+            assert [next(lines)["what"] for _ in range(3)] == ["opened", "in", "out"]
+        lines.close()  # type: ignore[attr-defined]
+
+
+def first(running: Daemon) -> int:
+    """The process id of the first worker."""
+    return next(int(line["pid"]) for line in running.lines if line["event"] == "worker_started" and line["worker"] == 0)
+
+
+def test_a_visit_ends_with_its_service(tmp_path: Path) -> None:
+    config = CONFIG.replace("pingpong: {", "pingpong: {limits: {drain: 100ms}, ")
+    with daemon(config, tmp_path) as running:
+        with visit(running, "pingpong") as visitor:
+            assert visitor.hear() == {"ok": True}
+            running.ask("disable", "pingpong")
+            assert visitor.hear() == {"end": True}
+
+
+def test_an_operator_who_does_not_read_holds_the_service_back(tmp_path: Path) -> None:
+    config = CONFIG + "  gen: {type: chargen, listen: [tcp://127.0.0.1:0]}\n"
+    with daemon(config, tmp_path) as running:
+        with visit(running, "gen") as visitor:
+            until(lambda: running.ask("connections", "service=gen")["total"] == 1)
+
+            def sent() -> int:
+                return int(running.ask("connections", "service=gen")["connections"][0]["bytes_out"])
+
+            settled = [0, 0, 0, 0, 0]
+
+            def stands_still() -> bool:
+                settled.append(sent())
+                return len(set(settled[-5:])) == 1 and settled[-1] > 0
+
+            until(stands_still)
+            said = ""
+            assert visitor.hear() == {"ok": True}
+            while len(said) < 1_000_000:
+                said += visitor.hear()["text"]
+            pattern = (said[:7030] * 150)[: len(said)]
+            assert said == pattern, "and nothing is lost when it reads on"

@@ -223,3 +223,23 @@ def test_an_exception_that_cannot_even_be_shown_is_an_event_like_any_other(log: 
         events.conversation_failed(Peer("tcp", "192.0.2.7", 5), Shy())
     assert [event["error"].partition(" ")[0] for event in log] == ["Shy"]
     assert events.counters.failed == 3
+
+
+def test_at_the_end_everything_is_said(log: list[dict[str, Any]]) -> None:
+    clock = Clock()
+    events = ServiceEvents("echo", clock=clock)
+    events.tell_connections("summary")
+    closed(events, 5)
+    events.summarize()
+    closed(events, 3)
+    for _ in range(40):
+        events.connection_refused("access", "192.0.2.7")
+    events.summarize()
+    events.summarize(final=True)
+    told = [(line["event"], line["number"]) for line in log if line["level"] != "debug"]
+    assert told == [
+        ("connections_closed", 5),
+        ("connection_refused", 1),
+        ("connections_closed", 3),
+        ("connection_refused", 39),
+    ]

@@ -1,5 +1,6 @@
 """Blocking request handlers on real sockets: few threads, none for long, and the loop counts."""
 
+import select
 import socket
 import socketserver
 import threading
@@ -204,3 +205,26 @@ def test_without_a_thread_to_be_had_nobody_is_lost_for_ever(
     with connect(address) as connection:
         connection.sendall(b"again\n")
         assert read_all(connection) == b"AGAIN\n"
+
+
+def test_a_handler_that_is_busy_while_the_loop_sleeps_is_not_idle(server: Server) -> None:
+    address, events = server.add(
+        Function(lambda request: [request.recv(1) for _ in range(8)]), "tcp://127.0.0.1:0", idle="1s"
+    )
+    with connect(address) as connection:
+        for _ in range(8):
+            connection.sendall(b"x")
+            select.select([connection], [], [], 0.25)  # nothing comes: this is how long it takes
+    until(lambda: ended(events, 1))
+    assert outcomes(events) == {"done": 1}
+
+
+def test_a_handler_is_not_waited_for_when_the_server_is_closed(log: list[dict[str, Any]]) -> None:
+    with Server() as running:
+        address, events = running.add(Finger(), "tcp://127.0.0.1:0")
+        connection = connect(address)
+        until(lambda: events.counters.active == 1)
+    connection.close()
+    assert outcomes(events) == {"stopped": 1}
+    assert events.counters.active == 0
+    assert [line["outcome"] for line in log if line["event"] == "connection_closed"] == ["stopped"]

@@ -4,6 +4,8 @@ import socket
 import threading
 from typing import Any
 
+import pytest
+
 from netd.conversation import Conversation, Peer, Post
 from tests.support import Server, read_all, read_exactly, until
 from tests.transport.test_stream import connect, ended
@@ -148,3 +150,26 @@ def test_posting_keeps_a_connection_from_being_idle(server: Server) -> None:
         assert not events.counters.closed
         until(lambda: ended(events, 1))
     assert events.counters.closed == {"idle": 1}
+
+
+class Broken:
+    """Posts before its conversation begins, and does not begin."""
+
+    unasked = True
+
+    def __init__(self, what: object) -> None:
+        self._what = what
+
+    def stream(self, peer: Peer, post: Post) -> Conversation:
+        post(self._what)  # type: ignore[arg-type]
+        raise ZeroDivisionError("oops")
+
+
+@pytest.mark.parametrize("what", [b"hello", "no octets"])
+def test_a_bug_of_who_posts_is_its_own(server: Server, what: object) -> None:
+    address, events = server.add(Broken(what), "tcp://127.0.0.1:0")
+    with connect(address) as connection:
+        assert connection.recv(10) == b""
+    until(lambda: events.counters.failed == 1)
+    server.settle()
+    assert events.counters.active == 0

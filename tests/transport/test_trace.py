@@ -15,6 +15,7 @@ from netd.services.simple import Echo, Upper
 from netd.transport.trace import SHOWN, Tap
 from tests.support import Server, read_all, read_exactly, service, until
 from tests.transport.test_handled import Finger
+from tests.transport.test_outbox import Board
 from tests.transport.test_stream import connect
 
 PEER = Peer("tcp", "192.0.2.7", 5)
@@ -193,3 +194,21 @@ def test_datagrams(server: Server, tmp_path: Any, kind: type[Any], url: str, bat
         client.recv(2000)
     server.settle()
     assert one.take() == ([], 0)
+
+
+def test_what_is_posted_is_told_too(server: Server) -> None:
+    board = Board()
+    address, _ = server.add(board, "udp://127.0.0.1:0")
+    one = tap()
+    look(server, [one])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect(address)
+        client.send(b"hello")
+        assert client.recv(100) == b"in"
+        [post] = board.posts
+        assert post
+        assert post(b"unasked")
+        assert client.recv(100) == b"unasked"
+    server.settle()
+    assert told(one) == [("in", 5, b"hello"), ("out", 2, b"in"), ("out", 7, b"unasked")]
