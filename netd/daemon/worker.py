@@ -309,6 +309,7 @@ class Worker:
             return {"error": f"'{name}' is switched off" if service is None else f"'{name}' holds no conversations"}
         nowhere = socket.socket(socket.AF_UNIX)  # a server has a socket, and this one does not listen
         server = StreamServer(nowhere, service.service, service.door, service.events, self._loop)
+        self._observers.look_at([server])
         visitor.setblocking(False)
         if not server.take(visitor, ""):
             nowhere.close()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from netd.client.control import follow
 from tests.support import Daemon, daemon, until
 
 CONFIG = """\
@@ -103,3 +104,15 @@ def test_netd_stops_while_somebody_talks(tmp_path: Path) -> None:
         with visit(running, "pingpong") as visitor:
             assert visitor.hear() == {"ok": True}
             assert running.stop() == 0
+
+
+def test_a_trace_shows_a_visit_that_begins_after_it(tmp_path: Path) -> None:
+    with daemon(CONFIG, tmp_path) as running:
+        lines = follow([running.control], ["trace", "service=pingpong"])
+        assert next(lines) == {"ok": True}
+        with visit(running, "pingpong") as visitor:
+            assert visitor.hear() == {"ok": True}
+            visitor.say("ping 1\n")
+            assert [next(lines)["what"] for _ in range(3)] == ["opened", "in", "out"]
+        assert [next(lines)["what"] for _ in range(2)] == ["end", "closed"]
+        lines.close()  # type: ignore[attr-defined]
