@@ -178,3 +178,15 @@ def test_an_operator_who_does_not_read_holds_the_service_back(tmp_path: Path) ->
                 said += visitor.hear()["text"]
             pattern = (said[:7030] * 150)[: len(said)]
             assert said == pattern, "and nothing is lost when it reads on"
+
+
+def test_a_trace_shows_a_visit_that_begins_after_it(tmp_path: Path) -> None:
+    with daemon(CONFIG, tmp_path) as running:
+        lines = follow([running.control], ["trace", "service=pingpong"])
+        assert next(lines) == {"ok": True}
+        with visit(running, "pingpong") as visitor:
+            assert visitor.hear() == {"ok": True}
+            visitor.say("ping 1\n")
+            assert [next(lines)["what"] for _ in range(3)] == ["opened", "in", "out"]
+        assert [next(lines)["what"] for _ in range(2)] == ["end", "closed"]
+        lines.close()  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 Only imported where there is one, since prompt_toolkit takes long to import.
 """
 
+import asyncio
 import contextlib
 import os
 import sys
@@ -48,16 +49,30 @@ class Terminal:
         )
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
-        while True:
-            try:
-                text = await self._session.prompt_async(set_exception_handler=False)
-            except EOFError:
-                return
-            except KeyboardInterrupt:  # a key like any other, which must not end the loop as the signal would
-                raise Interrupted from None
+        while (text := await self._ask()) is not None:
             self._question = ""
             for line in text.split("\n"):  # what was pasted may have several
                 yield line.encode("utf-8", "surrogateescape") + b"\n"
+
+    async def _ask(self) -> str | None:
+        """What they enter, or None at the end. A prompt for which nobody waits, as after a schedule, does not stay."""
+        prompting = asyncio.create_task(self._prompt_once())
+        try:
+            await asyncio.wait((prompting,))
+        except asyncio.CancelledError:
+            self._leave_no_prompt()
+            prompting.cancel()
+            await asyncio.wait((prompting,))
+            raise
+        return prompting.result()
+
+    async def _prompt_once(self) -> str | None:
+        try:
+            return await self._session.prompt_async(set_exception_handler=False)
+        except EOFError:
+            return None
+        except KeyboardInterrupt:  # a key like any other, which must not end the loop as the signal would
+            raise Interrupted from None
 
     async def show(self, data: bytes, *, whole: bool) -> None:
         text = self._question + self._sanitizer.feed(data, final=whole)
@@ -73,7 +88,10 @@ class Terminal:
 
     async def show_end(self) -> None:
         await self.show(b"", whole=True)
-        # A prompt behind which nothing was typed need not stay.
+        self._leave_no_prompt()
+
+    def _leave_no_prompt(self) -> None:
+        """Have the prompt go away at the end, if nothing was typed behind it."""
         self._session.app.erase_when_done = not self._session.default_buffer.text
 
     def has_finished(self) -> bool:

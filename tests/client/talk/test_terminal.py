@@ -267,6 +267,15 @@ def test_a_schedule_beside_a_person(listener: socket.socket) -> None:
         person.leave(0)
 
 
+def test_the_end_of_a_schedule_leaves_no_prompt_behind(listener: socket.socket) -> None:
+    with sitting(listener, "--every", "1h", "--send", "due", "--count", "1") as (person, server):
+        assert read_exactly(server, 5) == b"due\n"  # and the end
+        server.sendall(b"well\n")
+        server.close()
+        person.leave(0)
+        assert person.lines == ["well"]
+
+
 def test_a_terminal_that_cannot_be_drawn_on_will_do(listener: socket.socket) -> None:
     url = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
     person = Sitting(url, TERM="dumb")

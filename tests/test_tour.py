@@ -1,0 +1,205 @@
+"""docs/tour.md, typed line by line at real terminals, whose screens have to show what the page shows.
+
+In a block with two columns each is a terminal, and the rows are in the order of time.
+"""
+
+import fcntl
+import os
+import re
+import select
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyte
+import pytest
+
+from tests.support import has_ipv6, in_namespace, need
+
+PAGE = (Path(__file__).parents[1] / "docs" / "tour.md").read_text()
+SECTIONS: dict[str, str] = dict(re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", PAGE))
+[CONFIG] = re.findall(r"(?ms)^```yaml\n(.*?)^```$", PAGE)
+COLORED = {("alex", "brown", "green"), ("bob", "white", "blue"), ("carol", "cyan", "default")}  # brown is yellow
+
+SHELL, ENTER = "$ ", "⏎"
+KEYS = {"^C": b"\x03", "^]": b"\x1d"}
+WIDTH, HEIGHT = 110, 60
+
+# What the page has an example of, or leaves out, and what may stand there.
+VARIES = {
+    r"2026-\d\d-\d\d": r"\d{4}-\d\d-\d\d",
+    r"14:\d\d:\d\d": r"\d\d:\d\d:\d\d",
+    "1795528790": r"\d{10}",
+    "40404": r"\d+",
+    "…": ".+",
+}
+
+
+class Terminal:
+    """A shell at a terminal, and how far the page has come with it."""
+
+    def __init__(self, directory: str) -> None:
+        self._screen = pyte.Screen(WIDTH, HEIGHT)
+        self._stream = pyte.ByteStream(self._screen)
+        self._shown: list[str] = []
+        self._prompt = SHELL
+        self._primary, terminal = os.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
+        self._shell = subprocess.Popen(
+            ["setsid", "--ctty", "bash", "--norc", "--noprofile", "--noediting", "-i"],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            cwd=directory,
+            env=environment(directory),
+        )
+        os.close(terminal)
+
+    def follow(self, line: str) -> None:
+        """Type a line of the page, or expect to see it."""
+        if line.startswith(SHELL):
+            self._type(line.removeprefix(SHELL).encode() + b"\r", SHELL)
+            name = re.search(r"netd talk .*--name (\w+)", line)
+            self._prompt = f"{name[1]} : " if name else "> " if line.startswith("$ netd talk") else ""
+        elif line.endswith(ENTER):
+            line = line.removesuffix(ENTER)
+            prompt = "telnet> " if line.startswith("telnet> ") else self._prompt
+            self._type(line.removeprefix(prompt).encode() + b"\r", prompt)
+        elif line in KEYS:
+            self._type(KEYS[line], self._prompt)
+        self._shown.append(line)
+
+    def _type(self, keys: bytes, prompt: str) -> None:
+        self.see(prompt)
+        os.write(self._primary, keys)
+
+    def see(self, prompt: str | None) -> None:
+        """Wait until the screen is what the page shows, with this prompt below; None: with any or none."""
+        end = time.monotonic() + 20
+        while not self._is_like(prompt):
+            if time.monotonic() > end:
+                raise AssertionError(
+                    "\n".join([f"expected, and then {prompt!r}:", *self._shown, "got:", *self._lines()])
+                )
+            if select.select([self._primary], [], [], 0.05)[0]:
+                self._stream.feed(os.read(self._primary, 65536))
+
+    def _is_like(self, prompt: str | None) -> bool:
+        lines = self._lines()
+        seen = lines[: len(self._shown)]
+        if len(seen) != len(self._shown) or not all(map(re.fullmatch, map(pattern, self._shown), seen)):
+            return False
+        rest = "".join(lines[len(self._shown) :])
+        return prompt is None or (rest == prompt.rstrip() and self._screen.cursor.x == len(prompt))
+
+    def _lines(self) -> list[str]:
+        return [line.rstrip() for line in self._screen.display if line.strip()]
+
+    def colored(self) -> set[tuple[str, str, str]]:
+        """Names in colour that stand before something that was said, with that of the letters and the one behind."""
+        names = set()
+        for row, line in self._screen.buffer.items():
+            name, said, _ = self._screen.display[row].partition(" : ")
+            cells = [line[column] for column in range(len(name if said else ""))]
+            names |= {(name, cell.fg, cell.bg) for cell in cells if (cell.fg, cell.bg) != ("default", "default")}
+        return names
+
+    def close(self) -> None:
+        os.close(self._primary)  # hangs up on the shell and on what runs in it
+        self._shell.wait()
+
+
+def pattern(line: str) -> str:
+    """What a line of the page may be elsewhere."""
+    pieces = re.split(f"({'|'.join(VARIES)})", line)
+    pieces[::2] = map(re.escape, pieces[::2])
+    pieces[1::2] = (next(may for example, may in VARIES.items() if re.fullmatch(example, it)) for it in pieces[1::2])
+    return "".join(pieces)
+
+
+def blocks(section: str) -> Iterator[list[tuple[int, str]]]:
+    """The console blocks of a section: which terminal, and a line of it."""
+    for block in re.findall(r"(?ms)^```console\n(.*?)^```$", SECTIONS[section]):
+        rows = block.splitlines()
+        if not rows[0].startswith("# "):
+            yield [(0, row) for row in rows if row]
+        else:
+            middle = rows[0].rindex("# ")
+            assert all(row[middle - 2 : middle].isspace() for row in rows if len(row) > middle), rows[0]
+            cells = ((number, cell) for row in rows[1:] for number, cell in enumerate((row[:middle], row[middle:])))
+            yield [(number, cell.rstrip()) for number, cell in cells if cell.strip()]
+
+
+def environment(directory: str) -> dict[str, str]:
+    """Of somebody who has netd in the path, and one of their own running."""
+    return {
+        "HOME": directory,
+        "LC_ALL": "C.UTF-8",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PS1": SHELL,
+        "RUNTIME_DIRECTORY": directory,
+        "TERM": "xterm-256color",
+    }
+
+
+def here(text: str, directory: str) -> str:
+    """A text of the page for a test, which does not wait as long as a person, and has its files to itself."""
+    return text.replace("--every 10s", "--every 1s").replace("/tmp/", f"{directory}/")
+
+
+def walk(directory: str, section: str) -> None:
+    """Do what a section says, and see what it shows."""
+    colored: set[tuple[str, str, str]] = set()
+    for lines in blocks(section):
+        terminals = [Terminal(directory) for _ in range(1 + max(number for number, _ in lines))]
+        try:
+            for number, line in lines:
+                for terminal in terminals:
+                    terminal.see(None)
+                terminals[number].follow(here(line, directory))
+            for terminal in terminals:
+                terminal.see(SHELL)
+                colored |= terminal.colored()
+        except AssertionError as error:
+            raise AssertionError(f"in {section!r}: {error}") from None
+        finally:
+            for terminal in terminals:
+                terminal.close()
+    if "Coloured" in section:
+        assert colored == COLORED
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_one_sees_what_the_tour_shows() -> None:
+    need("bash", "nc", "telnet")
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            Path(directory, "tour.yaml").write_text(here(CONFIG, directory))
+            try:
+                for section in SECTIONS:
+                    if section != "IPv6" or has_ipv6():
+                        walk(directory, section)
+                if not has_ipv6():
+                    pytest.skip("no IPv6 on this host; all but that section is as the tour shows it")
+            finally:
+                subprocess.run(
+                    ["netd", "stop", "-c", f"{directory}/tour.yaml"],
+                    env=environment(directory),
+                    capture_output=True,
+                    check=False,
+                )
+
+    in_namespace(run)
+
+
+def test_every_block_of_the_tour_is_run() -> None:
+    run = sum(1 for section in SECTIONS for _ in blocks(section))
+    assert PAGE.count("```") == 2 * (run + 1)  # and the config
+    assert "\n$ " not in re.sub(r"(?ms)^```console\n.*?^```$", "", PAGE)
