@@ -142,6 +142,8 @@ class Supervisor:
         daemon = self._state.config.daemon
         path = default_path() if daemon.control == "" else daemon.control
         if path is None:
+            if daemon.control is not None:
+                self._events.control_failed("there is no $XDG_RUNTIME_DIR to put it into; daemon.control names a place")
             return
         try:
             listener = control_listener(path, daemon.control_group)

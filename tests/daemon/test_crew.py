@@ -355,3 +355,60 @@ for s in held:
     s.close()
 netd.wait()
 """
+
+
+def test_the_first_worker_is_there_again_after_there_were_two(tmp_path: Path) -> None:
+    """It serves what only one may serve, and was about to be replaced when the config asked for one worker."""
+    room = "services: {chat: {listen: [tcp://127.0.0.1:0]}}\n"
+    with daemon("daemon: {workers: 2}\n" + room, tmp_path) as running:
+
+        def first() -> list[int]:
+            return [
+                one["pid"] for one in running.ask("status")["workers"] if one["worker"] == 0 and "leaving" not in one
+            ]
+
+        while True:
+            [pid] = first()
+            os.kill(pid, signal.SIGKILL)
+            if running.event("worker_lost")["delay"] > 1:
+                break
+            until(lambda pid=pid: first() not in ([pid], []))  # type: ignore[misc]
+        assert first() == [], "it waits to be replaced"
+        (tmp_path / "netd.yaml").write_text("daemon: {workers: 1}\n" + room)
+        running.ask("reload")
+        until(first, 30)
+        with socket.create_connection(("127.0.0.1", running.port("chat")), 20) as connection:
+            connection.sendall(b"bye\n")
+            assert connection.recv(100) == b"* goodbye\n"
+
+
+@pytest.mark.parametrize(
+    "message", [{"want": ["status"]}, {"offender": 5}, {"trace": 1, "lines": 7}, {"lines_lost": -1}]
+)
+def test_whatever_a_worker_says_the_supervisor_goes_on(tmp_path: Path, message: dict[str, object]) -> None:
+    """Its end of the channel is taken by somebody else, as if the worker had gone wrong."""
+    with daemon(ECHO.format("off"), tmp_path) as running:
+        with subprocess.Popen([sys.executable, "-c", SAY, str(running.worker), json.dumps(message)]) as process:
+            assert process.wait(20) == 0
+        with socket.create_connection(("127.0.0.1", running.port("echo")), 20) as connection:
+            connection.sendall(b"hello")
+            assert read_exactly(connection, 5) == b"hello"
+        assert running.ask("status")["healthy"]
+
+
+# Writes into the channel of another process: the only SOCK_SEQPACKET socket it has.
+SAY = """
+import ctypes, os, socket, sys
+pid, text = int(sys.argv[1]), sys.argv[2].encode()
+pidfd = os.pidfd_open(pid)
+for number in sorted(map(int, os.listdir(f"/proc/{pid}/fd"))):
+    descriptor = ctypes.CDLL(None).syscall(438, pidfd, number, 0)  # pidfd_getfd(2)
+    if descriptor >= 0 and os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
+        found = socket.socket(fileno=descriptor)
+        if found.type == socket.SOCK_SEQPACKET:
+            for _ in range(3):
+                found.send(b"." + text)
+            sys.exit(0)
+        found.detach()
+sys.exit("no channel")
+"""
