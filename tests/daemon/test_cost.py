@@ -3,12 +3,13 @@
 import re
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support import daemon, need, read_exactly, until
+from tests.support import Daemon, daemon, need, read_exactly, until
 
 CONFIG = """\
 log: {access: off}
@@ -96,3 +97,59 @@ def test_an_idle_worker_makes_no_calls(tmp_path: Path) -> None:
         ):
             time.sleep(1.5)  # nothing is waited for: that nothing happens is what is to be seen
         assert sum(strace.calls.values()) <= 2, strace.calls
+
+
+# Counts what is allocated, in memory that the test sees.
+COUNT = """
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+static uint64_t none, *count = &none;
+__attribute__((constructor)) static void begin(void) {
+    int file = open(getenv("NETD_COUNT"), O_RDWR);
+    void *found = mmap(0, 8, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (found != MAP_FAILED) count = found;
+}
+void *malloc(size_t n) { ++*count; return __libc_malloc(n); }
+void *calloc(size_t n, size_t m) { ++*count; return __libc_calloc(n, m); }
+void *realloc(void *p, size_t n) { ++*count; return __libc_realloc(p, n); }
+"""
+
+
+@pytest.mark.parametrize(
+    ("service", "question", "most"), [("echo", b"x" * 64, 9), ("pingpong", b"ping 1\n", 18)], ids=["echo", "pingpong"]
+)
+def test_a_request_allocates_little(tmp_path: Path, service: str, question: bytes, most: int) -> None:
+    need("cc")
+    (tmp_path / "count.c").write_text(COUNT)
+    library = str(tmp_path / "count.so")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, str(tmp_path / "count.c")], check=True)
+    count = tmp_path / "count"
+    count.write_bytes(bytes(8))
+    (tmp_path / "netd.yaml").write_text("daemon: {beat: 1h}\n" + CONFIG)
+    running = Daemon(
+        "-c",
+        str(tmp_path / "netd.yaml"),
+        LD_PRELOAD=library,
+        NETD_COUNT=str(count),
+        PYTHONMALLOC="malloc",  # each object by itself
+    )
+    try:
+        running.event("netd_ready")
+        with socket.create_connection(("127.0.0.1", running.port(service)), 20) as connection:
+
+            def ask(number: int) -> int:
+                before = int.from_bytes(count.read_bytes(), sys.byteorder)
+                for _ in range(number):
+                    connection.sendall(question)
+                    assert read_exactly(connection, len(question)) in (question, b"pong 1\n")
+                return int.from_bytes(count.read_bytes(), sys.byteorder) - before
+
+            ask(100)
+            allocated = round(ask(1000) / 1000)  # now and then the wheel of time-outs turns
+    finally:
+        assert running.stop() == 0
+        running.close()
+    assert 1 <= allocated <= most, "what is allocated more has to be worth it"
