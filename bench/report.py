@@ -183,7 +183,7 @@ def _targets(results: Results) -> list[str]:
     for target in TARGETS:
         measured = target.measured(results)
         unit = "" if target.unit == "x" else f" {target.unit}"
-        bound = "-" if target.bound is None else f"{target.sense} {target.bound:g}{unit}"
+        bound = f"{target.sense} {target.bound:g}{unit}"
         rows.append([target.title, bound, ranged(measured) + unit if measured else "-", target.verdict(results)])
     return ["## Targets\n", table(["what", "target", "measured (least to most)", "verdict"], rows, words=4)]
 

@@ -102,9 +102,18 @@ def spread(cell: Cell, of: Callable[[Figure], float]) -> Spread | None:
 
 def ratio(cell: Cell, other: Cell, of: Callable[[Figure], float]) -> Spread | None:
     """The same beside that of another server, round by round, since a machine is not as fast in every round."""
-    pairs = [(mine, theirs) for mine, theirs in zip(cell.rounds, other.rounds, strict=False) if mine and theirs]
-    ratios = [of(mine) / of(theirs) for mine, theirs in pairs if of(theirs) > 0]
+    ratios = [mine / theirs for mine, theirs in _pairs(cell, other, of) if theirs > 0]
     return Spread.of(ratios) if ratios else None
+
+
+def difference(cell: Cell, other: Cell, of: Callable[[Figure], float]) -> Spread | None:
+    """By how much it is more than that of another server, round by round."""
+    differences = [mine - theirs for mine, theirs in _pairs(cell, other, of)]
+    return Spread.of(differences) if differences else None
+
+
+def _pairs(cell: Cell, other: Cell, of: Callable[[Figure], float]) -> list[tuple[float, float]]:
+    return [(of(mine), of(theirs)) for mine, theirs in zip(cell.rounds, other.rounds, strict=False) if mine and theirs]
 
 
 def unsaturated(workload: Workload, cell: Cell) -> bool:
