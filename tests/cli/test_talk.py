@@ -18,6 +18,8 @@ import pytest
 
 from tests.support import Daemon, daemon, in_namespace, need, read_all, read_exactly, until
 
+pytestmark = pytest.mark.slow  # real processes, dozens of them
+
 CONFIG = """
 services:
   echo:     {{listen: ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "unix://{tmp}/echo", "unixgram://{tmp}/echo-gram"]}}

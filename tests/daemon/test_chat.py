@@ -9,7 +9,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from tests.support import Daemon, daemon, need, read_all
+
+pytestmark = pytest.mark.slow  # real processes, dozens of them
 
 CONFIG = """\
 daemon: {{workers: {workers}}}

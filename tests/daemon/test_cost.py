@@ -11,6 +11,8 @@ import pytest
 
 from tests.support import Daemon, daemon, need, read_exactly, until
 
+pytestmark = pytest.mark.slow  # real processes, dozens of them
+
 CONFIG = """\
 log: {access: off}
 services:

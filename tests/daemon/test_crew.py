@@ -15,6 +15,8 @@ import pytest
 
 from tests.support import Daemon, daemon, need, read_exactly, until
 
+pytestmark = pytest.mark.slow  # real processes, dozens of them
+
 ECHO = "services:\n  echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0], limits: {{connections: {}}}}}\n"
 
 

@@ -16,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import Daemon, daemon, read_exactly, until
 
+pytestmark = pytest.mark.slow  # real processes, dozens of them
+
 CONFIG = """
 daemon: {{workers: {workers}, beat: {beat}}}
 log: {{access: off}}

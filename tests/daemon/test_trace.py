@@ -16,6 +16,8 @@ from netd.client.control import follow
 from netd.daemon.tracer import _Trace
 from tests.support import Daemon, daemon, read_all, until
 
+pytestmark = pytest.mark.slow  # real processes, dozens of them
+
 CONFIG = """\
 daemon: {{workers: {workers}, beat: 100ms}}
 services:

@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from netd.client.control import follow
 from tests.support import Daemon, daemon, until
+
+pytestmark = pytest.mark.slow  # real processes, dozens of them
 
 CONFIG = """\
 daemon: {workers: 2}

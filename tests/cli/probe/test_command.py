@@ -20,6 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.client.probe.relay import Relay
 from tests.support import Daemon, daemon, in_namespace, until
 
+pytestmark = pytest.mark.slow  # real processes, dozens of them
+
 CONFIG = """
 daemon: {{drain: 1s}}
 services:

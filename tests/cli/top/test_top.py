@@ -21,6 +21,8 @@ import pytest
 
 from tests.support import Daemon, daemon, until
 
+pytestmark = pytest.mark.slow  # real processes, dozens of them
+
 CONFIG = """
 services:
   echo: {{listen: [udp://127.0.0.1:0, tcp://127.0.0.1:0]}}

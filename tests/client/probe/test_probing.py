@@ -22,6 +22,8 @@ from netd.client.probe.targets import Target, parse_target, resolve
 from tests.client.probe.relay import Relay
 from tests.support import Server, has_ipv6, read_exactly, service
 
+pytestmark = pytest.mark.slow  # real processes, dozens of them
+
 SECOND = 10**9
 PATIENCE = 10 * SECOND
 

@@ -23,6 +23,8 @@ import pytest
 from netd.client.talk.terminal import Remembered
 from tests.support import read_exactly
 
+pytestmark = pytest.mark.slow  # real processes, dozens of them
+
 WIDTH, HEIGHT = 70, 20
 UP, LEFT, BACKSPACE, ENTER, CTRL_C, CTRL_D = b"\x1b[A", b"\x1b[D", b"\x7f", b"\r", b"\x03", b"\x04"
 
