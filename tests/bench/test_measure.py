@@ -91,7 +91,9 @@ def test_a_server_that_gives_up_under_load_is_a_failure_of_its_own(plan: Plan) -
         "    peer.close()\n"
     )
     cells = measure.measure(small("tcp-64"), [once], plan)
-    assert re.match("the server closed a connection|(recv|send): |ended with 1: ", cells["odd"].failure or ""), cells["odd"].failure
+    assert re.match("the server closed a connection|(recv|send): |ended with 1: ", cells["odd"].failure or ""), cells[
+        "odd"
+    ].failure
 
 
 def test_nothing_is_left_of_a_server_and_its_children(tmp_path: Path) -> None:
