@@ -4,13 +4,15 @@ They answer at once, so nothing is imported here that takes long to.
 """
 
 import contextlib
+import ipaddress
 import json
 import os
+import re
 import select
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -18,6 +20,8 @@ from netd.cli.columns import HEADS, NUMBERS, daemon_lines, readable_duration, se
 from netd.client import control
 from netd.client.control import Answer
 from netd.errors import EXIT_NO, EXIT_OK, ConfigError, NotRunningError, OperatorError
+
+C = TypeVar("C", bound=Callable[..., Any])
 
 _DEFAULT_FILE = Path("/etc/netd/netd.yaml")
 
@@ -127,6 +131,26 @@ def _named_in(file: Path) -> list[str] | None:
     return [path] if isinstance(path, str) and path else None
 
 
+_PEER = re.compile(r"\[(?P<six>[^\]]+)\](?::\d{1,5})?|(?P<four>[^:]+):\d{1,5}|(?P<host>.+)", re.ASCII)
+
+
+def _check_peer(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """What can be a peer: an address, with or without port, a network, or how lists show one over UNIX."""
+    if text is None or text.startswith(("/", "@", "pid=")):
+        return text
+    match = _PEER.fullmatch(text)
+    try:
+        ipaddress.ip_network((match and (match["six"] or match["four"] or match["host"])) or "", strict=False)
+    except ValueError:
+        raise click.BadParameter(f"expected an address, a network or what a list shows, got {text!r}") from None
+    return text
+
+
+def peer_option(explanation: str) -> Callable[[C], C]:
+    """The option that says whose."""
+    return click.option("--peer", callback=_check_peer, help=explanation)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as a JSON object.")
 
 
@@ -229,7 +253,7 @@ def disable(ask: Ask, name: str) -> int:
 
 @click.command(epilog="Example: netd connections --service echo --peer 192.0.2.0/24")
 @click.option("--service", help="Those of this service.")
-@click.option("--peer", help="Those of this address (with or without port) or network.")
+@peer_option("Those of this address (with or without port) or network.")
 @talks
 @json_option
 def connections(ask: Ask, service: str | None, peer: str | None, *, as_json: bool) -> int:
@@ -255,11 +279,13 @@ def connections(ask: Ask, service: str | None, peer: str | None, *, as_json: boo
 @click.command(epilog="Example: netd kick --peer 192.0.2.7")
 @click.argument("id", required=False)
 @click.option("--service", help="All of this service.")
-@click.option("--peer", help="All of this address (with or without port) or network.")
+@peer_option("All of this address (with or without port) or network.")
 @talks
 @json_option
 def kick(ask: Ask, id: str | None, service: str | None, peer: str | None, *, as_json: bool) -> int:
     """End live connections: the one with this ID (`netd connections` shows it), or those that an option means.
+
+    Who only sends datagrams has none; a chat forgets them after its option `idle`.
 
     Exit code 1 when there was none.
     """

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 
 from netd.cli.columns import printable
-from netd.cli.control import Ask, json_option, talks
+from netd.cli.control import Ask, json_option, peer_option, talks
 from netd.client.control import Answer
 from netd.errors import EXIT_OK, NotRunningError
 
@@ -19,12 +19,12 @@ _ROW = 16  # octets in a line of --hex
 
 @click.command(epilog="Example: netd trace echo --peer 192.0.2.7")
 @click.argument("service")
-@click.option("--peer", help="That of this address alone (with or without port), or network.")
+@peer_option("That of this address alone (with or without port), or network.")
 @click.option("--hex", "as_hex", is_flag=True, help="Show octets in hexadecimal, beside their characters.")
 @talks
 @json_option
 def trace(ask: Ask, service: str, peer: str | None, *, as_hex: bool, as_json: bool) -> int:
-    r"""Show what comes and goes at a service, until Ctrl-C: when, what, peer, and the first octets.
+    """Show what comes and goes at a service, until Ctrl-C: when, what, peer, and the first octets.
 
     \b
     +  a connection begins          <  octets or a datagram came
@@ -33,7 +33,7 @@ def trace(ask: Ask, service: str, peer: str | None, *, as_hex: bool, as_json: bo
 
     The service does not wait for it: what cannot be shown in time is left out, and how much that was is said. Of long
     messages the beginning is shown; octets that netd moves without looking at them (echo, in bulk) are counted only.
-    """
+    """  # noqa: D301  # the backslash is for click, which keeps the lines behind it as they are
     with contextlib.suppress(KeyboardInterrupt):
         lines = ask.follow("trace", service=service, peer=peer)
         click.echo(f"looking at {service}; Ctrl-C ends it", err=True)

@@ -252,10 +252,10 @@ class Room:
 
     def take(self, member: Member, line: str) -> str | None:
         """A clean line of somebody's: show it, or heed it. What to answer, empty if nothing; None: it is not shown."""
-        if line.rstrip() == "/color" or line.startswith("/color "):
-            return self._set_color(member, line)
         name, text = split_name(line)
         member.name = name or member.name
+        if text.split(maxsplit=1)[:1] == ["/color"]:
+            return self._set_color(member, text)
         if not text:
             return ""
         if self._rules.name_required and not member.name:

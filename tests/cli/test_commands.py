@@ -215,3 +215,20 @@ def test_run_without_a_config_says_what_listens_and_what_to_type(tmp_path: Path)
         process.kill()
         process.wait()
         os.close(primary)
+
+
+@pytest.mark.parametrize("command", ["connections", "kick", "trace"])
+@pytest.mark.parametrize("peer", ["foo", "300.1.1.1", "192.0.2.7/33", "192.0.2.7:x", "[::1]:y", ""])
+def test_a_peer_that_can_be_nobody_is_said_so(command: str, peer: str) -> None:
+    done = CliRunner().invoke(netd, [command, *(["echo"] if command == "trace" else []), "--peer", peer])
+    assert done.exit_code != 0
+    assert "expected an address, a network or what a list shows" in done.output
+
+
+def test_no_help_shows_the_marks_of_whoever_lays_it_out() -> None:
+    names = netd.list_commands(click.Context(netd))
+    assert len(names) > 15
+    for name in names:
+        done = CliRunner().invoke(netd, [name, "--help"])
+        assert done.exit_code == 0
+        assert "\\b" not in done.output, name

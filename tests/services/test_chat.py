@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from netd.conversation import Peer
 from netd.errors import PeerError
 from tests.services.rooms import Mailer, Talker
-from tests.support import NOW, PEER, service
+from tests.support import NOW, PEER, converse, service
 
 
 def chat(*, announce: bool = False, **options: Any) -> Any:
@@ -496,3 +496,9 @@ def test_addresses_of_every_kind_stand_for_a_name() -> None:
     for peer in (Peer("tcp", "::1", 5), Peer("unixgram", "/tmp/a\x1b b"), Peer("unix", "")):
         room.datagram(b"x", peer, None)
     assert listener.read() == ["[::1]:5 : x", "/tmp/a\\x1b b : x", "unnamed : x"]
+
+
+def test_a_named_line_changes_the_colors_too() -> None:
+    chat = service("chat", color="on")
+    said = converse(chat.stream(PEER, lambda data: True), [b"alex : /color off\n"])
+    assert b"* colors are off" in said

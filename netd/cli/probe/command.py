@@ -1,5 +1,6 @@
 """``netd probe``: measure services."""
 
+import os
 import random
 import sys
 import time
@@ -110,7 +111,8 @@ def probe(urls: Sequence[str], warn: Thresholds | None, crit: Thresholds | None,
 
     With --warn or --crit it is a check for Nagios and its like: one line with performance data, and exit code 0 (OK), 1
     (warning), 2 (critical, also where nothing answers) or 3 (unknown). What may be named: rtt (the median), mean, p90,
-    p99, max, jitter, connect, offset, loss.
+    p99, max, jitter, connect, offset, loss; one that cannot be measured there is unknown. Wrong answers are a warning;
+    losses are one only above a limit.
 
     Else exit code 0: every target answered, and only rightly; 1: not so.
     """
@@ -224,4 +226,7 @@ def _drawing(plot: str | None) -> Callable[[Sequence[Probe]], None] | None:
         from netd.client.probe.plot import draw
     except ImportError:
         raise UsageError(["--plot needs matplotlib: pip install 'netd[plot]'"]) from None
+    directory = os.path.dirname(plot) or "."
+    if not os.access(directory, os.W_OK) or os.path.isdir(plot):
+        raise UsageError([f"--plot: cannot write {plot}"])
     return lambda probes: draw(probes, plot)

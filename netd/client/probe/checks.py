@@ -74,15 +74,24 @@ class Verdict:
 
 
 def judge(summary: Summary, warn: Thresholds, crit: Thresholds) -> Verdict:
-    """Hold a target against the thresholds. One that does not answer at all is critical whatever they are."""
+    """Hold a target against the thresholds. One that does not answer at all is critical whatever they are.
+
+    Wrong answers are worth a warning, and a figure that was asked for and cannot be told makes the state unknown.
+    """
     state, complaints = State.OK, []
     for name, figure in FIGURES.items():
         value = figure(summary)
+        if value is None and summary.received and (name in crit or name in warn):
+            state = _worse(state, State.UNKNOWN)
+            complaints.append(f"{name} cannot be told of these answers")
         for level, thresholds in ((State.CRITICAL, crit), (State.WARNING, warn)):
             if value is not None and name in thresholds and value > thresholds[name]:
-                state = max(state, level)
+                state = _worse(state, level)
                 complaints.append(f"{name} {_shown(name, value)} is above {_shown(name, thresholds[name])}")
                 break
+    if summary.corrupted:
+        state = _worse(state, State.WARNING)
+        complaints.append(f"{summary.corrupted} wrong answers")
     if not summary.received:
         unresolved = summary.losses[Outcome.UNRESOLVED.word] > 0
         state = State.UNKNOWN if unresolved or not summary.sent else State.CRITICAL
@@ -91,9 +100,11 @@ def judge(summary: Summary, warn: Thresholds, crit: Thresholds) -> Verdict:
     told = [
         f"{name} {_shown(name, value)}" for name in ("rtt", "loss") if (value := FIGURES[name](summary)) is not None
     ]
-    if summary.corrupted:
-        told.append(f"{summary.corrupted} wrong")
     return Verdict(summary.target, state, ", ".join(complaints or told), _data(summary, warn, crit))
+
+
+def _worse(one: State, other: State) -> State:
+    return max(one, other, key=_WORST.index)
 
 
 def _shown(name: str, value: float) -> str:
@@ -109,6 +120,7 @@ def _data(summary: Summary, warn: Thresholds, crit: Thresholds) -> tuple[str, ..
         unit, scale, most = ("%", 100.0, "100") if name == "loss" else ("s", 1.0, "")
         limits = [_number(levels[name] * scale) if name in levels else "" for levels in (warn, crit)]
         items.append(f"{name}={_number(value * scale)}{unit};{';'.join(limits)};0;{most}")
+    items.append(f"wrong={summary.corrupted};;;0;")
     return tuple(items)
 
 

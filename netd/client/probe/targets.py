@@ -43,6 +43,8 @@ class Target:
 def parse_target(url: str) -> Endpoint:
     """The endpoint of a URL that can be asked; UsageError says what is wrong with it."""
     try:
+        if "://" not in url:
+            raise ValueError("expected a URL such as tcp://192.0.2.1:7, udp://[::1]:7 or unix:///run/echo.sock")
         endpoint = Endpoint.parse(url)
         if endpoint.transport == "systemd":
             raise ValueError("expected tcp://, udp://, unix:// or unixgram://; systemd:// is for those who listen")

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from netd.conversation import address_text
 from netd.endpoints import Endpoint
 from netd.errors import HungUpError, UnreachableError, UsageError
+from netd.settings import shown
 
 _PATIENCE = 10.0
 """Seconds that an address of a name has to take a connection before the next one is tried: three lost SYNs."""
@@ -55,8 +56,10 @@ class Line(Protocol):
 
 def client_endpoint(text: str) -> Endpoint:
     """The endpoint that a client is told to go to; ValueError says what is wrong with it."""
-    endpoint = Endpoint.parse(text)
     example = "expected a URL such as tcp://localhost:7, udp://[::1]:7 or unix:///run/echo.sock"
+    if "://" not in text:
+        raise ValueError(f"{example}, got {shown(text)}")
+    endpoint = Endpoint.parse(text)
     if endpoint.transport == "systemd":
         raise ValueError(f"{example}; systemd:// is for who listens")
     if endpoint.host == "*" or (endpoint.host and not endpoint.port):

@@ -62,9 +62,9 @@ def is_farewell(line: bytes) -> bool:
 
 
 def check_name(name: str) -> str:
-    """A name that may stand before ``: TEXT``; ValueError for one that cannot be told from the text."""
-    if not name.isprintable() or name != name.strip() or not name or ":" in name:
-        raise ValueError(f"expected a name without colons or control characters, got {shown(name)}")
+    """A name that may stand before ``: TEXT`` in a chat; ValueError for one that it would take for text."""
+    if not re.fullmatch(r"[^\s:]{1,32}", name) or not name.isprintable():
+        raise ValueError(f"expected a word of at most 32 printable characters without a colon, got {shown(name)}")
     return name
 
 

@@ -54,7 +54,7 @@ DEAD = replace(
         ("loss=1%", "loss=1.5%", State.CRITICAL),
         ("rtt=1ms", "rtt=1ms", State.CRITICAL),
         ("max=4ms", "p99=1h", State.WARNING),
-        ("connect=0.001ms,offset=0.001ms", "offset=0.001ms", State.OK),  # what was not measured exceeds nothing
+        ("connect=0.001ms,offset=0.001ms", "offset=0.001ms", State.UNKNOWN),  # not measured, and so not known
     ],
 )
 def test_states(warn: str, crit: str, state: State) -> None:
@@ -134,3 +134,14 @@ def test_thresholds_are_read_as_they_are_written(given_limits: dict[str, int]) -
 def test_a_threshold_that_means_nothing_is_told(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=re.escape(problem)):
         parse_thresholds(text)
+
+
+def test_what_was_asked_for_and_cannot_be_told_is_unknown_and_wrong_answers_are_a_warning() -> None:
+    nothing = replace(GOOD, offset=None)
+    assert judge(nothing, parse_thresholds("offset=1s"), {}).state is State.UNKNOWN
+    assert judge(nothing, {}, {}).state is State.OK
+    slow = judge(nothing, parse_thresholds("offset=1s"), parse_thresholds("rtt=1ms"))
+    assert slow.state is State.CRITICAL, "which is worse than not to know"
+    wrong = judge(replace(GOOD, corrupted=6), {}, {})
+    assert (wrong.state, wrong.text) == (State.WARNING, "6 wrong answers")
+    assert "wrong=6;;;0;" in wrong.data
