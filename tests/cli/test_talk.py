@@ -323,7 +323,7 @@ def test_a_line_that_no_datagram_holds(running: Daemon) -> None:
         (("tcp://localhost:7", "--send", "x"), "--every and --send belong together"),
         (("tcp://localhost:7", "--count", "2"), "--count counts what --every sends"),
         (("tcp://localhost:7", "--every", "1s", "--send", "{nwo}"), "unknown field 'nwo'; did you mean 'now'?"),
-        (("tcp://localhost:7", "--name", "a:b"), "expected a name"),
+        (("tcp://localhost:7", "--name", "a:b"), "expected a word"),
     ],
 )
 def test_what_cannot_be_meant_is_told_before_anything_is_sent(arguments: tuple[str, ...], problem: str) -> None:

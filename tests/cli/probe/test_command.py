@@ -171,7 +171,7 @@ def test_as_a_check(netd: Daemon, thresholds: tuple[str, ...], code: int, state:
     done = probe(netd.url("echo"), *QUICK, *thresholds)
     assert (done.returncode, done.stderr) == (code, "")
     assert done.stdout.startswith(f"PROBE {state} - {netd.url('echo')} ")
-    assert re.search(r" \| rtt=0\.\d+s;[\d.]*;[\d.]*;0; .*loss=0%;;[\d]*;0;100\n$", done.stdout)
+    assert re.search(r" \| rtt=0\.\d+s;[\d.]*;[\d.]*;0; .*loss=0%;;[\d]*;0;100 wrong=0;;;0;\n$", done.stdout)
     done = probe(netd.url("echo"), *QUICK, *thresholds, "--json")
     assert done.returncode == code
     assert json.loads(done.stdout)["state"] == state
