@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Daemon, daemon, need, read_all
+from tests.support import Daemon, daemon, need, read_all, until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -76,6 +76,7 @@ def close(members: Iterable[Member]) -> None:
 def test_every_message_reaches_each_of_two_hundred_members_once(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=2, options=QUIET), tmp_path) as running:
         members = [over_tcp(running) for _ in range(100)]
+        until(lambda: running.ask("connections")["total"] == 100)  # connected may mean waiting to be accepted
         members += [over_udp(running) for _ in range(100)]
         for member in members[100:]:
             member.say("hello :")  # sets a name and shows nothing: that it is there is known now
