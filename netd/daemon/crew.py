@@ -221,8 +221,7 @@ class Crew:
         _signal(member, signal.SIGABRT)
         _signal(member, signal.SIGCONT)  # a stopped process would keep the abort waiting
         self._loop.later(1.0, lambda: self._kill(member))
-        with contextlib.suppress(KeyError):
-            self._loop.unwatch(member.channel.fileno())
+        self._loop.unwatch(member.channel.fileno())
 
     def _kill(self, member: Member) -> None:
         """Kill one that does not even abort. Until it is reaped, no other process has its number."""
@@ -288,8 +287,7 @@ class Crew:
         self._close(member)
 
     def _close(self, member: Member) -> None:
-        with contextlib.suppress(KeyError):
-            self._loop.unwatch(member.channel.fileno())
+        self._loop.unwatch(member.channel.fileno())
         member.gone = True
         member.channel.close()
         os.close(member.stack)

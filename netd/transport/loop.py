@@ -42,7 +42,7 @@ class Loop:
         self.now = time.monotonic()
         """When the events being handled came (CLOCK_MONOTONIC)."""
         self._epoll = select.epoll()
-        self._ready: dict[int, Ready] = {}
+        self._ready: list[Ready | None] = []  # by descriptor, which the kernel keeps small
         self._running = True
         self._calls: deque[Callable[[], object]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -50,6 +50,9 @@ class Loop:
 
     def watch(self, descriptor: int, events: int, ready: Ready) -> None:
         """Call ``ready`` whenever one of the events is there (level-triggered)."""
+        missing = descriptor + 1 - len(self._ready)
+        if missing > 0:
+            self._ready += [None] * missing
         self._ready[descriptor] = ready
         self._epoll.register(descriptor, events)
 
@@ -67,12 +70,16 @@ class Loop:
 
         Only for one that no other process has: epoll keeps what is open anywhere (epoll(7)).
         """
-        del self._ready[descriptor]
+        self._ready[descriptor] = None
 
     def unwatch(self, descriptor: int) -> None:
-        """Stop watching a descriptor that stays open."""
-        del self._ready[descriptor]
-        self._epoll.unregister(descriptor)
+        """Stop watching a descriptor that stays open, if it is watched."""
+        if self._is_watched(descriptor):
+            self._ready[descriptor] = None
+            self._epoll.unregister(descriptor)
+
+    def _is_watched(self, descriptor: int) -> bool:
+        return 0 <= descriptor < len(self._ready) and self._ready[descriptor] is not None
 
     def call(self, function: Callable[[], object]) -> None:
         """Have the loop call ``function`` soon. Safe from any thread. Nothing happens once it is closed."""
@@ -92,7 +99,7 @@ class Loop:
 
     def run(self) -> None:
         """Serve until `stop`. A wait without time-outs costs no wake-up."""
-        poll, monotonic, wheel, find = self._epoll.poll, time.monotonic, self.wheel, self._ready.get
+        poll, monotonic, wheel, found = self._epoll.poll, time.monotonic, self.wheel, self._ready
         while self._running:
             self.now = monotonic()
             # An infinite wait is -1, and a wait that is over by now is 0.
@@ -102,7 +109,7 @@ class Loop:
             for descriptor, event in events:
                 # A callback before this one may have closed the descriptor, or put a new one in its place, for which
                 # a wake-up without cause must do no harm.
-                if ready := find(descriptor):
+                if ready := found[descriptor]:
                     ready(event)
             if wheel.due <= self.now:
                 wheel.advance(self.now)
