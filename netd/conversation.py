@@ -266,6 +266,9 @@ class Lines:
     def _next(self) -> bytes | None:
         """The next complete line in the buffer, or None when there is none yet."""
         buffer, start = self._buffer, self._position
+        if start == len(buffer):  # the common case: people and programs wait for the answer to a line
+            self._buffer, self._position = b"", 0
+            return None
         end = buffer.find(b"\n", start)
         following = end + 1
         if end > start and buffer[end - 1] == 13:

@@ -68,33 +68,27 @@ class Talk(Connection):
     def _advance(self, data: bytes | None) -> None:
         """Hand over what came (None: nothing, go on talking), and send what the conversation says to it."""
         conversation = self._conversation
-        pieces: list[bytes] = []
-        size = 0
-        until = 0.0
+        said = b""
+        more: list[bytes] | None = None
         try:
             try:
                 piece = conversation.send(data)  # type: ignore[arg-type]  # None is how a generator is just resumed
-                while piece is not None:
-                    pieces.append(piece)
-                    size += len(piece)
-                    if size >= CHUNK or len(pieces) == _PIECES:
-                        break
-                    if len(pieces) > 1:  # one answer to one question, the common case, never looks at the clock
-                        now = monotonic()
-                        until = until or now + _TURN
-                        if now > until:
-                            break
-                    piece = next(conversation)
+                if piece is not None:
+                    said += piece
+                    if len(said) < CHUNK and (piece := next(conversation)) is not None:
+                        more = [said, piece]
+                        piece = self._hear_out(more)
                 self._speaking = piece is not None
                 # After the end of file nothing can come, so one that waits for more has nothing more to say.
                 self._ended = self._eof and not self._speaking
             except StopIteration:
                 self._ended = True
             except PeerError as error:
-                pieces.append(error.answer)
+                more = [*(more or [said]), error.answer]
                 self._ended = True
                 self._outcome = "peer_error"
-            said = b"".join(pieces)
+            if more:
+                said = b"".join(more)
         except BaseException as error:  # whatever a service raises, SystemExit too, ends this conversation alone
             self._server.events.conversation_failed(self.peer, error)
             return self.close("failed")
@@ -106,6 +100,22 @@ class Talk(Connection):
             self._wait(OUT, self._flush)
         elif self._events != IN:
             self._wait(IN, self._receive)
+
+    def _hear_out(self, pieces: list[bytes]) -> bytes | None:
+        """Take what more the conversation says in this turn; its last word, or None if it waits.
+
+        One answer to one question, the common case, never comes here.
+        """
+        size = sum(map(len, pieces))
+        until = monotonic() + _TURN
+        piece: bytes | None = pieces[-1]
+        while size < CHUNK and len(pieces) < _PIECES and monotonic() <= until:
+            piece = next(self._conversation)
+            if piece is None:
+                break
+            pieces.append(piece)
+            size += len(piece)
+        return piece
 
     def close(self, outcome: Outcome) -> None:
         try:
