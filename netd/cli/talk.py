@@ -72,8 +72,8 @@ More:
     "--wait",
     callback=_checked(parse_duration),
     metavar="DURATION",
-    help="How long to wait for another answer once this side has finished. Default: 1s over datagrams and after `q`, "
-    "`bye` or Ctrl-D; over a stream at the end of a pipe, until the other end closes.",
+    help="How long to wait for another answer once this side has finished. Default: 1s over datagrams, and after a last "
+    "line `q` or `bye` or Ctrl-D; over a stream at the end of a pipe, until the other end closes.",
 )
 @talks
 def talk(
@@ -90,11 +90,14 @@ def talk(
 
     The URL is tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unixgram:///PATH (or @NAME for an abstract one).
 
-    A line is sent as it is entered (over datagrams: in one), and answers show as they come. A pipe's lines are sent as
-    they are. It ends with the input (Ctrl-D), with a line `q` or `bye`, which is sent, after --count, or when the other
-    end closes. With --every, a pipe that ends, as /dev/null does, ends nothing.
+    A line is sent as it is entered (over datagrams: in one), and answers show as they come. It ends with the input
+    (Ctrl-D), at a terminal with a line `q` or `bye`, which is sent, after --count, or when the other end closes.
 
-    Exit code 0: this side ended it; 1: the other end did, unasked; 69: it cannot be reached.
+    A pipe's lines are sent as they are, a `q` or `bye` like any other, until the pipe ends. With --every, a pipe that
+    ends, as /dev/null does, ends nothing unless its last line is one of these.
+
+    Exit code 0: this side ended it, or the other end did when the last line was `q` or `bye`; 1: the other end did,
+    unasked; 69: it cannot be reached.
     """
     if (endpoint is None) == (room is None):
         raise click.UsageError("expected either a URL or --room")

@@ -78,13 +78,14 @@ class Voice:
     def __init__(self, name: str | None) -> None:
         self._prefix = f"{name} : ".encode() if name is not None else b""
         self._within = False
+        self.took_leave = False
+        """Whether the last line was a farewell."""
 
     def say(self, piece: bytes) -> bytes:
         """What to send for it; nothing where that is empty."""
-        if not self._prefix:
-            return piece
         begins, self._within = not self._within, not piece.endswith(b"\n")
-        if not begins or is_farewell(piece):
+        self.took_leave = begins and is_farewell(piece)
+        if not self._prefix or not begins or self.took_leave:
             return piece
         return self._prefix + piece if piece.strip() else b""
 

@@ -80,6 +80,16 @@ def test_without_a_name_lines_stay_as_they_are() -> None:
         assert voice.say(line) == line
 
 
+@pytest.mark.parametrize("name", [None, "alex"])
+def test_whether_the_last_line_was_a_farewell(name: str | None) -> None:
+    voice = Voice(name)
+    took = []
+    for piece in (b"hello\n", b"bye\n", b"more\n", b"not ", b"q\n", b"q"):
+        voice.say(piece)
+        took.append(voice.took_leave)
+    assert took == [False, True, False, False, False, True]
+
+
 def test_farewells() -> None:
     assert [line for line in (b"q\n", b"bye", b"bye\r\n", b"Q\n", b"quit\n", b"q q\n", b"\n") if is_farewell(line)] == [
         b"q\n",
