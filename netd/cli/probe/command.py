@@ -5,10 +5,11 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from netd.cli.options import parsed
 from netd.cli.probe.summary import summary_text
 from netd.client.probe import checks, formats
 from netd.client.probe.checks import State, Thresholds
@@ -19,24 +20,10 @@ from netd.client.probe.targets import Target, parse_target, resolve
 from netd.errors import EXIT_NO, EXIT_OK, OperatorError, UsageError
 from netd.settings import Rate, parse_duration, parse_rate, parse_size
 
-Value = TypeVar("Value")
-
 _COUNT = 10
 _INTERVAL = 1.0  # seconds
 _SHORTEST = 10_000  # ns from one question to the next
 _MOST_UNDER_WAY = 500_000  # half of the results that are kept
-
-
-def _parsed(parse: Callable[[str], Value]) -> Callable[[click.Context, click.Parameter, str | None], Value | None]:
-    """A callback that reads an option as the config would, or says what is wrong with it."""
-
-    def callback(context: click.Context, parameter: click.Parameter, text: str | None) -> Value | None:
-        try:
-            return None if text is None else parse(text)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from None
-
-    return callback
 
 
 def _rate(text: str) -> Rate:
@@ -58,17 +45,17 @@ def _rate(text: str) -> Rate:
 @click.option(
     "--interval",
     metavar="DURATION",
-    callback=_parsed(parse_duration),
+    callback=parsed(parse_duration),
     help="From one question to the next.  [default: 1s]",
 )
-@click.option("--rate", metavar="RATE", callback=_parsed(_rate), help="The same as so many a second: 50/s.")
+@click.option("--rate", metavar="RATE", callback=parsed(_rate), help="The same as so many a second: 50/s.")
 @click.option(
-    "--duration", metavar="DURATION", callback=_parsed(parse_duration), help="Ask for so long, and not --count times."
+    "--duration", metavar="DURATION", callback=parsed(parse_duration), help="Ask for so long, and not --count times."
 )
 @click.option(
     "--size",
     metavar="SIZE",
-    callback=_parsed(parse_size),
+    callback=parsed(parse_size),
     default="64",
     show_default=True,
     help="Octets of a question of echo or pingpong.",
@@ -76,7 +63,7 @@ def _rate(text: str) -> Rate:
 @click.option(
     "--timeout",
     metavar="DURATION",
-    callback=_parsed(parse_duration),
+    callback=parsed(parse_duration),
     default="2s",
     show_default=True,
     help="A question without an answer after so long is lost.",
@@ -84,7 +71,7 @@ def _rate(text: str) -> Rate:
 @click.option(
     "--flood-limit",
     metavar="RATE",
-    callback=_parsed(_rate),
+    callback=parsed(_rate),
     default="100/s",
     show_default=True,
     help="The most that may be asked of all targets together that are not on loopback.",
@@ -95,11 +82,9 @@ def _rate(text: str) -> Rate:
     "--prometheus", "shape", flag_value="prometheus", help="Print text for node_exporter's textfile collector."
 )
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the answers' times into FILE.svg or FILE.png.")
+@click.option("--warn", metavar="LIMITS", callback=parsed(checks.parse_thresholds), help="Be a check: rtt=5ms,loss=1%.")
 @click.option(
-    "--warn", metavar="LIMITS", callback=_parsed(checks.parse_thresholds), help="Be a check: rtt=5ms,loss=1%."
-)
-@click.option(
-    "--crit", metavar="LIMITS", callback=_parsed(checks.parse_thresholds), help="As --warn, for what is critical."
+    "--crit", metavar="LIMITS", callback=parsed(checks.parse_thresholds), help="As --warn, for what is critical."
 )
 def probe(urls: Sequence[str], warn: Thresholds | None, crit: Thresholds | None, **options: Any) -> int:
     """Measure services: ask each URL questions, check the answers, and tell how long they took.
