@@ -33,7 +33,19 @@ def _rate(text: str) -> Rate:
     return rate
 
 
-@click.command(epilog="Example: netd probe udp://192.0.2.1:7 tcp://192.0.2.1:7 --count 100 --rate 20/s")
+class _Probe(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Where a check cannot be meant, its state is unknown: monitoring plug-ins have no exit code for usage."""
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.UsageError as error:
+            if not any(word.partition("=")[0] in ("--warn", "--crit") for word in args):
+                raise
+            click.echo(checks.unknown(error.format_message()))
+            ctx.exit(State.UNKNOWN)
+
+
+@click.command(cls=_Probe, epilog="Example: netd probe udp://192.0.2.1:7 tcp://192.0.2.1:7 --count 100 --rate 20/s")
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @click.option(
     "--service",
@@ -76,11 +88,9 @@ def _rate(text: str) -> Rate:
     show_default=True,
     help="The most that may be asked of all targets together that are not on loopback.",
 )
-@click.option("--json", "shape", flag_value="json", help="Print the figures as a JSON object.")
-@click.option("--csv", "shape", flag_value="csv", help="Print each question as a row of CSV.")
-@click.option(
-    "--prometheus", "shape", flag_value="prometheus", help="Print text for node_exporter's textfile collector."
-)
+@click.option("--json", is_flag=True, help="Print the figures as a JSON object.")
+@click.option("--csv", is_flag=True, help="Print each question as a row of CSV.")
+@click.option("--prometheus", is_flag=True, help="Print text for node_exporter's textfile collector.")
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the answers' times into FILE.svg or FILE.png.")
 @click.option("--warn", metavar="LIMITS", callback=parsed(checks.parse_thresholds), help="Be a check: rtt=5ms,loss=1%.")
 @click.option(
@@ -95,9 +105,9 @@ def probe(urls: Sequence[str], warn: Thresholds | None, crit: Thresholds | None,
     figures so far.
 
     With --warn or --crit it is a check for Nagios and its like: one line with performance data, and exit code 0 (OK), 1
-    (warning), 2 (critical, also where nothing answers) or 3 (unknown). What may be named: rtt (the median), mean, p90,
-    p99, max, jitter, connect, offset, loss; one that cannot be measured there is unknown. Wrong answers are a warning;
-    losses are one only above a limit.
+    (warning), 2 (critical, also where nothing answers) or 3 (unknown, also where an option cannot be meant). What may
+    be named: rtt (the median), mean, p90, p99, max, jitter, connect, offset, loss; one that cannot be measured there is
+    unknown. Wrong answers are a warning; losses are one only above a limit.
 
     Else exit code 0: every target answered, and only rightly; 1: not so.
     """
@@ -115,7 +125,7 @@ def probe(urls: Sequence[str], warn: Thresholds | None, crit: Thresholds | None,
         _probe(urls, judge, **options)
         return found[0]
     except OperatorError as error:
-        click.echo(f"PROBE UNKNOWN - {'; '.join(error.problems)}")
+        click.echo(checks.unknown("; ".join(error.problems)))
         return State.UNKNOWN
 
 
@@ -128,12 +138,15 @@ def _probe(
     *,
     service: str | None,
     size: int,
-    shape: str | None,
+    json: bool,
+    csv: bool,
+    prometheus: bool,
     plot: str | None,
     flood_limit: Rate,
     **timing: Any,
 ) -> list[Summary]:
     """Measure and print; the figures of each target."""
+    shape = _shape(json=json, csv=csv, prometheus=prometheus)
     draw = _drawing(plot)
     plan = _plan(**timing)
     endpoints = [parse_target(url) for url in urls]
@@ -160,6 +173,14 @@ def _probe(
     if draw:
         draw(run.probes)
     return summaries
+
+
+def _shape(**wanted: bool) -> str | None:
+    """What is printed for programs, if anything."""
+    shapes = [shape for shape, on in wanted.items() if on]
+    if len(shapes) > 1:
+        raise UsageError([f"{' and '.join(f'--{shape}' for shape in shapes)} exclude each other; give one of them"])
+    return shapes[0] if shapes else None
 
 
 def _told(run: Probing, summaries: list[Summary], shape: str | None, judge: Judge | None) -> str:
