@@ -12,10 +12,11 @@ from netd.client.talk.conversation import Schedule
 from netd.client.talk.conversation import talk as hold
 from netd.client.talk.line import Line, client_endpoint, connect
 from netd.client.talk.person import Person, Pipe
-from netd.client.talk.phrases import Template, check_name
+from netd.client.talk.phrases import Template
 from netd.client.talk.room import RoomLine
 from netd.endpoints import Endpoint
 from netd.errors import EXIT_OK
+from netd.services.words import check_name
 from netd.settings import parse_duration
 
 

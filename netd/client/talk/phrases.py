@@ -61,13 +61,6 @@ def is_farewell(line: bytes) -> bool:
     return line.strip() in _FAREWELLS
 
 
-def check_name(name: str) -> str:
-    """A name that may stand before ``: TEXT`` in a chat; ValueError for one that it would take for text."""
-    if not re.fullmatch(r"[^\s:]{1,32}", name) or not name.isprintable():
-        raise ValueError(f"expected a word of at most 32 printable characters without a colon, got {shown(name)}")
-    return name
-
-
 class Voice:
     """Puts a name before each line: ``hello`` becomes ``alex : hello``. Without a name, lines stay as they are.
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netd.client.talk.phrases import Template, Voice, check_name, is_farewell, split
+from netd.client.talk.phrases import Template, Voice, is_farewell, split
 
 NOW = 1_700_000_000.9
 
@@ -51,17 +51,6 @@ def test_a_template_is_refused_or_can_be_rendered(text: str) -> None:
     except ValueError:
         return
     template.render(2.0**31, 1)
-
-
-@pytest.mark.parametrize("name", ["alex", "Alex_M.", "阿历克斯", "a" * 32])
-def test_a_name(name: str) -> None:
-    assert check_name(name) == name
-
-
-@pytest.mark.parametrize("name", ["", " ", " alex", "Alex M.", "a" * 33, "a:b", "a\nb", "\x1b[31m", "a\u202e"])
-def test_what_is_no_name(name: str) -> None:
-    with pytest.raises(ValueError, match="expected a word"):
-        check_name(name)
 
 
 def test_a_name_stands_before_each_line() -> None:
