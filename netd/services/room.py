@@ -44,8 +44,8 @@ class Rules(Model):
     max_members: Annotated[int, Field(ge=1, le=1024)] = 256
     """How many may be in the room, 1 to 1024. Each message goes to all of them, so this is what one costs."""
     announce: bool = True
-    """Whether the room is told who joins and leaves, of those who have said something; a load balancer's check is
-    silent."""
+    """Whether the room is told who joins, leaves and has another name, of those who have said something; a load
+    balancer's check is silent."""
     name_required: bool = False
     """Whether a message is shown only of who has a name; off: the address will do."""
     idle: Duration = 300.0
@@ -75,11 +75,11 @@ class Member:
         "color",
         "heard",
         "key",
+        "known_as",
         "listening",
         "lost",
         "name",
         "post",
-        "spoken",
         "terminator",
         "told",
         "unshown",
@@ -93,7 +93,7 @@ class Member:
         self.terminator = terminator
         self.heard = now  # when its last datagram came
         self.listening = True  # False: it still gets to see what was said before
-        self.spoken = False  # the room knows that it is there
+        self.known_as = ""  # what the room was told of it; nothing of who has said nothing
         self.told = False  # that it is a guest
         self.lost = 0
         self.unshown = 0
@@ -230,8 +230,8 @@ class Room:
             if self._guests.get(member.key) is member:
                 del self._guests[member.key]
             return
-        if member.spoken and self._rules.announce:
-            self._show(Line(member.key, member.shown_as, " has left", "* "), member)
+        if member.known_as:
+            self._announce(member, " has left")
 
     def forget(self, peer: Peer) -> None:
         """Who sent datagrams from here leaves."""
@@ -252,7 +252,7 @@ class Room:
 
     def take(self, member: Member, line: str) -> str | None:
         """A clean line of somebody's: show it, or heed it. What to answer, empty if nothing; None: it is not shown."""
-        name, text = split_name(line)
+        name, text = split_name(line, member.name)
         member.name = name or member.name
         if text.split(maxsplit=1)[:1] == ["/color"]:
             return self._set_color(member, text)
@@ -265,10 +265,8 @@ class Room:
         if not member.may_speak(now):
             return None
         excuse = member.excuse()
-        if not member.spoken and member.post is not None:
-            member.spoken = True
-            if self._rules.announce:
-                self._show(Line(member.key, member.shown_as, " has joined", "* "), member)
+        if member.post is not None:
+            self._make_known(member)
         message = Line(member.key, member.shown_as, f" : {text}")
         if self._last and self._last.key != message.key:
             self._last_other = self._last
@@ -277,6 +275,19 @@ class Room:
         self._said += 1
         self._show(message, member)
         return excuse
+
+    def _make_known(self, member: Member) -> None:
+        """Have the room know who is about to speak, at the price of a message as it is one to everybody."""
+        if not member.known_as:
+            member.known_as = member.shown_as
+            self._announce(member, " has joined")
+        elif member.known_as != member.shown_as:
+            self._announce(member, f" is now {member.shown_as}")
+            member.known_as = member.shown_as
+
+    def _announce(self, member: Member, what: str) -> None:
+        if self._rules.announce:
+            self._show(Line(member.key, member.known_as, what, "* "), member)
 
     def last_for(self, member: Member) -> bytes | None:
         """The last message of somebody else."""

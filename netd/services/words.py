@@ -19,7 +19,7 @@ _BLANKS = "\t\n\v\f\r\x85\u2028\u2029"  # these part words
 _JOINERS = "\u200c\u200d"  # words of Persian and of Indic scripts need them, and so do emoji
 # Letters and marks that cannot be seen: fillers, variation selectors, the blank of braille. Texts may need them.
 _BLIND = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
-_NAMED = re.compile(r"([^\s:]{1,32})(?: :(?: |$)|: )(.*)")
+_NAMED = re.compile(r"([^\s:]{1,32})(?:( :)(?: |$)|: )(.*)")
 _GRAPHICS = re.compile(rb"\x1b\[[0-9;]*m")
 
 ColorName = Literal[
@@ -99,10 +99,14 @@ def _is_name(word: str) -> bool:
     return word.isprintable() and not _BLIND.search(word) and unicodedata.category(word[0]) not in ("Mn", "Me")
 
 
-def split_name(line: str) -> tuple[str | None, str]:
-    """The name that a clean line sets, if it does (``NAME : text``, ``NAME: text``, ``NAME :``), and its text."""
-    if (match := _NAMED.fullmatch(line)) and _is_name(match[1]):
-        return match[1], match[2].strip()
+def split_name(line: str, before: str = "") -> tuple[str | None, str]:
+    """The name that a clean line sets, if it does, and its text.
+
+    ``NAME : text`` and ``NAME :`` set it. So does ``NAME: text``, but not in place of another one: who has a name
+    ``before`` and writes ``warning: disk is full`` does not mean to change it.
+    """
+    if (match := _NAMED.fullmatch(line)) and _is_name(match[1]) and (match[2] or before in ("", match[1])):
+        return match[1], match[3].strip()
     return None, line.strip()
 
 

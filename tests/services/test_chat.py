@@ -67,10 +67,52 @@ def test_octets_that_are_no_text_are_shown_as_such() -> None:
 def test_a_name_alone_and_an_empty_line_say_nothing() -> None:
     room = chat(announce=True)
     listener, alex = Talker(room), Talker(room)
-    alex.say("alex :", "", "  ", "\x07", "bob: ")
+    alex.say("alex :", "", "  ", "\x07", "bob :")
     assert listener.read() == []
     alex.say("hello")
     assert listener.read() == ["* bob has joined", "bob : hello"]
+
+
+def test_nobody_gets_another_name_by_mistake() -> None:
+    room = chat(announce=True)
+    listener = Talker(room)
+    for alex in (Talker(room), Mailer(room, port=9)):
+        say = alex.say if isinstance(alex, Talker) else alex.send
+        for line in (
+            "alex: hello",
+            "warning: disk is full",
+            "alex: it is",
+            "Alex: I said",
+            "warning: ",
+            "warning : yes",
+        ):
+            say(line)
+        say("q")
+        assert listener.read() == [
+            "* alex has joined",
+            "alex : hello",
+            "alex : warning: disk is full",
+            "alex : it is",
+            "alex : Alex: I said",
+            "alex : warning:",
+            "* alex is now warning",
+            "warning : yes",
+            "* warning has left",
+        ]
+
+
+def test_another_name_is_told_with_what_is_said_under_it() -> None:
+    room = chat(announce=True)
+    listener, alex = Talker(room), Talker(room)
+    alex.say("hello", "alex :", "bob :", "hi", "carol :")
+    alex.end()
+    assert listener.read() == [
+        "* 192.0.2.7:5353 has joined",
+        "192.0.2.7:5353 : hello",
+        "* 192.0.2.7:5353 is now bob",
+        "bob : hi",
+        "* bob has left",
+    ]
 
 
 def test_leaving_in_every_way() -> None:
