@@ -7,13 +7,15 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from netd.conversation import Peer, Post
-from netd.services.words import Color, Name, painted, split_name
+from netd.services.words import Color, Name, folded, painted, split_name
 from netd.settings import Duration, Model
 
 _RATE, _BURST = 20.0, 100.0  # messages a second, and at once after a pause: more than a person writes
 _MOST_GUESTS = 1024
 
 NAMELESS = "* say who you are, as in NAME : hello"
+TAKEN = "* that name is taken"
+TAKEN_NAMELESS = "* that name is taken; say another, as in NAME : hello"
 _COLOR_USAGE = "* expected /color on or /color off"
 
 Key = tuple[str, str]
@@ -159,6 +161,7 @@ class Room:
         # By who was heard of last, so that those who are forgotten stand at the front.
         self._datagrams: dict[Key, Member] = {}
         self._guests: dict[Key, Member] = {}
+        self._named: dict[str, Member] = {}
         self._history: deque[Line] = deque()
         self._said = 0
         self._last: Line | None = None
@@ -206,7 +209,7 @@ class Room:
                 self.leave(former)
             member = self._guests.pop(key, None) or Member(peer, None, now, b"\n")
             if len(self._guests) >= _MOST_GUESTS:
-                del self._guests[next(iter(self._guests))]
+                self.leave(next(iter(self._guests.values())))
             self._guests[key] = member
         elif (known := self._datagrams.pop(key, None)) is not None:
             member = self._datagrams[key] = known
@@ -229,7 +232,9 @@ class Room:
         else:
             if self._guests.get(member.key) is member:
                 del self._guests[member.key]
+                self._release_name(member)
             return
+        self._release_name(member)
         if member.known_as:
             self._announce(member, " has left")
 
@@ -252,19 +257,19 @@ class Room:
 
     def take(self, member: Member, line: str) -> str | None:
         """A clean line of somebody's: show it, or heed it. What to answer, empty if nothing; None: it is not shown."""
+        now = self._clock()
+        self._expire(now)
         name, text = split_name(line, member.name)
-        member.name = name or member.name
+        taken = name is not None and not self._name(member, name)
         if text.split(maxsplit=1)[:1] == ["/color"]:
             return self._set_color(member, text)
         if not text:
-            return ""
+            return TAKEN if taken else ""
         if self._rules.name_required and not member.name:
-            return NAMELESS
-        now = self._clock()
-        self._expire(now)
+            return TAKEN_NAMELESS if taken else NAMELESS
         if not member.may_speak(now):
             return None
-        excuse = member.excuse()
+        answer = TAKEN if taken else member.excuse()
         if member.post is not None:
             self._make_known(member)
         message = Line(member.key, member.shown_as, f" : {text}")
@@ -274,7 +279,29 @@ class Room:
         self._history.append(message)
         self._said += 1
         self._show(message, member)
-        return excuse
+        return answer
+
+    def _name(self, member: Member, name: str) -> bool:
+        """Give it this name; False where somebody else has it, or one that would pass for it.
+
+        Guests are whoever a datagram says it is from, so they keep no name from a member.
+        """
+        if name == member.name:
+            return True
+        holder = self._named.get(folded(name), member)
+        if holder is not member:
+            if holder.post is not None or member.post is None:
+                return False
+            self._release_name(holder)
+        self._release_name(member)
+        member.name = name
+        self._named[folded(name)] = member
+        return True
+
+    def _release_name(self, member: Member) -> None:
+        if member.name:
+            del self._named[folded(member.name)]
+            member.name = ""
 
     def _make_known(self, member: Member) -> None:
         """Have the room know who is about to speak, at the price of a message as it is one to everybody."""

@@ -110,6 +110,11 @@ def split_name(line: str, before: str = "") -> tuple[str | None, str]:
     return None, line.strip()
 
 
+def folded(name: str) -> str:
+    """What a name has in common with those that would pass for it (Unicode, 3.13, compatibility caseless matching)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", name).casefold())
+
+
 def painted(name: str, colors: Mapping[str, Color]) -> bytes:
     """The name in its colour: that in ``colors``, or one that follows from the name, and is the same everywhere."""
     if color := colors.get(name):

@@ -395,6 +395,104 @@ def test_a_name_may_be_required() -> None:
     assert listener.read() == ["* alex has joined", "alex : hello", "* bob has joined", "bob : hi"]
 
 
+def test_a_name_and_its_colour_are_of_one_at_a_time() -> None:
+    room = chat(colors={"alex": {"fg": "red", "bg": "white"}})
+    seer, listener = Talker(room), Talker(room)
+    listener.say("/color off")
+    listener.read()
+    alex, eve, mailed = Talker(room), Talker(room), Mailer(room, port=9)
+    alex.say("alex : hello")
+    eve.say("alex: me", "ALEX : me", "\uff41lex :", "eve : me", "alex : me")
+    mailed.send("alex : me")
+    mailed.send("eve :")
+    told = "* that name is taken"
+    assert [line for line in eve.read() if line.startswith("*")] == [told] * 4
+    assert [line for line in mailed.read() if line.startswith("*")] == [told] * 2
+    assert listener.read() == [
+        "alex : hello",
+        "192.0.2.7:5353 : me",
+        "192.0.2.7:5353 : me",
+        "eve : me",
+        "eve : me",
+        "192.0.2.7:9 : me",
+    ]
+    alex.say("Alex : still I")
+    assert listener.read() == ["Alex : still I"]
+    assert [line for line in seer.read() if line.startswith("\x1b[31;47m")] == ["\x1b[31;47malex\x1b[0m : hello"]
+
+
+@pytest.mark.parametrize("way", ["q", "end", "reset", "rename", "idle", "mailed q"])
+def test_a_name_is_free_when_who_had_it_has_gone(way: str) -> None:
+    now = [NOW]
+    room = service("chat", clock=lambda: now[0], idle="60s", announce=False)
+    listener, talker, mailed, next_one = Talker(room), Talker(room), Mailer(room), Talker(room)
+    if way in ("idle", "mailed q"):
+        mailed.send("alex : hello")
+    else:
+        talker.say("alex : hello")
+    next_one.say("alex :")
+    assert next_one.read() == ["alex : hello", "* that name is taken"]
+    match way:
+        case "q":
+            talker.say("q")
+        case "rename":
+            talker.say("eve :")
+        case "end":
+            talker.end()
+        case "reset":
+            talker.reset()
+        case "idle":
+            now[0] += 60
+        case "mailed q":
+            mailed.send("q")
+    next_one.say("alex : me")
+    assert listener.read() == ["alex : hello", "alex : me"]
+    assert next_one.read() == []
+
+
+def test_the_same_source_is_the_same_member_and_keeps_its_name() -> None:
+    room = chat()
+    listener = Talker(room)
+    for port in (1, 2):
+        Mailer(room, local_port=port).send("bob : hi")
+    assert listener.read() == ["bob : hi", "bob : hi"]
+
+
+def test_a_guest_keeps_no_name_from_a_member() -> None:
+    room = chat()
+    listener, guest, other, alex = (
+        Talker(room),
+        Mailer(room, guest=True),
+        Mailer(room, guest=True, port=9),
+        Talker(room),
+    )
+    guest.send("alex : I")
+    other.send("alex : me")
+    alex.say("alex : no, I")
+    guest.send("alex : I")
+    alex.end()
+    guest.send("alex : I")
+    assert listener.read() == [
+        "alex : I",
+        "192.0.2.7:9 : me",
+        "alex : no, I",
+        "192.0.2.7:5353 : I",
+        "alex : I",
+    ]
+    assert other.read() == ["* that name is taken"]
+    assert guest.read()[1:] == ["* that name is taken", "ok"]
+
+
+def test_who_has_no_name_since_it_is_taken_is_told_to_say_another() -> None:
+    room = chat(name_required=True)
+    listener, mailed = Talker(room), Mailer(room, port=9)
+    Talker(room).say("alex : hello")
+    mailed.send("alex : me")
+    mailed.send("alexa : me")
+    assert listener.read() == ["alex : hello", "alexa : me"]
+    assert mailed.read() == ["* that name is taken; say another, as in NAME : hello", "ok"]
+
+
 def test_names_have_colours_for_those_who_want_them() -> None:
     room = chat(colors={"alex": {"fg": "yellow", "bg": "green"}, "bob": {"bg": "bright_black"}})
     alex, bob, eve = Talker(room), Talker(room), Talker(room)
