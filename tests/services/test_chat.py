@@ -302,7 +302,8 @@ def test_guests_are_forgotten_when_there_are_too_many() -> None:
         Mailer(room, guest=True, port=port).send(f"guest{port} :")
     Mailer(room, guest=True, port=1).send("hello")
     Mailer(room, guest=True, port=1025).send("hello")
-    assert listener.read() == ["192.0.2.7:1 : hello", "guest1025 : hello"]
+    Mailer(room, guest=True, port=1).send("guest2 : hello")
+    assert listener.read() == ["192.0.2.7:1 : hello", "guest1025 : hello", "guest2 : hello"]
     assert len(room._room._guests) == 1024
 
 
