@@ -3,35 +3,21 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable
-from typing import TypeVar
 
 import click
 
 from netd.cli.control import Ask, good, talks
+from netd.cli.options import parsed
 from netd.client.talk.conversation import Schedule
 from netd.client.talk.conversation import talk as hold
 from netd.client.talk.line import Line, client_endpoint, connect
 from netd.client.talk.person import Person, Pipe
-from netd.client.talk.phrases import Template, check_name
+from netd.client.talk.phrases import Template
 from netd.client.talk.room import RoomLine
 from netd.endpoints import Endpoint
 from netd.errors import EXIT_OK
+from netd.services.words import check_name
 from netd.settings import parse_duration
-
-T = TypeVar("T")
-
-
-def _checked(check: Callable[[str], T]) -> Callable[[click.Context, click.Parameter, str | None], T | None]:
-    """What an argument means; ValueError becomes a usage error that names it."""
-
-    def callback(context: click.Context, parameter: click.Parameter, text: str | None) -> T | None:
-        try:
-            return None if text is None else check(text)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from None
-
-    return callback
 
 
 @click.command(
@@ -45,35 +31,33 @@ More:
   netd talk --room chat --name operator
 """
 )
-@click.argument("endpoint", metavar="[URL]", required=False, callback=_checked(client_endpoint))
+@click.argument("endpoint", metavar="[URL]", required=False, callback=parsed(client_endpoint))
 @click.option(
     "--room",
     metavar="SERVICE",
     help="Instead of a URL: a service of this host's netd, through its control socket.",
 )
-@click.option(
-    "--name", callback=_checked(check_name), metavar="NAME", help="Put `NAME : ` before each line, for a chat."
-)
+@click.option("--name", callback=parsed(check_name), metavar="NAME", help="Put `NAME : ` before each line, for a chat.")
 @click.option(
     "--every",
-    callback=_checked(parse_duration),
+    callback=parsed(parse_duration),
     metavar="DURATION",
     help="Send what --send says, now and again after each 10s, 2m, …",
 )
 @click.option(
     "--send",
     "template",
-    callback=_checked(Template),
+    callback=parsed(Template),
     metavar="TEXT",
     help="What --every sends: {now} is the Unix timestamp, {seq} counts from 1, {time:%H:%M} is strftime(3).",
 )
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End when --every has sent so many.")
 @click.option(
     "--wait",
-    callback=_checked(parse_duration),
+    callback=parsed(parse_duration),
     metavar="DURATION",
-    help="How long to wait for another answer once this side has finished. Default: 1s over datagrams and after `q`, "
-    "`bye` or Ctrl-D; over a stream at the end of a pipe, until the other end closes.",
+    help="How long to wait for another answer once this side has finished. Default: 1s over datagrams, and after a "
+    "last line `q` or `bye` or Ctrl-D; over a stream at the end of a pipe, until the other end closes.",
 )
 @talks
 def talk(
@@ -90,11 +74,14 @@ def talk(
 
     The URL is tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unixgram:///PATH (or @NAME for an abstract one).
 
-    A line is sent as it is entered (over datagrams: in one), and answers show as they come. A pipe's lines are sent as
-    they are. It ends with the input (Ctrl-D), with a line `q` or `bye`, which is sent, after --count, or when the other
-    end closes. With --every, a pipe that ends, as /dev/null does, ends nothing.
+    A line is sent as it is entered (over datagrams: in one), and answers show as they come. It ends with the input
+    (Ctrl-D), at a terminal with a line `q` or `bye`, which is sent, after --count, or when the other end closes.
 
-    Exit code 0: this side ended it; 1: the other end did, unasked; 69: it cannot be reached.
+    A pipe's lines are sent as they are, a `q` or `bye` like any other, until the pipe ends. With --every, a pipe that
+    ends, as /dev/null does, ends nothing unless its last line is one of these.
+
+    Exit code 0: this side ended it, or the other end did when the last line was `q` or `bye`; 1: the other end did,
+    unasked; 69: it cannot be reached.
     """
     if (endpoint is None) == (room is None):
         raise click.UsageError("expected either a URL or --room")

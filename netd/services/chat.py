@@ -19,7 +19,8 @@ _GUEST = "* others hear you, but you cannot hear them from here"
 class Chat:
     """A room: what one says, all others hear, over streams and datagrams and at every endpoint of the service.
 
-    A line or a datagram is a message. ``NAME : text`` sets the name that stands before it; ``q`` or ``bye`` leaves.
+    A line or a datagram is a message. ``NAME : text`` sets the name that stands before it, the first time also
+    ``NAME: text``, unless another member has it; ``q`` or ``bye`` leaves.
     """
 
     unasked = True

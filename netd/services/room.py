@@ -7,13 +7,15 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from netd.conversation import Peer, Post
-from netd.services.words import Color, Name, painted, split_name
+from netd.services.words import Color, Name, folded, painted, split_name
 from netd.settings import Duration, Model
 
 _RATE, _BURST = 20.0, 100.0  # messages a second, and at once after a pause: more than a person writes
 _MOST_GUESTS = 1024
 
 NAMELESS = "* say who you are, as in NAME : hello"
+TAKEN = "* that name is taken"
+TAKEN_NAMELESS = "* that name is taken; say another, as in NAME : hello"
 _COLOR_USAGE = "* expected /color on or /color off"
 
 Key = tuple[str, str]
@@ -44,8 +46,8 @@ class Rules(Model):
     max_members: Annotated[int, Field(ge=1, le=1024)] = 256
     """How many may be in the room, 1 to 1024. Each message goes to all of them, so this is what one costs."""
     announce: bool = True
-    """Whether the room is told who joins and leaves, of those who have said something; a load balancer's check is
-    silent."""
+    """Whether the room is told who joins, leaves and has another name, of those who have said something; a load
+    balancer's check is silent."""
     name_required: bool = False
     """Whether a message is shown only of who has a name; off: the address will do."""
     idle: Duration = 300.0
@@ -75,11 +77,11 @@ class Member:
         "color",
         "heard",
         "key",
+        "known_as",
         "listening",
         "lost",
         "name",
         "post",
-        "spoken",
         "terminator",
         "told",
         "unshown",
@@ -93,7 +95,7 @@ class Member:
         self.terminator = terminator
         self.heard = now  # when its last datagram came
         self.listening = True  # False: it still gets to see what was said before
-        self.spoken = False  # the room knows that it is there
+        self.known_as = ""  # what the room was told of it; nothing of who has said nothing
         self.told = False  # that it is a guest
         self.lost = 0
         self.unshown = 0
@@ -159,6 +161,7 @@ class Room:
         # By who was heard of last, so that those who are forgotten stand at the front.
         self._datagrams: dict[Key, Member] = {}
         self._guests: dict[Key, Member] = {}
+        self._named: dict[str, Member] = {}
         self._history: deque[Line] = deque()
         self._said = 0
         self._last: Line | None = None
@@ -206,7 +209,7 @@ class Room:
                 self.leave(former)
             member = self._guests.pop(key, None) or Member(peer, None, now, b"\n")
             if len(self._guests) >= _MOST_GUESTS:
-                del self._guests[next(iter(self._guests))]
+                self.leave(next(iter(self._guests.values())))
             self._guests[key] = member
         elif (known := self._datagrams.pop(key, None)) is not None:
             member = self._datagrams[key] = known
@@ -229,9 +232,11 @@ class Room:
         else:
             if self._guests.get(member.key) is member:
                 del self._guests[member.key]
+                self._release_name(member)
             return
-        if member.spoken and self._rules.announce:
-            self._show(Line(member.key, member.shown_as, " has left", "* "), member)
+        self._release_name(member)
+        if member.known_as:
+            self._announce(member, " has left")
 
     def forget(self, peer: Peer) -> None:
         """Who sent datagrams from here leaves."""
@@ -252,23 +257,21 @@ class Room:
 
     def take(self, member: Member, line: str) -> str | None:
         """A clean line of somebody's: show it, or heed it. What to answer, empty if nothing; None: it is not shown."""
-        name, text = split_name(line)
-        member.name = name or member.name
+        now = self._clock()
+        self._expire(now)
+        name, text = split_name(line, member.name)
+        taken = name is not None and not self._name(member, name)
         if text.split(maxsplit=1)[:1] == ["/color"]:
             return self._set_color(member, text)
         if not text:
-            return ""
+            return TAKEN if taken else ""
         if self._rules.name_required and not member.name:
-            return NAMELESS
-        now = self._clock()
-        self._expire(now)
+            return TAKEN_NAMELESS if taken else NAMELESS
         if not member.may_speak(now):
             return None
-        excuse = member.excuse()
-        if not member.spoken and member.post is not None:
-            member.spoken = True
-            if self._rules.announce:
-                self._show(Line(member.key, member.shown_as, " has joined", "* "), member)
+        answer = TAKEN if taken else member.excuse()
+        if member.post is not None:
+            self._make_known(member)
         message = Line(member.key, member.shown_as, f" : {text}")
         if self._last and self._last.key != message.key:
             self._last_other = self._last
@@ -276,7 +279,42 @@ class Room:
         self._history.append(message)
         self._said += 1
         self._show(message, member)
-        return excuse
+        return answer
+
+    def _name(self, member: Member, name: str) -> bool:
+        """Give it this name; False where somebody else has it, or one that would pass for it.
+
+        Guests are whoever a datagram says it is from, so they keep no name from a member.
+        """
+        if name == member.name:
+            return True
+        holder = self._named.get(folded(name), member)
+        if holder is not member:
+            if holder.post is not None or member.post is None:
+                return False
+            self._release_name(holder)
+        self._release_name(member)
+        member.name = name
+        self._named[folded(name)] = member
+        return True
+
+    def _release_name(self, member: Member) -> None:
+        if member.name:
+            del self._named[folded(member.name)]
+            member.name = ""
+
+    def _make_known(self, member: Member) -> None:
+        """Have the room know who is about to speak, at the price of a message as it is one to everybody."""
+        if not member.known_as:
+            member.known_as = member.shown_as
+            self._announce(member, " has joined")
+        elif member.known_as != member.shown_as:
+            self._announce(member, f" is now {member.shown_as}")
+            member.known_as = member.shown_as
+
+    def _announce(self, member: Member, what: str) -> None:
+        if self._rules.announce:
+            self._show(Line(member.key, member.known_as, what, "* "), member)
 
     def last_for(self, member: Member) -> bytes | None:
         """The last message of somebody else."""

@@ -1,6 +1,7 @@
 """The words of a chat: what may be shown of a line, whose name stands before it, and in which colour."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 from zlib import crc32
@@ -9,14 +10,16 @@ from pydantic import AfterValidator, model_validator
 
 from netd.settings import Model, shown
 
-# What moves the cursor, changes what a terminal does, or makes a line look like another one: C0, DEL, C1, the line and
-# paragraph separators, and what overrides or isolates the direction of text (UAX #9). Those that part words become a
-# blank.
-_UNSEEN: dict[int, str | None] = {
-    **dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))),
-    **dict.fromkeys(map(ord, "\t\n\v\f\r\x85\u2028\u2029"), " "),
-}
-_NAMED = re.compile(r"([^\s:]{1,32})(?: :(?: |$)|: )(.*)")
+# What moves the cursor, changes what a terminal does, or makes a line look like another one: controls, what has no
+# width or turns the direction of text (Cf, and what is reserved for the like: UAX #44, Default_Ignorable_Code_Point),
+# surrogates, and private use, which is whatever a font makes of it.
+_UNSEEN = ("Cc", "Cf", "Cs", "Co")
+_RESERVED = (0x2065, *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE0100), *range(0xE01F0, 0xE1000))
+_BLANKS = "\t\n\v\f\r\x85\u2028\u2029"  # these part words
+_JOINERS = "\u200c\u200d"  # words of Persian and of Indic scripts need them, and so do emoji
+# Letters and marks that cannot be seen: fillers, variation selectors, the blank of braille. Texts may need them.
+_BLIND = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_NAMED = re.compile(r"([^\s:]{1,32})(?:( :)(?: |$)|: )(.*)")
 _GRAPHICS = re.compile(rb"\x1b\[[0-9;]*m")
 
 ColorName = Literal[
@@ -68,16 +71,48 @@ def check_name(name: str) -> str:
 Name = Annotated[str, AfterValidator(check_name)]
 
 
+class _Shown(dict[int, str | None]):
+    """What becomes of a character. Most are looked up when they come, since a table of all takes long to make."""
+
+    def __missing__(self, code: int) -> str | None:
+        character = chr(code)
+        return None if unicodedata.category(character) in _UNSEEN else character
+
+
+_SHOWN = _Shown(
+    {
+        **dict.fromkeys(_RESERVED),
+        **dict.fromkeys(map(ord, _BLANKS), " "),
+        **{ord(joiner): joiner for joiner in _JOINERS},
+    }
+)
+
+
 def clean(message: bytes) -> str:
     """What may be shown of a message, without blanks before it."""
-    return message.decode(errors="replace").translate(_UNSEEN).lstrip()
+    text = message.decode(errors="replace")
+    return (text if text.isprintable() else text.translate(_SHOWN)).lstrip()
 
 
-def split_name(line: str) -> tuple[str | None, str]:
-    """The name that a clean line sets, if it does (``NAME : text``, ``NAME: text``, ``NAME :``), and its text."""
-    if (match := _NAMED.fullmatch(line)) and match[1].isprintable():
-        return match[1], match[2].strip()
+def _is_name(word: str) -> bool:
+    """Whether all of it can be seen, and so as a name of its own: a mark would be on what stands before it."""
+    return word.isprintable() and not _BLIND.search(word) and unicodedata.category(word[0]) not in ("Mn", "Me")
+
+
+def split_name(line: str, before: str = "") -> tuple[str | None, str]:
+    """The name that a clean line sets, if it does, and its text.
+
+    ``NAME : text`` and ``NAME :`` set it. So does ``NAME: text``, but not in place of another one: who has a name
+    ``before`` and writes ``warning: disk is full`` does not mean to change it.
+    """
+    if (match := _NAMED.fullmatch(line)) and _is_name(match[1]) and (match[2] or before in ("", match[1])):
+        return match[1], match[3].strip()
     return None, line.strip()
+
+
+def folded(name: str) -> str:
+    """What a name has in common with those that would pass for it (Unicode, 3.13, compatibility caseless matching)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", name).casefold())
 
 
 def painted(name: str, colors: Mapping[str, Color]) -> bytes:

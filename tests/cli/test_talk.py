@@ -27,6 +27,7 @@ services:
   time:     {{listen: ["tcp://127.0.0.1:0"]}}
   daytime:  {{listen: ["tcp://127.0.0.1:0"]}}
   pingpong: {{listen: ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]}}
+  chat:     {{listen: ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "unix://{tmp}/chat"]}}
 """
 SCHEMES = ["tcp", "udp", "unix", "unixgram"]
 
@@ -157,15 +158,45 @@ def test_a_file_is_an_input_too(running: Daemon, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "farewell"), [("tcp", b"q"), ("udp", b"q"), ("unix", b"bye"), ("unixgram", b"bye")])
-def test_a_farewell_is_sent_and_ends_the_talk(running: Daemon, scheme: str, farewell: bytes) -> None:
-    with talking("--name", "alex", "--wait", "2s", running.url("echo", scheme)) as process:
-        assert process.stdin
-        process.stdin.write(b"hello\n\n" + farewell + b"\nunsaid\n")
-        process.stdin.flush()
-        # Its input stays open.
+def test_in_a_pipe_a_farewell_is_a_line_like_others(running: Daemon, scheme: str, farewell: bytes) -> None:
+    typed = b"hello\n\n" + farewell + b"\nmore\n"
+    heard = b"alex : hello\n" + farewell + b"\nalex : more\n"
+    with talking("--name", "alex", running.url("echo", scheme)) as process:
+        type_and_read(process, typed, heard)
+        type_and_read(process, typed, heard)  # its input is still open
+        assert process.communicate(timeout=20) == (b"", b"")
+        assert process.returncode == 0
+
+
+def test_a_file_with_a_line_that_is_a_farewell_elsewhere_arrives_whole(running: Daemon) -> None:
+    typed = b"".join(b"q\n" if number == 70 else b"%d\n" % number for number in range(100))
+    done = talk(running.url("echo"), typed=typed)
+    assert (done.returncode, done.stdout) == (0, typed)
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp", "unix"])
+def test_a_farewell_at_the_end_of_a_pipe_is_answered(running: Daemon, scheme: str) -> None:
+    done = talk(running.url("chat", scheme), typed=b"hello\nbye\n")
+    assert (done.returncode, done.stdout.split(), done.stderr) == (
+        0,
+        [b"ok"] * (scheme == "udp") + [b"*", b"goodbye"],
+        b"",
+    )
+
+
+@pytest.mark.parametrize("more", [b"", b"more\n"])
+def test_whether_a_close_behind_a_farewell_loses_anything(running: Daemon, more: bytes) -> None:
+    url = running.url("chat")
+    with talking(url) as process:
+        type_and_read(process, b"hello\nbye\n", b"* goodbye\n")
+        errors = process.communicate(more, timeout=20)[1].decode()
+        assert (process.returncode, errors) == ((1, f"netd: {url}: closed by the other end\n") if more else (0, ""))
+
+
+def test_a_close_behind_a_farewell_ends_a_talk_whose_input_stays_open(running: Daemon) -> None:
+    with talking(running.url("chat")) as process:
+        type_and_read(process, b"bye\n", b"* goodbye\n")
         assert process.wait(20) == 0
-        assert process.stdout
-        assert process.stdout.read() == b"alex : hello\n" + farewell + b"\n"
 
 
 def test_a_farewell_waits_no_longer_than_it_says_for_who_never_ends(listener: socket.socket) -> None:
@@ -352,7 +383,7 @@ def test_a_schedule_sends_and_ends_after_its_count() -> None:
             server.recv(100)
 
 
-def test_a_schedule_goes_on_beside_what_is_typed_until_that_ends_it(running: Daemon) -> None:
+def test_a_schedule_goes_on_beside_what_is_typed_until_that_ends_with_a_farewell(running: Daemon) -> None:
     with talking("--every", "5ms", "--send", "tick", running.url("echo")) as process:
         assert process.stdin
         assert process.stdout
@@ -363,10 +394,8 @@ def test_a_schedule_goes_on_beside_what_is_typed_until_that_ends_it(running: Dae
         while (line := process.stdout.readline()) != b"hello\n":
             assert line == b"tick\n"
         assert process.stdout.readline() == b"tick\n"
-        process.stdin.write(b"q\n")
-        process.stdin.flush()
-        assert process.wait(20) == 0
-        assert process.stdout.read().endswith(b"q\n")
+        assert process.communicate(b"q\n", timeout=20)[0].endswith(b"q\n")
+        assert process.returncode == 0
 
 
 def test_what_is_due_comes_between_lines_and_not_into_one(tmp_path: Path) -> None:

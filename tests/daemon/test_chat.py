@@ -78,8 +78,8 @@ def test_every_message_reaches_each_of_two_hundred_members_once(tmp_path: Path) 
         members = [over_tcp(running) for _ in range(100)]
         until(lambda: running.ask("connections")["total"] == 100)  # connected may mean waiting to be accepted
         members += [over_udp(running) for _ in range(100)]
-        for member in members[100:]:
-            member.say("hello :")  # sets a name and shows nothing: that it is there is known now
+        for number, member in enumerate(members[100:]):
+            member.say(f"n{number} :")  # sets a name and shows nothing: that it is there is known now
         for member in members[100:]:
             while b"ok" not in member.heard:
                 select.select([member.connection], [], [], 10)

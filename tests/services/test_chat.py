@@ -67,10 +67,52 @@ def test_octets_that_are_no_text_are_shown_as_such() -> None:
 def test_a_name_alone_and_an_empty_line_say_nothing() -> None:
     room = chat(announce=True)
     listener, alex = Talker(room), Talker(room)
-    alex.say("alex :", "", "  ", "\x07", "bob: ")
+    alex.say("alex :", "", "  ", "\x07", "bob :")
     assert listener.read() == []
     alex.say("hello")
     assert listener.read() == ["* bob has joined", "bob : hello"]
+
+
+def test_nobody_gets_another_name_by_mistake() -> None:
+    room = chat(announce=True)
+    listener = Talker(room)
+    for alex in (Talker(room), Mailer(room, port=9)):
+        say = alex.say if isinstance(alex, Talker) else alex.send
+        for line in (
+            "alex: hello",
+            "warning: disk is full",
+            "alex: it is",
+            "Alex: I said",
+            "warning: ",
+            "warning : yes",
+        ):
+            say(line)
+        say("q")
+        assert listener.read() == [
+            "* alex has joined",
+            "alex : hello",
+            "alex : warning: disk is full",
+            "alex : it is",
+            "alex : Alex: I said",
+            "alex : warning:",
+            "* alex is now warning",
+            "warning : yes",
+            "* warning has left",
+        ]
+
+
+def test_another_name_is_told_with_what_is_said_under_it() -> None:
+    room = chat(announce=True)
+    listener, alex = Talker(room), Talker(room)
+    alex.say("hello", "alex :", "bob :", "hi", "carol :")
+    alex.end()
+    assert listener.read() == [
+        "* 192.0.2.7:5353 has joined",
+        "192.0.2.7:5353 : hello",
+        "* 192.0.2.7:5353 is now bob",
+        "bob : hi",
+        "* bob has left",
+    ]
 
 
 def test_leaving_in_every_way() -> None:
@@ -260,7 +302,8 @@ def test_guests_are_forgotten_when_there_are_too_many() -> None:
         Mailer(room, guest=True, port=port).send(f"guest{port} :")
     Mailer(room, guest=True, port=1).send("hello")
     Mailer(room, guest=True, port=1025).send("hello")
-    assert listener.read() == ["192.0.2.7:1 : hello", "guest1025 : hello"]
+    Mailer(room, guest=True, port=1).send("guest2 : hello")
+    assert listener.read() == ["192.0.2.7:1 : hello", "guest1025 : hello", "guest2 : hello"]
     assert len(room._room._guests) == 1024
 
 
@@ -351,6 +394,104 @@ def test_a_name_may_be_required() -> None:
     bob.send("bob : hi")
     assert alex.read()[:1] == bob.read()[:1] == ["* say who you are, as in NAME : hello"]
     assert listener.read() == ["* alex has joined", "alex : hello", "* bob has joined", "bob : hi"]
+
+
+def test_a_name_and_its_colour_are_of_one_at_a_time() -> None:
+    room = chat(colors={"alex": {"fg": "red", "bg": "white"}})
+    seer, listener = Talker(room), Talker(room)
+    listener.say("/color off")
+    listener.read()
+    alex, eve, mailed = Talker(room), Talker(room), Mailer(room, port=9)
+    alex.say("alex : hello")
+    eve.say("alex: me", "ALEX : me", "\uff41lex :", "eve : me", "alex : me")
+    mailed.send("alex : me")
+    mailed.send("eve :")
+    told = "* that name is taken"
+    assert [line for line in eve.read() if line.startswith("*")] == [told] * 4
+    assert [line for line in mailed.read() if line.startswith("*")] == [told] * 2
+    assert listener.read() == [
+        "alex : hello",
+        "192.0.2.7:5353 : me",
+        "192.0.2.7:5353 : me",
+        "eve : me",
+        "eve : me",
+        "192.0.2.7:9 : me",
+    ]
+    alex.say("Alex : still I")
+    assert listener.read() == ["Alex : still I"]
+    assert [line for line in seer.read() if line.startswith("\x1b[31;47m")] == ["\x1b[31;47malex\x1b[0m : hello"]
+
+
+@pytest.mark.parametrize("way", ["q", "end", "reset", "rename", "idle", "mailed q"])
+def test_a_name_is_free_when_who_had_it_has_gone(way: str) -> None:
+    now = [NOW]
+    room = service("chat", clock=lambda: now[0], idle="60s", announce=False)
+    listener, talker, mailed, next_one = Talker(room), Talker(room), Mailer(room), Talker(room)
+    if way in ("idle", "mailed q"):
+        mailed.send("alex : hello")
+    else:
+        talker.say("alex : hello")
+    next_one.say("alex :")
+    assert next_one.read() == ["alex : hello", "* that name is taken"]
+    match way:
+        case "q":
+            talker.say("q")
+        case "rename":
+            talker.say("eve :")
+        case "end":
+            talker.end()
+        case "reset":
+            talker.reset()
+        case "idle":
+            now[0] += 60
+        case "mailed q":
+            mailed.send("q")
+    next_one.say("alex : me")
+    assert listener.read() == ["alex : hello", "alex : me"]
+    assert next_one.read() == []
+
+
+def test_the_same_source_is_the_same_member_and_keeps_its_name() -> None:
+    room = chat()
+    listener = Talker(room)
+    for port in (1, 2):
+        Mailer(room, local_port=port).send("bob : hi")
+    assert listener.read() == ["bob : hi", "bob : hi"]
+
+
+def test_a_guest_keeps_no_name_from_a_member() -> None:
+    room = chat()
+    listener, guest, other, alex = (
+        Talker(room),
+        Mailer(room, guest=True),
+        Mailer(room, guest=True, port=9),
+        Talker(room),
+    )
+    guest.send("alex : I")
+    other.send("alex : me")
+    alex.say("alex : no, I")
+    guest.send("alex : I")
+    alex.end()
+    guest.send("alex : I")
+    assert listener.read() == [
+        "alex : I",
+        "192.0.2.7:9 : me",
+        "alex : no, I",
+        "192.0.2.7:5353 : I",
+        "alex : I",
+    ]
+    assert other.read() == ["* that name is taken"]
+    assert guest.read()[1:] == ["* that name is taken", "ok"]
+
+
+def test_who_has_no_name_since_it_is_taken_is_told_to_say_another() -> None:
+    room = chat(name_required=True)
+    listener, mailed = Talker(room), Mailer(room, port=9)
+    Talker(room).say("alex : hello")
+    mailed.send("alex : me")
+    mailed.send("alexa : me")
+    assert listener.read() == ["alex : hello", "alexa : me"]
+    assert mailed.read() == ["* that name is taken; say another, as in NAME : hello", "ok"]
 
 
 def test_names_have_colours_for_those_who_want_them() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from netd.conversation import Peer
+from netd.services.words import folded
 from tests.services.rooms import Mailer, Talker
 from tests.support import NOW, service
 
@@ -17,7 +18,7 @@ IDLE = 60.0
 _TAG = re.compile(r"#(\d+)#")
 _TOLD = re.compile(r"\* (\d+) messages? lost, since you read too slowly")
 _GRAPHICS = re.compile(r"\x1b\[[0-9;]*m")
-_BIDI = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u2028", "\u2029"}
+_UNSEEN = {"Cc", "Cf", "Zl", "Zp"}
 
 # Anything but what ends a line or is a telnet command, which concern the reader; the tags that are counted have a #.
 junk = st.one_of(
@@ -26,7 +27,7 @@ junk = st.one_of(
         str.encode
     ),
 ).map(lambda data: re.sub(rb"[\n#\xff]|\r\0", b"", data))
-names = st.sampled_from(["alex", "bob", "grüß", "*", "ok", "x" * 32])
+names = st.sampled_from(["alex", "Alex", "bob", "grüß", "*", "ok", "x" * 32])
 
 
 class Record:
@@ -131,6 +132,7 @@ class RoomMachine(RuleBasedStateMachine):
         record = data.draw(st.sampled_from(self.streams))
         assert isinstance(record.client, Talker)
         record.client.receive(line)
+        self._forget_idle()
 
     @rule(port=st.integers(1, 4), name=st.none() | names, noise=junk, ended=st.booleans())
     def mail(self, port: int, name: str | None, noise: bytes, *, ended: bool) -> None:
@@ -213,7 +215,15 @@ class RoomMachine(RuleBasedStateMachine):
                 assert record.told <= record.client.missed
             for line in record.lines:
                 shown = _GRAPHICS.sub("", line)
-                assert not any(unicodedata.category(character) == "Cc" or character in _BIDI for character in shown)
+                assert not any(unicodedata.category(character) in _UNSEEN for character in shown)
+
+    @invariant()
+    def a_name_is_of_one_alone(self) -> None:
+        if self.chat is not None:
+            room = self.chat._room
+            holders = [it for it in (*room._streams, *room._datagrams.values(), *room._guests.values()) if it.name]
+            assert room._named == {folded(member.name): member for member in holders}
+            assert len(room._named) == len(holders)
 
     @invariant()
     def memory_is_bounded(self) -> None:

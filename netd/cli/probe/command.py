@@ -5,10 +5,11 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from netd.cli.options import parsed
 from netd.cli.probe.summary import summary_text
 from netd.client.probe import checks, formats
 from netd.client.probe.checks import State, Thresholds
@@ -19,24 +20,10 @@ from netd.client.probe.targets import Target, parse_target, resolve
 from netd.errors import EXIT_NO, EXIT_OK, OperatorError, UsageError
 from netd.settings import Rate, parse_duration, parse_rate, parse_size
 
-Value = TypeVar("Value")
-
 _COUNT = 10
 _INTERVAL = 1.0  # seconds
 _SHORTEST = 10_000  # ns from one question to the next
 _MOST_UNDER_WAY = 500_000  # half of the results that are kept
-
-
-def _parsed(parse: Callable[[str], Value]) -> Callable[[click.Context, click.Parameter, str | None], Value | None]:
-    """A callback that reads an option as the config would, or says what is wrong with it."""
-
-    def callback(context: click.Context, parameter: click.Parameter, text: str | None) -> Value | None:
-        try:
-            return None if text is None else parse(text)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from None
-
-    return callback
 
 
 def _rate(text: str) -> Rate:
@@ -46,7 +33,19 @@ def _rate(text: str) -> Rate:
     return rate
 
 
-@click.command(epilog="Example: netd probe udp://192.0.2.1:7 tcp://192.0.2.1:7 --count 100 --rate 20/s")
+class _Probe(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Where a check cannot be meant, its state is unknown: monitoring plug-ins have no exit code for usage."""
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.UsageError as error:
+            if not any(word.partition("=")[0] in ("--warn", "--crit") for word in args):
+                raise
+            click.echo(checks.unknown(error.format_message()))
+            ctx.exit(State.UNKNOWN)
+
+
+@click.command(cls=_Probe, epilog="Example: netd probe udp://192.0.2.1:7 tcp://192.0.2.1:7 --count 100 --rate 20/s")
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @click.option(
     "--service",
@@ -58,17 +57,17 @@ def _rate(text: str) -> Rate:
 @click.option(
     "--interval",
     metavar="DURATION",
-    callback=_parsed(parse_duration),
+    callback=parsed(parse_duration),
     help="From one question to the next.  [default: 1s]",
 )
-@click.option("--rate", metavar="RATE", callback=_parsed(_rate), help="The same as so many a second: 50/s.")
+@click.option("--rate", metavar="RATE", callback=parsed(_rate), help="The same as so many a second: 50/s.")
 @click.option(
-    "--duration", metavar="DURATION", callback=_parsed(parse_duration), help="Ask for so long, and not --count times."
+    "--duration", metavar="DURATION", callback=parsed(parse_duration), help="Ask for so long, and not --count times."
 )
 @click.option(
     "--size",
     metavar="SIZE",
-    callback=_parsed(parse_size),
+    callback=parsed(parse_size),
     default="64",
     show_default=True,
     help="Octets of a question of echo or pingpong.",
@@ -76,7 +75,7 @@ def _rate(text: str) -> Rate:
 @click.option(
     "--timeout",
     metavar="DURATION",
-    callback=_parsed(parse_duration),
+    callback=parsed(parse_duration),
     default="2s",
     show_default=True,
     help="A question without an answer after so long is lost.",
@@ -84,22 +83,18 @@ def _rate(text: str) -> Rate:
 @click.option(
     "--flood-limit",
     metavar="RATE",
-    callback=_parsed(_rate),
+    callback=parsed(_rate),
     default="100/s",
     show_default=True,
     help="The most that may be asked of all targets together that are not on loopback.",
 )
-@click.option("--json", "shape", flag_value="json", help="Print the figures as a JSON object.")
-@click.option("--csv", "shape", flag_value="csv", help="Print each question as a row of CSV.")
-@click.option(
-    "--prometheus", "shape", flag_value="prometheus", help="Print text for node_exporter's textfile collector."
-)
+@click.option("--json", is_flag=True, help="Print the figures as a JSON object.")
+@click.option("--csv", is_flag=True, help="Print each question as a row of CSV.")
+@click.option("--prometheus", is_flag=True, help="Print text for node_exporter's textfile collector.")
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the answers' times into FILE.svg or FILE.png.")
+@click.option("--warn", metavar="LIMITS", callback=parsed(checks.parse_thresholds), help="Be a check: rtt=5ms,loss=1%.")
 @click.option(
-    "--warn", metavar="LIMITS", callback=_parsed(checks.parse_thresholds), help="Be a check: rtt=5ms,loss=1%."
-)
-@click.option(
-    "--crit", metavar="LIMITS", callback=_parsed(checks.parse_thresholds), help="As --warn, for what is critical."
+    "--crit", metavar="LIMITS", callback=parsed(checks.parse_thresholds), help="As --warn, for what is critical."
 )
 def probe(urls: Sequence[str], warn: Thresholds | None, crit: Thresholds | None, **options: Any) -> int:
     """Measure services: ask each URL questions, check the answers, and tell how long they took.
@@ -110,9 +105,9 @@ def probe(urls: Sequence[str], warn: Thresholds | None, crit: Thresholds | None,
     figures so far.
 
     With --warn or --crit it is a check for Nagios and its like: one line with performance data, and exit code 0 (OK), 1
-    (warning), 2 (critical, also where nothing answers) or 3 (unknown). What may be named: rtt (the median), mean, p90,
-    p99, max, jitter, connect, offset, loss; one that cannot be measured there is unknown. Wrong answers are a warning;
-    losses are one only above a limit.
+    (warning), 2 (critical, also where nothing answers) or 3 (unknown, also where an option cannot be meant). What may
+    be named: rtt (the median), mean, p90, p99, max, jitter, connect, offset, loss; one that cannot be measured there is
+    unknown. Wrong answers are a warning; losses are one only above a limit.
 
     Else exit code 0: every target answered, and only rightly; 1: not so.
     """
@@ -130,7 +125,7 @@ def probe(urls: Sequence[str], warn: Thresholds | None, crit: Thresholds | None,
         _probe(urls, judge, **options)
         return found[0]
     except OperatorError as error:
-        click.echo(f"PROBE UNKNOWN - {'; '.join(error.problems)}")
+        click.echo(checks.unknown("; ".join(error.problems)))
         return State.UNKNOWN
 
 
@@ -143,12 +138,15 @@ def _probe(
     *,
     service: str | None,
     size: int,
-    shape: str | None,
+    json: bool,
+    csv: bool,
+    prometheus: bool,
     plot: str | None,
     flood_limit: Rate,
     **timing: Any,
 ) -> list[Summary]:
     """Measure and print; the figures of each target."""
+    shape = _shape(json=json, csv=csv, prometheus=prometheus)
     draw = _drawing(plot)
     plan = _plan(**timing)
     endpoints = [parse_target(url) for url in urls]
@@ -175,6 +173,14 @@ def _probe(
     if draw:
         draw(run.probes)
     return summaries
+
+
+def _shape(**wanted: bool) -> str | None:
+    """What is printed for programs, if anything."""
+    shapes = [shape for shape, on in wanted.items() if on]
+    if len(shapes) > 1:
+        raise UsageError([f"{' and '.join(f'--{shape}' for shape in shapes)} exclude each other; give one of them"])
+    return shapes[0] if shapes else None
 
 
 def _told(run: Probing, summaries: list[Summary], shape: str | None, judge: Judge | None) -> str:

@@ -144,6 +144,11 @@ def report(verdicts: Sequence[Verdict]) -> tuple[State, str]:
     return worst.state, "\n".join([first, *map(_clean, lines)])
 
 
+def unknown(reason: str) -> str:
+    """The text of a check that nothing came of."""
+    return _line(f"PROBE {State.UNKNOWN.name}", reason, ())
+
+
 def _line(head: str, text: str, data: Sequence[str]) -> str:
     return f"{head} - {_clean(text)}" + (f" | {' '.join(data)}" if data else "")
 

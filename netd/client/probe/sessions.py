@@ -93,10 +93,8 @@ def verdict(error: OSError) -> tuple[Outcome, str]:
     return outcome, error.strerror or str(error)
 
 
-class Datagrams:
-    """One socket, connected: so the kernel throws away what others send, and tells of ICMP errors."""
-
-    lingers = True
+class _Socket:
+    """What both kinds have: one socket at a time, to one address of a name after the other."""
 
     def __init__(self, account: Account, question: Tagged, addresses: tuple[Address, ...], poller: Poller) -> None:
         self._account = account
@@ -104,6 +102,28 @@ class Datagrams:
         self._addresses = deque(addresses)
         self._poller = poller
         self._socket: socket.socket | None = None
+
+    def compose(self, number: int, due: int) -> bytes:
+        return self._question.question(number, due)
+
+    def _next_address(self) -> bool:
+        """Go on to the next address of the name, as long as nothing has answered from this one."""
+        if len(self._addresses) == 1 or self._account.tally.received:
+            return False
+        self._addresses.popleft()
+        return True
+
+    def close(self) -> None:
+        if self._socket:
+            self._poller.forget(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+
+class Datagrams(_Socket):
+    """One socket, connected: so the kernel throws away what others send, and tells of ICMP errors."""
+
+    lingers = True
 
     def open(self) -> None:
         self._connect()
@@ -123,16 +143,6 @@ class Datagrams:
                 self._socket = attempt
                 self._poller.watch(attempt.fileno(), select.EPOLLIN, self._ready)
                 return None
-
-    def _next_address(self) -> bool:
-        """Go on to the next address of the name, as long as nothing has answered from this one."""
-        if len(self._addresses) == 1 or self._account.tally.received:
-            return False
-        self._addresses.popleft()
-        return True
-
-    def compose(self, number: int, due: int) -> bytes:
-        return self._question.question(number, due)
 
     def ask(self, number: int, data: bytes) -> bool:
         error = None if self._socket else self._connect()
@@ -204,24 +214,14 @@ class Datagrams:
     def give_up(self, number: int) -> None:
         pass
 
-    def close(self) -> None:
-        if self._socket:
-            self._poller.forget(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
 
-
-class Stream:
+class Stream(_Socket):
     """One connection for all questions, whose answers come in their order."""
 
     lingers = False
 
     def __init__(self, account: Account, question: Tagged, addresses: tuple[Address, ...], poller: Poller) -> None:
-        self._account = account
-        self._question = question
-        self._addresses = deque(addresses)
-        self._poller = poller
-        self._socket: socket.socket | None = None
+        super().__init__(account, question, addresses, poller)
         self._connected = False
         self._began = 0
         self._unsent = memoryview(b"")
@@ -255,14 +255,10 @@ class Stream:
 
     def _unopened(self, error: OSError) -> None:
         self.close()
-        if len(self._addresses) > 1 and not self._account.tally.received:
-            self._addresses.popleft()
+        if self._next_address():
             self.open()
         else:
             self._account.unopened(*verdict(error))
-
-    def compose(self, number: int, due: int) -> bytes:
-        return self._question.question(number, due)
 
     def ask(self, number: int, data: bytes) -> bool:
         if not self._socket:
@@ -362,10 +358,7 @@ class Stream:
             self.close()  # the next question tries anew, since the kernel asks ever more rarely
 
     def close(self) -> None:
-        if self._socket:
-            self._poller.forget(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
+        super().close()
         self._connected = False
         self._unsent = memoryview(b"")
         self._received.clear()

@@ -29,6 +29,9 @@ class Schedule:
 def talk(line: Line, person: Person, name: str | None, schedule: Schedule | None, wait: float | None) -> None:
     """Talk until this side has finished and was answered; raises the `OperatorError` that says what else ended it.
 
+    A person who says farewell has finished. A pipe has when it ends: whoever filled it wants all of it sent, and what
+    is a farewell in a chat is a line like others elsewhere. That the other end closes behind a last farewell is right.
+
     ``wait``: for how many seconds without an answer it is waited then, or in all after a farewell. None: `QUIET` where
     the line carries messages or the person left, else until the other end closes.
     """
@@ -46,9 +49,12 @@ class _Talk:
     ) -> None:
         self._line = line
         self._person = person
-        self._name = name
         self._schedule = schedule
         self._wait = wait
+        self._name = name
+        self._voice = Voice(name)
+        self._closed = False  # the other end has
+        self._unsent = False
         self._sending = asyncio.Lock()
         self._moved = time.monotonic()
 
@@ -57,12 +63,17 @@ class _Talk:
         speaking = asyncio.create_task(self._speak())
         try:
             await asyncio.wait((hearing, speaking), return_when=asyncio.FIRST_COMPLETED)
+            if self._voice.took_leave and not speaking.done():
+                await asyncio.wait((speaking,), timeout=QUIET)  # for what a pipe may have behind its farewell
             if speaking.done():
                 await self._part(hearing, left=speaking.result())
             else:
-                hearing.result()
-                if self._schedule or not self._person.has_finished():
-                    raise HungUpError([f"{self._line.url}: closed by the other end"])
+                _end_of(hearing, left=self._voice.took_leave)
+                self._unsent |= not self._voice.took_leave and (
+                    self._schedule is not None or not self._person.has_finished()
+                )
+            if self._unsent:
+                raise HungUpError([f"{self._line.url}: closed by the other end"])
         finally:
             await _cancel(hearing, speaking)
 
@@ -73,6 +84,7 @@ class _Talk:
                 await self._person.show(data, whole=not self._line.streams)
                 await asyncio.sleep(0)  # whoever talks without a break does not have everything to themselves
         finally:
+            self._closed = True
             await self._person.show_end()
 
     async def _speak(self) -> bool:
@@ -91,13 +103,12 @@ class _Talk:
 
     async def _send_words(self) -> bool:
         """Send what the person says; whether they left."""
-        voice = Voice(self._name)
         async with contextlib.aclosing(self._person.lines()) as lines:
             async for line in lines:
-                await self._send(voice.say(line))
-                if is_farewell(line):
+                await self._send(self._voice.say(line))
+                if self._voice.took_leave and self._person.present:
                     return True
-        return self._person.present
+        return self._voice.took_leave or self._person.present
 
     async def _send_what_is_due(self, schedule: Schedule) -> bool:
         voice = Voice(self._name)
@@ -114,7 +125,9 @@ class _Talk:
     async def _send(self, data: bytes) -> None:
         if data:
             async with self._sending:
-                await self._line.send(data)
+                sent = not self._closed and await self._line.send(data)
+            # A farewell to who has left already is no loss.
+            self._unsent |= not sent and not is_farewell(data)
             self._moved = time.monotonic()
 
     async def _part(self, hearing: asyncio.Task[None], *, left: bool) -> None:
@@ -129,11 +142,16 @@ class _Talk:
             if patience is not None and patience <= 0:
                 return
             await asyncio.wait((hearing,), timeout=patience)
-        try:
-            hearing.result()
-        except HungUpError:
-            if not left:
-                raise
+        _end_of(hearing, left=left)
+
+
+def _end_of(hearing: asyncio.Task[None], *, left: bool) -> None:
+    """Raise what else than a close ended it; who has left does not mind that it was a rude one."""
+    try:
+        hearing.result()
+    except HungUpError:
+        if not left:
+            raise
 
 
 async def _cancel(*tasks: asyncio.Task[bool] | asyncio.Task[None]) -> None:

@@ -42,8 +42,8 @@ class Line(Protocol):
     def streams(self) -> bool:
         """Whether it carries a stream, which has an end, rather than messages."""
 
-    async def send(self, data: bytes) -> None:
-        """Send this much of a stream, or one message. What nobody is there to get is lost; `receive` says why."""
+    async def send(self, data: bytes) -> bool:
+        """Send this much of a stream, or one message. False: nobody is there to get it; `receive` says why."""
 
     async def receive(self) -> bytes | None:
         """Some of a stream, or one message; None when the other end has closed."""
@@ -152,11 +152,12 @@ class StreamLine:
         connection.setblocking(False)
         self._socket = connection
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> bool:
         try:
             await asyncio.get_running_loop().sock_sendall(self._socket, data)
         except OSError:
-            pass  # what it said before may still be there to be read; receive() finds the end
+            return False  # what it said before may still be there to be read; receive() finds the end
+        return True
 
     async def receive(self) -> bytes | None:
         try:
@@ -205,11 +206,12 @@ class DatagramLine:
     def _socket(self) -> socket.socket:
         return self._lines[0][0]
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> bool:
         if len(self._lines) > 1:
             self._unheard.append(data)
         await self._send(data)
         await asyncio.sleep(0)  # a refusal is there at once on one's own host, and receive() is to see it now
+        return True
 
     async def _send(self, data: bytes) -> None:
         failures = []

@@ -44,21 +44,25 @@ class Pipe:
 
     def __init__(self) -> None:
         self._ended = False
+        self._said_all = True  # of what has been read
         self._sanitizer = Sanitizer() if sys.stdout.isatty() else None
         self._within = False
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         begun = b""
         while data := await self._read():
+            self._said_all = False
             *lines, begun = split(begun + data, _MOST_AT_ONCE)
             if begun.endswith(b"\n") or len(begun) == _MOST_AT_ONCE:
                 lines.append(begun)
                 begun = b""
             for line in lines:
                 yield line
+            self._said_all = not begun
         self._ended = True
         if begun:
             yield begun
+        self._said_all = True
 
     async def _read(self) -> bytes:
         """Wait for standard input, which others may have open too: so it is not made non-blocking."""
@@ -87,7 +91,7 @@ class Pipe:
             await self.show(b"", whole=True)
 
     def has_finished(self) -> bool:
-        return self._ended or (bool(select.select([0], [], [], 0)[0]) and not os.read(0, 1))
+        return self._said_all and (self._ended or (bool(select.select([0], [], [], 0)[0]) and not os.read(0, 1)))
 
 
 def encoded(text: str) -> bytes:

@@ -61,13 +61,6 @@ def is_farewell(line: bytes) -> bool:
     return line.strip() in _FAREWELLS
 
 
-def check_name(name: str) -> str:
-    """A name that may stand before ``: TEXT`` in a chat; ValueError for one that it would take for text."""
-    if not re.fullmatch(r"[^\s:]{1,32}", name) or not name.isprintable():
-        raise ValueError(f"expected a word of at most 32 printable characters without a colon, got {shown(name)}")
-    return name
-
-
 class Voice:
     """Puts a name before each line: ``hello`` becomes ``alex : hello``. Without a name, lines stay as they are.
 
@@ -78,13 +71,14 @@ class Voice:
     def __init__(self, name: str | None) -> None:
         self._prefix = f"{name} : ".encode() if name is not None else b""
         self._within = False
+        self.took_leave = False
+        """Whether the last line was a farewell."""
 
     def say(self, piece: bytes) -> bytes:
         """What to send for it; nothing where that is empty."""
-        if not self._prefix:
-            return piece
         begins, self._within = not self._within, not piece.endswith(b"\n")
-        if not begins or is_farewell(piece):
+        self.took_leave = begins and is_farewell(piece)
+        if not self._prefix or not begins or self.took_leave:
             return piece
         return self._prefix + piece if piece.strip() else b""
 

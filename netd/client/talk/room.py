@@ -39,11 +39,12 @@ class RoomLine:
         self._buffer = rest
         return line
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> bool:
         try:
             await asyncio.get_running_loop().sock_sendall(self._socket, data)
         except OSError:
-            pass  # receive() finds the end
+            return False  # receive() finds the end
+        return True
 
     async def receive(self) -> bytes | None:
         while True:

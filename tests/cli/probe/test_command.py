@@ -189,6 +189,25 @@ def test_a_check_of_what_is_not_there(netd: Daemon) -> None:
     assert done.stdout.startswith("PROBE UNKNOWN - tcp://127.0.0.1: expected HOST:PORT")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--warn", "rrt=5ms"], "'--warn': unknown figure 'rrt'; did you mean 'rtt'?"),
+        (["--crit=loss=1"], "'--crit': expected a loss such as 1%, got '1'"),
+        (["--warn", "a|b"], "'--warn': unknown figure 'a/b'"),
+        (["--interval", "soon", "--crit", "rtt=1s"], "'--interval': expected a duration"),
+        (["--crit", "rtt=1s", "--critical", "rtt=1s"], "No such option"),
+        (["--crit", "rtt=1s", "--json", "--csv"], "--json and --csv exclude each other"),
+        (["--crit"], "Option '--crit' requires an argument"),
+    ],
+)
+def test_a_check_that_cannot_be_meant_is_unknown_to_monitoring(arguments: list[str], problem: str) -> None:
+    done = probe("udp://127.0.0.1:7", *arguments)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert re.match("PROBE UNKNOWN - [^|\\n]+\\n$", done.stdout)
+    assert problem in done.stdout
+
+
 def test_wrong_answers_are_no_success(netd: Daemon) -> None:
     done = probe(netd.url("daytime", "udp"), "--service", "echo", *QUICK, "--timeout", "500ms", "--json")
     [target] = json.loads(done.stdout)["targets"]
@@ -247,7 +266,11 @@ def test_no_route_and_no_resolver() -> None:
         (["udp://127.0.0.1:7", "--plot", "a.gif"], "ends in .svg or .png"),
         (["udp://127.0.0.1:7", "--interval", "soon"], "expected a duration"),
         (["udp://127.0.0.1:7", "--rate", "50/s burst 3"], "expected a rate such as 50/s"),
-        (["udp://127.0.0.1:7", "--warn", "rrt=5ms"], "did you mean 'rtt'"),
+        (
+            ["udp://127.0.0.1:7", "--json", "--csv", "--prometheus"],
+            "--json and --csv and --prometheus exclude each other",
+        ),
+        (["udp://127.0.0.1:7", "--prometheus", "--json"], "--json and --prometheus exclude each other"),
         (["udp://127.0.0.1:7", "--service", "gopher"], "'gopher' is not one of"),
         ([], "Missing argument"),
     ],

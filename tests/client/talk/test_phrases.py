@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netd.client.talk.phrases import Template, Voice, check_name, is_farewell, split
+from netd.client.talk.phrases import Template, Voice, is_farewell, split
 
 NOW = 1_700_000_000.9
 
@@ -53,17 +53,6 @@ def test_a_template_is_refused_or_can_be_rendered(text: str) -> None:
     template.render(2.0**31, 1)
 
 
-@pytest.mark.parametrize("name", ["alex", "Alex_M.", "阿历克斯", "a" * 32])
-def test_a_name(name: str) -> None:
-    assert check_name(name) == name
-
-
-@pytest.mark.parametrize("name", ["", " ", " alex", "Alex M.", "a" * 33, "a:b", "a\nb", "\x1b[31m", "a\u202e"])
-def test_what_is_no_name(name: str) -> None:
-    with pytest.raises(ValueError, match="expected a word"):
-        check_name(name)
-
-
 def test_a_name_stands_before_each_line() -> None:
     voice = Voice("alex")
     assert voice.say(b"hello\n") == b"alex : hello\n"
@@ -78,6 +67,16 @@ def test_without_a_name_lines_stay_as_they_are() -> None:
     voice = Voice(None)
     for line in (b"hello\n", b"\n", b"q\n", b"\xff\0"):
         assert voice.say(line) == line
+
+
+@pytest.mark.parametrize("name", [None, "alex"])
+def test_whether_the_last_line_was_a_farewell(name: str | None) -> None:
+    voice = Voice(name)
+    took = []
+    for piece in (b"hello\n", b"bye\n", b"more\n", b"not ", b"q\n", b"q"):
+        voice.say(piece)
+        took.append(voice.took_leave)
+    assert took == [False, True, False, False, False, True]
 
 
 def test_farewells() -> None:
