@@ -76,6 +76,7 @@ class Member:
         "_tokens",
         "color",
         "heard",
+        "host",
         "key",
         "known_as",
         "listening",
@@ -90,6 +91,7 @@ class Member:
     def __init__(self, peer: Peer, post: Post | None, now: float, terminator: bytes) -> None:
         self.key = key_of(peer)
         self.post = post
+        self.host = peer.host if peer.transport == "udp" else None  # of who may come from another port each time
         self.name = ""
         self.color: bool | None = None  # None: as the room has it
         self.terminator = terminator
@@ -284,13 +286,16 @@ class Room:
     def _name(self, member: Member, name: str) -> bool:
         """Give it this name; False where somebody else has it, or one that would pass for it.
 
-        Guests are whoever a datagram says it is from, so they keep no name from a member.
+        Guests are whoever a datagram says it is from, so they keep no name from a member. Who sends datagrams has it
+        from whoever sent them from the same host before: a program that sends one a run has another port each time.
         """
         if name == member.name:
             return True
         holder = self._named.get(folded(name), member)
         if holder is not member:
-            if holder.post is not None or member.post is None:
+            if holder.host is not None and holder.host == member.host:
+                member.known_as, holder.known_as = member.known_as or holder.known_as, ""
+            elif holder.post is not None or member.post is None:
                 return False
             self._release_name(holder)
         self._release_name(member)

@@ -79,10 +79,12 @@ class Talker(_Hearer):
 class Mailer(_Hearer):
     """Sends datagrams to a chat, as a guest (who may not be spoken to unasked) or not."""
 
-    def __init__(self, chat: Any, *, guest: bool = False, port: int = 5353, local_port: int = 7) -> None:
+    def __init__(
+        self, chat: Any, *, guest: bool = False, host: str = "192.0.2.7", port: int = 5353, local_port: int = 7
+    ) -> None:
         super().__init__()
         self.chat = chat
-        self._peer = Peer("udp", "192.0.2.7", port, "192.0.2.1", local_port)
+        self._peer = Peer("udp", host, port, "192.0.2.1", local_port)
         self._post = None if guest else self.post
 
     def send(self, message: str | bytes) -> None:

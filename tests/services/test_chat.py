@@ -459,12 +459,29 @@ def test_the_same_source_is_the_same_member_and_keeps_its_name() -> None:
     assert listener.read() == ["bob : hi", "bob : hi"]
 
 
+@pytest.mark.parametrize("guest", [False, True])
+def test_a_program_that_has_another_port_each_time_keeps_its_name(guest: bool) -> None:
+    now = [NOW]
+    room = service("chat", clock=lambda: now[0], idle="60s")
+    listener, first, second = Talker(room), Mailer(room, guest=guest, port=1), Mailer(room, guest=guest, port=2)
+    first.send("bob : hi")
+    now[0] += 30
+    second.send("bob : it is me")
+    now[0] += 30
+    second.send("I am still here")
+    first.send("and I?")
+    joined = [] if guest else ["* bob has joined"]
+    again = [] if guest else ["* 192.0.2.7:1 has joined"]
+    shown = [*joined, "bob : hi", "bob : it is me", "bob : I am still here", *again, "192.0.2.7:1 : and I?"]
+    assert listener.read() == shown
+
+
 def test_a_guest_keeps_no_name_from_a_member() -> None:
     room = chat()
     listener, guest, other, alex = (
         Talker(room),
         Mailer(room, guest=True),
-        Mailer(room, guest=True, port=9),
+        Mailer(room, guest=True, host="192.0.2.8"),
         Talker(room),
     )
     guest.send("alex : I")
@@ -475,7 +492,7 @@ def test_a_guest_keeps_no_name_from_a_member() -> None:
     guest.send("alex : I")
     assert listener.read() == [
         "alex : I",
-        "192.0.2.7:9 : me",
+        "192.0.2.8:5353 : me",
         "alex : no, I",
         "192.0.2.7:5353 : I",
         "alex : I",
