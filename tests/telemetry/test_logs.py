@@ -46,6 +46,27 @@ def test_json_is_an_object_a_line_with_the_head_first() -> None:
     os.close(writer)
 
 
+TEXT = st.text(st.characters())  # half of a surrogate pair too, as paths have it
+VALUES = st.dictionaries(
+    st.sampled_from(["peer", "name", "number"]),
+    st.one_of(TEXT, st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.none(), st.lists(TEXT)),
+)
+
+
+@given(VALUES)
+def test_json_says_whatever_it_is_told_in_printable_ascii(values: dict[str, Any]) -> None:
+    reader, writer = os.pipe()
+    logs.set_up("info", "json", writer)
+    structlog.get_logger().info("x_happened", **values, thing=...)
+    line = read(reader)
+    assert line.isascii()
+    assert line.removesuffix("\n").replace("\x7f", "").isprintable()
+    head = {"level": "info", "event": "x_happened", "thing": "Ellipsis"}
+    assert json.loads(line) == {"timestamp": json.loads(line)["timestamp"], **head, **values}
+    os.close(reader)
+    os.close(writer)
+
+
 def test_a_terminal_gets_text() -> None:
     primary, terminal = pty.openpty()
     logs.set_up("info", "auto", terminal)
