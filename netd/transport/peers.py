@@ -3,6 +3,7 @@
 import array
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +26,8 @@ IN6_PKTINFO = struct.Struct("=16si")
 
 def inet_peer(transport: Transport, remote: Any, local: Any) -> Peer:
     """A peer from two socket addresses of IPv4 or IPv6; an IPv4 address mapped into IPv6 is IPv4."""
-    return Peer(transport, plain_host(remote[0]), remote[1], plain_host(local[0]), local[1])
+    host = sys.intern(plain_host(remote[0]))  # connections of one source share it: a tenth of what an idle one takes
+    return Peer(transport, host, remote[1], plain_host(local[0]), local[1])
 
 
 def plain_host(host: str) -> str:
