@@ -31,7 +31,8 @@ def daemon_lines(answer: Answer) -> list[str]:
         f"netd {answer['version']}, pid {answer['pid']}, up {readable_duration(answer['seconds'])}{stopping}, "
         f"{workers} worker{'s' * (workers != 1)}, log level {answer['log_level']}"
     )
-    return [daemon, f"config {printable(answer['config'])}, generation {answer['generation']}{bans}"]
+    rejected = "" if answer["last_reload_successful"] else ", last reload rejected"
+    return [daemon, f"config {printable(answer['config'])}, generation {answer['generation']}{rejected}{bans}"]
 
 
 def readable_duration(seconds: float) -> str:

@@ -102,11 +102,13 @@ def test_known_load_is_in_the_numbers_through_a_lost_worker_and_a_reload(tmp_pat
         file = tmp_path / "netd.yaml"
         file.write_text(file.read_text() + "  discard: {listen: [tcp://127.0.0.1:0]}\n")
         assert running.netd("reload").returncode == 0
+        assert numbers(running)["config_last_reload_successful"] == 1
         file.write_text("services: 7\n")
         assert running.netd("reload").returncode == 78
         until(lambda: numbers(running)["reloads_rejected_total"] == 1)
         after = numbers(running)
         assert (after["config_generation"], after["reloads_applied_total"]) == (2, 1)
+        assert after["config_last_reload_successful"] == 0
         assert (after["connections_accepted_total"], after["received_bytes_total"]) == (60, 600)
         assert numbers(running, "discard")["service_enabled"] == 1
         assert running.netd("disable", "discard").returncode == 0
