@@ -180,7 +180,9 @@ def test_labels_have_few_values() -> None:
 
 
 def test_what_is_off_or_not_well_is_told() -> None:
-    told = status({"echo": Counts()}, enabled=False, healthy=False, ready=False, last_reload_successful=False, workers=[])
+    told = status(
+        {"echo": Counts()}, enabled=False, healthy=False, ready=False, last_reload_successful=False, workers=[]
+    )
     found = samples(parse_text(exposition(told, "")[0].decode()))
     for name in ("daemon_healthy", "daemon_ready", "daemon_workers", "config_last_reload_successful"):
         assert found[key(name)] == 0
