@@ -20,7 +20,11 @@ from netd.telemetry.exposition import exposition
 _LONGEST_HEAD = 8192
 """Octets of a request up to its body: several times what a browser sends."""
 _PATIENCE = 10.0
-"""Seconds for these to come: time to type a request, and an end for who keeps a thread waiting."""
+"""Seconds for these to come once the first has: time to type a request, and an end for who keeps a thread waiting.
+
+Who says nothing has no thread (`peer_begins`). Who says too little has one for so long: on loopback, where `per_source`
+does not count, 32 of those still keep everybody else out.
+"""
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
