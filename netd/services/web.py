@@ -150,20 +150,23 @@ class Request(BaseHTTPRequestHandler):
             self._answer(self._reply())
 
     def _receive_head(self) -> bytes | None:
-        """A request up to its body, or what came of it; None when it is too long."""
-        head = b""
+        """A request up to its body, or what came of it; None when it is too long. Empty lines before it are ignored.
+
+        Some clients end the request before with one line end too many (RFC 9112, 2.2), and people press Enter.
+        """
+        received = b""
         end = self._clock() + _PATIENCE
-        while not _is_complete(head):
-            if len(head) >= _LONGEST_HEAD:
+        while not _is_complete(head := received.lstrip(b"\r\n")):
+            if len(received) >= _LONGEST_HEAD:
                 return None
             left = min(end - self._clock(), _PATIENCE)  # the clock may be set back
             if left <= 0:
                 raise TimeoutError
             self.connection.settimeout(left)
-            piece = self.connection.recv(_LONGEST_HEAD - len(head))
+            piece = self.connection.recv(_LONGEST_HEAD - len(received))
             if not piece:
                 break
-            head += piece
+            received += piece
         return head
 
     def _reply(self) -> Reply:

@@ -161,6 +161,10 @@ REQUESTS = [
     (b"GET / HTTP/1.1\nHost: localhost\n\n", 200),
     (b"GET /healthz\n", 200),  # as a person types it
     (b"GET /healthz\r\n", 200),
+    (b"\r\nGET /healthz\r\n", 200),  # RFC 9112, 2.2
+    (b"\r\n\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+    (b"\r\nGET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+    (b"\r\n" * 4096, 431),
     (b"GET /status.json?time=1 HTTP/1.1\r\nHost: localhost:7090\r\n\r\n", 200),
     (b"GET http://localhost:7090/healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 200),  # RFC 9112, 3.2.2
     (b"GET HTTP://127.0.0.1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
@@ -236,7 +240,7 @@ def test_over_ipv6_and_unix_sockets(server: Server, tmp_path: Path, url: str) ->
 
 def test_a_request_may_come_octet_by_octet(shown: tuple[Any, ServiceEvents]) -> None:
     with connect(shown[0]) as connection:
-        for octet in b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n":
+        for octet in b"\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n":
             connection.send(bytes((octet,)))
         assert code_of(read_all(connection)) == 200
 
