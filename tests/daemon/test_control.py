@@ -428,6 +428,7 @@ def test_stop_waits_until_it_is_gone(tmp_path: Path) -> None:
         stopping = subprocess.Popen([sys.executable, "-m", "netd", "stop", "--control", running.control])
         running.event("drain_started")
         assert running.ask("status")["stopping"]
+        assert ", stopping, 0 workers, 1 leaving, " in running.netd("status").stdout.splitlines()[0]
         assert running.ask("connections")["total"] == 1
         assert "about to stop" in running.ask("reload")["error"]
         assert stopping.poll() is None

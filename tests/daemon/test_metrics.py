@@ -146,6 +146,29 @@ def test_health_is_lost_with_a_worker_that_hangs_and_comes_back(tmp_path: Path) 
         until(lambda: get(running, "/healthz") == (200, "healthy\n"))
 
 
+def test_while_netd_stops_a_check_gets_no_connection(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=1, beat="5s"), tmp_path) as running:
+        with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
+            live.sendall(b"x")
+            assert live.recv(1) == b"x"
+            running.process.send_signal(signal.SIGTERM)
+            running.event("drain_started")
+
+            def is_refused() -> bool:
+                try:
+                    get(running, "/readyz")
+                except ConnectionError:
+                    return False  # it came just before the sockets were closed
+                except urllib.error.URLError as error:
+                    return isinstance(error.reason, ConnectionRefusedError)
+                return False
+
+            until(is_refused)
+            live.sendall(b"y")
+            assert live.recv(1) == b"y", "what is under way goes on"
+        assert running.process.wait(20) == 0
+
+
 def test_health_is_lost_with_the_supervisor(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1, beat="1m"), tmp_path) as running:
         assert get(running, "/healthz")[0] == 200
