@@ -24,6 +24,9 @@ instead of ``stream`` (`BlockingService`). What a service may declare besides:
     True: it also speaks without being asked, so ``stream`` gets one more argument, a `Post`, and ``datagram`` one that
     is None where the peer may not be spoken to unasked: over UDP its address may be forged, so only those on this host
     may, and those whom `amplify` lists.
+``peer_begins``
+    True: its ``handler`` says nothing before the peer has, so a connection takes a thread only once something came, for
+    which it has ten seconds.
 ``one_worker``
     True: its peers share what it keeps in memory, so with several workers one of them serves it.
 ``inherit``

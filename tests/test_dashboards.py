@@ -27,8 +27,8 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "NetdNotReady": ({"netd_daemon_ready": "0x180"}, {"netd_daemon_ready": "1x180"}),
     "NetdWorkersLost": ({"netd_workers_lost_total": "0x175 1x5"}, {"netd_workers_lost_total": "3x180"}),
     "NetdConfigRejected": (
-        {"netd_reloads_rejected_total": "0x170 1x10", "netd_config_generation": "1x180"},
-        {"netd_reloads_rejected_total": "0x170 1x10", "netd_config_generation": "1x175 2x5"},
+        {"netd_config_last_reload_successful": "1x170 0x10"},
+        {"netd_config_last_reload_successful": "1x170 0x5 1x5", "netd_reloads_rejected_total": "0x170 1x10"},
     ),
     "NetdConversationsFail": (
         {'netd_conversations_failed_total{service="echo"}': "0x175 1x5"},
@@ -96,17 +96,39 @@ def test_promtool_understands_the_rules() -> None:
     assert set(ALERTS) == set(CASES), "an alert without a test"
 
 
-@pytest.mark.parametrize("alert", CASES)
-def test_an_alert_is_raised_when_it_should_be_and_not_else(alert: str, tmp_path: Path) -> None:
-    checks: list[dict[str, Any]] = []
-    for raised, series in zip((True, False), CASES[alert], strict=True):
-        inputs = [{"series": name, "values": values} for name, values in series.items()]
-        checks += [{"interval": "1m", "input_series": inputs, "promql_expr_test": []}]
-        expression = f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)'
-        checks[-1]["promql_expr_test"] = [
-            {"expr": expression, "eval_time": "3h", "exp_samples": [{"labels": "{}", "value": int(raised)}]}
-        ]
-    file = tmp_path / "test.yaml"
-    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": checks}))
+def firing(alert: str, series: dict[str, str], when: dict[str, bool]) -> dict[str, Any]:
+    """A test for promtool: whether an alert fires at these times, where the series have these values by the minute."""
+    expression = f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)'
+    return {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {"expr": expression, "eval_time": time, "exp_samples": [{"labels": "{}", "value": int(fires)}]}
+            for time, fires in when.items()
+        ],
+    }
+
+
+def check(tests: list[dict[str, Any]], directory: Path) -> None:
+    """Have promtool run tests of the rules."""
+    file = directory / "test.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}))
     done = promtool("test", "rules", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("alert", CASES)
+def test_an_alert_is_raised_when_it_should_be_and_not_else(alert: str, tmp_path: Path) -> None:
+    raised, calm = CASES[alert]
+    check([firing(alert, raised, {"3h": True}), firing(alert, calm, {"3h": False})], tmp_path)
+
+
+def test_a_rejected_config_is_told_of_until_one_is_in_force(tmp_path: Path) -> None:
+    # A good reload after half an hour, a rejected one after 40 minutes, and the next good one after 160.
+    series = {
+        "netd_config_generation": "1x29 2x129 3x20",
+        "netd_reloads_rejected_total": "0x39 1x140",
+        "netd_config_last_reload_successful": "1x39 0x119 1x20",
+    }
+    when = {"35m": False, "40m": True, "95m": True, "159m": True, "160m": False}
+    check([firing("NetdConfigRejected", series, when)], tmp_path)

@@ -24,14 +24,17 @@ def service_rows(answer: Answer) -> list[Row]:
 
 def daemon_lines(answer: Answer) -> list[str]:
     """What a status answer says of the daemon itself."""
-    workers = sum("leaving" not in worker for worker in answer["workers"])
+    gone = sum("leaving" in worker for worker in answer["workers"])
+    workers = len(answer["workers"]) - gone
+    leaving = f", {gone} leaving" if gone else ""
     stopping = ", stopping" if answer["stopping"] else ""
     bans = f", {answer['bans']} source{'s' * (answer['bans'] != 1)} banned" if answer["bans"] else ""
     daemon = (
         f"netd {answer['version']}, pid {answer['pid']}, up {readable_duration(answer['seconds'])}{stopping}, "
-        f"{workers} worker{'s' * (workers != 1)}, log level {answer['log_level']}"
+        f"{workers} worker{'s' * (workers != 1)}{leaving}, log level {answer['log_level']}"
     )
-    return [daemon, f"config {printable(answer['config'])}, generation {answer['generation']}{bans}"]
+    rejected = "" if answer["last_reload_successful"] else ", last reload rejected"
+    return [daemon, f"config {printable(answer['config'])}, generation {answer['generation']}{rejected}{bans}"]
 
 
 def readable_duration(seconds: float) -> str:

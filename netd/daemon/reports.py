@@ -74,6 +74,7 @@ class Reports:
             "pid": os.getpid(),
             "config": state.config.source,
             "generation": state.generation,
+            "last_reload_successful": self._events.last_reload_successful,
             "started": state.started,
             "seconds": round(state.seconds, 3),
             "ready": state.ready and not state.stopping,

@@ -17,6 +17,8 @@ _PAGE = Path(__file__).parent / "page"
 class Metrics:
     """Shows what netd does, over HTTP: a live page at /, /metrics for Prometheus, /healthz and /readyz."""
 
+    peer_begins = True
+
     class Options(Model):
         """Options of ``metrics``; there are none."""
 

@@ -20,7 +20,11 @@ from netd.telemetry.exposition import exposition
 _LONGEST_HEAD = 8192
 """Octets of a request up to its body: several times what a browser sends."""
 _PATIENCE = 10.0
-"""Seconds for these to come: time to type a request, and an end for who keeps a thread waiting."""
+"""Seconds for these to come once the first has: time to type a request, and an end for who keeps a thread waiting.
+
+Who says nothing has no thread (`peer_begins`). Who says too little has one for so long: on loopback, where `per_source`
+does not count, 32 of those still keep everybody else out.
+"""
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -146,20 +150,23 @@ class Request(BaseHTTPRequestHandler):
             self._answer(self._reply())
 
     def _receive_head(self) -> bytes | None:
-        """A request up to its body, or what came of it; None when it is too long."""
-        head = b""
+        """A request up to its body, or what came of it; None when it is too long. Empty lines before it are ignored.
+
+        Some clients end the request before with one line end too many (RFC 9112, 2.2), and people press Enter.
+        """
+        received = b""
         end = self._clock() + _PATIENCE
-        while not _is_complete(head):
-            if len(head) >= _LONGEST_HEAD:
+        while not _is_complete(head := received.lstrip(b"\r\n")):
+            if len(received) >= _LONGEST_HEAD:
                 return None
             left = min(end - self._clock(), _PATIENCE)  # the clock may be set back
             if left <= 0:
                 raise TimeoutError
             self.connection.settimeout(left)
-            piece = self.connection.recv(_LONGEST_HEAD - len(head))
+            piece = self.connection.recv(_LONGEST_HEAD - len(received))
             if not piece:
                 break
-            head += piece
+            received += piece
         return head
 
     def _reply(self) -> Reply:

@@ -17,6 +17,8 @@ class DaemonEvents(Teller):
         super().__init__()
         self.counts: Counter[Event] = Counter(dict.fromkeys(get_args(Event), 0))
         """How often each of these has happened since netd started."""
+        self.last_reload_successful = True
+        """Whether the config that netd was told to use last, at its start or by a reload, is the one in force."""
 
     def netd_started(self, version: str, config: str, workers: int) -> None:
         """The config is good; sockets come next."""
@@ -88,11 +90,13 @@ class DaemonEvents(Teller):
         told = {"settings": settings} if settings else {}
         told |= {"restart_needed": restart_needed} if restart_needed else {}
         self.counts["reload_applied"] += 1
+        self.last_reload_successful = True
         self._log.info("reload_applied", by=by, generation=generation, changes=changes, **told)
 
     def reload_rejected(self, by: str, problems: list[str]) -> None:
         """The new config cannot be used, and the old one stays."""
         self.counts["reload_rejected"] += 1
+        self.last_reload_successful = False
         self._log.error("reload_rejected", by=by, problems=problems)
 
     def service_enabled(self, service: str, by: str) -> None:

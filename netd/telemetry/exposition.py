@@ -42,6 +42,12 @@ _DAEMON: tuple[tuple[_Family, str, str, Callable[[Answer], float]], ...] = (
         lambda status: sum("leaving" not in worker for worker in status["workers"]),
     ),
     (_GAUGE, "config_generation", "How many configs have been in force.", lambda status: status["generation"]),
+    (
+        _GAUGE,
+        "config_last_reload_successful",
+        "Whether the config that netd was told to use last is the one in force.",
+        lambda status: status["last_reload_successful"],
+    ),
     (_GAUGE, "bans_active", "Sources that are banned now.", lambda status: status["bans"]),
     (_COUNTER, "log_lines_lost", "Lines that the log could not take.", lambda status: status["log_lines_lost"]),
     (_COUNTER, "workers_lost", "Workers that died unasked.", lambda status: status["counts"]["worker_lost"]),

@@ -1,8 +1,9 @@
 """Blocking request handlers, as `socketserver` has them: each connection has a thread, and that is why it has an end.
 
-Threads are few (`MOST_THREADS`), and a connection has one for `limits.lifetime`. The loop keeps the time; it ends a
-handler by shutting the socket down, at which whatever it waits for returns. The counters are the loop's to write: a
-thread touches its connection alone.
+Threads are few (`MOST_THREADS`), and a connection has one for `limits.lifetime`: from the start, or, where the service
+says that the `peer_begins`, once something came, so that who connects and says nothing takes no thread from others. The
+loop keeps the time; it ends a handler by shutting the socket down, at which whatever it waits for returns. The counters
+are the loop's to write: a thread touches its connection alone.
 """
 
 import contextlib
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_THREADS = 32
 """Connections of one listener that are handled at one time. The next one is refused."""
+_SILENCE = 10.0
+"""Seconds a peer has that is to begin: time to type a line, and not too long for a stop to wait."""
 
 
 class Handled(Connection):
@@ -36,10 +39,37 @@ class Handled(Connection):
         super().__init__(server, _Metered(self, request), peer)
 
     def _register(self) -> None:
+        if self._server.peer_begins:
+            until = self._opened + _SILENCE
+            self._deadline = until if self._deadline is None else min(self._deadline, until)
         if (when := self._next_timeout()) is not None:
             self._server.loop.wheel.add(self, when)
 
     def start(self) -> None:
+        if self._server.peer_begins:
+            self._server.loop.watch(self.descriptor, IN, self._begun)
+        else:
+            self._take_thread()
+
+    def _begun(self, events: int) -> None:
+        """The peer has said something, or has nothing to say."""
+        server = self._server
+        try:
+            said = socket.socket.recv(self._socket, 1, socket.MSG_PEEK)  # it is the handler's to read, and to count
+        except BlockingIOError:
+            return
+        except OSError:
+            return self.close("reset")
+        if not said:
+            return self.close("done")
+        if server.threads == MOST_THREADS:
+            server.events.connection_refused("threads", self.peer.host or str(self.peer.credentials))
+            return self.close("failed")
+        server.loop.unwatch(self.descriptor)
+        self._deadline = server.loop.now + server.limits.lifetime if server.limits.lifetime else None
+        self._take_thread()
+
+    def _take_thread(self) -> None:
         self._socket.setblocking(True)
         self._handling = True
         self._server.threads += 1

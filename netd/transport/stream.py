@@ -84,6 +84,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.connections: set[Connection] = set()
         self.threads = 0
         """How many of them a handler serves in a thread."""
+        self.peer_begins = getattr(service, "peer_begins", False)
         self._blocking = handler is not None
         self._taps: Taps = ()
         self.slot = 0

@@ -7,6 +7,7 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -356,6 +357,67 @@ def test_without_a_control_socket_it_serves_all_the_same(tmp_path: Path) -> None
     running.close()
 
 
+def started_by_nobody(directory: str, **environment: str) -> tuple[int, list[dict[str, object]], str]:
+    """A netd of a user who is not root, with its place for the control socket as ``environment`` says.
+
+    It is asked for an echo when it is ready, and stopped: its exit code, the events of its start, and other words.
+    """
+    prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    need(*prefix[:1])
+    file = Path(directory, "netd.yaml")
+    file.write_text(CONFIG)
+    os.chmod(directory, 0o755)
+    places = ("NETD_CONTROL", "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY")
+    kept = {key: value for key, value in os.environ.items() if key not in places}
+    command = [*prefix, sys.executable, "-m", "netd", "run", "-c", str(file)]
+    events, words = {}, ""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**kept, **environment}) as process:
+        assert process.stderr
+        try:
+            for line in process.stderr:
+                if not line.startswith("{"):
+                    words += line
+                    continue
+                event = json.loads(line)
+                events[event["event"]] = event
+                if event["event"] == "netd_ready":
+                    port = int(events["listening"]["endpoint"].rpartition(":")[2])
+                    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+                        connection.sendall(b"x")
+                        assert connection.recv(1) == b"x"
+                    process.terminate()
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode, list(events.values()), words
+
+
+@pytest.mark.parametrize(
+    ("environment", "error"),
+    [
+        ({}, "there is no $XDG_RUNTIME_DIR to put it into; daemon.control names a place"),
+        ({"XDG_RUNTIME_DIR": "/proc/none"}, "daemon.control: cannot listen on unix:///proc/none/netd/control.sock: "),
+    ],
+    ids=["none", "unusable"],
+)
+def test_without_a_place_for_a_control_socket_it_says_so_and_serves(environment: dict[str, str], error: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        code, events, words = started_by_nobody(directory, **environment)
+    assert (code, words) == (0, "")
+    [failed] = [event for event in events if event["event"] == "control_failed"]
+    assert failed["level"] == "warning"
+    assert str(failed["error"]).startswith(error)
+    assert events[-1]["event"] == "netd_stopped"
+
+
+def test_a_place_that_somebody_chose_has_to_do() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        code, events, words = started_by_nobody(directory, NETD_CONTROL="/proc/none/control.sock")
+    assert code == 71
+    assert "/proc/none/control.sock" in words
+    assert not {"netd_ready", "control_failed"} & {str(event["event"]) for event in events}
+
+
 def test_stop_waits_until_it_is_gone(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text("daemon: {drain: 1h}\n" + CONFIG)
     running = Daemon("-c", str(tmp_path / "netd.yaml"))
@@ -366,6 +428,7 @@ def test_stop_waits_until_it_is_gone(tmp_path: Path) -> None:
         stopping = subprocess.Popen([sys.executable, "-m", "netd", "stop", "--control", running.control])
         running.event("drain_started")
         assert running.ask("status")["stopping"]
+        assert ", stopping, 0 workers, 1 leaving, " in running.netd("status").stdout.splitlines()[0]
         assert running.ask("connections")["total"] == 1
         assert "about to stop" in running.ask("reload")["error"]
         assert stopping.poll() is None

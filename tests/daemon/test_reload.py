@@ -145,6 +145,14 @@ def test_a_config_with_problems_changes_nothing_and_all_of_them_are_told(tmp_pat
         with talking(running.port("echo")):
             assert running.ask("status")["generation"] == 1
 
+        # It is told until a config is in force; what is switched meanwhile is none.
+        assert running.netd("disable", "echo").returncode == 0
+        last = f"config {tmp_path}/netd.yaml, generation 1, last reload rejected"
+        assert running.netd("status").stdout.splitlines()[1] == last
+        write(tmp_path, config)
+        assert running.netd("reload").returncode == 0
+        assert running.netd("status").stdout.splitlines()[1] == f"config {tmp_path}/netd.yaml, generation 2"
+
 
 def test_a_port_that_is_taken_changes_nothing(tmp_path: Path) -> None:
     config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"

@@ -19,6 +19,7 @@ from netd.services.web import Site, may_name
 from netd.telemetry.counters import Counts
 from netd.telemetry.events import ServiceEvents
 from netd.transport.handled import MOST_THREADS
+from netd.transport.stream import StreamServer
 from tests.support import Server, has_ipv6, read_all, until
 from tests.telemetry.test_exposition import status
 from tests.transport.test_stream import connect, ended
@@ -160,6 +161,10 @@ REQUESTS = [
     (b"GET / HTTP/1.1\nHost: localhost\n\n", 200),
     (b"GET /healthz\n", 200),  # as a person types it
     (b"GET /healthz\r\n", 200),
+    (b"\r\nGET /healthz\r\n", 200),  # RFC 9112, 2.2
+    (b"\r\n\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+    (b"\r\nGET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+    (b"\r\n" * 4096, 431),
     (b"GET /status.json?time=1 HTTP/1.1\r\nHost: localhost:7090\r\n\r\n", 200),
     (b"GET http://localhost:7090/healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", 200),  # RFC 9112, 3.2.2
     (b"GET HTTP://127.0.0.1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
@@ -235,7 +240,7 @@ def test_over_ipv6_and_unix_sockets(server: Server, tmp_path: Path, url: str) ->
 
 def test_a_request_may_come_octet_by_octet(shown: tuple[Any, ServiceEvents]) -> None:
     with connect(shown[0]) as connection:
-        for octet in b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n":
+        for octet in b"\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n":
             connection.send(bytes((octet,)))
         assert code_of(read_all(connection)) == 200
 
@@ -260,13 +265,25 @@ def test_who_comes_and_goes_is_a_check(shown: tuple[Any, ServiceEvents]) -> None
     assert shown[1].counters.checks == 1
 
 
+def test_who_says_nothing_takes_no_thread_from_others(shown: tuple[Any, ServiceEvents]) -> None:
+    silent = [connect(shown[0]) for _ in range(2 * MOST_THREADS)]
+    until(lambda: shown[1].counters.active == 2 * MOST_THREADS)
+    assert code_of(ask(shown[0], b"GET /healthz\r\n")) == 200
+    for connection in silent:
+        connection.close()
+
+
 def test_slow_clients_take_no_more_threads_than_there_are_and_not_for_long(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web, "_PATIENCE", 0.5)
     address, events = server.add(metrics_service(), "tcp://127.0.0.1:0")
+    [running] = server.servers
+    assert isinstance(running, StreamServer)
     slow = [connect(address) for _ in range(MOST_THREADS)]
-    until(lambda: events.counters.active == MOST_THREADS)
+    for connection in slow:
+        connection.sendall(b"x")
+    until(lambda: running.threads == MOST_THREADS)
     with connect(address) as refused:
         assert refused.recv(1) == b""
     assert events.counters.refused == {"threads": 1}
@@ -298,7 +315,7 @@ def test_however_lively_a_peer_is_its_request_has_an_end() -> None:
     assert next(times) < 20
 
 
-def test_who_says_nothing_is_told_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_finish_is_told_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "_PATIENCE", 0.2)
     address, _ = server.add(metrics_service(), "tcp://127.0.0.1:0")
     assert code_of(ask(address, b"GET / HTTP/1.0\r\n")) == 408

@@ -118,6 +118,9 @@ def test_values_are_those_of_the_counters_and_follow_them(
         expect(page.locator("figcaption").nth(1)).to_have_text("open 0")
         assert running.netd("disable", "echo").returncode == 0
         expect(page.locator('tr[data-service="echo"]')).to_contain_text("by netd disable, until the next reload")
+        (tmp_path / "netd.yaml").write_text("services: 7\n")
+        assert running.netd("reload").returncode == 78
+        until(lambda: fact(page, "Config") == f"{tmp_path}/netd.yaml, generation 1, last reload rejected")
 
 
 def test_it_outlives_the_daemon(browser: Browser, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def status(services: Mapping[str, Counts], *, enabled: bool = True, **changes: o
         "ready": True,
         "healthy": True,
         "generation": 3,
+        "last_reload_successful": True,
         "bans": 2,
         "log_lines_lost": 7,
         "counts": {
@@ -144,6 +145,7 @@ DAEMON = {
     key("daemon_ready"): 1,
     key("daemon_workers"): 2,
     key("config_generation"): 3,
+    key("config_last_reload_successful"): 1,
     key("bans_active"): 2,
     key("log_lines_lost_total"): 7,
     key("workers_lost_total"): 1,
@@ -178,9 +180,11 @@ def test_labels_have_few_values() -> None:
 
 
 def test_what_is_off_or_not_well_is_told() -> None:
-    told = status({"echo": Counts()}, enabled=False, healthy=False, ready=False, workers=[])
+    told = status(
+        {"echo": Counts()}, enabled=False, healthy=False, ready=False, last_reload_successful=False, workers=[]
+    )
     found = samples(parse_text(exposition(told, "")[0].decode()))
-    for name in ("daemon_healthy", "daemon_ready", "daemon_workers"):
+    for name in ("daemon_healthy", "daemon_ready", "daemon_workers", "config_last_reload_successful"):
         assert found[key(name)] == 0
     assert found[key("service_enabled", service="echo")] == 0
     assert not [name for name, _ in found if name == "netd_service_sockets"]

@@ -1,8 +1,11 @@
 """Blocking request handlers on real sockets: few threads, none for long, and the loop counts."""
 
+import contextlib
+import os
 import select
 import socket
 import socketserver
+import struct
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 from netd.telemetry.events import ServiceEvents
+from netd.transport import handled
 from netd.transport.handled import MOST_THREADS
 from tests.support import Server, read_all, until
 from tests.transport.test_refusals import DENY
@@ -27,6 +31,13 @@ class Finger:
     """A service that is nothing but its handler."""
 
     handler = Shout
+
+
+class Quiet:
+    """The same, and it says that the peer begins."""
+
+    handler = Shout
+    peer_begins = True
 
 
 class Function:
@@ -76,8 +87,7 @@ def test_threads_are_bounded_and_come_back(server: Server, log: list[dict[str, A
     address, events = server.add(Finger(), "tcp://127.0.0.1:0")
     waiting = [connect(address) for _ in range(MOST_THREADS)]
     until(lambda: events.counters.active == MOST_THREADS)
-    threads = sum(thread.name == "netd-test" for thread in threading.enumerate())
-    assert threads == MOST_THREADS
+    assert threads() == MOST_THREADS
     with connect(address) as one_too_many:
         assert one_too_many.recv(1) == b""
     assert events.counters.refused == {"threads": 1}
@@ -98,9 +108,83 @@ def test_admission_comes_before_a_thread(server: Server) -> None:
     assert events.counters.accepted == 0
 
 
+def threads() -> int:
+    return sum(thread.name == "netd-test" for thread in threading.enumerate())
+
+
+def test_who_is_to_begin_takes_no_thread_before(server: Server) -> None:
+    address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
+    silent = [connect(address) for _ in range(2 * MOST_THREADS)]
+    until(lambda: events.counters.active == 2 * MOST_THREADS)
+    assert threads() == 0
+    with connect(address) as connection:
+        connection.sendall(b"hello\n")
+        assert read_all(connection) == b"HELLO\n"
+    silent[0].sendall(b"now\n")
+    assert read_all(silent[0]) == b"NOW\n"
+    for connection in silent:
+        connection.close()
+    until(lambda: events.counters.active == 0)
+    assert events.counters.refused == {}
+    assert outcomes(events) == {"done": 2 * MOST_THREADS + 1}
+
+
+def test_who_was_to_begin_and_breaks_off_takes_no_thread(server: Server) -> None:
+    address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
+    with connect(address) as connection:
+        until(lambda: events.counters.active == 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    until(lambda: ended(events, 1))
+    assert outcomes(events) == {"reset": 1}
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://{tmp}/s"])
+def test_who_begins_when_all_threads_are_taken_is_refused(
+    server: Server, log: list[dict[str, Any]], tmp_path: Any, url: str
+) -> None:
+    address, events = server.add(Quiet(), url.format(tmp=tmp_path))
+    connections = [connect(address) for _ in range(MOST_THREADS + 1)]
+    until(lambda: events.counters.active == MOST_THREADS + 1)
+    late, *early = connections
+    for connection in early:
+        connection.sendall(b"x")
+    until(lambda: threads() == MOST_THREADS)
+    late.sendall(b"x")
+    with contextlib.suppress(ConnectionResetError):  # what it said is not read
+        assert late.recv(1) == b""
+    until(lambda: ended(events, 1))
+    assert events.counters.refused == {"threads": 1}
+    assert outcomes(events) == {"failed": 1}
+    [line] = [line for line in log if line["event"] == "connection_refused"]
+    assert line["peer"] == ("127.0.0.1" if "tcp" in url else f"pid={os.getpid()},uid={os.geteuid()},gid={os.getegid()}")
+    for connection in early:
+        connection.sendall(b"\n")
+        assert read_all(connection) == b"X\n"
+    for connection in connections:
+        connection.close()
+    until(lambda: events.counters.active == 0)
+
+
+def test_who_is_to_begin_and_does_not_is_not_waited_for_long(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handled, "_SILENCE", 0.2)
+    address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
+    with connect(address) as connection:
+        assert connection.recv(1) == b""
+    until(lambda: ended(events, 1))
+    assert (outcomes(events), events.counters.checks) == ({"lifetime": 1}, 1)
+    with connect(address) as connection:
+        connection.sendall(b"x")
+        assert not select.select([connection], [], [], 0.5)[0], "who has begun has limits.lifetime"
+        connection.sendall(b"\n")
+        assert read_all(connection) == b"X\n"
+
+
+@pytest.mark.parametrize("service", [Finger, Quiet])
 @pytest.mark.parametrize(("limit", "outcome"), [("idle", "idle"), ("lifetime", "lifetime")])
-def test_a_peer_that_says_nothing_gives_its_thread_back(server: Server, limit: str, outcome: str) -> None:
-    address, events = server.add(Finger(), "tcp://127.0.0.1:0", policy={"limits": {limit: "200ms"}})
+def test_a_peer_that_says_nothing_gives_its_thread_back(
+    server: Server, service: type, limit: str, outcome: str
+) -> None:
+    address, events = server.add(service(), "tcp://127.0.0.1:0", policy={"limits": {limit: "200ms"}})
     with connect(address) as connection:
         assert connection.recv(1) == b""
     until(lambda: ended(events, 1))
@@ -178,9 +262,10 @@ def test_a_handler_that_closes_the_socket_itself_does_no_harm(server: Server) ->
     server.settle()
 
 
-def test_connections_in_threads_are_ended_with_the_server() -> None:
+@pytest.mark.parametrize("service", [Finger, Quiet])
+def test_connections_are_ended_with_the_server(service: type) -> None:
     with Server() as running:
-        address, events = running.add(Finger(), "tcp://127.0.0.1:0")
+        address, events = running.add(service(), "tcp://127.0.0.1:0")
         connection = connect(address)
         until(lambda: events.counters.active == 1)
     with connection:

@@ -86,7 +86,10 @@ function showDaemon(status) {
     ["Configs refused", status.counts.reload_rejected, true],
     ["Sources banned", status.bans, true],
     ["Log lines lost", status.log_lines_lost, true],
-    ["Config", `${status.config}, generation ${status.generation}`],
+    [
+      "Config",
+      `${status.config}, generation ${status.generation}${status.last_reload_successful ? "" : ", last reload rejected"}`,
+    ],
   ];
   const list = byId("facts");
   facts.forEach(([name, value, worrying], place) => {

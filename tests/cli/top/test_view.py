@@ -36,6 +36,7 @@ def answer(*services: dict[str, Any], **given: Any) -> dict[str, Any]:
         "pid": 1,
         "config": "/etc/netd/netd.yaml",
         "generation": 1,
+        "last_reload_successful": True,
         "started": 0.0,
         "seconds": 1.0,
         "stopping": False,

@@ -1,0 +1,118 @@
+"""Who is told what netd says of itself, over a real channel: those who want it, and who listen."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from netd.config.loader import load
+from netd.daemon import reports
+from netd.daemon.channel import Channel, Message, pair, wait
+from netd.daemon.crew import Crew
+from netd.daemon.fork import Member
+from netd.daemon.identity import Identity
+from netd.daemon.listeners import Listeners
+from netd.daemon.reports import Reports
+from netd.daemon.state import State
+from netd.daemon.warden import Warden
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.logs import Sink
+from netd.transport.wheel import TICK
+from tests.support import Server
+
+TOLD = {"do": "told", "what": "history"}
+
+
+class Worker:
+    """Both ends of a channel to a worker that is none."""
+
+    def __init__(self, number: int) -> None:
+        ours, theirs = pair()
+        now = time.monotonic()
+        self.member = Member(number, 0, Channel(ours, takes_descriptors=False), -1, now, now)
+        self._channel = Channel(theirs, takes_descriptors=True)
+
+    def told(self) -> Message:
+        """The next message."""
+        assert wait([self._channel.fileno()], 10)
+        received = self._channel.receive()
+        assert received
+        return {key: value for key, value in received[0].items() if key != "answer"}
+
+    def told_nothing_more(self) -> bool:
+        return self._channel.receive() is None
+
+    def close(self) -> None:
+        self.member.channel.close()
+        self._channel.close()
+
+
+@pytest.fixture
+def workers() -> Iterator[tuple[Worker, Worker]]:
+    made = Worker(0), Worker(1)
+    yield made
+    for worker in made:
+        worker.close()
+
+
+@pytest.fixture
+def want(server: Server, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Have workers want the history, all at once, and wait until it was handed out."""
+    file = tmp_path / "netd.yaml"
+    file.write_text("services: {}\n")
+    state, events, loop = State(load(file)), DaemonEvents(), server.loop
+    sink = Sink(os.open(os.devnull, os.O_WRONLY))
+    listeners = Listeners([], state.address_skipped)
+    nobody = Identity("nobody")
+    crew = Crew(loop, events, sink, nobody, lambda member: None, lambda number: 0, lambda member, message: None)
+    made = Reports(state, listeners, crew, Warden(state, listeners, events, loop, crew.ask_all), events, sink, loop)
+
+    def want(*workers: Worker) -> None:
+        done = threading.Event()
+
+        def all_of_them() -> None:
+            for worker in workers:
+                made.want(worker.member, "history")
+            loop.later(2 * TICK, done.set)  # a later slot of the wheel than that in which they are told
+
+        loop.call(all_of_them)
+        assert done.wait(10)
+
+    yield want
+    os.close(sink.descriptor)
+
+
+def test_who_listens_is_told_again_and_again(
+    want: Callable[..., None], workers: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "_SLOW", 60.0)
+    for _ in range(3):
+        want(*workers)
+        assert [worker.told() for worker in workers] == [TOLD, TOLD]
+
+
+def test_who_is_slow_to_listen_keeps_neither_the_supervisor_nor_others_waiting_again(
+    want: Callable[..., None], workers: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, quick = workers
+    monkeypatch.setattr(reports, "_SLOW", 0.0)  # whatever time it takes
+    want(slow)
+    assert slow.told() == TOLD, "once it has to be tried"
+    monkeypatch.setattr(reports, "_SLOW", 60.0)
+    for _ in range(3):
+        want(slow, quick)
+        assert quick.told() == TOLD
+        assert slow.told_nothing_more()
+
+
+def test_the_rest_has_an_end(
+    want: Callable[..., None], workers: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "_SLOW", 0.0)
+    monkeypatch.setattr(reports, "_REST", 0.0)
+    for _ in range(3):
+        want(workers[0])
+        assert workers[0].told() == TOLD
