@@ -125,6 +125,9 @@ class Reflection(Connection):
             self._keep(memoryview(data)[sent:])
         elif received == CHUNK:
             self._wait(IN, self._receive_bulk)
+        elif events != IN:
+            self._events = 0
+            self._await_input()
 
     def _receive_bulk(self, events: int) -> None:
         """As `_receive`, for a stream that comes in bulk: without a copy of it in this process."""
@@ -132,12 +135,12 @@ class Reflection(Connection):
             received, rest = self._relay.turn(self._socket)
         except BlockingIOError:
             # Nothing came, or nothing that splice takes: it stops before urgent data.
-            return self._wait(IN, self._receive)
+            return self._await_input()
         except OSError:
             return self.close("reset")
         if not received:
             # The end of file, or urgent data before it: only recv can tell.
-            self._wait(IN, self._receive)
+            self._await_input()
             return self._receive(events)
         self.active = self._server.loop.now
         self.bytes_in += received
@@ -147,4 +150,4 @@ class Reflection(Connection):
         if rest:
             self._keep(rest)
         elif received < CHUNK:
-            self._wait(IN, self._receive)
+            self._await_input()

@@ -13,7 +13,7 @@ from netd.admission.door import Door
 from netd.conversation import BlockingService, Peer, StreamService, UnaskedService
 from netd.telemetry.counters import Refusal
 from netd.telemetry.events import ServiceEvents
-from netd.transport.connection import Connection
+from netd.transport.connection import EDGE, IN, Connection
 from netd.transport.handled import MOST_THREADS, Handled
 from netd.transport.loop import LISTENING, Loop
 from netd.transport.peers import (
@@ -90,6 +90,8 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.slot = 0
         self._listening = False
         self._unix = listener.family == socket.AF_UNIX
+        self.input = IN if self._unix else EDGE
+        """The events of a connection that something has come on."""
         self._reserve: int | None = None  # a descriptor that is given up to refuse connections with
         self._any_address = not self._unix and self.server_address[0] in ("0.0.0.0", "::")
         listener.setblocking(False)

@@ -56,6 +56,8 @@ class Talk(Connection):
                 return self.close("bytes")
         else:
             self._eof = True
+        if events != IN or len(data) == _SEGMENT:
+            self._events = 0  # there may be more: whatever is waited for next, the kernel is asked anew
         self._advance(data)
 
     def _continue(self) -> None:
@@ -63,7 +65,7 @@ class Talk(Connection):
             self.active = self._server.loop.now
             self._advance(None)
         else:
-            self._wait(IN, self._receive)
+            self._await_input()
 
     def _advance(self, data: bytes | None) -> None:
         """Hand over what came (None: nothing, go on talking), and send what the conversation says to it."""
@@ -98,8 +100,8 @@ class Talk(Connection):
             self._finish()
         elif self._speaking:
             self._wait(OUT, self._flush)
-        elif self._events != IN:
-            self._wait(IN, self._receive)
+        elif self._events != self._server.input:
+            self._await_input()
 
     def _hear_out(self, pieces: list[bytes]) -> bytes | None:
         """Take what more the conversation says in this turn; its last word, or None if it waits.
@@ -167,7 +169,7 @@ class Addressee(Talk):
 
     def _deliver(self) -> None:
         """Send what is posted, unless the kernel has no room or the conversation is speaking; then it is next."""
-        if self._events == IN and self._posted and not self._ended:
+        if self._events == self._server.input and self._posted and not self._ended:
             self._send_posted()
 
     def _send_posted(self) -> bool:

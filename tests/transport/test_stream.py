@@ -5,6 +5,7 @@ import gc
 import os
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -416,6 +417,32 @@ def test_urgent_data_is_data(server: Server, kind: type[Echo]) -> None:
             assert read_exactly(connection, len(part)) == part
     until(partial(ended, events, 1))
     assert events.counters.bytes_out == sum(len(part) for part, _ in parts)
+
+
+@pytest.mark.parametrize("kind", [Echo, PlainEcho])
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize(
+    "parts", [[b"a"], [b"a", b"!", b"b"], [b"a" * 4096], [b"a" * 65536], [b"a" * 65536, b"!", b"b"]]
+)
+def test_what_has_come_before_the_loop_looks_is_taken(
+    server: Server, kind: type[Echo], parts: list[bytes], ends: bool
+) -> None:
+    address, _ = server.add(kind(), "tcp://127.0.0.1:0")
+    with connect(address) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        connection.sendall(b"hello")
+        assert read_exactly(connection, 5) == b"hello"
+        held, go_on = threading.Event(), threading.Event()
+        server.loop.call(lambda: (held.set(), go_on.wait(10)))
+        assert held.wait(10)
+        for part in parts:
+            connection.send(part, socket.MSG_OOB if part == b"!" else 0)
+        if ends:
+            connection.shutdown(socket.SHUT_WR)
+        go_on.set()
+        assert read_exactly(connection, len(b"".join(parts))) == b"".join(parts)
+        if ends:
+            assert read_all(connection) == b""
 
 
 def test_bulk_that_ends_with_urgent_data_is_whole(server: Server) -> None:
