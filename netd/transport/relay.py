@@ -117,9 +117,9 @@ class Reflection(Connection):
         server = self._server
         self.active = server.loop.now
         received = len(data)
-        self.bytes_in += received
-        self.bytes_out += sent
-        if self.bytes_in + self.bytes_out > server.most_bytes:
+        self.bytes_in = all_in = self.bytes_in + received
+        self.bytes_out = all_out = self.bytes_out + sent
+        if all_in + all_out > server.most_bytes:
             self.close("bytes")
         elif sent != received:
             self._keep(memoryview(data)[sent:])
