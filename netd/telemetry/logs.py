@@ -11,10 +11,10 @@ import traceback
 from collections.abc import Callable, MutableMapping
 from typing import Any, Literal
 
-import structlog
 from pydantic_core import to_json
 
 from netd.telemetry import journal, telling
+from netd.telemetry.structured import structlog
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["auto", "console", "json", "logfmt", "journal"]

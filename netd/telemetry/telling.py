@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import structlog
+from netd.telemetry.structured import structlog
 
 QUIET = 60.0
 """Seconds between two log lines about the same thing."""

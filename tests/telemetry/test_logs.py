@@ -5,6 +5,8 @@ import json
 import os
 import pty
 import socket
+import subprocess
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -295,3 +297,9 @@ def test_auto_finds_the_journal_where_systemd_has_connected_it(tmp_path: Path, m
         logs.set_up("info", "journal", writer)
     os.close(reader)
     os.close(writer)
+
+
+def test_no_memory_goes_to_what_structlog_could_colour_with() -> None:
+    code = "import sys, netd.telemetry.logs; print('rich' in sys.modules); import rich; print(rich.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "rich"]
