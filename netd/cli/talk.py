@@ -75,10 +75,10 @@ def talk(
     The URL is tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unixgram:///PATH (or @NAME for an abstract one).
 
     A line is sent as it is entered (over datagrams: in one), and answers show as they come. It ends with the input
-    (Ctrl-D), at a terminal with a line `q` or `bye`, which is sent, after --count, or when the other end closes.
+    (Ctrl-D), with a line `q` or `bye`, which is sent, after --count, or when the other end closes.
 
-    A pipe's lines are sent as they are, a `q` or `bye` like any other, until the pipe ends. With --every, a pipe that
-    ends, as /dev/null does, ends nothing unless its last line is one of these.
+    Of a pipe all lines are sent: a `q` or `bye` ends it only if nothing comes behind it for a second. With --every, a
+    pipe that ends, as /dev/null does, ends nothing unless its last line is one of these.
 
     Exit code 0: this side ended it, or the other end did when the last line was `q` or `bye`; 1: the other end did,
     unasked; 69: it cannot be reached.

@@ -193,6 +193,12 @@ def test_whether_a_close_behind_a_farewell_loses_anything(running: Daemon, more:
         assert (process.returncode, errors) == ((1, f"netd: {url}: closed by the other end\n") if more else (0, ""))
 
 
+def test_a_farewell_ends_a_talk_whose_input_stays_open(running: Daemon) -> None:
+    with talking(running.url("echo")) as process:
+        type_and_read(process, b"bye\n", b"bye\n")
+        assert process.wait(20) == 0
+
+
 def test_a_close_behind_a_farewell_ends_a_talk_whose_input_stays_open(running: Daemon) -> None:
     with talking(running.url("chat")) as process:
         type_and_read(process, b"bye\n", b"* goodbye\n")

@@ -29,8 +29,9 @@ class Schedule:
 def talk(line: Line, person: Person, name: str | None, schedule: Schedule | None, wait: float | None) -> None:
     """Talk until this side has finished and was answered; raises the `OperatorError` that says what else ended it.
 
-    A person who says farewell has finished. A pipe has when it ends: whoever filled it wants all of it sent, and what
-    is a farewell in a chat is a line like others elsewhere. That the other end closes behind a last farewell is right.
+    A person who says farewell has finished. A pipe has if nothing comes behind it for `QUIET`: whoever filled it wants
+    all of it sent, and what is a farewell in a chat is a line like others elsewhere. That the other end closes behind a
+    last farewell is right.
 
     ``wait``: for how many seconds without an answer it is waited then, or in all after a farewell. None: `QUIET` where
     the line carries messages or the person left, else until the other end closes.
@@ -104,11 +105,18 @@ class _Talk:
     async def _send_words(self) -> bool:
         """Send what the person says; whether they left."""
         async with contextlib.aclosing(self._person.lines()) as lines:
-            async for line in lines:
+            patience: float | None = None
+            while True:
+                try:
+                    line = await asyncio.wait_for(anext(lines, None), patience)
+                except TimeoutError:
+                    return True
+                if line is None:
+                    return self._voice.took_leave or self._person.present
                 await self._send(self._voice.say(line))
                 if self._voice.took_leave and self._person.present:
                     return True
-        return self._voice.took_leave or self._person.present
+                patience = QUIET if self._voice.took_leave else None
 
     async def _send_what_is_due(self, schedule: Schedule) -> bool:
         voice = Voice(self._name)
