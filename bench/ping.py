@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -37,10 +36,10 @@ def served(core: int) -> Iterator[dict[str, str]]:
         )
         assert netd.stderr
         found = {}
-        for line in netd.stderr:
-            if match := re.search(r'"endpoint": "((\w+)://[^"]+)"', line):
-                found[match[2]] = match[1]
-            if '"netd_ready"' in line:
+        for line in map(json.loads, netd.stderr):
+            if line["event"] == "listening":
+                found[line["endpoint"].partition(":")[0]] = line["endpoint"]
+            elif line["event"] == "netd_ready":
                 break
         try:
             yield found

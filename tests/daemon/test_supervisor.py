@@ -1,6 +1,7 @@
 """`netd run` as a process: start, signals, and what it leaves behind."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -229,8 +230,8 @@ def test_without_descriptors_connections_are_refused_at_once_and_others_are_serv
         ports: dict[str, int] = {}
         for line in process.stderr:
             if '"listening"' in line:
-                scheme, _, rest = line.partition('"endpoint": "')[2].partition("://")
-                ports[scheme] = int(rest.partition('"')[0].rpartition(":")[2])
+                scheme, _, place = json.loads(line)["endpoint"].partition("://")
+                ports[scheme] = int(place.rpartition(":")[2])
             if "netd_ready" in line:
                 break
         connections = [socket.create_connection(("127.0.0.1", ports["tcp"])) for _ in range(60)]

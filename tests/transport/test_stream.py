@@ -433,7 +433,8 @@ def test_what_has_come_before_the_loop_looks_is_taken(
         connection.sendall(b"hello")
         assert read_exactly(connection, 5) == b"hello"
         held, go_on = threading.Event(), threading.Event()
-        server.loop.call(lambda: (held.set(), go_on.wait(10)))
+        server.loop.call(held.set)
+        server.loop.call(partial(go_on.wait, 10))
         assert held.wait(10)
         for part in parts:
             connection.send(part, socket.MSG_OOB if part == b"!" else 0)
