@@ -1,0 +1,131 @@
+"""What a request costs the server alone, to a hundredth of a microsecond: turns of its loop within one process.
+
+    python -m bench.turn [--service NAME] [--connections N] [--rounds N]
+
+Client and server take turns on one core, and only the server's are timed. So there is no other core in the figure, no
+waking up, and no load that could be the bottleneck. The benchmark has all of these, and a spread in which a few lines
+more or less are lost. Beside netd stands the loop of bench/limit.c, on the same sockets.
+"""
+
+import argparse
+import ctypes
+import os
+import random
+import select
+import socket
+import statistics
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from netd.admission.door import Door
+from netd.admission.ledger import House
+from netd.admission.policy import Policy
+from netd.conversation import Context
+from netd.endpoints import Endpoint
+from netd.services import table
+from netd.telemetry.events import ServiceEvents
+from netd.transport.loop import Loop
+from netd.transport.sockets import open_listeners
+from netd.transport.stream import StreamServer
+
+BENCH = Path(__file__).parent
+REQUEST = b"x" * 62 + b"\r\n"
+BATCH = 32  # connections opened at once, so that none of them waits for the backlog
+
+
+class Turns:
+    """A service with open connections, and netd's loop, which also calls the client: when it has served them all."""
+
+    def __init__(self, service: str, number: int, rounds: int) -> None:
+        kind = table.find(service)
+        if kind is None:
+            raise SystemExit(f"there is no service {service}")
+        [listener] = open_listeners([(service, Endpoint.parse("tcp://127.0.0.1:0"))], lambda *skipped: None)
+        self._address = listener.socket.getsockname()
+        events = ServiceEvents(service)
+        context = Context(clock=time.time, random=random.SystemRandom(), line_limit=4096)
+        policy = Policy.model_validate_json('{"limits": {"connections": "off", "per_source": "off"}}')
+        door = Door(service, policy, events.table, House(), time.time)
+        self._loop = Loop()
+        built: Any = kind.build(kind.options(), context)
+        self._server = StreamServer(listener.socket, built, door, events, self._loop)
+        self._server.start()
+        self._number = number
+        self._rounds = rounds
+        self._clients: list[socket.socket] = []
+        # epoll tells of edges in the order in which they came, so this is the last of a turn.
+        self._last = os.eventfd(0)
+        self._loop.watch(self._last, select.EPOLLIN | select.EPOLLET, self._served)
+        self._began = 0
+        self.netd: list[float] = []
+        """Microseconds a request."""
+        self.limit: list[float] = []
+        """The same of the C loop."""
+
+    def run(self) -> None:
+        """Measure."""
+        os.eventfd_write(self._last, 1)
+        self._loop.run()
+
+    def _served(self, events: int) -> None:
+        now = time.perf_counter_ns()
+        os.eventfd_read(self._last)
+        if len(self._clients) < self._number:
+            for _ in range(min(BATCH, self._number - len(self._clients))):
+                self._clients.append(socket.create_connection(self._address, 10))
+                self._clients[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        elif len(self._server.connections) == self._number:
+            if self._began:
+                self.netd.append((now - self._began) / self._number / 1000)
+                self._hear()
+            if len(self.netd) == self._rounds:
+                return self._loop.stop()
+            self.limit.append(self._ask_c())
+            self._say()
+            self._began = time.perf_counter_ns()
+        os.eventfd_write(self._last, 1)
+
+    def _say(self) -> None:
+        for client in self._clients:
+            client.sendall(REQUEST)
+
+    def _hear(self) -> None:
+        for client in self._clients:
+            client.recv(65536)
+
+    def _ask_c(self) -> float:
+        turn = ctypes.CDLL(str(BENCH / "build" / "limit.so")).echo_turn
+        with select.epoll() as epoll:
+            for connection in self._server.connections:
+                epoll.register(connection.descriptor, select.EPOLLIN)
+            self._say()
+            left = self._number
+            began = time.perf_counter_ns()
+            while left > 0:
+                left -= turn(epoll.fileno())
+            took = time.perf_counter_ns() - began
+        self._hear()
+        return took / self._number / 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--service", default="echo", help="one that answers a line with one segment (echo)")
+    parser.add_argument("--connections", type=int, default=64, help="on each of which a request waits (64)")
+    parser.add_argument("--rounds", type=int, default=500, help="of both loops in turn (500)")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    library = BENCH / "build" / "limit.so"
+    library.parent.mkdir(exist_ok=True)
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, BENCH / "limit.c"], check=True)
+    turns = Turns(options.service, options.connections, options.rounds)
+    turns.run()
+    for name, figures in (("C", turns.limit), ("netd", turns.netd)):
+        least, median = min(figures), statistics.median(figures)
+        print(f"{name:5} {median:6.2f} us a request, at least {least:.2f}")
+
+
+if __name__ == "__main__":
+    main()
