@@ -261,6 +261,6 @@ def test_a_log_that_nobody_reads_for_a_minute_holds_up_nobody(tmp_path: Path) ->
         def hears_of_it() -> bool:
             nonlocal told
             told += process.stderr.read() or b"" if process.stderr else b""
-            return b'"log_lines_lost", "number": ' in told
+            return b'"log_lines_lost","number":' in told
 
         until(hears_of_it, 30)

@@ -1,5 +1,6 @@
 """What a service manager hands over, and what it is told, with this test for the manager."""
 
+import json
 import os
 import socket
 import subprocess
@@ -69,7 +70,8 @@ def test_sockets_that_are_handed_over_are_served_and_outlive_netd(tmp_path: Path
         netd.terminate()
         _, log = netd.communicate(timeout=20)
     assert netd.returncode == 0
-    assert '"socket_unclaimed", "name": "other"' in log
+    [unclaimed] = [line for line in map(json.loads, log.splitlines()) if line["event"] == "socket_unclaimed"]
+    assert unclaimed["name"] == "other"
     assert (tmp_path / "s").exists(), "it was not netd's to remove"
     with socket.create_connection(stream.getsockname()):
         pass  # and not netd's to shut down
