@@ -260,6 +260,7 @@ class Room:
     def take(self, member: Member, line: str) -> str | None:
         """A clean line of somebody's: show it, or heed it. What to answer, empty if nothing; None: it is not shown."""
         now = self._clock()
+        member.heard = max(member.heard, now)  # whatever the clock did meanwhile, it is not who is forgotten
         self._expire(now)
         name, text = split_name(line, member.name)
         taken = name is not None and not self._name(member, name)

@@ -229,7 +229,7 @@ class _Json:
     """
 
     def __init__(self) -> None:
-        # What is not ASCII could steer a terminal, and this one escapes it.
+        # What is not printable ASCII could steer a terminal, and this one escapes it.
         self._encode_all = json.JSONEncoder(default=repr, separators=(",", ":")).encode
         self._second = -1
         self._text = ""
@@ -249,4 +249,4 @@ class _Json:
             line = to_json(entry, fallback=repr)
         except ValueError:  # text that is no Unicode
             return self._encode_all(entry)
-        return line + b"\n" if line.isascii() else self._encode_all(entry)
+        return line + b"\n" if line.isascii() and b"\x7f" not in line else self._encode_all(entry)

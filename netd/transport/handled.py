@@ -64,7 +64,7 @@ class Handled(Connection):
             return self.close("done")
         if server.threads == MOST_THREADS:
             server.events.connection_refused("threads", self.peer.host or str(self.peer.credentials))
-            return self.close("failed")
+            return self.close("done")  # it was accepted, and is refused late
         server.loop.unwatch(self.descriptor)
         self._deadline = server.loop.now + server.limits.lifetime if server.limits.lifetime else None
         self._take_thread()
@@ -103,11 +103,14 @@ class Handled(Connection):
         elif failure and self._outcome == "done":
             self._outcome = "reset"
         if self._cut or failure or self.descriptor < 0:
-            self._leave(self._outcome)
-        else:
+            return self._leave(self._outcome)
+        try:
+            descriptor = self.descriptor
             self._socket.setblocking(False)
-            self._server.loop.watch(self.descriptor, IN, self._linger)
-            self._finish()
+            self._server.loop.watch(descriptor, IN, self._linger)
+        except OSError:  # a thread that it was lent to has closed it meanwhile
+            return self._leave(self._outcome)
+        self._finish()
 
     def trace(self, taps: Taps) -> None:
         self._taps = taps

@@ -34,6 +34,9 @@ class Timer:
 class Loop:
     """Waits for descriptors and time-outs, and calls what belongs to them, in the thread that calls `run`.
 
+    A descriptor that is watched may turn out to be closed (-1), by a thread that a handler has lent its socket to: then
+    there is nothing to change, to redirect or to forget.
+
     An exception that leaves a callback is a bug in the transport: it ends the loop, and `run` raises it.
     """
 
@@ -49,7 +52,7 @@ class Loop:
         self.watch(self._wake, select.EPOLLIN, self._woken)
 
     def watch(self, descriptor: int, events: int, ready: Ready) -> None:
-        """Call ``ready`` whenever one of the events is there (level-triggered)."""
+        """Call ``ready`` whenever one of the events is there, or with EPOLLET (epoll(7)) comes."""
         missing = descriptor + 1 - len(self._ready)
         if missing > 0:
             self._ready += [None] * missing
@@ -58,19 +61,22 @@ class Loop:
 
     def change(self, descriptor: int, events: int, ready: Ready) -> None:
         """Wait for other events of a watched descriptor, or call something else."""
-        self._ready[descriptor] = ready
-        self._epoll.modify(descriptor, events)
+        if descriptor >= 0:
+            self._ready[descriptor] = ready
+            self._epoll.modify(descriptor, events)
 
     def redirect(self, descriptor: int, ready: Ready) -> None:
         """Call something else for the same events."""
-        self._ready[descriptor] = ready
+        if descriptor >= 0:
+            self._ready[descriptor] = ready
 
     def forget(self, descriptor: int) -> None:
         """Stop watching a descriptor that is about to be closed, which takes it out of epoll.
 
         Only for one that no other process has: epoll keeps what is open anywhere (epoll(7)).
         """
-        self._ready[descriptor] = None
+        if descriptor >= 0:
+            self._ready[descriptor] = None
 
     def unwatch(self, descriptor: int) -> None:
         """Stop watching a descriptor that stays open, if it is watched."""

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from netd.services.simple import Echo
 from netd.telemetry.events import ServiceEvents
+from netd.transport import connection as connection_module
 from netd.transport import handled
 from netd.transport.handled import MOST_THREADS
 from tests.support import Server, read_all, until
@@ -154,7 +156,7 @@ def test_who_begins_when_all_threads_are_taken_is_refused(
         assert late.recv(1) == b""
     until(lambda: ended(events, 1))
     assert events.counters.refused == {"threads": 1}
-    assert outcomes(events) == {"failed": 1}
+    assert outcomes(events) == {"done": 1}
     [line] = [line for line in log if line["event"] == "connection_refused"]
     assert line["peer"] == ("127.0.0.1" if "tcp" in url else f"pid={os.getpid()},uid={os.geteuid()},gid={os.getegid()}")
     for connection in early:
@@ -260,6 +262,21 @@ def test_a_handler_that_closes_the_socket_itself_does_no_harm(server: Server) ->
     until(lambda: ended(events, 1))
     assert events.counters.active == 0
     server.settle()
+
+
+def test_a_socket_that_is_closed_behind_the_loop_harms_no_other(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "_LINGER", 0.2)
+    lent: list[socket.socket] = []
+    address, events = server.add(Function(lent.append), "tcp://127.0.0.1:0")
+    elsewhere, _ = server.add(Echo(), "tcp://127.0.0.1:0")
+    with connect(address) as connection, connect(elsewhere) as other:
+        assert connection.recv(1) == b""  # the handler is done, and its peer may close
+        lent[0].close()
+        until(lambda: ended(events, 1))
+        other.sendall(b"x")
+        assert other.recv(1) == b"x"
 
 
 @pytest.mark.parametrize("service", [Finger, Quiet])

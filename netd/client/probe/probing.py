@@ -184,14 +184,22 @@ class Probe:
         return _NEVER
 
     def send(self) -> None:
-        """Send what is due. Nothing else is done here, since the one who answers may wait for this very processor."""
+        """Send what is due, unless it would be over by now.
+
+        Nothing else is done here, since the one who answers may wait for this very processor.
+        """
         last = self._unsent + _TURN
+        over = time.monotonic_ns() - self.timeout
         while self._unsent < self.tally.asked:
             if self._unsent == last:
                 return self.wake()
             number = self._unsent
             if self.tally.is_waiting(number) and self._session:
                 due = self.due(number)
+                if due <= over and number >= self._held:
+                    self.tally.lose(number, Outcome.UNSENT)
+                    self._unsent = number + 1
+                    continue
                 data = self._session.compose(number, due)
                 self._started[number] = max(due, self._hold) if number < self._held else due
                 if not self._session.ask(number, data):

@@ -54,7 +54,8 @@ class _Talk:
         self._wait = wait
         self._name = name
         self._voice = Voice(name)
-        self._closed = False  # the other end has
+        self._closed = False  # the other end has finished
+        self._has_left = False  # a farewell was said
         self._unsent = False
         self._sending = asyncio.Lock()
         self._moved = time.monotonic()
@@ -114,6 +115,7 @@ class _Talk:
                 if line is None:
                     return self._voice.took_leave or self._person.present
                 await self._send(self._voice.say(line))
+                self._has_left |= self._voice.took_leave
                 if self._voice.took_leave and self._person.present:
                     return True
                 patience = QUIET if self._voice.took_leave else None
@@ -133,9 +135,10 @@ class _Talk:
     async def _send(self, data: bytes) -> None:
         if data:
             async with self._sending:
-                sent = not self._closed and await self._line.send(data)
-            # A farewell to who has left already is no loss.
-            self._unsent |= not sent and not is_farewell(data)
+                # Who has finished may still listen (shutdown(2)), but not who was said farewell to.
+                sent = not (self._closed and self._has_left) and await self._line.send(data)
+            # A farewell or an empty line to who has left already is no loss.
+            self._unsent |= not sent and bool(data.strip()) and not is_farewell(data)
             self._moved = time.monotonic()
 
     async def _part(self, hearing: asyncio.Task[None], *, left: bool) -> None:

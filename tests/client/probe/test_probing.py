@@ -285,6 +285,20 @@ def test_what_could_not_be_sent_counts_from_when_it_was_due() -> None:
             assert took >= released[0] - probe.due(number)
 
 
+def test_what_is_over_before_it_could_be_sent_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is one that was about to be sent as the probe was held up, which would make the others wait for its answer."""
+    monkeypatch.setattr(probing, "_LOOK", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        run = probing_of(f"udp://127.0.0.1:{silent.getsockname()[1]}", count=20, interval=0.05, timeout=SECOND // 2)
+        [probe] = run.probes
+        looks = iter([1.5])
+        run.run(lambda probes: time.sleep(next(looks, 0)))
+        assert summarise(probe).losses["unsent"] == 20
+        with pytest.raises(BlockingIOError):
+            silent.recv(100, socket.MSG_DONTWAIT)
+
+
 def test_what_the_probe_itself_is_late_with_is_not_blamed_on_the_target(server: Server) -> None:
     (_, port), _ = server.add(service("echo"), "udp://127.0.0.1:0")
     run = probing_of(f"udp://127.0.0.1:{port}", count=200, interval=0.01, timeout=SECOND)
