@@ -286,7 +286,7 @@ def test_what_could_not_be_sent_counts_from_when_it_was_due() -> None:
 
 
 def test_what_is_over_before_it_could_be_sent_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is one that was about to be sent as the probe was held up, which would make the others wait for its answer."""
+    """Nor is one that was about to be sent as the probe was held up, and would make the others wait for its answer."""
     monkeypatch.setattr(probing, "_LOOK", 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
