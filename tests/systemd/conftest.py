@@ -90,7 +90,10 @@ class Lab:
     def log(self) -> list[dict[str, Any]]:
         """What netd has logged since the test began, with the journal's fields under ``journal``."""
         found = []
-        text = self.run("journalctl", "-o", "json", "--no-pager", f"--after-cursor={self._cursor}", "_COMM=netd")
+        # Not by _COMM, which the journal does not know of one that is gone before it reads its last words.
+        text = self.run(
+            "journalctl", "-o", "json", "--no-pager", f"--after-cursor={self._cursor}", "SYSLOG_IDENTIFIER=netd"
+        )
         for line in text.splitlines():
             entry = json.loads(line)
             if "NETD_EVENT" in entry:
