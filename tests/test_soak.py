@@ -247,7 +247,7 @@ def test_a_log_that_nobody_reads_for_a_minute_holds_up_nobody(tmp_path: Path) ->
                 for name, (_, _, ports) in daemons.items():
                     with socket.create_connection(("127.0.0.1", ports[0])) as connection:
                         figures[name].append(p99(connection, 1000))
-        process, control, _ = daemons["unread"]
+        process, control, ports = daemons["unread"]
         lost = ask([control], ["status"])["log_lines_lost"]
         medians = {name: statistics.median(values) for name, values in figures.items()}
         print(f"p99 {medians} us, medians of {len(figures['read'])}; {lost} lines lost")
@@ -260,6 +260,9 @@ def test_a_log_that_nobody_reads_for_a_minute_holds_up_nobody(tmp_path: Path) ->
 
         def hears_of_it() -> bool:
             nonlocal told
+            with socket.create_connection(("127.0.0.1", ports[0]), 10) as connection:
+                connection.sendall(b"x")  # the next line that gets through tells of it, so there has to be one
+                connection.recv(1)
             told += process.stderr.read() or b"" if process.stderr else b""
             return b'"log_lines_lost","number":' in told
 
