@@ -1,17 +1,93 @@
-"""Fixtures, and the settings of hypothesis."""
+"""Fixtures, and the settings of hypothesis.
 
+A test has a place of its own: what a netd, or a command that looks for one, takes from its environment leads there, and
+what a test started or opened is gone at its end.
+"""
+
+import contextlib
+import gc
+import itertools
+import os
+import signal
+import subprocess
 from collections.abc import Iterator, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from hypothesis import settings
 
-from tests.support import Server
+from tests.support import Server, adopt_orphans, children, own_sockets, until
 
 # A loaded machine is no reason to fail, and a failure has to come again.
 settings.register_profile("netd", deadline=None, derandomize=True)
 settings.load_profile("netd")
+
+# What a service manager, a terminal or the administrator of this host says, and is not meant for a test.
+STRANGE = ("FDSTORE", "JOURNAL_STREAM", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_", "NO_COLOR", "COLUMNS", "LINES", "TZ")
+
+
+def _move_to(place: Path, patch: pytest.MonkeyPatch) -> None:
+    """Let this process and its children find a netd, and keep what a netd or `netd talk` keeps, in this place alone."""
+    place.mkdir()
+    patch.setenv("NETD_CONTROL", f"{place}/control.sock")
+    patch.setenv("RUNTIME_DIRECTORY", f"{place}/run")
+    patch.setenv("XDG_RUNTIME_DIR", f"{place}/user")
+    patch.setenv("XDG_STATE_HOME", f"{place}/state")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]:
+    """A new place for each test; the first one is for the fixtures that several tests share."""
+    above = tmp_path_factory.mktemp("places")
+    found = (above / str(number) for number in itertools.count())
+    mask = os.umask(0o022)
+    adopt_orphans()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(STRANGE)]:
+            patch.delenv(name)
+        _move_to(next(found), patch)
+        yield found
+    os.umask(mask)
+
+
+@pytest.fixture(autouse=True)
+def place(places: Iterator[Path]) -> Iterator[Path]:
+    """The place of this test, which leaves neither a process nor a socket behind."""
+    # Not the fixture monkeypatch, which a test may use for this itself and undo.
+    processes, sockets = children(), own_sockets()
+    with pytest.MonkeyPatch.context() as patch:
+        where = next(places)
+        _move_to(where, patch)
+        yield where
+
+    def gone() -> bool:
+        for pid in children() - processes:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        return not children() - processes
+
+    with contextlib.suppress(AssertionError):
+        until(gone)  # a worker may need a moment to notice that its supervisor is gone
+    left = [_end(pid) for pid in children() - processes]
+    if own_sockets() - sockets:
+        gc.collect()  # what nothing refers to is closed, and warned of here and not in another test
+    opened = own_sockets() - sockets
+    assert not left, f"this test leaves processes behind: {left}"
+    assert not opened, f"this test leaves sockets open: {opened}"
+
+
+def _end(pid: int) -> str:
+    """Kill a process that was left behind, so that no other test is blamed for it; its command."""
+    command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    os.kill(pid, signal.SIGKILL)
+    for one in gc.get_objects():
+        if isinstance(one, subprocess.Popen) and one.pid == pid:
+            one.wait()
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+    return command
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import queue
@@ -35,6 +36,7 @@ from netd.transport.stream import StreamServer
 
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC, a Tuesday
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 PEER = Peer("tcp", "192.0.2.7", 5353, "192.0.2.1", 7)
 
 
@@ -163,6 +165,37 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+def adopt_orphans() -> None:
+    """Let what outlives its parent become a child of this process (prctl(2)), as `children` has to see it."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def children() -> set[int]:
+    """The processes of this one, with those that have ended and that nothing has waited for."""
+    found = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended meanwhile
+            found |= set(map(int, (thread / "children").read_text().split()))
+    return found
+
+
+def own_sockets() -> set[str]:
+    """The sockets that this process has open, as the kernel numbers them."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of listdir
+            found.add(os.readlink(f"/proc/self/fd/{name}"))
+    return {target for target in found if target.startswith("socket:")}
+
+
+def read_terminal(primary: int, shown: str) -> bytes:
+    """What is written on a terminal. A failure where nothing has it open any more shows what was there before."""
+    try:
+        return os.read(primary, 65536)
+    except OSError as error:
+        raise AssertionError(f"{error.strerror}; the terminal has shown:\n{shown}") from None
+
+
 def read_all(connection: socket.socket) -> bytes:
     """Everything until the end of file."""
     pieces = []
@@ -186,6 +219,57 @@ def need(*programs: str) -> None:
         pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+@contextlib.contextmanager
+def started(*command: object, **options: Any) -> Iterator["subprocess.Popen[Any]"]:
+    """A process, which is gone at the end, however that comes. The options are those of Popen."""
+    with subprocess.Popen([str(word) for word in command], **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@functools.cache
+def as_nobody() -> tuple[str, ...]:
+    """What stands before a command that a user who is not root is to run; nothing where this is none.
+
+    It may read what root may, since the checkout, or the Python that runs this, may be where no other user may enter,
+    such as /root. Skips the test, or fails it where NETD_REQUIRE_TOOLS is set, if that cannot be.
+    """
+    if os.geteuid() != 0:
+        return ()
+    need("setpriv")
+    become = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    read = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    for prefix in ((*become, *read), become):  # a container may lack the capability
+        done = subprocess.run([*prefix, sys.executable, "-c", "import netd.cli.main"], capture_output=True, check=False)
+        if done.returncode == 0:
+            return prefix
+    reason = f"no other user may read this checkout or {sys.executable}: {done.stderr.decode().strip()[-200:]}"
+    if os.environ.get("NETD_REQUIRE_TOOLS"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def faults_of_units(*files: Path) -> str:
+    """What ``systemd-analyze verify`` says of units that stand in one directory.
+
+    It reads all that a unit pulls in, and tells the faults of those too: here that is nothing of this host, but targets
+    that are made for it beside the units.
+    """
+    need("systemd-analyze")
+    for target in ("basic", "network", "shutdown", "sysinit"):
+        (files[0].parent / f"{target}.target").write_text("[Unit]\nDescription=Of systemd.special(7)\n")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *files],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "SYSTEMD_UNIT_PATH": str(files[0].parent)},
+    )
+    return done.stdout + done.stderr
 
 
 def in_namespace(run: Callable[[], None], *commands: str) -> None:
@@ -256,7 +340,10 @@ class Daemon:
     def event(self, name: str, seconds: float = 20) -> dict[str, Any]:
         """The next event of this name."""
         while True:
-            line = self._queue.get(timeout=seconds)
+            try:
+                line = self._queue.get(timeout=seconds)
+            except queue.Empty:
+                raise AssertionError(f"no {name} in {seconds} s: {self.lines[-5:]}") from None
             if line is None:
                 raise AssertionError(f"netd ended before {name}: {self.lines[-5:]}")
             self.lines.append(line)
@@ -308,8 +395,13 @@ class Daemon:
                 self.lines.append(line)
         return code
 
-    def close(self) -> None:
-        """Close its pipes, once it is gone."""
+    def __enter__(self) -> "Daemon":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End it, if it goes on, and close its pipes."""
+        self.process.kill()
+        self.process.wait()
         self._reader.join(20)
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe
@@ -322,14 +414,9 @@ def daemon(config: str, directory: Path) -> Iterator[Daemon]:
     """A daemon with this config, ready; stopped at the end, with exit code 0."""
     file = directory / "netd.yaml"
     file.write_text(config)
-    running = Daemon("-c", str(file))
-    try:
+    with Daemon("-c", str(file)) as running:
         running.event("netd_ready")
         yield running
         assert running.stop() == 0, running.lines[-5:]
         assert running.process.stdout
         running.output = running.process.stdout.read()
-    finally:
-        running.process.kill()
-        running.process.wait()
-        running.close()

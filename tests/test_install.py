@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import need
+from tests.support import faults_of_units, need
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,12 +59,8 @@ def test_install_under_a_prefix(tmp_path: Path) -> None:
     done = subprocess.run([netd, "check", "-c", config], capture_output=True, text=True, check=False, cwd="/")
     assert (done.returncode, done.stderr) == (0, "")
     assert (config.parent / "netd.schema.json").exists()
-    need("systemd-analyze")
-    verified = subprocess.run(
-        ["systemd-analyze", "verify", tmp_path / "units" / "netd.service"], capture_output=True, text=True, check=False
-    )
-    assert verified.stdout + verified.stderr == ""
     assert {file.name for file in (tmp_path / "units").iterdir()} == {"netd.service", "netd@.service", "netd.socket"}
+    assert faults_of_units(tmp_path / "units" / "netd.service") == ""
     unit = (tmp_path / "units" / "netd.service").read_text()
     assert f"ExecStart={netd} run -c {config}" in unit
     assert "@" not in unit.replace("@system-service", "").replace("@privileged", "").replace("@resources", "")

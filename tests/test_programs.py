@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Daemon, daemon, has_ipv6, need
+from tests.support import Daemon, daemon, has_ipv6, need, read_terminal, started
 
 CONFIG = """
 services:
@@ -56,11 +56,9 @@ def host_or_skip(host: str) -> str:
 
 @contextlib.contextmanager
 def program(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    pipe = subprocess.PIPE
+    with started(*arguments, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        yield process
 
 
 def type_and_read(process: subprocess.Popen[bytes], typed: str, wanted: str) -> None:
@@ -129,14 +127,14 @@ def test_a_telnet_session_goes_on_after_an_interrupt(running: tuple[Daemon, Path
     need("telnet")
     primary, terminal = pty.openpty()
     command = ["setsid", "--ctty", "telnet", "127.0.0.1", str(running[0].port("pingpong"))]
-    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+    with started(*command, stdin=terminal, stdout=terminal, stderr=terminal):
         os.close(terminal)
         shown = b""
 
         def read_until(wanted: bytes) -> None:
             nonlocal shown
             while wanted not in shown:
-                shown += os.read(primary, 4096)
+                shown += read_terminal(primary, shown.decode())
             shown = shown.partition(wanted)[2]
 
         read_until(b"'^]'.")
@@ -150,7 +148,6 @@ def test_a_telnet_session_goes_on_after_an_interrupt(running: tuple[Daemon, Path
         os.write(primary, b"send synch\r")  # an urgent data mark
         os.write(primary, b"ping 3\r")
         read_until(b"pong 3\r\n")
-        process.kill()
     os.close(primary)
 
 

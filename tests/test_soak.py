@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 
 from netd.client.control import ask
-from tests.support import Daemon, daemon, read_exactly, until
+from tests.support import Daemon, daemon, read_exactly, started, until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
@@ -46,13 +46,9 @@ def p99(connection: socket.socket, number: int = 3000) -> float:
 @contextlib.contextmanager
 def in_background(script: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
     """A program of its own that goes on meanwhile."""
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
+    pipe = subprocess.PIPE
+    with started(sys.executable, "-c", script, *arguments, stdin=pipe, stdout=pipe, text=True) as process:
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 # From 127.0.0.1 upwards, one datagram from each address, 100 and then a pause.
@@ -232,8 +228,7 @@ def test_a_log_that_nobody_reads_for_a_minute_holds_up_nobody(tmp_path: Path) ->
             config.write_text(f"daemon: {{control: {control}, beat: 1s}}\nservices: {services}\n")
             output = stack.enter_context((tmp_path / "log").open("wb")) if name == "read" else subprocess.PIPE
             command = [sys.executable, "-m", "netd", "run", "-c", str(config)]
-            process = stack.enter_context(subprocess.Popen(command, stderr=output))
-            stack.callback(process.kill)
+            process = stack.enter_context(started(*command, stderr=output))
             until(lambda path=control: os.path.exists(path) and ask([path], ["status"])["ready"])  # type: ignore[misc]
             ports = [
                 int(service["endpoints"][0].rpartition(":")[2]) for service in ask([control], ["status"])["services"]

@@ -19,7 +19,7 @@ from pathlib import Path
 import pyte
 import pytest
 
-from tests.support import has_ipv6, in_namespace, need
+from tests.support import has_ipv6, in_namespace, need, read_terminal
 
 PAGE = (Path(__file__).parents[1] / "docs" / "tour.md").read_text()
 SECTIONS: dict[str, str] = dict(re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", PAGE))
@@ -87,7 +87,7 @@ class Terminal:
                     "\n".join([f"expected, and then {prompt!r}:", *self._shown, "got:", *self._lines()])
                 )
             if select.select([self._primary], [], [], 0.05)[0]:
-                self._stream.feed(os.read(self._primary, 65536))
+                self._stream.feed(read_terminal(self._primary, "\n".join(self._lines())))
 
     def _is_like(self, prompt: str | None) -> bool:
         lines = self._lines()
@@ -111,7 +111,10 @@ class Terminal:
 
     def close(self) -> None:
         os.close(self._primary)  # hangs up on the shell and on what runs in it
-        self._shell.wait()
+        try:
+            self._shell.wait(20)
+        finally:
+            self._shell.kill()
 
 
 def pattern(line: str) -> str:

@@ -19,7 +19,7 @@ from bench.errors import FailedError
 from bench.measure import Plan
 from bench.peers import BUILD, PEERS, Peer, Place
 from bench.workloads import WORKLOADS, Workload
-from tests.support import is_gone
+from tests.support import is_gone, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("cc"), reason="not installed: cc")]
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
@@ -121,10 +121,9 @@ def slow_echo(every: float) -> Iterator[int]:
         f"        while d := c.recv(64): time.sleep({every}); c.sendall(d)\n"
         "    except OSError: pass\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+    with started(sys.executable, "-c", script, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         yield int(process.stdout.readline())
-        process.kill()
 
 
 def load(*arguments: object) -> subprocess.CompletedProcess[str]:

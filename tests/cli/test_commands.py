@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ from click.testing import CliRunner
 
 from netd import __version__
 from netd.cli.main import netd
+from netd.config.loader import BUILT_IN_FILE
 from netd.config.schema import json_schema
 from netd.services import table
-from tests.support import daemon
+from tests.support import daemon, in_namespace, read_terminal, started
 
 
 def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
@@ -140,11 +142,11 @@ def test_schema() -> None:
 
 
 def test_an_output_whose_reader_is_gone_ends_as_sigpipe_would() -> None:
-    for command in ("schema", "services", "check"):
+    for command in (["schema"], ["services"], ["check", "-c", BUILT_IN_FILE]):
         reader, writer = os.pipe()
         os.close(reader)
         done = subprocess.run(
-            [sys.executable, "-m", "netd", command], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-m", "netd", *command], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
         )
         os.close(writer)
         assert (done.returncode, done.stderr) == (141, ""), command
@@ -158,10 +160,10 @@ def test_whoever_stops_reading_gets_no_traceback() -> None:
 
 
 def test_an_output_that_cannot_be_written_is_one_line() -> None:
-    for command in ("schema", "services", "check"):
+    for command in (["schema"], ["services"], ["check", "-c", BUILT_IN_FILE]):
         with open("/dev/full", "w") as full:
             done = subprocess.run(
-                [sys.executable, "-m", "netd", command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+                [sys.executable, "-m", "netd", *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
             )
         assert (done.returncode, done.stderr) == (71, "netd: [Errno 28] No space left on device\n"), command
 
@@ -169,16 +171,17 @@ def test_an_output_that_cannot_be_written_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("command", "code"),
     [
-        ("check >&-", 0),
+        ("check -c {good} >&-", 0),
         ("--version >&-", 0),
-        ("check -c /nonexistent 2> /dev/full", 78),
-        ("check -c /nonexistent 2>&-", 78),
+        ("check -c {none} 2> /dev/full", 78),
+        ("check -c {none} 2>&-", 78),
         ("bogus 2> /dev/full", 64),
         ("bogus 2>&- >&- <&-", 64),
-        ("check > /dev/full 2> /dev/full", 71),
+        ("check -c {good} > /dev/full 2> /dev/full", 71),
     ],
 )
-def test_an_output_that_is_closed_or_full_changes_no_exit_code(command: str, code: int) -> None:
+def test_an_output_that_is_closed_or_full_changes_no_exit_code(tmp_path: Path, command: str, code: int) -> None:
+    command = command.format(good=BUILT_IN_FILE, none=tmp_path / "none")
     script = f"exec 3>&1; {sys.executable} -m netd {command}; echo $? >&3"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stdout + done.stderr
@@ -191,30 +194,53 @@ def test_run_with_a_config_of_ones_own_talks_in_its_log_alone(tmp_path: Path) ->
     assert running.output == ""
 
 
-def test_run_without_a_config_says_what_listens_and_what_to_type(tmp_path: Path) -> None:
-    if Path("/etc/netd/netd.yaml").exists():
-        pytest.skip("this host has a config of its own")
-    # On a terminal, as a person sees it.
+# `netd run`, on a host that has no config, whatever there is on this one.
+RUN = """
+import sys
+from pathlib import Path
+from netd.cli import main
+from netd.config import loader
+loader.DEFAULT_FILE, loader.BUILT_IN_FILE = map(Path, sys.argv[1:])
+sys.argv[1:] = ["run"]
+main.main()
+"""
+
+
+def run_at_a_terminal(built_in: Path, default: Path) -> str:
+    """What a person sees of `netd run` until it has introduced itself; then it is stopped by Ctrl-C."""
     primary, terminal = pty.openpty()
-    command = ["setsid", "--ctty", sys.executable, "-m", "netd", "run"]
-    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal)
-    os.close(terminal)
+    command = ["setsid", "--ctty", sys.executable, "-c", RUN, default, built_in]
     text = ""
     try:
-        while "Ctrl-C stops it." not in text:
-            text += os.read(primary, 65536).decode()
-        for port in (7007, 7009, 7013, 7019, 7037, 7080, 8888):
-            assert f"tcp://127.0.0.1:{port}" in text
-            assert f"udp://127.0.0.1:{port}" in text
-        assert "http://localhost:7090/" in text
-        assert "tcp://127.0.0.1:7090" in text
-        assert "built-in config" in text
-        os.write(primary, b"\x03")
-        assert process.wait(20) == 0
+        with started(*command, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+            os.close(terminal)
+            while "Ctrl-C stops it." not in text:
+                text += read_terminal(primary, text).decode()
+            os.write(primary, b"\x03")
+            assert process.wait(20) == 0
     finally:
-        process.kill()
-        process.wait()
         os.close(primary)
+    return text
+
+
+def test_run_without_a_config_says_what_listens_and_what_to_type(tmp_path: Path) -> None:
+    places = re.findall(r"\w+://localhost:\d+", BUILT_IN_FILE.read_text())
+    # The ports may be taken here, so it is given others.
+    (tmp_path / "dev.yaml").write_text(re.sub(r"(?<=localhost):\d+", ":0", BUILT_IN_FILE.read_text()))
+    text = run_at_a_terminal(tmp_path / "dev.yaml", tmp_path / "none")
+    assert "built-in config" in text
+    assert len(set(re.findall(r"(?:tcp|udp)://127\.0\.0\.1:\d+", text))) == len(places)
+
+
+def test_the_ports_of_the_built_in_config(tmp_path: Path) -> None:
+    shown: list[str] = []
+    in_namespace(lambda: shown.append(run_at_a_terminal(BUILT_IN_FILE, tmp_path / "none")))
+    [text] = shown
+    for port in (7007, 7009, 7013, 7019, 7037, 7080, 7083, 8888):
+        assert f"tcp://127.0.0.1:{port}" in text
+        assert f"udp://127.0.0.1:{port}" in text
+    assert "tcp://127.0.0.1:7090" in text
+    assert "http://localhost:7090/" in text
 
 
 @pytest.mark.parametrize("command", ["connections", "kick", "trace"])

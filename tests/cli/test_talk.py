@@ -16,7 +16,7 @@ from random import Random
 
 import pytest
 
-from tests.support import Daemon, daemon, in_namespace, need, read_all, read_exactly, until
+from tests.support import Daemon, daemon, in_namespace, need, read_all, read_exactly, started, until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -66,11 +66,9 @@ def talk(*arguments: str, typed: bytes = b"") -> subprocess.CompletedProcess[byt
 @contextlib.contextmanager
 def talking(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "netd", "talk", *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    pipe = subprocess.PIPE
+    with started(*command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        yield process
 
 
 @contextlib.contextmanager
@@ -492,16 +490,16 @@ def test_what_nobody_reads_stays_with_who_sends_it(listener: socket.socket) -> N
             assert int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) < 200_000
 
 
-def listening_nc(*arguments: str) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def listening_nc(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """An nc that listens, and has said so."""
     need("nc")
-    process = subprocess.Popen(
-        ["nc", "-v", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stderr
-    while not re.search(rb"(?i)listening|bound", line := process.stderr.readline()):
-        assert line, "nc does not listen"
-    return process
+    pipe = subprocess.PIPE
+    with started("nc", "-v", *arguments, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stderr
+        while not re.search(rb"(?i)listening|bound", line := process.stderr.readline()):
+            assert line, "nc does not listen"
+        yield process
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -74,7 +74,7 @@ services:
   daytime: {listen: tcp://*:13}
   discard:
   "-": {type: discard, listen: [tcp://*:9], limits: {connections: -1}}
-  qotd: {listen: [tcp://*:17], options: {file: /nonexistent}}
+  qotd: {listen: [tcp://*:17], options: {file: /proc/none}}
   number: 7
   typed: {type: 7, listen: [tcp://*:10]}
 """
@@ -95,7 +95,7 @@ services:
         "15:3: services.discard: the key 'listen' is missing",
         "16:3: services.-: a name has 1 to 64 letters, digits, '_', '.' or '-', no sign first",
         "16:67: services.-.limits.connections: expected a number such as 64, or off, got -1",
-        "17:41: services.qotd.options: file '/nonexistent': No such file or directory",
+        "17:41: services.qotd.options: file '/proc/none': No such file or directory",
         f"18:3: services.number: unknown service type 'number'; known: {known} (or say which with 'type:')",
         "18:11: services.number: expected a mapping, got 7",
         "19:17: services.typed.type: expected text, got 7",
@@ -159,7 +159,7 @@ def test_other_problems(tmp_path: Path, text: str, problem: str) -> None:
 def test_a_fault_in_the_limits_hides_none_in_the_options(tmp_path: Path) -> None:
     text = """\
 services:
-  qotd: {listen: ["tcp://*:99999?backlgo=1&nodelay=maybe"], limits: {idle: soon}, options: {file: /nonexistent}}
+  qotd: {listen: ["tcp://*:99999?backlgo=1&nodelay=maybe"], limits: {idle: soon}, options: {file: /proc/none}}
   quotes: {type: qotd, listen: [tcp://*:17], options: {quotes: [café]}}
 """
     url, idle, file, quote = problems(tmp_path, text)
@@ -168,7 +168,7 @@ services:
         "socket option nodelay: expected on or off, got 'maybe'"
     )
     assert idle == "2:76: services.qotd.limits.idle: expected a duration such as 30s, 5m or 1h, got 'soon'"
-    assert file == "2:92: services.qotd.options: file '/nonexistent': No such file or directory"
+    assert file == "2:92: services.qotd.options: file '/proc/none': No such file or directory"
     assert quote.startswith("3:65: services.quotes.options.quotes[0]: a quote may hold printable ASCII")
 
 

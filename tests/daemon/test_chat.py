@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Daemon, daemon, need, read_all, until
+from tests.support import Daemon, daemon, need, read_all, started, until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -126,14 +126,9 @@ def test_the_operator_takes_part_from_the_host(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=2, options=QUIET), tmp_path) as running:
         alex = over_tcp(running)
         command = [sys.executable, "-u", "-m", "netd", "talk", "--control", running.control]
-        operator = subprocess.Popen(
-            [*command, "--room", "chat", "--name", "operator"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        with operator:
+        pipe = subprocess.PIPE
+        words = (*command, "--room", "chat", "--name", "operator")
+        with started(*words, stdin=pipe, stdout=pipe, text=True, bufsize=1) as operator:
             assert operator.stdin
             assert operator.stdout
             operator.stdin.write("good morning\n")

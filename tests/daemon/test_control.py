@@ -19,7 +19,7 @@ from netd.conversation import Credentials, Peer, Post
 from netd.daemon.control import Answer, CommandError, Control
 from netd.errors import ConfigError
 from netd.telemetry.daemon_events import DaemonEvents
-from tests.support import Daemon, converse, daemon, need, read_exactly, until
+from tests.support import Daemon, as_nobody, converse, daemon, need, read_exactly, started, until
 
 CONFIG = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n  off: {type: upper, enabled: false, listen: [tcp://*:0]}\n"
 
@@ -299,13 +299,12 @@ def test_what_is_logged_changes_at_once(tmp_path: Path) -> None:
 
 
 def netd(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {key: value for key, value in os.environ.items() if key not in ("NETD_CONTROL", "XDG_RUNTIME_DIR")}
     return subprocess.run(
         [sys.executable, "-m", "netd", *arguments],
         capture_output=True,
         text=True,
         check=False,
-        env={**kept, **environment},
+        env={**os.environ, **environment},
     )
 
 
@@ -339,22 +338,20 @@ def test_a_command_for_one_config_is_not_done_by_the_netd_of_another(tmp_path: P
 
 def test_a_second_netd_does_not_take_the_socket_of_the_first(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
-        second = Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=running.control)
-        assert second.process.wait(20) == 71
-        second.stop()
+        with Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=running.control) as second:
+            assert second.process.wait(20) == 71
+            second.stop()
         [line] = [line["line"] for line in second.lines if line["event"] == "not_json"]
         assert "is netd running already?" in line
-        second.close()
         assert running.ask("status")["ok"]
 
 
 def test_without_a_control_socket_it_serves_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text("daemon: {control: off}\n" + CONFIG)
-    running = Daemon("-c", str(tmp_path / "netd.yaml"))
-    running.event("netd_ready")
-    assert not os.path.exists(running.control)
-    assert running.stop() == 0
-    running.close()
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
+        running.event("netd_ready")
+        assert not os.path.exists(running.control)
+        assert running.stop() == 0
 
 
 def started_by_nobody(directory: str, **environment: str) -> tuple[int, list[dict[str, object]], str]:
@@ -362,33 +359,28 @@ def started_by_nobody(directory: str, **environment: str) -> tuple[int, list[dic
 
     It is asked for an echo when it is ready, and stopped: its exit code, the events of its start, and other words.
     """
-    prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-    need(*prefix[:1])
     file = Path(directory, "netd.yaml")
     file.write_text(CONFIG)
     os.chmod(directory, 0o755)
     places = ("NETD_CONTROL", "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY")
     kept = {key: value for key, value in os.environ.items() if key not in places}
-    command = [*prefix, sys.executable, "-m", "netd", "run", "-c", str(file)]
+    command = [*as_nobody(), sys.executable, "-m", "netd", "run", "-c", str(file)]
     events, words = {}, ""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**kept, **environment}) as process:
+    with started(*command, stderr=subprocess.PIPE, text=True, env={**kept, **environment}) as process:
         assert process.stderr
-        try:
-            for line in process.stderr:
-                if not line.startswith("{"):
-                    words += line
-                    continue
-                event = json.loads(line)
-                events[event["event"]] = event
-                if event["event"] == "netd_ready":
-                    port = int(events["listening"]["endpoint"].rpartition(":")[2])
-                    with socket.create_connection(("127.0.0.1", port), 20) as connection:
-                        connection.sendall(b"x")
-                        assert connection.recv(1) == b"x"
-                    process.terminate()
-        except BaseException:
-            process.kill()
-            raise
+        for line in process.stderr:
+            if not line.startswith("{"):
+                words += line
+                continue
+            event = json.loads(line)
+            events[event["event"]] = event
+            if event["event"] == "netd_ready":
+                port = int(events["listening"]["endpoint"].rpartition(":")[2])
+                with socket.create_connection(("127.0.0.1", port), 20) as connection:
+                    connection.sendall(b"x")
+                    assert connection.recv(1) == b"x"
+                process.terminate()
+        process.wait(20)
     return process.returncode, list(events.values()), words
 
 
@@ -420,22 +412,22 @@ def test_a_place_that_somebody_chose_has_to_do() -> None:
 
 def test_stop_waits_until_it_is_gone(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text("daemon: {drain: 1h}\n" + CONFIG)
-    running = Daemon("-c", str(tmp_path / "netd.yaml"))
-    running.event("netd_ready")
-    with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
-        live.sendall(b"x")
-        assert live.recv(1) == b"x"
-        stopping = subprocess.Popen([sys.executable, "-m", "netd", "stop", "--control", running.control])
-        running.event("drain_started")
-        assert running.ask("status")["stopping"]
-        assert ", stopping, 0 workers, 1 leaving, " in running.netd("status").stdout.splitlines()[0]
-        assert running.ask("connections")["total"] == 1
-        assert "about to stop" in running.ask("reload")["error"]
-        assert stopping.poll() is None
-    assert stopping.wait(20) == 0
-    until(lambda: not os.path.exists(running.control))
-    assert running.stop() == 0
-    running.close()
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
+        running.event("netd_ready")
+        command = [sys.executable, "-m", "netd", "stop", "--control", running.control]
+        with socket.create_connection(("127.0.0.1", running.port("echo"))) as live, started(*command) as stopping:
+            live.sendall(b"x")
+            assert live.recv(1) == b"x"
+            running.event("drain_started")
+            assert running.ask("status")["stopping"]
+            assert ", stopping, 0 workers, 1 leaving, " in running.netd("status").stdout.splitlines()[0]
+            assert running.ask("connections")["total"] == 1
+            assert "about to stop" in running.ask("reload")["error"]
+            assert stopping.poll() is None
+            live.close()
+            assert stopping.wait(20) == 0
+        until(lambda: not os.path.exists(running.control))
+        assert running.stop() == 0
     assert running.lines[-1]["event"] == "netd_stopped"
 
 

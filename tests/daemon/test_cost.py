@@ -131,14 +131,13 @@ def test_a_request_allocates_little(tmp_path: Path, service: str, question: byte
     count = tmp_path / "count"
     count.write_bytes(bytes(8))
     (tmp_path / "netd.yaml").write_text("daemon: {beat: 1h}\n" + CONFIG)
-    running = Daemon(
+    with Daemon(
         "-c",
         str(tmp_path / "netd.yaml"),
         LD_PRELOAD=library,
         NETD_COUNT=str(count),
         PYTHONMALLOC="malloc",  # each object by itself
-    )
-    try:
+    ) as running:
         running.event("netd_ready")
         with socket.create_connection(("127.0.0.1", running.port(service)), 20) as connection:
 
@@ -151,7 +150,5 @@ def test_a_request_allocates_little(tmp_path: Path, service: str, question: byte
 
             ask(100)
             allocated = round(ask(1000) / 1000)  # now and then the wheel of time-outs turns
-    finally:
         assert running.stop() == 0
-        running.close()
     assert 1 <= allocated <= most, "what is allocated more has to be worth it"

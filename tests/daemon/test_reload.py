@@ -277,61 +277,60 @@ def test_four_hundred_reloads_under_load(tmp_path: Path) -> None:
         "  pingpong: {{listen: [tcp://127.0.0.1:0], limits: {{line: {3}}}}}\n"
     )
     (tmp_path / "netd.yaml").write_text(config.format(port, "true", other, 100))
-    running = Daemon("-c", str(tmp_path / "netd.yaml"))
-    failures: list[str] = []
-    enough = threading.Event()
-    done = [0, 0]
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
+        failures: list[str] = []
+        enough = threading.Event()
+        done = [0, 0]
 
-    def ask() -> None:
-        while not enough.is_set():
-            try:
-                with socket.create_connection(("127.0.0.1", port), 20) as connection:
-                    connection.sendall(b"hello")
-                    assert read_exactly(connection, 5) == b"hello"
-                    done[0] += 1
-            except (OSError, AssertionError) as error:
-                failures.append(repr(error))
-
-    def send() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(20)
-            client.connect(("127.0.0.1", port))
+        def ask() -> None:
             while not enough.is_set():
                 try:
-                    client.send(b"x")
-                    assert client.recv(9) == b"x"
-                    done[1] += 1
+                    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+                        connection.sendall(b"hello")
+                        assert read_exactly(connection, 5) == b"hello"
+                        done[0] += 1
                 except (OSError, AssertionError) as error:
                     failures.append(repr(error))
 
-    try:
-        until(lambda: os.path.exists(running.control) and not refused(port), 20)
-        until(lambda: running.ask("status")["workers"])
-        threads = [threading.Thread(target=work) for work in (ask, ask, send)]
-        with talking(port) as live:
+        def send() -> None:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(20)
+                client.connect(("127.0.0.1", port))
+                while not enough.is_set():
+                    try:
+                        client.send(b"x")
+                        assert client.recv(9) == b"x"
+                        done[1] += 1
+                    except (OSError, AssertionError) as error:
+                        failures.append(repr(error))
+
+        try:
+            until(lambda: os.path.exists(running.control) and not refused(port), 20)
+            until(lambda: running.ask("status")["workers"])
+            threads = [threading.Thread(target=work) for work in (ask, ask, send)]
+            with talking(port) as live:
+                for thread in threads:
+                    thread.start()
+                for number in range(1, 401):
+                    write(tmp_path, config.format(port, str(number % 2 == 0).lower(), other, 100 + number))
+                    assert running.ask("reload")["ok"]
+                    assert refused(other) == (number % 2 == 1)
+                    if number == 200:  # by now each process has touched what it shared with others when it was forked
+                        before = _cost(running)
+                after = _cost(running)
+                echoed(live, b"still\n")
+            enough.set()
             for thread in threads:
-                thread.start()
-            for number in range(1, 401):
-                write(tmp_path, config.format(port, str(number % 2 == 0).lower(), other, 100 + number))
-                assert running.ask("reload")["ok"]
-                assert refused(other) == (number % 2 == 1)
-                if number == 200:  # by now each process has touched what it shared with others when it was forked
-                    before = _cost(running)
-            after = _cost(running)
-            echoed(live, b"still\n")
-        enough.set()
-        for thread in threads:
-            thread.join()
-        assert failures == []
-        assert min(done) > 100
-        for (pid, descriptors, memory), (same, more, grown) in zip(before, after, strict=True):
-            assert pid == same, "a process was replaced"
-            assert more - descriptors <= 6, "descriptors leak"  # of connections that are under way
-            assert grown - memory < 2**20, "memory leaks"
-    finally:
-        enough.set()
-        assert running.stop() == 0, running.lines[-5:]
-        running.close()
+                thread.join()
+            assert failures == []
+            assert min(done) > 100
+            for (pid, descriptors, memory), (same, more, grown) in zip(before, after, strict=True):
+                assert pid == same, "a process was replaced"
+                assert more - descriptors <= 6, "descriptors leak"  # of connections that are under way
+                assert grown - memory < 2**20, "memory leaks"
+        finally:
+            enough.set()
+            assert running.stop() == 0, running.lines[-5:]
 
 
 def _cost(running: Daemon) -> list[tuple[int, int, int]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from netd.config import loader
-from tests.support import Daemon, daemon, read_exactly, until
+from tests.support import Daemon, daemon, is_gone, read_exactly, until
 
 CONFIG = """
 log: {{level: debug}}
@@ -110,17 +110,23 @@ def test_whatever_becomes_of_its_output_it_serves_and_stops(tmp_path: Path, outp
         re.sub(r"localhost:\d+", "127.0.0.1:0", text) + f'  reply: {{listen: ["unix://{tmp_path}/s"]}}\n'
     )
     command = f'exec {sys.executable} -c "$SCRIPT" {tmp_path}/pid {output}'
-    process = subprocess.Popen(["sh", "-c", command], env={**os.environ, "SCRIPT": script}, stderr=subprocess.DEVNULL)
-    until(lambda: (tmp_path / "s").exists() and (tmp_path / "pid").exists(), 20)
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(20)
-        until(lambda: connection.connect_ex(str(tmp_path / "s")) == 0)
-        connection.sendall(b"hello")
-        assert connection.recv(10) == b"hi"
-    pid = int((tmp_path / "pid").read_text())
-    os.kill(pid, signal.SIGTERM)
-    process.wait(20)
-    until(lambda: not Path(f"/proc/{pid}").exists())
+    environment = {**os.environ, "SCRIPT": script}
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(["sh", "-c", command], env=environment, stderr=log)
+        try:
+            until(lambda: (tmp_path / "s").exists() or process.poll() is not None, 20)
+            assert (tmp_path / "s").exists(), (tmp_path / "log").read_text()
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(20)
+                until(lambda: connection.connect_ex(str(tmp_path / "s")) == 0)
+                connection.sendall(b"hello")
+                assert connection.recv(10) == b"hi"
+        finally:
+            pid = int((tmp_path / "pid").read_text())
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            process.wait(20)
+    until(lambda: is_gone(pid))
     assert not (tmp_path / "s").exists()
 
 
@@ -129,17 +135,22 @@ def test_a_log_nobody_reads_holds_up_neither_service_nor_stop(tmp_path: Path) ->
     file.write_text(f'services:\n  pingpong: {{listen: ["unix://{tmp_path}/s"]}}\n')
     reader, writer = os.pipe()
     process = subprocess.Popen([sys.executable, "-m", "netd", "run", "-c", file], stderr=writer)
-    until((tmp_path / "s").exists, 20)
-    for _ in range(1000):  # each of them is a line, and a pipe holds some three hundred
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(20)
-            connection.connect(str(tmp_path / "s"))
-            connection.sendall(b"ping\n")
-            assert connection.recv(10) == b"pong\n"
-    process.terminate()
-    assert process.wait(20) == 0
-    os.close(reader)
     os.close(writer)
+    try:
+        until(lambda: (tmp_path / "s").exists() or process.poll() is not None, 20)
+        assert process.poll() is None, os.read(reader, 65536).decode()
+        for _ in range(1000):  # each of them is a line, and a pipe holds some three hundred
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(20)
+                connection.connect(str(tmp_path / "s"))
+                connection.sendall(b"ping\n")
+                assert connection.recv(10) == b"pong\n"
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
 
 
 def test_without_descriptors_to_start_with_it_is_one_line_and_exit_code_71(tmp_path: Path) -> None:
@@ -195,10 +206,9 @@ def test_a_config_with_problems_binds_nothing(tmp_path: Path) -> None:
 def test_after_kill_9_the_next_start_finds_its_places_free(tmp_path: Path) -> None:
     config = CONFIG.format(drain="1s", tmp=tmp_path)
     (tmp_path / "netd.yaml").write_text(config)
-    first = Daemon("-c", str(tmp_path / "netd.yaml"))
-    first.event("netd_ready")
-    first.stop(signal.SIGKILL)
-    first.close()
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as first:
+        first.event("netd_ready")
+        first.stop(signal.SIGKILL)
     assert (tmp_path / "echo.sock").exists()
     with daemon(config, tmp_path), socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(tmp_path / "echo.sock"))
@@ -209,15 +219,12 @@ def test_after_kill_9_the_next_start_finds_its_places_free(tmp_path: Path) -> No
 def test_the_descriptor_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")
-    running = Daemon("-c", str(file))
-    try:
+    with Daemon("-c", str(file)) as running:
         running.event("netd_ready")
         limits = Path(f"/proc/{running.process.pid}/limits").read_text()
         soft, hard = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3:5]
         assert soft == hard
-    finally:
         assert running.stop() == 0
-        running.close()
 
 
 def test_without_descriptors_connections_are_refused_at_once_and_others_are_served(tmp_path: Path) -> None:
@@ -284,14 +291,13 @@ def test_a_service_manager_hears_when_it_is_ready_and_when_it_stops(tmp_path: Pa
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(address.replace("@", "\0", 1) if address.startswith("@") else address)
             manager.settimeout(20)
-            running = Daemon("-c", str(file), NOTIFY_SOCKET=address)
-            assert manager.recv(100) == b"READY=1\nSTATUS=1 service, 0 connections, 1 worker, config 1"
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.connect(str(tmp_path / "echo"))
-            running.process.terminate()
-            assert manager.recv(200).startswith(b"STOPPING=1\nSTATUS=stopping")
-            assert running.stop() == 0
-        running.close()
+            with Daemon("-c", str(file), NOTIFY_SOCKET=address) as running:
+                assert manager.recv(100) == b"READY=1\nSTATUS=1 service, 0 connections, 1 worker, config 1"
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.connect(str(tmp_path / "echo"))
+                running.process.terminate()
+                assert manager.recv(200).startswith(b"STOPPING=1\nSTATUS=stopping")
+                assert running.stop() == 0
 
 
 def test_a_service_manager_that_does_not_listen_holds_up_nothing(tmp_path: Path) -> None:
@@ -305,13 +311,12 @@ def test_a_service_manager_that_does_not_listen_holds_up_nothing(tmp_path: Path)
         with pytest.raises(BlockingIOError):
             while True:
                 other.send(b"x")
-        running = Daemon("-c", str(file), NOTIFY_SOCKET=str(tmp_path / "notify"))
-        running.event("netd_ready")
-        with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
-            connection.sendall(b"x")
-            assert connection.recv(1) == b"x"
-        assert running.stop() == 0
-        running.close()
+        with Daemon("-c", str(file), NOTIFY_SOCKET=str(tmp_path / "notify")) as running:
+            running.event("netd_ready")
+            with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
+                connection.sendall(b"x")
+                assert connection.recv(1) == b"x"
+            assert running.stop() == 0
 
 
 STUCK = """
@@ -332,14 +337,13 @@ def test_a_service_that_never_returns_is_left_behind(tmp_path: Path) -> None:
     (info / "entry_points.txt").write_text("[netd.services]\nstuck = netd_stuck:Stuck\n")
     file = tmp_path / "netd.yaml"
     file.write_text(f'daemon: {{drain: 100ms}}\nservices:\n  stuck: {{listen: ["unix://{tmp_path}/s"]}}\n')
-    running = Daemon("-c", str(file), PYTHONPATH=f"{tmp_path}{os.pathsep}{os.getcwd()}")
-    running.event("netd_ready")
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(tmp_path / "s"))
-        until(lambda: _cpu(running.worker) > 1.0)
-        assert running.stop() == 70
+    with Daemon("-c", str(file), PYTHONPATH=f"{tmp_path}{os.pathsep}{os.getcwd()}") as running:
+        running.event("netd_ready")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(tmp_path / "s"))
+            until(lambda: _cpu(running.worker) > 1.0)
+            assert running.stop() == 70
     [lost] = [line for line in running.lines if line["event"] == "worker_lost"]
     assert lost["reason"] == "signal SIGABRT"
     assert "netd_stuck.py" in lost["stack"]
     assert not (tmp_path / "s").exists()
-    running.close()

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from netd.client.control import follow
 from netd.daemon.tracer import _Trace
-from tests.support import Daemon, daemon, read_all, until
+from tests.support import Daemon, daemon, read_all, started, until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -137,13 +137,9 @@ def test_what_cannot_be_traced(tmp_path: Path) -> None:
     assert running.netd("trace", "echo").returncode == 69
 
 
-def command(running: Daemon, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-u", "-m", "netd", "trace", "--control", running.control, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def command(running: Daemon, *arguments: str) -> "AbstractContextManager[subprocess.Popen[str]]":
+    words = (sys.executable, "-u", "-m", "netd", "trace", "--control", running.control, *arguments)
+    return started(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_what_people_see(tmp_path: Path) -> None:
@@ -173,8 +169,7 @@ def test_what_people_see(tmp_path: Path) -> None:
 
 def test_a_trace_ends_with_netd(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1), tmp_path) as running:
-        process = command(running, "echo", "--json")
-        with process:
+        with command(running, "echo", "--json") as process:
             assert process.stdout
             assert process.stderr
             assert process.stderr.readline() == "looking at echo; Ctrl-C ends it\n"

@@ -22,7 +22,7 @@ from netd.errors import OpenError
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.inherited import InheritedSocket
 from netd.transport.loop import Loop
-from tests.support import Daemon, daemon, until
+from tests.support import Daemon, daemon, started, until
 
 # Loopback is spared from bans and limits unless told otherwise.
 BANNING = """
@@ -302,8 +302,7 @@ def test_a_guard_that_is_off_is_warned_of_at_the_start_and_after_a_reload(tmp_pa
         "  tcp: {type: echo, reply_guard: false, listen: [tcp://127.0.0.1:0]}\n"
     )
     (tmp_path / "netd.yaml").write_text(config)
-    running = Daemon("-c", str(tmp_path / "netd.yaml"))
-    try:
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
         warning = running.event("reply_guard_disabled")
         assert (warning["level"], warning["service"]) == ("warning", "echo")
         running.event("netd_ready")
@@ -311,9 +310,6 @@ def test_a_guard_that_is_off_is_warned_of_at_the_start_and_after_a_reload(tmp_pa
         assert running.event("reply_guard_disabled")["service"] == "echo"
         assert running.stop() == 0
         assert {line["service"] for line in running.lines if line["event"] == "reply_guard_disabled"} == {"echo"}
-    finally:
-        running.process.kill()
-        running.close()
 
 
 def test_limits_that_need_more_descriptors_than_there_are_are_warned_of(tmp_path: Path) -> None:
@@ -327,7 +323,7 @@ def test_limits_that_need_more_descriptors_than_there_are_are_warned_of(tmp_path
         )
         for limit in ("1000", str(hard)):
             command = ["sh", "-c", f"ulimit -n {limit}; exec {sys.executable} -m netd run -c {file}"]
-            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            with started(*command, stderr=subprocess.PIPE, text=True) as process:
                 assert process.stderr
                 lines = []
                 for line in process.stderr:
@@ -336,6 +332,7 @@ def test_limits_that_need_more_descriptors_than_there_are_are_warned_of(tmp_path
                         break
                 process.terminate()
                 process.stderr.read()
+                process.wait(20)
             told = [line for line in map(json.loads, lines) if line["event"] == "descriptors_limited"]
             if limit == "1000" or needed is None:
                 assert [line["limit"] for line in told] == [int(limit)]

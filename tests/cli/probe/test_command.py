@@ -18,7 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.client.probe.relay import Relay
-from tests.support import Daemon, daemon, in_namespace, until
+from tests.support import Daemon, daemon, in_namespace, started, until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -291,13 +291,12 @@ def test_the_flood_limit_may_be_raised_and_is_not_for_loopback(netd: Daemon) -> 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_prints_what_there_was(netd: Daemon, number: int) -> None:
     before = sum(service["answered"] for service in netd.ask("status")["services"])
-    running = subprocess.Popen(
-        [sys.executable, "-m", "netd", "probe", netd.url("echo", "udp"), "--count", "0", "--rate", "100/s", "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    until(lambda: sum(service["answered"] for service in netd.ask("status")["services"]) > before + 20)
-    running.send_signal(number)
-    out, errors = running.communicate(timeout=20)
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "netd", "probe", netd.url("echo", "udp")]
+    with started(*command, "--count", "0", "--rate", "100/s", "--json", stdout=pipe, stderr=pipe, text=True) as running:
+        until(lambda: sum(service["answered"] for service in netd.ask("status")["services"]) > before + 20)
+        running.send_signal(number)
+        out, errors = running.communicate(timeout=20)
     told = json.loads(out)
     assert (running.returncode, errors) == (0, "")
     assert told["interrupted"] is True
@@ -314,19 +313,19 @@ def test_a_terminal_shows_how_it_goes_and_then_only_the_summary(netd: Daemon) ->
     leader, follower = pty.openpty()
     url = netd.url("echo", "udp")
     arguments = [url, "--duration", "1s", "--rate", "50/s"]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "netd", "probe", *arguments],
+    with started(
+        *(sys.executable, "-m", "netd", "probe", *arguments),
         stdin=follower, stdout=follower, stderr=follower, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-    )  # fmt: skip
-    os.close(follower)
-    said = b""
-    try:
-        while piece := os.read(leader, 65536):
-            said += piece
-    except OSError:
-        pass  # the other end is closed
-    os.close(leader)
-    assert running.wait(20) == 0
+    ) as running:  # fmt: skip
+        os.close(follower)
+        said = b""
+        try:
+            while piece := os.read(leader, 65536):
+                said += piece
+        except OSError:
+            pass  # the other end is closed
+        os.close(leader)
+        assert running.wait(20) == 0
     live, summary = said.rsplit(b"\x1b[2K", 1)  # the last line of the table that is erased
     assert b"target" in live
     assert url.encode() in live

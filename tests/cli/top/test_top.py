@@ -19,7 +19,7 @@ from pathlib import Path
 import pyte
 import pytest
 
-from tests.support import Daemon, daemon, until
+from tests.support import Daemon, daemon, read_terminal, until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -58,7 +58,7 @@ class Terminal:
     def read(self, seconds: float) -> None:
         """Take what is drawn within this time."""
         if select.select([self.primary], [], [], seconds)[0]:
-            data = os.read(self.primary, 65536)
+            data = read_terminal(self.primary, "\n".join(self.lines))
             self.output += data
             self._stream.feed(data)
 
@@ -256,8 +256,7 @@ def test_peers_by_count(tmp_path: Path) -> None:
 def test_it_goes_on_when_netd_comes_back(tmp_path: Path) -> None:
     control = str(tmp_path / "control.sock")
     (tmp_path / "netd.yaml").write_text(CONFIG.format(directory=tmp_path))
-    first = Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=control)
-    try:
+    with Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=control) as first:
         first.event("netd_ready")
         with top(control) as terminal:
             ask_echo(first, 5)
@@ -268,18 +267,12 @@ def test_it_goes_on_when_netd_comes_back(tmp_path: Path) -> None:
             terminal.press("d")
             terminal.shows("(y/n)?")
             terminal.press("y")
-            second = Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=control)
-            try:
+            with Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=control) as second:
                 second.event("netd_ready")
                 terminal.shows(f"pid {second.process.pid}")
                 terminal.wait(lambda: terminal.cell("echo", "ANSWERED") == "0")
                 terminal.wait(lambda: "no answer" not in terminal.lines[-1])
-            finally:
-                second.stop()
-                second.close()
-    finally:
-        first.stop()
-        first.close()
+                assert second.stop() == 0
 
 
 @pytest.mark.parametrize(

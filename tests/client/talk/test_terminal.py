@@ -21,7 +21,7 @@ import pyte
 import pytest
 
 from netd.client.talk.terminal import Remembered
-from tests.support import read_exactly
+from tests.support import read_exactly, read_terminal
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -81,7 +81,7 @@ class Sitting:
     def _look_once(self, seconds: float) -> bool:
         if not select.select([self._primary], [], [], seconds)[0]:
             return False
-        drawn = os.read(self._primary, 65536)
+        drawn = read_terminal(self._primary, "\n".join(self.lines))
         self.drawn = (self.drawn + drawn)[-100_000:]
         self._stream.feed(drawn)
         return True
