@@ -4,12 +4,8 @@ A test has a place of its own: what a netd, or a command that looks for one, tak
 what a test started or opened is gone at its end.
 """
 
-import contextlib
-import gc
 import itertools
 import os
-import signal
-import subprocess
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +14,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from tests.support import Server, adopt_orphans, children, own_sockets, until
+from tests.support import Server, adopt_orphans, nothing_left
 
 # A loaded machine is no reason to fail, and a failure has to come again.
 settings.register_profile("netd", deadline=None, derandomize=True)
@@ -56,38 +52,10 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]
 def place(places: Iterator[Path]) -> Iterator[Path]:
     """The place of this test, which leaves neither a process nor a socket behind."""
     # Not the fixture monkeypatch, which a test may use for this itself and undo.
-    processes, sockets = children(), own_sockets()
-    with pytest.MonkeyPatch.context() as patch:
+    with nothing_left(), pytest.MonkeyPatch.context() as patch:
         where = next(places)
         _move_to(where, patch)
         yield where
-
-    def gone() -> bool:
-        for pid in children() - processes:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-        return not children() - processes
-
-    with contextlib.suppress(AssertionError):
-        until(gone)  # a worker may need a moment to notice that its supervisor is gone
-    left = [_end(pid) for pid in children() - processes]
-    if own_sockets() - sockets:
-        gc.collect()  # what nothing refers to is closed, and warned of here and not in another test
-    opened = own_sockets() - sockets
-    assert not left, f"this test leaves processes behind: {left}"
-    assert not opened, f"this test leaves sockets open: {opened}"
-
-
-def _end(pid: int) -> str:
-    """Kill a process that was left behind, so that no other test is blamed for it; its command."""
-    command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    os.kill(pid, signal.SIGKILL)
-    for one in gc.get_objects():
-        if isinstance(one, subprocess.Popen) and one.pid == pid:
-            one.wait()
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)
-    return command
 
 
 @pytest.fixture(autouse=True)

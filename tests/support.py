@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import gc
 import json
 import os
 import queue
@@ -37,6 +38,7 @@ from netd.transport.stream import StreamServer
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC, a Tuesday
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+ABSTRACT = f"@netd-test-{os.getpid()}"  # the name of a UNIX socket, which no other run of the tests has
 PEER = Peer("tcp", "192.0.2.7", 5353, "192.0.2.1", 7)
 
 
@@ -166,11 +168,11 @@ def is_gone(pid: int) -> bool:
 
 
 def adopt_orphans() -> None:
-    """Let what outlives its parent become a child of this process (prctl(2)), as `children` has to see it."""
+    """Let what outlives its parent become a child of this process (prctl(2)), as `nothing_left` has to see it."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def children() -> set[int]:
+def _children() -> set[int]:
     """The processes of this one, with those that have ended and that nothing has waited for."""
     found = set()
     for thread in Path("/proc/self/task").iterdir():
@@ -179,13 +181,64 @@ def children() -> set[int]:
     return found
 
 
-def own_sockets() -> set[str]:
-    """The sockets that this process has open, as the kernel numbers them."""
+def _sockets() -> set[str]:
+    """The sockets that this process has open, by their number in the kernel."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # the descriptor of listdir
             found.add(os.readlink(f"/proc/self/fd/{name}"))
     return {target for target in found if target.startswith("socket:")}
+
+
+@contextlib.contextmanager
+def nothing_left(seconds: float = 10.0) -> Iterator[None]:
+    """What is started and opened in here is gone at the end; AssertionError tells what is not, and it is ended.
+
+    A process has some ``seconds`` for that: a worker may need a moment to notice that its supervisor is gone.
+    """
+    processes, sockets = _children(), _sockets()
+    yield
+
+    def gone() -> bool:
+        for pid in _children() - processes:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        return not _children() - processes
+
+    with contextlib.suppress(AssertionError):
+        until(gone, seconds)
+    left = [_end(pid) for pid in _children() - processes]
+    if _sockets() - sockets:
+        gc.collect()  # what nothing refers to is closed, and warned of here and not in another test
+    opened = [_name(number) for number in _sockets() - sockets]
+    assert not left, f"left behind: the processes {left}"
+    assert not opened, f"left open: the sockets {opened}"
+
+
+def _end(pid: int) -> str:
+    """Kill a process that was left behind, so that no other test is blamed for it; its command."""
+    command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    os.kill(pid, signal.SIGKILL)
+    for one in gc.get_objects():
+        if isinstance(one, subprocess.Popen) and one.pid == pid:
+            one.wait()
+            for pipe in (one.stdin, one.stdout, one.stderr):
+                if pipe:
+                    pipe.close()
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+    return command
+
+
+def _name(number: str) -> str:
+    """Where a socket of this process is bound, which is closed."""
+    for one in gc.get_objects():
+        descriptor = one.fileno() if isinstance(one, socket.socket) else -1
+        if descriptor >= 0 and os.readlink(f"/proc/self/fd/{descriptor}") == number:
+            name = f"{one.getsockname()}"
+            one.close()
+            return name
+    return number
 
 
 def read_terminal(primary: int, shown: str) -> bytes:

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Daemon, daemon, need, read_all, started, until
+from tests.support import ABSTRACT, Daemon, daemon, need, read_all, started, until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
 CONFIG = """\
 daemon: {{workers: {workers}}}
 services:
-  chat: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0, "unix://@netd-test-chat"], options: {{{options}}}}}
-"""
+  chat: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0, "unix://ABSTRACT"], options: {{{options}}}}}
+""".replace("ABSTRACT", ABSTRACT)
 QUIET = "announce: false"
 
 
@@ -196,7 +196,7 @@ def test_nc_over_tcp_and_udp(tmp_path: Path) -> None:
 
 
 def test_with_two_workers_a_room_may_become_another_service_and_its_place_another_ones(tmp_path: Path) -> None:
-    place = 'listen: ["unix://@netd-test-place"]'
+    place = f'listen: ["unix://{ABSTRACT}"]'
 
     def reload(services: str) -> None:
         (tmp_path / "netd.yaml").write_text(f"daemon: {{workers: 2}}\nservices: {{{services}}}\n")
@@ -206,7 +206,7 @@ def test_with_two_workers_a_room_may_become_another_service_and_its_place_anothe
         for _ in range(8):  # by whichever worker is first
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(10)
-                connection.connect("\0netd-test-place")
+                connection.connect(ABSTRACT.replace("@", "\0"))
                 connection.sendall(b"hi")
                 assert connection.recv(10) == b"hi"
 

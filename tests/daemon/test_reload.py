@@ -252,7 +252,8 @@ def test_diff_says_what_a_reload_would_do_and_does_not_do_it(tmp_path: Path) -> 
         write(
             tmp_path,
             "daemon: {chroot: /}\nservices:\n  echo: {enabled: false, listen: [tcp://127.0.0.1:0]}\n"
-            "  upper: {listen: ['unix://@netd-test-diff'], limits: {idle: 1m}}\n  time: {listen: [tcp://127.0.0.1:0]}\n",
+            f"  upper: {{listen: ['unix://{tmp_path}/u'], limits: {{idle: 1m}}}}\n"
+            "  time: {listen: [tcp://127.0.0.1:0]}\n",
         )
         assert running.netd("diff").stdout.splitlines() == [
             "echo: disabled; its live connection has limits.drain to finish",
@@ -260,7 +261,7 @@ def test_diff_says_what_a_reload_would_do_and_does_not_do_it(tmp_path: Path) -> 
             "upper: changed",
             "    limits.idle: 300s -> 60s",
             "    -tcp://127.0.0.1:0",
-            "    +unix://@netd-test-diff",
+            f"    +unix://{tmp_path}/u",
             "daemon.chroot: changed; needs a restart",
         ]
         assert json.loads(running.netd("diff", "--json").stdout)["changes"][0]["live"] == 1

@@ -322,7 +322,7 @@ def test_who_does_not_finish_is_told_so(server: Server, monkeypatch: pytest.Monk
 
 
 def test_files_that_cannot_be_read_are_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "_PAGE", Path("/no/such/place"))
+    monkeypatch.setattr(metrics, "_PAGE", Path("/proc/none"))
     metrics._files.cache_clear()
     with pytest.raises(ValueError, match="chroot"):
         metrics_service()

@@ -18,7 +18,7 @@ from netd.endpoints import Endpoint
 from netd.errors import PeerError
 from netd.services.simple import Echo
 from netd.telemetry.events import ServiceEvents
-from tests.support import NOW, Server, converse, has_ipv6, read_all, read_exactly, service, until
+from tests.support import ABSTRACT, NOW, Server, converse, has_ipv6, read_all, read_exactly, service, until
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 
@@ -94,7 +94,7 @@ def test_a_conversation_is_the_same_over_each_transport(server: Server, tmp_path
 
 
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
-@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://@netd-test-bulk"])
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", f"unix://{ABSTRACT}"], ids=["tcp", "unix"])
 def test_echo_returns_megabytes_both_ways_of_serving_it(server: Server, kind: type[Echo], url: str) -> None:
     address, events = server.add(kind(), url)
     data = bytes(range(256)) * 4096 * 16  # 16 MiB: past every buffer, so that both sides have to wait

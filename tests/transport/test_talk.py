@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from netd.conversation import Conversation, Peer, Post
-from tests.support import Server, read_all, read_exactly, until
+from tests.support import ABSTRACT, Server, read_all, read_exactly, until
 from tests.transport.test_stream import connect, ended
 
 
@@ -119,7 +119,7 @@ def test_a_post_waits_for_the_conversation_to_finish_what_it_says(server: Server
 
 def test_nobody_can_post_to_who_is_gone(server: Server) -> None:
     board = Board()
-    address, events = server.add(board, "unix://@netd-test-board")
+    address, events = server.add(board, f"unix://{ABSTRACT}")
     connection, post = member(server, board, address)
     connection.sendall(b"bye")
     assert read_all(connection) == b""

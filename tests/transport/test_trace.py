@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netd.conversation import Peer
 from netd.services.simple import Echo, Upper
 from netd.transport.trace import SHOWN, Tap
-from tests.support import Server, read_all, read_exactly, service, until
+from tests.support import ABSTRACT, Server, read_all, read_exactly, service, until
 from tests.transport.test_handled import Finger
 from tests.transport.test_outbox import Board
 from tests.transport.test_stream import connect
@@ -86,7 +86,7 @@ def test_a_conversation_is_told_from_its_beginning_to_its_end(server: Server) ->
 
 @pytest.mark.parametrize("kind", [Echo, Upper])
 def test_one_may_begin_and_end_to_look_while_a_connection_is_open(server: Server, kind: type[Any]) -> None:
-    address, _ = server.add(kind(), "unix://@netd-test-trace")
+    address, _ = server.add(kind(), f"unix://{ABSTRACT}")
     one, other = tap(), tap()
     with connect(address) as connection:
 

@@ -21,7 +21,7 @@ from netd.client.probe.probing import Plan, Probe, Probing
 from netd.client.probe.questions import SERVICES, find_question
 from netd.client.probe.targets import Target, parse_target, resolve
 from tests.client.probe.relay import Relay
-from tests.support import Server, has_ipv6, read_exactly, service
+from tests.support import ABSTRACT, Server, has_ipv6, read_exactly, service
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -96,7 +96,7 @@ def test_every_service_over_every_transport(server: Server, tmp_path: Path, sche
 
 
 def test_addresses_of_all_families(server: Server) -> None:
-    urls = ["tcp://127.0.0.1:0", "unix://@netd-test-probe"]
+    urls = ["tcp://127.0.0.1:0", f"unix://{ABSTRACT}"]
     urls += ["tcp://[::1]:0", "udp://[::1]:0"] if has_ipv6() else []
     places = [url_of(url.partition(":")[0], server.add(service("echo"), url)[0]) for url in urls]
     run = probing_of(*places)
