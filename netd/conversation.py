@@ -39,7 +39,8 @@ instead of ``stream`` (`BlockingService`). What a service may declare besides:
     The model of its options (a `netd.settings.Model`). Such a class is built as ``cls(options, context)``, any other
     as ``cls()``.
 
-After ``b""`` was delivered nothing more can come: a conversation that asks again is closed.
+After ``b""`` was delivered nothing more can come: a conversation that asks again is closed. A conversation that waits
+for something other than its peer yields a `Wait`.
 
 Only values live here; nothing in this file performs input or output.
 """
@@ -48,12 +49,45 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, final, runtime_checkable
 
 from netd.errors import PeerError
 
 Conversation: TypeAlias = Generator[bytes | None, bytes, None]
 """Yields what to send, or None to receive; is sent what was received; returns to close."""
+
+WaitingConversation: TypeAlias = "Generator[bytes | Wait | None, bytes, None]"
+"""The same for one that also waits for something else (`Wait`)."""
+
+
+@final
+class Wait:
+    """What a conversation yields to wait for something other than its peer: it is resumed after `finish`.
+
+    Meanwhile nothing is received, and the idle time-out does not run; a peer that closes the connection ends the
+    conversation. It may be resumed early, so that it says ``while not wait.done: yield wait``.
+    """
+
+    __slots__ = ("_waiting", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self._waiting: list[Callable[[], object]] = []
+
+    def finish(self) -> None:
+        """It has come. To be called in the thread of the loop."""
+        self.done = True
+        waiting, self._waiting = self._waiting, []
+        for resume in waiting:
+            resume()
+
+    def then(self, resume: Callable[[], object]) -> None:
+        """Call this at the `finish`, or now if that was before."""
+        if self.done:
+            resume()
+        else:
+            self._waiting.append(resume)
+
 
 Receiving: TypeAlias = Generator[bytes | None, bytes, bytes | None]
 """The part of a conversation that receives one message: ``message = yield from reader.read()``; None at the end."""
@@ -136,13 +170,13 @@ class Context:
 class StreamService(Protocol):
     """A service that holds conversations over TCP and UNIX streams."""
 
-    def stream(self, peer: Peer) -> Conversation: ...
+    def stream(self, peer: Peer) -> WaitingConversation: ...
 
 
 class UnaskedService(Protocol):
     """A `StreamService` that declares ``unasked``."""
 
-    def stream(self, peer: Peer, post: Post, /) -> Conversation: ...
+    def stream(self, peer: Peer, post: Post, /) -> WaitingConversation: ...
 
 
 class UnaskedDatagramService(Protocol):

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
@@ -25,7 +26,7 @@ from netd.admission.door import Door
 from netd.admission.ledger import House
 from netd.admission.policy import Policy
 from netd.client.control import ask
-from netd.conversation import Context, Conversation, Peer
+from netd.conversation import Context, Peer, Wait, WaitingConversation
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
 from netd.services import table
@@ -50,7 +51,7 @@ def service(name: str, line_limit: int = 4096, clock: Callable[[], float] = lamb
     return kind.build(checked, Context(clock=clock, random=Random(1), line_limit=line_limit))
 
 
-def converse(conversation: Conversation, pieces: Iterable[bytes], most: int = 2**20) -> bytes:
+def converse(conversation: WaitingConversation, pieces: Iterable[bytes], most: int = 2**20) -> bytes:
     """All that a conversation says when it receives these pieces and then the end of file."""
     said = bytearray()
     waiting = iter([*pieces, b""])
@@ -60,6 +61,7 @@ def converse(conversation: Conversation, pieces: Iterable[bytes], most: int = 2*
             if word is None:
                 word = conversation.send(next(waiting))
             else:
+                assert not isinstance(word, Wait), "there is nothing here to wait for"
                 said += word
                 word = next(conversation)
     except (StopIteration, RuntimeError):
@@ -361,6 +363,16 @@ def has_ipv6() -> bool:
     return False
 
 
+def install_service(directory: Path, name: str, source: str) -> str:
+    """Offer the class ``Service`` of this source as the service type ``name``; the $PYTHONPATH that finds it."""
+    (directory / f"netd_{name}.py").write_text(source)
+    info = directory / f"netd_{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: netd-{name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[netd.services]\n{name} = netd_{name}:Service\n")
+    return f"{directory}{os.pathsep}{os.getcwd()}"
+
+
 class Daemon:
     """`netd run` as a process of its own, with its log read as it comes."""
 
@@ -390,18 +402,28 @@ class Daemon:
                 self._queue.put({"event": "not_json", "line": line})
         self._queue.put(None)
 
+    def next_event(self, seconds: float = 20) -> dict[str, Any]:
+        """The next line of the log."""
+        try:
+            line = self._queue.get(timeout=seconds)
+        except queue.Empty:
+            raise AssertionError(f"nothing in {seconds} s: {self.lines[-5:]}") from None
+        if line is None:
+            raise AssertionError(f"netd ended: {self.lines[-5:]}")
+        self.lines.append(line)
+        return line
+
     def event(self, name: str, seconds: float = 20) -> dict[str, Any]:
         """The next event of this name."""
-        while True:
-            try:
-                line = self._queue.get(timeout=seconds)
-            except queue.Empty:
-                raise AssertionError(f"no {name} in {seconds} s: {self.lines[-5:]}") from None
-            if line is None:
-                raise AssertionError(f"netd ended before {name}: {self.lines[-5:]}")
-            self.lines.append(line)
-            if line["event"] == name:
-                return line
+        while (line := self.next_event(seconds))["event"] != name:
+            pass
+        return line
+
+    def all_of(self, *names: str) -> None:
+        """Wait for as many events of each name, in whatever order they come."""
+        missing = Counter(names)
+        while +missing:
+            missing[self.next_event()["event"]] -= 1
 
     @property
     def worker(self) -> int:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 
 from netd.transport.wheel import Wheel
 
-_BATCH = 256  # events taken at once
-
 LISTENING = select.EPOLLIN | select.EPOLLEXCLUSIVE
 """The events of a socket that several processes share: one of them is woken, not all (epoll_ctl(2)). They cannot be
 changed, only given up and taken again."""
@@ -40,10 +38,12 @@ class Loop:
     An exception that leaves a callback is a bug in the transport: it ends the loop, and `run` raises it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int = 256) -> None:
+        """``batch`` events are handled at most before time-outs are looked at. Few where a handler may take long."""
         self.wheel = Wheel()
         self.now = time.monotonic()
         """When the events being handled came (CLOCK_MONOTONIC)."""
+        self._batch = batch
         self._epoll = select.epoll()
         self._ready: list[Ready | None] = []  # by descriptor, which the kernel keeps small
         self._running = True
@@ -105,12 +105,12 @@ class Loop:
 
     def run(self) -> None:
         """Serve until `stop`. A wait without time-outs costs no wake-up."""
-        poll, monotonic, wheel, found = self._epoll.poll, time.monotonic, self.wheel, self._ready
+        poll, monotonic, wheel, found, batch = self._epoll.poll, time.monotonic, self.wheel, self._ready, self._batch
         while self._running:
             self.now = monotonic()
             # An infinite wait is -1, and a wait that is over by now is 0.
             wait = -1.0 if wheel.due == math.inf else max(0.0, wheel.due - self.now)
-            events = poll(wait, _BATCH)
+            events = poll(wait, batch)
             self.now = monotonic()
             for descriptor, event in events:
                 # A callback before this one may have closed the descriptor, or put a new one in its place, for which
@@ -128,5 +128,6 @@ class Loop:
 
     def _woken(self, events: int) -> None:
         os.eventfd_read(self._wake)
-        while self._calls:
+        # What these calls ask for comes in the next turn, so that work in slices lets events in between.
+        for _ in range(len(self._calls)):
             self._calls.popleft()()

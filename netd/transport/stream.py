@@ -7,6 +7,7 @@ import socket
 import socketserver
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from netd.admission.door import Door
@@ -87,6 +88,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.peer_begins = getattr(service, "peer_begins", False)
         self._blocking = handler is not None
         self._taps: Taps = ()
+        self._released: Callable[[], object] | None = None  # called when the last connection has ended
         self.slot = 0
         self._listening = False
         self._unix = listener.family == socket.AF_UNIX
@@ -214,6 +216,10 @@ class StreamServer(socketserver.ThreadingTCPServer):
         """A connection is over."""
         self.connections.discard(connection)
         self._leave(connection.peer)
+        if self._released and not self.connections:
+            released, self._released = self._released, None
+            self.release()
+            released()
 
     def _leave(self, peer: Peer) -> None:
         self.door.leave(None if self._unix else octets(peer.host))
@@ -250,8 +256,18 @@ class StreamServer(socketserver.ThreadingTCPServer):
             self.relay.close()
         self._give_up_reserve()
 
+    def release_at_end(self, released: Callable[[], object]) -> None:
+        """For a server that accepts no more and has connections: `release` with the end of the last one of them.
+
+        Then ``released`` is called. What the server holds must not wait for anything else: reloads may come at any
+        rate, and each may leave one such server behind.
+        """
+        self._give_up_reserve()
+        self._released = released
+
     def close(self) -> None:
         """Release everything."""
+        self._released = None
         self._close_listener()
         self.close_connections()
         for connection in list(self.connections):

@@ -7,7 +7,7 @@ from time import monotonic
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from netd.conversation import Conversation, Peer
+from netd.conversation import Peer, Wait, WaitingConversation
 from netd.errors import PeerError
 from netd.telemetry.counters import Outcome
 from netd.transport.connection import CHUNK, IN, OUT, Connection, Ready
@@ -35,8 +35,8 @@ class Talk(Connection):
         super().__init__(server, request, peer)
         self._speaking = False  # the conversation was interrupted while it had more to say
 
-    def _begin(self, service: Any, peer: Peer) -> Conversation:
-        conversation: Conversation = service.stream(peer)
+    def _begin(self, service: Any, peer: Peer) -> WaitingConversation:
+        conversation: WaitingConversation = service.stream(peer)
         return conversation
 
     def start(self) -> None:
@@ -72,12 +72,13 @@ class Talk(Connection):
         conversation = self._conversation
         said = b""
         more: list[bytes] | None = None
+        piece: Any
         try:
             try:
                 piece = conversation.send(data)  # type: ignore[arg-type]  # None is how a generator is just resumed
-                if piece is not None:
+                if piece is not None and type(piece) is not Wait:
                     said += piece
-                    if len(said) < CHUNK and (piece := next(conversation)) is not None:
+                    if len(said) < CHUNK and (piece := next(conversation)) is not None and type(piece) is not Wait:
                         more = [said, piece]
                         piece = self._hear_out(more)
                 self._speaking = piece is not None
@@ -99,21 +100,48 @@ class Talk(Connection):
         if self._ended:
             self._finish()
         elif self._speaking:
-            self._wait(OUT, self._flush)
+            if type(piece) is Wait:
+                self._wait_for(piece)
+            else:
+                self._wait(OUT, self._flush)
         elif self._events != self._server.input:
             self._await_input()
 
-    def _hear_out(self, pieces: list[bytes]) -> bytes | None:
+    def _wait_for(self, wait: Wait) -> None:
+        """Resume the conversation once it says so, and wait for neither input nor room meanwhile."""
+        self._events = 0
+        self._server.loop.change(self._socket.fileno(), 0, self._hung_up)
+        wait.then(lambda: self._server.loop.call(self._go_on))
+
+    def _go_on(self) -> None:
+        if self._is_waiting and self.descriptor >= 0:
+            self._continue()
+
+    def _hung_up(self, events: int) -> None:
+        """The peer has closed the connection: nobody waits for the answer."""
+        self.close("reset")
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether the conversation waits for something other than its peer."""
+        return self._speaking and self._events == 0
+
+    def expire(self, now: float) -> float | None:
+        if self._is_waiting:
+            self.active = now
+        return super().expire(now)
+
+    def _hear_out(self, pieces: list[bytes]) -> bytes | Wait | None:
         """Take what more the conversation says in this turn; its last word, or None if it waits.
 
         One answer to one question, the common case, never comes here.
         """
         size = sum(map(len, pieces))
         until = monotonic() + _TURN
-        piece: bytes | None = pieces[-1]
+        piece: bytes | Wait | None = pieces[-1]
         while size < CHUNK and len(pieces) < _PIECES and monotonic() <= until:
             piece = next(self._conversation)
-            if piece is None:
+            if piece is None or type(piece) is Wait:
                 break
             pieces.append(piece)
             size += len(piece)
@@ -148,8 +176,8 @@ class Addressee(Talk):
             self._posted = None
             raise
 
-    def _begin(self, service: Any, peer: Peer) -> Conversation:
-        conversation: Conversation = service.stream(peer, self.post)
+    def _begin(self, service: Any, peer: Peer) -> WaitingConversation:
+        conversation: WaitingConversation = service.stream(peer, self.post)
         return conversation
 
     def post(self, data: bytes) -> bool:

@@ -62,3 +62,51 @@ def test_a_bug_in_a_callback_ends_the_loop_and_is_raised(loop: Loop) -> None:
     loop.call(fail)
     with pytest.raises(ZeroDivisionError):
         loop.run()
+
+
+def test_a_call_that_asks_for_another_one_lets_events_in_between(loop: Loop) -> None:
+    reader, writer = os.pipe()
+    seen: list[str] = []
+
+    def work(left: int) -> None:
+        seen.append("work")
+        if left:
+            loop.call(lambda: work(left - 1))
+        else:
+            loop.stop()
+
+    loop.watch(reader, select.EPOLLIN, lambda events: seen.append("event"))
+    os.write(writer, b"x")
+    loop.call(lambda: work(3))
+    loop.run()
+    assert seen.count("work") == 4
+    assert seen.index("event") < 2, seen
+    assert seen.count("event") >= 3, seen
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_loop_with_a_batch_of_one_looks_at_time_outs_after_each_event() -> None:
+    loop = Loop(batch=1)
+    pipes = [os.pipe() for _ in range(8)]
+    seen: list[str] = []
+
+    def heard(number: int) -> None:
+        seen.append("event")
+        loop.unwatch(pipes[number][0])
+        if number == 0:
+            loop.later(0.0, lambda: seen.append("time-out"))
+        # The wheel has slots of a tenth of a second: let one pass while others wait.
+        select.select([], [], [], 0.11)
+
+    for number, (reader, writer) in enumerate(pipes):
+        loop.watch(reader, select.EPOLLIN, lambda events, number=number: heard(number))  # type: ignore[misc]
+        os.write(writer, b"x")
+    loop.later(1.5, loop.stop)
+    loop.run()
+    assert seen.count("event") == 8
+    assert "time-out" in seen[:4], seen
+    for pipe in pipes:
+        for end in pipe:
+            os.close(end)
+    loop.close()
