@@ -23,6 +23,9 @@ from netd.errors import EXIT_NO, EXIT_OK, ConfigError, NotRunningError, Operator
 
 C = TypeVar("C", bound=Callable[..., Any])
 
+_USUAL = 60.0  # seconds that netd has for an answer,
+_LONG = 180.0  # and where it may have to read its config, and to wait for another command that does
+_LONG_COMMANDS = ("diff", "disable", "enable", "reload")
 _DEFAULT_FILE = Path("/etc/netd/netd.yaml")
 
 
@@ -39,7 +42,8 @@ class Ask:
         # Found once, for a command that asks again and again; anew when nobody is there any more.
         self._places = self._places or self.places()
         try:
-            return good(control.ask(self._places, _words(words, named)))
+            seconds = _LONG if words[0] in _LONG_COMMANDS else _USUAL
+            return good(control.ask(self._places, _words(words, named), seconds))
         except NotRunningError:
             self._places = ()
             raise

@@ -1,7 +1,8 @@
 """The channel between the supervisor and a worker: messages as JSON objects, descriptors beside them.
 
-A SOCK_SEQPACKET pair keeps messages apart and tells at once when the other end is gone. A packet has a bound, so a
-message is cut into pieces. The supervisor trusts no worker: it takes no descriptors from one, and bounds what it takes.
+A SOCK_SEQPACKET pair keeps messages apart and tells at once when the other end is gone. A packet has a bound. What is
+longer goes to a worker as a file in memory, so that the supervisor never waits for a worker to read it; a worker cuts
+it into pieces. The supervisor trusts no worker: it takes no descriptors from one, and bounds what it takes.
 """
 
 import array
@@ -12,20 +13,28 @@ import select
 import socket
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 _PIECE = 60_000  # octets in a packet; the kernel takes two of these also where its buffers are small
 _MOST_DESCRIPTORS = 250  # in a packet; the kernel takes 253 (SCM_MAX_FD, unix(7))
 _LONGEST = 2**24  # octets of a message
 _SPARE = 16  # descriptors; a config that adds more services needs that many free ones
 _LONGEST_NUMBER = 20  # characters
-_MORE, _LAST = b"+", b"."
+_MORE, _LAST, _MEMORY = b"+", b".", b"@"
 
+DOES_NOT_READ = "it does not read"
 Message = dict[str, Any]
 
 
 class ChannelError(Exception):
-    """The other end is gone, does not read, or does not keep to the rules."""
+    """The other end is gone, does not read, or does not keep to the rules; or this end lacks the means to send."""
+
+    half = False
+    """Whether a part of a message was sent, so that no other one can follow."""
+
+
+class ClosedError(ChannelError):
+    """The other end is gone."""
 
 
 class DescriptorsLostError(Exception):
@@ -58,8 +67,33 @@ class Channel:
 
     def send(self, message: Message, descriptors: Sequence[int] = (), seconds: float = 5.0) -> None:
         """Send a message. `ChannelError` if the other end is gone, or has not taken it in this time."""
-        data = json.dumps(message, separators=(",", ":")).encode()
-        pieces = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)]
+        self.send_encoded(encode(message), descriptors, seconds)
+
+    def send_encoded(
+        self, data: bytes, descriptors: Sequence[int] = (), seconds: float = 5.0, question: int | None = None
+    ) -> None:
+        """As `send`, for an encoded message, which gets the number of a question where one is given."""
+        sent = False
+
+        def send_packet(parts: list[bytes], group: list[int]) -> None:
+            nonlocal sent
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", group))] if group else []
+            try:
+                self._send_packet(parts, rights, until)
+            except ChannelError as error:
+                error.half = sent
+                raise
+            sent = True
+
+        until = time.monotonic() + seconds
+        if question is not None:
+            data = b'{"question":%d%s%s' % (question, b"," * (len(data) > 2), data[1:])
+        if len(data) > _PIECE and not self._room:
+            with _memory(data) as file:
+                # What stands beside it is all that is left where the other end may have no more descriptors.
+                send_packet([_MEMORY, encode({"question": question})], [file.fileno()])
+            data = b""
+        pieces = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)] or [b""]
         groups = [
             list(descriptors[start : start + _MOST_DESCRIPTORS])
             for start in range(0, len(descriptors), _MOST_DESCRIPTORS)
@@ -67,11 +101,8 @@ class Channel:
         number = max(len(pieces), len(groups))
         pieces += [b""] * (number - len(pieces))
         groups += [[]] * (number - len(groups))
-        until = time.monotonic() + seconds
         for index, (piece, group) in enumerate(zip(pieces, groups, strict=True)):
-            flag = _LAST if index == number - 1 else _MORE
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", group))] if group else []
-            self._send_packet([flag, piece], rights, until)
+            send_packet([_LAST if index == number - 1 else _MORE, piece], group)
 
     def _send_packet(self, parts: list[bytes], rights: "list[tuple[int, int, array.array[int]]]", until: float) -> None:
         while True:
@@ -81,7 +112,9 @@ class Channel:
             except BlockingIOError:
                 left = until - time.monotonic()
                 if left <= 0 or not wait([self._socket.fileno()], left, select.POLLOUT):
-                    raise ChannelError("it does not read") from None
+                    raise ChannelError(DOES_NOT_READ) from None
+            except ConnectionError:  # EPIPE, ECONNRESET
+                raise ClosedError("it is gone") from None
             except OSError as error:
                 raise ChannelError(str(error.strerror)) from None
 
@@ -103,7 +136,10 @@ class Channel:
                     numbers.frombytes(rights[: len(rights) - len(rights) % numbers.itemsize])
                     self._descriptors += numbers
             if not data:
-                raise ChannelError("it is gone")
+                raise ClosedError("it is gone")
+            if data[:1] == _MEMORY and self._room and not flags & socket.MSG_TRUNC:
+                self._take_memory(data[1:])
+                continue
             self._pieces.append(data[1:])
             self._size += len(data)
             if flags & socket.MSG_CTRUNC:
@@ -114,6 +150,15 @@ class Channel:
                 raise ChannelError("it does not keep to the rules")
             if data[:1] == _LAST:
                 return self._complete()
+
+    def _take_memory(self, stub: bytes) -> None:
+        """The text of a message came as a file; or, where this process may have no more descriptors, it did not."""
+        if not self._descriptors:
+            self._pieces.append(stub)
+            self._lost = True
+            return
+        with os.fdopen(self._descriptors.pop(), "rb", buffering=0) as file:
+            self._pieces.append(os.pread(file.fileno(), min(os.fstat(file.fileno()).st_size, _LONGEST), 0))
 
     def _complete(self) -> tuple[Message, list[int]]:
         text, descriptors = b"".join(self._pieces), self._descriptors
@@ -150,6 +195,22 @@ class Spare:
         """Make room."""
         while self._held:
             os.close(self._held.pop())
+
+
+def _memory(data: bytes) -> BinaryIO:
+    """A file in memory that holds this."""
+    try:
+        file = os.fdopen(os.memfd_create("netd-message", os.MFD_CLOEXEC), "r+b")
+        file.write(data)
+        file.flush()
+    except OSError as error:
+        raise ChannelError(str(error.strerror)) from None
+    return file
+
+
+def encode(message: Message) -> bytes:
+    """A message as it is sent."""
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
 def _number(text: str) -> int:

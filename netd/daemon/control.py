@@ -8,10 +8,11 @@
 import json
 import os
 import pwd
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, Protocol
 
-from netd.conversation import Conversation, Credentials, Lines, LineTooLong, Peer, Post
+from netd.conversation import Credentials, Lines, LineTooLong, Peer, Post, Wait, WaitingConversation
+from netd.daemon.tasks import Result, Tasks
 from netd.endpoints import suggestion
 from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_USAGE, OperatorError
 from netd.telemetry.daemon_events import DaemonEvents
@@ -41,21 +42,25 @@ class Reports(Protocol):
 class Commands(Protocol):
     """What there is to control. Each may raise `CommandError` or `OperatorError`."""
 
-    def diff(self) -> Answer: ...
+    async def diff(self) -> Answer: ...
 
-    def reload(self, by: str) -> Answer: ...
+    async def reload(self, by: str) -> Answer: ...
 
-    def switch(self, service: str, *, on: bool, by: str) -> Answer: ...
+    async def switch(self, service: str, *, on: bool, by: str) -> Answer: ...
 
-    def connections(self, wanted: dict[str, str]) -> Answer: ...
+    async def connections(self, wanted: dict[str, str]) -> Answer: ...
 
-    def peers(self, wanted: dict[str, str]) -> Answer: ...
+    async def peers(self, wanted: dict[str, str]) -> Answer: ...
 
-    def kick(self, wanted: dict[str, str], by: str) -> Answer: ...
+    async def kick(self, wanted: dict[str, str], by: str) -> Answer: ...
 
-    def set_log_level(self, level: str, by: str) -> Answer: ...
+    async def set_log_level(self, level: str, by: str) -> Answer: ...
 
-    def stop(self, by: str, *, now: bool = False) -> Answer: ...
+
+class Stop(Protocol):
+    """How netd is stopped."""
+
+    def __call__(self, by: str, *, now: bool = False) -> Answer: ...
 
 
 class Admission(Protocol):
@@ -63,9 +68,9 @@ class Admission(Protocol):
 
     def bans(self) -> Answer: ...
 
-    def ban(self, source: str, duration: str, by: str) -> Answer: ...
+    async def ban(self, source: str, duration: str, by: str) -> Answer: ...
 
-    def unban(self, source: str, by: str) -> Answer: ...
+    async def unban(self, source: str, by: str) -> Answer: ...
 
     def explain(self, peer: str, where: str) -> Answer: ...
 
@@ -73,13 +78,13 @@ class Admission(Protocol):
 class Tracer(Protocol):
     """Looking on."""
 
-    def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]: ...
+    async def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]: ...
 
 
 class Visits(Protocol):
     """Talking to a service."""
 
-    def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]: ...
+    async def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]: ...
 
 
 _USAGE = {
@@ -108,7 +113,9 @@ class Control:
 
     def __init__(
         self,
+        tasks: Tasks,
         commands: Commands,
+        stop: Stop,
         reports: Reports,
         admission: Admission,
         tracer: Tracer,
@@ -116,7 +123,9 @@ class Control:
         group: int | None,
         events: DaemonEvents,
     ) -> None:
+        self._tasks = tasks
         self._commands = commands
+        self._stop = stop
         self._reports = reports
         self._admission = admission
         self._tracer = tracer
@@ -124,7 +133,7 @@ class Control:
         self._group = group
         self._events = events
 
-    def stream(self, peer: Peer, post: Post) -> Conversation:
+    def stream(self, peer: Peer, post: Post) -> WaitingConversation:
         by = str(peer.credentials)
         if not self._allowed(peer.credentials):
             self._events.control_refused(by)
@@ -136,7 +145,7 @@ class Control:
                 text = line.decode("utf-8", "replace")
                 if text.split()[:1] in (["trace"], ["talk"]):
                     return (yield from self._follow(text, lines.rest(), post))
-                yield _line(self.answer(text, by))
+                yield _line((yield from _result(self._tasks.start(self.answer(text, by)))))
         except LineTooLong as error:
             yield _line(_failure(str(error), EXIT_USAGE))
 
@@ -154,41 +163,47 @@ class Control:
             return credentials.gid == self._group
         return self._group in os.getgrouplist(name, credentials.gid)
 
-    def _follow(self, line: str, rest: bytes, post: Post) -> Conversation:
+    def _follow(self, line: str, rest: bytes, post: Post) -> WaitingConversation:
         """A command whose answer is followed by more, until the peer has finished sending.
 
         What the peer says behind it, of which ``rest`` has come, is for the service, and is no command.
         """
         begun: list[tuple[Callable[[bytes], None], Callable[[], None]]] = []
+        left = False
 
-        def begin(command: str, words: list[str]) -> Answer:
+        async def begin(command: str, words: list[str]) -> Answer:
             if command == "talk":
-                begun.append(self._visits.enter(_arguments(command, words, ("service",)).get("service", ""), post))
+                service = _arguments(command, words, ("service",)).get("service", "")
+                say, end = await self._visits.enter(service, post)
             else:
-                wanted = _arguments(command, words, ("service", "peer"))
-                begun.append((lambda data: None, self._tracer.start(wanted, post)))
+                end = await self._tracer.start(_arguments(command, words, ("service", "peer")), post)
+                say = _say_nothing
+            if left:
+                end()
+            else:
+                begun.append((say, end))
             return {}
 
-        answer = self._answer(line, begin)
         try:
-            yield _line(answer)
+            yield _line((yield from _result(self._tasks.start(self._answer(line, begin)))))
             for say, _ in begun:
                 if rest:
                     say(rest)
                 while data := (yield None):
                     say(data)
         finally:
+            left = True
             for _, end in begun:
                 end()
 
-    def answer(self, line: str, by: str) -> Answer:
+    async def answer(self, line: str, by: str) -> Answer:
         """Do what a line says."""
-        return self._answer(line, lambda command, words: self._do(command, words, by))
+        return await self._answer(line, lambda command, words: self._do(command, words, by))
 
-    def _answer(self, line: str, do: Callable[[str, list[str]], Answer]) -> Answer:
+    async def _answer(self, line: str, do: Callable[[str, list[str]], Coroutine[Any, None, Answer]]) -> Answer:
         command, *words = line.split() or [""]
         try:
-            return {"ok": True, **do(command, words)}
+            return {"ok": True, **(await do(command, words))}
         except CommandError as error:
             return _failure(str(error), error.exit_code)
         except OperatorError as error:
@@ -197,7 +212,7 @@ class Control:
             self._events.command_failed(command, error)
             return _failure(f"a bug in netd: {error!r}; see its log", EXIT_SOFTWARE)
 
-    def _do(self, command: str, words: list[str], by: str) -> Answer:
+    async def _do(self, command: str, words: list[str], by: str) -> Answer:
         commands = self._commands
         match command, words:
             case "status", []:
@@ -205,30 +220,30 @@ class Control:
             case "history", []:
                 return self._reports.history()
             case "diff", []:
-                return commands.diff()
+                return await commands.diff()
             case "reload", []:
-                return commands.reload(by)
+                return await commands.reload(by)
             case "enable" | "disable", [name]:
-                return commands.switch(name, on=command == "enable", by=by)
+                return await commands.switch(name, on=command == "enable", by=by)
             case "connections", _:
-                return commands.connections(_arguments(command, words, ("service", "peer")))
+                return await commands.connections(_arguments(command, words, ("service", "peer")))
             case "peers", _:
-                return commands.peers(_arguments(command, words, ("service",)))
+                return await commands.peers(_arguments(command, words, ("service",)))
             case "kick", [_, *_]:
-                return commands.kick(_arguments(command, words, ("id", "peer", "service")), by)
+                return await commands.kick(_arguments(command, words, ("id", "peer", "service")), by)
             case "ban", ["list"]:
                 return self._admission.bans()
             case "ban", ["add", source, duration]:
-                return self._admission.ban(source, duration, by)
+                return await self._admission.ban(source, duration, by)
             case "ban", ["remove", source]:
-                return self._admission.unban(source, by)
+                return await self._admission.unban(source, by)
             case "explain", [_, _]:
                 given = _arguments(command, words, ("from", "to"))
                 return self._admission.explain(given["from"], given["to"])
             case "log-level", [level]:
-                return commands.set_log_level(level, by)
+                return await commands.set_log_level(level, by)
             case "stop", [] | ["now"]:
-                return commands.stop(by, now=bool(words))
+                return self._stop(by, now=bool(words))
         if command in _USAGE:
             raise CommandError(f"expected: {_USAGE[command]}", EXIT_USAGE)
         raise CommandError(f"unknown command '{command[:50]}'{suggestion(command[:50], _USAGE)}", EXIT_USAGE)
@@ -242,6 +257,19 @@ def _arguments(command: str, words: list[str], known: Iterable[str]) -> dict[str
             raise CommandError(f"expected: {_USAGE[command]}", EXIT_USAGE)
         found[key] = value
     return found
+
+
+def _say_nothing(data: bytes) -> None:
+    """Where nothing can be said."""
+
+
+def _result(result: Result[Answer]) -> Generator[bytes | Wait | None, bytes, Answer]:
+    """The part of a conversation that waits for a command to be done."""
+    wait = Wait()
+    result.then(wait.finish)
+    while not wait.done:
+        yield wait
+    return result.get()
 
 
 def _failure(message: str, exit_code: int) -> Answer:

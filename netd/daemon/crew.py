@@ -2,205 +2,139 @@
 
 import contextlib
 import os
-import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from netd.daemon import identity
-from netd.daemon.channel import ChannelError, Message, wait
-from netd.daemon.fork import Member, WorkerError, fork
+from netd.daemon.channel import Message
+from netd.daemon.fork import Member, WorkerError, fork, how_it_ended
+from netd.daemon.requests import PATIENCE, Requests
+from netd.daemon.tasks import Result, Tasks
 from netd.telemetry.counters import MOST_WORKERS
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 from netd.transport.loop import Loop, Timer
 
-PATIENCE = 5.0
-"""Seconds a worker has to answer, and to end when it was told to."""
-
 _DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a worker is replaced that is lost again and again
 _STEADY = 60.0  # seconds after which a loss is not "again"
 _LONGEST_STACK = 16384
-_MOST_MESSAGES = 100  # taken from a worker at once
 
 
 class Crew:
     """The workers of one supervisor.
 
-    ``prepare`` is called in each new worker before it does anything, and ``install`` brings one up to date; it raises
-    `WorkerError` when that fails. ``lost`` hears of a worker's end, and says how many connections ended with it.
-    ``reported`` hears what a worker says unasked.
+    ``install`` brings a new worker up to date; it raises `WorkerError` when that fails. ``lost`` hears of a worker's
+    end, and says how many connections ended with it. ``reported`` hears what a worker says unasked.
     """
 
     def __init__(
         self,
+        tasks: Tasks,
         loop: Loop,
         events: DaemonEvents,
         sink: Sink,
         who: identity.Identity,
-        install: Callable[[Member], None],
+        install: Callable[[Member], Coroutine[Any, None, None]],
         lost: Callable[[int], int],
         reported: Callable[[Member, Message], None],
     ) -> None:
         self.members: dict[int, Member] = {}
-        """By number; without those that are leaving."""
+        """By number; without those that start or leave."""
         self.failed = False
         """Whether a worker had to be killed when it should have ended."""
         self.leaving: list[Member] = []
         """Those that accept no more, and end after their last connection."""
+        self._tasks = tasks
         self._loop = loop
         self._events = events
         self._sink = sink
         self._who = who
         self._install = install
         self._lost = lost
-        self._reported = reported
+        self.requests = Requests(loop, events, reported)
+        """How the workers are talked to."""
         self._size = 0
         self._lines_lost = 0  # of the log, by workers that are no more
         self._losses: dict[int, tuple[int, float]] = {}  # by number: how many in a row, and when the last one was
         self._replacements: dict[int, Timer] = {}
+        self._starting: dict[int, Member] = {}  # those that are not up to date yet
+        self._starts: set[Result[None]] = set()
 
     # Size.
 
-    def resize(self, size: int, *, must: bool = False) -> None:
-        """Have so many workers; those that are too many drain and end.
-
-        One that cannot be started is told of and tried again; or, where it ``must``, `WorkerError` says why not.
-        """
+    def resize(self, size: int) -> None:
+        """Have so many workers; those that are too many drain and end. One that cannot be started is tried again."""
         self._size = size
         # One that still drains writes its column, so its number is not free.
-        taken = {*self.members, *self._replacements, *(member.number for member in self.leaving)}
+        having = {*self.members, *self._starting, *self._replacements}
+        taken = {*having, *(member.number for member in self.leaving)}
         free = [number for number in range(MOST_WORKERS) if number not in taken]
-        for number in free[: max(0, size - len(self.members) - len(self._replacements))]:
-            if must:
-                self._start(number)
-            else:
-                self._replace(number)
+        for number in free[: max(0, size - len(having))]:
+            self._replace(number)
         # The lowest numbers stay: the first worker serves what only one may serve.
-        for number in sorted({*self.members, *self._replacements})[size:]:
-            if number in self.members:
-                self._leave(self.members[number])
-            else:
+        for number in sorted(having)[size:]:
+            if number in self._replacements:
                 self._loop.wheel.drop(self._replacements.pop(number))
+            else:
+                self._leave(number)
 
-    def _start(self, number: int) -> None:
+    async def settle(self) -> None:
+        """Wait until no worker is about to start, or has died without having a successor.
+
+        One that was lost again and again is not waited for, since its successor comes late.
+        """
+        while waiting := [*self._starts, *(member.ended for member in self.members.values() if member.gone)]:
+            await waiting[0]
+
+    async def start(self, size: int) -> None:
+        """Start the first workers; `WorkerError` says why one cannot be started."""
+        self._size = size
+        for number in range(size):
+            if self._size:  # netd is not to stop already
+                await self._start(number)
+
+    async def _start(self, number: int) -> None:
         member = fork(number, self._who, self._sink)
-        self.members[number] = member
+        self._starting[number] = member
         try:
-            self._install(member)
-            self._loop.watch(member.channel.fileno(), select.EPOLLIN, lambda events: self._hear(member))
-        except (WorkerError, OSError) as error:
-            self._end(member)
-            raise error if isinstance(error, WorkerError) else WorkerError(str(error.strerror)) from None
-        self._events.worker_started(number, member.pid)
+            self.requests.watch(member)
+            await self._install(member)
+        except Exception as error:
+            if self._starting.get(number) is member:
+                self._end(member)
+            if member.leaving:
+                return
+            if isinstance(error, WorkerError):
+                raise
+            if not isinstance(error, OSError):
+                self._events.command_failed("start of a worker", error)
+            raise WorkerError(str(getattr(error, "strerror", None) or error)) from None
+        if not member.leaving:
+            self.members[number] = self._starting.pop(number)
+            self._events.worker_started(number, member.pid)
 
     # Talking.
 
     def ask(
         self, message: Message, descriptors: Sequence[int] = (), members: Iterable[Member] | None = None
-    ) -> dict[Member, Message]:
-        """Ask workers, by default all that are not leaving, and wait for their answers.
+    ) -> "Result[dict[Member, Message]]":
+        """Ask workers, by default all that neither start nor leave (`Requests.ask`)."""
+        return self.requests.ask(message, descriptors, list(self.members.values() if members is None else members))
 
-        One that is gone has none. One that does not answer in time is aborted, to be replaced, and has none either.
-        """
-        asked: dict[Member, int] = {}
-        wanted = self.members.values() if members is None else members
-        for member in [member for member in wanted if not member.gone]:
-            try:
-                asked[member] = self._send(member, message, descriptors)
-            except ChannelError:
-                self._abort(member, PATIENCE)  # it may have half of a message
-        until = time.monotonic() + PATIENCE
-        answers: dict[Member, Message] = {}
-        while asked and (left := until - time.monotonic()) > 0:
-            ready = wait([member.channel.fileno() for member in asked], left)
-            for member in [member for member in asked if member.channel.fileno() in ready]:
-                try:
-                    self._take(member)
-                except ChannelError:
-                    del asked[member]  # SIGCHLD tells the rest
-                    continue
-                if (answer := member.answers.pop(asked[member], None)) is not None:
-                    answers[member] = answer
-                    del asked[member]
-        for member in asked:
-            self._abort(member, PATIENCE)
-        return answers
-
-    def ask_all(self, message: Message, descriptors: Sequence[int] = ()) -> dict[Member, Message]:
-        """As `ask`, of those that are leaving too."""
+    def ask_all(self, message: Message, descriptors: Sequence[int] = ()) -> "Result[dict[Member, Message]]":
+        """As `ask`, also of those that start or leave."""
         return self.ask(message, descriptors, self.everybody)
 
     @property
     def everybody(self) -> list[Member]:
-        """Also those that are leaving."""
-        return [*self.members.values(), *self.leaving]
-
-    def tell(self, message: Message, members: Iterable[Member], seconds: float = PATIENCE) -> None:
-        """Tell workers something that needs no answer. One that does not take it within ``seconds`` is aborted."""
-        for member in [member for member in members if not member.gone]:
-            try:
-                member.channel.send(message, (), seconds)
-            except ChannelError:
-                self._abort(member, seconds)  # it may have half of it
-
-    def _send(self, member: Member, message: Message, descriptors: Sequence[int] = ()) -> int:
-        member.asked += 1
-        member.channel.send({"question": member.asked, **message}, descriptors, PATIENCE)
-        return member.asked
-
-    def _take(self, member: Member) -> None:
-        """Take what a worker has answered. Only the answer to the last question can be of interest."""
-        for _ in range(_MOST_MESSAGES):  # what is left waits: no worker may keep the supervisor busy
-            received = member.channel.receive()
-            if received is None:
-                return
-            message = received[0]
-            member.beaten = time.monotonic()
-            member.unanswered = 0
-            try:
-                if isinstance(lost := message.get("lines_lost"), int):
-                    member.lines_lost = max(0, lost)
-                if message.get("question") == member.asked:
-                    member.answers = {member.asked: message}
-                elif "question" not in message:
-                    self._reported(member, message)
-            except Exception as error:  # whatever it says, it ends nobody but itself
-                self._events.command_failed("message of a worker", error)
-                _signal(member, signal.SIGKILL)
-                raise ChannelError("it does not keep to the rules") from error
-
-    def _hear(self, member: Member) -> None:
-        try:
-            self._take(member)
-        except ChannelError:
-            if not member.gone:
-                self._loop.unwatch(member.channel.fileno())
-                member.gone = True
-            # It ended, which SIGCHLD tells; or it broke the rules, and ends now.
-            _signal(member, signal.SIGKILL)
-
-    # Beats.
+        """Also those that start or leave."""
+        return [*self.members.values(), *self._starting.values(), *self.leaving]
 
     def beat(self) -> bool:
-        """Ask every worker for a sign, and abort those that have not answered the last two times.
-
-        To be called once in an interval. True when all have answered since the last call.
-        """
-        alive = True
-        for member in [member for member in self.everybody if not member.gone]:
-            try:
-                # What came while this process itself was held up counts.
-                self._take(member)
-                alive = alive and not member.unanswered
-                if member.unanswered == 2:
-                    self._abort(member, time.monotonic() - member.beaten)
-                    continue
-                self._send(member, {"do": "beat"})
-                member.unanswered += 1
-            except ChannelError:
-                alive = False
-        return alive
+        """See that every worker's loop turns (`Requests.beat`)."""
+        return self.requests.beat(self.everybody)
 
     @property
     def healthy(self) -> bool:
@@ -211,22 +145,6 @@ class Crew:
     def lines_lost(self) -> int:
         """How many lines of workers' logs nobody will read."""
         return self._lines_lost + sum(member.lines_lost for member in self.everybody)
-
-    def _abort(self, member: Member, seconds: float) -> None:
-        """End a worker that does not answer, with SIGABRT first, at which it writes down what it was doing."""
-        if member.gone:
-            return
-        member.gone = True
-        self._events.worker_aborted(member.number, member.pid, round(seconds, 1))
-        _signal(member, signal.SIGABRT)
-        _signal(member, signal.SIGCONT)  # a stopped process would keep the abort waiting
-        self._loop.later(1.0, lambda: self._kill(member))
-        self._loop.unwatch(member.channel.fileno())
-
-    def _kill(self, member: Member) -> None:
-        """Kill one that does not even abort. Until it is reaped, no other process has its number."""
-        if member.channel.fileno() >= 0:
-            _signal(member, signal.SIGKILL)
 
     # Ends.
 
@@ -242,7 +160,7 @@ class Crew:
         stack = os.pread(member.stack, _LONGEST_STACK, 0).decode("utf-8", "replace").strip()
         self._lines_lost += member.lines_lost
         self._close(member)
-        reason = _reason(code)
+        reason = how_it_ended(code)
         if member in self.leaving:
             self.leaving.remove(member)
             if code == 0:
@@ -252,6 +170,8 @@ class Crew:
                 self._events.worker_lost(member.number, member.pid, reason, connections, None, stack)
             self.resize(self._size)  # its number may be what another one waits for
             return
+        if self._starting.pop(member.number, None):
+            return  # what starts it tells, and sees to the rest
         del self.members[member.number]
         losses, when = self._losses.get(member.number, (0, 0.0))
         now = time.monotonic()
@@ -268,35 +188,44 @@ class Crew:
             self._replace(number)
 
     def _replace(self, number: int) -> None:
-        """Start a worker in place of one that was lost."""
+        """Start a worker in place of one that was lost, or that is missing."""
         self._replacements.pop(number, None)
+        started = self._tasks.start(self._try(number))
+        self._starts.add(started)
+        started.then(lambda: self._starts.discard(started))
+
+    async def _try(self, number: int) -> None:
         try:
-            self._start(number)
+            await self._start(number)
         except WorkerError as error:
+            if self._size == 0:
+                return  # netd stops
             self._events.worker_failed(number, str(error))
             losses, _ = self._losses.get(number, (0, 0.0))
             self._losses[number] = (losses + 1, time.monotonic())
-            self._replace_after(number, _DELAYS[min(losses + 1, len(_DELAYS) - 1)])
+            self._replacements[number] = self._loop.later(
+                _DELAYS[min(losses + 1, len(_DELAYS) - 1)], lambda: self._replace(number)
+            )
 
     def _end(self, member: Member) -> None:
         """End a worker that did not get to serve."""
-        _signal(member, signal.SIGKILL)
+        member.signal(signal.SIGKILL)
         os.waitpid(member.pid, 0)
-        del self.members[member.number]
+        del self._starting[member.number]
         self._lost(member.number)
         self._close(member)
 
     def _close(self, member: Member) -> None:
-        self._loop.unwatch(member.channel.fileno())
-        member.gone = True
+        self.requests.hang_up(member)
         member.channel.close()
         os.close(member.stack)
+        member.ended.set(None)
 
-    def _leave(self, member: Member) -> None:
-        del self.members[member.number]
+    def _leave(self, number: int) -> None:
+        member = self.members.pop(number, None) or self._starting.pop(number)
+        member.leaving = True
         self.leaving.append(member)
-        with contextlib.suppress(ChannelError):
-            self._send(member, {"do": "drain"})
+        self.requests.tell({"do": "drain"}, [member])
 
     # The end of all.
 
@@ -307,41 +236,24 @@ class Crew:
     def stop(self) -> None:
         """Have every worker cut its connections and end; one that does not in time is aborted."""
         self.drain()
-        for member in self.leaving:
-            with contextlib.suppress(ChannelError):
-                self._send(member, {"do": "stop"})
+        self.requests.tell({"do": "stop"}, self.leaving)
 
     def abort(self) -> None:
         """End whoever is left."""
         for member in self.leaving:
             if not member.gone:
-                self._abort(member, PATIENCE)
+                self.requests.abort(member, PATIENCE)
 
     def kill(self) -> None:
         """End everybody at once, when the supervisor itself cannot go on."""
         for member in self.everybody:
             with contextlib.suppress(ChildProcessError):
-                _signal(member, signal.SIGKILL)
+                member.signal(signal.SIGKILL)
                 os.waitpid(member.pid, 0)
             self._close(member)
-        self.members, self.leaving = {}, []
+        self.members, self._starting, self.leaving = {}, {}, []
 
     @property
     def empty(self) -> bool:
         """Whether no worker is left."""
-        return not self.members and not self.leaving
-
-
-def _signal(member: Member, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(member.pid, number)
-
-
-def _reason(code: int) -> str:
-    """How a process ended, from what `os.waitstatus_to_exitcode` makes of it."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:
-        return f"signal {-code}"  # a real-time signal has no name
+        return not self.everybody

@@ -1,16 +1,19 @@
 """The birth of a worker: a fork of the supervisor that lets go of all that is the supervisor's."""
 
 import codecs
+import contextlib
 import faulthandler
 import gc
 import importlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from netd.daemon import identity
 from netd.daemon.channel import Channel, Message, pair
+from netd.daemon.tasks import Result
 from netd.daemon.worker import Worker
 from netd.errors import EXIT_SOFTWARE
 from netd.telemetry.daemon_events import DaemonEvents
@@ -38,14 +41,37 @@ class Member:
     """When it answered last (CLOCK_MONOTONIC)."""
     unanswered: int = 0
     """Beats it was asked for since."""
-    answers: dict[int, Message] = field(default_factory=dict)
-    """What was waited for and has come, by the number of the question."""
+    preparing: bool = False
+    """Whether it was sent a config, and has not answered yet."""
+    busy_until: float = 0.0
+    """Until when it may work on a config without answering anything else (CLOCK_MONOTONIC)."""
+    questions: dict[int, Callable[[Message | None], None]] = field(default_factory=dict)
+    """What takes the answers that are waited for, by the number of the question; None: there will be none."""
     asked: int = 0
     """The number of the last question."""
     lines_lost: int = 0
     """How many lines of its log nobody will read, as it has said."""
+    leaving: bool = False
+    """Whether it accepts no more, and ends after its last connection."""
     gone: bool = False
     """Whether there is nothing more to say to it."""
+    ended: Result[None] = field(default_factory=Result)
+    """Done once its process has ended, and was reaped."""
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if the process is there. Until it is reaped, no other process has its number."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+
+def how_it_ended(code: int) -> str:
+    """How a process ended, from what `os.waitstatus_to_exitcode` makes of it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"  # a real-time signal has no name
 
 
 def fork(number: int, who: identity.Identity, sink: Sink) -> Member:
@@ -89,7 +115,7 @@ def _be_worker(number: int, who: identity.Identity, sink: Sink, channel: Channel
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for ignored in _IGNORED:
         signal.signal(ignored, signal.SIG_IGN)
-    _close_all_but({0, 1, 2, channel.fileno(), stack, sink.descriptor})
+    close_all_but({0, 1, 2, channel.fileno(), stack, sink.descriptor})
     faulthandler.enable(file=stack)
     sink.lost = 0  # what the parent has lost, the parent tells
     try:
@@ -109,8 +135,8 @@ def _import_for_later() -> None:
         importlib.import_module(module)
 
 
-def _close_all_but(kept: set[int]) -> None:
-    """Close every descriptor that is not the worker's business."""
+def close_all_but(kept: set[int]) -> None:
+    """Close every other descriptor, which the process has from its parent."""
     start = 0
     for descriptor in sorted(kept):
         if start < descriptor:  # an empty range would mean everything

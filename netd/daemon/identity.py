@@ -113,7 +113,11 @@ def become(identity: Identity, parent: int) -> None:
                 raise _StillPrivilegedError("it can become root again")
     _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _give_up_capabilities()
-    # Changing the user cleared it, so it is set last; the parent may be gone by then.
+    end_with(parent)  # changing the user would have cleared it, so it comes last
+
+
+def end_with(parent: int) -> None:
+    """Have this process be killed when the process ``parent`` ends, which may be over by now (PR_SET_PDEATHSIG)."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(EXIT_OSERR)

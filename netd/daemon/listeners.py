@@ -94,15 +94,13 @@ class Listeners:
             raise OpenError(problems)
 
     def commit(self, pending: Pending) -> None:
-        """The config is in force: close what it does not need, and change the options of what it keeps."""
+        """The config is in force: change the options of what it keeps. `close_gone` closes the rest."""
         for key, (_, endpoint) in keys(pending.config).items():
             for one in pending.places[key]:
                 if one.listener.endpoint != endpoint:
                     with contextlib.suppress(OSError, ValueError):  # a buffer size, or an owner that is gone
                         configure(one.listener, endpoint)
         self._places = pending.places
-        for one in pending.gone:
-            self._close(one.listener)
         if self._stores:
             for one in pending.new:
                 if not one.listener.kept and not one.listener.endpoint.name:
@@ -110,6 +108,11 @@ class Listeners:
         for left in self._inherited.left():
             systemd.forget(left.name)
             left.socket.close()
+
+    def close_gone(self, pending: Pending) -> None:
+        """Close what the config does not need, once no worker has it any more."""
+        for one in pending.gone:
+            self._close(one.listener)
 
     def abort(self, pending: Pending) -> None:
         """The config is not to be."""

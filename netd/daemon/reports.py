@@ -5,7 +5,6 @@ It is read from the memory that the workers write and from what the supervisor k
 
 import os
 import time
-import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,10 +21,6 @@ from netd.daemon.warden import Warden
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 from netd.transport.loop import Loop
-
-_PATIENCE = 2.0  # seconds a worker has to take a report,
-_SLOW = 0.1  # and if it takes longer than this,
-_REST = 20.0  # it gets none for so long: the supervisor has others to wait for.
 
 
 class Reports:
@@ -51,14 +46,15 @@ class Reports:
         self._history = History()
         self._reports = {"status": self.status, "history": self.history}
         self._wanted: set[tuple[Member, str]] = set()
-        # Those who were slow to listen, and when they are told again.
-        self._rested: weakref.WeakKeyDictionary[Member, float] = weakref.WeakKeyDictionary()
 
     def status(self) -> Answer:
         """What `netd status --json` prints."""
         self._warden.count_drops()
         state, crew = self._state, self._crew
         now = time.monotonic()
+        urls: dict[str, list[str]] = {}
+        for one in self._listeners:
+            urls.setdefault(one.listener.service, []).append(one.listener.url)
         workers: list[dict[str, Any]] = [
             {
                 "worker": member.number,
@@ -85,17 +81,16 @@ class Reports:
             "bans": len(state.bans.active(now)),
             "counts": dict(self._events.counts),
             "workers": workers,
-            "services": [self._service(service) for service in state.config.services],
+            "services": [self._service(service, urls.get(service.name, [])) for service in state.config.services],
         }
 
-    def _service(self, service: ServiceConfig) -> dict[str, Any]:
+    def _service(self, service: ServiceConfig, urls: list[str]) -> dict[str, Any]:
         state = self._state
         override = state.overrides.get(service.name)
         if override is None:
             why = "" if service.enabled else "by the config"
         else:
             why = f"by netd {'enable' if override else 'disable'}, until the next reload"
-        urls = [one.listener.url for one in self._listeners if one.listener.service == service.name]
         counts = state.table(service.name).read()
         return {
             "service": service.name,
@@ -135,11 +130,5 @@ class Reports:
                 safely(self._events, what, partial(self._tell, what, make, members))
 
     def _tell(self, what: str, make: Callable[[], Answer], members: list[Member]) -> None:
-        """Tell them, but not who has made this process wait lately: who asks has to listen."""
-        answer = make()
-        for member in members:
-            begun = time.monotonic()
-            if begun >= self._rested.get(member, 0.0):
-                self._crew.tell({"do": "told", "what": what, "answer": answer}, [member], _PATIENCE)
-                if time.monotonic() - begun > _SLOW:
-                    self._rested[member] = time.monotonic() + _REST
+        """Tell them, but not one that has no room for it now: a thread of it waits, and asks again."""
+        self._crew.requests.tell({"do": "told", "what": what, "answer": make()}, members, must=False)

@@ -1,75 +1,119 @@
 """Putting a config in force: in every worker or in none."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from netd.config.model import Config
 from netd.daemon import plan
 from netd.daemon.channel import Message
+from netd.daemon.control import CommandError
 from netd.daemon.crew import Crew
 from netd.daemon.fork import Member, WorkerError
 from netd.daemon.listeners import Listeners, Numbered, Pending
+from netd.daemon.requests import PREPARING
 from netd.daemon.state import State
+from netd.daemon.tasks import Queue, Slices, Tasks
 from netd.errors import OpenError
+
+_DIED = "it died while it got ready"
+_SLOW = f"it did not get ready within {PREPARING:.0f} s: what its services do when they are made takes too long"
 
 
 class Rollout:
     """Brings workers to what is in force, and what is in force to a new config. ``user`` is who the workers are."""
 
-    def __init__(self, state: State, listeners: Listeners, crew: Crew, user: str) -> None:
+    def __init__(self, state: State, listeners: Listeners, crew: Crew, tasks: Tasks, user: str) -> None:
         self._state = state
         self._listeners = listeners
         self._crew = crew
+        self._tasks = tasks
         self._user = user
+        self.queue = Queue()
+        """What changes the config is done one after the other."""
 
-    def install(self, member: Member) -> None:
+    async def install(self, member: Member) -> None:
         """Bring a new worker up to date. `WorkerError` says why it cannot be."""
-        state = self._state
+        state, requests = self._state, self._crew.requests
+        answers = await requests.ask({"do": "ledger"}, [state.ledger.descriptor], [member])
+        self._check([member], answers)
+        answers = await requests.ask({"do": "ban", "bans": state.bans_until()}, [], [member])
+        self._check([member], answers)
         numbered = list(self._listeners)
         message, descriptors = self._message(state.config, numbered, numbered, set(state.names), set(state.names))
-        bans = {"do": "ban", "bans": state.bans_until()}
-        ledger = [state.ledger.descriptor]
-        for step, files in (({"do": "ledger"}, ledger), (bans, []), (message, descriptors), ({"do": "commit"}, [])):
-            answer = self._crew.ask(step, files, [member]).get(member, {"error": "a worker died while it started"})
+        self._check([member], await requests.prepare(message, descriptors, [member]))
+        self._check([member], await requests.ask({"do": "commit"}, [], [member]))
+
+    def _check(self, members: Sequence[Member], answers: dict[Member, Message]) -> None:
+        """Raise `WorkerError` where one of these workers has not answered, or has said what keeps it from it."""
+        for member in members:
+            answer = answers.get(member, {"error": _DIED if member.gone else _SLOW})
             if "error" in answer:
                 raise WorkerError(f"worker (user {self._user}): {answer['error']}")
 
-    def apply(self, config: Config, overrides: dict[str, bool]) -> None:
-        """Put a config in force in two phases. An `OperatorError` or `CommandError` means that nothing has changed."""
-        state = self._state
+    async def apply(self, config: Config, overrides: dict[str, bool]) -> None:
+        """Put a config in force in two phases. An `OperatorError` or `CommandError` means that nothing has changed.
+
+        To be called by what is first in the `queue`.
+        """
+        state, crew = self._state, self._crew
+        self._not_while_stopping()
         effective = state.effective(config, overrides)
         pending = self._listeners.prepare(effective)
+        prepared: set[Member] = set()
         try:
-            self._prepare_workers(effective, pending)
+            await self._tasks.turn()
+            await self._prepare_workers(effective, pending, prepared)
+            self._not_while_stopping()
         except BaseException:
-            self._crew.ask({"do": "abort"})
+            crew.requests.tell({"do": "abort"}, prepared)
             self._listeners.abort(pending)
             raise
-        self._crew.ask({"do": "commit"})
+        # Nothing waits from here until the new config is what a new worker gets.
+        members = [member for member in crew.members.values() if member in prepared]
+        committed = crew.ask({"do": "commit"}, members=members)
         enabled = {service.name for service in effective.enabled}
         gone = {
             service.name: service.policy.limits.drain for service in state.config.enabled if service.name not in enabled
         }
-        if gone and self._crew.leaving:
-            self._crew.ask({"do": "retire", "services": gone}, members=self._crew.leaving)
+        if gone:
+            crew.requests.tell({"do": "retire", "services": gone}, crew.leaving)
         self._listeners.commit(pending)
         state.adopt(config, overrides)
+        await committed
+        self._listeners.close_gone(pending)
+        slices = Slices(self._tasks)
         for one in pending.new:
             state.tell_listening(one.listener)
+            await slices.next()
 
-    def _prepare_workers(self, config: Config, pending: Pending) -> None:
+    def _not_while_stopping(self) -> None:
+        if self._state.stopping:
+            raise CommandError("netd is about to stop")
+
+    async def _prepare_workers(self, config: Config, pending: Pending, prepared: set[Member]) -> None:
+        """Have every worker make what the config needs. Adds them to ``prepared`` before they are asked.
+
+        A worker that dies meanwhile says nothing about the config, and gets a successor, which serves what is in force
+        and is asked then. Where that dies too, the config is to blame. `OpenError` says what keeps a worker from it.
+        """
         old = {service.name: service for service in self._state.config.enabled}
         changed = {new.name for new in config.enabled if new.name in old and plan.serves_otherwise(old[new.name], new)}
         unknown = {service.name for service in config.enabled} - old.keys()
         all_of_them = [one for ones in pending.places.values() for one in ones]
         message, descriptors = self._message(config, all_of_them, pending.new, changed, unknown)
-        asked = [member for member in self._crew.members.values() if not member.gone]
-        answers = self._crew.ask(message, descriptors, asked)
-        for member in asked:
-            answer = answers.get(
-                member, {"error": "it did not get ready in time; what it takes is too much, or it died"}
-            )
-            if "error" in answer:
-                raise OpenError([f"worker (user {self._user}): {answer['error']}"])
+        first: list[Member] | None = None
+        while True:
+            await self._crew.settle()
+            members = [member for member in self._crew.members.values() if member not in prepared]
+            if not members:
+                return
+            first = members if first is None else []
+            prepared.update(members)
+            answers = await self._crew.requests.prepare(message, descriptors, members)
+            try:
+                self._check([member for member in members if not (member.gone and member in first)], answers)
+            except WorkerError as error:
+                raise OpenError([str(error)]) from None
 
     def _message(
         self, config: Config, all_of_them: list[Numbered], new: list[Numbered], changed: set[str], unknown: set[str]
@@ -82,6 +126,9 @@ class Rollout:
         rules: dict[str, int] = {}  # most services have those of the defaults, which may be long
         names: list[tuple[str, Any]] = [("listener", one.number) for one in new]
         descriptors = [one.listener.socket.fileno() for one in new]
+        listeners: dict[str, list[int]] = {}
+        for one in all_of_them:
+            listeners.setdefault(one.listener.service, []).append(one.number)
         for service in config.enabled:
             services.append(
                 {
@@ -90,7 +137,7 @@ class Rollout:
                     "options": service.given,
                     "policy": service.policy.model_dump_json(exclude={"access"}),
                     "access": rules.setdefault(service.policy.access.model_dump_json(), len(rules)),
-                    "listeners": [one.number for one in all_of_them if one.listener.service == service.name],
+                    "listeners": listeners.get(service.name, []),
                     "changed": service.name in changed,
                 }
             )

@@ -8,8 +8,8 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import Callable
-from typing import Any, get_args
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from netd import __version__
 from netd.admission.door import Door
@@ -18,21 +18,24 @@ from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.client.control import default_path
 from netd.config.model import Config
-from netd.daemon import identity, listing, plan, systemd
+from netd.daemon import identity, systemd
 from netd.daemon.channel import Message
-from netd.daemon.control import Answer, CommandError, Control, safely
-from netd.daemon.crew import PATIENCE, Crew
+from netd.daemon.commands import Commands
+from netd.daemon.control import Answer, Control, safely
+from netd.daemon.crew import Crew
 from netd.daemon.fork import Member, WorkerError
 from netd.daemon.listeners import Listeners, control_listener
+from netd.daemon.loading import Loading
 from netd.daemon.reports import Reports
+from netd.daemon.requests import PATIENCE
 from netd.daemon.rollout import Rollout
 from netd.daemon.signals import Signals
 from netd.daemon.state import State
+from netd.daemon.tasks import Tasks
 from netd.daemon.tracer import Tracer
 from netd.daemon.visits import Visits
 from netd.daemon.warden import Warden
-from netd.endpoints import suggestion
-from netd.errors import EXIT_OK, EXIT_SOFTWARE, EXIT_USAGE, OpenError, OperatorError
+from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.events import ServiceEvents
@@ -60,25 +63,29 @@ def supervise(
 
 
 class Supervisor:
-    """Runs netd. Its public methods are the commands of the control socket."""
+    """Runs netd."""
 
     def __init__(self, config: Config, load: Callable[[], Config], sink: logs.Sink) -> None:
         who = identity.find(config.daemon)
         self._state = State(config)
-        self._load = load
         self._sink = sink
         self._events = DaemonEvents()
-        self._loop = Loop()
+        self._loop = Loop(batch=1)  # an operator may ask for much at once, and time-outs come in between
+        self._tasks = Tasks(self._loop)
         self._listeners = Listeners(systemd.inherited(), self._state.address_skipped)
-        self._crew = Crew(self._loop, self._events, sink, who, self._install, self._state.settle, self._reported)
+        self._crew = Crew(
+            self._tasks, self._loop, self._events, sink, who, self._install, self._state.settle, self._reported
+        )
         self._warden = Warden(self._state, self._listeners, self._events, self._loop, self._crew.ask_all)
         self._reports = Reports(self._state, self._listeners, self._crew, self._warden, self._events, sink, self._loop)
         self._tracer = Tracer(self._state, self._crew, self._loop)
         self._visits = Visits(self._state, self._crew, self._loop)
-        self._rollout = Rollout(self._state, self._listeners, self._crew, who.name)
+        self._rollout = Rollout(self._state, self._listeners, self._crew, self._tasks, who.name)
+        self._loading = Loading(self._tasks, self._loop, load, config)
+        self._commands = Commands(self._state, self._crew, self._rollout, self._loading, self._events, self)
         self._control: tuple[StreamServer, Listener] | None = None
         self._deadline: Timer | None = None  # of the stop under way
-        self._beats = Timer(self._beat)
+        self._beats: tuple[float, float, Timer] | None = None  # the interval, when the last one was, the next one
 
     def run(self, ready: Callable[[list[Listener]], None]) -> int:
         """Serve until told to stop; the exit code."""
@@ -86,11 +93,8 @@ class Supervisor:
             self._events.netd_started(__version__, self._state.config.source, self._size)
             _raise_descriptor_limit()
             try:
-                try:
-                    self._start()
-                except OSError as error:
-                    raise _no_means(error) from None
-                ready([one.listener for one in self._listeners])
+                started = self._tasks.start(self._start(ready))
+                started.then(lambda: self._loop.call(started.get))  # what it raised ends the loop
                 self._loop.run()
             except BaseException as error:
                 if not isinstance(error, OperatorError):
@@ -107,14 +111,18 @@ class Supervisor:
         self._events.netd_stopped()
         return EXIT_SOFTWARE if self._crew.failed else EXIT_OK
 
-    def _start(self) -> None:
+    async def _start(self, ready: Callable[[list[Listener]], None]) -> None:
         state = self._state
-        self._open_control()
-        self._listeners.commit(self._listeners.prepare(state.config))
         try:
-            self._crew.resize(self._size, must=True)
+            self._open_control()
+            self._listeners.commit(self._listeners.prepare(state.config))
+            await self._crew.start(self._size)
+        except OSError as error:
+            raise _no_means(error) from None
         except WorkerError as error:
             raise OpenError([str(error)]) from None
+        if state.stopping:
+            return
         for one in self._listeners:
             state.tell_listening(one.listener)
         for inherited in self._listeners.unclaimed():
@@ -123,12 +131,13 @@ class Supervisor:
         self._events.netd_ready(len(state.config.enabled), sum(1 for _ in self._listeners))
         state.ready = True
         self._reports.note()
-        systemd.notify("READY=1", f"STATUS={self._status_line()}")
-        self._beats = self._loop.later(self._beat_interval, self._beat)
+        systemd.notify("READY=1", f"STATUS={self.status_line()}")
+        self._keep_beating()
+        ready([one.listener for one in self._listeners])
 
-    def _install(self, member: Member) -> None:
-        self._rollout.install(member)
-        self._tracer.install(member)
+    async def _install(self, member: Member) -> None:
+        await self._rollout.install(member)
+        await self._tracer.install(member)
 
     def _reported(self, member: Member, message: Message) -> None:
         if "offender" in message:
@@ -157,7 +166,17 @@ class Supervisor:
             self._events.control_failed(error.problems[0])
             return
         group = os.stat(path).st_gid if daemon.control_group and not path.startswith("@") else None
-        service = Control(self, self._reports, self._warden, self._tracer, self._visits, group, self._events)
+        service = Control(
+            self._tasks,
+            self._commands,
+            self.stop,
+            self._reports,
+            self._warden,
+            self._tracer,
+            self._visits,
+            group,
+            self._events,
+        )
         events = ServiceEvents("control", quiet=True)
         door = Door("control", _CONTROL_POLICY, events.table, House(), time.time)
         server = StreamServer(listener.socket, service, door, events, self._loop)
@@ -169,116 +188,18 @@ class Supervisor:
             server, listener = self._control
             server.close()
             listener.close()
+        self._tasks.close()
         self._listeners.close()
         self._loop.close()
 
     # Commands.
 
-    def diff(self) -> Answer:
-        """What a reload would do, and how many live connections each change concerns."""
-        config = self._load()
-        state = self._state
-        changes = plan.compare(state.config, config)
-        return {
-            "changes": [
-                {
-                    "service": change.service,
-                    "what": change.what,
-                    "details": list(change.details),
-                    "live": state.tables[change.service].read().active if change.service in state.tables else 0,
-                    "connections": change.connections,
-                }
-                for change in changes
-            ],
-            "settings": plan.settings_changed(state.config, config),
-            "restart_needed": plan.restart_needed(state.initial, config),
-        }
-
-    def reload(self, by: str) -> Answer:
-        """Read the config again and put it in force, all of it or nothing of it."""
-        self._not_while_stopping()
-        state = self._state
-        systemd.notify_reloading()
-        try:
-            config = self._load()
-            changes = {change.service: change.what for change in plan.compare(state.config, config)}
-            settings = plan.settings_changed(state.config, config)
-            restart_needed = plan.restart_needed(state.initial, config)
-            self._rollout.apply(config, {})
-        except (OperatorError, CommandError) as error:
-            problems = list(error.problems) if isinstance(error, OperatorError) else [str(error)]
-            self._events.reload_rejected(by, problems)
-            raise
-        finally:
-            systemd.notify("READY=1", f"STATUS={self._status_line()}")
-        if config.log.level != state.log_level:
-            self._set_log_level(config.log.level)
-        state.generation += 1
-        self._events.reload_applied(by, state.generation, changes, settings, restart_needed)
+    def config_adopted(self) -> None:
+        """A config is in force: what depends on it follows."""
         self._warden.config_adopted()
-        self._crew.resize(self._size)
-        self._loop.wheel.drop(self._beats)
-        self._beats = self._loop.later(self._beat_interval, self._beat)
-        return {
-            "generation": state.generation,
-            "changes": changes,
-            "settings": settings,
-            "restart_needed": restart_needed,
-        }
-
-    def switch(self, service: str, *, on: bool, by: str) -> Answer:
-        """Switch a service on or off until the next reload."""
-        self._not_while_stopping()
-        state = self._state
-        if service not in state.names:
-            raise CommandError(f"there is no service '{service[:64]}'{suggestion(service[:64], state.names)}")
-        overrides = {name: wanted for name, wanted in state.overrides.items() if name != service}
-        if state.enabled_in_file(service) != on:
-            overrides[service] = on
-        self._rollout.apply(state.file, overrides)
-        self._warden.config_adopted()
-        (self._events.service_enabled if on else self._events.service_disabled)(service, by)
-        return {"service": service, "enabled": on}
-
-    def connections(self, wanted: dict[str, str]) -> Answer:
-        """Which connections there are."""
-        self._know(wanted)
-        answers = self._crew.ask_all({"do": "connections", **wanted})
-        return {
-            "total": sum(answer["total"] for answer in answers.values()),
-            "connections": [row for answer in answers.values() for row in answer["connections"]],
-        }
-
-    def peers(self, wanted: dict[str, str]) -> Answer:
-        """Who has the most connections."""
-        self._know(wanted)
-        return listing.merged_peers(self._crew.ask_all({"do": "peers", **wanted}).values())
-
-    def kick(self, wanted: dict[str, str], by: str) -> Answer:
-        """End connections."""
-        self._know(wanted)
-        number = sum(answer["number"] for answer in self._crew.ask_all({"do": "kick", **wanted}).values())
-        self._events.connections_kicked(number, by)
-        return {"number": number}
-
-    def _know(self, wanted: dict[str, str]) -> None:
-        """A service that was removed may still have connections; one that nobody knows is a mistake."""
-        service = wanted.get("service")
-        if service is not None and service not in self._state.seen:
-            raise CommandError(f"there is no service '{service[:64]}'{suggestion(service[:64], self._state.names)}")
-
-    def set_log_level(self, level: str, by: str) -> Answer:
-        """Change what is logged, until the next reload."""
-        if level not in get_args(logs.Level):
-            raise CommandError(f"expected one of {', '.join(get_args(logs.Level))}", EXIT_USAGE)
-        self._set_log_level(level)
-        self._events.log_level_changed(level, by)
-        return {"level": level}
-
-    def _set_log_level(self, level: Any) -> None:
-        logs.set_level(level)
-        self._state.log_level = level
-        self._crew.ask_all({"do": "log_level", "level": level})
+        if self._deadline is None:
+            self._crew.resize(self._size)
+            self._keep_beating()
 
     def stop(self, by: str, *, now: bool = False) -> Answer:
         """Stop: let conversations finish first, unless that is under way already or not wanted."""
@@ -291,14 +212,20 @@ class Supervisor:
         match name:
             case "SIGCHLD":
                 self._crew.reap()
+                self._loading.reap()
                 if self._crew.empty and self._deadline is not None:
                     self._loop.stop()
             case "SIGHUP":
-                safely(self._events, "reload", lambda: self.reload(name))
+                self._background("reload", self._commands.reload_once(name))
             case "SIGUSR1":
                 self._reopen_log()
             case _:
                 self._stop(name)
+
+    def _background(self, what: str, task: Coroutine[Any, None, object]) -> None:
+        """Do something that a signal asked for; what goes wrong is told in the log."""
+        result = self._tasks.start(task)
+        result.then(lambda: safely(self._events, what, result.get))
 
     def _reopen_log(self) -> None:
         if not (path := self._state.initial.log.file):
@@ -309,7 +236,7 @@ class Supervisor:
             self._events.log_failed(f"{path}: {error.strerror}")
             return
         # Workers may not open it, so they get it handed.
-        self._crew.ask_all({"do": "log_file"}, [descriptor])
+        self._crew.ask_all({"do": "log_file"}, [descriptor])  # it is on its way now, whenever they answer
         self._sink.replace(descriptor)
         self._events.log_reopened()
 
@@ -340,10 +267,6 @@ class Supervisor:
         self._loop.later(PATIENCE, self._crew.abort)
         return None
 
-    def _not_while_stopping(self) -> None:
-        if self._deadline is not None:
-            raise CommandError("netd is about to stop")
-
     @property
     def _size(self) -> int:
         workers = self._state.config.daemon.workers
@@ -356,16 +279,30 @@ class Supervisor:
         beat = self._state.config.daemon.beat
         return beat if watchdog is None else min(beat, watchdog / 3)
 
+    def _keep_beating(self) -> None:
+        """Go on in the interval of the config in force. However often that is exchanged, it puts no beat off."""
+        interval, now = self._beat_interval, time.monotonic()
+        last = now
+        if self._beats is not None:
+            before, last, timer = self._beats
+            if interval == before:
+                return
+            self._loop.wheel.drop(timer)
+        self._beats = (interval, last, self._loop.later(max(0.0, last + interval - now), self._beat))
+
     def _beat(self) -> float | None:
+        assert self._beats is not None, "it was started"
         if self._deadline is not None:
             return None
+        interval, _, timer = self._beats
+        self._beats = (interval, time.monotonic(), timer)
         safely(self._events, "beat", self._look_around)
         if self._crew.beat():
             systemd.notify("WATCHDOG=1")
-        if (line := self._status_line()) != self._state.status_line:
+        if (line := self.status_line()) != self._state.status_line:
             self._state.status_line = line
             systemd.notify(f"STATUS={line}")
-        return self._beat_interval
+        return interval
 
     def _look_around(self) -> None:
         """Count and tell what nobody else does."""
@@ -375,7 +312,8 @@ class Supervisor:
         if self._control:
             self._control[0].events.summarize()
 
-    def _status_line(self) -> str:
+    def status_line(self) -> str:
+        """What the service manager shows."""
         state = self._state
         counted = (
             (len(state.config.enabled), "service"),

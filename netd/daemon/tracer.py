@@ -64,7 +64,7 @@ class Tracer:
         self._traces: dict[int, _Trace] = {}
         self._numbers = itertools.count(1)
 
-    def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]:
+    async def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]:
         """Have ``post`` told what comes and goes at ``service``, of ``peer`` alone where that is given.
 
         Returns what ends it. `CommandError` says why it cannot be.
@@ -76,14 +76,14 @@ class Tracer:
             raise CommandError(f"there are {_MOST} traces already, and no more at one time")
         number = next(self._numbers)
         trace = self._traces[number] = _Trace(service, peer, post)
-        self._crew.ask_all(_message(number, trace))
+        await self._crew.ask_all(_message(number, trace))
         self._loop.later(_ALIVE, lambda: self._keep_alive(number))
         return lambda: self._stop(number)
 
-    def install(self, member: Member) -> None:
+    async def install(self, member: Member) -> None:
         """A worker that has just started looks as the others do."""
-        for number, trace in self._traces.items():
-            self._crew.ask(_message(number, trace), members=[member])
+        for number, trace in list(self._traces.items()):
+            await self._crew.ask(_message(number, trace), members=[member])
 
     def told(self, message: Message) -> None:
         """A worker has something to show."""
@@ -94,7 +94,7 @@ class Tracer:
 
     def _stop(self, number: int) -> None:
         del self._traces[number]
-        self._crew.tell({"do": "untrace", "trace": number}, self._crew.everybody)
+        self._crew.requests.tell({"do": "untrace", "trace": number}, self._crew.everybody)
 
     def _keep_alive(self, number: int) -> float | None:
         if trace := self._traces.get(number):

@@ -91,7 +91,7 @@ class Visits:
         self._crew = crew
         self._loop = loop
 
-    def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]:
+    async def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]:
         """Begin to talk to a service: what says something to it, and what ends it. `CommandError` says why not."""
         if service not in self._state.names:
             raise CommandError(f"there is no service '{service[:64]}'{suggestion(service[:64], self._state.names)}")
@@ -101,7 +101,8 @@ class Visits:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             message = {"do": "visit", "service": service}
-            answer = self._crew.ask(message, [theirs.fileno()], [first]).get(first, {"error": "no worker listens"})
+            asked = self._crew.ask(message, [theirs.fileno()], [first])
+        answer = (await asked).get(first, {"error": "no worker listens"})
         if "error" in answer:
             ours.close()
             raise CommandError(str(answer["error"]))

@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 
 from netd.admission.addresses import parse_address, parse_source, source_of, source_text
 from netd.admission.door import Check, Door
@@ -23,6 +23,7 @@ from netd.daemon.channel import Message
 from netd.daemon.control import Answer, CommandError
 from netd.daemon.listeners import Listeners, Numbered
 from netd.daemon.state import State
+from netd.daemon.tasks import Result
 from netd.endpoints import suggestion
 from netd.errors import EXIT_USAGE
 from netd.settings import parse_duration
@@ -41,8 +42,8 @@ _FROM = re.compile(
     r"\[(?P<host6>[^\]]+)\]:(?P<port6>\d{1,5})|(?P<host4>[^:]+):(?P<port4>\d{1,5})|(?P<host>.+)", re.ASCII
 )
 
-Tell = Callable[[Message], object]
-"""Tells all workers something."""
+Tell = Callable[[Message], Result[Any]]
+"""Tells all workers something. The result is there when they have taken it."""
 
 
 class Warden:
@@ -62,11 +63,9 @@ class Warden:
         """A config is in force: warn of what it asks for at its own risk, or in vain."""
         self.count_drops()  # what new sockets had dropped before counts for nobody
         config = self._state.config
+        udp = {one.listener.service for one in self._listeners if _transport(one.listener) == "udp"}
         for service in config.enabled:
-            udp = any(
-                _transport(one.listener) == "udp" for one in self._listeners if one.listener.service == service.name
-            )
-            if udp and not service.policy.reply_guard:
+            if service.name in udp and not service.policy.reply_guard:
                 self._events_of(service.name).reply_guard_disabled()
         _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = [service.policy.limits.connections or sys.maxsize for service in config.enabled]
@@ -104,7 +103,7 @@ class Warden:
         if banned:
             self._tell(*banned)
 
-    def ban(self, text: str, duration: str, by: str) -> Answer:
+    async def ban(self, text: str, duration: str, by: str) -> Answer:
         """Ban a source by hand."""
         source = _source(text)
         try:
@@ -115,16 +114,16 @@ class Warden:
         except ValueError as error:
             raise CommandError(f"{source_text(source)}: {error}", EXIT_USAGE) from None
         self._events.source_banned(source_text(source), seconds, by)
-        self._tell(source)
+        await self._tell(source)
         return {"source": source_text(source), "seconds": seconds}
 
-    def unban(self, text: str, by: str) -> Answer:
+    async def unban(self, text: str, by: str) -> Answer:
         """Lift a ban."""
         source = _source(text)
         if not self._state.bans.remove(source, time.monotonic()):
             raise CommandError(f"{source_text(source)} is not banned")
         self._events.source_unbanned(source_text(source), by)
-        self._tell(source)
+        await self._tell(source)
         return {"source": source_text(source)}
 
     def bans(self) -> Answer:
@@ -142,9 +141,9 @@ class Warden:
             ]
         }
 
-    def _tell(self, *sources: bytes) -> None:
+    def _tell(self, *sources: bytes) -> Result[Any]:
         now = time.monotonic()
-        self._tell_workers(
+        return self._tell_workers(
             {"do": "ban", "bans": {source.hex(): self._state.bans.until(source, now) for source in sources}}
         )
 

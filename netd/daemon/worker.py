@@ -6,6 +6,7 @@ which may fail and changes nothing, and ``commit`` (or ``abort``), which cannot 
 """
 
 import json
+import os
 import select
 import socket
 import sys
@@ -38,7 +39,13 @@ from netd.transport.stream import StreamServer
 
 _SWITCH = 0.0005  # seconds
 
+_SLICE = 0.01  # seconds of work on a new config at once
+
 Server = StreamServer | DatagramServer
+
+
+class _UnpreparedError(Exception):
+    """This worker cannot serve a config, for this reason."""
 
 
 @dataclass
@@ -56,16 +63,16 @@ class _Service:
 class _Prepared:
     """A config that is ready to be served."""
 
-    services: dict[str, _Service]
-    sockets: dict[int, socket.socket]
-    """The listeners that are new, by number."""
     connections: int | None
     """``daemon.connections``"""
     bans: BanRules
     log_access: AccessLog
     listeners: set[int]
     """The numbers of all listeners, also of services that another worker serves."""
-    tables: dict[str, Table]
+    services: dict[str, _Service] = field(default_factory=dict)
+    sockets: dict[int, socket.socket] = field(default_factory=dict)
+    """The listeners that are new, by number."""
+    tables: dict[str, Table] = field(default_factory=dict)
     """The counters of all services by name, likewise."""
     servers: list[Server] = field(default_factory=list)
     """What is to be started."""
@@ -84,7 +91,8 @@ class Worker:
         self._sockets: dict[int, socket.socket] = {}
         self._tables: dict[str, Table] = {}
         self._prepared: _Prepared | None = None
-        self._retired: list[StreamServer] = []  # accept no more, and have connections
+        self._preparing: Iterator[None] | None = None  # the work on it, piece by piece
+        self._retired: set[StreamServer] = set()  # accept no more, and have connections
         self._inquiries = Inquiries(self._loop, lambda what: self._say({"want": what}))
         self._observers = Observers(self._loop, self._say)
         self._spare = Spare(channel)
@@ -109,7 +117,7 @@ class Worker:
     def _servers(self) -> Iterator[Server]:
         for service in self._services.values():
             yield from service.servers.values()
-        yield from self._retired
+        yield from list(self._retired)  # the end of a connection may release one
 
     def _connections(self) -> Iterator[Connection]:
         for server in self._servers():
@@ -124,29 +132,32 @@ class Worker:
                 try:
                     received = self._channel.receive()
                 except DescriptorsLostError as error:
-                    self._channel.send({"question": error.message["question"], "error": str(error)})
+                    self._channel.send({"question": error.message.get("question"), "error": str(error)})
                     continue
                 if received is None:
                     break
                 message, descriptors = received
                 answer = self._do(message, descriptors)
-                if "question" in message:
+                if answer is not None and "question" in message:
                     self._channel.send({"question": message["question"], **answer})
         except ChannelError:
             self._loop.stop()
         self._spare.take()
 
-    def _do(self, message: Message, descriptors: list[int]) -> Message:
+    def _do(self, message: Message, descriptors: list[int]) -> Message | None:
+        """Do what the supervisor says: the answer, or None where that comes later."""
         match message["do"]:
             case "beat":
-                self._prune()
                 for service in self._services.values():
                     service.events.summarize()
                 return {"lines_lost": self._sink.lost}
             case "told":
                 self._inquiries.answered(message["what"], message["answer"])
             case "prepare":
-                return self._prepare(message, descriptors)
+                self._say({"busy": True})  # what services do when they are made may take a while
+                self._preparing = self._prepare(message, descriptors)
+                self._go_on_preparing(message["question"])
+                return None
             case "commit":
                 self._commit()
             case "abort":
@@ -185,37 +196,62 @@ class Worker:
 
     # A new config.
 
-    def _prepare(self, message: Message, descriptors: list[int]) -> Message:
-        """Make all that the config needs and this worker does not have. The answer says what is wrong, if anything."""
-        sockets: dict[int, socket.socket] = {}
-        tables = dict(self._tables)
-        for (kind, name), descriptor in zip(message["descriptors"], descriptors, strict=True):
-            if kind == "listener":
-                sockets[name] = socket.socket(fileno=descriptor)
-            else:
-                tables[name] = Table(descriptor)
-                tables[name].close_descriptor()
+    def _go_on_preparing(self, question: int) -> None:
+        """Do a slice of the work on a new config, and answer once all is done, or something is wrong.
+
+        So the peers of the services there are wait no longer than for a slice, however large the config is.
+        """
+        work = self._preparing
+        if work is None:
+            return  # it was aborted
+        until = time.monotonic() + _SLICE
+        answer: Message = {}
+        try:
+            for _ in work:
+                if time.monotonic() >= until:
+                    self._loop.call(lambda: self._go_on_preparing(question))
+                    return
+        except Exception as error:
+            answer = {"error": _reason(error)}
+            self._abort()
+        self._preparing = None
+        try:
+            self._channel.send({"question": question, **answer})
+        except ChannelError:
+            self._loop.stop()
+
+    def _prepare(self, message: Message, descriptors: list[int]) -> Iterator[None]:
+        """Make all that the config needs and this worker does not have. Whatever it raises says what is wrong."""
         entries = message["services"]
         self._prepared = prepared = _Prepared(
-            {},
-            sockets,
             message["connections"],
             BanRules.model_validate_json(message["bans"]),
             message["log_access"],
             {number for entry in entries for number in entry["listeners"]},
-            {entry["name"]: tables[entry["name"]] for entry in entries},
         )
+        tables = dict(self._tables)
+        left = list(descriptors)
+        try:
+            for kind, name in message["descriptors"]:
+                descriptor = left.pop(0)
+                if kind == "listener":
+                    prepared.sockets[name] = socket.socket(fileno=descriptor)
+                else:
+                    tables[name] = Table(descriptor)
+                    tables[name].close_descriptor()
+        finally:
+            for descriptor in left:
+                os.close(descriptor)
+        prepared.tables = {entry["name"]: tables[entry["name"]] for entry in entries}
         rules = cache(lambda number: Access(AccessRules.model_validate_json(message["access"][number])))
         for entry in entries:
+            yield
             if self._number and _has_one_worker(entry["type"]):
                 continue
             try:
                 prepared.services[entry["name"]] = self._prepare_service(entry, prepared, rules)
             except Exception as error:  # whatever a service's class raises
-                reason = error.strerror if isinstance(error, OSError) else str(error) or repr(error)
-                self._abort()
-                return {"error": f"services.{entry['name']}: {reason}"}
-        return {}
+                raise _UnpreparedError(f"services.{entry['name']}: {_reason(error)}") from error
 
     def _prepare_service(self, entry: Message, prepared: _Prepared, rules: Callable[[int], Access]) -> _Service:
         current = self._services.get(entry["name"])
@@ -338,7 +374,8 @@ class Worker:
     def _retire(self, server: Server) -> None:
         """It takes nothing more; its connections go on."""
         if isinstance(server, StreamServer) and server.connections:
-            self._retired.append(server)
+            self._retired.add(server)
+            server.release_at_end(lambda: self._retired.discard(server))
         else:
             server.release()
 
@@ -352,18 +389,13 @@ class Worker:
 
     def _abort(self) -> None:
         """Forget what was prepared."""
+        self._preparing = None
         if self._prepared:
             for server in self._prepared.servers:
                 server.release()
             for opened in self._prepared.sockets.values():
                 opened.close()
             self._prepared = None
-
-    def _prune(self) -> None:
-        """Release retired servers whose last connection is over."""
-        for server in [server for server in self._retired if not server.connections]:
-            server.release()
-            self._retired.remove(server)
 
     def _drain(self) -> None:
         """Accept nothing more, and end after the last connection."""
@@ -378,6 +410,11 @@ class Worker:
             return 0.1
         self._loop.stop()
         return None
+
+
+def _reason(error: Exception) -> str:
+    """What the operator reads of an exception."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
 
 
 def _has_one_worker(kind: str) -> bool:

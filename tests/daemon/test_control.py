@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from netd.conversation import Credentials, Peer, Post
 from netd.daemon.control import Answer, CommandError, Control
+from netd.daemon.tasks import Tasks
 from netd.errors import ConfigError
 from netd.telemetry.daemon_events import DaemonEvents
+from netd.transport.loop import Loop
 from tests.support import Daemon, as_nobody, converse, daemon, need, read_exactly, started, until
 
 CONFIG = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n  off: {type: upper, enabled: false, listen: [tcp://*:0]}\n"
@@ -40,50 +42,50 @@ class Commands:
     def history(self) -> Answer:
         return {"times": []}
 
-    def diff(self) -> Answer:
+    async def diff(self) -> Answer:
         raise ConfigError(["x:1:1: one", "x:2:2: two"])
 
-    def reload(self, by: str) -> Answer:
+    async def reload(self, by: str) -> Answer:
         raise ZeroDivisionError("oops")
 
-    def switch(self, service: str, *, on: bool, by: str) -> Answer:
+    async def switch(self, service: str, *, on: bool, by: str) -> Answer:
         return self._note(service, on, by)
 
-    def connections(self, wanted: dict[str, str]) -> Answer:
+    async def connections(self, wanted: dict[str, str]) -> Answer:
         return self._note(wanted)
 
-    def peers(self, wanted: dict[str, str]) -> Answer:
+    async def peers(self, wanted: dict[str, str]) -> Answer:
         return self._note(wanted)
 
-    def kick(self, wanted: dict[str, str], by: str) -> Answer:
+    async def kick(self, wanted: dict[str, str], by: str) -> Answer:
         return self._note(wanted, by)
 
     def bans(self) -> Answer:
         return {"bans": []}
 
-    def ban(self, source: str, duration: str, by: str) -> Answer:
+    async def ban(self, source: str, duration: str, by: str) -> Answer:
         return self._note(source, duration, by)
 
-    def unban(self, source: str, by: str) -> Answer:
+    async def unban(self, source: str, by: str) -> Answer:
         return self._note(source, by)
 
     def explain(self, peer: str, where: str) -> Answer:
         return self._note(peer, where)
 
-    def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]:
+    async def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]:
         if wanted == {"service": "unknown"}:
             raise CommandError("there is no service 'unknown'")
         self._note("trace", wanted)
         return lambda: self.told.append(("end of trace",))
 
-    def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]:
+    async def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]:
         self._note("talk", service)
         return self.told.append, lambda: self.told.append("left")
 
     def posted(self, data: bytes) -> bool:
         raise AssertionError("nothing here speaks unasked")
 
-    def set_log_level(self, level: str, by: str) -> Answer:
+    async def set_log_level(self, level: str, by: str) -> Answer:
         raise CommandError("no such level", 64)
 
     def stop(self, by: str, *, now: bool = False) -> Answer:
@@ -94,8 +96,11 @@ def ask(*lines: bytes, uid: int | None = None, group: int | None = None, gid: in
     commands = Commands()
     credentials = Credentials(1, os.geteuid() if uid is None else uid, gid)
     peer = Peer("unix", "", credentials=credentials)
-    control = Control(commands, commands, commands, commands, commands, group, DaemonEvents())
+    loop = Loop()
+    tasks = Tasks(loop)
+    control = Control(tasks, commands, commands.stop, commands, commands, commands, commands, group, DaemonEvents())
     said = converse(control.stream(peer, commands.posted), lines)
+    loop.close()
     return [json.loads(line) for line in said.splitlines()], commands
 
 

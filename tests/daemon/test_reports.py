@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from netd.config.loader import load
-from netd.daemon import reports
-from netd.daemon.channel import Channel, Message, pair, wait
+from netd.daemon.channel import DOES_NOT_READ, Channel, ChannelError, Message, pair, wait
 from netd.daemon.crew import Crew
 from netd.daemon.fork import Member
 from netd.daemon.identity import Identity
 from netd.daemon.listeners import Listeners
 from netd.daemon.reports import Reports
 from netd.daemon.state import State
+from netd.daemon.tasks import Tasks
 from netd.daemon.warden import Warden
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
@@ -42,8 +42,16 @@ class Worker:
         assert received
         return {key: value for key, value in received[0].items() if key != "answer"}
 
-    def told_nothing_more(self) -> bool:
-        return self._channel.receive() is None
+    def fill(self) -> None:
+        """Leave no room in its socket."""
+        with pytest.raises(ChannelError, match=DOES_NOT_READ):
+            while True:
+                self.member.channel.send({"do": "nothing"}, seconds=0.0)
+
+    def empty(self) -> None:
+        """Read all that is there."""
+        while self._channel.receive() is not None:
+            pass
 
     def close(self) -> None:
         self.member.channel.close()
@@ -67,7 +75,11 @@ def want(server: Server, tmp_path: Path) -> Iterator[Callable[..., None]]:
     sink = Sink(os.open(os.devnull, os.O_WRONLY))
     listeners = Listeners([], state.address_skipped)
     nobody = Identity("nobody")
-    crew = Crew(loop, events, sink, nobody, lambda member: None, lambda number: 0, lambda member, message: None)
+
+    async def install(member: Member) -> None:
+        raise AssertionError("no worker is started")
+
+    crew = Crew(Tasks(loop), loop, events, sink, nobody, install, lambda number: 0, lambda member, message: None)
     made = Reports(state, listeners, crew, Warden(state, listeners, events, loop, crew.ask_all), events, sink, loop)
 
     def want(*workers: Worker) -> None:
@@ -85,34 +97,22 @@ def want(server: Server, tmp_path: Path) -> Iterator[Callable[..., None]]:
     os.close(sink.descriptor)
 
 
-def test_who_listens_is_told_again_and_again(
-    want: Callable[..., None], workers: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_wants_a_report_gets_it_again_and_again(
+    want: Callable[..., None], workers: tuple[Worker, Worker]
 ) -> None:
-    monkeypatch.setattr(reports, "_SLOW", 60.0)
     for _ in range(3):
         want(*workers)
         assert [worker.told() for worker in workers] == [TOLD, TOLD]
 
 
-def test_who_is_slow_to_listen_keeps_neither_the_supervisor_nor_others_waiting_again(
-    want: Callable[..., None], workers: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_does_not_read_is_neither_waited_for_nor_ended(
+    want: Callable[..., None], workers: tuple[Worker, Worker]
 ) -> None:
-    slow, quick = workers
-    monkeypatch.setattr(reports, "_SLOW", 0.0)  # whatever time it takes
-    want(slow)
-    assert slow.told() == TOLD, "once it has to be tried"
-    monkeypatch.setattr(reports, "_SLOW", 60.0)
-    for _ in range(3):
-        want(slow, quick)
-        assert quick.told() == TOLD
-        assert slow.told_nothing_more()
-
-
-def test_the_rest_has_an_end(
-    want: Callable[..., None], workers: tuple[Worker, Worker], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reports, "_SLOW", 0.0)
-    monkeypatch.setattr(reports, "_REST", 0.0)
-    for _ in range(3):
-        want(workers[0])
-        assert workers[0].told() == TOLD
+    deaf, other = workers
+    deaf.fill()
+    want(deaf, other)
+    assert other.told() == TOLD
+    assert not deaf.member.gone
+    deaf.empty()
+    want(deaf)
+    assert deaf.told() == TOLD, "what found no room has left no half of a message"

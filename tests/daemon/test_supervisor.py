@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from netd.config import loader
-from tests.support import Daemon, daemon, is_gone, read_exactly, until
+from tests.support import Daemon, daemon, install_service, is_gone, read_exactly, until
 
 CONFIG = """
 log: {{level: debug}}
@@ -320,7 +320,7 @@ def test_a_service_manager_that_does_not_listen_holds_up_nothing(tmp_path: Path)
 
 
 STUCK = """
-class Stuck:
+class Service:
     "Never comes back."
     def stream(self, peer):
         yield b"x"
@@ -330,14 +330,10 @@ class Stuck:
 
 @pytest.mark.slow
 def test_a_service_that_never_returns_is_left_behind(tmp_path: Path) -> None:
-    (tmp_path / "netd_stuck.py").write_text(STUCK)
-    info = tmp_path / "netd_stuck-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: netd-stuck\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[netd.services]\nstuck = netd_stuck:Stuck\n")
+    path = install_service(tmp_path, "stuck", STUCK)
     file = tmp_path / "netd.yaml"
     file.write_text(f'daemon: {{drain: 100ms}}\nservices:\n  stuck: {{listen: ["unix://{tmp_path}/s"]}}\n')
-    with Daemon("-c", str(file), PYTHONPATH=f"{tmp_path}{os.pathsep}{os.getcwd()}") as running:
+    with Daemon("-c", str(file), PYTHONPATH=path) as running:
         running.event("netd_ready")
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(tmp_path / "s"))

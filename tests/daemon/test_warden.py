@@ -17,6 +17,7 @@ from netd.admission.access import NO_GROUPS
 from netd.config.loader import load
 from netd.daemon.listeners import Listeners
 from netd.daemon.state import State
+from netd.daemon.tasks import Result
 from netd.daemon.warden import Warden
 from netd.errors import OpenError
 from netd.telemetry.daemon_events import DaemonEvents
@@ -73,9 +74,7 @@ def test_a_source_that_keeps_being_refused_is_banned_everywhere_and_others_are_n
         assert not echoes(running.port("open"), "127.0.0.2")
         for worker in running.ask("status")["workers"]:
             os.kill(worker["pid"], signal.SIGKILL)
-        for _ in range(2):
-            running.event("worker_lost")
-            running.event("worker_started")
+        running.all_of(*["worker_lost", "worker_started"] * 2)
         assert not echoes(running.port("open"), "127.0.0.2")
 
         assert running.ask("ban", "remove", "127.0.0.2")["ok"]
@@ -234,9 +233,7 @@ def test_connections_of_all_services_together_are_bounded_across_workers(tmp_pat
         assert echoes(running.port("b"))
         for worker in running.ask("status")["workers"]:
             os.kill(worker["pid"], signal.SIGKILL)
-        for _ in range(2):
-            running.event("worker_lost")
-            running.event("worker_started")
+        running.all_of(*["worker_lost", "worker_started"] * 2)
         for _ in range(3):
             one = stack.enter_context(socket.create_connection(("127.0.0.1", running.port("a")), 20))
             one.sendall(b"x")
@@ -342,21 +339,6 @@ def test_limits_that_need_more_descriptors_than_there_are_are_warned_of(tmp_path
 
 
 @pytest.mark.slow
-def test_a_worker_that_does_not_get_ready_for_a_config_keeps_it_from_being_in_force(tmp_path: Path) -> None:
-    config = "daemon: {workers: 2}\nservices:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
-    with daemon(config, tmp_path) as running:
-        os.kill(running.worker, signal.SIGSTOP)
-        (tmp_path / "netd.yaml").write_text(config + "  more: {type: echo, listen: [tcp://127.0.0.1:0]}\n")
-        answer = running.ask("reload")
-        assert (answer["ok"], answer["exit_code"]) == (False, 71)
-        assert "it did not get ready in time" in answer["error"]
-        assert [service["service"] for service in running.ask("status")["services"]] == ["echo"]
-        running.event("worker_lost")
-        running.event("worker_started")
-        assert echoes(running.port("echo"))
-        assert running.ask("reload")["changes"] == {"more": "added"}
-
-
 def test_rules_that_many_services_share_are_made_ready_once(tmp_path: Path) -> None:
     prefixes = ", ".join(f"10.{n >> 8}.{n & 255}.0/24" for n in range(10_000))
     services = "".join(f"  e{n}: {{type: echo, listen: [tcp://127.0.0.1:0]}}\n" for n in range(40))
@@ -403,7 +385,12 @@ def test_a_worker_that_talks_nonsense_bans_nobody_and_costs_little(
     state = State(load(tmp_path / "netd.yaml"))
     loop = Loop()
     told: list[dict[str, object]] = []
-    warden = Warden(state, Listeners([], state.address_skipped), DaemonEvents(), loop, told.append)
+
+    def tell(message: dict[str, object]) -> Result[object]:
+        told.append(message)
+        return Result()
+
+    warden = Warden(state, Listeners([], state.address_skipped), DaemonEvents(), loop, tell)
     for number in range(5000):
         warden.reported({"offender": f"c0{number:06x}", "service": "echo", "refusal": "rate"})
     loop.call(loop.stop)

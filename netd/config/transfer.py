@@ -1,0 +1,75 @@
+"""A checked config on its way from the process that read it to the one that uses it: as JSON, and not checked again.
+
+Options of services are the exception: they are objects of the service's class, which are made from what the file says.
+"""
+
+import json
+from collections.abc import Generator
+from typing import Any
+
+from netd.admission.bans import BanRules
+from netd.admission.policy import Policy
+from netd.config.model import Config, DaemonSection, LogSection, ServiceConfig
+from netd.conversation import Context
+from netd.endpoints import Endpoint
+from netd.services import table
+
+
+def dump(config: Config) -> dict[str, Any]:
+    """The config as JSON has it; each service is a text of its own, so that it can be read piece by piece."""
+    return {
+        "source": config.source,
+        "daemon": config.daemon.model_dump(),
+        "log": config.log.model_dump(),
+        "bans": config.bans.model_dump_json(),
+        "services": [
+            json.dumps(
+                {
+                    "name": service.name,
+                    "type": service.type,
+                    "enabled": service.enabled,
+                    "listen": [str(endpoint) for endpoint in service.listen],
+                    "policy": service.policy.model_dump_json(),
+                    "given": service.given,
+                }
+            )
+            for service in config.services
+        ],
+    }
+
+
+def restore(dumped: dict[str, Any], known: set[str]) -> Generator[None, None, Config]:
+    """The config that was dumped. Yields after each piece of the work, so that others can have their turn.
+
+    Of each type of service that is not in ``known`` one is made and thrown away, since it may import what a worker
+    that is forked from this process cannot read any more.
+    """
+    services = []
+    for text in dumped["services"]:
+        entry = json.loads(text)
+        kind = table.find(entry["type"])
+        assert kind is not None, "the config was checked"
+        policy = Policy.model_validate_json(entry["policy"])
+        options = kind.options.model_validate_json(json.dumps(entry["given"]))
+        if kind.name not in known:
+            kind.build(options, Context(line_limit=policy.limits.line))
+            known.add(kind.name)
+        services.append(
+            ServiceConfig.model_construct(
+                name=entry["name"],
+                type=kind.name,
+                enabled=entry["enabled"],
+                listen=tuple(map(Endpoint.parse, entry["listen"])),
+                policy=policy,
+                options=options,
+                given=entry["given"],
+            )
+        )
+        yield
+    return Config.model_construct(
+        source=dumped["source"],
+        daemon=DaemonSection.model_construct(**dumped["daemon"]),
+        log=LogSection.model_construct(**dumped["log"]),
+        bans=BanRules.model_validate_json(dumped["bans"]),
+        services=tuple(services),
+    )

@@ -1,0 +1,125 @@
+"""Reading the config again while netd serves: in a process of its own, so that nothing waits for it.
+
+What it takes to read a config, and how long a file system takes to give it, is not for the supervisor to wait for.
+"""
+
+import os
+import select
+import signal
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+from netd.config import transfer
+from netd.config.model import Config
+from netd.daemon import plan
+from netd.daemon.channel import Channel, ChannelError, Message, pair
+from netd.daemon.control import CommandError
+from netd.daemon.fork import close_all_but
+from netd.daemon.identity import end_with
+from netd.daemon.plan import Change
+from netd.daemon.tasks import Result, Slices, Tasks
+from netd.errors import EXIT_OSERR, EXIT_SOFTWARE, OperatorError
+from netd.transport.loop import Loop
+
+LOADING = 60.0
+"""Seconds that reading a config may take; ten times what one takes with a milliard of octets of rules."""
+
+
+class Loading:
+    """Reads the config with ``load``, as often as it is asked to."""
+
+    def __init__(self, tasks: Tasks, loop: Loop, load: Callable[[], Config], config: Config) -> None:
+        self._tasks = tasks
+        self._loop = loop
+        self._load = load
+        self._types = {service.type for service in config.services}  # of which this process has what they import
+        self._children: set[int] = set()
+
+    async def load(self, old: Config) -> tuple[Config, list[Change]]:
+        """The config as its file says it now, and how its services differ from those of ``old``.
+
+        `OperatorError` says what is wrong with it, `CommandError` why it could not be read.
+        """
+        answer = await self._answer(old)
+        if problems := answer.get("problems"):
+            error = OperatorError(problems)
+            error.exit_code = answer["exit_code"]
+            raise error
+        if bug := answer.get("bug"):
+            raise CommandError(f"a bug in netd, or in a package with services: {bug}", EXIT_SOFTWARE)
+        slices = Slices(self._tasks)
+        work = transfer.restore(answer["config"], self._types)
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                config: Config = end.value
+                break
+            await slices.next()
+        return config, [Change(**change) for change in answer["changes"]]
+
+    async def _answer(self, old: Config) -> Message:
+        """What the process that reads says."""
+        result: Result[Message] = Result()
+        try:
+            ours, theirs = pair()
+            with theirs:
+                parent = os.getpid()
+                pid = os.fork()
+                if pid == 0:
+                    _read(Channel(theirs, takes_descriptors=False), self._load, old, parent)
+        except OSError as error:
+            raise CommandError(f"cannot start a process that reads the config: {error.strerror}", EXIT_OSERR) from None
+        self._children.add(pid)
+        channel = Channel(ours, takes_descriptors=True)
+
+        def hear(events: int) -> None:
+            try:
+                received = channel.receive()
+            except ChannelError:
+                result.fail(CommandError("the process that reads the config died", EXIT_SOFTWARE))
+            else:
+                if received:
+                    result.set(received[0])
+
+        self._loop.watch(channel.fileno(), select.EPOLLIN, hear)
+        slow = CommandError(f"reading the config took more than {LOADING:.0f} s", EXIT_OSERR)
+        timer = self._loop.later(LOADING, lambda: result.fail(slow))
+        try:
+            return await result
+        finally:
+            self._loop.wheel.drop(timer)
+            self._loop.unwatch(channel.fileno())
+            channel.close()
+            if pid in self._children:
+                os.kill(pid, signal.SIGKILL)  # it has said all, or takes too long
+
+    def reap(self) -> None:
+        """Some child ended: see whether it is one of these."""
+        for pid in list(self._children):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                self._children.discard(pid)
+
+
+def _read(channel: Channel, load: Callable[[], Config], old: Config, parent: int) -> NoReturn:
+    """What the process does that reads the config."""
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        close_all_but({0, 1, 2, channel.fileno()})
+        end_with(parent)
+        answer: dict[str, Any]
+        try:
+            config = load()
+            changes = [asdict(change) for change in plan.compare(old, config)]
+            answer = {"config": transfer.dump(config), "changes": changes}
+        except OperatorError as error:
+            answer = {"problems": error.problems, "exit_code": error.exit_code}
+        except BaseException as error:  # a package with services may raise anything
+            answer = {"bug": traceback.format_exception_only(error)[-1].strip()}
+        channel.send(answer, seconds=LOADING)
+    finally:
+        os._exit(0)

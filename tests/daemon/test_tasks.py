@@ -1,0 +1,134 @@
+"""Coroutines in the loop: who waits for what, in which order, and what becomes of errors."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from netd.daemon.tasks import SLICE, Queue, Result, Slices, Tasks
+from netd.transport.loop import Loop
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.close()
+
+
+def run(loop: Loop) -> None:
+    """Let the loop turn some times."""
+
+    def turn(left: int) -> None:
+        loop.call(lambda: turn(left - 1) if left else loop.stop())
+
+    turn(20)
+    loop._running = True
+    loop.run()
+
+
+def test_a_coroutine_waits_for_a_result_and_has_one(loop: Loop) -> None:
+    tasks = Tasks(loop)
+    asked: Result[int] = Result()
+
+    async def twice() -> int:
+        return 2 * await asked
+
+    answer = tasks.start(twice())
+    run(loop)
+    assert not answer.done
+    asked.set(21)
+    assert not answer.done, "it goes on in the loop, not in whatever gave the result"
+    run(loop)
+    assert answer.get() == 42
+
+
+def test_the_first_word_of_a_result_counts() -> None:
+    result: Result[int] = Result()
+    heard: list[int] = []
+    result.then(lambda: heard.append(result.get()))
+    result.set(1)
+    result.set(2)
+    result.fail(ValueError())
+    result.then(lambda: heard.append(result.get()))
+    assert heard == [1, 1]
+
+
+def test_what_a_coroutine_raises_is_in_its_result_and_reaches_what_waits_for_it(loop: Loop) -> None:
+    tasks = Tasks(loop)
+
+    async def fails() -> None:
+        await tasks.turn()
+        raise KeyError("no")
+
+    async def waits(other: Result[None]) -> str:
+        try:
+            await other
+        except KeyError:
+            return "caught"
+        return "nothing"
+
+    failing = tasks.start(fails())
+    waiting = tasks.start(waits(failing))
+    run(loop)
+    assert waiting.get() == "caught"
+    with pytest.raises(KeyError):
+        failing.get()
+
+
+def test_what_is_in_a_queue_is_done_in_the_order_in_which_it_came(loop: Loop) -> None:
+    tasks, queue = Tasks(loop), Queue()
+    seen: list[str] = []
+
+    async def one(name: str, *, fails: bool = False) -> None:
+        async with queue:
+            seen.append(f"{name} begins")
+            await tasks.turn()
+            if fails:
+                raise ValueError(name)
+            await tasks.turn()
+            seen.append(f"{name} ends")
+
+    results = [tasks.start(one("a")), tasks.start(one("b", fails=True)), tasks.start(one("c"))]
+    run(loop)
+    assert all(result.done for result in results)
+    assert seen == ["a begins", "a ends", "b begins", "c begins", "c ends"]
+    tasks.start(one("d"))
+    run(loop)
+    assert seen[-1] == "d ends"
+
+
+def test_coroutines_that_still_wait_release_what_they_hold_at_the_end(loop: Loop) -> None:
+    tasks = Tasks(loop)
+    seen: list[str] = []
+
+    async def holds() -> None:
+        try:
+            await Result[None]()
+        finally:
+            seen.append("released")
+
+    tasks.start(holds())
+    tasks.close()
+    assert seen == ["released"]
+
+
+def test_long_work_is_cut_into_slices(loop: Loop) -> None:
+    tasks = Tasks(loop)
+    turns = [0]
+
+    def count() -> None:
+        turns[0] += 1
+        if not done.done:
+            loop.call(count)
+
+    async def work() -> None:
+        slices = Slices(tasks)
+        until = loop.now + 5 * SLICE
+        while loop.now < until:
+            await slices.next()
+
+    done = tasks.start(work())
+    loop.call(count)
+    done.then(loop.stop)
+    loop.run()
+    assert turns[0] >= 4
