@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -325,6 +326,40 @@ def faults_of_units(*files: Path) -> str:
         env={**os.environ, "SYSTEMD_UNIT_PATH": str(files[0].parent)},
     )
     return done.stdout + done.stderr
+
+
+def need_root() -> None:
+    """Skip without root; where NETD_REQUIRE_TOOLS is set, fail."""
+    if os.geteuid() != 0:
+        (pytest.fail if os.environ.get("NETD_REQUIRE_TOOLS") else pytest.skip)("needs root")
+
+
+def as_user(user: int, do: Callable[[], object]) -> None:
+    """Do something as another user, in a process of its own; AssertionError where it raises."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+            do()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "it failed there; see its traceback"
+
+
+def directory_of(user: int, tmp_path: Path) -> Path:
+    """A directory that belongs to another user, in one where every user may go."""
+    for directory in (tmp_path, *list(tmp_path.parents)[:2]):
+        directory.chmod(directory.stat().st_mode | 0o011)
+    made = tmp_path / f"of-{user}"
+    made.mkdir()
+    os.chown(made, user, user)
+    return made
 
 
 def in_namespace(run: Callable[[], None], *commands: str) -> None:

@@ -28,6 +28,7 @@ FILES = sorted((ROOT / "netd").rglob("*.py"))
 
 LEVELS = {
     "errors": 0,
+    "paths": 0,
     "conversation": 0,
     "settings": 0,
     "endpoints": 0,
@@ -192,7 +193,7 @@ _PATH = re.compile(
     r"(?:(?<=://)|(?<![\w.}/*-]))/(?:bin|boot|dev|etc|home|lib\d*|media|mnt|no(?:nexistent|ne|where|such)?|opt|proc|root"
     r"|run|sbin|srv|sys|tmp|usr|var)\b[\w./@-]*"
 )
-_ANYWHERE = re.compile(r"/(?:proc|dev/(?:null|full|zero))\b|/(?:usr|bin)/")
+_ANYWHERE = re.compile(r"/(?:proc|dev/(?:null|full|zero|stdout|fd/\d))\b|/(?:usr|bin)/")
 _PORT = re.compile(r"(?:tcp|udp|http)://(?:\[[^]\s]*\]|[^:/\s\"'\[\],]*):([1-9]\d*)")
 _PROGRAM = re.compile(r"\b(?:systemctl|journalctl|systemd-run|loginctl|pkill|killall|fuser|/run/netd)\b")
 _ABSTRACT = re.compile(r"://@[\w-]+(?![\w{}-])|\A[@\0]netd[\w-]*\Z")

@@ -29,15 +29,6 @@ def default_directory() -> str | None:
     return None
 
 
-def make_directory(directory: str) -> None:
-    """Make a directory that others may enter, if it can be; what is in it has permissions of its own."""
-    # DynamicUser= leaves a link behind that leads nowhere once its unit has stopped.
-    directory = os.path.realpath(directory)
-    with contextlib.suppress(OSError):
-        os.makedirs(directory, 0o755)
-        os.chmod(directory, 0o755)  # noqa: S103  # whatever the umask
-
-
 def default_path() -> str | None:
     """The control socket of a netd whose config names none."""
     if path := os.environ.get("NETD_CONTROL"):

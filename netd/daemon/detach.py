@@ -15,7 +15,8 @@ from typing import NoReturn
 
 import daemon  # type: ignore[import-untyped]
 
-from netd.client.control import default_directory, make_directory
+from netd import paths
+from netd.client.control import default_directory
 from netd.config.model import Config
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
 from netd.transport.sockets import Listener
@@ -87,8 +88,10 @@ def default_pid_file() -> str | None:
     directory = default_directory()
     if directory is None:
         return None
-    make_directory(directory)
-    return os.path.join(directory, "netd.pid")
+    path = os.path.join(directory, "netd.pid")
+    with contextlib.suppress(OSError, ValueError):  # what is wrong shows when the file is opened
+        paths.check_directory(path)
+    return path
 
 
 @contextlib.contextmanager
@@ -112,16 +115,14 @@ def pid_file(path: str | None) -> Iterator[None]:
     finally:
         # Removed while the lock is held: who waits for it sees that the file is another one by then.
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            paths.remove(path, descriptor)
         os.close(descriptor)
 
 
 def _lock(path: str) -> int:
     while True:
         try:
-            # O_NONBLOCK: what is there may be a FIFO.
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-            descriptor = os.open(path, flags, 0o644)
+            descriptor = paths.open_file(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise OpenError([f"daemon.pid_file: cannot open {path}: {error.strerror}"]) from None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode) or os.pread(descriptor, 21, 0).strip(b"0123456789\n"):
@@ -129,10 +130,8 @@ def _lock(path: str) -> int:
             raise OpenError([f"daemon.pid_file: {path} is something else, and stays as it is"])
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            if paths.is_at(path, descriptor):
                 return descriptor
-        except FileNotFoundError:
-            pass
         except OSError as error:
             if error.errno != errno.EWOULDBLOCK:
                 os.close(descriptor)

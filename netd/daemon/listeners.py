@@ -1,13 +1,12 @@
 """The sockets the supervisor holds open, and how they change from one config to the next."""
 
-import contextlib
 import itertools
 import os
 import socket
 from dataclasses import dataclass, field
 
+from netd import paths
 from netd.admission.access import NO_GROUPS
-from netd.client.control import make_directory
 from netd.config.model import Config
 from netd.daemon import systemd
 from netd.daemon.plan import Key, keys
@@ -39,9 +38,11 @@ class Pending:
 class Listeners:
     """Open sockets by place. `prepare` opens what is new; then comes `commit` or `abort`."""
 
-    def __init__(self, inherited: list[InheritedSocket], skipped: Skipped) -> None:
+    def __init__(self, inherited: list[InheritedSocket], skipped: Skipped, failed: Skipped) -> None:
+        """``failed`` hears ``(service, url, error)`` of a socket whose options could not be changed."""
         self._inherited = Inherited(inherited)
         self._skipped = skipped
+        self._failed = failed
         self._stores = systemd.stores()
         self._places: dict[Key, list[Numbered]] = {}
         self._numbers = itertools.count(1)
@@ -98,8 +99,11 @@ class Listeners:
         for key, (_, endpoint) in keys(pending.config).items():
             for one in pending.places[key]:
                 if one.listener.endpoint != endpoint:
-                    with contextlib.suppress(OSError, ValueError):  # a buffer size, or an owner that is gone
+                    try:
                         configure(one.listener, endpoint)
+                    except (OSError, ValueError) as error:  # an owner that is gone, another file in its place
+                        reason = error.strerror if isinstance(error, OSError) else error
+                        self._failed(one.listener.service, str(endpoint), str(reason))
         self._places = pending.places
         if self._stores:
             for one in pending.new:
@@ -136,14 +140,20 @@ class Listeners:
 
 
 def _for(service: str, listener: Listener) -> Listener:
-    return Listener(service, listener.endpoint, listener.socket, listener.pin, listener.kept)
+    return Listener(service, listener.endpoint, listener.socket, listener.file, listener.kept)
 
 
 def control_listener(path: str, group: str | None) -> Listener:
     """Open the control socket, and its directory where that is missing. `OpenError` says why not."""
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise OpenError([f"daemon.control: the path may have at most {LONGEST_PATH} octets: {path}"])
-    make_directory(os.path.dirname(path))
+    if not path.startswith("@"):
+        try:
+            paths.check_directory(path)
+        except ValueError as error:  # which could answer in netd's name
+            raise OpenError([f"daemon.control: cannot listen on unix://{path}: {error}"]) from None
+        except OSError:
+            pass  # it shows when the socket is opened
     endpoint = Endpoint("unix", path=path, options=SocketOptions(mode=0o660 if group else 0o600, group=group))
     try:
         [listener] = open_listeners([("control", endpoint)], lambda *skipped: None)

@@ -99,3 +99,7 @@ class State:
     def address_skipped(self, service: str, url: str, error: str) -> None:
         """One of the addresses a name stands for is not on this host."""
         ServiceEvents(service, self.table(service)).address_skipped(url, error)
+
+    def options_failed(self, service: str, url: str, error: str) -> None:
+        """An open socket did not get the options of a new config."""
+        ServiceEvents(service, self.table(service)).options_failed(url, error)

@@ -72,7 +72,7 @@ class Supervisor:
         self._events = DaemonEvents()
         self._loop = Loop(batch=1)  # an operator may ask for much at once, and time-outs come in between
         self._tasks = Tasks(self._loop)
-        self._listeners = Listeners(systemd.inherited(), self._state.address_skipped)
+        self._listeners = Listeners(systemd.inherited(), self._state.address_skipped, self._state.options_failed)
         self._crew = Crew(
             self._tasks, self._loop, self._events, sink, who, self._install, self._state.settle, self._reported
         )
@@ -165,7 +165,7 @@ class Supervisor:
                 raise
             self._events.control_failed(error.problems[0])
             return
-        group = os.stat(path).st_gid if daemon.control_group and not path.startswith("@") else None
+        group = os.fstat(listener.file.descriptor).st_gid if daemon.control_group and listener.file else None
         service = Control(
             self._tasks,
             self._commands,

@@ -182,6 +182,10 @@ class ServiceEvents(Teller):
         """One of the addresses a name stands for is not on this host."""
         self._log.warning("address_skipped", endpoint=endpoint, error=error)
 
+    def options_failed(self, endpoint: str, error: str) -> None:
+        """A socket that was open already did not get all options of a new config; it serves as before."""
+        self._log.error("options_failed", endpoint=endpoint, error=error)
+
     def service_stopped(self) -> None:
         """The service is over; what it did. Nothing is a debug line."""
         summary = self.counters.summary()

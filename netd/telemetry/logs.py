@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
+from netd import paths
 from netd.telemetry import journal, telling
 from netd.telemetry.structured import structlog
 
@@ -126,8 +127,11 @@ def _lost_line(number: int) -> bytes:
 
 
 def open_file(path: str) -> int:
-    """Open a log file, and make it if need be, for its owner to write and its group to read. OSError says why not."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK, 0o640)
+    """Open a log file, and make it if need be, for its owner to write and its group to read. OSError says why not.
+
+    A link of the operator's may lead elsewhere, as to /dev/stdout in a container; one of another user's may not.
+    """
+    return paths.open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640, follow=True)
 
 
 def set_level(level: Level) -> None:

@@ -43,6 +43,10 @@ class Inherited:
         """The socket that is bound there, if there is one; it is the caller's now."""
         return self._kept.pop((family, kind, _plain(address), dual), None)
 
+    def give_back(self, kept: InheritedSocket) -> None:
+        """It was of no use to the caller; `left` has it."""
+        self._kept[_place(kept.socket)] = kept
+
     def unclaimed(self) -> list[InheritedSocket]:
         """What the service manager handed over and nobody has asked for."""
         return [

@@ -4,7 +4,6 @@ Opening and serving are apart, so that whoever serves takes any socket, opened h
 (`netd.transport.inherited`) is taken before anything is opened.
 """
 
-import contextlib
 import errno
 import grp
 import os
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from netd import paths
 from netd.conversation import address_text
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
@@ -35,8 +35,8 @@ class Listener:
     service: str
     endpoint: Endpoint
     socket: socket.socket
-    pin: int | None = None
-    """A descriptor (O_PATH) of the path it made: while it is open, no other file can look the same."""
+    file: paths.SocketFile | None = None
+    """What it made in its path, if it has one."""
     kept: str = ""
     """The name under which the service manager keeps it for the next start, if it does."""
 
@@ -56,12 +56,9 @@ class Listener:
     def close(self, *, keep_path: bool = False) -> None:
         """Close the socket, and remove its path if it is still the one that was made."""
         self.socket.close()
-        if self.pin is not None:
-            with contextlib.suppress(OSError):
-                if not keep_path and os.path.samestat(os.fstat(self.pin), os.lstat(self.endpoint.path)):
-                    os.unlink(self.endpoint.path)
-            os.close(self.pin)
-            self.pin = None
+        if self.file:
+            self.file.close(keep=keep_path)
+            self.file = None
 
 
 def socket_url(opened: socket.socket) -> str:
@@ -208,29 +205,31 @@ class _Opener:
 
     def _path(self, service: str, endpoint: Endpoint) -> Listener:
         path = endpoint.path
+        address = "\0" + path[1:] if path.startswith("@") else path
         kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
-        kept = None
-        if path.startswith("@") or os.path.exists(path):  # a socket whose path is gone cannot be reached
-            address = "\0" + path[1:] if path.startswith("@") else path
-            kept = self._inherited.take(socket.AF_UNIX, kind, address)
-        listener = Listener(service, endpoint, kept.socket if kept else socket.socket(socket.AF_UNIX, kind))
+        kept = self._inherited.take(socket.AF_UNIX, kind, address)
+        file = paths.bound_file(kept.socket, path, new=False) if kept and address == path else None
+        if kept and address == path and not file:  # a socket whose path is gone cannot be reached
+            self._inherited.give_back(kept)
+            kept = None
+        listener = Listener(service, endpoint, kept.socket if kept else socket.socket(socket.AF_UNIX, kind), file)
         listener.kept = kept.name if kept else ""
         try:
             if not endpoint.streams:
                 ask_for_senders(listener.socket)
-            if path.startswith("@"):
-                if not kept:
-                    listener.socket.bind("\0" + path[1:])
-            else:
-                if not kept:
-                    _remove_stale(path, kind)
-                    # Nobody may connect before owner and mode are what they should be.
-                    umask = os.umask(0o777)
-                    try:
-                        listener.socket.bind(path)
-                    finally:
-                        os.umask(umask)
-                listener.pin = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if not kept and address != path:
+                listener.socket.bind(address)
+            elif not kept:
+                _remove_stale(path, kind)
+                # Nobody may connect before owner and mode are what they should be.
+                umask = os.umask(0o777)
+                try:
+                    listener.socket.bind(path)
+                finally:
+                    os.umask(umask)
+                listener.file = paths.bound_file(listener.socket, path, new=True)
+                if not listener.file:
+                    raise ValueError("another file has taken its place")
             configure(listener, endpoint)
         except BaseException:
             listener.close()
@@ -270,32 +269,33 @@ def configure(listener: Listener, endpoint: Endpoint) -> None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.rcvbuf)
     if options.sndbuf is not None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, options.sndbuf)
-    if listener.pin is not None:
-        owner, group = _number(options.owner, _user), _number(options.group, _group)
-        if owner != -1 or group != -1:
-            os.chown(endpoint.path, owner, group)
-        os.chmod(endpoint.path, options.mode)
+    if listener.file:
+        listener.file.change(_number(options.owner, _user), _number(options.group, _group), options.mode)
     if endpoint.streams:
         opened.listen(options.backlog)
 
 
 def _remove_stale(path: str, kind: int) -> None:
     """Remove a socket that nobody listens on any more; never any other kind of file, nor one in use."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise ValueError("there is a file in its place that is not a socket")
-    except FileNotFoundError:
+    found = paths.hold(path)
+    if found is None:
         return
-    with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-        except PermissionError:
-            raise
-        except OSError:
-            pass  # full, or of the other kind: somebody is there
+    try:
+        if not stat.S_ISSOCK(os.fstat(found).st_mode):
+            raise ValueError("there is a file in its place that is not a socket")
+        there = paths.by_descriptor(found)
+        with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) as probe:
+            try:
+                probe.connect(there)
+            except ConnectionRefusedError:
+                paths.remove(path, found)
+                return
+            except PermissionError:
+                raise
+            except OSError:
+                pass  # full, or of the other kind: a program is there
+    finally:
+        os.close(found)
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 

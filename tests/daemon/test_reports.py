@@ -73,7 +73,7 @@ def want(server: Server, tmp_path: Path) -> Iterator[Callable[..., None]]:
     file.write_text("services: {}\n")
     state, events, loop = State(load(file)), DaemonEvents(), server.loop
     sink = Sink(os.open(os.devnull, os.O_WRONLY))
-    listeners = Listeners([], state.address_skipped)
+    listeners = Listeners([], state.address_skipped, state.options_failed)
     nobody = Identity("nobody")
 
     async def install(member: Member) -> None:

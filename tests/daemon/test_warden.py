@@ -390,7 +390,7 @@ def test_a_worker_that_talks_nonsense_bans_nobody_and_costs_little(
         told.append(message)
         return Result()
 
-    warden = Warden(state, Listeners([], state.address_skipped), DaemonEvents(), loop, tell)
+    warden = Warden(state, Listeners([], state.address_skipped, state.options_failed), DaemonEvents(), loop, tell)
     for number in range(5000):
         warden.reported({"offender": f"c0{number:06x}", "service": "echo", "refusal": "rate"})
     loop.call(loop.stop)
@@ -421,7 +421,7 @@ def test_gid_rules_cannot_hold_on_a_datagram_socket_of_the_service_manager_eithe
     file = tmp_path / "netd.yaml"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as handed:
         handed.bind(str(tmp_path / "s"))
-        listeners = Listeners([InheritedSocket("x", handed)], lambda *skipped: None)
+        listeners = Listeners([InheritedSocket("x", handed)], lambda *skipped: None, lambda *failed: None)
         for access, problem in (
             ("", None),
             (", access: {deny: ['gid:27']}", f"services.echo: unixgram://{tmp_path}/s: {NO_GROUPS}"),

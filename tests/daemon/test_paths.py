@@ -1,0 +1,291 @@
+"""netd as root with its files in a directory of another user, which puts something else in their place."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netd.daemon.detach import pid_file
+from netd.daemon.listeners import control_listener
+from netd.endpoints import Endpoint
+from netd.errors import OpenError
+from netd.transport.inherited import KEPT
+from netd.transport.sockets import open_listeners
+from tests.daemon.test_systemd import LAUNCHER
+from tests.support import Daemon, as_user, daemon, directory_of, need_root, until
+
+ALEX, MALLORY = 1234, 1235
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """A directory of another user's."""
+    need_root()
+    return directory_of(ALEX, tmp_path)
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Iterator[Path]:
+    """A file of root's, which is the same at the end of the test."""
+    file = tmp_path / "secret"
+    file.write_text("secret")
+    file.chmod(0o600)
+    yield file
+    status = file.stat()
+    assert (status.st_uid, stat.S_IMODE(status.st_mode), file.read_text()) == (0, 0o600, "secret")
+
+
+def serve_as(user: int, path: Path) -> socket.socket:
+    """A socket of another user's that is in service."""
+    opened = socket.socket(socket.AF_UNIX)
+    opened.bind(str(path))
+    opened.listen()
+    os.chown(path, user, user)
+    return opened
+
+
+def state(path: Path) -> tuple[int, ...]:
+    """Which file this is, and for whom."""
+    status = path.lstat()
+    return status.st_ino, status.st_uid, status.st_gid, status.st_mode
+
+
+@pytest.mark.parametrize("kind", ["unix", "unixgram"])
+@pytest.mark.parametrize("what", ["link", "socket", "nothing"])
+def test_a_reload_changes_netds_socket_or_nothing_and_tells(theirs: Path, secret: Path, kind: str, what: str) -> None:
+    def config(mode: str) -> str:
+        return f'services:\n  echo: {{listen: ["{kind}://{theirs}/s?owner={ALEX}&mode={mode}"]}}\n'
+
+    with contextlib.ExitStack() as stack, daemon(config("0600"), theirs.parent) as netd:
+        assert ((theirs / "s").stat().st_uid, stat.S_IMODE((theirs / "s").stat().st_mode)) == (ALEX, 0o600)
+        if what != "nothing":
+            as_user(ALEX, lambda: (theirs / "s").rename(theirs / "moved"))
+        if what == "link":
+            as_user(ALEX, lambda: (theirs / "s").symlink_to(secret))
+        if what == "socket":
+            stack.enter_context(serve_as(MALLORY, theirs / "s"))
+        before = state(theirs / "s")
+        (theirs.parent / "netd.yaml").write_text(config("0660"))
+        assert netd.netd("reload").returncode == 0
+        if what == "nothing":
+            assert stat.S_IMODE((theirs / "s").stat().st_mode) == 0o660
+        else:
+            told = netd.event("options_failed")
+            assert told["service"] == "echo"
+            assert told["endpoint"] == f"{kind}://{theirs}/s?owner={ALEX}&mode=0660"
+            assert told["error"] == "another file has taken its place"
+            assert state(theirs / "s") == before
+            assert stat.S_IMODE((theirs / "moved").stat().st_mode) == 0o600
+    assert (theirs / "s").is_symlink() == (what == "link")
+    assert (theirs / "s").exists() == (what != "nothing"), "removed, or left behind"
+
+
+def test_what_takes_the_place_of_a_socket_as_it_is_made_is_not_given_away(
+    theirs: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_umask = os.umask
+
+    def swap_then_set(umask: int) -> int:
+        if (theirs / "s").exists():  # bound, and not open to others yet
+            as_user(ALEX, (theirs / "s").unlink)
+            as_user(ALEX, lambda: (theirs / "s").symlink_to(secret))
+        return set_umask(umask)
+
+    monkeypatch.setattr(os, "umask", swap_then_set)
+    endpoint = Endpoint.parse(f"unix://{theirs}/s?owner={ALEX}&mode=0666")
+    with pytest.raises(OpenError, match="another file has taken its place"):
+        open_listeners([("echo", endpoint)], lambda *skipped: None)
+    assert (theirs / "s").is_symlink()
+
+
+def test_a_stale_socket_is_removed_from_the_directory_it_was_found_in(
+    theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (theirs.parent / "roots").mkdir()
+    as_user(ALEX, (theirs / "run").mkdir)
+    for directory in (theirs / "run", theirs.parent / "roots"):
+        serve_as(0, directory / "s").close()
+    unlink = os.unlink
+
+    def swap_then_unlink(path: str, **more: int) -> None:
+        as_user(ALEX, lambda: (theirs / "run").rename(theirs / "moved"))
+        as_user(ALEX, lambda: (theirs / "run").symlink_to(theirs.parent / "roots"))
+        unlink(path, **more)
+
+    monkeypatch.setattr(os, "unlink", swap_then_unlink)
+    with pytest.raises(OpenError, match="Address already in use"):
+        open_listeners([("echo", Endpoint.parse(f"unix://{theirs}/run/s"))], lambda *skipped: None)
+    assert not (theirs / "moved" / "s").exists()
+    assert (theirs.parent / "roots" / "s").exists()
+
+
+@contextlib.contextmanager
+def started_with(tmp_path: Path, kept: socket.socket, listen: str) -> Iterator[subprocess.Popen[str]]:
+    """netd, started with a socket that the service manager has kept for it."""
+    (tmp_path / "netd.yaml").write_text(
+        f'daemon: {{control: {tmp_path}/c}}\nservices:\n  echo: {{listen: ["{listen}"]}}\n'
+    )
+    netd = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "netd", "run", "-c", f"{tmp_path}/netd.yaml"],
+        pass_fds=[kept.fileno()],
+        env={
+            **os.environ,
+            "HANDED": str(kept.fileno()),
+            "LISTEN_FDS": "1",
+            "LISTEN_FDNAMES": f"{KEPT}1",
+            "NOTIFY_SOCKET": f"{tmp_path}/no-such-socket",
+            "FDSTORE": "16",
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield netd
+    finally:
+        netd.terminate()
+        netd.communicate(timeout=20)
+
+
+@pytest.mark.parametrize("what", ["link", "link to it", "socket"])
+def test_a_start_with_a_kept_socket_does_not_touch_what_has_its_path_by_now(
+    theirs: Path, secret: Path, what: str
+) -> None:
+    with contextlib.ExitStack() as stack:
+        kept = stack.enter_context(serve_as(0, theirs / "s"))
+        as_user(ALEX, lambda: (theirs / "s").rename(theirs / "moved"))
+        if what == "socket":
+            stack.enter_context(serve_as(MALLORY, theirs / "s"))
+        else:
+            as_user(ALEX, lambda: (theirs / "s").symlink_to(secret if what == "link" else theirs / "moved"))
+        before, moved = state(theirs / "s"), state(theirs / "moved")
+        with started_with(theirs.parent, kept, f"unix://{theirs}/s?owner={ALEX}&mode=0604") as netd:
+            _, said = netd.communicate(timeout=20)
+        assert netd.returncode == 71
+        problem = said.splitlines()[-1]
+        assert problem.startswith(f"netd: services.echo: cannot listen on unix://{theirs}/s?owner={ALEX}&mode=0604: ")
+        assert problem.endswith(
+            "Address already in use; another program listens there"
+            if what == "socket"
+            else "there is a file in its place that is not a socket"
+        )
+        assert state(theirs / "s") == before
+        assert state(theirs / "moved") == moved
+
+
+def test_a_start_with_a_kept_socket_in_its_place_takes_it_and_gives_it_its_options(theirs: Path) -> None:
+    with serve_as(0, theirs / "s") as kept, socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"{theirs}/s")  # and waits
+        client.settimeout(20)
+        client.sendall(b"x")
+        with started_with(theirs.parent, kept, f"unix://{theirs}/s?owner={ALEX}&mode=0604"):
+            assert client.recv(1) == b"x"
+            assert ((theirs / "s").stat().st_uid, stat.S_IMODE((theirs / "s").stat().st_mode)) == (ALEX, 0o604)
+            client.close()
+
+
+def run(file: Path) -> subprocess.CompletedProcess[str]:
+    """A netd that cannot start."""
+    return subprocess.run(
+        [sys.executable, "-m", "netd", "run", "-c", str(file)], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_a_log_does_not_go_where_another_user_leads_it(theirs: Path, secret: Path) -> None:
+    file = theirs.parent / "netd.yaml"
+    file.write_text(
+        f"daemon: {{control: {theirs.parent}/c}}\nlog: {{file: {theirs}/log}}\n"
+        f'services:\n  echo: {{listen: ["unix://{theirs.parent}/s"]}}\n'
+    )
+    as_user(ALEX, lambda: (theirs / "log").symlink_to(secret))
+    done = run(file)
+    assert (done.returncode, done.stderr) == (
+        71,
+        f"netd: log.file: cannot open {theirs}/log: log is a symbolic link that another user made (uid 1234)\n",
+    )
+    (theirs / "log").unlink()
+
+    with Daemon("-c", str(file), NETD_CONTROL=f"{theirs.parent}/c") as netd:
+        until(lambda: (theirs / "log").exists() and "netd_ready" in (theirs / "log").read_text())
+        as_user(ALEX, lambda: (theirs / "log").rename(theirs / "log.1"))
+        as_user(ALEX, lambda: (theirs / "log").symlink_to(secret))
+        os.kill(netd.process.pid, signal.SIGUSR1)
+        until(lambda: "log_failed" in (theirs / "log.1").read_text())
+        lines = [json.loads(line) for line in (theirs / "log.1").read_text().splitlines()]
+        [failed] = [line["error"] for line in lines if line["event"] == "log_failed"]
+        assert failed == f"{theirs}/log: log is a symbolic link that another user made (uid 1234)"
+        (theirs / "log").unlink()
+        os.link(secret, theirs / "log")  # as any user can where fs.protected_hardlinks is off
+        os.kill(netd.process.pid, signal.SIGUSR1)
+        until(lambda: "it is a hard link" in (theirs / "log.1").read_text())
+        assert netd.stop() == 0
+        assert "netd_stopped" in (theirs / "log.1").read_text(), "it goes where it went"
+
+
+def test_a_log_may_be_a_link_to_standard_output(tmp_path: Path) -> None:
+    (tmp_path / "log").symlink_to("/dev/stdout")
+    services = f'services:\n  echo: {{listen: ["unix://{tmp_path}/s"]}}\n'
+    (tmp_path / "netd.yaml").write_text(f"log: {{file: {tmp_path}/log}}\n{services}")
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as netd:
+        assert netd.process.stdout
+        while "netd_ready" not in netd.process.stdout.readline():
+            assert netd.process.poll() is None
+        assert netd.stop() == 0
+
+
+def test_a_pid_file_is_not_written_through_links_of_another_user(theirs: Path, secret: Path) -> None:
+    (theirs.parent / "roots").mkdir()
+    victim = theirs.parent / "roots" / "pid"
+    victim.write_text("1\n")
+    as_user(ALEX, lambda: (theirs / "way").symlink_to(theirs.parent / "roots"))
+    as_user(ALEX, lambda: (theirs / "pid").symlink_to(victim))
+    os.link(victim, theirs / "hard")
+    for path in (theirs / "way" / "pid", theirs / "pid", theirs / "hard"):
+        with pytest.raises(OpenError, match=f"daemon.pid_file: cannot open {path}: "), pid_file(str(path)):
+            pass
+    assert victim.read_text() == "1\n"
+
+
+def test_a_pid_file_that_is_another_users_by_now_is_not_removed(theirs: Path) -> None:
+    (theirs.parent / "roots").mkdir()
+    (theirs.parent / "roots" / "pid").write_text("1\n")
+    as_user(ALEX, (theirs / "run").mkdir)
+    with pid_file(f"{theirs}/run/pid"):
+        assert (theirs / "run/pid").read_text() == f"{os.getpid()}\n"
+        as_user(ALEX, lambda: (theirs / "run").rename(theirs / "moved"))
+        as_user(ALEX, lambda: (theirs / "run").symlink_to(theirs.parent / "roots"))
+    assert (theirs.parent / "roots" / "pid").exists()
+
+
+def test_the_control_socket_is_not_for_a_directory_of_another_user(theirs: Path, secret: Path) -> None:
+    with pytest.raises(OpenError) as raised:
+        control_listener(f"{theirs}/c", None)
+    assert raised.value.problems == (
+        f"daemon.control: cannot listen on unix://{theirs}/c: its directory belongs to another user (uid 1234)",
+    )
+    as_user(ALEX, lambda: (theirs / "way").symlink_to(theirs.parent))
+    with pytest.raises(OpenError, match="way is a symbolic link that another user made"):
+        control_listener(f"{theirs}/way/new/c", None)
+    assert not list(theirs.parent.glob("new*"))
+
+
+def test_what_takes_the_place_of_a_new_directory_keeps_its_mode(
+    theirs: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.mkdir
+
+    def make_then_swap(path: str, *arguments: int, **more: int) -> None:
+        make(path, *arguments, **more)
+        (theirs / "run").rename(theirs / "made")
+        as_user(ALEX, lambda: (theirs / "run").symlink_to(secret))
+
+    monkeypatch.setattr(os, "mkdir", make_then_swap)
+    with pytest.raises(OpenError):
+        control_listener(f"{theirs}/run/c", None)

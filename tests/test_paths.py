@@ -1,0 +1,354 @@
+"""Files in directories of other users: what netd opens, changes and removes there, and what it leaves alone."""
+
+import ctypes
+import errno
+import os
+import socket
+import stat
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from netd import paths
+from tests.support import as_user, directory_of, need_root
+
+ALEX, MALLORY = 1234, 1235
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """A directory of another user's."""
+    need_root()
+    return directory_of(ALEX, tmp_path)
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file of root's that nothing here may touch."""
+    file = tmp_path / "secret"
+    file.write_text("secret")
+    file.chmod(0o600)
+    return file
+
+
+def assert_untouched(secret: Path) -> None:
+    status = secret.stat()
+    assert (status.st_uid, stat.S_IMODE(status.st_mode), secret.read_text()) == (0, 0o600, "secret")
+
+
+def bound(path: Path, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """A socket that was bound as netd does it."""
+    opened = socket.socket(socket.AF_UNIX, kind)
+    umask = os.umask(0o777)
+    opened.bind(str(path))
+    os.umask(umask)
+    return opened
+
+
+def without_net_admin(do: Callable[[], object]) -> None:
+    """Do something as root without CAP_NET_ADMIN, as root is in many a container; in a process of its own."""
+
+    def limited() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0), 8)
+        data = ctypes.create_string_buffer(24)
+        assert libc.capget(header, data) == 0
+        effective, *rest = struct.unpack("=6I", data.raw)
+        data = ctypes.create_string_buffer(struct.pack("=6I", effective & ~(1 << 12), *rest), 24)
+        assert libc.capset(header, data) == 0
+        do()
+
+    as_user(0, limited)
+
+
+def twice(do: Callable[[], object]) -> None:
+    """With the kernel's word on which file a socket has, and without."""
+    as_user(0, do)
+    without_net_admin(do)
+
+
+def refusal(path: Path, flags: int = _APPEND, *, follow: bool = True) -> str:
+    with pytest.raises(OSError) as raised:  # noqa: PT011
+        os.close(paths.open_file(str(path), flags, 0o640, follow=follow))
+    return raised.value.strerror or ""
+
+
+def test_a_link_of_another_user_is_not_followed_wherever_it_stands(theirs: Path, secret: Path) -> None:
+    as_user(ALEX, lambda: (theirs / "log").symlink_to(secret))
+    as_user(ALEX, lambda: (theirs / "way").symlink_to(secret.parent))
+    (theirs.parent / "chain").symlink_to(theirs / "log")
+    for path in (theirs / "log", theirs / "way" / "secret", theirs / "way" / "new", theirs.parent / "chain"):
+        assert "is a symbolic link that another user made (uid 1234)" in refusal(path)
+    assert not (secret.parent / "new").exists()
+    assert_untouched(secret)
+
+
+def test_a_link_of_the_operator_is_followed_at_the_end_where_that_is_wanted_and_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "way").symlink_to("./logs/")
+    (tmp_path / "log").symlink_to("way/../logs/./new")
+    (tmp_path / "far").symlink_to(tmp_path / "log")
+    for path in (tmp_path / "far", tmp_path / "log", tmp_path / "way" / "new"):
+        descriptor = paths.open_file(str(path), _APPEND, 0o640, follow=True)
+        assert os.path.samestat(os.fstat(descriptor), (tmp_path / "logs/new").stat())
+        os.close(descriptor)
+    assert refusal(tmp_path / "far", follow=False) == os.strerror(errno.ELOOP)
+    (tmp_path / "round").symlink_to("round")
+    assert refusal(tmp_path / "round") == os.strerror(errno.ELOOP)
+    assert refusal(tmp_path / "no" / "log") == os.strerror(errno.ENOENT)
+    assert refusal(tmp_path / "logs" / "new" / "log") == os.strerror(errno.ENOTDIR)
+
+
+def test_a_relative_path_begins_where_the_process_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.close(paths.open_file("log", _APPEND, 0o640))
+    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o640
+
+
+def test_what_proc_leads_to_can_be_a_pipe_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "log").symlink_to("/dev/stdout")
+    write = "import os, sys; from netd import paths; d = paths.open_file(sys.argv[1], os.O_WRONLY | os.O_APPEND, 0"
+    write += ", follow=True); os.write(d, b'said')"
+    for path in ("/dev/stdout", f"{tmp_path}/log", "/dev/fd/1", "/proc/self/fd/1", "/proc/self/root/proc/self/fd/1"):
+        done = subprocess.run([sys.executable, "-c", write, path], stdout=subprocess.PIPE, check=True)
+        assert done.stdout == b"said", path
+        with (tmp_path / "out").open("wb") as out:
+            subprocess.run([sys.executable, "-c", write, path], stdout=out, check=True)
+        assert (tmp_path / "out").read_bytes() == b"said", path
+
+
+def test_a_hard_link_is_refused_where_another_user_could_have_made_it(theirs: Path, secret: Path) -> None:
+    os.link(secret, theirs / "log")  # as any user can where fs.protected_hardlinks is off
+    assert "it is a hard link" in refusal(theirs / "log")
+    assert_untouched(secret)
+    os.link(secret, secret.parent / "second")
+    os.close(paths.open_file(str(secret.parent / "second"), _APPEND, 0o640))
+
+
+def test_a_file_that_was_made_beforehand_is_refused_where_every_user_may_make_one(theirs: Path) -> None:
+    shared = theirs.parent / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    as_user(ALEX, lambda: (shared / "log").write_text(""))
+    as_user(ALEX, lambda: os.mkfifo(shared / "fifo"))
+    reader = os.open(shared / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    # The kernel refuses the same in its own words where fs.protected_regular and fs.protected_fifos are on.
+    for name in ("log", "fifo"):
+        assert refusal(shared / name) in ("another user (uid 1234) made it", os.strerror(errno.EACCES))
+    os.close(reader)
+    # What logrotate(8) makes for the workers' user, and what a user has in its own directory, is as good as ever.
+    for directory in (theirs, theirs.parent):
+        (directory / "log").write_text("")
+        os.chown(directory / "log", ALEX, ALEX)
+        os.close(paths.open_file(str(directory / "log"), _APPEND, 0o640))
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_owner_and_mode_go_to_the_socket_and_to_nothing_that_came_into_its_place(
+    theirs: Path, secret: Path, kind: int
+) -> None:
+    path = theirs / "s"
+
+    def change() -> None:
+        opened = bound(path, kind)
+        file = paths.bound_file(opened, str(path), new=True)
+        assert file
+        file.change(ALEX, -1, 0o600)
+        assert (path.stat().st_uid, path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (ALEX, 0, 0o600)
+        as_user(ALEX, lambda: path.rename(theirs / "moved"))
+        for user, swap in (
+            (ALEX, lambda: path.symlink_to(secret)),
+            (ALEX, lambda: bound(path).close()),
+            (ALEX, path.mkdir),
+            (0, lambda: os.link(secret, path)),  # as any user can where fs.protected_hardlinks is off
+        ):
+            as_user(user, swap)
+            before = path.lstat()[:6]  # all but times
+            with pytest.raises(OSError, match="another file has taken its place"):
+                file.change(MALLORY, MALLORY, 0o777)
+            assert path.lstat()[:6] == before
+            path.rmdir() if path.is_dir() else path.unlink()
+        file.close(keep=False)
+        assert (theirs / "moved").exists()
+        (theirs / "moved").unlink()
+        assert_untouched(secret)
+
+    twice(change)
+
+
+@pytest.mark.parametrize("call", ["chown", "chmod"])
+def test_an_exchange_at_the_last_moment_changes_nothing_else(
+    theirs: Path, secret: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = theirs / "s"
+    real = getattr(os, call)
+
+    def exchange_then_call(where: str, *arguments: int) -> None:
+        as_user(ALEX, path.unlink)
+        as_user(ALEX, lambda: path.symlink_to(secret))
+        real(where, *arguments)
+
+    monkeypatch.setattr(os, call, exchange_then_call)
+    with bound(path) as opened:
+        file = paths.bound_file(opened, str(path), new=True)
+        assert file
+        file.change(ALEX, ALEX, 0o666)
+        assert os.fstat(file.descriptor).st_uid == ALEX
+        assert stat.S_IMODE(os.fstat(file.descriptor).st_mode) == 0o666
+        file.close(keep=False)
+    assert path.is_symlink()
+    assert_untouched(secret)
+
+
+def test_a_new_socket_is_not_mistaken_for_what_came_into_its_place_at_once(theirs: Path, secret: Path) -> None:
+    path, served = theirs / "s", theirs / "served"
+
+    def look() -> None:
+        for swap in (
+            lambda: path.symlink_to(secret),
+            lambda: path.symlink_to(served),
+            lambda: bound(path).close(),
+            lambda: path.write_text(""),
+            lambda: served.rename(path),
+            lambda: None,
+        ):
+            with bound(path) as opened, bound(served):  # which is another one of root's
+                served.chmod(0o666)
+                as_user(ALEX, path.unlink)
+                as_user(ALEX, swap)
+                assert paths.bound_file(opened, str(path), new=True) is None
+            path.unlink(missing_ok=True)
+            served.unlink(missing_ok=True)
+
+    twice(look)
+    assert_untouched(secret)
+
+
+def test_a_socket_from_an_earlier_start_is_known_again_or_not_taken(theirs: Path, secret: Path) -> None:
+    path = theirs / "s"
+    with bound(path) as opened:
+        path.chmod(0o666)
+
+        def known() -> None:
+            file = paths.bound_file(opened, str(path), new=False)
+            assert file
+            file.change(-1, -1, 0o666)
+            file.close(keep=True)
+            assert path.exists()
+
+        twice(known)
+
+        def changed() -> None:
+            file = paths.bound_file(opened, str(path), new=False)
+            assert file
+            with pytest.raises(OSError, match="without CAP_NET_ADMIN"):
+                file.change(-1, -1, 0o600)
+            file.close(keep=False)
+            assert path.exists(), "it may be another program's"
+
+        without_net_admin(changed)
+        as_user(ALEX, lambda: path.rename(theirs / "moved"))
+
+        def gone() -> None:
+            assert paths.bound_file(opened, str(path), new=False) is None
+
+        twice(gone)
+        as_user(ALEX, lambda: path.symlink_to(secret))
+        twice(gone)
+        path.unlink()
+        as_user(ALEX, lambda: path.symlink_to(theirs / "moved"))
+        twice(gone)
+        path.unlink()
+        as_user(ALEX, lambda: bound(path).close())
+        as_user(0, gone)
+        without_net_admin(lambda: paths.bound_file(opened, str(path), new=False).change(-1, -1, 0))  # type: ignore[union-attr]
+    assert_untouched(secret)
+
+
+def test_a_user_without_rights_changes_its_own_sockets_in_its_own_directory(theirs: Path) -> None:
+    path = theirs / "s"
+
+    def change() -> None:
+        with bound(path) as opened:
+            for new in (True, False):
+                file = paths.bound_file(opened, str(path), new=new)
+                assert file
+                file.change(-1, -1, 0o640 + new)
+                assert stat.S_IMODE(path.stat().st_mode) == 0o640 + new
+                file.close(keep=new)
+        assert not path.exists()
+
+    as_user(ALEX, change)
+
+
+def test_a_path_is_removed_only_while_it_is_the_same_file(theirs: Path, secret: Path) -> None:
+    (theirs / "a").write_text("")
+    descriptor = paths.hold(str(theirs / "a"))
+    assert descriptor is not None
+    as_user(ALEX, lambda: (theirs / "a").rename(theirs / "b"))
+    os.link(secret, theirs / "a")
+    paths.remove(str(theirs / "a"), descriptor)
+    assert (theirs / "a").exists()
+    paths.remove(str(theirs / "b"), descriptor)
+    assert not (theirs / "b").exists()
+    paths.remove(str(theirs / "b"), descriptor)
+    os.close(descriptor)
+    assert paths.hold(str(theirs / "b")) is None
+
+
+def test_directories_are_made_for_all_to_enter_also_behind_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "run").symlink_to("private/netd")  # as DynamicUser= leaves it behind
+    umask = os.umask(0o077)
+    paths.check_directory(str(tmp_path / "run" / "deep" / "socket"))
+    os.umask(umask)
+    for made in ("private", "private/netd", "private/netd/deep"):
+        assert stat.S_IMODE((tmp_path / made).stat().st_mode) == 0o755
+    assert not (tmp_path / "run" / "deep" / "socket").exists()
+
+
+def test_a_directory_of_another_user_is_no_place_for_what_speaks_for_netd(theirs: Path) -> None:
+    with pytest.raises(ValueError, match=r"belongs to another user \(uid 1234\)"):
+        paths.check_directory(str(theirs / "socket"))
+    as_user(ALEX, lambda: (theirs / "way").symlink_to(theirs.parent))
+    with pytest.raises(OSError, match="symbolic link that another user made"):
+        paths.check_directory(str(theirs / "way" / "made" / "socket"))
+    assert not (theirs.parent / "made").exists()
+    theirs.parent.chmod(0o777)
+    with pytest.raises(ValueError, match="every user may exchange"):
+        paths.check_directory(str(theirs.parent / "socket"))
+    theirs.parent.chmod(0o1777)
+    paths.check_directory(str(theirs.parent / "socket"))
+
+
+def test_without_proc_a_socket_with_a_path_is_refused_in_plain_words(tmp_path: Path) -> None:
+    need_root()
+    script = (
+        "from tests.transport.test_sockets import open_all\n"
+        f"try: open_all('unix://{tmp_path}/s')\n"
+        "except Exception as error: print(error)"
+    )
+    command = ["unshare", "--mount", "sh", "-c", 'umount -l /proc && exec "$@"', "sh", sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        f"services.s: cannot listen on unix://{tmp_path}/s: a socket with a path takes /proc, which is not mounted\n"
+    )
+    assert not (tmp_path / "s").exists()
+
+
+def test_no_descriptor_stays_open(tmp_path: Path, theirs: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    as_user(ALEX, lambda: (theirs / "way").symlink_to(tmp_path))
+    before = set(os.listdir("/proc/self/fd"))
+    for path in ("link/link/x", "x/y", "link", "/proc/self/fd/1/x", "/proc/self/cwd/x", f"{theirs}/way/x", "/"):
+        for follow in (True, False):
+            try:
+                with paths.find(os.path.join(tmp_path, path), follow=follow):
+                    pass
+            except OSError:
+                pass
+    assert set(os.listdir("/proc/self/fd")) == before
