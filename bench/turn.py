@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from netd.admission.access import AccessRules
+from netd.admission.access_table import Access
 from netd.admission.door import Door
 from netd.admission.ledger import House
 from netd.admission.policy import Policy
@@ -47,7 +49,7 @@ class Turns:
         events = ServiceEvents(service)
         context = Context(clock=time.time, random=random.SystemRandom(), line_limit=4096)
         policy = Policy.model_validate_json('{"limits": {"connections": "off", "per_source": "off"}}')
-        door = Door(service, policy, events.table, House(), time.time)
+        door = Door(service, policy, Access.of(AccessRules()), events.table, House(), time.time)
         self._loop = Loop()
         built: Any = kind.build(kind.options(), context)
         self._server = StreamServer(listener.socket, built, door, events, self._loop)

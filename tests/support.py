@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from netd.admission.access import AccessRules
+from netd.admission.access_table import Access
 from netd.admission.door import Door
 from netd.admission.ledger import House
 from netd.admission.policy import Policy
@@ -31,6 +33,7 @@ from netd.conversation import Context, Peer, Wait, WaitingConversation
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
 from netd.services import table
+from netd.telemetry.counters import Table
 from netd.telemetry.events import ServiceEvents
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
@@ -72,6 +75,13 @@ def converse(conversation: WaitingConversation, pieces: Iterable[bytes], most: i
     return bytes(said)
 
 
+def door_for(name: str, given: dict[str, object], table: Table, house: House, wall: Callable[[], float]) -> Door:
+    """A door as a config describes it: its access rules and its policy."""
+    rules = AccessRules.model_validate(given.get("access", {}))
+    policy = Policy.model_validate_json(json.dumps({key: value for key, value in given.items() if key != "access"}))
+    return Door(name, policy, Access.of(rules), table, house, wall)
+
+
 class Server:
     """Services on sockets of this process, with their loop in a thread."""
 
@@ -98,8 +108,7 @@ class Server:
         """Serve on an open socket, which is this server's from now on; the service's events."""
         self._listeners.append(listener)
         events = ServiceEvents("test")
-        checked = Policy.model_validate_json(json.dumps(policy or {}))
-        door = Door("test", checked, events.table, self.house, lambda: self.wall)
+        door = door_for("test", policy or {}, events.table, self.house, lambda: self.wall)
         server: StreamServer | DatagramServer
         if listener.streams:
             server = StreamServer(listener.socket, service, door, events, self.loop)

@@ -74,7 +74,7 @@ def test_a_file_imports_from_its_own_level_or_below(file: Path) -> None:
 
 
 def test_the_test_of_levels_sees_something() -> None:
-    assert imports(ROOT / "netd" / "daemon" / "worker.py") >= {"admission", "services", "telemetry", "transport"}
+    assert imports(ROOT / "netd" / "daemon" / "serving.py") >= {"admission", "services", "telemetry", "transport"}
 
 
 @pytest.mark.parametrize("path", ["services", "admission"])
@@ -153,7 +153,13 @@ def test_the_config_shows_every_key_with_its_default() -> None:
     assert types == set(table.BUILT_IN), "a service type the config does not show"
     for option in SocketOptions.__dataclass_fields__:
         assert re.search(rf"\b{option}=", text), f"the socket option {option} is not explained"
-    assert set(ServiceSection.model_fields) - set(Policy.model_fields) == {"type", "enabled", "listen", "options"}
+    assert set(ServiceSection.model_fields) - set(Policy.model_fields) == {
+        "access",
+        "type",
+        "enabled",
+        "listen",
+        "options",
+    }
 
 
 def test_every_event_is_snake_case_and_past_tense_and_stands_once() -> None:

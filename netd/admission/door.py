@@ -6,7 +6,7 @@ Pure: it is told addresses, numbers and the time. What it counts stands in share
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from netd.admission.access import Access
+from netd.admission.access_table import Access
 from netd.admission.addresses import source_of
 from netd.admission.bans import exemption
 from netd.admission.guard import EXPLAINED, SMALL, objection
@@ -41,26 +41,24 @@ class Check(NamedTuple):
 
 
 class Door:
-    """Who may come in to one service, as one process decides. ``wall`` gives seconds since 1970.
-
-    ``access`` are the policy's rules made ready, where they are already.
-    """
+    """Who may come in to one service, as one process decides. ``wall`` gives seconds since 1970."""
 
     def __init__(
         self,
         name: str,
         policy: Policy,
+        access: Access,
         table: Table,
         house: House,
         wall: Callable[[], float],
-        access: Access | None = None,
     ) -> None:
         self.policy = policy
+        self.access = access
+        """May be exchanged for an equal one at any time: what it reads from lies in memory that is given up."""
         self._name = name
         self._table = table
         self._house = house
         self._wall = wall
-        self._access = access or Access(policy.access)
         self._exempt = exemption(policy.limits.exempt)
         self._amplify = exemption(policy.amplify)
         # The rate is a part of the key, so that a new one starts with full buckets.
@@ -78,7 +76,7 @@ class Door:
     @property
     def groups_matter(self) -> bool:
         """Whether a UNIX peer's groups have to be known."""
-        return self._access.groups_matter
+        return self.access.groups_matter
 
     # Connections.
 
@@ -87,9 +85,9 @@ class Door:
         source = source_of(address)
         if self._banned(address, source, now):
             return "banned"
-        if not self._access.open and not self._access.ruling(address).allowed:
+        if not self.access.open and not self.access.allows(address):
             return self._offence(source, address, "access", now)
-        if not self._access.in_time(self._wall()):
+        if not self.access.in_time(self._wall()):
             return "times"
         counted = self._exempt.find(address) is None
         rate = self._connection_rate
@@ -109,9 +107,9 @@ class Door:
 
     def admit_unix(self, user: int | None, groups: Sequence[int], now: float) -> Refusal | None:
         """Why a connection from this user, with these groups, is refused; None: it has its place, until `leave`."""
-        if not self._access.unix_ruling(user, groups).allowed:
+        if not self.access.unix_ruling(user, groups).allowed:
             return "access"
-        if not self._access.in_time(self._wall()):
+        if not self.access.in_time(self._wall()):
             return "times"
         if refusal := self._reserve():
             return refusal
@@ -172,15 +170,15 @@ class Door:
             return minds
         if self._banned(address, source_of(address), now):
             return "banned"
-        if not self._access.open and not self._access.ruling(address).allowed:
+        if not self.access.open and not self.access.allows(address):
             return "access"
-        return None if self._access.in_time(self._wall()) else "times"
+        return None if self.access.in_time(self._wall()) else "times"
 
     def judge_unix(self, user: int | None) -> Verdict:
         """What becomes of datagrams from this user, whose groups the kernel does not tell, so no rule asks for any."""
-        if not self._access.unix_ruling(user, ()).allowed:
+        if not self.access.unix_ruling(user, ()).allowed:
             return Verdict("access")
-        if not self._access.in_time(self._wall()):
+        if not self.access.in_time(self._wall()):
             return Verdict("times")
         return Verdict(None, self._key(None))
 
@@ -210,7 +208,7 @@ class Door:
         banned = self._banned(address, source, now)
         left = house.banned.get(source, now) - now
         yield Check("bans", not banned, f"banned for another {left:.0f} s" if banned else "not banned")
-        ruling = self._access.ruling(address)
+        ruling = self.access.ruling(address)
         yield Check("access", ruling.allowed, ruling.why)
         yield from self._explain_rest(source, now, self._exempt.find(address), datagram=datagram)
         if datagram:
@@ -220,14 +218,14 @@ class Door:
 
     def explain_unix(self, user: int, groups: Sequence[int], now: float, *, datagram: bool) -> Iterator[Check]:
         """The same of a UNIX peer."""
-        ruling = self._access.unix_ruling(user, groups)
+        ruling = self.access.unix_ruling(user, groups)
         yield Check("access", ruling.allowed, ruling.why)
         yield from self._explain_rest(None, now, "UNIX", datagram=datagram)
 
     def _explain_rest(self, source: bytes | None, now: float, exempt: str | None, *, datagram: bool) -> Iterator[Check]:
         house, limits = self._house, self.policy.limits
-        in_time = self._access.in_time(self._wall())
-        times = ", ".join(hours.text for hours in self._access.times) or "always"
+        in_time = self.access.in_time(self._wall())
+        times = ", ".join(hours.text for hours in self.access.times) or "always"
         yield Check("access.times", in_time, times)
         rate = self._datagram_rate if datagram else self._connection_rate
         if exempt or source is None:

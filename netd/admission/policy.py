@@ -1,11 +1,10 @@
-"""All that the config says of one service's admission, in one value."""
+"""All that the config says of one service's admission, but its access rules, in one value."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
 
-from netd.admission.access import AccessRules
 from netd.admission.addresses import NetworkOption
 from netd.admission.limits import Limits
 from netd.settings import Model, shown
@@ -53,9 +52,8 @@ Refuse = Annotated[
 
 
 class Policy(Model):
-    """Who may talk to a service, how much, and what the others get."""
+    """How much a peer of a service may have, and what those that are refused get."""
 
-    access: AccessRules = AccessRules()
     limits: Limits = Limits()
     refuse: Refuse = "close"
     """What a refused connection gets: `close`, `reset` (RST, as if nobody listened), or `{line: TEXT}` and a close. A

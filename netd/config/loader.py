@@ -4,11 +4,11 @@ The sections are checked one by one, so that a mistake in one hides none in anot
 """
 
 import glob
-import grp
+import itertools
 import json
 import os
-import pwd
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -20,6 +20,7 @@ from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config import source
+from netd.config.bounds import LISTENERS, NETWORKS, SERVICES, VALUES, Bound
 from netd.config.model import (
     SERVICE_NAME,
     Config,
@@ -30,6 +31,7 @@ from netd.config.model import (
     ServiceConfig,
     ServiceSection,
 )
+from netd.config.rules import RuleBook, layered, numbered
 from netd.config.source import Mark, Problem, Source, SourceError, Where
 from netd.conversation import Context
 from netd.endpoints import Endpoint, suggestion
@@ -40,6 +42,7 @@ from netd.settings import Model, shown
 _MOST_FILES = 1000
 _MOST_PROBLEMS = 100
 _MOST_ADDRESSES = 1000
+_WILDCARDS = ("*", "0.0.0.0", "::")
 
 BUILT_IN_FILE = Path(__file__).parent / "dev.yaml"
 """Loopback and high ports; what a checkout shows as config/dev.yaml."""
@@ -72,7 +75,9 @@ class _Loader:
         self._file = file
         self._problems: list[Problem] = []
         self._services: list[ServiceConfig] = []
-        self._endpoints: dict[tuple[str, int], list[tuple[Endpoint, str, Mark]]] = {}
+        self._totals: Counter[Bound] = Counter()
+        self._addresses: Counter[tuple[str, int]] = Counter()
+        self._endpoints: dict[tuple[str, int], dict[str, list[tuple[Endpoint, str, Mark]]]] = {}
 
     def load(self) -> Config:
         main = self._read(self._file)
@@ -82,19 +87,23 @@ class _Loader:
         daemon = self._check(main, ("daemon",), main.tree.get("daemon"), DaemonSection)
         log = self._check(main, ("log",), main.tree.get("log"), LogSection)
         bans = self._check(main, ("bans",), main.tree.get("bans"), BanRules)
-        given = main.tree.get("defaults")
-        defaults = self._check(main, ("defaults",), given, DefaultsSection)
-        if defaults is None:
-            rules = given.get("access") if isinstance(given, dict) else None
-            defaults = DefaultsSection(access=_sound_rules(rules))
-        rules = self._find_accounts(main, ("defaults", "access"), defaults.access)
-        defaults = defaults.model_copy(update={"access": rules})
+        defaults, rules = self._check_with_rules(main, ("defaults",), main.tree.get("defaults"), DefaultsSection)
+        self._rules = RuleBook(rules or AccessRules())
         seen: dict[str, Mark] = {}
-        for part in (main, *self._included(main)):
-            self._check_services(part, defaults, seen)
+        # File by file, so that there is never more than one of them in memory.
+        for part in itertools.chain((main,), self._included(main)):
+            self._check_services(part, defaults or DefaultsSection(), seen)
         if self._problems or daemon is None or log is None or bans is None:
             raise ConfigError(self._report())
-        return Config(source=self._file, daemon=daemon, log=log, bans=bans, services=tuple(self._services))
+        self._rules.tables.seal()
+        return Config(
+            source=self._file,
+            daemon=daemon,
+            log=log,
+            bans=bans,
+            services=tuple(self._services),
+            access_tables=self._rules.tables,
+        )
 
     def _report(self) -> Iterator[str]:
         """The problems in the order of the files' lines; above a bound they are only counted."""
@@ -104,8 +113,16 @@ class _Loader:
             yield f"{self._file}: and {len(problems) - _MOST_PROBLEMS} more problems"
 
     def _note(self, part: Source, path: Where, message: str, *, key: bool = False) -> None:
-        if not any(told.path == path for told in part.problems):  # a value that could not be read needs no second line
+        if path not in part.unreadable:  # a value that could not be read needs no second line
             self._problems.append(Problem(part.mark(path, key=key), path, message))
+
+    def _room(self, part: Source, path: Where, bound: Bound, number: int = 1) -> bool:
+        """Whether a config may have so many more of something. Where it may not, that is noted once."""
+        self._totals[bound] += number
+        total = self._totals[bound]
+        if total - number <= bound.most < total:
+            self._note(part, path, f"more than {bound.most} {bound.what}", key=True)
+        return total <= bound.most
 
     def _note_unknown_keys(self, part: Source, known: Iterable[str]) -> None:
         known = list(known)
@@ -144,6 +161,8 @@ class _Loader:
                 return
         for file in files:
             if part := self._read(file, included=True):
+                if not self._room(part, (), VALUES, part.values):
+                    return
                 for key in part.tree.keys() - {"services"}:
                     self._note(part, (key,), "an included file may hold 'services' only", key=True)
                 yield part
@@ -155,6 +174,8 @@ class _Loader:
         elif isinstance(value, dict):
             value = {key: inner for key, inner in value.items() if inner is not None or not _is_section(model, key)}
         try:
+            if issubclass(model, AccessRules):
+                return model.model_validate(value)
             # As JSON, since that is how strict models take a list for a tuple and a text for a path.
             return model.model_validate_json(json.dumps(value))
         except ValidationError as error:
@@ -173,6 +194,19 @@ class _Loader:
                         self._note(part, where, _message(item))
             return None
 
+    def _check_with_rules(
+        self, part: Source, path: Where, value: Any, model: type[M]
+    ) -> tuple[M | None, AccessRules | None]:
+        """A section and its access rules, of which there may be many. A fault in one hides none in the other."""
+        given = None
+        if isinstance(value, dict):
+            given = value.get("access")
+            value = {key: inner for key, inner in value.items() if key != "access"}
+        section = self._check(part, path, value, model)
+        path = (*path, "access")
+        rules = self._check(part, path, given, AccessRules)
+        return section, rules and numbered(rules, lambda key, at, why: self._note(part, (*path, key, at), why))
+
     def _check_services(self, part: Source, defaults: DefaultsSection, seen: dict[str, Mark]) -> None:
         entries = part.tree.get("services")
         if entries is None:
@@ -181,6 +215,8 @@ class _Loader:
             self._note(part, ("services",), f"expected a mapping of services by name, got {shown(entries)}")
             return
         for name in entries:
+            if not self._room(part, ("services", name), SERVICES):
+                return
             mark = part.mark(("services", name), key=True)
             if name in seen:
                 first = f"{seen[name].file}:{seen[name].line}"
@@ -193,7 +229,7 @@ class _Loader:
         if not re.fullmatch(SERVICE_NAME, name):
             self._note(part, path, "a name has 1 to 64 letters, digits, '_', '.' or '-', no sign first", key=True)
         entry = part.tree["services"][name]
-        section = self._check(part, path, entry, ServiceSection)
+        section, rules = self._check_with_rules(part, path, entry, ServiceSection)
         # The rest is checked on what the file says, so that it is found also where the section has other faults.
         entry = entry if isinstance(entry, dict) else {}
         kind = self._find_type(part, path, entry.get("type"), name)
@@ -203,13 +239,13 @@ class _Loader:
         options = None
         if isinstance(given := entry.get("options"), dict | None):
             options = self._check(part, (*path, "options"), given, kind.options)
-        access = defaults.access
-        limits = _layered(_BLOCKING, defaults.limits) if kind.blocks else defaults.limits
-        own = section.access if section else _sound_rules(entry.get("access"))
-        access = _layered(access, self._find_accounts(part, (*path, "access"), own))
+        limits = layered(_BLOCKING, defaults.limits) if kind.blocks else defaults.limits
+        own = AccessRules() if rules is None else rules
+        access = self._rules.place(own, lambda bound, number: self._room(part, (*path, "access"), bound, number))
+        if rules and access.asks_groups:
+            self._refuse_groups(part, path, endpoints)
         if section:
-            limits = _layered(limits, section.limits)
-            self._check_groups(part, path, access, endpoints)
+            limits = layered(limits, section.limits)
         if options is None:
             return
         try:
@@ -218,16 +254,17 @@ class _Loader:
             self._note(part, (*path, "options"), str(error))
         except Exception as error:  # a class from another package may raise anything
             self._note(part, (*path, "options"), f"service type '{kind.name}' cannot be built: {error!r}")
-        if section is None:
+        if section is None or rules is None:
             return
+        self._room(part, path, NETWORKS, len(limits.exempt) + len(section.amplify))
         self._services.append(
             ServiceConfig(
                 name=name,
                 type=kind.name,
                 enabled=section.enabled,
                 listen=endpoints,
+                access=access,
                 policy=Policy.model_construct(
-                    access=access,
                     limits=limits,
                     refuse=section.refuse,
                     reply_guard=section.reply_guard,
@@ -238,26 +275,11 @@ class _Loader:
             )
         )
 
-    def _find_accounts(self, part: Source, path: Where, rules: AccessRules) -> AccessRules:
-        """The rules with numbers for names of users and groups: a worker may not be able to look them up."""
-        found: dict[str, Any] = {}
-        for key in ("allow", "deny"):
-            numbered = []
-            for number, entry in enumerate(getattr(rules, key)):
-                try:
-                    numbered.append(entry.numbered(_account_number))
-                except ValueError as error:
-                    self._note(part, (*path, key, number), str(error))
-            if key in rules.model_fields_set:
-                found[key] = tuple(numbered)
-        return rules.model_copy(update=found)
-
-    def _check_groups(self, part: Source, path: Where, rules: AccessRules, endpoints: tuple[Endpoint, ...]) -> None:
+    def _refuse_groups(self, part: Source, path: Where, endpoints: tuple[Endpoint, ...]) -> None:
         """Of who sends a UNIX datagram the kernel tells the user and one group: a rule about groups would not hold."""
-        if rules.asks_groups:
-            for number, endpoint in enumerate(endpoints):
-                if endpoint.transport == "unixgram":
-                    self._note(part, (*path, "listen", number), NO_GROUPS)
+        for number, endpoint in enumerate(endpoints):
+            if endpoint.transport == "unixgram":
+                self._note(part, (*path, "listen", number), NO_GROUPS)
 
     def _find_type(self, part: Source, path: Where, given: object, name: str) -> table.ServiceType | None:
         if given is not None and not isinstance(given, str):
@@ -284,6 +306,8 @@ class _Loader:
             except ValueError:
                 continue  # noted with the section
             path = ("services", name, "listen", number)
+            if not self._room(part, path, LISTENERS):
+                break
             if endpoint.transport != "systemd" and not (kind.streams if endpoint.streams else kind.datagrams):
                 can = "streams (tcp, unix)" if kind.streams else "datagrams (udp, unixgram)"
                 self._note(part, path, f"service type '{kind.name}' serves {can} only")
@@ -294,35 +318,18 @@ class _Loader:
 
     def _check_overlap(self, part: Source, path: Where, name: str, endpoint: Endpoint) -> None:
         """Two enabled services may not listen in one place; a disabled one may stand in for another."""
-        others = self._endpoints.setdefault((endpoint.path or endpoint.name, endpoint.port), [])
-        if len(others) == _MOST_ADDRESSES:
+        place = (endpoint.path or endpoint.name, endpoint.port)
+        if self._addresses[place] == _MOST_ADDRESSES:
             return self._note(part, path, f"more than {_MOST_ADDRESSES} addresses of one port; * stands for all")
-        for other, owner, mark in others:
+        self._addresses[place] += 1
+        hosts = self._endpoints.setdefault(place, {})
+        # A wildcard may be in the way of all hosts, another one only of itself and of wildcards.
+        near = hosts if endpoint.host in _WILDCARDS else (endpoint.host, *_WILDCARDS)
+        for other, owner, mark in (one for host in near for one in hosts.get(host, ())):
             if endpoint.overlaps(other):
                 self._note(part, path, f"{endpoint} is taken by {other} of '{owner}' in {mark.file}:{mark.line}")
                 break
-        others.append((endpoint, name, part.mark(path)))
-
-
-def _sound_rules(given: object) -> AccessRules:
-    """The access rules in a section with other faults, if they have none; else none."""
-    try:
-        return AccessRules.model_validate_json(json.dumps(given))
-    except ValidationError:
-        return AccessRules()
-
-
-def _layered(base: M, own: M) -> M:
-    """What is given in ``own``, and the rest from ``base``."""
-    return base.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
-
-
-def _account_number(kind: str, name: str) -> int:
-    """The number of a user (``uid``) or group (``gid``); ValueError where there is none."""
-    try:
-        return pwd.getpwnam(name).pw_uid if kind == "uid" else grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise ValueError(f"there is no {'user' if kind == 'uid' else 'group'} '{name}'") from None
+        hosts.setdefault(endpoint.host, []).append((endpoint, name, part.mark(path)))
 
 
 def _find(base: str, pattern: str) -> list[str]:

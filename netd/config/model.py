@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from netd.admission.access import AccessRules
+from netd.admission.access_memory import AccessPlace, AccessTables
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
@@ -166,6 +167,7 @@ class ServiceSection(Policy):
     """The service type; without it, the service's name is the type. `netd services` lists the types."""
     enabled: bool = True
     """Whether it runs. One that is switched off is checked all the same."""
+    access: AccessRules = AccessRules()
     listen: Annotated[tuple[EndpointUrl, ...], BeforeValidator(_listen), Field(json_schema_extra={"minItems": 1})]
     """Where it listens: tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, unixgram:///PATH, unix://@ABSTRACT,
     or systemd://NAME for the sockets of that FileDescriptorName= (systemd.socket(5)). HOST is an address, a name, or *
@@ -196,6 +198,8 @@ class ServiceConfig(Model):
     type: str
     enabled: bool
     listen: tuple[Endpoint, ...]
+    access: AccessPlace
+    """Who may talk to it."""
     policy: Policy
     options: Model
     given: dict[str, Any]
@@ -205,12 +209,16 @@ class ServiceConfig(Model):
 class Config(Model):
     """A config in which no problem was found."""
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     source: str
     """The file it came from, as people may read it."""
     daemon: DaemonSection
     log: LogSection
     bans: BanRules
     services: tuple[ServiceConfig, ...]
+    access_tables: AccessTables
+    """The access rules of all services."""
 
     @property
     def enabled(self) -> tuple[ServiceConfig, ...]:

@@ -30,6 +30,7 @@ def json_schema() -> dict[str, Any]:
         "anyOf": [{"enum": names}, {"type": "string"}],
     }
     entry["properties"]["options"].pop("additionalProperties", None)
+    entry["properties"]["access"].pop("default")  # it is that of defaults
     entry["allOf"] = [
         {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": _options(name)}
         for name in names

@@ -9,7 +9,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +34,10 @@ class Mark(NamedTuple):
 
 Where = tuple[str | int, ...]
 """Where a value stands: keys and list positions from the top."""
+
+Place = tuple[Any, ...]
+"""The place of a value: its line, its column and, of a list, the places of its items; of a mapping, those of each key
+and of its value, by key. No objects, since a list may have tens of thousands of items."""
 
 
 class Problem(NamedTuple):
@@ -67,23 +70,32 @@ class SourceError(Exception):
         self.problem = problem
 
 
-@dataclass
 class Source:
     """What a file holds, and where."""
 
-    tree: dict[str, Any]
-    marks: dict[Where, Mark]
-    """The place of each value, and of each key under the path of its value with "key" put before."""
-    problems: list[Problem]
-    """Keys that stand twice and the like: the tree is usable all the same, to look for more."""
+    def __init__(self, file: str, tree: dict[str, Any], place: Place, problems: list[Problem], values: int) -> None:
+        self.file = file
+        self.tree = tree
+        self.problems = problems
+        """Keys that stand twice and the like: the tree is usable all the same, to look for more."""
+        self.values = values
+        """How many there are, aliases counted out."""
+        self.unreadable = {problem.path for problem in problems}
+        self._place = place
 
     def mark(self, path: Where, *, key: bool = False) -> Mark:
         """Where the value (or its key) stands, or the nearest one around it."""
-        if key and ("key", *path) in self.marks:
-            return self.marks["key", *path]
-        while path not in self.marks:
-            path = path[:-1]
-        return self.marks[path]
+        place = self._place
+        for number, step in enumerate(path, 1):
+            inner: Any = place[2] if len(place) > 2 else ()
+            try:
+                at_key, at_value = inner[step] if isinstance(inner, dict) else (None, inner[step])
+            except (LookupError, TypeError):
+                break
+            if key and number == len(path) and at_key:
+                return Mark(self.file, *at_key)
+            place = at_value
+        return Mark(self.file, *place[:2])
 
 
 def read(file: str, *, included: bool = False) -> Source:
@@ -119,7 +131,7 @@ def parse(content: bytes, file: str) -> Source:
         raise SourceError(Problem(mark, (), f"not text: character {bad[0]!r}"))
     builder = _Builder(file)
     try:
-        tree = builder.document(yaml.parse(text, Loader=_LOADER))
+        tree, place = builder.document(yaml.parse(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
         mark = Mark(file, at.line + 1, at.column + 1) if at else Mark(file)
@@ -130,24 +142,23 @@ def parse(content: bytes, file: str) -> Source:
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
-        raise SourceError(Problem(builder.marks[()], (), "expected a mapping of sections such as services:"))
-    return Source(tree, builder.marks, builder.problems)
+        raise SourceError(Problem(Mark(file, *place[:2]), (), "expected a mapping of sections such as services:"))
+    return Source(file, tree, place, builder.problems, builder.values)
 
 
 class _Builder:
-    """Builds one document's value from its events."""
+    """Builds one document's value, and its place, from its events."""
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._values = 0
+        self.values = 0
         self._octets = 0
         # The value, the number of values in it and of their octets; None while it is still being built.
         self._anchors: dict[str, tuple[Any, int, int] | None] = {}
-        self.marks: dict[Where, Mark] = {}
         self.problems: list[Problem] = []
 
-    def document(self, events: Iterator[Any]) -> Any:
-        value: Any = None
+    def document(self, events: Iterator[Any]) -> tuple[Any, Place]:
+        found: tuple[Any, Place] = (None, (1, 1))
         documents = 0
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
@@ -155,35 +166,34 @@ class _Builder:
                 if documents > 1:
                     raise self._stop(event, (), "a second document in one file")
             elif isinstance(event, yaml.NodeEvent):
-                value = self._value(event, events, ())
-        self.marks.setdefault((), Mark(self._file))
-        return value
-
-    def _mark(self, event: Any) -> Mark:
-        return Mark(self._file, event.start_mark.line + 1, event.start_mark.column + 1)
+                found = self._value(event, events, ())
+        return found
 
     def _stop(self, event: Any, path: Where, message: str) -> SourceError:
-        return SourceError(Problem(self._mark(event), path, message))
+        return SourceError(Problem(Mark(self._file, *_place(event)), path, message))
 
     def _note(self, event: Any, path: Where, message: str) -> None:
-        self.problems.append(Problem(self._mark(event), path, message))
+        self.problems.append(Problem(Mark(self._file, *_place(event)), path, message))
 
     def _count(self, event: Any, path: Where, number: int = 1, octets: int = 0) -> None:
-        self._values += number
+        self.values += number
         self._octets += octets
-        if self._values > _MOST_VALUES:
+        if self.values > _MOST_VALUES:
             raise self._stop(event, path, f"more than {_MOST_VALUES} values, aliases counted out")
         if self._octets > _MOST_OCTETS:
             raise self._stop(event, path, f"more than {_MOST_OCTETS} octets, aliases counted out")
         if len(path) > _DEEPEST:
             raise self._stop(event, path[:3], f"nested deeper than {_DEEPEST} levels")
 
-    def _value(self, event: Any, events: Iterator[Any], path: Where) -> Any:
-        before = self._values, self._octets
+    def _value(self, event: Any, events: Iterator[Any], path: Where) -> tuple[Any, Place]:
+        if type(event) is yaml.ScalarEvent and not event.anchor:  # nearly all are
+            self._count(event, path, octets=len(event.value))
+            return self._scalar(event, path), _place(event)
+        before = self.values, self._octets
         self._count(event, path, octets=len(getattr(event, "value", "")))
-        self.marks[path] = self._mark(event)
+        place: Place = _place(event)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event, path)
+            return self._alias(event, path), place
         if event.anchor:
             self._anchors[event.anchor] = None
         if isinstance(event, yaml.CollectionStartEvent) and event.tag and not event.tag.startswith(_TAG):
@@ -191,17 +201,21 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             value: Any = self._scalar(event, path)
         elif isinstance(event, yaml.SequenceStartEvent):
-            value = []
+            value, places = [], []
             while not isinstance(item := next(events), yaml.SequenceEndEvent):
-                value.append(self._value(item, events, (*path, len(value))))
+                inner, at_inner = self._value(item, events, (*path, len(value)))
+                value.append(inner)
+                places.append(at_inner)
+            place = (*place, places)
         else:
-            value = self._mapping(events, path)
+            value, keys = self._mapping(events, path)
+            place = (*place, keys)
         if event.anchor:
-            self._anchors[event.anchor] = (value, self._values - before[0], self._octets - before[1])
-        return value
+            self._anchors[event.anchor] = (value, self.values - before[0], self._octets - before[1])
+        return value, place
 
     def _alias(self, event: Any, path: Where) -> Any:
-        # What is wrong below an alias is shown where the alias stands, since no mark is set below it.
+        # What is wrong below an alias is shown where the alias stands, since it has no places below it.
         found = self._anchors.get(event.anchor)
         if found is None:
             known = event.anchor in self._anchors
@@ -213,32 +227,32 @@ class _Builder:
         self._count(event, path, number, octets)
         return value
 
-    def _mapping(self, events: Iterator[Any], path: Where) -> dict[str, Any]:
+    def _mapping(self, events: Iterator[Any], path: Where) -> tuple[dict[str, Any], dict[str, tuple[Place, Place]]]:
         mapping: dict[str, Any] = {}
+        places: dict[str, tuple[Place, Place]] = {}
         merged: list[tuple[Any, Any]] = []
         while not isinstance(key_event := next(events), yaml.MappingEndEvent):
             key = self._key(key_event, path)
             inner = (*path, key)
+            at_key = _place(key_event)
             if key == "<<" and not getattr(key_event, "style", None):
-                merged.append((key_event, self._value(next(events), events, inner)))
+                merged.append((key_event, self._value(next(events), events, inner)[0]))
                 continue
             if key in mapping:
-                first = self.marks["key", *inner]
-                self._note(key_event, inner, f"this key stands twice, first in line {first.line}")
-            else:
-                self.marks["key", *inner] = self._mark(key_event)
-            mapping[key] = self._value(next(events), events, inner)
+                at_key = places[key][0]
+                self._note(key_event, inner, f"this key stands twice, first in line {at_key[0]}")
+            mapping[key], at_value = self._value(next(events), events, inner)
+            places[key] = at_key, at_value
         for key_event, value in merged:
             for one in value if isinstance(value, list) else [value]:
                 if not isinstance(one, dict):
                     self._note(key_event, path, "<< merges mappings only")
                     continue
                 for key in one:
-                    if key in mapping:
-                        continue
-                    mapping[key] = one[key]
-                    self.marks["key", *path, key] = self.marks[*path, key] = self._mark(key_event)
-        return mapping
+                    if key not in mapping:
+                        mapping[key] = one[key]
+                        places[key] = _place(key_event), _place(key_event)
+        return mapping, places
 
     def _key(self, event: Any, path: Where) -> str:
         key = event.value if isinstance(event, yaml.ScalarEvent) else None
@@ -256,6 +270,9 @@ class _Builder:
 
         Dates and the base-60 numbers of YAML 1.1 ("12:30") stay text, since nothing in a config is one.
         """
+        text = event.value
+        if event.implicit[0] and ("/" in text or text.count(".") > 1):
+            return text  # networks and addresses are the most of what is long, and no number, date or name has these
         tag = event.tag or _RESOLVER.resolve(yaml.ScalarNode, event.value, event.implicit)
         node = yaml.ScalarNode(tag, event.value)
         try:
@@ -274,3 +291,8 @@ class _Builder:
             pass
         self._note(event, path, f"cannot be read as {tag.removeprefix(_TAG)}")
         return None
+
+
+def _place(event: Any) -> tuple[int, int]:
+    mark = event.start_mark
+    return mark.line + 1, mark.column + 1

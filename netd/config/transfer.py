@@ -1,5 +1,7 @@
 """A checked config on its way from the process that read it to the one that uses it: as JSON, and not checked again.
 
+The access rules, of which there may be many, are no part of it: they lie in memory that both processes have.
+
 Options of services are the exception: they are objects of the service's class, which are made from what the file says.
 """
 
@@ -7,6 +9,7 @@ import json
 from collections.abc import Generator
 from typing import Any
 
+from netd.admission.access_memory import AccessPlace, AccessTables
 from netd.admission.bans import BanRules
 from netd.admission.policy import Policy
 from netd.config.model import Config, DaemonSection, LogSection, ServiceConfig
@@ -29,6 +32,7 @@ def dump(config: Config) -> dict[str, Any]:
                     "type": service.type,
                     "enabled": service.enabled,
                     "listen": [str(endpoint) for endpoint in service.listen],
+                    "access": _place(service.access),
                     "policy": service.policy.model_dump_json(),
                     "given": service.given,
                 }
@@ -38,7 +42,11 @@ def dump(config: Config) -> dict[str, Any]:
     }
 
 
-def restore(dumped: dict[str, Any], known: set[str]) -> Generator[None, None, Config]:
+def _place(place: AccessPlace) -> tuple[str, int, int, bool]:
+    return place.digest.hex(), place.offset, place.length, place.asks_groups
+
+
+def restore(dumped: dict[str, Any], tables: AccessTables, known: set[str]) -> Generator[None, None, Config]:
     """The config that was dumped. Yields after each piece of the work, so that others can have their turn.
 
     Of each type of service that is not in ``known`` one is made and thrown away, since it may import what a worker
@@ -51,6 +59,7 @@ def restore(dumped: dict[str, Any], known: set[str]) -> Generator[None, None, Co
         assert kind is not None, "the config was checked"
         policy = Policy.model_validate_json(entry["policy"])
         options = kind.options.model_validate_json(json.dumps(entry["given"]))
+        digest, offset, length, asks_groups = entry["access"]
         if kind.name not in known:
             kind.build(options, Context(line_limit=policy.limits.line))
             known.add(kind.name)
@@ -60,6 +69,7 @@ def restore(dumped: dict[str, Any], known: set[str]) -> Generator[None, None, Co
                 type=kind.name,
                 enabled=entry["enabled"],
                 listen=tuple(map(Endpoint.parse, entry["listen"])),
+                access=AccessPlace(bytes.fromhex(digest), tables, offset, length, asks_groups),
                 policy=policy,
                 options=options,
                 given=entry["given"],
@@ -72,4 +82,5 @@ def restore(dumped: dict[str, Any], known: set[str]) -> Generator[None, None, Co
         log=LogSection.model_construct(**dumped["log"]),
         bans=BanRules.model_validate_json(dumped["bans"]),
         services=tuple(services),
+        access_tables=tables,
     )

@@ -73,7 +73,7 @@ class Listeners:
     def _check_kinds(self, pending: Pending) -> None:
         """What the service manager opened may not be what the service serves, or where its rules hold."""
         types = {service.name: service.type for service in pending.config.services}
-        asks_groups = {service.name for service in pending.config.services if service.policy.access.asks_groups}
+        asks_groups = {service.name for service in pending.config.services if service.access.asks_groups}
         problems = [
             f"services.{one.listener.service}: {one.listener.url}: {NO_GROUPS}"
             for ones in pending.places.values()

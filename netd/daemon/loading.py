@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NoReturn
 
+from netd.admission.access_memory import AccessTables
 from netd.config import transfer
 from netd.config.model import Config
 from netd.daemon import plan
-from netd.daemon.channel import Channel, ChannelError, Message, pair
+from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, pair
 from netd.daemon.control import CommandError
 from netd.daemon.fork import close_all_but
 from netd.daemon.identity import end_with
@@ -42,7 +43,7 @@ class Loading:
 
         `OperatorError` says what is wrong with it, `CommandError` why it could not be read.
         """
-        answer = await self._answer(old)
+        answer, descriptors = await self._answer(old)
         if problems := answer.get("problems"):
             error = OperatorError(problems)
             error.exit_code = answer["exit_code"]
@@ -50,7 +51,7 @@ class Loading:
         if bug := answer.get("bug"):
             raise CommandError(f"a bug in netd, or in a package with services: {bug}", EXIT_SOFTWARE)
         slices = Slices(self._tasks)
-        work = transfer.restore(answer["config"], self._types)
+        work = transfer.restore(answer["config"], AccessTables(descriptors[0]), self._types)
         while True:
             try:
                 next(work)
@@ -60,9 +61,9 @@ class Loading:
             await slices.next()
         return config, [Change(**change) for change in answer["changes"]]
 
-    async def _answer(self, old: Config) -> Message:
-        """What the process that reads says."""
-        result: Result[Message] = Result()
+    async def _answer(self, old: Config) -> tuple[Message, list[int]]:
+        """What the process that reads says, and the descriptor of the access rules."""
+        result: Result[tuple[Message, list[int]]] = Result()
         try:
             ours, theirs = pair()
             with theirs:
@@ -78,11 +79,13 @@ class Loading:
         def hear(events: int) -> None:
             try:
                 received = channel.receive()
+            except DescriptorsLostError as error:
+                result.fail(CommandError(f"cannot take the access rules of the config: {error}", EXIT_OSERR))
             except ChannelError:
                 result.fail(CommandError("the process that reads the config died", EXIT_SOFTWARE))
             else:
                 if received:
-                    result.set(received[0])
+                    result.set(received)
 
         self._loop.watch(channel.fileno(), select.EPOLLIN, hear)
         slow = CommandError(f"reading the config took more than {LOADING:.0f} s", EXIT_OSERR)
@@ -112,14 +115,16 @@ def _read(channel: Channel, load: Callable[[], Config], old: Config, parent: int
         close_all_but({0, 1, 2, channel.fileno()})
         end_with(parent)
         answer: dict[str, Any]
+        descriptors: list[int] = []
         try:
             config = load()
             changes = [asdict(change) for change in plan.compare(old, config)]
             answer = {"config": transfer.dump(config), "changes": changes}
+            descriptors.append(config.access_tables.descriptor)
         except OperatorError as error:
             answer = {"problems": error.problems, "exit_code": error.exit_code}
         except BaseException as error:  # a package with services may raise anything
             answer = {"bug": traceback.format_exception_only(error)[-1].strip()}
-        channel.send(answer, seconds=LOADING)
+        channel.send(answer, descriptors, LOADING)
     finally:
         os._exit(0)

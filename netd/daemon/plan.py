@@ -42,6 +42,8 @@ def _compare_service(name: str, old: ServiceConfig | None, new: ServiceConfig | 
         return Change(name, "removed", (), "drained")
     if old is None:
         return Change(name, "added", () if new.enabled else ("off",), "untouched")
+    if old == new:
+        return None
     details = (*_differing(old, new), *_endpoints(old, new))
     if old.enabled != new.enabled:
         what: What = "enabled" if new.enabled else "disabled"
@@ -52,7 +54,7 @@ def _compare_service(name: str, old: ServiceConfig | None, new: ServiceConfig | 
 def _differing(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
     if old.type != new.type:
         yield f"type: {old.type} -> {new.type}"
-    before, after = _flat(old), _flat(new)
+    before, after = _flat(old, new), _flat(new, old)
     for key, value in before.items():
         if value != after[key]:
             yield f"{key}: {_text(value)} -> {_text(after[key])}"
@@ -62,11 +64,13 @@ def _differing(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
                 yield f"options.{key}"
 
 
-def _flat(service: ServiceConfig) -> dict[str, object]:
-    """The policy by key (``limits.idle``), as it is written in a file."""
+def _flat(service: ServiceConfig, other: ServiceConfig) -> dict[str, object]:
+    """The rules and the policy by key (``limits.idle``), as they are written in a file; rules where they differ."""
     flat: dict[str, object] = {}
+    if service.access != other.access:
+        flat |= {f"access.{key}": texts for key, texts in service.access.read().rules.items()}
     for key, value in service.policy.model_dump(mode="json").items():
-        flat |= {f"{key}.{inner}": one for inner, one in value.items()} if key in ("access", "limits") else {key: value}
+        flat |= {f"limits.{inner}": one for inner, one in value.items()} if key == "limits" else {key: value}
     return flat
 
 
@@ -100,7 +104,7 @@ def settings_changed(old: Config, new: Config) -> list[str]:
 
 def serves_otherwise(old: ServiceConfig, new: ServiceConfig) -> bool:
     """Whether new connections are to be served in another way than before; where it listens is another matter."""
-    return (old.type, old.policy, old.options) != (new.type, new.policy, new.options)
+    return (old.type, old.access, old.policy, old.options) != (new.type, new.access, new.policy, new.options)
 
 
 def restart_needed(old: Config, new: Config) -> list[str]:

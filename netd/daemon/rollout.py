@@ -120,12 +120,12 @@ class Rollout:
     ) -> tuple[Message, list[int]]:
         """What a worker needs to serve ``config``, of which it has all but what is ``new``, ``changed`` or ``unknown``.
 
-        The descriptors that go with it are new listeners, and the counters of services it has not served.
+        The descriptors that go with it are the access tables, new listeners, and the counters of services it has not
+        served.
         """
         services: list[Message] = []
-        rules: dict[str, int] = {}  # most services have those of the defaults, which may be long
-        names: list[tuple[str, Any]] = [("listener", one.number) for one in new]
-        descriptors = [one.listener.socket.fileno() for one in new]
+        names: list[tuple[str, Any]] = [("access", 0), *(("listener", one.number) for one in new)]
+        descriptors = [config.access_tables.descriptor, *(one.listener.socket.fileno() for one in new)]
         listeners: dict[str, list[int]] = {}
         for one in all_of_them:
             listeners.setdefault(one.listener.service, []).append(one.number)
@@ -135,8 +135,8 @@ class Rollout:
                     "name": service.name,
                     "type": service.type,
                     "options": service.given,
-                    "policy": service.policy.model_dump_json(exclude={"access"}),
-                    "access": rules.setdefault(service.policy.access.model_dump_json(), len(rules)),
+                    "policy": service.policy.model_dump_json(),
+                    "access": (service.access.offset, service.access.length),
                     "listeners": listeners.get(service.name, []),
                     "changed": service.name in changed,
                 }
@@ -146,7 +146,6 @@ class Rollout:
                 descriptors.append(self._state.table(service.name).descriptor)
         common = {
             "log_access": config.log.access,
-            "access": list(rules),
             "connections": config.daemon.connections,
             "bans": config.bans.model_dump_json(),
         }

@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from netd import __version__
+from netd.admission.access import AccessRules
+from netd.admission.access_table import Access
 from netd.admission.door import Door
 from netd.admission.ledger import House
 from netd.admission.limits import Limits
@@ -178,7 +180,7 @@ class Supervisor:
             self._events,
         )
         events = ServiceEvents("control", quiet=True)
-        door = Door("control", _CONTROL_POLICY, events.table, House(), time.time)
+        door = Door("control", _CONTROL_POLICY, Access.of(AccessRules()), events.table, House(), time.time)
         server = StreamServer(listener.socket, service, door, events, self._loop)
         server.start()
         self._control = (server, listener)

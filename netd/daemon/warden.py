@@ -87,7 +87,7 @@ class Warden:
     def _see_to_offenders(self) -> None:
         offenders, self._offenders = self._offenders, {}
         now = time.monotonic()
-        banned: list[bytes] = []
+        banned: dict[bytes, tuple[float, str]] = {}
         for text, why in offenders.items():
             service, _, refusal = why.partition(": ")
             # What makes no sense does not come from a worker as it should be, and is not worth a ban.
@@ -98,10 +98,14 @@ class Warden:
             source = bytes.fromhex(text)
             seconds = self._state.bans.offend(source, why, now)
             if seconds is not None:
-                self._events.source_banned(source_text(source), seconds, why)
-                banned.append(source)
+                banned[source] = seconds, why
         if banned:
-            self._tell(*banned)
+            self._tell(*banned).then(lambda: self._log_banned(banned))
+
+    def _log_banned(self, banned: dict[bytes, tuple[float, str]]) -> None:
+        """Say of these, which every worker refuses by now, for how long and why."""
+        for source, (seconds, why) in banned.items():
+            self._events.source_banned(source_text(source), seconds, why)
 
     async def ban(self, text: str, duration: str, by: str) -> Answer:
         """Ban a source by hand."""
@@ -113,8 +117,8 @@ class Warden:
             )
         except ValueError as error:
             raise CommandError(f"{source_text(source)}: {error}", EXIT_USAGE) from None
-        self._events.source_banned(source_text(source), seconds, by)
         await self._tell(source)
+        self._events.source_banned(source_text(source), seconds, by)
         return {"source": source_text(source), "seconds": seconds}
 
     async def unban(self, text: str, by: str) -> Answer:
@@ -122,8 +126,8 @@ class Warden:
         source = _source(text)
         if not self._state.bans.remove(source, time.monotonic()):
             raise CommandError(f"{source_text(source)} is not banned")
-        self._events.source_unbanned(source_text(source), by)
         await self._tell(source)
+        self._events.source_unbanned(source_text(source), by)
         return {"source": source_text(source)}
 
     def bans(self) -> Answer:
@@ -209,7 +213,8 @@ class Warden:
         ports = {one.listener.socket.getsockname()[1] for one in self._listeners if _transport(one.listener) == "udp"}
         house = House(state.ledger, banned=banned, ports=ports)
         house.adopt(state.config.daemon.connections, state.config.bans)
-        door = Door(service.name, service.policy, state.table(service.name), house, time.time)
+        access = service.access.read()
+        door = Door(service.name, service.policy, access, state.table(service.name), house, time.time)
         if transport in ("unix", "unixgram"):
             user, groups = _account(peer)
             return list(door.explain_unix(user, groups, now, datagram=transport == "unixgram"))

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.admission.access import Access, AccessRules, Entry, Hours
+from netd.admission.access import AccessRules, Entry, Hours
+from netd.admission.access_table import Access
 from netd.admission.addresses import parse_address
 
 
 def access(**rules: list[str]) -> Access:
-    return Access(AccessRules(**{key: tuple(value) for key, value in rules.items()}))  # type: ignore[arg-type]
+    return Access.of(AccessRules(**{key: tuple(value) for key, value in rules.items()}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,7 @@ def test_the_longest_prefix_decides_and_deny_on_a_tie(
 ) -> None:
     ruling = access(**rules).ruling(parse_address(address))
     assert (ruling.allowed, ruling.why) == (allowed, why)
+    assert access(**rules).allows(parse_address(address)) is allowed
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from netd.admission.door import Door, Verdict
 from netd.admission.ledger import House
 from netd.admission.policy import Policy, RefusalLine
 from netd.telemetry.counters import SUPERVISOR, Table
+from tests.support import door_for
 
 A, B, LOCAL = map(parse_address, ("192.0.2.7", "198.51.100.9", "127.0.0.1"))
 SUNDAY = 1795305600.0  # 2026-11-22 00:00 UTC
@@ -22,7 +23,7 @@ def door(policy: str = "{}", house: House | None = None, table: Table | None = N
     house = house or House()
     table = table or Table()
     table.workers = house.worker + 1
-    return Door(name, Policy.model_validate_json(policy), table, house, lambda: SUNDAY + 43200)
+    return door_for(name, json.loads(policy), table, house, lambda: SUNDAY + 43200)
 
 
 def names(door: Door, address: bytes, port: int = 5353, now: float = 0.0, *, datagram: bool = False) -> list[str]:
@@ -209,7 +210,6 @@ def test_a_unix_peer_is_judged_by_its_account() -> None:
 def test_a_policy_is_the_same_after_it_was_written_out(refuse: object) -> None:
     text = json.dumps(
         {
-            "access": {"allow": ["10.0.0.0/8", "uid:1000", "local"], "deny": ["any"], "times": ["Mon-Fri 08:00-18:00"]},
             "limits": {"rate": "5/m burst 9", "idle": "off", "lifetime": "250ms", "bytes": "1MiB", "exempt": ["any"]},
             "refuse": refuse,
             "reply_guard": False,
@@ -261,10 +261,8 @@ def test_an_explanation_names_what_decides(
 ) -> None:
     house = House(connections=8, banned={source_of(B): 3.0} if banned else {}, ports=frozenset({7007}))
     echo = door(json.dumps({"limits": limits, "access": access}), house)
-    observer = Door(
-        "echo", echo.policy, echo._table, House(house.ledger, connections=8, banned=house.banned), lambda: 0.0
-    )
-    observer._house.ports = house.ports
+    others = House(house.ledger, connections=8, banned=house.banned, ports=house.ports)
+    observer = Door("echo", echo.policy, echo.access, echo._table, others, lambda: 0.0)
     now = 1.0
     for address, datagram, wait in script:
         now += wait

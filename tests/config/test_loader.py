@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netd.admission.access_table import Ruling
 from netd.admission.policy import RefusalLine
 from netd.config import loader
 from netd.config.model import Config
@@ -400,12 +401,12 @@ services:
   discard: {listen: [tcp://*:9], refuse: {line: go away}, reply_guard: false, amplify: [local]}
 """,
     )
+    access, other = (service.access.read() for service in config.services)
+    # A name is a number from here on.
+    assert access.rules == {"allow": ["uid:0", "10.0.0.0/8"], "deny": ["192.0.2.0/24"], "times": []}
+    assert access.unix_ruling(0, []) == Ruling(True, "access.allow: uid:root")
+    assert [hours.text for hours in other.times] == ["Mon-Fri 08:00-18:00"]
     echo, discard = (service.policy for service in config.services)
-    assert [entry.text for entry in echo.access.allow] == ["uid:root", "10.0.0.0/8"]
-    assert echo.access.allow[0].account == "0", "a name is a number from here on"
-    assert [entry.text for entry in echo.access.deny] == ["192.0.2.0/24"]
-    assert echo.access.times == ()
-    assert discard.access.times[0].text == "Mon-Fri 08:00-18:00"
     assert (echo.limits.rate, str(echo.limits.total_rate)) == (None, "5/s burst 9")
     assert (echo.limits.exempt, echo.refuse, echo.reply_guard) == ((), "close", True)
     assert (discard.refuse, discard.reply_guard) == (RefusalLine("go away"), False)

@@ -388,7 +388,9 @@ def test_a_worker_that_talks_nonsense_bans_nobody_and_costs_little(
 
     def tell(message: dict[str, object]) -> Result[object]:
         told.append(message)
-        return Result()
+        result: Result[object] = Result()
+        result.set(None)
+        return result
 
     warden = Warden(state, Listeners([], state.address_skipped, state.options_failed), DaemonEvents(), loop, tell)
     for number in range(5000):

@@ -1,0 +1,288 @@
+"""What a worker serves: the services of the config in force, and those of one that is made ready to follow it.
+
+A new config comes in two steps: `prepare`, which may fail and changes nothing, and `commit` (or `abort`), which cannot
+fail. To prepare is done in slices: the peers of the services there are wait no longer than for one of them, however
+large the config is.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from netd.admission.access_memory import AccessTables
+from netd.admission.access_table import Access
+from netd.admission.bans import BanRules
+from netd.admission.door import Door
+from netd.admission.ledger import House
+from netd.admission.policy import Policy
+from netd.conversation import Context
+from netd.daemon.channel import Message
+from netd.services import table
+from netd.telemetry.counters import Table
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.events import AccessLog, ServiceEvents
+from netd.transport.connection import Connection
+from netd.transport.datagram import DatagramServer
+from netd.transport.loop import Loop
+from netd.transport.stream import StreamServer
+
+_SLICE = 0.01  # seconds of work on a new config at once
+
+Server = StreamServer | DatagramServer
+
+
+class _UnpreparedError(Exception):
+    """This worker cannot serve a config, for this reason."""
+
+
+@dataclass
+class Served:
+    """A service as it is served now, or will be."""
+
+    service: Any
+    door: Door
+    events: ServiceEvents
+    access: Access  # what the door has from the commit on
+    servers: dict[int, Server] = field(default_factory=dict)
+    """By the number of the listener."""
+
+
+@dataclass
+class _Prepared:
+    """A config that is ready to be served."""
+
+    connections: int | None
+    """``daemon.connections``"""
+    bans: BanRules
+    log_access: AccessLog
+    listeners: set[int]
+    """The numbers of all listeners, also of services that another worker serves."""
+    services: dict[str, Served] = field(default_factory=dict)
+    sockets: dict[int, socket.socket] = field(default_factory=dict)
+    """The listeners that are new, by number."""
+    tables: dict[str, Table] = field(default_factory=dict)
+    """The counters of all services by name, likewise."""
+    servers: list[Server] = field(default_factory=list)
+    """What is to be started."""
+
+
+class Serving:
+    """The services of one worker. Blocking handlers ask ``inspect``, and ``look_at`` has taps put to servers."""
+
+    def __init__(
+        self, number: int, loop: Loop, inspect: Callable[[str], Any], look_at: Callable[[Iterable[Server]], None]
+    ) -> None:
+        self.house: House  # set before anything is prepared
+        self.services: dict[str, Served] = {}
+        """By name; without those that another worker serves."""
+        self._number = number
+        self._loop = loop
+        self._inspect = inspect
+        self._look_at = look_at
+        self._sockets: dict[int, socket.socket] = {}
+        self._tables: dict[str, Table] = {}
+        self._prepared: _Prepared | None = None
+        self._work: Iterator[None] | None = None  # on what is prepared, piece by piece
+        self._retired: set[StreamServer] = set()  # accept no more, and have connections
+
+    def servers(self) -> Iterator[Server]:
+        """All servers, also those that accept no more."""
+        for service in self.services.values():
+            yield from service.servers.values()
+        yield from list(self._retired)  # the end of a connection may release one
+
+    def connections(self) -> Iterator[Connection]:
+        """All connections."""
+        for server in self.servers():
+            if isinstance(server, StreamServer):
+                yield from server.connections
+
+    # A new config.
+
+    def prepare(self, message: Message, descriptors: list[int], answer: Callable[[Message], object]) -> None:
+        """Make ready what a config needs. ``answer`` is called once that is done, with what is wrong, if anything."""
+        self._work = work = self._prepare(message, descriptors)
+        self._go_on(work, answer)
+
+    def _go_on(self, work: Iterator[None], answer: Callable[[Message], object]) -> None:
+        if work is not self._work:
+            return  # it was aborted
+        until = time.monotonic() + _SLICE
+        try:
+            for _ in work:
+                if time.monotonic() >= until:
+                    return self._loop.call(lambda: self._go_on(work, answer))
+        except Exception as error:
+            self.abort()
+            answer({"error": _reason(error)})
+        else:
+            self._work = None
+            answer({})
+
+    def _prepare(self, message: Message, descriptors: list[int]) -> Iterator[None]:
+        """Make all that the config needs and this worker does not have. Whatever it raises says what is wrong."""
+        entries = message["services"]
+        self._prepared = prepared = _Prepared(
+            message["connections"],
+            BanRules.model_validate_json(message["bans"]),
+            message["log_access"],
+            {number for entry in entries for number in entry["listeners"]},
+        )
+        tables = dict(self._tables)
+        left = descriptors[::-1]
+        try:
+            for kind, name in message["descriptors"]:
+                yield
+                descriptor = left.pop()
+                if kind == "listener":
+                    prepared.sockets[name] = socket.socket(fileno=descriptor)
+                elif kind == "access":
+                    access_tables = AccessTables(descriptor)
+                    access_tables.close_descriptor()
+                else:
+                    tables[name] = Table(descriptor)
+                    tables[name].close_descriptor()
+        finally:
+            for descriptor in left:
+                os.close(descriptor)
+        prepared.tables = {entry["name"]: tables[entry["name"]] for entry in entries}
+        access_at = cache(lambda offset, length: Access(access_tables.table(offset, length)))
+        for entry in entries:
+            yield
+            if self._number and _has_one_worker(entry["type"]):
+                continue
+            try:
+                access = access_at(*entry["access"])
+                prepared.services[entry["name"]] = self._prepare_service(entry, prepared, access)
+            except Exception as error:  # whatever a service's class raises
+                raise _UnpreparedError(f"services.{entry['name']}: {_reason(error)}") from error
+
+    def _prepare_service(self, entry: Message, prepared: _Prepared, access: Access) -> Served:
+        current = self.services.get(entry["name"])
+        if current is None or entry["changed"]:
+            kind = table.find(entry["type"])
+            if kind is None:
+                raise ValueError(f"there is no service type '{entry['type']}'")
+            options = kind.options.model_validate_json(json.dumps(entry["options"]))
+            policy = Policy.model_validate_json(entry["policy"])
+            # One object for all endpoints of a service, so that what it knows it knows on each of them.
+            service = kind.build(options, Context(line_limit=policy.limits.line, inspect=self._inspect))
+            events = (
+                current.events
+                if current
+                else ServiceEvents(entry["name"], prepared.tables[entry["name"]], self._number)
+            )
+            door = Door(entry["name"], policy, access, events.table, self.house, time.time)
+            made = Served(service, door, events, access)
+        else:
+            made = Served(current.service, current.door, current.events, access)
+        for number in entry["listeners"]:
+            if current and not entry["changed"] and number in current.servers:
+                made.servers[number] = current.servers[number]
+                continue
+            listener = prepared.sockets.get(number) or self._sockets[number]
+            server_class = StreamServer if listener.type == socket.SOCK_STREAM else DatagramServer
+            made.servers[number] = server_class(listener, made.service, made.door, made.events, self._loop)
+            prepared.servers.append(made.servers[number])
+        return made
+
+    def commit(self) -> None:
+        """Serve what was prepared. A server that is in both configs is not touched."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return
+        wanted = prepared.listeners
+        gone = {
+            name: service.door.policy.limits.drain
+            for name, service in self.services.items()
+            if name not in prepared.tables
+        }
+        for name, service in self.services.items():
+            new = prepared.services.get(name)
+            for number, server in service.servers.items():
+                if new and new.servers.get(number) is server:
+                    continue
+                if number in wanted:
+                    server.retire()
+                else:
+                    server.server_close()
+                self.retire(server)
+            if new is None:
+                service.events.summarize(final=True)
+        self.retire_services(gone)
+        for name, service in prepared.services.items():
+            if before := self.services.get(name):
+                _inherit(service.service, before.service)
+            service.door.access = service.access  # also an equal one, so that the memory of the one before is given up
+        self.services = prepared.services
+        self._tables = prepared.tables
+        self._sockets |= prepared.sockets
+        self._sockets = {number: opened for number, opened in self._sockets.items() if number in wanted}
+        self.house.adopt(prepared.connections, prepared.bans)
+        self.house.ports = frozenset(
+            opened.getsockname()[1]
+            for opened in self._sockets.values()
+            if opened.type == socket.SOCK_DGRAM and opened.family != socket.AF_UNIX
+        )
+        self.forget_verdicts()
+        for service in self.services.values():
+            service.events.tell_connections(prepared.log_access)
+        self._look_at(prepared.servers)
+        for server in prepared.servers:
+            server.start()
+
+    def forget_verdicts(self) -> None:
+        for server in self.servers():
+            if isinstance(server, DatagramServer):
+                server.forget_verdicts()
+
+    def retire(self, server: Server) -> None:
+        """It takes nothing more; its connections go on."""
+        if isinstance(server, StreamServer) and server.connections:
+            self._retired.add(server)
+            server.release_at_end(lambda: self._retired.discard(server))
+        else:
+            server.release()
+
+    def retire_services(self, drains: dict[str, float]) -> None:
+        """These services are switched off: their connections have so many seconds."""
+        for server in self.servers():
+            if not isinstance(server, StreamServer) or not server.connections:
+                continue
+            if (drain := drains.get(server.events.service)) is not None:
+                self._loop.later(drain, server.close_connections)
+
+    def abort(self) -> None:
+        """Forget what was prepared."""
+        self._work = None
+        if self._prepared:
+            for server in self._prepared.servers:
+                server.release()
+            for opened in self._prepared.sockets.values():
+                opened.close()
+            self._prepared = None
+
+
+def _reason(error: Exception) -> str:
+    """What the operator reads of an exception."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
+
+
+def _has_one_worker(kind: str) -> bool:
+    """Whether services of this type are served by the first worker alone. There always is one, or will be soon."""
+    found = table.find(kind)
+    return found is not None and getattr(found.service, "one_worker", False)
+
+
+def _inherit(service: Any, before: Any) -> None:
+    """Let a service that was changed have what the one before knew."""
+    if service is not before and type(service) is type(before) and hasattr(service, "inherit"):
+        try:
+            service.inherit(before)
+        except Exception as error:  # what is decided is put in force, whatever a service makes of it
+            DaemonEvents().command_failed("inherit", error)

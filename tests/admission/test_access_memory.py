@@ -1,0 +1,106 @@
+"""The memory of all access tables of a config: shared, sealed, and of equal rules one."""
+
+import mmap
+import os
+
+import pytest
+
+from netd.admission.access import AccessRules
+from netd.admission.access_memory import AccessTables
+from netd.admission.access_table import Access, compile_rules
+from netd.admission.addresses import parse_address
+from tests.support import copies
+
+FIRST = AccessRules.model_validate({"deny": ["10.0.0.0/8", "gid:27"]})
+SECOND = AccessRules.model_validate({"allow": ["2001:db8::/32"]})
+
+
+def sealed(*rules: AccessRules) -> AccessTables:
+    tables = AccessTables()
+    for one in rules:
+        tables.add(one)
+    tables.seal()
+    return tables
+
+
+def test_tables_are_read_from_the_same_memory_by_its_descriptor() -> None:
+    tables = AccessTables()
+    first, second = tables.add(FIRST), tables.add(SECOND)
+    tables.seal()
+    assert (first.asks_groups, second.asks_groups) == (True, False)
+    others = AccessTables(os.dup(tables.descriptor))
+    for place, rules in ((first, FIRST), (second, SECOND)):
+        table = others.table(place.offset, place.length)
+        assert table == tables.table(place.offset, place.length) == compile_rules(rules)
+        assert place.read().rules == Access(table).rules
+
+
+def test_equal_rules_are_stored_once_and_equal_in_every_memory() -> None:
+    tables, others = AccessTables(), AccessTables()
+    first = tables.add(FIRST)
+    size = os.fstat(tables.descriptor).st_size
+    assert tables.add(FIRST.model_copy()) == first
+    assert os.fstat(tables.descriptor).st_size == size
+    others.add(SECOND)
+    again = others.add(FIRST)
+    assert again.offset != first.offset
+    assert again == first
+    assert others.add(SECOND) != first
+
+
+def test_what_is_sealed_cannot_be_changed_by_whoever_has_it() -> None:
+    tables = sealed(FIRST)
+    size = os.fstat(tables.descriptor).st_size
+    other = os.open(f"/proc/self/fd/{tables.descriptor}", os.O_RDWR)
+    try:
+        for descriptor in (tables.descriptor, other):
+            for attempt in (
+                lambda descriptor: os.pwrite(descriptor, b"x", 0),
+                lambda descriptor: os.pwrite(descriptor, b"x", size),
+                lambda descriptor: os.ftruncate(descriptor, size - 1),
+                lambda descriptor: os.ftruncate(descriptor, size + 1),
+                lambda descriptor: mmap.mmap(descriptor, size),
+            ):
+                with pytest.raises(PermissionError):
+                    attempt(descriptor)
+    finally:
+        os.close(other)
+    with pytest.raises(TypeError, match="read-only"):
+        tables.table(16, 8)[0] = 0
+    with pytest.raises(PermissionError):
+        tables.add(SECOND)
+
+
+def test_a_table_stays_where_it_is_after_the_memory_was_given_up() -> None:
+    tables = AccessTables()
+    place = tables.add(FIRST)
+    tables.seal()
+    watched = os.dup(tables.descriptor)
+    access = place.read()
+    del tables, place
+    # The mapping has a descriptor of its own (mmap.mmap), and goes with what reads from it.
+    assert copies(watched) == 2
+    assert not access.allows(parse_address("10.0.0.1"))
+    del access
+    assert copies(watched) == 1
+    os.close(watched)
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, 8), (-8, 8), (16, 10**6), (10**6, 1), (16, -1), (2**70, 1)])
+def test_no_table_is_outside_of_the_memory(offset: int, length: int) -> None:
+    with pytest.raises(ValueError, match="there is no table"):
+        sealed(FIRST).table(offset, length)
+    with pytest.raises(ValueError, match="there is no table"):
+        AccessTables().table(offset, length)
+
+
+def test_what_is_not_sealed_or_something_else_is_refused() -> None:
+    unsealed = AccessTables()
+    with pytest.raises(ValueError, match="not sealed"):
+        AccessTables(os.dup(unsealed.descriptor))
+    with pytest.raises(OSError, match="Invalid argument"):
+        AccessTables(os.open("/dev/null", os.O_RDONLY))
+    foreign = AccessTables()
+    os.pwrite(foreign.descriptor, b"x", 0)
+    with pytest.raises(ValueError, match="these are no access tables"):
+        foreign.seal()
