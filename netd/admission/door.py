@@ -174,8 +174,13 @@ class Door:
             return "access"
         return None if self.access.in_time(self._wall()) else "times"
 
-    def judge_unix(self, user: int | None) -> Verdict:
-        """What becomes of datagrams from this user, whose groups the kernel does not tell, so no rule asks for any."""
+    def judge_unix(self, user: int | None, path: str | bytes) -> Verdict:
+        """What becomes of datagrams from this user, whose groups the kernel does not tell, so no rule asks for any.
+
+        ``path`` is the sender's: one of this netd's own would answer the answer.
+        """
+        if path in self._house.paths:
+            return Verdict("source_path")
         if not self.access.unix_ruling(user, ()).allowed:
             return Verdict("access")
         if not self.access.in_time(self._wall()):

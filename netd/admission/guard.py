@@ -42,7 +42,7 @@ EXPLAINED: dict[Objection, str] = {
 class _Run:
     """What one peer has done of late."""
 
-    peer: bytes = b""
+    peer: str | bytes = b""
     answer: int = 0
     number: int = 0
     when: float = 0.0
@@ -64,7 +64,7 @@ class Loops:
     def __init__(self) -> None:
         self._runs = [_Run() for _ in range(64)]
 
-    def exchanged(self, peer: bytes, question: bytes, answer: bytes, now: float) -> bool:
+    def exchanged(self, peer: str | bytes, question: bytes, answer: bytes, now: float) -> bool:
         """One question got its answer; True when that makes it a loop, once in each run."""
         run = self._runs[hash(peer) & 63]
         going_on = now - run.when < self.PAUSE

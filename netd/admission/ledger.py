@@ -1,4 +1,4 @@
-"""What all services of a netd share: memory for places and rates, who is banned, and which ports are its own."""
+"""What all services of a netd share: memory for places and rates, who is banned, and what addresses are its own."""
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
@@ -47,6 +47,8 @@ class House:
     """Sources, and until when (seconds, steady)."""
     ports: Set[int] = frozenset()
     """The ports on which this netd serves UDP."""
+    paths: Set[str | bytes] = frozenset()
+    """The paths and abstract names at which this netd takes UNIX datagrams, as the kernel gives them."""
     report: Report = _nobody
     bans: BanRules = _BANS
     spared: Prefixes[str] = field(default_factory=lambda: exemption(_BANS.exempt))

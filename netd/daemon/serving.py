@@ -224,11 +224,9 @@ class Serving:
         self._sockets |= prepared.sockets
         self._sockets = {number: opened for number, opened in self._sockets.items() if number in wanted}
         self.house.adopt(prepared.connections, prepared.bans)
-        self.house.ports = frozenset(
-            opened.getsockname()[1]
-            for opened in self._sockets.values()
-            if opened.type == socket.SOCK_DGRAM and opened.family != socket.AF_UNIX
-        )
+        takes = [opened for opened in self._sockets.values() if opened.type == socket.SOCK_DGRAM]
+        self.house.ports = frozenset(opened.getsockname()[1] for opened in takes if opened.family != socket.AF_UNIX)
+        self.house.paths = frozenset(opened.getsockname() for opened in takes if opened.family == socket.AF_UNIX)
         self.forget_verdicts()
         for service in self.services.values():
             service.events.tell_connections(prepared.log_access)

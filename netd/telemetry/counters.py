@@ -41,6 +41,7 @@ Drop = Literal[
     "total_rate",
     "source_port",
     "source_address",
+    "source_path",
     "destination",
     "amplification",
     "too_long",
@@ -51,7 +52,8 @@ Drop = Literal[
     "kernel",
 ]
 """Why a datagram was not taken, or its answer not sent: the name of the limit or rule, or what the reply guard minds;
-or the socket's queue was full (the kernel's own drop)."""
+or the path of a UNIX sender does not lead to a socket of that user's, or is one of this netd; or the socket's queue was
+full (the kernel's own drop)."""
 
 DURATIONS = (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600)
 """How long connections take, in seconds: the upper bounds of the classes in which they are counted. Beyond the last one

@@ -19,7 +19,7 @@ from netd.telemetry.counters import Drop
 from netd.telemetry.events import ServiceEvents
 from netd.transport import batch
 from netd.transport.loop import LISTENING, Loop
-from netd.transport.outbox import Outbox
+from netd.transport.outbox import Control, Outbox
 from netd.transport.peers import (
     IN6_PKTINFO,
     IN_PKTINFO,
@@ -33,12 +33,14 @@ from netd.transport.peers import (
     unix_peer,
 )
 from netd.transport.trace import Taps, TracedBatch, TracedDatagramSocket
+from netd.transport.unixgram import AnsweringSocket, ForeignSocketError
 
 _TURN = 64  # datagrams taken one by one, before the others get their turn
 _MOST_KNOWN = 1024  # senders remembered at one time; a flood of forged ones meets each but once
 _KNOWN_FOR = 1.0  # seconds; then rules that depend on time are asked again
 _INET_ROOM = socket.CMSG_SPACE(IN6_PKTINFO.size) + socket.CMSG_SPACE(IN_PKTINFO.size)
 _UNIX_ROOM = socket.CMSG_SPACE(12)  # sizeof(struct ucred)
+_SO_TIMESTAMP = 29  # asm-generic/socket.h; the socket module does not have it
 _TRANSIENT = {
     errno.ECONNREFUSED,
     errno.ECONNRESET,
@@ -53,16 +55,23 @@ _TRANSIENT = {
 class _Known:
     """A sender, and what becomes of its datagrams. Its peer is made when somebody wants to know."""
 
-    __slots__ = ("path", "peer", "sender", "verdict")
+    __slots__ = ("control", "path", "peer", "sender", "verdict")
 
     def __init__(
-        self, verdict: Verdict, sender: Sender | None = None, peer: Peer | None = None, path: str | bytes = b""
+        self,
+        verdict: Verdict,
+        sender: Sender | None = None,
+        peer: Peer | None = None,
+        path: str | bytes = b"",
+        control: Control = [],  # noqa: B006 - nobody writes to it
     ) -> None:
         self.verdict = verdict
         self.sender = sender
         self.peer = peer
         self.path = path
         """Where it is, over UNIX."""
+        self.control = control
+        """The control messages that go with an answer."""
 
 
 class DatagramServer(socketserver.ThreadingUDPServer):
@@ -83,16 +92,18 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     ) -> None:
         # The socket is open already, so not UDPServer's constructor, which makes one.
         socketserver.BaseServer.__init__(self, listener.getsockname(), socketserver.BaseRequestHandler)
-        self.socket: Any = listener
+        self._unix = listener.family == socket.AF_UNIX
+        self.socket: Any = AnsweringSocket(listener) if self._unix else listener
+        # A service manager's Timestamping= has nothing to say to netd, and would come before what has.
+        listener.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMP, 0)
         self.service: Any = service
         self.door = door
         self.events = events
         self.loop = loop
         self._outbox: Outbox | None = None
         if getattr(service, "unasked", False):
-            self._outbox = Outbox(listener, events, loop, self._send_failed)
+            self._outbox = Outbox(self.socket, events, loop, self._send_failed)
         self._longest = door.policy.limits.datagram
-        self._unix = listener.family == socket.AF_UNIX
         self._reflects = getattr(service, "reflects", False)
         self._shortened = getattr(service, "shortened", None)
         self._batch: batch.Batch | TracedBatch | None = None
@@ -228,9 +239,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         data, ancillary, _, client_address = self.socket.recvmsg(self._longest + 1, room)
         if self._unix:
             peer = self._peer_at(client_address, ancillary)
-            verdict = self.door.judge_unix(peer.credentials and peer.credentials.uid)
-            known = _Known(verdict, peer=peer, path=client_address)
-            return (data, [], known), client_address
+            verdict = self.door.judge_unix(peer.credentials and peer.credentials.uid, client_address)
+            return (data, ancillary, _Known(verdict, peer=peer, path=client_address, control=ancillary)), client_address
         self._forget_in_time()
         control = _without_interface(ancillary)
         key = (client_address, tuple(control))
@@ -258,7 +268,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         try:
             self.socket.sendmsg([answer], control, 0, client_address)
         except OSError as error:
-            return self._send_failed(error, 1)
+            return self._send_failed(error, 1, self._peer(known).remote)
         self.events.datagrams_answered(1, len(answer))
 
     # Both.
@@ -306,7 +316,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             if answer is None or len(answer) > most:
                 self.events.datagrams_dropped(1, "amplification", peer.remote)
                 return None
-        if verdict.key:
+        if verdict.key or self._unix:
             self._note_exchange(data, answer, known)
         return answer
 
@@ -332,13 +342,14 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         assert self._outbox, "asked for by a service that speaks unasked"
         who = known.sender
         if who is None:
-            return self._outbox.post_to_path(known.path)
+            return self._outbox.post_to_path(known.path, known.control)
         return self._outbox.post_to(who) if known.verdict.amplify or is_loopback(who.address) else None
 
     def _note_exchange(self, question: bytes, answer: bytes, known: _Known) -> None:
-        """Notice a loop, of a sender with a rate of its own."""
+        """Notice a loop, of a sender with a rate of its own, or over UNIX."""
         who, key = known.sender, known.verdict.key
-        if who and key and self._loops.exchanged(key + who.port.to_bytes(2), question, answer, self.loop.now):
+        name = key + who.port.to_bytes(2) if who and key else known.path
+        if name and self._loops.exchanged(name, question, answer, self.loop.now):
             self.events.loop_detected(self._peer(known).remote)
 
     def _peer(self, known: _Known) -> Peer:
@@ -362,8 +373,9 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             raise error
         self.events.datagrams_dropped(1, "receive_failed")
 
-    def _send_failed(self, error: OSError, number: int) -> None:
-        self.events.datagrams_dropped(number, "no_room" if isinstance(error, BlockingIOError) else "unsendable")
+    def _send_failed(self, error: OSError, number: int, peer: str = "") -> None:
+        reason: Drop = "no_room" if isinstance(error, BlockingIOError) else "unsendable"
+        self.events.datagrams_dropped(number, "source_path" if isinstance(error, ForeignSocketError) else reason, peer)
 
 
 def _without_interface(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:

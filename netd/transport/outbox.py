@@ -22,10 +22,8 @@ Control = list[tuple[int, int, bytes]]
 class Outbox:
     """What one datagram socket is to send unasked. ``failed`` hears of each datagram that could not be sent."""
 
-    def __init__(
-        self, opened: socket.socket, events: ServiceEvents, loop: Loop, failed: Callable[[OSError, int], None]
-    ) -> None:
-        self.socket: Any = opened
+    def __init__(self, opened: Any, events: ServiceEvents, loop: Loop, failed: Callable[[OSError, int], None]) -> None:
+        self.socket = opened
         """What it sends through."""
         self._events = events
         self._loop = loop
@@ -46,9 +44,12 @@ class Outbox:
             control = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.pack(_six(who.own), 0))]
         return self._post(address, control if who.own else [])
 
-    def post_to_path(self, address: str | bytes) -> Post | None:
-        """A `Post` to the path of a UNIX socket; None for a client that has none."""
-        return self._post(address, []) if address else None
+    def post_to_path(self, address: str | bytes, question: Control) -> Post | None:
+        """A `Post` to the path of a UNIX socket from which a datagram with these control messages came.
+
+        None for a client that has no path.
+        """
+        return self._post(address, question) if address else None
 
     def _post(self, address: Any, control: Control) -> Post:
         def post(data: bytes) -> bool:

@@ -118,7 +118,7 @@ def test_access_and_times_come_before_places() -> None:
     assert names(echo, A)[0] == "access"
     shut = door('{"access": {"times": ["Sun 10:00-12:00 UTC"]}}')
     assert [shut.admit(A, 0.0), shut.admit_unix(0, [], 0.0)] == ["times", "times"]
-    assert shut.judge(A, 5353, 0.0, to_many=False).drop == shut.judge_unix(0).drop == "times"
+    assert shut.judge(A, 5353, 0.0, to_many=False).drop == shut.judge_unix(0, "/x").drop == "times"
     assert names(shut, A) == ["access.times"]
 
 
@@ -203,7 +203,14 @@ def test_a_unix_peer_is_judged_by_its_account() -> None:
     assert echo.groups_matter
     peers: list[tuple[int, list[int]]] = [(1000, []), (1, [27]), (1, [1])]
     assert [echo.admit_unix(user, groups, 0.0) for user, groups in peers] == [None, None, "access"]
-    assert [echo.judge_unix(user).drop for user in (1000, None)] == [None, "access"]
+    assert [echo.judge_unix(user, "/x").drop for user in (1000, None)] == [None, "access"]
+
+
+def test_no_answer_goes_to_a_unix_socket_of_our_own() -> None:
+    house = House(paths={"/run/netd/echo.sock", b"\0netd"})
+    echo = door("{}", house=house)
+    drops = [echo.judge_unix(0, path).drop for path in ("/run/netd/echo.sock", b"\0netd", "/x", "")]
+    assert drops == ["source_path", "source_path", None, None]
 
 
 @pytest.mark.parametrize("refuse", ["close", "reset", {"line": "421 too busy"}])

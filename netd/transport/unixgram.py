@@ -1,0 +1,59 @@
+"""Where an answer to a UNIX datagram goes: to the very socket of its sender, wherever the sender's path leads by now.
+
+The kernel knows a sender by the path it bound, and looks that path up anew for each answer. Meanwhile the sender may
+have put a link to another socket there: one of netd's own, which then answers itself for ever, or one to which netd may
+write and the sender may not, as the journal's.
+"""
+
+import errno
+import os
+import socket
+import stat
+from typing import Any
+
+from netd.transport.peers import message_credentials
+
+
+class ForeignSocketError(OSError):
+    """What is at the path of a sender is not a socket of the sender's."""
+
+
+class AnsweringSocket:
+    """A UNIX datagram socket that sends to the senders' own sockets alone, and otherwise is the one it stands before.
+
+    An answer takes the control messages of its question: they say which user sent it, and are not sent themselves.
+    The user is the real one (unix(7)): what a set-user-ID program binds belongs to another one, and gets no answer.
+    """
+
+    __slots__ = ("recvmsg", "socket")
+
+    def __init__(self, inner: socket.socket) -> None:
+        self.socket = inner
+        self.recvmsg = inner.recvmsg
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.socket, name)
+
+    def sendmsg(self, parts: list[bytes], question: Any, flags: int, address: str | bytes) -> int:
+        """Send to the sender at ``address``. `ForeignSocketError`, or another OSError, where that cannot be."""
+        if isinstance(address, bytes):  # an abstract name is no file: it leads to the socket that is bound to it
+            return self.socket.sendmsg(parts, [], flags, address)
+        credentials = message_credentials(question)
+        # A relative path is one in the sender's working directory, which is not netd's.
+        if credentials is None or not address.startswith("/"):
+            raise ForeignSocketError(errno.EPERM, os.strerror(errno.EPERM))
+        # Of the path, the last component alone is not followed: /var/run may well be a link, and what another user's
+        # folder leads to is told by its owner.
+        found = os.open(address, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(found)
+            if not stat.S_ISSOCK(status.st_mode) or status.st_uid != credentials.uid:
+                raise ForeignSocketError(errno.EPERM, os.strerror(errno.EPERM))
+            try:
+                return self.socket.sendmsg(parts, [], flags, f"/proc/self/fd/{found}")
+            except FileNotFoundError:
+                # In a chroot without /proc the path is looked up a second time. Who is quick enough to exchange it in
+                # between can have one answer go astray, no more than that.
+                return self.socket.sendmsg(parts, [], flags, address)
+        finally:
+            os.close(found)

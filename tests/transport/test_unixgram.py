@@ -1,0 +1,351 @@
+"""Answers to UNIX datagrams: they go to the very socket that asked, and nowhere else that its path may lead to."""
+
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netd.endpoints import Endpoint
+from netd.services.simple import Echo
+from netd.transport.sockets import open_listeners
+from tests.support import Server, daemon, until
+from tests.transport.test_datagram import ask
+from tests.transport.test_outbox import Board
+from tests.transport.test_trace import look, tap
+
+OTHER = 65_533  # a user that is not the one of this process
+
+
+def need_root() -> None:
+    """Skip without root; where NETD_REQUIRE_TOOLS is set, as in CI, fail."""
+    if os.geteuid():
+        (pytest.fail if os.environ.get("NETD_REQUIRE_TOOLS") else pytest.skip)("not root")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder in which each user may make sockets."""
+    with tempfile.TemporaryDirectory(prefix="netd-") as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
+
+
+def bound(path: object) -> socket.socket:
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    opened.bind(str(path))
+    opened.settimeout(20)
+    return opened
+
+
+def meanwhile(server: Server, act: Callable[[], object]) -> None:
+    """Do something while the server looks at nothing, and let it look then."""
+    done: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            act()
+            done.append(None)
+        except BaseException as error:
+            done.append(error)
+
+    server.loop.call(run)
+    until(lambda: done)
+    if done[0]:
+        raise done[0]
+    server.settle()
+
+
+def is_silent(opened: socket.socket) -> bool:
+    opened.setblocking(False)
+    try:
+        opened.recv(100)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def replaced(path: Path, make: Callable[[Path], object]) -> None:
+    """Put something else where a socket is, at once."""
+    other = path.with_name("other")
+    make(other)
+    os.rename(other, path)
+
+
+ATTACKS: dict[str, Callable[[Path, str], None]] = {
+    "symlink": lambda mine, target: replaced(mine, lambda other: os.symlink(target, other)),
+    "hard link": lambda mine, target: replaced(mine, lambda other: os.link(target, other)),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_client_cannot_set_a_service_on_itself(
+    server: Server, tmp_path: Path, log: list[dict[str, Any]], attack: str
+) -> None:
+    address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    server.house.paths = {address}
+    mine = tmp_path / "c"
+    with bound(mine) as client:
+
+        def attempt() -> None:
+            for _ in range(5):
+                client.sendto(b"loop", address)
+            ATTACKS[attack](mine, address)
+
+        meanwhile(server, attempt)
+    # What has been answered by way of the hard link, whose owner is right, comes from netd's own socket.
+    until(lambda: events.counters.dropped == {"source_path": 5})
+    for _ in range(10):
+        server.settle()
+    assert events.counters.datagrams_in == 5
+    assert [(line["event"], line["reason"]) for line in log] == [("datagrams_dropped", "source_path")]
+    assert ask(address, b"y", tmp_path) == b"y"
+
+
+def test_a_client_cannot_have_netd_write_to_another_socket(server: Server, tmp_path: Path) -> None:
+    address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    mine = tmp_path / "c"
+    with bound(tmp_path / "journal") as journal, bound(mine) as client:
+
+        def attempt() -> None:
+            client.sendto(b"MESSAGE=root logged in", address)
+            replaced(mine, lambda other: os.symlink(tmp_path / "journal", other))
+
+        meanwhile(server, attempt)
+        until(lambda: events.counters.dropped == {"source_path": 1})
+        assert is_silent(journal)
+
+
+def test_what_is_no_socket_any_more_gets_no_answer(server: Server, tmp_path: Path) -> None:
+    address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    mine = tmp_path / "c"
+    kinds: list[Callable[[Path], object]] = [Path.touch, Path.mkdir, os.mkfifo]
+    wanted: list[int] = []
+    for number, make in enumerate(kinds):
+        with bound(mine) as client:
+
+            def attempt(client: socket.socket = client, make: Callable[[Path], object] = make) -> None:
+                client.sendto(b"x", address)
+                mine.unlink()
+                make(mine)
+
+            meanwhile(server, attempt)
+            wanted.append(number + 1)
+            until(lambda: events.counters.dropped["source_path"] == wanted[-1])
+        mine.rmdir() if mine.is_dir() else mine.unlink()
+
+
+def test_a_socket_of_another_user_gets_no_answer(server: Server, place: Path, log: list[dict[str, Any]]) -> None:
+    need_root()
+    address, events = server.add(Echo(), f"unixgram://{place}/s")
+    with bound(place / "c") as client:
+        os.chown(place / "c", OTHER, -1)
+        client.sendto(b"x", address)
+        until(lambda: events.counters.dropped == {"source_path": 1})
+        assert is_silent(client)
+    [line] = log
+    assert line["peer"] == f"{place}/c"
+    # By way of a folder that is exchanged, too: the last component of the path is no link then.
+    (place / "mine").mkdir()
+    (place / "theirs").mkdir()
+    with bound(place / "theirs" / "c") as victim, bound(place / "mine" / "c") as client:
+        os.chown(place / "theirs" / "c", OTHER, -1)
+
+        def attempt() -> None:
+            client.sendto(b"x", address)
+            os.rename(place / "mine", place / "gone")
+            os.symlink(place / "theirs", place / "mine")
+
+        meanwhile(server, attempt)
+        until(lambda: events.counters.dropped == {"source_path": 2})
+        assert is_silent(victim)
+
+
+CLIENT = """
+import os, socket, sys
+asked, mine, user = sys.argv[1:]
+os.setuid(int(user))
+client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+client.bind(mine)
+client.settimeout(20)
+client.connect(asked)
+client.send(b"hello")
+print(client.recv(100).decode())
+"""
+
+
+def run_client(address: str, mine: object, user: int, **how: Any) -> "subprocess.Popen[str]":
+    arguments = [sys.executable, "-c", CLIENT, address, str(mine), str(user)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, **how)
+
+
+def test_each_user_is_answered(server: Server, place: Path) -> None:
+    need_root()
+    address, events = server.add(Echo(), f"unixgram://{place}/s?mode=0666")
+    for user in (OTHER, OTHER - 1, 0):
+        with run_client(address, place / f"c{user}", user) as client:
+            assert client.communicate(timeout=20)[0] == "hello\n"
+    server.settle()
+    assert events.counters.dropped == {}
+
+
+def test_a_relative_path_means_nothing_here(server: Server, tmp_path: Path) -> None:
+    address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    with run_client(address, "c", os.getuid(), cwd=tmp_path) as client:
+        until(lambda: events.counters.dropped == {"source_path": 1}, 20)
+        client.kill()
+
+
+def test_a_client_in_a_folder_behind_a_link_is_answered(server: Server, tmp_path: Path) -> None:
+    address, _ = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "var").symlink_to("run")
+    assert ask(address, b"x", tmp_path / "var") == b"x"
+
+
+def test_an_abstract_client_is_answered_and_so_is_one_by_an_odd_path(server: Server, tmp_path: Path) -> None:
+    address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    assert ask(address, b"x") == b"x"
+    for name in (b"\xff\n", b"\x1b[31m", b"x" * (106 - len(os.fsencode(tmp_path)))):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.settimeout(20)
+            client.bind(os.fsencode(tmp_path) + b"/" + name)
+            client.sendto(b"x", address)
+            assert client.recv(10) == b"x"
+    server.settle()
+    assert events.counters.dropped == {}
+
+
+def test_without_credentials_only_a_name_is_answered(server: Server, tmp_path: Path) -> None:
+    address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    server.servers[-1].socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+    assert ask(address, b"x") == b"x"
+    with bound(tmp_path / "c") as client:
+        client.sendto(b"x", address)
+        until(lambda: events.counters.dropped == {"source_path": 1})
+        assert is_silent(client)
+
+
+def test_time_stamps_of_the_service_manager_do_not_push_the_credentials_out(server: Server, tmp_path: Path) -> None:
+    [listener] = open_listeners([("test", Endpoint.parse(f"unixgram://{tmp_path}/s"))], lambda *skipped: None)
+    listener.socket.setsockopt(socket.SOL_SOCKET, 29, 1)  # SO_TIMESTAMP, as Timestamping= of a socket unit sets it
+    server.serve(Echo(), listener)
+    assert ask(f"{tmp_path}/s", b"x", tmp_path) == b"x"
+
+
+def test_a_post_goes_to_the_socket_of_the_sender_alone(server: Server, tmp_path: Path) -> None:
+    board = Board()
+    address, events = server.add(board, f"unixgram://{tmp_path}/s")
+    mine = tmp_path / "c"
+    with bound(tmp_path / "journal") as journal, bound(mine) as client:
+        client.sendto(b"hello", address)
+        assert client.recv(100) == b"in"
+        [post] = board.posts
+        assert post
+        assert post(b"unasked")
+        assert client.recv(100) == b"unasked"
+        replaced(mine, lambda other: os.symlink(tmp_path / "journal", other))
+        assert post(b"MESSAGE=root logged in")
+        until(lambda: events.counters.dropped == {"source_path": 1})
+        assert is_silent(journal)
+
+
+def test_a_client_that_sends_back_what_it_is_answered_is_noticed(
+    server: Server, tmp_path: Path, log: list[dict[str, Any]]
+) -> None:
+    address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    with bound(tmp_path / "c") as client:
+        client.sendto(b"x", address)
+
+        def exchange() -> bool:
+            client.sendto(client.recv(100), address)
+            return bool(events.counters.loops)
+
+        while not exchange():
+            pass
+        assert client.recv(100) == b"x"
+    server.settle()
+    assert [(line["event"], line["peer"]) for line in log] == [("loop_detected", f"{tmp_path}/c")]
+
+
+def test_who_looks_on_is_told_the_sender_both_ways(server: Server, tmp_path: Path) -> None:
+    address, _ = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    one = tap()
+    look(server, [one])
+    with bound(tmp_path / "c") as client:
+        client.sendto(b"x", address)
+        assert client.recv(10) == b"x"
+    server.settle()
+    lines, _ = one.take()
+    assert [line[1:3] for line in lines] == [("in", f"{tmp_path}/c"), ("out", f"{tmp_path}/c")]
+
+
+CHROOTED = """
+import codecs, os, socket, sys
+from netd.services.simple import Echo
+from tests.support import Server
+from tests.transport.test_unixgram import ATTACKS, bound, meanwhile
+from pathlib import Path
+codecs.lookup("unicode_escape")  # as a worker has it
+os.chroot(sys.argv[1])
+os.chdir("/")
+with Server() as server:
+    address, events = server.add(Echo(), "unixgram:///s")
+    with bound("/c") as client:
+        client.sendto(b"x", address)
+        print(client.recv(10))
+
+        def attempt():
+            client.sendto(b"x", address)
+            ATTACKS["symlink"](Path("/c"), address)
+
+        meanwhile(server, attempt)
+    server.settle()
+    print(events.counters.datagrams_in, dict(events.counters.dropped))
+"""
+
+
+def test_where_there_is_no_proc_the_same_is_looked_at(tmp_path: Path) -> None:
+    need_root()
+    done = subprocess.run(
+        [sys.executable, "-c", CHROOTED, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    lines = done.stdout.splitlines()
+    assert (lines[0], lines[-1]) == ("b'x'", "2 {'source_path': 1}"), done.stderr
+
+
+LINKER = """
+import os, socket, sys
+asked, mine, user = sys.argv[1:]
+os.setuid(int(user))
+client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+client.bind(mine)
+client.sendto(b"loop", asked)
+os.unlink(mine)
+os.link(asked, mine)
+"""
+
+
+def test_a_worker_answers_no_socket_of_its_own_netd(place: Path) -> None:
+    """The user as whom the workers run may own netd's sockets, so it is not the owner that tells."""
+    need_root()
+    user = pwd.getpwnam("nobody").pw_uid
+    config = f"services: {{echo: {{listen: ['unixgram://{place}/s?owner={user}']}}}}"
+    with daemon(config, place) as running:
+        os.kill(running.worker, signal.SIGSTOP)
+        arguments = [sys.executable, "-c", LINKER, f"{place}/s", f"{place}/c", str(user)]
+        subprocess.run(arguments, check=True, timeout=60)
+        os.kill(running.worker, signal.SIGCONT)
+
+        def counts() -> dict[str, Any]:
+            return dict(running.ask("status")["services"][0]["counters"])
+
+        until(lambda: counts()["dropped"])
+        assert (counts()["dropped"], counts()["datagrams_in"]) == ({"source_path": 1}, 1)
