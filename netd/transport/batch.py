@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from ctypes import c_int, c_size_t, c_uint, c_void_p
 from typing import Any
 
-from netd.transport.peers import Sender, sender, sent_to
+from netd.transport.origins import origin
+from netd.transport.peers import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, sender, sent_to
 
 SLOTS = 64
 """Datagrams in a batch: by then the system call is a small part of the cost."""
@@ -23,14 +24,17 @@ _SLOT = 65536 + 64  # more than a datagram can hold; not a power of 2, which wou
 # Who sent a datagram, and where to: the kernel writes a name and control messages, which stand side by side here.
 _NAME = 28  # sizeof(struct sockaddr_in6), the larger of the two
 _CONTROL_AT = 32
-_CMSG_HEADER = ctypes.sizeof(c_size_t) + 8  # struct cmsghdr: length, level, type
-_IN_CONTROL = socket.CMSG_SPACE(12)  # sizeof(struct in_pktinfo)
-_IN6_CONTROL = socket.CMSG_SPACE(20)  # sizeof(struct in6_pktinfo)
-_CONTROL = _IN6_CONTROL + _IN_CONTROL  # on a socket of both families, a datagram over IPv4 has both
-_WHO = _CONTROL_AT + _CONTROL
-_CMSG = struct.Struct("@Nii")
-# The port and address of a struct sockaddr_in, and the two addresses of the struct in_pktinfo behind it.
-_IN_WHO = struct.Struct(f"!2xH4s{_CONTROL_AT + _CMSG_HEADER + 4 - 8}x4s4s")
+_CMSG = struct.Struct("@Nii")  # struct cmsghdr: length, level, type
+_ALIGN = ctypes.sizeof(c_size_t)
+_IN_CONTROL = socket.CMSG_SPACE(IN_PKTINFO.size)
+_IN6_CONTROL = socket.CMSG_SPACE(IN6_PKTINFO.size)
+_TOLD = _IN6_CONTROL + _IN_CONTROL  # on a socket of both families, a datagram over IPv4 has both
+_WHO = _CONTROL_AT + CONTROL
+# How the control data begins, and, of IPv4, the port and address of the struct sockaddr_in before it, and the two
+# addresses of the struct in_pktinfo in it.
+_IN_HEADER = _CMSG.pack(socket.CMSG_LEN(IN_PKTINFO.size), socket.IPPROTO_IP, IP_PKTINFO)
+_IN6_HEADER = _CMSG.pack(socket.CMSG_LEN(IN6_PKTINFO.size), socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
+_IN_WHO = struct.Struct(f"!2xH4s{_CONTROL_AT - 8}x{_CMSG.size}s4x4s4s")
 _WORD = 4
 
 
@@ -93,11 +97,13 @@ class Batch:
         """``family`` is the socket's; ``largest`` the longest datagram taken, in octets."""
         assert _functions is not None, "look at AVAILABLE before"
         self._recvmmsg, self._sendmmsg = _functions
+        self._family = family
         self._ipv6 = family == socket.AF_INET6
+        self._header = _IN6_HEADER if self._ipv6 else _IN_HEADER
         # Anonymous memory, of which only what is written to exists: a slot is as large as any answer can be.
         self._data = mmap.mmap(-1, SLOTS * _SLOT)
         self._who = bytearray(SLOTS * _WHO)
-        length = _WHO if self._ipv6 else _CONTROL_AT + _IN_CONTROL
+        length = _CONTROL_AT + (_TOLD if self._ipv6 else _IN_CONTROL)
         self._key = struct.Struct(f"{length}s{_WHO - length}x")
         vectors = bytearray(SLOTS * ctypes.sizeof(_Vector))
         messages = bytearray(SLOTS * ctypes.sizeof(_Message))
@@ -108,6 +114,7 @@ class Batch:
             vector.base = data + slot * _SLOT
         for slot, message in enumerate((_Message * SLOTS).from_buffer(messages)):
             message.header.name = who + slot * _WHO
+            message.header.name_length = _NAME  # overwritten with the family's, which is enough from then on
             message.header.vectors = first + slot * ctypes.sizeof(_Vector)
             message.header.vectors_length = 1
             message.header.control = who + slot * _WHO + _CONTROL_AT
@@ -116,18 +123,18 @@ class Batch:
         self._received = _column(messages, stride, 0, _Message.length)
         self._room = _column(vectors, ctypes.sizeof(_Vector), 0, _Vector.length)
         self._control_lengths = _column(messages, stride, 0, _Header.control_length)
-        # Where the interface stands: behind the address in struct in6_pktinfo, before it in struct in_pktinfo.
-        first_data = _CONTROL_AT + _CMSG_HEADER
-        places = (first_data + 16, first_data + _IN6_CONTROL) if self._ipv6 else (first_data,)
         # What the kernel overwrites, and the values to put back before the next call.
         self._reset = [
             (self._room, _filled(largest + 1)),
-            (_column(messages, stride, 0, _Header.name_length), _filled(_NAME)),
-            (self._control_lengths, _filled(_CONTROL)),
+            (self._control_lengths, _filled(CONTROL)),
         ]
-        # To answer through the interface the question came by would go past the routing table.
-        self._interfaces = [_column(self._who, _WHO, place) for place in places]
-        self._none = _filled(0)
+        # Where the interface stands: behind the address in struct in6_pktinfo, before it in struct in_pktinfo.
+        self._interface_at = _CMSG.size + (16 if self._ipv6 else 0)
+        # What makes the packet information that came, where it came first, that of the answer.
+        self._turned = [
+            (_column(self._who, _WHO, _CONTROL_AT + self._interface_at), _filled(0)),
+            (self._control_lengths, _filled(_IN6_CONTROL if self._ipv6 else _IN_CONTROL)),
+        ]
         self._keep_alive = (vectors, messages)
 
     def receive(self, descriptor: int) -> list[int]:
@@ -137,8 +144,6 @@ class Batch:
         number = self._recvmmsg(descriptor, self._messages, SLOTS, socket.MSG_DONTWAIT, None)
         if number < 0:
             raise _error()
-        for column in self._interfaces:
-            column[:] = self._none
         lengths: list[int] = self._received[:number].tolist()
         return lengths
 
@@ -156,19 +161,36 @@ class Batch:
 
     def sender(self, slot: int) -> Sender:
         """Who sent a datagram, and where to."""
-        start = slot * _WHO
-        if not self._ipv6 and self._control_lengths[slot] == _IN_CONTROL:
-            port, address, own, destination = _IN_WHO.unpack_from(self._who, start)
-            return Sender(address, port, *sent_to(own, destination))
+        start, size = slot * _WHO, self._control_lengths[slot]
+        if not self._ipv6 and size >= _IN_CONTROL:
+            port, address, header, own, destination = _IN_WHO.unpack_from(self._who, start)
+            if header == _IN_HEADER:
+                return Sender(address, port, *sent_to(own, destination))
         name = bytes(self._who[start : start + _NAME])
-        control = bytes(self._who[start + _CONTROL_AT : start + _CONTROL_AT + self._control_lengths[slot]])
+        control = bytes(self._who[start + _CONTROL_AT : start + _CONTROL_AT + size])
         address = name[8:24] if self._ipv6 else name[4:8]
-        infos = []
-        while len(control) >= _CMSG_HEADER:
-            length, level, kind = _CMSG.unpack_from(control)
-            infos.append((level, kind, control[_CMSG_HEADER:length]))
-            control = control[(length + 7) & ~7 :]
+        infos, place = [], 0
+        while place + _CMSG.size <= size:
+            length, level, kind = _CMSG.unpack_from(control, place)
+            if length < _CMSG.size:
+                break
+            infos.append((level, kind, control[place + _CMSG.size : place + length]))
+            place += (length + _ALIGN - 1) & -_ALIGN
         return sender(address, int.from_bytes(name[2:4]), infos)
+
+    def is_usual(self, slot: int) -> bool:
+        """Whether the packet information came before all other control messages, so that the key has it whole."""
+        start = slot * _WHO + _CONTROL_AT
+        return self._control_lengths[slot] >= _IN_CONTROL and self._who.startswith(self._header, start)
+
+    def origin(self, slot: int, who: Sender) -> bytes | None:
+        """The control data with which an answer to this sender leaves; None: what came with the question, turned."""
+        made = b""
+        for level, kind, data in origin(who, self._family):
+            made = _CMSG.pack(socket.CMSG_LEN(len(data)), level, kind) + data
+        start, place = slot * _WHO + _CONTROL_AT, self._interface_at
+        came = self._who[start : start + place] + bytes(_WORD) + self._who[start + place + _WORD : start + len(made)]
+        return None if made == came and self.is_usual(slot) else made
 
     def fits(self, length: int) -> bool:
         """Whether an answer of this length can be put into a slot."""
@@ -179,6 +201,24 @@ class Batch:
         start = slot * _SLOT
         self._data[start : start + len(data)] = data
         self._room[slot] = len(data)
+
+    def turn(self) -> None:
+        """Have all answers leave from where the questions came to, as far as their packet information came first."""
+        for column, values in self._turned:
+            column[:] = values
+
+    def leave(self, slot: int, control: bytes) -> None:
+        """Have the answer in a slot leave with this control data, after `turn`."""
+        start = slot * _WHO + _CONTROL_AT
+        self._who[start : start + len(control)] = control
+        self._control_lengths[slot] = len(control)
+
+    def leave_from_anywhere(self, slot: int) -> bool:
+        """Have the kernel choose from where the answer in a slot leaves; False: it has already."""
+        if not self._control_lengths[slot]:
+            return False
+        self._control_lengths[slot] = 0
+        return True
 
     def leaving(self, slot: int) -> int:
         """How long the answer in a slot is."""

@@ -19,11 +19,11 @@ from netd.telemetry.counters import Drop
 from netd.telemetry.events import ServiceEvents
 from netd.transport import batch
 from netd.transport.loop import LISTENING, Loop
-from netd.transport.outbox import Control, Outbox
+from netd.transport.origins import NOT_FROM_THERE, Control, origin, send_from
+from netd.transport.outbox import Outbox
 from netd.transport.peers import (
-    IN6_PKTINFO,
-    IN_PKTINFO,
-    IP_PKTINFO,
+    CONTROL,
+    PACKET_INFO,
     Sender,
     message_credentials,
     octets,
@@ -38,8 +38,8 @@ from netd.transport.unixgram import AnsweringSocket, ForeignSocketError
 _TURN = 64  # datagrams taken one by one, before the others get their turn
 _MOST_KNOWN = 1024  # senders remembered at one time; a flood of forged ones meets each but once
 _KNOWN_FOR = 1.0  # seconds; then rules that depend on time are asked again
-_INET_ROOM = socket.CMSG_SPACE(IN6_PKTINFO.size) + socket.CMSG_SPACE(IN_PKTINFO.size)
 _UNIX_ROOM = socket.CMSG_SPACE(12)  # sizeof(struct ucred)
+_IP_FREEBIND = 15  # linux/in.h; the socket module does not have it
 _SO_TIMESTAMP = 29  # asm-generic/socket.h; the socket module does not have it
 _TRANSIENT = {
     errno.ECONNREFUSED,
@@ -60,18 +60,18 @@ class _Known:
     def __init__(
         self,
         verdict: Verdict,
+        control: Any,
         sender: Sender | None = None,
         peer: Peer | None = None,
         path: str | bytes = b"",
-        control: Control = [],  # noqa: B006 - nobody writes to it
     ) -> None:
         self.verdict = verdict
+        self.control = control
+        """The control messages that go with an answer. In a batch, octets; None: what came with the question."""
         self.sender = sender
         self.peer = peer
         self.path = path
         """Where it is, over UNIX."""
-        self.control = control
-        """The control messages that go with an answer."""
 
 
 class DatagramServer(socketserver.ThreadingUDPServer):
@@ -96,6 +96,9 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self.socket: Any = AnsweringSocket(listener) if self._unix else listener
         # A service manager's Timestamping= has nothing to say to netd, and would come before what has.
         listener.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMP, 0)
+        if listener.family == socket.AF_INET6:
+            # Or no answer leaves from an address that is this host's by a route alone (ip_nonlocal_bind, ip(7)).
+            listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         self.service: Any = service
         self.door = door
         self.events = events
@@ -167,16 +170,23 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if self._reflects:
             arrays.reflect(number)
             if max(lengths) <= limit and self._free.issuperset(arrays.keys(number)):
+                arrays.turn()
                 self.events.datagrams_received(number, sum(lengths))
                 return self._send_batch(arrays, 0, lengths)
         drops: dict[Drop, tuple[int, _Known]] = {}
         run: list[int] = []  # the lengths of answers in neighbouring slots, which go out together
-        for slot, (length, key) in enumerate(zip(lengths, arrays.keys(number), strict=True)):
-            known = self._known.get(key) or self._get_to_know(key, arrays.sender(slot))
+        senders = [
+            self._known.get(key) or self._get_to_know_slot(key, arrays, slot)
+            for slot, key in enumerate(arrays.keys(number))
+        ]
+        arrays.turn()
+        for slot, (length, known) in enumerate(zip(lengths, senders, strict=True)):
             drop = self._drop(known.verdict, length)
             if drop is None:
                 answered = self._answer_slot(arrays, slot, length, known)
                 if answered is not None:
+                    if known.control is not None:
+                        arrays.leave(slot, known.control)
                     run.append(answered)
                     continue
             else:
@@ -212,6 +222,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             try:
                 sent = arrays.send(self._descriptor, first + done, first + len(lengths))
             except OSError as error:
+                if error.errno in NOT_FROM_THERE and arrays.leave_from_anywhere(first + done):
+                    continue
                 # It is the first one that failed; without room for it there is none for the others.
                 failed = len(lengths) - done if isinstance(error, BlockingIOError) else 1
                 self._send_failed(error, failed)
@@ -235,23 +247,23 @@ class DatagramServer(socketserver.ThreadingUDPServer):
 
     def get_request(self) -> tuple[Any, Any]:
         # With no more room for control messages than these need, the kernel closes descriptors that a UNIX peer sends.
-        room = _UNIX_ROOM if self._unix else _INET_ROOM
+        room = _UNIX_ROOM if self._unix else CONTROL
         data, ancillary, _, client_address = self.socket.recvmsg(self._longest + 1, room)
         if self._unix:
             peer = self._peer_at(client_address, ancillary)
             verdict = self.door.judge_unix(peer.credentials and peer.credentials.uid, client_address)
-            return (data, ancillary, _Known(verdict, peer=peer, path=client_address, control=ancillary)), client_address
+            return (data, _Known(verdict, ancillary, peer=peer, path=client_address)), client_address
         self._forget_in_time()
-        control = _without_interface(ancillary)
-        key = (client_address, tuple(control))
-        known = self._known.get(key) or self._get_to_know(
-            key, sender(octets(client_address[0]), client_address[1], control)
-        )
-        return (data, control, known), client_address
+        key = (client_address, *(message for message in ancillary if message[:2] in PACKET_INFO))
+        known = self._known.get(key)
+        if known is None:
+            who = sender(octets(client_address[0]), client_address[1], ancillary)
+            known = self._get_to_know(key, who, origin(who, self.socket.family))
+        return (data, known), client_address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether the service gets this datagram."""
-        data, _, known = request
+        data, known = request
         drop = self._drop(known.verdict, len(data))
         if drop is not None:
             self.events.datagrams_dropped(1, drop, self._peer(known).remote)
@@ -259,14 +271,14 @@ class DatagramServer(socketserver.ThreadingUDPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer one datagram."""
-        data, control, known = request
+        data, known = request
         answer = self._answer(data, known)
         if answer is None:
             return
         if not client_address:
             return self.events.datagrams_dropped(1, "no_address")
         try:
-            self.socket.sendmsg([answer], control, 0, client_address)
+            send_from(self.socket, answer, known.control, client_address)
         except OSError as error:
             return self._send_failed(error, 1, self._peer(known).remote)
         self.events.datagrams_answered(1, len(answer))
@@ -283,14 +295,20 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             self.forget_verdicts()
             self._known_until = self.loop.now + _KNOWN_FOR
 
-    def _get_to_know(self, key: object, who: Sender) -> _Known:
-        """Judge a sender, and remember it under ``key``."""
+    def _get_to_know_slot(self, key: object, arrays: batch.Batch | TracedBatch, slot: int) -> _Known:
+        who = arrays.sender(slot)
+        return self._get_to_know(key if arrays.is_usual(slot) else None, who, arrays.origin(slot, who))
+
+    def _get_to_know(self, key: object, who: Sender, control: Control | bytes | None) -> _Known:
+        """Judge a sender, and remember it under ``key``; not if that is None."""
         if len(self._known) >= _MOST_KNOWN:
             self.forget_verdicts()
         verdict = self.door.judge(who.address, who.port, self.loop.now, to_many=who.to_many)
-        known = self._known[key] = _Known(verdict, who)
-        if verdict.drop is None and verdict.key is None:
-            self._free.add(key)
+        known = _Known(verdict, control, who)
+        if key is not None:
+            self._known[key] = known
+            if verdict.drop is None and verdict.key is None and control is None:
+                self._free.add(key)
         return known
 
     def _drop(self, verdict: Verdict, length: int) -> Drop | None:
@@ -376,17 +394,3 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     def _send_failed(self, error: OSError, number: int, peer: str = "") -> None:
         reason: Drop = "no_room" if isinstance(error, BlockingIOError) else "unsendable"
         self.events.datagrams_dropped(number, "source_path" if isinstance(error, ForeignSocketError) else reason, peer)
-
-
-def _without_interface(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
-    """The control messages that let an answer leave from the address that was asked.
-
-    To answer through the interface the question came by would go past the routing table, so it is not handed back.
-    """
-    found = []
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
-            found.append((level, kind, IN_PKTINFO.pack(0, *IN_PKTINFO.unpack(data)[1:])))
-        elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
-            found.append((level, kind, IN6_PKTINFO.pack(IN6_PKTINFO.unpack(data)[0], 0)))
-    return found

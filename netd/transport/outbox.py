@@ -1,6 +1,5 @@
 """Datagrams that nobody asked for: what a service posts to who has spoken to it before, bounded, from the loop."""
 
-import ipaddress
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -10,13 +9,11 @@ from typing import Any
 from netd.conversation import Post
 from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop
-from netd.transport.peers import IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender
+from netd.transport.origins import Control, origin, send_from, six
+from netd.transport.peers import Sender, is_link_local
 
 _MOST = 262_144  # octets that wait to be sent,
 _OVERHEAD = 64  # and so many that each datagram costs besides
-_MAPPED = bytes(10) + b"\xff\xff"
-
-Control = list[tuple[int, int, bytes]]
 
 
 class Outbox:
@@ -33,16 +30,19 @@ class Outbox:
         self._size = 0
 
     def post_to(self, who: Sender) -> Post | None:
-        """A `Post` to who has sent a UDP datagram, from the address it came to; None where that cannot be named."""
-        if len(who.address) == 16 and ipaddress.IPv6Address(who.address).is_link_local:
-            return None  # it takes an interface too
-        if self.socket.family == socket.AF_INET:
-            address: Any = (socket.inet_ntop(socket.AF_INET, who.address), who.port)
-            control = [(socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.pack(0, who.own, bytes(4)))]
+        """A `Post` to who has sent a UDP datagram, from the address it came to.
+
+        None for a link-local one of which the interface is not known.
+        """
+        if is_link_local(who.address) and not who.interface:
+            return None
+        family = self.socket.family
+        if family == socket.AF_INET:
+            address: Any = (socket.inet_ntop(family, who.address), who.port)
         else:
-            address = (socket.inet_ntop(socket.AF_INET6, _six(who.address)), who.port)
-            control = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.pack(_six(who.own), 0))]
-        return self._post(address, control if who.own else [])
+            interface = who.interface if is_link_local(who.address) else 0
+            address = (socket.inet_ntop(family, six(who.address)), who.port, 0, interface)
+        return self._post(address, origin(who, family))
 
     def post_to_path(self, address: str | bytes, question: Control) -> Post | None:
         """A `Post` to the path of a UNIX socket from which a datagram with these control messages came.
@@ -73,12 +73,8 @@ class Outbox:
             waiting, self._waiting, self._size = self._waiting, deque(), 0
         for data, control, address in waiting:
             try:
-                self.socket.sendmsg([data], control, socket.MSG_DONTWAIT, address)
+                send_from(self.socket, data, control, address)
             except OSError as error:
                 self._failed(error, 1)
             else:
                 self._events.datagrams_answered(1, len(data))
-
-
-def _six(address: bytes) -> bytes:
-    return address if len(address) == 16 else _MAPPED + address

@@ -11,6 +11,8 @@ from netd.admission.addresses import is_of_many, plain
 from netd.conversation import Credentials, Peer, Transport
 
 _MAPPED = "::ffff:"
+MAPPED = bytes(10) + b"\xff\xff"
+"""How an IPv4 address begins on a socket of both families (RFC 4291, 2.5.5.2)."""
 _UCRED = struct.Struct("iII")
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module does not have it
 _MOST_GROUPS = 256  # Python asks for no more than 1,024 octets
@@ -22,6 +24,10 @@ IN_PKTINFO = struct.Struct("=i4s4s")
 """struct in_pktinfo: interface, address of this host, address in the header."""
 IN6_PKTINFO = struct.Struct("=16si")
 """struct in6_pktinfo: address in the header, interface."""
+PACKET_INFO = {(socket.IPPROTO_IP, IP_PKTINFO), (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)}
+"""Level and type of both."""
+CONTROL = 512
+"""Room for the control messages of a UDP datagram, in octets: both of these behind all that others may switch on."""
 
 
 def inet_peer(transport: Transport, remote: Any, local: Any) -> Peer:
@@ -51,20 +57,29 @@ class Sender(NamedTuple):
     """The address of this host that it came to; empty where the kernel does not say."""
     to_many: bool
     """Whether it was sent to a broadcast or multicast address."""
+    interface: int = 0
+    """The number of the interface it came by, where one of the two is link-local."""
 
 
 def sender(address: bytes, port: int, infos: Iterable[tuple[int, int, bytes]]) -> Sender:
-    """Make sense of an address, and of the IP_PKTINFO and IPV6_PKTINFO messages beside it."""
+    """Make sense of an address, and of the IP_PKTINFO and IPV6_PKTINFO messages among those beside it."""
     address = plain(address)
-    own, to_many = b"", False
+    own, to_many, interface = b"", False, 0
     for level, kind, data in infos:
-        if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
+        if (level, kind, len(data)) == (socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.size) and len(address) == 4:
             _, own, destination = IN_PKTINFO.unpack(data)
             own, to_many = sent_to(own, destination)
-        elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO) and len(address) == 16:
-            own, _ = IN6_PKTINFO.unpack(data)
-            to_many = is_of_many(own)
-    return Sender(address, port, own, to_many)
+        elif (level, kind, len(data)) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.size) and not own:
+            destination, number = IN6_PKTINFO.unpack(data)
+            if len(plain(destination)) == len(address):
+                own, to_many = sent_to(_NONE, plain(destination))
+                interface = number if is_link_local(own) or is_link_local(address) else 0
+    return Sender(address, port, own, to_many, interface)
+
+
+def is_link_local(address: bytes) -> bool:
+    """Whether this is an address of IPv6 that means nothing without its interface (fe80::/10, RFC 4291, 2.5.6)."""
+    return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
 def sent_to(own: bytes, destination: bytes) -> tuple[bytes, bool]:
@@ -75,7 +90,7 @@ def sent_to(own: bytes, destination: bytes) -> tuple[bytes, bool]:
     """
     if own != _NONE:
         return own, own != destination
-    return b"", is_of_many(destination)
+    return destination, is_of_many(destination)
 
 
 def sender_peer(who: Sender, local_host: str, local_port: int) -> Peer:

@@ -1,0 +1,478 @@
+"""From where answers over UDP leave, whatever control messages came with the questions."""
+
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.endpoints import Endpoint
+from netd.services.simple import Echo
+from netd.transport import batch
+from netd.transport.inherited import Inherited, InheritedSocket
+from netd.transport.origins import origin
+from netd.transport.peers import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, sender
+from netd.transport.sockets import Listener, open_listeners
+from tests.support import Server, has_ipv6, in_namespace, service, until
+from tests.transport.test_datagram import BOTH, PlainEcho
+from tests.transport.test_outbox import Board
+from tests.transport.test_trace import look, tap
+
+NEWNET = 0x40000000  # CLONE_NEWNET, linux/sched.h
+KINDS = pytest.mark.parametrize("kind", [Echo, PlainEcho])
+FREE: dict[str, object] = {"limits": {"exempt": ["any"]}, "amplify": ["any"]}
+SO_TIMESTAMP, SO_RCVMARK, SO_MARK = 29, 75, 36  # asm-generic/socket.h
+IP_RECVTTL, IP_RECVTOS, IP_RECVORIGDSTADDR = 12, 13, 20  # linux/in.h
+
+Far = Callable[[Callable[[], Any]], Any]
+"""Does something in the other network namespace, and returns what that returns."""
+
+
+def joined(run: Callable[[Far], None], *commands: str, far: tuple[str, ...] = ()) -> None:
+    """Run a test in a network namespace that a veth joins to another one, with these ``ip`` commands here and there.
+
+    The interface is ve0 at both ends; 10.0.0.1, 10.0.0.2, fd00::1, fe80::aa here; 10.0.0.9, fd00::9, fe80::99 there.
+    """
+
+    def enter() -> int:
+        if ctypes.CDLL(None, use_errno=True).unshare(NEWNET):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return threading.get_native_id()
+
+    def ip(*all_commands: str) -> None:
+        for command in all_commands:
+            subprocess.run(["ip", *command.split()], check=True)
+
+    def run_joined() -> None:
+        with ThreadPoolExecutor(max_workers=1) as other:
+
+            def at_the_far_end(act: Callable[[], Any]) -> Any:
+                return other.submit(act).result(60)
+
+            there = at_the_far_end(enter)
+            ip(
+                f"link add ve0 type veth peer name ve0 netns /proc/{os.getpid()}/task/{there}/ns/net",
+                "link set ve0 addrgenmode none",
+                "addr add 10.0.0.1/24 brd + dev ve0",
+                "addr add 10.0.0.2/24 dev ve0",
+                "addr add fd00::1/64 dev ve0 nodad",
+                "addr add fe80::aa/64 dev ve0 nodad",
+                "link set ve0 up",
+            )
+            at_the_far_end(
+                lambda: ip(
+                    "link set lo up",
+                    "link set ve0 addrgenmode none",
+                    "addr add 10.0.0.9/24 brd + dev ve0",
+                    "addr add fd00::9/64 dev ve0 nodad",
+                    "addr add fe80::99/64 dev ve0 nodad",
+                    "link set ve0 up",
+                    *far,
+                )
+            )
+            ip(*commands)
+            for host, mine in (("10.0.0.1", "10.0.0.9"), ("fd00::1", "fd00::9"), ("fe80::aa%ve0", "fe80::99%ve0")):
+                meet(at_the_far_end, host, mine)
+            run(at_the_far_end)
+
+    in_namespace(run_joined)
+
+
+@contextlib.contextmanager
+def asking(far: Far, asked: tuple[Any, ...], mine: str = "") -> Iterator[socket.socket]:
+    """A client in the other namespace, connected, so that it hears the address it asks alone."""
+    family = socket.AF_INET6 if ":" in asked[0] else socket.AF_INET
+
+    def opened() -> socket.socket:
+        made = socket.socket(family, socket.SOCK_DGRAM)
+        host, _, interface = mine.partition("%")
+        if family == socket.AF_INET6:
+            made.bind((host, 0, 0, socket.if_nametoindex(interface) if interface else 0))
+        else:
+            made.bind((host, 0))
+        host, _, interface = asked[0].partition("%")
+        if interface:
+            made.connect((host, asked[1], 0, socket.if_nametoindex(interface)))
+        else:
+            made.connect((host, asked[1]))
+        made.settimeout(20)
+        return made
+
+    with far(opened) as client:
+        yield client
+
+
+def meet(far: Far, host: str, mine: str) -> None:
+    """Have the two ends find each other's neighbours, for which what was sent first may have been lost."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as near:
+        near.bind(("", 0))
+        near.setblocking(False)
+        with asking(far, (host, near.getsockname()[1]), mine) as client:
+            client.setblocking(False)
+
+            def answered() -> bool:
+                with contextlib.suppress(OSError):  # the link may not be up yet
+                    client.send(b"x")
+                with contextlib.suppress(BlockingIOError):
+                    near.sendto(*near.recvfrom(10))
+                with contextlib.suppress(BlockingIOError):
+                    return client.recv(10) == b"x"
+                return False
+
+            until(answered)
+
+
+def exchange(client: socket.socket, data: bytes, wanted: bytes) -> None:
+    client.send(data)
+    assert client.recv(100) == wanted
+
+
+def bound_to_all(family: int) -> socket.socket:
+    """A socket of one family, or of both, as netd would not have opened it."""
+    opened = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    opened.bind(("", 0))
+    return opened
+
+
+def handed_over(opened: socket.socket) -> Listener:
+    """The socket as netd takes it from a service manager; this process still has it too."""
+    inherited = Inherited([InheritedSocket("echo", opened)])
+    [listener] = open_listeners([("test", Endpoint.parse("systemd://echo"))], lambda *skipped: None, inherited)
+    opened.close()
+    return listener
+
+
+@BOTH
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("policy", [{}, FREE], ids=["rate", "free"])
+def test_a_link_local_address_answers_by_its_interface(traced: bool, batched: bool, policy: dict[str, object]) -> None:
+    services: list[tuple[Any, bytes, bytes]] = [
+        (Echo(), b"hello", b"hello"),
+        (service("pingpong"), b"ping 1\r\n", b"pong 1\r\n"),
+    ]
+
+    def run(far: Far) -> None:
+        for built, said, wanted in services:
+            with Server() as server:
+                address, events = server.add(built, "udp://*:0", batched=batched, policy=policy)
+                if traced:
+                    look(server, [tap()])
+                for asked in ("fe80::aa%ve0", "fd00::1", "10.0.0.2"):
+                    for mine in ("fd00::9", "fe80::99%ve0") if ":" in asked else ("10.0.0.9",):
+                        with asking(far, (asked, address[1]), mine) as client:
+                            exchange(client, said, wanted)
+                            exchange(client, said, wanted)
+                assert events.counters.dropped == {}
+
+    joined(run)
+
+
+@BOTH
+def test_a_post_from_and_to_a_link_local_address(batched: bool) -> None:
+    def run(far: Far) -> None:
+        with Server() as server:
+            board = Board()
+            address, events = server.add(board, "udp://*:0", batched=batched, policy=FREE)
+            for asked, mine in (("fe80::aa%ve0", "fd00::9"), ("fe80::aa%ve0", "fe80::99%ve0"), ("fd00::1", "fd00::9")):
+                with asking(far, (asked, address[1]), mine) as client:
+                    exchange(client, b"hello", b"in")
+                    post = board.posts[-1]
+                    assert post
+                    assert post(b"unasked")
+                    assert client.recv(100) == b"unasked"
+            assert events.counters.dropped == {}
+
+    joined(run)
+
+
+@BOTH
+@KINDS
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_what_was_queued_before_is_answered_from_the_address_that_was_asked(
+    family: int, kind: type[Echo], batched: bool
+) -> None:
+    def run(far: Far) -> None:
+        opened = bound_to_all(family)
+        port = opened.getsockname()[1]
+        asked = ["10.0.0.2", "10.0.0.1"] if family == socket.AF_INET else ["10.0.0.2", "fe80::aa%ve0", "fd00::1"]
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(asking(far, (host, port))) for host in asked]
+            for client in clients:
+                before = queued(opened)
+                client.send(b"early")
+                until(lambda before=before: queued(opened) > before)  # type: ignore[misc]
+            server = stack.enter_context(Server())
+            events = server.serve(kind(), handed_over(opened), batched=batched, policy=FREE)
+            for client in clients:
+                assert client.recv(100) == b"early"
+                exchange(client, b"later", b"later")
+            assert events.counters.dropped == {}
+
+    joined(run)
+
+
+@BOTH
+@KINDS
+def test_any_address_that_is_routed_here_answers_for_itself(kind: type[Echo], batched: bool) -> None:
+    def run(far: Far) -> None:
+        with Server() as server:
+            address, events = server.add(kind(), "udp://*:0", batched=batched, policy=FREE)
+            for asked in ("10.9.1.2", "10.9.3.4", "fd09::5"):
+                with asking(far, (asked, address[1])) as client:
+                    exchange(client, b"x", b"x")
+            assert events.counters.dropped == {}
+
+    joined(
+        run,
+        "route add local 10.9.0.0/16 dev lo",
+        "-6 route add local fd09::/64 dev lo",
+        far=("route add 10.9.0.0/16 via 10.0.0.1", "-6 route add fd09::/64 via fd00::1"),
+    )
+
+
+@BOTH
+@KINDS
+@pytest.mark.parametrize("url", ["udp://*:0", "udp://0.0.0.0:0"])
+def test_an_address_that_is_gone_answers_from_another(url: str, kind: type[Echo], batched: bool) -> None:
+    def run(far: Far) -> None:
+        with Server() as server:
+            address, events = server.add(kind(), url, batched=batched, policy=FREE)
+            with far(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+                client.settimeout(20)
+
+                def ask() -> None:
+                    for host in ("10.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.2"):
+                        client.sendto(host.encode(), (host, address[1]))
+
+                for wanted in ("10.0.0.2", "10.0.0.1"):
+
+                    def ask_and_remove(wanted: str = wanted) -> None:
+                        ask()
+                        if wanted == "10.0.0.1":
+                            subprocess.run(["ip", "addr", "del", "10.0.0.2/24", "dev", "ve0"], check=True)
+
+                    meanwhile_here(server, ask_and_remove)
+                    answers = [client.recvfrom(100) for _ in range(4)]
+                    assert [data for data, _ in answers] == [b"10.0.0.1", b"10.0.0.2"] * 2
+                    assert [place[0] for _, place in answers] == ["10.0.0.1", wanted] * 2
+            assert events.counters.dropped == {}
+
+    joined(run)
+
+
+def meanwhile_here(server: Server, act: Callable[[], object]) -> None:
+    """Do something in this thread, and so in this namespace, while the server looks at nothing."""
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        go_on.wait(20)
+
+    server.loop.call(hold)
+    assert held.wait(20)
+    try:
+        act()
+    finally:
+        go_on.set()
+
+
+OPTIONS = {
+    "timestamp": [(socket.SOL_SOCKET, SO_TIMESTAMP, 1)],
+    "mark": [(socket.SOL_SOCKET, SO_RCVMARK, 1)],
+    "orders": [(socket.IPPROTO_IP, IP_RECVTTL, 1), (socket.IPPROTO_IP, IP_RECVTOS, 1)],
+    "all": [
+        (socket.SOL_SOCKET, SO_TIMESTAMP, 1),
+        (socket.SOL_SOCKET, SO_RCVMARK, 1),
+        (socket.IPPROTO_IP, IP_RECVTTL, 1),
+        (socket.IPPROTO_IP, IP_RECVTOS, 1),
+        (socket.IPPROTO_IP, IP_RECVORIGDSTADDR, 1),
+        (socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1),
+        (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1),
+    ],
+}
+
+
+@BOTH
+@KINDS
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_control_messages_that_were_not_asked_for(
+    server: Server, family: int, options: str, when: str, kind: type[Echo], batched: bool
+) -> None:
+    if family == socket.AF_INET6 and not has_ipv6():
+        pytest.skip("no IPv6")
+    opened = bound_to_all(family)
+    port = opened.getsockname()[1]
+
+    def switch_on() -> None:
+        for level, name, value in OPTIONS[options]:
+            if level == socket.IPPROTO_IPV6 and family == socket.AF_INET:
+                continue
+            listener.socket.setsockopt(level, name, value)
+
+    listener = handed_over(opened)
+    if when == "before":
+        switch_on()
+    events = server.serve(kind(), listener, batched=batched)
+    with contextlib.ExitStack() as stack:
+        # One client for two addresses: what tells them apart stands behind what nobody asked for.
+        four = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        four.bind(("127.0.0.1", 0))
+        for name, value in ((socket.IP_TTL, 7), (socket.IP_TOS, 0x10), (IP_RECVTTL, 1), (IP_RECVTOS, 1)):
+            four.setsockopt(socket.IPPROTO_IP, name, value)
+        six = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+        asked = [(four, "127.0.0.1"), (four, "127.0.0.2"), *([(six, "::1")] if family == socket.AF_INET6 else [])]
+        for number in range(6):
+            for client, host in [one for one in asked for _ in range(2)]:
+                client.settimeout(20)
+                client.sendto(b"%d" % number, (host, port))
+                data, infos, _, place = client.recvmsg(100, 200)
+                assert (data, place[0]) == (b"%d" % number, host)
+                if client is four:
+                    orders = {kind: int.from_bytes(value, "little") for _, kind, value in infos}
+                    assert orders == {socket.IP_TTL: 64, socket.IP_TOS: 0}
+            if when == "after" and number == 2:
+                switch_on()
+    server.settle()
+    assert events.counters.dropped == {}
+
+
+@BOTH
+def test_a_worker_goes_on_after_what_it_does_not_understand(server: Server, batched: bool) -> None:
+    opened = bound_to_all(socket.AF_INET6 if has_ipv6() else socket.AF_INET)
+    port = opened.getsockname()[1]
+    listener = handed_over(opened)
+    server.serve(service("pingpong"), listener, batched=batched)
+    listener.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)  # whoever has the socket besides can
+    for host in ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(20)
+            client.connect((host, port))
+            client.send(b"ping 1\n")
+            assert client.recv(100) == b"pong 1\n"
+    address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
+    with socket.create_connection(address, 20) as connection:
+        connection.sendall(b"x")
+        assert connection.recv(10) == b"x"
+
+
+@BOTH
+@KINDS
+def test_what_was_sent_to_many_is_answered_from_an_address_of_one(kind: type[Echo], batched: bool) -> None:
+    def run(far: Far) -> None:
+        with Server() as server:
+            policy = FREE | {"reply_guard": False}
+            address, events = server.add(kind(), "udp://*:0", batched=batched, policy=policy)
+            with far(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+                client.settimeout(20)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                client.sendto(b"x", ("10.0.0.255", address[1]))
+                assert client.recvfrom(10) == (b"x", ("10.0.0.1", address[1]))
+            with far(lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)) as client:
+                client.settimeout(20)
+                client.sendto(b"x", ("ff02::1", address[1], 0, far(lambda: socket.if_nametoindex("ve0"))))
+                data, place = client.recvfrom(10)
+                assert (data, place[0].partition(":")[0]) == (b"x", "fe80")
+            assert events.counters.dropped == {}
+
+    joined(run, far=("-6 route add multicast ff00::/8 dev ve0 table local",))
+
+
+def queued(opened: socket.socket) -> int:
+    """Octets of memory that what waits takes (SO_MEMINFO)."""
+    return int(struct.unpack_from("I", opened.getsockopt(socket.SOL_SOCKET, 55, 36))[0])
+
+
+# What a control buffer may hold.
+
+A, B, LINK = bytes([192, 0, 2, 7]), bytes([192, 0, 2, 8]), bytes.fromhex("fe80" + 13 * "00" + "aa")
+SIX = bytes.fromhex("20010db8" + 11 * "00" + "01")
+
+
+def arrived(family: int, address: bytes, control: bytes) -> batch.Batch:
+    """A batch in whose first slot a datagram stands."""
+    arrays = batch.Batch(family, 100)
+    name = struct.pack("!HH4s20x" if family == socket.AF_INET else "!HHI16s4x", 0, 5353, *(
+        (address,) if family == socket.AF_INET else (0, address)
+    ))  # fmt: skip
+    arrays._who[: len(name)] = name
+    arrays._who[batch._CONTROL_AT : batch._CONTROL_AT + len(control)] = control
+    arrays._control_lengths[0] = len(control)
+    return arrays
+
+
+def message(level: int, kind: int, data: bytes) -> bytes:
+    head = struct.pack("@Nii", socket.CMSG_LEN(len(data)), level, kind)
+    return (head + data).ljust(socket.CMSG_SPACE(len(data)), b"\0")
+
+
+@given(st.sampled_from([(socket.AF_INET, A), (socket.AF_INET6, SIX)]), st.binary(max_size=CONTROL))
+def test_a_sender_is_made_of_any_octets(place: tuple[int, bytes], control: bytes) -> None:
+    arrays = arrived(*place, control)
+    who = arrays.sender(0)
+    assert (who.address, who.port) == (place[1], 5353)
+    made = arrays.origin(0, who)
+    assert made is None or len(made) in (0, *(socket.CMSG_LEN(size) for size in (IN_PKTINFO.size, IN6_PKTINFO.size)))
+
+
+LENGTHS = st.one_of(st.integers(0, 40), st.sampled_from([2**31, 2**32 - 1, 2**63, 2**64 - 1, 2**64 - 8]))
+
+
+@given(st.lists(st.tuples(LENGTHS, st.integers(0, 300), st.integers(0, 60), st.binary(max_size=24)), max_size=12))
+def test_a_sender_is_made_of_any_messages(messages: list[tuple[int, int, int, bytes]]) -> None:
+    octets = b"".join(struct.pack("@Nii", length, *rest) + data for length, *rest, data in messages)
+    for family, address in ((socket.AF_INET, A), (socket.AF_INET6, SIX)):
+        assert arrived(family, address, octets[:CONTROL]).sender(0).address == address
+
+
+FOREIGN = st.lists(
+    st.tuples(st.sampled_from([0, 1, 41]), st.sampled_from([1, 2, 13, 29, 36, 37, 52, 67]), st.binary(max_size=40)),
+    max_size=4,
+)
+
+
+@given(FOREIGN, FOREIGN, st.integers(0, 2**31 - 1))
+def test_packet_information_is_found_wherever_it_stands(
+    before: list[tuple[int, int, bytes]], after: list[tuple[int, int, bytes]], number: int
+) -> None:
+    cases: list[tuple[int, bytes, list[tuple[int, int, bytes]], Sender]] = [
+        (socket.AF_INET, A, [(0, IP_PKTINFO, IN_PKTINFO.pack(number, B, B))], Sender(A, 5353, B, to_many=False)),
+        (socket.AF_INET, A, [(0, IP_PKTINFO, IN_PKTINFO.pack(number, bytes(4), B))], Sender(A, 5353, B, to_many=False)),
+        (socket.AF_INET6, SIX, [(41, 50, IN6_PKTINFO.pack(SIX, number))], Sender(SIX, 5353, SIX, to_many=False)),
+        (
+            socket.AF_INET6,
+            SIX,
+            [(41, 50, IN6_PKTINFO.pack(LINK, number))],
+            Sender(SIX, 5353, LINK, to_many=False, interface=number),
+        ),
+        (
+            socket.AF_INET6,
+            bytes(10) + b"\xff\xff" + A,
+            [(41, 50, IN6_PKTINFO.pack(bytes(10) + b"\xff\xff" + B, number))],
+            Sender(A, 5353, B, to_many=False),
+        ),
+    ]
+    for family, address, own, wanted in cases:
+        infos = [*before, *own, *after]
+        arrays = arrived(family, address, b"".join(message(*info) for info in infos))
+        assert arrays.sender(0) == sender(address, 5353, infos) == wanted
+        made = arrays.origin(0, wanted)
+        if before or made is not None:
+            arrays.turn()
+            arrays.leave(0, made or b"")
+            octets = b"".join(message(*info)[: socket.CMSG_LEN(len(info[2]))] for info in origin(wanted, family))
+            assert bytes(arrays._who[batch._CONTROL_AT :][: len(octets)]) == octets
+        else:
+            assert family == socket.AF_INET or wanted.interface == 0
