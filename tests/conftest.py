@@ -6,6 +6,7 @@ what a test started or opened is gone at its end.
 
 import itertools
 import os
+import signal
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,10 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]
     above = tmp_path_factory.mktemp("places")
     found = (above / str(number) for number in itertools.count())
     mask = os.umask(0o022)
+    # A job in the background ignores the one (sh(1)), nohup(1) the other, and so would what a test starts.
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
     adopt_orphans()
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(STRANGE)]:
