@@ -156,6 +156,9 @@ class Supervisor:
             if daemon.control is not None:
                 self._events.control_failed("there is no $XDG_RUNTIME_DIR to put it into; daemon.control names a place")
             return
+        # What may fail for want of descriptors comes before the path that would be left behind.
+        events = ServiceEvents("control", quiet=True)
+        door = Door("control", _CONTROL_POLICY, Access.of(AccessRules()), events.table, House(), time.time)
         try:
             listener = control_listener(path, daemon.control_group)
         except OpenError as error:
@@ -179,11 +182,9 @@ class Supervisor:
             group,
             self._events,
         )
-        events = ServiceEvents("control", quiet=True)
-        door = Door("control", _CONTROL_POLICY, Access.of(AccessRules()), events.table, House(), time.time)
         server = StreamServer(listener.socket, service, door, events, self._loop)
-        server.start()
         self._control = (server, listener)
+        server.start()
 
     def _close(self) -> None:
         if self._control:
