@@ -3,6 +3,7 @@
 The sections are checked one by one, so that a mistake in one hides none in another.
 """
 
+import gc
 import glob
 import itertools
 import json
@@ -11,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -21,6 +22,7 @@ from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config import source
 from netd.config.bounds import LISTENERS, NETWORKS, SERVICES, VALUES, Bound
+from netd.config.findings import is_section, model_at, stands, wording
 from netd.config.model import (
     SERVICE_NAME,
     Config,
@@ -67,7 +69,15 @@ def default_file() -> Path:
 
 def load(file: Path) -> Config:
     """The config in ``file``. `ConfigError` holds every problem found in it and in the files it includes."""
-    return _Loader(str(file)).load()
+    # The collector would go through hundreds of thousands of values again and again, a fifth of the time of it all, and
+    # find nothing that is over.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _Loader(str(file)).load()
+    finally:
+        if collects:
+            gc.enable()
 
 
 class _Loader:
@@ -90,7 +100,7 @@ class _Loader:
         defaults, rules = self._check_with_rules(main, ("defaults",), main.tree.get("defaults"), DefaultsSection)
         self._rules = RuleBook(rules or AccessRules())
         seen: dict[str, Mark] = {}
-        # File by file, so that there is never more than one of them in memory.
+        # File by file, so that they are not all in memory at once.
         for part in itertools.chain((main,), self._included(main)):
             self._check_services(part, defaults or DefaultsSection(), seen)
         if self._problems or daemon is None or log is None or bans is None:
@@ -146,6 +156,9 @@ class _Loader:
         if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
             self._note(main, ("include",), f"expected a list of file names, got {shown(patterns)}")
             return
+        if len(patterns) > _MOST_FILES:
+            self._note(main, ("include", _MOST_FILES), f"more than {_MOST_FILES} files or patterns")
+            return
         base = os.path.dirname(self._file)
         files: dict[str, None] = {}
         for number, pattern in enumerate(patterns):
@@ -172,7 +185,7 @@ class _Loader:
         if value is None:
             value = {}  # a section whose every line is commented out
         elif isinstance(value, dict):
-            value = {key: inner for key, inner in value.items() if inner is not None or not _is_section(model, key)}
+            value = {key: inner for key, inner in value.items() if inner is not None or not is_section(model, key)}
         try:
             if issubclass(model, AccessRules):
                 return model.model_validate(value)
@@ -183,15 +196,15 @@ class _Loader:
                 where = (*path, *item["loc"])
                 match item["type"]:
                     case "extra_forbidden":
-                        known = _model_at(model, item["loc"][:-1]).model_fields
+                        known = model_at(model, item["loc"][:-1]).model_fields
                         self._note(part, where, f"unknown key{suggestion(str(where[-1]), known)}", key=True)
                     case "missing":
                         self._note(part, where[:-1], f"the key '{where[-1]}' is missing", key=True)
                     case _:
                         # Of several types a value may have, pydantic names the one it tried behind the path.
-                        while not _stands(part.tree, where):
+                        while not stands(part.tree, where):
                             where = where[:-1]
-                        self._note(part, where, _message(item))
+                        self._note(part, where, wording(item))
             return None
 
     def _check_with_rules(
@@ -344,52 +357,3 @@ def _find(base: str, pattern: str) -> list[str]:
     if os.path.isdir(directory):
         os.listdir(directory)  # glob finds nothing in a directory it may not read, and says nothing
     return sorted(glob.glob(os.path.join(glob.escape(base), pattern.replace("[", "[[]"))))
-
-
-def _stands(tree: Any, path: Where) -> bool:
-    """Whether there is a value at the path."""
-    for step in path:
-        try:
-            tree = tree[step]
-        except (LookupError, TypeError):
-            return False
-    return True
-
-
-def _is_section(model: type[Model], key: str) -> bool:
-    field = model.model_fields.get(key)
-    return field is not None and (key == "options" or isinstance(field.default, Model))
-
-
-def _model_at(model: type[Model], loc: tuple[int | str, ...]) -> type[Model]:
-    """The model of the mapping at ``loc`` below a section."""
-    for step in loc:
-        if field := model.model_fields.get(str(step)):
-            # Of list[Item] and the like, the items are meant: their positions are steps of their own.
-            for inner in (field.annotation, *get_args(field.annotation)):
-                if isinstance(inner, type) and issubclass(inner, Model):
-                    model = inner
-    return model
-
-
-_EXPECTED = {
-    "bool_type": "true or false",
-    "string_type": "text",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-}
-
-
-def _message(item: Any) -> str:
-    """What pydantic found, in the words of somebody who edits a YAML file."""
-    if item["type"] == "value_error":
-        return str(item["ctx"]["error"])
-    if item["type"] == "literal_error":
-        return f"expected {item['ctx']['expected']}, got {shown(item['input'])}"
-    if expected := _EXPECTED.get(item["type"]):
-        return f"expected {expected}, got {shown(item['input'])}"
-    return f"{item['msg'][:1].lower()}{item['msg'][1:]}, got {shown(item['input'])}"

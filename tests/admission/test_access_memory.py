@@ -48,7 +48,7 @@ def test_equal_rules_are_stored_once_and_equal_in_every_memory() -> None:
     assert others.add(SECOND) != first
 
 
-def test_what_is_sealed_cannot_be_changed_by_whoever_has_it() -> None:
+def test_what_is_sealed_cannot_be_changed_by_any_of_its_descriptors() -> None:
     tables = sealed(FIRST)
     size = os.fstat(tables.descriptor).st_size
     other = os.open(f"/proc/self/fd/{tables.descriptor}", os.O_RDWR)

@@ -42,7 +42,7 @@ _ADDRESSES = st.one_of(
 
 
 def slow(checked: AccessRules, fits: Any) -> tuple[Entry, bool] | None:
-    """The rule that decides: of those that fit, the one with the largest number, of equal ones the first that denies."""
+    """The rule that decides: of those that fit, the one with the largest number, of equals the first that denies."""
     best: tuple[int, Entry, bool] | None = None
     for entries, allowed in ((checked.deny, False), (checked.allow, True)):
         for entry in entries:
