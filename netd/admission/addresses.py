@@ -102,13 +102,21 @@ def parse_networks(text: object) -> tuple[Network, ...]:
 
 _NUMBERS = {str(number): number for number in range(256)}
 _LENGTHS = {str(length): (length, (1 << 32 - length) - 1) for length in range(33)}
+_IPV6 = re.compile(r"((?:[0-9a-f]{1,4}:){1,7}):/([1-9][0-9]{0,2})", re.ASCII | re.IGNORECASE)
 
 
 def _usual_network(text: str) -> Network | None:
-    """The network in ``10.0.0.0/8`` or ``192.0.2.7``; None where the text has any other form.
+    """The network in ``10.0.0.0/8``, ``192.0.2.7`` or ``2001:db8::/32``; None where the text has any other form.
 
-    A config may have hundreds of thousands of these, and this takes a tenth of the time of the `ipaddress` module.
+    A config may have hundreds of thousands of these, and this takes a fraction of the time of the `ipaddress` module.
     """
+    if ":" in text and (match := _IPV6.fullmatch(text)):
+        words, length = match[1].split(":")[:-1], int(match[2])
+        first = int("".join([word.rjust(4, "0") for word in words]), 16) << 128 - 16 * len(words)
+        # Mapped addresses are IPv4, and too long a prefix is a mistake.
+        if length > 128 or first >> 32 == 0xFFFF or first & (1 << 128 - length) - 1:
+            return None
+        return Network(first, length, 128)
     address, slash, prefix = text.partition("/")
     try:
         a, b, c, d = address.split(".")

@@ -1,7 +1,7 @@
-"""How much of each thing a config may have, in all its files together: what it costs is known before it is in force.
+"""How much of each thing a config may have, in all its files together, so that what it costs is known before it runs.
 
-Each bound is far above what a host is asked for, and at each of them a config is loaded, and taken by a worker, in some
-seconds. A reload takes as long, in which the supervisor does nothing else.
+Each bound is far above what a host is asked for. At each of them a config is loaded within ten seconds of a processor's
+time, and a reload takes as long, in which the supervisor does nothing else.
 """
 
 from typing import NamedTuple
@@ -15,9 +15,9 @@ class Bound(NamedTuple):
 
 
 VALUES = Bound(2_000_000, "values in all files, aliases counted out")
-"""YAML takes the most time: about three seconds for a million values."""
+"""Of which each is read, and has its place kept: some microseconds."""
 SERVICES = Bound(10_000, "services")
-"""A worker builds each of them, and each takes four descriptors of the supervisor."""
+"""Every process has each of them, and the supervisor has some descriptors of each."""
 LISTENERS = Bound(20_000, "URLs to listen on, of all services")
 """Two for each service; each is a descriptor in every process."""
 RULES = Bound(

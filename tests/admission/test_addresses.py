@@ -1,6 +1,6 @@
 """Addresses, networks, and finding the longest prefix."""
 
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
 from hypothesis import given
@@ -81,33 +81,6 @@ def test_networks_and_their_names(text: str, networks: tuple[Network, ...]) -> N
     assert parse_networks(text) == Named.parse(text).networks == networks
 
 
-_parts = st.one_of(st.integers(0, 300).map(str), st.text("0123456789+_ ٣/.:", max_size=3))
-
-
-@given(st.lists(_parts, min_size=3, max_size=5).map(".".join), st.sampled_from(["", "/"]), _parts)
-def test_networks_are_what_the_ipaddress_module_takes_for_them(address: str, slash: str, prefix: str) -> None:
-    text = address + (slash + prefix if slash else "")
-    try:
-        expected = ip_network(text)
-    except ValueError:
-        with pytest.raises(ValueError, match="expected|did you mean"):
-            parse_networks(text)
-    else:
-        [network] = parse_networks(text)
-        assert (network.first, network.last) == (int(expected.network_address), int(expected.broadcast_address))
-
-
-@pytest.mark.parametrize("value", ["", "lan", "10.0.0.0/33", "10.0.0.0/255.0.0", 10, 10.5, None, True, ["any"], {}])
-def test_what_is_no_network(value: object) -> None:
-    with pytest.raises(ValueError, match="expected an address, a network such as"):
-        parse_networks(value)
-
-
-def test_bits_behind_the_prefix_are_a_mistake_with_a_proposal() -> None:
-    with pytest.raises(ValueError, match=r"did you mean '10\.0\.0\.0/8'"):
-        parse_networks("10.1.2.3/8")
-
-
 # Few bits that differ, so that prefixes meet.
 _BITS = st.sampled_from([0, 1, 2, 3, 128, 255])
 
@@ -121,6 +94,44 @@ def _networks(draw: st.DrawFn) -> Network:
 
 def _network(address: int, length: int, bits: int) -> Network:
     return Network(address >> bits - length << bits - length, length, bits)
+
+
+_parts = st.one_of(st.integers(0, 300).map(str), st.text("0123456789+_ ٣/.:", max_size=3))
+_words = st.one_of(st.sampled_from(["", "0", "ffff", "FFFF", "2001", "db8"]), st.text("0f+_ ٣:.", max_size=5))
+_texts = st.one_of(
+    st.builds(
+        "{}{}{}".format, st.lists(_parts, min_size=3, max_size=5).map(".".join), st.sampled_from(["", "/"]), _parts
+    ),
+    st.builds("{}{}/{}".format, st.lists(_words, max_size=9).map(":".join), st.sampled_from(["", ":", "::"]), _parts),
+    _networks().map(lambda one: f"{(IPv4Address if one.bits == 32 else IPv6Address)(one.first)}/{one.length}"),
+)
+
+
+@given(_texts)
+def test_networks_are_what_the_ipaddress_module_takes_for_them(text: str) -> None:
+    try:
+        expected = ip_network(text)
+    except ValueError:
+        with pytest.raises(ValueError, match="expected|did you mean"):
+            parse_networks(text)
+        return
+    [network] = parse_networks(text)
+    first, last = int(expected.network_address), int(expected.broadcast_address)
+    if expected.version == 6 and first >> 32 == last >> 32 == 0xFFFF:
+        first, last = first & 0xFFFFFFFF, last & 0xFFFFFFFF
+        assert network.bits == 32
+    assert (network.first, network.last) == (first, last)
+
+
+@pytest.mark.parametrize("value", ["", "lan", "10.0.0.0/33", "10.0.0.0/255.0.0", 10, 10.5, None, True, ["any"], {}])
+def test_what_is_no_network(value: object) -> None:
+    with pytest.raises(ValueError, match="expected an address, a network such as"):
+        parse_networks(value)
+
+
+def test_bits_behind_the_prefix_are_a_mistake_with_a_proposal() -> None:
+    with pytest.raises(ValueError, match=r"did you mean '10\.0\.0\.0/8'"):
+        parse_networks("10.1.2.3/8")
 
 
 _ADDRESSES = st.one_of(

@@ -1,0 +1,63 @@
+"""Access rules in shared memory: what a worker has of them, over reloads and in big configs."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.support import daemon
+
+CONFIG = """
+defaults: {access: {deny: [127.0.0.9]}}
+services:
+  echo: {listen: [tcp://127.0.0.1:0]}
+"""
+
+
+def mapped(pid: int) -> int:
+    """How many memories of access tables a process has mapped."""
+    return sum("memfd:netd-access" in line for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
+
+
+def echoes(port: int, source: str) -> bool:
+    with socket.create_connection(("127.0.0.1", port), 20, source_address=(source, 0)) as connection:
+        try:
+            connection.sendall(b"x")
+            return connection.recv(1) == b"x"
+        except ConnectionError:
+            return False
+
+
+def test_an_unchanged_service_has_its_rules_in_the_newest_memory(tmp_path: Path) -> None:
+    with daemon(CONFIG, tmp_path) as running:
+        port = running.port("echo")
+        for number in range(3):
+            (tmp_path / "netd.yaml").write_text(
+                f"{CONFIG}  more{number}: {{type: echo, listen: [tcp://127.0.0.1:0]}}\n"
+            )
+            assert f"more{number}" in running.ask("reload")["changes"]
+            assert (echoes(port, "127.0.0.1"), echoes(port, "127.0.0.9")) == (True, False)
+        # The supervisor keeps the one it was started with, which the worker was forked with, beside the one in force.
+        assert (mapped(running.process.pid), mapped(running.worker)) == (2, 2)
+
+
+@pytest.mark.slow
+def test_a_reload_with_hundreds_of_thousands_of_rules_keeps_connections(tmp_path: Path) -> None:
+    for part in range(8):
+        services = ""
+        for number in range(15):
+            rules = ", ".join(f"10.{n >> 8}.{n & 255}.{part * 15 + number}" for n in range(3000))
+            services += (
+                f"  s{part}-{number}: {{type: echo, listen: ['tcp://127.0.0.1:0'], access: {{deny: [{rules}]}}}}\n"
+            )
+        (tmp_path / f"part{part}.yaml").write_text(f"services:\n{services}")
+    with daemon(CONFIG, tmp_path) as running:
+        worker = running.worker
+        with socket.create_connection(("127.0.0.1", running.port("echo")), 60) as live:
+            (tmp_path / "netd.yaml").write_text(f"include: [part*.yaml]\n{CONFIG}")
+            assert len(running.ask("reload")["changes"]) == 120
+            assert [one["pid"] for one in running.ask("status")["workers"]] == [worker]
+            live.sendall(b"x")
+            assert live.recv(1) == b"x"
+        assert not running.ask("explain", "from=10.0.5.7", "to=s0-7/tcp")["served"]
+        assert running.ask("explain", "from=10.0.5.8", "to=s0-7/tcp")["served"]
