@@ -1,5 +1,7 @@
 """The loader: every problem at once, with its place; and what a good config becomes."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from netd.admission.access_table import Ruling
 from netd.admission.policy import RefusalLine
 from netd.config import loader
 from netd.config.model import Config
+from netd.endpoints import Endpoint
 from netd.errors import ConfigError
 from netd.services import table
 
@@ -116,6 +119,35 @@ services:
         f"3:33: services.upper.listen[1]: tcp://[::1]:7 is taken by tcp://*:7 of 'echo' in {here}:2",
         f"5:34: services.pingpong.listen[1]: unix:///x?mode=600 is taken by unix:///x of 'pingpong' in {here}:5",
     ]
+
+
+_PLACES = st.one_of(
+    st.builds(
+        "{}://{}:{}{}".format,
+        st.sampled_from(["tcp", "udp"]),
+        st.sampled_from(["*", "0.0.0.0", "[::]", "127.0.0.1", "[::1]", "host"]),
+        st.sampled_from([0, 7, 9]),
+        st.sampled_from(["", "?device=eth0", "?device=eth1"]),
+    ),
+    st.builds("{}://{}".format, st.sampled_from(["unix", "unixgram"]), st.sampled_from(["/x", "/y", "@x"])),
+    st.sampled_from(["systemd://x", "systemd://y"]),
+)
+
+
+@given(st.lists(_PLACES, min_size=1, max_size=12))
+def test_places_are_taken_as_if_each_was_compared_with_all_before(
+    tmp_path_factory: pytest.TempPathFactory, urls: list[str]
+) -> None:
+    endpoints = [Endpoint.parse(url) for url in urls]
+    taken = [number for number, one in enumerate(endpoints) if any(one.overlaps(other) for other in endpoints[:number])]
+    file = tmp_path_factory.getbasetemp() / "places.yaml"
+    file.write_text(f"services: {{echo: {{listen: {json.dumps(urls)}}}}}\n")
+    told = []
+    try:
+        loader.load(file)
+    except ConfigError as error:
+        told = [int(number) for problem in error.problems for number in re.findall(r"listen\[(\d+)\]", problem)]
+    assert told == taken
 
 
 def test_sections_whose_lines_are_all_commented_out(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from netd.config.model import Config
 from netd.daemon.plan import Change, compare, serves_otherwise
 
 
-def load(tmp_path: Path, access: str, defaults: str = "") -> Config:
+def load(tmp_path: Path, access: str, defaults: str = "", limits: str = "") -> Config:
     (tmp_path / "netd.yaml").write_text(
-        f"defaults: {{access: {{{defaults}}}}}\nservices:\n"
+        f"defaults: {{access: {{{defaults}}}, limits: {{{limits}}}}}\nservices:\n"
         f"  echo: {{listen: ['unix://@e'], access: {{{access}}}}}\n"
         "  same: {type: echo, listen: ['unix://@s']}\n"
         "  upper: {listen: ['unix://@u']}\n"
@@ -54,6 +54,8 @@ def test_rules_are_read_only_where_they_differ(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(AccessPlace, "read", counted)
     old, new = load(tmp_path, "deny: [any]", "deny: [local]"), load(tmp_path, "deny: []", "deny: [local]")
     assert compare(old, load(tmp_path, "deny: [any]", "deny: [local]")) == []
+    longer = load(tmp_path, "deny: [any]", "deny: [local]", "idle: 1m")
+    assert compare(old, longer)[0] == changed("echo", "limits.idle: 300s -> 60s")
     assert read == []
     assert [change.service for change in compare(old, new)] == ["echo"]
     assert read == [old.services[0].access, new.services[0].access]
