@@ -3,6 +3,7 @@
 Each command is a coroutine: while one waits for a worker, or for the config to be read, netd does everything else.
 """
 
+import gc
 from typing import Any, Protocol, get_args
 
 from netd.daemon import listing, plan, systemd
@@ -77,6 +78,7 @@ class Commands:
     async def _reload(self, by: str) -> Answer:
         state = self._state
         systemd.notify_reloading()
+        gc.disable()  # what is made now stays, and to look through it again and again would take long
         try:
             self._not_while_stopping()
             config, found = await self._loading.load(state.config)
@@ -84,14 +86,14 @@ class Commands:
             settings = plan.settings_changed(state.config, config)
             restart_needed = plan.restart_needed(state.initial, config)
             await self._rollout.apply(config, {})
-        except (OperatorError, CommandError) as error:
-            problems = list(error.problems) if isinstance(error, OperatorError) else [str(error)]
-            self._events.reload_rejected(by, problems)
+        except Exception as error:
+            if isinstance(error, OperatorError | CommandError):
+                problems = list(error.problems) if isinstance(error, OperatorError) else [str(error)]
+                self._events.reload_rejected(by, problems)
             self._tell_manager()
             raise
-        except Exception:
-            self._tell_manager()
-            raise
+        finally:
+            gc.enable()
         if config.log.level != state.log_level:
             await self._set_log_level(config.log.level)
         state.generation += 1

@@ -82,14 +82,13 @@ def fork(number: int, who: identity.Identity, sink: Sink) -> Member:
     except OSError as error:
         raise WorkerError(f"cannot start a process: {error.strerror}") from None
     _import_for_later()
-    gc.collect()
-    gc.freeze()  # so that no collection of the child's closes what the parent has open, or copies its memory
+    gc.disable()  # see below
     stack = -1
     try:
         stack = os.memfd_create("netd-stack", os.MFD_CLOEXEC)
         pid = os.fork()
     except OSError as error:
-        gc.unfreeze()
+        gc.enable()
         for end in (ours, theirs):
             end.close()
         if stack >= 0:
@@ -99,12 +98,15 @@ def fork(number: int, who: identity.Identity, sink: Sink) -> Member:
         # This frame is never left: the parent's objects stay as they are, and none of them closes anything here.
         code = EXIT_SOFTWARE
         try:
+            # So that no collection of this process closes what the parent has open, or copies its memory.
+            gc.freeze()
+            gc.enable()
             code = _be_worker(number, who, sink, Channel(theirs, takes_descriptors=True), stack, parent)
         except BaseException as error:
             DaemonEvents().netd_failed(error)
         finally:
             os._exit(code)
-    gc.unfreeze()
+    gc.enable()
     theirs.close()
     now = time.monotonic()
     return Member(number, pid, Channel(ours, takes_descriptors=False), stack, now, now)

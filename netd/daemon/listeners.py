@@ -3,6 +3,7 @@
 import itertools
 import os
 import socket
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from netd import paths
@@ -14,7 +15,7 @@ from netd.endpoints import LONGEST_PATH, Endpoint, SocketOptions
 from netd.errors import OpenError
 from netd.services import table
 from netd.transport.inherited import Inherited, InheritedSocket
-from netd.transport.sockets import Listener, Skipped, configure, open_listeners
+from netd.transport.sockets import Listener, Skipped, configure, open_listeners, opening
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,22 @@ class Listeners:
     def __iter__(self) -> "itertools.chain[Numbered]":
         return itertools.chain.from_iterable(self._places.values())
 
-    def prepare(self, config: Config) -> Pending:
-        """Open what the config needs and is not open. `OpenError`, and nothing opened, where that fails."""
+    def prepare(self, config: Config) -> Generator[None, None, Pending]:
+        """Open what the config needs and is not open. `OpenError`, and nothing opened, where that fails.
+
+        Yields after each piece of the work; one that is not finished has opened nothing.
+        """
         wanted = keys(config)
         gone = [one for key, ones in self._places.items() if key not in wanted for one in ones]
         missing = [(service.name, endpoint) for key, (service, endpoint) in wanted.items() if key not in self._places]
-        opened = open_listeners(missing, self._skipped, self._inherited, [one.listener for one in gone])
+        opened: dict[int, list[Listener]] = {}  # by endpoint; equal ones may be several
+        for listener in (yield from opening(missing, self._skipped, self._inherited, [one.listener for one in gone])):
+            opened.setdefault(id(listener.endpoint), []).append(listener)
         pending = Pending(config, {}, gone=gone)
         for key, (service, endpoint) in wanted.items():
             ones = self._places.get(key)
             if ones is None:
-                ones = [Numbered(next(self._numbers), one) for one in opened if one.endpoint is endpoint]
+                ones = [Numbered(next(self._numbers), one) for one in opened[id(endpoint)]]
                 pending.new += ones
             # A socket may pass from a service to another; who listens on it is not changed before all agree.
             pending.places[key] = [
@@ -113,10 +119,11 @@ class Listeners:
             systemd.forget(left.name)
             left.socket.close()
 
-    def close_gone(self, pending: Pending) -> None:
-        """Close what the config does not need, once no worker has it any more."""
+    def close_gone(self, pending: Pending) -> Iterator[None]:
+        """Close what the config does not need, once no worker has it any more. Yields after each."""
         for one in pending.gone:
             self._close(one.listener)
+            yield
 
     def abort(self, pending: Pending) -> None:
         """The config is not to be."""

@@ -3,6 +3,7 @@
 What it takes to read a config, and how long a file system takes to give it, is not for the supervisor to wait for.
 """
 
+import gc
 import os
 import select
 import signal
@@ -20,12 +21,12 @@ from netd.daemon.control import CommandError
 from netd.daemon.fork import close_all_but
 from netd.daemon.identity import end_with
 from netd.daemon.plan import Change
-from netd.daemon.tasks import Result, Slices, Tasks
+from netd.daemon.tasks import Result, Tasks
 from netd.errors import EXIT_OSERR, EXIT_SOFTWARE, OperatorError
 from netd.transport.loop import Loop
 
 LOADING = 60.0
-"""Seconds that reading a config may take; ten times what one takes with a milliard of octets of rules."""
+"""Seconds that reading a config may take, the largest of which takes ten on a common host (`netd.config.bounds`)."""
 
 
 class Loading:
@@ -50,15 +51,8 @@ class Loading:
             raise error
         if bug := answer.get("bug"):
             raise CommandError(f"a bug in netd, or in a package with services: {bug}", EXIT_SOFTWARE)
-        slices = Slices(self._tasks)
         work = transfer.restore(answer["config"], AccessTables(descriptors[0]), self._types)
-        while True:
-            try:
-                next(work)
-            except StopIteration as end:
-                config: Config = end.value
-                break
-            await slices.next()
+        config = await self._tasks.in_slices(work)
         return config, [Change(**change) for change in answer["changes"]]
 
     async def _answer(self, old: Config) -> tuple[Message, list[int]]:
@@ -109,6 +103,7 @@ class Loading:
 def _read(channel: Channel, load: Callable[[], Config], old: Config, parent: int) -> NoReturn:
     """What the process does that reads the config."""
     try:
+        gc.freeze()  # what the parent has needs no look, and stays in memory that both share
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)

@@ -1,6 +1,6 @@
 """Putting a config in force: in every worker or in none."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from netd.config.model import Config
@@ -12,7 +12,7 @@ from netd.daemon.fork import Member, WorkerError
 from netd.daemon.listeners import Listeners, Numbered, Pending
 from netd.daemon.requests import PREPARING
 from netd.daemon.state import State
-from netd.daemon.tasks import Queue, Slices, Tasks
+from netd.daemon.tasks import Queue, Tasks
 from netd.errors import OpenError
 
 _DIED = "it died while it got ready"
@@ -58,10 +58,10 @@ class Rollout:
         state, crew = self._state, self._crew
         self._not_while_stopping()
         effective = state.effective(config, overrides)
-        pending = self._listeners.prepare(effective)
+        pending = await self._tasks.in_slices(self._listeners.prepare(effective))
         prepared: set[Member] = set()
         try:
-            await self._tasks.turn()
+            self._not_while_stopping()
             await self._prepare_workers(effective, pending, prepared)
             self._not_while_stopping()
         except BaseException:
@@ -80,11 +80,14 @@ class Rollout:
         self._listeners.commit(pending)
         state.adopt(config, overrides)
         await committed
-        self._listeners.close_gone(pending)
-        slices = Slices(self._tasks)
+        await self._tasks.in_slices(self._finish(pending))
+
+    def _finish(self, pending: Pending) -> Generator[None, None, None]:
+        """What follows once the config is in force in every worker."""
+        yield from self._listeners.close_gone(pending)
         for one in pending.new:
-            state.tell_listening(one.listener)
-            await slices.next()
+            self._state.tell_listening(one.listener)
+            yield
 
     def _not_while_stopping(self) -> None:
         if self._state.stopping:

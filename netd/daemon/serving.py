@@ -5,6 +5,7 @@ fail. To prepare is done in slices: the peers of the services there are wait no 
 large the config is.
 """
 
+import gc
 import json
 import os
 import socket
@@ -32,8 +33,12 @@ from netd.transport.loop import Loop
 from netd.transport.stream import StreamServer
 
 _SLICE = 0.01  # seconds of work on a new config at once
+MANY = 1000
+"""Services whose objects are not looked through for garbage again and again, which would hold up a loop for a tenth of
+a second and more. They live as long as their config; of what replaced ones leave behind, circles are not found then."""
 
 Server = StreamServer | DatagramServer
+_Change = tuple[Iterator[None], Callable[[Message], object]]
 
 
 class _UnpreparedError(Exception):
@@ -88,6 +93,7 @@ class Serving:
         self._tables: dict[str, Table] = {}
         self._prepared: _Prepared | None = None
         self._work: Iterator[None] | None = None  # on what is prepared, piece by piece
+        self._change: _Change | None = None  # the commit under way
         self._retired: set[StreamServer] = set()  # accept no more, and have connections
 
     def servers(self) -> Iterator[Server]:
@@ -106,6 +112,7 @@ class Serving:
 
     def prepare(self, message: Message, descriptors: list[int], answer: Callable[[Message], object]) -> None:
         """Make ready what a config needs. ``answer`` is called once that is done, with what is wrong, if anything."""
+        gc.disable()  # until the commit, see there
         self._work = work = self._prepare(message, descriptors)
         self._go_on(work, answer)
 
@@ -161,6 +168,9 @@ class Serving:
                 prepared.services[entry["name"]] = self._prepare_service(entry, prepared, access)
             except Exception as error:  # whatever a service's class raises
                 raise _UnpreparedError(f"services.{entry['name']}: {_reason(error)}") from error
+        if len(entries) > MANY:
+            yield
+            gc.collect(0)  # what is garbage already is not to be kept by the commit
 
     def _prepare_service(self, entry: Message, prepared: _Prepared, access: Access) -> Served:
         current = self.services.get(entry["name"])
@@ -191,8 +201,35 @@ class Serving:
             prepared.servers.append(made.servers[number])
         return made
 
-    def commit(self) -> None:
-        """Serve what was prepared. A server that is in both configs is not touched."""
+    def commit(self, answer: Callable[[Message], object]) -> None:
+        """Serve what was prepared. A server that is in both configs is not touched. ``answer`` is called at the end."""
+        self._change = change = self._commit(), answer
+        self._go_on_changing(change)
+
+    def _go_on_changing(self, change: "_Change") -> None:
+        if change is self._change:
+            until = time.monotonic() + _SLICE
+            for _ in change[0]:
+                if time.monotonic() >= until:
+                    return self._loop.call(lambda: self._go_on_changing(change))
+            self._end_change()
+
+    def finish(self) -> None:
+        """Put in force at once what is left of a commit under way: nothing else is to see half of it."""
+        if self._change:
+            for _ in self._change[0]:
+                pass
+            self._end_change()
+
+    def _end_change(self) -> None:
+        assert self._change, "there is one"
+        (_, answer), self._change = self._change, None
+        if len(self.services) > MANY:
+            gc.freeze()
+        gc.enable()
+        answer({})
+
+    def _commit(self) -> Iterator[None]:
         prepared, self._prepared = self._prepared, None
         if prepared is None:
             return
@@ -214,6 +251,7 @@ class Serving:
                 self.retire(server)
             if new is None:
                 service.events.summarize(final=True)
+            yield
         self.retire_services(gone)
         for name, service in prepared.services.items():
             if before := self.services.get(name):
@@ -233,6 +271,7 @@ class Serving:
         self._look_at(prepared.servers)
         for server in prepared.servers:
             server.start()
+            yield
 
     def forget_verdicts(self) -> None:
         for server in self.servers():
@@ -257,6 +296,7 @@ class Serving:
 
     def abort(self) -> None:
         """Forget what was prepared."""
+        gc.enable()
         self._work = None
         if self._prepared:
             for server in self._prepared.servers:

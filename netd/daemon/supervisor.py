@@ -5,6 +5,7 @@ port; the workers have none. Signals, the control socket, timers and the workers
 """
 
 import contextlib
+import gc
 import os
 import resource
 import time
@@ -31,6 +32,7 @@ from netd.daemon.loading import Loading
 from netd.daemon.reports import Reports
 from netd.daemon.requests import PATIENCE
 from netd.daemon.rollout import Rollout
+from netd.daemon.serving import MANY
 from netd.daemon.signals import Signals
 from netd.daemon.state import State
 from netd.daemon.tasks import Tasks
@@ -42,7 +44,7 @@ from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop, Timer
-from netd.transport.sockets import Listener, socket_url
+from netd.transport.sockets import Listener, finish, socket_url
 from netd.transport.stream import StreamServer
 
 # A peer here is the operator, or a program that went wrong.
@@ -117,7 +119,7 @@ class Supervisor:
         state = self._state
         try:
             self._open_control()
-            self._listeners.commit(self._listeners.prepare(state.config))
+            self._listeners.commit(finish(self._listeners.prepare(state.config)))
             await self._crew.start(self._size)
         except OSError as error:
             raise _no_means(error) from None
@@ -200,6 +202,9 @@ class Supervisor:
     def config_adopted(self) -> None:
         """A config is in force: what depends on it follows."""
         self._warden.config_adopted()
+        if len(self._state.config.services) > MANY:
+            gc.collect(0)
+            gc.freeze()
         if self._deadline is None:
             self._crew.resize(self._size)
             self._keep_beating()

@@ -94,25 +94,26 @@ class Tasks:
         step()
         return result
 
+    async def in_slices(self, work: Generator[None, None, T]) -> T:
+        """Do long work, which yields after each piece of it, and let the loop turn in between: what it returns."""
+        until = monotonic() + SLICE
+        try:
+            while True:
+                next(work)
+                if monotonic() >= until:
+                    await self.turn()
+                    until = monotonic() + SLICE
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        finally:
+            work.close()
+
     def turn(self) -> Result[None]:
         """Await it to let everything else that waits for the loop come first."""
         result: Result[None] = Result()
         self._loop.call(lambda: result.set(None))
         return result
-
-
-class Slices:
-    """Cuts long work of a coroutine: ``await slices.next()`` after each piece of it."""
-
-    def __init__(self, tasks: Tasks) -> None:
-        self._tasks = tasks
-        self._until = monotonic() + SLICE
-
-    async def next(self) -> None:
-        """Let the loop turn if the slice is over."""
-        if monotonic() >= self._until:
-            await self._tasks.turn()
-            self._until = monotonic() + SLICE
 
 
 class Queue:

@@ -7,6 +7,7 @@ supervisor. So an answer on the channel shows that the loop turns.
 import select
 import socket
 import sys
+from functools import partial
 
 from netd.admission.ledger import House, Ledger
 from netd.daemon import listing
@@ -76,6 +77,8 @@ class Worker:
 
     def _do(self, message: Message, descriptors: list[int]) -> Message | None:
         """Do what the supervisor says: the answer, or None where that comes later."""
+        if message["do"] != "beat":
+            self._serving.finish()
         match message["do"]:
             case "beat":
                 for service in self._serving.services.values():
@@ -85,11 +88,11 @@ class Worker:
                 self._inquiries.answered(message["what"], message["answer"])
             case "prepare":
                 self._say({"busy": True})  # what services do when they are made may take a while
-                question = message["question"]
-                self._serving.prepare(message, descriptors, lambda answer: self._answer(question, answer))
+                self._serving.prepare(message, descriptors, partial(self._answer, message["question"]))
                 return None
             case "commit":
-                self._serving.commit()
+                self._serving.commit(partial(self._answer, message["question"]))
+                return None
             case "abort":
                 self._serving.abort()
             case "connections":

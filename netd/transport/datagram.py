@@ -139,6 +139,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
 
     def release(self) -> None:
         """Release what it has besides the socket."""
+        self._outbox = None  # which calls this object back
 
     def close(self) -> None:
         """Release everything."""

@@ -19,25 +19,39 @@ _LEAST = 2**16  # octets that are taken also when there may be no room for them
 
 
 class Relay:
-    """A pipe that is empty between two calls, so that one serves every connection of a loop."""
+    """A pipe that is empty between two calls, so that one serves every connection of a server.
+
+    It is made when the first stream comes in bulk: most services never see one.
+    """
 
     def __init__(self) -> None:
-        self._open()
+        self._source = self._sink = -1
 
-    def _open(self) -> None:
-        self._source, self._sink = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    def open(self) -> bool:
+        """Have a pipe; False where no descriptor is left for it."""
+        if self._source >= 0:
+            return True
+        try:
+            self._source, self._sink = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
         try:
             self._size = fcntl.fcntl(self._sink, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         except OSError:  # the user's share of pipe pages is used up; what the kernel gave will do
             self._size = fcntl.fcntl(self._sink, fcntl.F_GETPIPE_SZ)
+        return True
 
     def close(self) -> None:
         """Release the pipe."""
-        os.close(self._source)
-        os.close(self._sink)
+        if self._source >= 0:
+            os.close(self._source)
+            os.close(self._sink)
+            self._source = self._sink = -1
 
     def turn(self, connection: socket.socket) -> tuple[int, bytes]:
         """Send back what a non-blocking stream socket has received: how much came, and what of it is not sent.
+
+        Only after `open`.
 
         Raises BlockingIOError when nothing came and OSError when the connection is broken; 0 is the end of
         file, or urgent data before it.
@@ -74,6 +88,9 @@ class TracedRelay:
         self.relay = inner
         self._peer = peer
         self._taps = taps
+
+    def open(self) -> bool:
+        return self.relay.open()
 
     def turn(self, connection: socket.socket) -> tuple[int, bytes]:
         received, rest = self.relay.turn(connection)
@@ -123,9 +140,9 @@ class Reflection(Connection):
             self.close("bytes")
         elif sent != received:
             self._keep(memoryview(data)[sent:])
-        elif received == CHUNK:
+        elif received == CHUNK and self._relay.open():
             self._wait(IN, self._receive_bulk)
-        elif events != IN:
+        elif events != IN or received == CHUNK:
             self._events = 0
             self._await_input()
 

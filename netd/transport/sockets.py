@@ -10,9 +10,9 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from netd import paths
 from netd.conversation import address_text
@@ -23,6 +23,8 @@ from netd.transport.peers import IP_PKTINFO, path_text, plain_host
 
 _IP_FREEBIND = 15  # linux/in.h; the socket module does not have it
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+T = TypeVar("T")
 
 Skipped = Callable[[str, str, str], None]
 """Hears ``(service, url, error)`` of an address behind a host name that this host does not have."""
@@ -81,20 +83,41 @@ def open_listeners(
     What ``inherited`` holds is taken first. ``yielding`` are sockets that are about to be closed: they do not stand in
     the way of a new one whose address takes theirs in.
     """
+    return finish(opening(wanted, skipped, inherited or Inherited(), yielding))
+
+
+def opening(
+    wanted: Iterable[tuple[str, Endpoint]], skipped: Skipped, inherited: Inherited, yielding: Iterable[Listener]
+) -> Generator[None, None, list[Listener]]:
+    """As `open_listeners`, in pieces: yields after each endpoint. What was opened is closed if it is not finished."""
     listeners: list[Listener] = []
     problems: list[str] = []
-    opener = _Opener(skipped, inherited or Inherited(), list(yielding))
-    for service, endpoint in wanted:
-        try:
-            listeners += opener.open(service, endpoint)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            problems.append(f"services.{service}: cannot listen on {endpoint}: {reason}{_advice(error, endpoint)}")
-    if problems:
+    opener = _Opener(skipped, inherited, list(yielding))
+    try:
+        for service, endpoint in wanted:
+            try:
+                listeners += opener.open(service, endpoint)
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                problems.append(f"services.{service}: cannot listen on {endpoint}: {reason}{_advice(error, endpoint)}")
+            yield
+        if problems:
+            raise OpenError(problems)
+    except BaseException:
         for listener in listeners:
             listener.close()
-        raise OpenError(problems)
+        raise
     return listeners
+
+
+def finish(work: Generator[None, None, T]) -> T:
+    """Do all pieces of some work at once: what it returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            value: T = end.value
+            return value
 
 
 class _Opener:

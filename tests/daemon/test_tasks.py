@@ -1,10 +1,11 @@
 """Coroutines in the loop: who waits for what, in which order, and what becomes of errors."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from time import monotonic
 
 import pytest
 
-from netd.daemon.tasks import SLICE, Queue, Result, Slices, Tasks
+from netd.daemon.tasks import SLICE, Queue, Result, Tasks
 from netd.transport.loop import Loop
 
 
@@ -121,14 +122,31 @@ def test_long_work_is_cut_into_slices(loop: Loop) -> None:
         if not done.done:
             loop.call(count)
 
-    async def work() -> None:
-        slices = Slices(tasks)
-        until = loop.now + 5 * SLICE
-        while loop.now < until:
-            await slices.next()
+    def work() -> Generator[None, None, str]:
+        until = monotonic() + 5 * SLICE
+        while monotonic() < until:
+            yield
+        return "done"
 
-    done = tasks.start(work())
+    done = tasks.start(tasks.in_slices(work()))
     loop.call(count)
     done.then(loop.stop)
     loop.run()
+    assert done.get() == "done"
     assert turns[0] >= 4
+
+
+def test_work_that_is_given_up_is_closed(loop: Loop) -> None:
+    tasks = Tasks(loop)
+    seen: list[str] = []
+
+    def work() -> Generator[None, None, None]:
+        try:
+            while True:
+                yield
+        finally:
+            seen.append("closed")
+
+    tasks.start(tasks.in_slices(work()))
+    tasks.close()
+    assert seen == ["closed"]

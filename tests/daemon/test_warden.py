@@ -23,6 +23,7 @@ from netd.errors import OpenError
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.inherited import InheritedSocket
 from netd.transport.loop import Loop
+from netd.transport.sockets import finish
 from tests.support import Daemon, daemon, started, until
 
 # Loopback is spared from bans and limits unless told otherwise.
@@ -432,8 +433,8 @@ def test_gid_rules_cannot_hold_on_a_datagram_socket_of_the_service_manager_eithe
             file.write_text(f"services:\n  echo: {{listen: ['systemd://x']{access}}}\n")
             if problem:
                 with pytest.raises(OpenError) as raised:
-                    listeners.prepare(load(file))
+                    finish(listeners.prepare(load(file)))
                 assert raised.value.problems == (problem,)
             else:
-                listeners.commit(listeners.prepare(load(file)))
+                listeners.commit(finish(listeners.prepare(load(file))))
         listeners.close()
