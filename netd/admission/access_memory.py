@@ -66,13 +66,22 @@ class AccessTables:
             raise ValueError(f"there is no table of {length} octets at {offset}")
         return self._octets[offset : offset + length]
 
+    def close(self) -> None:
+        """Give up the memory and every descriptor of it, where no table is in use. Nothing can be read after that."""
+        self.close_descriptor()
+        if self._octets is not None:
+            self._octets.release()
+            self._octets = None
+            self._mapping.close()
+
     def _map(self) -> None:
         # What is not sealed can be changed, or cut short, while it is read.
         if fcntl.fcntl(self.descriptor, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
             raise ValueError("these are no access tables: not sealed")
         # Private, since before Linux 6.7 what is sealed against writing cannot be mapped to be shared (fcntl(2)). No
         # page is copied as long as none is written.
-        self._octets = memoryview(mmap.mmap(self.descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ))
+        self._mapping = mmap.mmap(self.descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+        self._octets = memoryview(self._mapping)
         if self._octets[: len(_MAGIC)] != _MAGIC:
             raise ValueError("these are no access tables")
 

@@ -43,10 +43,12 @@ def run(file: Path | None, detach: bool) -> int:
     file = file.absolute()
     config = config.model_copy(update={"source": str(file)})
     if detach:
+        # python-daemon closes all descriptors that it was not told of, so the daemon has to read the rules itself.
+        config.access_tables.close()
         if path := os.environ.get("NETD_CONTROL"):
             os.environ["NETD_CONTROL"] = path if path.startswith("@") else os.path.abspath(path)
         pids = config.daemon.pid_file or default_pid_file()
-        for note in run_detached(config, lambda ready: _serve(config, file, ready, pids)):
+        for note in run_detached(config, lambda ready: _serve(loader.load(file), file, ready, pids)):
             click.echo(f"netd: {note}", err=True)
         return EXIT_OK
     built_in = file.samefile(loader.BUILT_IN_FILE)
