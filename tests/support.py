@@ -361,11 +361,17 @@ def as_user(user: int, do: Callable[[], object]) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "it failed there; see its traceback"
 
 
-def directory_of(user: int, tmp_path: Path) -> Path:
-    """A directory that belongs to another user, in one where every user may go."""
-    for directory in (tmp_path, *list(tmp_path.parents)[:2]):
-        directory.chmod(directory.stat().st_mode | 0o011)
-    made = tmp_path / f"of-{user}"
+@contextlib.contextmanager
+def open_directory() -> Iterator[Path]:
+    """A directory where every user may go, which nobody but root can change; pytest keeps its own for one user."""
+    with tempfile.TemporaryDirectory(prefix="netd-") as directory:
+        os.chmod(directory, 0o711)
+        yield Path(directory)
+
+
+def directory_of(user: int, above: Path) -> Path:
+    """A directory that belongs to another user, in this one."""
+    made = above / f"of-{user}"
     made.mkdir()
     os.chown(made, user, user)
     return made

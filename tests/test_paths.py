@@ -8,16 +8,22 @@ import stat
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from netd import paths
-from tests.support import as_user, directory_of, need_root
+from tests.support import as_user, directory_of, need_root, open_directory
 
 ALEX, MALLORY = 1234, 1235
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with open_directory() as directory:
+        yield directory
 
 
 @pytest.fixture

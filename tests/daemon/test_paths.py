@@ -20,9 +20,15 @@ from netd.errors import OpenError
 from netd.transport.inherited import KEPT
 from netd.transport.sockets import open_listeners
 from tests.daemon.test_systemd import LAUNCHER
-from tests.support import Daemon, as_user, daemon, directory_of, need_root, until
+from tests.support import Daemon, as_user, daemon, directory_of, need_root, open_directory, until
 
 ALEX, MALLORY = 1234, 1235
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with open_directory() as directory:
+        yield directory
 
 
 @pytest.fixture
