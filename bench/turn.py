@@ -52,7 +52,7 @@ class Turns:
         door = Door(service, policy, Access.of(AccessRules()), events.table, House(), time.time)
         self._loop = Loop()
         built: Any = kind.build(kind.options(), context)
-        self._server = StreamServer(listener.socket, built, door, events, self._loop)
+        self._server = StreamServer(listener.socket, kind, built, door, events, self._loop)
         self._server.start()
         self._number = number
         self._rounds = rounds

@@ -11,15 +11,16 @@ generator that reads like blocking code::
 
 Over datagrams it answers one message at a time, with bytes or with None for silence. Having ``stream`` and/or
 ``datagram`` is the declaration of what a service supports. A service that cannot be written so has a ``handler``
-instead of ``stream`` (`BlockingService`). What a service may declare besides:
+instead of ``stream`` (`BlockingService`). What a service may declare besides, as attributes of the class:
 
 ``rfc``
     The number of the RFC it follows, for people who list the services.
 ``reflects``
-    True: it answers exactly what it gets, so a transport may move the bytes without asking it.
+    True: it answers exactly what it gets, so a transport moves the bytes without asking it: its methods are never
+    called, so it has no ``shortened``, and is not ``unasked``.
 ``ignores_input``
     True: a stream of it never receives, so a transport throws away what comes instead of leaving it in the kernel
-    until the peer can send no more (RFC 864: "the data received is thrown away").
+    until the peer can send no more (RFC 864: "the data received is thrown away"). Such a stream gets no `Post`.
 ``unasked``
     True: it also speaks without being asked, so ``stream`` gets one more argument, a `Post`, and ``datagram`` one that
     is None where the peer may not be spoken to unasked: over UDP its address may be forged, so only those on this host
@@ -38,6 +39,11 @@ instead of ``stream`` (`BlockingService`). What a service may declare besides:
 ``Options``
     The model of its options (a `netd.settings.Model`). Such a class is built as ``cls(options, context)``, any other
     as ``cls()``.
+
+These are read once, from the class, when its type is found (`netd.services.kind`). A public attribute with nearly such
+a name, a value of another type, and two declarations that contradict each other are errors, which `netd check` and
+`netd services` show. None, or False in place of True, takes back what a base class declares. The name of what a class
+keeps for itself begins with an underscore.
 
 After ``b""`` was delivered nothing more can come: a conversation that asks again is closed. A conversation that waits
 for something other than its peer yields a `Wait`.

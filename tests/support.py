@@ -33,6 +33,7 @@ from netd.conversation import Context, Peer, Wait, WaitingConversation
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
 from netd.services import table
+from netd.services.kind import ServiceType
 from netd.telemetry.counters import Table
 from netd.telemetry.events import ServiceEvents
 from netd.transport.datagram import DatagramServer
@@ -103,17 +104,27 @@ class Server:
         return listener.socket.getsockname(), events
 
     def serve(
-        self, service: Any, listener: Listener, *, batched: bool = True, policy: dict[str, object] | None = None
+        self,
+        service: Any,
+        listener: Listener,
+        *,
+        kind: ServiceType | None = None,
+        batched: bool = True,
+        policy: dict[str, object] | None = None,
     ) -> ServiceEvents:
-        """Serve on an open socket, which is this server's from now on; the service's events."""
+        """Serve on an open socket, which is this server's from now on; the service's events.
+
+        Without a ``kind`` the service is served as its class declares.
+        """
         self._listeners.append(listener)
         events = ServiceEvents("test")
+        kind = kind or ServiceType.of(type(service))
         door = door_for("test", policy or {}, events.table, self.house, lambda: self.wall)
         server: StreamServer | DatagramServer
         if listener.streams:
-            server = StreamServer(listener.socket, service, door, events, self.loop)
+            server = StreamServer(listener.socket, kind, service, door, events, self.loop)
         else:
-            server = DatagramServer(listener.socket, service, door, events, self.loop, batched=batched)
+            server = DatagramServer(listener.socket, kind, service, door, events, self.loop, batched=batched)
         self.servers.append(server)
         if self._thread.is_alive():
             self.loop.call(server.start)

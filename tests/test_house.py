@@ -21,6 +21,7 @@ from netd.client import control
 from netd.config.model import DaemonSection, DefaultsSection, FileSection, LogSection, ServiceSection
 from netd.endpoints import SocketOptions
 from netd.services import table
+from netd.services.kind import ServiceType
 from tests.support import nothing_left
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +94,25 @@ def test_only_telemetry_knows_the_logger() -> None:
             assert "structlog" not in file.read_text(), file
 
 
+def reads_by_name(text: str) -> list[str]:
+    """Where a file looks by name for what a service class declares; `ServiceType` is what says it."""
+    traits = (
+        "reflects|ignores_input|unasked|peer_begins|one_worker|inherit|shortened|handler|stream|datagram|rfc|Options"
+    )
+    return re.findall(rf"""(?:get|has)attr\((?:[\w.]*service\b|[^()]*["'](?:{traits})["'])""", text)
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_what_a_service_declares_is_read_in_one_place(file: Path) -> None:
+    assert reads_by_name(file.read_text()) == []
+
+
+def test_the_test_of_reading_by_name_sees_something() -> None:
+    for text in ("getattr(service, name)", 'hasattr(found.service, "x")', 'getattr(one, "unasked", False)'):
+        assert reads_by_name(f"x = {text}")
+    assert not reads_by_name('x = getattr(self.socket, name), getattr(services, "x")')
+
+
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_no_file_is_long_and_every_file_says_what_it_is(file: Path) -> None:
     text = file.read_text()
@@ -106,7 +126,7 @@ def test_every_test_file_has_its_place_in_the_tree() -> None:
         assert (ROOT / "netd" / place).is_dir() or (ROOT / place).is_dir(), file
 
 
-@pytest.mark.parametrize("model", [*(table.ServiceType(n, s).options for n, s in table.BUILT_IN.items()), *MODELS])
+@pytest.mark.parametrize("model", [*(ServiceType.of(one).options for one in table.BUILT_IN.values()), *MODELS])
 def test_every_option_says_what_it_means(model: type) -> None:
     for name, field in model.model_fields.items():  # type: ignore[attr-defined]
         if name not in ("access", "limits"):
@@ -115,7 +135,7 @@ def test_every_option_says_what_it_means(model: type) -> None:
 
 @pytest.mark.parametrize("name", table.BUILT_IN)
 def test_every_service_says_what_it_does(name: str) -> None:
-    kind = table.ServiceType(name, table.BUILT_IN[name])
+    kind = ServiceType.of(table.BUILT_IN[name], name)
     assert len(kind.summary) > 20
     assert kind.streams or kind.datagrams
 

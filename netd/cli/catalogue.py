@@ -9,6 +9,7 @@ from netd.config.schema import json_schema
 from netd.endpoints import suggestion
 from netd.errors import EXIT_NO, EXIT_OK
 from netd.services import table
+from netd.services.kind import ServiceType
 
 
 @click.command(epilog="Example: netd services time")
@@ -48,26 +49,26 @@ def schema() -> int:
     return EXIT_OK
 
 
-def _rfc(kind: table.ServiceType) -> str:
+def _rfc(kind: ServiceType) -> str:
     return f"RFC {kind.rfc}" if kind.rfc else "-"
 
 
-def _transports(kind: table.ServiceType) -> str:
+def _transports(kind: ServiceType) -> str:
     return ", ".join(name for name, has in (("stream", kind.streams), ("datagram", kind.datagrams)) if has)
 
 
-def _describe(kind: table.ServiceType) -> dict[str, Any]:
+def _describe(kind: ServiceType) -> dict[str, Any]:
     return {
         "type": kind.name,
         "summary": kind.summary,
         "rfc": kind.rfc,
         "stream": kind.streams,
-        "datagram": kind.datagrams,
+        "datagram": kind.datagrams is not None,
         "options": kind.options.model_json_schema().get("properties", {}),
     }
 
 
-def _print_one(kind: table.ServiceType) -> None:
+def _print_one(kind: ServiceType) -> None:
     click.echo(
         f"{kind.name} ({_rfc(kind)}; {_transports(kind)})\n" if kind.rfc else f"{kind.name} ({_transports(kind)})\n"
     )

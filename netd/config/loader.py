@@ -39,6 +39,7 @@ from netd.conversation import Context
 from netd.endpoints import Endpoint, suggestion
 from netd.errors import ConfigError
 from netd.services import table
+from netd.services.kind import ServiceType
 from netd.settings import Model, shown
 
 _MOST_FILES = 1000
@@ -294,7 +295,7 @@ class _Loader:
             if endpoint.transport == "unixgram":
                 self._note(part, (*path, "listen", number), NO_GROUPS)
 
-    def _find_type(self, part: Source, path: Where, given: object, name: str) -> table.ServiceType | None:
+    def _find_type(self, part: Source, path: Where, given: object, name: str) -> ServiceType | None:
         if given is not None and not isinstance(given, str):
             return None  # noted with the section
         where, hint = (path, " (or say which with 'type:')") if given is None else ((*path, "type"), "")
@@ -309,7 +310,7 @@ class _Loader:
         return None
 
     def _check_endpoints(
-        self, part: Source, name: str, entry: dict[str, Any], kind: table.ServiceType
+        self, part: Source, name: str, entry: dict[str, Any], kind: ServiceType
     ) -> tuple[Endpoint, ...]:
         endpoints = []
         listen = entry.get("listen")

@@ -8,6 +8,7 @@ from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config.model import SERVICE_NAME, DaemonSection, DefaultsSection, FileSection, LogSection
 from netd.services import table
+from netd.services.kind import ServiceType
 from netd.settings import Model
 
 _SECTIONS: tuple[type[Model], ...] = (DaemonSection, LogSection, BanRules, DefaultsSection, AccessRules, Limits)
@@ -20,7 +21,7 @@ def json_schema() -> dict[str, Any]:
     definitions = schema["$defs"]
     names = sorted(table.BUILT_IN)
     for name in names:
-        options = table.ServiceType(name, table.BUILT_IN[name]).options.model_json_schema()
+        options = ServiceType.of(table.BUILT_IN[name], name).options.model_json_schema()
         definitions |= options.pop("$defs", {})
         definitions[f"{name}-options"] = {**options, "title": f"Options of {name}"}
 
@@ -51,7 +52,7 @@ def json_schema() -> dict[str, Any]:
             "allOf": [{"$ref": "#/$defs/ServiceSection"}],
             "if": {"not": {"required": ["type"]}},
             "then": _options(name),
-            "description": table.ServiceType(name, table.BUILT_IN[name]).summary,
+            "description": ServiceType.of(table.BUILT_IN[name], name).summary,
         }
         for name in names
     }
@@ -65,7 +66,7 @@ def _write_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None
         (FileSection, schema),
         (Policy, definitions["ServiceSection"]),
         *((model, definitions[model.__name__]) for model in _SECTIONS),
-        *((table.ServiceType(n, s).options, definitions[f"{n}-options"]) for n, s in table.BUILT_IN.items()),
+        *((ServiceType.of(s).options, definitions[f"{n}-options"]) for n, s in table.BUILT_IN.items()),
     ]
     for model, shown in places:
         written = model.model_construct().model_dump(mode="json")

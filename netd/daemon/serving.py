@@ -24,6 +24,7 @@ from netd.admission.policy import Policy
 from netd.conversation import Context
 from netd.daemon.channel import Message
 from netd.services import table
+from netd.services.kind import ServiceType
 from netd.telemetry.counters import Table
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.events import AccessLog, ServiceEvents
@@ -49,6 +50,7 @@ class _UnpreparedError(Exception):
 class Served:
     """A service as it is served now, or will be."""
 
+    kind: ServiceType
     service: Any
     door: Door
     events: ServiceEvents
@@ -188,16 +190,16 @@ class Serving:
                 else ServiceEvents(entry["name"], prepared.tables[entry["name"]], self._number)
             )
             door = Door(entry["name"], policy, access, events.table, self.house, time.time)
-            made = Served(service, door, events, access)
+            made = Served(kind, service, door, events, access)
         else:
-            made = Served(current.service, current.door, current.events, access)
+            made = Served(current.kind, current.service, current.door, current.events, access)
         for number in entry["listeners"]:
             if current and not entry["changed"] and number in current.servers:
                 made.servers[number] = current.servers[number]
                 continue
             listener = prepared.sockets.get(number) or self._sockets[number]
             server_class = StreamServer if listener.type == socket.SOCK_STREAM else DatagramServer
-            made.servers[number] = server_class(listener, made.service, made.door, made.events, self._loop)
+            made.servers[number] = server_class(listener, made.kind, made.service, made.door, made.events, self._loop)
             prepared.servers.append(made.servers[number])
         return made
 
@@ -255,7 +257,7 @@ class Serving:
         self.retire_services(gone)
         for name, service in prepared.services.items():
             if before := self.services.get(name):
-                _inherit(service.service, before.service)
+                _inherit(service, before)
             service.door.access = service.access  # also an equal one, so that the memory of the one before is given up
         self.services = prepared.services
         self._tables = prepared.tables
@@ -314,13 +316,13 @@ def _reason(error: Exception) -> str:
 def _has_one_worker(kind: str) -> bool:
     """Whether services of this type are served by the first worker alone. There always is one, or will be soon."""
     found = table.find(kind)
-    return found is not None and getattr(found.service, "one_worker", False)
+    return found is not None and found.one_worker
 
 
-def _inherit(service: Any, before: Any) -> None:
+def _inherit(new: Served, before: Served) -> None:
     """Let a service that was changed have what the one before knew."""
-    if service is not before and type(service) is type(before) and hasattr(service, "inherit"):
+    if new.kind.takes_over and new.service is not before.service and type(new.service) is type(before.service):
         try:
-            service.inherit(before)
+            new.service.inherit(before.service)
         except Exception as error:  # what is decided is put in force, whatever a service makes of it
             DaemonEvents().command_failed("inherit", error)

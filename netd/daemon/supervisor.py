@@ -40,6 +40,7 @@ from netd.daemon.tracer import Tracer
 from netd.daemon.visits import Visits
 from netd.daemon.warden import Warden
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
+from netd.services.kind import ServiceType
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.events import ServiceEvents
@@ -184,7 +185,7 @@ class Supervisor:
             group,
             self._events,
         )
-        server = StreamServer(listener.socket, service, door, events, self._loop)
+        server = StreamServer(listener.socket, ServiceType.of(Control), service, door, events, self._loop)
         self._control = (server, listener)
         server.start()
 

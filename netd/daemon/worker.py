@@ -157,13 +157,13 @@ class Worker:
     def _visit(self, name: str, visitor: socket.socket) -> Message:
         """Serve the operator, who comes through the control socket, as a peer of this service over UNIX."""
         service = self._serving.services.get(name)
-        if service is None or not hasattr(service.service, "stream"):
+        if service is None or not service.kind.converses:
             visitor.close()
             return {"error": f"'{name}' is switched off" if service is None else f"'{name}' holds no conversations"}
         visitor.setblocking(False)
         try:
             with socket.socket(socket.AF_UNIX) as nowhere:  # a server has a socket, and this one does not listen
-                server = StreamServer(nowhere, service.service, service.door, service.events, self._loop)
+                server = StreamServer(nowhere, service.kind, service.service, service.door, service.events, self._loop)
                 self._observers.look_at([server])
                 taken = server.take(visitor, "")
         except OSError as error:  # no descriptor is left

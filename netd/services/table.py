@@ -1,18 +1,15 @@
-"""The table of service types, and what can be said of one without running it."""
+"""The table of service types."""
 
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
-from inspect import cleandoc
 
-from netd.conversation import BlockingService, Context, DatagramService, StreamService
 from netd.services.answers import QuoteOfTheDay, Reply, WhoAmI
 from netd.services.chat import Chat
 from netd.services.clock import Daytime, Time
+from netd.services.kind import DeclarationError, ServiceType
 from netd.services.metrics import Metrics
 from netd.services.pingpong import PingPong
 from netd.services.simple import Chargen, Discard, Echo, Upper
-from netd.settings import Model
 
 BUILT_IN: dict[str, type] = {
     "chargen": Chargen,
@@ -29,55 +26,7 @@ BUILT_IN: dict[str, type] = {
     "whoami": WhoAmI,
 }
 
-Service = StreamService | DatagramService | BlockingService
-
 ENTRY_POINT_GROUP = "netd.services"
-
-
-class NoOptions(Model):
-    """The options of a service type that has none."""
-
-
-@dataclass(frozen=True)
-class ServiceType:
-    """A service class under the name the config uses for it."""
-
-    name: str
-    service: type
-
-    @property
-    def summary(self) -> str:
-        """The first paragraph of the class's docstring."""
-        return " ".join(cleandoc(self.service.__doc__ or "").partition("\n\n")[0].split())
-
-    @property
-    def rfc(self) -> int | None:
-        return getattr(self.service, "rfc", None)
-
-    @property
-    def streams(self) -> bool:
-        """Whether it serves TCP and UNIX streams."""
-        return issubclass(self.service, StreamService | BlockingService)
-
-    @property
-    def datagrams(self) -> bool:
-        """Whether it serves UDP and UNIX datagrams."""
-        return issubclass(self.service, DatagramService)
-
-    @property
-    def blocks(self) -> bool:
-        """Whether each of its connections takes a thread."""
-        return issubclass(self.service, BlockingService)
-
-    @property
-    def options(self) -> type[Model]:
-        return getattr(self.service, "Options", NoOptions)
-
-    def build(self, options: Model, context: Context) -> "Service":
-        """The service, ready to answer. Whatever the class does not like about the options it says by ValueError."""
-        built: Service
-        built = self.service(options, context) if hasattr(self.service, "Options") else self.service()
-        return built
 
 
 def names() -> list[str]:
@@ -97,16 +46,12 @@ def find(name: str) -> ServiceType | None:
     A built-in one cannot be replaced: its name has to mean the same on every host.
     """
     if name in BUILT_IN:
-        return ServiceType(name, BUILT_IN[name])
+        return ServiceType.of(BUILT_IN[name], name)
     for entry in _offered().select(name=name):
         try:
-            service = entry.load()
+            return ServiceType.of(entry.load(), name)
+        except DeclarationError as error:
+            raise ValueError(f"service type '{name}' ({entry.value}): {error.faults}") from error
         except (Exception, SystemExit) as error:  # somebody else's module may do anything while it is imported
             raise ValueError(f"service type '{name}' ({entry.value}) cannot be loaded: {error!r}") from error
-        if not isinstance(service, type) or not issubclass(service, Service):
-            raise ValueError(f"service type '{name}' ({entry.value}) is not a class with stream, datagram or handler")
-        options = getattr(service, "Options", NoOptions)
-        if not isinstance(options, type) or not issubclass(options, Model):
-            raise ValueError(f"service type '{name}' ({entry.value}): its Options are not a netd.settings.Model")
-        return ServiceType(name, service)
     return None

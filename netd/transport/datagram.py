@@ -13,8 +13,9 @@ from typing import Any
 from netd.admission.addresses import is_loopback
 from netd.admission.door import Door, Verdict
 from netd.admission.guard import SMALL, Loops
-from netd.conversation import DatagramService, Peer, Post, UnaskedDatagramService
+from netd.conversation import Peer, Post
 from netd.errors import PeerError
+from netd.services.kind import ServiceType
 from netd.telemetry.counters import Drop
 from netd.telemetry.events import ServiceEvents
 from netd.transport import batch
@@ -75,7 +76,7 @@ class _Known:
 
 
 class DatagramServer(socketserver.ThreadingUDPServer):
-    """Answers the datagrams of one socket, over UDP or UNIX."""
+    """Answers the datagrams of one socket, over UDP or UNIX, in the way that the type of the service says."""
 
     daemon_threads = True
     block_on_close = False
@@ -83,7 +84,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     def __init__(
         self,
         listener: socket.socket,
-        service: DatagramService | UnaskedDatagramService,
+        kind: ServiceType,
+        service: Any,
         door: Door,
         events: ServiceEvents,
         loop: Loop,
@@ -104,11 +106,11 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self.events = events
         self.loop = loop
         self._outbox: Outbox | None = None
-        if getattr(service, "unasked", False):
+        if kind.datagrams == "push":
             self._outbox = Outbox(self.socket, events, loop, self._send_failed)
         self._longest = door.policy.limits.datagram
-        self._reflects = getattr(service, "reflects", False)
-        self._shortened = getattr(service, "shortened", None)
+        self._reflects = kind.datagrams == "echo"
+        self._shortened = service.shortened if kind.shortens else None
         self._batch: batch.Batch | TracedBatch | None = None
         if batched and not self._unix:
             self._batch = batch.Batch(listener.family, self._longest)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from netd.admission.door import Door
-from netd.conversation import BlockingService, Peer, StreamService, UnaskedService
+from netd.conversation import Peer
+from netd.services.kind import ServiceType, Serving
 from netd.telemetry.counters import Refusal
 from netd.telemetry.events import ServiceEvents
 from netd.transport.connection import EDGE, IN, Connection
@@ -55,7 +56,7 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class StreamServer(socketserver.ThreadingTCPServer):
-    """Serves the connections of one listening socket, over TCP or UNIX.
+    """Serves the connections of one listening socket, over TCP or UNIX, in the way that the type of the service says.
 
     The hooks are those of `socketserver`, with a loop instead of `serve_forever` and conversations instead of threads.
     """
@@ -66,27 +67,29 @@ class StreamServer(socketserver.ThreadingTCPServer):
     def __init__(
         self,
         listener: socket.socket,
-        service: StreamService | UnaskedService | BlockingService,
+        kind: ServiceType,
+        service: Any,
         door: Door,
         events: ServiceEvents,
         loop: Loop,
     ) -> None:
-        handler: Any = getattr(service, "handler", None)
-        # The socket is open already, so not TCPServer's constructor, which makes one.
-        socketserver.BaseServer.__init__(self, listener.getsockname(), handler or socketserver.BaseRequestHandler)
-        self.socket = listener
+        assert kind.serving, "its type serves streams"
         self.service: Any = service
+        handler = service.handler if kind.serving == "thread" else socketserver.BaseRequestHandler
+        # The socket is open already, so not TCPServer's constructor, which makes one.
+        socketserver.BaseServer.__init__(self, listener.getsockname(), handler)
+        self.socket = listener
         self.door = door
         self.limits = door.policy.limits
         self.most_bytes = self.limits.bytes or sys.maxsize
         self.events = events
         self.loop = loop
-        self.relay = Relay() if getattr(service, "reflects", False) else None
+        self.relay = Relay() if kind.serving == "echo" else None
         self.connections: set[Connection] = set()
         self.threads = 0
         """How many of them a handler serves in a thread."""
-        self.peer_begins = getattr(service, "peer_begins", False)
-        self._blocking = handler is not None
+        self.peer_begins = kind.client_speaks_first
+        self._connect = _WAYS[kind.serving]
         self._taps: Taps = ()
         self._released: Callable[[], object] | None = None  # called when the last connection has ended
         self.slot = 0
@@ -163,19 +166,9 @@ class StreamServer(socketserver.ThreadingTCPServer):
         return False
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Choose the way by the kind of service."""
+        """Serve a connection in the way of its service type."""
         peer = self._peer(request, client_address)
-        connection: Connection
-        if self._blocking:
-            connection = Handled(self, request, peer, client_address)
-        elif self.relay:
-            connection = Reflection(self, request, peer, self.relay)
-        elif getattr(self.service, "ignores_input", False):
-            connection = Monologue(self, request, peer)
-        elif getattr(self.service, "unasked", False):
-            connection = Addressee(self, request, peer)
-        else:
-            connection = Talk(self, request, peer)
+        connection = self._connect(self, request, peer, client_address)
         self.connections.add(connection)
         self.events.connection_accepted()
         if self._taps:
@@ -320,3 +313,19 @@ class StreamServer(socketserver.ThreadingTCPServer):
             return unix_peer("unix", client_address, self.server_address, connection_credentials(request))
         local = request.getsockname() if self._any_address else self.server_address
         return inet_peer("tcp", client_address, local)
+
+
+def _reflection(server: StreamServer, request: Any, peer: Peer, _: Any) -> Connection:
+    assert server.relay, "made for this way"
+    return Reflection(server, request, peer, server.relay)
+
+
+# The connection for each way to serve a stream, made of the server, the socket, the peer, and its address as accept(2)
+# gave it.
+_WAYS: dict[Serving, Callable[[StreamServer, Any, Peer, Any], Connection]] = {
+    "echo": _reflection,
+    "conversation": lambda server, request, peer, _: Talk(server, request, peer),
+    "push": lambda server, request, peer, _: Addressee(server, request, peer),
+    "send_only": lambda server, request, peer, _: Monologue(server, request, peer),
+    "thread": Handled,
+}

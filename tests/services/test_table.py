@@ -46,6 +46,13 @@ class NotAService:
 
 class WrongOptions(Reverse):
     Options = 7
+
+class Misspelt(Reverse):
+    reflect = True
+
+class Both(Reverse):
+    unasked = "yes"
+    def handler(self, request, address, server): ...
 '''
 ENTRY_POINTS = """[netd.services]
 reverse = netd_example:Reverse
@@ -53,6 +60,8 @@ missing = netd_example:Missing
 nothing = netd_example:NotAService
 wrong = netd_example:WrongOptions
 leaver = netd_leaver:Service
+misspelt = netd_example:Misspelt
+both = netd_example:Both
 echo = netd_example:NotAService
 """
 
@@ -113,8 +122,10 @@ def test_those_that_cannot_be_used_are_told_and_hide_no_other(package: Path) -> 
     assert "reverse" in done.stdout
     assert "Sends back whatever it receives." in done.stdout, "a built-in one was replaced"
     assert [line.partition(" (")[0] for line in done.stderr.splitlines()] == [
+        "netd: service type 'both'",
         "netd: service type 'leaver'",
         "netd: service type 'missing'",
+        "netd: service type 'misspelt'",
         "netd: service type 'nothing'",
         "netd: service type 'wrong'",
     ]
@@ -145,3 +156,27 @@ services:
     )
     assert any("is not a class with stream, datagram or handler" in line for line in found)
     assert any("its Options are not a netd.settings.Model" in line for line in found)
+
+
+BOTH = (
+    "service type 'both' (netd_example:Both): 'unasked' has to be True or False, and is 'yes'; "
+    "it has both 'stream' and 'handler': a connection is served by one of them"
+)
+MISSPELT = (
+    "service type 'misspelt' (netd_example:Misspelt): 'reflect' means nothing to netd; did you mean 'reflects'? "
+    "(else begin it with '_')"
+)
+
+
+def test_what_a_class_declares_wrongly_is_told_with_the_place_of_the_service(package: Path) -> None:
+    config = "services:\n  both: {listen: [tcp://*:1]}\n  loud: {type: misspelt, listen: [tcp://*:2]}\n"
+    assert check(package, config) == [f"2:3: services.both: {BOTH}", f"3:16: services.loud.type: {MISSPELT}"]
+
+
+def test_what_a_class_declares_wrongly_is_told_among_the_types(package: Path) -> None:
+    done = run(package, "services")
+    assert f"netd: {BOTH}" in done.stderr.splitlines()
+    assert f"netd: {MISSPELT}" in done.stderr.splitlines()
+    assert "reverse" in done.stdout
+    one = run(package, "services", "misspelt")
+    assert (one.returncode, one.stdout, one.stderr) == (1, "", f"netd: {MISSPELT}\n")

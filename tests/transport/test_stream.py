@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +17,15 @@ import pytest
 from netd.conversation import Conversation, Peer
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
+from netd.services.kind import ServiceType, Serving
 from netd.services.simple import Echo
 from netd.telemetry.events import ServiceEvents
+from netd.transport.connection import Connection
+from netd.transport.handled import Handled
+from netd.transport.relay import Reflection
+from netd.transport.sockets import open_listeners
+from netd.transport.stream import StreamServer
+from netd.transport.talk import Addressee, Monologue, Talk
 from tests.support import ABSTRACT, NOW, Server, converse, has_ipv6, read_all, read_exactly, service, until
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
@@ -641,3 +649,39 @@ def test_accept_survives_what_a_peer_or_the_network_did(server: Server) -> None:
 def test_url_of_a_bound_endpoint() -> None:
     assert Endpoint.parse("tcp://*:0").at("127.0.0.1", 5) == "tcp://127.0.0.1:5"
     assert ServiceEvents("x", clock=lambda: NOW).counters.active == 0
+
+
+class Whatever:
+    """Can be served in every way; what it declares is not asked, and it is no service that `table` would find."""
+
+    reflects = "yes"
+
+    def stream(self, peer: Peer, *post: object) -> Conversation:
+        yield b"x" * len(post) + b"y"
+
+    def handler(self, request: socket.socket, client_address: Any, server: Any) -> object:
+        return request.send(b"z")
+
+
+@pytest.mark.parametrize(
+    ("serving", "way", "said"),
+    [
+        ("echo", Reflection, b"a"),
+        ("conversation", Talk, b"y"),
+        ("push", Addressee, b"xy"),
+        ("send_only", Monologue, b"y"),
+        ("thread", Handled, b"z"),
+    ],
+)
+def test_service_type_alone_says_how_a_stream_is_served(
+    server: Server, tmp_path: Path, serving: Serving, way: type[Connection], said: bytes
+) -> None:
+    kind = ServiceType("test", "", lambda options, context: Whatever(), serving)
+    [listener] = open_listeners([("test", Endpoint.parse(f"unix://{tmp_path}/s"))], lambda *skipped: None)
+    server.serve(Whatever(), listener, kind=kind)
+    [only] = server.servers
+    assert isinstance(only, StreamServer)
+    with connect(f"{tmp_path}/s") as client:
+        client.sendall(b"a")
+        assert client.recv(10) == said
+        assert [type(one) for one in only.connections] == [way]

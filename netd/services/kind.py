@@ -1,0 +1,229 @@
+"""How a service is served, as a value: all that its class declares, read and checked once.
+
+`netd.conversation` says what a class may declare. What a class seems to declare and does not, because a name is
+misspelt, a value has the wrong type, or two declarations contradict each other, would be left out without a word. So it
+is an error, which is found before anything is served.
+"""
+
+import difflib
+import inspect
+import reprlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, Literal
+
+from netd.conversation import Context
+from netd.settings import Model
+
+Serving = Literal["echo", "conversation", "push", "send_only", "thread"]
+"""How a stream is served. echo: what comes goes back, and the service is not asked; conversation: a generator that is
+resumed with what came; push: the same, which is also spoken to by others; send_only: a generator that never receives;
+thread: a blocking handler."""
+
+Datagrams = Literal["echo", "answer", "push"]
+"""How a datagram is served. echo: it goes back, and the service is not asked; answer: the service is asked; push: the
+same, and it may also speak without being asked."""
+
+
+class NoOptions(Model):
+    """The options of a service type that has none."""
+
+
+class DeclarationError(ValueError):
+    """A class is no service, or declares what cannot be. ``faults`` says what, without the name of the class."""
+
+    def __init__(self, service: object, faults: str) -> None:
+        name = f"{service.__module__}:{service.__qualname__}" if isinstance(service, type) else reprlib.repr(service)
+        super().__init__(f"{name}: {faults}")
+        self.faults = faults
+
+
+@dataclass(frozen=True)
+class ServiceType:
+    """What netd knows of a kind of service without running it, under the name the config uses for it."""
+
+    name: str
+    summary: str
+    build: Callable[[Any, Context], Any]
+    """Makes a service, ready to answer, of its options. ValueError says what is wrong with these."""
+    serving: Serving | None = None
+    """None: it serves no streams."""
+    datagrams: Datagrams | None = None
+    """None: it serves no datagrams."""
+    rfc: int | None = None
+    options: type[Model] = NoOptions
+    one_worker: bool = False
+    """Whether one worker serves all its peers."""
+    takes_over: bool = False
+    """Whether a new one goes on with what the one before it knew (``inherit``)."""
+    shortens: bool = False
+    """Whether it can say less where a stranger may not get all of an answer (``shortened``)."""
+    client_speaks_first: bool = False
+    """Whether a connection takes a thread only once something came (``peer_begins``)."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether it serves TCP and UNIX streams."""
+        return self.serving is not None
+
+    @property
+    def blocks(self) -> bool:
+        """Whether each of its connections takes a thread."""
+        return self.serving == "thread"
+
+    @property
+    def converses(self) -> bool:
+        """Whether it can talk over any stream, also one that is no connection from outside."""
+        return self.serving not in (None, "thread")
+
+    @classmethod
+    def of(cls, service: object, name: str = "") -> "ServiceType":
+        """What a class declares; without a ``name`` it is named like the class. `DeclarationError` says what is wrong.
+
+        There may be thousands of services of one class: the work is done for the first one.
+        """
+        if not isinstance(service, type):
+            raise DeclarationError(service, _NO_SERVICE)
+        if faults := _faults(service):
+            raise DeclarationError(service, faults)
+        return _read(service, name or service.__name__)
+
+
+_NO_SERVICE = "it is not a class with stream, datagram or handler"
+
+# What a class may declare. None stands for what it does not.
+_FLAGS = ("reflects", "ignores_input", "unasked", "peer_begins", "one_worker")
+_METHODS = ("stream", "datagram", "handler", "inherit", "shortened")
+_TRAITS = {"rfc", "Options", *_FLAGS, *_METHODS}
+
+# Two that contradict each other, and why.
+_EXCLUDE = (
+    ("stream", "handler", "a connection is served by one of them"),
+    ("reflects", "ignores_input", "what is thrown away cannot be sent back"),
+    ("reflects", "unasked", "a service that reflects is never called, so it can post nothing"),
+    ("reflects", "handler", "a service that reflects is never called"),
+    ("reflects", "shortened", "an answer as long as its question is never shortened"),
+    ("ignores_input", "unasked", "a stream that only sends gets no post"),
+)
+# One that means nothing without any of others, and what may be wanted in its place.
+_NEED = (
+    ("reflects", ("stream", "datagram"), ""),
+    ("ignores_input", ("stream",), ""),
+    ("unasked", ("stream", "datagram"), ""),
+    ("peer_begins", ("handler",), "; a conversation waits for its peer with a bare yield"),
+    ("shortened", ("datagram",), ""),
+)
+
+
+def _members(service: type) -> dict[str, Any]:
+    """The public attributes of a class, with those that it inherits."""
+    return {
+        name: value
+        for name, value in inspect.getmembers(service)
+        if not name.startswith("_") and not (value is None and name in _TRAITS)
+    }
+
+
+@cache
+def _faults(service: type) -> str:
+    """What is wrong with the declarations of a class; empty: nothing."""
+    members = _members(service)
+    faults = [_misspelt(name, value, members.keys()) for name, value in members.items() if name not in _TRAITS]
+    faults += [_mistyped(name, value) for name, value in members.items() if name in _TRAITS]
+    has = {name for name in _TRAITS & members.keys() if name not in _FLAGS or members[name] is True}
+    faults += [f"it has both '{one}' and '{other}': {why}" for one, other, why in _EXCLUDE if {one, other} <= has]
+    faults += _never_called(service, has)
+    if has & {"stream", "datagram", "handler"}:
+        faults += [
+            f"'{name}' is for a class with {' or '.join(map(repr, those))}{hint}"
+            for name, those, hint in _NEED
+            if name in has and not has.intersection(those)
+        ]
+    else:
+        faults.append(_NO_SERVICE)
+    return "; ".join(filter(None, faults))
+
+
+def _never_called(service: type, has: set[str]) -> list[str]:
+    """What is wrong where a class has a method of its own, and inherits that it is not asked."""
+    if "reflects" not in has:
+        return []
+    depth = {
+        name: next(number for number, one in enumerate(service.__mro__) if name in vars(one))
+        for name in has & {"reflects", "stream", "datagram"}
+    }
+    return [
+        f"it inherits 'reflects', so its own '{name}' is never called; say reflects = False"
+        for name in ("stream", "datagram")
+        if depth.get(name, depth["reflects"]) < depth["reflects"]
+    ]
+
+
+def _misspelt(name: str, value: object, declared: Any) -> str:
+    """What is wrong with an attribute that seems to be meant as a trait that the class does not declare."""
+    known = [*_METHODS, "Options"] if callable(value) else [*_FLAGS, "rfc"]
+    # Where a stream is served by the one, nothing that looks like the other is meant for it.
+    served = {"stream", "handler"} if "stream" in declared or "handler" in declared else set()
+    missing = {trait.lower(): trait for trait in known if trait not in declared and trait not in served}
+    near = difflib.get_close_matches(name.lower(), missing, 1, 0.8)
+    return (
+        f"'{name}' means nothing to netd; did you mean '{missing[near[0]]}'? (else begin it with '_')" if near else ""
+    )
+
+
+def _mistyped(name: str, value: object) -> str:
+    """What is wrong with the value of a trait."""
+    if name == "Options":
+        return (
+            "" if isinstance(value, type) and issubclass(value, Model) else "its Options are not a netd.settings.Model"
+        )
+    if name in _FLAGS:
+        wanted = "" if isinstance(value, bool) else "True or False"
+    elif name == "rfc":
+        wanted = "" if type(value) is int and value > 0 else "the number of an RFC"
+    else:
+        wanted = "" if callable(value) else "a method"
+    return f"'{name}' has to be {wanted}, and is {reprlib.repr(value)}" if wanted else ""
+
+
+@cache
+def _read(service: type, name: str) -> ServiceType:
+    """The value of a class without a fault."""
+    has = _members(service)
+    flag = {name: bool(has.get(name)) for name in _FLAGS}
+    serving: Serving | None = None
+    if "handler" in has:
+        serving = "thread"
+    elif "stream" in has:
+        serving = "conversation"
+        if flag["reflects"]:
+            serving = "echo"
+        elif flag["ignores_input"]:
+            serving = "send_only"
+        elif flag["unasked"]:
+            serving = "push"
+    datagrams: Datagrams | None = None
+    if "datagram" in has:
+        datagrams = "echo" if flag["reflects"] else "push" if flag["unasked"] else "answer"
+    return ServiceType(
+        name=name,
+        summary=" ".join(inspect.cleandoc(service.__doc__ or "").partition("\n\n")[0].split()),
+        build=partial(_build, service, _TRAITS & has.keys()),
+        serving=serving,
+        datagrams=datagrams,
+        rfc=has.get("rfc"),
+        options=has.get("Options", NoOptions),
+        one_worker=flag["one_worker"],
+        takes_over="inherit" in has,
+        shortens="shortened" in has,
+        client_speaks_first=flag["peer_begins"],
+    )
+
+
+def _build(service: type, declared: set[str], options: Model, context: Context) -> object:
+    """A service of a class. It may declare nothing itself: that would come too late."""
+    built: object = service(options, context) if "Options" in declared else service()
+    for name in sorted(_TRAITS & getattr(built, "__dict__", {}).keys() - declared.intersection(_METHODS)):
+        raise DeclarationError(service, f"'{name}' has to be an attribute of the class, not of the object")
+    return built

@@ -1,0 +1,367 @@
+"""What a service class may declare: each declaration in the value it makes, and each that cannot be told."""
+
+import socketserver
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.conversation import Context, Conversation, Peer
+from netd.services import table
+from netd.services.kind import DeclarationError, NoOptions, ServiceType
+from netd.services.simple import Echo
+from netd.settings import Model
+from tests.support import PEER
+
+FLAGS = ("reflects", "ignores_input", "unasked", "peer_begins", "one_worker")
+METHODS = ("stream", "datagram", "handler", "inherit", "shortened")
+
+
+def method(*arguments: object) -> Any:
+    """Stands for any method of a service."""
+
+
+def declares(**attributes: object) -> type:
+    """A service class with these attributes."""
+    return type("Shout", (), {"__module__": "netd_example", **attributes})
+
+
+def faults(service: type) -> str:
+    """What is wrong with a class. The error names it."""
+    with pytest.raises(DeclarationError) as caught:
+        ServiceType.of(service)
+    assert str(caught.value) == f"{service.__module__}:{service.__qualname__}: {caught.value.faults}"
+    return caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("name", "serving", "datagrams", "more"),
+    [
+        ("chargen", "send_only", "answer", {"shortens"}),
+        ("chat", "push", "push", {"one_worker", "takes_over", "shortens"}),
+        ("daytime", "send_only", "answer", set()),
+        ("discard", "conversation", "answer", set()),
+        ("echo", "echo", "echo", set()),
+        ("metrics", "thread", None, {"client_speaks_first"}),
+        ("pingpong", "conversation", "answer", set()),
+        ("qotd", "send_only", "answer", {"shortens"}),
+        ("reply", "conversation", "answer", set()),
+        ("time", "conversation", "answer", {"shortens"}),
+        ("upper", "conversation", "answer", set()),
+        ("whoami", "send_only", "answer", {"shortens"}),
+    ],
+)
+def test_built_in_types_are_what_their_classes_declare(
+    name: str, serving: str, datagrams: str | None, more: set[str]
+) -> None:
+    kind = table.find(name)
+    assert kind
+    assert (kind.name, kind.serving, kind.datagrams) == (name, serving, datagrams)
+    flags = ("one_worker", "takes_over", "shortens", "client_speaks_first")
+    assert {flag for flag in flags if vars(kind)[flag]} == more
+    assert kind.blocks == (serving == "thread") != kind.converses
+
+
+def test_built_in_types_are_all_looked_at_above() -> None:
+    [mark] = test_built_in_types_are_what_their_classes_declare.pytestmark  # type: ignore[attr-defined]
+    assert {values[0] for values in mark.args[1]} == set(table.BUILT_IN)
+
+
+def test_class_without_declarations_has_the_defaults() -> None:
+    class Plain:
+        """Says
+        nothing.
+
+        And more of it.
+        """
+
+        def stream(self, peer: Peer) -> Conversation:
+            yield b"x"
+
+    kind = ServiceType.of(Plain)
+    assert (kind.name, kind.summary, kind.rfc, kind.options) == ("Plain", "Says nothing.", None, NoOptions)
+    assert (kind.serving, kind.datagrams, kind.streams, kind.blocks) == ("conversation", None, True, False)
+    assert type(kind.build(NoOptions(), Context())) is Plain
+    assert ServiceType.of(Plain, "other").name == "other"
+
+
+def test_class_with_options_is_built_with_them() -> None:
+    class Sized:
+        class Options(Model):
+            size: int = 3
+
+        def __init__(self, options: Options, context: Context) -> None:
+            self.options, self.context = options, context
+
+        def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+            return data[: self.options.size]
+
+    kind, context = ServiceType.of(Sized), Context()
+    assert kind.options is Sized.Options
+    built = kind.build(kind.options.model_validate({"size": 2}), context)
+    assert (built.datagram(b"abc", PEER), built.context) == (b"ab", context)
+    assert (kind.serving, kind.streams, kind.converses, kind.datagrams) == (None, False, False, "answer")
+
+
+def test_class_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[type] = []
+
+    class Watch(type):
+        def __dir__(cls) -> list[str]:
+            looked.append(cls)
+            return list(super().__dir__())
+
+    class Good(metaclass=Watch):
+        stream = method
+
+    class Bad(Good):
+        reflect = True
+
+    for one in (Good, Bad):
+        looked.clear()
+        for _ in range(2):
+            try:
+                ServiceType.of(one, "x")
+            except DeclarationError:
+                assert one is Bad
+        before = len(looked)
+        for _ in range(100):
+            try:
+                ServiceType.of(one, "x")
+            except DeclarationError:
+                assert one is Bad
+        assert before == len(looked) > 0
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "right"),
+    [
+        ("reflect", True, "reflects"),
+        ("reflect", "yes", "reflects"),
+        ("Reflects", True, "reflects"),
+        ("ignore_input", True, "ignores_input"),
+        ("ignoresInput", True, "ignores_input"),
+        ("unaskd", True, "unasked"),
+        ("peer_begin", True, "peer_begins"),
+        ("one_workers", True, "one_worker"),
+        ("rfcs", 862, "rfc"),
+        ("RFC", 862, "rfc"),
+        ("inherits", method, "inherit"),
+        ("shorten", method, "shortened"),
+        ("datagrams", method, "datagram"),
+        ("options", Model, "Options"),
+        ("Option", Model, "Options"),
+    ],
+)
+def test_misspelt_name_is_told_with_the_right_one(attribute: str, value: object, right: str) -> None:
+    said = faults(declares(stream=method, **{attribute: value}))
+    assert said == f"'{attribute}' means nothing to netd; did you mean '{right}'? (else begin it with '_')"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "right"), [("handlers", "handler"), ("handle", "handler"), ("streams", "stream")]
+)
+def test_misspelt_method_is_told_also_where_it_is_the_only_one(attribute: str, right: str) -> None:
+    said = faults(declares(**{attribute: method}))
+    assert f"'{attribute}' means nothing to netd; did you mean '{right}'?" in said
+    assert said.endswith("it is not a class with stream, datagram or handler")
+
+
+def test_misspelt_name_is_found_in_a_base_class() -> None:
+    assert "did you mean 'unasked'?" in faults(type("Derived", (declares(stream=method, unaskd=True),), {}))
+
+
+@given(trait=st.sampled_from([*FLAGS, *METHODS, "Options"]), data=st.data())
+def test_one_wrong_letter_in_any_name_is_an_error(trait: str, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(trait) - 1))
+    letter = data.draw(st.sampled_from(string.ascii_letters))
+    wrong = data.draw(
+        st.sampled_from(
+            [
+                trait[:place] + trait[place + 1 :],
+                trait[:place] + letter + trait[place:],
+                trait[:place] + letter + trait[place + 1 :],
+            ]
+        )
+    )
+    if wrong == trait or wrong.startswith("_"):
+        return
+    serves = {} if trait in ("stream", "handler") else {"stream": method}
+    declared = declares(**serves, **{wrong: True if trait in FLAGS else method})
+    assert f"'{wrong}' means nothing to netd; did you mean '{trait}'?" in faults(declared)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"options": property(method)},  # what a service keeps under such a name is its own affair
+        {"options": {"a": 1}},
+        {"handle": method},  # it has a stream, so it cannot mean a handler
+        {"handlers": method},
+        {"_reflect": True},
+        {"limit": 3, "room": method, "port": 7, "name": "x", "timeout": 3.0, "close": method, "post": method},
+        {"Options": Model, "options": method},
+        {"datagram": method, "datagrams": method, "shortened": method, "shorten": method},
+        {"shortened": None, "rfc": None, "handler": None, "Options": None},  # what a base class may have is taken back
+        {"reflects": False, "ignores_input": False, "unasked": False, "peer_begins": False, "one_worker": True},
+    ],
+)
+def test_names_of_its_own_are_no_business_of_netd(attributes: dict[str, object]) -> None:
+    assert ServiceType.of(declares(stream=method, **attributes)).serving == "conversation"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"reflects": "yes"}, "'reflects' has to be True or False, and is 'yes'"),
+        ({"unasked": 1}, "'unasked' has to be True or False, and is 1"),
+        ({"one_worker": method}, "'one_worker' has to be True or False, and is <function "),
+        ({"peer_begins": property(method)}, "'peer_begins' has to be True or False, and is <property "),
+        ({"rfc": "862"}, "'rfc' has to be the number of an RFC, and is '862'"),
+        ({"rfc": True}, "'rfc' has to be the number of an RFC, and is True"),
+        ({"rfc": 0}, "'rfc' has to be the number of an RFC, and is 0"),
+        ({"datagram": method, "shortened": True}, "'shortened' has to be a method, and is True"),
+        ({"inherit": "a"}, "'inherit' has to be a method, and is 'a'"),
+        ({"datagram": True}, "'datagram' has to be a method, and is True"),
+        ({"Options": dict}, "its Options are not a netd.settings.Model"),
+        ({"Options": 7}, "its Options are not a netd.settings.Model"),
+        ({"rfc": "x" * 1000}, f"'rfc' has to be the number of an RFC, and is '{'x' * 12}...{'x' * 13}'"),
+    ],
+)
+def test_value_of_the_wrong_type_is_told(attributes: dict[str, object], said: str) -> None:
+    assert faults(declares(**{"stream": method, **attributes})).startswith(said)
+
+
+class Handler(socketserver.BaseRequestHandler):
+    """Stands for any request handler."""
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        (
+            {"stream": method, "handler": Handler},
+            "it has both 'stream' and 'handler': a connection is served by one of them",
+        ),
+        (
+            {"stream": method, "reflects": True, "unasked": True},
+            "it has both 'reflects' and 'unasked': a service that reflects is never called, so it can post nothing",
+        ),
+        (
+            {"stream": method, "reflects": True, "ignores_input": True},
+            "it has both 'reflects' and 'ignores_input': what is thrown away cannot be sent back",
+        ),
+        (
+            {"datagram": method, "handler": Handler, "reflects": True},
+            "it has both 'reflects' and 'handler': a service that reflects is never called",
+        ),
+        (
+            {"datagram": method, "shortened": method, "reflects": True},
+            "it has both 'reflects' and 'shortened': an answer as long as its question is never shortened",
+        ),
+        (
+            {"stream": method, "ignores_input": True, "unasked": True},
+            "it has both 'ignores_input' and 'unasked': a stream that only sends gets no post",
+        ),
+        (
+            {"stream": method, "peer_begins": True},
+            "'peer_begins' is for a class with 'handler'; a conversation waits for its peer with a bare yield",
+        ),
+        ({"handler": Handler, "ignores_input": True}, "'ignores_input' is for a class with 'stream'"),
+        ({"datagram": method, "ignores_input": True}, "'ignores_input' is for a class with 'stream'"),
+        ({"handler": Handler, "unasked": True}, "'unasked' is for a class with 'stream' or 'datagram'"),
+        ({"stream": method, "shortened": method}, "'shortened' is for a class with 'datagram'"),
+        ({}, "it is not a class with stream, datagram or handler"),
+        ({"rfc": 862, "one_worker": True}, "it is not a class with stream, datagram or handler"),
+    ],
+)
+def test_declarations_that_contradict_each_other_are_told(attributes: dict[str, object], said: str) -> None:
+    assert faults(declares(**attributes)) == said
+
+
+def test_all_faults_are_told_at_once() -> None:
+    said = faults(declares(stream=method, unaskd=True, rfc="x", peer_begins=True))
+    assert said.count("; ") >= 2
+    assert all(name in said for name in ("'unaskd'", "'rfc'", "'peer_begins'"))
+
+
+def test_what_is_no_class_is_told() -> None:
+    for one in (Echo(), [Echo], None):
+        with pytest.raises(DeclarationError, match="it is not a class with stream, datagram or handler"):
+            ServiceType.of(one)
+
+
+def test_method_that_would_never_be_called_is_told() -> None:
+    class Loud(Echo):
+        def stream(self, peer: Peer) -> Conversation:
+            while data := (yield None):
+                yield data.upper()
+
+    said = "it inherits 'reflects', so its own 'stream' is never called; say reflects = False"
+    assert faults(Loud) == said
+    assert ServiceType.of(type("Louder", (Loud,), {"reflects": False})).serving == "conversation"
+    assert ServiceType.of(type("Same", (Echo,), {})).serving == "echo"
+    assert ServiceType.of(type("Again", (Loud,), {"reflects": True})).serving == "echo"
+
+
+def test_object_cannot_declare_what_its_class_does_not() -> None:
+    class Late:
+        def __init__(self) -> None:
+            self.reflects = True
+
+        def stream(self, peer: Peer) -> Conversation:
+            yield b""
+
+    kind = ServiceType.of(Late)
+    with pytest.raises(ValueError, match=r"Late: 'reflects' has to be an attribute of the class, not of the object"):
+        kind.build(NoOptions(), Context())
+
+
+def test_object_may_have_a_method_that_its_class_declares() -> None:
+    class Chosen:
+        def __init__(self) -> None:
+            vars(self)["stream"] = method
+
+        def stream(self, peer: Peer) -> Conversation:
+            yield b""
+
+    assert ServiceType.of(Chosen).build(NoOptions(), Context()).stream is method
+
+
+@given(
+    attributes=st.dictionaries(
+        st.sampled_from([*FLAGS, *METHODS, "rfc", "Options"]),
+        st.sampled_from([True, False, None, 7, "x", method, Model, Handler]),
+    )
+)
+def test_any_declaration_is_a_value_or_an_error_that_names_the_class(attributes: dict[str, Any]) -> None:
+    declared = declares(**attributes)
+    try:
+        kind = ServiceType.of(declared)
+    except DeclarationError as error:
+        assert str(error).startswith("netd_example:Shout: ")
+        assert error.faults
+        return
+    # Nothing that is declared is left out, whatever the combination.
+    assert kind.blocks == (attributes.get("handler") is not None)
+    assert kind.streams or kind.datagrams
+    assert bool(attributes.get("reflects")) == ("echo" in (kind.serving, kind.datagrams))
+    assert bool(attributes.get("unasked")) == ("push" in (kind.serving, kind.datagrams))
+    assert bool(attributes.get("ignores_input")) == (kind.serving == "send_only")
+    assert bool(attributes.get("peer_begins")) == kind.client_speaks_first
+    assert bool(attributes.get("one_worker")) == kind.one_worker
+    assert bool(attributes.get("inherit")) == kind.takes_over
+    assert bool(attributes.get("shortened")) == kind.shortens
+    assert (attributes.get("rfc"), attributes.get("Options") or NoOptions) == (kind.rfc, kind.options)
+
+
+def test_one_that_is_no_class_is_a_value_too() -> None:
+    """As for a service that is given by its options alone, such as a program to run."""
+
+    class Command(Model):
+        command: str = "x"
+
+    kind = ServiceType("exec", "Runs a program.", lambda options, context: options.command, "thread", options=Command)
+    assert (kind.build(kind.options(), Context()), kind.streams, kind.datagrams) == ("x", True, None)
