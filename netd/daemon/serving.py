@@ -26,7 +26,6 @@ from netd.daemon.channel import Message
 from netd.services import table
 from netd.services.kind import ServiceType
 from netd.telemetry.counters import Table
-from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.events import AccessLog, ServiceEvents
 from netd.transport.connection import Connection
 from netd.transport.datagram import DatagramServer
@@ -325,4 +324,4 @@ def _inherit(new: Served, before: Served) -> None:
         try:
             new.service.inherit(before.service)
         except Exception as error:  # what is decided is put in force, whatever a service makes of it
-            DaemonEvents().command_failed("inherit", error)
+            new.events.inherit_failed(error)

@@ -149,6 +149,11 @@ class ServiceEvents(Teller):
         where = _where(error)
         self._tell(where, "", 1, "error", "conversation_failed", peer=peer.remote, error=where, exc_info=error)
 
+    def inherit_failed(self, error: BaseException) -> None:
+        """A bug in the service kept it from taking over what the one before a reload knew; it serves all the same."""
+        self._cells[_FAILED] += 1
+        self._log.error("inherit_failed", error=_where(error), exc_info=error)
+
     def datagrams_received(self, number: int, octets: int) -> None:
         """So many datagrams came, and the service got them."""
         self._cells[_DATAGRAMS_IN] += number

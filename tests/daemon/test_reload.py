@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Daemon, daemon, read_exactly, until
+from tests.support import Daemon, daemon, install_service, read_exactly, until
 
 
 def write(tmp_path: Path, text: str) -> None:
@@ -117,6 +117,36 @@ def reload_by(way: str, running: Daemon) -> None:
     else:
         done = running.netd("reload")
         assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "config 2 is in force"), done
+
+
+HEIR = """
+from netd.settings import Model
+
+class Service:
+    "Fails to take over."
+    class Options(Model):
+        number: int = 0
+    def __init__(self, options, context): ...
+    def inherit(self, before): raise KeyError("nothing there")
+    def stream(self, peer): yield b"served"
+"""
+
+
+def test_a_service_that_fails_to_take_over_is_told_of_by_its_name_and_serves(tmp_path: Path) -> None:
+    path = install_service(tmp_path, "heir", HEIR)
+    config = "services:\n  one: {{type: heir, listen: [tcp://127.0.0.1:0], options: {{number: {}}}}}\n"
+    write(tmp_path, config.format(1))
+    with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
+        running.event("netd_ready")
+        write(tmp_path, config.format(2))
+        assert running.ask("reload")["changes"] == {"one": "changed"}
+        failed = running.event("inherit_failed")
+        assert (failed["service"], failed["level"]) == ("one", "error")
+        assert "KeyError" in failed["exception"]
+        with socket.create_connection(("127.0.0.1", running.port("one")), 20) as connection:
+            assert connection.recv(10) == b"served"
+        assert running.ask("status")["services"][0]["failed"] == 1
+        assert running.stop() == 0
 
 
 def test_what_is_switched_off_has_its_time_to_drain(tmp_path: Path) -> None:
