@@ -30,6 +30,7 @@ FILES = sorted((ROOT / "netd").rglob("*.py"))
 LEVELS = {
     "errors": 0,
     "paths": 0,
+    "reasons": 0,
     "conversation": 0,
     "settings": 0,
     "endpoints": 0,

@@ -14,8 +14,9 @@ from netd.admission.ledger import House
 from netd.admission.policy import Policy
 from netd.admission.rates import taken
 from netd.admission.sources import Sources
+from netd.reasons import Drop, Refusal
 from netd.settings import Rate
-from netd.telemetry.counters import CELL, Drop, Refusal, Table
+from netd.telemetry.counters import CELL, Table
 
 _ACTIVE = CELL["active"]
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from netd.admission.addresses import Prefixes
 from netd.admission.bans import MOST, BanRules, exemption
 from netd.admission.rates import CELLS, Rates
-from netd.telemetry.counters import MOST_WORKERS, Refusal, SharedMemory
+from netd.reasons import Refusal
+from netd.telemetry.counters import MOST_WORKERS, SharedMemory
 
 Report = Callable[[bytes, str, Refusal], None]
 """Hears of a source that was refused too often, by which service, and why the last time."""

@@ -26,8 +26,9 @@ from netd.daemon.state import State
 from netd.daemon.tasks import Result
 from netd.endpoints import suggestion
 from netd.errors import EXIT_USAGE
+from netd.reasons import Refusal
 from netd.settings import parse_duration
-from netd.telemetry.counters import SUPERVISOR, Refusal
+from netd.telemetry.counters import SUPERVISOR
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop

@@ -16,8 +16,8 @@ from netd.daemon.inquiry import Inquiries
 from netd.daemon.observers import Observers
 from netd.daemon.serving import Serving
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
+from netd.reasons import Refusal
 from netd.telemetry import logs
-from netd.telemetry.counters import Refusal
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop
 from netd.transport.stream import StreamServer

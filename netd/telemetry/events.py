@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Literal, get_args
 
 from netd.conversation import Peer
-from netd.telemetry.counters import CELL, DURATIONS, SUPERVISOR, Counts, Drop, Outcome, Refusal, Table
+from netd.reasons import Drop, Outcome, Refusal
+from netd.telemetry.counters import CELL, DURATIONS, SUPERVISOR, Counts, Table
 from netd.telemetry.telling import QUIET, Teller, source_of
 
 # Where in a column the hot path counts.

@@ -21,7 +21,8 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from netd.telemetry.counters import DURATIONS, Drop, Outcome, Refusal
+from netd.reasons import Drop, Outcome, Refusal
+from netd.telemetry.counters import DURATIONS
 
 Answer = Mapping[str, Any]
 

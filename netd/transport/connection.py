@@ -12,7 +12,7 @@ from socket import SHUT_WR, socket
 from typing import TYPE_CHECKING, Any
 
 from netd.conversation import Peer
-from netd.telemetry.counters import Outcome
+from netd.reasons import Outcome
 from netd.transport.trace import Taps, TracedSocket
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from netd.admission.door import Door, Verdict
 from netd.admission.guard import SMALL, Loops
 from netd.conversation import Peer, Post
 from netd.errors import PeerError
+from netd.reasons import Drop
 from netd.services.kind import ServiceType
-from netd.telemetry.counters import Drop
 from netd.telemetry.events import ServiceEvents
 from netd.transport import batch
 from netd.transport.loop import LISTENING, Loop

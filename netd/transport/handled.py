@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from netd.conversation import Peer
-from netd.telemetry.counters import Outcome
+from netd.reasons import Outcome
 from netd.transport.connection import IN, Connection
 from netd.transport.trace import Taps
 

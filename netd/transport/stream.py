@@ -12,8 +12,8 @@ from typing import Any
 
 from netd.admission.door import Door
 from netd.conversation import Peer
+from netd.reasons import Refusal
 from netd.services.kind import ServiceType, Serving
-from netd.telemetry.counters import Refusal
 from netd.telemetry.events import ServiceEvents
 from netd.transport.connection import EDGE, IN, Connection
 from netd.transport.handled import MOST_THREADS, Handled

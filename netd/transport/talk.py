@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netd.conversation import Peer, Wait, WaitingConversation
 from netd.errors import PeerError
-from netd.telemetry.counters import Outcome
+from netd.reasons import Outcome
 from netd.transport.connection import CHUNK, IN, OUT, Connection, Ready
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from netd.telemetry.counters import DURATIONS, Counts, Drop, Outcome, Refusal
+from netd.reasons import Drop, Outcome, Refusal
+from netd.telemetry.counters import DURATIONS, Counts
 from netd.telemetry.exposition import exposition
 from tests.support import need
 
