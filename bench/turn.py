@@ -22,7 +22,7 @@ from typing import Any
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
 from netd.admission.door import Door
-from netd.admission.ledger import House
+from netd.admission.house import House
 from netd.admission.policy import Policy
 from netd.conversation import Context
 from netd.endpoints import Endpoint

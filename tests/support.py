@@ -26,7 +26,7 @@ import pytest
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
 from netd.admission.door import Door
-from netd.admission.ledger import House
+from netd.admission.house import House
 from netd.admission.policy import Policy
 from netd.client.control import ask
 from netd.conversation import Context, Peer, Wait, WaitingConversation
@@ -34,7 +34,7 @@ from netd.endpoints import Endpoint
 from netd.errors import PeerError
 from netd.services import table
 from netd.services.kind import ServiceType
-from netd.telemetry.counters import Table
+from netd.shared.table import Table
 from netd.telemetry.events import ServiceEvents
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from netd.telemetry.counters import Counts
+from netd.shared.table import Counts
 from netd.telemetry.exposition import exposition
 from tests.support import need
 from tests.telemetry.test_exposition import status

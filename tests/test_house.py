@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -27,23 +28,17 @@ from tests.support import nothing_left
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "netd").rglob("*.py"))
 
-LEVELS = {
-    "errors": 0,
-    "paths": 0,
-    "reasons": 0,
-    "conversation": 0,
-    "settings": 0,
-    "endpoints": 0,
-    "services": 1,
-    "admission": 1,
-    "telemetry": 1,
-    "config": 2,
-    "transport": 2,
-    "daemon": 3,
-    "client": 3,
-    "cli": 4,
-    "__main__": 5,
-}
+# As docs/architecture.md shows them, from the top: a room imports from those that come after it, and from no others.
+LEVELS = (
+    ("__main__",),
+    ("cli",),
+    ("daemon", "client"),
+    ("config", "transport"),
+    ("services", "admission", "telemetry"),
+    ("shared",),
+    ("endpoints", "conversation", "settings", "reasons", "paths", "errors"),
+)
+ORDER = [room for level in LEVELS for room in level]
 
 
 MODELS = (AccessRules, BanRules, DaemonSection, Limits, LogSection, Policy)
@@ -53,33 +48,80 @@ def room(file: Path) -> str:
     return file.relative_to(ROOT / "netd").parts[0].removesuffix(".py")
 
 
-def imports(file: Path) -> set[str]:
-    """The rooms of netd that a file imports from."""
+def modules(file: Path) -> set[str]:
+    """What a file imports of netd, also for types alone: modules, or names in them, without ``netd.`` in front."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
+        if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: a relative import"
-            names = [f"{node.module}.{alias.name}" if node.module == "netd" else node.module for alias in node.names]
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        found |= {name.split(".")[1] for name in names if name.startswith("netd.") and name != "netd.__version__"}
-    return found
+            found |= {alias.name for alias in node.names}
+    return {name.removeprefix("netd.") for name in found if name.startswith("netd.")} - {"__version__"}
+
+
+def imports(file: Path) -> set[str]:
+    """The rooms of netd that a file imports from."""
+    return {name.partition(".")[0] for name in modules(file)}
+
+
+def package(name: str, root: Path) -> str:
+    """The package that a module, or a name in one, belongs to: a directory, or a file beside the rooms."""
+    parts = name.split(".")
+    while len(parts) > 1 and not root.joinpath(*parts).is_dir():
+        parts.pop()
+    return ".".join(parts)
+
+
+def packages(root: Path) -> dict[str, set[str]]:
+    """All packages, and from which others each imports. One and those within it count as no others."""
+    graph: dict[str, set[str]] = {}
+    for file in root.rglob("*.py"):
+        here = package(".".join(file.relative_to(root).with_suffix("").parts), root)
+        others = {package(name, root) for name in modules(file)}
+        graph.setdefault(here, set()).update(
+            other for other in others if not f"{other}.".startswith(f"{here}.") and not here.startswith(f"{other}.")
+        )
+    return graph
 
 
 @pytest.mark.parametrize(
     "file", [file for file in FILES if file.name != "__init__.py" or file.parent.name != "netd"], ids=str
 )
-def test_a_file_imports_from_its_own_level_or_below(file: Path) -> None:
+def test_a_file_imports_from_its_own_room_and_those_after_it(file: Path) -> None:
     for other in imports(file):
-        assert LEVELS[other] <= LEVELS[room(file)], f"{file} imports netd.{other}"
+        assert ORDER.index(other) >= ORDER.index(room(file)), f"{file} imports netd.{other}"
+
+
+def test_no_packages_import_each_other_in_a_circle() -> None:
+    TopologicalSorter(packages(ROOT / "netd")).prepare()
+
+
+def test_the_test_of_circles_sees_one(tmp_path: Path) -> None:
+    for name, text in (
+        ("a/one.py", "from netd.b.two import Two"),
+        ("b/two.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from netd.c import Three"),
+        ("c.py", "def f():\n    from netd.a import one"),
+        ("a/within/one.py", "import netd.a.one, netd.b.two"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert packages(tmp_path) == {"a": {"b"}, "b": {"c"}, "c": {"a"}, "a.within": {"b"}}
+    with pytest.raises(CycleError):
+        TopologicalSorter(packages(tmp_path)).prepare()
+
+
+def test_the_picture_of_the_house_shows_the_order_of_its_rooms() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    levels = re.findall(r"(?m)^    \d  (.*)$", text)
+    assert [tuple(re.findall(r"(\w+)(?:/|\.py)", level)) for level in levels] == list(LEVELS[1:])
 
 
 def test_the_test_of_levels_sees_something() -> None:
     assert imports(ROOT / "netd" / "daemon" / "serving.py") >= {"admission", "services", "telemetry", "transport"}
 
 
-@pytest.mark.parametrize("path", ["services", "admission"])
+@pytest.mark.parametrize("path", ["services", "admission", "shared"])
 def test_services_and_policy_perform_no_input_or_output(path: str) -> None:
     forbidden = {"socket", "select", "threading", "socketserver", "structlog", "asyncio", "subprocess", "time"}
     for file in (ROOT / "netd" / path).rglob("*.py"):

@@ -10,13 +10,13 @@ from netd.admission.access_table import Access
 from netd.admission.addresses import source_of
 from netd.admission.bans import exemption
 from netd.admission.guard import EXPLAINED, SMALL, objection
-from netd.admission.ledger import House
+from netd.admission.house import House
 from netd.admission.policy import Policy
-from netd.admission.rates import taken
-from netd.admission.sources import Sources
 from netd.reasons import Drop, Refusal
 from netd.settings import Rate
-from netd.telemetry.counters import CELL, Table
+from netd.shared.rates import taken
+from netd.shared.sources import Sources
+from netd.shared.table import CELL, Table
 
 _ACTIVE = CELL["active"]
 

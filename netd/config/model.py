@@ -18,7 +18,7 @@ from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.endpoints import Endpoint
 from netd.settings import Count, Duration, Model, shown
-from netd.telemetry.counters import MOST_WORKERS
+from netd.shared.memory import MOST_WORKERS
 from netd.telemetry.events import AccessLog
 from netd.telemetry.logs import Format, Level
 

@@ -12,7 +12,7 @@ from netd.daemon.channel import Message
 from netd.daemon.fork import Member, WorkerError, fork, how_it_ended
 from netd.daemon.requests import PATIENCE, Requests
 from netd.daemon.tasks import Result, Tasks
-from netd.telemetry.counters import MOST_WORKERS
+from netd.shared.memory import MOST_WORKERS
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 from netd.transport.loop import Loop, Timer

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from netd.telemetry.counters import Counts
+from netd.shared.table import Counts
 
 INTERVAL = 5.0
 """Seconds between two samples, at the least: they are taken when workers are asked for a sign of life."""

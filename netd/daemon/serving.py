@@ -19,13 +19,13 @@ from netd.admission.access_memory import AccessTables
 from netd.admission.access_table import Access
 from netd.admission.bans import BanRules
 from netd.admission.door import Door
-from netd.admission.ledger import House
+from netd.admission.house import House
 from netd.admission.policy import Policy
 from netd.conversation import Context
 from netd.daemon.channel import Message
 from netd.services import table
 from netd.services.kind import ServiceType
-from netd.telemetry.counters import Table
+from netd.shared.table import Table
 from netd.telemetry.events import AccessLog, ServiceEvents
 from netd.transport.connection import Connection
 from netd.transport.datagram import DatagramServer

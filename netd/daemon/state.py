@@ -3,9 +3,9 @@
 import time
 
 from netd.admission.bans import Bans
-from netd.admission.ledger import Ledger
 from netd.config.model import Config
-from netd.telemetry.counters import CELL, Table
+from netd.shared.ledger import Ledger
+from netd.shared.table import CELL, Table
 from netd.telemetry.events import ServiceEvents
 from netd.transport.sockets import Listener
 

@@ -16,7 +16,7 @@ from netd import __version__
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
 from netd.admission.door import Door
-from netd.admission.ledger import House
+from netd.admission.house import House
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.client.control import default_path

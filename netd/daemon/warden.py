@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from netd.admission.addresses import parse_address, parse_source, source_of, source_text
 from netd.admission.door import Check, Door
-from netd.admission.ledger import House
+from netd.admission.house import House
 from netd.config.model import ServiceConfig
 from netd.daemon.channel import Message
 from netd.daemon.control import Answer, CommandError
@@ -28,7 +28,7 @@ from netd.endpoints import suggestion
 from netd.errors import EXIT_USAGE
 from netd.reasons import Refusal
 from netd.settings import parse_duration
-from netd.telemetry.counters import SUPERVISOR
+from netd.shared.table import SUPERVISOR
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop

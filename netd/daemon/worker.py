@@ -9,7 +9,7 @@ import socket
 import sys
 from functools import partial
 
-from netd.admission.ledger import House, Ledger
+from netd.admission.house import House
 from netd.daemon import listing
 from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, Spare
 from netd.daemon.inquiry import Inquiries
@@ -17,6 +17,7 @@ from netd.daemon.observers import Observers
 from netd.daemon.serving import Serving
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.reasons import Refusal
+from netd.shared.ledger import Ledger
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop

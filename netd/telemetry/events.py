@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from netd.conversation import Peer
 from netd.reasons import Drop, Outcome, Refusal
-from netd.telemetry.counters import CELL, DURATIONS, SUPERVISOR, Counts, Table
+from netd.shared.table import CELL, DURATIONS, SUPERVISOR, Counts, Table
 from netd.telemetry.telling import QUIET, Teller, source_of
 
 # Where in a column the hot path counts.

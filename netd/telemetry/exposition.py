@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from netd.reasons import Drop, Outcome, Refusal
-from netd.telemetry.counters import DURATIONS
+from netd.shared.table import DURATIONS
 
 Answer = Mapping[str, Any]
 
@@ -75,7 +75,7 @@ _SERVICE: tuple[tuple[_Family, str, str, str], ...] = (
     (_COUNTER, "conversations_failed", "Conversations and datagrams lost to a bug in the service.", "failed"),
     (_COUNTER, "loops_detected", "Peers that kept sending back what they were answered.", "loops"),
 )
-"""Numbers of each service: kind, name, help, and which of its counters (`netd.telemetry.counters.Counts`)."""
+"""Numbers of each service: kind, name, help, and which of its counters (`netd.shared.table.Counts`)."""
 
 _REASONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("connections_closed", "Connections ended, and how.", "closed", get_args(Outcome)),

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from netd.admission.addresses import parse_address, parse_source
 from netd.admission.bans import MOST, BanRules, Bans
-from netd.admission.ledger import House
+from netd.admission.house import House
 
 HIM = parse_source("192.0.2.7")
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from netd.admission.addresses import parse_address, source_of
 from netd.admission.bans import BanRules
 from netd.admission.door import Door, Verdict
-from netd.admission.ledger import House
+from netd.admission.house import House
 from netd.admission.policy import Policy, RefusalLine
-from netd.telemetry.counters import SUPERVISOR, Table
+from netd.shared.table import Table
 from tests.support import door_for
 
 A, B, LOCAL = map(parse_address, ("192.0.2.7", "198.51.100.9", "127.0.0.1"))
@@ -282,13 +282,6 @@ def test_an_explanation_names_what_decides(
         else:
             decided = echo.admit(address, now)
         assert (decided and _REFUSED[decided]) == expected
-
-
-def test_the_supervisor_has_a_column_of_its_own() -> None:
-    table = Table()
-    table.column(SUPERVISOR)[0] += 5
-    assert table.read().accepted == 5
-    assert table.workers == 0
 
 
 def test_a_new_rate_starts_with_full_buckets() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.daemon.history import INTERVAL, SAMPLES, History
-from netd.telemetry.counters import CELL, Counts, Table
+from netd.shared.table import CELL, Counts, Table
 
 
 def test_samples_come_back_in_order_and_only_the_last_ones() -> None:

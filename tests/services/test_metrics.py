@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from netd.conversation import Context
 from netd.services import metrics, table, web
 from netd.services.web import Site, may_name
-from netd.telemetry.counters import Counts
+from netd.shared.table import Counts
 from netd.telemetry.events import ServiceEvents
 from netd.transport.handled import MOST_THREADS
 from netd.transport.stream import StreamServer

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.conversation import Peer
-from netd.telemetry.counters import DURATIONS
+from netd.shared.table import DURATIONS
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.events import ServiceEvents
 from netd.telemetry.telling import Edge, source_of

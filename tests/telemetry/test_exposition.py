@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from netd.reasons import Drop, Outcome, Refusal
-from netd.telemetry.counters import DURATIONS, Counts
+from netd.shared.table import DURATIONS, Counts
 from netd.telemetry.exposition import exposition
 from tests.support import need
 

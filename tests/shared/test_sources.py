@@ -1,15 +1,11 @@
 """Connections by source: never one too many, and nobody pays for somebody else."""
 
-import os
 from collections import Counter
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.admission.ledger import Ledger
-from netd.admission.sources import BLOCK, Sources, forget
-from netd.telemetry.counters import CELL, Table
+from netd.shared.sources import BLOCK, Sources, forget
 
 MINE = bytes([192, 0, 2, 7])
 
@@ -53,30 +49,3 @@ def test_a_crowd_of_others_costs_a_source_next_to_nothing() -> None:
         assert shared.enter(number.to_bytes(4), 64, 1), "nobody else has one"
     mine = sum(shared.enter(MINE, 64, 1) for _ in range(100))
     assert 50 <= mine <= 64
-
-
-def test_a_table_holds_the_sources_beside_the_counters() -> None:
-    table = Table()
-    table.workers = 2
-    assert Table(os.dup(table.descriptor)).workers == 2
-    sources = Sources(table.sources, 1)
-    assert sources.enter(MINE, 1, 2)
-    column = table.column(1)
-    for name in ("accepted", "accepted", "accepted", "closed.done"):
-        column[CELL[name]] += 1
-    column[CELL["active"]] = 3  # it died between the end of one and the count of who is there
-    assert table.settle(1) == 2
-    assert sources.enter(MINE, 1, 2)
-    counts = table.read()
-    assert (counts.accepted, counts.active, counts.closed) == (3, 0, {"done": 1, "lost": 2})
-    assert table.settle(0) == 0
-
-
-@pytest.mark.parametrize("size", [0, 2**30])
-def test_nobody_can_take_shared_memory_away_from_the_others(size: int) -> None:
-    for shared in (Table(), Ledger()):
-        with pytest.raises(PermissionError):
-            os.ftruncate(shared.descriptor, size)
-        shared.close_descriptor()
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(shared.descriptor)

@@ -7,7 +7,7 @@ too many. Each worker adds and subtracts in a block of its own, so that no lock 
 taken back by clearing its block.
 """
 
-from netd.admission.sketch import ROWS, places
+from netd.shared.sketch import ROWS, places
 
 WIDTH = 4096
 BLOCK = ROWS * WIDTH

@@ -4,23 +4,18 @@ A service has one `Table`: a column of cells for each worker, which alone writes
 and none is lost when a worker dies. Whoever wants to know adds the columns up.
 """
 
-import fcntl
 import math
-import mmap
-import os
-import weakref
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import get_args
 
-from netd.admission import sources
 from netd.reasons import Drop, Outcome, Refusal
+from netd.shared import sources
+from netd.shared.memory import MOST_WORKERS, SharedMemory
 
 DURATIONS = (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600)
 """How long connections take, in seconds: the upper bounds of the classes in which they are counted. Beyond the last one
 there is one more."""
-
-MOST_WORKERS = 64
 
 _CELLS = (
     "accepted",
@@ -92,25 +87,6 @@ class Counts:
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items() if value}
 
 
-class SharedMemory:
-    """Memory that other processes can have too, by its descriptor; zero at first, and taking room where it is used.
-
-    ``descriptor`` is that of memory made by another process; else it is made, under ``name``.
-    """
-
-    def __init__(self, name: str, size: int, descriptor: int | None = None) -> None:
-        if descriptor is None:
-            descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            os.ftruncate(descriptor, size)
-            # A process that cut it short would take the others down with it.
-            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        self.descriptor = descriptor
-        """What another process needs to see the same; open until `close_descriptor`."""
-        self.close_descriptor = weakref.finalize(self, os.close, descriptor)
-        """To be called when no other process will be told of it; what is in it stays."""
-        self.octets = memoryview(mmap.mmap(descriptor, size))
-
-
 class Table(SharedMemory):
     """The counters of one service. ``descriptor`` is that of a table made by another process; else one is made."""
 
@@ -120,9 +96,9 @@ class Table(SharedMemory):
         super().__init__("netd-counters", size, descriptor)
         self.cells = self.octets[:numbers].cast("q")
         self.total_rate = self.cells[_TOTAL_RATE : _TOTAL_RATE + 1]
-        """The bucket of `limits.total_rate` (`netd.admission.rates`), which all workers write."""
+        """The bucket of `limits.total_rate` (`netd.shared.rates`), which all workers write."""
         self.sources = self.octets[numbers:].cast("i")
-        """How many connections each source has (`netd.admission.sources`)."""
+        """How many connections each source has (`netd.shared.sources`)."""
 
     def column(self, worker: int) -> memoryview:
         """The cells that this worker writes (0 to `MOST_WORKERS` - 1, or `SUPERVISOR`)."""

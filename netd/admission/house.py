@@ -1,31 +1,15 @@
-"""What all services of a netd share: memory for places and rates, who is banned, and what addresses are its own."""
+"""What all services of a netd share: memory for places and rates, bans, and the addresses that are its own."""
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 from netd.admission.addresses import Prefixes
 from netd.admission.bans import MOST, BanRules, exemption
-from netd.admission.rates import CELLS, Rates
 from netd.reasons import Refusal
-from netd.telemetry.counters import MOST_WORKERS, SharedMemory
+from netd.shared.ledger import Ledger
 
 Report = Callable[[bytes, str, Refusal], None]
 """Hears of a source that was refused too often, by which service, and why the last time."""
-
-
-class Ledger(SharedMemory):
-    """The memory. ``descriptor`` is that of one made by another process; else one is made."""
-
-    def __init__(self, descriptor: int | None = None) -> None:
-        super().__init__("netd-admission", (MOST_WORKERS + CELLS) * 8, descriptor)
-        numbers = self.octets.cast("q")
-        self.active = numbers[:MOST_WORKERS]
-        """How many connections each worker has, of all services."""
-        self.rates = Rates(numbers[MOST_WORKERS:])
-
-    def forget(self, worker: int) -> None:
-        """A worker is over, with all its connections."""
-        self.active[worker] = 0
 
 
 def _nobody(source: bytes, service: str, refusal: Refusal) -> None:
