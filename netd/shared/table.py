@@ -1,12 +1,16 @@
 """The numbers kept for each service, in memory that all processes of netd share.
 
-A service has one `Table`: a column of cells for each worker, which alone writes it, so that no addition needs a lock
-and none is lost when a worker dies. Whoever wants to know adds the columns up.
+A service has one `Table`: a column of cells for each process that counts, which alone writes it, so that no addition
+needs a lock and none is lost when a worker dies. The sum of the columns is what the service has done. In front stands a
+header, and behind the columns the sources of the connections (`netd.shared.sources`).
 """
 
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from hashlib import blake2b
 from typing import get_args
 
 from netd.reasons import Drop, Outcome, Refusal
@@ -17,7 +21,7 @@ DURATIONS = (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600)
 """How long connections take, in seconds: the upper bounds of the classes in which they are counted. Beyond the last one
 there is one more."""
 
-_CELLS = (
+_COMMON = (
     "accepted",
     "active",
     "failed",
@@ -34,15 +38,58 @@ _CELLS = (
     *(f"dropped.{reason}" for reason in get_args(Drop)),
 )
 _LEAST, _MOST = -(2**63), 2**63 - 1  # what a cell can hold
-_COLUMN = 64  # cells of eight octets: room for a few more, and no two workers in one line of the cache
-_WORKERS = _COLUMN - 1  # of the first column: how many there are
-_TOTAL_RATE = _COLUMN - 2  # of the first column: when the bucket of `limits.total_rate` is full
-assert len(_CELLS) < _TOTAL_RATE
-SUPERVISOR = MOST_WORKERS
-"""The column after those of the workers."""
+_LINE = 8  # cells of eight octets in a line of the cache, in which no two processes write
 
-CELL = {name: number for number, name in enumerate(_CELLS)}
-"""Where each number stands in a column, by name: ``accepted``, ``closed.idle``."""
+
+@dataclass(frozen=True)
+class Layout:
+    """Which numbers a service has, and where each stands in a column: the common ones, then those of its type's own.
+
+    So a common one stands at the same place in all tables. ValueError: two have the same name.
+    """
+
+    own: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.cells) < len(_COMMON) + len(self.own):
+            raise ValueError(f"{', '.join(self.own)}: this names a counter twice")
+
+    @cached_property
+    def cells(self) -> dict[str, int]:
+        """Where each number stands, by name."""
+        return {name: number for number, name in enumerate((*_COMMON, *self.own))}
+
+    @cached_property
+    def width(self) -> int:
+        """How many cells a column has, in whole lines of the cache."""
+        return -(-len(self.cells) // _LINE) * _LINE
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What tells one layout from another, in a table's header."""
+        return blake2b(repr((_ROLES, MOST_WORKERS, *self.cells)).encode(), digest_size=_DIGEST).digest()
+
+
+COMMON = Layout()
+"""The layout of a service type that has no numbers of its own."""
+
+CELL = COMMON.cells
+"""Where each common number stands in a column, by name: ``accepted``, ``closed.idle``."""
+
+
+class Role(Enum):
+    """A process that is no worker, and the number of its column."""
+
+    SUPERVISOR = 0
+
+
+SUPERVISOR = Role.SUPERVISOR
+
+_ROLES = 8  # columns, in front of those of the workers; some are left for roles to come
+_HEADER = _LINE  # cells
+_DIGEST = 16  # octets of it, at its start
+_WORKERS = 2  # of its cells: how many there are
+_TOTAL_RATE = 3  # when the bucket of `limits.total_rate` is full
 
 
 @dataclass(slots=True)
@@ -75,6 +122,8 @@ class Counts:
     datagrams_out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     """Datagrams not taken, or answers not sent, by `Drop`."""
+    own: Counter[str] = field(default_factory=Counter)
+    """What only services of this type count, by name."""
 
     @property
     def answered(self) -> int:
@@ -88,36 +137,53 @@ class Counts:
 
 
 class Table(SharedMemory):
-    """The counters of one service. ``descriptor`` is that of a table made by another process; else one is made."""
+    """The counters of one service. ``descriptor`` is that of a table made by another process; else one is made.
 
-    def __init__(self, descriptor: int | None = None) -> None:
-        numbers = (MOST_WORKERS + 1) * _COLUMN * 8
-        size = numbers + MOST_WORKERS * sources.BLOCK * 4
-        super().__init__("netd-counters", size, descriptor)
-        self.cells = self.octets[:numbers].cast("q")
-        self.total_rate = self.cells[_TOTAL_RATE : _TOTAL_RATE + 1]
+    ValueError: it is none of this layout.
+    """
+
+    def __init__(self, descriptor: int | None = None, layout: Layout = COMMON) -> None:
+        self.layout = layout
+        first = _HEADER + _ROLES * layout.width  # of the workers' cells
+        cells = first + MOST_WORKERS * layout.width
+        super().__init__("netd-counters", cells * 8 + MOST_WORKERS * sources.BLOCK * 4, descriptor)
+        numbers = self.octets[: cells * 8].cast("q")
+        self._header = numbers[:_HEADER]
+        self._of_roles = numbers[_HEADER:first]
+        self._of_workers = numbers[first:]
+        self.total_rate = self._header[_TOTAL_RATE : _TOTAL_RATE + 1]
         """The bucket of `limits.total_rate` (`netd.shared.rates`), which all workers write."""
-        self.sources = self.octets[numbers:].cast("i")
+        self.sources = self.octets[cells * 8 :].cast("i")
         """How many connections each source has (`netd.shared.sources`)."""
+        if descriptor is None:
+            self._sign()
+        elif self.octets[:_DIGEST] != layout.digest:
+            raise ValueError("these are counters of another layout")
 
-    def column(self, worker: int) -> memoryview:
-        """The cells that this worker writes (0 to `MOST_WORKERS` - 1, or `SUPERVISOR`)."""
-        return self.cells[worker * _COLUMN : (worker + 1) * _COLUMN]
+    def _sign(self) -> None:
+        self.octets[:_DIGEST] = self.layout.digest
+
+    def column(self, process: int | Role) -> memoryview:
+        """The cells that a process writes: a worker by its number (0 to `MOST_WORKERS` - 1), another by its role."""
+        columns, number = (self._of_roles, process.value) if isinstance(process, Role) else (self._of_workers, process)
+        return columns[number * self.layout.width : (number + 1) * self.layout.width]
 
     def all(self, cell: int) -> memoryview:
         """One number of all workers."""
-        return self.cells[cell::_COLUMN]
+        return self._of_workers[cell :: self.layout.width]
 
     def read(self) -> "Counts":
-        """All numbers, over all workers."""
+        """All numbers, over all processes."""
         counts = Counts()
         # What stands there may be any worker's, also one that has gone wrong.
         workers = min(max(self.workers, 0), MOST_WORKERS)
-        columns = [self.column(number) for number in (*range(workers), SUPERVISOR)]
-        for name, number in zip(CELL, map(sum, zip(*columns, strict=True)), strict=False):
+        columns = [self.column(process) for process in (*Role, *range(workers))]
+        for name, number in zip(self.layout.cells, map(sum, zip(*columns, strict=True)), strict=False):
             if number:
                 kind, dot, reason = name.partition(".")
-                if dot:
+                if name not in CELL:
+                    counts.own[name] = number
+                elif dot:
                     getattr(counts, kind)[reason] = number
                 else:
                     setattr(counts, name, number)
@@ -125,20 +191,21 @@ class Table(SharedMemory):
 
     @property
     def workers(self) -> int:
-        """How many columns have been in use."""
-        return self.cells[_WORKERS]
+        """How many workers' columns have been in use."""
+        return self._header[_WORKERS]
 
     @workers.setter
     def workers(self, number: int) -> None:
-        self.cells[_WORKERS] = max(number, self.cells[_WORKERS])
+        self._header[_WORKERS] = max(number, self._header[_WORKERS])
 
     def settle(self, worker: int) -> int:
         """After a worker died: its open connections are over, lost with it. Returns how many.
 
         It may have died between any two of its additions, so what counts is which connections have no end.
         """
+        self._sign()  # whatever it has written there, the next worker can read it
         column = self.column(worker)
-        if not any(column[: len(_CELLS)]):
+        if not any(column):
             return 0  # nor has it touched the sources
         sources.forget(self.sources, worker)
         lost = column[CELL["accepted"]] - sum(column[cell] for name, cell in CELL.items() if name.startswith("closed."))

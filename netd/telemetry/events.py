@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from netd.conversation import Peer
 from netd.reasons import Drop, Outcome, Refusal
-from netd.shared.table import CELL, DURATIONS, SUPERVISOR, Counts, Table
+from netd.shared.table import CELL, DURATIONS, Counts, Role, Table
 from netd.telemetry.telling import QUIET, Teller, source_of
 
 # Where in a column the hot path counts.
@@ -44,15 +44,16 @@ AccessLog = Literal["all", "summary", "off"] | int
 class ServiceEvents(Teller):
     """What can happen to one service in one process.
 
-    ``worker`` writes its column of ``table``; without one, the numbers are this process's own. The supervisor has a
-    column too. ``clock`` counts seconds from anywhere, steadily. The connections of a ``quiet`` one are debug lines.
+    ``process`` (a worker by its number, another by its role) writes its column of ``table``; without one, the numbers
+    are this process's own. ``clock`` counts seconds from anywhere, steadily. The connections of a ``quiet`` one are
+    debug lines.
     """
 
     def __init__(
         self,
         service: str,
         table: Table | None = None,
-        worker: int = 0,
+        process: int | Role = 0,
         clock: Callable[[], float] = time.monotonic,
         *,
         quiet: bool = False,
@@ -60,9 +61,9 @@ class ServiceEvents(Teller):
         super().__init__(clock, service=service)
         self.service = service
         self.table = table or Table()
-        if worker != SUPERVISOR:
-            self.table.workers = worker + 1
-        self._cells = self.table.column(worker)
+        if isinstance(process, int):
+            self.table.workers = process + 1
+        self._cells = self.table.column(process)
         self._quiet = quiet
         self._access: AccessLog = "all"
         self._closed = [0, 0, 0]  # connections, octets in and out, of which `log.access: summary` has not told

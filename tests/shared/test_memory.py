@@ -1,10 +1,13 @@
 """Memory of several processes."""
 
+import fcntl
 import os
+import socket
 
 import pytest
 
 from netd.shared.ledger import Ledger
+from netd.shared.memory import SharedMemory
 from netd.shared.table import Table
 
 
@@ -16,3 +19,29 @@ def test_nobody_can_take_shared_memory_away_from_the_others(size: int) -> None:
         shared.close_descriptor()
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(shared.descriptor)
+
+
+@pytest.mark.parametrize("kind", [Table, Ledger])
+def test_other_memory_is_refused(kind: type[Table] | type[Ledger]) -> None:
+    made = kind()
+    size = os.fstat(made.descriptor).st_size
+    assert kind(os.dup(made.descriptor)).octets.nbytes == size
+    other = Ledger() if kind is Table else Table()
+    unsealed = os.memfd_create("netd-test", os.MFD_ALLOW_SEALING)  # which another process can cut short
+    os.ftruncate(unsealed, size)
+    half = os.memfd_create("netd-test", os.MFD_ALLOW_SEALING)
+    os.ftruncate(half, size)
+    fcntl.fcntl(half, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+    here, there = socket.socketpair()
+    foreign = [
+        *(os.dup(shared.descriptor) for shared in (other, SharedMemory("x", size - 8), SharedMemory("x", size + 8))),
+        unsealed,
+        half,
+        here.detach(),
+    ]
+    there.close()
+    for descriptor in foreign:
+        with pytest.raises(ValueError, match=f"this is no memory netd-[a-z]+ of {size} octets"):
+            kind(descriptor)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)  # it was handed over, also where it is of no use

@@ -1,11 +1,17 @@
 """The numbers kept for each service."""
 
 import os
+import subprocess
+import sys
 
+import pytest
+
+from netd.shared.memory import MOST_WORKERS
 from netd.shared.sources import Sources
-from netd.shared.table import CELL, SUPERVISOR, Table
+from netd.shared.table import CELL, COMMON, SUPERVISOR, Counts, Layout, Role, Table
 
 MINE = bytes([192, 0, 2, 7])
+PROGRAMS = Layout(("started", "exited.0", "exited.1"))
 
 
 def test_a_table_holds_the_sources_beside_the_counters() -> None:
@@ -30,3 +36,92 @@ def test_the_supervisor_has_a_column_of_its_own() -> None:
     table.column(SUPERVISOR)[0] += 5
     assert table.read().accepted == 5
     assert table.workers == 0
+    assert sum(table.all(CELL["accepted"])) == 0, "which is no worker's"
+
+
+@pytest.mark.parametrize("layout", [COMMON, PROGRAMS])
+def test_no_two_processes_write_the_same_cell_or_line_of_the_cache(layout: Layout) -> None:
+    table = Table(layout=layout)
+    table.workers = MOST_WORKERS
+    table.total_rate[0] = -1
+    Sources(table.sources, 0).enter(MINE, 1, 1)
+    columns = [table.column(process) for process in (*Role, *range(MOST_WORKERS))]
+    for number, column in enumerate(columns):
+        assert len(column) * column.itemsize % 64 == 0
+        column[:] = memoryview(bytes([number] * column.nbytes)).cast("q")
+    assert [set(column.tobytes()) for column in columns] == [{number} for number in range(len(columns))]
+    assert [len(table.all(cell)) for cell in layout.cells.values()] == [MOST_WORKERS] * len(layout.cells)
+    assert bytes(table.all(CELL["active"])) == b"".join(bytes(column[CELL["active"] :][:1]) for column in columns[1:])
+    assert (table.workers, table.total_rate[0]) == (MOST_WORKERS, -1)
+    assert Sources(table.sources, 1).number(MINE, MOST_WORKERS) == 1
+
+
+def test_a_table_is_as_large_as_its_layout() -> None:
+    assert len(COMMON.cells) <= COMMON.width < len(COMMON.cells) + 8
+    own = Layout(tuple(f"exited.{number}" for number in range(256)))
+    table = Table(layout=own)
+    assert len(table.column(63)) == own.width >= len(COMMON.cells) + 256
+    assert os.fstat(Table().descriptor).st_size < os.fstat(table.descriptor).st_size
+
+
+def test_own_numbers_stand_behind_the_common_ones_and_are_read_by_name() -> None:
+    assert list(PROGRAMS.cells)[: len(CELL)] == list(CELL)
+    table = Table(layout=PROGRAMS)
+    table.workers = 3
+    for process in (0, 2, SUPERVISOR):
+        table.column(process)[PROGRAMS.cells["started"]] += 2
+        table.column(process)[PROGRAMS.cells["exited.1"]] += 1
+        table.column(process)[CELL["accepted"]] += 1
+    counts = table.read()
+    assert counts == Counts(accepted=3, own=counts.own)
+    assert counts.own == {"started": 6, "exited.1": 3}
+    assert counts.summary() == {"accepted": 3, "own": {"started": 6, "exited.1": 3}}
+
+
+@pytest.mark.parametrize("own", [("started", "started"), ("accepted",), ("closed.done",)])
+def test_a_layout_has_each_name_once(own: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="names a counter twice"):
+        Layout(own)
+
+
+def test_another_process_with_the_same_layout_writes_to_the_same_cells() -> None:
+    table = Table(layout=PROGRAMS)
+    table.workers = 4
+    script = """if True:
+        import sys
+        from netd.shared.table import Layout, Table
+        table = Table(int(sys.argv[1]), Layout(("started", *sys.argv[2:])))
+        table.column(3)[table.layout.cells["exited.1"]] += 7"""
+    for names, status, told in (
+        (["exited.0", "exited.1"], 0, ""),
+        (["exited.1", "exited.0"], 1, "ValueError: these are counters of another layout\n"),
+        (["exited.1", *map(str, range(100))], 1, "ValueError: this is no memory netd-counters of "),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(table.descriptor), *names],
+            pass_fds=[table.descriptor],
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, told in done.stderr) == (status, True), done.stderr
+    assert table.read().own == {"exited.1": 7}
+
+
+def test_whatever_a_worker_has_written_is_no_reason_to_fail() -> None:
+    table = Table()
+    column = table.column(0)
+    table.workers = 2**62
+    column[CELL["accepted"]], column[CELL["closed.done"]] = 2**63 - 1, -(2**63)
+    assert table.read().accepted == 2**63 - 1
+    table.settle(0)
+
+
+def test_a_worker_that_dies_takes_no_table_from_the_next_one() -> None:
+    table = Table()
+    worker = Table(os.dup(table.descriptor))
+    worker.octets[:64] = bytes([255] * 64)
+    with pytest.raises(ValueError, match="another layout"):
+        Table(os.dup(table.descriptor))
+    table.settle(0)
+    Table(os.dup(table.descriptor))
