@@ -12,8 +12,8 @@ Report = Callable[[bytes, str, Refusal], None]
 """Hears of a source that was refused too often, by which service, and why the last time."""
 
 
-def _nobody(source: bytes, service: str, refusal: Refusal) -> None:
-    """Where there are no bans, nobody wants to hear of offenders."""
+def _unreported(source: bytes, service: str, refusal: Refusal) -> None:
+    """Where there are no bans, offenders are not reported."""
 
 
 _BANS = BanRules()
@@ -34,10 +34,10 @@ class House:
     """The ports on which this netd serves UDP."""
     paths: Set[str | bytes] = frozenset()
     """The paths and abstract names at which this netd takes UNIX datagrams, as the kernel gives them."""
-    report: Report = _nobody
+    report: Report = _unreported
     bans: BanRules = _BANS
     spared: Prefixes[str] = field(default_factory=lambda: exemption(_BANS.exempt))
-    """Who is never reported, and served also where its network is banned."""
+    """Sources that are never reported, and served also where their network is banned."""
 
     def ban(self, source: bytes, until: float | None) -> None:
         """Refuse a source until then; None: no more. There is room for `MOST`; those that end first make it."""

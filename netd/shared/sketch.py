@@ -1,7 +1,7 @@
 """Where things stand in a sketch: fixed memory for any number of keys, each with one cell in each of four rows.
 
 Which cells those are is a secret of the process (Python's hash of octets is keyed, PYTHONHASHSEED), which forked
-workers share: nobody can choose a key that meets somebody else's in all four.
+workers share: no peer can choose a key that meets another's in all four.
 """
 
 ROWS = 4

@@ -12,7 +12,7 @@ from netd.shared.table import Table
 
 
 @pytest.mark.parametrize("size", [0, 2**30])
-def test_nobody_can_take_shared_memory_away_from_the_others(size: int) -> None:
+def test_no_process_can_take_shared_memory_away_from_the_others(size: int) -> None:
     for shared in (Table(), Ledger()):
         with pytest.raises(PermissionError):
             os.ftruncate(shared.descriptor, size)

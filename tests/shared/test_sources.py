@@ -1,4 +1,4 @@
-"""Connections by source: never one too many, and nobody pays for somebody else."""
+"""Connections by source: never one too many, and no source pays for another."""
 
 from collections import Counter
 
@@ -46,6 +46,6 @@ def test_what_a_dead_worker_held_is_free_again() -> None:
 def test_a_crowd_of_others_costs_a_source_next_to_nothing() -> None:
     shared = Sources(cells(1), 0)
     for number in range(8192):
-        assert shared.enter(number.to_bytes(4), 64, 1), "nobody else has one"
+        assert shared.enter(number.to_bytes(4), 64, 1), "it has no other one"
     mine = sum(shared.enter(MINE, 64, 1) for _ in range(100))
     assert 50 <= mine <= 64

@@ -23,7 +23,7 @@ def test_a_table_holds_the_sources_beside_the_counters() -> None:
     column = table.column(1)
     for name in ("accepted", "accepted", "accepted", "closed.done"):
         column[CELL[name]] += 1
-    column[CELL["active"]] = 3  # it died between the end of one and the count of who is there
+    column[CELL["active"]] = 3  # it died between the end of one and the count of those that are open
     assert table.settle(1) == 2
     assert sources.enter(MINE, 1, 2)
     counts = table.read()
