@@ -44,7 +44,8 @@ def shown(value: object) -> str:
 def parse_duration(value: object) -> float:
     """Seconds, from ``250ms``, ``30s``, ``5m``, ``1h`` or ``1d``; at most 366 days."""
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        seconds = float(match[1]) * _SECONDS[match[2]]
+        # Rounded to what `_duration_text` writes, so that the same text comes back as the same number.
+        seconds = round(float(match[1]) * _SECONDS[match[2]], 9)
         if 0 < seconds <= _LONGEST:
             return seconds
     raise ValueError(f"expected a duration such as 30s, 5m or 1h, got {shown(value)}")

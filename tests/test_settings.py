@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.settings import parse_count, parse_duration, parse_size, parse_switch, parse_timeout, shown
+from netd.settings import (
+    _duration_text,
+    parse_count,
+    parse_duration,
+    parse_size,
+    parse_switch,
+    parse_timeout,
+    shown,
+)
 
 anything = st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.lists(st.text()))
 
@@ -73,3 +81,18 @@ def test_no_value_does_worse_than_a_value_error(value: object) -> None:
 def test_a_value_is_quoted_short_and_printable(value: object) -> None:
     assert len(shown(value)) <= 60
     assert shown(value).isprintable()
+
+
+@given(st.integers(1, 999_999), st.integers(0, 999_999_999), st.sampled_from(["ms", "s", "m", "h", "d"]))
+def test_a_duration_written_and_read_again_is_the_same(whole: int, part: int, unit: str) -> None:
+    try:
+        seconds = parse_duration(f"{whole}.{part:09d}{unit}")
+    except ValueError:
+        return  # longer than a year
+    assert parse_duration(_duration_text(seconds)) == seconds
+
+
+@pytest.mark.parametrize("text", ["700ms", "9ms", "1.1h", "4.1d", "350ms"])
+def test_what_was_read_of_a_duration_is_what_is_written(text: str) -> None:
+    seconds = parse_duration(text)
+    assert parse_duration(_duration_text(seconds)) == seconds

@@ -13,7 +13,6 @@ from netd.admission.access_memory import AccessPlace, AccessTables
 from netd.admission.bans import BanRules
 from netd.admission.policy import Policy
 from netd.config.model import Config, DaemonSection, LogSection, ServiceConfig
-from netd.conversation import Context
 from netd.endpoints import Endpoint
 from netd.services import table
 
@@ -46,12 +45,8 @@ def _place(place: AccessPlace) -> tuple[str, int, int, bool]:
     return place.digest.hex(), place.offset, place.length, place.asks_groups
 
 
-def restore(dumped: dict[str, Any], tables: AccessTables, known: set[str]) -> Generator[None, None, Config]:
-    """The config that was dumped. Yields after each piece of the work, so that others can have their turn.
-
-    Of each type of service that is not in ``known`` one is made and thrown away, since it may import what a worker
-    that is forked from this process cannot read any more.
-    """
+def restore(dumped: dict[str, Any], tables: AccessTables) -> Generator[None, None, Config]:
+    """The config that was dumped. Yields after each piece of the work, so that others can have their turn."""
     services = []
     for text in dumped["services"]:
         entry = json.loads(text)
@@ -60,9 +55,6 @@ def restore(dumped: dict[str, Any], tables: AccessTables, known: set[str]) -> Ge
         policy = Policy.model_validate_json(entry["policy"])
         options = kind.options.model_validate_json(json.dumps(entry["given"]))
         digest, offset, length, asks_groups = entry["access"]
-        if kind.name not in known:
-            kind.build(options, Context(line_limit=policy.limits.line))
-            known.add(kind.name)
         services.append(
             ServiceConfig.model_construct(
                 name=entry["name"],

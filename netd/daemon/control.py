@@ -286,5 +286,5 @@ def safely(events: DaemonEvents, command: str, do: Callable[[], object]) -> None
         do()
     except (CommandError, OperatorError):
         pass  # whoever raised it has told
-    except Exception as error:
+    except BaseException as error:  # a service's class may raise SystemExit, too
         events.command_failed(command, error)

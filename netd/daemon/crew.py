@@ -61,6 +61,7 @@ class Crew:
         self._replacements: dict[int, Timer] = {}
         self._starting: dict[int, Member] = {}  # those that are not up to date yet
         self._starts: set[Result[None]] = set()
+        self._trying: set[int] = set()  # numbers that are started, or were and nothing is decided yet
 
     # Size.
 
@@ -68,7 +69,7 @@ class Crew:
         """Have so many workers; those that are too many drain and end. One that cannot be started is tried again."""
         self._size = size
         # One that still drains writes its column, so its number is not free.
-        having = {*self.members, *self._starting, *self._replacements}
+        having = {*self.members, *self._starting, *self._replacements, *self._trying}
         taken = {*having, *(member.number for member in self.leaving)}
         free = [number for number in range(MOST_WORKERS) if number not in taken]
         for number in free[: max(0, size - len(having))]:
@@ -77,7 +78,7 @@ class Crew:
         for number in sorted(having)[size:]:
             if number in self._replacements:
                 self._loop.wheel.drop(self._replacements.pop(number))
-            else:
+            elif number in self.members or number in self._starting:
                 self._leave(number)
 
     async def settle(self) -> None:
@@ -91,9 +92,11 @@ class Crew:
     async def start(self, size: int) -> None:
         """Start the first workers; `WorkerError` says why one cannot be started."""
         self._size = size
+        self._trying.update(range(size))
         for number in range(size):
             if self._size:  # netd is not to stop already
                 await self._start(number)
+            self._trying.discard(number)
 
     async def _start(self, number: int) -> None:
         member = fork(number, self._who, self._sink)
@@ -190,6 +193,7 @@ class Crew:
     def _replace(self, number: int) -> None:
         """Start a worker in place of one that was lost, or that is missing."""
         self._replacements.pop(number, None)
+        self._trying.add(number)
         started = self._tasks.start(self._try(number))
         self._starts.add(started)
         started.then(lambda: self._starts.discard(started))
@@ -198,14 +202,15 @@ class Crew:
         try:
             await self._start(number)
         except WorkerError as error:
-            if self._size == 0:
-                return  # netd stops
-            self._events.worker_failed(number, str(error))
-            losses, _ = self._losses.get(number, (0, 0.0))
-            self._losses[number] = (losses + 1, time.monotonic())
-            self._replacements[number] = self._loop.later(
-                _DELAYS[min(losses + 1, len(_DELAYS) - 1)], lambda: self._replace(number)
-            )
+            if self._size:  # netd is not to stop
+                self._events.worker_failed(number, str(error))
+                losses, _ = self._losses.get(number, (0, 0.0))
+                self._losses[number] = (losses + 1, time.monotonic())
+                self._replacements[number] = self._loop.later(
+                    _DELAYS[min(losses + 1, len(_DELAYS) - 1)], lambda: self._replace(number)
+                )
+        self._trying.discard(number)
+        self.resize(self._size)  # which may have changed meanwhile
 
     def _end(self, member: Member) -> None:
         """End a worker that did not get to serve."""
@@ -241,7 +246,9 @@ class Crew:
     def abort(self) -> None:
         """End whoever is left."""
         for member in self.leaving:
-            if not member.gone:
+            if member.gone:  # there is nothing more to say to it, and yet it may be there
+                member.signal(signal.SIGKILL)
+            else:
                 self.requests.abort(member, PATIENCE)
 
     def kill(self) -> None:

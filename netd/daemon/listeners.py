@@ -3,7 +3,7 @@
 import itertools
 import os
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from netd import paths
@@ -119,7 +119,7 @@ class Listeners:
             systemd.forget(left.name)
             left.socket.close()
 
-    def close_gone(self, pending: Pending) -> Iterator[None]:
+    def close_gone(self, pending: Pending) -> Generator[None, None, None]:
         """Close what the config does not need, once no worker has it any more. Yields after each."""
         for one in pending.gone:
             self._close(one.listener)

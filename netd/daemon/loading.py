@@ -3,12 +3,15 @@
 What it takes to read a config, and how long a file system takes to give it, is not for the supervisor to wait for.
 """
 
+import contextlib
 import gc
+import importlib
 import os
 import select
 import signal
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -21,7 +24,7 @@ from netd.daemon.control import CommandError
 from netd.daemon.fork import close_all_but
 from netd.daemon.identity import end_with
 from netd.daemon.plan import Change
-from netd.daemon.tasks import Result, Tasks
+from netd.daemon.tasks import Queue, Result, Tasks
 from netd.errors import EXIT_OSERR, EXIT_SOFTWARE, OperatorError
 from netd.transport.loop import Loop
 
@@ -32,11 +35,11 @@ LOADING = 60.0
 class Loading:
     """Reads the config with ``load``, as often as it is asked to."""
 
-    def __init__(self, tasks: Tasks, loop: Loop, load: Callable[[], Config], config: Config) -> None:
+    def __init__(self, tasks: Tasks, loop: Loop, load: Callable[[], Config]) -> None:
         self._tasks = tasks
         self._loop = loop
         self._load = load
-        self._types = {service.type for service in config.services}  # of which this process has what they import
+        self._queue = Queue()  # one process at a time, however many ask
         self._children: set[int] = set()
 
     async def load(self, old: Config) -> tuple[Config, list[Change]]:
@@ -44,15 +47,17 @@ class Loading:
 
         `OperatorError` says what is wrong with it, `CommandError` why it could not be read.
         """
-        answer, descriptors = await self._answer(old)
+        async with self._queue:
+            answer, descriptors = await self._answer(old)
         if problems := answer.get("problems"):
             error = OperatorError(problems)
             error.exit_code = answer["exit_code"]
             raise error
         if bug := answer.get("bug"):
             raise CommandError(f"a bug in netd, or in a package with services: {bug}", EXIT_SOFTWARE)
-        work = transfer.restore(answer["config"], AccessTables(descriptors[0]), self._types)
-        config = await self._tasks.in_slices(work)
+        tables = AccessTables(descriptors[0])
+        await self._tasks.in_slices(_import(answer["modules"]))
+        config = await self._tasks.in_slices(transfer.restore(answer["config"], tables))
         return config, [Change(**change) for change in answer["changes"]]
 
     async def _answer(self, old: Config) -> tuple[Message, list[int]]:
@@ -100,9 +105,21 @@ class Loading:
                 self._children.discard(pid)
 
 
+def _import(names: list[str]) -> Generator[None, None, None]:
+    """Import what services needed when they were made, since a worker may not be able to read it, as in a chroot.
+
+    They are made here no more: a constructor may take its time.
+    """
+    for name in names:
+        with contextlib.suppress(Exception):  # it was there a moment ago; where it is needed, the lack of it is told
+            importlib.import_module(name)
+        yield
+
+
 def _read(channel: Channel, load: Callable[[], Config], old: Config, parent: int) -> NoReturn:
     """What the process does that reads the config."""
     try:
+        known = set(sys.modules)
         gc.freeze()  # what the parent has needs no look, and stays in memory that both share
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
@@ -114,7 +131,8 @@ def _read(channel: Channel, load: Callable[[], Config], old: Config, parent: int
         try:
             config = load()
             changes = [asdict(change) for change in plan.compare(old, config)]
-            answer = {"config": transfer.dump(config), "changes": changes}
+            modules = [name for name in sys.modules if name not in known]
+            answer = {"config": transfer.dump(config), "changes": changes, "modules": modules}
             descriptors.append(config.access_tables.descriptor)
         except OperatorError as error:
             answer = {"problems": error.problems, "exit_code": error.exit_code}

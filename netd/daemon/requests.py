@@ -122,7 +122,8 @@ class Requests:
     def _not_sent(self, member: Member, error: ChannelError) -> None:
         """A worker did not get a message. It is at fault where it is gone, or does not read."""
         if isinstance(error, ClosedError):
-            self.hang_up(member)  # SIGCHLD tells the rest
+            self.hang_up(member)
+            member.signal(signal.SIGKILL)  # it ended, or it has closed its end: SIGCHLD tells the rest
         elif error.half or (str(error) == DOES_NOT_READ and not _is_busy(member)):
             self.abort(member, _ROOM)
 

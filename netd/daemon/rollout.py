@@ -1,5 +1,6 @@
 """Putting a config in force: in every worker or in none."""
 
+import json
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from netd.daemon.requests import PREPARING
 from netd.daemon.state import State
 from netd.daemon.tasks import Queue, Tasks
 from netd.errors import OpenError
+from netd.transport.sockets import finish
 
 _DIED = "it died while it got ready"
 _SLOW = f"it did not get ready within {PREPARING:.0f} s: what its services do when they are made takes too long"
@@ -67,6 +69,7 @@ class Rollout:
         except BaseException:
             crew.requests.tell({"do": "abort"}, prepared)
             self._listeners.abort(pending)
+            state.drop_unused_tables()
             raise
         # Nothing waits from here until the new config is what a new worker gets.
         members = [member for member in crew.members.values() if member in prepared]
@@ -79,8 +82,12 @@ class Rollout:
             crew.requests.tell({"do": "retire", "services": gone}, crew.leaving)
         self._listeners.commit(pending)
         state.adopt(config, overrides)
-        await committed
-        await self._tasks.in_slices(self._finish(pending))
+        try:
+            await committed
+            await self._tasks.in_slices(self._finish(pending))
+        except GeneratorExit:  # netd ends
+            finish(self._listeners.close_gone(pending))
+            raise
 
     def _finish(self, pending: Pending) -> Generator[None, None, None]:
         """What follows once the config is in force in every worker."""
@@ -137,7 +144,7 @@ class Rollout:
                 {
                     "name": service.name,
                     "type": service.type,
-                    "options": service.given,
+                    "options": json.dumps(service.given),  # a text, since these may hold numbers of any size
                     "policy": service.policy.model_dump_json(),
                     "access": (service.access.offset, service.access.length),
                     "listeners": listeners.get(service.name, []),

@@ -6,7 +6,6 @@ large the config is.
 """
 
 import gc
-import json
 import os
 import socket
 import time
@@ -179,7 +178,7 @@ class Serving:
             kind = table.find(entry["type"])
             if kind is None:
                 raise ValueError(f"there is no service type '{entry['type']}'")
-            options = kind.options.model_validate_json(json.dumps(entry["options"]))
+            options = kind.options.model_validate_json(entry["options"])
             policy = Policy.model_validate_json(entry["policy"])
             # One object for all endpoints of a service, so that what it knows it knows on each of them.
             service = kind.build(options, Context(line_limit=policy.limits.line, inspect=self._inspect))

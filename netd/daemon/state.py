@@ -74,6 +74,10 @@ class State:
         self.file, self.overrides = config, overrides
         self.seen |= set(self.names)
         self.bans.adopt(config.bans)
+        self.drop_unused_tables()
+
+    def drop_unused_tables(self) -> None:
+        """Give up the counters of services that are not in the config."""
         for name in self.tables.keys() - set(self.names):
             self.tables.pop(name).close_descriptor()
 

@@ -86,7 +86,7 @@ class Supervisor:
         self._tracer = Tracer(self._state, self._crew, self._loop)
         self._visits = Visits(self._state, self._crew, self._loop)
         self._rollout = Rollout(self._state, self._listeners, self._crew, self._tasks, who.name)
-        self._loading = Loading(self._tasks, self._loop, load, config)
+        self._loading = Loading(self._tasks, self._loop, load)
         self._commands = Commands(self._state, self._crew, self._rollout, self._loading, self._events, self)
         self._control: tuple[StreamServer, Listener] | None = None
         self._deadline: Timer | None = None  # of the stop under way
@@ -117,6 +117,10 @@ class Supervisor:
         return EXIT_SOFTWARE if self._crew.failed else EXIT_OK
 
     async def _start(self, ready: Callable[[list[Listener]], None]) -> None:
+        async with self._rollout.queue:  # a reload that is asked for meanwhile comes after it
+            await self._start_first(ready)
+
+    async def _start_first(self, ready: Callable[[list[Listener]], None]) -> None:
         state = self._state
         try:
             self._open_control()

@@ -81,12 +81,14 @@ class Tasks:
         def step() -> None:
             try:
                 awaited = coroutine.send(None)
+            except StopIteration as end:
+                self._running.discard(coroutine)
+                result.set(end.value)
             except BaseException as error:
                 self._running.discard(coroutine)
-                if isinstance(error, StopIteration):
-                    result.set(error.value)
-                else:
-                    result.fail(error)
+                # Without this frame, which has the result, which has the error: a circle that would keep what the
+                # coroutine had alive.
+                result.fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
             else:
                 awaited.then(lambda: self._loop.call(step))
 

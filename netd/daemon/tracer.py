@@ -84,6 +84,8 @@ class Tracer:
         """A worker that has just started looks as the others do."""
         for number, trace in list(self._traces.items()):
             await self._crew.ask(_message(number, trace), members=[member])
+            if number not in self._traces:  # it has ended meanwhile
+                self._crew.requests.tell({"do": "untrace", "trace": number}, [member])
 
     def told(self, message: Message) -> None:
         """A worker has something to show."""

@@ -1,5 +1,6 @@
 """Conversations: connections whose service holds one, as a generator that is resumed with what came."""
 
+import select
 from collections import deque
 from socket import socket
 from threading import Lock
@@ -118,8 +119,14 @@ class Talk(Connection):
             self._continue()
 
     def _hung_up(self, events: int) -> None:
-        """The peer has closed the connection: nobody waits for the answer."""
-        self.close("reset")
+        """The peer has closed the connection, so that nothing waits for the answer.
+
+        The event may be that of another connection, which had this descriptor before and is open in a child as well.
+        """
+        poll = select.poll()
+        poll.register(self.descriptor, 0)
+        if poll.poll(0):
+            self.close("reset")
 
     @property
     def _is_waiting(self) -> bool:

@@ -29,7 +29,7 @@ services:
 def sent(config: Config) -> Config:
     """The config as it arrives."""
     dumped = json.loads(json.dumps(transfer.dump(config)))
-    return finish(transfer.restore(dumped, AccessTables(os.dup(config.access_tables.descriptor)), set()))
+    return finish(transfer.restore(dumped, AccessTables(os.dup(config.access_tables.descriptor))))
 
 
 @pytest.mark.parametrize("text", [ODD, None, "services: {}\n"], ids=["odd", "shipped", "empty"])

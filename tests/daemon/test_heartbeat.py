@@ -23,18 +23,30 @@ ON = "  slow: {{listen: [tcp://127.0.0.1:0], options: {{act: '{}'}}}}\n"
 
 # What a worker does when it makes the service; a process that only checks the config may still gain privileges.
 SLOW = """
-import os, pathlib, signal
+import os, pathlib, signal, socket
 from netd.settings import Model
 
 class Service:
     "Takes its time, or dies, where it is made in a worker."
     class Options(Model):
         act: str = ""
+        number: float = 0.0
     def __init__(self, options, context):
         if "NoNewPrivs:\\t1" in pathlib.Path("/proc/self/status").read_text():
             if options.act == "wait":
-                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-                signal.sigwait({signal.SIGUSR2})
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
+                signal.sigwait({signal.SIGWINCH})
+            if options.act == "raise":
+                raise ValueError("not here")
+            if options.act == "shut":
+                for number in map(int, os.listdir("/proc/self/fd")):
+                    try:
+                        channel = socket.socket(fileno=os.dup(number))
+                        if channel.type == socket.SOCK_SEQPACKET:
+                            channel.shutdown(socket.SHUT_RD)
+                    except OSError:
+                        pass
+                signal.pause()
             if options.act in ("die", f"die {os.getpid()}"):
                 os.kill(os.getpid(), signal.SIGKILL)
     def stream(self, peer):
@@ -184,7 +196,7 @@ def test_a_service_that_takes_its_time_to_be_made_is_no_hang(tmp_path: Path) -> 
         until(lambda: running.ask("status")["workers"][0]["beat"] > 1.0)
         assert not reload.done
         connections = InBackground(lambda: running.ask("connections"))
-        os.kill(running.worker, signal.SIGUSR2)
+        os.kill(running.worker, signal.SIGWINCH)
         assert reload.result()["changes"] == {"slow": "enabled"}
         assert connections.result()["total"] == 1
         echoed(live, b"still\n")
@@ -202,7 +214,7 @@ def test_a_config_that_takes_too_long_to_make_ready_is_refused_and_nothing_else_
         assert "it did not get ready within " in answer["error"]
         assert running.ask("status")["generation"] == 1
         for worker in running.ask("status")["workers"]:
-            os.kill(worker["pid"], signal.SIGUSR2)
+            os.kill(worker["pid"], signal.SIGWINCH)
         for connection in live:
             echoed(connection, b"still\n")
         write(tmp_path, before + ON.format("nothing"))
@@ -274,3 +286,104 @@ def test_many_hangups_are_not_more_reloads_than_are_needed(tmp_path: Path) -> No
         assert running.ask("reload")["ok"]
         until(lambda: running.ask("status")["generation"] >= 2)
         assert running.ask("status")["generation"] < 50
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_reload_that_is_asked_for_while_netd_starts_comes_after_it(tmp_path: Path, workers: int) -> None:
+    path = install_service(tmp_path, "slow", SLOW)
+    before = ECHO.format(beat="5s", workers=workers, line=100)
+    write(tmp_path, before + ON.format("wait"))
+    with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
+        running.event("netd_started")
+        until(lambda: len(_children(running.process.pid)) == 1)
+        write(tmp_path, before + "  more: {type: echo, listen: [tcp://127.0.0.1:0]}\n")
+        running.process.send_signal(signal.SIGHUP)
+
+        def all_started() -> bool:
+            for child in _children(running.process.pid):
+                _wake(int(child))
+            return os.path.exists(running.control) and len(running.ask("status")["workers"]) == workers
+
+        until(all_started)
+        running.event("netd_ready")
+        assert running.event("reload_applied")["changes"] == {"more": "added", "slow": "removed"}
+        assert len(running.ask("status")["workers"]) == workers
+        with talking(running.port("more")):
+            pass
+        assert running.stop() == 0
+
+
+def _wake(pid: int) -> None:
+    """Wake a process that waits for it; another one ignores it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGWINCH)
+
+
+def test_a_worker_that_hears_nothing_more_is_ended_and_holds_up_no_command(tmp_path: Path) -> None:
+    before = ECHO.format(beat="200ms", workers=1, line=100)
+    with with_service(tmp_path, before) as running:
+        write(tmp_path, before + ON.format("shut"))
+        assert "it died while it got ready" in running.ask("reload")["error"]
+        assert running.event("worker_lost")["reason"] == "signal SIGKILL"
+        write(tmp_path, before)
+        assert running.ask("reload")["ok"]
+        until(lambda: running.ask("status")["workers"])
+        with talking(running.port("echo")):
+            pass
+
+
+@pytest.mark.parametrize("number", [".inf", ".nan", "1234567890123456789012345"])
+def test_options_may_be_numbers_of_any_size(tmp_path: Path, number: str) -> None:
+    before = ECHO.format(beat="5s", workers=1, line=100)
+    with with_service(tmp_path, before) as running, talking(running.port("echo")) as live:
+        write(tmp_path, before + f"  slow: {{listen: [tcp://127.0.0.1:0], options: {{number: {number}}}}}\n")
+        assert running.ask("reload")["changes"] == {"slow": "enabled"}
+        echoed(live, b"still\n")
+
+
+def test_refused_reloads_leave_no_descriptors_behind(tmp_path: Path) -> None:
+    before = ECHO.format(beat="5s", workers=1, line=100)
+    with with_service(tmp_path, before) as running, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+
+        def descriptors() -> int:
+            return len(os.listdir(f"/proc/{running.process.pid}/fd"))
+
+        def refuse(number: int) -> None:
+            place = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+            write(tmp_path, before + f"  new{number}: {{type: echo, listen: [tcp://127.0.0.1:0, '{place}']}}\n")
+            assert not running.ask("reload")["ok"]
+            entry = "{type: slow, listen: [tcp://127.0.0.1:0], options: {act: raise}}"
+            write(tmp_path, before + f"  more{number}: {entry}\n")
+            assert not running.ask("reload")["ok"]
+
+        refuse(0)
+        known = descriptors()
+        for number in range(1, 4):
+            refuse(number)
+        until(lambda: descriptors() <= known)
+
+
+def test_a_constructor_of_a_new_type_does_not_hold_up_the_supervisor(tmp_path: Path) -> None:
+    before = ECHO.format(beat="5s", workers=1, line=100)
+    # Where it is made outside of a worker, which is to be in the process that reads the config alone, it waits.
+    source = SLOW.replace('if "NoNewPrivs:\\t1" in', 'if "NoNewPrivs:\\t0" in')
+    assert source != SLOW
+    path = install_service(tmp_path, "slow", source)
+    write(tmp_path, before)
+    with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
+        running.event("netd_ready")
+        write(tmp_path, before + ON.format("wait").replace("listen", "enabled: false, listen"))
+        reload = InBackground(lambda: running.ask("reload"))
+        until(lambda: len(_children(running.process.pid)) == 2)
+        reader = int(_children(running.process.pid)[1])
+        assert running.ask("status")["generation"] == 1
+
+        def woken() -> bool:
+            _wake(reader)
+            return reload.done
+
+        until(woken)
+        assert reload.result()["changes"] == {"slow": "added"}
+        assert running.stop() == 0
