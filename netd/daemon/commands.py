@@ -13,7 +13,7 @@ from netd.daemon.loading import Loading
 from netd.daemon.rollout import Rollout
 from netd.daemon.state import State
 from netd.endpoints import suggestion
-from netd.errors import EXIT_USAGE, OperatorError
+from netd.errors import EXIT_USAGE, OpenError, OperatorError
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 
@@ -87,11 +87,13 @@ class Commands:
             restart_needed = plan.restart_needed(state.initial, config)
             await self._rollout.apply(config, {})
         except Exception as error:
+            if isinstance(error, OSError):  # no descriptor or memory left, say
+                error = OpenError([f"cannot serve it: {error.strerror}; see the limits of this process (ulimit -a)"])
             if isinstance(error, OperatorError | CommandError):
                 problems = list(error.problems) if isinstance(error, OperatorError) else [str(error)]
                 self._events.reload_rejected(by, problems)
             self._tell_manager()
-            raise
+            raise error from None
         finally:
             gc.enable()
         if config.log.level != state.log_level:

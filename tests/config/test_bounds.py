@@ -126,16 +126,3 @@ def test_defaults_are_compiled_once_for_all_services(tmp_path: Path, monkeypatch
     text = f"defaults: {{access: {{deny: [{networks(10_000)}]}}}}\nservices:\n"
     text += "".join(service(n, ", access: {times: ['08:00-18:00']}" if n % 2 else "") for n in range(1000))
     assert len({one.access for one in load(tmp_path, text).services}) == len(compiled) == 2
-
-
-@pytest.mark.slow
-def test_a_million_rules_are_good_and_one_more_is_not(tmp_path: Path) -> None:
-    def part(number: int, rules: int) -> str:
-        own = ", ".join(f"{10 + number}.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(rules))
-        return f"services:\n{service(number, f', access: {{deny: [{own}]}}')}"
-
-    parts = {f"p{number:02}": part(number, 40_000) for number in range(25)}
-    config = load(tmp_path, "include: [p*.yaml]\n", **parts)
-    assert sum(len(one.access.read().rules["deny"]) for one in config.services) == bounds.RULES.most
-    [problem] = problems(tmp_path, "include: [p*.yaml]\n", **parts, p99=part(99, 1))
-    assert problem.startswith("p99.yaml:2:46: services.s99.access: more than 1000000 access rules")

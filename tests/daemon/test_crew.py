@@ -285,9 +285,11 @@ def test_without_descriptors_a_worker_is_not_replaced_and_tries_again(tmp_path: 
 def test_a_worker_without_descriptors_takes_a_new_config_all_the_same(tmp_path: Path) -> None:
     config = ECHO.format("off")
     with daemon(config, tmp_path) as running, contextlib.ExitStack() as stack:
-        resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (150, 150))
+        before = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (150, before[1]))
         os.kill(running.worker, signal.SIGKILL)
         running.event("worker_started")
+        resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, before)  # it was for the worker to inherit
         port = running.port("echo")
         connections = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(160)]
         running.event("accept_paused")
@@ -296,10 +298,26 @@ def test_a_worker_without_descriptors_takes_a_new_config_all_the_same(tmp_path: 
         many = "".join(f"  e{n}: {{type: echo, listen: [tcp://127.0.0.1:0]}}\n" for n in range(40))
         (tmp_path / "netd.yaml").write_text(config + many)
         done = running.netd("reload")
-        assert (done.returncode, "no descriptors left" in done.stderr) == (71, True)
+        assert (done.returncode, "no descriptors left" in done.stderr) == (71, True), done.stderr
         connections[0].sendall(b"x")
         assert connections[0].recv(1) == b"x"
         assert len(workers(running)) == 1
+
+
+def test_a_supervisor_without_descriptors_refuses_a_new_config_and_goes_on(tmp_path: Path) -> None:
+    config = ECHO.format("off")
+    with daemon(config, tmp_path) as running:
+        resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (60, 60))
+        many = "".join(f"  e{n}: {{type: echo, listen: [tcp://127.0.0.1:0]}}\n" for n in range(40))
+        for _ in range(3):
+            (tmp_path / "netd.yaml").write_text(config + many)
+            done = running.netd("reload")
+            assert (done.returncode, "Too many open files" in done.stderr) == (71, True), done.stderr
+            (tmp_path / "netd.yaml").write_text(config)
+            assert running.netd("reload").returncode == 0
+        with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
+            connection.sendall(b"x")
+            assert connection.recv(1) == b"x"
 
 
 def test_the_limit_of_a_source_holds_across_workers_and_hurts_no_other(tmp_path: Path) -> None:
