@@ -57,6 +57,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, final, runtime_checkable
 
+from netd.addresses import address_text
 from netd.errors import PeerError
 
 Conversation: TypeAlias = Generator[bytes | None, bytes, None]
@@ -117,6 +118,11 @@ class Credentials(NamedTuple):
     def __str__(self) -> str:
         return f"pid={self.pid},uid={self.uid},gid={self.gid}"
 
+    @property
+    def user(self) -> str:
+        """The user alone: every process has a number of its own."""
+        return f"uid={self.uid}"
+
 
 class Peer(NamedTuple):
     """The other end of a conversation or datagram, and the local address it came to.
@@ -146,16 +152,19 @@ class Peer(NamedTuple):
         return address_text(self.host, self.port, unix=self.family == "unix")
 
     @property
+    def source(self) -> str:
+        """What stays the same when the peer comes again: its address without the port.
+
+        Over UNIX it is the path, or else the user.
+        """
+        if self.family != "unix":
+            return self.host
+        return self.credentials.user if not self.host and self.credentials else self.remote
+
+    @property
     def local(self) -> str:
         """The local address it came to, as text."""
         return address_text(self.local_host, self.local_port, unix=self.family == "unix")
-
-
-def address_text(host: str, port: int, *, unix: bool = False) -> str:
-    """An address as people write it. A UNIX path is chosen by the peer, so what is not printable is escaped."""
-    if unix:
-        return host.encode("unicode_escape").decode("ascii") if host else "unnamed"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)

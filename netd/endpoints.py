@@ -6,18 +6,19 @@ in brackets) or a name. Socket options are query keys (`SocketOptions`).
 Only values: opening is the business of ``netd/transport/sockets.py``.
 """
 
-import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Literal, TypeAlias
 
-from netd.conversation import Transport, address_text
-from netd.settings import parse_size, parse_switch, shown
+from netd.accounts import parse_number
+from netd.addresses import address_text, parse_address, split_port
+from netd.conversation import Transport
+from netd.settings import parse_size, parse_switch
+from netd.text import shown, suggestion
 
 Scheme: TypeAlias = Literal[Transport, "systemd"]
-_AUTHORITY = re.compile(r"(?P<host>\*|\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/@\[\]]+):(?P<port>\d{1,5})", re.ASCII)
 LONGEST_PATH = 107  # sun_path holds 108 octets, with the NUL that ends it (unix(7))
 
 
@@ -44,7 +45,7 @@ def _word(text: str) -> str:
 
 def _account(text: str) -> str:
     """A user or group; numbers end before the one that chown(2) takes for "leave it"."""
-    if text.isdigit() and int(text) >= 2**32 - 1:
+    if re.fullmatch("[0-9]+", text) and parse_number(text) is None:
         raise ValueError(f"expected a number below {2**32 - 1}, got {shown(text)}")
     return _word(text)
 
@@ -100,14 +101,6 @@ _KEYS: dict[Scheme, tuple[str, ...]] = {
     "unixgram": ("rcvbuf", "sndbuf", *_PATH_KEYS),
     "systemd": (),
 }
-
-
-def suggestion(given: str, known: Iterable[str]) -> str:
-    """``; did you mean 'idle'?`` for a misspelt word, or ``; known: …`` where nothing is near."""
-    known = sorted(known)
-    if near := difflib.get_close_matches(given, known, n=1):
-        return f"; did you mean '{near[0]}'?"
-    return f"; known: {', '.join(known)}" if known else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +183,11 @@ def _covers(wide: Endpoint, narrow: Endpoint) -> bool:
 
 
 def _parse_authority(place: str) -> dict[str, Any]:
-    match = _AUTHORITY.fullmatch(place)
-    if not match:
+    host, port = split_port(place)
+    if port is None or not re.fullmatch(r"[^\s/@]+", host):
         raise ValueError(f"expected HOST:PORT such as *:7, 192.0.2.1:7 or [2001:db8::1]:7, got {shown(place)}")
-    host, port = match["host"], int(match["port"])
-    if port > 65535:
-        raise ValueError(f"expected a port from 0 to 65535, got {port}")
-    if host.startswith("["):
-        host = _canonical(host[1:-1], 6)
+    if ":" in host:
+        host = _canonical(host, 6)
     elif re.fullmatch(r"[0-9.]+", host):
         host = _canonical(host, 4)
     elif host != "*" and not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})", host):
@@ -207,6 +197,7 @@ def _parse_authority(place: str) -> dict[str, Any]:
 
 def _canonical(host: str, version: Literal[4, 6]) -> str:
     try:
+        parse_address(host)
         address = ip_address(host)
     except ValueError:
         raise ValueError(f"expected an IPv{version} address, got {shown(host)}") from None

@@ -1,4 +1,4 @@
-"""What a value in the config may be: durations, sizes, counts, rates, switches, and the strict model that holds them.
+"""What a value in the config may be: durations, sizes, counts, rates, switches, time zones, and the strict model.
 
 Every parser here takes what YAML made of the text and returns the value, or raises ValueError with the sentence the
 operator reads behind ``FILE:LINE:COLUMN: path:``. YAML 1.1 reads a bare ``off`` as false, so false lifts a limit. A
@@ -6,12 +6,15 @@ model written out as JSON holds such texts again, so that another process reads 
 """
 
 import re
-import reprlib
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from functools import cached_property
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, WithJsonSchema
+
+from netd.text import shown
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -26,19 +29,6 @@ class Model(BaseModel):
     """A mapping in the config: frozen, no unknown keys, no values turned into other types on the quiet."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-_QUOTE = reprlib.Repr()
-_QUOTE.maxstring = _QUOTE.maxlong = _QUOTE.maxother = 50
-_QUOTE.maxlevel = 3
-
-
-def shown(value: object) -> str:
-    """A value as an error message quotes it: at most sixty characters, and cheap, whatever it is."""
-    if value is None:
-        return "nothing"
-    text = str(value).lower() if isinstance(value, bool) else _QUOTE.repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def parse_duration(value: object) -> float:
@@ -129,6 +119,16 @@ def parse_switch(value: str) -> bool:
     raise ValueError(f"expected on or off, got {shown(value)}")
 
 
+def parse_zone(name: str) -> tzinfo:
+    """A time zone, from ``UTC`` or another IANA name that this system knows."""
+    if name == "UTC":
+        return UTC  # needs no time zone database
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        raise ValueError(f"unknown time zone {shown(name)}: expected an IANA name such as Asia/Shanghai") from None
+
+
 def _text_schema(pattern: str, *others: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [{"type": "string", "pattern": pattern}, *others]})
 
@@ -160,6 +160,7 @@ Count = Annotated[
     _OR_OFF,
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, _OFF_SCHEMA]}),
 ]
+TimeZone = Annotated[str, AfterValidator(lambda name: parse_zone(name) and name)]
 RateOrOff = Annotated[
     InstanceOf[Rate] | None,
     BeforeValidator(parse_rate),

@@ -149,3 +149,17 @@ def test_peers_as_text() -> None:
     assert Peer("unixgram", "/run/\x1b[31mred\n").remote == "/run/\\x1b[31mred\\n"
     assert [Peer("tcp", host).family for host in ("::1", "127.0.0.1")] == ["ipv6", "ipv4"]
     assert Peer("unix", "/a:b").family == "unix"
+
+
+@pytest.mark.parametrize(
+    ("peer", "source"),
+    [
+        (Peer("udp", "192.0.2.7", 53), "192.0.2.7"),
+        (Peer("tcp", "2001:db8::1", 53), "2001:db8::1"),
+        (Peer("unix", "", credentials=Credentials(17, 0, 0)), "uid=0"),
+        (Peer("unixgram", "/run/\x1b", credentials=Credentials(17, 0, 0)), "/run/\\x1b"),
+        (Peer("unixgram", ""), "unnamed"),
+    ],
+)
+def test_the_source_of_a_peer_is_what_stays_the_same(peer: Peer, source: str) -> None:
+    assert peer.source == source

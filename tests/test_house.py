@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from netd import places
 from netd.admission.access import AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
-from netd.client import control
 from netd.config.model import DaemonSection, DefaultsSection, FileSection, LogSection, ServiceSection
 from netd.endpoints import SocketOptions
 from netd.services import table
@@ -36,7 +36,19 @@ LEVELS = (
     ("config", "transport"),
     ("services", "admission", "telemetry"),
     ("shared",),
-    ("endpoints", "conversation", "settings", "reasons", "paths", "errors"),
+    (
+        "endpoints",
+        "peer_filter",
+        "conversation",
+        "settings",
+        "addresses",
+        "accounts",
+        "places",
+        "text",
+        "reasons",
+        "paths",
+        "errors",
+    ),
 )
 ORDER = [room for level in LEVELS for room in level]
 
@@ -113,7 +125,8 @@ def test_the_test_of_circles_sees_one(tmp_path: Path) -> None:
 
 def test_the_picture_of_the_house_shows_the_order_of_its_rooms() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    levels = re.findall(r"(?m)^    \d  (.*)$", text)
+    # The lowest one is files alone, and goes on in the next line.
+    levels = re.findall(r"(?m)^    (?:0  (?:.*\n)+?(?=\n)|\d  .*$)", text)
     assert [tuple(re.findall(r"(\w+)(?:/|\.py)", level)) for level in levels] == list(LEVELS[1:])
 
 
@@ -270,7 +283,6 @@ _ABSTRACT = re.compile(r"://@[\w-]+(?![\w{}-])|\A[@\0]netd[\w-]*\Z")
 # What a file names all the same, and why that touches nothing of the host the tests run on.
 NAMED = {
     "tests/systemd": (r".*", "the lab, which has a root and a network of its own"),
-    "tests/admission/test_addresses.py": (r"/run/x\.sock", "a word"),
     "tests/admission/test_door.py": (r"/run/netd.*", "words that a door is asked about"),
     "tests/cli/probe/test_command.py": (r".*:7", "refused before anything is sent, or in a network namespace"),
     "tests/cli/test_columns.py": (r"/etc/netd/netd\.yaml", "a word in an answer"),
@@ -287,13 +299,16 @@ NAMED = {
     "tests/services/test_chat.py": (r"/etc/passwd|/tmp/a", "words that are said"),
     "tests/services/test_metrics.py": (r"http://localhost:7090", "a word in a request"),
     "tests/services/test_table.py": (r".*:[1-7]", "checked and not served"),
-    "tests/telemetry/test_events.py": (r"/run/x\.sock", "a word"),
     "tests/telemetry/test_exposition.py": (r"/run/x\.sock|\w+://\S+:7", "words in an answer"),
     "tests/telemetry/test_logs.py": (r"tcp://127\.0\.0\.1:7", "a word"),
+    "tests/test_addresses.py": (r"/run/.*", "words"),
     "tests/test_conversation.py": (r"/run/", "a word"),
     "tests/test_endpoints.py": (r".*", "URLs that are read and not opened"),
     "tests/test_house.py": (r".*", "this list"),
     "tests/test_install.py": (r"/opt/netd-test\S*", "a word in what is staged elsewhere"),
+    "tests/test_peer_filter.py": (r"/run/.*", "words"),
+    "tests/test_places.py": (r"/run/netd", "the place that is asked for, and not used"),
+    "tests/test_settings.py": (r"/etc/.*", "names of time zones that are none"),
     "tests/test_tour.py": (r"/tmp/", "what the tour says, which is put into the test's place"),
     "tests/transport/test_guard.py": (r".*:40{2,3}7", "in a network namespace"),
     "tests/transport/test_sockets.py": (
@@ -385,7 +400,7 @@ def test_the_test_of_what_tests_name_sees_it(text: str, found: list[str]) -> Non
 
 
 def test_a_netd_of_this_host_is_not_found_by_a_test(place: Path) -> None:
-    assert control.default_paths() == [f"{place}/control.sock"]
+    assert places.control_sockets() == [f"{place}/control.sock"]
     done = subprocess.run([sys.executable, "-m", "netd", "stop"], capture_output=True, text=True, check=False)
     assert done.returncode == 69
     assert done.stderr.endswith(f"looked at {place}/control.sock (No such file or directory)\n")

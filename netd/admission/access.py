@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Annotated, NamedTuple, TypeVar
-from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema, WrapValidator
 
-from netd.admission.addresses import Network, parse_networks
-from netd.settings import Model, shown
+from netd.addresses import Network
+from netd.admission.addresses import parse_networks
+from netd.settings import Model, parse_zone
+from netd.text import shown
 
 _ACCOUNT = re.compile(r"(uid|gid):([A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?)", re.ASCII)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -70,7 +71,7 @@ class Hours:
         if match:
             start, end = int(match[2]) * 60 + int(match[3]), int(match[4]) * 60 + int(match[5])
             if start < 1440 and end <= 1440 and int(match[3]) < 60 and int(match[5]) < 60:
-                zone = _zone(match[6]) if match[6] else None
+                zone = parse_zone(match[6]) if match[6] else None
                 return cls(match[0], frozenset(_days(match[1] or "Mon-Sun")), start, end, zone)
         raise ValueError(f"expected times such as 'Mon-Fri 08:00-18:00 Europe/Berlin', got {shown(text)}")
 
@@ -90,13 +91,6 @@ def _days(text: str) -> list[int]:
         start = _DAYS.index(first)
         found += [(start + day) % 7 for day in range((_DAYS.index(last or first) - start) % 7 + 1)]
     return found
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, LookupError):
-        raise ValueError(f"unknown time zone {shown(name)}; IANA names are known, such as Europe/Berlin") from None
 
 
 _TEXT = PlainSerializer(lambda value: value.text, return_type=str, when_used="json")

@@ -14,8 +14,9 @@ from itertools import accumulate
 from struct import Struct
 from typing import NamedTuple
 
+from netd.addresses import Network
 from netd.admission.access import AccessRules, Hours
-from netd.admission.addresses import ANY, LOCAL, Network, intervals
+from netd.admission.addresses import ANY, LOCAL, intervals
 
 _MAGIC = b"netd-acl"
 _HIGHEST = 2**32 - 1  # of the numbers of users and groups that Linux can have

@@ -1,38 +1,16 @@
-"""Addresses as policy sees them: 4 or 16 octets in network order, and what counts as one source.
-
-An IPv4 address that is mapped into IPv6 (RFC 4291, 2.5.5.2) is the IPv4 address, whoever asks.
-"""
+"""What policy makes of addresses: what counts as one source, networks in the config, and finding the longest prefix."""
 
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Annotated, Generic, NamedTuple, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
 
-from netd.settings import shown
-
-_MAPPED = bytes(10) + b"\xff\xff"
-_MAPPED_BITS = 96
-
-
-class Network(NamedTuple):
-    """The addresses of one prefix. Networks sort by address, of two with one address the wider one first."""
-
-    first: int
-    """Its first address, as a number."""
-    length: int
-    """How many bits of an address the prefix has."""
-    bits: int
-    """How many bits an address has: 32 or 128."""
-
-    @property
-    def last(self) -> int:
-        """Its last address."""
-        return self.first | (1 << self.bits - self.length) - 1
-
+from netd.addresses import Network, network_of, parse_address
+from netd.text import shown
 
 LOCAL = (Network(127 << 24, 8, 32), Network(1, 128, 128))
 """This host, as far as addresses can tell."""
@@ -43,27 +21,6 @@ V = TypeVar("V")
 W = TypeVar("W")
 
 
-def plain(octets: bytes) -> bytes:
-    """The address in these 4 or 16 octets: an IPv4 address where one is mapped into IPv6."""
-    return octets[12:] if len(octets) == 16 and octets.startswith(_MAPPED) else octets
-
-
-def parse_address(text: str) -> bytes:
-    """The octets of an address, without its interface (%eth0); ValueError says what is wrong."""
-    address, percent, interface = text.partition("%")
-    try:
-        if percent and not (":" in address and re.fullmatch(r"[\w.-]{1,15}", interface)):
-            raise ValueError("an interface where there may be none")
-        return plain(ip_address(address).packed)
-    except ValueError:
-        raise ValueError(f"expected an address such as 192.0.2.7 or 2001:db8::7, got {shown(text)}") from None
-
-
-def is_of_many(address: bytes) -> bool:
-    """Whether it is no single host's: multicast, and in IPv4 what is above it (240/4, broadcast)."""
-    return address[0] >= 224 if len(address) == 4 else address[0] == 255
-
-
 def source_of(address: bytes) -> bytes:
     """What counts as one source: an IPv4 address, or an IPv6 /64, which is what one network hands to one customer."""
     return address if len(address) == 4 else address[:8]
@@ -72,11 +29,6 @@ def source_of(address: bytes) -> bytes:
 def source_text(source: bytes) -> str:
     """A source as people write it: ``192.0.2.7`` or ``2001:db8::/64``."""
     return str(ip_address(source)) if len(source) == 4 else f"{IPv6Address(source + bytes(8))}/64"
-
-
-def is_loopback(address: bytes) -> bool:
-    """Whether an address of 4 or 16 octets is this host's loopback: 127.0.0.0/8 or ::1."""
-    return address[:1] == b"\x7f" if len(address) == 4 else address == bytes(15) + b"\x01"
 
 
 def parse_source(text: str) -> bytes:
@@ -135,11 +87,7 @@ def _parse_network(text: str) -> Network:
             meant = ip_network(text, strict=False)
             raise ValueError(f"{shown(text)} has bits set behind its prefix; did you mean '{meant}'?") from None
         raise _no_network(text) from None
-    first, length, bits = int(network.network_address), network.prefixlen, network.max_prefixlen
-    # A network of mapped addresses is one of IPv4.
-    if bits == 128 and length >= _MAPPED_BITS and first >> 32 == 0xFFFF:
-        return Network(first & 0xFFFFFFFF, length - _MAPPED_BITS, 32)
-    return Network(first, length, bits)
+    return network_of(network)
 
 
 def _no_network(text: object) -> ValueError:

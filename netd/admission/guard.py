@@ -8,7 +8,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Literal
 
-from netd.admission.addresses import is_of_many
+from netd.addresses import is_of_many
 
 Objection = Literal["source_port", "source_address", "destination"]
 

@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from netd.config.schema import json_schema
-from netd.endpoints import suggestion
 from netd.errors import EXIT_NO, EXIT_OK
 from netd.services import table
 from netd.services.kind import ServiceType
+from netd.text import suggestion
 
 
 @click.command(epilog="Example: netd services time")

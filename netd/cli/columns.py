@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from netd.text import printable
+
 Answer = dict[str, Any]
 Row = dict[str, Any]
 
@@ -45,8 +47,3 @@ def readable_duration(seconds: float) -> str:
     if hours == 0:
         return f"{minutes}m{int(seconds % 60)}s"
     return f"{hours}h{minutes % 60}m" if days == 0 else f"{days}d{hours % 24}h"
-
-
-def printable(text: str) -> str:
-    """The text with everything escaped that a terminal might act on: a UNIX path may hold any octet."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)

@@ -4,10 +4,8 @@ They answer at once, so nothing is imported here that takes long to.
 """
 
 import contextlib
-import ipaddress
 import json
 import os
-import re
 import select
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
@@ -16,17 +14,18 @@ from typing import Any, TypeVar
 
 import click
 
+from netd import places
 from netd.cli.columns import HEADS, NUMBERS, daemon_lines, readable_duration, service_rows
 from netd.client import control
 from netd.client.control import Answer
 from netd.errors import EXIT_NO, EXIT_OK, ConfigError, NotRunningError, OperatorError
+from netd.peer_filter import PeerFilter
 
 C = TypeVar("C", bound=Callable[..., Any])
 
 _USUAL = 60.0  # seconds that netd has for an answer,
 _LONG = 180.0  # and where it may have to read its config, and to wait for another command that does
 _LONG_COMMANDS = ("diff", "disable", "enable", "reload")
-_DEFAULT_FILE = Path("/etc/netd/netd.yaml")
 
 
 class Ask:
@@ -104,10 +103,10 @@ def _find(file: Path | None, path: str | None) -> Sequence[str]:
         paths = _named_in(file)
     if paths is None and path is not None:
         paths = [path]
-    if paths is None and file is None and "NETD_CONTROL" not in os.environ and _DEFAULT_FILE.exists():
-        paths = _named_in(_DEFAULT_FILE)
+    if paths is None and file is None and "NETD_CONTROL" not in os.environ and places.config_exists():
+        paths = _named_in(places.CONFIG_FILE)
     if paths is None:
-        paths = control.default_paths()
+        paths = places.control_sockets()
     if file is not None:
         # The usual place may be that of another netd, which must not be told what is meant for this one.
         runs = str(control.ask(paths, ["status"]).get("config"))
@@ -135,19 +134,11 @@ def _named_in(file: Path) -> list[str] | None:
     return [path] if isinstance(path, str) and path else None
 
 
-_PEER = re.compile(r"\[(?P<six>[^\]]+)\](?::\d{1,5})?|(?P<four>[^:]+):\d{1,5}|(?P<host>.+)", re.ASCII)
-
-
 def _check_peer(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     """What can be a peer: an address, with or without port, a network, or how lists show one over UNIX."""
-    if text is None or text.startswith(("/", "@", "pid=")):
+    if text is None or text.startswith(("/", "@", "pid=", "uid=")) or PeerFilter(text).network:
         return text
-    match = _PEER.fullmatch(text)
-    try:
-        ipaddress.ip_network((match and (match["six"] or match["four"] or match["host"])) or "", strict=False)
-    except ValueError:
-        raise click.BadParameter(f"expected an address, a network or what a list shows, got {text!r}") from None
-    return text
+    raise click.BadParameter(f"expected an address, a network or what a list shows, got {text!r}")
 
 
 def peer_option(explanation: str) -> Callable[[C], C]:

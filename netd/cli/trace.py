@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import click
 
-from netd.cli.columns import printable
 from netd.cli.control import Ask, json_option, peer_option, talks
 from netd.client.control import Answer
 from netd.errors import EXIT_OK, NotRunningError
+from netd.text import escaped, printable
 
 _SIGNS = {"opened": "+", "in": "<", "out": ">", "end": "|", "closed": "-"}
 _TEXT = 64  # octets shown as text in one line; --hex shows all there are
@@ -76,7 +76,7 @@ def _lines(line: Answer, *, as_hex: bool) -> Iterator[str]:
 
 def _escaped(data: bytes) -> str:
     """Octets as a terminal may have them: printable ASCII, and the rest as in a C string."""
-    return data.decode("latin-1").encode("unicode_escape").decode("ascii").replace('"', '\\"')
+    return escaped(data.decode("latin-1")).replace('"', '\\"')
 
 
 def _characters(data: bytes) -> str:

@@ -1,11 +1,10 @@
-"""Talking to a running netd over its control socket: where that is, and asking one question.
+"""Talking to a running netd over its control socket: asking one question, or listening on.
 
 A command that only asks should answer at once, so nothing heavy is imported here.
 """
 
 import contextlib
 import json
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,32 +14,6 @@ from netd.errors import NotRunningError, UsageError
 Answer = dict[str, Any]
 
 _LONGEST = 2**24  # octets of an answer
-_SYSTEM = "/run/netd"
-
-
-def default_directory() -> str | None:
-    """Where a netd of this user keeps what is there only while it runs; None where there is no such place."""
-    if directory := os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
-        return directory
-    if os.geteuid() == 0:
-        return _SYSTEM
-    if directory := os.environ.get("XDG_RUNTIME_DIR", ""):
-        return os.path.join(directory, "netd")
-    return None
-
-
-def default_path() -> str | None:
-    """The control socket of a netd whose config names none."""
-    if path := os.environ.get("NETD_CONTROL"):
-        return path
-    directory = default_directory()
-    return directory and os.path.join(directory, "control.sock")
-
-
-def default_paths() -> list[str]:
-    """Where to look for a netd when nothing says where it is: one's own, then the system's."""
-    found = [default_path(), None if "NETD_CONTROL" in os.environ else os.path.join(_SYSTEM, "control.sock")]
-    return list(dict.fromkeys(path for path in found if path))
 
 
 def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> Answer:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from netd import places
 from netd.admission.access import NO_GROUPS, AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
@@ -36,11 +37,12 @@ from netd.config.model import (
 from netd.config.rules import RuleBook, layered, numbered
 from netd.config.source import Mark, Problem, Source, SourceError, Where
 from netd.conversation import Context
-from netd.endpoints import Endpoint, suggestion
+from netd.endpoints import Endpoint
 from netd.errors import ConfigError
 from netd.services import table
 from netd.services.kind import ServiceType
-from netd.settings import Model, shown
+from netd.settings import Model
+from netd.text import shown, suggestion
 
 _MOST_FILES = 1000
 _MOST_PROBLEMS = 100
@@ -49,7 +51,6 @@ _WILDCARDS = ("*", "0.0.0.0", "::")
 
 BUILT_IN_FILE = Path(__file__).parent / "dev.yaml"
 """Loopback and high ports; what a checkout shows as config/dev.yaml."""
-DEFAULT_FILE = Path("/etc/netd/netd.yaml")
 
 # Threads are few, so nobody may have many of them, or one of them for long.
 _BLOCKING = Limits.model_validate({"per_source": 8, "lifetime": "60s"})
@@ -59,13 +60,7 @@ M = TypeVar("M", bound=Model)
 
 def default_file() -> Path:
     """The config that is used when none is named: /etc/netd/netd.yaml if there, else the built-in one."""
-    try:
-        DEFAULT_FILE.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return BUILT_IN_FILE
-    except OSError:
-        pass  # it may be there: reading it will say what is the matter
-    return DEFAULT_FILE
+    return places.CONFIG_FILE if places.config_exists() else BUILT_IN_FILE
 
 
 def load(file: Path) -> Config:

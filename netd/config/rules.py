@@ -1,10 +1,9 @@
 """The access rules of a config: looked up, put over the defaults, bounded, and compiled once for all processes."""
 
-import grp
-import pwd
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from netd import accounts
 from netd.admission.access import AccessRules
 from netd.admission.access_memory import AccessPlace, AccessTables
 from netd.config.bounds import RULES, TIMES, Bound
@@ -27,20 +26,12 @@ def numbered(rules: AccessRules, note: Callable[[str, int, str], None]) -> Acces
         for number, entry in enumerate(entries):
             if entry.kind:
                 try:
-                    entries[number] = entry.numbered(_account_number)
+                    entries[number] = entry.numbered(accounts.number)
                 except ValueError as error:
                     note(key, number, str(error))
         if key in rules.model_fields_set:
             found[key] = tuple(entries)
     return rules.model_copy(update=found)
-
-
-def _account_number(kind: str, name: str) -> int:
-    """The number of a user (``uid``) or group (``gid``); ValueError where there is none."""
-    try:
-        return pwd.getpwnam(name).pw_uid if kind == "uid" else grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise ValueError(f"there is no {'user' if kind == 'uid' else 'group'} '{name}'") from None
 
 
 class RuleBook:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from netd.text import printable
+
 _LARGEST_FILE = 2**20
 _MOST_VALUES = 50_000
 _MOST_OCTETS = 2 * _LARGEST_FILE  # with aliases counted out
@@ -49,17 +51,11 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         """``FILE:LINE:COLUMN: services.echo.listen[0]: message``"""
-        path = "".join(f"[{step}]" if isinstance(step, int) else f".{_printable(step)}" for step in self.path)
-        where = f"{_printable(self.mark.file)}:{self.mark.line}:{self.mark.column}: "
+        path = "".join(f"[{step}]" if isinstance(step, int) else f".{printable(step[:200])}" for step in self.path)
+        where = f"{printable(self.mark.file)}:{self.mark.line}:{self.mark.column}: "
         # What a plugin says about its options may have several lines; a problem has one.
-        message = " ".join(self.message.split("\n"))
-        if not message.isprintable():
-            message = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        message = printable(" ".join(self.message.split("\n")))
         return where + (f"{path.removeprefix('.')}: " if path else "") + message
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() and len(text) < 200 else repr(text[:200])
 
 
 class SourceError(Exception):

@@ -12,7 +12,6 @@ from netd.daemon.crew import Crew
 from netd.daemon.loading import Loading
 from netd.daemon.rollout import Rollout
 from netd.daemon.state import State
-from netd.endpoints import suggestion
 from netd.errors import EXIT_USAGE, OpenError, OperatorError
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
@@ -119,8 +118,7 @@ class Commands:
         async with self._rollout.queue:
             self._not_while_stopping()
             state = self._state
-            if service not in state.names:
-                raise CommandError(f"there is no service '{service[:64]}'{suggestion(service[:64], state.names)}")
+            state.require(service)
             overrides = {name: wanted for name, wanted in state.overrides.items() if name != service}
             if state.enabled_in_file(service) != on:
                 overrides[service] = on
@@ -153,9 +151,8 @@ class Commands:
 
     def _know(self, wanted: dict[str, str]) -> None:
         """A service that was removed may still have connections; one that nobody knows is a mistake."""
-        service = wanted.get("service")
-        if service is not None and service not in self._state.seen:
-            raise CommandError(f"there is no service '{service[:64]}'{suggestion(service[:64], self._state.names)}")
+        if "service" in wanted:
+            self._state.require(wanted["service"], once=True)
 
     async def set_log_level(self, level: str, by: str) -> Answer:
         """Change what is logged, until the next reload."""

@@ -5,17 +5,17 @@
 ``exit_code`` what a command line should make of it.
 """
 
-import json
 import os
-import pwd
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, Protocol
 
+from netd.accounts import groups_of
 from netd.conversation import Credentials, Lines, LineTooLong, Peer, Post, Wait, WaitingConversation
+from netd.daemon.json_lines import json_line
 from netd.daemon.tasks import Result, Tasks
-from netd.endpoints import suggestion
 from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_USAGE, OperatorError
 from netd.telemetry.daemon_events import DaemonEvents
+from netd.text import suggestion
 
 Answer = dict[str, Any]
 
@@ -136,8 +136,8 @@ class Control:
     def stream(self, peer: Peer, post: Post) -> WaitingConversation:
         by = str(peer.credentials)
         if not self._allowed(peer.credentials):
-            self._events.control_refused(by)
-            yield _line(_failure(f"{by} may not control netd", EXIT_NO))
+            self._events.control_refused(peer.credentials)
+            yield json_line(_failure(f"{by} may not control netd", EXIT_NO))
             return
         lines = Lines(LINE_LIMIT)
         try:
@@ -145,9 +145,9 @@ class Control:
                 text = line.decode("utf-8", "replace")
                 if text.split()[:1] in (["trace"], ["talk"]):
                     return (yield from self._follow(text, lines.rest(), post))
-                yield _line((yield from _result(self._tasks.start(self.answer(text, by)))))
+                yield json_line((yield from _result(self._tasks.start(self.answer(text, by)))))
         except LineTooLong as error:
-            yield _line(_failure(str(error), EXIT_USAGE))
+            yield json_line(_failure(str(error), EXIT_USAGE))
 
     def _allowed(self, credentials: Credentials | None) -> bool:
         """The path's permissions have let the peer connect; an abstract socket has none, and a path may be chmodded."""
@@ -155,13 +155,7 @@ class Control:
             return False
         if credentials.uid in (0, os.geteuid()):
             return True
-        if self._group is None:
-            return False
-        try:
-            name = pwd.getpwuid(credentials.uid).pw_name
-        except KeyError:
-            return credentials.gid == self._group
-        return self._group in os.getgrouplist(name, credentials.gid)
+        return self._group is not None and self._group in groups_of(credentials.uid, credentials.gid)
 
     def _follow(self, line: str, rest: bytes, post: Post) -> WaitingConversation:
         """A command whose answer is followed by more, until the peer has finished sending.
@@ -185,7 +179,7 @@ class Control:
             return {}
 
         try:
-            yield _line((yield from _result(self._tasks.start(self._answer(line, begin)))))
+            yield json_line((yield from _result(self._tasks.start(self._answer(line, begin)))))
             for say, _ in begun:
                 if rest:
                     say(rest)
@@ -274,10 +268,6 @@ def _result(result: Result[Answer]) -> Generator[bytes | Wait | None, bytes, Ans
 
 def _failure(message: str, exit_code: int) -> Answer:
     return {"ok": False, "error": message, "exit_code": exit_code}
-
-
-def _line(answer: Answer) -> bytes:
-    return json.dumps(answer, separators=(",", ":")).encode() + b"\n"
 
 
 def safely(events: DaemonEvents, command: str, do: Callable[[], object]) -> None:

@@ -15,8 +15,7 @@ from typing import NoReturn
 
 import daemon  # type: ignore[import-untyped]
 
-from netd import paths
-from netd.client.control import default_directory
+from netd import paths, places
 from netd.config.model import Config
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
 from netd.transport.sockets import Listener
@@ -84,13 +83,11 @@ def _be_daemon(config: Config, serve: Callable[[Ready], int], writer: int) -> No
 
 
 def default_pid_file() -> str | None:
-    """The pid file of a daemon whose config names none, or None where there is no place for it."""
-    directory = default_directory()
-    if directory is None:
-        return None
-    path = os.path.join(directory, "netd.pid")
-    with contextlib.suppress(OSError, ValueError):  # what is wrong shows when the file is opened
-        paths.check_directory(path)
+    """The pid file of a daemon whose config names none, in a directory that is made; None: there is no place for it."""
+    path = places.pid_file()
+    if path is not None:
+        with contextlib.suppress(OSError, ValueError):  # what is wrong shows when the file is opened
+            paths.check_directory(path)
     return path
 
 

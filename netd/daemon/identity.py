@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import grp
 import os
 import pwd
 import signal
@@ -10,6 +9,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from netd import accounts
 from netd.config.model import DaemonSection
 from netd.errors import EXIT_OSERR, OpenError, OperatorError
 
@@ -58,31 +58,30 @@ def _stay(daemon: DaemonSection, me: int) -> Identity:
     if daemon.group is not None and _group(daemon.group) != os.getegid():
         raise OpenError([f"daemon.group: only root may take the group '{daemon.group}'"])
     try:
-        name = pwd.getpwuid(me).pw_name
-    except KeyError:
-        name = str(me)
-    return Identity(name)
-
-
-def _default_user() -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam("netd")
-    except KeyError:
-        return _user("nobody")
+        return Identity(accounts.find_user(str(me)).pw_name)
+    except ValueError:
+        return Identity(str(me))
 
 
 def _user(name: str) -> pwd.struct_passwd:
     try:
-        return pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
-    except KeyError:
-        raise OperatorError([f"daemon.user: there is no user '{name}'"]) from None
+        return accounts.find_user(name)
+    except ValueError as error:
+        raise OperatorError([f"daemon.user: {error}"]) from None
 
 
 def _group(name: str) -> int:
     try:
-        return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise OperatorError([f"daemon.group: there is no group '{name}'"]) from None
+        return accounts.number("gid", name)
+    except ValueError as error:
+        raise OperatorError([f"daemon.group: {error}"]) from None
+
+
+def _default_user() -> pwd.struct_passwd:
+    try:
+        return accounts.find_user("netd")
+    except ValueError:
+        return _user("nobody")
 
 
 class _StillPrivilegedError(RuntimeError):

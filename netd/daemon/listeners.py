@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import socket
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
@@ -84,9 +83,7 @@ class Listeners:
             f"services.{one.listener.service}: {one.listener.url}: {NO_GROUPS}"
             for ones in pending.places.values()
             for one in ones
-            if one.listener.service in asks_groups
-            and one.listener.socket.family == socket.AF_UNIX
-            and not one.listener.streams
+            if one.listener.service in asks_groups and one.listener.transport == "unixgram"
         ]
         for one in pending.new:
             kind = table.find(types[one.listener.service])

@@ -3,14 +3,13 @@
 What a worker answers to ``connections``, ``peers`` and ``kick``, and how the answers of several are put together.
 """
 
-import ipaddress
 from collections.abc import Callable, Iterable
 from heapq import nlargest
 from time import monotonic
 from typing import Any
 
-from netd.conversation import Peer
 from netd.daemon.channel import Message
+from netd.peer_filter import PeerFilter
 from netd.transport.connection import Connection
 
 MOST_ROWS = 1000
@@ -38,7 +37,7 @@ def peers(worker: int, connections: Iterable[Connection], wanted: Message) -> Me
     for connection in connections:
         if chosen(connection):
             total += 1
-            sums = found.setdefault(_who(connection), [0, 0, 0])
+            sums = found.setdefault(connection.peer.source, [0, 0, 0])
             sums[0] += 1
             sums[1] += connection.bytes_in
             sums[2] += connection.bytes_out
@@ -69,14 +68,6 @@ def _largest(found: dict[str, list[int]]) -> list[dict[str, Any]]:
     ]
 
 
-def _who(connection: Connection) -> str:
-    """The peer without its port. Over UNIX its path, else the user: every process has a number of its own."""
-    peer = connection.peer
-    if peer.family == "unix":
-        return f"uid={peer.credentials.uid}" if not peer.host and peer.credentials else peer.remote
-    return peer.host
-
-
 def kick(worker: int, connections: Iterable[Connection], wanted: Message) -> int:
     """End those that ``wanted`` means; how many."""
     chosen = selects(worker, wanted)
@@ -89,7 +80,7 @@ def kick(worker: int, connections: Iterable[Connection], wanted: Message) -> int
 def selects(worker: int, wanted: Message) -> Callable[[Connection], bool]:
     """The test that a connection has to pass, for each of the keys ``id``, ``service`` and ``peer`` that is given.
 
-    A peer is what `whose` takes: also a network such as 192.0.2.0/24, or what the list shows of a UNIX peer.
+    A peer is what `PeerFilter` takes: also a network such as 192.0.2.0/24, or what the list shows of a UNIX peer.
     """
     tests: list[Callable[[Connection], bool]] = []
     if name := wanted.get("id"):
@@ -97,25 +88,9 @@ def selects(worker: int, wanted: Message) -> Callable[[Connection], bool]:
     if service := wanted.get("service"):
         tests.append(lambda connection: connection.service_name == service)
     if peer := wanted.get("peer"):
-        is_meant = whose(peer)
-        tests.append(lambda connection: is_meant(connection.peer))
+        meant = PeerFilter(peer)
+        tests.append(lambda connection: meant.matches(connection.peer))
     return lambda connection: all(test(connection) for test in tests)
-
-
-def whose(text: str) -> Callable[[Peer], bool]:
-    """The test for a peer that is given as an address, with or without port, a network, or what the list shows."""
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return lambda peer: text in (peer.remote, peer.host)
-    return lambda peer: _inside(peer.host, network)
-
-
-def _inside(host: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
-    try:
-        return ipaddress.ip_address(host) in network
-    except ValueError:
-        return False  # a path
 
 
 def identifier(worker: int, connection: Connection) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from netd.daemon.channel import Message
-from netd.daemon.listing import whose
+from netd.peer_filter import PeerFilter
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
 from netd.transport.stream import StreamServer
@@ -23,7 +23,7 @@ class Observers:
     def start(self, message: Message) -> None:
         """Begin to look; `look_at` says at which servers."""
         number = int(message["trace"])
-        wanted = whose(message["peer"]) if message["peer"] else lambda peer: True
+        wanted = PeerFilter(message["peer"]).matches if message["peer"] else lambda peer: True
         self._taps[number] = Tap(
             message["service"], wanted, lambda tap: self._loop.call(lambda: self._soon(number, tap))
         )

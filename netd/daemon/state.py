@@ -4,9 +4,12 @@ import time
 
 from netd.admission.bans import Bans
 from netd.config.model import Config
+from netd.daemon.control import CommandError
+from netd.errors import EXIT_NO
 from netd.shared.ledger import Ledger
 from netd.shared.table import CELL, Table
 from netd.telemetry.events import ServiceEvents
+from netd.text import suggestion
 from netd.transport.sockets import Listener
 
 
@@ -55,6 +58,12 @@ class State:
     def seconds(self) -> float:
         """How long netd has run."""
         return time.monotonic() - self._since
+
+    def require(self, service: str, *, once: bool = False, exit_code: int = EXIT_NO) -> None:
+        """See that there is such a service, or ``once`` was. `CommandError` proposes the name that may be meant."""
+        if service not in (self.seen if once else self.names):
+            name = service[:64]
+            raise CommandError(f"there is no service '{name}'{suggestion(name, self.names)}", exit_code)
 
     def enabled_in_file(self, service: str) -> bool:
         """Whether the file switches it on."""

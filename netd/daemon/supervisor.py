@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from netd import __version__
+from netd import __version__, places
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
 from netd.admission.door import Door
 from netd.admission.house import House
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
-from netd.client.control import default_path
 from netd.config.model import Config
 from netd.daemon import identity, systemd
 from netd.daemon.channel import Message
@@ -158,7 +157,7 @@ class Supervisor:
 
     def _open_control(self) -> None:
         daemon = self._state.config.daemon
-        path = default_path() if daemon.control == "" else daemon.control
+        path = places.control_socket() if daemon.control == "" else daemon.control
         if path is None:
             if daemon.control is not None:
                 self._events.control_failed("there is no $XDG_RUNTIME_DIR to put it into; daemon.control names a place")

@@ -4,7 +4,6 @@ Both ends lose lines rather than make anybody wait, and say how many.
 """
 
 import itertools
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from netd.daemon.channel import Message
 from netd.daemon.control import CommandError
 from netd.daemon.crew import Crew
 from netd.daemon.fork import Member
+from netd.daemon.json_lines import json_line, keep_alive
 from netd.daemon.state import State
-from netd.endpoints import suggestion
 from netd.transport.loop import Loop
 from netd.transport.trace import SHOWN, Way
 
 _MOST = 8  # traces at one time
-_ALIVE = 5.0  # seconds after which an empty line shows that the trace goes on; and an observer who is gone is noticed
 _LONGEST_PEER = 512
 _MOST_LINES = 500  # of one packet: more than a worker puts into it
 _NEVER = 2.0**40  # seconds since 1970 that no clock shows
@@ -46,11 +44,11 @@ class _Trace:
                     self._post(time=round(when, 6), what=way, peer=peer, size=size, data=data)
         if self.skipped:
             missed, self.skipped = self.skipped, 0
-            if not self.post(_line(skipped=missed)):
+            if not self.post(json_line({"skipped": missed})):
                 self.skipped += missed
 
     def _post(self, **told: Any) -> None:
-        if not self.post(_line(**told)):
+        if not self.post(json_line(told)):
             self.skipped += 1
 
 
@@ -70,14 +68,13 @@ class Tracer:
         Returns what ends it. `CommandError` says why it cannot be.
         """
         service, peer = wanted.get("service", ""), wanted.get("peer", "")
-        if service not in self._state.names:
-            raise CommandError(f"there is no service '{service[:64]}'{suggestion(service[:64], self._state.names)}")
+        self._state.require(service)
         if len(self._traces) == _MOST:
             raise CommandError(f"there are {_MOST} traces already, and no more at one time")
         number = next(self._numbers)
         trace = self._traces[number] = _Trace(service, peer, post)
         await self._crew.ask_all(_message(number, trace))
-        self._loop.later(_ALIVE, lambda: self._keep_alive(number))
+        keep_alive(self._loop, post, lambda: number in self._traces)
         return lambda: self._stop(number)
 
     async def install(self, member: Member) -> None:
@@ -98,16 +95,6 @@ class Tracer:
         del self._traces[number]
         self._crew.requests.tell({"do": "untrace", "trace": number}, self._crew.everybody)
 
-    def _keep_alive(self, number: int) -> float | None:
-        if trace := self._traces.get(number):
-            trace.post(b"\n")
-            return _ALIVE
-        return None
-
 
 def _message(number: int, trace: _Trace) -> Message:
     return {"do": "trace", "trace": number, "service": trace.service, "peer": trace.peer}
-
-
-def _line(**told: Any) -> bytes:
-    return json.dumps(told, separators=(",", ":")).encode() + b"\n"

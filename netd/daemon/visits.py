@@ -6,7 +6,6 @@ being understood.
 
 import codecs
 import contextlib
-import json
 import select
 import socket
 from collections.abc import Callable
@@ -14,13 +13,12 @@ from collections.abc import Callable
 from netd.conversation import Post
 from netd.daemon.control import CommandError
 from netd.daemon.crew import Crew
+from netd.daemon.json_lines import json_line, keep_alive
 from netd.daemon.state import State
-from netd.endpoints import suggestion
 from netd.transport.loop import Loop
 
 _CHUNK = 4096  # octets taken at once; as JSON they fit into what may wait for the operator, whatever they are
 _PAUSE = 0.1  # seconds, where the operator does not read
-_ALIVE = 5.0  # seconds after which an empty line shows that the visit goes on; and a visitor who is gone is noticed
 
 
 class Visit:
@@ -35,7 +33,7 @@ class Visit:
         self._unread = b""
         end.setblocking(False)
         loop.watch(end.fileno(), select.EPOLLIN, self._heard)
-        loop.later(_ALIVE, self._keep_alive)
+        keep_alive(loop, post, lambda: not self._over)
 
     def say(self, data: bytes) -> None:
         """Say this to the service, or lose it where that does not listen."""
@@ -77,11 +75,6 @@ class Visit:
         self._loop.watch(self._socket.fileno(), select.EPOLLIN, self._heard)
         return None
 
-    def _keep_alive(self) -> float | None:
-        if not self._over:
-            self._post(b"\n")
-        return None if self._over else _ALIVE
-
 
 class Visits:
     """Lets the operator in."""
@@ -93,8 +86,7 @@ class Visits:
 
     async def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]:
         """Begin to talk to a service: what says something to it, and what ends it. `CommandError` says why not."""
-        if service not in self._state.names:
-            raise CommandError(f"there is no service '{service[:64]}'{suggestion(service[:64], self._state.names)}")
+        self._state.require(service)
         if not self._crew.members:
             raise CommandError("there is no worker at the moment; try again")
         first = self._crew.members[min(self._crew.members)]
@@ -112,5 +104,4 @@ class Visits:
 
 def _line(text: str | None) -> bytes:
     """What the service said; None: it has said its last word."""
-    told = {"end": True} if text is None else {"text": text}
-    return json.dumps(told, separators=(",", ":")).encode() + b"\n"
+    return json_line({"end": True} if text is None else {"text": text})

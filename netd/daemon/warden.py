@@ -3,9 +3,6 @@
 What it explains it reads from the memory that the workers' doors write, so nobody has to be asked.
 """
 
-import grp
-import os
-import pwd
 import re
 import resource
 import socket
@@ -15,7 +12,9 @@ import time
 from collections.abc import Callable
 from typing import Any, get_args
 
-from netd.admission.addresses import parse_address, parse_source, source_of, source_text
+from netd import accounts
+from netd.addresses import parse_address, split_port
+from netd.admission.addresses import parse_source, source_of, source_text
 from netd.admission.door import Check, Door
 from netd.admission.house import House
 from netd.config.model import ServiceConfig
@@ -24,7 +23,6 @@ from netd.daemon.control import Answer, CommandError
 from netd.daemon.listeners import Listeners, Numbered
 from netd.daemon.state import State
 from netd.daemon.tasks import Result
-from netd.endpoints import suggestion
 from netd.errors import EXIT_USAGE
 from netd.reasons import Refusal
 from netd.settings import parse_duration
@@ -32,17 +30,12 @@ from netd.shared.table import SUPERVISOR
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop
-from netd.transport.sockets import Listener
 
 _SO_MEMINFO = 55  # asm-generic/socket.h; the socket module does not have it
 _MEMINFO = struct.Struct("9I")  # linux/sock_diag.h; the last one is SK_MEMINFO_DROPS
 _OWN_DESCRIPTORS = 64  # of a process that serves, besides those of its connections and listeners
 _MOST_OFFENDERS = 1000  # seen to at once; who goes on is reported again
 _SOME_PORT = 49152  # of those that clients use (RFC 6335)
-_FROM = re.compile(
-    r"\[(?P<host6>[^\]]+)\]:(?P<port6>\d{1,5})|(?P<host4>[^:]+):(?P<port4>\d{1,5})|(?P<host>.+)", re.ASCII
-)
-
 Tell = Callable[[Message], Result[Any]]
 """Tells all workers something. The result is there when they have taken it."""
 
@@ -64,7 +57,7 @@ class Warden:
         """A config is in force: warn of what it asks for at its own risk, or in vain."""
         self.count_drops()  # what new sockets had dropped before counts for nobody
         config = self._state.config
-        udp = {one.listener.service for one in self._listeners if _transport(one.listener) == "udp"}
+        udp = {one.listener.service for one in self._listeners if one.listener.transport == "udp"}
         for service in config.enabled:
             if service.name in udp and not service.policy.reply_guard:
                 self._events_of(service.name).reply_guard_disabled()
@@ -182,11 +175,8 @@ class Warden:
     def explain(self, peer: str, where: str) -> Answer:
         """What decides whether ``peer`` is served at ``where`` (SERVICE/TRANSPORT) now, check by check."""
         name, _, transport = where.partition("/")
-        service = next((one for one in self._state.config.services if one.name == name), None)
-        if service is None:
-            raise CommandError(
-                f"there is no service '{name[:64]}'{suggestion(name[:64], self._state.names)}", EXIT_USAGE
-            )
+        self._state.require(name, exit_code=EXIT_USAGE)
+        service = next(one for one in self._state.config.services if one.name == name)
         served = _transports(service, list(self._listeners))
         if not served:
             raise CommandError("netd is about to stop")
@@ -211,7 +201,7 @@ class Warden:
         state = self._state
         now = time.monotonic()
         banned = {source: ban.until for source, ban in state.bans.active(now).items()}
-        ports = {one.listener.socket.getsockname()[1] for one in self._listeners if _transport(one.listener) == "udp"}
+        ports = {one.listener.socket.getsockname()[1] for one in self._listeners if one.listener.transport == "udp"}
         house = House(state.ledger, banned=banned, ports=ports)
         house.adopt(state.config.daemon.connections, state.config.bans)
         access = service.access.read()
@@ -231,7 +221,7 @@ class Warden:
 def _transports(service: ServiceConfig, listeners: list[Numbered]) -> list[str]:
     """The transports of a service: of its sockets, or of one that is off, as the config has them."""
     if service.enabled:
-        return sorted({_transport(one.listener) for one in listeners if one.listener.service == service.name})
+        return sorted({one.listener.transport for one in listeners if one.listener.service == service.name})
     return sorted({one.transport for one in service.listen})
 
 
@@ -244,13 +234,9 @@ def _source(text: str) -> bytes:
 
 def _address(text: str) -> tuple[bytes, int]:
     """An address and port from ``192.0.2.7:5353``, ``[2001:db8::7]:5353``, or an address alone."""
-    match = _FROM.fullmatch(text)
-    host = match and (match["host6"] or match["host4"] or match["host"])
-    port = int((match and (match["port6"] or match["port4"])) or _SOME_PORT)
     try:
-        if port > 65535:
-            raise ValueError(f"expected a port from 0 to 65535, got {port}")
-        return parse_address(host or ""), port
+        host, port = split_port(text)
+        return parse_address(host), _SOME_PORT if port is None else port
     except ValueError as error:
         raise CommandError(str(error), EXIT_USAGE) from None
 
@@ -258,24 +244,15 @@ def _address(text: str) -> tuple[bytes, int]:
 def _account(text: str) -> tuple[int, list[int]]:
     """A user's number and groups, from ``uid:NAME``, or of nobody but a group, from ``gid:NAME``."""
     kind, _, name = text.partition(":")
-    number = int(name) if re.fullmatch(r"[0-9]{1,10}", name, re.ASCII) else None
     try:
         if kind == "uid":
-            user = pwd.getpwnam(name) if number is None else pwd.getpwuid(number)
-            return user.pw_uid, os.getgrouplist(user.pw_name, user.pw_gid)
+            user = accounts.number("uid", name)
+            return user, accounts.groups_of(user)
         if kind == "gid":
-            return -1, [grp.getgrnam(name).gr_gid if number is None else number]
-    except (KeyError, ValueError, OverflowError):
-        if number is not None:
-            return number, []  # nobody has to have a name
-        raise CommandError(f"there is no {'user' if kind == 'uid' else 'group'} '{name[:32]}'", EXIT_USAGE) from None
+            return -1, [accounts.number("gid", name)]
+    except ValueError as error:
+        raise CommandError(str(error), EXIT_USAGE) from None
     raise CommandError("over a UNIX socket a peer is uid:NAME or gid:NAME", EXIT_USAGE)
-
-
-def _transport(listener: Listener) -> str:
-    if listener.socket.family == socket.AF_UNIX:
-        return "unix" if listener.streams else "unixgram"
-    return "tcp" if listener.streams else "udp"
 
 
 def _kernel_drops(opened: socket.socket) -> int:

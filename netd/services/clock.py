@@ -2,14 +2,14 @@
 
 import math
 import re
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, model_validator
 
 from netd.conversation import Context, Conversation, Framing, Peer, messages, split_terminator
-from netd.settings import Model, shown
+from netd.settings import Model, TimeZone, parse_zone
+from netd.text import shown
 
 _LONGEST_FORMAT = 256
 _MOST_ANSWERS = 64  # remembered at one time
@@ -30,21 +30,6 @@ def check_format(text: str) -> str:
         at = rest.index("%")
         raise ValueError(f"unknown directive {shown(rest[at : at + 2])}")
     return text
-
-
-def check_timezone(name: str) -> str:
-    """The name itself, if this system knows the time zone; else ValueError."""
-    _zone(name)
-    return name
-
-
-def _zone(name: str) -> tzinfo:
-    if name == "UTC":
-        return UTC  # needs no time zone database
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):
-        raise ValueError(f"unknown time zone {shown(name)}: expected an IANA name such as Asia/Shanghai") from None
 
 
 def format_time(text: str, when: datetime) -> str:
@@ -83,7 +68,6 @@ class _Second:
 
 
 Format = Annotated[str, AfterValidator(check_format)]
-TimeZone = Annotated[str, AfterValidator(check_timezone)]
 
 
 class Daytime:
@@ -102,7 +86,7 @@ class Daytime:
 
     def __init__(self, options: Options, context: Context) -> None:
         self._clock = context.clock
-        self._zone = _zone(options.timezone)
+        self._zone = parse_zone(options.timezone)
         self._format = options.format
 
     def _line(self) -> bytes:
@@ -148,7 +132,7 @@ class Time:
 
     def __init__(self, options: Options, context: Context) -> None:
         self._clock = context.clock
-        self._zone = _zone(options.timezone)
+        self._zone = parse_zone(options.timezone)
         self._format = options.format
         self._framing = options.framing
         self._line_limit = context.line_limit

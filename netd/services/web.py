@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
-from ipaddress import ip_address
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from netd.admission.addresses import parse_address
+from netd.addresses import is_loopback, parse_address, split_port
 from netd.telemetry.exposition import exposition
 
 _LONGEST_HEAD = 8192
@@ -46,7 +45,6 @@ _HEADERS = {
     "Connection": "close",
 }
 
-_HOST = re.compile(r"(\[[^]]*\]|[^:\[\]]*)(?::\d{0,5})?")
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _ABSOLUTE = re.compile(r"http://([^/?#]*)(/?.*)", re.IGNORECASE)
 
@@ -110,14 +108,11 @@ def may_name(host: str, local: str) -> bool:
     is there (DNS rebinding). The browser names that site; so on loopback nothing will do but an address, ``localhost``,
     or no host at all, as in what a person types.
     """
-    if not ip_address(parse_address(local)).is_loopback:
+    if not is_loopback(parse_address(local)):
         return True
-    match = _HOST.fullmatch(host)
-    if match is None:
-        return False
-    name = match[1].strip("[]").lower()
     try:
-        return name in ("", "localhost") or bool(parse_address(name))
+        name, _ = split_port(host)
+        return name.lower() in ("", "localhost") or bool(parse_address(name))
     except ValueError:
         return False
 

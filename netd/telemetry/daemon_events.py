@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from netd.telemetry.telling import Teller, source_of
+from netd.conversation import Credentials
+from netd.telemetry.telling import Teller
 
 Event = Literal["worker_lost", "reload_applied", "reload_rejected", "source_banned", "control_refused"]
 """What is counted."""
@@ -61,10 +62,10 @@ class DaemonEvents(Teller):
         """The default place for the control socket cannot be used; netd serves all the same."""
         self._log.warning("control_failed", error=error)
 
-    def control_refused(self, by: str) -> None:
+    def control_refused(self, by: Credentials | None) -> None:
         """Somebody who may not control netd tried to."""
         self.counts["control_refused"] += 1
-        self._tell("control_refused", source_of(by), 1, "warning", "control_refused", by=by)
+        self._tell("control_refused", by.user if by else "", 1, "warning", "control_refused", by=str(by))
 
     def descriptors_limited(self, needed: int | None, limit: int) -> None:
         """The limits of the config need more descriptors than this process may have; None: without end."""

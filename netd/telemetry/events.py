@@ -8,10 +8,10 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from netd.conversation import Peer
+from netd.conversation import Credentials, Peer
 from netd.reasons import Drop, Outcome, Refusal
 from netd.shared.table import CELL, DURATIONS, Counts, Role, Table
-from netd.telemetry.telling import QUIET, Teller, source_of
+from netd.telemetry.telling import QUIET, Teller
 
 # Where in a column the hot path counts.
 _ACCEPTED, _FAILED, _LOOPS, _CHECKS = CELL["accepted"], CELL["failed"], CELL["loops"], CELL["checks"]
@@ -31,10 +31,6 @@ def _where(error: BaseException) -> str:
         trace = trace.tb_next
     place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
     return f"{type(error).__name__} {place}"
-
-
-def _from(peer: str) -> dict[str, str]:
-    return {"peer": peer} if peer else {}
 
 
 AccessLog = Literal["all", "summary", "off"] | int
@@ -86,11 +82,12 @@ class ServiceEvents(Teller):
         """A connection was taken; it will be closed."""
         self._cells[_ACCEPTED] += 1
 
-    def connection_refused(self, reason: Refusal, peer: str = "", number: int = 1) -> None:
-        """So many connections were closed before a word, the last one from the address ``peer``."""
+    def connection_refused(self, reason: Refusal, peer: str | Credentials = "", number: int = 1) -> None:
+        """So many connections were closed before a word, the last one from this address, or from this process here."""
         self._cells[_REFUSED[reason]] += number
-        told = {"reason": reason, **_from(peer)}
-        self._tell(f"refused.{reason}", source_of(peer), number, "warning", "connection_refused", **told)
+        told = {"reason": reason} | ({"peer": str(peer)} if peer else {})
+        source = peer if isinstance(peer, str) else peer.user
+        self._tell(f"refused.{reason}", source, number, "warning", "connection_refused", **told)
 
     def connection_closed(self, peer: Peer, bytes_in: int, bytes_out: int, duration: float, outcome: Outcome) -> None:
         """A connection is over, after ``duration`` seconds. One without a byte was a probe, and is a debug line.
@@ -166,16 +163,17 @@ class ServiceEvents(Teller):
         self._cells[_DATAGRAMS_OUT] += number
         self._cells[_BYTES_OUT] += octets
 
-    def datagrams_dropped(self, number: int, reason: Drop, peer: str = "") -> None:
+    def datagrams_dropped(self, number: int, reason: Drop, peer: Peer | None = None) -> None:
         """So many datagrams were not given to the service, or their answers not sent; the last one of ``peer``."""
         self._cells[_DROPPED[reason]] += number
-        told = {"reason": reason, **_from(peer)}
-        self._tell(f"dropped.{reason}", source_of(peer), number, "warning", "datagrams_dropped", **told)
+        told = {"reason": reason} | ({"peer": peer.remote} if peer else {})
+        source = peer.source if peer else ""
+        self._tell(f"dropped.{reason}", source, number, "warning", "datagrams_dropped", **told)
 
-    def loop_detected(self, peer: str) -> None:
+    def loop_detected(self, peer: Peer) -> None:
         """A peer sends back what it is answered, hundreds of times on end; its rate is what bounds it."""
         self._cells[_LOOPS] += 1
-        self._tell("loop", source_of(peer), 1, "warning", "loop_detected", peer=peer)
+        self._tell("loop", peer.source, 1, "warning", "loop_detected", peer=peer.remote)
 
     def reply_guard_disabled(self) -> None:
         """The config switches the reply guard of a UDP service off."""

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from netd import paths
 from netd.telemetry import journal, telling
 from netd.telemetry.structured import structlog
+from netd.text import printable
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["auto", "console", "json", "logfmt", "journal"]
@@ -204,17 +205,14 @@ def _exception(logger: object, method: str, event: MutableMapping[str, Any]) -> 
             half = _LONGEST_EXCEPTION // 2
             text = f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
         lines = text.split("\n")
-        event["exception"] = "\n".join(
-            line if line.isprintable() else line.encode("unicode_escape").decode("ascii") for line in lines
-        )
+        event["exception"] = "\n".join(map(printable, lines))
     return event
 
 
 def _escape(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """No value may begin another line, or steer a terminal."""
     for key, value in event.items():
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-        event[key] = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+        event[key] = printable(value if isinstance(value, str) else json.dumps(value, default=str))
     return event
 
 

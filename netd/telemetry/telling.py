@@ -62,18 +62,6 @@ class Edge:
                 self._sources[key[0]] -= 1
 
 
-def source_of(peer: str) -> str:
-    """What stays the same when the same peer comes again: its address without the port, its user without the process.
-
-    An address without a port is what it is.
-    """
-    if peer.startswith("pid="):
-        return peer.partition(",")[2]
-    host, colon, port = peer.rpartition(":")
-    bare_ipv6 = ":" in host and not host.endswith("]")
-    return host if colon and port.isdigit() and not bare_ipv6 else peer
-
-
 class Teller:
     """Somebody who has something to tell. ``clock`` counts seconds from anywhere, steadily."""
 

@@ -10,7 +10,7 @@ import socketserver
 from collections.abc import Callable
 from typing import Any
 
-from netd.admission.addresses import is_loopback
+from netd.addresses import is_loopback, octets, plain_host
 from netd.admission.door import Door, Verdict
 from netd.admission.guard import SMALL, Loops
 from netd.conversation import Peer, Post
@@ -22,17 +22,7 @@ from netd.transport import batch
 from netd.transport.loop import LISTENING, Loop
 from netd.transport.origins import NOT_FROM_THERE, Control, origin, send_from
 from netd.transport.outbox import Outbox
-from netd.transport.peers import (
-    CONTROL,
-    PACKET_INFO,
-    Sender,
-    message_credentials,
-    octets,
-    plain_host,
-    sender,
-    sender_peer,
-    unix_peer,
-)
+from netd.transport.peers import CONTROL, PACKET_INFO, Sender, message_credentials, sender, sender_peer, unix_peer
 from netd.transport.trace import Taps, TracedBatch, TracedDatagramSocket
 from netd.transport.unixgram import AnsweringSocket, ForeignSocketError
 
@@ -199,7 +189,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
                 run = []
         self._send_batch(arrays, number - len(run), run)
         for drop, (count, who) in drops.items():
-            self.events.datagrams_dropped(count, drop, self._peer(who).remote)
+            self.events.datagrams_dropped(count, drop, self._peer(who))
 
     def _answer_slot(self, arrays: batch.Batch | TracedBatch, slot: int, length: int, known: _Known) -> int | None:
         """Put the answer in the place of the question: how long it is; None: there is none."""
@@ -213,7 +203,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if answer is None:
             return None
         if not arrays.fits(len(answer)):
-            self.events.datagrams_dropped(1, "unsendable", self._peer(known).remote)
+            self.events.datagrams_dropped(1, "unsendable", self._peer(known))
             return None
         arrays.answer(slot, answer)
         return len(answer)
@@ -269,7 +259,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         data, known = request
         drop = self._drop(known.verdict, len(data))
         if drop is not None:
-            self.events.datagrams_dropped(1, drop, self._peer(known).remote)
+            self.events.datagrams_dropped(1, drop, self._peer(known))
         return drop is None
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -283,7 +273,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         try:
             send_from(self.socket, answer, known.control, client_address)
         except OSError as error:
-            return self._send_failed(error, 1, self._peer(known).remote)
+            return self._send_failed(error, 1, self._peer(known))
         self.events.datagrams_answered(1, len(answer))
 
     # Both.
@@ -335,7 +325,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if len(answer) > most and not verdict.amplify:
             answer = self._ask(peer, self._shortened, answer, most) if self._shortened else None
             if answer is None or len(answer) > most:
-                self.events.datagrams_dropped(1, "amplification", peer.remote)
+                self.events.datagrams_dropped(1, "amplification", peer)
                 return None
         if verdict.key or self._unix:
             self._note_exchange(data, answer, known)
@@ -371,7 +361,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         who, key = known.sender, known.verdict.key
         name = key + who.port.to_bytes(2) if who and key else known.path
         if name and self._loops.exchanged(name, question, answer, self.loop.now):
-            self.events.loop_detected(self._peer(known).remote)
+            self.events.loop_detected(self._peer(known))
 
     def _peer(self, known: _Known) -> Peer:
         if known.peer is None:
@@ -394,6 +384,6 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             raise error
         self.events.datagrams_dropped(1, "receive_failed")
 
-    def _send_failed(self, error: OSError, number: int, peer: str = "") -> None:
+    def _send_failed(self, error: OSError, number: int, peer: Peer | None = None) -> None:
         reason: Drop = "no_room" if isinstance(error, BlockingIOError) else "unsendable"
         self.events.datagrams_dropped(number, "source_path" if isinstance(error, ForeignSocketError) else reason, peer)

@@ -63,7 +63,7 @@ class Handled(Connection):
         if not said:
             return self.close("done")
         if server.threads == MOST_THREADS:
-            server.events.connection_refused("threads", self.peer.host or str(self.peer.credentials))
+            server.events.connection_refused("threads", self.peer.credentials or self.peer.host)
             return self.close("done")  # it was accepted, and is refused late
         server.loop.unwatch(self.descriptor)
         self._deadline = server.loop.now + server.limits.lifetime if server.limits.lifetime else None

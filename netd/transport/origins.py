@@ -8,8 +8,8 @@ import errno
 import socket
 from typing import Any
 
-from netd.admission.addresses import is_of_many
-from netd.transport.peers import IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, MAPPED, Sender, is_link_local
+from netd.addresses import is_link_local, is_of_many, six
+from netd.transport.peers import IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender
 
 Control = list[tuple[int, int, bytes]]
 
@@ -32,11 +32,6 @@ def origin(who: Sender, family: int) -> Control:
         return [(socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.pack(0, who.own, who.own))]
     interface = who.interface if is_link_local(who.own) else 0
     return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.pack(six(who.own), interface))]
-
-
-def six(address: bytes) -> bytes:
-    """An address as a socket of IPv6 has it."""
-    return address if len(address) == 16 else MAPPED + address
 
 
 def send_from(opened: Any, data: bytes, control: Any, address: Any) -> None:

@@ -1,19 +1,18 @@
 """Datagrams that nobody asked for: what a service posts to who has spoken to it before, bounded, from the loop."""
 
 import socket
-from collections import deque
 from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
+from netd.addresses import is_link_local, six
 from netd.conversation import Post
 from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop
-from netd.transport.origins import Control, origin, send_from, six
-from netd.transport.peers import Sender, is_link_local
+from netd.transport.origins import Control, origin, send_from
+from netd.transport.peers import Sender
+from netd.transport.send_queue import SendQueue
 
-_MOST = 262_144  # octets that wait to be sent,
-_OVERHEAD = 64  # and so many that each datagram costs besides
+_MOST = 262_144  # octets that wait to be sent
 
 
 class Outbox:
@@ -23,11 +22,8 @@ class Outbox:
         self.socket = opened
         """What it sends through."""
         self._events = events
-        self._loop = loop
         self._failed = failed
-        self._lock = Lock()
-        self._waiting: deque[tuple[bytes, Control, Any]] = deque()
-        self._size = 0
+        self._queue = SendQueue[tuple[bytes, Control, Any]](_MOST, lambda: loop.call(self._send))
 
     def post_to(self, who: Sender) -> Post | None:
         """A `Post` to who has sent a UDP datagram, from the address it came to.
@@ -53,25 +49,12 @@ class Outbox:
 
     def _post(self, address: Any, control: Control) -> Post:
         def post(data: bytes) -> bool:
-            if not isinstance(data, bytes):
-                raise TypeError(f"what is posted is bytes, not {type(data)}")
-            size = len(data) + _OVERHEAD
-            with self._lock:
-                if self._size + size > _MOST or self.socket.fileno() < 0:
-                    return False
-                self._waiting.append((data, control, address))
-                self._size += size
-                first = len(self._waiting) == 1
-            if first:
-                self._loop.call(self._send)
-            return True
+            return self.socket.fileno() >= 0 and self._queue.put(data, (data, control, address))
 
         return post
 
     def _send(self) -> None:
-        with self._lock:
-            waiting, self._waiting, self._size = self._waiting, deque(), 0
-        for data, control, address in waiting:
+        for data, control, address in self._queue.take():
             try:
                 send_from(self.socket, data, control, address)
             except OSError as error:

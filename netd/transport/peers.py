@@ -7,12 +7,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from netd.admission.addresses import is_of_many, plain
+from netd.addresses import host_text, is_link_local, is_of_many, plain, plain_host
 from netd.conversation import Credentials, Peer, Transport
 
-_MAPPED = "::ffff:"
-MAPPED = bytes(10) + b"\xff\xff"
-"""How an IPv4 address begins on a socket of both families (RFC 4291, 2.5.5.2)."""
 _UCRED = struct.Struct("iII")
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module does not have it
 _MOST_GROUPS = 256  # Python asks for no more than 1,024 octets
@@ -34,18 +31,6 @@ def inet_peer(transport: Transport, remote: Any, local: Any) -> Peer:
     """A peer from two socket addresses of IPv4 or IPv6; an IPv4 address mapped into IPv6 is IPv4."""
     host = sys.intern(plain_host(remote[0]))  # connections of one source share it: a tenth of what an idle one takes
     return Peer(transport, host, remote[1], plain_host(local[0]), local[1])
-
-
-def plain_host(host: str) -> str:
-    """The address without the form it takes on a socket of both families (RFC 4291, 2.5.5.2)."""
-    return host[len(_MAPPED) :] if host.startswith(_MAPPED) and "." in host else host
-
-
-def octets(host: str) -> bytes:
-    """A numeric address as policy sees it: 4 or 16 octets."""
-    if ":" in host:
-        return plain(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]))
-    return socket.inet_pton(socket.AF_INET, host)
 
 
 class Sender(NamedTuple):
@@ -77,11 +62,6 @@ def sender(address: bytes, port: int, infos: Iterable[tuple[int, int, bytes]]) -
     return Sender(address, port, own, to_many, interface)
 
 
-def is_link_local(address: bytes) -> bool:
-    """Whether this is an address of IPv6 that means nothing without its interface (fe80::/10, RFC 4291, 2.5.6)."""
-    return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
-
-
 def sent_to(own: bytes, destination: bytes) -> tuple[bytes, bool]:
     """The IPv4 address of this host that a datagram came to, empty if unknown; and whether it was sent to many.
 
@@ -96,11 +76,6 @@ def sent_to(own: bytes, destination: bytes) -> tuple[bytes, bool]:
 def sender_peer(who: Sender, local_host: str, local_port: int) -> Peer:
     """The peer for a sender; the local host where the kernel does not say another."""
     return Peer("udp", host_text(who.address), who.port, host_text(who.own) if who.own else local_host, local_port)
-
-
-def host_text(octets: bytes) -> str:
-    """An address of 4 or 16 octets as text."""
-    return socket.inet_ntop(socket.AF_INET if len(octets) == 4 else socket.AF_INET6, octets)
 
 
 def unix_peer(transport: Transport, remote: Any, local: Any, credentials: Credentials | None) -> Peer:

@@ -5,21 +5,20 @@ Opening and serving are apart, so that whoever serves takes any socket, opened h
 """
 
 import errno
-import grp
 import os
-import pwd
 import socket
 import stat
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from netd import paths
-from netd.conversation import address_text
+from netd import accounts, paths
+from netd.addresses import address_text, plain_host
+from netd.conversation import Transport
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
 from netd.transport.inherited import Inherited
-from netd.transport.peers import IP_PKTINFO, path_text, plain_host
+from netd.transport.peers import IP_PKTINFO, path_text
 
 _IP_FREEBIND = 15  # linux/in.h; the socket module does not have it
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -48,11 +47,16 @@ class Listener:
         return self.socket.type == socket.SOCK_STREAM
 
     @property
+    def transport(self) -> Transport:
+        """What comes here: that of the socket, also where the endpoint names one of the service manager's."""
+        return transport_of(self.socket)
+
+    @property
     def url(self) -> str:
         """Where it listens, with the address and port the kernel gave it."""
         url = socket_url(self.socket)
         if self.endpoint.host == "*":
-            return f"{self.endpoint.transport}://*:{url.rpartition(':')[2]}"
+            return f"{self.transport}://*:{url.rpartition(':')[2]}"
         return url
 
     def close(self, *, keep_path: bool = False) -> None:
@@ -63,13 +67,20 @@ class Listener:
             self.file = None
 
 
+def transport_of(opened: socket.socket) -> Transport:
+    """What comes to a socket."""
+    streams = opened.type == socket.SOCK_STREAM
+    if opened.family == socket.AF_UNIX:
+        return "unix" if streams else "unixgram"
+    return "tcp" if streams else "udp"
+
+
 def socket_url(opened: socket.socket) -> str:
     """Where a socket is bound."""
-    streams = opened.type == socket.SOCK_STREAM
     address = opened.getsockname()
-    if opened.family == socket.AF_UNIX:
-        return f"{'unix' if streams else 'unixgram'}://{path_text(address)}"
-    return f"{'tcp' if streams else 'udp'}://{address_text(plain_host(address[0]), address[1])}"
+    unix = opened.family == socket.AF_UNIX
+    place = path_text(address) if unix else address_text(plain_host(address[0]), address[1])
+    return f"{transport_of(opened)}://{place}"
 
 
 def open_listeners(
@@ -293,7 +304,9 @@ def configure(listener: Listener, endpoint: Endpoint) -> None:
     if options.sndbuf is not None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, options.sndbuf)
     if listener.file:
-        listener.file.change(_number(options.owner, _user), _number(options.group, _group), options.mode)
+        owner = -1 if options.owner is None else accounts.number("uid", options.owner)
+        group = -1 if options.group is None else accounts.number("gid", options.group)
+        listener.file.change(owner, group, options.mode)
     if endpoint.streams:
         opened.listen(options.backlog)
 
@@ -320,27 +333,6 @@ def _remove_stale(path: str, kind: int) -> None:
     finally:
         os.close(found)
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-
-
-def _number(name: str | None, find: Callable[[str], int]) -> int:
-    """The number of a user or group, given as name or number; -1, which changes nothing, for none."""
-    if name is None:
-        return -1
-    return int(name) if name.isdigit() else find(name)
-
-
-def _user(name: str) -> int:
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        raise ValueError(f"there is no user '{name}'") from None
-
-
-def _group(name: str) -> int:
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise ValueError(f"there is no group '{name}'") from None
 
 
 def _advice(error: Exception, endpoint: Endpoint) -> str:

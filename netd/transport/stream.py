@@ -10,22 +10,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from netd.addresses import octets, plain_host
 from netd.admission.door import Door
-from netd.conversation import Peer
+from netd.conversation import Credentials, Peer
 from netd.reasons import Refusal
 from netd.services.kind import ServiceType, Serving
 from netd.telemetry.events import ServiceEvents
 from netd.transport.connection import EDGE, IN, Connection
 from netd.transport.handled import MOST_THREADS, Handled
 from netd.transport.loop import LISTENING, Loop
-from netd.transport.peers import (
-    connection_credentials,
-    connection_groups,
-    inet_peer,
-    octets,
-    plain_host,
-    unix_peer,
-)
+from netd.transport.peers import connection_credentials, connection_groups, inet_peer, unix_peer
 from netd.transport.relay import Reflection, Relay
 from netd.transport.talk import Addressee, Monologue, Talk
 from netd.transport.trace import Taps
@@ -153,16 +147,16 @@ class StreamServer(socketserver.ThreadingTCPServer):
             credentials = connection_credentials(request)
             groups = connection_groups(request, credentials) if self.door.groups_matter else ()
             refusal = self.door.admit_unix(credentials.uid, groups, self.loop.now)
-            who = str(credentials)
+            who: str | Credentials = credentials
         else:
-            who = client_address[0]
+            who = plain_host(client_address[0])
             refusal = self.door.admit(octets(who), self.loop.now)
         if refusal is None and self.threads == MOST_THREADS:
             self._leave(self._peer(request, client_address))
             refusal = "threads"
         if refusal is None:
             return True
-        self.events.connection_refused(refusal, plain_host(who))
+        self.events.connection_refused(refusal, who)
         return False
 
     def process_request(self, request: Any, client_address: Any) -> None:

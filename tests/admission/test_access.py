@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netd.addresses import parse_address
 from netd.admission.access import AccessRules, Entry, Hours
 from netd.admission.access_table import Access
-from netd.admission.addresses import parse_address
 
 
 def access(**rules: list[str]) -> Access:

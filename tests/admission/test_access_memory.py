@@ -5,10 +5,10 @@ import os
 
 import pytest
 
+from netd.addresses import parse_address
 from netd.admission.access import AccessRules
 from netd.admission.access_memory import AccessTables
 from netd.admission.access_table import Access, compile_rules
-from netd.admission.addresses import parse_address
 from tests.support import copies
 
 FIRST = AccessRules.model_validate({"deny": ["10.0.0.0/8", "gid:27"]})

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netd.addresses import parse_address
 from netd.admission.access import AccessRules, Entry
 from netd.admission.access_table import Access, Ruling, compile_rules
-from netd.admission.addresses import ANY, LOCAL, parse_address
+from netd.admission.addresses import ANY, LOCAL
 
 
 def rules(**given: list[str]) -> AccessRules:

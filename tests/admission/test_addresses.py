@@ -6,50 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.admission.addresses import (
-    Named,
-    Network,
-    Prefixes,
-    parse_address,
-    parse_networks,
-    parse_source,
-    source_of,
-    source_text,
-)
-
-
-@pytest.mark.parametrize(
-    ("text", "octets"),
-    [
-        ("192.0.2.7", bytes([192, 0, 2, 7])),
-        ("::ffff:192.0.2.7", bytes([192, 0, 2, 7])),
-        ("::ffff:c000:207", bytes([192, 0, 2, 7])),
-        ("::1", bytes(15) + b"\1"),
-        ("fe80::1%eth0", b"\xfe\x80" + bytes(13) + b"\1"),
-    ],
-)
-def test_an_address_is_its_octets(text: str, octets: bytes) -> None:
-    assert parse_address(text) == octets
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "x",
-        "192.0.2",
-        "192.0.2.7:7",
-        "1.2.3.4/32",
-        "/run/x.sock",
-        "1.2.3.4%",
-        "1.2.3.4%eth0",
-        "fe80::1%",
-        "fe80::1%eth0:80",
-    ],
-)
-def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="expected an address"):
-        parse_address(text)
+from netd.addresses import Network, parse_address
+from netd.admission.addresses import Named, Prefixes, parse_networks, parse_source, source_of, source_text
 
 
 def test_a_source_is_an_ipv4_address_or_an_ipv6_network_of_64_bits() -> None:

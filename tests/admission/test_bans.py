@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from netd.admission.addresses import parse_address, parse_source
+from netd.addresses import parse_address
+from netd.admission.addresses import parse_source
 from netd.admission.bans import MOST, BanRules, Bans
 from netd.admission.house import House
 

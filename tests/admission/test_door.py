@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.admission.addresses import parse_address, source_of
+from netd.addresses import parse_address
+from netd.admission.addresses import source_of
 from netd.admission.bans import BanRules
 from netd.admission.door import Door, Verdict
 from netd.admission.house import House

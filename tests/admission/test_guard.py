@@ -2,7 +2,7 @@
 
 import pytest
 
-from netd.admission.addresses import parse_address
+from netd.addresses import parse_address
 from netd.admission.guard import EXPLAINED, Loops, objection
 
 OURS = frozenset({7, 7007, 40000})

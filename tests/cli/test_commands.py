@@ -199,8 +199,9 @@ RUN = """
 import sys
 from pathlib import Path
 from netd.cli import main
+from netd import places
 from netd.config import loader
-loader.DEFAULT_FILE, loader.BUILT_IN_FILE = map(Path, sys.argv[1:])
+places.CONFIG_FILE, loader.BUILT_IN_FILE = map(Path, sys.argv[1:])
 sys.argv[1:] = ["run"]
 main.main()
 """

@@ -270,6 +270,35 @@ services:
         assert running.ask("peers", "service=uper")["error"] == ("there is no service 'uper'; did you mean 'upper'?")
 
 
+def test_a_peer_is_found_by_its_address_in_any_form_by_its_network_and_by_what_a_list_shows(tmp_path: Path) -> None:
+    path = f"{tmp_path}/x.sock"
+    config = f'services: {{echo: {{listen: [tcp://127.0.0.1:0, "unix://{path}"]}}}}'
+    with daemon(config, tmp_path) as running, contextlib.ExitStack() as held:
+        connection = socket.create_connection(("127.0.0.1", running.port("echo")), 10, ("127.0.0.2", 0))
+        connections = [held.enter_context(connection), held.enter_context(socket.socket(socket.AF_UNIX))]
+        connections[1].connect(path)
+        for connection in connections:
+            connection.sendall(b"x")
+            assert read_exactly(connection, 1) == b"x"
+        port = connections[0].getsockname()[1]
+        forms = (
+            *("127.0.0.2", "127.0.0.0/24", "127.0.0.2/24", f"127.0.0.2:{port}"),
+            *("::ffff:127.0.0.2", "::FFFF:7f00:2", "::ffff:127.0.0.0/120", "[::ffff:127.0.0.2]"),
+            f"[::ffff:127.0.0.2]:{port}",
+        )
+        for form in forms:
+            [row] = json.loads(running.netd("connections", "--peer", form, "--json").stdout)["connections"]
+            assert row["peer"] == f"127.0.0.2:{port}", form
+        for form in ("::/0", "127.0.0.2:1", "::ffff:127.0.0.3", "[::ffff:127.0.0.2]:1"):
+            assert running.netd("connections", "--peer", form).stdout == "no connections\n", form
+        for peer in running.ask("peers")["peers"]:
+            answer = json.loads(running.netd("connections", "--peer", peer["peer"], "--json").stdout)
+            assert answer["total"] == 1, peer
+        for form in ("::ffff:127.0.0.0/120", f"uid={os.geteuid()}"):
+            assert running.netd("kick", "--peer", form).stdout == "1 connection ended\n", form
+        assert [connection.recv(1) for connection in connections] == [b"", b""]
+
+
 def test_a_service_is_switched_on_and_off_until_the_next_reload(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
 

@@ -103,8 +103,9 @@ def test_whatever_becomes_of_its_output_it_serves_and_stops(tmp_path: Path, outp
     text = loader.BUILT_IN_FILE.read_text()
     # The built-in config is what talks on standard output; its ports may be taken, so it serves others here.
     script = (
-        "import sys; from netd.config import loader; from netd.cli import main; from pathlib import Path\n"
-        f"loader.BUILT_IN_FILE = loader.DEFAULT_FILE = Path({str(tmp_path / 'dev.yaml')!r})\n"
+        "import sys; from netd import places; from netd.config import loader; from netd.cli import main\n"
+        "from pathlib import Path\n"
+        f"loader.BUILT_IN_FILE = places.CONFIG_FILE = Path({str(tmp_path / 'dev.yaml')!r})\n"
         "open(sys.argv[1], 'w').write(str(__import__('os').getpid()))\n"
         "sys.argv[1:] = ['run']; main.main()"
     )

@@ -13,7 +13,7 @@ import pytest
 
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
-from netd.transport.sockets import Listener, open_listeners
+from netd.transport.sockets import Listener, open_listeners, socket_url, transport_of
 from tests.support import ABSTRACT, has_ipv6
 
 
@@ -359,3 +359,14 @@ def test_a_link_local_address_needs_its_interface() -> None:
     if has_ipv6():
         [problem] = refusal("tcp://[fe80::1]:0")
         assert problem.endswith("; a link-local address needs its interface, as in [fe80::1%eth0]")
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp", "unix", "unixgram"])
+def test_the_transport_is_that_of_the_socket(tmp_path: Path, transport: str) -> None:
+    place = f"{tmp_path}/s" if transport.startswith("unix") else "127.0.0.1:0"
+    [listener] = open_all(f"{transport}://{place}")
+    handed = Listener("x", Endpoint.parse("systemd://x"), listener.socket)
+    assert listener.transport == handed.transport == transport_of(listener.socket) == transport
+    assert listener.url == handed.url == socket_url(listener.socket)
+    assert listener.url.startswith(f"{transport}://{place.removesuffix('0')}")
+    close([listener])

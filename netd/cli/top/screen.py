@@ -4,9 +4,10 @@ from rich.cells import set_cell_size
 from rich.layout import Layout
 from rich.text import Text
 
-from netd.cli.columns import NUMBERS, Answer, Row, daemon_lines, printable
+from netd.cli.columns import NUMBERS, Answer, Row, daemon_lines
 from netd.cli.top.rates import readable_number, readable_rate, sparkline
 from netd.cli.top.view import HELP, View
+from netd.text import printable
 
 # Left to right. A narrow screen goes without some, those first that matter least; of the selected service all is told
 # below the table.

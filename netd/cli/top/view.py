@@ -1,7 +1,8 @@
 """What `netd top` shows and what its keys do, without a terminal: answers and keys in, rows and questions out."""
 
-from netd.cli.columns import HEADS, Answer, Row, printable, service_rows
+from netd.cli.columns import HEADS, Answer, Row, service_rows
 from netd.cli.top.rates import Rates, ordered
+from netd.text import printable
 
 SERVICE_SORTS = ("RATE", *(head for head in HEADS if head != "ENDPOINT"))
 PEER_SORTS = ("CONNECTIONS", "IN", "OUT", "PEER")

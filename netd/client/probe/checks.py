@@ -10,8 +10,8 @@ from enum import IntEnum
 
 from netd.client.probe.figures import Summary, readable
 from netd.client.probe.outcomes import Outcome
-from netd.endpoints import suggestion
-from netd.settings import parse_duration, shown
+from netd.settings import parse_duration
+from netd.text import shown, suggestion
 
 
 class State(IntEnum):

@@ -5,9 +5,8 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 
-from netd.conversation import address_text
+from netd.addresses import address_text, is_loopback, octets
 from netd.endpoints import Endpoint
 from netd.errors import UsageError
 
@@ -34,10 +33,7 @@ class Target:
     @property
     def local(self) -> bool:
         """Whether all its addresses are this host's, over loopback or a UNIX socket."""
-        return all(
-            family == socket.AF_UNIX or ip_address(address[0].partition("%")[0]).is_loopback
-            for family, address in self.addresses
-        )
+        return all(family == socket.AF_UNIX or is_loopback(octets(address[0])) for family, address in self.addresses)
 
 
 def parse_target(url: str) -> Endpoint:

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from netd.conversation import address_text
+from netd.addresses import address_text
 from netd.endpoints import Endpoint
 from netd.errors import HungUpError, UnreachableError, UsageError
-from netd.settings import shown
+from netd.text import shown
 
 _PATIENCE = 10.0
 """Seconds that an address of a name has to take a connection before the next one is tried: three lost SYNs."""

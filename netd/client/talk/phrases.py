@@ -8,8 +8,7 @@ import string
 import time
 from collections.abc import Iterator
 
-from netd.endpoints import suggestion
-from netd.settings import shown
+from netd.text import shown, suggestion
 
 _FIELDS = ("now", "seq", "time")
 _FAREWELLS = (b"q", b"bye")

@@ -7,6 +7,8 @@ import codecs
 import re
 import unicodedata
 
+from netd.text import printable
+
 _LONGEST_COLOURS = 64
 """The longest SGR sequence that passes, in octets: a foreground and a background of 24 bits take 36."""
 
@@ -43,6 +45,6 @@ def _show(special: re.Match[str]) -> str:
     text = special[0]
     if text == "\r\n":
         return "\n"
-    if len(text) > 1 or text.isprintable() or text in _JOINERS or unicodedata.category(text) == "Zs":
+    if len(text) > 1 or text in _JOINERS or unicodedata.category(text) == "Zs":
         return text
-    return text.encode("unicode_escape").decode("ascii")
+    return printable(text)

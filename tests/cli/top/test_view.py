@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from netd.cli.columns import printable
 from netd.cli.top.screen import Screen
 from netd.cli.top.terminal import keys
 from netd.cli.top.view import View
+from netd.text import printable
 
 
 def service(name: str, **given: Any) -> dict[str, Any]:
