@@ -20,6 +20,7 @@ from netd.services.kind import ServiceType
 from netd.telemetry.events import ServiceEvents
 from netd.transport import batch
 from netd.transport.loop import LISTENING, Loop
+from netd.transport.options import clear_options
 from netd.transport.origins import NOT_FROM_THERE, Control, origin, send_from
 from netd.transport.outbox import Outbox
 from netd.transport.peers import CONTROL, PACKET_INFO, Sender, message_credentials, sender, sender_peer, unix_peer
@@ -31,10 +32,13 @@ _MOST_KNOWN = 1024  # senders remembered at one time; a flood of forged ones mee
 _KNOWN_FOR = 1.0  # seconds; then rules that depend on time are asked again
 _UNIX_ROOM = socket.CMSG_SPACE(12)  # sizeof(struct ucred)
 _IP_FREEBIND = 15  # linux/in.h; the socket module does not have it
-_SO_TIMESTAMP = 29  # asm-generic/socket.h; the socket module does not have it
 _TRANSIENT = {
     errno.ECONNREFUSED,
     errno.ECONNRESET,
+    errno.EMSGSIZE,
+    errno.ENOPROTOOPT,
+    errno.EOPNOTSUPP,
+    errno.EPROTO,
     errno.EHOSTUNREACH,
     errno.ENETUNREACH,
     errno.ENETDOWN,
@@ -86,8 +90,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         socketserver.BaseServer.__init__(self, listener.getsockname(), socketserver.BaseRequestHandler)
         self._unix = listener.family == socket.AF_UNIX
         self.socket: Any = AnsweringSocket(listener) if self._unix else listener
-        # A service manager's Timestamping= has nothing to say to netd, and would come before what has.
-        listener.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMP, 0)
+        clear_options(listener)
         if listener.family == socket.AF_INET6:
             # Or no answer leaves from an address that is this host's by a route alone (ip_nonlocal_bind, ip(7)).
             listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)

@@ -14,7 +14,8 @@ _UCRED = struct.Struct("iII")
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module does not have it
 _MOST_GROUPS = 256  # Python asks for no more than 1,024 octets
 _NONE = bytes(4)
-_OVERFLOW = 65534  # the user nobody has (overflowuid, proc(5))
+OVERFLOW_USER = 65534
+"""The user that stands for all those without a number here (overflowuid, proc(5))."""
 IP_PKTINFO = 8
 """The address a datagram came to (ip(7)); linux/in.h has it, the socket module does not."""
 IN_PKTINFO = struct.Struct("=i4s4s")
@@ -94,7 +95,7 @@ def message_credentials(ancillary: Sequence[tuple[int, int, bytes]]) -> Credenti
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS) and len(data) >= _UCRED.size:
             credentials = Credentials(*_UCRED.unpack(data[: _UCRED.size]))
             # What the kernel says of a datagram that came before the socket asked for credentials.
-            return None if (credentials.pid, credentials.uid) == (0, _OVERFLOW) else credentials
+            return None if (credentials.pid, credentials.uid) == (0, OVERFLOW_USER) else credentials
     return None
 
 

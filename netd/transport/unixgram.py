@@ -3,6 +3,9 @@
 The kernel knows a sender by the path it bound, and looks that path up anew for each answer. Meanwhile the sender may
 have put a link to another socket there: one of netd's own, which then answers itself for ever, or one to which netd may
 write and the sender may not, as the journal's.
+
+An abstract name leads to the socket of that name in netd's own network namespace, and the kernel does not tell whether
+the sender has another one (network_namespaces(7)): from there an answer may reach a socket of the same name here.
 """
 
 import errno
@@ -11,7 +14,19 @@ import socket
 import stat
 from typing import Any
 
-from netd.transport.peers import message_credentials
+from netd.transport.peers import OVERFLOW_USER, message_credentials
+
+
+def _knows_every_user() -> bool:
+    """Whether each user is one here: in a user namespace all those without a number have one together."""
+    try:
+        with open("/proc/self/uid_map") as users:
+            return users.read().split() == ["0", "0", str(2**32 - 1)]
+    except OSError:
+        return True
+
+
+_KNOWS_EVERY_USER = _knows_every_user()
 
 
 class ForeignSocketError(OSError):
@@ -40,14 +55,15 @@ class AnsweringSocket:
             return self.socket.sendmsg(parts, [], flags, address)
         credentials = message_credentials(question)
         # A relative path is one in the sender's working directory, which is not netd's.
-        if credentials is None or not address.startswith("/"):
+        nobody = credentials is None or (credentials.uid == OVERFLOW_USER and not _KNOWS_EVERY_USER)
+        if nobody or not address.startswith("/"):
             raise ForeignSocketError(errno.EPERM, os.strerror(errno.EPERM))
         # Of the path, the last component alone is not followed: /var/run may well be a link, and what another user's
         # folder leads to is told by its owner.
         found = os.open(address, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             status = os.fstat(found)
-            if not stat.S_ISSOCK(status.st_mode) or status.st_uid != credentials.uid:
+            if not stat.S_ISSOCK(status.st_mode) or not credentials or status.st_uid != credentials.uid:
                 raise ForeignSocketError(errno.EPERM, os.strerror(errno.EPERM))
             try:
                 return self.socket.sendmsg(parts, [], flags, f"/proc/self/fd/{found}")

@@ -23,7 +23,8 @@ def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Com
         check=False,
         timeout=60,
         cwd=tmp_path,
-        env={**os.environ, "RUNTIME_DIRECTORY": f"{tmp_path}/run", **environment},
+        # In another directory it would be the installed netd, which may be that of another checkout.
+        env={**os.environ, "PYTHONPATH": os.getcwd(), "RUNTIME_DIRECTORY": f"{tmp_path}/run", **environment},
     )
 
 
