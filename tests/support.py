@@ -38,7 +38,7 @@ from netd.telemetry.events import ServiceEvents
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
 from netd.transport.sockets import Listener, open_listeners
-from netd.transport.stream import StreamServer
+from netd.transport.stream.server import StreamServer
 
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC, a Tuesday
 _CLONE_NEWNET = 0x40000000  # linux/sched.h

@@ -237,7 +237,7 @@ NAMED = {
         r"tcp://127\.0\.0\.1:7|tcp://no-?such\S*:7",
         "without the right to it; names that do not exist",
     ),
-    "tests/transport/test_stream.py": (r"tcp://127\.0\.0\.1:5", "a word"),
+    "tests/transport/stream/test_server.py": (r"tcp://127\.0\.0\.1:5", "a word"),
 }
 
 

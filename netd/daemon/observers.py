@@ -6,7 +6,7 @@ from netd.daemon.channel import Message
 from netd.daemon.listing import whose
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
-from netd.transport.stream import StreamServer
+from netd.transport.stream.server import StreamServer
 from netd.transport.trace import Tap
 
 _EVERY = 0.1  # seconds between two packets of one trace

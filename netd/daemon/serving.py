@@ -26,10 +26,10 @@ from netd.services import table
 from netd.telemetry.counters import Table
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.events import AccessLog, ServiceEvents
-from netd.transport.connection import Connection
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
-from netd.transport.stream import StreamServer
+from netd.transport.stream.connection import Connection
+from netd.transport.stream.server import StreamServer
 
 _SLICE = 0.01  # seconds of work on a new config at once
 

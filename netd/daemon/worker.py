@@ -19,7 +19,7 @@ from netd.telemetry import logs
 from netd.telemetry.counters import Refusal
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop
-from netd.transport.stream import StreamServer
+from netd.transport.stream.server import StreamServer
 
 _SWITCH = 0.0005  # seconds
 

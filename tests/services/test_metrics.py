@@ -18,11 +18,11 @@ from netd.services import metrics, table, web
 from netd.services.web import Site, may_name
 from netd.telemetry.counters import Counts
 from netd.telemetry.events import ServiceEvents
-from netd.transport.handled import MOST_THREADS
-from netd.transport.stream import StreamServer
+from netd.transport.stream.server import StreamServer
+from netd.transport.stream.threaded import MOST_THREADS
 from tests.support import Server, has_ipv6, read_all, until
 from tests.telemetry.test_exposition import status
-from tests.transport.test_stream import connect, ended
+from tests.transport.stream.test_server import connect, ended
 
 PAGE = Path(metrics.__file__).parent / "page"
 STATUS = status({"echo": Counts(accepted=3)})

@@ -14,9 +14,9 @@ from netd.conversation import Peer
 from netd.services.simple import Echo, Upper
 from netd.transport.trace import SHOWN, Tap
 from tests.support import ABSTRACT, Server, read_all, read_exactly, service, until
-from tests.transport.test_handled import Finger
+from tests.transport.stream.test_server import connect
+from tests.transport.stream.test_threaded import Finger
 from tests.transport.test_outbox import Board
-from tests.transport.test_stream import connect
 
 PEER = Peer("tcp", "192.0.2.7", 5)
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from netd.conversation import Peer
 from netd.telemetry.counters import Outcome
-from netd.transport.connection import IN, Connection
+from netd.transport.stream.connection import IN, Connection
 from netd.transport.trace import Taps
 
 if TYPE_CHECKING:
-    from netd.transport.stream import StreamServer
+    from netd.transport.stream.server import StreamServer
 
 MOST_THREADS = 32
 """Connections of one listener that are handled at one time. The next one is refused."""
@@ -26,7 +26,7 @@ _SILENCE = 10.0
 """Seconds a peer has that is to begin: time to type a line, and not too long for a stop to wait."""
 
 
-class Handled(Connection):
+class ThreadedConnection(Connection):
     """A connection that a handler serves in a thread, with blocking calls."""
 
     __slots__ = ("_client_address", "_cut", "_handling", "_taps")
@@ -36,7 +36,7 @@ class Handled(Connection):
         self._handling = False
         self._taps: Taps = ()
         self._cut = False  # the loop has ended it, and the handler will notice
-        super().__init__(server, _Metered(self, request), peer)
+        super().__init__(server, CountingSocket(self, request), peer)
 
     def _register(self) -> None:
         if self._server.peer_begins:
@@ -162,12 +162,12 @@ class Handled(Connection):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
 
-class _Metered(socket.socket):
+class CountingSocket(socket.socket):
     """A socket that tells its connection what comes and goes."""
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: Handled, request: socket.socket) -> None:
+    def __init__(self, connection: ThreadedConnection, request: socket.socket) -> None:
         super().__init__(request.family, request.type, request.proto, request.detach())
         self._connection = connection
 

@@ -14,12 +14,12 @@ import pytest
 
 from netd.services.simple import Echo
 from netd.telemetry.events import ServiceEvents
-from netd.transport import connection as connection_module
-from netd.transport import handled
-from netd.transport.handled import MOST_THREADS
+from netd.transport.stream import connection as connection_module
+from netd.transport.stream import threaded
+from netd.transport.stream.threaded import MOST_THREADS
 from tests.support import Server, read_all, until
-from tests.transport.test_refusals import DENY
-from tests.transport.test_stream import connect, ended
+from tests.transport.stream.test_refusals import DENY
+from tests.transport.stream.test_server import connect, ended
 
 
 class Shout(socketserver.StreamRequestHandler):
@@ -168,7 +168,7 @@ def test_who_begins_when_all_threads_are_taken_is_refused(
 
 
 def test_who_is_to_begin_and_does_not_is_not_waited_for_long(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handled, "_SILENCE", 0.2)
+    monkeypatch.setattr(threaded, "_SILENCE", 0.2)
     address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
     with connect(address) as connection:
         assert connection.recv(1) == b""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from netd.conversation import Peer, Wait, WaitingConversation
 from netd.errors import PeerError
 from netd.telemetry.counters import Outcome
-from netd.transport.connection import CHUNK, IN, OUT, Connection, Ready
+from netd.transport.stream.connection import CHUNK, IN, OUT, Connection, Ready
 
 if TYPE_CHECKING:
-    from netd.transport.stream import StreamServer
+    from netd.transport.stream.server import StreamServer
 
 # What a conversation may take of the loop in one turn, so that others need not wait for a busy or a hostile peer:
 _SEGMENT = 4096  # octets it gets,
@@ -23,7 +23,7 @@ _MOST_POSTED = 65536  # octets that wait to be sent to a peer that was not asked
 _OVERHEAD = 64  # and so many that each piece of them costs besides.
 
 
-class Talk(Connection):
+class ConversationConnection(Connection):
     """A connection whose service holds a conversation."""
 
     __slots__ = ("_conversation", "_speaking")
@@ -155,7 +155,7 @@ class Talk(Connection):
         super().close(outcome)
 
 
-class Addressee(Talk):
+class PushConnection(ConversationConnection):
     """A conversation that is also spoken to from outside: what is posted goes out between its own words.
 
     What waits to go out is bounded. It goes out from the loop, never from within whoever posts it, who may be another
@@ -220,7 +220,7 @@ class Addressee(Talk):
         super().close(outcome)
 
 
-class Monologue(Talk):
+class SendOnlyConnection(ConversationConnection):
     """A conversation that never receives: what comes meanwhile is thrown away, so that no peer is stuck sending."""
 
     __slots__ = ()

@@ -8,17 +8,17 @@ import termios
 from typing import TYPE_CHECKING
 
 from netd.conversation import Peer
-from netd.transport.connection import CHUNK, IN, Connection
+from netd.transport.stream.connection import CHUNK, IN, Connection
 from netd.transport.trace import Taps
 
 if TYPE_CHECKING:
-    from netd.transport.stream import StreamServer
+    from netd.transport.stream.server import StreamServer
 
 _PIPE_SIZE = 2**20  # octets moved at once at most; the most an unprivileged process may ask for (pipe(7))
 _LEAST = 2**16  # octets that are taken also when there may be no room for them
 
 
-class Relay:
+class SplicePipe:
     """A pipe that is empty between two calls, so that one serves every connection of a loop."""
 
     def __init__(self) -> None:
@@ -67,35 +67,35 @@ class Relay:
         return b"".join(pieces)
 
 
-class TracedRelay:
-    """A `Relay` that tells how much it moved; what it was, nobody has seen."""
+class TracedPipe:
+    """A `SplicePipe` that tells how much it moved; what it was, nobody has seen."""
 
-    def __init__(self, inner: Relay, peer: Peer, taps: Taps) -> None:
-        self.relay = inner
+    def __init__(self, inner: SplicePipe, peer: Peer, taps: Taps) -> None:
+        self.pipe = inner
         self._peer = peer
         self._taps = taps
 
     def turn(self, connection: socket.socket) -> tuple[int, bytes]:
-        received, rest = self.relay.turn(connection)
+        received, rest = self.pipe.turn(connection)
         for tap in self._taps:
             tap.note(self._peer, "in", received)
             tap.note(self._peer, "out", received - len(rest))
         return received, rest
 
 
-class Reflection(Connection):
+class EchoConnection(Connection):
     """A connection whose service sends back what it gets; the service itself is not asked."""
 
-    __slots__ = ("_relay",)
+    __slots__ = ("_pipe",)
 
-    def __init__(self, server: "StreamServer", request: socket.socket, peer: Peer, relay: Relay) -> None:
+    def __init__(self, server: "StreamServer", request: socket.socket, peer: Peer, pipe: SplicePipe) -> None:
         super().__init__(server, request, peer)
-        self._relay: Relay | TracedRelay = relay
+        self._pipe: SplicePipe | TracedPipe = pipe
 
     def trace(self, taps: Taps) -> None:
         super().trace(taps)
-        inner = self._relay.relay if isinstance(self._relay, TracedRelay) else self._relay
-        self._relay = TracedRelay(inner, self.peer, taps) if taps else inner
+        inner = self._pipe.pipe if isinstance(self._pipe, TracedPipe) else self._pipe
+        self._pipe = TracedPipe(inner, self.peer, taps) if taps else inner
 
     def _receive(self, events: int) -> None:
         # This is all that most requests are, so it sends by itself: a call of `_send` would be 2 % of it.
@@ -132,7 +132,7 @@ class Reflection(Connection):
     def _receive_bulk(self, events: int) -> None:
         """As `_receive`, for a stream that comes in bulk: without a copy of it in this process."""
         try:
-            received, rest = self._relay.turn(self._socket)
+            received, rest = self._pipe.turn(self._socket)
         except BlockingIOError:
             # Nothing came, or nothing that splice takes: it stops before urgent data.
             return self._await_input()

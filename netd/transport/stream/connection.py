@@ -16,7 +16,7 @@ from netd.telemetry.counters import Outcome
 from netd.transport.trace import Taps, TracedSocket
 
 if TYPE_CHECKING:
-    from netd.transport.stream import StreamServer
+    from netd.transport.stream.server import StreamServer
 
 CHUNK = 65536
 """Octets taken from a stream, and given to the kernel, at once."""

@@ -14,8 +14,6 @@ from netd.admission.door import Door
 from netd.conversation import BlockingService, Peer, StreamService, UnaskedService
 from netd.telemetry.counters import Refusal
 from netd.telemetry.events import ServiceEvents
-from netd.transport.connection import EDGE, IN, Connection
-from netd.transport.handled import MOST_THREADS, Handled
 from netd.transport.loop import LISTENING, Loop
 from netd.transport.peers import (
     connection_credentials,
@@ -25,8 +23,10 @@ from netd.transport.peers import (
     plain_host,
     unix_peer,
 )
-from netd.transport.relay import Reflection, Relay
-from netd.transport.talk import Addressee, Monologue, Talk
+from netd.transport.stream.connection import EDGE, IN, Connection
+from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
+from netd.transport.stream.echo import EchoConnection, SplicePipe
+from netd.transport.stream.threaded import MOST_THREADS, ThreadedConnection
 from netd.transport.trace import Taps
 
 # Connections taken at once, before the others get their turn. One that is refused counts as several: a flood must not
@@ -81,7 +81,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.most_bytes = self.limits.bytes or sys.maxsize
         self.events = events
         self.loop = loop
-        self.relay = Relay() if getattr(service, "reflects", False) else None
+        self.pipe = SplicePipe() if getattr(service, "reflects", False) else None
         self.connections: set[Connection] = set()
         self.threads = 0
         """How many of them a handler serves in a thread."""
@@ -167,15 +167,15 @@ class StreamServer(socketserver.ThreadingTCPServer):
         peer = self._peer(request, client_address)
         connection: Connection
         if self._blocking:
-            connection = Handled(self, request, peer, client_address)
-        elif self.relay:
-            connection = Reflection(self, request, peer, self.relay)
+            connection = ThreadedConnection(self, request, peer, client_address)
+        elif self.pipe:
+            connection = EchoConnection(self, request, peer, self.pipe)
         elif getattr(self.service, "ignores_input", False):
-            connection = Monologue(self, request, peer)
+            connection = SendOnlyConnection(self, request, peer)
         elif getattr(self.service, "unasked", False):
-            connection = Addressee(self, request, peer)
+            connection = PushConnection(self, request, peer)
         else:
-            connection = Talk(self, request, peer)
+            connection = ConversationConnection(self, request, peer)
         self.connections.add(connection)
         self.events.connection_accepted()
         if self._taps:
@@ -252,8 +252,8 @@ class StreamServer(socketserver.ThreadingTCPServer):
 
     def release(self) -> None:
         """Release what it has besides the socket, once there are no connections."""
-        if self.relay:
-            self.relay.close()
+        if self.pipe:
+            self.pipe.close()
         self._give_up_reserve()
 
     def release_at_end(self, released: Callable[[], object]) -> None:
