@@ -98,11 +98,6 @@ class TracedSocket:
             tap.note(self._peer, "out", sent, data[: min(sent, SHOWN)])
         return sent
 
-    def close(self) -> None:
-        self.socket.close()
-        for tap in self._taps:
-            tap.note(self._peer, "closed")
-
 
 class TracedBatch:
     """A `Batch` that tells what it takes and sends, and otherwise is the batch it stands before."""

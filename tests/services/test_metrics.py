@@ -280,10 +280,12 @@ def test_slow_clients_take_no_more_threads_than_there_are_and_not_for_long(
     address, events = server.add(metrics_service(), "tcp://127.0.0.1:0")
     [running] = server.servers
     assert isinstance(running, StreamServer)
+    threads = running.connections.threads
+    assert threads
     slow = [connect(address) for _ in range(MOST_THREADS)]
     for connection in slow:
         connection.sendall(b"x")
-    until(lambda: running.threads == MOST_THREADS)
+    until(lambda: threads.taken == MOST_THREADS)
     with connect(address) as refused:
         assert refused.recv(1) == b""
     assert events.counters.refused == {"threads": 1}

@@ -1,22 +1,32 @@
-"""Connections: the pump between a stream socket and whoever speaks through it.
+"""Connections: what all ways of serving one share, which is sending, time-outs and the end.
 
-A connection is always in one state, and the state is the method that the loop calls: `_receive` (waiting for input),
-`_flush` (the kernel took less than all, or the conversation has more to say: waiting for room) or `_linger` (everything
-is said: waiting for the peer to close). It reads nothing while it has something to send, so what it holds is bounded:
-one turn's words and one piece of the service, or what a pipe holds, whatever the peer does.
+A connection is always in one state, which is the method that the loop calls:
+
+    state       waits for           method      `_pending`   `_ending`
+    receiving   input               `_receive`  nothing      None
+    flushing    room                `_flush`    maybe        maybe
+    waiting     neither (`Wait`)    `_hung_up`  nothing      None       a conversation waits for something else
+    lingering   the peer's end      `_linger`   nothing      an outcome
+    handled     nothing             none        nothing      maybe      a thread has the socket
+    closed      nothing             none                                its owner was told
+
+Receiving, it holds nothing to send; flushing, it sends what is pending and then finishes, if it is `_ending`, or goes
+on (`_continue`). It reads nothing while it has something to send, so what it holds is bounded: one turn's words and one
+piece of the service, or what a pipe holds, whatever the peer does. `_eof` says that the peer has finished sending,
+`_rearm` that the kernel has to be asked anew whatever is waited for next (`EDGE`).
 """
 
 import select
 from collections.abc import Callable
 from socket import SHUT_WR, socket
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from netd.admission.limits import Limits
 from netd.conversation import Peer
 from netd.telemetry.counters import Outcome
+from netd.telemetry.events import ServiceEvents
+from netd.transport.loop import Loop
 from netd.transport.trace import Taps, TracedSocket
-
-if TYPE_CHECKING:
-    from netd.transport.stream.server import StreamServer
 
 CHUNK = 65536
 """Octets taken from a stream, and given to the kernel, at once."""
@@ -33,71 +43,77 @@ _LINGER = 2.0  # seconds a finished peer has to close its side
 Ready = Callable[[int], None]
 
 
+class Owner(Protocol):
+    """What a connection knows of that which keeps it."""
+
+    loop: Loop
+    limits: Limits
+    most_bytes: int
+    """`limits.bytes`, or more than there could be."""
+    events: ServiceEvents
+    input: int
+    """The events of a connection that something has come on."""
+
+    def closed(self, connection: "Connection", outcome: Outcome, /) -> None:
+        """The connection is over, and no longer watched or timed. Its socket is still open."""
+
+
 class Connection:
-    """One accepted stream: sending, time-outs and the end, which all kinds of connection share."""
+    """One accepted stream."""
 
     __slots__ = (
         "_deadline",
-        "_ended",
+        "_ending",
         "_eof",
         "_events",
-        "_opened",
-        "_outcome",
+        "_owner",
         "_pending",
-        "_server",
-        "_socket",
+        "_rearm",
         "active",
         "bytes_in",
         "bytes_out",
+        "opened",
         "peer",
         "slot",
+        "socket",
     )
 
-    def __init__(self, server: "StreamServer", request: socket, peer: Peer) -> None:
-        self._server = server
-        self._socket: Any = request
+    def __init__(self, owner: Owner, request: socket, peer: Peer) -> None:
+        self._owner = owner
+        self.socket: Any = request
         self.peer = peer
-        self._opened = self.active = now = server.loop.now
+        self.opened = self.active = now = owner.loop.now
         self.bytes_in = 0
         self.bytes_out = 0
         self._pending: memoryview | bytes = b""
-        self._eof = False  # the peer has finished sending
-        self._ended = False  # nothing will be said after what is pending
-        self._outcome: Outcome = "done"
-        self._deadline = now + server.limits.lifetime if server.limits.lifetime else None
-        self._events = server.input
+        self._eof = False
+        self._ending: Outcome | None = None
+        self._deadline = now + owner.limits.lifetime if owner.limits.lifetime else None
+        self._events = owner.input
+        self._rearm = False
         self.slot = 0
-        self._register()
 
     @property
     def descriptor(self) -> int:
         """Its socket."""
-        return int(self._socket.fileno())
+        return int(self.socket.fileno())
 
     @property
     def service_name(self) -> str:
         """The name of the service it talks to."""
-        return self._server.events.service
+        return self._owner.events.service
 
-    @property
-    def opened(self) -> float:
-        """When it was accepted (CLOCK_MONOTONIC)."""
-        return self._opened
-
-    def _register(self) -> None:
+    def start(self) -> None:
         """Wait for what comes, and for the time-outs."""
-        loop = self._server.loop
-        loop.watch(self._socket.fileno(), self._events, self._receive)
+        loop = self._owner.loop
+        loop.watch(self.socket.fileno(), self._events, self._receive)
         if (when := self._next_timeout()) is not None:
             loop.wheel.add(self, when)
 
-    def start(self) -> None:
-        """The first turn, before anything came."""
-
     def trace(self, taps: Taps) -> None:
         """Have these look on from now on, and no others."""
-        inner = self._socket.socket if isinstance(self._socket, TracedSocket) else self._socket
-        self._socket = TracedSocket(inner, self.peer, taps) if taps else inner
+        inner = self.socket.socket if isinstance(self.socket, TracedSocket) else self.socket
+        self.socket = TracedSocket(inner, self.peer, taps) if taps else inner
 
     def _receive(self, events: int) -> None:
         """Something came."""
@@ -108,16 +124,20 @@ class Connection:
         self._await_input()
 
     def _await_input(self) -> None:
-        self._wait(self._server.input, self._receive)
+        self._wait(self._owner.input, self._receive)
+
+    @property
+    def _is_receiving(self) -> bool:
+        return self._events == self._owner.input and not self._rearm
 
     def _wait(self, events: int, ready: Ready) -> None:
         """Change the state."""
-        descriptor = self._socket.fileno()
-        if events == self._events:
-            self._server.loop.redirect(descriptor, ready)
+        if events == self._events and not self._rearm:
+            self._owner.loop.redirect(self.socket.fileno(), ready)
         else:
             self._events = events
-            self._server.loop.change(descriptor, events, ready)
+            self._rearm = False
+            self._owner.loop.change(self.socket.fileno(), events, ready)
 
     def _send(self, data: bytes) -> bool:
         """Send; True when all of it went.
@@ -125,14 +145,14 @@ class Connection:
         Else what is left is kept, and nothing is read before it went; or the connection is over.
         """
         try:
-            sent = self._socket.send(data)
+            sent = self.socket.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
             self.close("reset")
             return False
         self.bytes_out += sent
-        if self.bytes_in + self.bytes_out > self._server.most_bytes:
+        if self.bytes_in + self.bytes_out > self._owner.most_bytes:
             self.close("bytes")
             return False
         if sent == len(data):
@@ -149,37 +169,37 @@ class Connection:
         """The kernel has room, or the peer is gone."""
         if self._pending:
             try:
-                sent = self._socket.send(self._pending)
+                sent = self.socket.send(self._pending)
             except BlockingIOError:
                 return
             except OSError:
                 return self.close("reset")
-            self.active = self._server.loop.now
+            self.active = self._owner.loop.now
             self.bytes_out += sent
-            if self.bytes_in + self.bytes_out > self._server.most_bytes:
+            if self.bytes_in + self.bytes_out > self._owner.most_bytes:
                 return self.close("bytes")
             self._pending = self._pending[sent:]
             if self._pending:
                 return
-        if self._ended:
-            self._finish()
+        if self._ending:
+            self._finish(self._ending)
         else:
             self._continue()
 
-    def _finish(self) -> None:
+    def _finish(self, outcome: Outcome) -> None:
         """Everything is said and sent.
 
         To close before the peer has would make the kernel answer the peer's last words with a reset, which may destroy
         what it was just sent: so say that this is all, and let the peer close.
         """
         if self._eof:
-            return self.close(self._outcome)
+            return self.close(outcome)
         try:
-            self._socket.shutdown(SHUT_WR)
+            self.socket.shutdown(SHUT_WR)
         except OSError:
             return self.close("reset")
-        loop = self._server.loop
-        self._ended = True
+        loop = self._owner.loop
+        self._ending = outcome
         self._deadline = loop.now + _LINGER
         loop.wheel.drop(self)
         loop.wheel.add(self, self._deadline)
@@ -188,16 +208,16 @@ class Connection:
     def _linger(self, events: int) -> None:
         """Throw away what the peer still sends, until it closes or its time is over."""
         try:
-            if self._socket.recv(CHUNK):
+            if self.socket.recv(CHUNK):
                 return
         except BlockingIOError:
             return
         except OSError:
             pass  # it was told everything; how it hangs up is its own affair
-        self.close(self._outcome)
+        self.close(self._ending or "done")
 
     def _next_timeout(self) -> float | None:
-        idle = self._server.limits.idle
+        idle = self._owner.limits.idle
         if idle is None:
             return self._deadline
         return self.active + idle if self._deadline is None else min(self.active + idle, self._deadline)
@@ -205,9 +225,9 @@ class Connection:
     def expire(self, now: float) -> float | None:
         """The wheel asks: is a time-out over? The idle time-out does not move when something moves, but here."""
         if self._deadline is not None and now >= self._deadline:
-            self.close(self._outcome if self._ended else "lifetime")
+            self.close(self._ending or "lifetime")
             return None
-        idle = self._server.limits.idle
+        idle = self._owner.limits.idle
         if idle is not None and now >= self.active + idle:
             self.close("idle")
             return None
@@ -215,18 +235,13 @@ class Connection:
 
     def close(self, outcome: Outcome) -> None:
         """End it now, whatever is unsent."""
-        self._server.loop.forget(self._socket.fileno())
-        self._leave(outcome)
+        self._owner.loop.forget(self.socket.fileno())
+        self._end(outcome)
 
     def abandon(self) -> None:
         """The loop is over, and what has not ended by being closed ends so."""
 
-    def _leave(self, outcome: Outcome) -> None:
-        """It is over, and nobody waits for it any more."""
-        server = self._server
-        server.loop.wheel.drop(self)
-        server.shutdown_request(self._socket)
-        server.events.connection_closed(
-            self.peer, self.bytes_in, self.bytes_out, server.loop.now - self._opened, outcome
-        )
-        server.leave(self)
+    def _end(self, outcome: Outcome) -> None:
+        """It is over, and nothing waits for it any more."""
+        self._owner.loop.wheel.drop(self)
+        self._owner.closed(self, outcome)

@@ -5,14 +5,10 @@ import os
 import socket
 import struct
 import termios
-from typing import TYPE_CHECKING
 
 from netd.conversation import Peer
-from netd.transport.stream.connection import CHUNK, IN, Connection
+from netd.transport.stream.connection import CHUNK, IN, Connection, Owner
 from netd.transport.trace import Taps
-
-if TYPE_CHECKING:
-    from netd.transport.stream.server import StreamServer
 
 _PIPE_SIZE = 2**20  # octets moved at once at most; the most an unprivileged process may ask for (pipe(7))
 _LEAST = 2**16  # octets that are taken also when there may be no room for them
@@ -88,8 +84,8 @@ class EchoConnection(Connection):
 
     __slots__ = ("_pipe",)
 
-    def __init__(self, server: "StreamServer", request: socket.socket, peer: Peer, pipe: SplicePipe) -> None:
-        super().__init__(server, request, peer)
+    def __init__(self, owner: Owner, request: socket.socket, peer: Peer, pipe: SplicePipe) -> None:
+        super().__init__(owner, request, peer)
         self._pipe: SplicePipe | TracedPipe = pipe
 
     def trace(self, taps: Taps) -> None:
@@ -99,7 +95,7 @@ class EchoConnection(Connection):
 
     def _receive(self, events: int) -> None:
         # This is all that most requests are, so it sends by itself: a call of `_send` would be 2 % of it.
-        connection = self._socket
+        connection = self.socket
         try:
             data = connection.recv(CHUNK)
         except BlockingIOError:
@@ -114,25 +110,25 @@ class EchoConnection(Connection):
             sent = 0
         except OSError:
             return self.close("reset")
-        server = self._server
-        self.active = server.loop.now
+        owner = self._owner
+        self.active = owner.loop.now
         received = len(data)
         self.bytes_in = all_in = self.bytes_in + received
         self.bytes_out = all_out = self.bytes_out + sent
-        if all_in + all_out > server.most_bytes:
+        if all_in + all_out > owner.most_bytes:
             self.close("bytes")
         elif sent != received:
             self._keep(memoryview(data)[sent:])
         elif received == CHUNK:
             self._wait(IN, self._receive_bulk)
         elif events != IN:
-            self._events = 0
+            self._rearm = True
             self._await_input()
 
     def _receive_bulk(self, events: int) -> None:
         """As `_receive`, for a stream that comes in bulk: without a copy of it in this process."""
         try:
-            received, rest = self._pipe.turn(self._socket)
+            received, rest = self._pipe.turn(self.socket)
         except BlockingIOError:
             # Nothing came, or nothing that splice takes: it stops before urgent data.
             return self._await_input()
@@ -142,10 +138,10 @@ class EchoConnection(Connection):
             # The end of file, or urgent data before it: only recv can tell.
             self._await_input()
             return self._receive(events)
-        self.active = self._server.loop.now
+        self.active = self._owner.loop.now
         self.bytes_in += received
         self.bytes_out += received - len(rest)
-        if self.bytes_in + self.bytes_out > self._server.most_bytes:
+        if self.bytes_in + self.bytes_out > self._owner.most_bytes:
             return self.close("bytes")
         if rest:
             self._keep(rest)

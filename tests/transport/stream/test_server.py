@@ -556,7 +556,7 @@ def test_a_connection_without_a_byte_is_a_probe(server: Server, log: list[dict[s
 
 def test_a_reader_that_stops_costs_no_more_than_a_pipe(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
-    relay = server.servers[0].pipe  # type: ignore[union-attr]
+    relay = server.servers[0].connections.pipe  # type: ignore[union-attr]
     assert relay is not None
     kept: list[int] = []
     turn = relay.turn
