@@ -85,31 +85,42 @@ class Door:
 
     # Connections.
 
-    def admit(self, address: bytes, now: float, busy: Refusal | None = None) -> Ticket | Refusal:
+    def admit_socket(self) -> Ticket | Refusal:
+        """Let a connection in of which the peer is not known yet, or say why not: it has its places, and `admit` comes.
+
+        Nothing is asked about the other end of the socket, nor does it count as a source.
+        """
+        return self._reserve() or _UNCOUNTED
+
+    def admit(
+        self, address: bytes, now: float, busy: Refusal | None = None, *, placed: bool = False
+    ) -> Ticket | Refusal:
         """Let a connection from this address (4 or 16 octets) in, or say why not.
 
-        ``busy`` is why the transport has no means for another one, if so.
+        ``busy`` is why the transport has no means for another one, if so. One that is ``placed`` has the ticket of
+        `admit_socket`, which this one takes the place of; if it is refused, that one is still to be given back.
         """
         source = source_of(address)
-        if refusal := self._refusal(address, source, now, busy) or self._reserve():
+        if refusal := self._refusal(address, source, now, busy) or (None if placed else self._reserve()):
             return refusal
         ticket = self._count(address, source, now)
-        if isinstance(ticket, str):
+        if isinstance(ticket, str) and not placed:
             self._give_back()
         return ticket
 
     def admit_unix(
-        self, user: int | None, groups: Sequence[int], now: float, busy: Refusal | None = None
+        self, user: int | None, groups: Sequence[int], now: float, busy: Refusal | None = None, *, placed: bool = False
     ) -> Ticket | Refusal:
         """The same of a connection from this user, with these groups."""
         if not self.access.unix_ruling(user, groups).allowed:
             return "access"
         if not self.access.in_time(self._wall()):
             return "times"
-        if refusal := busy or self._reserve():
+        if refusal := busy or (None if placed else self._reserve()):
             return refusal
         if not self._take_total(self._total_connection_rate, now):
-            self._give_back()
+            if not placed:
+                self._give_back()
             return "total_rate"
         return _UNCOUNTED
 

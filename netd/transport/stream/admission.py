@@ -6,10 +6,13 @@ import struct
 from typing import Any
 
 from netd.admission.door import Door, Ticket
+from netd.conversation import Peer
+from netd.errors import PeerError
 from netd.telemetry.counters import Refusal
 from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.peers import connection_credentials, connection_groups, octets, plain_host
+from netd.transport.stream.preamble import Naming
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection
 
@@ -38,10 +41,41 @@ class Admission:
         if not isinstance(admitted, str):
             return admitted
         self.refuse(request, admitted, str(credentials) if self._unix else plain_host(client_address[0]))
+        request.close()
+        return None
+
+    def admit_socket(self, request: socket.socket, peer: Peer, naming: Naming) -> Ticket | None:
+        """The ticket of a connection that is to name its peer, or none, as above. ``peer`` is that of the socket."""
+        try:
+            naming(b"", peer)
+            admitted = self._door.admit_socket()
+        except PeerError:
+            admitted = "access"
+        except BaseException as error:  # a bug in a preamble costs this connection alone
+            self._events.conversation_failed(peer, error)
+            request.close()
+            return None
+        if not isinstance(admitted, str):
+            return admitted
+        self.refuse(request, admitted, peer.host or str(peer.credentials))
+        request.close()
+        return None
+
+    def admit_named(self, request: socket.socket, peer: Peer, busy: Refusal | None) -> Ticket | None:
+        """The ticket that takes the place of that of `admit_socket`, or none, as above; then it is still open."""
+        if peer.family == "unix":
+            credentials = peer.credentials or connection_credentials(request)
+            groups = connection_groups(request, credentials) if self._door.groups_matter else ()
+            admitted = self._door.admit_unix(credentials.uid, groups, self._loop.now, busy, placed=True)
+        else:
+            admitted = self._door.admit(octets(peer.host), self._loop.now, busy, placed=True)
+        if not isinstance(admitted, str):
+            return admitted
+        self.refuse(request, admitted, peer.host or str(peer.credentials))
         return None
 
     def refuse(self, request: socket.socket, reason: Refusal, peer: str) -> None:
-        """Close a connection that is refused, in the way the config has it. It never waits for the peer."""
+        """Count a connection that is refused, and ready it to be closed as the config has it, without waiting."""
         self._events.connection_refused(reason, peer)
         refuse = self._door.policy.refuse
         with contextlib.suppress(OSError):
@@ -51,4 +85,3 @@ class Admission:
                 request.send(refuse.line.encode() + b"\r\n")
                 request.shutdown(socket.SHUT_WR)
                 request.recv(65536)  # what is unread at the end would make the kernel reset, and destroy the line
-        request.close()

@@ -19,7 +19,7 @@ piece of the service, or what a pipe holds, whatever the peer does. `_eof` says 
 import select
 from collections.abc import Callable
 from socket import SHUT_WR, socket
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias, cast
 
 from netd.admission.limits import Limits
 from netd.conversation import Peer
@@ -43,6 +43,36 @@ _LINGER = 2.0  # seconds a finished peer has to close its side
 Ready = Callable[[int], None]
 
 
+class StreamSocket(Protocol):
+    """What a connection needs of a socket that does not block. A bare one is one, and what a preamble puts before it.
+
+    `recv` gives as many octets as it is asked for, if there are so many: less means that nothing is left, neither here
+    nor in the kernel. Both raise BlockingIOError where they would have to wait, and another OSError where the
+    connection is broken.
+    """
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def send(self, data: bytes | memoryview, /) -> int: ...
+
+    def shutdown(self, how: int, /) -> None: ...
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+BareSocket: TypeAlias = socket
+"""A `StreamSocket` that nothing is put before."""
+
+
+class WrappedSocket(StreamSocket, Protocol):
+    """One that is put before another, and may hold octets that came."""
+
+    def pending(self) -> int:
+        """How many octets `recv` gives without asking the kernel, which does not tell of them."""
+
+
 class Owner(Protocol):
     """What a connection knows of that which keeps it."""
 
@@ -53,6 +83,8 @@ class Owner(Protocol):
     events: ServiceEvents
     input: int
     """The events of a connection that something has come on."""
+    wraps: bool
+    """Whether sockets are a `WrappedSocket`."""
 
     def closed(self, connection: "Connection", outcome: Outcome, /) -> None:
         """The connection is over, and no longer watched or timed. Its socket is still open."""
@@ -78,9 +110,12 @@ class Connection:
         "socket",
     )
 
-    def __init__(self, owner: Owner, request: socket, peer: Peer) -> None:
+    begun = True
+    """Whether the service has it."""
+
+    def __init__(self, owner: Owner, request: StreamSocket, peer: Peer) -> None:
         self._owner = owner
-        self.socket: Any = request
+        self.socket = request
         self.peer = peer
         self.opened = self.active = now = owner.loop.now
         self.bytes_in = 0
@@ -90,7 +125,7 @@ class Connection:
         self._ending: Outcome | None = None
         self._deadline = now + owner.limits.lifetime if owner.limits.lifetime else None
         self._events = owner.input
-        self._rearm = False
+        self._rearm = owner.wraps  # something may have come already
         self.slot = 0
 
     @property
@@ -125,6 +160,12 @@ class Connection:
 
     def _await_input(self) -> None:
         self._wait(self._owner.input, self._receive)
+        if self._owner.wraps and cast("WrappedSocket", self.socket).pending():
+            self._owner.loop.call(self._receive_pending)
+
+    def _receive_pending(self) -> None:
+        if self._is_receiving and self.descriptor >= 0:
+            self._receive(IN)
 
     @property
     def _is_receiving(self) -> bool:

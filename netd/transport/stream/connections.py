@@ -16,9 +16,10 @@ from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.peers import connection_credentials, inet_peer, unix_peer
 from netd.transport.stream.admission import Admission
-from netd.transport.stream.connection import EDGE, IN, Connection
+from netd.transport.stream.connection import EDGE, IN, Connection, StreamSocket
 from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
 from netd.transport.stream.echo import EchoConnection, SplicePipe
+from netd.transport.stream.preamble import NO_PREAMBLES, PreambleConnection, Preambles
 from netd.transport.stream.threaded import Handle, ThreadedConnection, Threads
 from netd.transport.trace import Taps, Way
 
@@ -38,7 +39,10 @@ class Connections:
         loop: Loop,
         local: Any,
         handle: Handle | None = None,
+        preambles: Preambles = NO_PREAMBLES,
     ) -> None:
+        if handle and preambles.transforming:
+            raise ValueError("a handler in a thread needs a socket that nothing is put before")
         self.service: Any = service
         self.events = events
         self.loop = loop
@@ -51,7 +55,10 @@ class Connections:
         self.input = IN if self._unix else EDGE
         """The events of a connection that something has come on."""
         self.admission = Admission(door, events, loop, unix=self._unix)
-        self.pipe = SplicePipe() if getattr(service, "reflects", False) else None
+        self.wraps = preambles.transforming is not None
+        self._preambles = None if preambles == NO_PREAMBLES else preambles
+        # splice(2) takes what a socket has, and not what is put before one.
+        self.pipe = SplicePipe() if getattr(service, "reflects", False) and not self.wraps else None
         self.threads = Threads(handle, peer_begins=getattr(service, "peer_begins", False)) if handle else None
         self._tickets: dict[Connection, Ticket] = {}  # of all that are open
         self._taps: Taps = ()
@@ -65,30 +72,67 @@ class Connections:
 
     def admit(self, request: socket.socket, client_address: Any) -> Ticket | None:
         """The ticket of a connection that may be served (`serve`). One that may not is turned away."""
-        busy: Refusal | None = "threads" if self.threads and self.threads.are_all_taken else None
-        return self.admission.admit(request, client_address, busy)
+        if self._preambles and self._preambles.naming:
+            return self.admission.admit_socket(request, self._peer(request, client_address), self._preambles.naming)
+        return self.admission.admit(request, client_address, self._busy())
+
+    def _busy(self) -> Refusal | None:
+        return "threads" if self.threads and self.threads.are_all_taken else None
 
     def serve(self, request: socket.socket, client_address: Any, ticket: Ticket) -> None:
         """Serve a connection that was let in. Its ticket is given back when it is over."""
         peer = self._peer(request, client_address)
+        if not self._preambles:
+            return self._serve(request, peer, client_address, ticket)
+        connection = PreambleConnection(self, request, peer, client_address, self._preambles)
+        self._tickets[connection] = ticket
+        self.events.connection_accepted()
+        try:
+            connection.start()
+        except OSError as error:  # the kernel does not watch it
+            self.events.conversation_failed(peer, error)
+            connection.close("failed")
+
+    def named(self, connection: PreambleConnection, peer: Peer) -> bool:
+        if peer != connection.peer:
+            connection.peer, connection.client_address = peer, (peer.host, peer.port)
+        ticket = self.admission.admit_named(connection.socket, peer, self._busy())
+        if ticket is None:
+            connection.close("done")  # it was accepted, and is refused late
+            return False
+        self._tickets[connection] = ticket
+        return True
+
+    def begin(self, connection: PreambleConnection, stream: StreamSocket) -> None:
+        ticket = self._tickets.pop(connection)
+        self.loop.unwatch(connection.descriptor)
+        self.loop.wheel.drop(connection)
+        self._serve(stream, connection.peer, connection.client_address, ticket, connection)
+
+    def _serve(
+        self, stream: Any, peer: Peer, client_address: Any, ticket: Ticket, before: PreambleConnection | None = None
+    ) -> None:
+        """Have the service serve it. ``before`` is what it was until now, if anything, and was counted as."""
         connection: Connection | None = None
         try:
-            connection = self._make(request, peer, client_address)
+            connection = self._make(stream, peer, client_address)
             self._tickets[connection] = ticket
-            self.events.connection_accepted()
+            if before is None:
+                self.events.connection_accepted()
             if self._taps:
                 connection.trace(self._taps)
                 self._tell_taps(peer, "opened")
             connection.start()
         except BaseException as error:  # a service may raise anything, SystemExit too, when its conversation is made
             self.events.conversation_failed(peer, error)
-            if connection:
-                connection.close("failed")
+            if over := connection or before:
+                self._tickets[over] = ticket
+                over.close("failed")
             else:
                 self._door.release(ticket)
-                request.close()
+                stream.close()
 
-    def _make(self, request: socket.socket, peer: Peer, client_address: Any) -> Connection:
+    def _make(self, request: Any, peer: Peer, client_address: Any) -> Connection:
         """Choose the way by the kind of service."""
         if self.threads:
             return ThreadedConnection(self, request, peer, client_address, self.threads)
@@ -106,7 +150,8 @@ class Connections:
         if ticket is None:
             return
         connection.socket.close()
-        self._tell_taps(connection.peer, "closed")
+        if connection.begun:
+            self._tell_taps(connection.peer, "closed")
         self.events.connection_closed(
             connection.peer, connection.bytes_in, connection.bytes_out, self.loop.now - connection.opened, outcome
         )

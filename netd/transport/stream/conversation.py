@@ -1,7 +1,6 @@
 """Conversations: connections whose service holds one, as a generator that is resumed with what came."""
 
 from collections import deque
-from socket import socket
 from threading import Lock
 from time import monotonic
 from types import GeneratorType
@@ -10,7 +9,7 @@ from typing import Any
 from netd.conversation import Peer, Wait, WaitingConversation
 from netd.errors import PeerError
 from netd.telemetry.counters import Outcome
-from netd.transport.stream.connection import CHUNK, IN, OUT, Connection, Owner, Ready
+from netd.transport.stream.connection import CHUNK, IN, OUT, Connection, Owner, Ready, StreamSocket
 
 # What a conversation may take of the loop in one turn, so that others need not wait for a busy or a hostile peer:
 _SEGMENT = 4096  # octets it gets,
@@ -25,7 +24,7 @@ class ConversationConnection(Connection):
 
     __slots__ = ("_conversation", "_speaking")
 
-    def __init__(self, owner: Owner, request: socket, peer: Peer, service: Any) -> None:
+    def __init__(self, owner: Owner, request: StreamSocket, peer: Peer, service: Any) -> None:
         self._conversation = self._begin(service, peer)
         if not isinstance(self._conversation, GeneratorType):
             raise TypeError(f"{type(service).__name__}.stream returned no generator: it has no yield in it")
@@ -161,7 +160,7 @@ class PushConnection(ConversationConnection):
 
     __slots__ = ("_lock", "_posted", "_posted_size")
 
-    def __init__(self, owner: Owner, request: socket, peer: Peer, service: Any) -> None:
+    def __init__(self, owner: Owner, request: StreamSocket, peer: Peer, service: Any) -> None:
         self._lock = Lock()
         self._posted: deque[bytes] | None = deque()  # None: it is over
         self._posted_size = 0

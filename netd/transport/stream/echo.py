@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import termios
+from typing import Any
 
 from netd.conversation import Peer
 from netd.transport.stream.connection import CHUNK, IN, Connection, Owner
@@ -83,6 +84,7 @@ class EchoConnection(Connection):
     """A connection whose service sends back what it gets; the service itself is not asked."""
 
     __slots__ = ("_pipe",)
+    socket: Any  # a bare one, which splice(2) takes, or one that tells taps
 
     def __init__(self, owner: Owner, request: socket.socket, peer: Peer, pipe: SplicePipe) -> None:
         super().__init__(owner, request, peer)

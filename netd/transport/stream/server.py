@@ -13,6 +13,7 @@ from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import LISTENING, Loop
 from netd.transport.peers import plain_host
 from netd.transport.stream.connections import Connections
+from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
 
 # Connections taken at once, before the others get their turn. One that is refused counts as several: a flood must not
 # make those wait who are served.
@@ -54,6 +55,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         door: Door,
         events: ServiceEvents,
         loop: Loop,
+        preambles: Preambles = NO_PREAMBLES,
     ) -> None:
         handler: Any = getattr(service, "handler", None)
         # The socket is open already, so not TCPServer's constructor, which makes one.
@@ -62,7 +64,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.events = events
         self.loop = loop
         handle = self.finish_request if handler else None
-        self.connections = Connections(service, door, events, loop, self.server_address, handle)
+        self.connections = Connections(service, door, events, loop, self.server_address, handle, preambles)
         self.slot = 0
         self._ticket: Ticket | None = None  # of the connection that was verified last
         self._listening = False
@@ -183,3 +185,4 @@ class StreamServer(socketserver.ThreadingTCPServer):
                 return
             peer = plain_host(client_address[0]) if isinstance(client_address, tuple) else ""
             self.connections.admission.refuse(request, "no_resources", peer)
+            request.close()

@@ -15,7 +15,7 @@ from typing import Any
 
 from netd.conversation import Peer
 from netd.telemetry.counters import Outcome
-from netd.transport.stream.connection import IN, Connection, Owner
+from netd.transport.stream.connection import IN, BareSocket, Connection, Owner
 from netd.transport.trace import Taps
 
 MOST_THREADS = 32
@@ -44,9 +44,10 @@ class Threads:
 class ThreadedConnection(Connection):
     """A connection that a handler serves in a thread, with blocking calls."""
 
+    socket: "CountingSocket"
     __slots__ = ("_client_address", "_cut", "_handling", "_taps", "_threads")
 
-    def __init__(self, owner: Owner, request: socket.socket, peer: Peer, client_address: Any, threads: Threads) -> None:
+    def __init__(self, owner: Owner, request: BareSocket, peer: Peer, client_address: Any, threads: Threads) -> None:
         self._client_address = client_address
         self._threads = threads
         self._handling = False
