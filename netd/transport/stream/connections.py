@@ -204,4 +204,5 @@ class Connections:
     def _peer(self, request: socket.socket, client_address: Any) -> Peer:
         if self._unix:
             return unix_peer("unix", client_address, self._local, connection_credentials(request))
-        return inet_peer("tcp", client_address, request.getsockname() if self._any_address else self._local)
+        local = (request.getsockname()[0], self._local[1]) if self._any_address else self._local
+        return inet_peer("tcp", client_address, local)

@@ -19,7 +19,7 @@ from netd.transport.stream import connection as connection_module
 from netd.transport.stream import threaded
 from netd.transport.stream.threaded import MOST_THREADS
 from tests.support import Server, read_all, until
-from tests.transport.stream.test_refusals import DENY
+from tests.transport.stream.test_admission import DENY
 from tests.transport.stream.test_server import connect, ended, failed
 
 
