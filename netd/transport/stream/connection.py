@@ -47,8 +47,8 @@ class StreamSocket(Protocol):
     """What a connection needs of a socket that does not block. A bare one is one, and what a preamble puts before it.
 
     `recv` gives as many octets as it is asked for, if there are so many: less means that nothing is left, neither here
-    nor in the kernel. Both raise BlockingIOError where they would have to wait, and another OSError where the
-    connection is broken.
+    nor in the kernel. `recv` and `send` raise BlockingIOError where they would have to wait, and another OSError where
+    the connection is broken.
     """
 
     def recv(self, size: int, /) -> bytes: ...

@@ -125,9 +125,11 @@ class Connections:
             connection.start()
         except BaseException as error:  # a service may raise anything, SystemExit too, when its conversation is made
             self.events.conversation_failed(peer, error)
-            if over := connection or before:
-                self._tickets[over] = ticket
-                over.close("failed")
+            if connection:
+                connection.close("failed")
+            elif before:
+                self._tickets[before] = ticket
+                before.close("failed")
             else:
                 self._door.release(ticket)
                 stream.close()

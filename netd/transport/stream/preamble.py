@@ -108,11 +108,18 @@ class PreambleConnection(Connection):
         except BaseException as error:
             return self._fail(error)
         if found:
-            if self._host.named(self, found[1]):
-                self._transform()
+            self._adopt(found[1])
         elif events != IN or len(data) == _MOST:  # the peer has finished, or there can be no more of it
             self.bytes_in = len(data)
             self.close("peer_error")
+
+    def _adopt(self, peer: Peer) -> None:
+        try:
+            is_admitted = self._host.named(self, peer)
+        except BaseException as error:
+            return self._fail(error)
+        if is_admitted:
+            self._transform()
 
     def _transform(self) -> None:
         if self._preambles.transforming is None:

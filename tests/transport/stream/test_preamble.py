@@ -393,6 +393,10 @@ def oops(*arguments: Any) -> Any:
     raise ZeroDivisionError("oops")
 
 
+def name_nonsense(data: bytes, peer: Peer) -> tuple[int, Peer] | None:
+    return (1, peer._replace(host="no address")) if data else None
+
+
 def oops_later(data: bytes, peer: Peer) -> None:
     if data:
         oops()
@@ -400,7 +404,13 @@ def oops_later(data: bytes, peer: Peer) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "preambles"),
-    [(Unable, NAMED), (Echo, Preambles(oops_later)), (Echo, Preambles(name, oops)), (Unable, BOTH)],
+    [
+        (Unable, NAMED),
+        (Echo, Preambles(oops_later)),
+        (Echo, Preambles(name_nonsense)),
+        (Echo, Preambles(name, oops)),
+        (Unable, BOTH),
+    ],
 )
 def test_a_bug_in_a_preamble_or_behind_it_costs_one_connection(
     server: Server, kind: type[Any], preambles: Preambles
