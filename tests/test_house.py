@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import graphlib
 import json
 import re
 import socket
@@ -71,6 +72,16 @@ def imports(file: Path) -> set[str]:
 def test_a_file_imports_from_its_own_level_or_below(file: Path) -> None:
     for other in imports(file):
         assert LEVELS[other] <= LEVELS[room(file)], f"{file} imports netd.{other}"
+
+
+def test_the_files_about_streams_import_in_one_direction_also_for_their_types() -> None:
+    prefix = "netd.transport.stream."
+    graph = {}
+    for file in (ROOT / "netd" / "transport" / "stream").glob("*.py"):
+        nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+        graph[file.stem] = {str(node.module).removeprefix(prefix) for node in nodes if prefix in str(node.module)}
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError says which circle there is
+    assert order.index("connection") < order.index("connections") < order.index("server")
 
 
 def test_the_test_of_levels_sees_something() -> None:
