@@ -30,7 +30,7 @@ from netd.services import table
 from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.sockets import open_listeners
-from netd.transport.stream import StreamServer
+from netd.transport.stream.server import StreamServer
 
 BENCH = Path(__file__).parent
 REQUEST = b"x" * 62 + b"\r\n"

@@ -39,7 +39,8 @@ from netd.telemetry.events import ServiceEvents
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
 from netd.transport.sockets import Listener, open_listeners
-from netd.transport.stream import StreamServer
+from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
+from netd.transport.stream.server import StreamServer
 
 NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC, a Tuesday
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
@@ -96,11 +97,19 @@ class Server:
         self._thread = threading.Thread(target=self._run)
 
     def add(
-        self, service: Any, url: str, *, batched: bool = True, policy: dict[str, object] | None = None, **limits: object
+        self,
+        service: Any,
+        url: str,
+        *,
+        batched: bool = True,
+        policy: dict[str, object] | None = None,
+        preambles: Preambles = NO_PREAMBLES,
+        **limits: object,
     ) -> tuple[Any, ServiceEvents]:
         """Serve on this URL; where a client connects to, and the service's events. ``policy`` is as in a config."""
         [listener] = open_listeners([("test", Endpoint.parse(url))], lambda *skipped: None)
-        events = self.serve(service, listener, batched=batched, policy={"limits": limits, **(policy or {})})
+        policy = {"limits": limits, **(policy or {})}
+        events = self.serve(service, listener, batched=batched, policy=policy, preambles=preambles)
         return listener.socket.getsockname(), events
 
     def serve(
@@ -111,6 +120,7 @@ class Server:
         kind: ServiceType | None = None,
         batched: bool = True,
         policy: dict[str, object] | None = None,
+        preambles: Preambles = NO_PREAMBLES,
     ) -> ServiceEvents:
         """Serve on an open socket, which is this server's from now on; the service's events.
 
@@ -122,7 +132,7 @@ class Server:
         door = door_for("test", policy or {}, events.table, self.house, lambda: self.wall)
         server: StreamServer | DatagramServer
         if listener.streams:
-            server = StreamServer(listener.socket, kind, service, door, events, self.loop)
+            server = StreamServer(listener.socket, kind, service, door, events, self.loop, preambles)
         else:
             server = DatagramServer(listener.socket, kind, service, door, events, self.loop, batched=batched)
         self.servers.append(server)

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import graphlib
 import json
 import re
 import socket
@@ -128,6 +129,16 @@ def test_the_picture_of_the_house_shows_the_order_of_its_rooms() -> None:
     # The lowest one is files alone, and goes on in the next line.
     levels = re.findall(r"(?m)^    (?:0  (?:.*\n)+?(?=\n)|\d  .*$)", text)
     assert [tuple(re.findall(r"(\w+)(?:/|\.py)", level)) for level in levels] == list(LEVELS[1:])
+
+
+def test_the_files_about_streams_import_in_one_direction_also_for_their_types() -> None:
+    prefix = "netd.transport.stream."
+    graph = {}
+    for file in (ROOT / "netd" / "transport" / "stream").glob("*.py"):
+        nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+        graph[file.stem] = {str(node.module).removeprefix(prefix) for node in nodes if prefix in str(node.module)}
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError says which circle there is
+    assert order.index("connection") < order.index("connections") < order.index("server")
 
 
 def test_the_test_of_levels_sees_something() -> None:
@@ -315,7 +326,7 @@ NAMED = {
         r"tcp://127\.0\.0\.1:7|tcp://no-?such\S*:7",
         "without the right to it; names that do not exist",
     ),
-    "tests/transport/test_stream.py": (r"tcp://127\.0\.0\.1:5", "a word"),
+    "tests/transport/stream/test_server.py": (r"tcp://127\.0\.0\.1:5", "a word"),
 }
 
 

@@ -4,7 +4,7 @@ Pure: it is told addresses, numbers and the time. What it counts stands in share
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, NewType
 
 from netd.admission.access_table import Access
 from netd.admission.addresses import source_of
@@ -19,6 +19,11 @@ from netd.shared.sources import Sources
 from netd.shared.table import CELL, Table
 
 _ACTIVE = CELL["active"]
+
+Ticket = NewType("Ticket", bytes)
+"""What a connection has taken: a place of the service and one of the daemon, and one of the source that it names, if it
+names any. It is to be given back once (`Door.release`)."""
+_UNCOUNTED = Ticket(b"")
 
 
 class Verdict(NamedTuple):
@@ -81,49 +86,83 @@ class Door:
 
     # Connections.
 
-    def admit(self, address: bytes, now: float) -> Refusal | None:
-        """Why a connection from this address (4 or 16 octets) is refused; None: it has its place, until `leave`."""
+    def admit_socket(self) -> Ticket | Refusal:
+        """Let a connection in of which the peer is not known yet, or say why not: it has its places, and `admit` comes.
+
+        Nothing is asked about the other end of the socket, nor does it count as a source.
+        """
+        return self._reserve() or _UNCOUNTED
+
+    def admit(
+        self, address: bytes, now: float, busy: Refusal | None = None, *, placed: bool = False
+    ) -> Ticket | Refusal:
+        """Let a connection from this address (4 or 16 octets) in, or say why not.
+
+        ``busy`` is why the transport has no means for another one, if so. One that is ``placed`` has the ticket of
+        `admit_socket`, which this one takes the place of; if it is refused, that one is still to be given back.
+        """
         source = source_of(address)
+        if refusal := self._refusal(address, source, now, busy) or (None if placed else self._reserve()):
+            return refusal
+        ticket = self._count(address, source, now)
+        if isinstance(ticket, str) and not placed:
+            self._give_back()
+        return ticket
+
+    def admit_unix(
+        self, user: int | None, groups: Sequence[int], now: float, busy: Refusal | None = None, *, placed: bool = False
+    ) -> Ticket | Refusal:
+        """The same of a connection from this user, with these groups."""
+        if not self.access.unix_ruling(user, groups).allowed:
+            return "access"
+        if not self.access.in_time(self._wall()):
+            return "times"
+        if refusal := busy or (None if placed else self._reserve()):
+            return refusal
+        if not self._take_total(self._total_connection_rate, now):
+            if not placed:
+                self._give_back()
+            return "total_rate"
+        return _UNCOUNTED
+
+    def release(self, ticket: Ticket) -> None:
+        """A connection that was admitted is over. A ticket is given back once."""
+        self._give_back()
+        if ticket:
+            self._sources.leave(ticket)
+
+    def _refusal(self, address: bytes, source: bytes, now: float, busy: Refusal | None) -> Refusal | None:
+        """What speaks against a peer before it takes a place."""
         if self._banned(address, source, now):
             return "banned"
         if not self.access.open and not self.access.allows(address):
             return self._offence(source, address, "access", now)
         if not self.access.in_time(self._wall()):
             return "times"
-        counted = self._exempt.find(address) is None
-        rate = self._connection_rate
+        if busy:
+            return busy
+        rate, rates = self._connection_rate, self._house.ledger.rates
         # The rate comes before all that would have to be undone: a flood is to cost little.
-        if counted and rate and not self._house.ledger.rates.take(self._connection_key + source, rate, now):
+        if rate and self._is_counted(address) and not rates.take(self._connection_key + source, rate, now):
             return self._offence(source, address, "rate", now)
-        if refusal := self._reserve():
-            return refusal
+        return None
+
+    def _count(self, address: bytes, source: bytes, now: float) -> Ticket | Refusal:
+        """Take what a connection that has its places takes besides."""
         limit = self.policy.limits.per_source
-        if counted and limit is not None and not self._sources.enter(source, limit, self._table.workers):
-            self._give_back()
-            return self._offence(source, address, "per_source", now)
+        ticket = _UNCOUNTED
+        if limit is not None and self._is_counted(address):
+            if not self._sources.enter(source, limit, self._table.workers):
+                return self._offence(source, address, "per_source", now)
+            ticket = Ticket(source)
         if not self._take_total(self._total_connection_rate, now):
-            self.leave(address)
+            if ticket:
+                self._sources.leave(ticket)
             return "total_rate"
-        return None
+        return ticket
 
-    def admit_unix(self, user: int | None, groups: Sequence[int], now: float) -> Refusal | None:
-        """Why a connection from this user, with these groups, is refused; None: it has its place, until `leave`."""
-        if not self.access.unix_ruling(user, groups).allowed:
-            return "access"
-        if not self.access.in_time(self._wall()):
-            return "times"
-        if refusal := self._reserve():
-            return refusal
-        if not self._take_total(self._total_connection_rate, now):
-            self.leave(None)
-            return "total_rate"
-        return None
-
-    def leave(self, address: bytes | None) -> None:
-        """A connection that was admitted is over; the address is None over UNIX."""
-        self._give_back()
-        if address is not None and self.policy.limits.per_source is not None and self._exempt.find(address) is None:
-            self._sources.leave(source_of(address))
+    def _is_counted(self, address: bytes) -> bool:
+        return self._exempt.find(address) is None
 
     def _reserve(self) -> Refusal | None:
         """Take a place; or say which limit there is none of.

@@ -10,7 +10,7 @@ from typing import Any
 
 from netd.daemon.channel import Message
 from netd.peer_filter import PeerFilter
-from netd.transport.connection import Connection
+from netd.transport.stream.connection import Connection
 
 MOST_ROWS = 1000
 """Connections that are told one by one; of more, only the number."""

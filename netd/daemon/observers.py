@@ -6,7 +6,7 @@ from netd.daemon.channel import Message
 from netd.peer_filter import PeerFilter
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
-from netd.transport.stream import StreamServer
+from netd.transport.stream.connections import Connections
 from netd.transport.trace import Tap
 
 _EVERY = 0.1  # seconds between two packets of one trace
@@ -21,7 +21,7 @@ class Observers:
         self._taps: dict[int, Tap] = {}
 
     def start(self, message: Message) -> None:
-        """Begin to look; `look_at` says at which servers."""
+        """Begin to look; `look_at` says at what."""
         number = int(message["trace"])
         wanted = PeerFilter(message["peer"]).matches if message["peer"] else lambda peer: True
         self._taps[number] = Tap(
@@ -32,10 +32,10 @@ class Observers:
         """Look no more."""
         self._taps.pop(number, None)
 
-    def look_at(self, servers: Iterable[StreamServer | DatagramServer]) -> None:
-        """Put the taps to all servers of their services, and take away what is not wanted any more."""
-        for server in servers:
-            server.trace([tap for tap in self._taps.values() if tap.service == server.events.service])
+    def look_at(self, observed: Iterable[Connections | DatagramServer]) -> None:
+        """Put the taps to all of their services, and take away what is not wanted any more."""
+        for one in observed:
+            one.trace([tap for tap in self._taps.values() if tap.service == one.events.service])
 
     def __bool__(self) -> bool:
         return bool(self._taps)

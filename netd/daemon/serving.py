@@ -26,10 +26,11 @@ from netd.services import table
 from netd.services.kind import ServiceType
 from netd.shared.table import Table
 from netd.telemetry.events import AccessLog, ServiceEvents
-from netd.transport.connection import Connection
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
-from netd.transport.stream import StreamServer
+from netd.transport.stream.connection import Connection
+from netd.transport.stream.connections import Connections
+from netd.transport.stream.server import StreamServer
 
 _SLICE = 0.01  # seconds of work on a new config at once
 MANY = 1000
@@ -38,6 +39,8 @@ a second and more. They live as long as their config; of what replaced ones leav
 
 Server = StreamServer | DatagramServer
 _Change = tuple[Iterator[None], Callable[[Message], object]]
+Observed = Connections | DatagramServer
+"""What taps are put to."""
 
 
 class _UnpreparedError(Exception):
@@ -77,10 +80,10 @@ class _Prepared:
 
 
 class Serving:
-    """The services of one worker. Blocking handlers ask ``inspect``, and ``look_at`` has taps put to servers."""
+    """The services of one worker. Blocking handlers ask ``inspect``, and ``look_at`` has taps put."""
 
     def __init__(
-        self, number: int, loop: Loop, inspect: Callable[[str], Any], look_at: Callable[[Iterable[Server]], None]
+        self, number: int, loop: Loop, inspect: Callable[[str], Any], look_at: Callable[[Iterable[Observed]], None]
     ) -> None:
         self.house: House  # set before anything is prepared
         self.services: dict[str, Served] = {}
@@ -94,19 +97,41 @@ class Serving:
         self._prepared: _Prepared | None = None
         self._work: Iterator[None] | None = None  # on what is prepared, piece by piece
         self._change: _Change | None = None  # the commit under way
-        self._retired: set[StreamServer] = set()  # accept no more, and have connections
+        self._kept: set[Connections] = set()  # without a server
 
     def servers(self) -> Iterator[Server]:
-        """All servers, also those that accept no more."""
+        """All servers."""
         for service in self.services.values():
             yield from service.servers.values()
-        yield from list(self._retired)  # the end of a connection may release one
+
+    def observed(self) -> Iterator[Observed]:
+        """All that peers can be looked at in."""
+        for server in self.servers():
+            yield server.connections if isinstance(server, StreamServer) else server
+        yield from list(self._kept)  # the end of a connection may release one
+
+    def keepers(self) -> Iterator[Connections]:
+        """The connections of each stream socket, also those that have outlived it."""
+        for one in self.observed():
+            if isinstance(one, Connections):
+                yield one
 
     def connections(self) -> Iterator[Connection]:
         """All connections."""
+        for connections in self.keepers():
+            yield from connections
+
+    def keep(self, connections: Connections) -> None:
+        """There will be no more of them, and those that are open go on."""
+        self._kept.add(connections)
+        connections.release_at_end(lambda: self._kept.discard(connections))
+
+    def close(self) -> None:
+        """Release everything, also what is open."""
         for server in self.servers():
-            if isinstance(server, StreamServer):
-                yield from server.connections
+            server.close()
+        for connections in self._kept:
+            connections.close()
 
     # A new config.
 
@@ -268,7 +293,7 @@ class Serving:
         self.forget_verdicts()
         for service in self.services.values():
             service.events.tell_connections(prepared.log_access)
-        self._look_at(prepared.servers)
+        self._look_at(server.connections if isinstance(server, StreamServer) else server for server in prepared.servers)
         for server in prepared.servers:
             server.start()
             yield
@@ -280,19 +305,15 @@ class Serving:
 
     def retire(self, server: Server) -> None:
         """It takes nothing more; its connections go on."""
-        if isinstance(server, StreamServer) and server.connections:
-            self._retired.add(server)
-            server.release_at_end(lambda: self._retired.discard(server))
-        else:
-            server.release()
+        server.release()
+        if isinstance(server, StreamServer):
+            self.keep(server.connections)
 
     def retire_services(self, drains: dict[str, float]) -> None:
         """These services are switched off: their connections have so many seconds."""
-        for server in self.servers():
-            if not isinstance(server, StreamServer) or not server.connections:
-                continue
-            if (drain := drains.get(server.events.service)) is not None:
-                self._loop.later(drain, server.close_connections)
+        for connections in self.keepers():
+            if connections and (drain := drains.get(connections.events.service)) is not None:
+                self._loop.later(drain, connections.close_all)
 
     def abort(self) -> None:
         """Forget what was prepared."""
@@ -300,7 +321,7 @@ class Serving:
         self._work = None
         if self._prepared:
             for server in self._prepared.servers:
-                server.release()
+                self.retire(server)
             for opened in self._prepared.sockets.values():
                 opened.close()
             self._prepared = None

@@ -45,7 +45,7 @@ from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop, Timer
 from netd.transport.sockets import Listener, finish, socket_url
-from netd.transport.stream import StreamServer
+from netd.transport.stream.server import StreamServer
 
 # A peer here is the operator, or a program that went wrong.
 _CONTROL_POLICY = Policy(limits=Limits.model_construct(connections=256, idle=10.0))

@@ -21,7 +21,7 @@ from netd.shared.ledger import Ledger
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop
-from netd.transport.stream import StreamServer
+from netd.transport.stream.connections import Connections
 
 _SWITCH = 0.0005  # seconds
 
@@ -47,8 +47,7 @@ class Worker:
         sys.setswitchinterval(_SWITCH)
         try:
             self._loop.run()
-            for server in self._serving.servers():
-                server.close()
+            self._serving.close()
             for service in self._serving.services.values():
                 service.events.summarize(final=True)
         except BaseException as error:  # the process ends for it, and says so
@@ -114,10 +113,10 @@ class Worker:
                 self._ban(message["bans"])
             case "trace":
                 self._observers.start(message)
-                self._observers.look_at(self._serving.servers())
+                self._observers.look_at(self._serving.observed())
             case "untrace":
                 self._observers.stop(message["trace"])
-                self._observers.look_at(self._serving.servers())
+                self._observers.look_at(self._serving.observed())
             case "visit":
                 return self._visit(message["service"], socket.socket(fileno=descriptors[0]))
             case "drain":
@@ -163,15 +162,16 @@ class Worker:
             return {"error": f"'{name}' is switched off" if service is None else f"'{name}' holds no conversations"}
         visitor.setblocking(False)
         try:
-            with socket.socket(socket.AF_UNIX) as nowhere:  # a server has a socket, and this one does not listen
-                server = StreamServer(nowhere, service.kind, service.service, service.door, service.events, self._loop)
-                self._observers.look_at([server])
-                taken = server.take(visitor, "")
+            connections = Connections(service.kind, service.service, service.door, service.events, self._loop, "")
         except OSError as error:  # no descriptor is left
             visitor.close()
             return {"error": f"'{name}': {error.strerror}"}
-        self._serving.retire(server)
-        return {} if taken else {"error": f"'{name}' refuses it: see its log"}
+        self._observers.look_at([connections])
+        ticket = connections.admit(visitor, "")
+        if ticket is not None:
+            connections.serve(visitor, "", ticket)
+        self._serving.keep(connections)
+        return {"error": f"'{name}' refuses it: see its log"} if ticket is None else {}
 
     def _drain(self) -> None:
         """Accept nothing more, and end after the last connection."""

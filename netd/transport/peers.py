@@ -30,8 +30,9 @@ CONTROL = 512
 
 def inet_peer(transport: Transport, remote: Any, local: Any) -> Peer:
     """A peer from two socket addresses of IPv4 or IPv6; an IPv4 address mapped into IPv6 is IPv4."""
-    host = sys.intern(plain_host(remote[0]))  # connections of one source share it: a tenth of what an idle one takes
-    return Peer(transport, host, remote[1], plain_host(local[0]), local[1])
+    # Connections of one source, or to one address, share these: each is a tenth of what an idle one takes.
+    host, local_host = sys.intern(plain_host(remote[0])), sys.intern(plain_host(local[0]))
+    return Peer(transport, host, remote[1], local_host, local[1])
 
 
 class Sender(NamedTuple):

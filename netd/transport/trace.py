@@ -78,7 +78,7 @@ class TracedSocket:
 
     __slots__ = ("_peer", "_taps", "socket")
 
-    def __init__(self, inner: socket, peer: Peer, taps: Taps) -> None:
+    def __init__(self, inner: Any, peer: Peer, taps: Taps) -> None:
         self.socket = inner
         self._peer = peer
         self._taps = taps
@@ -87,21 +87,25 @@ class TracedSocket:
         return getattr(self.socket, name)
 
     def recv(self, size: int) -> bytes:
-        data = self.socket.recv(size)
+        data: bytes = self.socket.recv(size)
         for tap in self._taps:
             tap.note(self._peer, "in" if data else "end", len(data), data)
         return data
 
     def send(self, data: bytes | memoryview) -> int:
-        sent = self.socket.send(data)
+        sent: int = self.socket.send(data)
         for tap in self._taps:
             tap.note(self._peer, "out", sent, data[: min(sent, SHOWN)])
         return sent
 
+    def shutdown(self, how: int) -> None:
+        self.socket.shutdown(how)
+
+    def fileno(self) -> int:
+        return int(self.socket.fileno())
+
     def close(self) -> None:
         self.socket.close()
-        for tap in self._taps:
-            tap.note(self._peer, "closed")
 
 
 class TracedBatch:

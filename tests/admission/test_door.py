@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from netd.addresses import parse_address
 from netd.admission.addresses import source_of
 from netd.admission.bans import BanRules
-from netd.admission.door import Door, Verdict
+from netd.admission.door import Door, Ticket, Verdict
 from netd.admission.house import House
 from netd.admission.policy import Policy, RefusalLine
+from netd.reasons import Refusal
 from netd.shared.table import Table
 from tests.support import door_for
 
@@ -27,6 +28,24 @@ def door(policy: str = "{}", house: House | None = None, table: Table | None = N
     return door_for(name, json.loads(policy), table, house, lambda: SUNDAY + 43200)
 
 
+def admit(door: Door, address: bytes, now: float, busy: Refusal | None = None) -> Refusal | None:
+    """Why a connection is refused; None: it is in."""
+    admitted = door.admit(address, now, busy)
+    return admitted if isinstance(admitted, str) else None
+
+
+def admit_unix(door: Door, user: int, groups: list[int], now: float, busy: Refusal | None = None) -> Refusal | None:
+    admitted = door.admit_unix(user, groups, now, busy)
+    return admitted if isinstance(admitted, str) else None
+
+
+def ticket(door: Door, address: bytes | None, now: float = 0.0) -> Ticket:
+    """That of a connection that is let in; over UNIX without an address."""
+    admitted = door.admit_unix(0, [], now) if address is None else door.admit(address, now)
+    assert isinstance(admitted, bytes)
+    return admitted
+
+
 def names(door: Door, address: bytes, port: int = 5353, now: float = 0.0, *, datagram: bool = False) -> list[str]:
     """What speaks against a peer."""
     return [check.name for check in door.explain(address, port, now, datagram=datagram) if not check.passes]
@@ -34,20 +53,22 @@ def names(door: Door, address: bytes, port: int = 5353, now: float = 0.0, *, dat
 
 def test_places_of_a_service_are_taken_and_given_back() -> None:
     echo = door('{"limits": {"connections": 2}}')
-    assert [echo.admit(address, 0.0) for address in (A, B, A)] == [None, None, "connections"]
+    first = ticket(echo, A)
+    assert [admit(echo, address, 0.0) for address in (B, A)] == [None, "connections"]
     assert names(echo, A) == ["limits.connections"]
-    echo.leave(A)
-    assert echo.admit(A, 0.0) is None
+    echo.release(first)
+    assert admit(echo, A, 0.0) is None
 
 
 def test_places_of_the_daemon_are_shared_by_its_services() -> None:
     house = House(connections=3)
     echo, time = door(house=house), door(house=house, name="time")
-    assert [echo.admit(A, 0.0), time.admit(A, 0.0), echo.admit_unix(0, [], 0.0)] == [None, None, None]
-    assert [echo.admit(A, 0.0), time.admit_unix(0, [], 0.0)] == ["daemon_connections", "daemon_connections"]
+    assert [admit(echo, A, 0.0), admit(time, A, 0.0)] == [None, None]
+    last = ticket(echo, None)
+    assert [admit(echo, A, 0.0), admit_unix(time, 0, [], 0.0)] == ["daemon_connections", "daemon_connections"]
     assert names(time, A) == ["daemon.connections"]
-    echo.leave(None)
-    assert time.admit(A, 0.0) is None
+    echo.release(last)
+    assert admit(time, A, 0.0) is None
 
 
 def test_a_worker_that_dies_gives_back_its_places() -> None:
@@ -55,56 +76,67 @@ def test_a_worker_that_dies_gives_back_its_places() -> None:
     table = Table()
     one = door(house=House(ledger, worker=0, connections=2), table=table)
     other = door(house=House(ledger, worker=1, connections=2), table=table)
-    assert [one.admit(A, 0.0), other.admit(A, 0.0)] == [None, None]
-    assert [one.admit(A, 0.0), other.admit(A, 0.0)] == ["daemon_connections", "daemon_connections"]
+    assert [admit(one, A, 0.0), admit(other, A, 0.0)] == [None, None]
+    assert [admit(one, A, 0.0), admit(other, A, 0.0)] == ["daemon_connections", "daemon_connections"]
     ledger.forget(0)
     table.settle(0)
-    assert other.admit(A, 0.0) is None
+    assert admit(other, A, 0.0) is None
 
 
 def test_a_source_has_so_many_connections_and_others_theirs() -> None:
     echo = door('{"limits": {"per_source": 2}}')
-    assert [echo.admit(address, 0.0) for address in (A, A, A, B)] == [None, None, "per_source", None]
-    assert [echo.admit(LOCAL, 0.0) for _ in range(5)] == [None] * 5, "loopback is how people test"
-    echo.leave(A)
-    assert echo.admit(A, 0.0) is None
+    first = ticket(echo, A)
+    assert [admit(echo, address, 0.0) for address in (A, A, B)] == [None, "per_source", None]
+    assert [admit(echo, LOCAL, 0.0) for _ in range(5)] == [None] * 5, "loopback is how people test"
+    echo.release(first)
+    assert admit(echo, A, 0.0) is None
     six, neighbour = parse_address("2001:db8::1"), parse_address("2001:db8::2")
-    assert [echo.admit(six, 0.0), echo.admit(neighbour, 0.0), echo.admit(six, 0.0)] == [None, None, "per_source"]
+    assert [admit(echo, six, 0.0), admit(echo, neighbour, 0.0), admit(echo, six, 0.0)] == [None, None, "per_source"]
 
 
 def test_loopback_is_counted_when_told_so_and_others_are_not() -> None:
     echo = door('{"limits": {"per_source": 1, "exempt": ["192.0.2.0/24"]}}')
-    assert [echo.admit(LOCAL, 0.0), echo.admit(LOCAL, 0.0)] == [None, "per_source"]
-    assert [echo.admit(A, 0.0), echo.admit(A, 0.0)] == [None, None]
+    assert [admit(echo, LOCAL, 0.0), admit(echo, LOCAL, 0.0)] == [None, "per_source"]
+    assert [admit(echo, A, 0.0), admit(echo, A, 0.0)] == [None, None]
 
 
 def test_new_connections_have_a_rate_where_one_is_given() -> None:
     echo = door('{"limits": {"rate": "1/s burst 2"}}')
-    assert [echo.admit(A, 10.0) for _ in range(3)] == [None, None, "rate"]
-    assert echo.admit(B, 10.0) is None
-    assert [echo.admit(A, 11.0) for _ in range(2)] == [None, "rate"]
+    assert [admit(echo, A, 10.0) for _ in range(3)] == [None, None, "rate"]
+    assert admit(echo, B, 10.0) is None
+    assert [admit(echo, A, 11.0) for _ in range(2)] == [None, "rate"]
     assert names(echo, A, now=11.0) == ["limits.rate"]
-    assert [door().admit(A, 0.0) for _ in range(150)] == [None] * 150, "none of their own"
-    assert [door('{"limits": {"rate": "udp 1/s"}}').admit(A, 0.0) for _ in range(3)] == [None] * 3
+    assert [admit(door(), A, 0.0) for _ in range(150)] == [None] * 150, "none of their own"
+    assert [admit(door('{"limits": {"rate": "udp 1/s"}}'), A, 0.0) for _ in range(3)] == [None] * 3
 
 
 def test_a_refused_connection_keeps_no_place() -> None:
     table, house = Table(), House()
     echo = door('{"limits": {"rate": "1/s", "per_source": 9}}', house, table)
     total = door('{"limits": {"total_rate": "1/h"}}', house, table)
-    assert [echo.admit(A, 0.0) for _ in range(20)] == [None] + ["rate"] * 19
-    assert [total.admit(B, 0.0) for _ in range(20)] == [None] + ["total_rate"] * 19
-    assert [total.admit_unix(1, [], 0.0) for _ in range(3)] == ["total_rate"] * 3
-    echo.leave(A)
-    total.leave(B)
+    tickets = ticket(echo, A), ticket(total, B)
+    assert [admit(echo, A, 0.0) for _ in range(19)] == ["rate"] * 19
+    assert [admit(total, B, 0.0) for _ in range(19)] == ["total_rate"] * 19
+    assert [admit_unix(total, 1, [], 0.0) for _ in range(3)] == ["total_rate"] * 3
+    echo.release(tickets[0])
+    total.release(tickets[1])
     assert table.read().active == 0
     assert sum(house.ledger.active) == 0
     assert not any(table.sources)
 
 
+def test_a_connection_the_transport_has_no_means_for_takes_nothing() -> None:
+    table, house = Table(), House()
+    echo = door('{"access": {"deny": ["198.51.100.9"]}, "limits": {"rate": "1/h", "total_rate": "2/h"}}', house, table)
+    assert [admit(echo, A, 0.0, "threads"), admit(echo, B, 0.0, "threads")] == ["threads", "access"]
+    assert admit_unix(echo, 1, [], 0.0, "threads") == "threads"
+    assert (table.read().active, sum(house.ledger.active), any(table.sources)) == (0, 0, False)
+    assert [admit(echo, A, 0.0), admit_unix(echo, 1, [], 0.0)] == [None, None], "with the tokens that were left"
+
+
 def test_the_total_rate_is_for_all_together_loopback_too() -> None:
     echo = door('{"limits": {"total_rate": "2/s"}}')
-    assert [echo.admit(address, 0.0) for address in (A, LOCAL, B)] == [None, None, "total_rate"]
+    assert [admit(echo, address, 0.0) for address in (A, LOCAL, B)] == [None, None, "total_rate"]
     assert names(echo, B) == ["limits.total_rate"]
     keys = [echo.judge(address, 5353, 0.0, to_many=False).key for address in (A, LOCAL)]
     assert all(key is not None for key in keys)
@@ -115,10 +147,10 @@ def test_access_and_times_come_before_places() -> None:
     echo = door(
         '{"access": {"deny": ["192.0.2.0/24"], "times": ["Sun 10:00-14:00 UTC"]}, "limits": {"connections": 1}}'
     )
-    assert [echo.admit(A, 0.0), echo.admit(B, 0.0), echo.admit(A, 0.0)] == ["access", None, "access"]
+    assert [admit(echo, A, 0.0), admit(echo, B, 0.0), admit(echo, A, 0.0)] == ["access", None, "access"]
     assert names(echo, A)[0] == "access"
     shut = door('{"access": {"times": ["Sun 10:00-12:00 UTC"]}}')
-    assert [shut.admit(A, 0.0), shut.admit_unix(0, [], 0.0)] == ["times", "times"]
+    assert [admit(shut, A, 0.0), admit_unix(shut, 0, [], 0.0)] == ["times", "times"]
     assert shut.judge(A, 5353, 0.0, to_many=False).drop == shut.judge_unix(0, "/x").drop == "times"
     assert names(shut, A) == ["access.times"]
 
@@ -126,7 +158,7 @@ def test_access_and_times_come_before_places() -> None:
 def test_a_banned_source_is_refused_until_the_ban_ends() -> None:
     house = House(banned={source_of(A): 50.0})
     echo = door(house=house)
-    assert [echo.admit(A, 49.9), echo.admit(B, 49.9), echo.admit(A, 50.0)] == ["banned", None, None]
+    assert [admit(echo, A, 49.9), admit(echo, B, 49.9), admit(echo, A, 50.0)] == ["banned", None, None]
     assert echo.judge(A, 5353, 49.9, to_many=False).drop == "banned"
     assert names(echo, A, now=20.0) == ["bans"]
 
@@ -136,13 +168,13 @@ def test_a_source_that_goes_on_being_refused_is_reported() -> None:
     house = House(report=lambda *what: told.append(what))
     house.adopt(None, BanRules.model_validate_json('{"after": "10/m"}'))
     echo = door('{"access": {"deny": ["192.0.2.7", "127.0.0.1"]}, "limits": {"connections": 1}}', house)
-    assert [echo.admit(A, 0.0) for _ in range(10)] == ["access"] * 10
+    assert [admit(echo, A, 0.0) for _ in range(10)] == ["access"] * 10
     assert told == []
-    assert echo.admit(A, 0.0) == "access"
+    assert admit(echo, A, 0.0) == "access"
     assert told == [(A, "echo", "access")]
     for _ in range(100):
-        echo.admit(LOCAL, 0.0)  # exempt from bans
-        echo.admit(B, 0.0)  # the service is full, which is not its fault
+        admit(echo, LOCAL, 0.0)  # exempt from bans
+        admit(echo, B, 0.0)  # the service is full, which is not its fault
     assert len(told) == 1
     for _ in range(1000):
         assert echo.judge(A, 5353, 0.0, to_many=False).drop == "access"
@@ -154,7 +186,7 @@ def test_without_automatic_bans_nobody_is_reported() -> None:
     house = House(report=lambda *what: told.append(what))
     house.adopt(None, BanRules.model_validate_json('{"after": "off"}'))
     echo = door('{"access": {"deny": ["any"]}}', house)
-    assert [echo.admit(A, 0.0) for _ in range(1000)] == ["access"] * 1000
+    assert [admit(echo, A, 0.0) for _ in range(1000)] == ["access"] * 1000
     assert told == []
 
 
@@ -203,7 +235,7 @@ def test_a_unix_peer_is_judged_by_its_account() -> None:
     echo = door('{"access": {"allow": ["uid:1000", "gid:27"]}}')
     assert echo.groups_matter
     peers: list[tuple[int, list[int]]] = [(1000, []), (1, [27]), (1, [1])]
-    assert [echo.admit_unix(user, groups, 0.0) for user, groups in peers] == [None, None, "access"]
+    assert [admit_unix(echo, user, groups, 0.0) for user, groups in peers] == [None, None, "access"]
     assert [echo.judge_unix(user, "/x").drop for user in (1000, None)] == [None, "access"]
 
 
@@ -281,7 +313,7 @@ def test_an_explanation_names_what_decides(
             verdict = echo.judge(address, port, now, to_many=False)
             decided = verdict.drop or (echo.spend(verdict.key, now) if verdict.key is not None else None)
         else:
-            decided = echo.admit(address, now)
+            decided = admit(echo, address, now)
         assert (decided and _REFUSED[decided]) == expected
 
 
@@ -294,7 +326,7 @@ def test_a_new_rate_starts_with_full_buckets() -> None:
         ('{"rate": "1000/s", "total_rate": "1000/s"}', 1.5, [None, None, None]),
     ):
         echo = door(f'{{"limits": {limits}}}', house, table)
-        assert [echo.admit(A, now) for _ in range(3)] == answers
+        assert [admit(echo, A, now) for _ in range(3)] == answers
 
 
 def test_an_exempt_address_in_a_banned_network_is_served() -> None:
@@ -302,7 +334,7 @@ def test_an_exempt_address_in_a_banned_network_is_served() -> None:
     house = House(banned={source_of(one): 100.0})
     house.adopt(None, BanRules.model_validate_json('{"exempt": ["2001:db8::7"]}'))
     echo = door(house=house)
-    assert [echo.admit(one, 0.0), echo.admit(other, 0.0)] == [None, "banned"]
+    assert [admit(echo, one, 0.0), admit(echo, other, 0.0)] == [None, "banned"]
     assert (names(echo, one), names(echo, other)) == ([], ["bans"])
 
 

@@ -18,11 +18,11 @@ from netd.services import metrics, table, web
 from netd.services.web import Site, may_name
 from netd.shared.table import Counts
 from netd.telemetry.events import ServiceEvents
-from netd.transport.handled import MOST_THREADS
-from netd.transport.stream import StreamServer
+from netd.transport.stream.server import StreamServer
+from netd.transport.stream.threaded import MOST_THREADS
 from tests.support import Server, has_ipv6, read_all, until
 from tests.telemetry.test_exposition import status
-from tests.transport.test_stream import connect, ended
+from tests.transport.stream.test_server import connect, ended
 
 PAGE = Path(metrics.__file__).parent / "page"
 STATUS = status({"echo": Counts(accepted=3)})
@@ -280,10 +280,12 @@ def test_slow_clients_take_no_more_threads_than_there_are_and_not_for_long(
     address, events = server.add(metrics_service(), "tcp://127.0.0.1:0")
     [running] = server.servers
     assert isinstance(running, StreamServer)
+    threads = running.connections.threads
+    assert threads
     slow = [connect(address) for _ in range(MOST_THREADS)]
     for connection in slow:
         connection.sendall(b"x")
-    until(lambda: running.threads == MOST_THREADS)
+    until(lambda: threads.taken == MOST_THREADS)
     with connect(address) as refused:
         assert refused.recv(1) == b""
     assert events.counters.refused == {"threads": 1}

@@ -5,7 +5,7 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.transport import connection
+from netd.transport.stream import connection
 from tests.support import PEER, converse, service
 
 segments = st.lists(st.binary(min_size=1, max_size=200), max_size=8)

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from tests.support import NOW, Server, read_all, service
-from tests.transport.test_stream import connect
+from tests.transport.stream.test_server import connect
 
 
 class Guest:

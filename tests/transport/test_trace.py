@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from netd.conversation import Peer
 from netd.services.simple import Echo, Upper
+from netd.transport.stream.server import StreamServer
 from netd.transport.trace import SHOWN, Tap
 from tests.support import ABSTRACT, Server, read_all, read_exactly, service, until
-from tests.transport.test_handled import Finger
+from tests.transport.stream.test_server import connect
+from tests.transport.stream.test_threaded import Finger
 from tests.transport.test_outbox import Board
-from tests.transport.test_stream import connect
 
 PEER = Peer("tcp", "192.0.2.7", 5)
 
@@ -28,7 +29,8 @@ def tap(wanted: Callable[[Peer], bool] = lambda peer: True, flush: Callable[[Tap
 def look(server: Server, taps: list[Tap]) -> None:
     """Have these, and no others, look on at all there is."""
     for one in server.servers:
-        server.loop.call(lambda one=one: one.trace(taps))  # type: ignore[misc]
+        observed = one.connections if isinstance(one, StreamServer) else one
+        server.loop.call(lambda observed=observed: observed.trace(taps))  # type: ignore[misc]
     server.settle()
 
 

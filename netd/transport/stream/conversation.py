@@ -2,19 +2,15 @@
 
 import select
 from collections import deque
-from socket import socket
 from threading import Lock
 from time import monotonic
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from netd.conversation import Peer, Wait, WaitingConversation
 from netd.errors import PeerError
 from netd.reasons import Outcome
-from netd.transport.connection import CHUNK, IN, OUT, Connection, Ready
-
-if TYPE_CHECKING:
-    from netd.transport.stream import StreamServer
+from netd.transport.stream.connection import CHUNK, IN, OUT, Connection, Owner, Ready, StreamSocket
 
 # What a conversation may take of the loop in one turn, so that others need not wait for a busy or a hostile peer:
 _SEGMENT = 4096  # octets it gets,
@@ -24,16 +20,16 @@ _MOST_POSTED = 65536  # octets that wait to be sent to a peer that was not asked
 _OVERHEAD = 64  # and so many that each piece of them costs besides.
 
 
-class Talk(Connection):
+class ConversationConnection(Connection):
     """A connection whose service holds a conversation."""
 
     __slots__ = ("_conversation", "_speaking")
 
-    def __init__(self, server: "StreamServer", request: socket, peer: Peer) -> None:
-        self._conversation = self._begin(server.service, peer)
+    def __init__(self, owner: Owner, request: StreamSocket, peer: Peer, service: Any) -> None:
+        self._conversation = self._begin(service, peer)
         if not isinstance(self._conversation, GeneratorType):
-            raise TypeError(f"{type(server.service).__name__}.stream returned no generator: it has no yield in it")
-        super().__init__(server, request, peer)
+            raise TypeError(f"{type(service).__name__}.stream returned no generator: it has no yield in it")
+        super().__init__(owner, request, peer)
         self._speaking = False  # the conversation was interrupted while it had more to say
 
     def _begin(self, service: Any, peer: Peer) -> WaitingConversation:
@@ -41,29 +37,30 @@ class Talk(Connection):
         return conversation
 
     def start(self) -> None:
-        self._advance(None)
+        super().start()
+        self._advance(None)  # the first turn, before anything came
 
     def _receive(self, events: int) -> None:
         try:
-            data = self._socket.recv(_SEGMENT)
+            data = self.socket.recv(_SEGMENT)
         except BlockingIOError:
             return
         except OSError:
             return self.close("reset")
-        self.active = self._server.loop.now
+        self.active = self._owner.loop.now
         if data:
             self.bytes_in += len(data)
-            if self.bytes_in + self.bytes_out > self._server.most_bytes:
+            if self.bytes_in + self.bytes_out > self._owner.most_bytes:
                 return self.close("bytes")
         else:
             self._eof = True
         if events != IN or len(data) == _SEGMENT:
-            self._events = 0  # there may be more: whatever is waited for next, the kernel is asked anew
+            self._rearm = True  # there may be more
         self._advance(data)
 
     def _continue(self) -> None:
         if self._speaking:
-            self.active = self._server.loop.now
+            self.active = self._owner.loop.now
             self._advance(None)
         else:
             self._await_input()
@@ -84,35 +81,34 @@ class Talk(Connection):
                         piece = self._hear_out(more)
                 self._speaking = piece is not None
                 # After the end of file nothing can come, so one that waits for more has nothing more to say.
-                self._ended = self._eof and not self._speaking
+                if self._eof and not self._speaking:
+                    self._ending = "done"
             except StopIteration:
-                self._ended = True
+                self._ending = "done"
             except PeerError as error:
                 more = [*(more or [said]), error.answer]
-                self._ended = True
-                self._outcome = "peer_error"
+                self._ending = "peer_error"
             if more:
                 said = b"".join(more)
         except BaseException as error:  # whatever a service raises, SystemExit too, ends this conversation alone
-            self._server.events.conversation_failed(self.peer, error)
+            self._owner.events.conversation_failed(self.peer, error)
             return self.close("failed")
         if said and not self._send(said):
             return
-        if self._ended:
-            self._finish()
+        if self._ending:
+            self._finish(self._ending)
         elif self._speaking:
             if type(piece) is Wait:
                 self._wait_for(piece)
             else:
                 self._wait(OUT, self._flush)
-        elif self._events != self._server.input:
+        elif self._rearm or self._events != self._owner.input:
             self._await_input()
 
     def _wait_for(self, wait: Wait) -> None:
         """Resume the conversation once it says so, and wait for neither input nor room meanwhile."""
-        self._events = 0
-        self._server.loop.change(self._socket.fileno(), 0, self._hung_up)
-        wait.then(lambda: self._server.loop.call(self._go_on))
+        super()._wait(0, self._hung_up)
+        wait.then(lambda: self._owner.loop.call(self._go_on))
 
     def _go_on(self) -> None:
         if self._is_waiting and self.descriptor >= 0:
@@ -158,11 +154,11 @@ class Talk(Connection):
         try:
             self._conversation.close()
         except BaseException as error:
-            self._server.events.conversation_failed(self.peer, error)
+            self._owner.events.conversation_failed(self.peer, error)
         super().close(outcome)
 
 
-class Addressee(Talk):
+class PushConnection(ConversationConnection):
     """A conversation that is also spoken to from outside: what is posted goes out between its own words.
 
     What waits to go out is bounded. It goes out from the loop, never from within whoever posts it, who may be another
@@ -171,14 +167,14 @@ class Addressee(Talk):
 
     __slots__ = ("_lock", "_posted", "_posted_size")
 
-    def __init__(self, server: "StreamServer", request: socket, peer: Peer) -> None:
+    def __init__(self, owner: Owner, request: StreamSocket, peer: Peer, service: Any) -> None:
         self._lock = Lock()
         self._posted: deque[bytes] | None = deque()  # None: it is over
         self._posted_size = 0
-        self._server = server  # a service may post before anything else
+        self._owner = owner  # a service may post before anything else
         self._events = 0
         try:
-            super().__init__(server, request, peer)
+            super().__init__(owner, request, peer, service)
         except BaseException:
             self._posted = None
             raise
@@ -199,12 +195,12 @@ class Addressee(Talk):
             self._posted_size += size
             if len(self._posted) > 1:
                 return True  # the loop knows already, or there is no room now
-        self._server.loop.call(self._deliver)
+        self._owner.loop.call(self._deliver)
         return True
 
     def _deliver(self) -> None:
         """Send what is posted, unless the kernel has no room or the conversation is speaking; then it is next."""
-        if self._events == self._server.input and self._posted and not self._ended:
+        if self._is_receiving and self._posted and not self._ending:
             self._send_posted()
 
     def _send_posted(self) -> bool:
@@ -213,7 +209,7 @@ class Addressee(Talk):
             data = b"".join(self._posted)
             self._posted.clear()
             self._posted_size = 0
-        self.active = self._server.loop.now
+        self.active = self._owner.loop.now
         return self._send(data)
 
     def _continue(self) -> None:
@@ -227,7 +223,7 @@ class Addressee(Talk):
         super().close(outcome)
 
 
-class Monologue(Talk):
+class SendOnlyConnection(ConversationConnection):
     """A conversation that never receives: what comes meanwhile is thrown away, so that no peer is stuck sending."""
 
     __slots__ = ()
@@ -238,14 +234,14 @@ class Monologue(Talk):
     def _flush(self, events: int) -> None:
         if events & IN:
             try:
-                data = self._socket.recv(CHUNK)
+                data = self.socket.recv(CHUNK)
             except BlockingIOError:
                 pass
             except OSError:
                 return self.close("reset")
             else:
                 self.bytes_in += len(data)
-                if self.bytes_in + self.bytes_out > self._server.most_bytes:
+                if self.bytes_in + self.bytes_out > self._owner.most_bytes:
                     return self.close("bytes")
                 if not data:
                     self._eof = True

@@ -1,6 +1,7 @@
 """Blocking request handlers on real sockets: few threads, none for long, and the loop counts."""
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -14,12 +15,12 @@ import pytest
 
 from netd.services.simple import Echo
 from netd.telemetry.events import ServiceEvents
-from netd.transport import connection as connection_module
-from netd.transport import handled
-from netd.transport.handled import MOST_THREADS
+from netd.transport.stream import connection as connection_module
+from netd.transport.stream import threaded
+from netd.transport.stream.threaded import MOST_THREADS
 from tests.support import Server, read_all, until
-from tests.transport.test_refusals import DENY
-from tests.transport.test_stream import connect, ended
+from tests.transport.stream.test_admission import DENY
+from tests.transport.stream.test_server import connect, ended, failed
 
 
 class Shout(socketserver.StreamRequestHandler):
@@ -102,6 +103,52 @@ def test_threads_are_bounded_and_come_back(server: Server, log: list[dict[str, A
         assert read_all(connection) == b"AGAIN\n"
 
 
+def test_a_connection_refused_for_want_of_a_thread_keeps_no_token(server: Server) -> None:
+    rate = f"1/h burst {MOST_THREADS + 2}"
+    address, events = server.add(Finger(), "tcp://127.0.0.1:0", per_source="off", rate=rate, total_rate=rate, exempt=[])
+    waiting = [connect(address) for _ in range(MOST_THREADS)]
+    until(lambda: events.counters.active == MOST_THREADS)
+    for _ in range(5):
+        with connect(address) as one_too_many:
+            assert one_too_many.recv(1) == b""
+    assert events.counters.refused == {"threads": 5}
+    for connection in waiting:
+        connection.close()
+    until(lambda: events.counters.active == 0)
+    for _ in range(2):
+        with connect(address) as connection:
+            connection.sendall(b"again\n")
+            assert read_all(connection) == b"AGAIN\n"
+
+
+def test_a_connection_the_kernel_does_not_watch_gives_its_place_back_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threaded, "_SILENCE", 0.2)
+    address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
+
+    class FullEpoll:
+        """At fs.epoll.max_user_watches (epoll(7)), which is a limit of the whole host."""
+
+        def __init__(self, inner: select.epoll) -> None:
+            self._inner = inner
+
+        def register(self, descriptor: int, mask: int) -> None:
+            raise OSError(errno.ENOSPC, "no room for another watch")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+    with monkeypatch.context() as full:
+        full.setattr(server.loop, "_epoll", FullEpoll(server.loop._epoll))
+        with connect(address) as connection:
+            assert connection.recv(1) == b""
+    until(lambda: failed(events, 1))
+    until(lambda: not server.servers[0].connections)  # type: ignore[union-attr]
+    server.settle()
+    assert (events.counters.active, sum(server.house.ledger.active)) == (0, 0)
+
+
 def test_admission_comes_before_a_thread(server: Server) -> None:
     address, events = server.add(Finger(), "tcp://127.0.0.1:0", policy=DENY)
     with connect(address) as connection:
@@ -168,7 +215,7 @@ def test_who_begins_when_all_threads_are_taken_is_refused(
 
 
 def test_who_is_to_begin_and_does_not_is_not_waited_for_long(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handled, "_SILENCE", 0.2)
+    monkeypatch.setattr(threaded, "_SILENCE", 0.2)
     address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
     with connect(address) as connection:
         assert connection.recv(1) == b""

@@ -9,16 +9,14 @@ are the loop's to write: a thread touches its connection alone.
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from netd.conversation import Peer
 from netd.reasons import Outcome
-from netd.transport.connection import IN, Connection
+from netd.transport.stream.connection import IN, BareSocket, Connection, Owner
 from netd.transport.trace import Taps
-
-if TYPE_CHECKING:
-    from netd.transport.stream import StreamServer
 
 MOST_THREADS = 32
 """Connections of one listener that are handled at one time. The next one is refused."""
@@ -26,57 +24,74 @@ _SILENCE = 10.0
 """Seconds a peer has that is to begin: time to type a line, and not too long for a stop to wait."""
 
 
-class Handled(Connection):
+Handle = Callable[[Any, Any], object]
+"""Serves a socket, with the client's address, and returns when that is done."""
+
+
+class Threads:
+    """The threads of one listener, of which ``handle`` is called in each. ``peer_begins``: once the peer has spoken."""
+
+    def __init__(self, handle: Handle, *, peer_begins: bool) -> None:
+        self.handle = handle
+        self.peer_begins = peer_begins
+        self.taken = 0
+
+    @property
+    def are_all_taken(self) -> bool:
+        return self.taken >= MOST_THREADS
+
+
+class ThreadedConnection(Connection):
     """A connection that a handler serves in a thread, with blocking calls."""
 
-    __slots__ = ("_client_address", "_cut", "_handling", "_taps")
+    socket: "CountingSocket"
+    __slots__ = ("_client_address", "_cut", "_handling", "_taps", "_threads")
 
-    def __init__(self, server: "StreamServer", request: socket.socket, peer: Peer, client_address: Any) -> None:
+    def __init__(self, owner: Owner, request: BareSocket, peer: Peer, client_address: Any, threads: Threads) -> None:
         self._client_address = client_address
+        self._threads = threads
         self._handling = False
         self._taps: Taps = ()
         self._cut = False  # the loop has ended it, and the handler will notice
-        super().__init__(server, _Metered(self, request), peer)
-
-    def _register(self) -> None:
-        if self._server.peer_begins:
-            until = self._opened + _SILENCE
-            self._deadline = until if self._deadline is None else min(self._deadline, until)
-        if (when := self._next_timeout()) is not None:
-            self._server.loop.wheel.add(self, when)
+        super().__init__(owner, CountingSocket(self, request), peer)
 
     def start(self) -> None:
-        if self._server.peer_begins:
-            self._server.loop.watch(self.descriptor, IN, self._begun)
-        else:
+        loop = self._owner.loop
+        if self._threads.peer_begins:
+            loop.watch(self.descriptor, IN, self._begun)
+            until = self.opened + _SILENCE
+            self._deadline = until if self._deadline is None else min(self._deadline, until)
+        if (when := self._next_timeout()) is not None:
+            loop.wheel.add(self, when)
+        if not self._threads.peer_begins:
             self._take_thread()
 
     def _begun(self, events: int) -> None:
         """The peer has said something, or has nothing to say."""
-        server = self._server
+        owner = self._owner
         try:
-            said = socket.socket.recv(self._socket, 1, socket.MSG_PEEK)  # it is the handler's to read, and to count
+            said = socket.socket.recv(self.socket, 1, socket.MSG_PEEK)  # it is the handler's to read, and to count
         except BlockingIOError:
             return
         except OSError:
             return self.close("reset")
         if not said:
             return self.close("done")
-        if server.threads == MOST_THREADS:
-            server.events.connection_refused("threads", self.peer.credentials or self.peer.host)
+        if self._threads.are_all_taken:
+            owner.events.connection_refused("threads", self.peer.credentials or self.peer.host)
             return self.close("done")  # it was accepted, and is refused late
-        server.loop.unwatch(self.descriptor)
-        self._deadline = server.loop.now + server.limits.lifetime if server.limits.lifetime else None
+        owner.loop.unwatch(self.descriptor)
+        self._deadline = owner.loop.now + owner.limits.lifetime if owner.limits.lifetime else None
         self._take_thread()
 
     def _take_thread(self) -> None:
-        self._socket.setblocking(True)
+        self.socket.setblocking(True)
         self._handling = True
-        self._server.threads += 1
+        self._threads.taken += 1
         try:
             threading.Thread(target=self._handle, name=f"netd-{self.service_name}", daemon=True).start()
         except RuntimeError as error:  # the system has no thread left
-            self._server.events.accept_paused(str(error))
+            self._owner.events.accept_paused(str(error))
             self._cut_short("failed")
             self._handled(None)
 
@@ -84,41 +99,37 @@ class Handled(Connection):
         """What the thread does."""
         failure: BaseException | None = None
         try:
-            self._server.finish_request(self._socket, self._client_address)
+            self._threads.handle(self.socket, self._client_address)
         except BaseException as error:  # whatever a handler raises, SystemExit too, ends this connection alone
             failure = error
         if self._cut:
-            self._socket.close()  # the loop may be over by now
-        self._server.loop.call(lambda: self._handled(failure))
+            self.socket.close()  # the loop may be over by now
+        self._owner.loop.call(lambda: self._handled(failure))
 
     def _handled(self, failure: BaseException | None) -> None:
         """The handler is done: say farewell, if it was not cut short."""
         if not self._handling:
             return
         self._handling = False
-        self._server.threads -= 1
+        self._threads.taken -= 1
         if failure and not isinstance(failure, ConnectionError | TimeoutError):
-            self._server.events.conversation_failed(self.peer, failure)
-            self._outcome = "failed"
-        elif failure and self._outcome == "done":
-            self._outcome = "reset"
+            self._owner.events.conversation_failed(self.peer, failure)
+            self._ending = "failed"
+        elif failure and not self._ending:
+            self._ending = "reset"
+        outcome = self._ending or "done"
         if self._cut or failure or self.descriptor < 0:
-            return self._leave(self._outcome)
+            return self._end(outcome)
         try:
             descriptor = self.descriptor
-            self._socket.setblocking(False)
-            self._server.loop.watch(descriptor, IN, self._linger)
+            self.socket.setblocking(False)
+            self._owner.loop.watch(descriptor, IN, self._linger)
         except OSError:  # a thread that it was lent to has closed it meanwhile
-            return self._leave(self._outcome)
-        self._finish()
+            return self._end(outcome)
+        self._finish(outcome)
 
     def trace(self, taps: Taps) -> None:
         self._taps = taps
-
-    def _leave(self, outcome: Outcome) -> None:
-        for tap in self._taps:
-            tap.note(self.peer, "closed")
-        super()._leave(outcome)
 
     def received(self, data: bytes | memoryview) -> None:
         """The thread has received this."""
@@ -136,7 +147,7 @@ class Handled(Connection):
         self.active = monotonic()  # the loop may be asleep, and its clock with it
         self.bytes_in += received
         self.bytes_out += sent
-        if self.bytes_in + self.bytes_out > self._server.most_bytes:
+        if self.bytes_in + self.bytes_out > self._owner.most_bytes:
             self._cut_short("bytes")
             raise ConnectionAbortedError("limits.bytes")
 
@@ -151,23 +162,23 @@ class Handled(Connection):
         """The loop is over: its thread is not waited for."""
         if self._handling:
             self._handling = False
-            self._server.threads -= 1
-            self._leave(self._outcome)
+            self._threads.taken -= 1
+            self._end(self._ending or "done")
 
     def _cut_short(self, outcome: Outcome) -> None:
         if not self._cut:
             self._cut = True
-            self._outcome = outcome
+            self._ending = outcome
             with contextlib.suppress(OSError):  # the peer is gone, or the handler has closed the socket
-                self._socket.shutdown(socket.SHUT_RDWR)
+                self.socket.shutdown(socket.SHUT_RDWR)
 
 
-class _Metered(socket.socket):
+class CountingSocket(socket.socket):
     """A socket that tells its connection what comes and goes."""
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: Handled, request: socket.socket) -> None:
+    def __init__(self, connection: ThreadedConnection, request: socket.socket) -> None:
         super().__init__(request.family, request.type, request.proto, request.detach())
         self._connection = connection
 

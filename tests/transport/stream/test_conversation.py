@@ -10,7 +10,7 @@ import pytest
 
 from netd.conversation import Conversation, Peer, Post, Wait, WaitingConversation
 from tests.support import ABSTRACT, Server, read_all, read_exactly, until
-from tests.transport.test_stream import connect, ended
+from tests.transport.stream.test_server import connect, ended
 
 
 class Board:

@@ -20,12 +20,12 @@ from netd.errors import PeerError
 from netd.services.kind import ServiceType, Serving
 from netd.services.simple import Echo
 from netd.telemetry.events import ServiceEvents
-from netd.transport.connection import Connection
-from netd.transport.handled import Handled
-from netd.transport.relay import Reflection
 from netd.transport.sockets import open_listeners
-from netd.transport.stream import StreamServer
-from netd.transport.talk import Addressee, Monologue, Talk
+from netd.transport.stream.connection import Connection
+from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
+from netd.transport.stream.echo import EchoConnection
+from netd.transport.stream.server import StreamServer
+from netd.transport.stream.threaded import ThreadedConnection
 from tests.support import ABSTRACT, NOW, Server, converse, has_ipv6, read_all, read_exactly, service, until
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
@@ -564,7 +564,7 @@ def test_a_connection_without_a_byte_is_a_probe(server: Server, log: list[dict[s
 
 def test_a_reader_that_stops_costs_no_more_than_a_pipe(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
-    relay = server.servers[0].relay  # type: ignore[union-attr]
+    relay = server.servers[0].connections.pipe  # type: ignore[union-attr]
     assert relay is not None
     kept: list[int] = []
     turn = relay.turn
@@ -666,11 +666,11 @@ class Whatever:
 @pytest.mark.parametrize(
     ("serving", "way", "said"),
     [
-        ("echo", Reflection, b"a"),
-        ("conversation", Talk, b"y"),
-        ("push", Addressee, b"xy"),
-        ("send_only", Monologue, b"y"),
-        ("thread", Handled, b"z"),
+        ("echo", EchoConnection, b"a"),
+        ("conversation", ConversationConnection, b"y"),
+        ("push", PushConnection, b"xy"),
+        ("send_only", SendOnlyConnection, b"y"),
+        ("thread", ThreadedConnection, b"z"),
     ],
 )
 def test_service_type_alone_says_how_a_stream_is_served(

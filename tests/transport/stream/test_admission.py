@@ -15,7 +15,7 @@ from netd.admission.bans import BanRules
 from netd.conversation import Conversation, Peer
 from netd.services.simple import Echo
 from tests.support import Server, has_ipv6, read_all, read_exactly, service, until
-from tests.transport.test_stream import PlainEcho, connect
+from tests.transport.stream.test_server import PlainEcho, connect
 
 DENY: dict[str, object] = {"access": {"deny": ["any"]}}
 

@@ -5,20 +5,17 @@ import os
 import socket
 import struct
 import termios
-from typing import TYPE_CHECKING
+from typing import Any
 
 from netd.conversation import Peer
-from netd.transport.connection import CHUNK, IN, Connection
+from netd.transport.stream.connection import CHUNK, IN, Connection, Owner
 from netd.transport.trace import Taps
-
-if TYPE_CHECKING:
-    from netd.transport.stream import StreamServer
 
 _PIPE_SIZE = 2**20  # octets moved at once at most; the most an unprivileged process may ask for (pipe(7))
 _LEAST = 2**16  # octets that are taken also when there may be no room for them
 
 
-class Relay:
+class SplicePipe:
     """A pipe that is empty between two calls, so that one serves every connection of a server.
 
     It is made when the first stream comes in bulk: most services never see one.
@@ -81,42 +78,43 @@ class Relay:
         return b"".join(pieces)
 
 
-class TracedRelay:
-    """A `Relay` that tells how much it moved; what it was, nobody has seen."""
+class TracedPipe:
+    """A `SplicePipe` that tells how much it moved; what it was, nobody has seen."""
 
-    def __init__(self, inner: Relay, peer: Peer, taps: Taps) -> None:
-        self.relay = inner
+    def __init__(self, inner: SplicePipe, peer: Peer, taps: Taps) -> None:
+        self.pipe = inner
         self._peer = peer
         self._taps = taps
 
     def open(self) -> bool:
-        return self.relay.open()
+        return self.pipe.open()
 
     def turn(self, connection: socket.socket) -> tuple[int, bytes]:
-        received, rest = self.relay.turn(connection)
+        received, rest = self.pipe.turn(connection)
         for tap in self._taps:
             tap.note(self._peer, "in", received)
             tap.note(self._peer, "out", received - len(rest))
         return received, rest
 
 
-class Reflection(Connection):
+class EchoConnection(Connection):
     """A connection whose service sends back what it gets; the service itself is not asked."""
 
-    __slots__ = ("_relay",)
+    __slots__ = ("_pipe",)
+    socket: Any  # a bare one, which splice(2) takes, or one that tells taps
 
-    def __init__(self, server: "StreamServer", request: socket.socket, peer: Peer, relay: Relay) -> None:
-        super().__init__(server, request, peer)
-        self._relay: Relay | TracedRelay = relay
+    def __init__(self, owner: Owner, request: socket.socket, peer: Peer, pipe: SplicePipe) -> None:
+        super().__init__(owner, request, peer)
+        self._pipe: SplicePipe | TracedPipe = pipe
 
     def trace(self, taps: Taps) -> None:
         super().trace(taps)
-        inner = self._relay.relay if isinstance(self._relay, TracedRelay) else self._relay
-        self._relay = TracedRelay(inner, self.peer, taps) if taps else inner
+        inner = self._pipe.pipe if isinstance(self._pipe, TracedPipe) else self._pipe
+        self._pipe = TracedPipe(inner, self.peer, taps) if taps else inner
 
     def _receive(self, events: int) -> None:
         # This is all that most requests are, so it sends by itself: a call of `_send` would be 2 % of it.
-        connection = self._socket
+        connection = self.socket
         try:
             data = connection.recv(CHUNK)
         except BlockingIOError:
@@ -131,25 +129,25 @@ class Reflection(Connection):
             sent = 0
         except OSError:
             return self.close("reset")
-        server = self._server
-        self.active = server.loop.now
+        owner = self._owner
+        self.active = owner.loop.now
         received = len(data)
         self.bytes_in = all_in = self.bytes_in + received
         self.bytes_out = all_out = self.bytes_out + sent
-        if all_in + all_out > server.most_bytes:
+        if all_in + all_out > owner.most_bytes:
             self.close("bytes")
         elif sent != received:
             self._keep(memoryview(data)[sent:])
-        elif received == CHUNK and self._relay.open():
+        elif received == CHUNK and self._pipe.open():
             self._wait(IN, self._receive_bulk)
         elif events != IN or received == CHUNK:
-            self._events = 0
+            self._rearm = True
             self._await_input()
 
     def _receive_bulk(self, events: int) -> None:
         """As `_receive`, for a stream that comes in bulk: without a copy of it in this process."""
         try:
-            received, rest = self._relay.turn(self._socket)
+            received, rest = self._pipe.turn(self.socket)
         except BlockingIOError:
             # Nothing came, or nothing that splice takes: it stops before urgent data.
             return self._await_input()
@@ -159,10 +157,10 @@ class Reflection(Connection):
             # The end of file, or urgent data before it: only recv can tell.
             self._await_input()
             return self._receive(events)
-        self.active = self._server.loop.now
+        self.active = self._owner.loop.now
         self.bytes_in += received
         self.bytes_out += received - len(rest)
-        if self.bytes_in + self.bytes_out > self._server.most_bytes:
+        if self.bytes_in + self.bytes_out > self._owner.most_bytes:
             return self.close("bytes")
         if rest:
             self._keep(rest)

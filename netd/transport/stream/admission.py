@@ -1,0 +1,88 @@
+"""Letting stream connections in: what the door is asked of each, and what one that is refused gets."""
+
+import contextlib
+import socket
+import struct
+from typing import Any
+
+from netd.addresses import octets, plain_host
+from netd.admission.door import Door, Ticket
+from netd.conversation import Credentials, Peer
+from netd.errors import PeerError
+from netd.reasons import Refusal
+from netd.telemetry.events import ServiceEvents
+from netd.transport.loop import Loop
+from netd.transport.peers import connection_credentials, connection_groups
+from netd.transport.stream.preamble import Naming
+
+_RESET = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection
+
+
+class Admission:
+    """Lets connections in to one service over one listener. ``unix``: peers have accounts and no addresses."""
+
+    def __init__(self, door: Door, events: ServiceEvents, loop: Loop, *, unix: bool) -> None:
+        self._door = door
+        self._events = events
+        self._loop = loop
+        self._unix = unix
+
+    def admit(self, request: socket.socket, client_address: Any, busy: Refusal | None) -> Ticket | None:
+        """The ticket of a connection that may be served. One that may not is counted and closed, and has none.
+
+        ``busy`` is why there are no means to serve another one, if so.
+        """
+        admitted: Ticket | Refusal
+        if self._unix:
+            credentials = connection_credentials(request)
+            groups = connection_groups(request, credentials) if self._door.groups_matter else ()
+            admitted = self._door.admit_unix(credentials.uid, groups, self._loop.now, busy)
+        else:
+            admitted = self._door.admit(octets(client_address[0]), self._loop.now, busy)
+        if not isinstance(admitted, str):
+            return admitted
+        self.refuse(request, admitted, credentials if self._unix else plain_host(client_address[0]))
+        request.close()
+        return None
+
+    def admit_socket(self, request: socket.socket, peer: Peer, naming: Naming) -> Ticket | None:
+        """The ticket of a connection that is to name its peer, or none, as above. ``peer`` is that of the socket."""
+        try:
+            naming(b"", peer)
+            admitted = self._door.admit_socket()
+        except PeerError:
+            admitted = "access"
+        except BaseException as error:  # a bug in a preamble costs this connection alone
+            self._events.conversation_failed(peer, error)
+            request.close()
+            return None
+        if not isinstance(admitted, str):
+            return admitted
+        self.refuse(request, admitted, peer.credentials or peer.host)
+        request.close()
+        return None
+
+    def admit_named(self, request: socket.socket, peer: Peer, busy: Refusal | None) -> Ticket | None:
+        """The ticket that takes the place of that of `admit_socket`, or none, as above; then it is still open."""
+        if peer.family == "unix":
+            credentials = peer.credentials or connection_credentials(request)
+            groups = connection_groups(request, credentials) if self._door.groups_matter else ()
+            admitted = self._door.admit_unix(credentials.uid, groups, self._loop.now, busy, placed=True)
+        else:
+            admitted = self._door.admit(octets(peer.host), self._loop.now, busy, placed=True)
+        if not isinstance(admitted, str):
+            return admitted
+        self.refuse(request, admitted, peer.credentials or peer.host)
+        return None
+
+    def refuse(self, request: socket.socket, reason: Refusal, peer: str | Credentials) -> None:
+        """Count a connection that is refused, and ready it to be closed as the config has it, without waiting."""
+        self._events.connection_refused(reason, peer)
+        refuse = self._door.policy.refuse
+        with contextlib.suppress(OSError):
+            if refuse == "reset":
+                request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            elif refuse != "close":
+                request.send(refuse.line.encode() + b"\r\n")
+                request.shutdown(socket.SHUT_WR)
+                request.recv(65536)  # what is unread at the end would make the kernel reset, and destroy the line

@@ -1,0 +1,288 @@
+"""Connections: what all ways of serving one share, which is sending, time-outs and the end.
+
+A connection is always in one state, which is the method that the loop calls:
+
+    state       waits for           method      `_pending`   `_ending`
+    receiving   input               `_receive`  nothing      None
+    flushing    room                `_flush`    maybe        maybe
+    waiting     neither (`Wait`)    `_hung_up`  nothing      None       a conversation waits for something else
+    lingering   the peer's end      `_linger`   nothing      an outcome
+    handled     nothing             none        nothing      maybe      a thread has the socket
+    closed      nothing             none                                its owner was told
+
+Receiving, it holds nothing to send; flushing, it sends what is pending and then finishes, if it is `_ending`, or goes
+on (`_continue`). It reads nothing while it has something to send, so what it holds is bounded: one turn's words and one
+piece of the service, or what a pipe holds, whatever the peer does. `_eof` says that the peer has finished sending,
+`_rearm` that the kernel has to be asked anew whatever is waited for next (`EDGE`).
+"""
+
+import select
+from collections.abc import Callable
+from socket import SHUT_WR, socket
+from typing import Protocol, TypeAlias, cast
+
+from netd.admission.limits import Limits
+from netd.conversation import Peer
+from netd.reasons import Outcome
+from netd.telemetry.events import ServiceEvents
+from netd.transport.loop import Loop
+from netd.transport.trace import Taps, TracedSocket
+
+CHUNK = 65536
+"""Octets taken from a stream, and given to the kernel, at once."""
+IN, OUT = select.EPOLLIN, select.EPOLLOUT
+EDGE = IN | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
+"""The events in which a TCP connection waits for input: epoll looks at it again when something comes, and not after
+each event, which is 2 % of a small request. A read that got less than it asked for has taken all there was (epoll(7)),
+unless the event says more than `IN`: the peer has finished, or there is urgent data, before which a read stops. Then,
+and after a full read, the kernel has to be asked anew. A UNIX socket gives less for other reasons too, such as
+descriptors sent along, so it has no edge.
+"""
+_LINGER = 2.0  # seconds a finished peer has to close its side
+
+Ready = Callable[[int], None]
+
+
+class StreamSocket(Protocol):
+    """What a connection needs of a socket that does not block. A bare one is one, and what a preamble puts before it.
+
+    `recv` gives as many octets as it is asked for, if there are so many: less means that nothing is left, neither here
+    nor in the kernel. `recv` and `send` raise BlockingIOError where they would have to wait, and another OSError where
+    the connection is broken.
+    """
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def send(self, data: bytes | memoryview, /) -> int: ...
+
+    def shutdown(self, how: int, /) -> None: ...
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+BareSocket: TypeAlias = socket
+"""A `StreamSocket` that nothing is put before."""
+
+
+class WrappedSocket(StreamSocket, Protocol):
+    """One that is put before another, and may hold octets that came."""
+
+    def pending(self) -> int:
+        """How many octets `recv` gives without asking the kernel, which does not tell of them."""
+
+
+class Owner(Protocol):
+    """What a connection knows of that which keeps it."""
+
+    loop: Loop
+    limits: Limits
+    most_bytes: int
+    """`limits.bytes`, or more than there could be."""
+    events: ServiceEvents
+    input: int
+    """The events of a connection that something has come on."""
+    wraps: bool
+    """Whether sockets are a `WrappedSocket`."""
+
+    def closed(self, connection: "Connection", outcome: Outcome, /) -> None:
+        """The connection is over, and no longer watched or timed. Its socket is still open."""
+
+
+class Connection:
+    """One accepted stream."""
+
+    __slots__ = (
+        "_deadline",
+        "_ending",
+        "_eof",
+        "_events",
+        "_owner",
+        "_pending",
+        "_rearm",
+        "active",
+        "bytes_in",
+        "bytes_out",
+        "opened",
+        "peer",
+        "slot",
+        "socket",
+    )
+
+    begun = True
+    """Whether the service has it."""
+
+    def __init__(self, owner: Owner, request: StreamSocket, peer: Peer) -> None:
+        self._owner = owner
+        self.socket = request
+        self.peer = peer
+        self.opened = self.active = now = owner.loop.now
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._pending: memoryview | bytes = b""
+        self._eof = False
+        self._ending: Outcome | None = None
+        self._deadline = now + owner.limits.lifetime if owner.limits.lifetime else None
+        self._events = owner.input
+        self._rearm = owner.wraps  # something may have come already
+        self.slot = 0
+
+    @property
+    def descriptor(self) -> int:
+        """Its socket."""
+        return int(self.socket.fileno())
+
+    @property
+    def service_name(self) -> str:
+        """The name of the service it talks to."""
+        return self._owner.events.service
+
+    def start(self) -> None:
+        """Wait for what comes, and for the time-outs."""
+        loop = self._owner.loop
+        loop.watch(self.socket.fileno(), self._events, self._receive)
+        if (when := self._next_timeout()) is not None:
+            loop.wheel.add(self, when)
+
+    def trace(self, taps: Taps) -> None:
+        """Have these look on from now on, and no others."""
+        inner = self.socket.socket if isinstance(self.socket, TracedSocket) else self.socket
+        self.socket = TracedSocket(inner, self.peer, taps) if taps else inner
+
+    def _receive(self, events: int) -> None:
+        """Something came."""
+        raise NotImplementedError
+
+    def _continue(self) -> None:
+        """What was kept back is sent now."""
+        self._await_input()
+
+    def _await_input(self) -> None:
+        self._wait(self._owner.input, self._receive)
+        if self._owner.wraps and cast("WrappedSocket", self.socket).pending():
+            self._owner.loop.call(self._receive_pending)
+
+    def _receive_pending(self) -> None:
+        if self._is_receiving and self.descriptor >= 0:
+            self._receive(IN)
+
+    @property
+    def _is_receiving(self) -> bool:
+        return self._events == self._owner.input and not self._rearm
+
+    def _wait(self, events: int, ready: Ready) -> None:
+        """Change the state."""
+        if events == self._events and not self._rearm:
+            self._owner.loop.redirect(self.socket.fileno(), ready)
+        else:
+            self._events = events
+            self._rearm = False
+            self._owner.loop.change(self.socket.fileno(), events, ready)
+
+    def _send(self, data: bytes) -> bool:
+        """Send; True when all of it went.
+
+        Else what is left is kept, and nothing is read before it went; or the connection is over.
+        """
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.close("reset")
+            return False
+        self.bytes_out += sent
+        if self.bytes_in + self.bytes_out > self._owner.most_bytes:
+            self.close("bytes")
+            return False
+        if sent == len(data):
+            return True
+        self._keep(memoryview(data)[sent:])
+        return False
+
+    def _keep(self, data: memoryview | bytes) -> None:
+        """Send this when there is room."""
+        self._pending = data
+        self._wait(OUT, self._flush)
+
+    def _flush(self, events: int) -> None:
+        """The kernel has room, or the peer is gone."""
+        if self._pending:
+            try:
+                sent = self.socket.send(self._pending)
+            except BlockingIOError:
+                return
+            except OSError:
+                return self.close("reset")
+            self.active = self._owner.loop.now
+            self.bytes_out += sent
+            if self.bytes_in + self.bytes_out > self._owner.most_bytes:
+                return self.close("bytes")
+            self._pending = self._pending[sent:]
+            if self._pending:
+                return
+        if self._ending:
+            self._finish(self._ending)
+        else:
+            self._continue()
+
+    def _finish(self, outcome: Outcome) -> None:
+        """Everything is said and sent.
+
+        To close before the peer has would make the kernel answer the peer's last words with a reset, which may destroy
+        what it was just sent: so say that this is all, and let the peer close.
+        """
+        if self._eof:
+            return self.close(outcome)
+        try:
+            self.socket.shutdown(SHUT_WR)
+        except OSError:
+            return self.close("reset")
+        loop = self._owner.loop
+        self._ending = outcome
+        self._deadline = loop.now + _LINGER
+        loop.wheel.drop(self)
+        loop.wheel.add(self, self._deadline)
+        self._wait(IN, self._linger)
+
+    def _linger(self, events: int) -> None:
+        """Throw away what the peer still sends, until it closes or its time is over."""
+        try:
+            if self.socket.recv(CHUNK):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # it was told everything; how it hangs up is its own affair
+        self.close(self._ending or "done")
+
+    def _next_timeout(self) -> float | None:
+        idle = self._owner.limits.idle
+        if idle is None:
+            return self._deadline
+        return self.active + idle if self._deadline is None else min(self.active + idle, self._deadline)
+
+    def expire(self, now: float) -> float | None:
+        """The wheel asks: is a time-out over? The idle time-out does not move when something moves, but here."""
+        if self._deadline is not None and now >= self._deadline:
+            self.close(self._ending or "lifetime")
+            return None
+        idle = self._owner.limits.idle
+        if idle is not None and now >= self.active + idle:
+            self.close("idle")
+            return None
+        return self._next_timeout()
+
+    def close(self, outcome: Outcome) -> None:
+        """End it now, whatever is unsent."""
+        self._owner.loop.forget(self.socket.fileno())
+        self._end(outcome)
+
+    def abandon(self) -> None:
+        """The loop is over, and what has not ended by being closed ends so."""
+
+    def _end(self, outcome: Outcome) -> None:
+        """It is over, and nothing waits for it any more."""
+        self._owner.loop.wheel.drop(self)
+        self._owner.closed(self, outcome)

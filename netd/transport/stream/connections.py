@@ -1,0 +1,225 @@
+"""The connections of one service over one listener, from when they are let in until they are over.
+
+A connection knows nothing of this but what `Owner` says, and tells it once that it is over (`closed`). So connections
+need no listener: they go on when it is gone, and the operator's come without one.
+"""
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from netd.admission.door import Door, Ticket
+from netd.conversation import Peer
+from netd.reasons import Outcome, Refusal
+from netd.services.kind import ServiceType, Serving
+from netd.telemetry.events import ServiceEvents
+from netd.transport.loop import Loop
+from netd.transport.peers import connection_credentials, inet_peer, unix_peer
+from netd.transport.stream.admission import Admission
+from netd.transport.stream.connection import EDGE, IN, Connection, StreamSocket
+from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
+from netd.transport.stream.echo import EchoConnection, SplicePipe
+from netd.transport.stream.preamble import NO_PREAMBLES, PreambleConnection, Preambles
+from netd.transport.stream.threaded import Handle, ThreadedConnection, Threads
+from netd.transport.trace import Taps, Way
+
+
+class Connections:
+    """Serves connections, and keeps those that are open.
+
+    ``kind`` says how the service is served, ``local`` is the address that they come to. A service that blocks needs
+    ``handle``, which is called in a thread with a socket and the client's address, and has served the connection when
+    it returns.
+    """
+
+    def __init__(
+        self,
+        kind: ServiceType,
+        service: Any,
+        door: Door,
+        events: ServiceEvents,
+        loop: Loop,
+        local: Any,
+        handle: Handle | None = None,
+        preambles: Preambles = NO_PREAMBLES,
+    ) -> None:
+        if handle and preambles.transforming:
+            raise ValueError("a handler in a thread needs a socket that nothing is put before")
+        self.service: Any = service
+        self.events = events
+        self.loop = loop
+        self.limits = door.policy.limits
+        self.most_bytes = self.limits.bytes or sys.maxsize
+        self._door = door
+        self._local = local
+        self._unix = not isinstance(local, tuple)
+        self._any_address = not self._unix and local[0] in ("0.0.0.0", "::")
+        self.input = IN if self._unix else EDGE
+        """The events of a connection that something has come on."""
+        self.admission = Admission(door, events, loop, unix=self._unix)
+        self.wraps = preambles.transforming is not None
+        self._preambles = None if preambles == NO_PREAMBLES else preambles
+        # splice(2) takes what a socket has, and not what is put before one.
+        self.pipe = SplicePipe() if kind.serving == "echo" and not self.wraps else None
+        self.threads = Threads(handle, peer_begins=kind.client_speaks_first) if handle else None
+        assert kind.serving, "its type serves streams"
+        self._make = _WAYS[kind.serving]
+        self._tickets: dict[Connection, Ticket] = {}  # of all that are open
+        self._taps: Taps = ()
+        self._released: Callable[[], object] | None = None  # called when the last connection has ended
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(self._tickets)
+
+    def admit(self, request: socket.socket, client_address: Any) -> Ticket | None:
+        """The ticket of a connection that may be served (`serve`). One that may not is turned away."""
+        if self._preambles and self._preambles.naming:
+            return self.admission.admit_socket(request, self._peer(request, client_address), self._preambles.naming)
+        return self.admission.admit(request, client_address, self._busy())
+
+    def _busy(self) -> Refusal | None:
+        return "threads" if self.threads and self.threads.are_all_taken else None
+
+    def serve(self, request: socket.socket, client_address: Any, ticket: Ticket) -> None:
+        """Serve a connection that was let in. Its ticket is given back when it is over."""
+        peer = self._peer(request, client_address)
+        if not self._preambles:
+            return self._serve(request, peer, client_address, ticket)
+        connection = PreambleConnection(self, request, peer, client_address, self._preambles)
+        self._tickets[connection] = ticket
+        self.events.connection_accepted()
+        try:
+            connection.start()
+        except OSError as error:  # the kernel does not watch it
+            self.events.conversation_failed(peer, error)
+            connection.close("failed")
+
+    def named(self, connection: PreambleConnection, peer: Peer) -> bool:
+        if peer != connection.peer:
+            connection.peer, connection.client_address = peer, (peer.host, peer.port)
+        ticket = self.admission.admit_named(connection.socket, peer, self._busy())
+        if ticket is None:
+            connection.close("done")  # it was accepted, and is refused late
+            return False
+        self._tickets[connection] = ticket
+        return True
+
+    def begin(self, connection: PreambleConnection, stream: StreamSocket) -> None:
+        ticket = self._tickets.pop(connection)
+        self.loop.unwatch(connection.descriptor)
+        self.loop.wheel.drop(connection)
+        self._serve(stream, connection.peer, connection.client_address, ticket, connection)
+
+    def _serve(
+        self, stream: Any, peer: Peer, client_address: Any, ticket: Ticket, before: PreambleConnection | None = None
+    ) -> None:
+        """Have the service serve it. ``before`` is what it was until now, if anything, and was counted as."""
+        connection: Connection | None = None
+        try:
+            connection = self._make(self, stream, peer, client_address)
+            self._tickets[connection] = ticket
+            if before is None:
+                self.events.connection_accepted()
+            if self._taps:
+                connection.trace(self._taps)
+                self._tell_taps(peer, "opened")
+            connection.start()
+        except BaseException as error:  # a service may raise anything, SystemExit too, when its conversation is made
+            self.events.conversation_failed(peer, error)
+            if connection:
+                connection.close("failed")
+            elif before:
+                self._tickets[before] = ticket
+                before.close("failed")
+            else:
+                self._door.release(ticket)
+                stream.close()
+
+    def closed(self, connection: Connection, outcome: Outcome) -> None:
+        """A connection is over. It tells so once; whatever is said again is of one that is not open."""
+        ticket = self._tickets.pop(connection, None)
+        if ticket is None:
+            return
+        connection.socket.close()
+        if connection.begun:
+            self._tell_taps(connection.peer, "closed")
+        self.events.connection_closed(
+            connection.peer, connection.bytes_in, connection.bytes_out, self.loop.now - connection.opened, outcome
+        )
+        self._door.release(ticket)
+        if self._released:
+            self._release_if_over()
+
+    def trace(self, taps: Taps) -> None:
+        """Have these look on from now on, and no others."""
+        self._taps = taps
+        for connection in self._tickets:
+            connection.trace(taps)
+
+    def _tell_taps(self, peer: Peer, way: Way) -> None:
+        for tap in self._taps:
+            tap.note(peer, way)
+
+    def close_all(self) -> None:
+        """Cut what is left."""
+        for connection in list(self._tickets):
+            connection.close("stopped")
+
+    def close(self) -> None:
+        """Release everything, whatever is open."""
+        self._released = None
+        self.close_all()
+        for connection in list(self._tickets):
+            connection.abandon()
+        self._release()
+
+    def release_at_end(self, released: Callable[[], object]) -> None:
+        """There will be no more: release what there is besides connections with the end of the last one, or now.
+
+        Then ``released`` is called. What is held must not wait for anything else: reloads may come at any rate, and
+        each may leave such connections behind.
+        """
+        self._released = released
+        self._release_if_over()
+
+    def _release_if_over(self) -> None:
+        if self._released and not self._tickets:
+            released, self._released = self._released, None
+            self._release()
+            released()
+
+    def _release(self) -> None:
+        if self.pipe:
+            self.pipe.close()
+
+    def _peer(self, request: socket.socket, client_address: Any) -> Peer:
+        if self._unix:
+            return unix_peer("unix", client_address, self._local, connection_credentials(request))
+        local = (request.getsockname()[0], self._local[1]) if self._any_address else self._local
+        return inet_peer("tcp", client_address, local)
+
+
+def _echo(connections: Connections, stream: Any, peer: Peer, _: Any) -> Connection:
+    if connections.pipe:
+        return EchoConnection(connections, stream, peer, connections.pipe)
+    return ConversationConnection(connections, stream, peer, connections.service)
+
+
+def _thread(connections: Connections, request: Any, peer: Peer, client_address: Any) -> Connection:
+    assert connections.threads, "a service that blocks has a handle"
+    return ThreadedConnection(connections, request, peer, client_address, connections.threads)
+
+
+# The connection for each way to serve a stream, made of the connections it belongs to, the socket, the peer, and the
+# address of that as accept(2) gave it.
+_WAYS: dict[Serving, Callable[[Connections, Any, Peer, Any], Connection]] = {
+    "echo": _echo,
+    "conversation": lambda owner, stream, peer, _: ConversationConnection(owner, stream, peer, owner.service),
+    "push": lambda owner, stream, peer, _: PushConnection(owner, stream, peer, owner.service),
+    "send_only": lambda owner, stream, peer, _: SendOnlyConnection(owner, stream, peer, owner.service),
+    "thread": _thread,
+}

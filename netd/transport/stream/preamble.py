@@ -1,0 +1,192 @@
+"""What comes on a connection before the service: a header that names the peer, a handshake that wraps the stream.
+
+A preamble is pure: it gets octets and gives values. The order is that of the cost: what names the peer, then admission
+of that peer, then what transforms the stream, then the service. Until then the connection is a `PreambleConnection`,
+which has places and little time.
+"""
+
+import select
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from socket import MSG_PEEK
+from typing import Any, Protocol, TypeAlias
+
+from netd.conversation import Peer
+from netd.errors import PeerError
+from netd.reasons import Outcome
+from netd.transport.stream.connection import CHUNK, IN, BareSocket, Connection, Owner, StreamSocket, WrappedSocket
+from netd.transport.trace import Taps
+
+Naming: TypeAlias = Callable[[bytes, Peer], tuple[int, Peer] | None]
+"""Given all that has come, and the peer as the socket has it: how many octets its header has, which alone are taken,
+and the peer that it names; or None where more has to come. `PeerError` where it is no header, or this sender may not
+send one, which it is asked before anything has come. So a stranger takes no place by saying nothing."""
+
+Wrap: TypeAlias = Callable[[StreamSocket], WrappedSocket]
+Transforming: TypeAlias = Callable[[Peer], Generator[bytes | None, bytes, Wrap]]
+"""Holds a conversation with the peer, as a service does, and returns what is put before the socket from then on, with
+what it has received and is not its own. `PeerError` where the peer does not keep to the protocol."""
+
+_PATIENCE = 10.0
+"""Seconds a peer has for all of it."""
+_MOST = 4096
+"""Octets of the longest header."""
+_SOMETHING_NEW = IN | select.EPOLLRDHUP | select.EPOLLET
+"""What is looked at stays in the kernel, which is to tell of more alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preambles:
+    """Those of an endpoint."""
+
+    naming: Naming | None = None
+    transforming: Transforming | None = None
+
+
+NO_PREAMBLES = Preambles()
+
+
+class Host(Owner, Protocol):
+    """What a connection before its service knows of that which keeps it."""
+
+    def named(self, connection: "PreambleConnection", peer: Peer, /) -> bool:
+        """It is of this peer. Whether that is let in; else it is over."""
+
+    def begin(self, connection: "PreambleConnection", stream: StreamSocket, /) -> None:
+        """Nothing more comes before the service, which has this stream from now on."""
+
+
+class PreambleConnection(Connection):
+    """A connection that the service does not have yet."""
+
+    __slots__ = ("_conversation", "_host", "_preambles", "_wrap", "client_address")
+    begun = False
+    socket: BareSocket
+
+    def __init__(self, host: Host, request: BareSocket, peer: Peer, client_address: Any, preambles: Preambles) -> None:
+        super().__init__(host, request, peer)
+        self._host = host
+        self._preambles = preambles
+        self.client_address = client_address
+        self._conversation: Generator[bytes | None, bytes, Wrap] | None = None
+        self._wrap: Wrap | None = None
+        until = self.opened + _PATIENCE
+        self._deadline = until if self._deadline is None else min(self._deadline, until)
+
+    def start(self) -> None:
+        if self._preambles.naming:
+            self._events = _SOMETHING_NEW
+        super().start()
+        if not self._preambles.naming:
+            self._transform()
+
+    def trace(self, taps: Taps) -> None:
+        """What is not the service's is not shown."""
+
+    def _receive(self, events: int) -> None:
+        if self._conversation:
+            self._hear(events)
+        elif self._preambles.naming:
+            self._look(events, self._preambles.naming)
+
+    def _look(self, events: int, naming: Naming) -> None:
+        """Look at what has come, and take the header once it is there."""
+        try:
+            data = self.socket.recv(_MOST, MSG_PEEK)
+            if not data:
+                return self.close("done")
+            found = naming(data, self.peer)
+            left = found[0] if found else 0
+            while left:
+                left -= len(self.socket.recv(left))
+        except BlockingIOError:
+            return
+        except OSError:
+            return self.close("reset")
+        except PeerError:
+            found, events = None, 0
+        except BaseException as error:
+            return self._fail(error)
+        if found:
+            self._adopt(found[1])
+        elif events != IN or len(data) == _MOST:  # the peer has finished, or there can be no more of it
+            self.bytes_in = len(data)
+            self.close("peer_error")
+
+    def _adopt(self, peer: Peer) -> None:
+        try:
+            is_admitted = self._host.named(self, peer)
+        except BaseException as error:
+            return self._fail(error)
+        if is_admitted:
+            self._transform()
+
+    def _transform(self) -> None:
+        if self._preambles.transforming is None:
+            return self._host.begin(self, self.socket)
+        try:
+            self._conversation = self._preambles.transforming(self.peer)
+        except BaseException as error:
+            return self._fail(error)
+        self._advance(None)
+
+    def _hear(self, events: int) -> None:
+        try:
+            data = self.socket.recv(CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            return self.close("reset")
+        self.bytes_in += len(data)
+        if not data:
+            return self.close("done" if not self.bytes_in else "reset")
+        if self.bytes_in + self.bytes_out > self._owner.most_bytes:
+            return self.close("bytes")
+        self._rearm = True
+        self._advance(data)
+
+    def _advance(self, data: bytes | None) -> None:
+        assert self._conversation, "it has begun"
+        said = b""
+        try:
+            while (piece := self._conversation.send(data)) is not None:  # type: ignore[arg-type]
+                said += piece
+                data = None
+        except StopIteration as end:
+            self._wrap = end.value
+        except PeerError as error:
+            said += error.answer
+            self._ending = "peer_error"
+        except BaseException as error:
+            return self._fail(error)
+        if said and not self._send(said):
+            return
+        if self._ending:
+            self._finish(self._ending)
+        else:
+            self._continue()
+
+    def _continue(self) -> None:
+        if self._wrap is None:
+            return self._await_input()
+        try:
+            stream = self._wrap(self.socket)
+        except BaseException as error:
+            return self._fail(error)
+        self._host.begin(self, stream)
+
+    def _await_input(self) -> None:
+        self._wait(self._owner.input, self._receive)  # nothing is put before its socket
+
+    def _fail(self, error: BaseException) -> None:
+        """A bug in a preamble ends this connection alone."""
+        self._owner.events.conversation_failed(self.peer, error)
+        self.close("failed")
+
+    def close(self, outcome: Outcome) -> None:
+        try:
+            if self._conversation:
+                self._conversation.close()
+        except BaseException as error:
+            self._owner.events.conversation_failed(self.peer, error)
+        super().close(outcome)

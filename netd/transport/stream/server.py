@@ -1,0 +1,189 @@
+"""Stream servers: accept connections in batches, and rest where the system has no means for more."""
+
+import contextlib
+import errno
+import os
+import socket
+import socketserver
+from typing import Any
+
+from netd.addresses import plain_host
+from netd.admission.door import Door, Ticket
+from netd.services.kind import ServiceType
+from netd.telemetry.events import ServiceEvents
+from netd.transport.loop import LISTENING, Loop
+from netd.transport.stream.connections import Connections
+from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
+
+# Connections taken at once, before the others get their turn. One that is refused counts as several: a flood must not
+# make those wait who are served.
+_BATCH, _REFUSAL = 16, 8
+_LAST_BATCH = 8192  # when it closes: more than the default backlog, all of them refused
+_SHED = 64  # refused at once where the system has no means to serve them
+_PAUSE = 0.1  # seconds a listener rests when the system has no descriptor or memory left
+
+# accept(2): the connection failed before it was taken, or the network did. The next one may be well.
+_GONE = {
+    errno.ECONNABORTED,
+    errno.EPROTO,
+    errno.EPERM,
+    errno.ENETDOWN,
+    errno.ENOPROTOOPT,
+    errno.EHOSTDOWN,
+    errno.ENONET,
+    errno.EHOSTUNREACH,
+    errno.EOPNOTSUPP,
+    errno.ENETUNREACH,
+    errno.ETIMEDOUT,
+}
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class StreamServer(socketserver.ThreadingTCPServer):
+    """Serves the connections of one listening socket, over TCP or UNIX.
+
+    The hooks are those of `socketserver`, with a loop instead of `serve_forever` and conversations instead of threads.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        kind: ServiceType,
+        service: Any,
+        door: Door,
+        events: ServiceEvents,
+        loop: Loop,
+        preambles: Preambles = NO_PREAMBLES,
+    ) -> None:
+        handler: Any = service.handler if kind.serving == "thread" else None
+        # The socket is open already, so not TCPServer's constructor, which makes one.
+        socketserver.BaseServer.__init__(self, listener.getsockname(), handler or socketserver.BaseRequestHandler)
+        self.socket = listener
+        self.events = events
+        self.loop = loop
+        handle = self.finish_request if handler else None
+        self.connections = Connections(kind, service, door, events, loop, self.server_address, handle, preambles)
+        self.slot = 0
+        self._ticket: Ticket | None = None  # of the connection that was verified last
+        self._listening = False
+        self._reserve: int | None = None  # a descriptor that is given up to refuse connections with
+        listener.setblocking(False)
+
+    def start(self) -> None:
+        """Accept."""
+        self._listening = True
+        self._take_reserve()
+        self.loop.watch(self.socket.fileno(), LISTENING, self.ready)
+
+    def ready(self, events: int) -> None:
+        """Connections wait."""
+        self._take(_BATCH)
+
+    def _take(self, left: int) -> None:
+        """Take so many connections, or all that wait."""
+        while left > 0:
+            left -= 1
+            try:
+                request, client_address = self.get_request()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _GONE:
+                    continue
+                if error.errno in _EXHAUSTED:
+                    return self._rest(error)
+                raise
+            if self.verify_request(request, client_address):
+                self.process_request(request, client_address)
+            else:
+                left -= _REFUSAL - 1
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        request, client_address = self.socket.accept()
+        request.setblocking(False)
+        return request, client_address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether this connection may be served; if so, it has its ticket, and else it is closed."""
+        self._ticket = self.connections.admit(request, client_address)
+        return self._ticket is not None
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        assert self._ticket is not None, "it was verified"
+        self.connections.serve(request, client_address, self._ticket)
+
+    def retire(self) -> None:
+        """Accept no more, and leave the socket to another server; live connections go on."""
+        self.loop.wheel.drop(self)
+        if self._listening:
+            self._listening = False
+            self.loop.unwatch(self.socket.fileno())
+
+    def server_close(self) -> None:
+        """Accept no more; live connections go on.
+
+        Who is in the socket's queue has been told that the connection stands, and is served.
+        """
+        if self._listening:
+            self._take(_LAST_BATCH)
+        self._close_listener()
+
+    def _close_listener(self) -> None:
+        if self.socket.fileno() >= 0:
+            self.retire()
+            self.socket.close()
+
+    def release(self) -> None:
+        """Release what it has besides the socket and the connections."""
+        self._give_up_reserve()
+
+    def close(self) -> None:
+        """Release everything, also what is open."""
+        self._close_listener()
+        self.connections.close()
+        self.release()
+
+    def expire(self, now: float) -> None:
+        """The rest is over."""
+        self.start()
+
+    def _rest(self, error: OSError) -> None:
+        """Accept fails for want of a resource, and to try again at once would only burn the processor.
+
+        The first ones who wait are told that there is no place, with a descriptor that is kept for that; the others
+        wait in the listener's queue.
+        """
+        self.events.accept_paused(str(error.strerror))
+        if self._give_up_reserve():
+            self._shed()
+            self._take_reserve()
+        self._listening = False
+        self.loop.unwatch(self.socket.fileno())
+        self.loop.wheel.add(self, self.loop.now + _PAUSE)
+
+    def _take_reserve(self) -> None:
+        """Have a descriptor for refusals, if there is one to have; it is tried again after each rest."""
+        if self._reserve is None:
+            with contextlib.suppress(OSError):
+                self._reserve = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def _give_up_reserve(self) -> bool:
+        """Free the descriptor that is kept for refusals; whether there was one."""
+        reserve, self._reserve = self._reserve, None
+        if reserve is not None:
+            os.close(reserve)
+        return reserve is not None
+
+    def _shed(self) -> None:
+        """Refuse those that wait, without having a place for any."""
+        for _ in range(_SHED):
+            try:
+                request, client_address = self.get_request()
+            except OSError:
+                return
+            peer = plain_host(client_address[0]) if isinstance(client_address, tuple) else ""
+            self.connections.admission.refuse(request, "no_resources", peer)
+            request.close()

@@ -1,0 +1,437 @@
+"""What comes before the service, with two preambles of the tests' own: one names the peer, one wraps the stream."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from netd.addresses import parse_address
+from netd.admission.bans import BanRules
+from netd.conversation import Conversation, Peer
+from netd.daemon import listing
+from netd.errors import PeerError
+from netd.services.kind import ServiceType
+from netd.services.simple import Echo, Upper
+from netd.telemetry.events import ServiceEvents
+from netd.transport.stream import preamble
+from netd.transport.stream.connection import StreamSocket
+from netd.transport.stream.connections import Connections
+from netd.transport.stream.preamble import Preambles
+from netd.transport.stream.server import StreamServer
+from netd.transport.trace import Tap
+from tests.support import Server, read_all, read_exactly, service, until
+from tests.transport.stream.test_connections import pipes
+from tests.transport.stream.test_server import PlainEcho, connect, ended, failed
+from tests.transport.stream.test_threaded import Finger, Quiet
+
+KEY = 0x5A
+
+
+def name(data: bytes, peer: Peer) -> tuple[int, Peer] | None:
+    """``PEER ADDRESS PORT`` and a line feed: the peer is that one."""
+    if not b"PEER ".startswith(data[:5]):
+        raise PeerError("expected PEER")
+    line, end, _ = data.partition(b"\n")
+    if not end:
+        return None
+    try:
+        _, host, port = line.decode("ascii").split()
+        parse_address(host)
+        return len(line) + 1, peer._replace(transport="tcp", host=host, port=int(port))
+    except ValueError as error:
+        raise PeerError("expected PEER ADDRESS PORT") from error
+
+
+def read_until_reset(connection: socket.socket) -> bytes:
+    """All that comes. A connection that is closed before all of it was read is reset."""
+    said = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(1000):
+            said += piece
+    return said
+
+
+class Xor:
+    """A socket on which every octet is combined with `KEY`. ``left`` came with the handshake."""
+
+    def __init__(self, inner: StreamSocket, left: bytes) -> None:
+        self._inner = inner
+        self._left = left
+        self.shutdown, self.fileno, self.close = inner.shutdown, inner.fileno, inner.close
+
+    def pending(self) -> int:
+        return len(self._left)
+
+    def recv(self, size: int) -> bytes:
+        data, self._left = self._left[:size], self._left[size:]
+        if len(data) < size:
+            try:
+                data += self._inner.recv(size - len(data))
+            except BlockingIOError:
+                if not data:
+                    raise
+        return xor(data)
+
+    def send(self, data: bytes | memoryview) -> int:
+        return self._inner.send(xor(data))
+
+
+def xor(data: bytes | memoryview) -> bytes:
+    return bytes(octet ^ KEY for octet in data)
+
+
+begun: list[Peer] = []
+"""The peers that `transform` was made for."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_begun() -> None:
+    begun.clear()
+
+
+def transform(peer: Peer) -> Generator[bytes | None, bytes, Callable[[StreamSocket], Xor]]:
+    """``XOR`` and a line feed, which are answered with ``OK`` and one; then the stream is xor'ed."""
+    begun.append(peer)
+    said = b""
+    while not said.startswith(b"XOR\n"):
+        if not b"XOR\n".startswith(said):
+            raise PeerError("expected XOR")
+        said += yield None
+    yield b"OK\n"
+    return lambda inner: Xor(inner, said[4:])
+
+
+NAMED, TRANSFORMED, BOTH = Preambles(name), Preambles(None, transform), Preambles(name, transform)
+PEER = b"PEER 192.0.2.7 4711\n"
+
+
+def outcomes(events: ServiceEvents) -> dict[str, int]:
+    return dict(events.counters.closed)
+
+
+def kept(server: Server) -> Connections:
+    [one] = server.servers
+    assert isinstance(one, StreamServer)
+    return one.connections
+
+
+URLS = ["tcp://127.0.0.1:0", "unix://{tmp}/s"]
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("kind", [Echo, PlainEcho])
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_a_header_is_taken_to_its_end_and_no_further(
+    server: Server, tmp_path: Any, url: str, kind: type[Echo], size: int
+) -> None:
+    address, events = server.add(kind(), url.format(tmp=tmp_path), preambles=NAMED)
+    with connect(address) as connection:
+        said = PEER + b"hello"
+        for start in range(0, len(said), size):
+            connection.sendall(said[start : start + size])
+            server.settle()
+        assert read_exactly(connection, 5) == b"hello"
+        big = b"x" * 2**20
+        sender = threading.Thread(target=connection.sendall, args=(big,))
+        sender.start()
+        assert read_exactly(connection, len(big)) == big
+        sender.join()
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection) == b""
+    until(partial(ended, events, 1))
+    assert (events.counters.accepted, events.counters.bytes_in) == (1, 5 + len(big)), "without the header"
+    assert outcomes(events) == {"done": 1}
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_services_logs_and_listings_speak_of_the_peer_that_is_named(
+    server: Server, log: list[dict[str, Any]], tmp_path: Any, url: str
+) -> None:
+    address, events = server.add(service("whoami"), url.format(tmp=tmp_path), preambles=NAMED)
+    with connect(address) as connection:
+        connection.sendall(PEER)
+        assert read_exactly(connection, 20) == b"peer=192.0.2.7:4711 "
+        connection.sendall(b"x" * 9)
+        [row] = listing.rows(0, kept(server), {"peer": "192.0.2.0/24"})["connections"]
+        assert row["peer"] == "192.0.2.7:4711"
+        assert read_all(connection)
+    until(partial(ended, events, 1))
+    [line] = [line for line in log if line["event"] == "connection_closed"]
+    assert line["peer"] == "192.0.2.7:4711"
+
+
+def test_rules_are_about_the_peer_that_is_named_and_its_proxy_is_no_source(
+    server: Server, log: list[dict[str, Any]]
+) -> None:
+    server.house.adopt(None, BanRules(exempt=()))
+    policy: dict[str, object] = {"access": {"deny": ["192.0.2.0/24"], "allow": ["198.51.100.0/24"]}}
+    limits = {"per_source": 1, "exempt": [], "rate": "tcp 1/h burst 3"}
+    address, events = server.add(Upper(), "tcp://127.0.0.1:0", policy={**policy, "limits": limits}, preambles=NAMED)
+    door = kept(server)._door
+
+    def ask(host: str) -> bytes:
+        with connect(address) as connection:
+            connection.sendall(b"PEER %s 1\nhello" % host.encode())
+            with contextlib.suppress(OSError):  # it is refused already
+                connection.shutdown(socket.SHUT_WR)
+            return read_until_reset(connection)
+
+    def refuses(host: str) -> list[str]:
+        checks = door.explain(parse_address(host), 1, server.loop.now, datagram=False)
+        return [check.name for check in checks if not check.passes]
+
+    assert ask("192.0.2.7") == b""
+    assert events.counters.refused == {"access": 1}
+    with connect(address) as first:
+        first.sendall(b"PEER 198.51.100.1 1\nx")
+        assert first.recv(1) == b"X"
+        assert (refuses("198.51.100.1"), refuses("198.51.100.2")) == (["limits.per_source"], [])
+        assert ask("198.51.100.1") == b""
+        assert events.counters.refused == {"access": 1, "per_source": 1}
+        assert ask("198.51.100.2") == b"HELLO"
+    until(lambda: events.counters.active == 0)
+    assert [ask("198.51.100.1") for _ in range(2)] == [b"HELLO", b""], "the rate is of each"
+    server.house.ban(parse_address("198.51.100.3"), server.loop.now + 1000)
+    server.house.ban(parse_address("127.0.0.1"), server.loop.now + 1000)
+    assert [ask("198.51.100.3"), ask("198.51.100.4")] == [b"", b"HELLO"]
+    assert events.counters.refused == {"access": 1, "per_source": 1, "rate": 1, "banned": 1}
+    refused = [line for line in log if line["event"] == "connection_refused"]
+    assert {(line["reason"], line["peer"]) for line in refused} == {
+        ("access", "192.0.2.7"),
+        ("per_source", "198.51.100.1"),
+        ("rate", "198.51.100.1"),
+        ("banned", "198.51.100.3"),
+    }
+    until(lambda: events.counters.active == 0)
+    assert sum(server.house.ledger.active) == 0
+    assert not any(events.table.sources), "127.0.0.1 was never counted"
+
+
+def test_a_refused_peer_gets_what_the_config_says_and_reaches_no_handshake(server: Server) -> None:
+    policy = {"access": {"deny": ["192.0.2.0/24"]}, "refuse": {"line": "no"}}
+    address, events = server.add(Echo(), "tcp://127.0.0.1:0", policy=policy, preambles=BOTH)
+    with connect(address) as connection:
+        connection.sendall(PEER)
+        assert read_all(connection) == b"no\r\n"
+    until(partial(ended, events, 1))
+    assert begun == []
+    with connect(address) as connection:
+        connection.sendall(b"PEER 198.51.100.1 1\nXOR\n" + xor(b"hello"))
+        assert read_exactly(connection, 8) == b"OK\n" + xor(b"hello")
+    until(partial(ended, events, 2))
+    assert [peer.host for peer in begun] == ["198.51.100.1"]
+    assert (events.counters.refused, events.counters.active) == ({"access": 1}, 0)
+
+
+def test_a_stranger_that_may_not_name_a_peer_takes_no_place(server: Server, log: list[dict[str, Any]]) -> None:
+    def from_one_proxy(data: bytes, peer: Peer) -> tuple[int, Peer] | None:
+        if peer.host != "127.0.0.2":
+            raise PeerError("from 127.0.0.2 alone")
+        return name(data, peer)
+
+    address, events = server.add(Echo(), "tcp://127.0.0.1:0", preambles=Preambles(from_one_proxy))
+    with connect(address) as connection:
+        assert connection.recv(1) == b"", "before it has said a word"
+    assert (events.counters.refused, events.counters.accepted) == ({"access": 1}, 0)
+    assert [line["peer"] for line in log if line["event"] == "connection_refused"] == ["127.0.0.1"]
+    with socket.create_connection(address, 20, ("127.0.0.2", 0)) as proxy:
+        proxy.sendall(PEER + b"hello")
+        assert read_exactly(proxy, 5) == b"hello"
+
+
+@pytest.mark.parametrize("preambles", [TRANSFORMED, BOTH], ids=["transformed", "both"])
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("size", [1, 1000, 2**20])
+def test_a_transformed_stream_is_served_as_any_other(
+    server: Server, tmp_path: Any, preambles: Preambles, url: str, size: int
+) -> None:
+    before = pipes()
+    address, events = server.add(Echo(), url.format(tmp=tmp_path), preambles=preambles)
+    assert pipes() == before, "nothing is spliced past the transformation"
+    data = bytes(range(256)) * 400
+    said = (PEER if preambles.naming else b"") + b"XOR\n" + xor(data)
+    with connect(address) as connection:
+
+        def say() -> None:
+            for start in range(0, len(said), size):
+                connection.sendall(said[start : start + size])
+                if start < 100 * size:
+                    server.settle()
+            connection.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=say)
+        sender.start()
+        assert read_exactly(connection, 3) == b"OK\n"
+        assert xor(read_all(connection)) == data
+        sender.join()
+    until(partial(ended, events, 1))
+    assert (outcomes(events), events.counters.bytes_in) == ({"done": 1}, len(data))
+
+
+def test_what_came_with_the_handshake_is_the_services_also_where_it_is_much(server: Server) -> None:
+    address, _ = server.add(PlainEcho(), "tcp://127.0.0.1:0", preambles=TRANSFORMED)
+    held, go = threading.Event(), threading.Event()
+    server.loop.call(held.set)
+    server.loop.call(partial(go.wait, 20))
+    assert held.wait(20)
+    with connect(address) as connection:
+        data = b"x" * 20_000  # several times what a conversation takes at once, in one piece of the handshake
+        connection.sendall(b"XOR\n" + xor(data))
+        go.set()
+        assert read_exactly(connection, 3 + len(data)) == b"OK\n" + xor(data)
+
+
+@pytest.mark.parametrize(
+    ("preambles", "said", "outcome"),
+    [
+        (NAMED, b"", "done"),
+        (NAMED, b"GET / HTTP/1.0\r\n", "peer_error"),
+        (NAMED, b"PEER 192.0.2.7", "peer_error"),
+        (NAMED, b"PEER nonsense 1\n", "peer_error"),
+        (NAMED, b"PEER " + b"x" * 10_000, "peer_error"),
+        (TRANSFORMED, b"", "done"),
+        (TRANSFORMED, b"XO", "reset"),
+        (TRANSFORMED, b"hello", "peer_error"),
+    ],
+)
+def test_a_peer_that_does_not_keep_to_it_gets_no_service(
+    server: Server, preambles: Preambles, said: bytes, outcome: str
+) -> None:
+    address, events = server.add(service("qotd"), "tcp://127.0.0.1:0", preambles=preambles)
+    with connect(address) as connection:
+        connection.sendall(said)
+        with contextlib.suppress(OSError):  # it is closed already
+            connection.shutdown(socket.SHUT_WR)
+        assert read_until_reset(connection) in (b"", b"error: expected XOR\r\n")
+    until(partial(ended, events, 1))
+    assert (outcomes(events), events.counters.checks) == ({outcome: 1}, int(not said))
+    assert (events.counters.active, events.counters.refused) == (0, {})
+
+
+@pytest.mark.parametrize("preambles", [NAMED, TRANSFORMED, BOTH], ids=["named", "transformed", "both"])
+def test_a_peer_that_says_nothing_or_too_little_has_ten_seconds(
+    server: Server, monkeypatch: pytest.MonkeyPatch, preambles: Preambles
+) -> None:
+    monkeypatch.setattr(preamble, "_PATIENCE", 0.3)
+    address, events = server.add(Echo(), "tcp://127.0.0.1:0", connections=3, preambles=preambles)
+    with connect(address) as silent, connect(address) as slow, connect(address) as well:
+        slow.sendall(b"P" if preambles.naming else b"X")
+        said = (PEER if preambles.naming else b"") + (b"XOR\n" if preambles.transforming else b"")
+        well.sendall(said)
+        with connect(address) as one_too_many:
+            assert one_too_many.recv(1) == b"", "the others have their places already"
+        for connection in (silent, slow):
+            with contextlib.suppress(ConnectionResetError):  # a part of a header stays unread
+                assert connection.recv(1) == b""
+        until(partial(ended, events, 2))
+        well.sendall(b"hello")
+        wanted = b"OK\nhello" if preambles.transforming else b"hello"  # echo gives back what it was sent
+        assert read_exactly(well, len(wanted)) == wanted, "it has the service's time"
+    until(partial(ended, events, 3))
+    assert outcomes(events) == {"lifetime": 2, "done": 1}
+    assert (events.counters.active, events.counters.refused) == (0, {"connections": 1})
+
+
+def test_connections_before_their_service_can_be_listed_ended_and_stopped(server: Server) -> None:
+    address, events = server.add(Echo(), "tcp://127.0.0.1:0", preambles=BOTH)
+    with connect(address) as one, connect(address) as other:
+        until(lambda: events.counters.active == 2)
+        port = one.getsockname()[1]
+        [row] = listing.rows(0, kept(server), {"peer": f"127.0.0.1:{port}"})["connections"]
+        server.loop.call(lambda: listing.kick(0, kept(server), {"id": row["id"]}))
+        assert one.recv(1) == b""
+        server.loop.call(kept(server).close_all)
+        assert other.recv(1) == b""
+    until(partial(ended, events, 2))
+    assert (outcomes(events), events.counters.active) == ({"kicked": 1, "stopped": 1}, 0)
+
+
+def test_who_looks_on_sees_the_service_alone_and_the_peer_that_is_named(server: Server) -> None:
+    address, events = server.add(Upper(), "tcp://127.0.0.1:0", preambles=BOTH)
+    tap = Tap("test", lambda peer: peer.host == "192.0.2.7", lambda tap: None)
+    server.loop.call(lambda: kept(server).trace([tap]))
+    with connect(address) as connection:
+        connection.sendall(PEER + b"XOR\n" + xor(b"hello"))
+        assert read_exactly(connection, 8) == b"OK\n" + xor(b"HELLO")
+    until(partial(ended, events, 1))
+    lines, _ = tap.take()
+    assert [(way, bytes.fromhex(data)) for _, way, _, _, data in lines if way != "end"] == [
+        ("opened", b""),
+        ("in", b"hello"),
+        ("out", b"HELLO"),
+        ("closed", b""),
+    ]
+
+
+def test_a_thread_has_a_named_peer_and_no_transformed_stream(server: Server) -> None:
+    for handler in (Finger, Quiet):
+        address, _ = server.add(handler(), "tcp://127.0.0.1:0", preambles=NAMED)
+        with connect(address) as connection:
+            connection.sendall(PEER + b"hello\n")
+            assert read_all(connection) == b"HELLO\n"
+    with socket.socket() as listener, pytest.raises(ValueError, match="handler"):
+        StreamServer(
+            listener, ServiceType.of(Finger), Finger(), kept_door(server), ServiceEvents("x"), server.loop, TRANSFORMED
+        )
+
+
+def kept_door(server: Server) -> Any:
+    one = server.servers[0]
+    assert isinstance(one, StreamServer)
+    return one.connections._door
+
+
+class Unable:
+    """A service that cannot begin."""
+
+    def stream(self, peer: Peer) -> Conversation:
+        raise ZeroDivisionError("oops")
+
+
+def oops(*arguments: Any) -> Any:
+    raise ZeroDivisionError("oops")
+
+
+def name_nonsense(data: bytes, peer: Peer) -> tuple[int, Peer] | None:
+    return (1, peer._replace(host="no address")) if data else None
+
+
+def oops_later(data: bytes, peer: Peer) -> None:
+    if data:
+        oops()
+
+
+@pytest.mark.parametrize(
+    ("kind", "preambles"),
+    [
+        (Unable, NAMED),
+        (Echo, Preambles(oops_later)),
+        (Echo, Preambles(name_nonsense)),
+        (Echo, Preambles(name, oops)),
+        (Unable, BOTH),
+    ],
+)
+def test_a_bug_in_a_preamble_or_behind_it_costs_one_connection(
+    server: Server, kind: type[Any], preambles: Preambles
+) -> None:
+    address, events = server.add(kind(), "tcp://127.0.0.1:0", preambles=preambles)
+    for number in (1, 2):
+        with connect(address) as connection:
+            connection.sendall(PEER + b"XOR\n")
+            read_until_reset(connection)
+        until(partial(failed, events, number))
+    until(partial(ended, events, 2))
+    assert (outcomes(events), events.counters.accepted, events.counters.active) == ({"failed": 2}, 2, 0)
+
+
+def test_a_bug_that_is_there_before_anything_came_costs_one_connection(server: Server) -> None:
+    address, events = server.add(Echo(), "tcp://127.0.0.1:0", preambles=Preambles(oops))
+    for number in (1, 2):
+        with connect(address) as connection:
+            assert connection.recv(1) == b""
+        until(partial(failed, events, number))
+    assert (events.counters.accepted, events.counters.active) == (0, 0)
