@@ -372,8 +372,9 @@ def _cost(running: Daemon) -> list[tuple[int, int, int]]:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         own = sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
         found.append((pid, len(os.listdir(f"/proc/{pid}/fd")), own * 1024))
-    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
-    assert len(children) == len(pids) - 1, "a process too many"
+    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children")
+    # The process that has read the config may be about to end.
+    until(lambda: len(children.read_text().split()) == len(pids) - 1)
     return found
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,20 @@ def test_started_means_listening_on_port_7_as_a_user_without_rights(lab: Lab) ->
     ready = lab.wait_for("netd_ready")
     assert (ready["journal"]["_SYSTEMD_UNIT"], ready["journal"]["_PID"]) == ("netd.service", pid)
     assert "pid" in json.loads(lab.netd("status", "--json"))
+
+
+def test_reloads_at_any_rate_do_not_have_the_watchdog_end_netd(lab: Lab) -> None:
+    lab.config(ECHO)
+    lab.drop_in("[Service]\nWatchdogSec=3\n")
+    lab.run("systemctl", "start", "netd")
+    pid = lab.show("MainPID")
+    until_then = time.monotonic() + 9
+    reloads = 0
+    while time.monotonic() < until_then:
+        lab.run("systemctl", "reload", "netd")
+        reloads += 1
+    assert reloads > 9, "they come more often than the beats of one second"
+    assert (lab.show("MainPID"), lab.show("NRestarts"), lab.show("ActiveState")) == (pid, "0", "active")
 
 
 def test_the_journal_has_fields_to_select_by(lab: Lab) -> None:
