@@ -3,7 +3,8 @@
 netd may be root, and a socket, a log or a pid file may stand in a directory of another user, which can put anything in
 its place at any time, also between two system calls. So a path is walked once, its directory is held open, and what is
 in it is changed through a descriptor of the very file. A symbolic link, on the way or where a log leads, is followed
-only if root or netd's own user made it. fs.protected_symlinks and fs.protected_hardlinks (proc(5)) have such rules too,
+only if root or netd's own user made it, and none but these can have put it there: a link of root's for another purpose
+can be renamed, or get a second name, in a directory that other users may change. fs.protected_symlinks and fs.protected_hardlinks (proc(5)) have such rules too,
 but not in every directory, and an administrator may switch them off.
 """
 
@@ -93,7 +94,8 @@ def find(path: str, *, follow: bool = False, make: bool = False) -> Place:
             name = steps.pop() if steps else "."
             node = _look(name, directory, must=bool(steps), make=make)
             status = os.fstat(node) if node is not None else None
-            kept = kept and _keeps(os.fstat(directory), status)
+            keeps = _keeps(os.fstat(directory), status)
+            kept = kept and keeps
             try:
                 link = status is not None and stat.S_ISLNK(status.st_mode)
                 if node is None or status is None or not (steps or (link and follow)):
@@ -105,10 +107,13 @@ def find(path: str, *, follow: bool = False, make: bool = False) -> Place:
                     raise OSError(
                         errno.ELOOP, f"{name} is a symbolic link that another user made (uid {status.st_uid})"
                     )
+                of_proc = _is_of_proc(status)
+                if not (keeps or of_proc):
+                    raise OSError(errno.ELOOP, f"{name} is a symbolic link in a directory that another user may change")
                 links += 1
                 if links > _MOST_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                if _is_of_proc(status):
+                if of_proc:
                     if not steps:
                         return Place(directory, name, kept, magic=True)
                     os.close(node)
@@ -153,12 +158,15 @@ def _look(name: str, directory: int, *, must: bool, make: bool) -> int | None:
 
 
 def _keeps(directory: os.stat_result, entry: os.stat_result | None) -> bool:
-    """Whether only root and netd's user can put something else in the place of this entry of a directory."""
+    """Whether only root and netd's user can have put this entry into a directory, and can put another in its place."""
     if not is_ours(directory.st_uid):
         return False
     if not directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return True
-    return bool(directory.st_mode & stat.S_ISVTX) and entry is not None and is_ours(entry.st_uid)
+    # Any other file of root's may come here from a directory where this user could move it, or get a second name here;
+    # a directory may not (rename(2): that takes the right to change it).
+    sticky = bool(directory.st_mode & stat.S_ISVTX)
+    return sticky and entry is not None and stat.S_ISDIR(entry.st_mode) and is_ours(entry.st_uid)
 
 
 def _is_of_proc(status: os.stat_result) -> bool:

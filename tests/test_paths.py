@@ -94,6 +94,37 @@ def test_a_link_of_another_user_is_not_followed_wherever_it_stands(theirs: Path,
     assert_untouched(secret)
 
 
+def test_a_link_of_root_is_not_followed_where_another_user_can_have_put_it(theirs: Path, secret: Path) -> None:
+    (theirs / "some").symlink_to(secret)
+    (theirs / "way").symlink_to(secret.parent)
+    as_user(ALEX, lambda: (theirs / "some").rename(theirs / "log"))
+    shared = secret.parent / "shared"
+    shared.mkdir()
+    (shared / "log").symlink_to(secret)
+    (secret.parent / "chain").symlink_to(theirs / "log")
+    # A group's member, or anyone, may rename what is here; and may move here what is in a directory of its own.
+    as_user(ALEX, lambda: (theirs / "moved").symlink_to("x"))
+    os.lchown(theirs / "moved", 0, 0)
+    for mode in (0o775, 0o777, 0o1777):
+        shared.chmod(mode)
+        for path in (theirs / "log", theirs / "way" / "new", shared / "log", secret.parent / "chain"):
+            assert "is a symbolic link in a directory that another user may change" in refusal(path)
+    as_user(ALEX, lambda: (theirs / "moved").rename(shared / "moved"))
+    assert not (secret.parent / "new").exists()
+    assert_untouched(secret)
+    shared.chmod(0o755)
+    os.close(paths.open_file(str(shared / "log"), _APPEND, 0o640, follow=True))
+
+
+def test_a_directory_of_root_is_a_way_through_one_where_every_user_may_make_files(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log").symlink_to("new")
+    os.close(paths.open_file(str(tmp_path / "run" / "log"), _APPEND, 0o640, follow=True))
+    with paths.find(str(tmp_path / "run" / "x")) as place:
+        assert place.kept
+
+
 def test_a_link_of_the_operator_is_followed_at_the_end_where_that_is_wanted_and_on_the_way(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "way").symlink_to("./logs/")
@@ -131,7 +162,12 @@ def test_what_proc_leads_to_can_be_a_pipe_or_a_file(tmp_path: Path) -> None:
 def test_a_hard_link_is_refused_where_another_user_could_have_made_it(theirs: Path, secret: Path) -> None:
     os.link(secret, theirs / "log")  # as any user can where fs.protected_hardlinks is off
     assert "it is a hard link" in refusal(theirs / "log")
+    (theirs.parent / "shared").mkdir()
+    (theirs.parent / "shared").chmod(0o1777)
+    os.link(secret, theirs.parent / "shared" / "log")
+    assert "it is a hard link" in refusal(theirs.parent / "shared" / "log")
     assert_untouched(secret)
+    (theirs.parent / "shared" / "log").unlink()
     os.link(secret, secret.parent / "second")
     os.close(paths.open_file(str(secret.parent / "second"), _APPEND, 0o640))
 
