@@ -4,8 +4,9 @@ netd may be root, and a socket, a log or a pid file may stand in a directory of 
 its place at any time, also between two system calls. So a path is walked once, its directory is held open, and what is
 in it is changed through a descriptor of the very file. A symbolic link, on the way or where a log leads, is followed
 only if root or netd's own user made it, and none but these can have put it there: a link of root's for another purpose
-can be renamed, or get a second name, in a directory that other users may change. fs.protected_symlinks and fs.protected_hardlinks (proc(5)) have such rules too,
-but not in every directory, and an administrator may switch them off.
+can be renamed, or get a second name, in a directory that other users may change. fs.protected_symlinks and
+fs.protected_hardlinks (proc(5)) have such rules too, but not in every directory, and an administrator may switch them
+off.
 """
 
 import contextlib
@@ -84,13 +85,17 @@ def is_ours(user: int) -> bool:
 def find(path: str, *, follow: bool = False, make: bool = False) -> Place:
     """The place that a path names, whether or not there is a file; to be closed. OSError says why there is no way.
 
-    ``follow`` goes on where the last step is a link, ``make`` makes the directories that are missing.
+    ``follow`` goes on where the last step is a link, ``make`` makes the directories that are missing,
+    and raises ValueError where `check_directory` does.
     """
     directory = os.open("/" if path.startswith("/") else ".", _NODE)
     steps = _steps(path)
+    at = "/" if path.startswith("/") else "."
     kept, links = True, 0
     try:
         while True:
+            if make:
+                _refuse_exposed(at, os.fstat(directory))
             name = steps.pop() if steps else "."
             node = _look(name, directory, must=bool(steps), make=make)
             status = os.fstat(node) if node is not None else None
@@ -101,6 +106,7 @@ def find(path: str, *, follow: bool = False, make: bool = False) -> Place:
                 if node is None or status is None or not (steps or (link and follow)):
                     return Place(directory, name, kept)
                 if not link:
+                    at = os.path.join(at, name)
                     directory, node = node, directory
                     continue
                 if not is_ours(status.st_uid):
@@ -118,6 +124,7 @@ def find(path: str, *, follow: bool = False, make: bool = False) -> Place:
                         return Place(directory, name, kept, magic=True)
                     os.close(node)
                     node = None
+                    at = os.path.join(at, name)
                     beyond = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=directory)
                     directory, node = beyond, directory
                     continue
@@ -126,7 +133,7 @@ def find(path: str, *, follow: bool = False, make: bool = False) -> Place:
                 if target.startswith("/"):
                     top = os.open("/", _NODE)
                     os.close(directory)
-                    directory = top
+                    at, directory = "/", top
             finally:
                 if node is not None:
                     os.close(node)
@@ -167,6 +174,13 @@ def _keeps(directory: os.stat_result, entry: os.stat_result | None) -> bool:
     # a directory may not (rename(2): that takes the right to change it).
     sticky = bool(directory.st_mode & stat.S_ISVTX)
     return sticky and entry is not None and stat.S_ISDIR(entry.st_mode) and is_ours(entry.st_uid)
+
+
+def _refuse_exposed(path: str, directory: os.stat_result) -> None:
+    if not is_ours(directory.st_uid):
+        raise ValueError(f"{path} belongs to another user (uid {directory.st_uid}); chown root {path}")
+    if directory.st_mode & stat.S_IWOTH and not directory.st_mode & stat.S_ISVTX:
+        raise ValueError(f"every user may exchange files in {path}; chmod o-w {path}")
 
 
 def _is_of_proc(status: os.stat_result) -> bool:
@@ -217,16 +231,13 @@ def remove(path: str, descriptor: int) -> None:
 
 
 def check_directory(path: str) -> None:
-    """Make the directory of a path where it is missing, and see that no other user can exchange what is in it.
+    """Make the directory of a path where it is missing, and see that no other user can exchange it or what is in it.
 
-    ValueError says who can, OSError why there is none. Who is in a group that may write there was let in.
+    ValueError says who can, and the remedy; OSError why there is none. Each directory on the way is judged, before
+    anything is made in it. Who is in a group that may write to one was let in.
     """
-    with find(path, make=True) as place:
-        status = os.fstat(place.directory)
-        if not is_ours(status.st_uid):
-            raise ValueError(f"its directory belongs to another user (uid {status.st_uid})")
-        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-            raise ValueError("every user may exchange files in its directory")
+    with find(path, make=True):
+        pass
 
 
 class SocketFile:

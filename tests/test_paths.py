@@ -354,17 +354,30 @@ def test_directories_are_made_for_all_to_enter_also_behind_a_link_that_leads_now
 
 
 def test_a_directory_of_another_user_is_no_place_for_what_speaks_for_netd(theirs: Path) -> None:
-    with pytest.raises(ValueError, match=r"belongs to another user \(uid 1234\)"):
-        paths.check_directory(str(theirs / "socket"))
     as_user(ALEX, lambda: (theirs / "way").symlink_to(theirs.parent))
-    with pytest.raises(OSError, match="symbolic link that another user made"):
-        paths.check_directory(str(theirs / "way" / "made" / "socket"))
-    assert not (theirs.parent / "made").exists()
-    theirs.parent.chmod(0o777)
-    with pytest.raises(ValueError, match="every user may exchange"):
-        paths.check_directory(str(theirs.parent / "socket"))
-    theirs.parent.chmod(0o1777)
-    paths.check_directory(str(theirs.parent / "socket"))
+    (theirs / "roots").mkdir()
+    for name in ("socket", "new/socket", "roots/socket", "roots/new/socket", "way/new/socket"):
+        with pytest.raises(ValueError, match=rf"^{theirs} belongs to another user \(uid 1234\); chown root {theirs}$"):
+            paths.check_directory(str(theirs / name))
+    assert sorted(os.listdir(theirs)) == ["roots", "way"]
+    assert not (theirs.parent / "new").exists()
+
+
+def test_nor_is_one_that_every_user_can_exchange(theirs: Path) -> None:
+    above = theirs.parent
+    above.chmod(0o777)
+    for name in ("socket", "new/socket"):
+        with pytest.raises(ValueError, match=f"^every user may exchange files in {above}; chmod o-w {above}$"):
+            paths.check_directory(str(above / name))
+    above.chmod(0o1777)
+    paths.check_directory(str(above / "socket"))
+    paths.check_directory(str(above / "new" / "socket"))
+    with pytest.raises(ValueError, match=f"^{theirs} belongs to another user"):
+        paths.check_directory(str(theirs / "socket"))
+    as_user(ALEX, lambda: (above / "way").symlink_to(above))
+    with pytest.raises(OSError, match="way is a symbolic link that another user made"):
+        paths.check_directory(str(above / "way" / "made" / "socket"))
+    assert not (above / "made").exists()
 
 
 def test_without_proc_a_socket_with_a_path_is_refused_in_plain_words(tmp_path: Path) -> None:

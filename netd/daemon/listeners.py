@@ -14,7 +14,7 @@ from netd.endpoints import LONGEST_PATH, Endpoint, SocketOptions
 from netd.errors import OpenError
 from netd.services import table
 from netd.transport.inherited import Inherited, InheritedSocket
-from netd.transport.sockets import Listener, Skipped, configure, open_listeners, opening
+from netd.transport.sockets import Listener, Skipped, advice, configure, open_listeners, opening
 
 
 @dataclass(frozen=True)
@@ -151,14 +151,16 @@ def control_listener(path: str, group: str | None) -> Listener:
     """Open the control socket, and its directory where that is missing. `OpenError` says why not."""
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise OpenError([f"daemon.control: the path may have at most {LONGEST_PATH} octets: {path}"])
+    endpoint = Endpoint("unix", path=path, options=SocketOptions(mode=0o660 if group else 0o600, group=group))
     if not path.startswith("@"):
         try:
             paths.check_directory(path)
         except ValueError as error:  # which could answer in netd's name
-            raise OpenError([f"daemon.control: cannot listen on unix://{path}: {error}"]) from None
-        except OSError:
-            pass  # it shows when the socket is opened
-    endpoint = Endpoint("unix", path=path, options=SocketOptions(mode=0o660 if group else 0o600, group=group))
+            problem = f"{error}, or name another place with daemon.control"
+            raise OpenError([f"daemon.control: cannot listen on {endpoint}: {problem}"]) from None
+        except OSError as error:  # without the verdict, nothing is bound
+            problem = f"{error.strerror}{advice(error, endpoint)}"
+            raise OpenError([f"daemon.control: cannot listen on {endpoint}: {problem}"]) from None
     try:
         [listener] = open_listeners([("control", endpoint)], lambda *skipped: None)
     except OpenError as error:

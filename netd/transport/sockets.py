@@ -110,7 +110,7 @@ def opening(
                 listeners += opener.open(service, endpoint)
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
-                problems.append(f"services.{service}: cannot listen on {endpoint}: {reason}{_advice(error, endpoint)}")
+                problems.append(f"services.{service}: cannot listen on {endpoint}: {reason}{advice(error, endpoint)}")
             yield
         if problems:
             raise OpenError(problems)
@@ -335,8 +335,8 @@ def _remove_stale(path: str, kind: int) -> None:
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
-def _advice(error: Exception, endpoint: Endpoint) -> str:
-    """What to do about it."""
+def advice(error: Exception, endpoint: Endpoint) -> str:
+    """What to do about an endpoint that cannot be opened; empty where that is plain."""
     code = error.errno if isinstance(error, OSError) else None
     directory = os.path.dirname(endpoint.path)
     match code:

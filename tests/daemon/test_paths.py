@@ -1,6 +1,7 @@
 """netd as root with its files in a directory of another user, which puts something else in their place."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from netd import paths
 from netd.daemon.detach import pid_file
 from netd.daemon.listeners import control_listener
 from netd.endpoints import Endpoint
@@ -270,16 +272,53 @@ def test_a_pid_file_that_is_another_users_by_now_is_not_removed(theirs: Path) ->
     assert (theirs.parent / "roots" / "pid").exists()
 
 
-def test_the_control_socket_is_not_for_a_directory_of_another_user(theirs: Path, secret: Path) -> None:
-    with pytest.raises(OpenError) as raised:
-        control_listener(f"{theirs}/c", None)
-    assert raised.value.problems == (
-        f"daemon.control: cannot listen on unix://{theirs}/c: its directory belongs to another user (uid 1234)",
-    )
+def test_the_control_socket_is_not_for_a_directory_of_another_user(theirs: Path) -> None:
     as_user(ALEX, lambda: (theirs / "way").symlink_to(theirs.parent))
-    with pytest.raises(OpenError, match="way is a symbolic link that another user made"):
-        control_listener(f"{theirs}/way/new/c", None)
+    for place in (f"{theirs}/c", f"{theirs}/sub/c", f"{theirs}/way/new/c"):
+        with pytest.raises(OpenError) as raised:
+            control_listener(place, None)
+        [problem] = raised.value.problems
+        assert problem == (
+            f"daemon.control: cannot listen on unix://{place}: {theirs} belongs to another user (uid 1234); "
+            f"chown root {theirs}, or name another place with daemon.control"
+        )
+    assert os.listdir(theirs) == ["way"]
     assert not list(theirs.parent.glob("new*"))
+
+
+def test_the_control_socket_is_not_bound_where_its_directory_could_not_be_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+
+    def exchanged(path: str) -> None:
+        raise OSError(errno.ELOOP, "the way was exchanged")
+
+    monkeypatch.setattr(paths, "check_directory", exchanged)
+    with pytest.raises(OpenError, match=f"^daemon.control: cannot listen on unix://{tmp_path}/run/c: the way was exch"):
+        control_listener(f"{tmp_path}/run/c", None)
+    assert not os.listdir(tmp_path / "run")
+
+
+def test_the_control_socket_is_for_a_directory_that_only_root_can_exchange(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    control_listener(f"{tmp_path}/run/netd/c", None).close()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OpenError) as raised:
+        control_listener(f"{tmp_path}/file/c", None)
+    assert raised.value.problems == (
+        f"daemon.control: cannot listen on unix://{tmp_path}/file/c: {os.strerror(errno.ENOTDIR)}",
+    )
+
+
+def test_the_control_socket_of_a_user_without_rights_says_what_to_let_it_do(tmp_path: Path) -> None:
+    need_root()
+
+    def refused() -> None:
+        with pytest.raises(OpenError, match=f"Permission denied; {tmp_path}/run and its owner must let this user"):
+            control_listener(f"{tmp_path}/run/c", None)
+
+    as_user(ALEX, refused)
 
 
 def test_what_takes_the_place_of_a_new_directory_keeps_its_mode(
