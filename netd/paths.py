@@ -79,7 +79,16 @@ class Place:
 
 def is_ours(user: int) -> bool:
     """Whether a user is root or netd's own."""
-    return user in (0, os.geteuid())
+    return user in (0, os.geteuid()) or (user == os.lstat("/").st_uid and not _root_is_mapped())
+
+
+def _root_is_mapped() -> bool:
+    """Whether root has a number in this user namespace; if not, it looks like the owner of "/" (user_namespaces(7))."""
+    try:
+        with open("/proc/self/uid_map") as lines:
+            return any(line.split()[0] == "0" for line in lines)
+    except FileNotFoundError:  # /proc is not mounted, or the kernel has no such namespaces
+        return True
 
 
 def find(path: str, *, follow: bool = False, make: bool = False) -> Place:

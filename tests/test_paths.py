@@ -159,6 +159,39 @@ def test_what_proc_leads_to_can_be_a_pipe_or_a_file(tmp_path: Path) -> None:
         assert (tmp_path / "out").read_bytes() == b"said", path
 
 
+@pytest.mark.parametrize("mapped", [True, False])
+def test_where_root_is_not_mapped_the_owner_of_the_root_directory_is_root(tmp_path: Path, mapped: bool) -> None:
+    """As in containers of users, where root's files look as if user 65534 had them."""
+    need_root()
+    (tmp_path / "run").mkdir()
+    os.chown(tmp_path / "run", ALEX, ALEX)
+    (tmp_path / "way").symlink_to("run")
+    (tmp_path / "log").symlink_to("/dev/stdout")
+    as_user(ALEX, lambda: (tmp_path / "run" / "link").symlink_to("new"))
+
+    def look() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.prctl(4, 1, 0, 0, 0) == 0  # PR_SET_DUMPABLE: what is in /proc/self is its own
+        assert libc.unshare(0x10000000) == 0  # CLONE_NEWUSER
+        if mapped:
+            Path("/proc/self/uid_map").write_text(f"{ALEX} {ALEX} 1")
+        assert os.lstat("/").st_uid == 65534
+        reader, writer = os.pipe()
+        os.dup2(writer, 1)
+        for path in (tmp_path / "log", "/dev/stdout"):
+            descriptor = paths.open_file(str(path), os.O_WRONLY, 0, follow=True)
+            os.write(descriptor, b"x")
+            assert os.read(reader, 2) == b"x"
+        for path in (tmp_path / "way" / "new", tmp_path / "run" / "link"):
+            os.close(paths.open_file(str(path), _APPEND, 0o640, follow=True))
+        paths.check_directory(str(tmp_path / "way" / "c"))
+        assert not paths.is_ours(MALLORY)
+
+    as_user(ALEX, look)
+    assert not paths.is_ours(65534)
+    assert (tmp_path / "run" / "new").exists()
+
+
 def test_a_hard_link_is_refused_where_another_user_could_have_made_it(theirs: Path, secret: Path) -> None:
     os.link(secret, theirs / "log")  # as any user can where fs.protected_hardlinks is off
     assert "it is a hard link" in refusal(theirs / "log")
