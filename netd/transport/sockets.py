@@ -261,9 +261,13 @@ class _Opener:
                     listener.socket.bind(path)
                 finally:
                     os.umask(umask)
-                listener.file = paths.bound_file(listener.socket, path, new=True)
-                if not listener.file:
-                    raise ValueError("another file has taken its place")
+                try:
+                    listener.file = paths.bound_file(listener.socket, path, new=True)
+                    if not listener.file:
+                        raise ValueError("another file has taken its place")
+                except BaseException:
+                    paths.remove_bound(listener.socket)  # bind(2) goes by name, and may have been led elsewhere
+                    raise
             configure(listener, endpoint)
         except BaseException:
             listener.close()

@@ -114,6 +114,32 @@ def test_what_takes_the_place_of_a_socket_as_it_is_made_is_not_given_away(
     assert (theirs / "s").is_symlink()
 
 
+@pytest.mark.parametrize("back", [True, False])
+def test_a_socket_that_was_made_where_another_user_led_is_removed(
+    theirs: Path, monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    (theirs.parent / "roots").mkdir()
+    as_user(ALEX, (theirs / "run").mkdir)
+    set_umask = os.umask
+
+    def swap_then_set(umask: int) -> int:
+        if umask == 0o777:  # the bind is next
+            as_user(ALEX, lambda: (theirs / "run").rename(theirs / "moved"))
+            as_user(ALEX, lambda: (theirs / "run").symlink_to(theirs.parent / "roots"))
+        else:
+            assert (theirs.parent / "roots" / "s").exists()
+            if back:
+                as_user(ALEX, (theirs / "run").unlink)
+                as_user(ALEX, lambda: (theirs / "moved").rename(theirs / "run"))
+        return set_umask(umask)
+
+    monkeypatch.setattr(os, "umask", swap_then_set)
+    match = "another file has taken its place" if back else "run is a symbolic link that another user made"
+    with pytest.raises(OpenError, match=match):
+        open_listeners([("echo", Endpoint.parse(f"unix://{theirs}/run/s"))], lambda *skipped: None)
+    assert not os.listdir(theirs.parent / "roots")
+
+
 def test_a_stale_socket_is_removed_from_the_directory_it_was_found_in(
     theirs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
