@@ -60,21 +60,31 @@ class Place:
         flags |= os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # what is here may be a FIFO or a terminal
         descriptor = os.open(self.name, flags if self.magic else flags | os.O_NOFOLLOW, mode, dir_fd=self.directory)
         try:
-            self._check(os.fstat(descriptor))
+            self._check(descriptor)
         except OSError:
             os.close(descriptor)
             raise
         return descriptor
 
-    def _check(self, file: os.stat_result) -> None:
+    def _check(self, descriptor: int) -> None:
         if self.kept:
             return
-        if stat.S_ISREG(file.st_mode) and file.st_nlink > 1:
+        file = os.fstat(descriptor)
+        if stat.S_ISREG(file.st_mode) and not self._is_only_name(descriptor):
             raise OSError(errno.EMLINK, "it is a hard link, in a directory that another user may change")
         around = os.fstat(self.directory)
         # As fs.protected_regular and fs.protected_fifos have it; elsewhere, who may write to the directory was let in.
         if around.st_mode & stat.S_ISVTX and not (is_ours(file.st_uid) or file.st_uid == around.st_uid):
             raise PermissionError(errno.EACCES, f"another user (uid {file.st_uid}) made it")
+
+    def _is_only_name(self, descriptor: int) -> bool:
+        """Whether the file has this name and no other; what was here, and is no more, may have another one."""
+        try:
+            here = os.stat(self.name, dir_fd=self.directory, follow_symlinks=self.magic)
+        except FileNotFoundError:
+            return False
+        file = os.fstat(descriptor)
+        return os.path.samestat(file, here) and max(here.st_nlink, file.st_nlink) <= 1
 
 
 def is_ours(user: int) -> bool:
@@ -237,6 +247,16 @@ def remove(path: str, descriptor: int) -> None:
     with find(path) as place:
         if place.holds(descriptor):
             os.unlink(place.name, dir_fd=place.directory)
+
+
+def remove_bound(opened: socket.socket) -> None:
+    """Remove the file that a socket was bound to just now, wherever that is, if the kernel tells (`bound_file`)."""
+    with contextlib.suppress(OSError):
+        descriptor = fcntl.ioctl(opened, _SIOCUNIXFILE)
+        try:
+            remove(os.readlink(by_descriptor(descriptor)), descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def check_directory(path: str) -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -203,6 +204,31 @@ def test_a_hard_link_is_refused_where_another_user_could_have_made_it(theirs: Pa
     (theirs.parent / "shared" / "log").unlink()
     os.link(secret, secret.parent / "second")
     os.close(paths.open_file(str(secret.parent / "second"), _APPEND, 0o640))
+
+
+@pytest.mark.parametrize("then", ["gone", "another file", "back"])
+def test_a_hard_link_is_refused_also_where_it_goes_while_it_is_looked_at(
+    theirs: Path, secret: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    os.link(secret, theirs / "log")
+    look = os.fstat
+
+    def take_away_then_look(descriptor: int) -> os.stat_result:
+        opened = not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_PATH
+        if opened and os.path.samestat(look(descriptor), secret.stat()):
+            (theirs / "log").unlink(missing_ok=True)
+            status = look(descriptor)
+            if then == "another file":
+                (theirs / "log").write_text("")
+            if then == "back":
+                os.link(secret, theirs / "log")
+            return status
+        return look(descriptor)
+
+    monkeypatch.setattr(os, "fstat", take_away_then_look)
+    assert "it is a hard link" in refusal(theirs / "log")
+    monkeypatch.undo()
+    assert_untouched(secret)
 
 
 def test_a_file_that_was_made_beforehand_is_refused_where_every_user_may_make_one(theirs: Path) -> None:
