@@ -109,11 +109,23 @@ def _find(file: Path | None, path: str | None) -> Sequence[str]:
         paths = places.control_sockets()
     if file is not None:
         # The usual place may be that of another netd, which must not be told what is meant for this one.
-        runs = str(control.ask(paths, ["status"]).get("config"))
-        with contextlib.suppress(OSError):
-            if not os.path.samefile(runs, file):
-                raise NotRunningError([f"no netd runs {file}: the one at {paths[0]} runs {runs}"])
+        try:
+            runs = str(control.ask(paths, ["status"]).get("config"))
+            with contextlib.suppress(OSError):
+                if not os.path.samefile(runs, file):
+                    raise NotRunningError([f"no netd runs {file}: the one at {paths[0]} runs {runs}"])
+        except NotRunningError:
+            _tell_problems(file)
+            raise
     return paths
+
+
+def _tell_problems(file: Path) -> None:
+    """Raise the problems of a config, which may be why the netd that runs it is not found."""
+    from netd.config import loader  # only here, since it takes long
+
+    if file.exists():
+        loader.load(file)
 
 
 def _named_in(file: Path) -> list[str] | None:

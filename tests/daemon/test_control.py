@@ -349,7 +349,7 @@ def test_not_running_is_69_and_one_line_that_says_where_it_looked(tmp_path: Path
         f"netd: netd is not running, or not for you; looked at {tmp_path}/c (No such file or directory)\n"
     )
     assert f"{tmp_path}/d" in netd("stop", NETD_CONTROL=f"{tmp_path}/d").stderr
-    (tmp_path / "netd.yaml").write_text(f"daemon: {{control: {tmp_path}/e}}\nnonsense: 1\n")
+    (tmp_path / "netd.yaml").write_text(f"daemon: {{control: {tmp_path}/e}}\n")
     done = netd("reload", "-c", f"{tmp_path}/netd.yaml", "--control", f"{tmp_path}/c", NETD_CONTROL=f"{tmp_path}/d")
     assert f"looked at {tmp_path}/e (" in done.stderr
     (tmp_path / "netd.yaml").write_text("daemon: {control: off}\n")
@@ -357,6 +357,26 @@ def test_not_running_is_69_and_one_line_that_says_where_it_looked(tmp_path: Path
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(f"{tmp_path}/other")
         assert "Connection refused" in netd("status", "--control", f"{tmp_path}/other").stderr
+
+
+def test_a_config_with_problems_is_told_of_where_the_netd_that_runs_it_is_not_found(tmp_path: Path) -> None:
+    config = f"daemon: {{control: {tmp_path}/mine}}\n" + CONFIG
+    with daemon(config, tmp_path) as running:
+        file = tmp_path / "netd.yaml"
+        # Neither a text that is no YAML any more, nor one that does not say where its netd is, leads to it.
+        for text, problem in (
+            (config + "  echo: [\n", f"{file}:6:1: not YAML: "),
+            (CONFIG.replace("tcp:", "tpc:"), f"{file}:2:19: services.echo.listen[0]: unknown scheme 'tpc'"),
+        ):
+            file.write_text(text)
+            for command in ("reload", "status"):
+                done = running.netd(command, "-c", str(file))
+                assert (done.returncode, done.stderr.startswith(problem)) == (78, True), done.stderr
+        file.write_text(CONFIG)
+        done = running.netd("reload", "-c", str(file))
+        assert (done.returncode, "netd is not running" in done.stderr) == (69, True), done.stderr
+        file.write_text(config)
+        assert running.netd("reload", "-c", str(file)).returncode == 0
 
 
 def test_a_command_for_one_config_is_not_done_by_the_netd_of_another(tmp_path: Path) -> None:
