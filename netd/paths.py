@@ -279,14 +279,17 @@ class SocketFile:
         """Of the file itself (O_PATH)."""
 
     def change(self, owner: int, group: int, mode: int) -> None:
-        """Set owner and group (-1 leaves them) and permissions, of this file and no other. OSError says why not."""
+        """Set owner and group (-1 leaves them) and permissions, of this file and no other. OSError says why not.
+
+        It is a PermissionError where the file may be the right one, and netd may not change it.
+        """
         if not is_at(self._path, self.descriptor):
             raise OSError(errno.ESTALE, "another file has taken its place")
         status = os.fstat(self.descriptor)
         if owner in (-1, status.st_uid) and group in (-1, status.st_gid) and stat.S_IMODE(status.st_mode) == mode:
             return
         if not self._sure:
-            raise OSError(errno.ESTALE, "without CAP_NET_ADMIN, nothing shows that it is netd's socket still")
+            raise PermissionError(errno.EPERM, "without CAP_NET_ADMIN, nothing shows that it is netd's socket still")
         # fchmod(2) takes no such descriptor, and a chmod with AT_EMPTY_PATH came with Linux 6.6 (fchmodat2(2)).
         here = by_descriptor(self.descriptor)
         if owner != -1 or group != -1:

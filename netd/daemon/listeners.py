@@ -59,7 +59,8 @@ class Listeners:
         gone = [one for key, ones in self._places.items() if key not in wanted for one in ones]
         missing = [(service.name, endpoint) for key, (service, endpoint) in wanted.items() if key not in self._places]
         opened: dict[int, list[Listener]] = {}  # by endpoint; equal ones may be several
-        for listener in (yield from opening(missing, self._skipped, self._inherited, [one.listener for one in gone])):
+        yielding = [one.listener for one in gone]
+        for listener in (yield from opening(missing, self._skipped, self._failed, self._inherited, yielding)):
             opened.setdefault(id(listener.endpoint), []).append(listener)
         pending = Pending(config, {}, gone=gone)
         for key, (service, endpoint) in wanted.items():

@@ -94,16 +94,23 @@ def open_listeners(
     What ``inherited`` holds is taken first. ``yielding`` are sockets that are about to be closed: they do not stand in
     the way of a new one whose address takes theirs in.
     """
-    return finish(opening(wanted, skipped, inherited or Inherited(), yielding))
+    return finish(opening(wanted, skipped, lambda *failed: None, inherited or Inherited(), yielding))
 
 
 def opening(
-    wanted: Iterable[tuple[str, Endpoint]], skipped: Skipped, inherited: Inherited, yielding: Iterable[Listener]
+    wanted: Iterable[tuple[str, Endpoint]],
+    skipped: Skipped,
+    failed: Skipped,
+    inherited: Inherited,
+    yielding: Iterable[Listener],
 ) -> Generator[None, None, list[Listener]]:
-    """As `open_listeners`, in pieces: yields after each endpoint. What was opened is closed if it is not finished."""
+    """As `open_listeners`, in pieces: yields after each endpoint. What was opened is closed if it is not finished.
+
+    ``failed`` hears of an inherited socket that serves as it is, since netd may not give its path owner and mode.
+    """
     listeners: list[Listener] = []
     problems: list[str] = []
-    opener = _Opener(skipped, inherited, list(yielding))
+    opener = _Opener(skipped, failed, inherited, list(yielding))
     try:
         for service, endpoint in wanted:
             try:
@@ -134,8 +141,9 @@ def finish(work: Generator[None, None, T]) -> T:
 class _Opener:
     """Opens endpoints one after the other."""
 
-    def __init__(self, skipped: Skipped, inherited: Inherited, yielding: list[Listener]) -> None:
+    def __init__(self, skipped: Skipped, failed: Skipped, inherited: Inherited, yielding: list[Listener]) -> None:
         self._skipped = skipped
+        self._failed = failed
         self._inherited = inherited
         self._yielding = yielding
 
@@ -268,7 +276,12 @@ class _Opener:
                 except BaseException:
                     paths.remove_bound(listener.socket)  # bind(2) goes by name, and may have been led elsewhere
                     raise
-            configure(listener, endpoint)
+            try:
+                configure(listener, endpoint)
+            except PermissionError as error:
+                if not kept:
+                    raise
+                self._failed(service, str(endpoint), str(error.strerror))  # as at a reload
         except BaseException:
             listener.close()
             raise

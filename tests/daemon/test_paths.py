@@ -162,20 +162,22 @@ def test_a_stale_socket_is_removed_from_the_directory_it_was_found_in(
 
 
 @contextlib.contextmanager
-def started_with(tmp_path: Path, kept: socket.socket, listen: str) -> Iterator[subprocess.Popen[str]]:
+def started_with(
+    tmp_path: Path, kept: socket.socket, listen: str, *launcher: str, manager: str = "no-such-socket"
+) -> Iterator[subprocess.Popen[str]]:
     """netd, started with a socket that the service manager has kept for it."""
     (tmp_path / "netd.yaml").write_text(
         f'daemon: {{control: {tmp_path}/c}}\nservices:\n  echo: {{listen: ["{listen}"]}}\n'
     )
     netd = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "netd", "run", "-c", f"{tmp_path}/netd.yaml"],
+        [*launcher, sys.executable, "-c", LAUNCHER, sys.executable, "-m", "netd", "run", "-c", f"{tmp_path}/netd.yaml"],
         pass_fds=[kept.fileno()],
         env={
             **os.environ,
             "HANDED": str(kept.fileno()),
             "LISTEN_FDS": "1",
             "LISTEN_FDNAMES": f"{KEPT}1",
-            "NOTIFY_SOCKET": f"{tmp_path}/no-such-socket",
+            "NOTIFY_SOCKET": f"{tmp_path}/{manager}",
             "FDSTORE": "16",
         },
         stderr=subprocess.PIPE,
@@ -223,6 +225,53 @@ def test_a_start_with_a_kept_socket_in_its_place_takes_it_and_gives_it_its_optio
             assert client.recv(1) == b"x"
             assert ((theirs / "s").stat().st_uid, stat.S_IMODE((theirs / "s").stat().st_mode)) == (ALEX, 0o604)
             client.close()
+
+
+def test_a_start_with_a_kept_socket_that_it_may_not_change_serves_it_as_it_is_and_tells(tmp_path: Path) -> None:
+    """As root is without CAP_NET_ADMIN in many a container."""
+    need_root()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    os.chown(shared, 0, ALEX)
+    shared.chmod(0o775)
+    listen = f"unix://{shared}/s?mode=0604"
+    with contextlib.ExitStack() as stack:
+        kept = stack.enter_context(serve_as(0, shared / "s"))
+        before = state(shared / "s")
+        netd = stack.enter_context(started_with(tmp_path, kept, listen, "setpriv", "--bounding-set", "-net_admin"))
+        assert netd.stderr
+        lines = []
+        for line in netd.stderr:
+            lines.append(json.loads(line))
+            if lines[-1]["event"] == "netd_ready":
+                break
+        [told] = [line for line in lines if line["event"] == "options_failed"]
+        assert (told["service"], told["endpoint"]) == ("echo", listen)
+        assert told["error"] == "without CAP_NET_ADMIN, nothing shows that it is netd's socket still"
+        assert state(shared / "s") == before
+        client = stack.enter_context(socket.socket(socket.AF_UNIX))
+        client.settimeout(20)
+        client.connect(f"{shared}/s")
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        client.close()
+
+
+def test_a_kept_socket_without_its_path_is_forgotten(theirs: Path) -> None:
+    """What a client could not reach, the service manager need not keep."""
+    with contextlib.ExitStack() as stack:
+        manager = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        manager.bind(f"{theirs.parent}/manager")
+        manager.settimeout(20)
+        kept = stack.enter_context(serve_as(0, theirs / "s"))
+        as_user(ALEX, (theirs / "s").unlink)
+        stack.enter_context(started_with(theirs.parent, kept, f"unix://{theirs}/s", manager="manager"))
+        told = []
+        while not any(message.startswith(b"READY=1") or b"\nREADY=1" in message for message in told):
+            told.append(manager.recv(4096))
+        assert any(b"FDSTOREREMOVE=1" in message and f"{KEPT}1".encode() in message for message in told)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{theirs}/s")
 
 
 def run(file: Path) -> subprocess.CompletedProcess[str]:
