@@ -4,6 +4,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
 import socket
 import stat
 import struct
@@ -229,6 +230,18 @@ def test_a_hard_link_is_refused_also_where_it_goes_while_it_is_looked_at(
     assert "it is a hard link" in refusal(theirs / "log")
     monkeypatch.undo()
     assert_untouched(secret)
+
+
+def test_a_fifo_in_the_place_of_a_log_does_not_hold_netd_up(theirs: Path) -> None:
+    """Which it does at an open(2) that waits until a program reads there (fifo(7))."""
+    as_user(ALEX, lambda: os.mkfifo(theirs / "log"))
+
+    def look() -> None:
+        signal.alarm(20)
+        assert refusal(theirs / "log") == os.strerror(errno.ENXIO)
+        os.close(paths.open_file(str(theirs / "log"), os.O_RDONLY, 0))
+
+    as_user(0, look)
 
 
 def test_a_file_that_was_made_beforehand_is_refused_where_every_user_may_make_one(theirs: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -334,6 +335,41 @@ def test_a_pid_file_is_not_written_through_links_of_another_user(theirs: Path, s
         with pytest.raises(OpenError, match=f"daemon.pid_file: cannot open {path}: "), pid_file(str(path)):
             pass
     assert victim.read_text() == "1\n"
+
+
+def test_a_fifo_in_the_place_of_a_log_or_a_pid_file_keeps_netd_from_starting_and_does_not_hold_it_up(
+    theirs: Path,
+) -> None:
+    as_user(ALEX, lambda: os.mkfifo(theirs / "fifo"))
+    file = theirs.parent / "netd.yaml"
+    services = f'services:\n  echo: {{listen: ["unix://{theirs.parent}/s"]}}\n'
+    for key, more, problem in (
+        ("log.file", f"log: {{file: {theirs}/fifo}}", f"cannot open {theirs}/fifo: {os.strerror(errno.ENXIO)}"),
+        ("daemon.pid_file", "", f"{theirs}/fifo is something else, and stays as it is"),
+    ):
+        pid_file = f", pid_file: {theirs}/fifo" if not more else ""
+        file.write_text(f"daemon: {{control: {theirs.parent}/c{pid_file}}}\n{more}\n{services}")
+        done = run(file)
+        assert (done.returncode, done.stderr) == (71, f"netd: {key}: {problem}\n")
+
+
+def test_a_pid_file_that_was_removed_before_its_lock_was_had_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is what a netd does that ends just then: the lock of its file keeps no third one out."""
+    path, lock = tmp_path / "pid", fcntl.flock
+    path.write_text("1\n")
+
+    def remove_then_lock(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
+        path.unlink()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_then_lock)
+    with pid_file(str(path)):
+        assert path.read_text() == f"{os.getpid()}\n"
+        with pytest.raises(OpenError, match="netd is running already"), pid_file(str(path)):
+            pass
 
 
 def test_a_pid_file_that_is_another_users_by_now_is_not_removed(theirs: Path) -> None:
