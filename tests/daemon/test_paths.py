@@ -267,7 +267,7 @@ def test_a_kept_socket_without_its_path_is_forgotten(theirs: Path) -> None:
         kept = stack.enter_context(serve_as(0, theirs / "s"))
         as_user(ALEX, (theirs / "s").unlink)
         stack.enter_context(started_with(theirs.parent, kept, f"unix://{theirs}/s", manager="manager"))
-        told = []
+        told: list[bytes] = []
         while not any(message.startswith(b"READY=1") or b"\nREADY=1" in message for message in told):
             told.append(manager.recv(4096))
         assert any(b"FDSTOREREMOVE=1" in message and f"{KEPT}1".encode() in message for message in told)
