@@ -41,7 +41,9 @@ class Rollout:
         answers = await requests.ask({"do": "ban", "bans": state.bans_until()}, [], [member])
         self._check([member], answers)
         numbered = list(self._listeners)
-        message, descriptors = self._message(state.config, numbered, numbered, set(state.names), set(state.names))
+        names = set(state.names)
+        work = self._message(state.config, numbered, numbered, names, names)
+        message, descriptors = await self._tasks.in_slices(work)
         self._check([member], await requests.prepare(message, descriptors, [member]))
         self._check([member], await requests.ask({"do": "commit"}, [], [member]))
 
@@ -110,7 +112,8 @@ class Rollout:
         changed = {new.name for new in config.enabled if new.name in old and plan.serves_otherwise(old[new.name], new)}
         unknown = {service.name for service in config.enabled} - old.keys()
         all_of_them = [one for ones in pending.places.values() for one in ones]
-        message, descriptors = self._message(config, all_of_them, pending.new, changed, unknown)
+        work = self._message(config, all_of_them, pending.new, changed, unknown)
+        message, descriptors = await self._tasks.in_slices(work)
         first: list[Member] | None = None
         while True:
             await self._crew.settle()
@@ -127,7 +130,7 @@ class Rollout:
 
     def _message(
         self, config: Config, all_of_them: list[Numbered], new: list[Numbered], changed: set[str], unknown: set[str]
-    ) -> tuple[Message, list[int]]:
+    ) -> Generator[None, None, tuple[Message, list[int]]]:
         """What a worker needs to serve ``config``, of which it has all but what is ``new``, ``changed`` or ``unknown``.
 
         The descriptors that go with it are the access tables, new listeners, and the counters of services it has not
@@ -140,6 +143,7 @@ class Rollout:
         for one in all_of_them:
             listeners.setdefault(one.listener.service, []).append(one.number)
         for service in config.enabled:
+            yield
             services.append(
                 {
                     "name": service.name,

@@ -33,6 +33,7 @@ from netd.transport.stream.connections import Connections
 from netd.transport.stream.server import StreamServer
 
 _SLICE = 0.01  # seconds of work on a new config at once
+_COLLECTED = 250  # services whose garbage is collected at once
 MANY = 1000
 """Services whose objects are not looked through for garbage again and again, which would hold up a loop for a tenth of
 a second and more. They live as long as their config; of what replaced ones leave behind, circles are not found then."""
@@ -184,8 +185,10 @@ class Serving:
                 os.close(descriptor)
         prepared.tables = {entry["name"]: tables[entry["name"]] for entry in entries}
         access_at = cache(lambda offset, length: Access(access_tables.table(offset, length)))
-        for entry in entries:
+        for number, entry in enumerate(entries):
             yield
+            if len(entries) > MANY and number % _COLLECTED == 0:
+                gc.collect(0)  # of what is new since the last time; the commit is to keep no garbage
             if self._number and _has_one_worker(entry["type"]):
                 continue
             try:
@@ -193,9 +196,6 @@ class Serving:
                 prepared.services[entry["name"]] = self._prepare_service(entry, prepared, access)
             except Exception as error:  # whatever a service's class raises
                 raise _UnpreparedError(f"services.{entry['name']}: {_reason(error)}") from error
-        if len(entries) > MANY:
-            yield
-            gc.collect(0)  # what is garbage already is not to be kept by the commit
 
     def _prepare_service(self, entry: Message, prepared: _Prepared, access: Access) -> Served:
         current = self.services.get(entry["name"])
