@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakMethod
 
 from netd.addresses import is_link_local, six
 from netd.conversation import Post
@@ -23,7 +24,14 @@ class Outbox:
         """What it sends through."""
         self._events = events
         self._failed = failed
-        self._queue = SendQueue[tuple[bytes, Control, Any]](_MOST, lambda: loop.call(self._send))
+        # No circle, which would keep a server that a reload has replaced, and its descriptors, until a collection.
+        send = WeakMethod(self._send)
+
+        def wake() -> None:
+            if (method := send()) is not None:
+                loop.call(method)
+
+        self._queue = SendQueue[tuple[bytes, Control, Any]](_MOST, wake)
 
     def post_to(self, who: Sender) -> Post | None:
         """A `Post` to who has sent a UDP datagram, from the address it came to.
