@@ -188,18 +188,6 @@ class StreamService(Protocol):
     def stream(self, peer: Peer) -> WaitingConversation: ...
 
 
-class UnaskedService(Protocol):
-    """A `StreamService` that declares ``unasked``."""
-
-    def stream(self, peer: Peer, post: Post, /) -> WaitingConversation: ...
-
-
-class UnaskedDatagramService(Protocol):
-    """A `DatagramService` that declares ``unasked``."""
-
-    def datagram(self, data: bytes, peer: Peer, post: Post | None, /) -> bytes | None: ...
-
-
 @runtime_checkable
 class DatagramService(Protocol):
     """A service that answers datagrams over UDP and UNIX datagram sockets."""
