@@ -37,7 +37,7 @@ instead of ``stream`` (`BlockingService`). What a service may declare besides, a
     A method: the answer to a datagram (bytes) in at most so many octets (64 or more), where a stranger may not get all
     of it, or None where that makes no sense. An answer that cannot be shortened is dropped then.
 ``Options``
-    The model of its options (a `netd.settings.Model`). Such a class is built as ``cls(options, context)``, any other
+    The model of its options (a `netd.values.Model`). Such a class is built as ``cls(options, context)``, any other
     as ``cls()``.
 
 These are read once, from the class, when its type is found (`netd.services.kind`). A public attribute with nearly such

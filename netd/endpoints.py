@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeAlias
 from netd.accounts import parse_number
 from netd.addresses import address_text, parse_address, split_port
 from netd.conversation import Transport
-from netd.settings import parse_size, parse_switch
 from netd.text import shown, suggestion
+from netd.values import parse_size, parse_switch
 
 Scheme: TypeAlias = Literal[Transport, "systemd"]
 LONGEST_PATH = 107  # sun_path holds 108 octets, with the NUL that ends it (unix(7))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from netd import places
+from netd import default_paths
 from netd.admission.access import AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
@@ -41,10 +41,10 @@ LEVELS = (
         "endpoints",
         "peer_filter",
         "conversation",
-        "settings",
+        "values",
         "addresses",
         "accounts",
-        "places",
+        "default_paths",
         "text",
         "reasons",
         "paths",
@@ -318,8 +318,8 @@ NAMED = {
     "tests/test_house.py": (r".*", "this list"),
     "tests/test_install.py": (r"/opt/netd-test\S*", "a word in what is staged elsewhere"),
     "tests/test_peer_filter.py": (r"/run/.*", "words"),
-    "tests/test_places.py": (r"/run/netd", "the place that is asked for, and not used"),
-    "tests/test_settings.py": (r"/etc/.*", "names of time zones that are none"),
+    "tests/test_default_paths.py": (r"/run/netd", "the place that is asked for, and not used"),
+    "tests/test_values.py": (r"/etc/.*", "names of time zones that are none"),
     "tests/test_tour.py": (r"/tmp/", "what the tour says, which is put into the test's place"),
     "tests/transport/test_guard.py": (r".*:40{2,3}7", "in a network namespace"),
     "tests/transport/test_sockets.py": (
@@ -411,7 +411,7 @@ def test_the_test_of_what_tests_name_sees_it(text: str, found: list[str]) -> Non
 
 
 def test_a_netd_of_this_host_is_not_found_by_a_test(place: Path) -> None:
-    assert places.control_sockets() == [f"{place}/control.sock"]
+    assert default_paths.control_sockets() == [f"{place}/control.sock"]
     done = subprocess.run([sys.executable, "-m", "netd", "stop"], capture_output=True, text=True, check=False)
     assert done.returncode == 69
     assert done.stderr.endswith(f"looked at {place}/control.sock (No such file or directory)\n")

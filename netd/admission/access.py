@@ -14,8 +14,8 @@ from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchem
 
 from netd.addresses import Network
 from netd.admission.addresses import parse_networks
-from netd.settings import Model, parse_zone
 from netd.text import shown
+from netd.values import Model, parse_zone
 
 _ACCOUNT = re.compile(r"(uid|gid):([A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?)", re.ASCII)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

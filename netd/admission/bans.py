@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import model_validator
 
 from netd.admission.addresses import LOCAL, Named, NetworkOption, Prefixes, source_of
-from netd.settings import Duration, Model, Rate, RateOrOff
+from netd.values import Duration, Model, Rate, RateOrOff
 
 MOST = 4096
 """Bans that are remembered at most; above that, the one that ends first is given up."""

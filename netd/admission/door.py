@@ -13,10 +13,10 @@ from netd.admission.guard import EXPLAINED, SMALL, objection
 from netd.admission.house import House
 from netd.admission.policy import Policy
 from netd.reasons import Drop, Refusal
-from netd.settings import Rate
 from netd.shared.rates import taken
 from netd.shared.sources import Sources
 from netd.shared.table import CELL, Table
+from netd.values import Rate
 
 _ACTIVE = CELL["active"]
 

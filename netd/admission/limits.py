@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from netd.admission.addresses import LOCAL, Named, NetworkOption
-from netd.settings import Count, Duration, Model, Rate, RateOrOff, Size, SizeOrOff, Timeout
+from netd.values import Count, Duration, Model, Rate, RateOrOff, Size, SizeOrOff, Timeout
 
 
 class Limits(Model):

@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchem
 
 from netd.admission.addresses import NetworkOption
 from netd.admission.limits import Limits
-from netd.settings import Model
 from netd.text import shown
+from netd.values import Model
 
 _LONGEST = 512
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from netd import places
+from netd import default_paths
 from netd.cli.columns import HEADS, NUMBERS, daemon_lines, readable_duration, service_rows
 from netd.client import control
 from netd.client.control import Answer
@@ -103,10 +103,10 @@ def _find(file: Path | None, path: str | None) -> Sequence[str]:
         paths = _named_in(file)
     if paths is None and path is not None:
         paths = [path]
-    if paths is None and file is None and "NETD_CONTROL" not in os.environ and places.config_exists():
-        paths = _named_in(places.CONFIG_FILE)
+    if paths is None and file is None and "NETD_CONTROL" not in os.environ and default_paths.config_exists():
+        paths = _named_in(default_paths.CONFIG_FILE)
     if paths is None:
-        paths = places.control_sockets()
+        paths = default_paths.control_sockets()
     if file is not None:
         # The usual place may be that of another netd, which must not be told what is meant for this one.
         try:

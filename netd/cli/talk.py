@@ -17,7 +17,7 @@ from netd.client.talk.room import RoomLine
 from netd.endpoints import Endpoint
 from netd.errors import EXIT_OK
 from netd.services.words import check_name
-from netd.settings import parse_duration
+from netd.values import parse_duration
 
 
 @click.command(

@@ -3,8 +3,8 @@
 from typing import Any, get_args
 
 from netd.config.source import Where
-from netd.settings import Model
 from netd.text import shown
+from netd.values import Model
 
 
 def stands(tree: Any, path: Where) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from netd import places
+from netd import default_paths
 from netd.admission.access import NO_GROUPS, AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
@@ -41,8 +41,8 @@ from netd.endpoints import Endpoint
 from netd.errors import ConfigError
 from netd.services import table
 from netd.services.kind import ServiceType
-from netd.settings import Model
 from netd.text import shown, suggestion
+from netd.values import Model
 
 _MOST_FILES = 1000
 _MOST_PROBLEMS = 100
@@ -60,7 +60,7 @@ M = TypeVar("M", bound=Model)
 
 def default_file() -> Path:
     """The config that is used when none is named: /etc/netd/netd.yaml if there, else the built-in one."""
-    return places.CONFIG_FILE if places.config_exists() else BUILT_IN_FILE
+    return default_paths.CONFIG_FILE if default_paths.config_exists() else BUILT_IN_FILE
 
 
 def load(file: Path) -> Config:

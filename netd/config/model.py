@@ -17,11 +17,11 @@ from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.endpoints import Endpoint
-from netd.settings import Count, Duration, Model
 from netd.shared.memory import MOST_WORKERS
 from netd.telemetry.events import AccessLog
 from netd.telemetry.logs import Format, Level
 from netd.text import shown
+from netd.values import Count, Duration, Model
 
 SERVICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 

@@ -7,7 +7,7 @@ from netd import accounts
 from netd.admission.access import AccessRules
 from netd.admission.access_memory import AccessPlace, AccessTables
 from netd.config.bounds import RULES, TIMES, Bound
-from netd.settings import Model
+from netd.values import Model
 
 M = TypeVar("M", bound=Model)
 

@@ -9,7 +9,7 @@ from netd.admission.policy import Policy
 from netd.config.model import SERVICE_NAME, DaemonSection, DefaultsSection, FileSection, LogSection
 from netd.services import table
 from netd.services.kind import ServiceType
-from netd.settings import Model
+from netd.values import Model
 
 _SECTIONS: tuple[type[Model], ...] = (DaemonSection, LogSection, BanRules, DefaultsSection, AccessRules, Limits)
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import daemon  # type: ignore[import-untyped]
 
-from netd import paths, places
+from netd import default_paths, paths
 from netd.config.model import Config
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
 from netd.transport.sockets import Listener
@@ -84,7 +84,7 @@ def _be_daemon(config: Config, serve: Callable[[Ready], int], writer: int) -> No
 
 def default_pid_file() -> str | None:
     """The pid file of a daemon whose config names none, in a directory that is made; None: there is no place for it."""
-    path = places.pid_file()
+    path = default_paths.pid_file()
     if path is not None:
         with contextlib.suppress(OSError, ValueError):  # what is wrong shows when the file is opened
             paths.check_directory(path)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from netd import __version__, places
+from netd import __version__, default_paths
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
 from netd.admission.door import Door
@@ -157,7 +157,7 @@ class Supervisor:
 
     def _open_control(self) -> None:
         daemon = self._state.config.daemon
-        path = places.control_socket() if daemon.control == "" else daemon.control
+        path = default_paths.control_socket() if daemon.control == "" else daemon.control
         if path is None:
             if daemon.control is not None:
                 self._events.control_failed("there is no $XDG_RUNTIME_DIR to put it into; daemon.control names a place")

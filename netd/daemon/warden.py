@@ -25,11 +25,11 @@ from netd.daemon.state import State
 from netd.daemon.tasks import Result
 from netd.errors import EXIT_USAGE
 from netd.reasons import Refusal
-from netd.settings import parse_duration
 from netd.shared.table import SUPERVISOR
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import Loop
+from netd.values import parse_duration
 
 _SO_MEMINFO = 55  # asm-generic/socket.h; the socket module does not have it
 _MEMINFO = struct.Struct("9I")  # linux/sock_diag.h; the last one is SK_MEMINFO_DROPS

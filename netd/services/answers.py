@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from netd.conversation import Context, Conversation, Peer, split_terminator
-from netd.settings import Model
 from netd.text import shown
+from netd.values import Model
 
 _LONGEST_TEXT = 8192
 _LONGEST_FILE = 2**20

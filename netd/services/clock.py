@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, model_validator
 
 from netd.conversation import Context, Conversation, Framing, Peer, messages, split_terminator
-from netd.settings import Model, TimeZone, parse_zone
 from netd.text import shown
+from netd.values import Model, TimeZone, parse_zone
 
 _LONGEST_FORMAT = 256
 _MOST_ANSWERS = 64  # remembered at one time

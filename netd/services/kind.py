@@ -14,7 +14,7 @@ from functools import cache, partial
 from typing import Any, Literal
 
 from netd.conversation import Context
-from netd.settings import Model
+from netd.values import Model
 
 Serving = Literal["echo", "conversation", "push", "send_only", "thread"]
 """How a stream is served. echo: what comes goes back, and the service is not asked; conversation: a generator that is
@@ -175,9 +175,7 @@ def _misspelt(name: str, value: object, declared: Any) -> str:
 def _mistyped(name: str, value: object) -> str:
     """What is wrong with the value of a trait."""
     if name == "Options":
-        return (
-            "" if isinstance(value, type) and issubclass(value, Model) else "its Options are not a netd.settings.Model"
-        )
+        return "" if isinstance(value, type) and issubclass(value, Model) else "its Options are not a netd.values.Model"
     if name in _FLAGS:
         wanted = "" if isinstance(value, bool) else "True or False"
     elif name == "rfc":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from netd.conversation import Context
-from netd.settings import Model
+from netd.values import Model
 
 _PAGE = Path(__file__).parent / "page"
 

@@ -1,7 +1,7 @@
 """pingpong: each message is answered ``pong``, for people and programs that ask whether somebody is there."""
 
 from netd.conversation import Context, Conversation, Framing, Peer, messages, split_terminator
-from netd.settings import Model
+from netd.values import Model
 
 
 class PingPong:

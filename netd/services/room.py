@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from netd.conversation import Peer, Post
 from netd.services.words import Color, Name, folded, painted, split_name
-from netd.settings import Duration, Model
+from netd.values import Duration, Model
 
 _RATE, _BURST = 20.0, 100.0  # messages a second, and at once after a pause: more than a person writes
 _MOST_GUESTS = 1024

@@ -1,7 +1,7 @@
 """The services of RFC 862 to 864: echo, discard, chargen; and upper, the smallest one that changes what it gets."""
 
 from netd.conversation import Context, Conversation, Peer
-from netd.settings import Model
+from netd.values import Model
 
 # The chargen pattern. Line n starts one character after line n-1, so it repeats after 95 lines of 74 octets.
 _RING = bytes(range(0x21, 0x7F)) + b" "

@@ -8,8 +8,8 @@ from zlib import crc32
 
 from pydantic import AfterValidator, model_validator
 
-from netd.settings import Model
 from netd.text import shown
+from netd.values import Model
 
 # What moves the cursor, changes what a terminal does, or makes a line look like another one: controls, what has no
 # width or turns the direction of text (Cf, and what is reserved for the like: UAX #44, Default_Ignorable_Code_Point),

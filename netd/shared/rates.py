@@ -13,8 +13,8 @@ Workers write the same cells without a lock. Two that take from one bucket in th
 both; so with several workers a source may get more than its rate, in the worst case by their number, and never less.
 """
 
-from netd.settings import Rate
 from netd.shared.sketch import ROWS, places
+from netd.values import Rate
 
 WIDTH = 65536
 CELLS = ROWS * WIDTH

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd import places
+from netd import default_paths
 from netd.admission.access_table import Ruling
 from netd.admission.policy import RefusalLine
 from netd.config import loader
@@ -342,7 +342,7 @@ def test_the_files_that_come_along_are_good() -> None:
 
 
 def test_the_config_that_is_used_when_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "CONFIG_FILE", tmp_path / "netd.yaml")
+    monkeypatch.setattr(default_paths, "CONFIG_FILE", tmp_path / "netd.yaml")
     assert loader.default_file() == loader.BUILT_IN_FILE
     (tmp_path / "netd.yaml").symlink_to(tmp_path / "nowhere")
     assert loader.default_file() == tmp_path / "netd.yaml", (

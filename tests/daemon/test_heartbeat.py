@@ -24,7 +24,7 @@ ON = "  slow: {{listen: [tcp://127.0.0.1:0], options: {{act: '{}'}}}}\n"
 # What a worker does when it makes the service; a process that only checks the config may still gain privileges.
 SLOW = """
 import os, pathlib, signal, socket
-from netd.settings import Model
+from netd.values import Model
 
 class Service:
     "Takes its time, or dies, where it is made in a worker."

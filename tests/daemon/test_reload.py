@@ -120,7 +120,7 @@ def reload_by(way: str, running: Daemon) -> None:
 
 
 HEIR = """
-from netd.settings import Model
+from netd.values import Model
 
 class Service:
     "Fails to take over."

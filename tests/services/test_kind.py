@@ -12,7 +12,7 @@ from netd.conversation import Context, Conversation, Peer
 from netd.services import table
 from netd.services.kind import DeclarationError, NoOptions, ServiceType
 from netd.services.simple import Echo
-from netd.settings import Model
+from netd.values import Model
 from tests.support import PEER
 
 FLAGS = ("reflects", "ignores_input", "unasked", "peer_begins", "one_worker")
@@ -225,8 +225,8 @@ def test_names_of_its_own_are_no_business_of_netd(attributes: dict[str, object])
         ({"datagram": method, "shortened": True}, "'shortened' has to be a method, and is True"),
         ({"inherit": "a"}, "'inherit' has to be a method, and is 'a'"),
         ({"datagram": True}, "'datagram' has to be a method, and is True"),
-        ({"Options": dict}, "its Options are not a netd.settings.Model"),
-        ({"Options": 7}, "its Options are not a netd.settings.Model"),
+        ({"Options": dict}, "its Options are not a netd.values.Model"),
+        ({"Options": 7}, "its Options are not a netd.values.Model"),
         ({"rfc": "x" * 1000}, f"'rfc' has to be the number of an RFC, and is '{'x' * 12}...{'x' * 13}'"),
     ],
 )

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 MODULE = '''
 from enum import Enum
 from netd.conversation import Context, Lines
-from netd.settings import Model
+from netd.values import Model
 
 class Mood(Enum):
     calm = "calm"
@@ -155,7 +155,7 @@ services:
         "services.leaver: service type 'leaver' (netd_leaver:Service) cannot be loaded" in line for line in found
     )
     assert any("is not a class with stream, datagram or handler" in line for line in found)
-    assert any("its Options are not a netd.settings.Model" in line for line in found)
+    assert any("its Options are not a netd.values.Model" in line for line in found)
 
 
 BOTH = (

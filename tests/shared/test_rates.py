@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.settings import Rate, parse_rate
 from netd.shared.rates import CELLS, WIDTH, Rates, taken
 from netd.shared.sketch import places
+from netd.values import Rate, parse_rate
 
 
 def buckets() -> Rates:

@@ -18,7 +18,7 @@ from netd.client.probe.probing import Plan, Probe, Probing
 from netd.client.probe.questions import SERVICES, find_question, usual_service
 from netd.client.probe.targets import Target, parse_target, resolve
 from netd.errors import EXIT_NO, EXIT_OK, OperatorError, UsageError
-from netd.settings import Rate, parse_duration, parse_rate, parse_size
+from netd.values import Rate, parse_duration, parse_rate, parse_size
 
 _COUNT = 10
 _INTERVAL = 1.0  # seconds

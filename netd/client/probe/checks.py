@@ -10,8 +10,8 @@ from enum import IntEnum
 
 from netd.client.probe.figures import Summary, readable
 from netd.client.probe.outcomes import Outcome
-from netd.settings import parse_duration
 from netd.text import shown, suggestion
+from netd.values import parse_duration
 
 
 class State(IntEnum):

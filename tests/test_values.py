@@ -7,15 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.settings import (
-    _duration_text,
-    parse_count,
-    parse_duration,
-    parse_size,
-    parse_switch,
-    parse_timeout,
-    parse_zone,
-)
+from netd.values import _duration_text, parse_count, parse_duration, parse_size, parse_switch, parse_timeout, parse_zone
 
 anything = st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.lists(st.text()))
 

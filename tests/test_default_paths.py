@@ -1,0 +1,55 @@
+"""Where netd's files are when nothing names another place."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from netd import default_paths
+
+SYSTEM = "/run/netd"
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "NETD_CONTROL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_root_uses_the_directory_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert default_paths.directory() == SYSTEM
+    assert default_paths.control_sockets() == [default_paths.control_socket()] == [f"{SYSTEM}/control.sock"]
+    assert default_paths.pid_file() == f"{SYSTEM}/netd.pid"
+
+
+def test_another_user_has_a_directory_and_looks_into_that_of_the_system_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert (default_paths.directory(), default_paths.control_socket(), default_paths.pid_file()) == (None, None, None)
+    assert default_paths.control_sockets() == [f"{SYSTEM}/control.sock"]
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "x")
+    assert default_paths.control_sockets() == ["x/netd/control.sock", f"{SYSTEM}/control.sock"]
+    assert default_paths.pid_file() == "x/netd/netd.pid"
+
+
+def test_the_service_manager_and_the_environment_say_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "a:b")
+    assert (default_paths.directory(), default_paths.control_socket()) == ("a", "a/control.sock")
+    monkeypatch.setenv("NETD_CONTROL", "c")
+    assert default_paths.control_sockets() == [default_paths.control_socket()] == ["c"]
+    monkeypatch.setenv("NETD_CONTROL", "")
+    assert default_paths.control_sockets() == ["a/control.sock"], "netd is the one that this environment means"
+
+
+def test_the_config_exists_unless_it_can_be_seen_that_it_does_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(default_paths, "CONFIG_FILE", tmp_path / "netd.yaml")
+    assert not default_paths.config_exists()
+    default_paths.CONFIG_FILE.symlink_to("nowhere")
+    assert default_paths.config_exists()
+    monkeypatch.setattr(default_paths, "CONFIG_FILE", tmp_path / "netd.yaml" / "x")
+    assert not default_paths.config_exists()
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.setattr(default_paths, "CONFIG_FILE", tmp_path / "loop" / "netd.yaml")
+    assert default_paths.config_exists(), "reading it says that there are too many links"
