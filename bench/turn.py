@@ -21,8 +21,8 @@ from typing import Any
 
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
-from netd.admission.door import Door
-from netd.admission.house import House
+from netd.admission.control import AdmissionControl
+from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
 from netd.conversation import Context
 from netd.endpoints import Endpoint
@@ -49,10 +49,12 @@ class Turns:
         events = ServiceEvents(service)
         context = Context(clock=time.time, random=random.SystemRandom(), line_limit=4096)
         policy = Policy.model_validate_json('{"limits": {"connections": "off", "per_source": "off"}}')
-        door = Door(service, policy, Access.of(AccessRules()), events.table, House(), time.time)
+        admission = AdmissionControl(
+            service, policy, Access.of(AccessRules()), events.table, DaemonAdmission(), time.time
+        )
         self._loop = Loop()
         built: Any = kind.build(kind.options(), context)
-        self._server = StreamServer(listener.socket, kind, built, door, events, self._loop)
+        self._server = StreamServer(listener.socket, kind, built, admission, events, self._loop)
         self._server.start()
         self._number = number
         self._rounds = rounds

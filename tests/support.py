@@ -25,8 +25,8 @@ import pytest
 
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
-from netd.admission.door import Door
-from netd.admission.house import House
+from netd.admission.control import AdmissionControl
+from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
 from netd.client.control import ask
 from netd.conversation import Context, Peer, Wait, WaitingConversation
@@ -77,11 +77,13 @@ def converse(conversation: WaitingConversation, pieces: Iterable[bytes], most: i
     return bytes(said)
 
 
-def door_for(name: str, given: dict[str, object], table: Table, house: House, wall: Callable[[], float]) -> Door:
+def door_for(
+    name: str, given: dict[str, object], table: Table, shared: DaemonAdmission, wall: Callable[[], float]
+) -> AdmissionControl:
     """A door as a config describes it: its access rules and its policy."""
     rules = AccessRules.model_validate(given.get("access", {}))
     policy = Policy.model_validate_json(json.dumps({key: value for key, value in given.items() if key != "access"}))
-    return Door(name, policy, Access.of(rules), table, house, wall)
+    return AdmissionControl(name, policy, Access.of(rules), table, shared, wall)
 
 
 class Server:
@@ -90,7 +92,7 @@ class Server:
     def __init__(self) -> None:
         self.loop = Loop()
         self.error: BaseException | None = None
-        self.house = House()
+        self.shared = DaemonAdmission()
         self.wall = NOW
         self.servers: list[StreamServer | DatagramServer] = []
         self._listeners: list[Listener] = []
@@ -129,12 +131,12 @@ class Server:
         self._listeners.append(listener)
         events = ServiceEvents("test")
         kind = kind or ServiceType.of(type(service))
-        door = door_for("test", policy or {}, events.table, self.house, lambda: self.wall)
+        admission = door_for("test", policy or {}, events.table, self.shared, lambda: self.wall)
         server: StreamServer | DatagramServer
         if listener.streams:
-            server = StreamServer(listener.socket, kind, service, door, events, self.loop, preambles)
+            server = StreamServer(listener.socket, kind, service, admission, events, self.loop, preambles)
         else:
-            server = DatagramServer(listener.socket, kind, service, door, events, self.loop, batched=batched)
+            server = DatagramServer(listener.socket, kind, service, admission, events, self.loop, batched=batched)
         self.servers.append(server)
         if self._thread.is_alive():
             self.loop.call(server.start)

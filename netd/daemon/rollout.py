@@ -36,7 +36,7 @@ class Rollout:
     async def install(self, member: Member) -> None:
         """Bring a new worker up to date. `WorkerError` says why it cannot be."""
         state, requests = self._state, self._crew.requests
-        answers = await requests.ask({"do": "ledger"}, [state.ledger.descriptor], [member])
+        answers = await requests.ask({"do": "ledger"}, [state.daemon_limits.descriptor], [member])
         self._check([member], answers)
         answers = await requests.ask({"do": "ban", "bans": state.bans_until()}, [], [member])
         self._check([member], answers)

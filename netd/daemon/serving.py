@@ -17,8 +17,8 @@ from typing import Any
 from netd.admission.access_memory import AccessTables
 from netd.admission.access_table import Access
 from netd.admission.bans import BanRules
-from netd.admission.door import Door
-from netd.admission.house import House
+from netd.admission.control import AdmissionControl
+from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
 from netd.conversation import Context
 from netd.daemon.channel import Message
@@ -54,9 +54,9 @@ class Served:
 
     kind: ServiceType
     service: Any
-    door: Door
+    admission: AdmissionControl
     events: ServiceEvents
-    access: Access  # what the door has from the commit on
+    access: Access  # what admission has from the commit on
     servers: dict[int, Server] = field(default_factory=dict)
     """By the number of the listener."""
 
@@ -86,7 +86,7 @@ class Serving:
     def __init__(
         self, number: int, loop: Loop, inspect: Callable[[str], Any], look_at: Callable[[Iterable[Observed]], None]
     ) -> None:
-        self.house: House  # set before anything is prepared
+        self.shared: DaemonAdmission  # set before anything is prepared
         self.services: dict[str, Served] = {}
         """By name; without those that another worker serves."""
         self._number = number
@@ -212,17 +212,19 @@ class Serving:
                 if current
                 else ServiceEvents(entry["name"], prepared.tables[entry["name"]], self._number)
             )
-            door = Door(entry["name"], policy, access, events.table, self.house, time.time)
-            made = Served(kind, service, door, events, access)
+            admission = AdmissionControl(entry["name"], policy, access, events.table, self.shared, time.time)
+            made = Served(kind, service, admission, events, access)
         else:
-            made = Served(current.kind, current.service, current.door, current.events, access)
+            made = Served(current.kind, current.service, current.admission, current.events, access)
         for number in entry["listeners"]:
             if current and not entry["changed"] and number in current.servers:
                 made.servers[number] = current.servers[number]
                 continue
             listener = prepared.sockets.get(number) or self._sockets[number]
             server_class = StreamServer if listener.type == socket.SOCK_STREAM else DatagramServer
-            made.servers[number] = server_class(listener, made.kind, made.service, made.door, made.events, self._loop)
+            made.servers[number] = server_class(
+                listener, made.kind, made.service, made.admission, made.events, self._loop
+            )
             prepared.servers.append(made.servers[number])
         return made
 
@@ -260,7 +262,7 @@ class Serving:
             return
         wanted = prepared.listeners
         gone = {
-            name: service.door.policy.limits.drain
+            name: service.admission.policy.limits.drain
             for name, service in self.services.items()
             if name not in prepared.tables
         }
@@ -281,15 +283,17 @@ class Serving:
         for name, service in prepared.services.items():
             if before := self.services.get(name):
                 _inherit(service, before)
-            service.door.access = service.access  # also an equal one, so that the memory of the one before is given up
+            service.admission.access = (
+                service.access
+            )  # also an equal one, so that the memory of the one before is given up
         self.services = prepared.services
         self._tables = prepared.tables
         self._sockets |= prepared.sockets
         self._sockets = {number: opened for number, opened in self._sockets.items() if number in wanted}
-        self.house.adopt(prepared.connections, prepared.bans)
+        self.shared.adopt(prepared.connections, prepared.bans)
         takes = [opened for opened in self._sockets.values() if opened.type == socket.SOCK_DGRAM]
-        self.house.ports = frozenset(opened.getsockname()[1] for opened in takes if opened.family != socket.AF_UNIX)
-        self.house.paths = frozenset(opened.getsockname() for opened in takes if opened.family == socket.AF_UNIX)
+        self.shared.ports = frozenset(opened.getsockname()[1] for opened in takes if opened.family != socket.AF_UNIX)
+        self.shared.paths = frozenset(opened.getsockname() for opened in takes if opened.family == socket.AF_UNIX)
         self.forget_verdicts()
         for service in self.services.values():
             service.events.tell_connections(prepared.log_access)

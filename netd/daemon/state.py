@@ -6,7 +6,7 @@ from netd.admission.bans import Bans
 from netd.config.model import Config
 from netd.daemon.control import CommandError
 from netd.errors import EXIT_NO
-from netd.shared.ledger import Ledger
+from netd.shared.daemon_limits import DaemonLimits
 from netd.shared.table import CELL, Table
 from netd.telemetry.events import ServiceEvents
 from netd.text import suggestion
@@ -29,7 +29,7 @@ class State:
         """The services there are or have been."""
         self.tables: dict[str, Table] = {}
         """The counters by service, of those that have been on."""
-        self.ledger = Ledger()
+        self.daemon_limits = DaemonLimits()
         """What the services' admission shares."""
         self.bans = Bans(config.bans)
         self.generation = 1
@@ -98,7 +98,7 @@ class State:
 
     def settle(self, worker: int) -> int:
         """A worker is over, and what it had open is, too; how many connections that were."""
-        self.ledger.forget(worker)
+        self.daemon_limits.forget(worker)
         return sum(table.settle(worker) for table in self.tables.values())
 
     def bans_until(self) -> dict[str, float]:

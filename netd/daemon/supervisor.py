@@ -15,8 +15,8 @@ from typing import Any
 from netd import __version__, default_paths
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
-from netd.admission.door import Door
-from netd.admission.house import House
+from netd.admission.control import AdmissionControl
+from netd.admission.daemon import DaemonAdmission
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config.model import Config
@@ -164,7 +164,9 @@ class Supervisor:
             return
         # What may fail for want of descriptors comes before the path that would be left behind.
         events = ServiceEvents("control", quiet=True)
-        door = Door("control", _CONTROL_POLICY, Access.of(AccessRules()), events.table, House(), time.time)
+        admission = AdmissionControl(
+            "control", _CONTROL_POLICY, Access.of(AccessRules()), events.table, DaemonAdmission(), time.time
+        )
         try:
             listener = control_listener(path, daemon.control_group)
         except OpenError as error:
@@ -188,7 +190,7 @@ class Supervisor:
             group,
             self._events,
         )
-        server = StreamServer(listener.socket, ServiceType.of(Control), service, door, events, self._loop)
+        server = StreamServer(listener.socket, ServiceType.of(Control), service, admission, events, self._loop)
         self._control = (server, listener)
         server.start()
 

@@ -1,6 +1,6 @@
 """The warden: keeps the bans, tells the workers of them, counts what the kernel drops, and explains who gets in.
 
-What it explains it reads from the memory that the workers' doors write, so nobody has to be asked.
+What it explains it reads from the memory that admission in the workers writes, so nobody has to be asked.
 """
 
 import re
@@ -15,8 +15,8 @@ from typing import Any, get_args
 from netd import accounts
 from netd.addresses import parse_address, split_port
 from netd.admission.addresses import parse_source, source_of, source_text
-from netd.admission.door import Check, Door
-from netd.admission.house import House
+from netd.admission.control import AdmissionControl, Check
+from netd.admission.daemon import DaemonAdmission
 from netd.config.model import ServiceConfig
 from netd.daemon.channel import Message
 from netd.daemon.control import Answer, CommandError
@@ -202,15 +202,15 @@ class Warden:
         now = time.monotonic()
         banned = {source: ban.until for source, ban in state.bans.active(now).items()}
         ports = {one.listener.socket.getsockname()[1] for one in self._listeners if one.listener.transport == "udp"}
-        house = House(state.ledger, banned=banned, ports=ports)
-        house.adopt(state.config.daemon.connections, state.config.bans)
+        shared = DaemonAdmission(state.daemon_limits, banned=banned, ports=ports)
+        shared.adopt(state.config.daemon.connections, state.config.bans)
         access = service.access.read()
-        door = Door(service.name, service.policy, access, state.table(service.name), house, time.time)
+        admission = AdmissionControl(service.name, service.policy, access, state.table(service.name), shared, time.time)
         if transport in ("unix", "unixgram"):
             user, groups = _account(peer)
-            return list(door.explain_unix(user, groups, now, datagram=transport == "unixgram"))
+            return list(admission.explain_unix(user, groups, now, datagram=transport == "unixgram"))
         address, port = _address(peer)
-        checks = door.explain(address, port, now, datagram=transport == "udp")
+        checks = admission.explain(address, port, now, datagram=transport == "udp")
         source = source_of(address)
         why = state.bans.active(now)[source].why if source in banned else ""
         return [

@@ -9,7 +9,7 @@ import socket
 import sys
 from functools import partial
 
-from netd.admission.house import House
+from netd.admission.daemon import DaemonAdmission
 from netd.daemon import listing
 from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, Spare
 from netd.daemon.inquiry import Inquiries
@@ -17,7 +17,7 @@ from netd.daemon.observers import Observers
 from netd.daemon.serving import Serving
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.reasons import Refusal
-from netd.shared.ledger import Ledger
+from netd.shared.daemon_limits import DaemonLimits
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop
@@ -106,9 +106,9 @@ class Worker:
             case "log_file":
                 self._sink.replace(descriptors[0])
             case "ledger":
-                ledger = Ledger(descriptors[0])
-                ledger.close_descriptor()
-                self._serving.house = House(ledger, self._number, report=self._report)
+                daemon_limits = DaemonLimits(descriptors[0])
+                daemon_limits.close_descriptor()
+                self._serving.shared = DaemonAdmission(daemon_limits, self._number, report=self._report)
             case "ban":
                 self._ban(message["bans"])
             case "trace":
@@ -151,7 +151,7 @@ class Worker:
     def _ban(self, bans: dict[str, float | None]) -> None:
         """Refuse these sources until then (CLOCK_MONOTONIC); None: no more."""
         for source, until in bans.items():
-            self._serving.house.ban(bytes.fromhex(source), until)
+            self._serving.shared.ban(bytes.fromhex(source), until)
         self._serving.forget_verdicts()
 
     def _visit(self, name: str, visitor: socket.socket) -> Message:
@@ -162,7 +162,7 @@ class Worker:
             return {"error": f"'{name}' is switched off" if service is None else f"'{name}' holds no conversations"}
         visitor.setblocking(False)
         try:
-            connections = Connections(service.kind, service.service, service.door, service.events, self._loop, "")
+            connections = Connections(service.kind, service.service, service.admission, service.events, self._loop, "")
         except OSError as error:  # no descriptor is left
             visitor.close()
             return {"error": f"'{name}': {error.strerror}"}

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from netd.addresses import is_loopback, octets, plain_host
-from netd.admission.door import Door, Verdict
-from netd.admission.guard import SMALL, Loops
+from netd.admission.control import AdmissionControl, Verdict
+from netd.admission.reply_guard import SMALL, Loops
 from netd.conversation import Peer, Post
 from netd.errors import PeerError
 from netd.reasons import Drop
@@ -80,7 +80,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         listener: socket.socket,
         kind: ServiceType,
         service: Any,
-        door: Door,
+        admission: AdmissionControl,
         events: ServiceEvents,
         loop: Loop,
         *,
@@ -95,13 +95,13 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             # Or no answer leaves from an address that is this host's by a route alone (ip_nonlocal_bind, ip(7)).
             listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         self.service: Any = service
-        self.door = door
+        self.admission = admission
         self.events = events
         self.loop = loop
         self._outbox: Outbox | None = None
         if kind.datagrams == "push":
             self._outbox = Outbox(self.socket, events, loop, self._send_failed)
-        self._longest = door.policy.limits.datagram
+        self._longest = admission.policy.limits.datagram
         self._reflects = kind.datagrams == "echo"
         self._shortened = service.shortened if kind.shortens else None
         self._batch: batch.Batch | TracedBatch | None = None
@@ -247,7 +247,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         data, ancillary, _, client_address = self.socket.recvmsg(self._longest + 1, room)
         if self._unix:
             peer = self._peer_at(client_address, ancillary)
-            verdict = self.door.judge_unix(peer.credentials and peer.credentials.uid, client_address)
+            verdict = self.admission.check_unix_datagram(peer.credentials and peer.credentials.uid, client_address)
             return (data, _Known(verdict, ancillary, peer=peer, path=client_address)), client_address
         self._forget_in_time()
         key = (client_address, *(message for message in ancillary if message[:2] in PACKET_INFO))
@@ -299,7 +299,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         """Judge a sender, and remember it under ``key``; not if that is None."""
         if len(self._known) >= _MOST_KNOWN:
             self.forget_verdicts()
-        verdict = self.door.judge(who.address, who.port, self.loop.now, to_many=who.to_many)
+        verdict = self.admission.check_datagram(who.address, who.port, self.loop.now, to_many=who.to_many)
         known = _Known(verdict, control, who)
         if key is not None:
             self._known[key] = known
@@ -313,7 +313,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             return verdict.drop
         if length > self._longest:
             return "too_long"
-        return None if verdict.key is None else self.door.spend(verdict.key, self.loop.now)
+        return None if verdict.key is None else self.admission.take_token(verdict.key, self.loop.now)
 
     def _answer(self, data: bytes, known: _Known) -> bytes | None:
         peer, verdict = self._peer(known), known.verdict

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from netd.addresses import parse_address
 from netd.admission.addresses import parse_source
 from netd.admission.bans import MOST, BanRules, Bans
-from netd.admission.house import House
+from netd.admission.daemon import DaemonAdmission
 
 HIM = parse_source("192.0.2.7")
 
@@ -62,17 +62,17 @@ def test_by_hand() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3 * MOST), st.floats(0, 1000)), max_size=50))
 def test_there_is_room_for_so_many_and_the_one_that_ends_first_makes_it(script: list[tuple[int, float]]) -> None:
-    bans, house, now = Bans(BanRules()), House(), 0.0
+    bans, shared, now = Bans(BanRules()), DaemonAdmission(), 0.0
     for number in range(MOST):
         bans.add(number.to_bytes(4), 5000.0 + number, "x", now)
-        house.ban(number.to_bytes(4), bans.until(number.to_bytes(4), now))
+        shared.ban(number.to_bytes(4), bans.until(number.to_bytes(4), now))
     for number, wait in script:
         now += wait / 50
         bans.offend(number.to_bytes(4), "x", now)
-        house.ban(number.to_bytes(4), bans.until(number.to_bytes(4), now))
+        shared.ban(number.to_bytes(4), bans.until(number.to_bytes(4), now))
         assert bans.until(number.to_bytes(4), now) is not None
         assert len(bans._bans) <= MOST
-        assert len(house.banned) <= MOST
+        assert len(shared.banned) <= MOST
 
 
 def test_what_is_forgotten_makes_room_first() -> None:

@@ -6,14 +6,14 @@ import socket
 
 import pytest
 
-from netd.shared.ledger import Ledger
+from netd.shared.daemon_limits import DaemonLimits
 from netd.shared.memory import SharedMemory
 from netd.shared.table import Table
 
 
 @pytest.mark.parametrize("size", [0, 2**30])
 def test_no_process_can_take_shared_memory_away_from_the_others(size: int) -> None:
-    for shared in (Table(), Ledger()):
+    for shared in (Table(), DaemonLimits()):
         with pytest.raises(PermissionError):
             os.ftruncate(shared.descriptor, size)
         shared.close_descriptor()
@@ -21,12 +21,12 @@ def test_no_process_can_take_shared_memory_away_from_the_others(size: int) -> No
             os.fstat(shared.descriptor)
 
 
-@pytest.mark.parametrize("kind", [Table, Ledger])
-def test_other_memory_is_refused(kind: type[Table] | type[Ledger]) -> None:
+@pytest.mark.parametrize("kind", [Table, DaemonLimits])
+def test_other_memory_is_refused(kind: type[Table] | type[DaemonLimits]) -> None:
     made = kind()
     size = os.fstat(made.descriptor).st_size
     assert kind(os.dup(made.descriptor)).octets.nbytes == size
-    other = Ledger() if kind is Table else Table()
+    other = DaemonLimits() if kind is Table else Table()
     unsealed = os.memfd_create("netd-test", os.MFD_ALLOW_SEALING)  # which another process can cut short
     os.ftruncate(unsealed, size)
     half = os.memfd_create("netd-test", os.MFD_ALLOW_SEALING)

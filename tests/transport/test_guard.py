@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from netd.admission.bans import BanRules
-from netd.admission.door import Door
+from netd.admission.control import AdmissionControl
 from netd.conversation import Peer
 from netd.endpoints import Endpoint
 from netd.services.simple import Echo
@@ -49,7 +49,7 @@ def test_no_answer_to_a_port_of_our_own(
 ) -> None:
     address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
     port = free_port()
-    server.house.ports = {port}
+    server.shared.ports = {port}
     with bound(port) as ours, client(address) as other:
         ours.sendto(b"x", address)
         other.send(b"y")
@@ -182,8 +182,8 @@ def test_the_total_rate_holds_for_loopback_too(server: Server, batched: bool) ->
 def test_a_verdict_is_forgotten_when_it_is_told_to(server: Server, kind: type[Echo], batched: bool) -> None:
     address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
     assert ask(address, b"x") == b"x"
-    server.house.adopt(None, BanRules(exempt=()))
-    server.house.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
+    server.shared.adopt(None, BanRules(exempt=()))
+    server.shared.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
     server.loop.call(server.servers[0].forget_verdicts)  # type: ignore[union-attr]
     with client(address) as sock:
         sock.send(b"x")
@@ -195,13 +195,13 @@ def test_verdicts_are_asked_for_once_and_again_after_a_second(
     server: Server, monkeypatch: pytest.MonkeyPatch, batched: bool
 ) -> None:
     asked: list[bytes] = []
-    judge = Door.judge
+    judge = AdmissionControl.check_datagram
 
-    def counted(door: Door, address: bytes, *arguments: Any, **options: Any) -> Any:
+    def counted(admission: AdmissionControl, address: bytes, *arguments: Any, **options: Any) -> Any:
         asked.append(address)
-        return judge(door, address, *arguments, **options)
+        return judge(admission, address, *arguments, **options)
 
-    monkeypatch.setattr(Door, "judge", counted)
+    monkeypatch.setattr(AdmissionControl, "check_datagram", counted)
     address, _ = server.add(PlainEcho(), "udp://127.0.0.1:0", batched=batched)
     with client(address) as sock:
         sock.send(b"x")
@@ -305,8 +305,8 @@ def test_who_sends_a_unix_datagram_is_known_before_anybody_serves(server: Server
 
 def test_each_reason_in_a_batch_names_its_own_peer(server: Server, log: list[dict[str, Any]]) -> None:
     address, events = server.add(Echo(), "udp://127.0.0.1:0", datagram=10)
-    server.house.ports = {free_port()}
-    [port] = server.house.ports
+    server.shared.ports = {free_port()}
+    [port] = server.shared.ports
     held, go = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -345,7 +345,7 @@ def test_two_echo_services_of_a_daemon_do_not_loop(batched: bool) -> None:
         with Server() as server:
             one, one_events = server.add(Echo(), "udp://127.0.0.1:0", batched=batched)
             other, other_events = server.add(Echo(), "udp://127.0.0.1:0", batched=batched)
-            server.house.ports = {one[1], other[1]}
+            server.shared.ports = {one[1], other[1]}
             spoof(one, other)
             spoof(other, one)
             spoof(other, other)
@@ -363,7 +363,7 @@ def test_two_daemons_on_high_ports_stop_at_the_rate() -> None:
         with Server() as one, Server() as other:
             here, here_events = one.add(Echo(), "udp://10.9.9.1:40007")
             there, there_events = other.add(Echo(), "udp://10.9.9.2:40007")
-            one.house.ports, other.house.ports = {1}, {2}  # none of these
+            one.shared.ports, other.shared.ports = {1}, {2}  # none of these
             spoof(there, here)
             until(lambda: here_events.counters.dropped["rate"] + there_events.counters.dropped["rate"] == 1)
             assert here_events.counters.datagrams_out + there_events.counters.datagrams_out < 1000

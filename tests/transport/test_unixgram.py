@@ -90,7 +90,7 @@ def test_a_client_cannot_set_a_service_on_itself(
     server: Server, tmp_path: Path, log: list[dict[str, Any]], attack: str
 ) -> None:
     address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
-    server.house.paths = {address}
+    server.shared.paths = {address}
     mine = tmp_path / "c"
     with bound(mine) as client:
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from netd.admission.door import Door, Ticket
+from netd.admission.control import AdmissionControl, Ticket
 from netd.conversation import Peer
 from netd.reasons import Outcome, Refusal
 from netd.services.kind import ServiceType, Serving
@@ -37,7 +37,7 @@ class Connections:
         self,
         kind: ServiceType,
         service: Any,
-        door: Door,
+        admission: AdmissionControl,
         events: ServiceEvents,
         loop: Loop,
         local: Any,
@@ -49,15 +49,15 @@ class Connections:
         self.service: Any = service
         self.events = events
         self.loop = loop
-        self.limits = door.policy.limits
+        self.limits = admission.policy.limits
         self.most_bytes = self.limits.bytes or sys.maxsize
-        self._door = door
+        self._admission = admission
         self._local = local
         self._unix = not isinstance(local, tuple)
         self._any_address = not self._unix and local[0] in ("0.0.0.0", "::")
         self.input = IN if self._unix else EDGE
         """The events of a connection that something has come on."""
-        self.admission = Admission(door, events, loop, unix=self._unix)
+        self.admission = Admission(admission, events, loop, unix=self._unix)
         self.wraps = preambles.transforming is not None
         self._preambles = None if preambles == NO_PREAMBLES else preambles
         # splice(2) takes what a socket has, and not what is put before one.
@@ -136,7 +136,7 @@ class Connections:
                 self._tickets[before] = ticket
                 before.close("failed")
             else:
-                self._door.release(ticket)
+                self._admission.release(ticket)
                 stream.close()
 
     def closed(self, connection: Connection, outcome: Outcome) -> None:
@@ -150,7 +150,7 @@ class Connections:
         self.events.connection_closed(
             connection.peer, connection.bytes_in, connection.bytes_out, self.loop.now - connection.opened, outcome
         )
-        self._door.release(ticket)
+        self._admission.release(ticket)
         if self._released:
             self._release_if_over()
 

@@ -8,7 +8,7 @@ import socketserver
 from typing import Any
 
 from netd.addresses import plain_host
-from netd.admission.door import Door, Ticket
+from netd.admission.control import AdmissionControl, Ticket
 from netd.services.kind import ServiceType
 from netd.telemetry.events import ServiceEvents
 from netd.transport.loop import LISTENING, Loop
@@ -53,7 +53,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         listener: socket.socket,
         kind: ServiceType,
         service: Any,
-        door: Door,
+        admission: AdmissionControl,
         events: ServiceEvents,
         loop: Loop,
         preambles: Preambles = NO_PREAMBLES,
@@ -65,7 +65,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.events = events
         self.loop = loop
         handle = self.finish_request if handler else None
-        self.connections = Connections(kind, service, door, events, loop, self.server_address, handle, preambles)
+        self.connections = Connections(kind, service, admission, events, loop, self.server_address, handle, preambles)
         self.slot = 0
         self._ticket: Ticket | None = None  # of the connection that was verified last
         self._listening = False

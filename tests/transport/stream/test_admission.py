@@ -134,7 +134,7 @@ def test_a_service_that_cannot_begin_gives_back_the_places(server: Server) -> No
         assert ask(address, b"x") == b""
         until(lambda wanted=number + 1: events.counters.failed == wanted)  # type: ignore[misc]
     assert events.counters.refused == {}
-    assert sum(server.house.ledger.active) == events.counters.active == 0
+    assert sum(server.shared.daemon_limits.active) == events.counters.active == 0
 
 
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
@@ -235,11 +235,11 @@ def test_times_are_those_of_the_wall_clock(server: Server) -> None:
 
 def test_a_banned_source_is_refused_and_reported_ones_are_its_own_fault(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0")
-    server.house.adopt(None, BanRules(exempt=()))
-    server.house.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
+    server.shared.adopt(None, BanRules(exempt=()))
+    server.shared.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
     assert ask(address, b"x") == b""
     assert events.counters.refused == {"banned": 1}
-    server.house.ban(bytes([127, 0, 0, 1]), None)
+    server.shared.ban(bytes([127, 0, 0, 1]), None)
     assert ask(address, b"x") == b"x"
 
 

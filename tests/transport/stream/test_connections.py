@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from netd.admission.house import House
+from netd.admission.daemon import DaemonAdmission
 from netd.services.kind import ServiceType
 from netd.services.simple import Echo, Upper
 from netd.telemetry.events import ServiceEvents
@@ -16,7 +16,7 @@ from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
 from tests.support import door_for
 
-HOUSE = House()
+HOUSE = DaemonAdmission()
 
 
 @pytest.fixture
@@ -69,14 +69,14 @@ def test_a_connection_that_tells_of_its_end_again_gives_nothing_back(kind: type[
     with served(kept), served(kept):
         first, _ = kept
         counters = kept.events.table
-        assert (counters.read().active, sum(HOUSE.ledger.active)) == (2, 2)
+        assert (counters.read().active, sum(HOUSE.daemon_limits.active)) == (2, 2)
         for _ in range(3):
             first.close("kicked")
             kept.closed(first, "stopped")
-        assert (counters.read().active, sum(HOUSE.ledger.active)) == (1, 1)
+        assert (counters.read().active, sum(HOUSE.daemon_limits.active)) == (1, 1)
         assert counters.read().closed == {"kicked": 1}
         kept.close()
-    assert (counters.read().active, sum(HOUSE.ledger.active), len(kept)) == (0, 0, 0)
+    assert (counters.read().active, sum(HOUSE.daemon_limits.active), len(kept)) == (0, 0, 0)
 
 
 def test_the_end_of_the_last_connection_releases_what_they_had(loop: Loop) -> None:

@@ -167,11 +167,11 @@ def test_services_logs_and_listings_speak_of_the_peer_that_is_named(
 def test_rules_are_about_the_peer_that_is_named_and_its_proxy_is_no_source(
     server: Server, log: list[dict[str, Any]]
 ) -> None:
-    server.house.adopt(None, BanRules(exempt=()))
+    server.shared.adopt(None, BanRules(exempt=()))
     policy: dict[str, object] = {"access": {"deny": ["192.0.2.0/24"], "allow": ["198.51.100.0/24"]}}
     limits = {"per_source": 1, "exempt": [], "rate": "tcp 1/h burst 3"}
     address, events = server.add(Upper(), "tcp://127.0.0.1:0", policy={**policy, "limits": limits}, preambles=NAMED)
-    door = kept(server)._door
+    admission = kept(server)._admission
 
     def ask(host: str) -> bytes:
         with connect(address) as connection:
@@ -181,7 +181,7 @@ def test_rules_are_about_the_peer_that_is_named_and_its_proxy_is_no_source(
             return read_until_reset(connection)
 
     def refuses(host: str) -> list[str]:
-        checks = door.explain(parse_address(host), 1, server.loop.now, datagram=False)
+        checks = admission.explain(parse_address(host), 1, server.loop.now, datagram=False)
         return [check.name for check in checks if not check.passes]
 
     assert ask("192.0.2.7") == b""
@@ -195,8 +195,8 @@ def test_rules_are_about_the_peer_that_is_named_and_its_proxy_is_no_source(
         assert ask("198.51.100.2") == b"HELLO"
     until(lambda: events.counters.active == 0)
     assert [ask("198.51.100.1") for _ in range(2)] == [b"HELLO", b""], "the rate is of each"
-    server.house.ban(parse_address("198.51.100.3"), server.loop.now + 1000)
-    server.house.ban(parse_address("127.0.0.1"), server.loop.now + 1000)
+    server.shared.ban(parse_address("198.51.100.3"), server.loop.now + 1000)
+    server.shared.ban(parse_address("127.0.0.1"), server.loop.now + 1000)
     assert [ask("198.51.100.3"), ask("198.51.100.4")] == [b"", b"HELLO"]
     assert events.counters.refused == {"access": 1, "per_source": 1, "rate": 1, "banned": 1}
     refused = [line for line in log if line["event"] == "connection_refused"]
@@ -207,7 +207,7 @@ def test_rules_are_about_the_peer_that_is_named_and_its_proxy_is_no_source(
         ("banned", "198.51.100.3"),
     }
     until(lambda: events.counters.active == 0)
-    assert sum(server.house.ledger.active) == 0
+    assert sum(server.shared.daemon_limits.active) == 0
     assert not any(events.table.sources), "127.0.0.1 was never counted"
 
 
@@ -382,7 +382,7 @@ def test_a_thread_has_a_named_peer_and_no_transformed_stream(server: Server) -> 
 def kept_door(server: Server) -> Any:
     one = server.servers[0]
     assert isinstance(one, StreamServer)
-    return one.connections._door
+    return one.connections._admission
 
 
 class Unable:

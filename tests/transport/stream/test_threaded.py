@@ -146,7 +146,7 @@ def test_a_connection_the_kernel_does_not_watch_gives_its_place_back_once(
     until(lambda: failed(events, 1))
     until(lambda: not server.servers[0].connections)  # type: ignore[union-attr]
     server.settle()
-    assert (events.counters.active, sum(server.house.ledger.active)) == (0, 0)
+    assert (events.counters.active, sum(server.shared.daemon_limits.active)) == (0, 0)
 
 
 def test_admission_comes_before_a_thread(server: Server) -> None:

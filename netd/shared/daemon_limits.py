@@ -4,7 +4,7 @@ from netd.shared.memory import MOST_WORKERS, SharedMemory
 from netd.shared.rates import CELLS, Rates
 
 
-class Ledger(SharedMemory):
+class DaemonLimits(SharedMemory):
     """The memory. ``descriptor`` is that of one made by another process; else one is made."""
 
     def __init__(self, descriptor: int | None = None) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from netd.addresses import parse_address
-from netd.admission.guard import EXPLAINED, Loops, objection
+from netd.admission.reply_guard import EXPLAINED, Loops, objection
 
 OURS = frozenset({7, 7007, 40000})
 

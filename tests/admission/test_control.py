@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from netd.addresses import parse_address
 from netd.admission.addresses import source_of
 from netd.admission.bans import BanRules
-from netd.admission.door import Door, Ticket, Verdict
-from netd.admission.house import House
+from netd.admission.control import AdmissionControl, Ticket, Verdict
+from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy, RefusalLine
 from netd.reasons import Refusal
 from netd.shared.table import Table
@@ -21,38 +21,44 @@ A, B, LOCAL = map(parse_address, ("192.0.2.7", "198.51.100.9", "127.0.0.1"))
 SUNDAY = 1795305600.0  # 2026-11-22 00:00 UTC
 
 
-def door(policy: str = "{}", house: House | None = None, table: Table | None = None, name: str = "echo") -> Door:
-    house = house or House()
+def admission(
+    policy: str = "{}", shared: DaemonAdmission | None = None, table: Table | None = None, name: str = "echo"
+) -> AdmissionControl:
+    shared = shared or DaemonAdmission()
     table = table or Table()
-    table.workers = house.worker + 1
-    return door_for(name, json.loads(policy), table, house, lambda: SUNDAY + 43200)
+    table.workers = shared.worker + 1
+    return door_for(name, json.loads(policy), table, shared, lambda: SUNDAY + 43200)
 
 
-def admit(door: Door, address: bytes, now: float, busy: Refusal | None = None) -> Refusal | None:
+def admit(admission: AdmissionControl, address: bytes, now: float, busy: Refusal | None = None) -> Refusal | None:
     """Why a connection is refused; None: it is in."""
-    admitted = door.admit(address, now, busy)
+    admitted = admission.admit(address, now, busy)
     return admitted if isinstance(admitted, str) else None
 
 
-def admit_unix(door: Door, user: int, groups: list[int], now: float, busy: Refusal | None = None) -> Refusal | None:
-    admitted = door.admit_unix(user, groups, now, busy)
+def admit_unix(
+    admission: AdmissionControl, user: int, groups: list[int], now: float, busy: Refusal | None = None
+) -> Refusal | None:
+    admitted = admission.admit_unix(user, groups, now, busy)
     return admitted if isinstance(admitted, str) else None
 
 
-def ticket(door: Door, address: bytes | None, now: float = 0.0) -> Ticket:
+def ticket(admission: AdmissionControl, address: bytes | None, now: float = 0.0) -> Ticket:
     """That of a connection that is let in; over UNIX without an address."""
-    admitted = door.admit_unix(0, [], now) if address is None else door.admit(address, now)
+    admitted = admission.admit_unix(0, [], now) if address is None else admission.admit(address, now)
     assert isinstance(admitted, bytes)
     return admitted
 
 
-def names(door: Door, address: bytes, port: int = 5353, now: float = 0.0, *, datagram: bool = False) -> list[str]:
+def names(
+    admission: AdmissionControl, address: bytes, port: int = 5353, now: float = 0.0, *, datagram: bool = False
+) -> list[str]:
     """What speaks against a peer."""
-    return [check.name for check in door.explain(address, port, now, datagram=datagram) if not check.passes]
+    return [check.name for check in admission.explain(address, port, now, datagram=datagram) if not check.passes]
 
 
 def test_places_of_a_service_are_taken_and_given_back() -> None:
-    echo = door('{"limits": {"connections": 2}}')
+    echo = admission('{"limits": {"connections": 2}}')
     first = ticket(echo, A)
     assert [admit(echo, address, 0.0) for address in (B, A)] == [None, "connections"]
     assert names(echo, A) == ["limits.connections"]
@@ -61,8 +67,8 @@ def test_places_of_a_service_are_taken_and_given_back() -> None:
 
 
 def test_places_of_the_daemon_are_shared_by_its_services() -> None:
-    house = House(connections=3)
-    echo, time = door(house=house), door(house=house, name="time")
+    shared = DaemonAdmission(connections=3)
+    echo, time = admission(shared=shared), admission(shared=shared, name="time")
     assert [admit(echo, A, 0.0), admit(time, A, 0.0)] == [None, None]
     last = ticket(echo, None)
     assert [admit(echo, A, 0.0), admit_unix(time, 0, [], 0.0)] == ["daemon_connections", "daemon_connections"]
@@ -72,19 +78,19 @@ def test_places_of_the_daemon_are_shared_by_its_services() -> None:
 
 
 def test_a_worker_that_dies_gives_back_its_places() -> None:
-    ledger = House().ledger
+    daemon_limits = DaemonAdmission().daemon_limits
     table = Table()
-    one = door(house=House(ledger, worker=0, connections=2), table=table)
-    other = door(house=House(ledger, worker=1, connections=2), table=table)
+    one = admission(shared=DaemonAdmission(daemon_limits, worker=0, connections=2), table=table)
+    other = admission(shared=DaemonAdmission(daemon_limits, worker=1, connections=2), table=table)
     assert [admit(one, A, 0.0), admit(other, A, 0.0)] == [None, None]
     assert [admit(one, A, 0.0), admit(other, A, 0.0)] == ["daemon_connections", "daemon_connections"]
-    ledger.forget(0)
+    daemon_limits.forget(0)
     table.settle(0)
     assert admit(other, A, 0.0) is None
 
 
 def test_a_source_has_so_many_connections_and_others_theirs() -> None:
-    echo = door('{"limits": {"per_source": 2}}')
+    echo = admission('{"limits": {"per_source": 2}}')
     first = ticket(echo, A)
     assert [admit(echo, address, 0.0) for address in (A, A, B)] == [None, "per_source", None]
     assert [admit(echo, LOCAL, 0.0) for _ in range(5)] == [None] * 5, "loopback is how people test"
@@ -95,25 +101,25 @@ def test_a_source_has_so_many_connections_and_others_theirs() -> None:
 
 
 def test_loopback_is_counted_when_told_so_and_others_are_not() -> None:
-    echo = door('{"limits": {"per_source": 1, "exempt": ["192.0.2.0/24"]}}')
+    echo = admission('{"limits": {"per_source": 1, "exempt": ["192.0.2.0/24"]}}')
     assert [admit(echo, LOCAL, 0.0), admit(echo, LOCAL, 0.0)] == [None, "per_source"]
     assert [admit(echo, A, 0.0), admit(echo, A, 0.0)] == [None, None]
 
 
 def test_new_connections_have_a_rate_where_one_is_given() -> None:
-    echo = door('{"limits": {"rate": "1/s burst 2"}}')
+    echo = admission('{"limits": {"rate": "1/s burst 2"}}')
     assert [admit(echo, A, 10.0) for _ in range(3)] == [None, None, "rate"]
     assert admit(echo, B, 10.0) is None
     assert [admit(echo, A, 11.0) for _ in range(2)] == [None, "rate"]
     assert names(echo, A, now=11.0) == ["limits.rate"]
-    assert [admit(door(), A, 0.0) for _ in range(150)] == [None] * 150, "none of their own"
-    assert [admit(door('{"limits": {"rate": "udp 1/s"}}'), A, 0.0) for _ in range(3)] == [None] * 3
+    assert [admit(admission(), A, 0.0) for _ in range(150)] == [None] * 150, "none of their own"
+    assert [admit(admission('{"limits": {"rate": "udp 1/s"}}'), A, 0.0) for _ in range(3)] == [None] * 3
 
 
 def test_a_refused_connection_keeps_no_place() -> None:
-    table, house = Table(), House()
-    echo = door('{"limits": {"rate": "1/s", "per_source": 9}}', house, table)
-    total = door('{"limits": {"total_rate": "1/h"}}', house, table)
+    table, shared = Table(), DaemonAdmission()
+    echo = admission('{"limits": {"rate": "1/s", "per_source": 9}}', shared, table)
+    total = admission('{"limits": {"total_rate": "1/h"}}', shared, table)
     tickets = ticket(echo, A), ticket(total, B)
     assert [admit(echo, A, 0.0) for _ in range(19)] == ["rate"] * 19
     assert [admit(total, B, 0.0) for _ in range(19)] == ["total_rate"] * 19
@@ -121,53 +127,60 @@ def test_a_refused_connection_keeps_no_place() -> None:
     echo.release(tickets[0])
     total.release(tickets[1])
     assert table.read().active == 0
-    assert sum(house.ledger.active) == 0
+    assert sum(shared.daemon_limits.active) == 0
     assert not any(table.sources)
 
 
 def test_a_connection_the_transport_has_no_means_for_takes_nothing() -> None:
-    table, house = Table(), House()
-    echo = door('{"access": {"deny": ["198.51.100.9"]}, "limits": {"rate": "1/h", "total_rate": "2/h"}}', house, table)
+    table, shared = Table(), DaemonAdmission()
+    echo = admission(
+        '{"access": {"deny": ["198.51.100.9"]}, "limits": {"rate": "1/h", "total_rate": "2/h"}}', shared, table
+    )
     assert [admit(echo, A, 0.0, "threads"), admit(echo, B, 0.0, "threads")] == ["threads", "access"]
     assert admit_unix(echo, 1, [], 0.0, "threads") == "threads"
-    assert (table.read().active, sum(house.ledger.active), any(table.sources)) == (0, 0, False)
+    assert (table.read().active, sum(shared.daemon_limits.active), any(table.sources)) == (0, 0, False)
     assert [admit(echo, A, 0.0), admit_unix(echo, 1, [], 0.0)] == [None, None], "with the tokens that were left"
 
 
 def test_the_total_rate_is_for_all_together_loopback_too() -> None:
-    echo = door('{"limits": {"total_rate": "2/s"}}')
+    echo = admission('{"limits": {"total_rate": "2/s"}}')
     assert [admit(echo, address, 0.0) for address in (A, LOCAL, B)] == [None, None, "total_rate"]
     assert names(echo, B) == ["limits.total_rate"]
-    keys = [echo.judge(address, 5353, 0.0, to_many=False).key for address in (A, LOCAL)]
+    keys = [echo.check_datagram(address, 5353, 0.0, to_many=False).key for address in (A, LOCAL)]
     assert all(key is not None for key in keys)
-    assert [echo.spend(key, 5.0) for key in keys * 2 if key is not None] == [None, None, "total_rate", "total_rate"]
+    assert [echo.take_token(key, 5.0) for key in keys * 2 if key is not None] == [
+        None,
+        None,
+        "total_rate",
+        "total_rate",
+    ]
 
 
 def test_access_and_times_come_before_places() -> None:
-    echo = door(
+    echo = admission(
         '{"access": {"deny": ["192.0.2.0/24"], "times": ["Sun 10:00-14:00 UTC"]}, "limits": {"connections": 1}}'
     )
     assert [admit(echo, A, 0.0), admit(echo, B, 0.0), admit(echo, A, 0.0)] == ["access", None, "access"]
     assert names(echo, A)[0] == "access"
-    shut = door('{"access": {"times": ["Sun 10:00-12:00 UTC"]}}')
+    shut = admission('{"access": {"times": ["Sun 10:00-12:00 UTC"]}}')
     assert [admit(shut, A, 0.0), admit_unix(shut, 0, [], 0.0)] == ["times", "times"]
-    assert shut.judge(A, 5353, 0.0, to_many=False).drop == shut.judge_unix(0, "/x").drop == "times"
+    assert shut.check_datagram(A, 5353, 0.0, to_many=False).drop == shut.check_unix_datagram(0, "/x").drop == "times"
     assert names(shut, A) == ["access.times"]
 
 
 def test_a_banned_source_is_refused_until_the_ban_ends() -> None:
-    house = House(banned={source_of(A): 50.0})
-    echo = door(house=house)
+    shared = DaemonAdmission(banned={source_of(A): 50.0})
+    echo = admission(shared=shared)
     assert [admit(echo, A, 49.9), admit(echo, B, 49.9), admit(echo, A, 50.0)] == ["banned", None, None]
-    assert echo.judge(A, 5353, 49.9, to_many=False).drop == "banned"
+    assert echo.check_datagram(A, 5353, 49.9, to_many=False).drop == "banned"
     assert names(echo, A, now=20.0) == ["bans"]
 
 
 def test_a_source_that_goes_on_being_refused_is_reported() -> None:
     told: list[Any] = []
-    house = House(report=lambda *what: told.append(what))
-    house.adopt(None, BanRules.model_validate_json('{"after": "10/m"}'))
-    echo = door('{"access": {"deny": ["192.0.2.7", "127.0.0.1"]}, "limits": {"connections": 1}}', house)
+    shared = DaemonAdmission(report=lambda *what: told.append(what))
+    shared.adopt(None, BanRules.model_validate_json('{"after": "10/m"}'))
+    echo = admission('{"access": {"deny": ["192.0.2.7", "127.0.0.1"]}, "limits": {"connections": 1}}', shared)
     assert [admit(echo, A, 0.0) for _ in range(10)] == ["access"] * 10
     assert told == []
     assert admit(echo, A, 0.0) == "access"
@@ -177,72 +190,74 @@ def test_a_source_that_goes_on_being_refused_is_reported() -> None:
         admit(echo, B, 0.0)  # the service is full, which is not its fault
     assert len(told) == 1
     for _ in range(1000):
-        assert echo.judge(A, 5353, 0.0, to_many=False).drop == "access"
+        assert echo.check_datagram(A, 5353, 0.0, to_many=False).drop == "access"
     assert len(told) == 1, "anybody can send datagrams in somebody's name"
 
 
 def test_without_automatic_bans_nobody_is_reported() -> None:
     told: list[Any] = []
-    house = House(report=lambda *what: told.append(what))
-    house.adopt(None, BanRules.model_validate_json('{"after": "off"}'))
-    echo = door('{"access": {"deny": ["any"]}}', house)
+    shared = DaemonAdmission(report=lambda *what: told.append(what))
+    shared.adopt(None, BanRules.model_validate_json('{"after": "off"}'))
+    echo = admission('{"access": {"deny": ["any"]}}', shared)
     assert [admit(echo, A, 0.0) for _ in range(1000)] == ["access"] * 1000
     assert told == []
 
 
 def test_datagrams_have_fifty_a_second_and_loopback_as_many_as_it_likes() -> None:
-    echo = door()
-    verdict = echo.judge(A, 5353, 10.0, to_many=False)
+    echo = admission()
+    verdict = echo.check_datagram(A, 5353, 10.0, to_many=False)
     assert verdict.key is not None
-    drops = [echo.spend(verdict.key, 10.0) for _ in range(150)]
+    drops = [echo.take_token(verdict.key, 10.0) for _ in range(150)]
     assert drops == [None] * 100 + ["rate"] * 50
-    assert [echo.spend(verdict.key, 11.0) for _ in range(60)].count(None) == 50
+    assert [echo.take_token(verdict.key, 11.0) for _ in range(60)].count(None) == 50
     assert names(echo, A, now=11.0, datagram=True) == ["limits.rate"]
-    assert echo.judge(LOCAL, 5353, 10.0, to_many=False) == Verdict(None, None, amplify=False)
-    other = echo.judge(B, 5353, 10.0, to_many=False).key
+    assert echo.check_datagram(LOCAL, 5353, 10.0, to_many=False) == Verdict(None, None, amplify=False)
+    other = echo.check_datagram(B, 5353, 10.0, to_many=False).key
     assert other is not None
-    assert echo.spend(other, 11.0) is None
+    assert echo.take_token(other, 11.0) is None
 
 
 def test_a_rate_for_connections_alone_leaves_datagrams_free() -> None:
-    assert door('{"limits": {"rate": "tcp 1/s"}}').judge(A, 5353, 0.0, to_many=False).key is None
+    assert admission('{"limits": {"rate": "tcp 1/s"}}').check_datagram(A, 5353, 0.0, to_many=False).key is None
 
 
 def test_services_do_not_share_a_rate() -> None:
-    house = House()
-    keys = [door(house=house, name=name).judge(A, 5353, 0.0, to_many=False).key for name in ("echo", "time")]
+    shared = DaemonAdmission()
+    keys = [
+        admission(shared=shared, name=name).check_datagram(A, 5353, 0.0, to_many=False).key for name in ("echo", "time")
+    ]
     assert keys[0] != keys[1]
 
 
 def test_the_reply_guard_comes_first_and_can_be_switched_off() -> None:
-    house = House(ports=frozenset({7007}))
-    guarded, open_ = door('{"access": {"deny": ["any"]}}', house), door('{"reply_guard": false}', house)
+    shared = DaemonAdmission(ports=frozenset({7007}))
+    guarded, open_ = admission('{"access": {"deny": ["any"]}}', shared), admission('{"reply_guard": false}', shared)
     for port, to_many, minds in ((53, False, "source_port"), (7007, False, "source_port"), (5353, True, "destination")):
-        assert guarded.judge(B, port, 0.0, to_many=to_many).drop == minds
-        assert open_.judge(B, port, 0.0, to_many=to_many).drop is None
+        assert guarded.check_datagram(B, port, 0.0, to_many=to_many).drop == minds
+        assert open_.check_datagram(B, port, 0.0, to_many=to_many).drop is None
     assert names(guarded, B, 53, datagram=True)[0] == "reply_guard"
-    assert guarded.judge(B, 5353, 0.0, to_many=False).drop == "access"
-    assert open_.judge(B, 53, 0.0, to_many=False).amplify
+    assert guarded.check_datagram(B, 5353, 0.0, to_many=False).drop == "access"
+    assert open_.check_datagram(B, 53, 0.0, to_many=False).amplify
 
 
 def test_longer_answers_go_to_those_who_are_listed() -> None:
-    chargen = door('{"amplify": ["192.0.2.0/24"]}')
-    assert chargen.judge(A, 5353, 0.0, to_many=False).amplify
-    assert not chargen.judge(B, 5353, 0.0, to_many=False).amplify
+    chargen = admission('{"amplify": ["192.0.2.0/24"]}')
+    assert chargen.check_datagram(A, 5353, 0.0, to_many=False).amplify
+    assert not chargen.check_datagram(B, 5353, 0.0, to_many=False).amplify
 
 
 def test_a_unix_peer_is_judged_by_its_account() -> None:
-    echo = door('{"access": {"allow": ["uid:1000", "gid:27"]}}')
+    echo = admission('{"access": {"allow": ["uid:1000", "gid:27"]}}')
     assert echo.groups_matter
     peers: list[tuple[int, list[int]]] = [(1000, []), (1, [27]), (1, [1])]
     assert [admit_unix(echo, user, groups, 0.0) for user, groups in peers] == [None, None, "access"]
-    assert [echo.judge_unix(user, "/x").drop for user in (1000, None)] == [None, "access"]
+    assert [echo.check_unix_datagram(user, "/x").drop for user in (1000, None)] == [None, "access"]
 
 
 def test_no_answer_goes_to_a_unix_socket_of_our_own() -> None:
-    house = House(paths={"/run/netd/echo.sock", b"\0netd"})
-    echo = door("{}", house=house)
-    drops = [echo.judge_unix(0, path).drop for path in ("/run/netd/echo.sock", b"\0netd", "/x", "")]
+    shared = DaemonAdmission(paths={"/run/netd/echo.sock", b"\0netd"})
+    echo = admission("{}", shared=shared)
+    drops = [echo.check_unix_datagram(0, path).drop for path in ("/run/netd/echo.sock", b"\0netd", "/x", "")]
     assert drops == ["source_path", "source_path", None, None]
 
 
@@ -299,10 +314,10 @@ _REFUSED = {
 def test_an_explanation_names_what_decides(
     script: list[tuple[bytes, bool, float]], limits: dict[str, object], access: dict[str, object], banned: bool
 ) -> None:
-    house = House(connections=8, banned={source_of(B): 3.0} if banned else {}, ports=frozenset({7007}))
-    echo = door(json.dumps({"limits": limits, "access": access}), house)
-    others = House(house.ledger, connections=8, banned=house.banned, ports=house.ports)
-    observer = Door("echo", echo.policy, echo.access, echo._table, others, lambda: 0.0)
+    shared = DaemonAdmission(connections=8, banned={source_of(B): 3.0} if banned else {}, ports=frozenset({7007}))
+    echo = admission(json.dumps({"limits": limits, "access": access}), shared)
+    others = DaemonAdmission(shared.daemon_limits, connections=8, banned=shared.banned, ports=shared.ports)
+    observer = AdmissionControl("echo", echo.policy, echo.access, echo._table, others, lambda: 0.0)
     now = 1.0
     for address, datagram, wait in script:
         now += wait
@@ -310,37 +325,37 @@ def test_an_explanation_names_what_decides(
         expected = next((c.name for c in observer.explain(address, port, now, datagram=datagram) if not c.passes), None)
         decided: str | None
         if datagram:
-            verdict = echo.judge(address, port, now, to_many=False)
-            decided = verdict.drop or (echo.spend(verdict.key, now) if verdict.key is not None else None)
+            verdict = echo.check_datagram(address, port, now, to_many=False)
+            decided = verdict.drop or (echo.take_token(verdict.key, now) if verdict.key is not None else None)
         else:
             decided = admit(echo, address, now)
         assert (decided and _REFUSED[decided]) == expected
 
 
 def test_a_new_rate_starts_with_full_buckets() -> None:
-    house, table = House(), Table()
+    shared, table = DaemonAdmission(), Table()
     for limits, now, answers in (
         ('{"rate": "2/h", "total_rate": "3/h"}', 0.0, [None, None, "rate"]),
         # That of the total is empty, and fills at the new rate from here on.
         ('{"rate": "1000/s", "total_rate": "1000/s"}', 1.0, ["total_rate"] * 3),
         ('{"rate": "1000/s", "total_rate": "1000/s"}', 1.5, [None, None, None]),
     ):
-        echo = door(f'{{"limits": {limits}}}', house, table)
+        echo = admission(f'{{"limits": {limits}}}', shared, table)
         assert [admit(echo, A, now) for _ in range(3)] == answers
 
 
 def test_an_exempt_address_in_a_banned_network_is_served() -> None:
     one, other = parse_address("2001:db8::7"), parse_address("2001:db8::8")
-    house = House(banned={source_of(one): 100.0})
-    house.adopt(None, BanRules.model_validate_json('{"exempt": ["2001:db8::7"]}'))
-    echo = door(house=house)
+    shared = DaemonAdmission(banned={source_of(one): 100.0})
+    shared.adopt(None, BanRules.model_validate_json('{"exempt": ["2001:db8::7"]}'))
+    echo = admission(shared=shared)
     assert [admit(echo, one, 0.0), admit(echo, other, 0.0)] == [None, "banned"]
     assert (names(echo, one), names(echo, other)) == ([], ["bans"])
 
 
 def test_buckets_hold_the_largest_rate_a_config_may_have() -> None:
-    house = House()
-    echo = door('{"limits": {"rate": "1/d burst 366", "total_rate": "9999999/d burst 9999999"}}', house)
-    key = echo.judge(A, 5353, 1e9, to_many=False).key
+    shared = DaemonAdmission()
+    echo = admission('{"limits": {"rate": "1/d burst 366", "total_rate": "9999999/d burst 9999999"}}', shared)
+    key = echo.check_datagram(A, 5353, 1e9, to_many=False).key
     assert key is not None
-    assert [echo.spend(key, 1e9) for _ in range(400)].count(None) == 366
+    assert [echo.take_token(key, 1e9) for _ in range(400)].count(None) == 366

@@ -1,4 +1,4 @@
-"""The door of a service: every question a transport has about a peer, answered in the same order for all of them.
+"""Admission to one service: every question a transport has about a peer, answered in the same order for all of them.
 
 Pure: it is told addresses, numbers and the time. What it counts stands in shared memory, so it counts across workers.
 """
@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple, NewType
 from netd.admission.access_table import Access
 from netd.admission.addresses import source_of
 from netd.admission.bans import exemption
-from netd.admission.guard import EXPLAINED, SMALL, objection
-from netd.admission.house import House
+from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
+from netd.admission.reply_guard import EXPLAINED, SMALL, objection
 from netd.reasons import Drop, Refusal
 from netd.shared.rates import taken
 from netd.shared.sources import Sources
@@ -22,7 +22,7 @@ _ACTIVE = CELL["active"]
 
 Ticket = NewType("Ticket", bytes)
 """What a connection has taken: a place of the service and one of the daemon, and one of the source that it names, if it
-names any. It is to be given back once (`Door.release`)."""
+names any. It is to be given back once (`AdmissionControl.release`)."""
 _UNCOUNTED = Ticket(b"")
 
 
@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
     drop: Drop | None
     """Why they are dropped, if they are."""
     key: bytes | None = None
-    """What they have to spend a token of (`Door.spend`); None: nothing."""
+    """What they have to spend a token of (`AdmissionControl.take_token`); None: nothing."""
     amplify: bool = True
     """Whether answers may be longer than questions."""
 
@@ -46,7 +46,7 @@ class Check(NamedTuple):
     why: str
 
 
-class Door:
+class AdmissionControl:
     """Who may come in to one service, as one process decides. ``wall`` gives seconds since 1970."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Door:
         policy: Policy,
         access: Access,
         table: Table,
-        house: House,
+        shared: DaemonAdmission,
         wall: Callable[[], float],
     ) -> None:
         self.policy = policy
@@ -63,16 +63,16 @@ class Door:
         """May be exchanged for an equal one at any time: what it reads from lies in memory that is given up."""
         self._name = name
         self._table = table
-        self._house = house
+        self._shared = shared
         self._wall = wall
         self._exempt = exemption(policy.limits.exempt)
         self._amplify = exemption(policy.amplify)
         # The rate is a part of the key, so that a new one starts with full buckets.
         self._connection_key = f"{name} {policy.limits.rate} tcp ".encode()
         self._datagram_key = f"{name} {policy.limits.rate} udp ".encode()
-        self._cells = table.column(house.worker)
+        self._cells = table.column(shared.worker)
         self._all_active = table.all(_ACTIVE)
-        self._sources = Sources(table.sources, house.worker)
+        self._sources = Sources(table.sources, shared.worker)
         limits = policy.limits
         self._connection_rate = _rate_for("tcp", limits.rate)
         self._datagram_rate = _rate_for("udp", limits.rate)
@@ -141,7 +141,7 @@ class Door:
             return "times"
         if busy:
             return busy
-        rate, rates = self._connection_rate, self._house.ledger.rates
+        rate, rates = self._connection_rate, self._shared.daemon_limits.rates
         # The rate comes before all that would have to be undone: a flood is to cost little.
         if rate and self._is_counted(address) and not rates.take(self._connection_key + source, rate, now):
             return self._offence(source, address, "rate", now)
@@ -170,10 +170,10 @@ class Door:
         The place is taken before the others are counted, so that two workers never take the last one both; at worst
         both let it be.
         """
-        limit, limit_of_all = self.policy.limits.connections, self._house.connections
-        workers, active = self._table.workers, self._house.ledger.active
+        limit, limit_of_all = self.policy.limits.connections, self._shared.connections
+        workers, active = self._table.workers, self._shared.daemon_limits.active
         self._cells[_ACTIVE] += 1
-        active[self._house.worker] += 1
+        active[self._shared.worker] += 1
         refusal: Refusal | None = None
         if limit is not None and sum(self._all_active[:workers]) > limit:
             refusal = "connections"
@@ -185,19 +185,23 @@ class Door:
 
     def _give_back(self) -> None:
         self._cells[_ACTIVE] -= 1
-        self._house.ledger.active[self._house.worker] -= 1
+        self._shared.daemon_limits.active[self._shared.worker] -= 1
 
     def _offence(self, source: bytes, address: bytes, refusal: Refusal, now: float) -> Refusal:
         """The source's own fault. One that goes on with it is reported."""
-        house = self._house
-        after = house.bans.after
-        if after and house.spared.find(address) is None and not house.ledger.rates.take(b"!" + source, after, now):
-            house.report(source, self._name, refusal)
+        shared = self._shared
+        after = shared.bans.after
+        if (
+            after
+            and shared.exempt.find(address) is None
+            and not shared.daemon_limits.rates.take(b"!" + source, after, now)
+        ):
+            shared.report(source, self._name, refusal)
         return refusal
 
     # Datagrams.
 
-    def judge(self, address: bytes, port: int, now: float, *, to_many: bool) -> Verdict:
+    def check_datagram(self, address: bytes, port: int, now: float, *, to_many: bool) -> Verdict:
         """What becomes of datagrams from this address and port; ``to_many``: sent to broadcast or multicast."""
         if drop := self._drops(address, port, now, to_many=to_many):
             return Verdict(drop)
@@ -206,7 +210,7 @@ class Door:
         return Verdict(None, self._key(None if exempt else source_of(address)), amplify)
 
     def _drops(self, address: bytes, port: int, now: float, *, to_many: bool) -> Drop | None:
-        if self.policy.reply_guard and (minds := objection(address, port, self._house.ports, to_many=to_many)):
+        if self.policy.reply_guard and (minds := objection(address, port, self._shared.ports, to_many=to_many)):
             return minds
         if self._banned(address, source_of(address), now):
             return "banned"
@@ -214,12 +218,12 @@ class Door:
             return "access"
         return None if self.access.in_time(self._wall()) else "times"
 
-    def judge_unix(self, user: int | None, path: str | bytes) -> Verdict:
+    def check_unix_datagram(self, user: int | None, path: str | bytes) -> Verdict:
         """What becomes of datagrams from this user, whose groups the kernel does not tell, so no rule asks for any.
 
         ``path`` is the sender's: one of this netd's own would answer the answer.
         """
-        if path in self._house.paths:
+        if path in self._shared.paths:
             return Verdict("source_path")
         if not self.access.unix_ruling(user, ()).allowed:
             return Verdict("access")
@@ -233,25 +237,25 @@ class Door:
             return self._datagram_key + source
         return b"" if self._total_datagram_rate else None
 
-    def spend(self, key: bytes, now: float) -> Drop | None:
+    def take_token(self, key: bytes, now: float) -> Drop | None:
         """Take the tokens for one datagram; or say which rate it is over."""
         rate = self._datagram_rate
-        if key and rate and not self._house.ledger.rates.take(key, rate, now):
+        if key and rate and not self._shared.daemon_limits.rates.take(key, rate, now):
             return "rate"
         return None if self._take_total(self._total_datagram_rate, now) else "total_rate"
 
     # Why.
 
     def explain(self, address: bytes, port: int, now: float, *, datagram: bool) -> Iterator[Check]:
-        """What `admit`, or `judge` and `spend`, would find of a peer now, in their order. Nothing is taken."""
-        house = self._house
+        """What `admit`, or `check_datagram` and `take_token`, would find of a peer, in their order. Takes nothing."""
+        shared = self._shared
         source = source_of(address)
         if datagram:
-            minds = objection(address, port, house.ports, to_many=False) if self.policy.reply_guard else None
+            minds = objection(address, port, shared.ports, to_many=False) if self.policy.reply_guard else None
             why = EXPLAINED[minds] if minds else "nothing speaks against an answer"
             yield Check("reply_guard", not minds, why if self.policy.reply_guard else "off")
         banned = self._banned(address, source, now)
-        left = house.banned.get(source, now) - now
+        left = shared.banned.get(source, now) - now
         yield Check("bans", not banned, f"banned for another {left:.0f} s" if banned else "not banned")
         ruling = self.access.ruling(address)
         yield Check("access", ruling.allowed, ruling.why)
@@ -268,7 +272,7 @@ class Door:
         yield from self._explain_rest(None, now, "UNIX", datagram=datagram)
 
     def _explain_rest(self, source: bytes | None, now: float, exempt: str | None, *, datagram: bool) -> Iterator[Check]:
-        house, limits = self._house, self.policy.limits
+        shared, limits = self._shared, self.policy.limits
         in_time = self.access.in_time(self._wall())
         times = ", ".join(hours.text for hours in self.access.times) or "always"
         yield Check("access.times", in_time, times)
@@ -277,10 +281,10 @@ class Door:
             yield Check("limits.exempt", passes=True, why=f"{exempt}: neither rate nor per_source")
         else:
             key = (self._datagram_key if datagram else self._connection_key) + source
-            yield _tokens("limits.rate", rate, house.ledger.rates.left(key, rate, now) if rate else 0)
+            yield _tokens("limits.rate", rate, shared.daemon_limits.rates.left(key, rate, now) if rate else 0)
         if not datagram:
             yield _room("limits.connections", sum(self._all_active), limits.connections)
-            yield _room("daemon.connections", sum(house.ledger.active), house.connections)
+            yield _room("daemon.connections", sum(shared.daemon_limits.active), shared.connections)
         if not datagram and not exempt and source is not None:
             yield _room("limits.per_source", self._sources.number(source, self._table.workers), limits.per_source)
         total = self._total_datagram_rate if datagram else self._total_connection_rate
@@ -290,9 +294,9 @@ class Door:
     # Both.
 
     def _banned(self, address: bytes, source: bytes, now: float) -> bool:
-        house = self._house
+        shared = self._shared
         # An exempt address may be in the network of a banned one.
-        return bool(house.banned) and house.banned.get(source, 0.0) > now and house.spared.find(address) is None
+        return bool(shared.banned) and shared.banned.get(source, 0.0) > now and shared.exempt.find(address) is None
 
     def _take_total(self, rate: Rate | None, now: float) -> bool:
         if rate is None:

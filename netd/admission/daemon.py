@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from netd.admission.addresses import Prefixes
 from netd.admission.bans import MOST, BanRules, exemption
 from netd.reasons import Refusal
-from netd.shared.ledger import Ledger
+from netd.shared.daemon_limits import DaemonLimits
 
 Report = Callable[[bytes, str, Refusal], None]
 """Hears of a source that was refused too often, by which service, and why the last time."""
@@ -20,10 +20,10 @@ _BANS = BanRules()
 
 
 @dataclass(slots=True)
-class House:
-    """What the doors of all services in one process have in common."""
+class DaemonAdmission:
+    """What the admission of all services in one process has in common."""
 
-    ledger: Ledger = field(default_factory=Ledger)
+    daemon_limits: DaemonLimits = field(default_factory=DaemonLimits)
     worker: int = 0
     """Which of the workers this process is."""
     connections: int | None = None
@@ -36,7 +36,7 @@ class House:
     """The paths and abstract names at which this netd takes UNIX datagrams, as the kernel gives them."""
     report: Report = _unreported
     bans: BanRules = _BANS
-    spared: Prefixes[str] = field(default_factory=lambda: exemption(_BANS.exempt))
+    exempt: Prefixes[str] = field(default_factory=lambda: exemption(_BANS.exempt))
     """Sources that are never reported, and served also where their network is banned."""
 
     def ban(self, source: bytes, until: float | None) -> None:
@@ -49,4 +49,4 @@ class House:
 
     def adopt(self, connections: int | None, bans: BanRules) -> None:
         """This is the config from now on."""
-        self.connections, self.bans, self.spared = connections, bans, exemption(bans.exempt)
+        self.connections, self.bans, self.exempt = connections, bans, exemption(bans.exempt)
