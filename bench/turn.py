@@ -27,7 +27,7 @@ from netd.admission.policy import Policy
 from netd.conversation import Context
 from netd.endpoints import Endpoint
 from netd.services import table
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.sockets import open_listeners
 from netd.transport.stream.server import StreamServer

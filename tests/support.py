@@ -35,7 +35,7 @@ from netd.errors import PeerError
 from netd.services import table
 from netd.services.kind import ServiceType
 from netd.shared.table import Table
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
 from netd.transport.sockets import Listener, open_listeners

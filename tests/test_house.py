@@ -250,7 +250,7 @@ def test_the_config_shows_every_key_with_its_default() -> None:
 
 
 def test_every_event_is_snake_case_and_past_tense_and_stands_once() -> None:
-    text = "".join((ROOT / "netd" / "telemetry" / f"{file}.py").read_text() for file in ("events", "daemon_events"))
+    text = "".join((ROOT / "netd" / "telemetry" / f"{file}.py").read_text() for file in ("service_events", "daemon_events"))
     names = re.findall(r'(?:self\._log\.\w+|log)\(\s*"(\w+)"', text)
     names += re.findall(r'"(?:warning|error)",\s*"(\w+)"', text)
     assert len(names) == len(set(names))

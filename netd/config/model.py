@@ -18,8 +18,8 @@ from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.endpoints import Endpoint
 from netd.shared.memory import MOST_WORKERS
-from netd.telemetry.events import AccessLog
 from netd.telemetry.logs import Format, Level
+from netd.telemetry.service_events import AccessLog
 from netd.text import shown
 from netd.values import Count, Duration, Model
 

@@ -25,7 +25,7 @@ from netd.daemon.channel import Message
 from netd.services import table
 from netd.services.kind import ServiceType
 from netd.shared.table import Table
-from netd.telemetry.events import AccessLog, ServiceEvents
+from netd.telemetry.service_events import AccessLog, ServiceEvents
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
 from netd.transport.stream.connection import Connection

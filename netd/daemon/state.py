@@ -8,7 +8,7 @@ from netd.daemon.control import CommandError
 from netd.errors import EXIT_NO
 from netd.shared.daemon_limits import DaemonLimits
 from netd.shared.table import CELL, Table
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.text import suggestion
 from netd.transport.sockets import Listener
 

@@ -42,7 +42,7 @@ from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
 from netd.services.kind import ServiceType
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop, Timer
 from netd.transport.sockets import Listener, finish, socket_url
 from netd.transport.stream.server import StreamServer

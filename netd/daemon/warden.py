@@ -27,7 +27,7 @@ from netd.errors import EXIT_USAGE
 from netd.reasons import Refusal
 from netd.shared.table import SUPERVISOR
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.values import parse_duration
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from netd.conversation import Credentials
-from netd.telemetry.telling import Teller
+from netd.telemetry.throttle import ThrottledLog
 
 Event = Literal["worker_lost", "reload_applied", "reload_rejected", "source_banned", "control_refused"]
 """What is counted."""
 
 
-class DaemonEvents(Teller):
+class DaemonEvents(ThrottledLog):
     """What can happen to the daemon as a whole. ``by`` had it done: a signal, or a peer on the control socket."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic_core import to_json
 
 from netd import paths
-from netd.telemetry import journal, telling
+from netd.telemetry import journal, throttle
 from netd.telemetry.structured import structlog
 from netd.text import printable
 
@@ -138,7 +138,7 @@ def open_file(path: str) -> int:
 def set_level(level: Level) -> None:
     """Log events of this level and above from now on."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
-    telling.rebind()
+    throttle.rebind()
 
 
 def set_up(level: Level, form: Format, descriptor: int = 2) -> Sink:

@@ -17,7 +17,7 @@ from netd.conversation import Peer, Post
 from netd.errors import PeerError
 from netd.reasons import Drop
 from netd.services.kind import ServiceType
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport import batch
 from netd.transport.loop import LISTENING, Loop
 from netd.transport.options import clear_options

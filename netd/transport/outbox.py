@@ -7,7 +7,7 @@ from weakref import WeakMethod
 
 from netd.addresses import is_link_local, six
 from netd.conversation import Post
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.origins import Control, origin, send_from
 from netd.transport.peers import Sender

@@ -17,7 +17,7 @@ from netd.conversation import Context
 from netd.services import metrics, table, web
 from netd.services.web import Site, may_name
 from netd.shared.table import Counts
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import MOST_THREADS
 from tests.support import Server, has_ipv6, read_all, until

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from netd.conversation import Peer
 from netd.telemetry import journal, logs
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 
 
 def read(descriptor: int, end: str = "\n") -> str:

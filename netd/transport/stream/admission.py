@@ -10,7 +10,7 @@ from netd.admission.control import AdmissionControl, Ticket
 from netd.conversation import Credentials, Peer
 from netd.errors import PeerError
 from netd.reasons import Refusal
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.peers import connection_credentials, connection_groups
 from netd.transport.stream.preamble import Naming

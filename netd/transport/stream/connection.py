@@ -24,7 +24,7 @@ from typing import Protocol, TypeAlias, cast
 from netd.admission.limits import Limits
 from netd.conversation import Peer
 from netd.reasons import Outcome
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.trace import Taps, TracedSocket
 

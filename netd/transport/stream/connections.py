@@ -13,7 +13,7 @@ from netd.admission.control import AdmissionControl, Ticket
 from netd.conversation import Peer
 from netd.reasons import Outcome, Refusal
 from netd.services.kind import ServiceType, Serving
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.peers import connection_credentials, inet_peer, unix_peer
 from netd.transport.stream.admission import Admission

@@ -11,7 +11,7 @@ import pytest
 from netd.admission.daemon import DaemonAdmission
 from netd.services.kind import ServiceType
 from netd.services.simple import Echo, Upper
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
 from tests.support import door_for

@@ -16,7 +16,7 @@ from netd.daemon import listing
 from netd.errors import PeerError
 from netd.services.kind import ServiceType
 from netd.services.simple import Echo, Upper
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream import preamble
 from netd.transport.stream.connection import StreamSocket
 from netd.transport.stream.connections import Connections

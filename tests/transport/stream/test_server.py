@@ -19,7 +19,7 @@ from netd.endpoints import Endpoint
 from netd.errors import PeerError
 from netd.services.kind import ServiceType, Serving
 from netd.services.simple import Echo
-from netd.telemetry.events import ServiceEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.transport.sockets import open_listeners
 from netd.transport.stream.connection import Connection
 from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection

@@ -21,7 +21,7 @@ Key = tuple[str, str]
 """A fact and the source it came from; the source is empty where it does not matter, or where there are too many."""
 
 
-class Edge:
+class Throttle:
     """Says when something that keeps happening is worth a line."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -62,14 +62,14 @@ class Edge:
                 self._sources[key[0]] -= 1
 
 
-class Teller:
+class ThrottledLog:
     """Somebody who has something to tell. ``clock`` counts seconds from anywhere, steadily."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, **context: object) -> None:
         self._context = context
         self._clock = clock
-        self._edge = Edge(clock)
-        self._unsaid: dict[Key, tuple[str, str, dict[str, object]]] = {}  # lines that wait for their minute to be over
+        self._edge = Throttle(clock)
+        self._pending: dict[Key, tuple[str, str, dict[str, object]]] = {}  # lines that wait for their minute to be over
         self._log: Any
         self.bind()
         _ALL.add(self)
@@ -85,22 +85,22 @@ class Teller:
             getattr(self._log, level)(event, number=said, **told)
         else:
             told.pop("exc_info", None)  # it would keep what the conversation had alive
-            self._unsaid[key] = (level, event, told)
+            self._pending[key] = (level, event, told)
 
     def summarize(self, *, final: bool = False) -> None:
         """Say what has happened since the last lines, where they are a minute old, or this is the last chance.
 
         To be called now and then.
         """
-        for key, (level, event, told) in list(self._unsaid.items()):
+        for key, (level, event, told) in list(self._pending.items()):
             if self._edge.silent(key):
-                del self._unsaid[key]
+                del self._pending[key]
             elif said := self._edge.count(key, 0, final=final):
                 getattr(self._log, level)(event, number=said, **told)
         self._edge.forget()
 
 
-_ALL: weakref.WeakSet[Teller] = weakref.WeakSet()
+_ALL: weakref.WeakSet[ThrottledLog] = weakref.WeakSet()
 
 
 def rebind() -> None:

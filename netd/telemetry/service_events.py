@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from netd.conversation import Credentials, Peer
 from netd.reasons import Drop, Outcome, Refusal
 from netd.shared.table import CELL, DURATIONS, Counts, Role, Table
-from netd.telemetry.telling import QUIET, Teller
+from netd.telemetry.throttle import QUIET, ThrottledLog
 
 # Where in a column the hot path counts.
 _ACCEPTED, _FAILED, _LOOPS, _CHECKS = CELL["accepted"], CELL["failed"], CELL["loops"], CELL["checks"]
@@ -37,7 +37,7 @@ AccessLog = Literal["all", "summary", "off"] | int
 """Which connections get a line when they end: all of them, none but a sum once a minute, none, or one in so many."""
 
 
-class ServiceEvents(Teller):
+class ServiceEvents(ThrottledLog):
     """What can happen to one service in one process.
 
     ``process`` (a worker by its number, another by its role) writes its column of ``table``; without one, the numbers

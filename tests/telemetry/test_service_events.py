@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from netd.conversation import Credentials, Peer
 from netd.shared.table import DURATIONS
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.telemetry.events import ServiceEvents
-from netd.telemetry.telling import Edge
+from netd.telemetry.service_events import ServiceEvents
+from netd.telemetry.throttle import Throttle
 
 
 class Clock:
@@ -95,7 +95,7 @@ def test_who_may_not_control_netd_and_tries_again_and_again_is_one_line(log: lis
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, 50))))
 def test_the_edge_loses_no_number_and_speaks_at_most_once_a_minute(script: list[tuple[float, int]]) -> None:
     clock = Clock()
-    edge = Edge(clock)
+    edge = Throttle(clock)
     spoken, times = 0, []
     for wait, number in script:
         clock.now += wait
