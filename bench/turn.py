@@ -28,8 +28,8 @@ from netd.conversation import Context
 from netd.endpoints import Endpoint
 from netd.services import table
 from netd.telemetry.service_events import ServiceEvents
+from netd.transport.listen import open_listeners
 from netd.transport.loop import Loop
-from netd.transport.sockets import open_listeners
 from netd.transport.stream.server import StreamServer
 
 BENCH = Path(__file__).parent

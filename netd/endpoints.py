@@ -3,7 +3,7 @@
 ``tcp://HOST:PORT``, ``udp://HOST:PORT``, ``unix:///PATH``, ``unixgram:///PATH``, ``unix://@ABSTRACT``, and
 ``systemd://NAME`` for sockets that the service manager opens; HOST is ``*`` (both address families), an address (IPv6
 in brackets) or a name. Socket options are query keys (`SocketOptions`).
-Only values: opening is the business of ``netd/transport/sockets.py``.
+Only values: opening is the business of ``netd/transport/listen.py``.
 """
 
 import re

@@ -37,8 +37,8 @@ from netd.services.kind import ServiceType
 from netd.shared.table import Table
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.datagram import DatagramServer
+from netd.transport.listen import Listener, open_listeners
 from netd.transport.loop import Loop
-from netd.transport.sockets import Listener, open_listeners
 from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
 from netd.transport.stream.server import StreamServer
 

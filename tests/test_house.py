@@ -250,7 +250,9 @@ def test_the_config_shows_every_key_with_its_default() -> None:
 
 
 def test_every_event_is_snake_case_and_past_tense_and_stands_once() -> None:
-    text = "".join((ROOT / "netd" / "telemetry" / f"{file}.py").read_text() for file in ("service_events", "daemon_events"))
+    text = "".join(
+        (ROOT / "netd" / "telemetry" / f"{file}.py").read_text() for file in ("service_events", "daemon_events")
+    )
     names = re.findall(r'(?:self\._log\.\w+|log)\(\s*"(\w+)"', text)
     names += re.findall(r'"(?:warning|error)",\s*"(\w+)"', text)
     assert len(names) == len(set(names))
@@ -322,7 +324,7 @@ NAMED = {
     "tests/test_values.py": (r"/etc/.*", "names of time zones that are none"),
     "tests/test_tour.py": (r"/tmp/", "what the tour says, which is put into the test's place"),
     "tests/transport/test_guard.py": (r".*:40{2,3}7", "in a network namespace"),
-    "tests/transport/test_sockets.py": (
+    "tests/transport/test_listen.py": (
         r"tcp://127\.0\.0\.1:7|tcp://no-?such\S*:7",
         "without the right to it; names that do not exist",
     ),

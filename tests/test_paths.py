@@ -455,7 +455,7 @@ def test_nor_is_one_that_every_user_can_exchange(theirs: Path) -> None:
 def test_without_proc_a_socket_with_a_path_is_refused_in_plain_words(tmp_path: Path) -> None:
     need_root()
     script = (
-        "from tests.transport.test_sockets import open_all\n"
+        "from tests.transport.test_listen import open_all\n"
         f"try: open_all('unix://{tmp_path}/s')\n"
         "except Exception as error: print(error)"
     )

@@ -17,7 +17,7 @@ from netd.daemon.supervisor import supervise
 from netd.errors import EXIT_CONFIG, EXIT_OK, ConfigError, OpenError
 from netd.telemetry import logs
 from netd.telemetry.journal import SOCKET
-from netd.transport.sockets import Listener
+from netd.transport.listen import Listener
 
 config_option = click.option(
     "-c",

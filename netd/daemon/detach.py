@@ -18,7 +18,7 @@ import daemon  # type: ignore[import-untyped]
 from netd import default_paths, paths
 from netd.config.model import Config
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
-from netd.transport.sockets import Listener
+from netd.transport.listen import Listener
 
 Ready = Callable[[list[Listener]], None]
 

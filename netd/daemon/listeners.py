@@ -13,8 +13,8 @@ from netd.daemon.plan import Key, keys
 from netd.endpoints import LONGEST_PATH, Endpoint, SocketOptions
 from netd.errors import OpenError
 from netd.services import table
-from netd.transport.inherited import Inherited, InheritedSocket
-from netd.transport.sockets import Listener, Skipped, advice, configure, open_listeners, opening
+from netd.transport.activation import Inherited, InheritedSocket
+from netd.transport.listen import Listener, Skipped, advice, configure, open_listeners, opening
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""In a worker: who looks on at which service, for `netd trace` (`netd.transport.trace`)."""
+"""In a worker: who looks on at which service, for `netd trace` (`netd.transport.tap`)."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,7 +7,7 @@ from netd.peer_filter import PeerFilter
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
-from netd.transport.trace import Tap
+from netd.transport.tap import Tap
 
 _EVERY = 0.1  # seconds between two packets of one trace
 

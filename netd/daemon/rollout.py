@@ -15,7 +15,7 @@ from netd.daemon.requests import PREPARING
 from netd.daemon.state import State
 from netd.daemon.tasks import Queue, Tasks
 from netd.errors import OpenError
-from netd.transport.sockets import finish
+from netd.transport.listen import finish
 
 _DIED = "it died while it got ready"
 _SLOW = f"it did not get ready within {PREPARING:.0f} s: what its services do when they are made takes too long"

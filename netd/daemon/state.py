@@ -10,7 +10,7 @@ from netd.shared.daemon_limits import DaemonLimits
 from netd.shared.table import CELL, Table
 from netd.telemetry.service_events import ServiceEvents
 from netd.text import suggestion
-from netd.transport.sockets import Listener
+from netd.transport.listen import Listener
 
 
 class State:

@@ -43,8 +43,8 @@ from netd.services.kind import ServiceType
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ServiceEvents
+from netd.transport.listen import Listener, finish, socket_url
 from netd.transport.loop import Loop, Timer
-from netd.transport.sockets import Listener, finish, socket_url
 from netd.transport.stream.server import StreamServer
 
 # A peer here is the operator, or a program that went wrong.

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 
-from netd.transport.inherited import KEPT, InheritedSocket
+from netd.transport.activation import KEPT, InheritedSocket
 
 _FIRST = 3  # SD_LISTEN_FDS_START
 

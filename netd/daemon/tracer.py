@@ -17,7 +17,7 @@ from netd.daemon.fork import Member
 from netd.daemon.json_lines import json_line, keep_alive
 from netd.daemon.state import State
 from netd.transport.loop import Loop
-from netd.transport.trace import SHOWN, Way
+from netd.transport.tap import SHOWN, Way
 
 _MOST = 8  # traces at one time
 _LONGEST_PEER = 512

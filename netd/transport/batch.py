@@ -15,7 +15,7 @@ from ctypes import c_int, c_size_t, c_uint, c_void_p
 from typing import Any
 
 from netd.transport.origins import origin
-from netd.transport.peers import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, sender, sent_to
+from netd.transport.sockaddr import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, sender, sent_to
 
 SLOTS = 64
 """Datagrams in a batch: by then the system call is a small part of the cost."""

@@ -23,8 +23,8 @@ from netd.transport.loop import LISTENING, Loop
 from netd.transport.options import clear_options
 from netd.transport.origins import NOT_FROM_THERE, Control, origin, send_from
 from netd.transport.outbox import Outbox
-from netd.transport.peers import CONTROL, PACKET_INFO, Sender, message_credentials, sender, sender_peer, unix_peer
-from netd.transport.trace import Taps, TracedBatch, TracedDatagramSocket
+from netd.transport.sockaddr import CONTROL, PACKET_INFO, Sender, message_credentials, sender, sender_peer, unix_peer
+from netd.transport.tap import Taps, TracedBatch, TracedDatagramSocket
 from netd.transport.unixgram import AnsweringSocket, ForeignSocketError
 
 _TURN = 64  # datagrams taken one by one, before the others get their turn

@@ -9,7 +9,7 @@ import socket
 from typing import Any
 
 from netd.addresses import is_link_local, is_of_many, six
-from netd.transport.peers import IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender
+from netd.transport.sockaddr import IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender
 
 Control = list[tuple[int, int, bytes]]
 

@@ -10,8 +10,8 @@ from netd.conversation import Post
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.origins import Control, origin, send_from
-from netd.transport.peers import Sender
 from netd.transport.send_queue import SendQueue
+from netd.transport.sockaddr import Sender
 
 _MOST = 262_144  # octets that wait to be sent
 

@@ -14,7 +14,7 @@ import socket
 import stat
 from typing import Any
 
-from netd.transport.peers import OVERFLOW_USER, message_credentials
+from netd.transport.sockaddr import OVERFLOW_USER, message_credentials
 
 
 def _knows_every_user() -> bool:

@@ -9,7 +9,7 @@ import pytest
 from netd.admission.access_memory import AccessTables
 from netd.config import loader, transfer
 from netd.config.model import Config
-from netd.transport.sockets import finish
+from netd.transport.listen import finish
 
 ROOT = Path(__file__).parents[2]
 ODD = """

@@ -20,8 +20,8 @@ from netd.daemon.detach import pid_file
 from netd.daemon.listeners import control_listener
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
-from netd.transport.inherited import KEPT
-from netd.transport.sockets import open_listeners
+from netd.transport.activation import KEPT
+from netd.transport.listen import open_listeners
 from tests.daemon.test_systemd import LAUNCHER
 from tests.support import Daemon, as_user, daemon, directory_of, need_root, open_directory, until
 

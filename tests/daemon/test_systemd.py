@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from netd.daemon import systemd
-from netd.transport.inherited import KEPT, Inherited, InheritedSocket
+from netd.transport.activation import KEPT, Inherited, InheritedSocket
 from tests.support import read_exactly
 
 # What a service manager does between fork and exec.

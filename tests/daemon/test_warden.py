@@ -21,9 +21,9 @@ from netd.daemon.tasks import Result
 from netd.daemon.warden import Warden
 from netd.errors import OpenError
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.transport.inherited import InheritedSocket
+from netd.transport.activation import InheritedSocket
+from netd.transport.listen import finish
 from netd.transport.loop import Loop
-from netd.transport.sockets import finish
 from tests.support import Daemon, daemon, started, until
 
 # Loopback is spared from bans and limits unless told otherwise.

@@ -16,9 +16,9 @@ from netd.admission.control import AdmissionControl
 from netd.conversation import Peer
 from netd.endpoints import Endpoint
 from netd.services.simple import Echo
+from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.datagram import DatagramServer
-from netd.transport.inherited import Inherited, InheritedSocket
-from netd.transport.sockets import open_listeners
+from netd.transport.listen import open_listeners
 from tests.support import Server, has_ipv6, in_namespace, service, until
 from tests.transport.test_datagram import BOTH, PlainEcho, ask, client
 

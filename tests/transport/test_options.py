@@ -6,7 +6,7 @@ import pytest
 
 from netd.endpoints import Endpoint
 from netd.services.simple import Echo
-from netd.transport.sockets import Listener
+from netd.transport.listen import Listener
 from tests.support import Server
 
 OPTIONS = {

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from netd.endpoints import Endpoint
 from netd.services.simple import Echo
 from netd.transport import batch
-from netd.transport.inherited import Inherited, InheritedSocket
+from netd.transport.activation import Inherited, InheritedSocket
+from netd.transport.listen import Listener, open_listeners
 from netd.transport.origins import origin
-from netd.transport.peers import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, sender
-from netd.transport.sockets import Listener, open_listeners
+from netd.transport.sockaddr import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, sender
 from tests.support import Server, has_ipv6, in_namespace, service, until
 from tests.transport.test_datagram import BOTH, PlainEcho
 from tests.transport.test_outbox import Board
-from tests.transport.test_trace import look, tap
+from tests.transport.test_tap import look, tap
 
 NEWNET = 0x40000000  # CLONE_NEWNET, linux/sched.h
 KINDS = pytest.mark.parametrize("kind", [Echo, PlainEcho])

@@ -15,11 +15,11 @@ import pytest
 
 from netd.endpoints import Endpoint
 from netd.services.simple import Echo
-from netd.transport.sockets import open_listeners
+from netd.transport.listen import open_listeners
 from tests.support import Server, daemon, until
 from tests.transport.test_datagram import ask
 from tests.transport.test_outbox import Board
-from tests.transport.test_trace import look, tap
+from tests.transport.test_tap import look, tap
 
 OTHER = 65_533  # a user that is not the one of this process
 
@@ -291,7 +291,7 @@ CHROOTED = """
 import codecs, os, socket, sys
 from netd.endpoints import Endpoint
 from netd.services.simple import Echo
-from netd.transport.sockets import open_listeners
+from netd.transport.listen import open_listeners
 from tests.support import Server
 from tests.transport.test_unixgram import ATTACKS, bound, meanwhile
 from pathlib import Path

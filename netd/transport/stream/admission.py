@@ -12,7 +12,7 @@ from netd.errors import PeerError
 from netd.reasons import Refusal
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
-from netd.transport.peers import connection_credentials, connection_groups
+from netd.transport.sockaddr import connection_credentials, connection_groups
 from netd.transport.stream.preamble import Naming
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection

@@ -26,7 +26,7 @@ from netd.conversation import Peer
 from netd.reasons import Outcome
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
-from netd.transport.trace import Taps, TracedSocket
+from netd.transport.tap import Taps, TracedSocket
 
 CHUNK = 65536
 """Octets taken from a stream, and given to the kernel, at once."""

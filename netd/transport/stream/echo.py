@@ -9,7 +9,7 @@ from typing import Any
 
 from netd.conversation import Peer
 from netd.transport.stream.connection import CHUNK, IN, Connection, Owner
-from netd.transport.trace import Taps
+from netd.transport.tap import Taps
 
 _PIPE_SIZE = 2**20  # octets moved at once at most; the most an unprivileged process may ask for (pipe(7))
 _LEAST = 2**16  # octets that are taken also when there may be no room for them

@@ -15,7 +15,7 @@ from netd.conversation import Peer
 from netd.errors import PeerError
 from netd.reasons import Outcome
 from netd.transport.stream.connection import CHUNK, IN, BareSocket, Connection, Owner, StreamSocket, WrappedSocket
-from netd.transport.trace import Taps
+from netd.transport.tap import Taps
 
 Naming: TypeAlias = Callable[[bytes, Peer], tuple[int, Peer] | None]
 """Given all that has come, and the peer as the socket has it: how many octets its header has, which alone are taken,

@@ -16,7 +16,7 @@ from typing import Any
 from netd.conversation import Peer
 from netd.reasons import Outcome
 from netd.transport.stream.connection import IN, BareSocket, Connection, Owner
-from netd.transport.trace import Taps
+from netd.transport.tap import Taps
 
 MOST_THREADS = 32
 """Connections of one listener that are handled at one time. The next one is refused."""

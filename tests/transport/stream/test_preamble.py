@@ -22,7 +22,7 @@ from netd.transport.stream.connection import StreamSocket
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.preamble import Preambles
 from netd.transport.stream.server import StreamServer
-from netd.transport.trace import Tap
+from netd.transport.tap import Tap
 from tests.support import Server, read_all, read_exactly, service, until
 from tests.transport.stream.test_connections import pipes
 from tests.transport.stream.test_server import PlainEcho, connect, ended, failed

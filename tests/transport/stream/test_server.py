@@ -20,7 +20,7 @@ from netd.errors import PeerError
 from netd.services.kind import ServiceType, Serving
 from netd.services.simple import Echo
 from netd.telemetry.service_events import ServiceEvents
-from netd.transport.sockets import open_listeners
+from netd.transport.listen import open_listeners
 from netd.transport.stream.connection import Connection
 from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
 from netd.transport.stream.echo import EchoConnection

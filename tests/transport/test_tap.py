@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netd.conversation import Peer
 from netd.services.simple import Echo, Upper
 from netd.transport.stream.server import StreamServer
-from netd.transport.trace import SHOWN, Tap
+from netd.transport.tap import SHOWN, Tap
 from tests.support import ABSTRACT, Server, read_all, read_exactly, service, until
 from tests.transport.stream.test_server import connect
 from tests.transport.stream.test_threaded import Finger

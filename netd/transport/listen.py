@@ -1,7 +1,7 @@
 """Opening what services listen on: from an `Endpoint` to bound sockets, or one clear line why not.
 
 Opening and serving are apart, so that whoever serves takes any socket, opened here or handed over. What was open before
-(`netd.transport.inherited`) is taken before anything is opened.
+(`netd.transport.activation`) is taken before anything is opened.
 """
 
 import errno
@@ -17,8 +17,8 @@ from netd.addresses import address_text, plain_host
 from netd.conversation import Transport
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
-from netd.transport.inherited import Inherited
-from netd.transport.peers import IP_PKTINFO, path_text
+from netd.transport.activation import Inherited
+from netd.transport.sockaddr import IP_PKTINFO, path_text
 
 _IP_FREEBIND = 15  # linux/in.h; the socket module does not have it
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from netd.conversation import Peer
 from netd.transport.batch import Batch
-from netd.transport.peers import Sender
+from netd.transport.sockaddr import Sender
 
 SHOWN = 256
 """Octets of a message that are kept to be shown; of the others, only how many."""

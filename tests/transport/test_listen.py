@@ -13,7 +13,7 @@ import pytest
 
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
-from netd.transport.sockets import Listener, open_listeners, socket_url, transport_of
+from netd.transport.listen import Listener, open_listeners, socket_url, transport_of
 from tests.support import ABSTRACT, has_ipv6
 
 
@@ -189,7 +189,7 @@ def test_an_address_that_is_not_here_can_be_bound_when_asked_to() -> None:
 
 def test_a_port_without_the_right_to_it() -> None:
     script = (
-        "import os; from tests.transport.test_sockets import open_all\n"
+        "import os; from tests.transport.test_listen import open_all\n"
         "os.setgid(65534) if os.getuid() == 0 else None; os.setuid(65534) if os.getuid() == 0 else None\n"
         "try: open_all('tcp://127.0.0.1:7')\n"
         "except Exception as error: print(error)"
@@ -330,7 +330,7 @@ def _only_root(tmp_path: Path) -> None:
     [holder] = open_all(f"unix://{live}?mode=000")
     tmp_path.chmod(0o755)
     script = (
-        "import os; from tests.transport.test_sockets import open_all\n"
+        "import os; from tests.transport.test_listen import open_all\n"
         "os.setgid(65534); os.setuid(65534)\n"
         f"try: open_all('unix://{live}', 'unix://{closed}/x')\n"
         "except Exception as error: print(error)"
