@@ -304,7 +304,7 @@ NAMED = {
     "tests/cli/top/test_view.py": (r"/etc/netd/netd\.yaml|/run/", "words in an answer"),
     "tests/client/probe/test_checks.py": (r"/run/it", "a word"),
     "tests/client/probe/test_probing.py": (r"udp://a\.\.b:7", "no name that could exist"),
-    "tests/client/talk/test_line.py": (r"\w+://name:7", "a name that means what the test says"),
+    "tests/client/talk/test_link.py": (r"\w+://name:7", "a name that means what the test says"),
     "tests/config/test_loader.py": (r"/run/[xyz]|\w+://\S+", "checked and not served"),
     "tests/daemon/test_crew.py": (r"tcp://\*:7", "in a network namespace"),
     "tests/daemon/test_detach.py": (r"tcp://(?:\*|192\.0\.2\.1):7", "a config that is refused, an address of no host"),

@@ -8,12 +8,12 @@ import click
 
 from netd.cli.control import Ask, good, talks
 from netd.cli.options import parsed
+from netd.client.talk.control_link import ControlLink
 from netd.client.talk.conversation import Schedule
 from netd.client.talk.conversation import talk as hold
-from netd.client.talk.line import Line, client_endpoint, connect
-from netd.client.talk.person import Person, Pipe
-from netd.client.talk.phrases import Template
-from netd.client.talk.room import RoomLine
+from netd.client.talk.link import Link, client_endpoint, connect
+from netd.client.talk.template import Template
+from netd.client.talk.user_io import Pipe, UserInterface
 from netd.endpoints import Endpoint
 from netd.errors import EXIT_OK
 from netd.services.words import check_name
@@ -95,9 +95,9 @@ def talk(
     return EXIT_OK
 
 
-def _enter(ask: Ask, service: str) -> Line:
+def _enter(ask: Ask, service: str) -> Link:
     """A line to a service of a running netd. An `OperatorError` says why there is none."""
-    line = RoomLine(ask.places(), service)
+    line = ControlLink(ask.places(), service)
     try:
         good(line.answer)
     except BaseException:
@@ -106,7 +106,7 @@ def _enter(ask: Ask, service: str) -> Line:
     return line
 
 
-def _person(line: Line, name: str | None) -> Person:
+def _person(line: Link, name: str | None) -> UserInterface:
     """Whoever is there: somebody at a terminal, who is told what they talk to, or a program."""
     if not (sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"):
         return Pipe()

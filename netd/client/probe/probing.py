@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from netd.client.probe.errands import Errands
+from netd.client.probe.one_shot import OneShotSessions
 from netd.client.probe.outcomes import Outcome
 from netd.client.probe.poller import Poller
 from netd.client.probe.questions import Plain, Tagged
@@ -221,7 +221,7 @@ def _session(probe: Probe, question: Tagged | Plain, poller: Poller, most_socket
         return None
     if isinstance(question, Plain):
         kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
-        return Errands(probe, question, addresses, poller, kind, most_sockets)
+        return OneShotSessions(probe, question, addresses, poller, kind, most_sockets)
     if endpoint.streams:
         return Stream(probe, question, addresses, poller)
     return Datagrams(probe, question, addresses, poller)

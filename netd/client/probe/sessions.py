@@ -21,7 +21,7 @@ _TURN = 64  # receives in a row, after which others have their turn
 _LONGEST_GREETING = 1024  # octets
 
 
-class Account(Protocol):
+class SessionListener(Protocol):
     """Whom a session tells what happened."""
 
     tally: Tally
@@ -96,7 +96,9 @@ def verdict(error: OSError) -> tuple[Outcome, str]:
 class _Socket:
     """What both kinds have: one socket at a time, to one address of a name after the other."""
 
-    def __init__(self, account: Account, question: Tagged, addresses: tuple[Address, ...], poller: Poller) -> None:
+    def __init__(
+        self, account: SessionListener, question: Tagged, addresses: tuple[Address, ...], poller: Poller
+    ) -> None:
         self._account = account
         self._question = question
         self._addresses = deque(addresses)
@@ -220,7 +222,9 @@ class Stream(_Socket):
 
     lingers = False
 
-    def __init__(self, account: Account, question: Tagged, addresses: tuple[Address, ...], poller: Poller) -> None:
+    def __init__(
+        self, account: SessionListener, question: Tagged, addresses: tuple[Address, ...], poller: Poller
+    ) -> None:
         super().__init__(account, question, addresses, poller)
         self._connected = False
         self._began = 0

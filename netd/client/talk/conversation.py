@@ -6,9 +6,9 @@ import selectors
 import time
 from dataclasses import dataclass
 
-from netd.client.talk.line import Line
-from netd.client.talk.person import Interrupted, Person
-from netd.client.talk.phrases import Template, Voice, is_farewell
+from netd.client.talk.link import Link
+from netd.client.talk.template import NamePrefix, Template, is_farewell
+from netd.client.talk.user_io import Interrupted, UserInterface
 from netd.errors import HungUpError
 
 QUIET = 1.0
@@ -26,7 +26,7 @@ class Schedule:
     """How many; None: for ever."""
 
 
-def talk(line: Line, person: Person, name: str | None, schedule: Schedule | None, wait: float | None) -> None:
+def talk(line: Link, person: UserInterface, name: str | None, schedule: Schedule | None, wait: float | None) -> None:
     """Talk until this side has finished and was answered; raises the `OperatorError` that says what else ended it.
 
     A person who says farewell has finished. A pipe has if nothing comes behind it for `QUIET`: whoever filled it wants
@@ -46,14 +46,14 @@ def talk(line: Line, person: Person, name: str | None, schedule: Schedule | None
 
 class _Talk:
     def __init__(
-        self, line: Line, person: Person, name: str | None, schedule: Schedule | None, wait: float | None
+        self, line: Link, person: UserInterface, name: str | None, schedule: Schedule | None, wait: float | None
     ) -> None:
         self._line = line
         self._person = person
         self._schedule = schedule
         self._wait = wait
         self._name = name
-        self._voice = Voice(name)
+        self._voice = NamePrefix(name)
         self._closed = False  # the other end has finished
         self._has_left = False  # a farewell was said
         self._unsent = False
@@ -121,7 +121,7 @@ class _Talk:
                 patience = QUIET if self._voice.took_leave else None
 
     async def _send_what_is_due(self, schedule: Schedule) -> bool:
-        voice = Voice(self._name)
+        voice = NamePrefix(self._name)
         due = time.monotonic()
         number = 0
         while number != schedule.count:

@@ -15,8 +15,8 @@ from prompt_toolkit.formatted_text import ANSI
 from prompt_toolkit.history import History
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from netd.client.talk.person import Interrupted, encoded
 from netd.client.talk.screen import Sanitizer
+from netd.client.talk.user_io import Interrupted, encoded
 
 _MOST_REMEMBERED = 1000
 """Lines of history: weeks of what a person types, and read in a millisecond."""

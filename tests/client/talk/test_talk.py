@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from netd.client.talk.conversation import Schedule, talk
-from netd.client.talk.person import Pipe
-from netd.client.talk.phrases import Template
+from netd.client.talk.template import Template
+from netd.client.talk.user_io import Pipe
 from netd.errors import HungUpError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from netd.client.talk.line import Line, dial
+from netd.client.talk.link import Link, dial
 from netd.errors import UnreachableError
 
 Place = tuple[socket.AddressFamily, tuple[str, int]]
@@ -52,7 +52,7 @@ def test_a_connection_goes_to_the_first_address_that_takes_it(listener: socket.s
 def test_every_address_that_failed_is_told(kind: socket.SocketKind) -> None:
     first, second = closed(kind), closed(kind)
 
-    async def ask(line: Line) -> None:
+    async def ask(line: Link) -> None:
         await line.send(b"hello\n")
         await line.receive()
 
@@ -70,7 +70,7 @@ def test_datagrams_that_one_address_refuses_go_to_the_next(receiver: socket.sock
     kind = socket.SOCK_DGRAM
     here = (socket.AF_INET, receiver.getsockname())
 
-    async def talk(line: Line) -> None:
+    async def talk(line: Link) -> None:
         hearing = asyncio.create_task(line.receive())
         for number in range(100):
             await line.send(b"%d" % number)
@@ -97,7 +97,7 @@ def test_datagrams_that_one_address_refuses_go_to_the_next(receiver: socket.sock
 def test_a_refusal_that_a_send_is_told_of_is_not_lost(receiver: socket.socket) -> None:
     kind = socket.SOCK_DGRAM
 
-    async def talk(line: Line) -> None:
+    async def talk(line: Link) -> None:
         for word in (b"one", b"two", b"three"):
             await line.send(word)  # the second and the third are told that the one before was refused
         hearing = asyncio.create_task(line.receive())

@@ -60,7 +60,7 @@ def is_farewell(line: bytes) -> bool:
     return line.strip() in _FAREWELLS
 
 
-class Voice:
+class NamePrefix:
     """Puts a name before each line: ``hello`` becomes ``alex : hello``. Without a name, lines stay as they are.
 
     A farewell stays bare, for that is how a service knows it; a blank line is nothing said, and is not sent in

@@ -12,18 +12,18 @@ from collections import deque
 from netd.client.probe.outcomes import Outcome
 from netd.client.probe.poller import Poller
 from netd.client.probe.questions import Plain
-from netd.client.probe.sessions import Account, open_socket, verdict
+from netd.client.probe.sessions import SessionListener, open_socket, verdict
 from netd.client.probe.targets import Address
 
 
-class Errands:
+class OneShotSessions:
     """The questions that are under way to one target, ``most`` of them at once."""
 
     lingers = False
 
     def __init__(
         self,
-        account: Account,
+        account: SessionListener,
         question: Plain,
         addresses: tuple[Address, ...],
         poller: Poller,
@@ -34,7 +34,7 @@ class Errands:
         self.question = question
         self.poller = poller
         self.kind = kind
-        self.under_way: dict[int, Errand] = {}
+        self.under_way: dict[int, OneShotSession] = {}
         self._addresses = deque(addresses)
         self._most = most
 
@@ -47,7 +47,7 @@ class Errands:
     def ask(self, number: int, data: bytes) -> bool:
         if len(self.under_way) >= self._most:
             return False
-        Errand(self, number).go(self._addresses[0])
+        OneShotSession(self, number).go(self._addresses[0])
         return True
 
     def next_address(self, tried: Address) -> Address | None:
@@ -65,10 +65,10 @@ class Errands:
             errand.close()
 
 
-class Errand:
+class OneShotSession:
     """One question and its socket."""
 
-    def __init__(self, errands: Errands, number: int) -> None:
+    def __init__(self, errands: OneShotSessions, number: int) -> None:
         self._errands = errands
         self._number = number
         self._said = b""

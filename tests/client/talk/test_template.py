@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netd.client.talk.phrases import Template, Voice, is_farewell, split
+from netd.client.talk.template import NamePrefix, Template, is_farewell, split
 
 NOW = 1_700_000_000.9
 
@@ -54,7 +54,7 @@ def test_a_template_is_refused_or_can_be_rendered(text: str) -> None:
 
 
 def test_a_name_stands_before_each_line() -> None:
-    voice = Voice("alex")
+    voice = NamePrefix("alex")
     assert voice.say(b"hello\n") == b"alex : hello\n"
     assert voice.say(b"hello\r\n") == b"alex : hello\r\n"
     assert [voice.say(line) for line in (b"q\n", b"bye\r\n", b"quit\n")] == [b"q\n", b"bye\r\n", b"alex : quit\n"]
@@ -64,14 +64,14 @@ def test_a_name_stands_before_each_line() -> None:
 
 
 def test_without_a_name_lines_stay_as_they_are() -> None:
-    voice = Voice(None)
+    voice = NamePrefix(None)
     for line in (b"hello\n", b"\n", b"q\n", b"\xff\0"):
         assert voice.say(line) == line
 
 
 @pytest.mark.parametrize("name", [None, "alex"])
 def test_whether_the_last_line_was_a_farewell(name: str | None) -> None:
-    voice = Voice(name)
+    voice = NamePrefix(name)
     took = []
     for piece in (b"hello\n", b"bye\n", b"more\n", b"not ", b"q\n", b"q"):
         voice.say(piece)

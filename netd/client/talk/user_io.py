@@ -7,8 +7,8 @@ import sys
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from netd.client.talk.phrases import split
 from netd.client.talk.screen import Sanitizer
+from netd.client.talk.template import split
 
 _MOST_AT_ONCE = 65536
 """Octets that are read from standard input with one call, and the longest line that is sent in one piece."""
@@ -18,7 +18,7 @@ class Interrupted(Exception):
     """The person wants to leave at once (Ctrl-C)."""
 
 
-class Person(Protocol):
+class UserInterface(Protocol):
     """Whoever talks from this end."""
 
     present: bool

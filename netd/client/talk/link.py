@@ -27,7 +27,7 @@ _ATTEMPTS = 3
 """How often a datagram is sent: each try but the last may be told of another one's fate."""
 
 
-class Line(Protocol):
+class Link(Protocol):
     """One conversation, from this end."""
 
     @property
@@ -69,16 +69,16 @@ def client_endpoint(text: str) -> Endpoint:
     return endpoint
 
 
-def connect(endpoint: Endpoint) -> Line:
+def connect(endpoint: Endpoint) -> Link:
     """A line to what listens at ``endpoint``, to whichever address of a name answers first in the resolver's order."""
     url = str(endpoint)
     if endpoint.transport == "unix":
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        return StreamLine(url, _connected(connection, _unix_address(endpoint), url), url)
+        return StreamLink(url, _connected(connection, _unix_address(endpoint), url), url)
     if endpoint.transport == "unixgram":
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         connection.bind("")  # a name of the kernel's choice, for answers to come to (autobind, unix(7))
-        return DatagramLine(url, [(_connected(connection, _unix_address(endpoint), url), url)])
+        return DatagramLink(url, [(_connected(connection, _unix_address(endpoint), url), url)])
     kind = socket.SOCK_STREAM if endpoint.transport == "tcp" else socket.SOCK_DGRAM
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=kind)
@@ -89,7 +89,7 @@ def connect(endpoint: Endpoint) -> Line:
     return dial(url, kind, places)
 
 
-def dial(url: str, kind: socket.SocketKind, places: Iterable[tuple[socket.AddressFamily, tuple[Any, ...]]]) -> Line:
+def dial(url: str, kind: socket.SocketKind, places: Iterable[tuple[socket.AddressFamily, tuple[Any, ...]]]) -> Link:
     """A line to the first of these addresses that takes it."""
     lines, failures = [], []
     for family, address in places:
@@ -106,11 +106,11 @@ def dial(url: str, kind: socket.SocketKind, places: Iterable[tuple[socket.Addres
             failures.append((where, error))
             continue
         if kind == socket.SOCK_STREAM:
-            return StreamLine(url, connection, where)
+            return StreamLink(url, connection, where)
         lines.append((connection, where))
     if not lines:
         raise _unreachable(url, failures)
-    return DatagramLine(url, lines, failures)
+    return DatagramLink(url, lines, failures)
 
 
 def _unix_address(endpoint: Endpoint) -> str:
@@ -141,7 +141,7 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-class StreamLine:
+class StreamLink:
     """A line over TCP or a UNIX stream."""
 
     streams = True
@@ -175,7 +175,7 @@ class StreamLine:
         self._socket.close()
 
 
-class DatagramLine:
+class DatagramLink:
     """A line over datagrams.
 
     Nobody knows whether an address answers before something was sent to it, so all of a name's addresses are kept until

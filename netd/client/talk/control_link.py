@@ -10,7 +10,7 @@ from netd.errors import HungUpError
 _LONGEST = 262_144  # octets of what comes in one piece
 
 
-class RoomLine:
+class ControlLink:
     """What the service says comes as a JSON object a line, what it is told goes as it is."""
 
     streams = False  # what comes is whole words, and the end of what is said is nobody's business
