@@ -142,7 +142,7 @@ def test_the_files_about_streams_import_in_one_direction_also_for_their_types() 
 
 
 def test_the_test_of_levels_sees_something() -> None:
-    assert imports(ROOT / "netd" / "daemon" / "serving.py") >= {"admission", "services", "telemetry", "transport"}
+    assert imports(ROOT / "netd" / "daemon" / "worker" / "config.py") >= {"admission", "services", "telemetry", "transport"}
 
 
 @pytest.mark.parametrize("path", ["services", "admission", "shared"])
@@ -306,8 +306,11 @@ NAMED = {
     "tests/client/probe/test_probing.py": (r"udp://a\.\.b:7", "no name that could exist"),
     "tests/client/talk/test_link.py": (r"\w+://name:7", "a name that means what the test says"),
     "tests/config/test_loader.py": (r"/run/[xyz]|\w+://\S+", "checked and not served"),
-    "tests/daemon/test_crew.py": (r"tcp://\*:7", "in a network namespace"),
-    "tests/daemon/test_detach.py": (r"tcp://(?:\*|192\.0\.2\.1):7", "a config that is refused, an address of no host"),
+    "tests/daemon/supervisor/test_workers.py": (r"tcp://\*:7", "in a network namespace"),
+    "tests/daemon/test_daemonize.py": (
+        r"tcp://(?:\*|192\.0\.2\.1):7",
+        "a config that is refused, an address of no host",
+    ),
     "tests/services/test_answers.py": (r"/run/x", "a word"),
     "tests/services/test_chat.py": (r"/etc/passwd|/tmp/a", "words that are said"),
     "tests/services/test_metrics.py": (r"http://localhost:7090", "a word in a request"),

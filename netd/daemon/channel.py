@@ -180,7 +180,7 @@ class Channel:
         return message, descriptors
 
 
-class Spare:
+class ReservedDescriptors:
     """Descriptors that no connection gets, so that there is room for those that the other end hands over."""
 
     def __init__(self, channel: Channel) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon.test_reload import echoed, talking, write
+from tests.daemon.supervisor.test_reload import echoed, talking, write
 from tests.support import Daemon, daemon, install_service, until
 
 ECHO = (
@@ -82,7 +82,7 @@ def with_service(tmp_path: Path, config: str, preparing: float | None = None) ->
     path = install_service(tmp_path, "slow", SLOW)
     if preparing is not None:
         (tmp_path / "sitecustomize.py").write_text(
-            f"import netd.daemon.requests\nnetd.daemon.requests.PREPARING = {preparing}\n"
+            f"import netd.daemon.supervisor.requests\nnetd.daemon.requests.PREPARING = {preparing}\n"
         )
     (tmp_path / "netd.yaml").write_text(config + OFF)
     with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:

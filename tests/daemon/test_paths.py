@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from netd import paths
-from netd.daemon.detach import pid_file
-from netd.daemon.listeners import control_listener
+from netd.daemon.daemonize import pid_file
+from netd.daemon.supervisor.listeners import control_listener
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
 from netd.transport.activation import KEPT

@@ -1,0 +1,280 @@
+"""The control socket: one line in, one JSON object out, as a conversation like any other.
+
+`echo status | nc -U /run/netd/control.sock` works as well as `netd status`. A line is a command and its arguments,
+``NAME`` or ``key=value``, with blanks between them. An answer has ``ok``; where that is false, ``error`` says why and
+``exit_code`` what a command line should make of it.
+"""
+
+import os
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from typing import Any, Protocol
+
+from netd.accounts import groups_of
+from netd.conversation import Credentials, Lines, LineTooLong, Peer, Post, Wait, WaitingConversation
+from netd.daemon.json_lines import json_line
+from netd.daemon.tasks import Result, Tasks
+from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_USAGE, OperatorError
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.text import suggestion
+
+Answer = dict[str, Any]
+
+LINE_LIMIT = 4096
+"""The longest command, in octets."""
+
+
+class CommandError(Exception):
+    """A command that cannot be done, with the exit code it is worth."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_NO) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Reports(Protocol):
+    """What netd says of itself."""
+
+    def status(self) -> Answer: ...
+
+    def history(self) -> Answer: ...
+
+
+class Commands(Protocol):
+    """What there is to control. Each may raise `CommandError` or `OperatorError`."""
+
+    async def diff(self) -> Answer: ...
+
+    async def reload(self, by: str) -> Answer: ...
+
+    async def switch(self, service: str, *, on: bool, by: str) -> Answer: ...
+
+    async def connections(self, wanted: dict[str, str]) -> Answer: ...
+
+    async def peers(self, wanted: dict[str, str]) -> Answer: ...
+
+    async def kick(self, wanted: dict[str, str], by: str) -> Answer: ...
+
+    async def set_log_level(self, level: str, by: str) -> Answer: ...
+
+
+class Stop(Protocol):
+    """How netd is stopped."""
+
+    def __call__(self, by: str, *, now: bool = False) -> Answer: ...
+
+
+class Admission(Protocol):
+    """Who may talk to the services. Each may raise `CommandError`."""
+
+    def bans(self) -> Answer: ...
+
+    async def ban(self, source: str, duration: str, by: str) -> Answer: ...
+
+    async def unban(self, source: str, by: str) -> Answer: ...
+
+    def explain(self, peer: str, where: str) -> Answer: ...
+
+
+class Tracer(Protocol):
+    """Looking on."""
+
+    async def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]: ...
+
+
+class Attachments(Protocol):
+    """Talking to a service."""
+
+    async def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]: ...
+
+
+_USAGE = {
+    "status": "status",
+    "history": "history",
+    "diff": "diff",
+    "reload": "reload",
+    "enable": "enable NAME",
+    "disable": "disable NAME",
+    "connections": "connections [service=NAME] [peer=ADDRESS]",
+    "peers": "peers [service=NAME]",
+    "kick": "kick id=ID | peer=ADDRESS | service=NAME",
+    "ban": "ban list | ban add SOURCE DURATION | ban remove SOURCE",
+    "explain": "explain from=PEER to=SERVICE/TRANSPORT",
+    "log-level": "log-level LEVEL",
+    "talk": "talk service=NAME",
+    "trace": "trace service=NAME [peer=ADDRESS]",
+    "stop": "stop [now]",
+}
+
+
+class Control:
+    """The service behind the control socket."""
+
+    unasked = True
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        commands: Commands,
+        stop: Stop,
+        reports: Reports,
+        admission: Admission,
+        tracer: Tracer,
+        visits: Attachments,
+        group: int | None,
+        events: DaemonEvents,
+    ) -> None:
+        self._tasks = tasks
+        self._commands = commands
+        self._stop = stop
+        self._status = reports
+        self._admission = admission
+        self._tracer = tracer
+        self._attachments = visits
+        self._group = group
+        self._events = events
+
+    def stream(self, peer: Peer, post: Post) -> WaitingConversation:
+        by = str(peer.credentials)
+        if not self._allowed(peer.credentials):
+            self._events.control_refused(peer.credentials)
+            yield json_line(_failure(f"{by} may not control netd", EXIT_NO))
+            return
+        lines = Lines(LINE_LIMIT)
+        try:
+            while (line := (yield from lines.read())) is not None:
+                text = line.decode("utf-8", "replace")
+                if text.split()[:1] in (["trace"], ["talk"]):
+                    return (yield from self._follow(text, lines.rest(), post))
+                yield json_line((yield from _result(self._tasks.start(self.answer(text, by)))))
+        except LineTooLong as error:
+            yield json_line(_failure(str(error), EXIT_USAGE))
+
+    def _allowed(self, credentials: Credentials | None) -> bool:
+        """The path's permissions have let the peer connect; an abstract socket has none, and a path may be chmodded."""
+        if credentials is None:
+            return False
+        if credentials.uid in (0, os.geteuid()):
+            return True
+        return self._group is not None and self._group in groups_of(credentials.uid, credentials.gid)
+
+    def _follow(self, line: str, rest: bytes, post: Post) -> WaitingConversation:
+        """A command whose answer is followed by more, until the peer has finished sending.
+
+        What the peer says behind it, of which ``rest`` has come, is for the service, and is no command.
+        """
+        begun: list[tuple[Callable[[bytes], None], Callable[[], None]]] = []
+        left = False
+
+        async def begin(command: str, words: list[str]) -> Answer:
+            if command == "talk":
+                service = _arguments(command, words, ("service",)).get("service", "")
+                say, end = await self._attachments.enter(service, post)
+            else:
+                end = await self._tracer.start(_arguments(command, words, ("service", "peer")), post)
+                say = _say_nothing
+            if left:
+                end()
+            else:
+                begun.append((say, end))
+            return {}
+
+        try:
+            yield json_line((yield from _result(self._tasks.start(self._answer(line, begin)))))
+            for say, _ in begun:
+                if rest:
+                    say(rest)
+                while data := (yield None):
+                    say(data)
+        finally:
+            left = True
+            for _, end in begun:
+                end()
+
+    async def answer(self, line: str, by: str) -> Answer:
+        """Do what a line says."""
+        return await self._answer(line, lambda command, words: self._do(command, words, by))
+
+    async def _answer(self, line: str, do: Callable[[str, list[str]], Coroutine[Any, None, Answer]]) -> Answer:
+        command, *words = line.split() or [""]
+        try:
+            return {"ok": True, **(await do(command, words))}
+        except CommandError as error:
+            return _failure(str(error), error.exit_code)
+        except OperatorError as error:
+            return _failure(error.problems[0], error.exit_code) | {"problems": error.problems}
+        except Exception as error:  # whatever it is, the daemon goes on
+            self._events.command_failed(command, error)
+            return _failure(f"a bug in netd: {error!r}; see its log", EXIT_SOFTWARE)
+
+    async def _do(self, command: str, words: list[str], by: str) -> Answer:
+        commands = self._commands
+        match command, words:
+            case "status", []:
+                return self._status.status()
+            case "history", []:
+                return self._status.history()
+            case "diff", []:
+                return await commands.diff()
+            case "reload", []:
+                return await commands.reload(by)
+            case "enable" | "disable", [name]:
+                return await commands.switch(name, on=command == "enable", by=by)
+            case "connections", _:
+                return await commands.connections(_arguments(command, words, ("service", "peer")))
+            case "peers", _:
+                return await commands.peers(_arguments(command, words, ("service",)))
+            case "kick", [_, *_]:
+                return await commands.kick(_arguments(command, words, ("id", "peer", "service")), by)
+            case "ban", ["list"]:
+                return self._admission.bans()
+            case "ban", ["add", source, duration]:
+                return await self._admission.ban(source, duration, by)
+            case "ban", ["remove", source]:
+                return await self._admission.unban(source, by)
+            case "explain", [_, _]:
+                given = _arguments(command, words, ("from", "to"))
+                return self._admission.explain(given["from"], given["to"])
+            case "log-level", [level]:
+                return await commands.set_log_level(level, by)
+            case "stop", [] | ["now"]:
+                return self._stop(by, now=bool(words))
+        if command in _USAGE:
+            raise CommandError(f"expected: {_USAGE[command]}", EXIT_USAGE)
+        raise CommandError(f"unknown command '{command[:50]}'{suggestion(command[:50], _USAGE)}", EXIT_USAGE)
+
+
+def _arguments(command: str, words: list[str], known: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in known or not value or key in found:
+            raise CommandError(f"expected: {_USAGE[command]}", EXIT_USAGE)
+        found[key] = value
+    return found
+
+
+def _say_nothing(data: bytes) -> None:
+    """Where nothing can be said."""
+
+
+def _result(result: Result[Answer]) -> Generator[bytes | Wait | None, bytes, Answer]:
+    """The part of a conversation that waits for a command to be done."""
+    wait = Wait()
+    result.then(wait.finish)
+    while not wait.done:
+        yield wait
+    return result.get()
+
+
+def _failure(message: str, exit_code: int) -> Answer:
+    return {"ok": False, "error": message, "exit_code": exit_code}
+
+
+def log_exceptions(events: DaemonEvents, command: str, do: Callable[[], object]) -> None:
+    """Do something that a signal asked for; what goes wrong is told in the log."""
+    try:
+        do()
+    except (CommandError, OperatorError):
+        pass  # whoever raised it has told
+    except BaseException as error:  # a service's class may raise SystemExit, too
+        events.command_failed(command, error)

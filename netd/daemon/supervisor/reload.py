@@ -1,0 +1,173 @@
+"""Putting a config in force: in every worker or in none."""
+
+import json
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from netd.config.model import Config
+from netd.daemon.channel import Message
+from netd.daemon.supervisor import config_diff
+from netd.daemon.supervisor.control import CommandError
+from netd.daemon.supervisor.listeners import Listeners, NumberedListener, Pending
+from netd.daemon.supervisor.requests import PREPARING
+from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
+from netd.daemon.supervisor.state import State
+from netd.daemon.supervisor.workers import WorkerPool
+from netd.daemon.tasks import Queue, Tasks
+from netd.errors import OpenError
+from netd.transport.listen import finish
+
+_DIED = "it died while it got ready"
+_SLOW = f"it did not get ready within {PREPARING:.0f} s: what its services do when they are made takes too long"
+
+
+class Reloader:
+    """Brings workers to what is in force, and what is in force to a new config. ``user`` is who the workers are."""
+
+    def __init__(self, state: State, listeners: Listeners, pool: WorkerPool, tasks: Tasks, user: str) -> None:
+        self._state = state
+        self._listeners = listeners
+        self._pool = pool
+        self._tasks = tasks
+        self._user = user
+        self.queue = Queue()
+        """What changes the config is done one after the other."""
+
+    async def install(self, worker: WorkerProcess) -> None:
+        """Bring a new worker up to date. `WorkerError` says why it cannot be."""
+        state, requests = self._state, self._pool.requests
+        answers = await requests.ask({"do": "ledger"}, [state.daemon_limits.descriptor], [worker])
+        self._check([worker], answers)
+        answers = await requests.ask({"do": "ban", "bans": state.bans_until()}, [], [worker])
+        self._check([worker], answers)
+        numbered = list(self._listeners)
+        names = set(state.names)
+        work = self._message(state.config, numbered, numbered, names, names)
+        message, descriptors = await self._tasks.in_slices(work)
+        self._check([worker], await requests.prepare(message, descriptors, [worker]))
+        self._check([worker], await requests.ask({"do": "commit"}, [], [worker]))
+
+    def _check(self, workers: Sequence[WorkerProcess], answers: dict[WorkerProcess, Message]) -> None:
+        """Raise `WorkerError` where one of these workers has not answered, or has said what keeps it from it."""
+        for worker in workers:
+            answer = answers.get(worker, {"error": _DIED if worker.gone else _SLOW})
+            if "error" in answer:
+                raise WorkerError(f"worker (user {self._user}): {answer['error']}")
+
+    async def apply(self, config: Config, overrides: dict[str, bool]) -> None:
+        """Put a config in force in two phases. An `OperatorError` or `CommandError` means that nothing has changed.
+
+        To be called by what is first in the `queue`.
+        """
+        state, pool = self._state, self._pool
+        self._not_while_stopping()
+        effective = state.effective(config, overrides)
+        pending = await self._tasks.in_slices(self._listeners.prepare(effective))
+        prepared: set[WorkerProcess] = set()
+        try:
+            self._not_while_stopping()
+            await self._prepare_workers(effective, pending, prepared)
+            self._not_while_stopping()
+        except BaseException:
+            pool.requests.tell({"do": "abort"}, prepared)
+            self._listeners.abort(pending)
+            state.drop_unused_tables()
+            raise
+        # Nothing waits from here until the new config is what a new worker gets.
+        workers = [worker for worker in pool.workers.values() if worker in prepared]
+        committed = pool.ask({"do": "commit"}, workers=workers)
+        enabled = {service.name for service in effective.enabled}
+        gone = {
+            service.name: service.policy.limits.drain for service in state.config.enabled if service.name not in enabled
+        }
+        if gone:
+            pool.requests.tell({"do": "retire", "services": gone}, pool.leaving)
+        self._listeners.commit(pending)
+        state.adopt(config, overrides)
+        try:
+            await committed
+            await self._tasks.in_slices(self._finish(pending))
+        except GeneratorExit:  # netd ends
+            finish(self._listeners.close_gone(pending))
+            raise
+
+    def _finish(self, pending: Pending) -> Generator[None, None, None]:
+        """What follows once the config is in force in every worker."""
+        yield from self._listeners.close_gone(pending)
+        for one in pending.new:
+            self._state.tell_listening(one.listener)
+            yield
+
+    def _not_while_stopping(self) -> None:
+        if self._state.stopping:
+            raise CommandError("netd is about to stop")
+
+    async def _prepare_workers(self, config: Config, pending: Pending, prepared: set[WorkerProcess]) -> None:
+        """Have every worker make what the config needs. Adds them to ``prepared`` before they are asked.
+
+        A worker that dies meanwhile says nothing about the config, and gets a successor, which serves what is in force
+        and is asked then. Where that dies too, the config is to blame. `OpenError` says what keeps a worker from it.
+        """
+        old = {service.name: service for service in self._state.config.enabled}
+        changed = {
+            new.name for new in config.enabled if new.name in old and config_diff.serves_otherwise(old[new.name], new)
+        }
+        unknown = {service.name for service in config.enabled} - old.keys()
+        all_of_them = [one for ones in pending.places.values() for one in ones]
+        work = self._message(config, all_of_them, pending.new, changed, unknown)
+        message, descriptors = await self._tasks.in_slices(work)
+        first: list[WorkerProcess] | None = None
+        while True:
+            await self._pool.settle()
+            workers = [worker for worker in self._pool.workers.values() if worker not in prepared]
+            if not workers:
+                return
+            first = workers if first is None else []
+            prepared.update(workers)
+            answers = await self._pool.requests.prepare(message, descriptors, workers)
+            try:
+                self._check([worker for worker in workers if not (worker.gone and worker in first)], answers)
+            except WorkerError as error:
+                raise OpenError([str(error)]) from None
+
+    def _message(
+        self,
+        config: Config,
+        all_of_them: list[NumberedListener],
+        new: list[NumberedListener],
+        changed: set[str],
+        unknown: set[str],
+    ) -> Generator[None, None, tuple[Message, list[int]]]:
+        """What a worker needs to serve ``config``, of which it has all but what is ``new``, ``changed`` or ``unknown``.
+
+        The descriptors that go with it are the access tables, new listeners, and the counters of services it has not
+        served.
+        """
+        services: list[Message] = []
+        names: list[tuple[str, Any]] = [("access", 0), *(("listener", one.number) for one in new)]
+        descriptors = [config.access_tables.descriptor, *(one.listener.socket.fileno() for one in new)]
+        listeners: dict[str, list[int]] = {}
+        for one in all_of_them:
+            listeners.setdefault(one.listener.service, []).append(one.number)
+        for service in config.enabled:
+            yield
+            services.append(
+                {
+                    "name": service.name,
+                    "type": service.type,
+                    "options": json.dumps(service.given),  # a text, since these may hold numbers of any size
+                    "policy": service.policy.model_dump_json(),
+                    "access": (service.access.offset, service.access.length),
+                    "listeners": listeners.get(service.name, []),
+                    "changed": service.name in changed,
+                }
+            )
+            if service.name in unknown:
+                names.append(("counters", service.name))
+                descriptors.append(self._state.table(service.name).descriptor)
+        common = {
+            "log_access": config.log.access,
+            "connections": config.daemon.connections,
+            "bans": config.bans.model_dump_json(),
+        }
+        return {"do": "prepare", "services": services, "descriptors": names, **common}, descriptors

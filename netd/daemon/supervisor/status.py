@@ -1,0 +1,134 @@
+"""What netd says of itself: to `netd status`, and to the workers, whose blocking handlers show it to others.
+
+It is read from the memory that the workers write and from what the supervisor knows, so no worker has to be asked.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from netd import __version__
+from netd.config.model import ServiceConfig
+from netd.daemon.supervisor.bans import BanManager
+from netd.daemon.supervisor.control import Answer, log_exceptions
+from netd.daemon.supervisor.history import History
+from netd.daemon.supervisor.listeners import Listeners
+from netd.daemon.supervisor.spawn import WorkerProcess
+from netd.daemon.supervisor.state import State
+from netd.daemon.supervisor.workers import WorkerPool
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.logs import Sink
+from netd.transport.loop import Loop
+
+
+class Status:
+    """Makes the reports, and hands them to workers that want them."""
+
+    def __init__(
+        self,
+        state: State,
+        listeners: Listeners,
+        pool: WorkerPool,
+        warden: BanManager,
+        events: DaemonEvents,
+        sink: Sink,
+        loop: Loop,
+    ) -> None:
+        self._state = state
+        self._listeners = listeners
+        self._pool = pool
+        self._ban_manager = warden
+        self._events = events
+        self._sink = sink
+        self._loop = loop
+        self._history = History()
+        self._status = {"status": self.status, "history": self.history}
+        self._wanted: set[tuple[WorkerProcess, str]] = set()
+
+    def status(self) -> Answer:
+        """What `netd status --json` prints."""
+        self._ban_manager.count_drops()
+        state, pool = self._state, self._pool
+        now = time.monotonic()
+        urls: dict[str, list[str]] = {}
+        for one in self._listeners:
+            urls.setdefault(one.listener.service, []).append(one.listener.url)
+        workers: list[dict[str, Any]] = [
+            {
+                "worker": worker.number,
+                "pid": worker.pid,
+                "seconds": round(now - worker.started),
+                "beat": round(now - worker.beaten, 1),
+            }
+            for _, worker in sorted(pool.workers.items())
+        ]
+        workers += [{"worker": worker.number, "pid": worker.pid, "leaving": True} for worker in pool.leaving]
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "config": state.config.source,
+            "generation": state.generation,
+            "last_reload_successful": self._events.last_reload_successful,
+            "started": state.started,
+            "seconds": round(state.seconds, 3),
+            "ready": state.ready and not state.stopping,
+            "healthy": pool.healthy,
+            "stopping": state.stopping,
+            "log_level": state.log_level,
+            "log_lines_lost": self._sink.lost + pool.lines_lost,
+            "bans": len(state.bans.active(now)),
+            "counts": dict(self._events.counts),
+            "workers": workers,
+            "services": [self._service(service, urls.get(service.name, [])) for service in state.config.services],
+        }
+
+    def _service(self, service: ServiceConfig, urls: list[str]) -> dict[str, Any]:
+        state = self._state
+        override = state.overrides.get(service.name)
+        if override is None:
+            why = "" if service.enabled else "by the config"
+        else:
+            why = f"by netd {'enable' if override else 'disable'}, until the next reload"
+        counts = state.table(service.name).read()
+        return {
+            "service": service.name,
+            "type": service.type,
+            "enabled": service.enabled,
+            "why": why,
+            "endpoints": urls if service.enabled else [str(endpoint) for endpoint in service.listen],
+            "connections": counts.active,
+            "answered": counts.answered,
+            "refused": counts.refused.total(),
+            "dropped": counts.dropped.total(),
+            "failed": counts.failed,
+            "counters": counts.summary(),
+        }
+
+    def history(self) -> Answer:
+        """The numbers of the last minutes."""
+        return self._history.report()
+
+    def note(self) -> None:
+        """Take a sample of the numbers, with every beat."""
+        tables = self._state.tables.items()
+        self._history.note({name: table.read() for name, table in tables}, time.monotonic(), time.time())
+
+    def want(self, worker: WorkerProcess, what: object) -> None:
+        """A worker wants a report. It gets it once what is under way is done, ten times a second at most."""
+        if isinstance(what, str) and what in self._status:
+            if not self._wanted:
+                self._loop.later(0.0, self._hand_over)
+            self._wanted.add((worker, what))
+
+    def _hand_over(self) -> None:
+        wanted, self._wanted = self._wanted, set()
+        for what, make in self._status.items():
+            workers = [worker for worker, wish in wanted if wish == what]
+            if workers:
+                log_exceptions(self._events, what, partial(self._tell, what, make, workers))
+
+    def _tell(self, what: str, make: Callable[[], Answer], workers: list[WorkerProcess]) -> None:
+        """Tell them, but not one that has no room for it now: a thread of it waits, and asks again."""
+        self._pool.requests.tell({"do": "told", "what": what, "answer": make()}, workers, must=False)

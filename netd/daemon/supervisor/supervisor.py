@@ -1,0 +1,352 @@
+"""The supervisor: opens the sockets, has workers serve them, and decides everything, one thing after the other.
+
+It reads no octet from the network. It keeps the rights it was started with, so that a reload can open a privileged
+port; the workers have none. Signals, the control socket, timers and the workers' channels all meet in its loop.
+"""
+
+import contextlib
+import gc
+import os
+import resource
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from netd import __version__, default_paths
+from netd.admission.access import AccessRules
+from netd.admission.access_table import Access
+from netd.admission.control import AdmissionControl
+from netd.admission.daemon import DaemonAdmission
+from netd.admission.limits import Limits
+from netd.admission.policy import Policy
+from netd.config.model import Config
+from netd.daemon import privileges, systemd
+from netd.daemon.channel import Message
+from netd.daemon.signals import Signals
+from netd.daemon.supervisor.attach import Attachments
+from netd.daemon.supervisor.bans import BanManager
+from netd.daemon.supervisor.commands import Commands
+from netd.daemon.supervisor.config_reader import ConfigReader
+from netd.daemon.supervisor.control import Answer, Control, log_exceptions
+from netd.daemon.supervisor.listeners import Listeners, control_listener
+from netd.daemon.supervisor.reload import Reloader
+from netd.daemon.supervisor.requests import PATIENCE
+from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
+from netd.daemon.supervisor.state import State
+from netd.daemon.supervisor.status import Status
+from netd.daemon.supervisor.trace import Tracer
+from netd.daemon.supervisor.workers import WorkerPool
+from netd.daemon.tasks import Tasks
+from netd.daemon.worker.config import MANY
+from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
+from netd.services.kind import ServiceType
+from netd.telemetry import logs
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.service_events import ServiceEvents
+from netd.transport.listen import Listener, finish, socket_url
+from netd.transport.loop import Loop, Timer
+from netd.transport.stream.server import StreamServer
+
+# A peer here is the operator, or a program that went wrong.
+_CONTROL_POLICY = Policy(limits=Limits.model_construct(connections=256, idle=10.0))
+
+
+def supervise(
+    config: Config, load: Callable[[], Config], sink: logs.Sink, ready: Callable[[list[Listener]], None]
+) -> int:
+    """Serve a checked config until told to stop; the exit code.
+
+    ``load`` reads the config again, ``sink`` is where the log goes, and ``ready`` is called once every service listens.
+    Raises `OperatorError` when netd cannot start, with nothing left behind.
+    """
+    try:
+        supervisor = Supervisor(config, load, sink)
+    except OSError as error:
+        raise _no_means(error) from None
+    return supervisor.run(ready)
+
+
+class Supervisor:
+    """Runs netd."""
+
+    def __init__(self, config: Config, load: Callable[[], Config], sink: logs.Sink) -> None:
+        who = privileges.find(config.daemon)
+        self._state = State(config)
+        self._sink = sink
+        self._events = DaemonEvents()
+        self._loop = Loop(batch=1)  # an operator may ask for much at once, and time-outs come in between
+        self._tasks = Tasks(self._loop)
+        self._listeners = Listeners(systemd.inherited(), self._state.address_skipped, self._state.options_failed)
+        self._pool = WorkerPool(
+            self._tasks, self._loop, self._events, sink, who, self._install, self._state.settle, self._reported
+        )
+        self._ban_manager = BanManager(self._state, self._listeners, self._events, self._loop, self._pool.ask_all)
+        self._status = Status(
+            self._state, self._listeners, self._pool, self._ban_manager, self._events, sink, self._loop
+        )
+        self._tracer = Tracer(self._state, self._pool, self._loop)
+        self._attachments = Attachments(self._state, self._pool, self._loop)
+        self._reloader = Reloader(self._state, self._listeners, self._pool, self._tasks, who.name)
+        self._config_reader = ConfigReader(self._tasks, self._loop, load)
+        self._commands = Commands(self._state, self._pool, self._reloader, self._config_reader, self._events, self)
+        self._control: tuple[StreamServer, Listener] | None = None
+        self._deadline: Timer | None = None  # of the stop under way
+        self._beats: tuple[float, float, Timer] | None = None  # the interval, when the last one was, the next one
+
+    def run(self, ready: Callable[[list[Listener]], None]) -> int:
+        """Serve until told to stop; the exit code."""
+        with Signals(self._loop, self._signal):
+            self._events.netd_started(__version__, self._state.config.source, self._size)
+            _raise_descriptor_limit()
+            try:
+                started = self._tasks.start(self._start(ready))
+                started.then(lambda: self._loop.call(started.get))  # what it raised ends the loop
+                self._loop.run()
+            except BaseException as error:
+                if not isinstance(error, OperatorError):
+                    self._events.netd_failed(error)
+                    systemd.notify("STOPPING=1")
+                self._pool.kill()
+                if isinstance(error, OperatorError):
+                    raise
+                return EXIT_SOFTWARE
+            finally:
+                self._close()
+        for name, table in self._state.tables.items():
+            ServiceEvents(name, table).service_stopped()
+        self._events.netd_stopped()
+        return EXIT_SOFTWARE if self._pool.failed else EXIT_OK
+
+    async def _start(self, ready: Callable[[list[Listener]], None]) -> None:
+        async with self._reloader.queue:  # a reload that is asked for meanwhile comes after it
+            await self._start_first(ready)
+
+    async def _start_first(self, ready: Callable[[list[Listener]], None]) -> None:
+        state = self._state
+        try:
+            self._open_control()
+            self._listeners.commit(finish(self._listeners.prepare(state.config)))
+            await self._pool.start(self._size)
+        except OSError as error:
+            raise _no_means(error) from None
+        except WorkerError as error:
+            raise OpenError([str(error)]) from None
+        if state.stopping:
+            return
+        for one in self._listeners:
+            state.tell_listening(one.listener)
+        for inherited in self._listeners.unclaimed():
+            self._events.socket_unclaimed(inherited.name, socket_url(inherited.socket))
+        self._ban_manager.config_adopted()
+        self._events.netd_ready(len(state.config.enabled), sum(1 for _ in self._listeners))
+        state.ready = True
+        self._status.note()
+        systemd.notify("READY=1", f"STATUS={self.status_line()}")
+        self._keep_beating()
+        ready([one.listener for one in self._listeners])
+
+    async def _install(self, worker: WorkerProcess) -> None:
+        await self._reloader.install(worker)
+        await self._tracer.install(worker)
+
+    def _reported(self, worker: WorkerProcess, message: Message) -> None:
+        if "offender" in message:
+            self._ban_manager.reported(message)
+        elif "want" in message:
+            self._status.want(worker, message["want"])
+        elif "trace" in message:
+            self._tracer.told(message)
+
+    def _open_control(self) -> None:
+        daemon = self._state.config.daemon
+        path = default_paths.control_socket() if daemon.control == "" else daemon.control
+        if path is None:
+            if daemon.control is not None:
+                self._events.control_failed("there is no $XDG_RUNTIME_DIR to put it into; daemon.control names a place")
+            return
+        # What may fail for want of descriptors comes before the path that would be left behind.
+        events = ServiceEvents("control", quiet=True)
+        admission = AdmissionControl(
+            "control", _CONTROL_POLICY, Access.of(AccessRules()), events.table, DaemonAdmission(), time.time
+        )
+        try:
+            listener = control_listener(path, daemon.control_group)
+        except OpenError as error:
+            if os.path.exists(path):
+                advice = "; is netd running already? daemon.control names another place"
+                raise OpenError(f"{problem}{advice}" for problem in error.problems) from None
+            # A place nobody chose, and which this user may not use, is no reason not to serve.
+            if daemon.control or "NETD_CONTROL" in os.environ:
+                raise
+            self._events.control_failed(error.problems[0])
+            return
+        group = os.fstat(listener.file.descriptor).st_gid if daemon.control_group and listener.file else None
+        service = Control(
+            self._tasks,
+            self._commands,
+            self.stop,
+            self._status,
+            self._ban_manager,
+            self._tracer,
+            self._attachments,
+            group,
+            self._events,
+        )
+        server = StreamServer(listener.socket, ServiceType.of(Control), service, admission, events, self._loop)
+        self._control = (server, listener)
+        server.start()
+
+    def _close(self) -> None:
+        if self._control:
+            server, listener = self._control
+            server.close()
+            listener.close()
+        self._tasks.close()
+        self._listeners.close()
+        self._loop.close()
+
+    # Commands.
+
+    def config_adopted(self) -> None:
+        """A config is in force: what depends on it follows."""
+        self._ban_manager.config_adopted()
+        if len(self._state.config.services) > MANY:
+            gc.collect(0)
+            gc.freeze()
+        if self._deadline is None:
+            self._pool.resize(self._size)
+            self._keep_beating()
+
+    def stop(self, by: str, *, now: bool = False) -> Answer:
+        """Stop: let conversations finish first, unless that is under way already or not wanted."""
+        self._loop.call(lambda: self._stop(by, now=now))
+        return {"pid": os.getpid()}
+
+    # Signals and time.
+
+    def _signal(self, name: str) -> None:
+        match name:
+            case "SIGCHLD":
+                self._pool.reap()
+                self._config_reader.reap()
+                if self._pool.empty and self._deadline is not None:
+                    self._loop.stop()
+            case "SIGHUP":
+                self._background("reload", self._commands.reload_once(name))
+            case "SIGUSR1":
+                self._reopen_log()
+            case _:
+                self._stop(name)
+
+    def _background(self, what: str, task: Coroutine[Any, None, object]) -> None:
+        """Do something that a signal asked for; what goes wrong is told in the log."""
+        result = self._tasks.start(task)
+        result.then(lambda: log_exceptions(self._events, what, result.get))
+
+    def _reopen_log(self) -> None:
+        if not (path := self._state.initial.log.file):
+            return
+        try:
+            descriptor = logs.open_file(path)
+        except OSError as error:
+            self._events.log_failed(f"{path}: {error.strerror}")
+            return
+        # Workers may not open it, so they get it handed.
+        self._pool.ask_all({"do": "log_file"}, [descriptor])  # it is on its way now, whenever they answer
+        self._sink.replace(descriptor)
+        self._events.log_reopened()
+
+    def _stop(self, by: str, *, now: bool = False) -> None:
+        daemon = self._state.config.daemon
+        if self._deadline is None:
+            self._state.stopping = True
+            self._events.drain_started(by, self._state.active, 0.0 if now else daemon.drain)
+            systemd.notify(
+                "STOPPING=1",
+                f"STATUS=stopping, {self._state.active} connections left",
+                f"EXTEND_TIMEOUT_USEC={int((daemon.drain + 3 * PATIENCE) * 1e6)}",
+            )
+            self._listeners.close()
+            self._pool.drain()
+            if self._pool.empty:
+                self._loop.stop()
+            self._deadline = self._loop.later(daemon.drain, self._cut)
+        else:
+            now = True
+        if now:
+            self._loop.wheel.drop(self._deadline)
+            self._deadline = self._loop.later(0.0, self._cut)
+
+    def _cut(self) -> float | None:
+        """The time for conversations is over."""
+        self._pool.stop()
+        self._loop.later(PATIENCE, self._pool.abort)
+        return None
+
+    @property
+    def _size(self) -> int:
+        workers = self._state.config.daemon.workers
+        return len(os.sched_getaffinity(0)) if workers == "auto" else workers
+
+    @property
+    def _beat_interval(self) -> float:
+        """A third of what the watchdog wants at most, so that one late beat is no reason to be killed."""
+        watchdog = systemd.watchdog_interval()
+        beat = self._state.config.daemon.beat
+        return beat if watchdog is None else min(beat, watchdog / 3)
+
+    def _keep_beating(self) -> None:
+        """Go on in the interval of the config in force. However often that is exchanged, it puts no beat off."""
+        interval, now = self._beat_interval, time.monotonic()
+        last = now
+        if self._beats is not None:
+            before, last, timer = self._beats
+            if interval == before:
+                return
+            self._loop.wheel.drop(timer)
+        self._beats = (interval, last, self._loop.later(max(0.0, last + interval - now), self._beat))
+
+    def _beat(self) -> float | None:
+        assert self._beats is not None, "it was started"
+        if self._deadline is not None:
+            return None
+        interval, _, timer = self._beats
+        self._beats = (interval, time.monotonic(), timer)
+        log_exceptions(self._events, "beat", self._look_around)
+        if self._pool.beat():
+            systemd.notify("WATCHDOG=1")
+        if (line := self.status_line()) != self._state.status_line:
+            self._state.status_line = line
+            systemd.notify(f"STATUS={line}")
+        return interval
+
+    def _look_around(self) -> None:
+        """Count and tell what nobody else does."""
+        self._ban_manager.count_drops()
+        self._status.note()
+        self._events.summarize()
+        if self._control:
+            self._control[0].events.summarize()
+
+    def status_line(self) -> str:
+        """What the service manager shows."""
+        state = self._state
+        counted = (
+            (len(state.config.enabled), "service"),
+            (state.active, "connection"),
+            (len(self._pool.workers), "worker"),
+        )
+        return ", ".join(f"{number} {noun}{'s' * (number != 1)}" for number, noun in counted) + (
+            f", config {state.generation}"
+        )
+
+
+def _no_means(error: OSError) -> OpenError:
+    return OpenError([f"cannot serve: {error.strerror}; see the limits of this process (ulimit -a)"])
+
+
+def _raise_descriptor_limit() -> None:
+    """Every connection takes a descriptor; the soft limit is there for programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,516 @@
+"""The control socket: what it takes, from whom, and what it bears."""
+
+import contextlib
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.conversation import Credentials, Peer, Post
+from netd.daemon.supervisor.control import Answer, CommandError, Control
+from netd.daemon.tasks import Tasks
+from netd.errors import ConfigError
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.transport.loop import Loop
+from tests.support import Daemon, as_nobody, converse, daemon, need, read_exactly, started, until
+
+CONFIG = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n  off: {type: upper, enabled: false, listen: [tcp://*:0]}\n"
+
+
+class Commands:
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def _note(self, *what: object) -> Answer:
+        self.told.append(what)
+        return {"told": len(self.told)}
+
+    def status(self) -> Answer:
+        return {"fine": True}
+
+    def history(self) -> Answer:
+        return {"times": []}
+
+    async def diff(self) -> Answer:
+        raise ConfigError(["x:1:1: one", "x:2:2: two"])
+
+    async def reload(self, by: str) -> Answer:
+        raise ZeroDivisionError("oops")
+
+    async def switch(self, service: str, *, on: bool, by: str) -> Answer:
+        return self._note(service, on, by)
+
+    async def connections(self, wanted: dict[str, str]) -> Answer:
+        return self._note(wanted)
+
+    async def peers(self, wanted: dict[str, str]) -> Answer:
+        return self._note(wanted)
+
+    async def kick(self, wanted: dict[str, str], by: str) -> Answer:
+        return self._note(wanted, by)
+
+    def bans(self) -> Answer:
+        return {"bans": []}
+
+    async def ban(self, source: str, duration: str, by: str) -> Answer:
+        return self._note(source, duration, by)
+
+    async def unban(self, source: str, by: str) -> Answer:
+        return self._note(source, by)
+
+    def explain(self, peer: str, where: str) -> Answer:
+        return self._note(peer, where)
+
+    async def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]:
+        if wanted == {"service": "unknown"}:
+            raise CommandError("there is no service 'unknown'")
+        self._note("trace", wanted)
+        return lambda: self.told.append(("end of trace",))
+
+    async def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]:
+        self._note("talk", service)
+        return self.told.append, lambda: self.told.append("left")
+
+    def posted(self, data: bytes) -> bool:
+        raise AssertionError("nothing here speaks unasked")
+
+    async def set_log_level(self, level: str, by: str) -> Answer:
+        raise CommandError("no such level", 64)
+
+    def stop(self, by: str, *, now: bool = False) -> Answer:
+        return self._note(now, by)
+
+
+def ask(*lines: bytes, uid: int | None = None, group: int | None = None, gid: int = 7) -> tuple[list[Answer], Commands]:
+    commands = Commands()
+    credentials = Credentials(1, os.geteuid() if uid is None else uid, gid)
+    peer = Peer("unix", "", credentials=credentials)
+    loop = Loop()
+    tasks = Tasks(loop)
+    control = Control(tasks, commands, commands.stop, commands, commands, commands, commands, group, DaemonEvents())
+    said = converse(control.stream(peer, commands.posted), lines)
+    loop.close()
+    return [json.loads(line) for line in said.splitlines()], commands
+
+
+def test_a_line_is_a_command_and_an_answer_is_an_object() -> None:
+    answers, commands = ask(b"status\nenable a\r\n", b"disable b\nkick peer=::1 service=x\nstop now\n")
+    me = f"pid=1,uid={os.geteuid()},gid=7"
+    assert answers[0] == {"ok": True, "fine": True}
+    assert commands.told == [
+        ("a", True, me),
+        ("b", False, me),
+        ({"peer": "::1", "service": "x"}, me),
+        (True, me),
+    ]
+
+
+def test_a_trace_goes_on_until_the_peer_has_finished_sending() -> None:
+    answers, commands = ask(b"trace service=a peer=::1\n", b"status\n", b"whatever")
+    assert answers == [{"ok": True}], "it takes no more commands"
+    assert commands.told == [("trace", {"service": "a", "peer": "::1"}), ("end of trace",)]
+    answers, commands = ask(b"trace service=unknown\nstatus\n")
+    assert [answer["ok"] for answer in answers] == [False], "what follows was not meant as a command either"
+    assert commands.told == []
+
+
+def test_what_follows_talk_is_said_to_the_service() -> None:
+    answers, commands = ask(b"talk service=a\n", b"status\n", b"bye")
+    assert answers == [{"ok": True}]
+    assert commands.told == [("talk", "a"), b"status\n", b"bye", "left"]
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "code"),
+    [
+        (b"", "unknown command ''; known: ban, connections", 64),
+        (b"statsu", "unknown command 'statsu'; did you mean 'status'?", 64),
+        (b"status now", "expected: status", 64),
+        (b"enable", "expected: enable NAME", 64),
+        (b"kick", "expected: kick id=ID | peer=ADDRESS | service=NAME", 64),
+        (b"kick everybody", "expected: kick", 64),
+        (b"connections peer=", "expected: connections", 64),
+        (b"peers peer=a", "expected: peers [service=NAME]", 64),
+        (b"connections peer=a peer=b", "expected: connections", 64),
+        (b"trace echo", "expected: trace service=NAME [peer=ADDRESS]", 64),
+        (b"log-level loud", "no such level", 64),
+        (b"diff", "x:1:1: one", 78),
+        (b"reload", "a bug in netd: ZeroDivisionError('oops'); see its log", 70),
+        (b"x" * 5000, "a line may have at most 4096 octets", 64),
+        (b"\xff\x00\x1b[31m", "unknown command '", 64),
+    ],
+)
+def test_what_cannot_be_done_says_why(line: bytes, error: str, code: int) -> None:
+    [answer], _ = ask(line + b"\n")
+    assert not answer["ok"]
+    assert answer["error"].startswith(error)
+    assert answer["exit_code"] == code
+
+
+def test_only_root_the_user_of_netd_and_the_group_may() -> None:
+    assert ask(b"stop\n", uid=0)[1].told
+    assert ask(b"stop\n")[1].told
+    for answers, commands in (ask(b"stop\n", uid=54321), ask(b"stop\n", uid=54321, group=8)):
+        assert commands.told == []
+        assert [answer["ok"] for answer in answers] == [False]
+    assert ask(b"stop\n", uid=54321, group=7)[1].told
+
+
+@given(st.lists(st.binary(max_size=200), max_size=20))
+def test_whatever_comes_is_answered_and_changes_nothing(pieces: list[bytes]) -> None:
+    answers, commands = ask(*(piece.replace(b"stop", b"").replace(b"able", b"") for piece in pieces))
+    assert all(isinstance(answer["ok"], bool) for answer in answers)
+    assert not [told for told in commands.told if not isinstance(told, tuple)]
+
+
+def test_fuzz_of_the_real_socket_changes_nothing_and_crashes_nothing(tmp_path: Path) -> None:
+    dice = random.Random(3)
+    words = [b"status", b"connections", b"kick", b"peer=", b"::/0", b"\xff\xf4\xff\xfd\x06", b"\n", b"\0", b"x" * 5000]
+    with daemon(CONFIG, tmp_path) as running:
+        before = running.ask("status")
+        held = []
+        for number in range(300):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(20)
+            with contextlib.suppress(ConnectionError):
+                connection.connect(running.control)
+                connection.sendall(
+                    b" ".join(dice.choices(words, k=dice.randrange(8))) + dice.randbytes(dice.randrange(50))
+                )
+            if number < 20:
+                held.append(connection)  # half a line, and then nothing
+            else:
+                connection.close()
+        after = running.ask("status")
+        assert (after["pid"], after["workers"][0]["pid"]) == (before["pid"], before["workers"][0]["pid"])
+        assert [service["enabled"] for service in after["services"]] == [True, False]
+        for connection in held:
+            connection.close()
+    assert not [line for line in running.lines if line["level"] in ("error", "critical")]
+
+
+def test_echo_status_through_nc(tmp_path: Path) -> None:
+    need("nc")
+    with daemon(CONFIG, tmp_path) as running:
+        done = subprocess.run(["nc", "-N", "-U", running.control], input=b"status\n", capture_output=True, check=True)
+        assert json.loads(done.stdout)["pid"] == running.process.pid
+        assert os.stat(running.control).st_mode & 0o777 == 0o600
+    assert not os.path.exists(running.control)
+
+
+def test_the_table_shows_what_netd_does(tmp_path: Path) -> None:
+    with daemon(CONFIG, tmp_path) as running:
+        with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
+            connection.sendall(b"x")
+            assert connection.recv(1) == b"x"
+            lines = running.netd("status").stdout.splitlines()
+            assert lines[0].startswith("netd 0.1.0, pid ")
+            assert lines[1] == f"config {tmp_path}/netd.yaml, generation 1"
+            assert lines[3].split() == (
+                ["SERVICE", "ENDPOINT", "CONNECTIONS", "ANSWERED", "REFUSED", "DROPPED", "FAILED", "STATE"]
+            )
+            assert lines[4].split() == ["echo", running.url("echo"), "1", "1", "0", "0", "0", "on"]
+            assert lines[5].split()[-4:] == ["off", "(by", "the", "config)"]
+            [row] = json.loads(running.netd("connections", "--service", "echo", "--json").stdout)["connections"]
+            assert (row["bytes_in"], row["service"]) == (1, "echo")
+            assert running.netd("connections", "--peer", "192.0.2.0/24").stdout == "no connections\n"
+            assert running.netd("kick", row["id"]).stdout == "1 connection ended\n"
+            assert connection.recv(1) == b""
+            assert running.netd("kick", row["id"]).returncode == 1
+            assert running.netd("kick", "--service", "ecoh").stderr == (
+                "netd: there is no service 'ecoh'; did you mean 'echo'?\n"
+            )
+        assert running.event("connection_closed")["outcome"] == "kicked"
+        kicked = running.event("connections_kicked")
+        assert (kicked["number"], kicked["by"].partition(",")[2]) == (1, f"uid={os.geteuid()},gid={os.getegid()}")
+
+
+def test_peers_are_told_by_how_many_connections_they_have(tmp_path: Path) -> None:
+    path = f"{tmp_path}/x.sock"
+    config = f"""
+daemon: {{workers: 2}}
+services:
+  echo: {{listen: [tcp://127.0.0.1:0, "unix://{path}"]}}
+  upper: {{listen: [tcp://127.0.0.1:0]}}
+"""
+    with daemon(config, tmp_path) as running, contextlib.ExitStack() as held:
+        sources = [*[f"127.0.1.{number}" for number in range(1, 120)], *["127.0.0.2"] * 30, *["127.0.0.3"] * 20]
+        for service, source in [*(("echo", source) for source in sources), ("upper", "127.0.0.3")]:
+            connection = socket.create_connection(("127.0.0.1", running.port(service)), 10, (source, 0))
+            held.enter_context(connection).sendall(b"x\n")
+            assert read_exactly(connection, 2)
+        for number in range(3):
+            connection = held.enter_context(socket.socket(socket.AF_UNIX))
+            if number:
+                connection.bind(f"{tmp_path}/\x1b{number}")
+            connection.connect(path)
+            connection.sendall(b"xyz\n")
+            assert read_exactly(connection, 4) == b"xyz\n"
+        answer = running.ask("peers")
+        assert (answer["total"], len(answer["peers"])) == (173, 100)
+        assert answer["peers"][:2] == [
+            {"peer": "127.0.0.2", "connections": 30, "bytes_in": 60, "bytes_out": 60},
+            {"peer": "127.0.0.3", "connections": 21, "bytes_in": 42, "bytes_out": 42},
+        ]
+        unix = {f"uid={os.geteuid()}", f"{tmp_path}/\\x1b1", f"{tmp_path}/\\x1b2"}
+        assert unix < {peer["peer"] for peer in answer["peers"]}, "of equal ones those that moved more come first"
+        [peer] = running.ask("peers", "service=upper")["peers"]
+        assert (peer["peer"], peer["connections"]) == ("127.0.0.3", 1)
+        assert running.ask("peers", "service=uper")["error"] == ("there is no service 'uper'; did you mean 'upper'?")
+
+
+def test_a_peer_is_found_by_its_address_in_any_form_by_its_network_and_by_what_a_list_shows(tmp_path: Path) -> None:
+    path = f"{tmp_path}/x.sock"
+    config = f'services: {{echo: {{listen: [tcp://127.0.0.1:0, "unix://{path}"]}}}}'
+    with daemon(config, tmp_path) as running, contextlib.ExitStack() as held:
+        connection = socket.create_connection(("127.0.0.1", running.port("echo")), 10, ("127.0.0.2", 0))
+        connections = [held.enter_context(connection), held.enter_context(socket.socket(socket.AF_UNIX))]
+        connections[1].connect(path)
+        for connection in connections:
+            connection.sendall(b"x")
+            assert read_exactly(connection, 1) == b"x"
+        port = connections[0].getsockname()[1]
+        forms = (
+            *("127.0.0.2", "127.0.0.0/24", "127.0.0.2/24", f"127.0.0.2:{port}"),
+            *("::ffff:127.0.0.2", "::FFFF:7f00:2", "::ffff:127.0.0.0/120", "[::ffff:127.0.0.2]"),
+            f"[::ffff:127.0.0.2]:{port}",
+        )
+        for form in forms:
+            [row] = json.loads(running.netd("connections", "--peer", form, "--json").stdout)["connections"]
+            assert row["peer"] == f"127.0.0.2:{port}", form
+        for form in ("::/0", "127.0.0.2:1", "::ffff:127.0.0.3", "[::ffff:127.0.0.2]:1"):
+            assert running.netd("connections", "--peer", form).stdout == "no connections\n", form
+        for peer in running.ask("peers")["peers"]:
+            answer = json.loads(running.netd("connections", "--peer", peer["peer"], "--json").stdout)
+            assert answer["total"] == 1, peer
+        for form in ("::ffff:127.0.0.0/120", f"uid={os.geteuid()}"):
+            assert running.netd("kick", "--peer", form).stdout == "1 connection ended\n", form
+        assert [connection.recv(1) for connection in connections] == [b"", b""]
+
+
+def test_a_service_is_switched_on_and_off_until_the_next_reload(tmp_path: Path) -> None:
+    with daemon(CONFIG, tmp_path) as running:
+
+        def why() -> dict[str, str]:
+            return {service["service"]: service["why"] for service in running.ask("status")["services"]}
+
+        port = running.port("echo")
+        assert running.netd("disable", "echo").returncode == 0
+        assert running.netd("enable", "off").returncode == 0
+        assert running.event("service_enabled")["service"] == "off"
+        assert why() == {
+            "echo": "by netd disable, until the next reload",
+            "off": "by netd enable, until the next reload",
+        }
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        assert running.netd("reload").returncode == 0
+        assert why() == {"echo": "", "off": "by the config"}
+        assert running.netd("enable", "ecoh").stderr == "netd: there is no service 'ecoh'; did you mean 'echo'?\n"
+
+
+def test_what_is_logged_changes_at_once(tmp_path: Path) -> None:
+    with daemon(CONFIG, tmp_path) as running:
+        assert running.netd("log-level", "debug").returncode == 0
+        running.event("log_level_changed")
+        socket.create_connection(("127.0.0.1", running.port("echo"))).close()
+        while (closed := running.event("connection_closed"))["service"] == "control":
+            pass
+        assert (closed["level"], closed["service"]) == ("debug", "echo")
+        assert running.netd("reload").returncode == 0
+        assert running.ask("status")["log_level"] == "info"
+
+
+def netd(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "netd", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_not_running_is_69_and_one_line_that_says_where_it_looked(tmp_path: Path) -> None:
+    done = netd("status", "--control", f"{tmp_path}/c")
+    assert done.returncode == 69
+    assert done.stderr == (
+        f"netd: netd is not running, or not for you; looked at {tmp_path}/c (No such file or directory)\n"
+    )
+    assert f"{tmp_path}/d" in netd("stop", NETD_CONTROL=f"{tmp_path}/d").stderr
+    (tmp_path / "netd.yaml").write_text(f"daemon: {{control: {tmp_path}/e}}\n")
+    done = netd("reload", "-c", f"{tmp_path}/netd.yaml", "--control", f"{tmp_path}/c", NETD_CONTROL=f"{tmp_path}/d")
+    assert f"looked at {tmp_path}/e (" in done.stderr
+    (tmp_path / "netd.yaml").write_text("daemon: {control: off}\n")
+    assert "switches the control socket off" in netd("status", "-c", f"{tmp_path}/netd.yaml").stderr
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(f"{tmp_path}/other")
+        assert "Connection refused" in netd("status", "--control", f"{tmp_path}/other").stderr
+
+
+def test_a_config_with_problems_is_told_of_where_the_netd_that_runs_it_is_not_found(tmp_path: Path) -> None:
+    config = f"daemon: {{control: {tmp_path}/mine}}\n" + CONFIG
+    with daemon(config, tmp_path) as running:
+        file = tmp_path / "netd.yaml"
+        # Neither a text that is no YAML any more, nor one that does not say where its netd is, leads to it.
+        for text, problem in (
+            (config + "  echo: [\n", f"{file}:6:1: not YAML: "),
+            (CONFIG.replace("tcp:", "tpc:"), f"{file}:2:19: services.echo.listen[0]: unknown scheme 'tpc'"),
+        ):
+            file.write_text(text)
+            for command in ("reload", "status"):
+                done = running.netd(command, "-c", str(file))
+                assert (done.returncode, done.stderr.startswith(problem)) == (78, True), done.stderr
+        file.write_text(CONFIG)
+        done = running.netd("reload", "-c", str(file))
+        assert (done.returncode, "netd is not running" in done.stderr) == (69, True), done.stderr
+        file.write_text(config)
+        assert running.netd("reload", "-c", str(file)).returncode == 0
+
+
+def test_a_command_for_one_config_is_not_done_by_the_netd_of_another(tmp_path: Path) -> None:
+    with daemon(CONFIG, tmp_path) as running:
+        (tmp_path / "other.yaml").write_text(CONFIG)
+        done = running.netd("stop", "-c", f"{tmp_path}/other.yaml")
+        assert done.returncode == 69
+        assert f"runs {tmp_path}/netd.yaml" in done.stderr
+        assert running.netd("status", "-c", f"{tmp_path}/netd.yaml").returncode == 0
+        (tmp_path / "netd.yaml").write_text("services: [")
+        assert running.netd("status", "-c", f"{tmp_path}/netd.yaml").returncode == 0, "it still runs"
+
+
+def test_a_second_netd_does_not_take_the_socket_of_the_first(tmp_path: Path) -> None:
+    with daemon(CONFIG, tmp_path) as running:
+        with Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=running.control) as second:
+            assert second.process.wait(20) == 71
+            second.stop()
+        [line] = [line["line"] for line in second.lines if line["event"] == "not_json"]
+        assert "is netd running already?" in line
+        assert running.ask("status")["ok"]
+
+
+def test_without_a_control_socket_it_serves_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "netd.yaml").write_text("daemon: {control: off}\n" + CONFIG)
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
+        running.event("netd_ready")
+        assert not os.path.exists(running.control)
+        assert running.stop() == 0
+
+
+def started_by_nobody(directory: str, **environment: str) -> tuple[int, list[dict[str, object]], str]:
+    """A netd of a user who is not root, with its place for the control socket as ``environment`` says.
+
+    It is asked for an echo when it is ready, and stopped: its exit code, the events of its start, and other words.
+    """
+    file = Path(directory, "netd.yaml")
+    file.write_text(CONFIG)
+    os.chmod(directory, 0o755)
+    places = ("NETD_CONTROL", "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY")
+    kept = {key: value for key, value in os.environ.items() if key not in places}
+    command = [*as_nobody(), sys.executable, "-m", "netd", "run", "-c", str(file)]
+    events, words = {}, ""
+    with started(*command, stderr=subprocess.PIPE, text=True, env={**kept, **environment}) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if not line.startswith("{"):
+                words += line
+                continue
+            event = json.loads(line)
+            events[event["event"]] = event
+            if event["event"] == "netd_ready":
+                port = int(events["listening"]["endpoint"].rpartition(":")[2])
+                with socket.create_connection(("127.0.0.1", port), 20) as connection:
+                    connection.sendall(b"x")
+                    assert connection.recv(1) == b"x"
+                process.terminate()
+        process.wait(20)
+    return process.returncode, list(events.values()), words
+
+
+@pytest.mark.parametrize(
+    ("environment", "error"),
+    [
+        ({}, "there is no $XDG_RUNTIME_DIR to put it into; daemon.control names a place"),
+        ({"XDG_RUNTIME_DIR": "/proc/none"}, "daemon.control: cannot listen on unix:///proc/none/netd/control.sock: "),
+    ],
+    ids=["none", "unusable"],
+)
+def test_without_a_place_for_a_control_socket_it_says_so_and_serves(environment: dict[str, str], error: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        code, events, words = started_by_nobody(directory, **environment)
+    assert (code, words) == (0, "")
+    [failed] = [event for event in events if event["event"] == "control_failed"]
+    assert failed["level"] == "warning"
+    assert str(failed["error"]).startswith(error)
+    assert events[-1]["event"] == "netd_stopped"
+
+
+def test_a_place_that_somebody_chose_has_to_do() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        code, events, words = started_by_nobody(directory, NETD_CONTROL="/proc/none/control.sock")
+    assert code == 71
+    assert "/proc/none/control.sock" in words
+    assert not {"netd_ready", "control_failed"} & {str(event["event"]) for event in events}
+
+
+def test_stop_waits_until_it_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "netd.yaml").write_text("daemon: {drain: 1h}\n" + CONFIG)
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
+        running.event("netd_ready")
+        command = [sys.executable, "-m", "netd", "stop", "--control", running.control]
+        with socket.create_connection(("127.0.0.1", running.port("echo"))) as live, started(*command) as stopping:
+            live.sendall(b"x")
+            assert live.recv(1) == b"x"
+            running.event("drain_started")
+            assert running.ask("status")["stopping"]
+            assert ", stopping, 0 workers, 1 leaving, " in running.netd("status").stdout.splitlines()[0]
+            assert running.ask("connections")["total"] == 1
+            assert "about to stop" in running.ask("reload")["error"]
+            assert stopping.poll() is None
+            live.close()
+            assert stopping.wait(20) == 0
+        until(lambda: not os.path.exists(running.control))
+        assert running.stop() == 0
+    assert running.lines[-1]["event"] == "netd_stopped"
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_group_may_control_it_too(tmp_path: Path, allowed: bool) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be somebody else")
+    need("nc", "setpriv")
+    section = "daemon: {control_group: nogroup}\n" if allowed else ""
+    tmp_path.chmod(0o755)
+    with daemon(section + CONFIG, tmp_path) as running:
+        os.chmod(os.path.dirname(running.control), 0o755)
+        done = subprocess.run(
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "nc", "-N", "-U", running.control],
+            input=b"status\n",
+            capture_output=True,
+            check=False,
+        )
+        if allowed:
+            assert json.loads(done.stdout)["ok"]
+        else:
+            assert done.returncode != 0
+            assert done.stdout == b""
+            os.chmod(running.control, 0o666)
+            with_mode = subprocess.run(
+                ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "nc", "-N", "-U", running.control],
+                input=b"stop\n",
+                capture_output=True,
+                check=False,
+            )
+            assert "may not control netd" in json.loads(with_mode.stdout)["error"]
+            assert running.event("control_refused")["by"].endswith("uid=65534,gid=65534")

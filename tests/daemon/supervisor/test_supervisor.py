@@ -1,0 +1,349 @@
+"""`netd run` as a process: start, signals, and what it leaves behind."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from netd.config import loader
+from tests.support import Daemon, daemon, install_service, is_gone, read_exactly, until
+
+CONFIG = """
+log: {{level: debug}}
+daemon: {{drain: {drain}}}
+services:
+  echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0, "unix://{tmp}/echo.sock"]}}
+  pingpong: {{listen: [tcp://127.0.0.1:0]}}
+  upper: {{enabled: false, listen: [tcp://127.0.0.1:0, "unix://{tmp}/upper.sock"]}}
+"""
+
+
+def test_what_is_switched_on_is_served_and_what_is_off_is_not(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(drain="1s", tmp=tmp_path), tmp_path) as running:
+        with socket.create_connection(("127.0.0.1", running.port("pingpong"))) as connection:
+            connection.sendall(b"ping 1\r\n")
+            assert read_exactly(connection, 8) == b"pong 1\r\n"
+        assert {line["service"] for line in running.lines if line["event"] == "listening"} == {"echo", "pingpong"}
+        assert not (tmp_path / "upper.sock").exists()
+        event = running.event("connection_closed")
+        assert (event["service"], event["bytes_in"], event["bytes_out"], event["outcome"]) == ("pingpong", 8, 8, "done")
+        assert event["peer"].startswith("127.0.0.1:")
+        assert event["duration"] > 0
+    assert running.process.returncode == 0
+    assert [line["event"] for line in running.lines][-1] == "netd_stopped"
+    assert not (tmp_path / "echo.sock").exists()
+    assert all(line["event"] != "not_json" for line in running.lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_waits_for_conversations_and_takes_no_more(tmp_path: Path, number: int) -> None:
+    with daemon(CONFIG.format(drain="60s", tmp=tmp_path), tmp_path) as running:
+        address = ("127.0.0.1", running.port("echo"))
+        with socket.create_connection(address) as live:
+            live.sendall(b"before")
+            assert read_exactly(live, 6) == b"before"
+            running.process.send_signal(number)
+            assert running.event("drain_started")["connections"] == 1
+            until(lambda: not _accepts(address))
+            live.sendall(b"still")
+            assert read_exactly(live, 5) == b"still"
+        assert running.process.wait(20) == 0
+    assert [line["outcome"] for line in running.lines if line["event"] == "connection_closed"][-1] == "done"
+
+
+def _accepts(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address).close()
+    except ConnectionRefusedError:
+        return False
+    except ConnectionResetError:
+        pass  # it waited at a listener that has been closed meanwhile
+    return True
+
+
+def test_the_drain_time_is_the_end_of_patience(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(drain="300ms", tmp=tmp_path), tmp_path) as running:
+        with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
+            live.sendall(b"x")
+            assert live.recv(1) == b"x"
+            assert running.stop() == 0
+            assert live.recv(1) == b""
+    assert [line["outcome"] for line in running.lines if line["event"] == "connection_closed"] == ["stopped"]
+
+
+def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(drain="1h", tmp=tmp_path), tmp_path) as running:
+        with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
+            live.sendall(b"x")
+            assert live.recv(1) == b"x"
+            running.process.terminate()
+            running.event("drain_started")
+            assert running.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.0003, 0.001, 0.003, 0.01])
+def test_two_signals_in_a_row_stop_as_cleanly_as_one(tmp_path: Path, pause: float) -> None:
+    with daemon(CONFIG.format(drain="1s", tmp=tmp_path), tmp_path) as running:
+        for _ in range(2):
+            running.process.terminate()
+            time.sleep(pause)  # the moment at which the second one strikes is what differs
+    assert [line["event"] for line in running.lines][-1] == "netd_stopped"
+
+
+@pytest.mark.parametrize("output", ["> /dev/full", "| true", ">&-", ">&- 2>&- <&-"])
+def test_whatever_becomes_of_its_output_it_serves_and_stops(tmp_path: Path, output: str) -> None:
+    text = loader.BUILT_IN_FILE.read_text()
+    # The built-in config is what talks on standard output; its ports may be taken, so it serves others here.
+    script = (
+        "import sys; from netd import default_paths; from netd.config import loader; from netd.cli import main\n"
+        "from pathlib import Path\n"
+        f"loader.BUILT_IN_FILE = default_paths.CONFIG_FILE = Path({str(tmp_path / 'dev.yaml')!r})\n"
+        "open(sys.argv[1], 'w').write(str(__import__('os').getpid()))\n"
+        "sys.argv[1:] = ['run']; main.main()"
+    )
+    (tmp_path / "dev.yaml").write_text(
+        re.sub(r"localhost:\d+", "127.0.0.1:0", text) + f'  reply: {{listen: ["unix://{tmp_path}/s"]}}\n'
+    )
+    command = f'exec {sys.executable} -c "$SCRIPT" {tmp_path}/pid {output}'
+    environment = {**os.environ, "SCRIPT": script}
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(["sh", "-c", command], env=environment, stderr=log)
+        try:
+            until(lambda: (tmp_path / "s").exists() or process.poll() is not None, 20)
+            assert (tmp_path / "s").exists(), (tmp_path / "log").read_text()
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(20)
+                until(lambda: connection.connect_ex(str(tmp_path / "s")) == 0)
+                connection.sendall(b"hello")
+                assert connection.recv(10) == b"hi"
+        finally:
+            pid = int((tmp_path / "pid").read_text())
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            process.wait(20)
+    until(lambda: is_gone(pid))
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_log_nobody_reads_holds_up_neither_service_nor_stop(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(f'services:\n  pingpong: {{listen: ["unix://{tmp_path}/s"]}}\n')
+    reader, writer = os.pipe()
+    process = subprocess.Popen([sys.executable, "-m", "netd", "run", "-c", file], stderr=writer)
+    os.close(writer)
+    try:
+        until(lambda: (tmp_path / "s").exists() or process.poll() is not None, 20)
+        assert process.poll() is None, os.read(reader, 65536).decode()
+        for _ in range(1000):  # each of them is a line, and a pipe holds some three hundred
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(20)
+                until(lambda: connection.connect_ex(str(tmp_path / "s")) == 0)
+                connection.sendall(b"ping\n")
+                assert connection.recv(10) == b"pong\n"
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+
+
+def test_without_descriptors_to_start_with_it_is_one_line_and_exit_code_71(tmp_path: Path, place: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("services:\n" + "".join(f"  e{n}: {{type: echo, listen: [tcp://127.0.0.1:0]}}\n" for n in range(6)))
+    for limit in range(8, 26, 3):
+        command = f"ulimit -n {limit}; exec {sys.executable} -m netd run -c {file}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 71, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Too many open files" in next(line for line in done.stderr.splitlines() if line.startswith("netd: "))
+        assert not (place / "control.sock").exists(), "it would be in the way of the next start"
+
+
+def test_a_port_in_use_is_one_line_and_exit_code_71_and_nothing_is_left(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        file = tmp_path / "netd.yaml"
+        file.write_text(
+            f"services:\n  upper: {{listen: ['unix://{tmp_path}/upper.sock']}}\n  echo: {{listen: [tcp://127.0.0.1:{port}]}}\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "netd", "run", "-c", file], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 71
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    [line] = lines
+    assert line == (
+        f"netd: services.echo: cannot listen on tcp://127.0.0.1:{port}: Address already in use; "
+        f"see which program has it: ss -tlnp 'sport = :{port}'"
+    )
+    assert "listening" not in done.stderr
+    assert not (tmp_path / "upper.sock").exists()
+
+
+def test_a_config_with_problems_binds_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(
+        f"services:\n  upper: {{listen: ['unix://{tmp_path}/upper.sock']}}\n  ecoh: {{listen: [tcp://*:0]}}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "netd", "run", "-c", file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 78
+    assert done.stderr == (
+        f"{file}:3:3: services.ecoh: unknown service type 'ecoh'; did you mean 'echo'? (or say which with 'type:')\n"
+    )
+    assert done.stdout == ""
+    assert not (tmp_path / "upper.sock").exists()
+
+
+def test_after_kill_9_the_next_start_finds_its_places_free(tmp_path: Path) -> None:
+    config = CONFIG.format(drain="1s", tmp=tmp_path)
+    (tmp_path / "netd.yaml").write_text(config)
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as first:
+        first.event("netd_ready")
+        first.stop(signal.SIGKILL)
+    assert (tmp_path / "echo.sock").exists()
+    with daemon(config, tmp_path), socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(tmp_path / "echo.sock"))
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+
+
+def test_the_descriptor_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")
+    with Daemon("-c", str(file)) as running:
+        running.event("netd_ready")
+        limits = Path(f"/proc/{running.process.pid}/limits").read_text()
+        soft, hard = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3:5]
+        assert soft == hard
+        assert running.stop() == 0
+
+
+def test_without_descriptors_connections_are_refused_at_once_and_others_are_served(tmp_path: Path) -> None:
+    config = "services:\n  echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}\n"
+    (tmp_path / "netd.yaml").write_text(config)
+    launcher = f"ulimit -n 40; exec {sys.executable} -m netd run -c {tmp_path}/netd.yaml"
+    process = subprocess.Popen(["sh", "-c", launcher], stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    try:
+        ports: dict[str, int] = {}
+        for line in process.stderr:
+            if '"listening"' in line:
+                scheme, _, place = json.loads(line)["endpoint"].partition("://")
+                ports[scheme] = int(place.rpartition(":")[2])
+            if "netd_ready" in line:
+                break
+        connections = [socket.create_connection(("127.0.0.1", ports["tcp"])) for _ in range(60)]
+        served = connections[0]
+        served.sendall(b"x")
+        assert served.recv(1) == b"x"
+        for line in process.stderr:
+            if "accept_paused" in line:
+                break
+        before = _cpu(process.pid)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", ports["udp"]))
+            client.settimeout(20)
+            for _ in range(10):
+                client.send(b"y")
+                assert client.recv(1) == b"y"
+        last = connections[-1]
+        last.settimeout(20)
+        assert last.recv(1) == b"", "it has to be told that there is no place"
+        assert _cpu(process.pid) - before < 0.25, "it turns in circles"
+        served.sendall(b"y")
+        assert served.recv(1) == b"y"
+        for connection in connections:
+            connection.close()
+        until(lambda: _echoes(ports["tcp"]), 20)
+    finally:
+        process.terminate()
+        process.stderr.read()
+        assert process.wait(20) == 0
+        process.stderr.close()
+
+
+def _echoes(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.sendall(b"z")
+        return connection.recv(1) == b"z"
+    return False
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of processor time a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_service_manager_hears_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(f'services:\n  echo: {{listen: ["unix://{tmp_path}/echo"]}}\n')
+    for address in (str(tmp_path / "notify"), f"@netd-notify-{os.getpid()}"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(address.replace("@", "\0", 1) if address.startswith("@") else address)
+            manager.settimeout(20)
+            with Daemon("-c", str(file), NOTIFY_SOCKET=address) as running:
+                assert manager.recv(100) == b"READY=1\nSTATUS=1 service, 0 connections, 1 worker, config 1"
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.connect(str(tmp_path / "echo"))
+                running.process.terminate()
+                assert manager.recv(200).startswith(b"STOPPING=1\nSTATUS=stopping")
+                assert running.stop() == 0
+
+
+def test_a_service_manager_that_does_not_listen_holds_up_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")
+    datagram = socket.SOCK_DGRAM
+    with socket.socket(socket.AF_UNIX, datagram) as manager, socket.socket(socket.AF_UNIX, datagram) as other:
+        manager.bind(str(tmp_path / "notify"))
+        other.connect(str(tmp_path / "notify"))
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                other.send(b"x")
+        with Daemon("-c", str(file), NOTIFY_SOCKET=str(tmp_path / "notify")) as running:
+            running.event("netd_ready")
+            with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
+                connection.sendall(b"x")
+                assert connection.recv(1) == b"x"
+            assert running.stop() == 0
+
+
+STUCK = """
+class Service:
+    "Never comes back."
+    def stream(self, peer):
+        yield b"x"
+        while True: pass
+"""
+
+
+@pytest.mark.slow
+def test_a_service_that_never_returns_is_left_behind(tmp_path: Path) -> None:
+    path = install_service(tmp_path, "stuck", STUCK)
+    file = tmp_path / "netd.yaml"
+    file.write_text(f'daemon: {{drain: 100ms}}\nservices:\n  stuck: {{listen: ["unix://{tmp_path}/s"]}}\n')
+    with Daemon("-c", str(file), PYTHONPATH=path) as running:
+        running.event("netd_ready")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(tmp_path / "s"))
+            until(lambda: _cpu(running.worker) > 1.0)
+            assert running.stop() == 70
+    [lost] = [line for line in running.lines if line["event"] == "worker_lost"]
+    assert lost["reason"] == "signal SIGABRT"
+    assert "netd_stuck.py" in lost["stack"]
+    assert not (tmp_path / "s").exists()

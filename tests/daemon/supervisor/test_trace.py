@@ -1,0 +1,207 @@
+"""`netd trace` with real daemons: several workers, one that is lost, a reload, a flood, and the ends of it."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netd.client.control import follow
+from netd.daemon.supervisor.trace import _Trace
+from tests.support import Daemon, daemon, read_all, started, until
+
+pytestmark = pytest.mark.slow  # real processes, dozens of them
+
+CONFIG = """\
+daemon: {{workers: {workers}, beat: 100ms}}
+services:
+  echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}
+  upper: {{listen: [tcp://127.0.0.1:0]}}
+"""
+
+
+@contextmanager
+def trace(running: Daemon, *words: str) -> Iterator[Any]:
+    """What a trace says, line by line, from where it has begun."""
+    lines = follow([running.control], ["trace", *words])
+    try:
+        assert next(lines) == {"ok": True}
+        yield lines
+    finally:
+        lines.close()  # type: ignore[attr-defined]
+
+
+def ask(port: int, data: bytes, source: str = "127.0.0.1") -> bytes:
+    with socket.create_connection(("127.0.0.1", port), 10, (source, 0)) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        return read_all(connection)
+
+
+def until_closed(lines: Iterator[dict[str, Any]], number: int = 1) -> list[dict[str, Any]]:
+    """The lines until so many connections are over."""
+    seen = []
+    while number:
+        seen.append(next(lines))
+        number -= seen[-1].get("what") == "closed"
+    return seen
+
+
+def data(lines: list[dict[str, Any]], what: str) -> list[bytes]:
+    return [bytes.fromhex(line["data"]) for line in lines if line["what"] == what]
+
+
+def test_what_two_workers_serve_is_shown_of_this_service_and_peer_alone(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=2), tmp_path) as running:
+        with trace(running, "service=upper", "peer=127.0.0.2") as lines:
+            for number in range(20):
+                ask(running.port("echo"), b"not this")
+                ask(running.port("upper"), b"nor this")
+                ask(running.port("upper"), b"from %d" % number, "127.0.0.2")
+            seen = until_closed(lines, 20)
+        assert sorted(data(seen, "in")) == sorted(b"from %d" % number for number in range(20))
+        assert sorted(data(seen, "out")) == sorted(b"FROM %d" % number for number in range(20))
+        assert {line["peer"].partition(":")[0] for line in seen} == {"127.0.0.2"}
+        assert [line["what"] for line in seen].count("opened") == 20
+
+
+def test_datagrams_are_shown_too(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=1), tmp_path) as running:
+        with trace(running, "service=echo") as lines, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", running.port("echo", "udp")))
+            client.send(b"hello \x1b[31m")
+            first, second = next(lines), next(lines)
+        assert (first["what"], first["size"], bytes.fromhex(first["data"])) == ("in", 11, b"hello \x1b[31m")
+        assert (second["what"], second["peer"]) == ("out", first["peer"])
+
+
+def test_a_trace_outlives_a_worker_and_a_reload(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=1), tmp_path) as running:
+        with trace(running, "service=echo") as lines:
+            worker = running.worker
+            subprocess.run(["kill", "-9", str(worker)], check=True)
+            until(lambda: running.event("worker_started")["pid"] != worker)
+            ask(running.port("echo"), b"another worker")
+            assert data(until_closed(lines), "in") == [b"another worker"]
+            config = CONFIG.format(workers=1).replace("echo: {", "echo: {limits: {idle: 1h}, ")
+            (tmp_path / "netd.yaml").write_text(config)
+            running.ask("reload")
+            ask(running.port("echo"), b"another config")
+            assert data(until_closed(lines), "in") == [b"another config"]
+
+
+def test_of_a_flood_a_part_is_shown_and_the_rest_is_counted(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=1), tmp_path) as running:
+        with trace(running, "service=echo") as lines, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(10)
+            client.connect(("127.0.0.1", running.port("echo", "udp")))
+            for _ in range(5000):
+                client.send(bytes(100))
+                client.recv(200)
+            told = shown = 0
+            while told < 10000:
+                line = next(lines)
+                shown += "what" in line
+                told += line.get("skipped", 1)
+        assert told == 10000
+        assert 100 < shown < 10000
+
+
+def test_nobody_is_looked_at_any_more_when_nobody_looks(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=1), tmp_path) as running:
+        for _ in range(12):  # more than there may be at one time
+            with trace(running, "service=echo"):
+                pass
+            until(lambda: "connections" in running.ask("connections"))
+        with trace(running, "service=echo") as lines:
+            ask(running.port("echo"), b"hello")
+            assert data(until_closed(lines), "in") == [b"hello"], "and once"
+
+
+def test_what_cannot_be_traced(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=1), tmp_path) as running:
+        done = running.netd("trace", "eco")
+        assert (done.returncode, done.stderr) == (1, "netd: there is no service 'eco'; did you mean 'echo'?\n")
+        traces = [follow([running.control], ["trace", "service=echo"]) for _ in range(8)]
+        assert [next(one)["ok"] for one in traces] == [True] * 8
+        done = running.netd("trace", "echo")
+        assert (done.returncode, done.stderr) == (1, "netd: there are 8 traces already, and no more at one time\n")
+        for one in traces:
+            one.close()  # type: ignore[attr-defined]
+    assert running.netd("trace", "echo").returncode == 69
+
+
+def command(running: Daemon, *arguments: str) -> "AbstractContextManager[subprocess.Popen[str]]":
+    words = (sys.executable, "-u", "-m", "netd", "trace", "--control", running.control, *arguments)
+    return started(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_what_people_see(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=1), tmp_path) as running:
+        for options, expected in (
+            (["upper"], ['< {} 8 "a\\x1b[31m\\"b"', '> {} 8 "A\\x1b[31M\\"B"']),
+            (["upper", "--hex"], ['    0000  61 1b 5b 33 31 6d 22 62                          a.[31m"b\n']),
+        ):
+            with command(running, *options) as process:
+                assert process.stdout
+                assert process.stderr
+                assert process.stderr.readline() == "looking at upper; Ctrl-C ends it\n"
+                ask(running.port("upper"), b'a\x1b[31m"b')
+                lines: list[str] = []
+                while not lines or " - " not in lines[-1]:
+                    lines.append(process.stdout.readline())
+                process.send_signal(signal.SIGINT)
+                assert process.wait(20) == 0
+                assert process.stderr.read() == ""
+            peer = lines[0].split()[-1]
+            text = "".join(lines)
+            for one in expected:
+                assert one.format(peer) in text
+            assert "\x1b" not in text
+            assert [line.split()[1] for line in lines if not line.startswith(" ")] == ["+", "<", ">", "|", "-"]
+
+
+def test_a_trace_ends_with_netd(tmp_path: Path) -> None:
+    with daemon(CONFIG.format(workers=1), tmp_path) as running:
+        with command(running, "echo", "--json") as process:
+            assert process.stdout
+            assert process.stderr
+            assert process.stderr.readline() == "looking at echo; Ctrl-C ends it\n"
+            ask(running.port("echo"), b"hello")
+            assert json.loads(process.stdout.readline())["what"] == "opened"
+            running.stop()
+            assert process.wait(20) == 69
+            assert process.stderr.read() == "netd: netd is gone\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        None,
+        {},
+        [],
+        ["now", "in", "x", 1, ""],
+        [1.0, "sideways", "x", 1, ""],
+        [1.0, "in", "x" * 1000, 1, ""],
+        [1.0, "in", "x", "1", ""],
+        [1.0, "in", "x", 1, "0" * 1000],
+        [1.0, "in", "x", 1, "no hexadecimal"],
+        [1.0, "in", "x", 1, "", "more"],
+    ],
+)
+def test_a_worker_that_talks_nonsense_is_not_passed_on(line: object) -> None:
+    posted: list[bytes] = []
+
+    def post(data: bytes) -> bool:
+        posted.append(data)
+        return True
+
+    one = _Trace("echo", "", post)
+    one.tell([line, [1.0, "in", "x", 1, "61"]], 0)
+    assert [json.loads(one)["data"] for one in posted] == ["61"]
