@@ -142,7 +142,12 @@ def test_the_files_about_streams_import_in_one_direction_also_for_their_types() 
 
 
 def test_the_test_of_levels_sees_something() -> None:
-    assert imports(ROOT / "netd" / "daemon" / "worker" / "config.py") >= {"admission", "services", "telemetry", "transport"}
+    assert imports(ROOT / "netd" / "daemon" / "worker" / "config.py") >= {
+        "admission",
+        "services",
+        "telemetry",
+        "transport",
+    }
 
 
 @pytest.mark.parametrize("path", ["services", "admission", "shared"])

@@ -1,21 +1,16 @@
-"""The classic daemon: in the background, without a terminal, one at a time.
+"""The classic daemon: in the background, without a terminal (daemon(7), "SysV daemons").
 
-python-daemon does what stands in daemon(7) under "SysV daemons". What it does not do is here: the caller waits until
-netd is ready, and hears what keeps it from being so; and a lock that ends with its process, not with its file.
+python-daemon detaches the process. Added here: the caller waits until netd is ready, or reports why it is not.
 """
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NoReturn
 
 import daemon  # type: ignore[import-untyped]
 
-from netd import default_paths, paths
 from netd.config.model import Config
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
 from netd.transport.listen import Listener
@@ -80,60 +75,3 @@ def _be_daemon(config: Config, serve: Callable[[Ready], int], writer: int) -> No
         tell(EXIT_SOFTWARE, (f"a bug in netd: {error!r}",))
     finally:
         os._exit(code)
-
-
-def default_pid_file() -> str | None:
-    """The pid file of a daemon whose config names none, in a directory that is made; None: there is no place for it."""
-    path = default_paths.pid_file()
-    if path is not None:
-        with contextlib.suppress(OSError, ValueError):  # what is wrong shows when the file is opened
-            paths.check_directory(path)
-    return path
-
-
-@contextlib.contextmanager
-def pid_file(path: str | None) -> Iterator[None]:
-    """Hold a file with this process's id. Without a path, nothing.
-
-    What keeps a second one out is a lock (flock(2)), which the kernel drops when the process ends, however it does: a
-    file that a crash left behind is no obstacle. `OpenError` when another process holds it, or it cannot be written.
-    """
-    if path is None:
-        yield
-        return
-    descriptor = _lock(path)
-    try:
-        try:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
-        except OSError as error:
-            raise OpenError([f"daemon.pid_file: cannot write {path}: {error.strerror}"]) from None
-        yield
-    finally:
-        # Removed while the lock is held: who waits for it sees that the file is another one by then.
-        with contextlib.suppress(OSError):
-            paths.remove(path, descriptor)
-        os.close(descriptor)
-
-
-def _lock(path: str) -> int:
-    while True:
-        try:
-            descriptor = paths.open_file(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise OpenError([f"daemon.pid_file: cannot open {path}: {error.strerror}"]) from None
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode) or os.pread(descriptor, 21, 0).strip(b"0123456789\n"):
-            os.close(descriptor)
-            raise OpenError([f"daemon.pid_file: {path} is something else, and stays as it is"])
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if paths.is_at(path, descriptor):
-                return descriptor
-        except OSError as error:
-            if error.errno != errno.EWOULDBLOCK:
-                os.close(descriptor)
-                raise OpenError([f"daemon.pid_file: cannot lock {path}: {error.strerror}"]) from None
-            pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
-            os.close(descriptor)
-            raise OpenError([f"netd is running already, as process {pid or '?'} ({path})"]) from None
-        os.close(descriptor)

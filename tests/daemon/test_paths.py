@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from netd import paths
-from netd.daemon.daemonize import pid_file
+from netd.daemon.pid_file import pid_file
 from netd.daemon.supervisor.listeners import control_listener
 from netd.endpoints import Endpoint
 from netd.errors import OpenError

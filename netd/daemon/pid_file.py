@@ -1,0 +1,68 @@
+"""The pid file of a daemon: one process at a time, held by a lock that ends with its process and not with its file."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+
+from netd import default_paths, paths
+from netd.errors import OpenError
+
+
+def default_pid_file() -> str | None:
+    """The pid file of a daemon whose config names none. Its directory is created; None: no directory can hold it."""
+    path = default_paths.pid_file()
+    if path is not None:
+        with contextlib.suppress(OSError, ValueError):  # the error is reported when the file is opened
+            paths.check_directory(path)
+    return path
+
+
+@contextlib.contextmanager
+def pid_file(path: str | None) -> Iterator[None]:
+    """Hold a file with this process's id. Without a path, nothing.
+
+    A lock (flock(2)) keeps a second process out. The kernel drops it when the process ends, so a file that a crash left
+    behind is no obstacle. Raises `OpenError` when another process holds the lock, or the file cannot be written.
+    """
+    if path is None:
+        yield
+        return
+    descriptor = _lock(path)
+    try:
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            raise OpenError([f"daemon.pid_file: cannot write {path}: {error.strerror}"]) from None
+        yield
+    finally:
+        # Removed while the lock is held: a process that waits for the lock sees that the file is another one by then.
+        with contextlib.suppress(OSError):
+            paths.remove(path, descriptor)
+        os.close(descriptor)
+
+
+def _lock(path: str) -> int:
+    while True:
+        try:
+            descriptor = paths.open_file(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise OpenError([f"daemon.pid_file: cannot open {path}: {error.strerror}"]) from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode) or os.pread(descriptor, 21, 0).strip(b"0123456789\n"):
+            os.close(descriptor)
+            raise OpenError([f"daemon.pid_file: {path} is something else, and stays as it is"])
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if paths.is_at(path, descriptor):
+                return descriptor
+        except OSError as error:
+            if error.errno != errno.EWOULDBLOCK:
+                os.close(descriptor)
+                raise OpenError([f"daemon.pid_file: cannot lock {path}: {error.strerror}"]) from None
+            pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise OpenError([f"netd is running already, as process {pid or '?'} ({path})"]) from None
+        os.close(descriptor)
