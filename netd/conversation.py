@@ -40,10 +40,10 @@ instead of ``stream`` (`BlockingService`). What a service may declare besides, a
     The model of its options (a `netd.values.Model`). Such a class is built as ``cls(options, context)``, any other
     as ``cls()``.
 
-These are read once, from the class, when its type is found (`netd.services.kind`). A public attribute with nearly such
-a name, a value of another type, and two declarations that contradict each other are errors, which `netd check` and
-`netd services` show. None, or False in place of True, takes back what a base class declares. The name of what a class
-keeps for itself begins with an underscore.
+These are read once, from the class, when its type is found (`netd.services.service_type`). A public attribute with
+nearly such a name, a value of another type, and two declarations that contradict each other are errors, which `netd
+check` and `netd services` show. None, or False in place of True, takes back what a base class declares. The name of
+what a class keeps for itself begins with an underscore.
 
 After ``b""`` was delivered nothing more can come: a conversation that asks again is closed. A conversation that waits
 for something other than its peer yields a `Wait`.

@@ -33,7 +33,7 @@ from netd.conversation import Context, Peer, Wait, WaitingConversation
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
 from netd.services import table
-from netd.services.kind import ServiceType
+from netd.services.service_type import ServiceType
 from netd.shared.table import Table
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.datagram import DatagramServer

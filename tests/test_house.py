@@ -23,7 +23,7 @@ from netd.admission.policy import Policy
 from netd.config.model import DaemonSection, DefaultsSection, FileSection, LogSection, ServiceSection
 from netd.endpoints import SocketOptions
 from netd.services import table
-from netd.services.kind import ServiceType
+from netd.services.service_type import ServiceType
 from tests.support import nothing_left
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ import click
 from netd.config.schema import json_schema
 from netd.errors import EXIT_NO, EXIT_OK
 from netd.services import table
-from netd.services.kind import ServiceType
+from netd.services.service_type import ServiceType
 from netd.text import suggestion
 
 

@@ -40,7 +40,7 @@ from netd.conversation import Context
 from netd.endpoints import Endpoint
 from netd.errors import ConfigError
 from netd.services import table
-from netd.services.kind import ServiceType
+from netd.services.service_type import ServiceType
 from netd.text import shown, suggestion
 from netd.values import Model
 

@@ -8,7 +8,7 @@ from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config.model import SERVICE_NAME, DaemonSection, DefaultsSection, FileSection, LogSection
 from netd.services import table
-from netd.services.kind import ServiceType
+from netd.services.service_type import ServiceType
 from netd.values import Model
 
 _SECTIONS: tuple[type[Model], ...] = (DaemonSection, LogSection, BanRules, DefaultsSection, AccessRules, Limits)

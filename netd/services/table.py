@@ -6,9 +6,9 @@ from importlib.metadata import EntryPoints, entry_points
 from netd.services.answers import QuoteOfTheDay, Reply, WhoAmI
 from netd.services.chat import Chat
 from netd.services.clock import Daytime, Time
-from netd.services.kind import DeclarationError, ServiceType
 from netd.services.metrics import Metrics
 from netd.services.pingpong import PingPong
+from netd.services.service_type import DeclarationError, ServiceType
 from netd.services.simple import Chargen, Discard, Echo, Upper
 
 BUILT_IN: dict[str, type] = {

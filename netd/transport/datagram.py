@@ -16,7 +16,7 @@ from netd.admission.reply_guard import SMALL, Loops
 from netd.conversation import Peer, Post
 from netd.errors import PeerError
 from netd.reasons import Drop
-from netd.services.kind import ServiceType
+from netd.services.service_type import ServiceType
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport import batch
 from netd.transport.loop import LISTENING, Loop

@@ -39,7 +39,7 @@ from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Tasks
 from netd.daemon.worker.config import MANY
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
-from netd.services.kind import ServiceType
+from netd.services.service_type import ServiceType
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ServiceEvents

@@ -23,7 +23,7 @@ from netd.admission.policy import Policy
 from netd.conversation import Context
 from netd.daemon.channel import Message
 from netd.services import table
-from netd.services.kind import ServiceType
+from netd.services.service_type import ServiceType
 from netd.shared.table import Table
 from netd.telemetry.service_events import AccessLog, ServiceEvents
 from netd.transport.datagram import DatagramServer

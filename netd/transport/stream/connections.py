@@ -12,7 +12,7 @@ from typing import Any
 from netd.admission.control import AdmissionControl, Ticket
 from netd.conversation import Peer
 from netd.reasons import Outcome, Refusal
-from netd.services.kind import ServiceType, Serving
+from netd.services.service_type import ServiceType, Serving
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.sockaddr import connection_credentials, inet_peer, unix_peer

@@ -9,7 +9,7 @@ from typing import Any
 
 from netd.addresses import plain_host
 from netd.admission.control import AdmissionControl, Ticket
-from netd.services.kind import ServiceType
+from netd.services.service_type import ServiceType
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import LISTENING, Loop
 from netd.transport.stream.connections import Connections

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from netd.admission.daemon import DaemonAdmission
-from netd.services.kind import ServiceType
+from netd.services.service_type import ServiceType
 from netd.services.simple import Echo, Upper
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop

@@ -14,7 +14,7 @@ from netd.admission.bans import BanRules
 from netd.conversation import Conversation, Peer
 from netd.daemon.worker import connections
 from netd.errors import PeerError
-from netd.services.kind import ServiceType
+from netd.services.service_type import ServiceType
 from netd.services.simple import Echo, Upper
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream import preamble

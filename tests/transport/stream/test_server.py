@@ -17,7 +17,7 @@ import pytest
 from netd.conversation import Conversation, Peer
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
-from netd.services.kind import ServiceType, Serving
+from netd.services.service_type import ServiceType, Serving
 from netd.services.simple import Echo
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.listen import open_listeners

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from netd.conversation import Context, Conversation, Peer
 from netd.services import table
-from netd.services.kind import DeclarationError, NoOptions, ServiceType
+from netd.services.service_type import DeclarationError, NoOptions, ServiceType
 from netd.services.simple import Echo
 from netd.values import Model
 from tests.support import PEER
