@@ -206,6 +206,11 @@ def test_every_option_says_what_it_means(model: type) -> None:
 
 
 @pytest.mark.parametrize("name", table.BUILT_IN)
+def test_service_type_is_in_the_file_or_package_of_its_name(name: str) -> None:
+    assert table.BUILT_IN[name].__module__ == f"netd.services.{name}"
+
+
+@pytest.mark.parametrize("name", table.BUILT_IN)
 def test_every_service_says_what_it_does(name: str) -> None:
     kind = ServiceType.of(table.BUILT_IN[name], name)
     assert len(kind.summary) > 20
@@ -316,10 +321,10 @@ NAMED = {
         r"tcp://(?:\*|192\.0\.2\.1):7",
         "a config that is refused, an address of no host",
     ),
-    "tests/services/test_answers.py": (r"/run/x", "a word"),
     "tests/services/test_chat.py": (r"/etc/passwd|/tmp/a", "words that are said"),
     "tests/services/test_metrics.py": (r"http://localhost:7090", "a word in a request"),
     "tests/services/test_table.py": (r".*:[1-7]", "checked and not served"),
+    "tests/services/test_whoami.py": (r"/run/x", "a word"),
     "tests/telemetry/test_exposition.py": (r"/run/x\.sock|\w+://\S+:7", "words in an answer"),
     "tests/telemetry/test_logs.py": (r"tcp://127\.0\.0\.1:7", "a word"),
     "tests/test_addresses.py": (r"/run/.*", "words"),

@@ -1,1 +1,1 @@
-"""The built-in services: one protocol family a file, pure; `netd.services.table` says which there are."""
+"""The built-in services: a file or package for each type, named as the type; `netd.services.table` lists them."""

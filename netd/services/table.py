@@ -3,13 +3,19 @@
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 
-from netd.services.answers import QuoteOfTheDay, Reply, WhoAmI
+from netd.services.chargen import Chargen
 from netd.services.chat import Chat
-from netd.services.clock import Daytime, Time
+from netd.services.daytime import Daytime
+from netd.services.discard import Discard
+from netd.services.echo import Echo
 from netd.services.metrics import Metrics
 from netd.services.pingpong import PingPong
+from netd.services.qotd import QuoteOfTheDay
+from netd.services.reply import Reply
 from netd.services.service_type import DeclarationError, ServiceType
-from netd.services.simple import Chargen, Discard, Echo, Upper
+from netd.services.time import Time
+from netd.services.upper import Upper
+from netd.services.whoami import WhoAmI
 
 BUILT_IN: dict[str, type] = {
     "chargen": Chargen,

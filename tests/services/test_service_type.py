@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from netd.conversation import Context, Conversation, Peer
 from netd.services import table
+from netd.services.echo import Echo
 from netd.services.service_type import DeclarationError, NoOptions, ServiceType
-from netd.services.simple import Echo
 from netd.values import Model
 from tests.support import PEER
 

@@ -14,7 +14,7 @@ import pytest
 
 from netd.conversation import Peer
 from netd.errors import PeerError
-from netd.services.simple import Echo
+from netd.services.echo import Echo
 from netd.transport import batch
 from tests.support import PEER, Server, copies, has_ipv6, service, until
 

@@ -15,7 +15,7 @@ from netd.admission.bans import BanRules
 from netd.admission.control import AdmissionControl
 from netd.conversation import Peer
 from netd.endpoints import Endpoint
-from netd.services.simple import Echo
+from netd.services.echo import Echo
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.datagram import DatagramServer
 from netd.transport.listen import open_listeners

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from netd.endpoints import Endpoint
-from netd.services.simple import Echo
+from netd.services.echo import Echo
 from netd.transport.listen import Listener
 from tests.support import Server
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.endpoints import Endpoint
-from netd.services.simple import Echo
+from netd.services.echo import Echo
 from netd.transport import batch
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.listen import Listener, open_listeners

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.conversation import Peer
-from netd.services.simple import Echo, Upper
+from netd.services.echo import Echo
+from netd.services.upper import Upper
 from netd.transport.stream.server import StreamServer
 from netd.transport.tap import SHOWN, Tap
 from tests.support import ABSTRACT, Server, read_all, read_exactly, service, until

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from netd.endpoints import Endpoint
-from netd.services.simple import Echo
+from netd.services.echo import Echo
 from netd.transport.listen import open_listeners
 from tests.support import Server, daemon, until
 from tests.transport.test_datagram import ask
@@ -292,6 +292,8 @@ import codecs, os, socket, sys
 from netd.endpoints import Endpoint
 from netd.services.simple import Echo
 from netd.transport.listen import open_listeners
+from netd.services.echo import Echo
+from netd.transport.sockets import open_listeners
 from tests.support import Server
 from tests.transport.test_unixgram import ATTACKS, bound, meanwhile
 from pathlib import Path

@@ -13,7 +13,7 @@ import pytest
 
 from netd.admission.bans import BanRules
 from netd.conversation import Conversation, Peer
-from netd.services.simple import Echo
+from netd.services.echo import Echo
 from tests.support import Server, has_ipv6, read_all, read_exactly, service, until
 from tests.transport.stream.test_server import PlainEcho, connect
 

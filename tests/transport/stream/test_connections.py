@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from netd.admission.daemon import DaemonAdmission
+from netd.services.echo import Echo
 from netd.services.service_type import ServiceType
-from netd.services.simple import Echo, Upper
+from netd.services.upper import Upper
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections

@@ -14,8 +14,9 @@ from netd.admission.bans import BanRules
 from netd.conversation import Conversation, Peer
 from netd.daemon.worker import connections
 from netd.errors import PeerError
+from netd.services.echo import Echo
 from netd.services.service_type import ServiceType
-from netd.services.simple import Echo, Upper
+from netd.services.upper import Upper
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream import preamble
 from netd.transport.stream.connection import StreamSocket

@@ -17,8 +17,8 @@ import pytest
 from netd.conversation import Conversation, Peer
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
+from netd.services.echo import Echo
 from netd.services.service_type import ServiceType, Serving
-from netd.services.simple import Echo
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.listen import open_listeners
 from netd.transport.stream.connection import Connection

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from netd.services.simple import Echo
+from netd.services.echo import Echo
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream import connection as connection_module
 from netd.transport.stream import threaded

@@ -1,37 +1,9 @@
-"""Echo, discard, chargen, upper."""
+"""chargen: the pattern, its length in a datagram, and pages that no transport has to copy."""
 
 from itertools import islice
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from netd.transport.stream import connection
-from tests.support import PEER, converse, service
-
-segments = st.lists(st.binary(min_size=1, max_size=200), max_size=8)
-
-
-@given(segments)
-def test_echo_returns_every_octet_before_it_closes(pieces: list[bytes]) -> None:
-    echo = service("echo")
-    assert converse(echo.stream(PEER), pieces) == b"".join(pieces)
-    assert [echo.datagram(piece, PEER) for piece in pieces] == pieces
-    assert echo.datagram(b"", PEER) == b""
-
-
-@given(segments)
-def test_discard_says_nothing(pieces: list[bytes]) -> None:
-    discard = service("discard")
-    assert converse(discard.stream(PEER), pieces) == b""
-    assert [discard.datagram(piece, PEER) for piece in pieces] == [None] * len(pieces)
-
-
-@given(segments)
-def test_upper_changes_ascii_letters_only(pieces: list[bytes]) -> None:
-    upper = service("upper")
-    wanted = b"".join(bytes(o - 32 if 97 <= o <= 122 else o for o in piece) for piece in pieces)
-    assert converse(upper.stream(PEER), pieces) == wanted
-    assert b"".join(upper.datagram(piece, PEER) for piece in pieces) == wanted
+from tests.support import PEER, service
 
 
 def test_chargen_is_the_ring_of_rfc_864() -> None:

@@ -1,4 +1,4 @@
-"""The services of RFC 862 to 864: echo, discard, chargen; and upper, the smallest one that changes what it gets."""
+"""chargen (RFC 864)."""
 
 from netd.conversation import Context, Conversation, Peer
 from netd.values import Model
@@ -7,44 +7,6 @@ from netd.values import Model
 _RING = bytes(range(0x21, 0x7F)) + b" "
 _PERIOD = b"".join((_RING * 2)[start : start + 72] + b"\r\n" for start in range(95))
 _PAGE = _PERIOD * 10  # whole periods, more than a transport sends at once, so that nobody has to copy them together
-
-
-class Echo:
-    """Sends back whatever it receives."""
-
-    rfc = 862
-    reflects = True
-
-    def stream(self, peer: Peer) -> Conversation:
-        while data := (yield None):
-            yield data
-
-    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
-        return data
-
-
-class Discard:
-    """Throws away whatever it receives and never answers."""
-
-    rfc = 863
-
-    def stream(self, peer: Peer) -> Conversation:
-        while (yield None):
-            pass
-
-    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
-        return None
-
-
-class Upper:
-    """Sends back what it receives with the ASCII letters in upper case."""
-
-    def stream(self, peer: Peer) -> Conversation:
-        while data := (yield None):
-            yield data.upper()
-
-    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
-        return data.upper()
 
 
 class Chargen:

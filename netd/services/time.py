@@ -1,54 +1,24 @@
-"""What time is it: daytime (RFC 867), and time, as text to people and as RFC 868's four octets to machines."""
+"""time: as text to people, and as RFC 868's four octets to machines."""
 
 import math
 import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import model_validator
 
 from netd.conversation import Context, Conversation, Framing, Peer, messages, split_terminator
-from netd.text import shown
+from netd.services.time_format import LONGEST_FORMAT, Format, check_format, format_time
 from netd.values import Model, TimeZone, parse_zone
 
-_LONGEST_FORMAT = 256
 _MOST_ANSWERS = 64  # remembered at one time
-# What strftime(3) is trusted with: each gives some thirty characters at most. No widths ("%1000000000d" is an attack),
-# no %n and %t (an answer is one line), and only what every libc knows.
-_DIRECTIVE = re.compile(r"%(?:[aAbBcCdDeFgGhHIjmMprRSTuUVwWxXyYzZfs%]|-[dHIjmMSUWVy])")
 _TIMESTAMP = re.compile(rb"[+-]?\d{1,15}(?:\.\d{1,9})?")
 _RFC868_EPOCH = 2_208_988_800  # 1970-01-01 in seconds since 1900-01-01, both 00:00 UTC
-
-
-def check_format(text: str) -> str:
-    """The format itself, if it is a strftime format that is safe to use; else ValueError."""
-    if len(text) > _LONGEST_FORMAT:
-        raise ValueError(f"expected a format of at most {_LONGEST_FORMAT} characters, got {len(text)}")
-    if not text.isprintable():
-        raise ValueError(f"expected a format of printable characters, got {shown(text)}")
-    if "%" in (rest := _DIRECTIVE.sub("", text)):
-        at = rest.index("%")
-        raise ValueError(f"unknown directive {shown(rest[at : at + 2])}")
-    return text
-
-
-def format_time(text: str, when: datetime) -> str:
-    """``when`` in a checked format.
-
-    Only directives reach strftime, so no other text can fail in some locale; and each once, however often a stranger
-    repeats it.
-    """
-    expanded = {"%%": "%"}
-
-    def expand(match: re.Match[str]) -> str:
-        directive = match[0]
-        if directive not in expanded:
-            # strftime's own %s ignores the time zone it is given.
-            seconds = directive == "%s"
-            expanded[directive] = str(math.floor(when.timestamp())) if seconds else when.strftime(directive)
-        return expanded[directive]
-
-    return _DIRECTIVE.sub(expand, text)
+_HELP = (
+    b"error: expected an empty line (now), a strftime format such as %H:%M:%S (now in that format), "
+    b"or a Unix timestamp (that time)"
+)
+_SHORT_HELP = b"error: expected an empty line, a format as %H:%M, a timestamp\r\n"
 
 
 class _Second:
@@ -65,45 +35,6 @@ class _Second:
             self._number = number
             self._answers.clear()
         return self._answers
-
-
-Format = Annotated[str, AfterValidator(check_format)]
-
-
-class Daytime:
-    """Says the date and the time in one line."""
-
-    rfc = 867
-    ignores_input = True
-
-    class Options(Model):
-        """Options of ``daytime``."""
-
-        timezone: TimeZone = "UTC"
-        """IANA name of the time zone; UTC, since the peers of a network share no other."""
-        format: Format = "%A, %B %d, %Y %H:%M:%S-%Z"
-        """strftime(3) format, at most 256 characters; the first of the two forms that RFC 867 calls customary."""
-
-    def __init__(self, options: Options, context: Context) -> None:
-        self._clock = context.clock
-        self._zone = parse_zone(options.timezone)
-        self._format = options.format
-
-    def _line(self) -> bytes:
-        return format_time(self._format, datetime.fromtimestamp(self._clock(), self._zone)).encode() + b"\r\n"
-
-    def stream(self, peer: Peer) -> Conversation:
-        yield self._line()
-
-    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
-        return self._line()
-
-
-_HELP = (
-    b"error: expected an empty line (now), a strftime format such as %H:%M:%S (now in that format), "
-    b"or a Unix timestamp (that time)"
-)
-_SHORT_HELP = b"error: expected an empty line, a format as %H:%M, a timestamp\r\n"
 
 
 class Time:
@@ -180,6 +111,6 @@ class Time:
             answer = format_time(text, datetime.fromtimestamp(when, self._zone)).encode()
         except (ValueError, OverflowError, OSError):
             return _HELP
-        if len(question) <= _LONGEST_FORMAT and "%f" not in text:  # which is another one within the second
+        if len(question) <= LONGEST_FORMAT and "%f" not in text:  # which is another one within the second
             answers[question] = answer
         return answer

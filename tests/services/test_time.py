@@ -1,7 +1,6 @@
-"""Daytime, and time in both encodings."""
+"""time, in both encodings."""
 
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,21 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from netd.services.clock import check_format, format_time
 from tests.support import NOW, PEER, converse, service
 
 HELP = b"error: expected an empty line (now)"
-
-
-def test_daytime_is_one_line_and_ignores_what_comes() -> None:
-    daytime = service("daytime")
-    assert converse(daytime.stream(PEER), [b"x"]) == b"Tuesday, November 14, 2023 22:13:20-UTC\r\n"
-    assert daytime.datagram(b"", PEER) == b"Tuesday, November 14, 2023 22:13:20-UTC\r\n"
-
-
-def test_daytime_in_a_zone_and_format() -> None:
-    daytime = service("daytime", timezone="Asia/Shanghai", format="%d %b %y %H:%M:%S %Z")
-    assert converse(daytime.stream(PEER), []) == b"15 Nov 23 06:13:20 CST\r\n"
 
 
 @pytest.mark.parametrize(
@@ -136,14 +123,6 @@ def test_rfc868_counts_from_1900_modulo_2_to_the_32(unix: float, octets: int) ->
 def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(message)):
         service("time", **options)
-
-
-@given(st.datetimes(min_value=datetime(1000, 1, 1), timezones=st.just(UTC)))
-def test_directives_are_those_of_strftime(when: datetime) -> None:
-    for letter in "aAbBcCdDeFgGHIjmMprRSTuUVwWxXyYzZf%":
-        directive = check_format(f"%{letter}")
-        assert format_time(directive, when) == when.strftime(directive)
-    assert format_time("%s", when) == str((when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1))
 
 
 def test_time_goes_on() -> None:

@@ -1,45 +1,15 @@
-"""Services that say one thing and close: reply (a fixed text), qotd (RFC 865), whoami (what the peer looks like)."""
+"""qotd (RFC 865)."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, model_validator
 
-from netd.conversation import Context, Conversation, Peer, split_terminator
+from netd.conversation import Context, Conversation, Peer
 from netd.text import shown
 from netd.values import Model
 
-_LONGEST_TEXT = 8192
 _LONGEST_FILE = 2**20
-
-
-class Reply:
-    """Answers the first message with a fixed text and closes, or sends the text as soon as a peer connects."""
-
-    class Options(Model):
-        """Options of ``reply``."""
-
-        text: Annotated[str, Field(max_length=_LONGEST_TEXT)] = "hi"
-        """What to say, at most 8192 characters, sent as UTF-8. One without a line end at its end gets that of the
-        message it answers."""
-        when: Literal["message", "connect"] = "message"
-        """``message``: after the first segment came; ``connect``: unasked."""
-
-    def __init__(self, options: Options, context: Context) -> None:
-        self._text = options.text.encode()
-        self._unasked = options.when == "connect"
-
-    def stream(self, peer: Peer) -> Conversation:
-        if self._unasked:
-            yield self._ended(b"\r\n")
-        elif data := (yield None):
-            yield self._ended(split_terminator(data)[1])
-
-    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
-        return self._ended(split_terminator(data)[1])
-
-    def _ended(self, terminator: bytes) -> bytes:
-        return self._text if self._text.endswith(b"\n") else self._text + terminator
 
 
 def check_quote(text: str) -> str:
@@ -120,23 +90,3 @@ def _read_quotes(file: str) -> list[str]:
     if not quotes:
         raise ValueError(f"file {file!r}: there are no quotes in it")
     return quotes
-
-
-class WhoAmI:
-    """Tells the peer in one line where it seems to come from and where it arrived, and closes."""
-
-    ignores_input = True
-
-    def stream(self, peer: Peer) -> Conversation:
-        yield self._line(peer)
-
-    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
-        return self._line(peer)
-
-    def shortened(self, answer: bytes, most: int) -> bytes:
-        """As many words as there is room for, of which the first one says the most."""
-        return answer[: most - 1].rpartition(b" ")[0] + b"\r\n"
-
-    @staticmethod
-    def _line(peer: Peer) -> bytes:
-        return f"peer={peer.remote} local={peer.local} transport={peer.transport} family={peer.family}\r\n".encode()

@@ -1,0 +1,16 @@
+"""discard (RFC 863)."""
+
+from netd.conversation import Conversation, Peer
+
+
+class Discard:
+    """Throws away whatever it receives and never answers."""
+
+    rfc = 863
+
+    def stream(self, peer: Peer) -> Conversation:
+        while (yield None):
+            pass
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        return None

@@ -1,0 +1,14 @@
+"""upper, the smallest service that changes what it receives."""
+
+from netd.conversation import Conversation, Peer
+
+
+class Upper:
+    """Sends back what it receives with the ASCII letters in upper case."""
+
+    def stream(self, peer: Peer) -> Conversation:
+        while data := (yield None):
+            yield data.upper()
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        return data.upper()
