@@ -321,7 +321,7 @@ NAMED = {
         r"tcp://(?:\*|192\.0\.2\.1):7",
         "a config that is refused, an address of no host",
     ),
-    "tests/services/test_chat.py": (r"/etc/passwd|/tmp/a", "words that are said"),
+    "tests/services/chat/test_chat.py": (r"/etc/passwd|/tmp/a", "words that are said"),
     "tests/services/test_metrics.py": (r"http://localhost:7090", "a word in a request"),
     "tests/services/test_table.py": (r".*:[1-7]", "checked and not served"),
     "tests/services/test_whoami.py": (r"/run/x", "a word"),

@@ -16,7 +16,7 @@ from netd.client.talk.template import Template
 from netd.client.talk.user_io import Pipe, UserInterface
 from netd.endpoints import Endpoint
 from netd.errors import EXIT_OK
-from netd.services.words import check_name
+from netd.services.chat.text import check_name
 from netd.values import parse_duration
 
 

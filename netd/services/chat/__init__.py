@@ -3,8 +3,8 @@
 from typing import Literal
 
 from netd.conversation import Context, Conversation, Framing, LineTooLong, Peer, Post, messages, split_terminator
-from netd.services.room import Member, Room, Rules, line_end
-from netd.services.words import clean, cut
+from netd.services.chat.room import Member, Room, Rules, line_end
+from netd.services.chat.text import clean, cut
 
 # As text for others a line may take three times as much (an octet that is no UTF-8 is shown as U+FFFD), and that has to
 # fit into what a transport keeps for one peer, and into one datagram.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.services.words import check_name, clean, split_name
+from netd.services.chat.text import check_name, clean, split_name
 
 # A zero-width space, a soft hyphen, direction marks, an Arabic one, a byte order mark, a word joiner, a tag, what is
 # reserved for tags, private use, and an escape.

@@ -1,10 +1,14 @@
-"""Members of a room without sockets: one over a stream, one over datagrams."""
+"""A chat without sockets, and its members: one over a stream, one over datagrams."""
 
 from typing import Any
 
 from netd.conversation import Peer
 from netd.errors import PeerError
-from tests.support import PEER
+from tests.support import PEER, service
+
+
+def chat(*, announce: bool = False, **options: Any) -> Any:
+    return service("chat", announce=announce, **options)
 
 
 class _Hearer:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from netd.conversation import Peer, Post
-from netd.services.words import Color, Name, folded, painted, split_name
+from netd.services.chat.text import Color, Name, folded, painted, split_name
 from netd.values import Duration, Model
 
 _RATE, _BURST = 20.0, 100.0  # messages a second, and at once after a pause: more than a person writes

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from netd.conversation import Peer
-from netd.services.words import folded
-from tests.services.rooms import Mailer, Talker
+from netd.services.chat.text import folded
+from tests.services.chat.members import Mailer, Talker
 from tests.support import NOW, service
 
 IDLE = 60.0

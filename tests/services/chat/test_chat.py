@@ -1,0 +1,297 @@
+"""chat without sockets: what a line and a datagram say, how they are answered, and the options."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from netd.conversation import Peer
+from netd.errors import PeerError
+from tests.services.chat.members import Mailer, Talker, chat
+from tests.support import PEER, converse, service
+
+
+def test_what_one_says_all_others_hear() -> None:
+    room = chat()
+    alex, bob, eve = Talker(room), Talker(room), Talker(room)
+    alex.say("alex : hello")
+    bob.say("bob: http://example.net: a page")
+    alex.say("NB:x")
+    assert alex.read() == ["bob : http://example.net: a page"]
+    assert bob.read() == ["alex : hello", "alex : NB:x"]
+    assert eve.read() == ["alex : hello", "bob : http://example.net: a page", "alex : NB:x"]
+
+
+@pytest.mark.parametrize(
+    ("line", "heard"),
+    [
+        ("hello", "192.0.2.7:5353 : hello"),
+        ("http://x", "192.0.2.7:5353 : http://x"),
+        ("alex : hello", "alex : hello"),
+        ("alex: hello", "alex : hello"),
+        ("  alex :  hello  ", "alex : hello"),
+        ("alex\t:\thello", "alex : hello"),
+        ("älex : grüß dich", "älex : grüß dich"),
+        ("alex  : hello", "192.0.2.7:5353 : alex  : hello"),
+        ("alex :hello", "192.0.2.7:5353 : alex :hello"),
+        ("two words : hello", "192.0.2.7:5353 : two words : hello"),
+        (": hello", "192.0.2.7:5353 : : hello"),
+        ("x" * 32 + " : hello", "x" * 32 + " : hello"),
+        ("x" * 33 + " : hello", "192.0.2.7:5353 : " + "x" * 33 + " : hello"),
+        ("a\u200db : hello", "192.0.2.7:5353 : a\u200db : hello"),
+        ("a\x1b[31m\x00\x07b\x7f\x9b1\u202e\u2066!\u2028x", "192.0.2.7:5353 : a[31mb1! x"),
+        ("alex : q", "alex : q"),
+        ("/etc/passwd", "192.0.2.7:5353 : /etc/passwd"),
+    ],
+)
+def test_what_a_line_says(line: str, heard: str) -> None:
+    room = chat()
+    listener, mailed = Talker(room), Mailer(room, port=9)
+    mailed.send("")
+    Talker(room).say(line)
+    assert listener.read() == [heard]
+    assert mailed.read() == ["ok", heard]
+
+
+def test_octets_that_are_no_text_are_shown_as_such() -> None:
+    room = chat()
+    listener = Talker(room)
+    Talker(room).receive(b"a\x80b\xc3\n")
+    assert listener.read() == ["192.0.2.7:5353 : a\ufffdb\ufffd"]
+
+
+def test_a_name_alone_and_an_empty_line_say_nothing() -> None:
+    room = chat(announce=True)
+    listener, alex = Talker(room), Talker(room)
+    alex.say("alex :", "", "  ", "\x07", "bob :")
+    assert listener.read() == []
+    alex.say("hello")
+    assert listener.read() == ["* bob has joined", "bob : hello"]
+
+
+def test_nobody_gets_another_name_by_mistake() -> None:
+    room = chat(announce=True)
+    listener = Talker(room)
+    for alex in (Talker(room), Mailer(room, port=9)):
+        say = alex.say if isinstance(alex, Talker) else alex.send
+        for line in (
+            "alex: hello",
+            "warning: disk is full",
+            "alex: it is",
+            "Alex: I said",
+            "warning: ",
+            "warning : yes",
+        ):
+            say(line)
+        say("q")
+        assert listener.read() == [
+            "* alex has joined",
+            "alex : hello",
+            "alex : warning: disk is full",
+            "alex : it is",
+            "alex : Alex: I said",
+            "alex : warning:",
+            "* alex is now warning",
+            "warning : yes",
+            "* warning has left",
+        ]
+
+
+def test_another_name_is_told_with_what_is_said_under_it() -> None:
+    room = chat(announce=True)
+    listener, alex = Talker(room), Talker(room)
+    alex.say("hello", "alex :", "bob :", "hi", "carol :")
+    alex.end()
+    assert listener.read() == [
+        "* 192.0.2.7:5353 has joined",
+        "192.0.2.7:5353 : hello",
+        "* 192.0.2.7:5353 is now bob",
+        "bob : hi",
+        "* bob has left",
+    ]
+
+
+def test_leaving_in_every_way() -> None:
+    for leave in (lambda t: t.say("q"), lambda t: t.say("bye "), Talker.end, Talker.reset):
+        room = chat(announce=True)
+        listener, alex = Talker(room), Talker(room)
+        alex.say("alex : hello")
+        listener.read()
+        leave(alex)
+        assert alex.over
+        assert alex.read() in ([], ["* goodbye"])
+        assert listener.read() == ["* alex has left"]
+        listener.say("still here")
+        assert alex.read() == []
+        assert not listener.over
+
+
+def test_who_does_not_read_its_goodbye_has_left_all_the_same() -> None:
+    room = chat(announce=True)
+    alex = room.stream(PEER, lambda data: True)
+    next(alex)
+    listener = Talker(room)
+    assert alex.send(b"alex : hello\nbye\n") == b""
+    assert next(alex) == b"* goodbye\n"
+    assert listener.read() == ["* alex has joined", "alex : hello", "* alex has left"]
+
+
+def test_others_have_their_turn_between_two_messages() -> None:
+    room = chat()
+    alex = room.stream(PEER, lambda data: True)
+    next(alex)
+    listener = Talker(room)
+    assert alex.send(b"a : one\ntwo\n") == b""
+    assert listener.read() == ["a : one"]
+    assert next(alex) == b""
+    assert listener.read() == ["a : two"]
+
+
+def test_who_says_too_much_at_once_harms_itself_alone() -> None:
+    room = chat(announce=True)
+    listener, alex = Talker(room), Talker(room)
+    alex.say("alex : hello", "x" * 4097)
+    assert alex.over
+    assert alex.read() == ["error: a line may have at most 4096 octets"]
+    assert listener.read() == ["* alex has joined", "alex : hello", "* alex has left"]
+
+
+def test_a_check_of_a_load_balancer_is_silent() -> None:
+    room = chat(announce=True)
+    listener = Talker(room)
+    for leave in (Talker.end, Talker.reset, lambda t: t.say("q")):
+        leave(Talker(room))
+    assert listener.read() == []
+    Talker(room).say("hello")
+    assert listener.read() == ["* 192.0.2.7:5353 has joined", "192.0.2.7:5353 : hello"]
+
+
+def test_lines_end_as_ones_own_did() -> None:
+    room = chat()
+    new, lf, crlf, nul = Talker(room), Talker(room), Talker(room), Talker(room)
+    lf.receive(b"a\n")
+    crlf.receive(b"b\r\n")
+    nul.receive(b"c\r\0")
+    for talker in (new, lf, crlf, nul):
+        talker.heard.clear()
+    Talker(room).say("x : y")
+    assert [talker.heard for talker in (new, lf, crlf, nul)] == [
+        [b"x : y\r\n"],
+        [b"x : y\n"],
+        [b"x : y\r\n"],
+        [b"x : y\r\n"],
+    ]
+    mailed = Mailer(room)
+    for message in ("a", "b\r\0", "c", "d\n"):
+        mailed.send(message)
+    assert mailed.heard == [b"ok\n", b"ok\r\n", b"ok\r\n", b"ok\n"]
+
+
+def test_chunks_are_messages_without_a_line_end() -> None:
+    room = chat(framing="chunk")
+    alex, bob = Talker(room), Talker(room)
+    alex.receive(b"alex : hello")
+    bob.receive(b"bob : one\ntwo\n")
+    assert alex.heard == [b"bob : one two\r\n"]
+    assert bob.heard == [b"alex : hello\r\n"]
+    alex.receive(b"bye")
+    assert alex.over
+
+
+def test_datagrams_and_streams_share_the_room() -> None:
+    room = chat(announce=True)
+    alex, bob, eve = Talker(room), Mailer(room, port=1), Mailer(room, port=2)
+    bob.send("bob : hello")
+    eve.send("eve: hi\r\n")
+    alex.say("alex : welcome")
+    assert alex.read() == ["* bob has joined", "bob : hello", "* eve has joined", "eve : hi"]
+    assert bob.heard == [b"ok\n", b"* eve has joined\n", b"eve : hi\n", b"* alex has joined\n", b"alex : welcome\n"]
+    assert eve.heard == [b"ok\r\n", b"* alex has joined\r\n", b"alex : welcome\r\n"]
+    alex.read()
+    bob.heard.clear()
+    bob.send("q")
+    assert bob.heard == [b"* goodbye\n"]
+    assert alex.read() == ["* bob has left"]
+    eve.send("still there")
+    assert bob.read() == ["* goodbye"]
+
+
+def test_a_farewell_of_nobody_is_answered_and_shows_nothing() -> None:
+    room = chat(history=10)
+    alex = Talker(room)
+    alex.say("hello")
+    bob = Mailer(room)
+    bob.send("bye\r\n")
+    assert bob.heard == [b"* goodbye\r\n"]
+    assert alex.read() == []
+
+
+def test_the_answer_may_be_the_last_message_of_somebody_else() -> None:
+    room = chat(answer="last")
+    bob = Mailer(room)
+    bob.send("bob : anybody here?")
+    assert bob.read() == ["ok"]
+    alex = Talker(room)
+    alex.say("alex : yes", "me")
+    bob.heard.clear()
+    bob.send("fine")
+    bob.send("fine")
+    assert bob.read() == ["alex : me", "alex : me"]
+
+
+def test_an_answer_is_shortened_in_whole_characters() -> None:
+    room = chat(answer="last", color="on")
+    Talker(room).say("alex : " + "é" * 100)
+    answer = room.datagram(b"x\r\n", Peer("udp", "192.0.2.7", 1), lambda data: True)
+    assert answer.startswith(b"\x1b[")
+    for most in (64, 65, 512):
+        short = room.shortened(answer, most)
+        assert len(short) <= most
+        assert short.endswith("é\r\n".encode())
+        assert short.decode().startswith("alex : é")
+    assert room.shortened(answer, 512).decode() == "alex : " + "é" * 100 + "\r\n"
+
+
+def test_a_line_is_no_longer_than_a_transport_can_post() -> None:
+    room = service("chat", line_limit=2**20)
+    listener, alex = Talker(room), Talker(room)
+    alex.receive(b"x : " + b"\x80" * 16380 + b"\n")
+    assert max(map(len, listener.heard)) < 65536 - 64
+    alex.receive(b"x" * 16385 + b"\n")
+    assert alex.over
+    with pytest.raises(PeerError, match="16384"):
+        room.datagram(b"x" * 16385, PEER, lambda data: True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"colors": {"alex": {}}},
+        {"colors": {"alex": {"fg": "pink"}}},
+        *({"colors": {name: {"fg": "red"}}} for name in ("a b", "a:", "", "x" * 33, "a\u202eb", "a\x07")),
+        {"history": 1001},
+        {"history": -1},
+        {"max_members": 0},
+        {"max_members": 8193},
+        {"color": "maybe"},
+        {"idle": 5},
+        {"answer": "none"},
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        service("chat", **options)
+
+
+def test_addresses_of_every_kind_stand_for_a_name() -> None:
+    room = chat()
+    listener = Talker(room)
+    for peer in (Peer("tcp", "::1", 5), Peer("unixgram", "/tmp/a\x1b b"), Peer("unix", "")):
+        room.datagram(b"x", peer, None)
+    assert listener.read() == ["[::1]:5 : x", "/tmp/a\\x1b b : x", "unnamed : x"]
+
+
+def test_a_named_line_changes_the_colors_too() -> None:
+    chat = service("chat", color="on")
+    said = converse(chat.stream(PEER, lambda data: True), [b"alex : /color off\n"])
+    assert b"* colors are off" in said
