@@ -322,7 +322,7 @@ NAMED = {
         "a config that is refused, an address of no host",
     ),
     "tests/services/chat/test_chat.py": (r"/etc/passwd|/tmp/a", "words that are said"),
-    "tests/services/test_metrics.py": (r"http://localhost:7090", "a word in a request"),
+    "tests/services/metrics/test_http.py": (r"http://localhost:7090", "a word in a request"),
     "tests/services/test_table.py": (r".*:[1-7]", "checked and not served"),
     "tests/services/test_whoami.py": (r"/run/x", "a word"),
     "tests/telemetry/test_exposition.py": (r"/run/x\.sock|\w+://\S+:7", "words in an answer"),

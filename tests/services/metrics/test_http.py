@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.conversation import Context
-from netd.services import metrics, table, web
-from netd.services.web import Site, may_name
+from netd.services import table
+from netd.services.metrics import http
+from netd.services.metrics.http import Site, may_name
 from netd.shared.table import Counts
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream.server import StreamServer
@@ -24,7 +25,6 @@ from tests.support import Server, has_ipv6, read_all, until
 from tests.telemetry.test_exposition import status
 from tests.transport.stream.test_server import connect, ended
 
-PAGE = Path(metrics.__file__).parent / "page"
 STATUS = status({"echo": Counts(accepted=3)})
 HISTORY = {"times": [1.5], "services": {"echo": {"answered": [3]}}}
 SAID = {"status": STATUS, "history": HISTORY}
@@ -80,21 +80,6 @@ def test_without_an_answer_of_the_supervisor_there_is_none(path: str) -> None:
 @pytest.mark.parametrize("path", ["/index.html", "/nothing", "", "*", "/.", "/page", "/metrics/", "/METRICS"])
 def test_elsewhere_is_nothing(path: str) -> None:
     assert site().get(path).status == HTTPStatus.NOT_FOUND
-
-
-def test_every_file_of_the_page_has_a_type_and_asks_for_nothing_from_elsewhere() -> None:
-    files = sorted(PAGE.iterdir())
-    assert {file.name for file in files} >= {"index.html", "page.js", "page.css", "uplot.js", "uplot.LICENSE"}
-    for file in files:
-        assert file.suffix in web.TYPES, file
-        text = file.read_text()
-        if not file.name.startswith("uplot."):
-            assert len(text.splitlines()) <= 400
-            assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|\bstyle=|<script>|innerHTML", text), file
-    html = (PAGE / "index.html").read_text()
-    for name in re.findall(r'(?:src|href)="([^"]*)"', html):
-        assert not name.startswith("/"), "it would not be found behind a proxy that puts a prefix before it"
-        assert metrics_service()._site.get(f"/{name}").status == HTTPStatus.OK
 
 
 # Host names.
@@ -276,7 +261,7 @@ def test_who_says_nothing_takes_no_thread_from_others(shown: tuple[Any, ServiceE
 def test_slow_clients_take_no_more_threads_than_there_are_and_not_for_long(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "_PATIENCE", 0.5)
+    monkeypatch.setattr(http, "_PATIENCE", 0.5)
     address, events = server.add(metrics_service(), "tcp://127.0.0.1:0")
     [running] = server.servers
     assert isinstance(running, StreamServer)
@@ -318,13 +303,6 @@ def test_however_lively_a_peer_is_its_request_has_an_end() -> None:
 
 
 def test_who_does_not_finish_is_told_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "_PATIENCE", 0.2)
+    monkeypatch.setattr(http, "_PATIENCE", 0.2)
     address, _ = server.add(metrics_service(), "tcp://127.0.0.1:0")
     assert code_of(ask(address, b"GET / HTTP/1.0\r\n")) == 408
-
-
-def test_files_that_cannot_be_read_are_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "_PAGE", Path("/proc/none"))
-    metrics._files.cache_clear()
-    with pytest.raises(ValueError, match="chroot"):
-        metrics_service()

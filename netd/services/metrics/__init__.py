@@ -24,7 +24,7 @@ class Metrics:
 
     def __init__(self, options: Options, context: Context) -> None:
         try:
-            from netd.services.web import Request, Site
+            from netd.services.metrics.http import Request, Site
 
             files = _files()
         except (ImportError, OSError) as error:
