@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from netd.accounts import parse_number
 from netd.addresses import address_text, parse_address, split_port
-from netd.conversation import Transport
+from netd.peer import Transport
 from netd.text import shown, suggestion
 from netd.values import parse_size, parse_switch
 

@@ -3,7 +3,7 @@
 from ipaddress import ip_network
 
 from netd.addresses import Network, network_of, octets, parse_address, split_port
-from netd.conversation import Peer
+from netd.peer import Peer
 
 
 class PeerFilter:

@@ -29,9 +29,10 @@ from netd.admission.control import AdmissionControl
 from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
 from netd.client.control import ask
-from netd.conversation import Context, Peer, Wait, WaitingConversation
+from netd.conversation import Context, Wait, WaitingConversation
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
+from netd.peer import Peer
 from netd.services import table
 from netd.services.service_type import ServiceType
 from netd.shared.table import Table

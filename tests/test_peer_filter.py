@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.addresses import plain_host
-from netd.conversation import Credentials, Peer
+from netd.peer import Credentials, Peer
 from netd.peer_filter import PeerFilter
 
 V4, V6 = Peer("tcp", "10.0.0.9", 53), Peer("udp", "2001:db8::1", 53)

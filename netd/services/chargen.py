@@ -1,6 +1,7 @@
 """chargen (RFC 864)."""
 
-from netd.conversation import Context, Conversation, Peer
+from netd.conversation import Context, Conversation
+from netd.peer import Peer
 from netd.values import Model
 
 # The chargen pattern. Line n starts one character after line n-1, so it repeats after 95 lines of 74 octets.

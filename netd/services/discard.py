@@ -1,6 +1,7 @@
 """discard (RFC 863)."""
 
-from netd.conversation import Conversation, Peer
+from netd.conversation import Conversation
+from netd.peer import Peer
 
 
 class Discard:

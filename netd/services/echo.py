@@ -1,6 +1,7 @@
 """echo (RFC 862)."""
 
-from netd.conversation import Conversation, Peer
+from netd.conversation import Conversation
+from netd.peer import Peer
 
 
 class Echo:

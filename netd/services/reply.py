@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from netd.conversation import Context, Conversation, Peer, split_terminator
+from netd.conversation import Context, Conversation
+from netd.lines import split_terminator
+from netd.peer import Peer
 from netd.values import Model
 
 _LONGEST_TEXT = 8192

@@ -1,6 +1,7 @@
 """upper, the smallest service that changes what it receives."""
 
-from netd.conversation import Conversation, Peer
+from netd.conversation import Conversation
+from netd.peer import Peer
 
 
 class Upper:

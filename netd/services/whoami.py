@@ -1,6 +1,7 @@
 """whoami: the address of the peer, as netd sees it."""
 
-from netd.conversation import Conversation, Peer
+from netd.conversation import Conversation
+from netd.peer import Peer
 
 
 class WhoAmI:

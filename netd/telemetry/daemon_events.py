@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from netd.conversation import Credentials
+from netd.peer import Credentials
 from netd.telemetry.throttle import ThrottledLog
 
 Event = Literal["worker_lost", "reload_applied", "reload_rejected", "source_banned", "control_refused"]

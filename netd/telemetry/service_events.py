@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from netd.conversation import Credentials, Peer
+from netd.peer import Credentials, Peer
 from netd.reasons import Drop, Outcome, Refusal
 from netd.shared.table import CELL, DURATIONS, Counts, Role, Table
 from netd.telemetry.throttle import QUIET, ThrottledLog

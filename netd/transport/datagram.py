@@ -13,8 +13,9 @@ from typing import Any
 from netd.addresses import is_loopback, octets, plain_host
 from netd.admission.control import AdmissionControl, Verdict
 from netd.admission.reply_guard import SMALL, Loops
-from netd.conversation import Peer, Post
+from netd.conversation import Post
 from netd.errors import PeerError
+from netd.peer import Peer
 from netd.reasons import Drop
 from netd.services.service_type import ServiceType
 from netd.telemetry.service_events import ServiceEvents

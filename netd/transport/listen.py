@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from netd import accounts, paths
 from netd.addresses import address_text, plain_host
-from netd.conversation import Transport
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
+from netd.peer import Transport
 from netd.transport.activation import Inherited
 from netd.transport.sockaddr import IP_PKTINFO, path_text
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from netd.addresses import host_text, is_link_local, is_of_many, plain, plain_host
-from netd.conversation import Credentials, Peer, Transport
+from netd.peer import Credentials, Peer, Transport
 
 _UCRED = struct.Struct("iII")
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module does not have it

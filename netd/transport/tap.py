@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from socket import socket
 from typing import Any, Literal
 
-from netd.conversation import Peer
+from netd.peer import Peer
 from netd.transport.batch import Batch
 from netd.transport.sockaddr import Sender
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.conversation import Context, Conversation, Peer
+from netd.conversation import Context, Conversation
+from netd.peer import Peer
 from netd.services import table
 from netd.services.echo import Echo
 from netd.services.service_type import DeclarationError, NoOptions, ServiceType

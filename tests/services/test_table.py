@@ -14,6 +14,9 @@ MODULE = '''
 from enum import Enum
 from netd.conversation import Context, Lines
 from netd.values import Model
+from netd.conversation import Context
+from netd.lines import Lines
+from netd.settings import Model
 
 class Mood(Enum):
     calm = "calm"

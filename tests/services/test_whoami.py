@@ -2,7 +2,7 @@
 
 import pytest
 
-from netd.conversation import Credentials, Peer
+from netd.peer import Credentials, Peer
 from tests.support import PEER, converse, service
 
 

@@ -17,7 +17,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.conversation import Peer
+from netd.peer import Peer
 from netd.telemetry import journal, logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ServiceEvents

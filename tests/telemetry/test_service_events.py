@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.conversation import Credentials, Peer
+from netd.peer import Credentials, Peer
 from netd.shared.table import DURATIONS
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ServiceEvents

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from netd.conversation import Peer
 from netd.errors import PeerError
+from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.transport import batch
 from tests.support import PEER, Server, copies, has_ipv6, service, until

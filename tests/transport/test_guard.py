@@ -13,8 +13,8 @@ import pytest
 
 from netd.admission.bans import BanRules
 from netd.admission.control import AdmissionControl
-from netd.conversation import Peer
 from netd.endpoints import Endpoint
+from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.datagram import DatagramServer

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from netd.conversation import Peer, Post
+from netd.conversation import Post
+from netd.peer import Peer
 from tests.support import Server, has_ipv6, in_namespace, until
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.conversation import Peer
+from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.services.upper import Upper
 from netd.transport.stream.server import StreamServer

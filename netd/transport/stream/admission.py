@@ -7,8 +7,8 @@ from typing import Any
 
 from netd.addresses import octets, plain_host
 from netd.admission.control import AdmissionControl, Ticket
-from netd.conversation import Credentials, Peer
 from netd.errors import PeerError
+from netd.peer import Credentials, Peer
 from netd.reasons import Refusal
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop

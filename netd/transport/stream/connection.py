@@ -22,7 +22,7 @@ from socket import SHUT_WR, socket
 from typing import Protocol, TypeAlias, cast
 
 from netd.admission.limits import Limits
-from netd.conversation import Peer
+from netd.peer import Peer
 from netd.reasons import Outcome
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from netd.admission.control import AdmissionControl, Ticket
-from netd.conversation import Peer
+from netd.peer import Peer
 from netd.reasons import Outcome, Refusal
 from netd.services.service_type import ServiceType, Serving
 from netd.telemetry.service_events import ServiceEvents

@@ -7,8 +7,9 @@ from time import monotonic
 from types import GeneratorType
 from typing import Any
 
-from netd.conversation import Peer, Wait, WaitingConversation
+from netd.conversation import Wait, WaitingConversation
 from netd.errors import PeerError
+from netd.peer import Peer
 from netd.reasons import Outcome
 from netd.transport.stream.connection import CHUNK, IN, OUT, Connection, Owner, Ready, StreamSocket
 

@@ -7,7 +7,7 @@ import struct
 import termios
 from typing import Any
 
-from netd.conversation import Peer
+from netd.peer import Peer
 from netd.transport.stream.connection import CHUNK, IN, Connection, Owner
 from netd.transport.tap import Taps
 

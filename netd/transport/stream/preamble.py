@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from socket import MSG_PEEK
 from typing import Any, Protocol, TypeAlias
 
-from netd.conversation import Peer
 from netd.errors import PeerError
+from netd.peer import Peer
 from netd.reasons import Outcome
 from netd.transport.stream.connection import CHUNK, IN, BareSocket, Connection, Owner, StreamSocket, WrappedSocket
 from netd.transport.tap import Taps

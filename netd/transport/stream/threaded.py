@@ -13,7 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from netd.conversation import Peer
+from netd.peer import Peer
 from netd.reasons import Outcome
 from netd.transport.stream.connection import IN, BareSocket, Connection, Owner
 from netd.transport.tap import Taps

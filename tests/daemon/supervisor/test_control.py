@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.conversation import Credentials, Peer, Post
+from netd.conversation import Post
 from netd.daemon.supervisor.control import Answer, CommandError, Control
 from netd.daemon.tasks import Tasks
 from netd.errors import ConfigError
+from netd.peer import Credentials, Peer
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop
 from tests.support import Daemon, as_nobody, converse, daemon, need, read_exactly, started, until

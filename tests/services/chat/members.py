@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from netd.conversation import Peer
 from netd.errors import PeerError
+from netd.peer import Peer
 from tests.support import PEER, service
 
 

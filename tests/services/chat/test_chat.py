@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from netd.conversation import Peer
 from netd.errors import PeerError
+from netd.peer import Peer
 from tests.services.chat.members import Mailer, Talker, chat
 from tests.support import PEER, converse, service
 

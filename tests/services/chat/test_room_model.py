@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from netd.conversation import Peer
+from netd.peer import Peer
 from netd.services.chat.text import folded
 from tests.services.chat.members import Mailer, Talker
 from tests.support import NOW, service

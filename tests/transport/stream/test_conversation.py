@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from netd.conversation import Conversation, Peer, Post, Wait, WaitingConversation
+from netd.conversation import Conversation, Post, Wait, WaitingConversation
+from netd.peer import Peer
 from tests.support import ABSTRACT, Server, read_all, read_exactly, until
 from tests.transport.stream.test_server import connect, ended
 

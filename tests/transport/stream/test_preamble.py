@@ -11,9 +11,10 @@ import pytest
 
 from netd.addresses import parse_address
 from netd.admission.bans import BanRules
-from netd.conversation import Conversation, Peer
+from netd.conversation import Conversation
 from netd.daemon.worker import connections
 from netd.errors import PeerError
+from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.services.service_type import ServiceType
 from netd.services.upper import Upper

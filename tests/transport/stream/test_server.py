@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from netd.conversation import Conversation, Peer
+from netd.conversation import Conversation
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
+from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.services.service_type import ServiceType, Serving
 from netd.telemetry.service_events import ServiceEvents

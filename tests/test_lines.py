@@ -1,4 +1,4 @@
-"""Lines, chunks, telnet and peers, without a socket."""
+"""Lines and chunks, wherever the segments were cut."""
 
 import re
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.conversation import Chunks, Conversation, Credentials, Lines, Peer, Reader, TelnetFilter, split_terminator
+from netd.conversation import Conversation
+from netd.lines import Chunks, Lines, Reader, split_terminator
 from tests.support import converse
 
 
@@ -96,22 +97,10 @@ def test_lines_are_the_same_wherever_the_segments_are_cut(parts: list[bytes], da
     assert without_refusals(lines(*pieces)) == without_refusals(lines(whole)) == without_refusals(lines(*octets))
 
 
-def test_telnet_commands_are_removed_and_a_doubled_iac_is_one_octet() -> None:
-    strip = TelnetFilter().strip
-    assert strip(b"a\xff\xfb\x01b\xff\xfa\x18\xff\xff\x00\xff\xf0c\xff\xf1d\xff\xffe") == b"abcd\xffe"
-
-
 def test_what_a_telnet_peer_wants_is_refused_and_a_refusal_is_not_answered() -> None:
     assert lines(b"\xff\xfd\x06a\n") == b"\xff\xfc\x06[a]\n", "DO is answered with WONT"
     assert lines(b"\xff\xfb\x01", b"a\n") == b"\xff\xfe\x01[a]\n", "WILL is answered with DONT"
     assert lines(b"\xff\xfc\x01\xff\xfe\x01a\n") == b"[a]\n"
-
-
-def test_telnet_filter_keeps_no_bytes_of_an_endless_subnegotiation() -> None:
-    telnet = TelnetFilter()
-    assert telnet.strip(b"\xff\xfa") == b""
-    assert telnet.strip(b"x" * 100_000) == b""
-    assert telnet.strip(b"\xff\xf0back") == b"back"
 
 
 def test_many_lines_in_one_segment_are_read_in_linear_time() -> None:
@@ -139,27 +128,3 @@ def test_each_segment_is_a_message_in_chunks() -> None:
 )
 def test_a_whole_message_is_split_from_its_terminator(message: bytes, parts: tuple[bytes, bytes]) -> None:
     assert split_terminator(message) == parts
-
-
-def test_peers_as_text() -> None:
-    assert Peer("tcp", "192.0.2.7", 5).remote == "192.0.2.7:5"
-    assert Peer("udp", "2001:db8::1", 5).remote == "[2001:db8::1]:5"
-    assert Peer("unix", "", credentials=Credentials(1, 2, 3)).remote == "pid=1,uid=2,gid=3"
-    assert Peer("unixgram", "").remote == "unnamed"
-    assert Peer("unixgram", "/run/\x1b[31mred\n").remote == "/run/\\x1b[31mred\\n"
-    assert [Peer("tcp", host).family for host in ("::1", "127.0.0.1")] == ["ipv6", "ipv4"]
-    assert Peer("unix", "/a:b").family == "unix"
-
-
-@pytest.mark.parametrize(
-    ("peer", "source"),
-    [
-        (Peer("udp", "192.0.2.7", 53), "192.0.2.7"),
-        (Peer("tcp", "2001:db8::1", 53), "2001:db8::1"),
-        (Peer("unix", "", credentials=Credentials(17, 0, 0)), "uid=0"),
-        (Peer("unixgram", "/run/\x1b", credentials=Credentials(17, 0, 0)), "/run/\\x1b"),
-        (Peer("unixgram", ""), "unnamed"),
-    ],
-)
-def test_the_source_of_a_peer_is_what_stays_the_same(peer: Peer, source: str) -> None:
-    assert peer.source == source

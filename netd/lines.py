@@ -1,0 +1,132 @@
+"""Messages in a stream: lines, or each received segment (`Framing`)."""
+
+from collections.abc import Generator
+from typing import Literal, Protocol, TypeAlias
+
+from netd.errors import PeerError
+from netd.telnet import TelnetFilter
+
+Framing: TypeAlias = Literal["line", "chunk"]
+
+Receiving: TypeAlias = Generator[bytes | None, bytes, bytes | None]
+"""The part of a conversation that receives one message: ``message = yield from reader.read()``; None at the end."""
+
+
+class LineTooLong(PeerError):
+    """A line or message above ``limits.line``."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a line may have at most {limit} octets")
+
+
+class Reader(Protocol):
+    """Cuts what a stream brings into messages."""
+
+    terminator: bytes
+    """What to end the answer with: the line end of the message, or nothing where it had none."""
+
+    def read(self) -> Receiving: ...
+
+
+def messages(framing: Framing, limit: int) -> Reader:
+    """The reader for a ``framing`` option; ``limit`` is the longest message in octets."""
+    return Lines(limit) if framing == "line" else Chunks(limit)
+
+
+def split_terminator(message: bytes) -> tuple[bytes, bytes]:
+    """A message that came in one piece, as text and the line end it came with (CRLF, LF, CR NUL or none)."""
+    for terminator in (b"\r\n", b"\n", b"\r\0"):
+        if message.endswith(terminator):
+            return message[: -len(terminator)], terminator
+    return message, b""
+
+
+class Chunks:
+    """Takes each received segment as one message, for programs that send without a newline and wait for the answer."""
+
+    __slots__ = ("_limit", "terminator")
+
+    def __init__(self, limit: int) -> None:
+        self.terminator = b"\r\n"
+        self._limit = limit
+
+    def read(self) -> Receiving:
+        """The next segment without its line end, or None once the peer has finished.
+
+        Raises `LineTooLong` for one above the limit.
+        """
+        data = yield None
+        if not data:
+            return None
+        message, self.terminator = split_terminator(data)
+        if len(message) > self._limit:
+            raise LineTooLong(self._limit)
+        return message
+
+
+class Lines:
+    """Reads lines as people and telnet clients send them.
+
+    CRLF, LF and CR NUL (RFC 854's bare carriage return) end a line. Telnet commands are removed and IAC IAC is the
+    octet 255; what a telnet peer wants to negotiate is refused. What comes before the end of file without a line end is
+    the last line.
+    """
+
+    __slots__ = ("_buffer", "_ended", "_limit", "_position", "_telnet", "terminator")
+
+    def __init__(self, limit: int) -> None:
+        self.terminator = b"\r\n"
+        self._limit = limit
+        self._telnet = TelnetFilter()
+        self._buffer = b""
+        self._position = 0  # where the next line starts; the buffer is cut once per segment, not once per line
+        self._ended = False
+
+    def read(self) -> Receiving:
+        """The next line without its end, or None once the peer has finished.
+
+        Raises `LineTooLong` for one above the limit, as soon as that is certain.
+        """
+        while True:
+            line = self._next()
+            if line is not None:
+                return line
+            if self._ended:
+                rest, self._buffer = self._buffer, b""
+                self.terminator = b"\r\n"
+                return rest.removesuffix(b"\r") or None
+            data = yield None
+            self._ended = not data
+            self._buffer += self._telnet.strip(data)
+            del data  # it would be kept for as long as this waits
+            if refusal := self._telnet.refusal():
+                yield refusal
+
+    def rest(self) -> bytes:
+        """What has come behind the last line, and is taken out of here: for who goes on without lines."""
+        rest, self._buffer, self._position = self._buffer[self._position :], b"", 0
+        return rest
+
+    def _next(self) -> bytes | None:
+        """The next complete line in the buffer, or None when there is none yet."""
+        buffer, start = self._buffer, self._position
+        if start == len(buffer):  # the common case: people and programs wait for the answer to a line
+            self._buffer, self._position = b"", 0
+            return None
+        end = buffer.find(b"\n", start)
+        following = end + 1
+        if end > start and buffer[end - 1] == 13:
+            end -= 1
+        if (bare := buffer.find(b"\r\0", start, end if end >= 0 else len(buffer))) >= 0:
+            end, following = bare, bare + 2
+        if end < 0:
+            self._buffer, self._position = buffer[start:], 0
+            # A final CR may be the first half of a line end, and does not count yet.
+            if len(self._buffer) - self._buffer.endswith(b"\r") > self._limit:
+                raise LineTooLong(self._limit)
+            return None
+        if end - start > self._limit:
+            raise LineTooLong(self._limit)
+        self._position = following
+        self.terminator = b"\n" if following == end + 1 else b"\r\n"
+        return buffer[start:end]

@@ -1,0 +1,66 @@
+"""The other end of a connection or datagram, as a value."""
+
+from typing import Literal, NamedTuple, TypeAlias
+
+from netd.addresses import address_text
+
+Transport: TypeAlias = Literal["tcp", "udp", "unix", "unixgram"]
+
+
+class Credentials(NamedTuple):
+    """Who is at the other end of a UNIX stream, as the kernel vouches for it (SO_PEERCRED, unix(7))."""
+
+    pid: int
+    uid: int
+    gid: int
+
+    def __str__(self) -> str:
+        return f"pid={self.pid},uid={self.uid},gid={self.gid}"
+
+    @property
+    def user(self) -> str:
+        """The user alone: every process has a number of its own."""
+        return f"uid={self.uid}"
+
+
+class Peer(NamedTuple):
+    """The other end of a conversation or datagram, and the local address it came to.
+
+    ``host`` and ``local_host`` are numeric addresses (an IPv4 peer of a dual-stack socket is IPv4), or the socket's
+    path over UNIX, which is empty for a client that did not bind one.
+    """
+
+    transport: Transport
+    host: str
+    port: int = 0
+    local_host: str = ""
+    local_port: int = 0
+    credentials: Credentials | None = None
+
+    @property
+    def family(self) -> Literal["ipv4", "ipv6", "unix"]:
+        if self.transport in ("unix", "unixgram"):
+            return "unix"
+        return "ipv6" if ":" in self.host else "ipv4"
+
+    @property
+    def remote(self) -> str:
+        """The peer as text: ``192.0.2.7:5353``, ``[2001:db8::1]:5353``, ``/run/x.sock`` or ``pid=17,uid=0,gid=0``."""
+        if not self.host and self.credentials:
+            return str(self.credentials)
+        return address_text(self.host, self.port, unix=self.family == "unix")
+
+    @property
+    def source(self) -> str:
+        """What stays the same when the peer comes again: its address without the port.
+
+        Over UNIX it is the path, or else the user.
+        """
+        if self.family != "unix":
+            return self.host
+        return self.credentials.user if not self.host and self.credentials else self.remote
+
+    @property
+    def local(self) -> str:
+        """The local address it came to, as text."""
+        return address_text(self.local_host, self.local_port, unix=self.family == "unix")
