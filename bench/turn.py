@@ -24,7 +24,7 @@ from netd.admission.access_table import Access
 from netd.admission.control import AdmissionControl
 from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
-from netd.conversation import Context
+from netd.contract import Context
 from netd.endpoints import Endpoint
 from netd.services import table
 from netd.telemetry.service_events import ServiceEvents

@@ -29,7 +29,7 @@ from netd.admission.control import AdmissionControl
 from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
 from netd.client.control import ask
-from netd.conversation import Context, Wait, WaitingConversation
+from netd.contract import Context, Wait, WaitingConversation
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
 from netd.peer import Peer

@@ -42,6 +42,7 @@ LEVELS = (
         "peer_filter",
         "conversation",
         "values",
+        "contract",
         "lines",
         "telnet",
         "peer",

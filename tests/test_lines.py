@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.conversation import Conversation
+from netd.contract import Conversation
 from netd.lines import Chunks, Lines, Reader, split_terminator
 from tests.support import converse
 

@@ -36,7 +36,7 @@ from netd.config.model import (
 )
 from netd.config.rules import RuleBook, layered, numbered
 from netd.config.source import Mark, Problem, Source, SourceError, Where
-from netd.conversation import Context
+from netd.contract import Context
 from netd.endpoints import Endpoint
 from netd.errors import ConfigError
 from netd.services import table

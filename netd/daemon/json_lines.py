@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from netd.conversation import Post
+from netd.contract import Post
 from netd.transport.loop import Loop
 
 _ALIVE = 5.0  # seconds between two empty lines

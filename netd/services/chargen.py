@@ -1,6 +1,6 @@
 """chargen (RFC 864)."""
 
-from netd.conversation import Context, Conversation
+from netd.contract import Context, Conversation
 from netd.peer import Peer
 from netd.values import Model
 

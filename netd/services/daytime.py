@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from netd.conversation import Context, Conversation
+from netd.contract import Context, Conversation
 from netd.peer import Peer
 from netd.services.time_format import Format, format_time
 from netd.values import Model, TimeZone, parse_zone

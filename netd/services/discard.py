@@ -1,6 +1,6 @@
 """discard (RFC 863)."""
 
-from netd.conversation import Conversation
+from netd.contract import Conversation
 from netd.peer import Peer
 
 

@@ -1,6 +1,6 @@
 """echo (RFC 862)."""
 
-from netd.conversation import Conversation
+from netd.contract import Conversation
 from netd.peer import Peer
 
 

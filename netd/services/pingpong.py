@@ -1,6 +1,6 @@
 """pingpong: each message is answered ``pong``, for people and programs that ask whether somebody is there."""
 
-from netd.conversation import Context, Conversation
+from netd.contract import Context, Conversation
 from netd.lines import Framing, messages, split_terminator
 from netd.peer import Peer
 from netd.values import Model

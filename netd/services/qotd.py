@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, model_validator
 
-from netd.conversation import Context, Conversation
+from netd.contract import Context, Conversation
 from netd.peer import Peer
 from netd.text import shown
 from netd.values import Model

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from netd.conversation import Context, Conversation
+from netd.contract import Context, Conversation
 from netd.lines import split_terminator
 from netd.peer import Peer
 from netd.values import Model

@@ -1,6 +1,6 @@
 """How a service is served, as a value: all that its class declares, read and checked once.
 
-`netd.conversation` says what a class may declare. What a class seems to declare and does not, because a name is
+`netd.contract` says what a class may declare. What a class seems to declare and does not, because a name is
 misspelt, a value has the wrong type, or two declarations contradict each other, would be left out without a word. So it
 is an error, which is found before anything is served.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal
 
-from netd.conversation import Context
+from netd.contract import Context
 from netd.values import Model
 
 Serving = Literal["echo", "conversation", "push", "send_only", "thread"]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from netd.conversation import Context, Conversation
+from netd.contract import Context, Conversation
 from netd.lines import Framing, messages, split_terminator
 from netd.peer import Peer
 from netd.services.time_format import LONGEST_FORMAT, Format, check_format, format_time

@@ -1,6 +1,6 @@
 """upper, the smallest service that changes what it receives."""
 
-from netd.conversation import Conversation
+from netd.contract import Conversation
 from netd.peer import Peer
 
 

@@ -1,6 +1,6 @@
 """whoami: the address of the peer, as netd sees it."""
 
-from netd.conversation import Conversation
+from netd.contract import Conversation
 from netd.peer import Peer
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from netd.addresses import is_loopback, octets, plain_host
 from netd.admission.control import AdmissionControl, Verdict
 from netd.admission.reply_guard import SMALL, Loops
-from netd.conversation import Post
+from netd.contract import Post
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.reasons import Drop

@@ -6,7 +6,7 @@ from typing import Any
 from weakref import WeakMethod
 
 from netd.addresses import is_link_local, six
-from netd.conversation import Post
+from netd.contract import Post
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.origins import Control, origin, send_from

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.conversation import Context, Conversation
+from netd.contract import Context, Conversation
 from netd.peer import Peer
 from netd.services import table
 from netd.services.echo import Echo

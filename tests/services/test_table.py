@@ -15,6 +15,7 @@ from enum import Enum
 from netd.conversation import Context, Lines
 from netd.values import Model
 from netd.conversation import Context
+from netd.contract import Context
 from netd.lines import Lines
 from netd.settings import Model
 
@@ -104,7 +105,7 @@ def test_a_service_of_another_package_is_configured_and_served_like_a_built_in_o
     script = (
         "from tests.support import PEER, converse\nfrom netd.services import table\n"
         "kind = table.find('reverse'); options = kind.options(prefix='> ')\n"
-        "from netd.conversation import Context\n"
+        "from netd.contract import Context\n"
         "print(converse(kind.build(options, Context()).stream(PEER), [b'abc\\n']))"
     )
     environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{ROOT}"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from netd.conversation import Post
+from netd.contract import Post
 from netd.peer import Peer
 from tests.support import Server, has_ipv6, in_namespace, until
 

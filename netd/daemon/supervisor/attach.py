@@ -10,7 +10,7 @@ import select
 import socket
 from collections.abc import Callable
 
-from netd.conversation import Post
+from netd.contract import Post
 from netd.daemon.json_lines import json_line, keep_alive
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.state import State

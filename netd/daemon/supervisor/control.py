@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, Protocol
 
 from netd.accounts import groups_of
-from netd.conversation import Post, Wait, WaitingConversation
+from netd.contract import Post, Wait, WaitingConversation
 from netd.daemon.json_lines import json_line
 from netd.daemon.tasks import Result, Tasks
 from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_USAGE, OperatorError

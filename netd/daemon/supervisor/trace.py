@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from netd.conversation import Post
+from netd.contract import Post
 from netd.daemon.channel import Message
 from netd.daemon.json_lines import json_line, keep_alive
 from netd.daemon.supervisor.control import CommandError

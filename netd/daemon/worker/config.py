@@ -20,7 +20,7 @@ from netd.admission.bans import BanRules
 from netd.admission.control import AdmissionControl
 from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
-from netd.conversation import Context
+from netd.contract import Context
 from netd.daemon.channel import Message
 from netd.services import table
 from netd.services.service_type import ServiceType

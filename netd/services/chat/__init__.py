@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from netd.conversation import Context, Conversation, Post
+from netd.contract import Context, Conversation, Post
 from netd.lines import Framing, LineTooLong, messages, split_terminator
 from netd.peer import Peer
 from netd.services.chat.room import Member, Room, Rules, line_end

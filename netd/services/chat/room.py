@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from netd.conversation import Post
+from netd.contract import Post
 from netd.peer import Peer
 from netd.services.chat.text import Color, Name, folded, painted, split_name
 from netd.values import Duration, Model

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from netd.conversation import Context
+from netd.contract import Context
 from netd.values import Model
 
 _PAGE = Path(__file__).parent / "page"

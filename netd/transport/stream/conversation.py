@@ -7,7 +7,7 @@ from time import monotonic
 from types import GeneratorType
 from typing import Any
 
-from netd.conversation import Wait, WaitingConversation
+from netd.contract import Wait, WaitingConversation
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.reasons import Outcome

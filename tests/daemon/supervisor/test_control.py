@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.conversation import Post
+from netd.contract import Post
 from netd.daemon.supervisor.control import Answer, CommandError, Control
 from netd.daemon.tasks import Tasks
 from netd.errors import ConfigError

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.conversation import Context
+from netd.contract import Context
 from netd.services import table
 from netd.services.metrics import http
 from netd.services.metrics.http import Site, may_name

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from netd.admission.bans import BanRules
-from netd.conversation import Conversation
+from netd.contract import Conversation
 from netd.peer import Peer
 from netd.services.echo import Echo
 from tests.support import Server, has_ipv6, read_all, read_exactly, service, until

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from netd.conversation import Conversation, Post, Wait, WaitingConversation
+from netd.contract import Conversation, Post, Wait, WaitingConversation
 from netd.peer import Peer
 from tests.support import ABSTRACT, Server, read_all, read_exactly, until
 from tests.transport.stream.test_server import connect, ended

@@ -11,7 +11,7 @@ import pytest
 
 from netd.addresses import parse_address
 from netd.admission.bans import BanRules
-from netd.conversation import Conversation
+from netd.contract import Conversation
 from netd.daemon.worker import connections
 from netd.errors import PeerError
 from netd.peer import Peer

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from netd.conversation import Conversation
+from netd.contract import Conversation
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
 from netd.peer import Peer
