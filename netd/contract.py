@@ -17,23 +17,23 @@ instead of ``stream`` (`BlockingService`). What a service may declare besides, a
     The number of the RFC it follows, for people who list the services.
 ``reflects``
     True: it answers exactly what it gets, so a transport moves the bytes without asking it: its methods are never
-    called, so it has no ``shortened``, and is not ``unasked``.
-``ignores_input``
+    called, so it has no ``truncate``, and is not ``server_initiated``.
+``discards_input``
     True: a stream of it never receives, so a transport throws away what comes instead of leaving it in the kernel
     until the peer can send no more (RFC 864: "the data received is thrown away"). Such a stream gets no `Post`.
-``unasked``
+``server_initiated``
     True: it also speaks without being asked, so ``stream`` gets one more argument, a `Post`, and ``datagram`` one that
     is None where the peer may not be spoken to unasked: over UDP its address may be forged, so only those on this host
     may, and those whom `amplify` lists.
-``peer_begins``
+``client_speaks_first``
     True: its ``handler`` says nothing before the peer has, so a connection takes a thread only once something came, for
     which it has ten seconds.
-``one_worker``
+``single_worker``
     True: its peers share what it keeps in memory, so with several workers one of them serves it.
-``inherit``
+``take_over``
     A method: called with the service object before, of the same class, when a reload has changed the service; the
     conversations under way go on with that one.
-``shortened``
+``truncate``
     A method: the answer to a datagram (bytes) in at most so many octets (64 or more), where a stranger may not get all
     of it, or None where that makes no sense. An answer that cannot be shortened is dropped then.
 ``Options``

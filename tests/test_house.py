@@ -173,7 +173,8 @@ def test_only_telemetry_knows_the_logger() -> None:
 def reads_by_name(text: str) -> list[str]:
     """Where a file looks by name for what a service class declares; `ServiceType` is what says it."""
     traits = (
-        "reflects|ignores_input|unasked|peer_begins|one_worker|inherit|shortened|handler|stream|datagram|rfc|Options"
+        "reflects|discards_input|server_initiated|client_speaks_first|single_worker|take_over|truncate"
+        "|handler|stream|datagram|rfc|Options"
     )
     return re.findall(rf"""(?:get|has)attr\((?:[\w.]*service\b|[^()]*["'](?:{traits})["'])""", text)
 
@@ -184,7 +185,7 @@ def test_what_a_service_declares_is_read_in_one_place(file: Path) -> None:
 
 
 def test_the_test_of_reading_by_name_sees_something() -> None:
-    for text in ("getattr(service, name)", 'hasattr(found.service, "x")', 'getattr(one, "unasked", False)'):
+    for text in ("getattr(service, name)", 'hasattr(found.service, "x")', 'getattr(one, "server_initiated", False)'):
         assert reads_by_name(f"x = {text}")
     assert not reads_by_name('x = getattr(self.socket, name), getattr(services, "x")')
 

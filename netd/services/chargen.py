@@ -14,7 +14,7 @@ class Chargen:
     """Sends the 95 printable ASCII characters round and round, in lines of 72, for as long as the peer reads."""
 
     rfc = 864
-    ignores_input = True
+    discards_input = True
 
     class Options(Model):
         """chargen has no options."""
@@ -30,5 +30,5 @@ class Chargen:
         """0 to 512 characters, at random, as the RFC asks; no answer continues the one before."""
         return _PERIOD[: self._random.randint(0, 512)]
 
-    def shortened(self, answer: bytes, most: int) -> bytes:
+    def truncate(self, answer: bytes, most: int) -> bytes:
         return answer[:most]

@@ -12,7 +12,7 @@ class Daytime:
     """Says the date and the time in one line."""
 
     rfc = 867
-    ignores_input = True
+    discards_input = True
 
     class Options(Model):
         """Options of ``daytime``."""

@@ -37,7 +37,7 @@ class QuoteOfTheDay:
     """Sends a quote and closes."""
 
     rfc = 865
-    ignores_input = True
+    discards_input = True
 
     class Options(Model):
         """Options of ``qotd``."""
@@ -67,7 +67,7 @@ class QuoteOfTheDay:
     def datagram(self, data: bytes, peer: Peer) -> bytes | None:
         return self._random.choice(self._quotes)[:511]
 
-    def shortened(self, answer: bytes, most: int) -> bytes:
+    def truncate(self, answer: bytes, most: int) -> bytes:
         return answer[:most]
 
 

@@ -53,14 +53,14 @@ class ServiceType:
     """None: it serves no datagrams."""
     rfc: int | None = None
     options: type[Model] = NoOptions
-    one_worker: bool = False
+    single_worker: bool = False
     """Whether one worker serves all its peers."""
     takes_over: bool = False
-    """Whether a new one goes on with what the one before it knew (``inherit``)."""
-    shortens: bool = False
-    """Whether it can say less where a stranger may not get all of an answer (``shortened``)."""
+    """Whether a new one goes on with what the one before it knew (``take_over``)."""
+    truncates: bool = False
+    """Whether it can say less where a stranger may not get all of an answer (``truncate``)."""
     client_speaks_first: bool = False
-    """Whether a connection takes a thread only once something came (``peer_begins``)."""
+    """Whether a connection takes a thread only once something came (``client_speaks_first``)."""
 
     @property
     def streams(self) -> bool:
@@ -93,26 +93,35 @@ class ServiceType:
 _NO_SERVICE = "it is not a class with stream, datagram or handler"
 
 # What a class may declare. None stands for what it does not.
-_FLAGS = ("reflects", "ignores_input", "unasked", "peer_begins", "one_worker")
-_METHODS = ("stream", "datagram", "handler", "inherit", "shortened")
+_FLAGS = ("reflects", "discards_input", "server_initiated", "client_speaks_first", "single_worker")
+_METHODS = ("stream", "datagram", "handler", "take_over", "truncate")
 _TRAITS = {"rfc", "Options", *_FLAGS, *_METHODS}
+# Names that traits had before. A class that still has one would lose the trait without an error.
+_FORMER = {
+    "ignores_input": "discards_input",
+    "unasked": "server_initiated",
+    "peer_begins": "client_speaks_first",
+    "one_worker": "single_worker",
+    "inherit": "take_over",
+    "shortened": "truncate",
+}
 
 # Two that contradict each other, and why.
 _EXCLUDE = (
     ("stream", "handler", "a connection is served by one of them"),
-    ("reflects", "ignores_input", "what is thrown away cannot be sent back"),
-    ("reflects", "unasked", "a service that reflects is never called, so it can post nothing"),
+    ("reflects", "discards_input", "what is thrown away cannot be sent back"),
+    ("reflects", "server_initiated", "a service that reflects is never called, so it never posts"),
     ("reflects", "handler", "a service that reflects is never called"),
-    ("reflects", "shortened", "an answer as long as its question is never shortened"),
-    ("ignores_input", "unasked", "a stream that only sends gets no post"),
+    ("reflects", "truncate", "an answer as long as its question is never shortened"),
+    ("discards_input", "server_initiated", "a stream that only sends gets no post"),
 )
 # One that means nothing without any of others, and what may be wanted in its place.
 _NEED = (
     ("reflects", ("stream", "datagram"), ""),
-    ("ignores_input", ("stream",), ""),
-    ("unasked", ("stream", "datagram"), ""),
-    ("peer_begins", ("handler",), "; a conversation waits for its peer with a bare yield"),
-    ("shortened", ("datagram",), ""),
+    ("discards_input", ("stream",), ""),
+    ("server_initiated", ("stream", "datagram"), ""),
+    ("client_speaks_first", ("handler",), "; a conversation waits for its peer with a bare yield"),
+    ("truncate", ("datagram",), ""),
 )
 
 
@@ -162,6 +171,8 @@ def _never_called(service: type, has: set[str]) -> list[str]:
 
 def _misspelt(name: str, value: object, declared: Any) -> str:
     """What is wrong with an attribute that seems to be meant as a trait that the class does not declare."""
+    if name in _FORMER:
+        return f"'{name}' is now called '{_FORMER[name]}'"
     known = [*_METHODS, "Options"] if callable(value) else [*_FLAGS, "rfc"]
     # Where a stream is served by the one, nothing that looks like the other is meant for it.
     served = {"stream", "handler"} if "stream" in declared or "handler" in declared else set()
@@ -197,13 +208,13 @@ def _read(service: type, name: str) -> ServiceType:
         serving = "conversation"
         if flag["reflects"]:
             serving = "echo"
-        elif flag["ignores_input"]:
+        elif flag["discards_input"]:
             serving = "send_only"
-        elif flag["unasked"]:
+        elif flag["server_initiated"]:
             serving = "push"
     datagrams: Datagrams | None = None
     if "datagram" in has:
-        datagrams = "echo" if flag["reflects"] else "push" if flag["unasked"] else "answer"
+        datagrams = "echo" if flag["reflects"] else "push" if flag["server_initiated"] else "answer"
     return ServiceType(
         name=name,
         summary=" ".join(inspect.cleandoc(service.__doc__ or "").partition("\n\n")[0].split()),
@@ -212,10 +223,10 @@ def _read(service: type, name: str) -> ServiceType:
         datagrams=datagrams,
         rfc=has.get("rfc"),
         options=has.get("Options", NoOptions),
-        one_worker=flag["one_worker"],
-        takes_over="inherit" in has,
-        shortens="shortened" in has,
-        client_speaks_first=flag["peer_begins"],
+        single_worker=flag["single_worker"],
+        takes_over="take_over" in has,
+        truncates="truncate" in has,
+        client_speaks_first=flag["client_speaks_first"],
     )
 
 

@@ -87,7 +87,7 @@ class Time:
         question, terminator = split_terminator(data)
         return self._answer(question) + terminator
 
-    def shortened(self, answer: bytes, most: int) -> bytes | None:
+    def truncate(self, answer: bytes, most: int) -> bytes | None:
         """There is a short form of the help; half of a time would be another time."""
         return _SHORT_HELP if answer.startswith(_HELP) else None
 

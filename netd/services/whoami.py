@@ -7,7 +7,7 @@ from netd.peer import Peer
 class WhoAmI:
     """Tells the peer in one line where it seems to come from and where it arrived, and closes."""
 
-    ignores_input = True
+    discards_input = True
 
     def stream(self, peer: Peer) -> Conversation:
         yield self._line(peer)
@@ -15,7 +15,7 @@ class WhoAmI:
     def datagram(self, data: bytes, peer: Peer) -> bytes | None:
         return self._line(peer)
 
-    def shortened(self, answer: bytes, most: int) -> bytes:
+    def truncate(self, answer: bytes, most: int) -> bytes:
         """As many words as there is room for, of which the first one says the most."""
         return answer[: most - 1].rpartition(b" ")[0] + b"\r\n"
 

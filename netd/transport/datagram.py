@@ -104,7 +104,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             self._outbox = Outbox(self.socket, events, loop, self._send_failed)
         self._longest = admission.policy.limits.datagram
         self._reflects = kind.datagrams == "echo"
-        self._shortened = service.shortened if kind.shortens else None
+        self._truncate = service.truncate if kind.truncates else None
         self._batch: batch.Batch | TracedBatch | None = None
         if batched and not self._unix:
             self._batch = batch.Batch(listener.family, self._longest)
@@ -327,7 +327,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             return None
         most = max(SMALL, len(data))
         if len(answer) > most and not verdict.amplify:
-            answer = self._ask(peer, self._shortened, answer, most) if self._shortened else None
+            answer = self._ask(peer, self._truncate, answer, most) if self._truncate else None
             if answer is None or len(answer) > most:
                 self.events.datagrams_dropped(1, "amplification", peer)
                 return None

@@ -16,8 +16,8 @@ from netd.services.service_type import DeclarationError, NoOptions, ServiceType
 from netd.values import Model
 from tests.support import PEER
 
-FLAGS = ("reflects", "ignores_input", "unasked", "peer_begins", "one_worker")
-METHODS = ("stream", "datagram", "handler", "inherit", "shortened")
+FLAGS = ("reflects", "discards_input", "server_initiated", "client_speaks_first", "single_worker")
+METHODS = ("stream", "datagram", "handler", "take_over", "truncate")
 
 
 def method(*arguments: object) -> Any:
@@ -40,18 +40,18 @@ def faults(service: type) -> str:
 @pytest.mark.parametrize(
     ("name", "serving", "datagrams", "more"),
     [
-        ("chargen", "send_only", "answer", {"shortens"}),
-        ("chat", "push", "push", {"one_worker", "takes_over", "shortens"}),
+        ("chargen", "send_only", "answer", {"truncates"}),
+        ("chat", "push", "push", {"single_worker", "takes_over", "truncates"}),
         ("daytime", "send_only", "answer", set()),
         ("discard", "conversation", "answer", set()),
         ("echo", "echo", "echo", set()),
         ("metrics", "thread", None, {"client_speaks_first"}),
         ("pingpong", "conversation", "answer", set()),
-        ("qotd", "send_only", "answer", {"shortens"}),
+        ("qotd", "send_only", "answer", {"truncates"}),
         ("reply", "conversation", "answer", set()),
-        ("time", "conversation", "answer", {"shortens"}),
+        ("time", "conversation", "answer", {"truncates"}),
         ("upper", "conversation", "answer", set()),
-        ("whoami", "send_only", "answer", {"shortens"}),
+        ("whoami", "send_only", "answer", {"truncates"}),
     ],
 )
 def test_built_in_types_are_what_their_classes_declare(
@@ -60,7 +60,7 @@ def test_built_in_types_are_what_their_classes_declare(
     kind = table.find(name)
     assert kind
     assert (kind.name, kind.serving, kind.datagrams) == (name, serving, datagrams)
-    flags = ("one_worker", "takes_over", "shortens", "client_speaks_first")
+    flags = ("single_worker", "takes_over", "truncates", "client_speaks_first")
     assert {flag for flag in flags if vars(kind)[flag]} == more
     assert kind.blocks == (serving == "thread") != kind.converses
 
@@ -142,15 +142,15 @@ def test_class_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("reflect", True, "reflects"),
         ("reflect", "yes", "reflects"),
         ("Reflects", True, "reflects"),
-        ("ignore_input", True, "ignores_input"),
-        ("ignoresInput", True, "ignores_input"),
-        ("unaskd", True, "unasked"),
-        ("peer_begin", True, "peer_begins"),
-        ("one_workers", True, "one_worker"),
+        ("discard_input", True, "discards_input"),
+        ("discardsInput", True, "discards_input"),
+        ("server_initiatd", True, "server_initiated"),
+        ("client_speak_first", True, "client_speaks_first"),
+        ("single_workers", True, "single_worker"),
         ("rfcs", 862, "rfc"),
         ("RFC", 862, "rfc"),
-        ("inherits", method, "inherit"),
-        ("shorten", method, "shortened"),
+        ("takeover", method, "take_over"),
+        ("truncat", method, "truncate"),
         ("datagrams", method, "datagram"),
         ("options", Model, "Options"),
         ("Option", Model, "Options"),
@@ -159,6 +159,24 @@ def test_class_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_misspelt_name_is_told_with_the_right_one(attribute: str, value: object, right: str) -> None:
     said = faults(declares(stream=method, **{attribute: value}))
     assert said == f"'{attribute}' means nothing to netd; did you mean '{right}'? (else begin it with '_')"
+
+
+@pytest.mark.parametrize("value", [True, False, None, method])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("ignores_input", "discards_input"),
+        ("unasked", "server_initiated"),
+        ("peer_begins", "client_speaks_first"),
+        ("one_worker", "single_worker"),
+        ("inherit", "take_over"),
+        ("shortened", "truncate"),
+    ],
+)
+def test_former_name_of_a_trait_is_told_with_the_present_one(old: str, new: str, value: object) -> None:
+    said = f"'{old}' is now called '{new}'"
+    assert faults(declares(stream=method, **{old: value})) == said
+    assert faults(type("Derived", (declares(stream=method, **{old: value}),), {})) == said
 
 
 @pytest.mark.parametrize(
@@ -171,7 +189,9 @@ def test_misspelt_method_is_told_also_where_it_is_the_only_one(attribute: str, r
 
 
 def test_misspelt_name_is_found_in_a_base_class() -> None:
-    assert "did you mean 'unasked'?" in faults(type("Derived", (declares(stream=method, unaskd=True),), {}))
+    assert "did you mean 'server_initiated'?" in faults(
+        type("Derived", (declares(stream=method, server_initiatd=True),), {})
+    )
 
 
 @given(trait=st.sampled_from([*FLAGS, *METHODS, "Options"]), data=st.data())
@@ -204,9 +224,15 @@ def test_one_wrong_letter_in_any_name_is_an_error(trait: str, data: st.DataObjec
         {"_reflect": True},
         {"limit": 3, "room": method, "port": 7, "name": "x", "timeout": 3.0, "close": method, "post": method},
         {"Options": Model, "options": method},
-        {"datagram": method, "datagrams": method, "shortened": method, "shorten": method},
-        {"shortened": None, "rfc": None, "handler": None, "Options": None},  # what a base class may have is taken back
-        {"reflects": False, "ignores_input": False, "unasked": False, "peer_begins": False, "one_worker": True},
+        {"datagram": method, "datagrams": method, "truncate": method, "truncat": method},
+        {"truncate": None, "rfc": None, "handler": None, "Options": None},  # what a base class may have is taken back
+        {
+            "reflects": False,
+            "discards_input": False,
+            "server_initiated": False,
+            "client_speaks_first": False,
+            "single_worker": True,
+        },
     ],
 )
 def test_names_of_its_own_are_no_business_of_netd(attributes: dict[str, object]) -> None:
@@ -217,14 +243,14 @@ def test_names_of_its_own_are_no_business_of_netd(attributes: dict[str, object])
     ("attributes", "said"),
     [
         ({"reflects": "yes"}, "'reflects' has to be True or False, and is 'yes'"),
-        ({"unasked": 1}, "'unasked' has to be True or False, and is 1"),
-        ({"one_worker": method}, "'one_worker' has to be True or False, and is <function "),
-        ({"peer_begins": property(method)}, "'peer_begins' has to be True or False, and is <property "),
+        ({"server_initiated": 1}, "'server_initiated' has to be True or False, and is 1"),
+        ({"single_worker": method}, "'single_worker' has to be True or False, and is <function "),
+        ({"client_speaks_first": property(method)}, "'client_speaks_first' has to be True or False, and is <property "),
         ({"rfc": "862"}, "'rfc' has to be the number of an RFC, and is '862'"),
         ({"rfc": True}, "'rfc' has to be the number of an RFC, and is True"),
         ({"rfc": 0}, "'rfc' has to be the number of an RFC, and is 0"),
-        ({"datagram": method, "shortened": True}, "'shortened' has to be a method, and is True"),
-        ({"inherit": "a"}, "'inherit' has to be a method, and is 'a'"),
+        ({"datagram": method, "truncate": True}, "'truncate' has to be a method, and is True"),
+        ({"take_over": "a"}, "'take_over' has to be a method, and is 'a'"),
         ({"datagram": True}, "'datagram' has to be a method, and is True"),
         ({"Options": dict}, "its Options are not a netd.values.Model"),
         ({"Options": 7}, "its Options are not a netd.values.Model"),
@@ -247,35 +273,38 @@ class Handler(socketserver.BaseRequestHandler):
             "it has both 'stream' and 'handler': a connection is served by one of them",
         ),
         (
-            {"stream": method, "reflects": True, "unasked": True},
-            "it has both 'reflects' and 'unasked': a service that reflects is never called, so it can post nothing",
+            {"stream": method, "reflects": True, "server_initiated": True},
+            "it has both 'reflects' and 'server_initiated': a service that reflects is never called, so it never posts",
         ),
         (
-            {"stream": method, "reflects": True, "ignores_input": True},
-            "it has both 'reflects' and 'ignores_input': what is thrown away cannot be sent back",
+            {"stream": method, "reflects": True, "discards_input": True},
+            "it has both 'reflects' and 'discards_input': what is thrown away cannot be sent back",
         ),
         (
             {"datagram": method, "handler": Handler, "reflects": True},
             "it has both 'reflects' and 'handler': a service that reflects is never called",
         ),
         (
-            {"datagram": method, "shortened": method, "reflects": True},
-            "it has both 'reflects' and 'shortened': an answer as long as its question is never shortened",
+            {"datagram": method, "truncate": method, "reflects": True},
+            "it has both 'reflects' and 'truncate': an answer as long as its question is never shortened",
         ),
         (
-            {"stream": method, "ignores_input": True, "unasked": True},
-            "it has both 'ignores_input' and 'unasked': a stream that only sends gets no post",
+            {"stream": method, "discards_input": True, "server_initiated": True},
+            "it has both 'discards_input' and 'server_initiated': a stream that only sends gets no post",
         ),
         (
-            {"stream": method, "peer_begins": True},
-            "'peer_begins' is for a class with 'handler'; a conversation waits for its peer with a bare yield",
+            {"stream": method, "client_speaks_first": True},
+            "'client_speaks_first' is for a class with 'handler'; a conversation waits for its peer with a bare yield",
         ),
-        ({"handler": Handler, "ignores_input": True}, "'ignores_input' is for a class with 'stream'"),
-        ({"datagram": method, "ignores_input": True}, "'ignores_input' is for a class with 'stream'"),
-        ({"handler": Handler, "unasked": True}, "'unasked' is for a class with 'stream' or 'datagram'"),
-        ({"stream": method, "shortened": method}, "'shortened' is for a class with 'datagram'"),
+        ({"handler": Handler, "discards_input": True}, "'discards_input' is for a class with 'stream'"),
+        ({"datagram": method, "discards_input": True}, "'discards_input' is for a class with 'stream'"),
+        (
+            {"handler": Handler, "server_initiated": True},
+            "'server_initiated' is for a class with 'stream' or 'datagram'",
+        ),
+        ({"stream": method, "truncate": method}, "'truncate' is for a class with 'datagram'"),
         ({}, "it is not a class with stream, datagram or handler"),
-        ({"rfc": 862, "one_worker": True}, "it is not a class with stream, datagram or handler"),
+        ({"rfc": 862, "single_worker": True}, "it is not a class with stream, datagram or handler"),
     ],
 )
 def test_declarations_that_contradict_each_other_are_told(attributes: dict[str, object], said: str) -> None:
@@ -283,9 +312,9 @@ def test_declarations_that_contradict_each_other_are_told(attributes: dict[str, 
 
 
 def test_all_faults_are_told_at_once() -> None:
-    said = faults(declares(stream=method, unaskd=True, rfc="x", peer_begins=True))
+    said = faults(declares(stream=method, server_initiatd=True, rfc="x", client_speaks_first=True))
     assert said.count("; ") >= 2
-    assert all(name in said for name in ("'unaskd'", "'rfc'", "'peer_begins'"))
+    assert all(name in said for name in ("'server_initiatd'", "'rfc'", "'client_speaks_first'"))
 
 
 def test_what_is_no_class_is_told() -> None:
@@ -349,12 +378,12 @@ def test_any_declaration_is_a_value_or_an_error_that_names_the_class(attributes:
     assert kind.blocks == (attributes.get("handler") is not None)
     assert kind.streams or kind.datagrams
     assert bool(attributes.get("reflects")) == ("echo" in (kind.serving, kind.datagrams))
-    assert bool(attributes.get("unasked")) == ("push" in (kind.serving, kind.datagrams))
-    assert bool(attributes.get("ignores_input")) == (kind.serving == "send_only")
-    assert bool(attributes.get("peer_begins")) == kind.client_speaks_first
-    assert bool(attributes.get("one_worker")) == kind.one_worker
-    assert bool(attributes.get("inherit")) == kind.takes_over
-    assert bool(attributes.get("shortened")) == kind.shortens
+    assert bool(attributes.get("server_initiated")) == ("push" in (kind.serving, kind.datagrams))
+    assert bool(attributes.get("discards_input")) == (kind.serving == "send_only")
+    assert bool(attributes.get("client_speaks_first")) == kind.client_speaks_first
+    assert bool(attributes.get("single_worker")) == kind.single_worker
+    assert bool(attributes.get("take_over")) == kind.takes_over
+    assert bool(attributes.get("truncate")) == kind.truncates
     assert (attributes.get("rfc"), attributes.get("Options") or NoOptions) == (kind.rfc, kind.options)
 
 

@@ -55,7 +55,7 @@ class Misspelt(Reverse):
     reflect = True
 
 class Both(Reverse):
-    unasked = "yes"
+    server_initiated = "yes"
     def handler(self, request, address, server): ...
 '''
 ENTRY_POINTS = """[netd.services]
@@ -163,7 +163,7 @@ services:
 
 
 BOTH = (
-    "service type 'both' (netd_example:Both): 'unasked' has to be True or False, and is 'yes'; "
+    "service type 'both' (netd_example:Both): 'server_initiated' has to be True or False, and is 'yes'; "
     "it has both 'stream' and 'handler': a connection is served by one of them"
 )
 MISSPELT = (

@@ -61,7 +61,7 @@ def test_time_says_what_it_understands(question: bytes) -> None:
     time = service("time")
     answer = time.datagram(question, PEER)
     assert answer.startswith(HELP)
-    short = time.shortened(answer, 64)
+    short = time.truncate(answer, 64)
     assert short.startswith(b"error: expected an empty line")
     assert len(short) <= 64
     # The service goes on.

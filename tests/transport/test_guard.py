@@ -116,18 +116,18 @@ def test_who_is_listed_gets_all_of_it(server: Server, batched: bool) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("shortened", ["a text", None, b"x" * 65, ZeroDivisionError("oops"), SystemExit(1)])
+@pytest.mark.parametrize("truncated", ["a text", None, b"x" * 65, ZeroDivisionError("oops"), SystemExit(1)])
 def test_a_service_that_cannot_shorten_its_answers_costs_these_alone(
-    server: Server, batched: bool, shortened: object
+    server: Server, batched: bool, truncated: object
 ) -> None:
     class Wordy:
         def datagram(self, data: bytes, peer: Peer) -> bytes | None:
             return data if data == b"short" else b"x" * 100
 
-        def shortened(self, answer: bytes, most: int) -> Any:
-            if isinstance(shortened, BaseException):
-                raise shortened
-            return shortened
+        def truncate(self, answer: bytes, most: int) -> Any:
+            if isinstance(truncated, BaseException):
+                raise truncated
+            return truncated
 
     address, events = server.add(Wordy(), "udp://127.0.0.1:0", batched=batched)
     with client(address) as sock:
@@ -136,7 +136,7 @@ def test_a_service_that_cannot_shorten_its_answers_costs_these_alone(
         assert sock.recv(1000) == b"short"
     server.settle()
     assert events.counters.dropped == {"amplification": 1}
-    assert events.counters.failed == (shortened is not None and not isinstance(shortened, bytes))
+    assert events.counters.failed == (truncated is not None and not isinstance(truncated, bytes))
 
 
 def test_whoami_is_shortened_by_whole_words(server: Server) -> None:

@@ -14,7 +14,7 @@ from tests.support import Server, has_ipv6, in_namespace, until
 class Board:
     """Answers ``in`` or ``out``, and keeps how to post to who has spoken last."""
 
-    unasked = True
+    server_initiated = True
 
     def __init__(self) -> None:
         self.posts: list[Post | None] = []

@@ -111,7 +111,7 @@ _USAGE = {
 class Control:
     """The service behind the control socket."""
 
-    unasked = True
+    server_initiated = True
 
     def __init__(
         self,

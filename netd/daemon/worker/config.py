@@ -189,7 +189,7 @@ class Serving:
             yield
             if len(entries) > MANY and number % _COLLECTED == 0:
                 gc.collect(0)  # of what is new since the last time; the commit is to keep no garbage
-            if self._number and _has_one_worker(entry["type"]):
+            if self._number and _has_single_worker(entry["type"]):
                 continue
             try:
                 access = access_at(*entry["access"])
@@ -336,16 +336,16 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
 
 
-def _has_one_worker(kind: str) -> bool:
+def _has_single_worker(kind: str) -> bool:
     """Whether services of this type are served by the first worker alone. There always is one, or will be soon."""
     found = table.find(kind)
-    return found is not None and found.one_worker
+    return found is not None and found.single_worker
 
 
 def _inherit(new: Served, before: Served) -> None:
     """Let a service that was changed have what the one before knew."""
     if new.kind.takes_over and new.service is not before.service and type(new.service) is type(before.service):
         try:
-            new.service.inherit(before.service)
+            new.service.take_over(before.service)
         except Exception as error:  # what is decided is put in force, whatever a service makes of it
             new.events.inherit_failed(error)

@@ -25,8 +25,8 @@ class Chat:
     ``NAME: text``, unless another member has it; ``q`` or ``bye`` leaves.
     """
 
-    unasked = True
-    one_worker = True
+    server_initiated = True
+    single_worker = True
 
     class Options(Rules):
         """Options of ``chat``."""
@@ -42,7 +42,7 @@ class Chat:
         self._line_limit = min(context.line_limit, _LONGEST_LINE)
         self._room = Room(options, context.clock)
 
-    def inherit(self, before: "Chat") -> None:
+    def take_over(self, before: "Chat") -> None:
         """Go on with the room of the service that this one replaces, under the new options."""
         self._room = before._room
         self._room.apply(self._options)
@@ -87,7 +87,7 @@ class Chat:
             return None  # an answer would say that it was heard
         return member.ended(answer) if answer else self._acknowledgement(member)
 
-    def shortened(self, answer: bytes, most: int) -> bytes:
+    def truncate(self, answer: bytes, most: int) -> bytes:
         """The beginning of the room's last message."""
         line, terminator = split_terminator(answer)
         return cut(line, most - len(terminator)) + terminator

@@ -17,7 +17,7 @@ _PAGE = Path(__file__).parent / "page"
 class Metrics:
     """Shows what netd does, over HTTP: a live page at /, /metrics for Prometheus, /healthz and /readyz."""
 
-    peer_begins = True
+    client_speaks_first = True
 
     class Options(Model):
         """Options of ``metrics``; there are none."""

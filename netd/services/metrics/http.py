@@ -21,8 +21,8 @@ _LONGEST_HEAD = 8192
 _PATIENCE = 10.0
 """Seconds for these to come once the first has: time to type a request, and an end for who keeps a thread waiting.
 
-Who says nothing has no thread (`peer_begins`). Who says too little has one for so long: on loopback, where `per_source`
-does not count, 32 of those still keep everybody else out.
+A client that sends nothing takes no thread (`client_speaks_first`). One that sends too little has one for so long: on
+loopback, where `per_source` does not count, 32 of them still keep all others out.
 """
 
 TYPES = {

@@ -62,7 +62,7 @@ class Connections:
         self._preambles = None if preambles == NO_PREAMBLES else preambles
         # splice(2) takes what a socket has, and not what is put before one.
         self.pipe = SplicePipe() if kind.serving == "echo" and not self.wraps else None
-        self.threads = Threads(handle, peer_begins=kind.client_speaks_first) if handle else None
+        self.threads = Threads(handle, client_speaks_first=kind.client_speaks_first) if handle else None
         assert kind.serving, "its type serves streams"
         self._make = _WAYS[kind.serving]
         self._tickets: dict[Connection, Ticket] = {}  # of all that are open

@@ -1,7 +1,7 @@
 """Blocking request handlers, as `socketserver` has them: each connection has a thread, and that is why it has an end.
 
 Threads are few (`MOST_THREADS`), and a connection has one for `limits.lifetime`: from the start, or, where the service
-says that the `peer_begins`, once something came, so that who connects and says nothing takes no thread from others. The
+says `client_speaks_first`, once something came, so that who connects and says nothing takes no thread from others. The
 loop keeps the time; it ends a handler by shutting the socket down, at which whatever it waits for returns. The counters
 are the loop's to write: a thread touches its connection alone.
 """
@@ -29,11 +29,14 @@ Handle = Callable[[Any, Any], object]
 
 
 class Threads:
-    """The threads of one listener, of which ``handle`` is called in each. ``peer_begins``: once the peer has spoken."""
+    """The threads of one listener, of which ``handle`` is called in each.
 
-    def __init__(self, handle: Handle, *, peer_begins: bool) -> None:
+    ``client_speaks_first``: once the peer has spoken.
+    """
+
+    def __init__(self, handle: Handle, *, client_speaks_first: bool) -> None:
         self.handle = handle
-        self.peer_begins = peer_begins
+        self.client_speaks_first = client_speaks_first
         self.taken = 0
 
     @property
@@ -57,13 +60,13 @@ class ThreadedConnection(Connection):
 
     def start(self) -> None:
         loop = self._owner.loop
-        if self._threads.peer_begins:
+        if self._threads.client_speaks_first:
             loop.watch(self.descriptor, IN, self._begun)
             until = self.opened + _SILENCE
             self._deadline = until if self._deadline is None else min(self._deadline, until)
         if (when := self._next_timeout()) is not None:
             loop.wheel.add(self, when)
-        if not self._threads.peer_begins:
+        if not self._threads.client_speaks_first:
             self._take_thread()
 
     def _begun(self, events: int) -> None:

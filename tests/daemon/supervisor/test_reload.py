@@ -127,7 +127,7 @@ class Service:
     class Options(Model):
         number: int = 0
     def __init__(self, options, context): ...
-    def inherit(self, before): raise KeyError("nothing there")
+    def take_over(self, before): raise KeyError("nothing there")
     def stream(self, peer): yield b"served"
 """
 

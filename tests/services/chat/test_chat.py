@@ -245,11 +245,11 @@ def test_an_answer_is_shortened_in_whole_characters() -> None:
     answer = room.datagram(b"x\r\n", Peer("udp", "192.0.2.7", 1), lambda data: True)
     assert answer.startswith(b"\x1b[")
     for most in (64, 65, 512):
-        short = room.shortened(answer, most)
+        short = room.truncate(answer, most)
         assert len(short) <= most
         assert short.endswith("é\r\n".encode())
         assert short.decode().startswith("alex : é")
-    assert room.shortened(answer, 512).decode() == "alex : " + "é" * 100 + "\r\n"
+    assert room.truncate(answer, 512).decode() == "alex : " + "é" * 100 + "\r\n"
 
 
 def test_a_line_is_no_longer_than_a_transport_can_post() -> None:

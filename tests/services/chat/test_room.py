@@ -355,12 +355,12 @@ def test_a_room_outlives_a_reload() -> None:
     bob.send("bob :")
     bob.read()
     second = chat(history=2, colors={"alex": {"fg": "red"}}, max_members=1)
-    second.inherit(first)
+    second.take_over(first)
     alex.say("4")
     assert bob.read() == ["\x1b[31malex\x1b[0m : 4"]
     assert Talker(second).read() == ["* the room is full"]
     third = chat(history=5)
-    third.inherit(second)
+    third.take_over(second)
     assert Talker(third).read() == ["alex : 3", "alex : 4"]
     mail = Mailer(third)
     mail.send("hi")

@@ -77,7 +77,7 @@ class RoomMachine(RuleBasedStateMachine):
     def reload(self, history: int, most: int, color: str) -> None:
         before = self.chat
         self._build(history, most, color)
-        self.chat.inherit(before)
+        self.chat.take_over(before)
         for record in self.mailers.values():
             assert isinstance(record.client, Mailer)
             record.client.chat = self.chat

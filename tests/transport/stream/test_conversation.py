@@ -17,7 +17,7 @@ from tests.transport.stream.test_server import connect, ended
 class Board:
     """Answers each segment, and keeps the posts of who is there."""
 
-    unasked = True
+    server_initiated = True
 
     def __init__(self) -> None:
         self.posts: list[Post] = []
@@ -158,7 +158,7 @@ def test_posting_keeps_a_connection_from_being_idle(server: Server) -> None:
 class Broken:
     """Posts before its conversation begins, and does not begin."""
 
-    unasked = True
+    server_initiated = True
 
     def __init__(self, what: object) -> None:
         self._what = what
@@ -202,7 +202,7 @@ class Slow:
 class SlowBoard(Slow):
     """The same, which is also spoken to from outside."""
 
-    unasked = True
+    server_initiated = True
 
     def stream(self, peer: Peer, post: Post) -> WaitingConversation:  # type: ignore[override]
         self.post = post

@@ -40,7 +40,7 @@ class Quiet:
     """The same, and it says that the peer begins."""
 
     handler = Shout
-    peer_begins = True
+    client_speaks_first = True
 
 
 class Function:
