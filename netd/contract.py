@@ -1,6 +1,6 @@
-"""The contract between a service and whatever carries its bytes.
+"""The contract between a service and the transport that serves it.
 
-A service is a small class that never sees a socket, a thread or a logger. Over a stream it holds a conversation, a
+A service is a small class that never sees a socket, a thread or a logger. Over a stream it is a conversation, a
 generator that reads like blocking code::
 
     class Echo:
@@ -9,46 +9,48 @@ generator that reads like blocking code::
                 yield data              # yield data sends
                                         # return closes
 
-Over datagrams it answers one message at a time, with bytes or with None for silence. Having ``stream`` and/or
-``datagram`` is the declaration of what a service supports. A service that cannot be written so has a ``handler``
-instead of ``stream`` (`BlockingService`). What a service may declare besides, as attributes of the class:
+Over datagrams it answers one message at a time, with bytes, or with None for no answer. A class with ``stream`` serves
+streams, one with ``datagram`` serves datagrams. A service that needs blocking calls has a ``handler`` instead of
+``stream`` (`BlockingService`). A class may also declare these attributes:
 
 ``rfc``
-    The number of the RFC it follows, for people who list the services.
+    The number of the RFC that the service follows; `netd services` shows it.
 ``reflects``
-    True: it answers exactly what it gets, so a transport moves the bytes without asking it: its methods are never
-    called, so it has no ``truncate``, and is not ``server_initiated``.
+    True: every answer is exactly what was received, so the transport returns the octets itself. The methods of the
+    service are never called, so it has no ``truncate`` and is not ``server_initiated``.
 ``discards_input``
-    True: a stream of it never receives, so a transport throws away what comes instead of leaving it in the kernel
-    until the peer can send no more (RFC 864: "the data received is thrown away"). Such a stream gets no `Post`.
+    True: a stream of the service never receives, so the transport discards all input. Left in the kernel, input would
+    fill the receive buffer and block the peer (RFC 864: "the data received is thrown away"). Such a stream gets no
+    `Post`.
 ``server_initiated``
-    True: it also speaks without being asked, so ``stream`` gets one more argument, a `Post`, and ``datagram`` one that
-    is None where the peer may not be spoken to unasked: over UDP its address may be forged, so only those on this host
-    may, and those whom `amplify` lists.
+    True: the service also sends without being asked. ``stream`` gets one more argument, a `Post`. ``datagram`` gets a
+    `Post`, or None where netd may not send to the peer without being asked: a source address over UDP may be forged, so
+    only peers on this host and those that `amplify` lists get one.
 ``client_speaks_first``
-    True: its ``handler`` says nothing before the peer has, so a connection takes a thread only once something came, for
-    which it has ten seconds.
+    True: the ``handler`` sends nothing before the client has. A connection takes a thread only once input has come, and
+    is closed when none comes within ten seconds.
 ``single_worker``
-    True: its peers share what it keeps in memory, so with several workers one of them serves it.
+    True: the peers of the service share data in its memory, so only one of several workers serves it.
 ``take_over``
-    A method: called with the service object before, of the same class, when a reload has changed the service; the
-    conversations under way go on with that one.
+    A method: called with the old service object, of the same class, when a reload has changed the service. Connections
+    that are open stay with the old object.
 ``truncate``
-    A method: the answer to a datagram (bytes) in at most so many octets (64 or more), where a stranger may not get all
-    of it, or None where that makes no sense. An answer that cannot be shortened is dropped then.
+    A method: called with an answer to a datagram and a number of octets (64 or more), where the peer may not get all of
+    the answer (`amplify`). Returns the answer in at most so many octets, or None if it cannot be shortened: then it
+    is dropped.
 ``Options``
-    The model of its options (a `netd.values.Model`). Such a class is built as ``cls(options, context)``, any other
-    as ``cls()``.
+    The model of the options (a `netd.values.Model`). A class that has it is built as ``cls(options, context)``, any
+    other as ``cls()``.
 
-These are read once, from the class, when its type is found (`netd.services.service_type`). A public attribute with
-nearly such a name, a value of another type, and two declarations that contradict each other are errors, which `netd
-check` and `netd services` show. None, or False in place of True, takes back what a base class declares. The name of
-what a class keeps for itself begins with an underscore.
+netd reads these from the class, once, when it finds the type (`netd.services.service_type`). A public attribute with
+nearly such a name, a value of another type, and two declarations that contradict each other are errors, which
+``netd check`` and ``netd services`` show. None, or False in place of True, cancels the declaration of a base class.
+Attributes for the class's own use begin with an underscore.
 
 After ``b""`` was delivered nothing more can come: a conversation that asks again is closed. A conversation that waits
 for something other than its peer yields a `Wait`.
 
-Only values live here; nothing in this file performs input or output.
+This file holds values only; it performs no input or output.
 """
 
 import time
@@ -60,18 +62,18 @@ from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 from netd.peer import Peer
 
 Conversation: TypeAlias = Generator[bytes | None, bytes, None]
-"""Yields what to send, or None to receive; is sent what was received; returns to close."""
+"""Yields octets to send, or None to receive; ``send`` passes in the octets received; returns to close."""
 
 WaitingConversation: TypeAlias = "Generator[bytes | Wait | None, bytes, None]"
-"""The same for one that also waits for something else (`Wait`)."""
+"""A conversation that may also yield a `Wait`."""
 
 
 @final
 class Wait:
-    """What a conversation yields to wait for something other than its peer: it is resumed after `finish`.
+    """Yielded by a conversation to wait for something other than its peer; `finish` resumes the conversation.
 
-    Meanwhile nothing is received, and the idle time-out does not run; a peer that closes the connection ends the
-    conversation. It may be resumed early, so that it says ``while not wait.done: yield wait``.
+    Meanwhile the transport receives nothing and the idle time-out does not run. If the peer closes the connection, the
+    conversation ends. It may be resumed early, so write ``while not wait.done: yield wait``.
     """
 
     __slots__ = ("_waiting", "done")
@@ -81,14 +83,14 @@ class Wait:
         self._waiting: list[Callable[[], object]] = []
 
     def finish(self) -> None:
-        """It has come. To be called in the thread of the loop."""
+        """End the wait. Call it in the thread of the loop."""
         self.done = True
         waiting, self._waiting = self._waiting, []
         for resume in waiting:
             resume()
 
     def then(self, resume: Callable[[], object]) -> None:
-        """Call this at the `finish`, or now if that was before."""
+        """Call ``resume`` on `finish`, or now if that was before."""
         if self.done:
             resume()
         else:
@@ -96,27 +98,27 @@ class Wait:
 
 
 Post: TypeAlias = Callable[[bytes], bool]
-"""Says something to one peer, between its conversation's own words. Safe from any thread, and never waits. False when
-the peer is gone, or has not read what was posted before: then it is lost."""
+"""Sends octets to one peer, between the output of its conversation. Thread-safe; never blocks. Returns False, and drops
+the octets, if the peer has disconnected or has not yet read what was posted before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a service may know of the daemon around it; tests hand in a fixed clock and a seeded `Random`."""
+    """What the daemon passes to a service; tests pass a fixed clock and a seeded `Random`."""
 
     clock: Callable[[], float] = time.time
     """Seconds since 1970-01-01 00:00 UTC."""
     random: Random = field(default_factory=Random)
     line_limit: int = 4096
-    """The longest line or message a peer may send, in octets (``limits.line``)."""
+    """The longest line or message that a peer may send, in octets (``limits.line``)."""
     inspect: Callable[[str], Mapping[str, Any]] = lambda what: {}
-    """What netd says of itself: its ``status``, as `netd status --json` prints it, or the ``history`` of its numbers.
-    It waits for the answer, so it is for blocking handlers alone. TimeoutError when there is none."""
+    """Returns netd's ``status``, as ``netd status --json`` prints it, or the ``history`` of its counters. Blocks, so
+    only a `BlockingService` may call it. Raises TimeoutError if no answer comes."""
 
 
 @runtime_checkable
 class StreamService(Protocol):
-    """A service that holds conversations over TCP and UNIX streams."""
+    """A service over TCP and UNIX streams: one conversation for each connection."""
 
     def stream(self, peer: Peer) -> WaitingConversation: ...
 
@@ -130,12 +132,12 @@ class DatagramService(Protocol):
 
 @runtime_checkable
 class BlockingService(Protocol):
-    """A service that takes a thread for each connection over TCP and UNIX streams, and blocks in it.
+    """A service over TCP and UNIX streams that takes a thread for each connection and may block in it.
 
-    ``handler`` is what `socketserver` calls a request handler: called with the socket, the client's address and the
-    server, it has served the connection when it returns. So a subclass of `socketserver.BaseRequestHandler` will do, as
-    an attribute of the class. It is for what comes seldom and does not take long: there are 32 threads a listener, of
-    which one source gets 8, for a minute each, unless the config has `limits.per_source` and `limits.lifetime`.
+    ``handler`` is a request handler of `socketserver`: netd calls it with the socket, the client's address and the
+    server; when it returns, the connection is closed. A subclass of `socketserver.BaseRequestHandler`, as an attribute
+    of the class, is one. Use it for few and short connections: a listener has 32 threads, a source gets at most 8 of
+    them, and a connection ends after a minute, unless the config sets `limits.per_source` and `limits.lifetime`.
     """
 
     def handler(self, request: Any, client_address: Any, server: Any, /) -> object: ...

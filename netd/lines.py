@@ -9,7 +9,7 @@ from netd.telnet import TelnetFilter
 Framing: TypeAlias = Literal["line", "chunk"]
 
 Receiving: TypeAlias = Generator[bytes | None, bytes, bytes | None]
-"""The part of a conversation that receives one message: ``message = yield from reader.read()``; None at the end."""
+"""The part of a conversation that receives a message: ``message = yield from reader.read()``; None at end of input."""
 
 
 class LineTooLong(PeerError):
@@ -20,10 +20,10 @@ class LineTooLong(PeerError):
 
 
 class Reader(Protocol):
-    """Cuts what a stream brings into messages."""
+    """Splits the input of a stream into messages."""
 
     terminator: bytes
-    """What to end the answer with: the line end of the message, or nothing where it had none."""
+    """The line end for the answer: that of the message, or empty if it had none."""
 
     def read(self) -> Receiving: ...
 
@@ -34,7 +34,7 @@ def messages(framing: Framing, limit: int) -> Reader:
 
 
 def split_terminator(message: bytes) -> tuple[bytes, bytes]:
-    """A message that came in one piece, as text and the line end it came with (CRLF, LF, CR NUL or none)."""
+    """A whole message as its text and its line end (CRLF, LF, CR NUL or none)."""
     for terminator in (b"\r\n", b"\n", b"\r\0"):
         if message.endswith(terminator):
             return message[: -len(terminator)], terminator
@@ -42,7 +42,7 @@ def split_terminator(message: bytes) -> tuple[bytes, bytes]:
 
 
 class Chunks:
-    """Takes each received segment as one message, for programs that send without a newline and wait for the answer."""
+    """Each received segment is one message, for programs that send no line end and wait for the answer."""
 
     __slots__ = ("_limit", "terminator")
 
@@ -51,7 +51,7 @@ class Chunks:
         self._limit = limit
 
     def read(self) -> Receiving:
-        """The next segment without its line end, or None once the peer has finished.
+        """The next segment without its line end, or None at end of input.
 
         Raises `LineTooLong` for one above the limit.
         """
@@ -65,11 +65,10 @@ class Chunks:
 
 
 class Lines:
-    """Reads lines as people and telnet clients send them.
+    """Splits the input into lines, also that of a telnet client.
 
-    CRLF, LF and CR NUL (RFC 854's bare carriage return) end a line. Telnet commands are removed and IAC IAC is the
-    octet 255; what a telnet peer wants to negotiate is refused. What comes before the end of file without a line end is
-    the last line.
+    CRLF, LF and CR NUL (RFC 854's bare carriage return) end a line. Telnet commands are removed, IAC IAC is the octet
+    255, and every option is refused (`TelnetFilter`). Input after the last line end is the last line.
     """
 
     __slots__ = ("_buffer", "_ended", "_limit", "_position", "_telnet", "terminator")
@@ -83,9 +82,9 @@ class Lines:
         self._ended = False
 
     def read(self) -> Receiving:
-        """The next line without its end, or None once the peer has finished.
+        """The next line without its line end, or None at end of input.
 
-        Raises `LineTooLong` for one above the limit, as soon as that is certain.
+        Raises `LineTooLong` as soon as the line exceeds the limit, before its end has come.
         """
         while True:
             line = self._next()
@@ -98,17 +97,17 @@ class Lines:
             data = yield None
             self._ended = not data
             self._buffer += self._telnet.strip(data)
-            del data  # it would be kept for as long as this waits
+            del data  # the generator would keep it in memory while it waits
             if refusal := self._telnet.refusal():
                 yield refusal
 
     def rest(self) -> bytes:
-        """What has come behind the last line, and is taken out of here: for who goes on without lines."""
+        """Remove and return the input after the last line, for a conversation that goes on without lines."""
         rest, self._buffer, self._position = self._buffer[self._position :], b"", 0
         return rest
 
     def _next(self) -> bytes | None:
-        """The next complete line in the buffer, or None when there is none yet."""
+        """The next complete line in the buffer, or None if there is none."""
         buffer, start = self._buffer, self._position
         if start == len(buffer):  # the common case: people and programs wait for the answer to a line
             self._buffer, self._position = b"", 0

@@ -8,7 +8,7 @@ Transport: TypeAlias = Literal["tcp", "udp", "unix", "unixgram"]
 
 
 class Credentials(NamedTuple):
-    """Who is at the other end of a UNIX stream, as the kernel vouches for it (SO_PEERCRED, unix(7))."""
+    """The process at the other end of a UNIX stream, as the kernel reports it (SO_PEERCRED, unix(7))."""
 
     pid: int
     uid: int
@@ -19,15 +19,15 @@ class Credentials(NamedTuple):
 
     @property
     def user(self) -> str:
-        """The user alone: every process has a number of its own."""
+        """The user, without the process, which is another one each time."""
         return f"uid={self.uid}"
 
 
 class Peer(NamedTuple):
-    """The other end of a conversation or datagram, and the local address it came to.
+    """The other end of a connection or datagram, and the local address.
 
-    ``host`` and ``local_host`` are numeric addresses (an IPv4 peer of a dual-stack socket is IPv4), or the socket's
-    path over UNIX, which is empty for a client that did not bind one.
+    ``host`` and ``local_host`` are numeric addresses (an IPv4 peer of a dual-stack socket is IPv4). Over UNIX they are
+    paths; ``host`` is empty if the client's socket has none.
     """
 
     transport: Transport
@@ -52,9 +52,9 @@ class Peer(NamedTuple):
 
     @property
     def source(self) -> str:
-        """What stays the same when the peer comes again: its address without the port.
+        """The same for each connection or datagram of a peer: the address without the port.
 
-        Over UNIX it is the path, or else the user.
+        Over UNIX: the path of the client's socket, or without one the user.
         """
         if self.family != "unix":
             return self.host
@@ -62,5 +62,5 @@ class Peer(NamedTuple):
 
     @property
     def local(self) -> str:
-        """The local address it came to, as text."""
+        """The local address, as text."""
         return address_text(self.local_host, self.local_port, unix=self.family == "unix")

@@ -1,14 +1,14 @@
-"""Telnet commands in what a peer sends (RFC 854): they are removed, and options are refused."""
+"""Telnet commands (RFC 854) are removed from the input, and options are refused."""
 
 from typing import Literal
 
 
 class TelnetFilter:
-    """Removes telnet commands (RFC 854) from a stream, wherever the segments were cut.
+    """Removes telnet commands (RFC 854) from a stream, also one that is split over segments.
 
-    Whatever option the peer asks for (DO) or offers (WILL) is refused, as the RFC demands of a party that does not know
-    it: a telnet client shows nothing after an interrupt until its DO TIMING-MARK is answered. A refusal is never
-    answered, so two of these cannot keep each other busy.
+    Every option that the peer requests (DO) or offers (WILL) is refused, as RFC 854 demands for an unknown option: a
+    telnet client shows no output after an interrupt until its DO TIMING-MARK (RFC 860) is answered. A refusal (WONT,
+    DONT) is never answered, so two filters cannot answer each other forever.
     """
 
     __slots__ = ("_command", "_refusals", "_state")
@@ -22,7 +22,7 @@ class TelnetFilter:
         self._refusals = b""
 
     def strip(self, data: bytes) -> bytes:
-        """The text in ``data``."""
+        """``data`` without the commands."""
         if self._state == "text" and self._IAC not in data:
             return data
         text = bytearray()
@@ -51,6 +51,6 @@ class TelnetFilter:
         return bytes(text)
 
     def refusal(self) -> bytes:
-        """What to answer to what came since the last call."""
+        """The answer to the options that came since the last call; empty if none came."""
         refusals, self._refusals = self._refusals, b""
         return refusals

@@ -7,11 +7,11 @@ from netd.values import Model
 # The chargen pattern. Line n starts one character after line n-1, so it repeats after 95 lines of 74 octets.
 _RING = bytes(range(0x21, 0x7F)) + b" "
 _PERIOD = b"".join((_RING * 2)[start : start + 72] + b"\r\n" for start in range(95))
-_PAGE = _PERIOD * 10  # whole periods, more than a transport sends at once, so that nobody has to copy them together
+_PAGE = _PERIOD * 10  # whole periods, more than a transport sends at once, so that it never has to join pages
 
 
 class Chargen:
-    """Sends the 95 printable ASCII characters round and round, in lines of 72, for as long as the peer reads."""
+    """Sends the 95 printable ASCII characters repeatedly, in lines of 72, for as long as the peer reads."""
 
     rfc = 864
     discards_input = True
@@ -27,7 +27,7 @@ class Chargen:
             yield _PAGE
 
     def datagram(self, data: bytes, peer: Peer) -> bytes | None:
-        """0 to 512 characters, at random, as the RFC asks; no answer continues the one before."""
+        """0 to 512 characters, at random, as RFC 864 requires; each answer starts at the first line."""
         return _PERIOD[: self._random.randint(0, 512)]
 
     def truncate(self, answer: bytes, most: int) -> bytes:

@@ -9,7 +9,7 @@ from netd.values import Model, TimeZone, parse_zone
 
 
 class Daytime:
-    """Says the date and the time in one line."""
+    """Sends the date and the time in one line and closes."""
 
     rfc = 867
     discards_input = True

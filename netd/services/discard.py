@@ -5,7 +5,7 @@ from netd.peer import Peer
 
 
 class Discard:
-    """Throws away whatever it receives and never answers."""
+    """Discards whatever it receives and never answers."""
 
     rfc = 863
 

@@ -1,4 +1,4 @@
-"""pingpong: each message is answered ``pong``, for people and programs that ask whether somebody is there."""
+"""pingpong: each message is answered ``pong``, as a check that the host answers."""
 
 from netd.contract import Context, Conversation
 from netd.lines import Framing, messages, split_terminator
@@ -7,7 +7,7 @@ from netd.values import Model
 
 
 class PingPong:
-    """Answers each message with ``pong``, and ``ping REST`` with ``pong REST`` so that answers can be told apart."""
+    """Answers each message with ``pong``, and ``ping TEXT`` with ``pong TEXT``, so that answers can be told apart."""
 
     class Options(Model):
         """Options of ``pingpong``."""

@@ -14,7 +14,7 @@ _LONGEST_FILE = 2**20
 
 
 def check_quote(text: str) -> str:
-    """The quote itself, if it is what RFC 865 allows in one: printable ASCII, spaces and line ends; else ValueError."""
+    """The quote, if it is printable ASCII, spaces and line ends (RFC 865); else raise ValueError."""
     if not text.strip():
         raise ValueError("expected a quote, got an empty one")
     bad = [c for c in text if not " " <= c <= "~" and c != "\n"]
@@ -24,7 +24,7 @@ def check_quote(text: str) -> str:
 
 
 def check_some(quotes: tuple[str, ...]) -> tuple[str, ...]:
-    """The quotes themselves, if there are any; else ValueError."""
+    """The quotes, if there is at least one; else raise ValueError."""
     if not quotes:
         raise ValueError("expected at least one quote")
     return quotes
@@ -45,10 +45,10 @@ class QuoteOfTheDay:
         quotes: Annotated[tuple[Quote, ...], AfterValidator(check_some)] = (
             "Be conservative in what you do, be liberal in what you accept from others. (RFC 793)",
         )
-        """The quotes to choose from, of printable ASCII. A datagram carries the first 511 characters of one."""
+        """The quotes, of printable ASCII; one is sent at random, over datagrams its first 511 characters."""
         file: str = ""
-        """A file of quotes instead, separated by lines of a single % as fortune(6) has them; at most 1 MiB. It is
-        read when the service starts."""
+        """A file of quotes in place of ``quotes``, separated by lines of a single %, as fortune(6) reads them; at most
+        1 MiB. It is read when the service starts."""
 
         @model_validator(mode="after")
         def _one_source(self) -> "QuoteOfTheDay.Options":
@@ -72,7 +72,7 @@ class QuoteOfTheDay:
 
 
 def _read_quotes(file: str) -> list[str]:
-    """The quotes in a fortune(6) file. ValueError says what is wrong with it."""
+    """The quotes in a fortune(6) file. ValueError says what is wrong with the file."""
     try:
         if Path(file).exists() and not Path(file).is_file():
             raise ValueError(f"file {file!r}: not a regular file")
@@ -82,7 +82,7 @@ def _read_quotes(file: str) -> list[str]:
         raise ValueError(f"file {file!r}: {error.strerror}") from None
     if len(content) > _LONGEST_FILE:
         raise ValueError(f"file {file!r}: larger than 1 MiB")
-    # Octets above 127 become characters that no quote may hold.
+    # Octets above 127 become characters that check_quote refuses.
     text = content.decode("latin-1").expandtabs().replace("\r\n", "\n")
     try:
         quotes = [check_quote(quote) for quote in text.split("\n%\n") if quote.strip("%\n ")]

@@ -13,23 +13,24 @@ _LONGEST_TEXT = 8192
 
 
 class Reply:
-    """Answers the first message with a fixed text and closes, or sends the text as soon as a peer connects."""
+    """Answers the first message with a fixed text and closes, or sends the text as soon as a client connects."""
 
     class Options(Model):
         """Options of ``reply``."""
 
         text: Annotated[str, Field(max_length=_LONGEST_TEXT)] = "hi"
-        """What to say, at most 8192 characters, sent as UTF-8. One without a line end at its end gets that of the
-        message it answers."""
+        """The answer: at most 8192 characters, sent as UTF-8. If it does not end with a line end, the line end of the
+        message is added."""
         when: Literal["message", "connect"] = "message"
-        """``message``: after the first segment came; ``connect``: unasked."""
+        """``message``: send the text after the first segment; ``connect``: send it at once. Datagrams are answered
+        either way."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self._text = options.text.encode()
-        self._unasked = options.when == "connect"
+        self._at_connect = options.when == "connect"
 
     def stream(self, peer: Peer) -> Conversation:
-        if self._unasked:
+        if self._at_connect:
             yield self._ended(b"\r\n")
         elif data := (yield None):
             yield self._ended(split_terminator(data)[1])

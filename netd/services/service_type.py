@@ -1,8 +1,7 @@
-"""How a service is served, as a value: all that its class declares, read and checked once.
+"""How a service is served, as a value: the declarations of its class, read and checked once.
 
-`netd.contract` says what a class may declare. What a class seems to declare and does not, because a name is
-misspelt, a value has the wrong type, or two declarations contradict each other, would be left out without a word. So it
-is an error, which is found before anything is served.
+`netd.contract` lists what a class may declare. A misspelt name, a value of the wrong type and two declarations that
+contradict each other would otherwise be ignored silently. They are errors, which netd finds before it serves anything.
 """
 
 import difflib
@@ -17,13 +16,13 @@ from netd.contract import Context
 from netd.values import Model
 
 Serving = Literal["echo", "conversation", "push", "send_only", "thread"]
-"""How a stream is served. echo: what comes goes back, and the service is not asked; conversation: a generator that is
-resumed with what came; push: the same, which is also spoken to by others; send_only: a generator that never receives;
-thread: a blocking handler."""
+"""How a stream is served. echo: the transport returns the input, without the service; conversation: a generator that is
+resumed with the input; push: the same with a `Post`; send_only: a generator that never receives; thread: a blocking
+handler."""
 
 Datagrams = Literal["echo", "answer", "push"]
-"""How a datagram is served. echo: it goes back, and the service is not asked; answer: the service is asked; push: the
-same, and it may also speak without being asked."""
+"""How a datagram is served. echo: the transport returns it, without the service; answer: the service is called; push:
+the same with a `Post`."""
 
 
 class NoOptions(Model):
@@ -31,7 +30,7 @@ class NoOptions(Model):
 
 
 class DeclarationError(ValueError):
-    """A class is no service, or declares what cannot be. ``faults`` says what, without the name of the class."""
+    """A class is no service, or its declarations are wrong. ``faults`` lists them, without the name of the class."""
 
     def __init__(self, service: object, faults: str) -> None:
         name = f"{service.__module__}:{service.__qualname__}" if isinstance(service, type) else reprlib.repr(service)
@@ -41,12 +40,12 @@ class DeclarationError(ValueError):
 
 @dataclass(frozen=True)
 class ServiceType:
-    """What netd knows of a kind of service without running it, under the name the config uses for it."""
+    """A type of service, under the name that the config uses, and how netd serves it."""
 
     name: str
     summary: str
     build: Callable[[Any, Context], Any]
-    """Makes a service, ready to answer, of its options. ValueError says what is wrong with these."""
+    """Builds a service from its options. Raises ValueError for options that are wrong."""
     serving: Serving | None = None
     """None: it serves no streams."""
     datagrams: Datagrams | None = None
@@ -54,13 +53,13 @@ class ServiceType:
     rfc: int | None = None
     options: type[Model] = NoOptions
     single_worker: bool = False
-    """Whether one worker serves all its peers."""
+    """Whether one worker serves all peers."""
     takes_over: bool = False
-    """Whether a new one goes on with what the one before it knew (``take_over``)."""
+    """Whether it has ``take_over``: after a reload the new service object gets the old one."""
     truncates: bool = False
-    """Whether it can say less where a stranger may not get all of an answer (``truncate``)."""
+    """Whether it has ``truncate``, for a peer that may not get all of an answer."""
     client_speaks_first: bool = False
-    """Whether a connection takes a thread only once something came (``client_speaks_first``)."""
+    """Whether a connection takes a thread only once input has come."""
 
     @property
     def streams(self) -> bool:
@@ -74,14 +73,14 @@ class ServiceType:
 
     @property
     def converses(self) -> bool:
-        """Whether it can talk over any stream, also one that is no connection from outside."""
+        """Whether it can serve any stream, also a socket pair (`netd talk --room`)."""
         return self.serving not in (None, "thread")
 
     @classmethod
     def of(cls, service: object, name: str = "") -> "ServiceType":
-        """What a class declares; without a ``name`` it is named like the class. `DeclarationError` says what is wrong.
+        """The type that a class declares, named as the class unless ``name`` is given. Raises `DeclarationError`.
 
-        There may be thousands of services of one class: the work is done for the first one.
+        A config may have thousands of services of one class, so the result is cached.
         """
         if not isinstance(service, type):
             raise DeclarationError(service, _NO_SERVICE)
@@ -92,11 +91,11 @@ class ServiceType:
 
 _NO_SERVICE = "it is not a class with stream, datagram or handler"
 
-# What a class may declare. None stands for what it does not.
+# What a class may declare. An attribute that is None declares nothing.
 _FLAGS = ("reflects", "discards_input", "server_initiated", "client_speaks_first", "single_worker")
 _METHODS = ("stream", "datagram", "handler", "take_over", "truncate")
 _TRAITS = {"rfc", "Options", *_FLAGS, *_METHODS}
-# Names that traits had before. A class that still has one would lose the trait without an error.
+# Former names. A class that still has one would silently lose what it declares.
 _FORMER = {
     "ignores_input": "discards_input",
     "unasked": "server_initiated",
@@ -106,7 +105,7 @@ _FORMER = {
     "shortened": "truncate",
 }
 
-# Two that contradict each other, and why.
+# Pairs that contradict each other, and why.
 _EXCLUDE = (
     ("stream", "handler", "a connection is served by one of them"),
     ("reflects", "discards_input", "what is thrown away cannot be sent back"),
@@ -115,7 +114,7 @@ _EXCLUDE = (
     ("reflects", "truncate", "an answer as long as its question is never shortened"),
     ("discards_input", "server_initiated", "a stream that only sends gets no post"),
 )
-# One that means nothing without any of others, and what may be wanted in its place.
+# A name, the names of which it needs at least one, and a hint at what the author may want instead.
 _NEED = (
     ("reflects", ("stream", "datagram"), ""),
     ("discards_input", ("stream",), ""),
@@ -126,7 +125,7 @@ _NEED = (
 
 
 def _members(service: type) -> dict[str, Any]:
-    """The public attributes of a class, with those that it inherits."""
+    """The public attributes of a class and its base classes, without those that declare nothing."""
     return {
         name: value
         for name, value in inspect.getmembers(service)
@@ -136,7 +135,7 @@ def _members(service: type) -> dict[str, Any]:
 
 @cache
 def _faults(service: type) -> str:
-    """What is wrong with the declarations of a class; empty: nothing."""
+    """The errors in the declarations of a class; empty if there are none."""
     members = _members(service)
     faults = [_misspelt(name, value, members.keys()) for name, value in members.items() if name not in _TRAITS]
     faults += [_mistyped(name, value) for name, value in members.items() if name in _TRAITS]
@@ -155,7 +154,7 @@ def _faults(service: type) -> str:
 
 
 def _never_called(service: type, has: set[str]) -> list[str]:
-    """What is wrong where a class has a method of its own, and inherits that it is not asked."""
+    """The errors of a class that inherits ``reflects`` and has a method of its own, which is then never called."""
     if "reflects" not in has:
         return []
     depth = {
@@ -170,11 +169,11 @@ def _never_called(service: type, has: set[str]) -> list[str]:
 
 
 def _misspelt(name: str, value: object, declared: Any) -> str:
-    """What is wrong with an attribute that seems to be meant as a trait that the class does not declare."""
+    """The error for an attribute with nearly the name, or the former name, of a trait; empty if it is neither."""
     if name in _FORMER:
         return f"'{name}' is now called '{_FORMER[name]}'"
     known = [*_METHODS, "Options"] if callable(value) else [*_FLAGS, "rfc"]
-    # Where a stream is served by the one, nothing that looks like the other is meant for it.
+    # A class has one of the two, so a name that looks like the other is not meant as it.
     served = {"stream", "handler"} if "stream" in declared or "handler" in declared else set()
     missing = {trait.lower(): trait for trait in known if trait not in declared and trait not in served}
     near = difflib.get_close_matches(name.lower(), missing, 1, 0.8)
@@ -184,7 +183,7 @@ def _misspelt(name: str, value: object, declared: Any) -> str:
 
 
 def _mistyped(name: str, value: object) -> str:
-    """What is wrong with the value of a trait."""
+    """The error in the value of a trait; empty if it has the right type."""
     if name == "Options":
         return "" if isinstance(value, type) and issubclass(value, Model) else "its Options are not a netd.values.Model"
     if name in _FLAGS:
@@ -198,7 +197,7 @@ def _mistyped(name: str, value: object) -> str:
 
 @cache
 def _read(service: type, name: str) -> ServiceType:
-    """The value of a class without a fault."""
+    """The type of a class that has no errors."""
     has = _members(service)
     flag = {name: bool(has.get(name)) for name in _FLAGS}
     serving: Serving | None = None
@@ -231,7 +230,7 @@ def _read(service: type, name: str) -> ServiceType:
 
 
 def _build(service: type, declared: set[str], options: Model, context: Context) -> object:
-    """A service of a class. It may declare nothing itself: that would come too late."""
+    """Build a service. An attribute of the object declares nothing: its type was read before, so it is an error."""
     built: object = service(options, context) if "Options" in declared else service()
     for name in sorted(_TRAITS & getattr(built, "__dict__", {}).keys() - declared.intersection(_METHODS)):
         raise DeclarationError(service, f"'{name}' has to be an attribute of the class, not of the object")

@@ -1,4 +1,4 @@
-"""The table of service types."""
+"""The table of service types: those built in, and those of other packages."""
 
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
@@ -36,20 +36,20 @@ ENTRY_POINT_GROUP = "netd.services"
 
 
 def names() -> list[str]:
-    """Every service type there is, built in or from other packages."""
+    """The names of all service types, built in or from other packages."""
     return sorted({*BUILT_IN, *(entry.name for entry in _offered())})
 
 
 @cache
 def _offered() -> EntryPoints:
-    """What other packages offer. Looking through all that is installed takes a while, and once will do."""
+    """The entry points of other packages, cached: a search through all installed packages is slow."""
     return entry_points(group=ENTRY_POINT_GROUP)
 
 
 def find(name: str) -> ServiceType | None:
-    """The service type of that name, or None; ValueError where a package offers one that cannot be used.
+    """The service type of that name, or None. Raises ValueError if a package has one that cannot be used.
 
-    A built-in one cannot be replaced: its name has to mean the same on every host.
+    Another package cannot replace a built-in type: the name means the same on every host.
     """
     if name in BUILT_IN:
         return ServiceType.of(BUILT_IN[name], name)
@@ -58,6 +58,6 @@ def find(name: str) -> ServiceType | None:
             return ServiceType.of(entry.load(), name)
         except DeclarationError as error:
             raise ValueError(f"service type '{name}' ({entry.value}): {error.faults}") from error
-        except (Exception, SystemExit) as error:  # somebody else's module may do anything while it is imported
+        except (Exception, SystemExit) as error:  # a module of another package may raise anything when it is imported
             raise ValueError(f"service type '{name}' ({entry.value}) cannot be loaded: {error!r}") from error
     return None

@@ -1,4 +1,4 @@
-"""time: as text to people, and as RFC 868's four octets to machines."""
+"""time: as text, and as the four octets of RFC 868."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from netd.peer import Peer
 from netd.services.time_format import LONGEST_FORMAT, Format, check_format, format_time
 from netd.values import Model, TimeZone, parse_zone
 
-_MOST_ANSWERS = 64  # remembered at one time
+_MOST_ANSWERS = 64  # kept in the cache
 _TIMESTAMP = re.compile(rb"[+-]?\d{1,15}(?:\.\d{1,9})?")
 _RFC868_EPOCH = 2_208_988_800  # 1970-01-01 in seconds since 1900-01-01, both 00:00 UTC
 _HELP = (
@@ -23,15 +23,15 @@ _HELP = (
 _SHORT_HELP = b"error: expected an empty line, a format as %H:%M, a timestamp\r\n"
 
 
-class _Second:
-    """What was answered within this second, so that to be asked the same again costs no formatting."""
+class _Cache:
+    """The answers of the current second, so that the same question is formatted once a second."""
 
     def __init__(self) -> None:
         self._number = 0
         self._answers: dict[bytes, bytes] = {}
 
     def answers(self, now: float) -> dict[bytes, bytes]:
-        """By question; empty once the second is over, and where strangers have asked all sorts of things."""
+        """Answers by question; emptied in each new second, and when it is full, since a client may ask anything."""
         number = math.floor(now)
         if number != self._number or len(self._answers) >= _MOST_ANSWERS:
             self._number = number
@@ -40,7 +40,7 @@ class _Second:
 
 
 class Time:
-    """Tells the time: as text that can be asked for line by line, or as the four octets of RFC 868."""
+    """Sends the time: as text, and again for each line received, or as the four octets of RFC 868."""
 
     rfc = 868
 
@@ -48,7 +48,7 @@ class Time:
         """Options of ``time``."""
 
         encoding: Literal["text", "rfc868"] = "text"
-        """``text`` for people; ``rfc868`` for rdate(1): seconds since 1900 in 4 octets, modulo 2^32, then close."""
+        """``text``: lines of text; ``rfc868`` (rdate(1)): seconds since 1900 in 4 octets, modulo 2^32, then close."""
         timezone: TimeZone = "UTC"
         """IANA name of the time zone for text; UTC, since the peers of a network share no other."""
         format: Format = "%Y-%m-%d %H:%M:%S"
@@ -57,7 +57,7 @@ class Time:
         """``line``: a line end ends a question; ``chunk``: each segment is one, for programs that send no newline."""
 
         @model_validator(mode="after")
-        def _only_text_has_a_form(self) -> "Time.Options":
+        def _only_text_has_a_format(self) -> "Time.Options":
             extra = sorted(self.model_fields_set - {"encoding"})
             if self.encoding == "rfc868" and extra:
                 raise ValueError(f"{', '.join(extra)}: has no meaning with encoding: rfc868")
@@ -70,7 +70,7 @@ class Time:
         self._framing = options.framing
         self._line_limit = context.line_limit
         self._binary = options.encoding == "rfc868"
-        self._second = _Second()
+        self._cache = _Cache()
 
     def stream(self, peer: Peer) -> Conversation:
         if self._binary:
@@ -88,17 +88,17 @@ class Time:
         return self._answer(question) + terminator
 
     def truncate(self, answer: bytes, most: int) -> bytes | None:
-        """There is a short form of the help; half of a time would be another time."""
+        """A shorter help. A time has no shorter form: part of it would be a wrong time."""
         return _SHORT_HELP if answer.startswith(_HELP) else None
 
     def _octets(self) -> bytes:
-        # The count passes 2^32 in 2036. RFC 868 stops there; the remainder is what clients that know can use.
+        # The count passes 2^32 in 2036. RFC 868 defines nothing for later times; the remainder is still usable.
         return ((int(self._clock()) + _RFC868_EPOCH) % 2**32).to_bytes(4)
 
     def _answer(self, question: bytes) -> bytes:
         """The answer to one question, without line end."""
         when = self._clock()
-        answers = self._second.answers(when)
+        answers = self._cache.answers(when)
         if (known := answers.get(question)) is not None:
             return known
         asked = question.strip()
@@ -113,6 +113,6 @@ class Time:
             answer = format_time(text, datetime.fromtimestamp(when, self._zone)).encode()
         except (ValueError, OverflowError, OSError):
             return _HELP
-        if len(question) <= LONGEST_FORMAT and "%f" not in text:  # which is another one within the second
+        if len(question) <= LONGEST_FORMAT and "%f" not in text:  # %f, microseconds, changes within a second
             answers[question] = answer
         return answer

@@ -10,13 +10,13 @@ from pydantic import AfterValidator
 from netd.text import shown
 
 LONGEST_FORMAT = 256
-# What strftime(3) is trusted with: each gives some thirty characters at most. No widths ("%1000000000d" is an attack),
-# no %n and %t (an answer is one line), and only what every libc knows.
+# The directives that may go to strftime(3): each yields some thirty characters at most. No widths ("%1000000000d" is an
+# attack), no %n and %t (an answer is one line), and only those that every libc supports.
 _DIRECTIVE = re.compile(r"%(?:[aAbBcCdDeFgGhHIjmMprRSTuUVwWxXyYzZfs%]|-[dHIjmMSUWVy])")
 
 
 def check_format(text: str) -> str:
-    """The format itself, if it is a strftime format that is safe to use; else ValueError."""
+    """The format, if it is a strftime format that is safe to use; else raise ValueError."""
     if len(text) > LONGEST_FORMAT:
         raise ValueError(f"expected a format of at most {LONGEST_FORMAT} characters, got {len(text)}")
     if not text.isprintable():
@@ -30,15 +30,15 @@ def check_format(text: str) -> str:
 def format_time(text: str, when: datetime) -> str:
     """``when`` in a checked format.
 
-    Only directives reach strftime, so no other text can fail in some locale; and each once, however often a stranger
-    repeats it.
+    Only the directives go to strftime, so other text cannot fail in some locale. Each goes there once, however often
+    the format repeats it, so that a long format costs little.
     """
     expanded = {"%%": "%"}
 
     def expand(match: re.Match[str]) -> str:
         directive = match[0]
         if directive not in expanded:
-            # strftime's own %s ignores the time zone it is given.
+            # strftime's %s ignores the time zone of its argument.
             seconds = directive == "%s"
             expanded[directive] = str(math.floor(when.timestamp())) if seconds else when.strftime(directive)
         return expanded[directive]

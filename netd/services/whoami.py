@@ -5,7 +5,7 @@ from netd.peer import Peer
 
 
 class WhoAmI:
-    """Tells the peer in one line where it seems to come from and where it arrived, and closes."""
+    """Sends the peer's address and the local one, as netd sees them, in one line and closes."""
 
     discards_input = True
 
@@ -16,7 +16,7 @@ class WhoAmI:
         return self._line(peer)
 
     def truncate(self, answer: bytes, most: int) -> bytes:
-        """As many words as there is room for, of which the first one says the most."""
+        """As many whole fields as fit; the peer's address comes first."""
         return answer[: most - 1].rpartition(b" ")[0] + b"\r\n"
 
     @staticmethod

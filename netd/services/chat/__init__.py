@@ -1,4 +1,4 @@
-"""chat: a room in which everybody hears what the others say, over streams and datagrams alike."""
+"""chat: a room in which each message goes to all other members, over streams and datagrams."""
 
 from typing import Literal
 
@@ -8,21 +8,21 @@ from netd.peer import Peer
 from netd.services.chat.room import Member, Room, Rules, line_end
 from netd.services.chat.text import clean, cut
 
-# As text for others a line may take three times as much (an octet that is no UTF-8 is shown as U+FFFD), and that has to
-# fit into what a transport keeps for one peer, and into one datagram.
+# A line that is sent on may be three times as long (an octet that is not UTF-8 becomes U+FFFD). It still has to fit
+# into the send queue of one peer, and into one datagram.
 _LONGEST_LINE = 16384
 _FAREWELLS = ("q", "bye")
-# What an answer over datagrams says has to fit into the 64 octets that strangers may have.
+# Each has to fit into 64 octets, which netd may send over UDP in answer to any datagram (`amplify`).
 _FULL = "* the room is full"
 _GOODBYE = "* goodbye"
 _GUEST = "* others hear you, but you cannot hear them from here"
 
 
 class Chat:
-    """A room: what one says, all others hear, over streams and datagrams and at every endpoint of the service.
+    """A room: sends each message to all other members, over streams and datagrams and at every endpoint of the service.
 
-    A line or a datagram is a message. ``NAME : text`` sets the name that stands before it, the first time also
-    ``NAME: text``, unless another member has it; ``q`` or ``bye`` leaves.
+    A line or a datagram is a message. ``NAME : text`` sets the sender's name, the first time also ``NAME: text``,
+    unless another member has it; ``q`` or ``bye`` leaves.
     """
 
     server_initiated = True
@@ -34,8 +34,8 @@ class Chat:
         framing: Framing = "line"
         """``line``: a line end ends a message; ``chunk``: each segment is one, for programs that send no newline."""
         answer: Literal["ack", "last"] = "ack"
-        """What a datagram is answered with. ``ack``: ok; ``last``: the last message of somebody else, or ok where there
-        is none; a stranger gets as much of it as a reply may have (see `amplify`)."""
+        """The answer to a datagram. ``ack``: ok; ``last``: the last message of another member, or ok if there is none;
+        a source that `amplify` does not list gets only the start of it."""
 
     def __init__(self, options: Options, context: Context) -> None:
         self._options = options
@@ -43,7 +43,7 @@ class Chat:
         self._room = Room(options, context.clock)
 
     def take_over(self, before: "Chat") -> None:
-        """Go on with the room of the service that this one replaces, under the new options."""
+        """Continue the room of the service that this one replaces, under the new options."""
         self._room = before._room
         self._room.apply(self._options)
 
@@ -57,16 +57,16 @@ class Chat:
             yield from room.replay(member)
             reader = messages(self._options.framing, self._line_limit)
             while (message := (yield from reader.read())) is not None:
-                member.end_lines_as(reader.terminator)
+                member.set_line_end(reader.terminator)
                 line = clean(message)
                 if line.rstrip() in _FAREWELLS:
                     room.leave(member)
-                    yield self._excused(member) + member.ended(_GOODBYE)
+                    yield self._flood_notice(member) + member.with_line_end(_GOODBYE)
                     return
-                answer = room.take(member, line)
-                # Also where it is nothing, since between two messages the others have their turn.
-                yield member.ended(answer) if answer else b""
-            yield self._excused(member)
+                answer = room.handle_line(member, line)
+                # Also an empty answer: at each yield the transport may let the loop serve other connections.
+                yield member.with_line_end(answer) if answer else b""
+            yield self._flood_notice(member)
         finally:
             room.leave(member)
 
@@ -78,28 +78,28 @@ class Chat:
         if line.rstrip() in _FAREWELLS:
             self._room.forget(peer)
             return _GOODBYE.encode() + (line_end(terminator) or b"\n")
-        member = self._room.recognize(peer, post)
+        member = self._room.datagram_member(peer, post)
         if member is None:
             return _FULL.encode() + (line_end(terminator) or b"\n")
-        member.end_lines_as(terminator)
-        answer = self._room.take(member, line)
+        member.set_line_end(terminator)
+        answer = self._room.handle_line(member, line)
         if answer is None:
-            return None  # an answer would say that it was heard
-        return member.ended(answer) if answer else self._acknowledgement(member)
+            return None  # an answer would acknowledge a message that was not shown
+        return member.with_line_end(answer) if answer else self._acknowledgement(member)
 
     def truncate(self, answer: bytes, most: int) -> bytes:
-        """The beginning of the room's last message."""
+        """The beginning of the line."""
         line, terminator = split_terminator(answer)
         return cut(line, most - len(terminator)) + terminator
 
     def _acknowledgement(self, member: Member) -> bytes:
-        if member.post is None and not member.told:
-            member.told = True
-            return member.ended(_GUEST)
+        if member.post is None and not member.guest_notice_sent:
+            member.guest_notice_sent = True
+            return member.with_line_end(_GUEST)
         last = self._room.last_for(member) if self._options.answer == "last" else None
-        return last or member.ended("ok")
+        return last or member.with_line_end("ok")
 
     @staticmethod
-    def _excused(member: Member) -> bytes:
-        excuse = member.excuse()
-        return member.ended(excuse) if excuse else b""
+    def _flood_notice(member: Member) -> bytes:
+        notice = member.flood_notice()
+        return member.with_line_end(notice) if notice else b""

@@ -1,4 +1,4 @@
-"""The words of a chat: what may be shown of a line, whose name stands before it, and in which colour."""
+"""The text of a chat: the characters that may be shown, the name before a message, and its colour."""
 
 import re
 import unicodedata
@@ -11,14 +11,14 @@ from pydantic import AfterValidator, model_validator
 from netd.text import shown
 from netd.values import Model
 
-# What moves the cursor, changes what a terminal does, or makes a line look like another one: controls, what has no
-# width or turns the direction of text (Cf, and what is reserved for the like: UAX #44, Default_Ignorable_Code_Point),
-# surrogates, and private use, which is whatever a font makes of it.
+# Characters that move the cursor, control a terminal, or make a line look like another one: controls, those without
+# width or that change the direction of text (Cf, and the code points reserved for such: UAX #44,
+# Default_Ignorable_Code_Point), surrogates, and private use, which each font shows differently.
 _UNSEEN = ("Cc", "Cf", "Cs", "Co")
 _RESERVED = (0x2065, *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE0100), *range(0xE01F0, 0xE1000))
-_BLANKS = "\t\n\v\f\r\x85\u2028\u2029"  # these part words
-_JOINERS = "\u200c\u200d"  # words of Persian and of Indic scripts need them, and so do emoji
-# Letters and marks that cannot be seen: fillers, variation selectors, the blank of braille. Texts may need them.
+_BLANKS = "\t\n\v\f\r\x85\u2028\u2029"  # they separate words, and become a blank
+_JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji need them
+# Invisible letters and marks: fillers, variation selectors, the blank of braille. A text may need them, a name may not.
 _BLIND = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _NAMED = re.compile(r"([^\s:]{1,32})(?:( :)(?: |$)|: )(.*)")
 _GRAPHICS = re.compile(rb"\x1b\[[0-9;]*m")
@@ -43,17 +43,17 @@ ColorName = Literal[
 ]
 # SGR codes (ECMA-48, 8.3.117; the bright ones are aixterm's); 10 more is the same for the background.
 _CODES = dict(zip(get_args(ColorName), (*range(30, 38), *range(90, 98)), strict=True))
-# What can be read on black and on white alike is for names that have no colour of their own.
+# For names without a configured colour: those that are readable on black and on white.
 _PALETTE = tuple(_CODES[name] for name in ("red", "green", "yellow", "blue", "magenta", "cyan"))
 
 
 class Color(Model):
-    """How a name is shown."""
+    """The colours of a name."""
 
     fg: ColorName | None = None
-    """The colour of the letters: one of the eight of ANSI, or bright_ and one. Unset: the terminal's own."""
+    """The foreground: one of the eight ANSI colours, or bright_ and one. Unset: the terminal's own."""
     bg: ColorName | None = None
-    """The colour behind them, of the same. Unset: the terminal's own."""
+    """The background, from the same list. Unset: the terminal's own."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Color":
@@ -63,7 +63,7 @@ class Color(Model):
 
 
 def check_name(name: str) -> str:
-    """The name itself, if somebody could take it in a room; else ValueError."""
+    """The name, if a member can take it in a room; else raise ValueError."""
     if split_name(f"{name} :") != (name, ""):
         raise ValueError(f"expected a word of at most 32 printable characters without a colon, got {shown(name)}")
     return name
@@ -73,7 +73,7 @@ Name = Annotated[str, AfterValidator(check_name)]
 
 
 class _Shown(dict[int, str | None]):
-    """What becomes of a character. Most are looked up when they come, since a table of all takes long to make."""
+    """A table for `str.translate`. Most characters are looked up when they come: to fill a table of all takes long."""
 
     def __missing__(self, code: int) -> str | None:
         character = chr(code)
@@ -90,21 +90,21 @@ _SHOWN = _Shown(
 
 
 def clean(message: bytes) -> str:
-    """What may be shown of a message, without blanks before it."""
+    """The text of a message that may be shown, without leading blanks."""
     text = message.decode(errors="replace")
     return (text if text.isprintable() else text.translate(_SHOWN)).lstrip()
 
 
 def _is_name(word: str) -> bool:
-    """Whether all of it can be seen, and so as a name of its own: a mark would be on what stands before it."""
+    """Whether each character is visible, and the first is no mark: it would combine with the text before the name."""
     return word.isprintable() and not _BLIND.search(word) and unicodedata.category(word[0]) not in ("Mn", "Me")
 
 
 def split_name(line: str, before: str = "") -> tuple[str | None, str]:
-    """The name that a clean line sets, if it does, and its text.
+    """The name that a cleaned line sets, or None, and the text.
 
-    ``NAME : text`` and ``NAME :`` set it. So does ``NAME: text``, but not in place of another one: who has a name
-    ``before`` and writes ``warning: disk is full`` does not mean to change it.
+    ``NAME : text`` and ``NAME :`` set it. ``NAME: text`` sets it only if the sender has no other name ``before``: a
+    member with a name that writes ``warning: disk is full`` does not mean to change it.
     """
     if (match := _NAMED.fullmatch(line)) and _is_name(match[1]) and (match[2] or before in ("", match[1])):
         return match[1], match[3].strip()
@@ -112,12 +112,12 @@ def split_name(line: str, before: str = "") -> tuple[str | None, str]:
 
 
 def folded(name: str) -> str:
-    """What a name has in common with those that would pass for it (Unicode, 3.13, compatibility caseless matching)."""
+    """A form that names which look alike have in common (Unicode, 3.13, compatibility caseless matching)."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", name).casefold())
 
 
 def painted(name: str, colors: Mapping[str, Color]) -> bytes:
-    """The name in its colour: that in ``colors``, or one that follows from the name, and is the same everywhere."""
+    """The name in its colour: that in ``colors``, or one computed from the name, the same in every room."""
     if color := colors.get(name):
         codes = [_CODES[color.fg]] if color.fg else []
         codes += [_CODES[color.bg] + 10] if color.bg else []
@@ -127,5 +127,5 @@ def painted(name: str, colors: Mapping[str, Color]) -> bytes:
 
 
 def cut(line: bytes, most: int) -> bytes:
-    """A line, without its end, in at most so many octets: without colours, and in whole characters."""
+    """The start of a line without its line end: at most so many octets, whole characters, no colours."""
     return _GRAPHICS.sub(b"", line)[:most].decode(errors="ignore").encode()

@@ -1,7 +1,8 @@
-"""metrics: the daemon's own numbers over HTTP, for Prometheus, load balancers and people.
+"""metrics: the state and counters of netd over HTTP, for Prometheus, load balancers and browsers.
 
-What it takes to serve them is imported when there is such a service, so that nobody else pays for it. The config's
-check builds one too, before there are workers: they find the modules and files loaded, also those in a chroot.
+HTTP and Prometheus are imported, and the page is read, only if the config has such a service: other daemons need no
+memory for them. The check of the config builds the service before netd forks workers and changes its root, so that all
+of it is loaded then.
 """
 
 from functools import cache
@@ -15,7 +16,7 @@ _PAGE = Path(__file__).parent / "page"
 
 
 class Metrics:
-    """Shows what netd does, over HTTP: a live page at /, /metrics for Prometheus, /healthz and /readyz."""
+    """Shows the state of netd over HTTP: a live page at /, /metrics for Prometheus, /healthz and /readyz."""
 
     client_speaks_first = True
 
@@ -39,5 +40,5 @@ class Metrics:
 
 @cache
 def _files() -> dict[str, bytes]:
-    """The page, and what it is made of, by name."""
+    """The files of the page, by name."""
     return {file.name: file.read_bytes() for file in _PAGE.iterdir() if not file.name.startswith(".")}

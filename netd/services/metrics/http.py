@@ -1,7 +1,7 @@
-"""What `metrics` shows (`Site`), and the HTTP it speaks (`Request`): one request a connection, GET and HEAD alone.
+"""What `metrics` serves by path (`Site`), over HTTP (`Request`): one request a connection, GET and HEAD only.
 
-A site is values in, values out. A request is a handler of `http.server` with bounds of its own, since those there are
-64 KiB a line and 100 lines for each of the threads. Nothing of what a peer sends is repeated to it.
+A site is values in, values out. A request is a handler of `http.server` with smaller bounds: there, each thread may
+read 100 lines of 64 KiB. No response repeats octets of the request.
 """
 
 import json
@@ -17,15 +17,15 @@ from netd.addresses import is_loopback, parse_address, split_port
 from netd.telemetry.exposition import exposition
 
 _LONGEST_HEAD = 8192
-"""Octets of a request up to its body: several times what a browser sends."""
-_PATIENCE = 10.0
-"""Seconds for these to come once the first has: time to type a request, and an end for who keeps a thread waiting.
+"""Octets of a request without its body: several times what a browser sends."""
+_REQUEST_TIMEOUT = 10.0
+"""Seconds for a request to come, from its first octet: time to type one, and a bound for a client that holds a thread.
 
 A client that sends nothing takes no thread (`client_speaks_first`). One that sends too little has one for so long: on
-loopback, where `per_source` does not count, 32 of them still keep all others out.
+loopback, where `per_source` does not apply, 32 of them still keep out all others.
 """
 
-TYPES = {
+MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -35,7 +35,7 @@ TYPES = {
 """The media types of files, by suffix."""
 
 _HEADERS = {
-    # What the page needs, and nothing from anywhere else.
+    # The page loads its own files only.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -49,8 +49,8 @@ _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _ABSOLUTE = re.compile(r"http://([^/?#]*)(/?.*)", re.IGNORECASE)
 
 
-class Reply(NamedTuple):
-    """What a request is answered."""
+class Response(NamedTuple):
+    """The answer to a request."""
 
     status: HTTPStatus
     media_type: str
@@ -58,12 +58,12 @@ class Reply(NamedTuple):
 
 
 class Site:
-    """What there is to see, by path."""
+    """The responses, by path."""
 
     def __init__(self, files: Mapping[str, bytes], inspect: Callable[[str], Mapping[str, Any]]) -> None:
         self._files = {f"/{name}".replace("/index.html", "/"): (name, body) for name, body in files.items()}
         self._inspect = inspect
-        self._live: dict[str, Callable[[str], Reply]] = {
+        self._live: dict[str, Callable[[str], Response]] = {
             "/metrics": self._metrics,
             "/healthz": lambda accept: self._verdict("healthy"),
             "/readyz": lambda accept: self._verdict("ready"),
@@ -71,11 +71,11 @@ class Site:
             "/history.json": lambda accept: self._report("history"),
         }
 
-    def get(self, path: str, accept: str = "") -> Reply:
-        """What is at a path, for who accepts these media types."""
+    def get(self, path: str, accept: str = "") -> Response:
+        """The response for a path; ``accept`` is the Accept header."""
         if path in self._files:
             name, body = self._files[path]
-            return Reply(HTTPStatus.OK, TYPES[PurePath(name).suffix], body)
+            return Response(HTTPStatus.OK, MEDIA_TYPES[PurePath(name).suffix], body)
         if path not in self._live:
             return text(HTTPStatus.NOT_FOUND)
         try:
@@ -83,30 +83,30 @@ class Site:
         except TimeoutError as error:
             return text(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
-    def _metrics(self, accept: str) -> Reply:
+    def _metrics(self, accept: str) -> Response:
         body, media_type = exposition(self._inspect("status"), accept)
-        return Reply(HTTPStatus.OK, media_type, body)
+        return Response(HTTPStatus.OK, media_type, body)
 
-    def _verdict(self, what: str) -> Reply:
+    def _verdict(self, what: str) -> Response:
         if self._inspect("status")[what]:
             return text(HTTPStatus.OK, what)
         return text(HTTPStatus.SERVICE_UNAVAILABLE, f"not {what}")
 
-    def _report(self, what: str) -> Reply:
-        return Reply(HTTPStatus.OK, "application/json", json.dumps(self._inspect(what)).encode() + b"\n")
+    def _report(self, what: str) -> Response:
+        return Response(HTTPStatus.OK, "application/json", json.dumps(self._inspect(what)).encode() + b"\n")
 
 
-def text(status: HTTPStatus, words: str = "") -> Reply:
-    """An answer of one line: the status itself where there is nothing else to say."""
-    return Reply(status, "text/plain; charset=utf-8", f"{words or f'{status} {status.phrase}'}\n".encode())
+def text(status: HTTPStatus, words: str = "") -> Response:
+    """A response of one line: ``words``, or else the status."""
+    return Response(status, "text/plain; charset=utf-8", f"{words or f'{status} {status.phrase}'}\n".encode())
 
 
 def may_name(host: str, local: str) -> bool:
-    """Whether a request that came to the address ``local`` may name this host.
+    """Whether a request to the address ``local`` may have this Host header.
 
-    A web site can have its own name lead to a loopback address, and read with the browser of somebody on this host what
-    is there (DNS rebinding). The browser names that site; so on loopback nothing will do but an address, ``localhost``,
-    or no host at all, as in what a person types.
+    A web site can let its own name resolve to a loopback address, and read a response through a browser on this host
+    (DNS rebinding). The browser sends the name of that site. So on loopback only an address, ``localhost``, or no host
+    is accepted; a request that is typed by hand has none.
     """
     if not is_loopback(parse_address(local)):
         return True
@@ -118,12 +118,12 @@ def may_name(host: str, local: str) -> bool:
 
 
 class Request(BaseHTTPRequestHandler):
-    """Answers one request. To be called with the site, a clock, and what `socketserver` gives a handler."""
+    """Answers one request. Arguments: the site, a clock, and those of a `socketserver` handler."""
 
-    # Also that of the answer to a line without one, as a person types it.
+    # Also the version of the response to a request line without one.
     request_version = default_request_version = "HTTP/1.0"
     command = ""
-    timeout = _PATIENCE
+    timeout = _REQUEST_TIMEOUT
 
     def __init__(self, site: Site, clock: Callable[[], float], *connection: Any) -> None:
         self._site = site
@@ -137,24 +137,24 @@ class Request(BaseHTTPRequestHandler):
             return self.send_error(HTTPStatus.REQUEST_TIMEOUT)
         if head is None:
             return self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        self.connection.settimeout(_PATIENCE)
+        self.connection.settimeout(_REQUEST_TIMEOUT)
         self.rfile.close()
         self.rfile = BytesIO(head)
         self.raw_requestline = self.rfile.readline()
         if self.raw_requestline and self.parse_request():
-            self._answer(self._reply())
+            self._answer(self._response())
 
     def _receive_head(self) -> bytes | None:
-        """A request up to its body, or what came of it; None when it is too long. Empty lines before it are ignored.
+        """A request without its body, or the start of one at end of input; None if it is too long.
 
-        Some clients end the request before with one line end too many (RFC 9112, 2.2), and people press Enter.
+        Empty lines before it are ignored: some clients send one after a request (RFC 9112, 2.2).
         """
         received = b""
-        end = self._clock() + _PATIENCE
+        end = self._clock() + _REQUEST_TIMEOUT
         while not _is_complete(head := received.lstrip(b"\r\n")):
             if len(received) >= _LONGEST_HEAD:
                 return None
-            left = min(end - self._clock(), _PATIENCE)  # the clock may be set back
+            left = min(end - self._clock(), _REQUEST_TIMEOUT)  # the clock may be set back
             if left <= 0:
                 raise TimeoutError
             self.connection.settimeout(left)
@@ -164,7 +164,7 @@ class Request(BaseHTTPRequestHandler):
             received += piece
         return head
 
-    def _reply(self) -> Reply:
+    def _response(self) -> Response:
         if self.command not in ("GET", "HEAD"):
             return text(HTTPStatus.METHOD_NOT_ALLOWED)
         hosts = self.headers.get_all("Host", [""])
@@ -178,30 +178,30 @@ class Request(BaseHTTPRequestHandler):
             return text(HTTPStatus.MISDIRECTED_REQUEST, "ask for localhost or an address: this is on loopback")
         return self._site.get(path.partition("?")[0], self.headers.get("Accept", ""))
 
-    def _answer(self, reply: Reply) -> None:
-        self.send_response(reply.status)
-        self.send_header("Content-Type", reply.media_type)
-        self.send_header("Content-Length", str(len(reply.body)))
-        if reply.status == HTTPStatus.METHOD_NOT_ALLOWED:
+    def _answer(self, response: Response) -> None:
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.media_type)
+        self.send_header("Content-Length", str(len(response.body)))
+        if response.status == HTTPStatus.METHOD_NOT_ALLOWED:
             self.send_header("Allow", "GET, HEAD")
         for name, value in _HEADERS.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body)
+            self.wfile.write(response.body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what `http.server` minds about a request, without its words: they repeat the peer's."""
+        """Answer a request that `http.server` refuses, without its message, which repeats the request."""
         self._answer(text(HTTPStatus(code)))
 
     def version_string(self) -> str:
         return "netd"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing: netd has a line for each connection."""
+        """Log nothing: netd logs each connection."""
 
 
 def _is_complete(head: bytes) -> bool:
-    """Whether this is all of a request up to its body: with a version, up to an empty line; without one, a line."""
+    """Whether a request is complete up to its body: with a version, at an empty line; without one, after a line."""
     line, end, _ = head.partition(b"\n")
     return bool(end) and (len(line.split()) < 3 or bool(_EMPTY_LINE.search(head)))

@@ -231,7 +231,9 @@ class RoomMachine(RuleBasedStateMachine):
             room = self.chat._room
             assert len(room._streams) == len(self.streams)
             assert len(room._datagrams) >= len(self.mailers)
-            assert list(room._datagrams.values()) == sorted(room._datagrams.values(), key=lambda member: member.heard)
+            assert list(room._datagrams.values()) == sorted(
+                room._datagrams.values(), key=lambda member: member.active_at
+            )
             assert len(room._guests) <= len(self.guests)
             assert len(room._history) == len(self.history)
 

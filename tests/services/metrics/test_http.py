@@ -261,7 +261,7 @@ def test_who_says_nothing_takes_no_thread_from_others(shown: tuple[Any, ServiceE
 def test_slow_clients_take_no_more_threads_than_there_are_and_not_for_long(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "_PATIENCE", 0.5)
+    monkeypatch.setattr(http, "_REQUEST_TIMEOUT", 0.5)
     address, events = server.add(metrics_service(), "tcp://127.0.0.1:0")
     [running] = server.servers
     assert isinstance(running, StreamServer)
@@ -303,6 +303,6 @@ def test_however_lively_a_peer_is_its_request_has_an_end() -> None:
 
 
 def test_who_does_not_finish_is_told_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "_PATIENCE", 0.2)
+    monkeypatch.setattr(http, "_REQUEST_TIMEOUT", 0.2)
     address, _ = server.add(metrics_service(), "tcp://127.0.0.1:0")
     assert code_of(ask(address, b"GET / HTTP/1.0\r\n")) == 408

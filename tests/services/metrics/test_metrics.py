@@ -17,7 +17,7 @@ def test_every_file_of_the_page_has_a_type_and_asks_for_nothing_from_elsewhere()
     files = sorted(PAGE.iterdir())
     assert {file.name for file in files} >= {"index.html", "page.js", "page.css", "uplot.js", "uplot.LICENSE"}
     for file in files:
-        assert file.suffix in http.TYPES, file
+        assert file.suffix in http.MEDIA_TYPES, file
         text = file.read_text()
         if not file.name.startswith("uplot."):
             assert len(text.splitlines()) <= 400

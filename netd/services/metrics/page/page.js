@@ -1,9 +1,9 @@
-// The page: asks netd every two seconds, and shows what it says. What comes from netd is put in as text alone.
+// The page: requests the status of netd every two seconds and shows it. Values from netd are inserted as text only.
 
 import * as samples from "./samples.js";
 
-const EVERY = 2000; // milliseconds between two questions
-const PATIENCE = 5000; // milliseconds for an answer
+const EVERY = 2000; // milliseconds between two requests
+const TIMEOUT = 5000; // milliseconds for a response
 const CALM = 8; // seconds over which "now" is averaged
 
 const PLOTS = [
@@ -25,10 +25,10 @@ let known = []; // samples
 let shown = null; // the status
 let silentSince = null; // a Date, while netd does not answer
 let timer = 0;
-let round = 0; // of questions; an answer to an older one is not waited for any more
+let round = 0; // of requests; a response to an older one is ignored
 const plots = [];
 
-// Words.
+// Text.
 
 function duration(seconds) {
   const minutes = Math.floor(seconds / 60);
@@ -54,7 +54,7 @@ function element(name, text = "", classes = "") {
 }
 
 function say(node, text) {
-  if (node.textContent !== text) node.textContent = text; // what is selected or read aloud stays undisturbed
+  if (node.textContent !== text) node.textContent = text; // a selection, or a screen reader, is not disturbed
 }
 
 // The daemon.
@@ -121,7 +121,7 @@ const rows = new Map(); // by service
 function rowOf(service) {
   const row = element("tr");
   row.dataset.service = service;
-  row.role = "row"; // on a phone rows are laid out as grids, which would cost them their meaning
+  row.role = "row"; // on a phone rows are grids, and a grid is no row to a screen reader
   const head = element("th", service);
   head.scope = "row";
   head.role = "rowheader";
@@ -245,15 +245,15 @@ function showPlots() {
   }
 }
 
-// Questions.
+// Requests.
 
 async function ask(what) {
-  const answer = await fetch(what, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+  const answer = await fetch(what, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
   if (!answer.ok) throw new Error(`netd answers ${answer.status}`);
   return answer.json();
 }
 
-// Ask once and show it. The history is asked for first, and again where something may have been missed.
+// Request the status and show it. The history is requested first, and again after samples may have been missed.
 async function look() {
   const turn = (round += 1);
   try {

@@ -1,12 +1,12 @@
-// What was seen of the counters in the last minutes, and what follows from it. Values in, values out: no page, no clock.
+// Samples of the counters in the last minutes, and rates from them. Values in, values out: no page, no clock.
 //
-// A sample is {time, run, services}: seconds in Unix time, which run of netd it is of, and for each service its numbers
-// by name, as netd's history has them. Numbers only grow within a run, but for `connections`.
+// A sample is {time, run, services}: seconds in Unix time, the run of netd, and for each service its numbers by name,
+// as in netd's history. Within a run all numbers but `connections` only grow.
 
 export const MINUTES = 10;
 export const NUMBERS = ["answered", "connections", "refused", "dropped"];
 
-// The sample in an answer of status.json.
+// The sample in a response of status.json.
 export function ofStatus(status) {
   const services = new Map();
   for (const one of status.services) {
@@ -15,7 +15,7 @@ export function ofStatus(status) {
   return { time: status.started + status.seconds, run: status.started, services };
 }
 
-// The samples in an answer of history.json, of this run.
+// The samples in a response of history.json, of this run.
 export function ofHistory(history, run) {
   return history.times.map((time, place) => {
     const services = new Map();
@@ -28,8 +28,8 @@ export function ofHistory(history, run) {
   });
 }
 
-// What is known so far and what has come: in order, no older than the plots show. Where both know, what has come counts,
-// and so it does for the second before: what happens in less is too little to tell how much it is a second.
+// Known samples and new ones, in order, no older than the plots show. The new ones replace known ones of the same time
+// and of the second before: a shorter interval is too short for a rate.
 export function joined(known, come) {
   if (come.length === 0) return known;
   const first = come[0].time;
@@ -37,8 +37,8 @@ export function joined(known, come) {
   return [...known.filter((one) => one.time < first - 1), ...come].filter((one) => one.time > last - MINUTES * 60 - 10);
 }
 
-// How much a number of a service (or of all, for "") grew a second between two samples; null where nobody can say:
-// another run of netd, a service that was not there, or counters that began anew.
+// The growth a second of a number of a service (or of all, for "") between two samples; null if it is unknown: another
+// run of netd, a service that is not in both, or counters that started again.
 export function rate(before, after, service, name) {
   const seconds = after.time - before.time;
   if (before.run !== after.run || seconds <= 0) return null;
@@ -52,7 +52,7 @@ export function rate(before, after, service, name) {
   return grown === null ? null : grown / seconds;
 }
 
-// A number of a service, or of all together for "", as it stood; null where the service was not there.
+// A number of a service, or the sum of all for ""; null if the service is not in the sample.
 export function level(sample, service, name) {
   if (service !== "") return sample.services.get(service)?.[name] ?? null;
   let sum = 0;
@@ -60,7 +60,7 @@ export function level(sample, service, name) {
   return sum;
 }
 
-// What a plot draws: the times, and for each of the names what it was then. Between two runs there is a gap.
+// The columns of a plot: the times, and the values of each name. Between two runs there is a gap.
 export function columns(samples, service, names) {
   const times = [];
   const values = names.map(() => []);
@@ -81,7 +81,7 @@ export function columns(samples, service, names) {
   return [times, ...values];
 }
 
-// The sample to compare the last one with for what happens now: some seconds old, so that numbers are calm.
+// The sample to compare the last one with for the current rate: some seconds old, which averages it.
 export function reference(samples, seconds) {
   const last = samples[samples.length - 1];
   const old = samples.findLast((one) => one.run === last.run && one.time <= last.time - seconds);
