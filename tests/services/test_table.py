@@ -12,12 +12,13 @@ ROOT = Path(__file__).parents[2]
 
 MODULE = '''
 from enum import Enum
-from netd.conversation import Context, Lines
-from netd.values import Model
-from netd.conversation import Context
 from netd.contract import Context
 from netd.lines import Lines
-from netd.settings import Model
+from netd.values import Model
+from netd.contract import Context
+from netd.contract import Context
+from netd.lines import Lines
+from netd.values import Model
 
 class Mood(Enum):
     calm = "calm"
