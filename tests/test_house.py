@@ -174,7 +174,7 @@ def reads_by_name(text: str) -> list[str]:
     """Where a file looks by name for what a service class declares; `ServiceType` is what says it."""
     traits = (
         "reflects|discards_input|server_initiated|client_speaks_first|single_worker|take_over|truncate"
-        "|handler|stream|datagram|rfc|Options"
+        "|handler|stream|datagram|rfc|counters|Options"
     )
     return re.findall(rf"""(?:get|has)attr\((?:[\w.]*service\b|[^()]*["'](?:{traits})["'])""", text)
 

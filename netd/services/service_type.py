@@ -13,6 +13,7 @@ from functools import cache, partial
 from typing import Any, Literal
 
 from netd.contract import Context
+from netd.shared.table import COMMON, Layout
 from netd.values import Model
 
 Serving = Literal["echo", "conversation", "push", "send_only", "thread"]
@@ -60,6 +61,8 @@ class ServiceType:
     """Whether it has ``truncate``, for a peer that may not get all of an answer."""
     client_speaks_first: bool = False
     """Whether a connection takes a thread only once input has come."""
+    layout: Layout = COMMON
+    """What is counted for a service of this type, and where it stands in its table (``counters``)."""
 
     @property
     def streams(self) -> bool:
@@ -94,7 +97,7 @@ _NO_SERVICE = "it is not a class with stream, datagram or handler"
 # What a class may declare. An attribute that is None declares nothing.
 _FLAGS = ("reflects", "discards_input", "server_initiated", "client_speaks_first", "single_worker")
 _METHODS = ("stream", "datagram", "handler", "take_over", "truncate")
-_TRAITS = {"rfc", "Options", *_FLAGS, *_METHODS}
+_TRAITS = {"rfc", "counters", "Options", *_FLAGS, *_METHODS}
 # Former names. A class that still has one would silently lose what it declares.
 _FORMER = {
     "ignores_input": "discards_input",
@@ -172,7 +175,7 @@ def _misspelt(name: str, value: object, declared: Any) -> str:
     """The error for an attribute with nearly the name, or the former name, of a trait; empty if it is neither."""
     if name in _FORMER:
         return f"'{name}' is now called '{_FORMER[name]}'"
-    known = [*_METHODS, "Options"] if callable(value) else [*_FLAGS, "rfc"]
+    known = [*_METHODS, "Options"] if callable(value) else [*_FLAGS, "rfc", "counters"]
     # A class has one of the two, so a name that looks like the other is not meant as it.
     served = {"stream", "handler"} if "stream" in declared or "handler" in declared else set()
     missing = {trait.lower(): trait for trait in known if trait not in declared and trait not in served}
@@ -186,10 +189,18 @@ def _mistyped(name: str, value: object) -> str:
     """The error in the value of a trait; empty if it has the right type."""
     if name == "Options":
         return "" if isinstance(value, type) and issubclass(value, Model) else "its Options are not a netd.values.Model"
+    if name == "counters" and isinstance(value, tuple) and all(isinstance(one, str) and one for one in value):
+        try:
+            Layout(value)
+        except ValueError as error:
+            return f"'counters': {error}"
+        return ""
     if name in _FLAGS:
         wanted = "" if isinstance(value, bool) else "True or False"
     elif name == "rfc":
         wanted = "" if type(value) is int and value > 0 else "the number of an RFC"
+    elif name == "counters":
+        wanted = "a tuple of names"
     else:
         wanted = "" if callable(value) else "a method"
     return f"'{name}' has to be {wanted}, and is {reprlib.repr(value)}" if wanted else ""
@@ -226,6 +237,7 @@ def _read(service: type, name: str) -> ServiceType:
         takes_over="take_over" in has,
         truncates="truncate" in has,
         client_speaks_first=flag["client_speaks_first"],
+        layout=Layout(has.get("counters", ())),
     )
 
 

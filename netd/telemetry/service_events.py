@@ -37,6 +37,25 @@ AccessLog = Literal["all", "summary", "off"] | int
 """Which connections get a line when they end: all of them, none but a sum once a minute, none, or one in so many."""
 
 
+class ListenerEvents(ThrottledLog):
+    """What can happen to the listeners of one service where they are opened: lines alone, which move no counter."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(service=service)
+
+    def listening(self, endpoint: str) -> None:
+        """The service can be reached at ``endpoint``."""
+        self._log.info("listening", endpoint=endpoint)
+
+    def address_skipped(self, endpoint: str, error: str) -> None:
+        """One of the addresses a name stands for is not on this host."""
+        self._log.warning("address_skipped", endpoint=endpoint, error=error)
+
+    def options_failed(self, endpoint: str, error: str) -> None:
+        """A socket that was open already did not get all options of a new config; it serves as before."""
+        self._log.error("options_failed", endpoint=endpoint, error=error)
+
+
 class ServiceEvents(ThrottledLog):
     """What can happen to one service in one process.
 
@@ -73,10 +92,6 @@ class ServiceEvents(ThrottledLog):
     def summarize(self, *, final: bool = False) -> None:
         self.connections_closed(final=final)
         super().summarize(final=final)
-
-    def listening(self, endpoint: str) -> None:
-        """The service can be reached at ``endpoint``."""
-        self._log.info("listening", endpoint=endpoint)
 
     def connection_accepted(self) -> None:
         """A connection was taken; it will be closed."""
@@ -182,14 +197,6 @@ class ServiceEvents(ThrottledLog):
     def accept_paused(self, error: str) -> None:
         """The system has no means for another connection; this listener rests for a moment."""
         self._tell("accept_paused", "", 1, "error", "accept_paused", error=error)
-
-    def address_skipped(self, endpoint: str, error: str) -> None:
-        """One of the addresses a name stands for is not on this host."""
-        self._log.warning("address_skipped", endpoint=endpoint, error=error)
-
-    def options_failed(self, endpoint: str, error: str) -> None:
-        """A socket that was open already did not get all options of a new config; it serves as before."""
-        self._log.error("options_failed", endpoint=endpoint, error=error)
 
     def service_stopped(self) -> None:
         """The service is over; what it did. Nothing is a debug line."""

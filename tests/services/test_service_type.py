@@ -13,6 +13,7 @@ from netd.peer import Peer
 from netd.services import table
 from netd.services.echo import Echo
 from netd.services.service_type import DeclarationError, NoOptions, ServiceType
+from netd.shared.table import CELL, COMMON, Layout
 from netd.values import Model
 from tests.support import PEER
 
@@ -63,6 +64,7 @@ def test_built_in_types_are_what_their_classes_declare(
     flags = ("single_worker", "takes_over", "truncates", "client_speaks_first")
     assert {flag for flag in flags if vars(kind)[flag]} == more
     assert kind.blocks == (serving == "thread") != kind.converses
+    assert kind.layout == COMMON
 
 
 def test_built_in_types_are_all_looked_at_above() -> None:
@@ -84,6 +86,7 @@ def test_class_without_declarations_has_the_defaults() -> None:
     kind = ServiceType.of(Plain)
     assert (kind.name, kind.summary, kind.rfc, kind.options) == ("Plain", "Says nothing.", None, NoOptions)
     assert (kind.serving, kind.datagrams, kind.streams, kind.blocks) == ("conversation", None, True, False)
+    assert kind.layout == COMMON
     assert type(kind.build(NoOptions(), Context())) is Plain
     assert ServiceType.of(Plain, "other").name == "other"
 
@@ -104,6 +107,16 @@ def test_class_with_options_is_built_with_them() -> None:
     built = kind.build(kind.options.model_validate({"size": 2}), context)
     assert (built.datagram(b"abc", PEER), built.context) == (b"ab", context)
     assert (kind.serving, kind.streams, kind.converses, kind.datagrams) == (None, False, False, "answer")
+
+
+def test_class_has_counters_of_its_own_behind_the_common_ones() -> None:
+    base = declares(stream=method, counters=("started", "exited.0"))
+    layout = ServiceType.of(base).layout
+    assert layout == Layout(("started", "exited.0"))
+    assert list(layout.cells) == [*CELL, "started", "exited.0"]
+    assert ServiceType.of(type("Derived", (base,), {})).layout == layout
+    assert ServiceType.of(type("Without", (base,), {"counters": None})).layout == COMMON
+    assert ServiceType.of(declares(stream=method, counters=())).layout == COMMON
 
 
 def test_class_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +164,8 @@ def test_class_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("RFC", 862, "rfc"),
         ("takeover", method, "take_over"),
         ("truncat", method, "truncate"),
+        ("counter", ("started",), "counters"),
+        ("Counters", ["started"], "counters"),
         ("datagrams", method, "datagram"),
         ("options", Model, "Options"),
         ("Option", Model, "Options"),
@@ -254,6 +269,12 @@ def test_names_of_its_own_are_no_business_of_netd(attributes: dict[str, object])
         ({"datagram": True}, "'datagram' has to be a method, and is True"),
         ({"Options": dict}, "its Options are not a netd.values.Model"),
         ({"Options": 7}, "its Options are not a netd.values.Model"),
+        ({"counters": "started"}, "'counters' has to be a tuple of names, and is 'started'"),
+        ({"counters": ["started"]}, "'counters' has to be a tuple of names, and is ['started']"),
+        ({"counters": ("started", 1)}, "'counters' has to be a tuple of names, and is ('started', 1)"),
+        ({"counters": ("",)}, "'counters' has to be a tuple of names, and is ('',)"),
+        ({"counters": ("a", "a")}, "'counters': a, a: this names a counter twice"),
+        ({"counters": ("a", "closed.idle")}, "'counters': a, closed.idle: this names a counter twice"),
         ({"rfc": "x" * 1000}, f"'rfc' has to be the number of an RFC, and is '{'x' * 12}...{'x' * 13}'"),
     ],
 )
@@ -362,8 +383,8 @@ def test_object_may_have_a_method_that_its_class_declares() -> None:
 
 @given(
     attributes=st.dictionaries(
-        st.sampled_from([*FLAGS, *METHODS, "rfc", "Options"]),
-        st.sampled_from([True, False, None, 7, "x", method, Model, Handler]),
+        st.sampled_from([*FLAGS, *METHODS, "rfc", "counters", "Options"]),
+        st.sampled_from([True, False, None, 7, "x", ("x",), ("x", "x"), method, Model, Handler]),
     )
 )
 def test_any_declaration_is_a_value_or_an_error_that_names_the_class(attributes: dict[str, Any]) -> None:
@@ -385,6 +406,7 @@ def test_any_declaration_is_a_value_or_an_error_that_names_the_class(attributes:
     assert bool(attributes.get("take_over")) == kind.takes_over
     assert bool(attributes.get("truncate")) == kind.truncates
     assert (attributes.get("rfc"), attributes.get("Options") or NoOptions) == (kind.rfc, kind.options)
+    assert (attributes.get("counters") or ()) == kind.layout.own
 
 
 def test_one_that_is_no_class_is_a_value_too() -> None:

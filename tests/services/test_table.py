@@ -15,10 +15,6 @@ from enum import Enum
 from netd.contract import Context
 from netd.lines import Lines
 from netd.values import Model
-from netd.contract import Context
-from netd.contract import Context
-from netd.lines import Lines
-from netd.values import Model
 
 class Mood(Enum):
     calm = "calm"

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from netd.peer import Peer
 from netd.telemetry import journal, logs
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.telemetry.service_events import ServiceEvents
+from netd.telemetry.service_events import ListenerEvents, ServiceEvents
 
 
 def read(descriptor: int, end: str = "\n") -> str:
@@ -72,7 +72,7 @@ def test_json_says_whatever_it_is_told_in_printable_ascii(values: dict[str, Any]
 def test_a_terminal_gets_text() -> None:
     primary, terminal = pty.openpty()
     logs.set_up("info", "auto", terminal)
-    ServiceEvents("echo").listening("tcp://127.0.0.1:7")
+    ListenerEvents("echo").listening("tcp://127.0.0.1:7")
     try:
         raise ZeroDivisionError("oops")
     except ZeroDivisionError as error:

@@ -60,7 +60,7 @@ class BanManager:
         udp = {one.listener.service for one in self._listeners if one.listener.transport == "udp"}
         for service in config.enabled:
             if service.name in udp and not service.policy.reply_guard:
-                self._events_of(service.name).reply_guard_disabled()
+                self._events_of(service).reply_guard_disabled()
         _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = [service.policy.limits.connections or sys.maxsize for service in config.enabled]
         needed = min(config.daemon.connections or sys.maxsize, sum(limits))
@@ -149,12 +149,13 @@ class BanManager:
 
     def count_drops(self) -> None:
         """Count what the kernel has dropped at full queues since the last look."""
+        services = {service.name: service for service in self._state.config.services}
         before, self._drops = self._drops, {}
         for one in self._listeners:
             number = self._drops[one.number] = _kernel_drops(one.listener.socket)
             since = (number - before.get(one.number, number)) & 0xFFFFFFFF
             if since:
-                events = self._events_of(one.listener.service)
+                events = self._events_of(services[one.listener.service])
                 if one.listener.streams:
                     events.connection_refused("backlog", number=since)
                 else:
@@ -162,12 +163,12 @@ class BanManager:
         for events in self._service_events.values():
             events.summarize()
 
-    def _events_of(self, service: str) -> ServiceEvents:
+    def _events_of(self, service: ServiceConfig) -> ServiceEvents:
         """Kept, since what happens again and again is told once a minute."""
         table = self._state.table(service)
-        events = self._service_events.get(service)
+        events = self._service_events.get(service.name)
         if events is None or events.table is not table:
-            events = self._service_events[service] = ServiceEvents(service, table, SUPERVISOR)
+            events = self._service_events[service.name] = ServiceEvents(service.name, table, SUPERVISOR)
         return events
 
     # Why.
@@ -205,7 +206,7 @@ class BanManager:
         shared = DaemonAdmission(state.daemon_limits, banned=banned, ports=ports)
         shared.adopt(state.config.daemon.connections, state.config.bans)
         access = service.access.read()
-        admission = AdmissionControl(service.name, service.policy, access, state.table(service.name), shared, time.time)
+        admission = AdmissionControl(service.name, service.policy, access, state.table(service), shared, time.time)
         if transport in ("unix", "unixgram"):
             user, groups = _account(peer)
             return list(admission.explain_unix(user, groups, now, datagram=transport == "unixgram"))

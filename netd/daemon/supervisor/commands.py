@@ -53,13 +53,14 @@ class Commands:
         """What a reload would do, and how many live connections each change concerns."""
         state = self._state
         config, changes = await self._config_reader.load(state.config)
+        tables = state.tables
         return {
             "changes": [
                 {
                     "service": change.service,
                     "what": change.what,
                     "details": list(change.details),
-                    "live": state.tables[change.service].read().active if change.service in state.tables else 0,
+                    "live": tables[change.service].read().active if change.service in tables else 0,
                     "connections": change.connections,
                 }
                 for change in changes

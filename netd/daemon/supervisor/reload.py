@@ -112,7 +112,8 @@ class Reloader:
         changed = {
             new.name for new in config.enabled if new.name in old and config_diff.serves_otherwise(old[new.name], new)
         }
-        unknown = {service.name for service in config.enabled} - old.keys()
+        # One that has another type by now counts other things, in a table of its own.
+        unknown = {new.name for new in config.enabled if new.name not in old or old[new.name].type != new.type}
         all_of_them = [one for ones in pending.places.values() for one in ones]
         work = self._message(config, all_of_them, pending.new, changed, unknown)
         message, descriptors = await self._tasks.in_slices(work)
@@ -140,8 +141,7 @@ class Reloader:
     ) -> Generator[None, None, tuple[Message, list[int]]]:
         """What a worker needs to serve ``config``, of which it has all but what is ``new``, ``changed`` or ``unknown``.
 
-        The descriptors that go with it are the access tables, new listeners, and the counters of services it has not
-        served.
+        The descriptors that go with it are the access tables, new listeners, and the counters of what is ``unknown``.
         """
         services: list[Message] = []
         names: list[tuple[str, Any]] = [("access", 0), *(("listener", one.number) for one in new)]
@@ -164,7 +164,7 @@ class Reloader:
             )
             if service.name in unknown:
                 names.append(("counters", service.name))
-                descriptors.append(self._state.table(service.name).descriptor)
+                descriptors.append(self._state.table(service).descriptor)
         common = {
             "log_access": config.log.access,
             "connections": config.daemon.connections,

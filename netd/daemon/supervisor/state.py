@@ -3,12 +3,13 @@
 import time
 
 from netd.admission.bans import Bans
-from netd.config.model import Config
+from netd.config.model import Config, ServiceConfig
 from netd.daemon.supervisor.control import CommandError
 from netd.errors import EXIT_NO
+from netd.services.table import find
 from netd.shared.daemon_limits import DaemonLimits
 from netd.shared.table import CELL, Table
-from netd.telemetry.service_events import ServiceEvents
+from netd.telemetry.service_events import ListenerEvents, ServiceEvents
 from netd.text import suggestion
 from netd.transport.listen import Listener
 
@@ -27,8 +28,7 @@ class State:
         """What is in force: both together."""
         self.seen = set(self.names)
         """The services there are or have been."""
-        self.tables: dict[str, Table] = {}
-        """The counters by service, of those that have been on."""
+        self._tables: dict[tuple[str, str], Table] = {}  # by service and type: another type counts anew
         self.daemon_limits = DaemonLimits()
         """What the services' admission shares."""
         self.bans = Bans(config.bans)
@@ -52,7 +52,7 @@ class State:
     @property
     def active(self) -> int:
         """How many connections are open."""
-        return sum(sum(table.all(CELL["active"])) for table in self.tables.values())
+        return sum(self.daemon_limits.active)  # also of services that were removed, or have another type by now
 
     @property
     def seconds(self) -> float:
@@ -85,21 +85,30 @@ class State:
         self.bans.adopt(config.bans)
         self.drop_unused_tables()
 
-    def drop_unused_tables(self) -> None:
-        """Give up the counters of services that are not in the config."""
-        for name in self.tables.keys() - set(self.names):
-            self.tables.pop(name).close_descriptor()
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The counters by service, of those in force that have been on."""
+        keys = [(service.name, service.type) for service in self.config.services]
+        return {key[0]: self._tables[key] for key in keys if key in self._tables}
 
-    def table(self, service: str) -> Table:
-        """The counters of a service."""
-        if service not in self.tables:
-            self.tables[service] = Table()
-        return self.tables[service]
+    def table(self, service: ServiceConfig) -> Table:
+        """The counters of a service, as its type has them."""
+        key = (service.name, service.type)
+        if key not in self._tables:
+            kind = find(service.type)
+            assert kind is not None, "the config was checked"
+            self._tables[key] = Table(layout=kind.layout)
+        return self._tables[key]
+
+    def drop_unused_tables(self) -> None:
+        """Give up the counters of services that are not in the config, or have another type there."""
+        for key in self._tables.keys() - {(service.name, service.type) for service in self.config.services}:
+            self._tables.pop(key).close_descriptor()
 
     def settle(self, worker: int) -> int:
         """A worker is over, and what it had open is, too; how many connections that were."""
         self.daemon_limits.forget(worker)
-        return sum(table.settle(worker) for table in self.tables.values())
+        return sum(table.settle(worker) for table in self._tables.values())
 
     def bans_until(self) -> dict[str, float]:
         """Who is banned, as workers are told: sources in hexadecimal, and until when (CLOCK_MONOTONIC)."""
@@ -107,12 +116,12 @@ class State:
 
     def tell_listening(self, listener: Listener) -> None:
         """A service can be reached there."""
-        ServiceEvents(listener.service, self.table(listener.service)).listening(listener.url)
+        ListenerEvents(listener.service).listening(listener.url)
 
     def address_skipped(self, service: str, url: str, error: str) -> None:
         """One of the addresses a name stands for is not on this host."""
-        ServiceEvents(service, self.table(service)).address_skipped(url, error)
+        ListenerEvents(service).address_skipped(url, error)
 
     def options_failed(self, service: str, url: str, error: str) -> None:
         """An open socket did not get the options of a new config."""
-        ServiceEvents(service, self.table(service)).options_failed(url, error)
+        ListenerEvents(service).options_failed(url, error)

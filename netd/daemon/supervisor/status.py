@@ -91,7 +91,7 @@ class Status:
             why = "" if service.enabled else "by the config"
         else:
             why = f"by netd {'enable' if override else 'disable'}, until the next reload"
-        counts = state.table(service.name).read()
+        counts = state.table(service).read()
         return {
             "service": service.name,
             "type": service.type,

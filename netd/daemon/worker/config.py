@@ -122,10 +122,21 @@ class Serving:
         for connections in self.keepers():
             yield from connections
 
+    def events(self) -> set[ServiceEvents]:
+        """Of all services, and of connections that have outlived theirs."""
+        return {service.events for service in self.services.values()} | {one.events for one in self._kept}
+
     def keep(self, connections: Connections) -> None:
         """There will be no more of them, and those that are open go on."""
         self._kept.add(connections)
-        connections.release_at_end(lambda: self._kept.discard(connections))
+        connections.release_at_end(lambda: self._ended(connections))
+
+    def _ended(self, connections: Connections) -> None:
+        """The last one of these is over."""
+        self._kept.discard(connections)
+        service = self.services.get(connections.events.service)
+        if service is None or service.events is not connections.events:
+            connections.events.summarize(final=True)
 
     def close(self) -> None:
         """Release everything, also what is open."""
@@ -160,6 +171,7 @@ class Serving:
     def _prepare(self, message: Message, descriptors: list[int]) -> Iterator[None]:
         """Make all that the config needs and this worker does not have. Whatever it raises says what is wrong."""
         entries = message["services"]
+        by_name = {entry["name"]: entry for entry in entries}
         self._prepared = prepared = _Prepared(
             message["connections"],
             BanRules.model_validate_json(message["bans"]),
@@ -169,16 +181,16 @@ class Serving:
         tables = dict(self._tables)
         left = descriptors[::-1]
         try:
-            for kind, name in message["descriptors"]:
+            for what, name in message["descriptors"]:
                 yield
-                descriptor = left.pop()
-                if kind == "listener":
-                    prepared.sockets[name] = socket.socket(fileno=descriptor)
-                elif kind == "access":
-                    access_tables = AccessTables(descriptor)
+                if what == "listener":
+                    prepared.sockets[name] = socket.socket(fileno=left.pop())
+                elif what == "access":
+                    access_tables = AccessTables(left.pop())
                     access_tables.close_descriptor()
                 else:
-                    tables[name] = Table(descriptor)
+                    layout = _kind(by_name[name]).layout
+                    tables[name] = Table(left.pop(), layout)
                     tables[name].close_descriptor()
         finally:
             for descriptor in left:
@@ -189,29 +201,27 @@ class Serving:
             yield
             if len(entries) > MANY and number % _COLLECTED == 0:
                 gc.collect(0)  # of what is new since the last time; the commit is to keep no garbage
-            if self._number and _has_single_worker(entry["type"]):
+            kind = _kind(entry)
+            if self._number and kind.single_worker:  # the first worker serves it: there always is one, or will be soon
                 continue
             try:
                 access = access_at(*entry["access"])
-                prepared.services[entry["name"]] = self._prepare_service(entry, prepared, access)
+                prepared.services[entry["name"]] = self._prepare_service(entry, kind, prepared, access)
             except Exception as error:  # whatever a service's class raises
                 raise _UnpreparedError(f"services.{entry['name']}: {_reason(error)}") from error
 
-    def _prepare_service(self, entry: Message, prepared: _Prepared, access: Access) -> Served:
+    def _prepare_service(self, entry: Message, kind: ServiceType, prepared: _Prepared, access: Access) -> Served:
         current = self.services.get(entry["name"])
         if current is None or entry["changed"]:
-            kind = table.find(entry["type"])
-            if kind is None:
-                raise ValueError(f"there is no service type '{entry['type']}'")
             options = kind.options.model_validate_json(entry["options"])
             policy = Policy.model_validate_json(entry["policy"])
             # One object for all endpoints of a service, so that what it knows it knows on each of them.
             service = kind.build(options, Context(line_limit=policy.limits.line, inspect=self._inspect))
-            events = (
-                current.events
-                if current
-                else ServiceEvents(entry["name"], prepared.tables[entry["name"]], self._number)
-            )
+            counters = prepared.tables[entry["name"]]
+            if current and current.events.table is counters:
+                events = current.events
+            else:  # also where its type has changed: the connections that are open go on counting in the old table
+                events = ServiceEvents(entry["name"], counters, self._number)
             admission = AdmissionControl(entry["name"], policy, access, events.table, self.shared, time.time)
             made = Served(kind, service, admission, events, access)
         else:
@@ -276,7 +286,7 @@ class Serving:
                 else:
                     server.server_close()
                 self.retire(server)
-            if new is None:
+            if new is None or new.events is not service.events:
                 service.events.summarize(final=True)
             yield
         self.retire_services(gone)
@@ -295,8 +305,8 @@ class Serving:
         self.shared.ports = frozenset(opened.getsockname()[1] for opened in takes if opened.family != socket.AF_UNIX)
         self.shared.paths = frozenset(opened.getsockname() for opened in takes if opened.family == socket.AF_UNIX)
         self.forget_verdicts()
-        for service in self.services.values():
-            service.events.tell_connections(prepared.log_access)
+        for events in self.events():
+            events.tell_connections(prepared.log_access)
         self._look_at(server.connections if isinstance(server, StreamServer) else server for server in prepared.servers)
         for server in prepared.servers:
             server.start()
@@ -336,10 +346,15 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
 
 
-def _has_single_worker(kind: str) -> bool:
-    """Whether services of this type are served by the first worker alone. There always is one, or will be soon."""
-    found = table.find(kind)
-    return found is not None and found.single_worker
+def _kind(entry: Message) -> ServiceType:
+    """The type of a service. `_UnpreparedError`: this worker does not have it, as in a chroot without its package."""
+    try:
+        kind = table.find(entry["type"])
+    except ValueError as error:
+        raise _UnpreparedError(f"services.{entry['name']}: {error}") from error
+    if kind is None:
+        raise _UnpreparedError(f"services.{entry['name']}: there is no service type '{entry['type']}'")
+    return kind
 
 
 def _inherit(new: Served, before: Served) -> None:

@@ -48,8 +48,8 @@ class Worker:
         try:
             self._loop.run()
             self._serving.close()
-            for service in self._serving.services.values():
-                service.events.summarize(final=True)
+            for events in self._serving.events():
+                events.summarize(final=True)
         except BaseException as error:  # the process ends for it, and says so
             DaemonEvents().netd_failed(error)
             return EXIT_SOFTWARE
@@ -81,8 +81,8 @@ class Worker:
             self._serving.finish()
         match message["do"]:
             case "beat":
-                for service in self._serving.services.values():
-                    service.events.summarize()
+                for events in self._serving.events():
+                    events.summarize()
                 return {"lines_lost": self._sink.lost}
             case "told":
                 self._inquiries.answered(message["what"], message["answer"])

@@ -1,5 +1,6 @@
 """What the supervisor knows of the services."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,20 @@ from netd.config import loader
 from netd.config.model import Config
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.state import State
+from netd.services.echo import Echo
+from netd.services.table import BUILT_IN
+from netd.shared.table import CELL, COMMON, Layout
 
 
 def config(tmp_path: Path, *services: str) -> Config:
+    return typed(tmp_path, **dict.fromkeys(services, "echo"))
+
+
+def typed(tmp_path: Path, **services: str) -> Config:
+    """A config with services of these types."""
     file = tmp_path / "netd.yaml"
-    file.write_text("services:\n" + "".join(f"  {name}: {{type: echo, listen: [tcp://*:0]}}\n" for name in services))
+    entries = [f"  {name}: {{type: {kind}, listen: [tcp://*:0]}}\n" for name, kind in services.items()]
+    file.write_text("services:\n" + "".join(entries))
     return loader.load(file)
 
 
@@ -35,3 +45,58 @@ def test_a_service_that_was_removed_is_known_where_its_connections_may_be_meant(
         state.require("upper")
     with pytest.raises(CommandError, match="^there is no service 'uper'; known: echo$"):
         state.require("uper", once=True)
+
+
+class Counting(Echo):
+    counters = ("started",)
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service type ``counting`` with a counter of its own."""
+    monkeypatch.setitem(BUILT_IN, "counting", Counting)
+
+
+@pytest.mark.usefixtures("counting")
+def test_service_has_one_table_with_the_layout_of_its_type(tmp_path: Path) -> None:
+    state = State(typed(tmp_path, one="counting", two="echo"))
+    one, two = state.config.services
+    assert state.tables == {}
+    assert (state.table(one).layout, state.table(two).layout) == (Layout(("started",)), COMMON)
+    assert state.table(one) is state.table(one)
+    assert state.tables == {"one": state.table(one), "two": state.table(two)}
+
+
+@pytest.mark.usefixtures("counting")
+@pytest.mark.parametrize("enabled", [True, False])
+def test_table_of_a_new_type_comes_with_the_config_or_goes_with_its_refusal(tmp_path: Path, *, enabled: bool) -> None:
+    old, new = typed(tmp_path, one="echo", two="echo"), typed(tmp_path, one="counting", two="echo")
+    overrides = {"one": enabled}
+    state = State(old)
+    kept = state.table(old.services[0]), state.table(old.services[1])
+    refused = state.table(new.services[0])
+    assert refused is not kept[0]
+    assert state.tables == {"one": kept[0], "two": kept[1]}, "nothing is shown of a config that is not in force"
+    state.drop_unused_tables()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(refused.descriptor)
+    assert state.table(old.services[0]) is kept[0]
+    accepted = state.table(new.services[0])
+    assert accepted is not refused
+    state.adopt(new, overrides)
+    assert state.tables == {"one": accepted, "two": kept[1]}
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(kept[0].descriptor)
+    state.adopt(old, overrides)
+    assert state.tables == {"two": kept[1]}, "a type that comes back counts anew too"
+
+
+def test_connections_are_counted_whatever_became_of_their_services(tmp_path: Path) -> None:
+    state = State(typed(tmp_path, one="echo"))
+    for worker, number in ((0, 3), (1, 4)):
+        state.daemon_limits.active[worker] += number
+        state.table(state.config.services[0]).column(worker)[CELL["active"]] += number
+    state.adopt(typed(tmp_path, one="upper"), {})
+    assert state.active == 7
+    state.settle(0)
+    assert state.active == 4

@@ -1,0 +1,186 @@
+"""The tables of counters as real processes have them: each as its service type declares it, also after reloads."""
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netd.shared.table import Layout, Table
+from tests.support import Daemon, install_service, read_exactly, until
+
+FIRST = Layout(("started",))
+SECOND = Layout(tuple(f"exited.{number}" for number in range(40)))
+SERVICE = """
+class Service:
+    "Sends back what comes."
+    counters = {}
+    def stream(self, peer):
+        while data := (yield): yield data
+"""
+# What reads the config has nothing that could be inspected.
+FRAIL = """
+from netd.settings import Model
+class Service:
+    "Can be made by what reads the config, and by no worker."
+    Options = Model
+    def __init__(self, options, context):
+        if context.inspect.__name__ == "ask": raise OSError("not in a worker")
+    def stream(self, peer): yield
+"""
+CONFIG = """
+log: {{access: {access}}}
+daemon: {{workers: 2, drain: 100ms}}
+services:
+  one: {{type: {type}, listen: [tcp://127.0.0.1:0]}}
+  frail: {{enabled: {frail}, listen: [tcp://127.0.0.1:0]}}
+"""
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon with the service ``one`` of the type ``first``."""
+    # The supervisor imports them all at the start: workers may not read where they are.
+    install_service(tmp_path, "first", "import netd_second, netd_frail" + SERVICE.format(FIRST.own))
+    install_service(tmp_path, "frail", FRAIL)
+    path = install_service(tmp_path, "second", SERVICE.format(SECOND.own))
+    write(tmp_path, "first")
+    with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as started:
+        started.event("netd_ready")
+        yield started
+        assert started.stop() == 0, started.lines[-5:]
+
+
+def write(tmp_path: Path, kind: str, frail: str = "false", access: str = "all") -> None:
+    """Have a config in the file in which ``one`` has this type."""
+    (tmp_path / "netd.yaml").write_text(CONFIG.format(type=kind, frail=frail, access=access))
+
+
+def tables(running: Daemon, layout: Layout) -> list[Table]:
+    """The tables of this layout that the supervisor holds."""
+    found = {}
+    for descriptor in Path(f"/proc/{running.process.pid}/fd").iterdir():
+        if os.readlink(descriptor).startswith("/memfd:netd-counters"):
+            with contextlib.suppress(ValueError):  # of another layout
+                found[descriptor.stat().st_ino] = Table(os.open(descriptor, os.O_RDWR), layout)
+    return list(found.values())
+
+
+def mapped(running: Daemon) -> list[int]:
+    """How many tables each worker has in its memory."""
+    return [
+        Path(f"/proc/{worker['pid']}/maps").read_text().count("/memfd:netd-counters")
+        for worker in running.ask("status")["workers"]
+    ]
+
+
+def connect(running: Daemon, worker: int) -> socket.socket:
+    """A connection to the service, served by this one of the two workers."""
+    other = next(one["pid"] for one in running.ask("status")["workers"] if one["worker"] != worker)
+    os.kill(other, signal.SIGSTOP)
+    # Before it has stopped, the kernel may wake it alone for the connection.
+    until(lambda: Path(f"/proc/{other}/stat").read_text().rpartition(") ")[2].startswith("T"))
+    try:
+        connection = socket.create_connection(("127.0.0.1", running.port("one")), 20)
+        talk(connection)
+    finally:
+        os.kill(other, signal.SIGCONT)
+    return connection
+
+
+def talk(connection: socket.socket) -> None:
+    connection.sendall(b"hello")
+    assert read_exactly(connection, 5) == b"hello"
+
+
+def status(running: Daemon) -> dict[str, object]:
+    """The counters of the service, without those of octets and times."""
+    counters = running.ask("status")["services"][0]["counters"]
+    return {name: counters[name] for name in counters.keys() & {"accepted", "active", "closed", "own"}}
+
+
+def test_service_has_a_table_with_the_counters_of_its_type_which_status_sums_up(running: Daemon) -> None:
+    [table] = tables(running, FIRST)
+    assert tables(running, SECOND) == []
+    for process, number in ((0, 3), (1, 4)):
+        table.column(process)[FIRST.cells["started"]] += number
+    with connect(running, 0), connect(running, 1):
+        assert status(running) == {"accepted": 2, "active": 2, "own": {"started": 7}}
+
+
+def test_service_of_another_type_counts_in_a_new_table_and_its_old_connections_in_the_old(
+    running: Daemon, tmp_path: Path
+) -> None:
+    with contextlib.ExitStack() as stack:
+        old = [stack.enter_context(connect(running, worker)) for worker in (0, 1)]
+        [table] = tables(running, FIRST)
+        table.column(1)[FIRST.cells["started"]] += 5
+        before = mapped(running)
+        write(tmp_path, "second")
+        assert running.ask("reload")["changes"] == {"one": "changed"}
+        assert status(running) == {}
+        assert tables(running, FIRST) == [], "the supervisor keeps no table that nothing is served with"
+        assert len(tables(running, SECOND)) == 1
+        new = [stack.enter_context(connect(running, worker)) for worker in (0, 1)]
+        for connection in old:
+            talk(connection)
+            connection.close()
+        until(lambda: table.read().active == 0)
+        counts = table.read()
+        assert (counts.accepted, counts.closed, counts.bytes_in) == (2, {"done": 2}, 20)
+        assert status(running) == {"accepted": 2, "active": 2}, "what the old ones did is none of its numbers"
+        until(lambda: mapped(running) == before)
+        worker = next(one["pid"] for one in running.ask("status")["workers"] if one["worker"] == 1)
+        os.kill(worker, signal.SIGKILL)
+        assert running.event("worker_lost")["connections"] == 1
+        running.event("worker_started")
+        until(lambda: status(running) == {"accepted": 2, "active": 1, "closed": {"lost": 1}})
+        stack.enter_context(connect(running, 1))
+        new[0].close()
+        until(lambda: status(running) == {"accepted": 3, "active": 1, "closed": {"lost": 1, "done": 1}})
+
+
+def test_connections_of_the_old_type_are_among_those_that_a_stop_waits_for(running: Daemon, tmp_path: Path) -> None:
+    with connect(running, 0):
+        write(tmp_path, "second")
+        running.ask("reload")
+        with connect(running, 1):
+            assert running.stop() == 0
+    [told] = [line for line in running.lines if line["event"] == "drain_started"]
+    assert told["connections"] == 2
+
+
+def test_summary_of_connections_tells_also_of_those_of_the_old_type(running: Daemon, tmp_path: Path) -> None:
+    with connect(running, 0) as old:
+        write(tmp_path, "second", access="summary")
+        running.ask("reload")
+        talk(old)
+    told = running.event("connections_closed")
+    assert (told["service"], told["number"], told["bytes_in"]) == ("one", 1, 10)
+
+
+def test_reload_that_is_refused_drops_the_table_of_the_new_type_and_keeps_the_old_one(
+    running: Daemon, tmp_path: Path
+) -> None:
+    with connect(running, 0) as first, connect(running, 1):
+        [table] = tables(running, FIRST)
+        table.column(0)[FIRST.cells["started"]] += 2
+        before = mapped(running)
+        for _ in range(3):
+            write(tmp_path, "second", frail="true")
+            done = running.netd("reload")
+            assert (done.returncode, "services.frail: not in a worker" in done.stderr) == (71, True), done.stderr
+            assert len(tables(running, FIRST)) == 1
+            assert tables(running, SECOND) == []
+        with connect(running, 1):
+            assert status(running) == {"accepted": 3, "active": 3, "own": {"started": 2}}
+        first.close()
+        until(lambda: status(running) == {"accepted": 3, "active": 1, "closed": {"done": 2}, "own": {"started": 2}})
+        assert mapped(running) == before
+        write(tmp_path, "second")
+        assert running.netd("reload").returncode == 0
+        with connect(running, 0), connect(running, 1):
+            assert status(running) == {"accepted": 2, "active": 2}
