@@ -7,7 +7,6 @@ import gc
 from typing import Any, Protocol, get_args
 
 from netd.daemon import systemd
-from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.config_reader import ConfigReader
 from netd.daemon.supervisor.control import Answer, CommandError
 from netd.daemon.supervisor.reload import Reloader
@@ -52,21 +51,21 @@ class Commands:
     async def diff(self) -> Answer:
         """What a reload would do, and how many live connections each change concerns."""
         state = self._state
-        config, changes = await self._config_reader.load(state.config)
+        diff = await self._config_reader.load(state.config, state.initial)
         tables = state.tables
         return {
             "changes": [
                 {
                     "service": change.service,
                     "what": change.what,
-                    "details": list(change.details),
+                    "details": change.details,
                     "live": tables[change.service].read().active if change.service in tables else 0,
-                    "connections": change.connections,
+                    "connections": "untouched" if change.drain is None else "drained",
                 }
-                for change in changes
+                for change in diff.changes
             ],
-            "settings": config_diff.settings_changed(state.config, config),
-            "restart_needed": config_diff.restart_needed(state.initial, config),
+            "settings": diff.settings,
+            "restart_needed": diff.restart_needed,
         }
 
     async def reload(self, by: str) -> Answer:
@@ -89,11 +88,8 @@ class Commands:
         gc.disable()  # what is made now stays, and to look through it again and again would take long
         try:
             self._not_while_stopping()
-            config, found = await self._config_reader.load(state.config)
-            changes = {change.service: change.what for change in found}
-            settings = config_diff.settings_changed(state.config, config)
-            restart_needed = config_diff.restart_needed(state.initial, config)
-            await self._reloader.apply(config, {})
+            diff = await self._config_reader.load(state.config, state.initial)
+            await self._reloader.apply(diff, diff.config, {})
         except Exception as error:
             if isinstance(error, OSError):  # no descriptor or memory left, say
                 error = OpenError([f"cannot serve it: {error.strerror}; see the limits of this process (ulimit -a)"])
@@ -104,18 +100,19 @@ class Commands:
             raise error from None
         finally:
             gc.enable()
-        if config.log.level != state.log_level:
-            await self._set_log_level(config.log.level)
+        if diff.config.log.level != state.log_level:
+            await self._set_log_level(diff.config.log.level)
         state.generation += 1
-        self._events.reload_applied(by, state.generation, changes, settings, restart_needed)
+        changes = {change.service: change.what for change in diff.changes}
+        self._events.reload_applied(by, state.generation, changes, [*diff.settings], [*diff.restart_needed])
         self._daemon.config_adopted()
         await self._pool.settle()
         self._tell_manager()
         return {
             "generation": state.generation,
             "changes": changes,
-            "settings": settings,
-            "restart_needed": restart_needed,
+            "settings": diff.settings,
+            "restart_needed": diff.restart_needed,
         }
 
     def _tell_manager(self) -> None:
@@ -131,7 +128,7 @@ class Commands:
             overrides = {name: wanted for name, wanted in state.overrides.items() if name != service}
             if state.enabled_in_file(service) != on:
                 overrides[service] = on
-            await self._reloader.apply(state.file, overrides)
+            await self._reloader.switch(overrides)
             self._daemon.config_adopted()
         (self._events.service_enabled if on else self._events.service_disabled)(service, by)
         return {"service": service, "enabled": on}

@@ -1,17 +1,22 @@
-"""What a new config changes: compared service by service, without doing anything."""
+"""What a new config changes: compared service by service, once, without doing anything."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
 
 from netd.config.model import Config, ServiceConfig
 from netd.endpoints import Endpoint
 
 What = Literal["added", "removed", "enabled", "disabled", "changed"]
 
-_LIVE = ("workers", "connections", "drain", "beat")  # socket_keys of `daemon:` that a reload puts in force
+_LIVE = ("workers", "connections", "drain", "beat")  # keys of `daemon:` that a reload puts in force
 _LIVE_LOG = ("level", "access")
+
+SocketKey = tuple[object, ...]
+"""What makes an endpoint the same place as before: all that cannot change while a socket is bound."""
+Sockets = dict[SocketKey, tuple[ServiceConfig, Endpoint]]
 
 
 @dataclass(frozen=True)
@@ -21,34 +26,113 @@ class Change:
     service: str
     what: What
     details: tuple[str, ...]
-    """The socket_keys that differ, and the endpoints that come (``+``) and go (``-``)."""
-    connections: Literal["untouched", "drained"]
-    """What becomes of its live connections."""
+    """The keys that differ, and the endpoints that come (``+``) and go (``-``)."""
+    drain: float | None = None
+    """Seconds that its live connections have to finish, where it is no longer served; None: they are untouched."""
 
 
-def compare(old: Config, new: Config) -> list[Change]:
+@dataclass(frozen=True)
+class ConfigDiff:
+    """What a new config changes, and what follows from that for sockets, workers and connections."""
+
+    config: Config
+    """The new one."""
+    changes: tuple[Change, ...]
     """The services that are not as before, in the order of their names."""
+    settings: tuple[str, ...]
+    """What differs besides the services and is in force after a reload."""
+    restart_needed: tuple[str, ...]
+    """The keys that differ from the config netd was started with, and that only a new start puts in force."""
+    served_otherwise: frozenset[str]
+    """Services that stay on and serve new connections in another way; where they listen is another matter."""
+    unknown: frozenset[str]
+    """Services that come on, or have another type: the counters of these no worker has."""
+    sockets: Sockets
+    """Where the services that are on listen."""
+
+    @cached_property
+    def draining(self) -> dict[str, float]:
+        """The services that are no longer served, and how many seconds their connections have."""
+        return {change.service: change.drain for change in self.changes if change.drain is not None}
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON has it, for `restore`: without the config, and the sockets, which that says."""
+        return {
+            "changes": [asdict(change) for change in self.changes],
+            "settings": self.settings,
+            "restart_needed": self.restart_needed,
+            "served_otherwise": sorted(self.served_otherwise),
+            "unknown": sorted(self.unknown),
+        }
+
+
+def restore(dumped: dict[str, Any], config: Config) -> Generator[None, None, ConfigDiff]:
+    """What was dumped, of which this is the config. Yields after each piece of the work."""
+    changes = []
+    for change in dumped["changes"]:
+        changes.append(Change(**{**change, "details": tuple(change["details"])}))
+        yield
+    return ConfigDiff(
+        config,
+        tuple(changes),
+        tuple(dumped["settings"]),
+        tuple(dumped["restart_needed"]),
+        frozenset(dumped["served_otherwise"]),
+        frozenset(dumped["unknown"]),
+        (yield from _sockets(config)),
+    )
+
+
+def from_nothing(config: Config) -> Generator[None, None, ConfigDiff]:
+    """What a config is to a process that serves nothing. Yields after each piece of the work."""
+    return compare(config.model_copy(update={"services": ()}), config, config)
+
+
+def compare(old: Config, new: Config, initial: Config) -> Generator[None, None, ConfigDiff]:
+    """What ``new`` changes of ``old``, in a netd that was started with ``initial``.
+
+    Yields after each piece of the work.
+    """
     before = {service.name: service for service in old.services}
     after = {service.name: service for service in new.services}
-    return [
-        change
-        for name in sorted({*before, *after})
-        if (change := _compare_service(name, before.get(name), after.get(name)))
-    ]
+    changes: list[Change] = []
+    served_otherwise: set[str] = set()
+    unknown: set[str] = set()
+    for name in sorted({*before, *after}):
+        yield
+        was, will = before.get(name), after.get(name)
+        if was is will or was == will:
+            continue
+        if change := _compare_service(name, was, will):
+            changes.append(change)
+        if will is None or not will.enabled:
+            continue
+        if was is None or not was.enabled or was.type != will.type:
+            unknown.add(name)
+        if was and was.enabled and _serves_otherwise(was, will):
+            served_otherwise.add(name)
+    return ConfigDiff(
+        new,
+        tuple(changes),
+        tuple(_settings_changed(old, new)),
+        tuple(_restart_needed(initial, new)),
+        frozenset(served_otherwise),
+        frozenset(unknown),
+        (yield from _sockets(new)),
+    )
 
 
 def _compare_service(name: str, old: ServiceConfig | None, new: ServiceConfig | None) -> Change | None:
+    """What becomes of a service that is not equal to what it was."""
+    drain = old.policy.limits.drain if old and old.enabled and not (new and new.enabled) else None
     if new is None:
-        return Change(name, "removed", (), "drained")
+        return Change(name, "removed", (), drain)
     if old is None:
-        return Change(name, "added", () if new.enabled else ("off",), "untouched")
-    if old == new:
-        return None
+        return Change(name, "added", () if new.enabled else ("off",))
     details = (*_differing(old, new), *_endpoints(old, new))
     if old.enabled != new.enabled:
-        what: What = "enabled" if new.enabled else "disabled"
-        return Change(name, what, details, "untouched" if new.enabled else "drained")
-    return Change(name, "changed", details, "untouched") if details else None
+        return Change(name, "enabled" if new.enabled else "disabled", details, drain)
+    return Change(name, "changed", details) if details else None
 
 
 def _differing(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
@@ -89,45 +173,30 @@ def _endpoints(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
             yield f"+{endpoint}"
 
 
-def settings_changed(old: Config, new: Config) -> list[str]:
-    """What differs besides the services and is in force after a reload."""
-    found = []
+def _settings_changed(old: Config, new: Config) -> Iterator[str]:
     for section, keys_of in (("daemon", _LIVE), ("log", _LIVE_LOG), ("bans", tuple(type(old.bans).model_fields))):
         before, after = (getattr(config, section).model_dump(mode="json") for config in (old, new))
-        found += [
-            f"{section}.{key}: {_text(before[key])} -> {_text(after[key])}"
-            for key in keys_of
-            if before[key] != after[key]
-        ]
-    return found
+        for key in keys_of:
+            if before[key] != after[key]:
+                yield f"{section}.{key}: {_text(before[key])} -> {_text(after[key])}"
 
 
-def serves_otherwise(old: ServiceConfig, new: ServiceConfig) -> bool:
-    """Whether new connections are to be served in another way than before; where it listens is another matter."""
+def _serves_otherwise(old: ServiceConfig, new: ServiceConfig) -> bool:
     return (old.type, old.access, old.policy, old.options) != (new.type, new.access, new.policy, new.options)
 
 
-def restart_needed(old: Config, new: Config) -> list[str]:
-    """The socket_keys that differ and that only a new start puts in force."""
-    found: list[str] = []
+def _restart_needed(initial: Config, new: Config) -> Iterator[str]:
     for section, live in (("daemon", _LIVE), ("log", _LIVE_LOG)):
-        before, after = getattr(old, section), getattr(new, section)
-        found += [
-            f"{section}.{key}"
-            for key in type(before).model_fields
-            if key not in live and getattr(before, key) != getattr(after, key)
-        ]
-    return found
+        before, after = getattr(initial, section), getattr(new, section)
+        for key in type(before).model_fields:
+            if key not in live and getattr(before, key) != getattr(after, key):
+                yield f"{section}.{key}"
 
 
-SocketKey = tuple[object, ...]
-"""What makes an endpoint the same place as before: all that cannot change while a socket is bound."""
-
-
-def socket_keys(config: Config) -> dict[SocketKey, tuple[ServiceConfig, Endpoint]]:
-    """Where the config's enabled services listen."""
-    found: dict[SocketKey, tuple[ServiceConfig, Endpoint]] = {}
+def _sockets(config: Config) -> Generator[None, None, Sockets]:
+    found: Sockets = {}
     for service in config.enabled:
+        yield
         for endpoint in service.listen:
             options = endpoint.options
             key: SocketKey = (endpoint.transport, endpoint.host, endpoint.port, endpoint.path, endpoint.name)

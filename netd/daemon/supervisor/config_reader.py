@@ -12,7 +12,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Generator
-from dataclasses import asdict
 from typing import Any, NoReturn
 
 from netd.admission.access_memory import AccessTables
@@ -21,12 +20,13 @@ from netd.config.model import Config
 from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, pair
 from netd.daemon.privileges import end_with
 from netd.daemon.supervisor import config_diff
-from netd.daemon.supervisor.config_diff import Change
+from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.spawn import close_all_but
 from netd.daemon.tasks import Queue, Result, Tasks
 from netd.errors import EXIT_OSERR, EXIT_SOFTWARE, OperatorError
 from netd.transport.loop import Loop
+from netd.transport.listen import finish
 
 LOADING = 60.0
 """Seconds that reading a config may take, the largest of which takes ten on a common host (`netd.config.bounds`)."""
@@ -42,13 +42,13 @@ class ConfigReader:
         self._queue = Queue()  # one process at a time, however many ask
         self._children: set[int] = set()
 
-    async def load(self, old: Config) -> tuple[Config, list[Change]]:
-        """The config as its file says it now, and how its services differ from those of ``old``.
+    async def load(self, old: Config, initial: Config) -> ConfigDiff:
+        """The config as its file says it now, and what it changes of ``old`` (`plan.compare`).
 
         `OperatorError` says what is wrong with it, `CommandError` why it could not be read.
         """
         async with self._queue:
-            answer, descriptors = await self._answer(old)
+            answer, descriptors = await self._answer(old, initial)
         if problems := answer.get("problems"):
             error = OperatorError(problems)
             error.exit_code = answer["exit_code"]
@@ -58,9 +58,9 @@ class ConfigReader:
         tables = AccessTables(descriptors[0])
         await self._tasks.in_slices(_import(answer["modules"]))
         config = await self._tasks.in_slices(transfer.restore(answer["config"], tables))
-        return config, [Change(**change) for change in answer["changes"]]
+        return await self._tasks.in_slices(config_diff.restore(answer["diff"], config))
 
-    async def _answer(self, old: Config) -> tuple[Message, list[int]]:
+    async def _answer(self, old: Config, initial: Config) -> tuple[Message, list[int]]:
         """What the process that reads says, and the descriptor of the access rules."""
         result: Result[tuple[Message, list[int]]] = Result()
         try:
@@ -69,7 +69,7 @@ class ConfigReader:
                 parent = os.getpid()
                 pid = os.fork()
                 if pid == 0:
-                    _read(Channel(theirs, takes_descriptors=False), self._load, old, parent)
+                    _read(Channel(theirs, takes_descriptors=False), self._load, old, initial, parent)
         except OSError as error:
             raise CommandError(f"cannot start a process that reads the config: {error.strerror}", EXIT_OSERR) from None
         self._children.add(pid)
@@ -116,7 +116,7 @@ def _import(names: list[str]) -> Generator[None, None, None]:
         yield
 
 
-def _read(channel: Channel, load: Callable[[], Config], old: Config, parent: int) -> NoReturn:
+def _read(channel: Channel, load: Callable[[], Config], old: Config, initial: Config, parent: int) -> NoReturn:
     """What the process does that reads the config."""
     try:
         known = set(sys.modules)
@@ -130,9 +130,9 @@ def _read(channel: Channel, load: Callable[[], Config], old: Config, parent: int
         descriptors: list[int] = []
         try:
             config = load()
-            changes = [asdict(change) for change in config_diff.compare(old, config)]
+            diff = finish(config_diff.compare(old, config, initial))
             modules = [name for name in sys.modules if name not in known]
-            answer = {"config": transfer.dump(config), "changes": changes, "modules": modules}
+            answer = {"config": transfer.dump(config), "diff": diff.dump(), "modules": modules}
             descriptors.append(config.access_tables.descriptor)
         except OperatorError as error:
             answer = {"problems": error.problems, "exit_code": error.exit_code}

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 from netd import paths
 from netd.admission.access import NO_GROUPS
-from netd.config.model import Config
 from netd.daemon import systemd
-from netd.daemon.supervisor.config_diff import SocketKey, socket_keys
+from netd.daemon.supervisor.config_diff import ConfigDiff, SocketKey
 from netd.endpoints import LONGEST_PATH, Endpoint, SocketOptions
 from netd.errors import OpenError
 from netd.services import table
@@ -29,7 +28,7 @@ class NumberedListener:
 class Pending:
     """The sockets of a config that is not in force yet."""
 
-    config: Config
+    diff: ConfigDiff
     places: dict[SocketKey, list[NumberedListener]]
     new: list[NumberedListener] = field(default_factory=list)
     gone: list[NumberedListener] = field(default_factory=list)
@@ -50,19 +49,19 @@ class Listeners:
     def __iter__(self) -> "itertools.chain[NumberedListener]":
         return itertools.chain.from_iterable(self._places.values())
 
-    def prepare(self, config: Config) -> Generator[None, None, Pending]:
-        """Open what the config needs and is not open. `OpenError`, and nothing opened, where that fails.
+    def prepare(self, diff: ConfigDiff) -> Generator[None, None, Pending]:
+        """Open what the new config needs and is not open. `OpenError`, and nothing opened, where that fails.
 
         Yields after each piece of the work; one that is not finished has opened nothing.
         """
-        wanted = socket_keys(config)
+        wanted = diff.sockets
         gone = [one for key, ones in self._places.items() if key not in wanted for one in ones]
         missing = [(service.name, endpoint) for key, (service, endpoint) in wanted.items() if key not in self._places]
         opened: dict[int, list[Listener]] = {}  # by endpoint; equal ones may be several
         yielding = [one.listener for one in gone]
         for listener in (yield from opening(missing, self._skipped, self._failed, self._inherited, yielding)):
             opened.setdefault(id(listener.endpoint), []).append(listener)
-        pending = Pending(config, {}, gone=gone)
+        pending = Pending(diff, {}, gone=gone)
         for key, (service, endpoint) in wanted.items():
             ones = self._places.get(key)
             if ones is None:
@@ -80,8 +79,9 @@ class Listeners:
 
     def _check_kinds(self, pending: Pending) -> None:
         """What the service manager opened may not be what the service serves, or where its rules hold."""
-        types = {service.name: service.type for service in pending.config.services}
-        asks_groups = {service.name for service in pending.config.services if service.access.asks_groups}
+        services = pending.diff.config.services
+        types = {service.name: service.type for service in services}
+        asks_groups = {service.name for service in services if service.access.asks_groups}
         problems = [
             f"services.{one.listener.service}: {one.listener.url}: {NO_GROUPS}"
             for ones in pending.places.values()
@@ -102,7 +102,7 @@ class Listeners:
 
     def commit(self, pending: Pending) -> None:
         """The config is in force: change the options of what it keeps. `close_gone` closes the rest."""
-        for key, (_, endpoint) in socket_keys(pending.config).items():
+        for key, (_, endpoint) in pending.diff.sockets.items():
             for one in pending.places[key]:
                 if one.listener.endpoint != endpoint:
                     try:

@@ -7,6 +7,7 @@ from typing import Any
 from netd.config.model import Config
 from netd.daemon.channel import Message
 from netd.daemon.supervisor import config_diff
+from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.listeners import Listeners, NumberedListener, Pending
 from netd.daemon.supervisor.requests import PREPARING
@@ -41,9 +42,8 @@ class Reloader:
         answers = await requests.ask({"do": "ban", "bans": state.bans_until()}, [], [worker])
         self._check([worker], answers)
         numbered = list(self._listeners)
-        names = set(state.names)
-        work = self._message(state.config, numbered, numbered, names, names)
-        message, descriptors = await self._tasks.in_slices(work)
+        diff = await self._tasks.in_slices(config_diff.from_nothing(state.config))
+        message, descriptors = await self._tasks.in_slices(self._message(diff, numbered, numbered))
         self._check([worker], await requests.prepare(message, descriptors, [worker]))
         self._check([worker], await requests.ask({"do": "commit"}, [], [worker]))
 
@@ -54,19 +54,25 @@ class Reloader:
             if "error" in answer:
                 raise WorkerError(f"worker (user {self._user}): {answer['error']}")
 
-    async def apply(self, config: Config, overrides: dict[str, bool]) -> None:
-        """Put a config in force in two phases. An `OperatorError` or `CommandError` means that nothing has changed.
+    async def switch(self, overrides: dict[str, bool]) -> None:
+        """Put in force, as `apply` does, the config as its file has it, but for what is switched on or off."""
+        state = self._state
+        work = config_diff.compare(state.config, state.effective(state.file, overrides), state.initial)
+        await self.apply(await self._tasks.in_slices(work), state.file, overrides)
 
-        To be called by what is first in the `queue`.
+    async def apply(self, diff: ConfigDiff, file: Config, overrides: dict[str, bool]) -> None:
+        """Put a config in force in two phases: ``file``, as its file has it, with what was switched on or off.
+
+        An `OperatorError` or `CommandError` means that nothing has changed. To be called by what is first in the
+        `queue`.
         """
         state, pool = self._state, self._pool
         self._not_while_stopping()
-        effective = state.effective(config, overrides)
-        pending = await self._tasks.in_slices(self._listeners.prepare(effective))
+        pending = await self._tasks.in_slices(self._listeners.prepare(diff))
         prepared: set[WorkerProcess] = set()
         try:
             self._not_while_stopping()
-            await self._prepare_workers(effective, pending, prepared)
+            await self._prepare_workers(pending, prepared)
             self._not_while_stopping()
         except BaseException:
             pool.requests.tell({"do": "abort"}, prepared)
@@ -76,14 +82,10 @@ class Reloader:
         # Nothing waits from here until the new config is what a new worker gets.
         workers = [worker for worker in pool.workers.values() if worker in prepared]
         committed = pool.ask({"do": "commit"}, workers=workers)
-        enabled = {service.name for service in effective.enabled}
-        gone = {
-            service.name: service.policy.limits.drain for service in state.config.enabled if service.name not in enabled
-        }
-        if gone:
-            pool.requests.tell({"do": "retire", "services": gone}, pool.leaving)
+        if diff.draining:
+            pool.requests.tell({"do": "retire", "services": diff.draining}, pool.leaving)
         self._listeners.commit(pending)
-        state.adopt(config, overrides)
+        state.adopt(file, overrides)
         try:
             await committed
             await self._tasks.in_slices(self._finish(pending))
@@ -102,20 +104,14 @@ class Reloader:
         if self._state.stopping:
             raise CommandError("netd is about to stop")
 
-    async def _prepare_workers(self, config: Config, pending: Pending, prepared: set[WorkerProcess]) -> None:
+    async def _prepare_workers(self, pending: Pending, prepared: set[WorkerProcess]) -> None:
         """Have every worker make what the config needs. Adds them to ``prepared`` before they are asked.
 
         A worker that dies meanwhile says nothing about the config, and gets a successor, which serves what is in force
         and is asked then. Where that dies too, the config is to blame. `OpenError` says what keeps a worker from it.
         """
-        old = {service.name: service for service in self._state.config.enabled}
-        changed = {
-            new.name for new in config.enabled if new.name in old and config_diff.serves_otherwise(old[new.name], new)
-        }
-        # One that has another type by now counts other things, in a table of its own.
-        unknown = {new.name for new in config.enabled if new.name not in old or old[new.name].type != new.type}
         all_of_them = [one for ones in pending.places.values() for one in ones]
-        work = self._message(config, all_of_them, pending.new, changed, unknown)
+        work = self._message(pending.diff, all_of_them, pending.new)
         message, descriptors = await self._tasks.in_slices(work)
         first: list[WorkerProcess] | None = None
         while True:
@@ -132,17 +128,14 @@ class Reloader:
                 raise OpenError([str(error)]) from None
 
     def _message(
-        self,
-        config: Config,
-        all_of_them: list[NumberedListener],
-        new: list[NumberedListener],
-        changed: set[str],
-        unknown: set[str],
+        self, diff: ConfigDiff, all_of_them: list[NumberedListener], new: list[NumberedListener]
     ) -> Generator[None, None, tuple[Message, list[int]]]:
-        """What a worker needs to serve ``config``, of which it has all but what is ``new``, ``changed`` or ``unknown``.
+        """What a worker needs to serve the new config, besides what it has of the one before.
 
-        The descriptors that go with it are the access tables, new listeners, and the counters of what is ``unknown``.
+        The descriptors that go with it are the access tables, ``new`` ones of the listeners, and the counters of what
+        is unknown to it.
         """
+        config = diff.config
         services: list[Message] = []
         names: list[tuple[str, Any]] = [("access", 0), *(("listener", one.number) for one in new)]
         descriptors = [config.access_tables.descriptor, *(one.listener.socket.fileno() for one in new)]
@@ -159,15 +152,16 @@ class Reloader:
                     "policy": service.policy.model_dump_json(),
                     "access": (service.access.offset, service.access.length),
                     "listeners": listeners.get(service.name, []),
-                    "changed": service.name in changed,
+                    "changed": service.name in diff.served_otherwise,
                 }
             )
-            if service.name in unknown:
+            if service.name in diff.unknown:
                 names.append(("counters", service.name))
                 descriptors.append(self._state.table(service).descriptor)
         common = {
             "log_access": config.log.access,
             "connections": config.daemon.connections,
             "bans": config.bans.model_dump_json(),
+            "draining": diff.draining,
         }
         return {"do": "prepare", "services": services, "descriptors": names, **common}, descriptors

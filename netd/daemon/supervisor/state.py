@@ -71,8 +71,11 @@ class State:
 
     def effective(self, config: Config, overrides: dict[str, bool]) -> Config:
         """The config with what was switched on or off."""
+        # Most services are as they were, and the same objects, so that comparing them takes no time.
         services = tuple(
-            service.model_copy(update={"enabled": overrides.get(service.name, service.enabled)})
+            service
+            if overrides.get(service.name, service.enabled) == service.enabled
+            else service.model_copy(update={"enabled": not service.enabled})
             for service in config.services
         )
         return config.model_copy(update={"services": services})

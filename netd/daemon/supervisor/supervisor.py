@@ -23,6 +23,7 @@ from netd.config.model import Config
 from netd.daemon import privileges, systemd
 from netd.daemon.channel import Message
 from netd.daemon.signals import Signals
+from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.attach import Attachments
 from netd.daemon.supervisor.bans import BanManager
 from netd.daemon.supervisor.commands import Commands
@@ -125,7 +126,8 @@ class Supervisor:
         state = self._state
         try:
             self._open_control()
-            self._listeners.commit(finish(self._listeners.prepare(state.config)))
+            diff = finish(config_diff.from_nothing(state.config))
+            self._listeners.commit(finish(self._listeners.prepare(diff)))
             await self._pool.start(self._size)
         except OSError as error:
             raise _no_means(error) from None

@@ -71,6 +71,8 @@ class _Prepared:
     log_access: AccessLog
     listeners: set[int]
     """The numbers of all listeners, also of services that another worker serves."""
+    draining: dict[str, float]
+    """The services that end with the commit, and how many seconds their connections have."""
     services: dict[str, Served] = field(default_factory=dict)
     sockets: dict[int, socket.socket] = field(default_factory=dict)
     """The listeners that are new, by number."""
@@ -177,6 +179,7 @@ class Serving:
             BanRules.model_validate_json(message["bans"]),
             message["log_access"],
             {number for entry in entries for number in entry["listeners"]},
+            message["draining"],
         )
         tables = dict(self._tables)
         left = descriptors[::-1]
@@ -271,11 +274,6 @@ class Serving:
         if prepared is None:
             return
         wanted = prepared.listeners
-        gone = {
-            name: service.admission.policy.limits.drain
-            for name, service in self.services.items()
-            if name not in prepared.tables
-        }
         for name, service in self.services.items():
             new = prepared.services.get(name)
             for number, server in service.servers.items():
@@ -289,7 +287,7 @@ class Serving:
             if new is None or new.events is not service.events:
                 service.events.summarize(final=True)
             yield
-        self.retire_services(gone)
+        self.retire_services(prepared.draining)
         for name, service in prepared.services.items():
             if before := self.services.get(name):
                 _inherit(service, before)

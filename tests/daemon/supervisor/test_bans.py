@@ -16,6 +16,7 @@ import pytest
 from netd.admission.access import NO_GROUPS
 from netd.config.loader import load
 from netd.daemon.supervisor.bans import BanManager
+from netd.daemon.supervisor.config_diff import from_nothing
 from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.state import State
 from netd.daemon.tasks import Result
@@ -433,8 +434,8 @@ def test_gid_rules_cannot_hold_on_a_datagram_socket_of_the_service_manager_eithe
             file.write_text(f"services:\n  echo: {{listen: ['systemd://x']{access}}}\n")
             if problem:
                 with pytest.raises(OpenError) as raised:
-                    finish(listeners.prepare(load(file)))
+                    finish(listeners.prepare(finish(from_nothing(load(file)))))
                 assert raised.value.problems == (problem,)
             else:
-                listeners.commit(finish(listeners.prepare(load(file))))
+                listeners.commit(finish(listeners.prepare(finish(from_nothing(load(file))))))
         listeners.close()

@@ -1,14 +1,20 @@
-"""What a new config changes, and that it costs only what differs."""
+"""What a new config changes, what follows from that, and that it costs only what differs."""
 
+import json
+import tempfile
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import pytest
-
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from netd.admission.access_memory import AccessPlace
 from netd.admission.access_table import Access
 from netd.config import loader
 from netd.config.model import Config
-from netd.daemon.supervisor.config_diff import Change, compare, serves_otherwise
+from netd.daemon.supervisor.config_diff import Change, ConfigDiff, compare, from_nothing, restore
+from netd.transport.listen import finish
 
 
 def load(tmp_path: Path, access: str, defaults: str = "", limits: str = "") -> Config:
@@ -21,8 +27,21 @@ def load(tmp_path: Path, access: str, defaults: str = "", limits: str = "") -> C
     return loader.load(tmp_path / "netd.yaml")
 
 
+def read(text: str) -> Config:
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "netd.yaml").write_text(text)
+        return loader.load(Path(directory) / "netd.yaml")
+
+
+def diff(old: Config, new: Config, initial: Config | None = None) -> ConfigDiff:
+    return finish(compare(old, new, initial or old))
+
+
+NONE: frozenset[str] = frozenset()
+
+
 def changed(service: str, *details: str) -> Change:
-    return Change(service, "changed", details, "untouched")
+    return Change(service, "changed", details)
 
 
 def test_rules_that_differ_are_told_as_they_are_written(tmp_path: Path) -> None:
@@ -33,29 +52,191 @@ def test_rules_that_differ_are_told_as_they_are_written(tmp_path: Path) -> None:
         "access.deny: [10.0.0.0/8, uid:0] -> [10.0.0.0/8]",
         "access.times: [08:00-18:00] -> [08:00-18:00 UTC]",
     )
-    assert compare(old, new) == [changed("echo", *details)]
-    assert [serves_otherwise(*pair) for pair in zip(old.services, new.services, strict=True)] == [True, False, False]
+    found = diff(old, new)
+    assert found.changes == (changed("echo", *details),)
+    assert found.served_otherwise == {"echo"}
 
 
 def test_rules_of_defaults_change_each_service_that_has_them(tmp_path: Path) -> None:
     old, new = load(tmp_path, "deny: []"), load(tmp_path, "deny: []", "deny: [any]")
     detail = "access.deny: [] -> [any]"
-    assert compare(old, new) == [changed("same", detail), changed("upper", detail)]
+    assert diff(old, new).changes == (changed("same", detail), changed("upper", detail))
 
 
 def test_rules_are_read_only_where_they_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[AccessPlace] = []
+    looked_at: list[AccessPlace] = []
     real = AccessPlace.read
 
     def counted(place: AccessPlace) -> Access:
-        read.append(place)
+        looked_at.append(place)
         return real(place)
 
     monkeypatch.setattr(AccessPlace, "read", counted)
     old, new = load(tmp_path, "deny: [any]", "deny: [local]"), load(tmp_path, "deny: []", "deny: [local]")
-    assert compare(old, load(tmp_path, "deny: [any]", "deny: [local]")) == []
+    assert diff(old, load(tmp_path, "deny: [any]", "deny: [local]")).changes == ()
     longer = load(tmp_path, "deny: [any]", "deny: [local]", "idle: 1m")
-    assert compare(old, longer)[0] == changed("echo", "limits.idle: 300s -> 60s")
-    assert read == []
-    assert [change.service for change in compare(old, new)] == ["echo"]
-    assert read == [old.services[0].access, new.services[0].access]
+    assert diff(old, longer).changes[0] == changed("echo", "limits.idle: 300s -> 60s")
+    assert looked_at == []
+    assert [change.service for change in diff(old, new).changes] == ["echo"]
+    assert looked_at == [old.services[0].access, new.services[0].access]
+
+
+SERVICES = """
+services:
+  stays:    {type: echo, listen: ["unix://@stays"]}
+  same_off: {type: echo, enabled: false, listen: ["unix://@same_off"]}
+"""
+ENDING = """
+  removed:  {type: echo, listen: ["unix://@removed"], limits: {drain: 3s}}
+  disabled: {type: echo, listen: ["unix://@disabled"], limits: {drain: 4s}}
+  off:      {type: echo, enabled: false, listen: ["unix://@off"]}
+"""
+
+
+def test_service_that_is_no_longer_served_has_the_drain_that_it_had() -> None:
+    old = read(SERVICES + ENDING)
+    new = read(SERVICES + '  disabled: {type: echo, enabled: false, listen: ["unix://@d"], limits: {drain: 9s}}')
+    found = diff(old, new)
+    assert found.changes == (
+        Change("disabled", "disabled", ("limits.drain: 4s -> 9s", "-unix://@disabled", "+unix://@d"), 4.0),
+        Change("off", "removed", ()),
+        Change("removed", "removed", (), 3.0),
+    )
+    assert found.draining == {"disabled": 4.0, "removed": 3.0}
+    assert (found.unknown, found.served_otherwise) == (NONE, NONE)
+
+
+def test_service_is_unknown_to_workers_where_it_comes_on_or_has_another_type() -> None:
+    old = read(SERVICES + ENDING)
+    new = read(SERVICES + ENDING.replace("off:      {type: echo, enabled: false", "off: {type: upper, enabled: true"))
+    assert diff(old, new).changes == (Change("off", "enabled", ("type: echo -> upper",)),)
+    assert (diff(old, new).unknown, diff(old, new).served_otherwise) == (frozenset({"off"}), NONE)
+    typed = read(SERVICES.replace("stays:    {type: echo", "stays: {type: upper") + ENDING)
+    assert diff(old, typed).changes == (changed("stays", "type: echo -> upper"),)
+    assert (diff(old, typed).unknown, diff(old, typed).served_otherwise) == (frozenset({"stays"}), frozenset({"stays"}))
+    added = read(SERVICES + ENDING + '  more: {type: echo, listen: ["unix://@more"]}')
+    assert (diff(old, added).unknown, diff(old, added).draining) == (frozenset({"more"}), {})
+
+
+def test_service_that_listens_elsewhere_or_is_written_in_another_way_is_served_as_before() -> None:
+    old = read('services: {pingpong: {listen: ["unix://@a"]}}')
+    moved = read('services: {pingpong: {listen: ["unix://@a?backlog=7", "unix://@b"]}}')
+    details = ("-unix://@a", "+unix://@a?backlog=7", "+unix://@b")
+    assert diff(old, moved).changes == (changed("pingpong", *details),)
+    assert diff(old, moved).served_otherwise == NONE
+    written = read('services: {pingpong: {listen: ["unix://@a"], options: {framing: line}}}')
+    assert old.services[0] != written.services[0]
+    assert (diff(old, written).changes, diff(old, written).served_otherwise) == ((), NONE)
+    framed = read('services: {pingpong: {listen: ["unix://@a"], options: {framing: chunk}}}')
+    assert diff(old, framed).changes == (changed("pingpong", "options.framing"),)
+    assert diff(old, framed).served_otherwise == {"pingpong"}
+
+
+def test_settings_are_in_force_after_a_reload_or_need_a_restart() -> None:
+    old = read("services: {}")
+    new = read(
+        "daemon: {workers: 2, chroot: /}\nlog: {access: 'sample 3', format: json}\nbans: {first: 1s}\nservices: {}"
+    )
+    found = diff(old, new)
+    assert found.settings == ("daemon.workers: 1 -> 2", "log.access: all -> sample 3", "bans.first: 60s -> 1s")
+    assert found.restart_needed == ("daemon.chroot", "log.format")
+    assert diff(new, new, old).settings == ()
+    assert diff(new, new, old).restart_needed == found.restart_needed, "until the restart"
+    assert diff(new, old, old).restart_needed == ()
+
+
+def test_socket_is_known_by_its_place_whatever_serves_there_and_with_which_options() -> None:
+    old = read("services: {echo: {listen: ['tcp://127.0.0.1:70', 'unix://@e']}}")
+    new = read("services: {upper: {listen: ['tcp://127.0.0.1:70?backlog=7', 'unix://@u']}}")
+    before, after = diff(new, old).sockets, diff(old, new).sockets
+    [key] = before.keys() & after.keys()
+    assert [(service.name, str(endpoint)) for service, endpoint in (before[key], after[key])] == [
+        ("echo", "tcp://127.0.0.1:70"),
+        ("upper", "tcp://127.0.0.1:70?backlog=7"),
+    ]
+
+
+def test_sockets_with_a_port_of_the_kernels_choice_are_as_many_as_are_asked_for() -> None:
+    services = "services: {{{}: {{type: echo, listen: ['tcp://127.0.0.1:0', 'tcp://127.0.0.1:0']}}}}"
+    one, other = read(services.format("one")), read(services.format("other"))
+    assert len(diff(one, one).sockets) == 2
+    assert diff(one, one).sockets.keys() == diff(one, read(services.format("one"))).sockets.keys()
+    assert not diff(one, one).sockets.keys() & diff(other, other).sockets.keys()
+
+
+Entry = dict[str, Any] | None
+SERVICE = st.none() | st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["echo", "upper", "time"]),
+        "enabled": st.booleans(),
+        "listen": st.lists(
+            st.sampled_from(["tcp://127.0.0.1:0", "unix://@x{}", "unix://@y{}"]), min_size=1, max_size=3
+        ),
+        "limits": st.fixed_dictionaries(
+            {"drain": st.sampled_from(["1s", "2s"]), "idle": st.sampled_from(["1m", "2m"])}
+        ),
+        "access": st.sampled_from([{}, {"deny": ["any"]}]),
+    }
+)
+CONFIG = st.lists(SERVICE, max_size=4)
+
+
+def config_of(entries: list[Entry]) -> Config:
+    services = {
+        f"s{number}": {**entry, "listen": sorted({url.format(number) for url in entry["listen"]})}
+        for number, entry in enumerate(entries)
+        if entry
+    }
+    return read(json.dumps({"services": services}))
+
+
+@given(before=CONFIG, after=CONFIG)
+def test_every_service_is_in_the_sets_that_its_config_before_and_after_says(
+    before: list[Entry], after: list[Entry]
+) -> None:
+    old, new = config_of(before), config_of(after)
+    found = diff(old, new)
+    changes = {change.service: change.what for change in found.changes}
+    sockets = [service.name for service, _ in found.sockets.values()]
+    for number, (was, will) in enumerate(zip_longest(before, after)):
+        name = f"s{number}"
+        on = bool(was and was["enabled"]), bool(will and will["enabled"])
+        same_type = bool(was and will and was["type"] == will["type"])
+        assert (name in found.draining) == (on == (True, False))
+        assert (name in found.unknown) == (on[1] and not (on[0] and same_type))
+        ways = [one and {key: one[key] for key in ("type", "limits", "access")} for one in (was, will)]
+        assert (name in found.served_otherwise) == (on == (True, True) and ways[0] != ways[1])
+        assert sockets.count(name) == (len(set(will["listen"])) if will and on[1] else 0)
+        if was is None or will is None:
+            assert changes.get(name) == (None if was is will else "added" if will else "removed")
+        elif was["enabled"] != will["enabled"]:
+            assert changes[name] == ("enabled" if on[1] else "disabled")
+        else:
+            same = ways[0] == ways[1] and set(was["listen"]) == set(will["listen"])
+            assert changes.get(name) == (None if same else "changed")
+    assert list(changes) == sorted(changes)
+    restored = finish(restore(json.loads(json.dumps(found.dump())), new))
+    assert restored == found, "what another process compared is the same here"
+
+
+@settings(max_examples=30)
+@given(entries=CONFIG)
+def test_config_changes_nothing_of_itself_and_all_of_nothing(entries: list[Entry]) -> None:
+    config = config_of(entries)
+    for same in (config, config_of(entries)):
+        found = diff(config, same)
+        assert (found.changes, found.unknown, found.served_otherwise, found.draining) == ((), NONE, NONE, {})
+    every = finish(from_nothing(config))
+    assert [change.what for change in every.changes] == ["added"] * len(config.services)
+    assert every.unknown == {service.name for service in config.enabled}
+    assert (every.settings, every.restart_needed, every.served_otherwise, every.draining) == ((), (), NONE, {})
+    assert every.sockets == diff(config, config).sockets
+
+
+def test_comparison_of_many_services_lets_others_have_their_turn() -> None:
+    entries = {f"s{number}": {"type": "echo", "listen": [f"unix://@{number}"]} for number in range(100)}
+    config = read(json.dumps({"services": entries}))
+    nothing = config.model_copy(update={"services": ()})
+    found = diff(nothing, config)
+    for work in (compare(nothing, config, config), restore(found.dump(), config)):
+        assert sum(1 for _ in work) == 200, "once a service for what changes, and once for its sockets"
