@@ -15,6 +15,7 @@ from netd.daemon.daemonize import detach as run_detached
 from netd.daemon.pid_file import default_pid_file, pid_file
 from netd.daemon.supervisor.supervisor import supervise
 from netd.errors import EXIT_CONFIG, EXIT_OK, ConfigError, OpenError
+from netd.daemon.start import start
 from netd.telemetry import logs
 from netd.telemetry.journal import SOCKET
 from netd.transport.listen import Listener
@@ -69,7 +70,7 @@ def _serve(config: Config, file: Path, ready: Callable[[list[Listener]], None], 
         raise OpenError([f"log.format: there is no journal at {SOCKET}: {error.strerror}"]) from None
     try:
         with pid_file(pids):
-            return supervise(config, lambda: loader.load(file), sink, ready)
+            return start(config, lambda: loader.load(file), sink, ready)
     finally:
         sink.finish()
 

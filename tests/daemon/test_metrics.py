@@ -200,7 +200,7 @@ def test_in_a_chroot_all_is_there_that_was_loaded_at_the_start(tmp_path: Path) -
 
 
 LOADED = """
-import sys, netd.daemon.supervisor
+import sys, netd.daemon.start
 from netd.config import loader
 loader.load(sys.argv[1])
 print(*sorted({"http.server", "prometheus_client"} & sys.modules.keys()))

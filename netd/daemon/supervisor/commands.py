@@ -4,9 +4,13 @@ Each command is a coroutine: while one waits for a worker, or for the config to 
 """
 
 import gc
+from collections.abc import Iterable
+from heapq import nlargest
 from typing import Any, Protocol, get_args
 
 from netd.daemon import systemd
+from netd.daemon.channel import Message
+from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.config_reader import ConfigReader
 from netd.daemon.supervisor.control import Answer, CommandError
 from netd.daemon.supervisor.reload import Reloader
@@ -16,6 +20,9 @@ from netd.daemon.worker import connections
 from netd.errors import EXIT_USAGE, OpenError, OperatorError
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
+
+MOST_PEERS = 100
+"""Peers that are listed, those with the most connections: more than a screen shows, little enough to ask for often."""
 
 
 class Daemon(Protocol):
@@ -145,7 +152,7 @@ class Commands:
     async def peers(self, wanted: dict[str, str]) -> Answer:
         """Who has the most connections."""
         self._know(wanted)
-        return connections.merged_peers((await self._pool.ask_all({"do": "peers", **wanted})).values())
+        return merged_peers((await self._pool.ask_all({"do": "peers", **wanted})).values())
 
     async def kick(self, wanted: dict[str, str], by: str) -> Answer:
         """End connections."""
@@ -176,3 +183,26 @@ class Commands:
     def _not_while_stopping(self) -> None:
         if self._state.stopping:
             raise CommandError("netd is about to stop")
+
+
+def merged_peers(answers: Iterable[Message]) -> Answer:
+    """What several workers have answered to ``peers``, as one answer.
+
+    A peer that is not among the largest of one worker is listed with its connections to the others.
+    """
+    found: dict[str, list[int]] = {}
+    total = 0
+    for answer in answers:
+        total += answer["total"]
+        for row in answer["peers"]:
+            sums = found.setdefault(row["peer"], [0, 0, 0])
+            for place, key in enumerate(("connections", "bytes_in", "bytes_out")):
+                sums[place] += row[key]
+    most = nlargest(MOST_PEERS, found.items(), key=lambda one: one[1])
+    return {
+        "total": total,
+        "peers": [
+            {"peer": peer, "connections": number, "bytes_in": bytes_in, "bytes_out": bytes_out}
+            for peer, (number, bytes_in, bytes_out) in most
+        ],
+    }

@@ -19,6 +19,9 @@ from netd.errors import EXIT_SOFTWARE
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 
+Entry = Callable[[int, Channel, Sink], int]
+"""What a worker runs: gets its number, its end of the channel and the log, and returns the exit code."""
+
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # the supervisor's to answer
 
 
@@ -74,8 +77,8 @@ def how_it_ended(code: int) -> str:
         return f"signal {-code}"  # a real-time signal has no name
 
 
-def fork(number: int, who: privileges.RunAs, sink: Sink) -> WorkerProcess:
-    """Start a worker that becomes ``who`` and waits to be told what to serve. `WorkerError` says why not."""
+def fork(number: int, who: privileges.RunAs, sink: Sink, entry: Entry) -> WorkerProcess:
+    """Start a process that becomes ``who`` and runs ``entry``. `WorkerError` says why it cannot be started."""
     parent = os.getpid()
     try:
         ours, theirs = pair()
@@ -101,7 +104,8 @@ def fork(number: int, who: privileges.RunAs, sink: Sink) -> WorkerProcess:
             # So that no collection of this process closes what the parent has open, or copies its memory.
             gc.freeze()
             gc.enable()
-            code = _be_worker(number, who, sink, Channel(theirs, takes_descriptors=True), stack, parent)
+            channel = Channel(theirs, takes_descriptors=True)
+            code = _be_worker(number, who, sink, channel, stack, parent, entry)
         except BaseException as error:
             DaemonEvents().netd_failed(error)
         finally:
@@ -112,7 +116,9 @@ def fork(number: int, who: privileges.RunAs, sink: Sink) -> WorkerProcess:
     return WorkerProcess(number, pid, Channel(ours, takes_descriptors=False), stack, now, now)
 
 
-def _be_worker(number: int, who: privileges.RunAs, sink: Sink, channel: Channel, stack: int, parent: int) -> int:
+def _be_worker(
+    number: int, who: privileges.RunAs, sink: Sink, channel: Channel, stack: int, parent: int, entry: Entry
+) -> int:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for ignored in _IGNORED:
@@ -126,7 +132,7 @@ def _be_worker(number: int, who: privileges.RunAs, sink: Sink, channel: Channel,
         reason = error.strerror if isinstance(error, OSError) else error
         channel.send({"question": 1, "error": f"cannot become {who.name}: {reason}"})
         return EXIT_SOFTWARE
-    return Worker(number, channel, sink).run()
+    return entry(number, channel, sink)
 
 
 def _import_for_later() -> None:

@@ -10,8 +10,15 @@ import os
 import resource
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
+from netd.admission.access_table import Access
+from netd.daemon.garbage import MANY
+from netd.daemon.signals import Signals
+from netd.daemon.tasks import Tasks
+from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
+from netd.transport.loop import Loop, Timer
 from netd import __version__, default_paths
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
@@ -32,7 +39,7 @@ from netd.daemon.supervisor.control import Answer, Control, log_exceptions
 from netd.daemon.supervisor.listeners import Listeners, control_listener
 from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.requests import PATIENCE
-from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
+from netd.daemon.supervisor.spawn import Entry, WorkerError, WorkerProcess, fork
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.status import Status
 from netd.daemon.supervisor.trace import Tracer
@@ -53,15 +60,16 @@ _CONTROL_POLICY = Policy(limits=Limits.model_construct(connections=256, idle=10.
 
 
 def supervise(
-    config: Config, load: Callable[[], Config], sink: logs.Sink, ready: Callable[[list[Listener]], None]
+    config: Config, load: Callable[[], Config], sink: logs.Sink, ready: Callable[[list[Listener]], None], entry: Entry
 ) -> int:
     """Serve a checked config until told to stop; the exit code.
 
-    ``load`` reads the config again, ``sink`` is where the log goes, and ``ready`` is called once every service listens.
+    ``load`` reads the config again, ``sink`` is where the log goes, ``ready`` is called once every service listens, and
+    ``entry`` is what workers run.
     Raises `OperatorError` when netd cannot start, with nothing left behind.
     """
     try:
-        supervisor = Supervisor(config, load, sink)
+        supervisor = Supervisor(config, load, sink, entry)
     except OSError as error:
         raise _no_means(error) from None
     return supervisor.run(ready)
@@ -70,7 +78,7 @@ def supervise(
 class Supervisor:
     """Runs netd."""
 
-    def __init__(self, config: Config, load: Callable[[], Config], sink: logs.Sink) -> None:
+    def __init__(self, config: Config, load: Callable[[], Config], sink: logs.Sink, entry: Entry) -> None:
         who = privileges.find(config.daemon)
         self._state = State(config)
         self._sink = sink
@@ -79,7 +87,13 @@ class Supervisor:
         self._tasks = Tasks(self._loop)
         self._listeners = Listeners(systemd.inherited(), self._state.address_skipped, self._state.options_failed)
         self._pool = WorkerPool(
-            self._tasks, self._loop, self._events, sink, who, self._install, self._state.settle, self._reported
+            self._tasks,
+            self._loop,
+            self._events,
+            partial(fork, who=who, sink=sink, entry=entry),
+            self._install,
+            self._state.settle,
+            self._reported,
         )
         self._ban_manager = BanManager(self._state, self._listeners, self._events, self._loop, self._pool.ask_all)
         self._status = Status(

@@ -16,6 +16,7 @@ from netd.shared.memory import MOST_WORKERS
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 from netd.transport.loop import Loop, Timer
+from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
 
 _DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a worker is replaced that is lost again and again
 _STEADY = 60.0  # seconds after which a loss is not "again"
@@ -25,8 +26,9 @@ _LONGEST_STACK = 16384
 class WorkerPool:
     """The workers of one supervisor.
 
-    ``install`` brings a new worker up to date; it raises `WorkerError` when that fails. ``lost`` hears of a worker's
-    end, and says how many connections ended with it. ``reported`` hears what a worker says unasked.
+    ``fork`` starts the worker of this number; it raises `WorkerError` where that fails. ``install`` brings a new worker
+    up to date; it raises `WorkerError` when that fails. ``lost`` hears of a worker's end, and says how many connections
+    ended with it. ``reported`` hears what a worker says unasked.
     """
 
     def __init__(
@@ -34,8 +36,7 @@ class WorkerPool:
         tasks: Tasks,
         loop: Loop,
         events: DaemonEvents,
-        sink: Sink,
-        who: privileges.RunAs,
+        fork: Callable[[int], WorkerProcess],
         install: Callable[[WorkerProcess], Coroutine[Any, None, None]],
         lost: Callable[[int], int],
         reported: Callable[[WorkerProcess, Message], None],
@@ -49,8 +50,7 @@ class WorkerPool:
         self._tasks = tasks
         self._loop = loop
         self._events = events
-        self._sink = sink
-        self._who = who
+        self._fork = fork
         self._install = install
         self._lost = lost
         self.requests = Requests(loop, events, reported)
@@ -99,7 +99,7 @@ class WorkerPool:
             self._trying.discard(number)
 
     async def _start(self, number: int) -> None:
-        worker = fork(number, self._who, self._sink)
+        worker = self._fork(number)
         self._starting[number] = worker
         try:
             self.requests.watch(worker)

@@ -16,6 +16,10 @@ from typing import Any
 
 from netd.admission.access_memory import AccessTables
 from netd.admission.access_table import Access
+from netd.contract import Context
+from netd.daemon.garbage import MANY
+from netd.shared.table import Table
+from netd.transport.loop import Loop
 from netd.admission.bans import BanRules
 from netd.admission.control import AdmissionControl
 from netd.admission.daemon import DaemonAdmission
@@ -34,9 +38,6 @@ from netd.transport.stream.server import StreamServer
 
 _SLICE = 0.01  # seconds of work on a new config at once
 _COLLECTED = 250  # services whose garbage is collected at once
-MANY = 1000
-"""Services whose objects are not looked through for garbage again and again, which would hold up a loop for a tenth of
-a second and more. They live as long as their config; of what replaced ones leave behind, circles are not found then."""
 
 Server = StreamServer | DatagramServer
 _Change = tuple[Iterator[None], Callable[[Message], object]]

@@ -1,6 +1,6 @@
 """Which connections there are, whose, and ending some of them.
 
-What a worker answers to ``connections``, ``peers`` and ``kick``, and how the answers of several are put together.
+What a worker answers to ``connections``, ``peers`` and ``kick``.
 """
 
 from collections.abc import Callable, Iterable
@@ -41,22 +41,6 @@ def peers(worker: int, connections: Iterable[Connection], wanted: Message) -> Me
             sums[0] += 1
             sums[1] += connection.bytes_in
             sums[2] += connection.bytes_out
-    return {"total": total, "peers": _largest(found)}
-
-
-def merged_peers(answers: Iterable[Message]) -> dict[str, Any]:
-    """What several workers have answered to ``peers``, as one answer.
-
-    A peer that is not among the largest of one worker is told with its connections to the others.
-    """
-    found: dict[str, list[int]] = {}
-    total = 0
-    for answer in answers:
-        total += answer["total"]
-        for row in answer["peers"]:
-            sums = found.setdefault(row["peer"], [0, 0, 0])
-            for place, key in enumerate(("connections", "bytes_in", "bytes_out")):
-                sums[place] += row[key]
     return {"total": total, "peers": _largest(found)}
 
 

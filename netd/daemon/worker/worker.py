@@ -26,6 +26,11 @@ from netd.transport.stream.connections import Connections
 _SWITCH = 0.0005  # seconds
 
 
+def work(number: int, channel: Channel, sink: logs.Sink) -> int:
+    """What a worker runs, once it is the user it is to be; its exit code."""
+    return Worker(number, channel, sink).run()
+
+
 class Worker:
     """Serves until the supervisor says stop, or is gone."""
 

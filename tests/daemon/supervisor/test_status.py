@@ -10,7 +10,6 @@ import pytest
 
 from netd.config.loader import load
 from netd.daemon.channel import DOES_NOT_READ, Channel, ChannelError, Message, pair, wait
-from netd.daemon.privileges import RunAs
 from netd.daemon.supervisor.bans import BanManager
 from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.spawn import WorkerProcess
@@ -74,12 +73,14 @@ def want(server: Server, tmp_path: Path) -> Iterator[Callable[..., None]]:
     state, events, loop = State(load(file)), DaemonEvents(), server.loop
     sink = Sink(os.open(os.devnull, os.O_WRONLY))
     listeners = Listeners([], state.address_skipped, state.options_failed)
-    nobody = RunAs("nobody")
+
+    def fork(number: int) -> WorkerProcess:
+        raise AssertionError("no worker is started")
 
     async def install(worker: WorkerProcess) -> None:
         raise AssertionError("no worker is started")
 
-    pool = WorkerPool(Tasks(loop), loop, events, sink, nobody, install, lambda number: 0, lambda worker, message: None)
+    pool = WorkerPool(Tasks(loop), loop, events, fork, install, lambda number: 0, lambda worker, message: None)
     made = Status(state, listeners, pool, BanManager(state, listeners, events, loop, pool.ask_all), events, sink, loop)
 
     def want(*workers: Worker) -> None:

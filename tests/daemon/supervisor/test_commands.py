@@ -1,6 +1,6 @@
 """What several workers tell of their connections, put together."""
 
-from netd.daemon.worker.connections import MOST_PEERS, merged_peers
+from netd.daemon.supervisor.commands import MOST_PEERS, merged_peers
 
 
 def row(peer: str, connections: int, bytes_in: int = 0, bytes_out: int = 0) -> dict[str, object]:

@@ -1,0 +1,14 @@
+"""The start of netd: a supervisor, and what the workers that it forks run. No other file knows both."""
+
+from collections.abc import Callable
+
+from netd.config.model import Config
+from netd.daemon.supervisor.supervisor import supervise
+from netd.daemon.worker.worker import work
+from netd.telemetry.logs import Sink
+from netd.transport.listen import Listener
+
+
+def start(config: Config, load: Callable[[], Config], sink: Sink, ready: Callable[[list[Listener]], None]) -> int:
+    """Serve a checked config until netd is told to stop; the exit code. The parameters are those of `supervise`."""
+    return supervise(config, load, sink, ready, work)
