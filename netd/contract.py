@@ -38,6 +38,9 @@ streams, one with ``datagram`` serves datagrams. A service that needs blocking c
     A method: called with an answer to a datagram and a number of octets (64 or more), where the peer may not get all of
     the answer (`amplify`). Returns the answer in at most so many octets, or None if it cannot be shortened: then it
     is dropped.
+``counters``
+    A tuple of names, such as ``("started", "exited.0")``: the counters of this service type alone, beside those of all
+    types. `netd status --json` shows their sums under these names.
 ``Options``
     The model of the options (a `netd.values.Model`). A class that has it is built as ``cls(options, context)``, any
     other as ``cls()``.

@@ -150,11 +150,12 @@ def test_the_test_of_circles_sees_one(tmp_path: Path) -> None:
 
 
 def daemon_files(root: Path) -> dict[str, set[str]]:
-    """Each file of netd/daemon, and which others of them it imports."""
-    found = {}
-    for file in (root / "daemon").glob("*.py"):
+    """Each file or directory in netd/daemon, and which others of them it imports."""
+    found: dict[str, set[str]] = {}
+    for file in (root / "daemon").rglob("*.py"):
+        name = file.relative_to(root / "daemon").parts[0].removesuffix(".py")
         names = [name.split(".") for name in modules(file)]
-        found[file.stem] = {parts[1] for parts in names if parts[0] == "daemon" and len(parts) > 1}
+        found.setdefault(name, set()).update(parts[1] for parts in names if parts[0] == "daemon" and len(parts) > 1)
     return found
 
 
@@ -176,11 +177,12 @@ def test_the_supervisor_and_the_worker_import_nothing_of_each_other() -> None:
 
 
 def test_the_test_of_the_privilege_boundary_sees_each_crossing(tmp_path: Path) -> None:
-    (tmp_path / "daemon").mkdir()
+    (tmp_path / "daemon" / "messages").mkdir(parents=True)
     for name, text in (
         ("crew", "def f():\n    from netd.daemon.worker.worker import Worker"),
         ("serving", "from netd.daemon import state"),
         ("channel", "import netd.daemon.worker.status_client"),
+        ("messages/coding", "import netd.daemon.worker.worker"),
         (
             "start",
             "from netd.daemon.supervisor.supervisor import supervise\nfrom netd.daemon.worker.worker import work",
@@ -188,7 +190,7 @@ def test_the_test_of_the_privilege_boundary_sees_each_crossing(tmp_path: Path) -
         ("plan", "from netd.daemon.channel import Channel\nfrom netd.daemon.supervisor.state import State"),
     ):
         (tmp_path / "daemon" / f"{name}.py").write_text(text)
-    found = ["channel imports inquiry", "crew imports worker", "serving imports state"]
+    found = ["channel imports inquiry", "crew imports worker", "messages imports worker", "serving imports state"]
     assert crossings(daemon_files(tmp_path)) == found
 
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 _PIECE = 60_000  # octets in a packet; the kernel takes two of these also where its buffers are small
 _MOST_DESCRIPTORS = 250  # in a packet; the kernel takes 253 (SCM_MAX_FD, unix(7))
-_LONGEST = 2**24  # octets of a message
+_LONGEST = 2**21  # octets of a message in packets, as a worker sends it; the longest list of connections has fewer
 _SPARE = 16  # descriptors; a config that adds more services needs that many free ones
 _LONGEST_NUMBER = 20  # characters
 _MORE, _LAST, _MEMORY = b"+", b".", b"@"
@@ -35,6 +35,10 @@ class ChannelError(Exception):
 
 class ClosedError(ChannelError):
     """The other end is gone."""
+
+
+class ProtocolError(ChannelError):
+    """The other end sent what is no message. Nothing more is taken from it."""
 
 
 class DescriptorsLostError(Exception):
@@ -70,9 +74,9 @@ class Channel:
         self.send_encoded(encode(message), descriptors, seconds)
 
     def send_encoded(
-        self, data: bytes, descriptors: Sequence[int] = (), seconds: float = 5.0, question: int | None = None
+        self, data: bytes, descriptors: Sequence[int] = (), seconds: float = 5.0, request: int | None = None
     ) -> None:
-        """As `send`, for an encoded message, which gets the number of a question where one is given."""
+        """As `send`, for an encoded message, which gets the number of a request where one is given."""
         sent = False
 
         def send_packet(parts: list[bytes], group: list[int]) -> None:
@@ -86,12 +90,12 @@ class Channel:
             sent = True
 
         until = time.monotonic() + seconds
-        if question is not None:
-            data = b'{"question":%d%s%s' % (question, b"," * (len(data) > 2), data[1:])
+        if request is not None:
+            data = b'{"request":%d%s%s' % (request, b"," * (len(data) > 2), data[1:])
         if len(data) > _PIECE and not self._room:
             with _memory(data) as file:
                 # What stands beside it is all that is left where the other end may have no more descriptors.
-                send_packet([_MEMORY, encode({"question": question})], [file.fileno()])
+                send_packet([_MEMORY, encode({"request": request})], [file.fileno()])
             data = b""
         pieces = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)] or [b""]
         groups = [
@@ -144,10 +148,10 @@ class Channel:
             self._size += len(data)
             if flags & socket.MSG_CTRUNC:
                 if not self._room:
-                    raise ChannelError("it does not keep to the rules")  # it sent some, and nobody asked for them
+                    raise ProtocolError("it sent descriptors")
                 self._lost = True
             if flags & socket.MSG_TRUNC or self._size > _LONGEST or data[:1] not in (_MORE, _LAST):
-                raise ChannelError("it does not keep to the rules")
+                raise ProtocolError("it sent a packet that is no part of a message, or too long a message")
             if data[:1] == _LAST:
                 return self._complete()
 
@@ -176,7 +180,7 @@ class Channel:
                     os.close(descriptor)
             if isinstance(message, dict):
                 raise DescriptorsLostError(message)
-            raise ChannelError("it does not keep to the rules")
+            raise ProtocolError("it sent what is no JSON object")
         return message, descriptors
 
 

@@ -37,6 +37,15 @@ class DaemonEvents(ThrottledLog):
         """A worker's loop did not answer for so long: it is ended, and tells what it was doing when it is lost."""
         self._log.error("worker_aborted", worker=worker, pid=pid, seconds=seconds)
 
+    def message_rejected(self, worker: int, pid: int, error: str) -> None:
+        """A worker sent what is no message of the channel: a bug, or an attacker has the worker. It is killed."""
+        told = {"worker": worker, "pid": pid, "error": error}
+        self._tell("message_rejected", str(worker), 1, "error", "message_rejected", **told)
+
+    def request_rejected(self, worker: int, error: str) -> None:
+        """The supervisor sent what a worker does not take for a message, which is a bug; the worker goes on."""
+        self._tell("request_rejected", "", 1, "error", "request_rejected", worker=worker, error=error)
+
     def worker_lost(
         self, worker: int, pid: int, reason: str, connections: int, delay: float | None, stack: str
     ) -> None:

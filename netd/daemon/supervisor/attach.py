@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 from netd.contract import Post
 from netd.daemon.json_lines import json_line, keep_alive
+from netd.daemon.messages.from_supervisor import Attach
+from netd.daemon.messages.from_worker import Failed
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
@@ -92,12 +94,11 @@ class Attachments:
         first = self._pool.workers[min(self._pool.workers)]
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
-            message = {"do": "visit", "service": service}
-            asked = self._pool.ask(message, [theirs.fileno()], [first])
-        answer = (await asked).get(first, {"error": "no worker listens"})
-        if "error" in answer:
+            asked = self._pool.ask(Attach(service), [theirs.fileno()], [first])
+        answer = (await asked).get(first, Failed("no worker listens"))
+        if isinstance(answer, Failed):
             ours.close()
-            raise CommandError(str(answer["error"]))
+            raise CommandError(answer.error)
         visit = Attachment(ours, post, self._loop)
         return visit.say, visit.leave
 

@@ -3,14 +3,13 @@
 What it explains it reads from the memory that admission in the workers writes, so nobody has to be asked.
 """
 
-import re
 import resource
 import socket
 import struct
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 from netd import accounts
 from netd.addresses import parse_address, split_port
@@ -18,13 +17,13 @@ from netd.admission.addresses import parse_source, source_of, source_text
 from netd.admission.control import AdmissionControl, Check
 from netd.admission.daemon import DaemonAdmission
 from netd.config.model import ServiceConfig
-from netd.daemon.channel import Message
+from netd.daemon.messages.from_supervisor import SetBans
+from netd.daemon.messages.from_worker import Offender
 from netd.daemon.supervisor.control import Answer, CommandError
 from netd.daemon.supervisor.listeners import Listeners, NumberedListener
 from netd.daemon.supervisor.state import State
 from netd.daemon.tasks import Result
 from netd.errors import EXIT_USAGE
-from netd.reasons import Refusal
 from netd.shared.table import SUPERVISOR
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ServiceEvents
@@ -36,7 +35,7 @@ _MEMINFO = struct.Struct("9I")  # linux/sock_diag.h; the last one is SK_MEMINFO_
 _OWN_DESCRIPTORS = 64  # of a process that serves, besides those of its connections and listeners
 _MOST_OFFENDERS = 1000  # seen to at once; who goes on is reported again
 _SOME_PORT = 49152  # of those that clients use (RFC 6335)
-Tell = Callable[[Message], Result[Any]]
+Tell = Callable[[SetBans], Result[Any]]
 """Tells all workers something. The result is there when they have taken it."""
 
 
@@ -50,7 +49,7 @@ class BanManager:
         self._loop = loop
         self._tell_workers = tell
         self._drops: dict[int, int] = {}  # what the kernel had dropped when it was looked at last, by listener
-        self._offenders: dict[str, str] = {}  # reported, and not seen to yet
+        self._offenders: dict[str, Offender] = {}  # by source: reported, and not seen to yet
         self._service_events: dict[str, ServiceEvents] = {}
 
     def config_adopted(self) -> None:
@@ -70,26 +69,22 @@ class BanManager:
 
     # Bans.
 
-    def reported(self, message: Message) -> None:
+    def reported(self, offender: Offender) -> None:
         """A worker reports a source that is refused too often. It is seen to once what is under way is done."""
         if not self._offenders:
             self._loop.call(self._see_to_offenders)
         if len(self._offenders) < _MOST_OFFENDERS:
-            why = f"{message.get('service')}: {message.get('refusal')}"
-            self._offenders[str(message["offender"])[:64]] = why[:128]
+            self._offenders[offender.source] = offender
 
     def _see_to_offenders(self) -> None:
         offenders, self._offenders = self._offenders, {}
         now = time.monotonic()
         banned: dict[bytes, tuple[float, str]] = {}
-        for text, why in offenders.items():
-            service, _, refusal = why.partition(": ")
+        for offender in offenders.values():
             # What makes no sense does not come from a worker as it should be, and is not worth a ban.
-            if service not in self._state.seen or refusal not in get_args(Refusal):
+            if offender.service not in self._state.seen:
                 continue
-            if not re.fullmatch(r"[0-9a-f]{8}([0-9a-f]{8})?", text):
-                continue
-            source = bytes.fromhex(text)
+            source, why = bytes.fromhex(offender.source), f"{offender.service}: {offender.refusal}"
             seconds = self._state.bans.offend(source, why, now)
             if seconds is not None:
                 banned[source] = seconds, why
@@ -141,9 +136,7 @@ class BanManager:
 
     def _tell(self, *sources: bytes) -> Result[Any]:
         now = time.monotonic()
-        return self._tell_workers(
-            {"do": "ban", "bans": {source.hex(): self._state.bans.until(source, now) for source in sources}}
-        )
+        return self._tell_workers(SetBans({source.hex(): self._state.bans.until(source, now) for source in sources}))
 
     # What the kernel drops.
 

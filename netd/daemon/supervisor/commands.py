@@ -4,25 +4,21 @@ Each command is a coroutine: while one waits for a worker, or for the config to 
 """
 
 import gc
-from collections.abc import Iterable
-from heapq import nlargest
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, get_args
 
 from netd.daemon import systemd
-from netd.daemon.channel import Message
-from netd.daemon.supervisor import config_diff
+from netd.daemon.messages.from_supervisor import Kick, ListConnections, ListPeers, SetLogLevel
+from netd.daemon.messages.from_worker import ConnectionList, Failed, Kicked, PeerList, R
 from netd.daemon.supervisor.config_reader import ConfigReader
 from netd.daemon.supervisor.control import Answer, CommandError
 from netd.daemon.supervisor.reload import Reloader
+from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
-from netd.daemon.worker import connections
 from netd.errors import EXIT_USAGE, OpenError, OperatorError
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
-
-MOST_PEERS = 100
-"""Peers that are listed, those with the most connections: more than a screen shows, little enough to ask for often."""
 
 
 class Daemon(Protocol):
@@ -143,22 +139,24 @@ class Commands:
     async def connections(self, wanted: dict[str, str]) -> Answer:
         """Which connections there are."""
         self._know(wanted)
-        answers = await self._pool.ask_all({"do": "connections", **wanted})
+        found = await self._pool.ask_all(ListConnections(**wanted))
+        answers = _of(ConnectionList, found)
         return {
-            "total": sum(answer["total"] for answer in answers.values()),
-            "connections": [row for answer in answers.values() for row in answer["connections"]],
+            "total": sum(answer.total for answer in answers),
+            "connections": [vars(row) for answer in answers for row in answer.connections],
         }
 
     async def peers(self, wanted: dict[str, str]) -> Answer:
         """Who has the most connections."""
         self._know(wanted)
-        return merged_peers((await self._pool.ask_all({"do": "peers", **wanted})).values())
+        found = await self._pool.ask_all(ListPeers(**wanted))
+        return merged_peers(_of(PeerList, found))
 
     async def kick(self, wanted: dict[str, str], by: str) -> Answer:
         """End connections."""
         self._know(wanted)
-        answers = await self._pool.ask_all({"do": "kick", **wanted})
-        number = sum(answer["number"] for answer in answers.values())
+        answers = await self._pool.ask_all(Kick(**wanted))
+        number = sum(answer.number for answer in _of(Kicked, answers))
         self._events.connections_kicked(number, by)
         return {"number": number}
 
@@ -178,31 +176,27 @@ class Commands:
     async def _set_log_level(self, level: Any) -> None:
         logs.set_level(level)
         self._state.log_level = level
-        await self._pool.ask_all({"do": "log_level", "level": level})
+        await self._pool.ask_all(SetLogLevel(level))
 
     def _not_while_stopping(self) -> None:
         if self._state.stopping:
             raise CommandError("netd is about to stop")
 
 
-def merged_peers(answers: Iterable[Message]) -> Answer:
-    """What several workers have answered to ``peers``, as one answer.
+def merged_peers(answers: Iterable[PeerList]) -> Answer:
+    """What several workers have answered, as one answer.
 
     A peer that is not among the largest of one worker is listed with its connections to the others.
     """
     found: dict[str, list[int]] = {}
-    total = 0
-    for answer in answers:
-        total += answer["total"]
-        for row in answer["peers"]:
-            sums = found.setdefault(row["peer"], [0, 0, 0])
-            for place, key in enumerate(("connections", "bytes_in", "bytes_out")):
-                sums[place] += row[key]
-    most = nlargest(MOST_PEERS, found.items(), key=lambda one: one[1])
-    return {
-        "total": total,
-        "peers": [
-            {"peer": peer, "connections": number, "bytes_in": bytes_in, "bytes_out": bytes_out}
-            for peer, (number, bytes_in, bytes_out) in most
-        ],
-    }
+    for row in (row for answer in answers for row in answer.peers):
+        sums = found.setdefault(row.peer, [0, 0, 0])
+        for place, number in enumerate((row.connections, row.bytes_in, row.bytes_out)):
+            sums[place] += number
+    merged = PeerList.of(sum(answer.total for answer in answers), found)
+    return {"total": merged.total, "peers": list(map(vars, merged.peers))}
+
+
+def _of(kind: type[R], answers: Mapping[WorkerProcess, R | Failed]) -> list[R]:
+    """The responses of the workers that had one. Another worker failed, and what it had is not counted."""
+    return [answer for answer in answers.values() if isinstance(answer, kind)]

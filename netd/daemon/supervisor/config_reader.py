@@ -25,8 +25,8 @@ from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.spawn import close_all_but
 from netd.daemon.tasks import Queue, Result, Tasks
 from netd.errors import EXIT_OSERR, EXIT_SOFTWARE, OperatorError
-from netd.transport.loop import Loop
 from netd.transport.listen import finish
+from netd.transport.loop import Loop
 
 LOADING = 60.0
 """Seconds that reading a config may take, the largest of which takes ten on a common host (`netd.config.bounds`)."""

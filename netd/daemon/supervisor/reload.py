@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Generator, Sequence
-from typing import Any
 
 from netd.config.model import Config
-from netd.daemon.channel import Message
+from netd.daemon.messages.from_supervisor import Abort, Commit, Prepare, Retire, ServiceEntry, SetBans, SetLedger
+from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.control import CommandError
@@ -37,22 +37,22 @@ class Reloader:
     async def install(self, worker: WorkerProcess) -> None:
         """Bring a new worker up to date. `WorkerError` says why it cannot be."""
         state, requests = self._state, self._pool.requests
-        answers = await requests.ask({"do": "ledger"}, [state.daemon_limits.descriptor], [worker])
+        answers = await requests.ask(SetLedger(), [state.daemon_limits.descriptor], [worker])
         self._check([worker], answers)
-        answers = await requests.ask({"do": "ban", "bans": state.bans_until()}, [], [worker])
+        answers = await requests.ask(SetBans(state.bans_until()), [], [worker])
         self._check([worker], answers)
         numbered = list(self._listeners)
         diff = await self._tasks.in_slices(config_diff.from_nothing(state.config))
         message, descriptors = await self._tasks.in_slices(self._message(diff, numbered, numbered))
         self._check([worker], await requests.prepare(message, descriptors, [worker]))
-        self._check([worker], await requests.ask({"do": "commit"}, [], [worker]))
+        self._check([worker], await requests.ask(Commit(), [], [worker]))
 
-    def _check(self, workers: Sequence[WorkerProcess], answers: dict[WorkerProcess, Message]) -> None:
+    def _check(self, workers: Sequence[WorkerProcess], answers: dict[WorkerProcess, Done | Failed]) -> None:
         """Raise `WorkerError` where one of these workers has not answered, or has said what keeps it from it."""
         for worker in workers:
-            answer = answers.get(worker, {"error": _DIED if worker.gone else _SLOW})
-            if "error" in answer:
-                raise WorkerError(f"worker (user {self._user}): {answer['error']}")
+            answer = answers.get(worker, Failed(_DIED if worker.gone else _SLOW))
+            if isinstance(answer, Failed):
+                raise WorkerError(f"worker (user {self._user}): {answer.error}")
 
     async def switch(self, overrides: dict[str, bool]) -> None:
         """Put in force, as `apply` does, the config as its file has it, but for what is switched on or off."""
@@ -75,15 +75,15 @@ class Reloader:
             await self._prepare_workers(pending, prepared)
             self._not_while_stopping()
         except BaseException:
-            pool.requests.tell({"do": "abort"}, prepared)
+            pool.requests.tell(Abort(), prepared)
             self._listeners.abort(pending)
             state.drop_unused_tables()
             raise
         # Nothing waits from here until the new config is what a new worker gets.
         workers = [worker for worker in pool.workers.values() if worker in prepared]
-        committed = pool.ask({"do": "commit"}, workers=workers)
+        committed = pool.ask(Commit(), workers=workers)
         if diff.draining:
-            pool.requests.tell({"do": "retire", "services": diff.draining}, pool.leaving)
+            pool.requests.tell(Retire(diff.draining), pool.leaving)
         self._listeners.commit(pending)
         state.adopt(file, overrides)
         try:
@@ -129,39 +129,41 @@ class Reloader:
 
     def _message(
         self, diff: ConfigDiff, all_of_them: list[NumberedListener], new: list[NumberedListener]
-    ) -> Generator[None, None, tuple[Message, list[int]]]:
+    ) -> Generator[None, None, tuple[Prepare, list[int]]]:
         """What a worker needs to serve the new config, besides what it has of the one before.
 
         The descriptors that go with it are the access tables, ``new`` ones of the listeners, and the counters of what
         is unknown to it.
         """
         config = diff.config
-        services: list[Message] = []
-        names: list[tuple[str, Any]] = [("access", 0), *(("listener", one.number) for one in new)]
+        services: list[str] = []
+        counters: list[str] = []
         descriptors = [config.access_tables.descriptor, *(one.listener.socket.fileno() for one in new)]
         listeners: dict[str, list[int]] = {}
         for one in all_of_them:
             listeners.setdefault(one.listener.service, []).append(one.number)
         for service in config.enabled:
             yield
-            services.append(
-                {
-                    "name": service.name,
-                    "type": service.type,
-                    "options": json.dumps(service.given),  # a text, since these may hold numbers of any size
-                    "policy": service.policy.model_dump_json(),
-                    "access": (service.access.offset, service.access.length),
-                    "listeners": listeners.get(service.name, []),
-                    "changed": service.name in diff.served_otherwise,
-                }
+            entry = ServiceEntry(
+                name=service.name,
+                type=service.type,
+                options=json.dumps(service.given),
+                policy=service.policy.model_dump_json(),
+                access=(service.access.offset, service.access.length),
+                listeners=listeners.get(service.name, []),
+                changed=service.name in diff.served_otherwise,
             )
+            services.append(entry.encode())
             if service.name in diff.unknown:
-                names.append(("counters", service.name))
+                counters.append(service.name)
                 descriptors.append(self._state.table(service).descriptor)
-        common = {
-            "log_access": config.log.access,
-            "connections": config.daemon.connections,
-            "bans": config.bans.model_dump_json(),
-            "draining": diff.draining,
-        }
-        return {"do": "prepare", "services": services, "descriptors": names, **common}, descriptors
+        message = Prepare(
+            services=services,
+            new_listeners=[one.number for one in new],
+            new_counters=counters,
+            draining=diff.draining,
+            log_access=config.log.access,
+            connections=config.daemon.connections,
+            bans=config.bans.model_dump_json(),
+        )
+        return message, descriptors

@@ -1,4 +1,4 @@
-"""Requests to workers, their answers, and the heartbeats that show that their loops turn.
+"""Requests to workers, their responses, and the heartbeats that show that their loops turn.
 
 The supervisor waits for no worker: a request is a `Result`, and a packet that finds no room ends what it was for.
 """
@@ -9,9 +9,25 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from select import EPOLLIN
+from typing import Any
 
-from netd.daemon.channel import DOES_NOT_READ, ChannelError, ClosedError, Message, encode
-from netd.daemon.supervisor.spawn import WorkerProcess
+from netd.daemon.channel import DOES_NOT_READ, ChannelError, ClosedError, Message, ProtocolError
+from netd.daemon.messages import from_worker
+from netd.daemon.messages.coding import encode
+from netd.daemon.messages.from_supervisor import Heartbeat, Order, Prepare, Request, response_to
+from netd.daemon.messages.from_worker import (
+    Alive,
+    Busy,
+    Done,
+    Failed,
+    Notice,
+    Offender,
+    R,
+    ReportWanted,
+    Response,
+    TraceLines,
+)
+from netd.daemon.supervisor.spawn import Asked, WorkerProcess
 from netd.daemon.tasks import Result
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop, Timer
@@ -23,13 +39,13 @@ PREPARING = 20.0
 
 _MOST_MESSAGES = 100  # taken from a worker at once
 _ROOM = 0.25  # seconds until a worker's socket has room for a packet; it holds hundreds
-_BEAT = encode({"do": "beat"})
+_HEARTBEAT = encode(Heartbeat())
 
 
 class Requests:
-    """Asks workers. ``reported`` hears what a worker says unasked."""
+    """Asks workers. ``reported`` gets what a worker says unasked."""
 
-    def __init__(self, loop: Loop, events: DaemonEvents, reported: Callable[[WorkerProcess, Message], None]) -> None:
+    def __init__(self, loop: Loop, events: DaemonEvents, reported: Callable[[WorkerProcess, Notice], None]) -> None:
         self._loop = loop
         self._events = events
         self._reported = reported
@@ -39,19 +55,23 @@ class Requests:
         self._loop.watch(worker.channel.fileno(), EPOLLIN, lambda events: self._hear(worker))
 
     def ask(
-        self, message: Message, descriptors: Sequence[int], workers: Iterable[WorkerProcess], seconds: float = PATIENCE
-    ) -> Result[dict[WorkerProcess, Message]]:
-        """Ask workers: the answers, once all have answered or are gone.
+        self,
+        request: Request[R],
+        descriptors: Sequence[int],
+        workers: Iterable[WorkerProcess],
+        seconds: float = PATIENCE,
+    ) -> Result[dict[WorkerProcess, R | Failed]]:
+        """Ask workers: their responses, once all have answered or are gone.
 
         One that is gone has none. One that does not answer within ``seconds`` has none either, and is aborted, to be
         replaced; unless it works on a config.
         """
-        result: Result[dict[WorkerProcess, Message]] = Result()
-        answers: dict[WorkerProcess, Message] = {}
+        result: Result[dict[WorkerProcess, Any]] = Result()
+        answers: dict[WorkerProcess, Any] = {}
         waiting: dict[WorkerProcess, int] = {}
         timer: Timer | None = None
 
-        def answered(worker: WorkerProcess, answer: Message | None) -> None:
+        def answered(worker: WorkerProcess, answer: Response | None) -> None:
             del waiting[worker]
             if answer is not None:
                 answers[worker] = answer
@@ -60,16 +80,16 @@ class Requests:
                 result.set(answers)
 
         def expired() -> None:
-            for worker, question in list(waiting.items()):
-                worker.questions.pop(question, None)
+            for worker, number in list(waiting.items()):
+                worker.requests[number] = Asked(response, lambda answer: None)  # it may come yet
                 if not _is_busy(worker):
                     self.abort(worker, seconds)
             result.set(answers)
 
-        body = encode(message)
+        body, response = encode(request), response_to(request)
         for worker in [worker for worker in workers if not worker.gone]:
-            waiting[worker] = worker.asked + 1
-            self._send(worker, body, descriptors, partial(answered, worker))
+            waiting[worker] = worker.last_request + 1
+            self._send(worker, body, descriptors, Asked(response, partial(answered, worker)))
         if waiting:
             timer = self._loop.later(seconds, expired)
         else:
@@ -77,8 +97,8 @@ class Requests:
         return result
 
     async def prepare(
-        self, message: Message, descriptors: Sequence[int], workers: Sequence[WorkerProcess]
-    ) -> dict[WorkerProcess, Message]:
+        self, request: Prepare, descriptors: Sequence[int], workers: Sequence[WorkerProcess]
+    ) -> dict[WorkerProcess, Done | Failed]:
         """As `ask`, for a config: what its services do when they are made may take long, and is no hang.
 
         A worker that is not ready in time is not looked at for as long again: a config that is refused ends no
@@ -86,16 +106,16 @@ class Requests:
         """
         for worker in workers:
             worker.preparing = True
-        answers = await self.ask(message, descriptors, workers, PREPARING)
+        answers = await self.ask(request, descriptors, workers, PREPARING)
         for worker in workers:
             worker.preparing = False
         for worker in answers:
             worker.busy_until = 0.0
         return answers
 
-    def tell(self, message: Message, workers: Iterable[WorkerProcess], *, must: bool = True) -> None:
-        """Tell workers something that needs no answer. One that does not take it is aborted, if it ``must``."""
-        body = encode(message)
+    def tell(self, order: Order, workers: Iterable[WorkerProcess], *, must: bool = True) -> None:
+        """Send workers what has no response. One that does not take it is aborted, if it ``must``."""
+        body = encode(order)
         for worker in [worker for worker in workers if not worker.gone]:
             try:
                 worker.channel.send_encoded(body, (), _ROOM if must else 0.0)
@@ -103,70 +123,83 @@ class Requests:
                 if must or error.half:
                     self._not_sent(worker, error)
 
-    def _send(
-        self, worker: WorkerProcess, body: bytes, descriptors: Sequence[int], take: Callable[[Message | None], None]
-    ) -> None:
-        """Ask a worker, and have ``take`` called with its answer."""
-        worker.asked += 1
-        number = worker.asked
-        worker.questions[number] = take
+    def _send(self, worker: WorkerProcess, body: bytes, descriptors: Sequence[int], asked: Asked) -> None:
+        """Send a worker a request."""
+        worker.last_request += 1
+        number = worker.last_request
+        worker.requests[number] = asked
         try:
             worker.channel.send_encoded(body, descriptors, _ROOM, number)
         except ChannelError as error:
             with contextlib.suppress(ChannelError):
                 self._take(worker)  # one that ended may have said why, and that is the answer
-            if worker.questions.pop(number, None):
-                take(None if isinstance(error, ClosedError) else {"error": str(error)})
-            self._not_sent(worker, error)
+            if worker.requests.pop(number, None):
+                asked.take(None if isinstance(error, ClosedError) else Failed(str(error)))
+            if not worker.gone:
+                self._not_sent(worker, error)
 
     def _not_sent(self, worker: WorkerProcess, error: ChannelError) -> None:
         """A worker did not get a message. It is at fault where it is gone, or does not read."""
         if isinstance(error, ClosedError):
-            self.hang_up(worker)
-            worker.signal(signal.SIGKILL)  # it ended, or it has closed its end: SIGCHLD tells the rest
+            self._end(worker)
         elif error.half or (str(error) == DOES_NOT_READ and not _is_busy(worker)):
             self.abort(worker, _ROOM)
 
     def _take(self, worker: WorkerProcess) -> None:
-        """Take what a worker has said."""
-        for _ in range(_MOST_MESSAGES):  # what is left waits: no worker may keep the supervisor busy
-            received = worker.channel.receive()
-            if received is None:
-                return
-            message = received[0]
-            worker.beaten = time.monotonic()
-            worker.unanswered = 0
-            try:
-                if isinstance(lost := message.get("lines_lost"), int):
-                    worker.lines_lost = max(0, lost)
-                if "busy" in message:
+        """Take what a worker has sent. `ChannelError` if it has ended, or is ended for what it sent."""
+        try:
+            for _ in range(_MOST_MESSAGES):  # what is left waits: no worker may keep the supervisor busy
+                received = worker.channel.receive()
+                if received is None:
+                    return
+                self._take_message(worker, received[0])
+        except ChannelError as error:
+            if isinstance(error, ProtocolError):  # once for each worker: nothing more is taken from it
+                self._events.message_rejected(worker.number, worker.pid, str(error))
+            self._end(worker)
+            raise
+
+    def _take_message(self, worker: WorkerProcess, received: Message) -> None:
+        number, message = from_worker.decode(received)
+        worker.beaten = time.monotonic()
+        worker.unanswered = 0
+        try:
+            match message:
+                case Busy():
                     if worker.preparing:  # a worker that was told to; one that hangs does not say so
                         worker.busy_until = time.monotonic() + 2 * PREPARING
-                elif "question" not in message:
+                case Offender() | ReportWanted() | TraceLines():
                     self._reported(worker, message)
-                elif take := worker.questions.pop(message["question"], None):
-                    take(message)
-            except Exception as error:  # whatever it says, it ends nobody but itself
-                self._events.command_failed("message of a worker", error)
-                worker.signal(signal.SIGKILL)
-                raise ChannelError("it does not keep to the rules") from error
+                case _:
+                    asked = worker.requests.pop(number or 0, None)
+                    if asked is None:
+                        raise ProtocolError(f"a response to request {number}, which it does not have")
+                    if not isinstance(message, asked.response | Failed):
+                        raise ProtocolError(f"{type(message).__name__} in response to request {number}")
+                    asked.take(message)
+        except ProtocolError:
+            raise
+        except Exception as error:  # a bug ends no other worker
+            self._events.command_failed("message of a worker", error)
+            raise ChannelError("its message was not dealt with") from error
 
     def _hear(self, worker: WorkerProcess) -> None:
-        try:
+        with contextlib.suppress(ChannelError):
             self._take(worker)
-        except ChannelError:
-            self.hang_up(worker)
-            # It ended, which SIGCHLD tells; or it broke the rules, and ends now.
-            worker.signal(signal.SIGKILL)
+
+    def _end(self, worker: WorkerProcess) -> None:
+        """Have done with a worker whose end of the channel is closed, or that is not trusted any more."""
+        self.hang_up(worker)
+        worker.signal(signal.SIGKILL)  # it may have ended already; SIGCHLD tells the rest
 
     def hang_up(self, worker: WorkerProcess) -> None:
         """There is nothing more to say to a worker, and nothing more to hear."""
         if not worker.gone:
             worker.gone = True
             self._loop.unwatch(worker.channel.fileno())
-        questions, worker.questions = worker.questions, {}
-        for take in questions.values():
-            take(None)
+        requests, worker.requests = worker.requests, {}
+        for asked in requests.values():
+            asked.take(None)
 
     def beat(self, workers: Iterable[WorkerProcess]) -> bool:
         """Ask every worker for a sign, and abort those that have not answered the last two times.
@@ -188,7 +221,7 @@ class Requests:
                 self.abort(worker, time.monotonic() - worker.beaten)
             else:
                 worker.unanswered += 1
-                self._send(worker, _BEAT, (), lambda answer: None)
+                self._send(worker, _HEARTBEAT, (), Asked(Alive, partial(_note, worker)))
         return alive
 
     def abort(self, worker: WorkerProcess, seconds: float) -> None:
@@ -200,6 +233,11 @@ class Requests:
         worker.signal(signal.SIGABRT)
         worker.signal(signal.SIGCONT)  # a stopped process would keep the abort waiting
         self._loop.later(1.0, lambda: _kill(worker))
+
+
+def _note(worker: WorkerProcess, answer: Response | None) -> None:
+    if isinstance(answer, Alive):
+        worker.lines_lost = answer.lines_lost
 
 
 def _kill(worker: WorkerProcess) -> None:

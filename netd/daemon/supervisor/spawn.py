@@ -10,11 +10,13 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from netd.daemon import privileges
-from netd.daemon.channel import Channel, Message, pair
+from netd.daemon.channel import Channel, pair
+from netd.daemon.messages.coding import encode
+from netd.daemon.messages.from_worker import Failed, Response
 from netd.daemon.tasks import Result
-from netd.daemon.worker.worker import Worker
 from netd.errors import EXIT_SOFTWARE
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
@@ -27,6 +29,15 @@ _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # the
 
 class WorkerError(Exception):
     """A worker cannot be started or brought up to date; the message says why."""
+
+
+class Asked(NamedTuple):
+    """A request that a worker has not answered."""
+
+    response: type
+    """The type of its response, unless that is `Failed`."""
+    take: Callable[[Response | None], None]
+    """Gets the response; None: there will be none."""
 
 
 @dataclass(eq=False)
@@ -48,10 +59,10 @@ class WorkerProcess:
     """Whether it was sent a config, and has not answered yet."""
     busy_until: float = 0.0
     """Until when it may work on a config without answering anything else (CLOCK_MONOTONIC)."""
-    questions: dict[int, Callable[[Message | None], None]] = field(default_factory=dict)
-    """What takes the answers that are waited for, by the number of the question; None: there will be none."""
-    asked: int = 0
-    """The number of the last question."""
+    requests: dict[int, Asked] = field(default_factory=dict)
+    """By number, also those whose response comes too late."""
+    last_request: int = 0
+    """The number of the last request."""
     lines_lost: int = 0
     """How many lines of its log nobody will read, as it has said."""
     leaving: bool = False
@@ -65,6 +76,16 @@ class WorkerProcess:
         """Send a signal, if the process is there. Until it is reaped, no other process has its number."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
+
+    def poll(self) -> int | None:
+        """The exit code, or the negative number of a signal, if the process has ended. It is reaped then."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+    def kill(self) -> None:
+        """End the process, and reap it."""
+        self.signal(signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
 
 def how_it_ended(code: int) -> str:
@@ -130,7 +151,8 @@ def _be_worker(
         privileges.become(who, parent)
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        channel.send({"question": 1, "error": f"cannot become {who.name}: {reason}"})
+        # In response to the first request, whatever that will be.
+        channel.send_encoded(encode(Failed(f"cannot become {who.name}: {reason}")), request=1)
         return EXIT_SOFTWARE
     return entry(number, channel, sink)
 

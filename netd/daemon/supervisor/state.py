@@ -8,8 +8,8 @@ from netd.daemon.supervisor.control import CommandError
 from netd.errors import EXIT_NO
 from netd.services.table import find
 from netd.shared.daemon_limits import DaemonLimits
-from netd.shared.table import CELL, Table
-from netd.telemetry.service_events import ListenerEvents, ServiceEvents
+from netd.shared.table import Table
+from netd.telemetry.service_events import ListenerEvents
 from netd.text import suggestion
 from netd.transport.listen import Listener
 

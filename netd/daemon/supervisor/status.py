@@ -11,6 +11,7 @@ from typing import Any
 
 from netd import __version__
 from netd.config.model import ServiceConfig
+from netd.daemon.messages.from_supervisor import Report
 from netd.daemon.supervisor.bans import BanManager
 from netd.daemon.supervisor.control import Answer, log_exceptions
 from netd.daemon.supervisor.history import History
@@ -115,12 +116,11 @@ class Status:
         tables = self._state.tables.items()
         self._history.note({name: table.read() for name, table in tables}, time.monotonic(), time.time())
 
-    def want(self, worker: WorkerProcess, what: object) -> None:
+    def want(self, worker: WorkerProcess, what: str) -> None:
         """A worker wants a report. It gets it once what is under way is done, ten times a second at most."""
-        if isinstance(what, str) and what in self._status:
-            if not self._wanted:
-                self._loop.later(0.0, self._hand_over)
-            self._wanted.add((worker, what))
+        if not self._wanted:
+            self._loop.later(0.0, self._hand_over)
+        self._wanted.add((worker, what))
 
     def _hand_over(self) -> None:
         wanted, self._wanted = self._wanted, set()
@@ -131,4 +131,4 @@ class Status:
 
     def _tell(self, what: str, make: Callable[[], Answer], workers: list[WorkerProcess]) -> None:
         """Tell them, but not one that has no room for it now: a thread of it waits, and asks again."""
-        self._pool.requests.tell({"do": "told", "what": what, "answer": make()}, workers, must=False)
+        self._pool.requests.tell(Report(what, make()), workers, must=False)

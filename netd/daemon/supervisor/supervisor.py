@@ -13,12 +13,6 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from netd.admission.access_table import Access
-from netd.daemon.garbage import MANY
-from netd.daemon.signals import Signals
-from netd.daemon.tasks import Tasks
-from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
-from netd.transport.loop import Loop, Timer
 from netd import __version__, default_paths
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
@@ -28,7 +22,9 @@ from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config.model import Config
 from netd.daemon import privileges, systemd
-from netd.daemon.channel import Message
+from netd.daemon.garbage import MANY
+from netd.daemon.messages.from_supervisor import SetLogFile
+from netd.daemon.messages.from_worker import Notice, Offender, ReportWanted, TraceLines
 from netd.daemon.signals import Signals
 from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.attach import Attachments
@@ -45,7 +41,6 @@ from netd.daemon.supervisor.status import Status
 from netd.daemon.supervisor.trace import Tracer
 from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Tasks
-from netd.daemon.worker.config import MANY
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
 from netd.services.service_type import ServiceType
 from netd.telemetry import logs
@@ -165,13 +160,14 @@ class Supervisor:
         await self._reloader.install(worker)
         await self._tracer.install(worker)
 
-    def _reported(self, worker: WorkerProcess, message: Message) -> None:
-        if "offender" in message:
-            self._ban_manager.reported(message)
-        elif "want" in message:
-            self._status.want(worker, message["want"])
-        elif "trace" in message:
-            self._tracer.told(message)
+    def _reported(self, worker: WorkerProcess, notice: Notice) -> None:
+        match notice:
+            case Offender():
+                self._ban_manager.reported(notice)
+            case ReportWanted():
+                self._status.want(worker, notice.report)
+            case TraceLines():
+                self._tracer.told(notice)
 
     def _open_control(self) -> None:
         daemon = self._state.config.daemon
@@ -268,7 +264,7 @@ class Supervisor:
             self._events.log_failed(f"{path}: {error.strerror}")
             return
         # Workers may not open it, so they get it handed.
-        self._pool.ask_all({"do": "log_file"}, [descriptor])  # it is on its way now, whenever they answer
+        self._pool.ask_all(SetLogFile(), [descriptor])  # it is on its way now, whenever they answer
         self._sink.replace(descriptor)
         self._events.log_reopened()
 

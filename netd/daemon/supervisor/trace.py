@@ -4,26 +4,21 @@ Both ends lose lines rather than make anybody wait, and say how many.
 """
 
 import itertools
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from netd.contract import Post
-from netd.daemon.channel import Message
 from netd.daemon.json_lines import json_line, keep_alive
+from netd.daemon.messages.from_supervisor import StartTrace, StopTrace
+from netd.daemon.messages.from_worker import TraceLine, TraceLines
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
 from netd.transport.loop import Loop
-from netd.transport.tap import SHOWN, Way
 
 _MOST = 8  # traces at one time
-_LONGEST_PEER = 512
-_MOST_LINES = 500  # of one packet: more than a worker puts into it
-_NEVER = 2.0**40  # seconds since 1970 that no clock shows
-_DATA = re.compile(rf"([0-9a-f]{{2}}){{0,{SHOWN}}}")
 
 
 @dataclass
@@ -33,15 +28,11 @@ class _Trace:
     post: Post
     skipped: int = 0
 
-    def tell(self, lines: list[Any], skipped: int) -> None:
-        """Pass on what a worker says, which is believed in no more than is needed to show it."""
+    def tell(self, lines: list[TraceLine], skipped: int) -> None:
+        """Pass on what a worker says."""
         self.skipped += skipped
-        for line in lines[:_MOST_LINES]:
-            match line:
-                case [int() | float() as when, str() as way, str() as peer, int() as size, str() as data] if (
-                    0 <= when < _NEVER and way in get_args(Way) and len(peer) <= _LONGEST_PEER and _DATA.fullmatch(data)
-                ):
-                    self._post(time=round(when, 6), what=way, peer=peer, size=size, data=data)
+        for when, way, peer, size, data in lines:
+            self._post(time=round(when, 6), what=way, peer=peer, size=size, data=data)
         if self.skipped:
             missed, self.skipped = self.skipped, 0
             if not self.post(json_line({"skipped": missed})):
@@ -82,19 +73,17 @@ class Tracer:
         for number, trace in list(self._traces.items()):
             await self._pool.ask(_message(number, trace), workers=[worker])
             if number not in self._traces:  # it has ended meanwhile
-                self._pool.requests.tell({"do": "untrace", "trace": number}, [worker])
+                self._pool.requests.tell(StopTrace(number), [worker])
 
-    def told(self, message: Message) -> None:
+    def told(self, told: TraceLines) -> None:
         """A worker has something to show."""
-        number, lines, skipped = message.get("trace"), message.get("lines"), message.get("skipped")
-        trace = self._traces.get(number) if isinstance(number, int) else None
-        if trace and isinstance(lines, list) and isinstance(skipped, int):
-            trace.tell(lines, skipped)
+        if trace := self._traces.get(told.trace):
+            trace.tell(told.lines, told.skipped)
 
     def _stop(self, number: int) -> None:
         del self._traces[number]
-        self._pool.requests.tell({"do": "untrace", "trace": number}, self._pool.everybody)
+        self._pool.requests.tell(StopTrace(number), self._pool.everybody)
 
 
-def _message(number: int, trace: _Trace) -> Message:
-    return {"do": "trace", "trace": number, "service": trace.service, "peer": trace.peer}
+def _message(number: int, trace: _Trace) -> StartTrace:
+    return StartTrace(number, trace.service, trace.peer)

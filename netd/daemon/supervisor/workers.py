@@ -7,16 +7,14 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from netd.daemon import privileges
-from netd.daemon.channel import Message
+from netd.daemon.messages.from_supervisor import Drain, Request, Stop
+from netd.daemon.messages.from_worker import Failed, Notice, R
 from netd.daemon.supervisor.requests import PATIENCE, Requests
-from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, fork, how_it_ended
+from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
 from netd.daemon.tasks import Result, Tasks
 from netd.shared.memory import MOST_WORKERS
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.telemetry.logs import Sink
 from netd.transport.loop import Loop, Timer
-from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
 
 _DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a worker is replaced that is lost again and again
 _STEADY = 60.0  # seconds after which a loss is not "again"
@@ -39,7 +37,7 @@ class WorkerPool:
         fork: Callable[[int], WorkerProcess],
         install: Callable[[WorkerProcess], Coroutine[Any, None, None]],
         lost: Callable[[int], int],
-        reported: Callable[[WorkerProcess, Message], None],
+        reported: Callable[[WorkerProcess, Notice], None],
     ) -> None:
         self.workers: dict[int, WorkerProcess] = {}
         """By number; without those that start or leave."""
@@ -121,14 +119,16 @@ class WorkerPool:
     # Talking.
 
     def ask(
-        self, message: Message, descriptors: Sequence[int] = (), workers: Iterable[WorkerProcess] | None = None
-    ) -> "Result[dict[WorkerProcess, Message]]":
+        self, request: Request[R], descriptors: Sequence[int] = (), workers: Iterable[WorkerProcess] | None = None
+    ) -> "Result[dict[WorkerProcess, R | Failed]]":
         """Ask workers, by default all that neither start nor leave (`Requests.ask`)."""
-        return self.requests.ask(message, descriptors, list(self.workers.values() if workers is None else workers))
+        return self.requests.ask(request, descriptors, list(self.workers.values() if workers is None else workers))
 
-    def ask_all(self, message: Message, descriptors: Sequence[int] = ()) -> "Result[dict[WorkerProcess, Message]]":
+    def ask_all(
+        self, request: Request[R], descriptors: Sequence[int] = ()
+    ) -> "Result[dict[WorkerProcess, R | Failed]]":
         """As `ask`, also of those that start or leave."""
-        return self.ask(message, descriptors, self.everybody)
+        return self.ask(request, descriptors, self.everybody)
 
     @property
     def everybody(self) -> list[WorkerProcess]:
@@ -154,9 +154,8 @@ class WorkerPool:
     def reap(self) -> None:
         """Some child ended: see which, and have it replaced."""
         for worker in self.everybody:
-            pid, status = os.waitpid(worker.pid, os.WNOHANG)
-            if pid:
-                self._ended(worker, os.waitstatus_to_exitcode(status))
+            if (code := worker.poll()) is not None:
+                self._ended(worker, code)
 
     def _ended(self, worker: WorkerProcess, code: int) -> None:
         connections = self._lost(worker.number)
@@ -214,8 +213,7 @@ class WorkerPool:
 
     def _end(self, worker: WorkerProcess) -> None:
         """End a worker that did not get to serve."""
-        worker.signal(signal.SIGKILL)
-        os.waitpid(worker.pid, 0)
+        worker.kill()
         del self._starting[worker.number]
         self._lost(worker.number)
         self._close(worker)
@@ -230,7 +228,7 @@ class WorkerPool:
         worker = self.workers.pop(number, None) or self._starting.pop(number)
         worker.leaving = True
         self.leaving.append(worker)
-        self.requests.tell({"do": "drain"}, [worker])
+        self.requests.tell(Drain(), [worker])
 
     # The end of all.
 
@@ -241,7 +239,7 @@ class WorkerPool:
     def stop(self) -> None:
         """Have every worker cut its connections and end; one that does not in time is aborted."""
         self.drain()
-        self.requests.tell({"do": "stop"}, self.leaving)
+        self.requests.tell(Stop(), self.leaving)
 
     def abort(self) -> None:
         """End whoever is left."""
@@ -255,8 +253,7 @@ class WorkerPool:
         """End everybody at once, when the supervisor itself cannot go on."""
         for worker in self.everybody:
             with contextlib.suppress(ChildProcessError):
-                worker.signal(signal.SIGKILL)
-                os.waitpid(worker.pid, 0)
+                worker.kill()
             self._close(worker)
         self.workers, self._starting, self.leaving = {}, {}, []
 

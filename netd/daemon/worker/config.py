@@ -9,23 +9,21 @@ import gc
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from netd.admission.access_memory import AccessTables
 from netd.admission.access_table import Access
-from netd.contract import Context
-from netd.daemon.garbage import MANY
-from netd.shared.table import Table
-from netd.transport.loop import Loop
 from netd.admission.bans import BanRules
 from netd.admission.control import AdmissionControl
 from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
 from netd.contract import Context
-from netd.daemon.channel import Message
+from netd.daemon.garbage import MANY
+from netd.daemon.messages.from_supervisor import Prepare, ServiceEntry
+from netd.daemon.messages.from_worker import Done, Failed
 from netd.services import table
 from netd.services.service_type import ServiceType
 from netd.shared.table import Table
@@ -40,7 +38,8 @@ _SLICE = 0.01  # seconds of work on a new config at once
 _COLLECTED = 250  # services whose garbage is collected at once
 
 Server = StreamServer | DatagramServer
-_Change = tuple[Iterator[None], Callable[[Message], object]]
+_Answer = Callable[[Done | Failed], object]
+_Change = tuple[Iterator[None], _Answer]
 Observed = Connections | DatagramServer
 """What taps are put to."""
 
@@ -70,10 +69,10 @@ class _Prepared:
     """``daemon.connections``"""
     bans: BanRules
     log_access: AccessLog
-    listeners: set[int]
-    """The numbers of all listeners, also of services that another worker serves."""
-    draining: dict[str, float]
+    draining: Mapping[str, float]
     """The services that end with the commit, and how many seconds their connections have."""
+    listeners: set[int] = field(default_factory=set)
+    """The numbers of all listeners, also of services that another worker serves."""
     services: dict[str, Served] = field(default_factory=dict)
     sockets: dict[int, socket.socket] = field(default_factory=dict)
     """The listeners that are new, by number."""
@@ -150,13 +149,13 @@ class Serving:
 
     # A new config.
 
-    def prepare(self, message: Message, descriptors: list[int], answer: Callable[[Message], object]) -> None:
+    def prepare(self, message: Prepare, descriptors: list[int], answer: _Answer) -> None:
         """Make ready what a config needs. ``answer`` is called once that is done, with what is wrong, if anything."""
         gc.disable()  # until the commit, see there
         self._work = work = self._prepare(message, descriptors)
         self._go_on(work, answer)
 
-    def _go_on(self, work: Iterator[None], answer: Callable[[Message], object]) -> None:
+    def _go_on(self, work: Iterator[None], answer: _Answer) -> None:
         if work is not self._work:
             return  # it was aborted
         until = time.monotonic() + _SLICE
@@ -166,26 +165,25 @@ class Serving:
                     return self._loop.call(lambda: self._go_on(work, answer))
         except Exception as error:
             self.abort()
-            answer({"error": _reason(error)})
+            answer(Failed(_reason(error)))
         else:
             self._work = None
-            answer({})
+            answer(Done())
 
-    def _prepare(self, message: Message, descriptors: list[int]) -> Iterator[None]:
+    def _prepare(self, message: Prepare, descriptors: list[int]) -> Iterator[None]:
         """Make all that the config needs and this worker does not have. Whatever it raises says what is wrong."""
-        entries = message["services"]
-        by_name = {entry["name"]: entry for entry in entries}
-        self._prepared = prepared = _Prepared(
-            message["connections"],
-            BanRules.model_validate_json(message["bans"]),
-            message["log_access"],
-            {number for entry in entries for number in entry["listeners"]},
-            message["draining"],
-        )
+        bans = BanRules.model_validate_json(message.bans)
+        self._prepared = prepared = _Prepared(message.connections, bans, message.log_access, message.draining)
         tables = dict(self._tables)
+        entries: dict[str, ServiceEntry] = {}
         left = descriptors[::-1]
         try:
-            for what, name in message["descriptors"]:
+            for text in message.services:
+                yield
+                entry = ServiceEntry.decode(text)
+                entries[entry.name] = entry
+                prepared.listeners.update(entry.listeners)
+            for what, name in message.handed():
                 yield
                 if what == "listener":
                     prepared.sockets[name] = socket.socket(fileno=left.pop())
@@ -193,15 +191,15 @@ class Serving:
                     access_tables = AccessTables(left.pop())
                     access_tables.close_descriptor()
                 else:
-                    layout = _kind(by_name[name]).layout
+                    layout = _kind(entries[name]).layout
                     tables[name] = Table(left.pop(), layout)
                     tables[name].close_descriptor()
         finally:
             for descriptor in left:
                 os.close(descriptor)
-        prepared.tables = {entry["name"]: tables[entry["name"]] for entry in entries}
+        prepared.tables = {name: tables[name] for name in entries}
         access_at = cache(lambda offset, length: Access(access_tables.table(offset, length)))
-        for number, entry in enumerate(entries):
+        for number, entry in enumerate(entries.values()):
             yield
             if len(entries) > MANY and number % _COLLECTED == 0:
                 gc.collect(0)  # of what is new since the last time; the commit is to keep no garbage
@@ -209,29 +207,29 @@ class Serving:
             if self._number and kind.single_worker:  # the first worker serves it: there always is one, or will be soon
                 continue
             try:
-                access = access_at(*entry["access"])
-                prepared.services[entry["name"]] = self._prepare_service(entry, kind, prepared, access)
+                access = access_at(*entry.access)
+                prepared.services[entry.name] = self._prepare_service(entry, kind, prepared, access)
             except Exception as error:  # whatever a service's class raises
-                raise _UnpreparedError(f"services.{entry['name']}: {_reason(error)}") from error
+                raise _UnpreparedError(f"services.{entry.name}: {_reason(error)}") from error
 
-    def _prepare_service(self, entry: Message, kind: ServiceType, prepared: _Prepared, access: Access) -> Served:
-        current = self.services.get(entry["name"])
-        if current is None or entry["changed"]:
-            options = kind.options.model_validate_json(entry["options"])
-            policy = Policy.model_validate_json(entry["policy"])
+    def _prepare_service(self, entry: ServiceEntry, kind: ServiceType, prepared: _Prepared, access: Access) -> Served:
+        current = self.services.get(entry.name)
+        if current is None or entry.changed:
+            options = kind.options.model_validate_json(entry.options)
+            policy = Policy.model_validate_json(entry.policy)
             # One object for all endpoints of a service, so that what it knows it knows on each of them.
             service = kind.build(options, Context(line_limit=policy.limits.line, inspect=self._inspect))
-            counters = prepared.tables[entry["name"]]
+            counters = prepared.tables[entry.name]
             if current and current.events.table is counters:
                 events = current.events
             else:  # also where its type has changed: the connections that are open go on counting in the old table
-                events = ServiceEvents(entry["name"], counters, self._number)
-            admission = AdmissionControl(entry["name"], policy, access, events.table, self.shared, time.time)
+                events = ServiceEvents(entry.name, counters, self._number)
+            admission = AdmissionControl(entry.name, policy, access, events.table, self.shared, time.time)
             made = Served(kind, service, admission, events, access)
         else:
             made = Served(current.kind, current.service, current.admission, current.events, access)
-        for number in entry["listeners"]:
-            if current and not entry["changed"] and number in current.servers:
+        for number in entry.listeners:
+            if current and not entry.changed and number in current.servers:
                 made.servers[number] = current.servers[number]
                 continue
             listener = prepared.sockets.get(number) or self._sockets[number]
@@ -242,7 +240,7 @@ class Serving:
             prepared.servers.append(made.servers[number])
         return made
 
-    def commit(self, answer: Callable[[Message], object]) -> None:
+    def commit(self, answer: _Answer) -> None:
         """Serve what was prepared. A server that is in both configs is not touched. ``answer`` is called at the end."""
         self._change = change = self._commit(), answer
         self._go_on_changing(change)
@@ -268,7 +266,7 @@ class Serving:
         if len(self.services) > MANY:
             gc.freeze()
         gc.enable()
-        answer({})
+        answer(Done())
 
     def _commit(self) -> Iterator[None]:
         prepared, self._prepared = self._prepared, None
@@ -322,7 +320,7 @@ class Serving:
         if isinstance(server, StreamServer):
             self.keep(server.connections)
 
-    def retire_services(self, drains: dict[str, float]) -> None:
+    def retire_services(self, drains: Mapping[str, float]) -> None:
         """These services are switched off: their connections have so many seconds."""
         for connections in self.keepers():
             if connections and (drain := drains.get(connections.events.service)) is not None:
@@ -345,14 +343,14 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
 
 
-def _kind(entry: Message) -> ServiceType:
+def _kind(entry: ServiceEntry) -> ServiceType:
     """The type of a service. `_UnpreparedError`: this worker does not have it, as in a chroot without its package."""
     try:
-        kind = table.find(entry["type"])
+        kind = table.find(entry.type)
     except ValueError as error:
-        raise _UnpreparedError(f"services.{entry['name']}: {error}") from error
+        raise _UnpreparedError(f"services.{entry.name}: {error}") from error
     if kind is None:
-        raise _UnpreparedError(f"services.{entry['name']}: there is no service type '{entry['type']}'")
+        raise _UnpreparedError(f"services.{entry.name}: there is no service type '{entry.type}'")
     return kind
 
 

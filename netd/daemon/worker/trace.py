@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from netd.daemon.channel import Message
+from netd.daemon.messages.from_supervisor import StartTrace
+from netd.daemon.messages.from_worker import Notice, TraceLines
 from netd.peer_filter import PeerFilter
 from netd.transport.datagram import DatagramServer
 from netd.transport.loop import Loop
@@ -15,18 +16,16 @@ _EVERY = 0.1  # seconds between two packets of one trace
 class Taps:
     """The taps that somebody looks through. ``say`` tells the supervisor, and says whether it listens."""
 
-    def __init__(self, loop: Loop, say: Callable[[Message], bool]) -> None:
+    def __init__(self, loop: Loop, say: Callable[[Notice], bool]) -> None:
         self._loop = loop
         self._say = say
         self._taps: dict[int, Tap] = {}
 
-    def start(self, message: Message) -> None:
+    def start(self, request: StartTrace) -> None:
         """Begin to look; `look_at` says at what."""
-        number = int(message["trace"])
-        wanted = PeerFilter(message["peer"]).matches if message["peer"] else lambda peer: True
-        self._taps[number] = Tap(
-            message["service"], wanted, lambda tap: self._loop.call(lambda: self._soon(number, tap))
-        )
+        number = request.trace
+        wanted = PeerFilter(request.peer).matches if request.peer else lambda peer: True
+        self._taps[number] = Tap(request.service, wanted, lambda tap: self._loop.call(lambda: self._soon(number, tap)))
 
     def stop(self, number: int) -> None:
         """Look no more."""
@@ -45,7 +44,7 @@ class Taps:
 
     def _tell(self, number: int, tap: Tap) -> float | None:
         lines, skipped = tap.take()
-        if number not in self._taps or self._say({"trace": number, "lines": lines, "skipped": skipped}):
+        if number not in self._taps or self._say(TraceLines(number, lines, skipped)):
             return None
         tap.lose(len(lines) + skipped)
         return _EVERY

@@ -4,13 +4,40 @@ Everything happens in one loop, in one thread: the services' sockets, their conn
 supervisor. So an answer on the channel shows that the loop turns.
 """
 
+import os
 import select
 import socket
 import sys
+from collections.abc import Mapping
 from functools import partial
 
 from netd.admission.daemon import DaemonAdmission
-from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, ReservedDescriptors
+from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, ProtocolError, ReservedDescriptors
+from netd.daemon.messages import from_supervisor
+from netd.daemon.messages.coding import encode
+from netd.daemon.messages.from_supervisor import (
+    Abort,
+    AnyRequest,
+    Attach,
+    Commit,
+    Drain,
+    Heartbeat,
+    Kick,
+    ListConnections,
+    ListPeers,
+    Order,
+    Prepare,
+    Report,
+    Retire,
+    SetBans,
+    SetLedger,
+    SetLogFile,
+    SetLogLevel,
+    StartTrace,
+    Stop,
+    StopTrace,
+)
+from netd.daemon.messages.from_worker import Alive, Busy, Done, Failed, Kicked, Notice, Offender, ReportWanted, Response
 from netd.daemon.worker import connections
 from netd.daemon.worker.config import Serving
 from netd.daemon.worker.status_client import StatusClient
@@ -38,13 +65,14 @@ class Worker:
         self._number = number
         self._channel = channel
         self._sink = sink
+        self._events = DaemonEvents()
         self._loop = Loop()
-        self._inquiries = StatusClient(self._loop, lambda what: self._say({"want": what}))
+        self._inquiries = StatusClient(self._loop, lambda what: self._say(ReportWanted(what)))
         self._observers = Taps(self._loop, self._say)
         self._serving = Serving(number, self._loop, self._inquiries.ask, self._observers.look_at)
         self._spare = ReservedDescriptors(channel)
         self._spare.take()
-        self._loop.watch(channel.fileno(), select.EPOLLIN, self._told)
+        self._loop.watch(channel.fileno(), select.EPOLLIN, self._readable)
 
     def run(self) -> int:
         """Serve; the exit code."""
@@ -56,86 +84,102 @@ class Worker:
             for events in self._serving.events():
                 events.summarize(final=True)
         except BaseException as error:  # the process ends for it, and says so
-            DaemonEvents().netd_failed(error)
+            self._events.netd_failed(error)
             return EXIT_SOFTWARE
         return EXIT_OK
 
-    def _told(self, events: int) -> None:
-        """The supervisor has something to say, or is gone."""
+    def _readable(self, events: int) -> None:
+        """The supervisor has sent something, or has ended."""
         self._spare.give_up()
         try:
             while True:
                 try:
                     received = self._channel.receive()
                 except DescriptorsLostError as error:
-                    self._channel.send({"question": error.message.get("question"), "error": str(error)})
+                    self._respond(error.message.get("request"), Failed(str(error)))
                     continue
                 if received is None:
                     break
-                message, descriptors = received
-                answer = self._do(message, descriptors)
-                if answer is not None and "question" in message:
-                    self._channel.send({"question": message["question"], **answer})
+                self._take(*received)
         except ChannelError:
             self._loop.stop()
         self._spare.take()
 
-    def _do(self, message: Message, descriptors: list[int]) -> Message | None:
-        """Do what the supervisor says: the answer, or None where that comes later."""
-        if message["do"] != "beat":
+    def _take(self, message: Message, descriptors: list[int]) -> None:
+        """Take a message. One that is none is a bug of the supervisor's, which gets a response."""
+        try:
+            request, command = from_supervisor.decode(message, descriptors)
+        except ProtocolError as error:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._events.request_rejected(self._number, str(error))
+            number = message.get("request")
+            self._respond(number if isinstance(number, int) else None, Failed(f"a bug in netd: {error}"))
+            return
+        response = self._do(request, command, descriptors)
+        if response is not None:
+            self._respond(request, response)
+
+    def _do(self, request: int | None, command: AnyRequest | Order, descriptors: list[int]) -> Response | None:
+        """Do what the supervisor says: the response, or None where that comes later."""
+        if not isinstance(command, Heartbeat):
             self._serving.finish()
-        match message["do"]:
-            case "beat":
+        served = self._serving.connections
+        match command:
+            case Heartbeat():
+                self._events.summarize()
                 for events in self._serving.events():
                     events.summarize()
-                return {"lines_lost": self._sink.lost}
-            case "told":
-                self._inquiries.answered(message["what"], message["answer"])
-            case "prepare":
-                self._say({"busy": True})  # what services do when they are made may take a while
-                self._serving.prepare(message, descriptors, partial(self._answer, message["question"]))
+                return Alive(self._sink.lost)
+            case Prepare():
+                self._say(Busy())  # what services do when they are made may take a while
+                self._serving.prepare(command, descriptors, partial(self._respond, request))
                 return None
-            case "commit":
-                self._serving.commit(partial(self._answer, message["question"]))
+            case Commit():
+                self._serving.commit(partial(self._respond, request))
                 return None
-            case "abort":
+            case Abort():
                 self._serving.abort()
-            case "connections":
-                return connections.rows(self._number, self._serving.connections(), message)
-            case "peers":
-                return connections.peers(self._number, self._serving.connections(), message)
-            case "kick":
-                return {"number": connections.kick(self._number, self._serving.connections(), message)}
-            case "log_level":
-                logs.set_level(message["level"])
-            case "log_file":
+            case ListConnections():
+                return connections.rows(self._number, served(), command)
+            case ListPeers():
+                return connections.peers(self._number, served(), command)
+            case Kick():
+                return Kicked(connections.kick(self._number, served(), command))
+            case SetLogLevel():
+                logs.set_level(command.level)
+            case SetLogFile():
                 self._sink.replace(descriptors[0])
-            case "ledger":
+            case SetLedger():
                 daemon_limits = DaemonLimits(descriptors[0])
                 daemon_limits.close_descriptor()
                 self._serving.shared = DaemonAdmission(daemon_limits, self._number, report=self._report)
-            case "ban":
-                self._ban(message["bans"])
-            case "trace":
-                self._observers.start(message)
+            case SetBans():
+                self._ban(command.bans)
+            case StartTrace():
+                self._observers.start(command)
                 self._observers.look_at(self._serving.observed())
-            case "untrace":
-                self._observers.stop(message["trace"])
+            case StopTrace():
+                self._observers.stop(command.trace)
                 self._observers.look_at(self._serving.observed())
-            case "visit":
-                return self._visit(message["service"], socket.socket(fileno=descriptors[0]))
-            case "drain":
+            case Report():
+                self._inquiries.answered(command.report, command.answer)
+            case Attach():
+                return self._attach(command.service, socket.socket(fileno=descriptors[0]))
+            case Drain():
                 self._drain()
-            case "retire":
-                self._serving.retire_services(message["services"])
-            case "stop":
+            case Retire():
+                self._serving.retire_services(command.drains)
+            case Stop():
                 self._loop.stop()
-        return {}
+        return Done()
 
-    def _answer(self, question: int, answer: Message) -> None:
-        """Give an answer that took a while."""
+    def _respond(self, request: int | None, response: Response) -> None:
+        """Answer a request. An order has no number, and no response."""
+        if request is None:
+            return
         try:
-            self._channel.send({"question": question, **answer})
+            self._channel.send_encoded(encode(response), request=request)
         except ChannelError:
             self._loop.stop()
 
@@ -143,40 +187,40 @@ class Worker:
 
     def _report(self, source: bytes, service: str, refusal: Refusal) -> None:
         """Tell the supervisor of a source that is refused too often. If it does not listen now, it is told again."""
-        self._say({"offender": source.hex(), "service": service, "refusal": refusal})
+        self._say(Offender(source.hex(), service, refusal))
 
-    def _say(self, message: Message) -> bool:
+    def _say(self, notice: Notice) -> bool:
         """Tell the supervisor something, in one packet, if it listens now; whether it does."""
         try:
-            self._channel.send(message, seconds=0.0)
+            self._channel.send_encoded(encode(notice), seconds=0.0)
         except ChannelError:
             return False
         return True
 
-    def _ban(self, bans: dict[str, float | None]) -> None:
+    def _ban(self, bans: Mapping[str, float | None]) -> None:
         """Refuse these sources until then (CLOCK_MONOTONIC); None: no more."""
         for source, until in bans.items():
             self._serving.shared.ban(bytes.fromhex(source), until)
         self._serving.forget_verdicts()
 
-    def _visit(self, name: str, visitor: socket.socket) -> Message:
+    def _attach(self, name: str, visitor: socket.socket) -> Done | Failed:
         """Serve the operator, who comes through the control socket, as a peer of this service over UNIX."""
         service = self._serving.services.get(name)
         if service is None or not service.kind.converses:
             visitor.close()
-            return {"error": f"'{name}' is switched off" if service is None else f"'{name}' holds no conversations"}
+            return Failed(f"'{name}' is switched off" if service is None else f"'{name}' holds no conversations")
         visitor.setblocking(False)
         try:
             connections = Connections(service.kind, service.service, service.admission, service.events, self._loop, "")
         except OSError as error:  # no descriptor is left
             visitor.close()
-            return {"error": f"'{name}': {error.strerror}"}
+            return Failed(f"'{name}': {error.strerror}")
         self._observers.look_at([connections])
         ticket = connections.admit(visitor, "")
         if ticket is not None:
             connections.serve(visitor, "", ticket)
         self._serving.keep(connections)
-        return {"error": f"'{name}' refuses it: see its log"} if ticket is None else {}
+        return Failed(f"'{name}' refuses it: see its log") if ticket is None else Done()
 
     def _drain(self) -> None:
         """Accept nothing more, and end after the last connection."""

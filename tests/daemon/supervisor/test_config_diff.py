@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from netd.admission.access_memory import AccessPlace
 from netd.admission.access_table import Access
 from netd.config import loader

@@ -22,7 +22,7 @@ from netd.telemetry.logs import Sink
 from netd.transport.wheel import TICK
 from tests.support import Server
 
-TOLD = {"do": "told", "what": "history"}
+TOLD = {"kind": "Report", "report": "history"}
 
 
 class Worker:
@@ -45,7 +45,7 @@ class Worker:
         """Leave no room in its socket."""
         with pytest.raises(ChannelError, match=DOES_NOT_READ):
             while True:
-                self.worker.channel.send({"do": "nothing"}, seconds=0.0)
+                self.worker.channel.send({"kind": "Nothing"}, seconds=0.0)
 
     def empty(self) -> None:
         """Read all that is there."""

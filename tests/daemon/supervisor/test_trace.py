@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from netd.client.control import follow
-from netd.daemon.supervisor.trace import _Trace
 from tests.support import Daemon, daemon, read_all, started, until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
@@ -178,30 +177,3 @@ def test_a_trace_ends_with_netd(tmp_path: Path) -> None:
             running.stop()
             assert process.wait(20) == 69
             assert process.stderr.read() == "netd: netd is gone\n"
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        None,
-        {},
-        [],
-        ["now", "in", "x", 1, ""],
-        [1.0, "sideways", "x", 1, ""],
-        [1.0, "in", "x" * 1000, 1, ""],
-        [1.0, "in", "x", "1", ""],
-        [1.0, "in", "x", 1, "0" * 1000],
-        [1.0, "in", "x", 1, "no hexadecimal"],
-        [1.0, "in", "x", 1, "", "more"],
-    ],
-)
-def test_a_worker_that_talks_nonsense_is_not_passed_on(line: object) -> None:
-    posted: list[bytes] = []
-
-    def post(data: bytes) -> bool:
-        posted.append(data)
-        return True
-
-    one = _Trace("echo", "", post)
-    one.tell([line, [1.0, "in", "x", 1, "61"]], 0)
-    assert [json.loads(one)["data"] for one in posted] == ["61"]

@@ -396,12 +396,23 @@ def test_the_first_worker_is_there_again_after_there_were_two(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "message", [{"want": ["status"]}, {"offender": 5}, {"trace": 1, "lines": 7}, {"lines_lost": -1}]
+    "message",
+    [
+        {"kind": "ReportWanted", "report": ["status"]},
+        {"kind": "Offender", "source": 5},
+        {"kind": "TraceLines", "trace": 1, "lines": 7},
+        {"kind": "Alive", "request": 10**9, "lines_lost": 0},
+    ],
 )
-def test_whatever_a_worker_says_the_supervisor_goes_on(tmp_path: Path, message: dict[str, object]) -> None:
-    """Its end of the channel is taken by somebody else, as if the worker had gone wrong."""
+def test_a_worker_that_sends_what_is_no_message_is_replaced(tmp_path: Path, message: dict[str, object]) -> None:
+    """Another process takes its end of the channel, as an attacker would that has the worker."""
     with daemon(ECHO.format("off"), tmp_path) as running:
-        subprocess.run([sys.executable, "-c", SAY, str(running.worker), json.dumps(message)], timeout=20, check=True)
+        worker = running.worker
+        subprocess.run([sys.executable, "-c", SAY, str(worker), json.dumps(message)], timeout=20, check=True)
+        assert running.event("message_rejected")["pid"] == worker
+        assert running.event("worker_lost")["reason"] == "signal SIGKILL"
+        running.event("worker_started")
+        assert [line["event"] for line in running.lines].count("message_rejected") == 1
         with socket.create_connection(("127.0.0.1", running.port("echo")), 20) as connection:
             connection.sendall(b"hello")
             assert read_exactly(connection, 5) == b"hello"
@@ -410,7 +421,7 @@ def test_whatever_a_worker_says_the_supervisor_goes_on(tmp_path: Path, message: 
 
 # Writes into the channel of another process: the only SOCK_SEQPACKET socket it has.
 SAY = """
-import ctypes, os, socket, sys
+import contextlib, ctypes, os, socket, sys
 pid, text = int(sys.argv[1]), sys.argv[2].encode()
 pidfd = os.pidfd_open(pid)
 for number in sorted(map(int, os.listdir(f"/proc/{pid}/fd"))):
@@ -418,8 +429,9 @@ for number in sorted(map(int, os.listdir(f"/proc/{pid}/fd"))):
     if descriptor >= 0 and os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
         found = socket.socket(fileno=descriptor)
         if found.type == socket.SOCK_SEQPACKET:
-            for _ in range(3):
-                found.send(b"." + text)
+            with contextlib.suppress(BrokenPipeError):  # the supervisor takes no more of it
+                for _ in range(3):
+                    found.send(b"." + text)
             sys.exit(0)
         found.detach()
 sys.exit("no channel")

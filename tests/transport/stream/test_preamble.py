@@ -12,6 +12,7 @@ import pytest
 from netd.addresses import parse_address
 from netd.admission.bans import BanRules
 from netd.contract import Conversation
+from netd.daemon.messages.from_supervisor import Selection
 from netd.daemon.worker import connections
 from netd.errors import PeerError
 from netd.peer import Peer
@@ -158,8 +159,8 @@ def test_services_logs_and_listings_speak_of_the_peer_that_is_named(
         connection.sendall(PEER)
         assert read_exactly(connection, 20) == b"peer=192.0.2.7:4711 "
         connection.sendall(b"x" * 9)
-        [row] = connections.rows(0, kept(server), {"peer": "192.0.2.0/24"})["connections"]
-        assert row["peer"] == "192.0.2.7:4711"
+        [row] = connections.rows(0, kept(server), Selection(peer="192.0.2.0/24")).connections
+        assert row.peer == "192.0.2.7:4711"
         assert read_all(connection)
     until(partial(ended, events, 1))
     [line] = [line for line in log if line["event"] == "connection_closed"]
@@ -343,8 +344,8 @@ def test_connections_before_their_service_can_be_listed_ended_and_stopped(server
     with connect(address) as one, connect(address) as other:
         until(lambda: events.counters.active == 2)
         port = one.getsockname()[1]
-        [row] = connections.rows(0, kept(server), {"peer": f"127.0.0.1:{port}"})["connections"]
-        server.loop.call(lambda: connections.kick(0, kept(server), {"id": row["id"]}))
+        [row] = connections.rows(0, kept(server), Selection(peer=f"127.0.0.1:{port}")).connections
+        server.loop.call(lambda: connections.kick(0, kept(server), Selection(id=row.id)))
         assert one.recv(1) == b""
         server.loop.call(kept(server).close_all)
         assert other.recv(1) == b""

@@ -1,0 +1,162 @@
+"""What a worker sends: responses to requests, and notices. A worker may be under an attacker's control."""
+
+from dataclasses import dataclass
+from heapq import nlargest
+from typing import Annotated, TypeVar, get_args
+
+from pydantic import Field, Strict
+
+from netd.daemon.channel import Message
+from netd.daemon.messages.coding import Fields, Natural, Seconds, Text, read, readers
+from netd.reasons import Refusal
+from netd.transport.tap import SHOWN, Way
+
+MOST_ROWS = 1000
+"""Connections that one worker lists one by one; of more, only the number."""
+MOST_PEERS = 100
+"""Peers that are listed, those with the most connections: more than a screen shows, little enough to ask for often."""
+_MOST_LINES = 500  # of a trace; a worker sends fewer at once
+_LONGEST_PEER = 648  # characters: a path of 108 octets (unix(7)), each of which may be escaped as six
+_NEVER = 2.0**40  # seconds since 1970 that no clock shows
+
+
+# Responses of a worker.
+
+
+@dataclass(frozen=True)
+class Done(Fields):
+    """The request was carried out."""
+
+
+@dataclass(frozen=True)
+class Failed(Fields):
+    """The request was not carried out. A response to any request."""
+
+    error: Text
+
+
+@dataclass(frozen=True)
+class Alive(Fields):
+    """The worker's loop turns."""
+
+    lines_lost: Natural
+    """How many lines of its log nothing will read."""
+
+
+@dataclass(frozen=True)
+class ConnectionRow(Fields):
+    """An open connection."""
+
+    id: Text
+    service: Text
+    transport: Text
+    peer: Text
+    local: Text
+    seconds: Seconds
+    """Since it was opened."""
+    idle: Seconds
+    """Since something was received or sent."""
+    bytes_in: Natural
+    bytes_out: Natural
+
+
+@dataclass(frozen=True)
+class ConnectionList(Fields):
+    """The connections that were asked for: how many, and the first `MOST_ROWS` of them."""
+
+    total: Natural
+    connections: Annotated[list[ConnectionRow], Field(max_length=MOST_ROWS)]
+
+
+@dataclass(frozen=True)
+class PeerRow(Fields):
+    """A peer, and the sums of its connections."""
+
+    peer: Text
+    connections: Natural
+    bytes_in: Natural
+    bytes_out: Natural
+
+
+@dataclass(frozen=True)
+class PeerList(Fields):
+    """How many connections there are, and the `MOST_PEERS` peers that have the most of them."""
+
+    total: Natural
+    peers: Annotated[list[PeerRow], Field(max_length=MOST_PEERS)]
+
+    @classmethod
+    def of(cls, total: int, sums: dict[str, list[int]]) -> "PeerList":
+        """The list, from connections, octets received and octets sent by peer."""
+        most = nlargest(MOST_PEERS, sums.items(), key=lambda one: one[1])
+        return cls(total, [PeerRow(peer, *numbers) for peer, numbers in most])
+
+
+@dataclass(frozen=True)
+class Kicked(Fields):
+    """So many connections were closed."""
+
+    number: Natural
+
+
+Response = Done | Failed | Alive | ConnectionList | PeerList | Kicked
+R = TypeVar("R", bound=Response)
+
+
+# Notices of a worker.
+
+
+@dataclass(frozen=True)
+class Busy(Fields):
+    """The worker begins to prepare a config, which may take a while."""
+
+
+@dataclass(frozen=True)
+class Offender(Fields):
+    """A source whose connections a service keeps refusing."""
+
+    source: Annotated[str, Strict(), Field(pattern=r"^(?:[0-9a-f]{8}){1,2}$")]
+    """As doors count it (`netd.admission.addresses`), in hexadecimal."""
+    service: Text
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class ReportWanted(Fields):
+    """A thread of the worker waits for a `Report`."""
+
+    report: Annotated[str, Strict(), Field(pattern=r"^(?:status|history)$")]
+
+
+TraceLine = tuple[
+    Annotated[float, Strict(), Field(ge=0, lt=_NEVER)],
+    Way,
+    Annotated[str, Strict(), Field(max_length=_LONGEST_PEER)],
+    Natural,
+    Annotated[str, Strict(), Field(pattern=rf"^(?:[0-9a-f]{{2}}){{0,{SHOWN}}}$")],
+]
+"""A `netd.transport.tap.Line`."""
+
+
+@dataclass(frozen=True)
+class TraceLines(Fields):
+    """What came and went at the service of a trace."""
+
+    trace: Natural
+    lines: Annotated[list[TraceLine], Field(max_length=_MOST_LINES)]
+    skipped: Natural
+    """How many lines found no room."""
+
+
+Notice = Busy | Offender | ReportWanted | TraceLines
+
+
+_NUMBERED, _NOTICES = readers(*get_args(Response)), readers(*get_args(Notice))
+
+
+def decode(message: Message) -> tuple[int | None, Response | Notice]:
+    """What a worker sent, and the number of the request that it answers; None for a notice.
+
+    `ProtocolError` says why it is no message: it may be any JSON object.
+    """
+    return read(message, _NUMBERED, _NOTICES)

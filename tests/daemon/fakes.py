@@ -1,0 +1,209 @@
+"""A loop whose time a test sets, and workers that are no processes, in the same loop at the other end of a channel."""
+
+import os
+import select
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from netd.daemon.channel import Channel, ChannelError, pair
+from netd.daemon.messages import from_supervisor
+from netd.daemon.messages.coding import encode
+from netd.daemon.messages.from_supervisor import AnyRequest, Heartbeat, Order, Stop
+from netd.daemon.messages.from_worker import Alive, Done, Notice, Response
+from netd.daemon.supervisor import requests, workers
+from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
+from netd.daemon.supervisor.workers import WorkerPool
+from netd.daemon.tasks import Tasks
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.transport.loop import Loop, Ready, Timer
+from netd.transport.wheel import TICK, Wheel
+
+Behaviour = Callable[[AnyRequest], Response | None]
+"""What a worker answers to a request; None: nothing."""
+
+
+class ManualLoop(Loop):
+    """A loop that turns when a test says so. Stands in for the module `time` too."""
+
+    def __init__(self) -> None:
+        self.wheel = Wheel()
+        self.now = 1000.0
+        self._watched: dict[int, Ready] = {}
+        self._calls: deque[Callable[[], object]] = deque()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def watch(self, descriptor: int, events: int, ready: Ready) -> None:
+        self._watched[descriptor] = ready
+
+    def unwatch(self, descriptor: int) -> None:
+        self._watched.pop(descriptor, None)
+
+    def call(self, function: Callable[[], object]) -> None:
+        self._calls.append(function)
+
+    def later(self, seconds: float, function: Callable[[], float | None]) -> Timer:
+        timer = Timer(function)
+        self.wheel.add(timer, self.now + seconds)
+        return timer
+
+    def settle(self) -> None:
+        """Turn until nothing is left to do at this moment."""
+        while True:
+            poll = select.poll()
+            for descriptor in self._watched:
+                poll.register(descriptor, select.POLLIN)
+            found = poll.poll(0)
+            for descriptor, event in found:
+                if ready := self._watched.get(descriptor):
+                    ready(event)
+            for _ in range(len(self._calls)):
+                self._calls.popleft()()
+            if not found and not self._calls:
+                return
+
+    def wait(self, seconds: float) -> None:
+        """Let so much time pass, and what falls due in it happen."""
+        until = self.now + seconds
+        self.settle()
+        while self.now < until:
+            self.now = min(until, self.now + TICK)
+            self.wheel.advance(self.now)
+            self.settle()
+
+
+def willing(request: AnyRequest) -> Response | None:
+    """Answers every request as it should be."""
+    return Alive(0) if isinstance(request, Heartbeat) else Done()
+
+
+def silent(request: AnyRequest) -> Response | None:
+    """Answers none."""
+    return None
+
+
+class Worker(WorkerProcess):
+    """A worker that is no process: its other end is served by the loop, and a signal is noted."""
+
+    def __init__(self, number: int, pid: int, loop: ManualLoop, behaviour: Behaviour) -> None:
+        ours, theirs = pair()
+        stack = os.memfd_create("netd-stack")
+        super().__init__(number, pid, Channel(ours, takes_descriptors=False), stack, loop.now, loop.now)
+        self.behaviour = behaviour
+        self.received: list[AnyRequest | Order] = []
+        self.signals: list[signal.Signals] = []
+        self.exited: Callable[[], object] = lambda: None
+        """Called when it has ended, as SIGCHLD would be sent."""
+        self._loop = loop
+        self._raw = theirs
+        self._end = Channel(theirs, takes_descriptors=True)
+        self._code: int | None = None
+        loop.watch(theirs.fileno(), select.EPOLLIN, self._serve)
+
+    def _serve(self, events: int) -> None:
+        try:
+            while self._code is None and (received := self._end.receive()):
+                message, descriptors = received
+                request, command = from_supervisor.decode(message, descriptors)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                self.received.append(command)
+                if isinstance(command, Stop):
+                    self.exit(0)
+                elif request is not None:
+                    assert not isinstance(command, Order)
+                    if response := self.behaviour(command):
+                        self.respond(request, response)
+        except ChannelError:
+            self.exit(0)
+
+    def respond(self, request: int, response: Response) -> None:
+        if self._code is None:
+            self._end.send_encoded(encode(response), request=request)
+
+    def report(self, notice: Notice) -> None:
+        self._end.send_encoded(encode(notice))
+
+    def send(self, packet: bytes) -> None:
+        """Send what may be no message."""
+        self._raw.send(packet)
+
+    def exit(self, code: int) -> None:
+        """End, with an exit code or by the negative number of a signal."""
+        if self._code is None:
+            self._code = code
+            self._loop.unwatch(self._end.fileno())
+            self._end.close()
+            self._loop.call(self.exited)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.signals.append(number)
+        if number in (signal.SIGKILL, signal.SIGABRT):
+            self.exit(-number)
+
+    def poll(self) -> int | None:
+        return self._code
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+
+
+class Pool:
+    """A `WorkerPool` of such workers. The next one that is forked behaves as ``behaviour`` says."""
+
+    def __init__(self, loop: ManualLoop) -> None:
+        self.loop = loop
+        self.tasks = Tasks(loop)
+        self.behaviour: Behaviour = willing
+        self.forked: list[Worker] = []
+        self.notices: list[Notice] = []
+        self.unforkable = 0
+        """So many of the next forks fail."""
+        self.pool = WorkerPool(
+            self.tasks,
+            loop,
+            DaemonEvents(),
+            self._fork,
+            self.install,
+            lambda number: 0,
+            lambda member, notice: self.notices.append(notice),
+        )
+
+    def _fork(self, number: int) -> WorkerProcess:
+        if self.unforkable:
+            self.unforkable -= 1
+            raise WorkerError("no process")
+        worker = Worker(number, 4711 + len(self.forked), self.loop, self.behaviour)
+        worker.exited = self.pool.reap
+        self.forked.append(worker)
+        return worker
+
+    async def install(self, member: WorkerProcess) -> None:
+        """Nothing has to be brought to a new worker, unless a test says otherwise."""
+
+    def start(self, size: int) -> None:
+        """Have the first workers."""
+        self.tasks.start(self.pool.start(size))
+        self.loop.settle()
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that are up to date, by number."""
+        found = [self.pool.workers[number] for number in sorted(self.pool.workers)]
+        assert all(isinstance(one, Worker) for one in found)
+        return found  # type: ignore[return-value]
+
+
+@contextmanager
+def pool() -> Iterator[Pool]:
+    """A pool without workers, in a loop of its own."""
+    loop = ManualLoop()
+    with patch.object(workers, "time", loop), patch.object(requests, "time", loop):
+        made = Pool(loop)
+        yield made
+        made.tasks.close()
+        made.pool.kill()
