@@ -4,11 +4,18 @@ import os
 import select
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 from unittest.mock import patch
 
 from netd.daemon.channel import Channel, ChannelError, pair
+import pytest
+from netd.daemon.messages.coding import encode
+from netd.daemon.tasks import Tasks
+from netd.transport.loop import Loop, Ready, Timer
+from netd.transport.wheel import TICK, Wheel
+from netd.daemon.channel import DOES_NOT_READ, Channel, ChannelError, pair
 from netd.daemon.messages import from_supervisor
 from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_supervisor import AnyRequest, Heartbeat, Order, Stop
@@ -57,13 +64,13 @@ class ManualLoop(Loop):
             poll = select.poll()
             for descriptor in self._watched:
                 poll.register(descriptor, select.POLLIN)
-            found = poll.poll(0)
+            found, calls = poll.poll(0), len(self._calls)
             for descriptor, event in found:
                 if ready := self._watched.get(descriptor):
                     ready(event)
-            for _ in range(len(self._calls)):
+            for _ in range(calls):
                 self._calls.popleft()()
-            if not found and not self._calls:
+            if not found and not calls:
                 return
 
     def wait(self, seconds: float) -> None:
@@ -81,6 +88,10 @@ def willing(request: AnyRequest) -> Response | None:
     return Alive(0) if isinstance(request, Heartbeat) else Done()
 
 
+async def bring_nothing(member: WorkerProcess) -> None:
+    """A new worker needs nothing to be up to date."""
+
+
 def silent(request: AnyRequest) -> Response | None:
     """Answers none."""
     return None
@@ -96,6 +107,8 @@ class Worker(WorkerProcess):
         self.behaviour = behaviour
         self.received: list[AnyRequest | Order] = []
         self.signals: list[signal.Signals] = []
+        self.fatal = {signal.SIGKILL, signal.SIGABRT}
+        """The signals that end it."""
         self.exited: Callable[[], object] = lambda: None
         """Called when it has ended, as SIGCHLD would be sent."""
         self._loop = loop
@@ -132,6 +145,13 @@ class Worker(WorkerProcess):
         """Send what may be no message."""
         self._raw.send(packet)
 
+    def fill(self) -> None:
+        """Leave no room in its socket, of which it reads nothing more."""
+        self._loop.unwatch(self._end.fileno())
+        with pytest.raises(ChannelError, match=DOES_NOT_READ):
+            while True:
+                self.channel.send({}, seconds=0.0)
+
     def exit(self, code: int) -> None:
         """End, with an exit code or by the negative number of a signal."""
         if self._code is None:
@@ -142,7 +162,7 @@ class Worker(WorkerProcess):
 
     def signal(self, number: signal.Signals) -> None:
         self.signals.append(number)
-        if number in (signal.SIGKILL, signal.SIGABRT):
+        if number in self.fatal:
             self.exit(-number)
 
     def poll(self) -> int | None:
@@ -163,15 +183,20 @@ class Pool:
         self.notices: list[Notice] = []
         self.unforkable = 0
         """So many of the next forks fail."""
+        self.install: Callable[[WorkerProcess], Coroutine[Any, None, None]] = bring_nothing
+        """What brings a new worker up to date."""
         self.pool = WorkerPool(
             self.tasks,
             loop,
             DaemonEvents(),
             self._fork,
-            self.install,
+            self._bring_up_to_date,
             lambda number: 0,
             lambda member, notice: self.notices.append(notice),
         )
+
+    async def _bring_up_to_date(self, member: WorkerProcess) -> None:
+        await self.install(member)
 
     def _fork(self, number: int) -> WorkerProcess:
         if self.unforkable:
@@ -181,9 +206,6 @@ class Pool:
         worker.exited = self.pool.reap
         self.forked.append(worker)
         return worker
-
-    async def install(self, member: WorkerProcess) -> None:
-        """Nothing has to be brought to a new worker, unless a test says otherwise."""
 
     def start(self, size: int) -> None:
         """Have the first workers."""
@@ -204,6 +226,8 @@ def pool() -> Iterator[Pool]:
     loop = ManualLoop()
     with patch.object(workers, "time", loop), patch.object(requests, "time", loop):
         made = Pool(loop)
-        yield made
-        made.tasks.close()
-        made.pool.kill()
+        try:
+            yield made
+        finally:
+            made.tasks.close()
+            made.pool.kill()

@@ -1,4 +1,7 @@
-"""Workers: what becomes of connections, counters and limits when one dies, hangs, or there are several."""
+"""Workers: what becomes of connections, counters and limits when one dies, hangs, or there are several.
+
+The first part has workers that are no processes and a clock of its own; the second one has real processes.
+"""
 
 import contextlib
 import json
@@ -10,14 +13,265 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from netd.transport.wheel import TICK
 
+from netd.daemon.channel import DOES_NOT_READ
+from netd.daemon.messages.from_supervisor import Drain, Kick
+from netd.daemon.messages.from_worker import Alive, Busy, Failed, Kicked, Response
+from netd.daemon.supervisor import requests
+from netd.daemon.supervisor.requests import PATIENCE
+from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
+from tests.daemon.fakes import Behaviour, bring_nothing, pool, silent
 from tests.support import Daemon, daemon, need, read_exactly, until
 
-pytestmark = pytest.mark.slow  # real processes, dozens of them
-
 ECHO = "services:\n  echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0], limits: {{connections: {}}}}}\n"
+
+
+# Without processes.
+
+
+def answers(response: Response) -> Behaviour:
+    """A worker that answers everything in this way."""
+    return lambda request: response
+
+
+def events(log: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [line for line in log if line["event"] == name]
+
+
+def test_worker_that_is_lost_again_and_again_is_replaced_with_backoff(log: list[dict[str, Any]]) -> None:
+    with pool() as made:
+        made.start(1)
+        for number, delay in enumerate((0.0, 0.25, 1.0, 4.0, 15.0, 30.0, 30.0), 1):
+            made.workers[0].exit(-signal.SIGSEGV)
+            made.loop.settle()
+            if delay:
+                made.loop.wait(delay - TICK)
+                assert (len(made.forked), made.workers) == (number, []), f"not before {delay} s"
+                made.loop.wait(2 * TICK)
+            assert len(made.forked) == number + 1
+        lost = events(log, "worker_lost")
+        assert [line["delay"] for line in lost] == [0.0, 0.25, 1.0, 4.0, 15.0, 30.0, 30.0]
+        assert {line["reason"] for line in lost} == {"signal SIGSEGV"}
+        made.loop.wait(60)
+        made.workers[0].exit(1)
+        made.loop.settle()
+        assert len(made.forked) == 9, "one that ran for a minute is replaced at once"
+
+
+def test_worker_that_cannot_be_forked_is_tried_again_with_backoff(log: list[dict[str, Any]]) -> None:
+    with pool() as made:
+        made.start(2)
+        made.unforkable = 3
+        made.workers[1].exit(1)
+        made.loop.settle()
+        for tried, delay in ((1, 0.25), (2, 1.0), (3, 4.0)):
+            assert len(events(log, "worker_failed")) == tried
+            assert not made.pool.healthy
+            made.loop.wait(delay - TICK)
+            assert len(events(log, "worker_failed")) == tried, f"not before {delay} s"
+            made.loop.wait(2 * TICK)
+        assert [one.number for one in made.workers] == [0, 1]
+        assert made.pool.healthy
+
+
+async def refuse(worker: WorkerProcess) -> None:
+    raise WorkerError("not this one")
+
+
+def test_worker_that_is_not_brought_up_to_date_is_killed_and_tried_again(log: list[dict[str, Any]]) -> None:
+    with pool() as made:
+        made.start(1)
+        made.install = refuse
+        made.workers[0].exit(1)
+        made.loop.settle()
+        assert made.forked[1].signals == [signal.SIGKILL]
+        assert [line["error"] for line in events(log, "worker_failed")] == ["not this one"]
+        made.install = bring_nothing
+        made.loop.wait(0.25 + TICK)
+        assert made.workers == [made.forked[2]]
+
+
+def test_pool_that_shrinks_drains_the_last_workers_and_starts_none(log: list[dict[str, Any]]) -> None:
+    with pool() as made:
+        made.start(3)
+        first, *others = made.workers
+        made.pool.resize(1)
+        made.loop.settle()
+        assert made.workers == [first]
+        assert [one.received[-1] for one in others] == [Drain(), Drain()]
+        assert made.pool.leaving == others
+        for one in others:
+            one.exit(0)
+        made.loop.settle()
+        assert len(events(log, "worker_ended")) == 2
+        assert (len(made.forked), made.pool.leaving) == (3, [])
+
+
+def test_worker_that_answers_no_heartbeat_twice_is_aborted_and_replaced(log: list[dict[str, Any]]) -> None:
+    with pool() as made:
+        made.start(2)
+        hung, other = made.workers
+        hung.behaviour = silent
+        healthy = []
+        for _ in range(4):
+            healthy.append((made.pool.beat(), made.pool.healthy))
+            made.loop.wait(5)
+        assert healthy == [(True, True), (False, False), (False, False), (True, True)]
+        [line] = events(log, "worker_aborted")
+        assert (line["pid"], line["seconds"]) == (hung.pid, 10.0)
+        assert hung.signals == [signal.SIGABRT, signal.SIGCONT]
+        assert made.workers == [made.forked[2], other]
+        assert other.signals == []
+
+
+def test_worker_that_answers_a_heartbeat_late_is_left_alone(log: list[dict[str, Any]]) -> None:
+    with pool() as made:
+        made.start(1)
+        [worker] = made.workers
+        worker.behaviour = silent
+        for _ in range(4):
+            made.pool.beat()
+            made.loop.wait(5)
+            made.pool.beat()
+            made.loop.settle()
+            worker.respond(worker.last_request, Alive(0))
+            made.loop.settle()
+        assert worker.signals == []
+
+
+def test_worker_that_an_abort_does_not_end_is_killed_after_a_second() -> None:
+    with pool() as made:
+        made.start(1)
+        [worker] = made.workers
+        worker.fatal = {signal.SIGKILL}
+        made.pool.requests.abort(worker, 10.0)
+        made.loop.wait(1 - TICK)
+        assert worker.signals == [signal.SIGABRT, signal.SIGCONT]
+        made.loop.wait(2 * TICK)
+        assert worker.signals[2:] == [signal.SIGKILL]
+
+
+def test_worker_that_prepares_a_config_has_forty_seconds_without_heartbeats(log: list[dict[str, Any]]) -> None:
+    with pool() as made:
+        made.start(1)
+        [worker] = made.workers
+        worker.report(Busy())
+        made.loop.settle()
+        assert worker.busy_until == 0.0, "it was not asked to prepare anything"
+        worker.preparing = True
+        worker.report(Busy())
+        worker.behaviour = silent
+        made.loop.settle()
+        for _ in range(8):
+            made.pool.beat()
+            made.loop.wait(4.9)
+        assert worker.signals == []
+        for _ in range(3):
+            made.pool.beat()
+            made.loop.wait(4.9)
+        assert worker.signals[0] == signal.SIGABRT
+
+
+def test_lines_that_workers_have_lost_are_counted_also_of_those_that_ended() -> None:
+    with pool() as made:
+        made.start(2)
+        for number, worker in enumerate(made.workers, 3):
+            worker.behaviour = answers(Alive(number))
+        made.pool.beat()
+        made.loop.settle()
+        assert made.pool.lines_lost == 7
+        made.workers[0].exit(1)
+        made.loop.settle()
+        assert made.pool.lines_lost == 7
+
+
+def test_request_to_all_workers_has_the_responses_of_all() -> None:
+    with pool() as made:
+        made.start(3)
+        for number, worker in enumerate(made.workers):
+            worker.behaviour = answers(Kicked(number))
+        made.workers[2].behaviour = answers(Failed("no descriptors left"))
+        asked = made.pool.ask(Kick(service="echo"))
+        assert not asked.done
+        made.loop.settle()
+        first, second, third = made.workers
+        assert asked.get() == {first: Kicked(0), second: Kicked(1), third: Failed("no descriptors left")}
+        assert [one.received for one in made.workers] == [[Kick(service="echo")]] * 3
+
+
+def test_request_to_no_worker_is_answered_at_once() -> None:
+    with pool() as made:
+        assert made.pool.ask_all(Kick()).get() == {}
+
+
+def test_worker_that_ends_while_it_is_asked_has_no_response_and_holds_up_no_other() -> None:
+    with pool() as made:
+        made.start(2)
+        lost, other = made.workers
+        lost.behaviour = silent
+        other.behaviour = answers(Kicked(1))
+        asked = made.pool.ask(Kick())
+        made.loop.settle()
+        assert not asked.done
+        lost.exit(-signal.SIGKILL)
+        made.loop.settle()
+        assert asked.get() == {other: Kicked(1)}
+        assert lost.requests == {}
+
+
+def test_worker_that_ended_before_it_is_asked_has_no_response() -> None:
+    with pool() as made:
+        made.start(1)
+        [lost] = made.workers
+        lost.exit(1)
+        assert made.pool.ask(Kick()).get() == {}
+        made.loop.settle()
+        assert [one.pid for one in made.workers] == [made.forked[1].pid]
+
+
+def test_response_that_a_worker_sent_before_it_ended_counts() -> None:
+    """As of one that cannot become its user, and says so to the first request, whatever that is."""
+    with pool() as made:
+        made.start(1)
+        [lost] = made.workers
+        lost.respond(lost.last_request + 1, Failed("cannot become netd"))
+        lost.exit(70)
+        assert made.pool.ask(Kick()).get() == {lost: Failed("cannot become netd")}
+
+
+def test_worker_that_does_not_answer_a_request_is_aborted(log: list[dict[str, Any]]) -> None:
+    with pool() as made:
+        made.start(1)
+        [worker] = made.workers
+        worker.behaviour = silent
+        asked = made.pool.ask(Kick())
+        made.loop.wait(PATIENCE - TICK)
+        assert not asked.done
+        made.loop.wait(2 * TICK)
+        assert asked.get() == {}
+        assert worker.signals[0] == signal.SIGABRT
+        assert events(log, "worker_aborted")[0]["seconds"] == PATIENCE
+
+
+def test_worker_that_does_not_read_is_aborted_unless_it_prepares_a_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "_ROOM", 0.0)
+    with pool() as made:
+        made.start(1)
+        [worker] = made.workers
+        worker.fill()
+        worker.busy_until = made.loop.now + 10
+        assert made.pool.ask(Kick()).get() == {worker: Failed(DOES_NOT_READ)}
+        assert worker.signals == []
+        worker.busy_until = 0.0
+        assert made.pool.ask(Kick()).get() == {worker: Failed(DOES_NOT_READ)}
+        assert worker.signals[0] == signal.SIGABRT
+
+
+# With processes.
 
 
 def workers(running: Daemon) -> list[int]:
@@ -36,6 +290,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.slow
 def test_kill_9_under_load_refuses_nobody_and_loses_no_count(tmp_path: Path, number: int) -> None:
     config = f"daemon: {{workers: {number}}}\n" + ECHO.format("off")
     refused: list[str] = []
@@ -78,6 +333,7 @@ def test_kill_9_under_load_refuses_nobody_and_loses_no_count(tmp_path: Path, num
         assert counts["accepted"] >= answered[0], "what the dead one had counted is gone"
 
 
+@pytest.mark.slow
 def test_one_that_keeps_dying_is_replaced_less_and_less_often(tmp_path: Path) -> None:
     with daemon(ECHO.format("off"), tmp_path) as running:
         for delay in (0.0, 0.25, 1.0):
@@ -91,6 +347,7 @@ def test_one_that_keeps_dying_is_replaced_less_and_less_often(tmp_path: Path) ->
             assert connection.recv(1) == b"x"
 
 
+@pytest.mark.slow
 def test_one_that_does_not_answer_is_ended_and_replaced(tmp_path: Path) -> None:
     with daemon("daemon: {beat: 200ms, workers: 2}\n" + ECHO.format("off"), tmp_path) as running:
         stopped = workers(running)[0]
@@ -102,6 +359,7 @@ def test_one_that_does_not_answer_is_ended_and_replaced(tmp_path: Path) -> None:
         until(lambda: len(workers(running)) == 2)
 
 
+@pytest.mark.slow
 def test_a_supervisor_that_was_held_up_itself_blames_nobody(tmp_path: Path) -> None:
     with daemon("daemon: {beat: 100ms}\n" + ECHO.format("off"), tmp_path) as running:
         before = workers(running)
@@ -118,6 +376,7 @@ def test_a_supervisor_that_was_held_up_itself_blames_nobody(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.slow
 def test_no_worker_outlives_the_supervisor(tmp_path: Path, stopped: bool) -> None:
     (tmp_path / "netd.yaml").write_text("daemon: {workers: 3}\n" + ECHO.format("off"))
     with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
@@ -129,6 +388,7 @@ def test_no_worker_outlives_the_supervisor(tmp_path: Path, stopped: bool) -> Non
         until(lambda: not any(alive(pid) for pid in orphans))
 
 
+@pytest.mark.slow
 def test_the_limit_of_connections_holds_across_workers(tmp_path: Path) -> None:
     with daemon("daemon: {workers: 4}\n" + ECHO.format(10), tmp_path) as running, contextlib.ExitStack() as stack:
         served = 0
@@ -143,6 +403,7 @@ def test_the_limit_of_connections_holds_across_workers(tmp_path: Path) -> None:
         assert counters(running)["refused"] == {"connections": 50}
 
 
+@pytest.mark.slow
 def test_several_workers_share_the_work(tmp_path: Path) -> None:
     with daemon("daemon: {workers: 2}\n" + ECHO.format("off"), tmp_path) as running, contextlib.ExitStack() as stack:
         # More wait than one takes at once, so there is something left for the other.
@@ -160,12 +421,14 @@ def test_several_workers_share_the_work(tmp_path: Path) -> None:
         assert {row["id"][0] for row in rows} == {"0", "1"}
 
 
+@pytest.mark.slow
 def test_workers_auto_is_one_for_each_core(tmp_path: Path) -> None:
     with daemon("daemon: {workers: auto}\n" + ECHO.format("off"), tmp_path) as running:
         assert len(workers(running)) == len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.05, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5])
+@pytest.mark.slow
 def test_kill_9_at_any_moment_of_the_start_leaves_nothing_in_the_way_of_the_next(tmp_path: Path, moment: float) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text(
@@ -190,6 +453,7 @@ def test_kill_9_at_any_moment_of_the_start_leaves_nothing_in_the_way_of_the_next
 
 
 @pytest.mark.parametrize("what", ["reload", "stop"])
+@pytest.mark.slow
 def test_kill_9_of_the_supervisor_while_it_reloads_or_stops(tmp_path: Path, what: str) -> None:
     file = tmp_path / "netd.yaml"
     text = 'services:\n  echo: {{listen: ["unix://{0}/s{1}"]}}\n  upper: {{listen: ["unix://{0}/u"]}}\n'
@@ -208,6 +472,7 @@ def test_kill_9_of_the_supervisor_while_it_reloads_or_stops(tmp_path: Path, what
         assert connection.recv(10) == b"X\n"
 
 
+@pytest.mark.slow
 def test_workers_have_no_rights(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to see that it is given up")
@@ -237,6 +502,7 @@ def test_workers_have_no_rights(tmp_path: Path) -> None:
         ("pid_file: /proc/none/p", "daemon.pid_file: cannot open /proc/none/p", 71),
     ],
 )
+@pytest.mark.slow
 def test_what_cannot_be_is_one_line(tmp_path: Path, daemon_section: str, problem: str, code: int) -> None:
     if os.geteuid() != 0 and ("root" in daemon_section or "chroot" in daemon_section):
         pytest.skip("needs root")
@@ -249,6 +515,7 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, daemon_section: str, problem
     assert len(said) == 1
 
 
+@pytest.mark.slow
 def test_chroot(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root")
@@ -262,6 +529,7 @@ def test_chroot(tmp_path: Path) -> None:
         assert json.loads(running.netd("status", "--json").stdout)["generation"] == 1
 
 
+@pytest.mark.slow
 def test_a_signal_without_a_name_is_as_good_as_another(tmp_path: Path) -> None:
     with daemon(ECHO.format("off"), tmp_path) as running:
         os.kill(workers(running)[0], signal.SIGRTMIN + 1)
@@ -269,6 +537,7 @@ def test_a_signal_without_a_name_is_as_good_as_another(tmp_path: Path) -> None:
         until(lambda: workers(running))
 
 
+@pytest.mark.slow
 def test_without_descriptors_a_worker_is_not_replaced_and_tries_again(tmp_path: Path) -> None:
     with daemon("daemon: {workers: 2}\n" + ECHO.format("off"), tmp_path) as running:
         pid = running.process.pid
@@ -282,6 +551,7 @@ def test_without_descriptors_a_worker_is_not_replaced_and_tries_again(tmp_path: 
         assert other in workers(running)
 
 
+@pytest.mark.slow
 def test_a_worker_without_descriptors_takes_a_new_config_all_the_same(tmp_path: Path) -> None:
     config = ECHO.format("off")
     with daemon(config, tmp_path) as running, contextlib.ExitStack() as stack:
@@ -304,6 +574,7 @@ def test_a_worker_without_descriptors_takes_a_new_config_all_the_same(tmp_path: 
         assert len(workers(running)) == 1
 
 
+@pytest.mark.slow
 def test_a_supervisor_without_descriptors_refuses_a_new_config_and_goes_on(tmp_path: Path) -> None:
     config = ECHO.format("off")
     with daemon(config, tmp_path) as running:
@@ -320,6 +591,7 @@ def test_a_supervisor_without_descriptors_refuses_a_new_config_and_goes_on(tmp_p
             assert connection.recv(1) == b"x"
 
 
+@pytest.mark.slow
 def test_the_limit_of_a_source_holds_across_workers_and_hurts_no_other(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, for addresses that are not loopback")
@@ -370,6 +642,7 @@ netd.wait()
 """
 
 
+@pytest.mark.slow
 def test_the_first_worker_is_there_again_after_there_were_two(tmp_path: Path) -> None:
     """It serves what only one may serve, and was about to be replaced when the config asked for one worker."""
     room = "services: {chat: {listen: [tcp://127.0.0.1:0]}}\n"
@@ -404,6 +677,7 @@ def test_the_first_worker_is_there_again_after_there_were_two(tmp_path: Path) ->
         {"kind": "Alive", "request": 10**9, "lines_lost": 0},
     ],
 )
+@pytest.mark.slow
 def test_a_worker_that_sends_what_is_no_message_is_replaced(tmp_path: Path, message: dict[str, object]) -> None:
     """Another process takes its end of the channel, as an attacker would that has the worker."""
     with daemon(ECHO.format("off"), tmp_path) as running:

@@ -1,0 +1,271 @@
+"""A reload in its phases with workers that are no processes: prepare, then commit or abort, in all or in none."""
+
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from netd.daemon.tasks import Result
+from netd.errors import OpenError
+from netd.transport.wheel import TICK
+
+from netd.config.loader import load
+from netd.daemon.messages.from_supervisor import (
+    Abort,
+    AnyRequest,
+    Commit,
+    Order,
+    Prepare,
+    Retire,
+    ServiceEntry,
+    SetBans,
+    SetLedger,
+)
+from netd.daemon.messages.from_worker import Busy, Done, Failed, Response
+from netd.daemon.supervisor.control import CommandError
+from netd.daemon.supervisor.listeners import Listeners
+from netd.daemon.supervisor.reload import Reloader
+from netd.daemon.supervisor.requests import PREPARING
+from netd.daemon.supervisor.spawn import WorkerProcess
+from netd.daemon.supervisor.state import State
+from netd.transport.listen import finish
+from tests.daemon.fakes import Behaviour, Pool, Worker, pool, willing
+
+ECHO = "services:\n  echo: {listen: ['tcp://127.0.0.1:0']}\n"
+MORE = ECHO + "  upper: {listen: ['tcp://127.0.0.1:0']}\n"
+
+
+class Reload:
+    """A config in force in a pool of such workers, and the next one."""
+
+    def __init__(self, directory: Path, made: Pool) -> None:
+        self._file = directory / "netd.yaml"
+        self._file.write_text(ECHO)
+        self.pool = made
+        self.state = State(load(self._file))
+        self.listeners = Listeners([], self.state.address_skipped, self.state.options_failed)
+        self.listeners.commit(finish(self.listeners.prepare(self.state.config)))
+        self.rollout = Reloader(self.state, self.listeners, made.pool, made.tasks, "nobody")
+
+    def apply(self, text: str) -> Result[None]:
+        """Begin to put this config in force, and go on until something has to be waited for."""
+        self._file.write_text(text)
+        result = self.pool.tasks.start(self.rollout.apply(load(self._file), {}))
+        self.pool.loop.settle()
+        return result
+
+    @property
+    def services(self) -> list[str]:
+        """What is in force."""
+        return [service.name for service in self.state.config.enabled]
+
+    @property
+    def ports(self) -> int:
+        """How many sockets listen."""
+        return sum(1 for _ in self.listeners)
+
+
+@pytest.fixture
+def reload(tmp_path: Path) -> Iterator[Reload]:
+    """One with two workers, which have prepared nothing but the first config."""
+    with pool() as made:
+        one = Reload(tmp_path, made)
+        with contextlib.closing(one.listeners):
+            made.install = one.rollout.install
+            made.start(2)
+            assert len(made.workers) == 2
+            for worker in made.workers:
+                assert kinds(worker) == [SetLedger, SetBans, Prepare, Commit]
+                worker.received.clear()
+            yield one
+
+
+def kinds(worker: Worker) -> list[type]:
+    return [type(command) for command in worker.received]
+
+
+def prepares(behaviour: Behaviour) -> Behaviour:
+    """A worker that answers in this way where it is to prepare a config, and otherwise as it should."""
+    return lambda request: behaviour(request) if isinstance(request, Prepare) else willing(request)
+
+
+def nothing(request: AnyRequest) -> Response | None:
+    return None
+
+
+def entries(command: AnyRequest | Order) -> dict[str, ServiceEntry]:
+    assert isinstance(command, Prepare)
+    return {entry.name: entry for entry in map(ServiceEntry.decode, command.services)}
+
+
+def listening(log: list[dict[str, Any]]) -> list[str]:
+    return [line["service"] for line in log if line["event"] == "listening"]
+
+
+def test_config_that_all_workers_prepare_is_committed_by_all(reload: Reload, log: list[dict[str, Any]]) -> None:
+    assert reload.apply(MORE).get() is None
+    assert reload.services == ["echo", "upper"]
+    assert reload.ports == 2
+    assert listening(log) == ["upper"]
+    for worker in reload.pool.workers:
+        assert kinds(worker) == [Prepare, Commit]
+        prepare = worker.received[0]
+        assert isinstance(prepare, Prepare)
+        assert (len(prepare.new_listeners), prepare.new_counters) == (1, ["upper"])
+        found = entries(prepare)
+        assert {name: (len(one.listeners), one.changed) for name, one in found.items()} == {
+            "echo": (1, False),
+            "upper": (1, False),
+        }
+
+
+def test_config_is_committed_by_no_worker_before_all_have_prepared_it(reload: Reload) -> None:
+    first, last = reload.pool.workers
+    last.behaviour = prepares(nothing)
+    result = reload.apply(MORE)
+    assert (kinds(first), kinds(last)) == ([Prepare], [Prepare])
+    assert (result.done, reload.services) == (False, ["echo"])
+    last.respond(last.last_request, Done())
+    reload.pool.loop.settle()
+    assert (kinds(first), kinds(last)) == ([Prepare, Commit], [Prepare, Commit])
+    assert (result.done, reload.services) == (True, ["echo", "upper"])
+
+
+def test_config_is_what_a_new_worker_gets_before_the_commit_was_answered(reload: Reload) -> None:
+    last = reload.pool.workers[1]
+    last.behaviour = lambda request: None if isinstance(request, Commit) else willing(request)
+    result = reload.apply(MORE)
+    assert (result.done, reload.services) == (False, ["echo", "upper"])
+    last.exit(-signal.SIGKILL)
+    reload.pool.loop.settle()
+    assert result.get() is None
+    assert entries(reload.pool.forked[2].received[2]).keys() == {"echo", "upper"}
+
+
+def test_config_that_one_worker_cannot_prepare_is_aborted_in_all(reload: Reload) -> None:
+    first, last = reload.pool.workers
+    last.behaviour = prepares(lambda request: Failed("services.upper: not here"))
+    with pytest.raises(OpenError) as raised:
+        reload.apply(MORE).get()
+    assert raised.value.problems == ("worker (user nobody): services.upper: not here",)
+    assert (kinds(first), kinds(last)) == ([Prepare, Abort], [Prepare, Abort])
+    assert (reload.services, reload.ports) == (["echo"], 1)
+    assert set(reload.state.tables) == {"echo"}
+    last.behaviour = willing
+    assert reload.apply(MORE).get() is None, "and the next one can be taken"
+
+
+def test_config_whose_port_is_taken_is_asked_of_no_worker(reload: Reload) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OpenError):
+        reload.apply(MORE.replace("127.0.0.1:0']}\n  upper", f"127.0.0.1:{taken.getsockname()[1]}']}}\n  upper")).get()
+    assert [kinds(worker) for worker in reload.pool.workers] == [[], []]
+    assert (reload.services, reload.ports) == (["echo"], 1)
+
+
+def test_worker_that_dies_while_it_prepares_has_a_successor_that_is_asked_too(reload: Reload) -> None:
+    lost, other = reload.pool.workers
+    lost.behaviour = prepares(nothing)
+    result = reload.apply(MORE)
+    lost.exit(-signal.SIGSEGV)
+    reload.pool.loop.settle()
+    assert result.get() is None
+    successor = reload.pool.forked[2]
+    assert reload.pool.workers == [successor, other]
+    assert kinds(successor) == [SetLedger, SetBans, Prepare, Commit, Prepare, Commit]
+    assert entries(successor.received[2]).keys() == {"echo"}, "first what is in force"
+    assert entries(successor.received[4]).keys() == {"echo", "upper"}
+    assert kinds(other) == [Prepare, Commit]
+    assert reload.services == ["echo", "upper"]
+
+
+def test_config_that_a_successor_dies_of_too_is_refused(reload: Reload) -> None:
+    lost, other = reload.pool.workers
+    lost.behaviour = prepares(nothing)
+
+    def dies(request: AnyRequest) -> Response | None:
+        if "upper" in entries(request):
+            reload.pool.forked[2].exit(-signal.SIGSEGV)
+        return Done()
+
+    reload.pool.behaviour = prepares(dies)
+    result = reload.apply(MORE)
+    lost.exit(-signal.SIGSEGV)
+    reload.pool.loop.settle()
+    with pytest.raises(OpenError) as raised:
+        result.get()
+    assert raised.value.problems == ("worker (user nobody): it died while it got ready",)
+    assert kinds(other) == [Prepare, Abort]
+    assert (reload.services, reload.ports) == (["echo"], 1)
+    reload.pool.loop.wait(1)
+    assert len(reload.pool.workers) == 2, "and is replaced in its turn"
+    assert kinds(reload.pool.forked[3]) == [SetLedger, SetBans, Prepare, Commit]
+
+
+def test_config_that_a_worker_prepares_too_slowly_is_refused_and_the_worker_stays(reload: Reload) -> None:
+    slow, other = reload.pool.workers
+
+    def begins(request: AnyRequest) -> Response | None:
+        slow.report(Busy())
+        return None
+
+    slow.behaviour = prepares(begins)
+    result = reload.apply(MORE)
+    reload.pool.loop.wait(PREPARING - TICK)
+    assert not result.done
+    reload.pool.loop.wait(2 * TICK)
+    with pytest.raises(OpenError, match="it did not get ready within 20 s"):
+        result.get()
+    assert (kinds(slow), kinds(other)) == ([Prepare, Abort], [Prepare, Abort])
+    assert (reload.services, reload.ports) == (["echo"], 1)
+    slow.respond(slow.last_request, Done())
+    reload.pool.loop.wait(PREPARING)
+    assert slow.signals == []
+    slow.behaviour = willing
+    assert reload.apply(MORE).get() is None
+
+
+def test_worker_that_does_not_even_begin_to_prepare_is_aborted_and_its_successor_asked(reload: Reload) -> None:
+    hung, other = reload.pool.workers
+    hung.behaviour = nothing
+    result = reload.apply(MORE)
+    reload.pool.loop.wait(PREPARING + TICK)
+    assert hung.signals[0] == signal.SIGABRT
+    assert result.get() is None
+    assert reload.services == ["echo", "upper"]
+    assert [worker.pid for worker in reload.pool.workers] == [reload.pool.forked[2].pid, other.pid]
+
+
+def test_reload_ends_without_effect_where_netd_begins_to_stop(reload: Reload) -> None:
+    first, last = reload.pool.workers
+    last.behaviour = prepares(nothing)
+    result = reload.apply(MORE)
+    reload.state.stopping = True
+    last.respond(last.last_request, Done())
+    reload.pool.loop.settle()
+    with pytest.raises(CommandError, match="netd is about to stop"):
+        result.get()
+    assert (kinds(first), kinds(last)) == ([Prepare, Abort], [Prepare, Abort])
+    assert (reload.services, reload.ports) == (["echo"], 1)
+
+
+def test_workers_that_leave_retire_the_services_that_end(reload: Reload) -> None:
+    assert reload.apply(MORE).get() is None
+    reload.pool.pool.resize(1)
+    [leaving] = reload.pool.pool.leaving
+    assert isinstance(leaving, Worker)
+    assert reload.apply(ECHO).get() is None
+    assert leaving.received[-1] == Retire({"upper": 30.0})
+    assert (reload.services, reload.ports) == (["echo"], 1)
+
+
+def test_worker_that_cannot_be_brought_up_to_date_does_not_serve(reload: Reload, log: list[dict[str, Any]]) -> None:
+    reload.pool.behaviour = lambda request: Failed("no descriptors left")
+    reload.pool.workers[0].exit(1)
+    reload.pool.loop.settle()
+    worker: WorkerProcess = reload.pool.forked[2]
+    assert worker not in reload.pool.workers
+    failed = [line["error"] for line in log if line["event"] == "worker_failed"]
+    assert failed == ["worker (user nobody): no descriptors left"]
