@@ -194,6 +194,7 @@ def test_a_line_of_a_trace_that_is_none_is_not_passed_on(line: object) -> None:
         {"source": "C0FFFFFF", "service": "echo", "refusal": "rate"},
         {"source": "c0ffffff\n", "service": "echo", "refusal": "rate"},
         {"source": ["c0ffffff"], "service": {}, "refusal": None},
+        {"source": "c0ffffff", "service": "x" * 65, "refusal": "rate"},
     ],
 )
 def test_a_report_of_an_offender_that_makes_no_sense_is_refused(offender: dict[str, object]) -> None:

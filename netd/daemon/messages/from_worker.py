@@ -117,7 +117,7 @@ class Offender(Fields):
 
     source: Annotated[str, Strict(), Field(pattern=r"^(?:[0-9a-f]{8}){1,2}$")]
     """As doors count it (`netd.admission.addresses`), in hexadecimal."""
-    service: Text
+    service: Annotated[str, Strict(), Field(max_length=64)]
     refusal: Refusal
 
 
