@@ -9,12 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from netd.daemon.channel import Channel, ChannelError, pair
 import pytest
-from netd.daemon.messages.coding import encode
-from netd.daemon.tasks import Tasks
-from netd.transport.loop import Loop, Ready, Timer
-from netd.transport.wheel import TICK, Wheel
+
 from netd.daemon.channel import DOES_NOT_READ, Channel, ChannelError, pair
 from netd.daemon.messages import from_supervisor
 from netd.daemon.messages.coding import encode

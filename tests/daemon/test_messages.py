@@ -53,7 +53,7 @@ SENT: list[Response | Notice] = [
 ]
 COMMANDS: list[tuple[Any, int]] = [
     (Heartbeat(), 0),
-    (from_supervisor.SetLedger(), 1),
+    (from_supervisor.SetDaemonLimits(), 1),
     (from_supervisor.SetBans({"c0000207": 12.5, "c0000208": None}), 0),
     (Prepare(["{}"], [1, 2], ["echo"], {"time": 5.0}, "all", None, "{}"), 4),
     (from_supervisor.Commit(), 0),
@@ -256,6 +256,7 @@ def test_any_json_of_a_worker_is_one_event_and_the_end_of_the_worker_alone(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(message=nearly())
+@example(message={"kind": "Done", "request": 1})
 def test_what_is_nearly_a_message_is_taken_or_is_one_event(log: list[dict[str, Any]], message: dict[str, Any]) -> None:
     log.clear()
     with pool() as made:

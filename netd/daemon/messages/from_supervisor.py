@@ -27,7 +27,7 @@ class Heartbeat(Request[Alive]):
 
 
 @dataclass(frozen=True)
-class SetLedger(Request[Done]):
+class SetDaemonLimits(Request[Done]):
     """Use the ledger in the memory that comes with this."""
 
 
@@ -197,7 +197,7 @@ class Stop(Fields):
 
 AnyRequest = (
     Heartbeat
-    | SetLedger
+    | SetDaemonLimits
     | SetBans
     | Prepare
     | Commit
@@ -229,7 +229,7 @@ def decode(message: Message, descriptors: Sequence[int]) -> tuple[int | None, An
     match command:
         case Prepare():
             expected = 1 + len(command.new_listeners) + len(command.new_counters)
-        case SetLedger() | SetLogFile() | Attach():
+        case SetDaemonLimits() | SetLogFile() | Attach():
             expected = 1
         case _:
             expected = 0

@@ -4,7 +4,7 @@ import json
 from collections.abc import Generator, Sequence
 
 from netd.config.model import Config
-from netd.daemon.messages.from_supervisor import Abort, Commit, Prepare, Retire, ServiceEntry, SetBans, SetLedger
+from netd.daemon.messages.from_supervisor import Abort, Commit, Prepare, Retire, ServiceEntry, SetBans, SetDaemonLimits
 from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.config_diff import ConfigDiff
@@ -37,7 +37,7 @@ class Reloader:
     async def install(self, worker: WorkerProcess) -> None:
         """Bring a new worker up to date. `WorkerError` says why it cannot be."""
         state, requests = self._state, self._pool.requests
-        answers = await requests.ask(SetLedger(), [state.daemon_limits.descriptor], [worker])
+        answers = await requests.ask(SetDaemonLimits(), [state.daemon_limits.descriptor], [worker])
         self._check([worker], answers)
         answers = await requests.ask(SetBans(state.bans_until()), [], [worker])
         self._check([worker], answers)

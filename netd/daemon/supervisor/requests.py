@@ -171,11 +171,13 @@ class Requests:
                 case Offender() | ReportWanted() | TraceLines():
                     self._reported(worker, message)
                 case _:
-                    asked = worker.requests.pop(number or 0, None)
+                    asked = worker.requests.get(number or 0)
                     if asked is None:
                         raise ProtocolError(f"a response to request {number}, which it does not have")
+                    # One that does not fit leaves the request where it is, to be ended with the worker.
                     if not isinstance(message, asked.response | Failed):
                         raise ProtocolError(f"{type(message).__name__} in response to request {number}")
+                    del worker.requests[number or 0]
                     asked.take(message)
         except ProtocolError:
             raise

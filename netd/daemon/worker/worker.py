@@ -30,7 +30,7 @@ from netd.daemon.messages.from_supervisor import (
     Report,
     Retire,
     SetBans,
-    SetLedger,
+    SetDaemonLimits,
     SetLogFile,
     SetLogLevel,
     StartTrace,
@@ -150,7 +150,7 @@ class Worker:
                 logs.set_level(command.level)
             case SetLogFile():
                 self._sink.replace(descriptors[0])
-            case SetLedger():
+            case SetDaemonLimits():
                 daemon_limits = DaemonLimits(descriptors[0])
                 daemon_limits.close_descriptor()
                 self._serving.shared = DaemonAdmission(daemon_limits, self._number, report=self._report)

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from netd.daemon.tasks import Result
-from netd.errors import OpenError
-from netd.transport.wheel import TICK
 
 from netd.config.loader import load
 from netd.daemon.messages.from_supervisor import (
@@ -22,16 +19,20 @@ from netd.daemon.messages.from_supervisor import (
     Retire,
     ServiceEntry,
     SetBans,
-    SetLedger,
+    SetDaemonLimits,
 )
 from netd.daemon.messages.from_worker import Busy, Done, Failed, Response
+from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.requests import PREPARING
 from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
+from netd.daemon.tasks import Result
+from netd.errors import OpenError
 from netd.transport.listen import finish
+from netd.transport.wheel import TICK
 from tests.daemon.fakes import Behaviour, Pool, Worker, pool, willing
 
 ECHO = "services:\n  echo: {listen: ['tcp://127.0.0.1:0']}\n"
@@ -47,13 +48,16 @@ class Reload:
         self.pool = made
         self.state = State(load(self._file))
         self.listeners = Listeners([], self.state.address_skipped, self.state.options_failed)
-        self.listeners.commit(finish(self.listeners.prepare(self.state.config)))
-        self.rollout = Reloader(self.state, self.listeners, made.pool, made.tasks, "nobody")
+        diff = finish(config_diff.from_nothing(self.state.config))
+        self.listeners.commit(finish(self.listeners.prepare(diff)))
+        self.reloader = Reloader(self.state, self.listeners, made.pool, made.tasks, "nobody")
 
     def apply(self, text: str) -> Result[None]:
         """Begin to put this config in force, and go on until something has to be waited for."""
         self._file.write_text(text)
-        result = self.pool.tasks.start(self.rollout.apply(load(self._file), {}))
+        config = load(self._file)
+        diff = finish(config_diff.compare(self.state.config, config, self.state.initial))
+        result = self.pool.tasks.start(self.reloader.apply(diff, config, {}))
         self.pool.loop.settle()
         return result
 
@@ -74,11 +78,11 @@ def reload(tmp_path: Path) -> Iterator[Reload]:
     with pool() as made:
         one = Reload(tmp_path, made)
         with contextlib.closing(one.listeners):
-            made.install = one.rollout.install
+            made.install = one.reloader.install
             made.start(2)
             assert len(made.workers) == 2
             for worker in made.workers:
-                assert kinds(worker) == [SetLedger, SetBans, Prepare, Commit]
+                assert kinds(worker) == [SetDaemonLimits, SetBans, Prepare, Commit]
                 worker.received.clear()
             yield one
 
@@ -174,7 +178,7 @@ def test_worker_that_dies_while_it_prepares_has_a_successor_that_is_asked_too(re
     assert result.get() is None
     successor = reload.pool.forked[2]
     assert reload.pool.workers == [successor, other]
-    assert kinds(successor) == [SetLedger, SetBans, Prepare, Commit, Prepare, Commit]
+    assert kinds(successor) == [SetDaemonLimits, SetBans, Prepare, Commit, Prepare, Commit]
     assert entries(successor.received[2]).keys() == {"echo"}, "first what is in force"
     assert entries(successor.received[4]).keys() == {"echo", "upper"}
     assert kinds(other) == [Prepare, Commit]
@@ -201,7 +205,7 @@ def test_config_that_a_successor_dies_of_too_is_refused(reload: Reload) -> None:
     assert (reload.services, reload.ports) == (["echo"], 1)
     reload.pool.loop.wait(1)
     assert len(reload.pool.workers) == 2, "and is replaced in its turn"
-    assert kinds(reload.pool.forked[3]) == [SetLedger, SetBans, Prepare, Commit]
+    assert kinds(reload.pool.forked[3]) == [SetDaemonLimits, SetBans, Prepare, Commit]
 
 
 def test_config_that_a_worker_prepares_too_slowly_is_refused_and_the_worker_stays(reload: Reload) -> None:

@@ -23,7 +23,7 @@ class Service:
 """
 # What reads the config has nothing that could be inspected.
 FRAIL = """
-from netd.settings import Model
+from netd.values import Model
 class Service:
     "Can be made by what reads the config, and by no worker."
     Options = Model

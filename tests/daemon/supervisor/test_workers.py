@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from netd.transport.wheel import TICK
 
 from netd.daemon.channel import DOES_NOT_READ
 from netd.daemon.messages.from_supervisor import Drain, Kick
@@ -24,6 +23,7 @@ from netd.daemon.messages.from_worker import Alive, Busy, Failed, Kicked, Respon
 from netd.daemon.supervisor import requests
 from netd.daemon.supervisor.requests import PATIENCE
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
+from netd.transport.wheel import TICK
 from tests.daemon.fakes import Behaviour, bring_nothing, pool, silent
 from tests.support import Daemon, daemon, need, read_exactly, until
 
