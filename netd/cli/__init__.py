@@ -1,1 +1,5 @@
-"""The command line: one file a family of commands. They print, and pick the exit code; everything else is below."""
+"""The command line. A command has the file of its name; ``main.py`` has the table of them.
+
+Commands print and choose the exit code. ``control.py`` finds the running netd and sends requests to it, ``options.py``
+and ``output.py`` have what several commands share, ``top/`` and ``probe/`` are `netd top` and `netd probe`.
+"""

@@ -1,4 +1,4 @@
-"""The table of services, which `netd status` prints once and `netd top` keeps up to date. Values in, values out."""
+"""The table of services that `netd status` prints and `netd top` updates. Values only: no input, no output."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ HEADS = ("SERVICE", "ENDPOINT", *NUMBERS, "STATE")
 
 
 def service_rows(answer: Answer) -> list[Row]:
-    """What a status answer says of each service, by head. Text, but for the numbers and the list of endpoints."""
+    """A row for each service of a status answer, by head. Cells are text, but for numbers and the list of endpoints."""
     return [
         {
             "SERVICE": printable(service["service"]),
@@ -25,10 +25,10 @@ def service_rows(answer: Answer) -> list[Row]:
 
 
 def daemon_lines(answer: Answer) -> list[str]:
-    """What a status answer says of the daemon itself."""
-    gone = sum("leaving" in worker for worker in answer["workers"])
-    workers = len(answer["workers"]) - gone
-    leaving = f", {gone} leaving" if gone else ""
+    """Two lines about the daemon, from a status answer."""
+    draining = sum("leaving" in worker for worker in answer["workers"])
+    workers = len(answer["workers"]) - draining
+    leaving = f", {draining} leaving" if draining else ""
     stopping = ", stopping" if answer["stopping"] else ""
     bans = f", {answer['bans']} source{'s' * (answer['bans'] != 1)} banned" if answer["bans"] else ""
     daemon = (
@@ -40,7 +40,7 @@ def daemon_lines(answer: Answer) -> list[str]:
 
 
 def readable_duration(seconds: float) -> str:
-    """For people: two units at most."""
+    """A duration as text, with two units at most: ``3h12m``."""
     if seconds < 60:
         return f"{seconds:.0f}s"
     minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)

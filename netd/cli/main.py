@@ -1,4 +1,4 @@
-"""The console script: the command group, and what becomes of an error that reaches it."""
+"""The console script: the table of commands, and the exit code of every error."""
 
 import errno
 import importlib
@@ -15,16 +15,22 @@ from netd.errors import EXIT_OK, EXIT_OSERR, EXIT_SOFTWARE, EXIT_USAGE, ConfigEr
 
 EPILOG = """\b
 Exit codes: 0 done, 1 the answer is no, 64 usage, 69 netd is not running
-(talk: nobody is there), 70 a bug in netd, 71 the system refused (a port in
-use, a missing right), 78 the config is wrong.
+(talk: the other end cannot be reached), 70 a bug in netd, 71 the system
+refused (a port in use, a missing right), 78 the config is wrong.
 """
 
+# The file of each command.
 _COMMANDS = {
-    "run": ("run", "check"),
-    "catalogue": ("services", "schema"),
-    "control": ("status", "diff", "reload", "enable", "disable", "connections", "kick", "log-level", "stop"),
+    "run": ("run",),
+    "check": ("check", "schema"),
+    "services": ("services",),
+    "status": ("status",),
+    "reload": ("diff", "reload", "enable", "disable", "log-level"),
+    "connections": ("connections", "kick"),
+    "stop": ("stop",),
     "top.command": ("top",),
-    "admission": ("explain", "ban"),
+    "explain": ("explain",),
+    "ban": ("ban",),
     "trace": ("trace",),
     "talk": ("talk",),
     "probe.command": ("probe",),
@@ -32,7 +38,7 @@ _COMMANDS = {
 
 
 class _Commands(click.Group):
-    """The commands, of which only the one that is asked for is imported: it should answer at once."""
+    """The group of commands. It imports only the file of the command that runs, so that this starts fast."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [name for names in _COMMANDS.values() for name in names]
@@ -61,29 +67,29 @@ def netd(context: click.Context) -> None:
 def main() -> None:
     """Run the command line and exit."""
     _open_standard_descriptors()
-    code, complaints = _run()
-    for stream, text in ((sys.stdout, ""), (sys.stderr, "".join(f"{line}\n" for line in complaints))):
+    code, problems = _run()
+    for stream, text in ((sys.stdout, ""), (sys.stderr, "".join(f"{line}\n" for line in problems))):
         try:
             stream.write(text)
             stream.flush()
         except OSError as error:
-            # What is left in the stream would be tried again at the exit, and spoil the exit code.
+            # Python would write the rest of the buffer again at exit, and change the exit code.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if stream is sys.stdout and code == EXIT_OK:
-                code, complaints = _output_failed(error)
-                click.echo("\n".join(complaints), err=True, nl=bool(complaints))
+                code, problems = _output_failed(error)
+                click.echo("\n".join(problems), err=True, nl=bool(problems))
     sys.exit(code)
 
 
 def _run() -> tuple[int, Sequence[str]]:
-    """Run the command: its exit code, and what to say on standard error."""
+    """Run the command: its exit code, and the lines for standard error."""
     try:
         with netd.make_context("netd", sys.argv[1:]) as context:
             return netd.invoke(context) or EXIT_OK, ()
     except click.exceptions.Exit as end:
         return end.exit_code, ()
     except ConfigError as error:
-        return error.exit_code, error.problems  # they start with their place, as editors and grep expect it
+        return error.exit_code, error.problems  # each starts with file:line:column, as editors expect
     except OperatorError as error:
         return error.exit_code, [f"netd: {problem}" for problem in error.problems]
     except click.ClickException as error:
@@ -99,12 +105,12 @@ def _run() -> tuple[int, Sequence[str]]:
 
 def _output_failed(error: OSError) -> tuple[int, Sequence[str]]:
     if error.errno == errno.EPIPE:
-        return 128 + signal.SIGPIPE, ()  # whoever read the output has had enough
+        return 128 + signal.SIGPIPE, ()  # the reader has closed the pipe
     return EXIT_OSERR, [f"netd: {error}"]
 
 
 def _open_standard_descriptors() -> None:
-    """Whoever started this may have closed 0, 1 or 2, and the next file opened would be taken for one of them."""
+    """Open 0, 1 and 2 where the parent process has closed them, before another file gets one of these numbers."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

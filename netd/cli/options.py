@@ -1,15 +1,41 @@
-"""What the options of several commands have in common."""
+"""Options that several commands share, and the parsing of arguments."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+from netd.peer_filter import PeerFilter
+
+C = TypeVar("C", bound=Callable[..., Any])
 T = TypeVar("T")
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(path_type=Path, readable=False),
+    help="The config file. Default: /etc/netd/netd.yaml if there, else a built-in config on loopback.",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as a JSON object.")
+
+
+def peer_option(explanation: str) -> Callable[[C], C]:
+    """The option ``--peer``, which selects connections by the peer's address."""
+    return click.option("--peer", callback=_check_peer, help=explanation)
+
+
+def _check_peer(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """Accept an address with or without port, a network, or a UNIX peer as `netd connections` shows it."""
+    if text is None or text.startswith(("/", "@", "pid=", "uid=")) or PeerFilter(text).network:
+        return text
+    raise click.BadParameter(f"expected an address, a network or a peer as netd connections shows it, got {text!r}")
 
 
 def parsed(parse: Callable[[str], T]) -> Callable[[click.Context, click.Parameter, str | None], T | None]:
-    """A callback that says what an argument means; ValueError becomes a usage error that names it."""
+    """A callback of click that parses an argument; a ValueError becomes a usage error that names the argument."""
 
     def callback(context: click.Context, parameter: click.Parameter, text: str | None) -> T | None:
         try:

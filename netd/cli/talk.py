@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from netd.cli.control import Ask, good, talks
+from netd.cli.control import ControlClient, check_response, control_options
 from netd.cli.options import parsed
 from netd.client.talk.control_link import ControlLink
 from netd.client.talk.conversation import Schedule
-from netd.client.talk.conversation import talk as hold
+from netd.client.talk.conversation import talk as run_conversation
 from netd.client.talk.link import Link, client_endpoint, connect
 from netd.client.talk.template import Template
 from netd.client.talk.user_io import Pipe, UserInterface
@@ -42,26 +42,26 @@ More:
     "--every",
     callback=parsed(parse_duration),
     metavar="DURATION",
-    help="Send what --send says, now and again after each 10s, 2m, …",
+    help="Send the text of --send now, and again every 10s, 2m, …",
 )
 @click.option(
     "--send",
     "template",
     callback=parsed(Template),
     metavar="TEXT",
-    help="What --every sends: {now} is the Unix timestamp, {seq} counts from 1, {time:%H:%M} is strftime(3).",
+    help="The text for --every: {now} is the Unix timestamp, {seq} counts from 1, {time:%H:%M} is strftime(3).",
 )
-@click.option("--count", type=click.IntRange(1), metavar="N", help="End when --every has sent so many.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="End after --every has sent N times.")
 @click.option(
     "--wait",
     callback=parsed(parse_duration),
     metavar="DURATION",
-    help="How long to wait for another answer once this side has finished. Default: 1s over datagrams, and after a "
+    help="How long to wait for another answer after the input has ended. Default: 1s over datagrams, and after a "
     "last line `q` or `bye` or Ctrl-D; over a stream at the end of a pipe, until the other end closes.",
 )
-@talks
+@control_options
 def talk(
-    ask: Ask,
+    client: ControlClient,
     endpoint: Endpoint | None,
     room: str | None,
     name: str | None,
@@ -74,44 +74,45 @@ def talk(
 
     The URL is tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unixgram:///PATH (or @NAME for an abstract one).
 
-    A line is sent as it is entered (over datagrams: in one), and answers show as they come. It ends with the input
-    (Ctrl-D), with a line `q` or `bye`, which is sent, after --count, or when the other end closes.
+    Each line is sent when it is entered (over datagrams: as one datagram), and answers are shown as they arrive. The
+    conversation ends at the end of input (Ctrl-D), with a line `q` or `bye`, which is sent, after --count, or when the
+    other end closes.
 
-    Of a pipe all lines are sent: a `q` or `bye` ends it only if nothing comes behind it for a second. With --every, a
-    pipe that ends, as /dev/null does, ends nothing unless its last line is one of these.
+    Of a pipe all lines are sent: a `q` or `bye` ends the conversation only if no input follows for a second. With
+    --every, the end of a pipe such as /dev/null ends the conversation only if its last line is one of these.
 
-    Exit code 0: this side ended it, or the other end did when the last line was `q` or `bye`; 1: the other end did,
-    unasked; 69: it cannot be reached.
+    Exit code 0: this side ended the conversation, or the other end closed after a last line `q` or `bye`; 1: the other
+    end closed before; 69: it cannot be reached.
     """
     if (endpoint is None) == (room is None):
         raise click.UsageError("expected either a URL or --room")
     if (every is None) != (template is None):
-        raise click.UsageError("--every and --send belong together")
+        raise click.UsageError("--every and --send need each other")
     if count is not None and every is None:
-        raise click.UsageError("--count counts what --every sends")
+        raise click.UsageError("--count needs --every")
     schedule = None if every is None or template is None else Schedule(template, every, count)
-    with contextlib.closing(connect(endpoint) if endpoint else _enter(ask, str(room))) as line:
-        hold(line, _person(line, name), name, schedule, wait)
+    with contextlib.closing(connect(endpoint) if endpoint else _attach(client, str(room))) as link:
+        run_conversation(link, _user_interface(link, name), name, schedule, wait)
     return EXIT_OK
 
 
-def _enter(ask: Ask, service: str) -> Link:
-    """A line to a service of a running netd. An `OperatorError` says why there is none."""
-    line = ControlLink(ask.places(), service)
+def _attach(client: ControlClient, service: str) -> Link:
+    """A link to a service of a running netd. Raises the `OperatorError` of netd's refusal."""
+    link = ControlLink(client.paths(), service)
     try:
-        good(line.answer)
+        check_response(link.answer)
     except BaseException:
-        line.close()
+        link.close()
         raise
-    return line
+    return link
 
 
-def _person(line: Link, name: str | None) -> UserInterface:
-    """Whoever is there: somebody at a terminal, who is told what they talk to, or a program."""
+def _user_interface(link: Link, name: str | None) -> UserInterface:
+    """A terminal with a prompt and history, where standard input and output are one; else a pipe."""
     if not (sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"):
         return Pipe()
     from netd.client.talk.terminal import Terminal
 
-    where = f" ({line.where})" if line.where not in line.url else ""
-    click.echo(f"talking to {line.url}{where}; q, bye or Ctrl-D ends it", err=True)
+    address = f" ({link.where})" if link.where not in link.url else ""
+    click.echo(f"talking to {link.url}{address}; q, bye or Ctrl-D ends it", err=True)
     return Terminal(f"{name} : " if name else "> ")

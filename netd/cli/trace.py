@@ -1,4 +1,4 @@
-"""``netd trace``: what comes and goes at a service, as it happens."""
+"""``netd trace``: the data that a service receives and sends, live."""
 
 import contextlib
 import json
@@ -7,60 +7,61 @@ from collections.abc import Iterator
 
 import click
 
-from netd.cli.control import Ask, json_option, peer_option, talks
+from netd.cli.control import ControlClient, control_options
+from netd.cli.options import json_option, peer_option
 from netd.client.control import Answer
 from netd.errors import EXIT_OK, NotRunningError
 from netd.text import escaped, printable
 
 _SIGNS = {"opened": "+", "in": "<", "out": ">", "end": "|", "closed": "-"}
-_TEXT = 64  # octets shown as text in one line; --hex shows all there are
+_TEXT = 64  # octets shown as text in one line; --hex shows all that were captured
 _ROW = 16  # octets in a line of --hex
 
 
 @click.command(epilog="Example: netd trace echo --peer 192.0.2.7")
 @click.argument("service")
-@peer_option("That of this address alone (with or without port), or network.")
+@peer_option("Only that of this address (with or without port) or network.")
 @click.option("--hex", "as_hex", is_flag=True, help="Show octets in hexadecimal, beside their characters.")
-@talks
+@control_options
 @json_option
-def trace(ask: Ask, service: str, peer: str | None, *, as_hex: bool, as_json: bool) -> int:
-    """Show what comes and goes at a service, until Ctrl-C: when, what, peer, and the first octets.
+def trace(client: ControlClient, service: str, peer: str | None, *, as_hex: bool, as_json: bool) -> int:
+    """Show the data that a service receives and sends, until Ctrl-C: time, direction, peer, and the first octets.
 
     \b
-    +  a connection begins          <  octets or a datagram came
-    -  a connection is over         >  octets or a datagram went
+    +  a connection is opened       <  octets or a datagram received
+    -  a connection is closed       >  octets or a datagram sent
     |  the peer has finished sending
 
-    The service does not wait for it: what cannot be shown in time is left out, and how much that was is said. Of long
-    messages the beginning is shown; octets that netd moves without looking at them (echo, in bulk) are counted only.
+    The service does not wait for the trace: messages that cannot be shown in time are skipped and counted. Of a long
+    message only the beginning is shown; octets that netd moves with splice(2) (echo, in bulk) are only counted.
     """  # noqa: D301  # the backslash is for click, which keeps the lines behind it as they are
     with contextlib.suppress(KeyboardInterrupt):
-        lines = ask.follow("trace", service=service, peer=peer)
-        click.echo(f"looking at {service}; Ctrl-C ends it", err=True)
-        for line in lines:
+        messages = client.follow("trace", service=service, peer=peer)
+        click.echo(f"tracing {service}; press Ctrl-C to stop", err=True)
+        for message in messages:
             if as_json:
-                click.echo(json.dumps(line))
+                click.echo(json.dumps(message))
             else:
-                for text in _lines(line, as_hex=as_hex):
-                    click.echo(text)
-        raise NotRunningError(["netd is gone"])
+                for line in _lines(message, as_hex=as_hex):
+                    click.echo(line)
+        raise NotRunningError(["netd closed the control connection"])
     return EXIT_OK
 
 
-def _lines(line: Answer, *, as_hex: bool) -> Iterator[str]:
-    """What a message of the trace looks like."""
-    if "skipped" in line:
-        yield f"({line['skipped']} left out)"
+def _lines(message: Answer, *, as_hex: bool) -> Iterator[str]:
+    """The lines that show a message of the trace."""
+    if "skipped" in message:
+        yield f"({message['skipped']} skipped)"
         return
-    when = float(line["time"])
-    size = int(line["size"])
-    data = bytes.fromhex(line["data"])
+    when = float(message["time"])
+    size = int(message["size"])
+    data = bytes.fromhex(message["data"])
     clock = time.strftime("%H:%M:%S", time.localtime(when))
-    head = f"{clock}.{int(when % 1 * 1e6):06d} {_SIGNS[line['what']]} {printable(line['peer'])}"
-    if line["what"] not in ("in", "out"):
+    head = f"{clock}.{int(when % 1 * 1e6):06d} {_SIGNS[message['what']]} {printable(message['peer'])}"
+    if message["what"] not in ("in", "out"):
         yield head
     elif size and not data:
-        yield f"{head} {size} (not looked at)"
+        yield f"{head} {size} (not captured)"
     elif as_hex:
         yield f"{head} {size}"
         for start in range(0, len(data), _ROW):
@@ -75,7 +76,7 @@ def _lines(line: Answer, *, as_hex: bool) -> Iterator[str]:
 
 
 def _escaped(data: bytes) -> str:
-    """Octets as a terminal may have them: printable ASCII, and the rest as in a C string."""
+    """Octets as text that is safe for a terminal: printable ASCII, and the rest escaped as in C."""
     return escaped(data.decode("latin-1")).replace('"', '\\"')
 
 

@@ -1,4 +1,4 @@
-"""What `netd status` says of the daemon itself."""
+"""The lines of `netd status` about the daemon."""
 
 import pytest
 
@@ -18,12 +18,14 @@ SERVING, LEAVING = {"worker": 0, "pid": 2, "seconds": 1}, {"worker": 1, "pid": 3
         ([], "0 workers"),
     ],
 )
-def test_workers_that_leave_are_told_apart(workers: list[dict[str, object]], words: str) -> None:
+def test_workers_that_drain_are_counted_apart(workers: list[dict[str, object]], words: str) -> None:
     line, _ = daemon_lines(answer(workers=workers))
     assert line == f"netd 0.1.0, pid 1, up 1s, {words}, log level info"
 
 
-def test_the_config_has_what_is_to_be_known_of_it_beside_it() -> None:
+def test_config_line_shows_generation_rejected_reload_and_bans() -> None:
     assert daemon_lines(answer())[1] == "config /etc/netd/netd.yaml, generation 1"
-    told = answer(last_reload_successful=False, bans=2)
-    assert daemon_lines(told)[1] == "config /etc/netd/netd.yaml, generation 1, last reload rejected, 2 sources banned"
+    rejected = answer(last_reload_successful=False, bans=2)
+    assert (
+        daemon_lines(rejected)[1] == "config /etc/netd/netd.yaml, generation 1, last reload rejected, 2 sources banned"
+    )

@@ -1,4 +1,4 @@
-"""The commands as a user runs them."""
+"""The command line as a user runs it: help, exit codes, check, services, schema and the introduction of run."""
 
 import json
 import os
@@ -37,12 +37,12 @@ def test_every_command_has_help_with_an_example() -> None:
         assert f"{code} " in overview.partition("Exit codes:")[2]
 
 
-def test_version() -> None:
+def test_version_prints_name_and_version() -> None:
     assert run("--version").stdout == f"netd {__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [["rnu"], ["run", "--nonsense"], ["run", "extra"], ["check", "-c"]])
-def test_usage_errors_are_64_and_no_traceback(arguments: list[str]) -> None:
+def test_usage_errors_exit_with_64_without_a_traceback(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 64
     assert "Error: " in done.stderr
@@ -50,7 +50,7 @@ def test_usage_errors_are_64_and_no_traceback(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["ban"]])
-def test_without_a_command_there_is_help(arguments: list[str]) -> None:
+def test_group_without_a_command_prints_help(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.stderr.startswith(" ".join(["Usage: netd", *arguments]))
     assert "Error" not in done.stderr
@@ -64,7 +64,7 @@ def test_every_command_about_bans_has_help_with_an_example(command: str) -> None
     assert f"Example: netd ban {command}" in done.output
 
 
-def test_check(tmp_path: Path) -> None:
+def test_check_lists_services_or_every_problem_with_its_place(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text("services:\n  echo: {listen: [tcp://*:7]}\n  time: {enabled: false, listen: [tcp://*:37]}\n")
     done = run("check", "-c", str(file))
@@ -96,7 +96,7 @@ def test_check(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_file_that_is_no_config_is_one_line(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_file_that_is_no_config_is_reported_in_one_line(tmp_path: Path, content: bytes, problem: str) -> None:
     file = tmp_path / "netd.yaml"
     file.write_bytes(content)
     for command in ("check", "run"):
@@ -106,7 +106,7 @@ def test_a_file_that_is_no_config_is_one_line(tmp_path: Path, content: bytes, pr
         assert done.stderr.count("\n") == 1
 
 
-def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+def test_unreadable_file_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run("check", "-c", str(tmp_path / "none.yaml"))
     assert done.returncode == 78
     assert done.stderr == f"{tmp_path}/none.yaml:1:1: cannot be read: No such file or directory\n"
@@ -121,7 +121,7 @@ def test_services_lists_every_type() -> None:
     assert [one["type"] for one in described] == table.names()
 
 
-def test_services_tells_all_about_one() -> None:
+def test_services_describes_one_type() -> None:
     done = run("services", "time")
     for word in ("RFC 868", "stream, datagram", "encoding:", "timezone:", "format:", "framing:", '"%Y-%m-%d %H:%M:%S"'):
         assert word in done.stdout
@@ -131,17 +131,17 @@ def test_services_tells_all_about_one() -> None:
     assert "No options." in run("services", "echo").stdout
 
 
-def test_an_unknown_service_type() -> None:
+def test_unknown_service_type_exits_with_1_and_a_suggestion() -> None:
     done = run("services", "ecoh")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "netd: unknown service type 'ecoh'; did you mean 'echo'?\n"
 
 
-def test_schema() -> None:
+def test_schema_prints_the_json_schema() -> None:
     assert json.loads(run("schema").stdout) == json_schema()
 
 
-def test_an_output_whose_reader_is_gone_ends_as_sigpipe_would() -> None:
+def test_closed_output_pipe_exits_with_141_as_sigpipe_would() -> None:
     for command in (["schema"], ["services"], ["check", "-c", BUILT_IN_FILE]):
         reader, writer = os.pipe()
         os.close(reader)
@@ -152,14 +152,14 @@ def test_an_output_whose_reader_is_gone_ends_as_sigpipe_would() -> None:
         assert (done.returncode, done.stderr) == (141, ""), command
 
 
-def test_whoever_stops_reading_gets_no_traceback() -> None:
+def test_reader_that_stops_early_causes_no_traceback() -> None:
     done = subprocess.run(
         f"{sys.executable} -m netd schema | head -c 1", shell=True, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("{", "")
 
 
-def test_an_output_that_cannot_be_written_is_one_line() -> None:
+def test_output_that_cannot_be_written_is_reported_in_one_line() -> None:
     for command in (["schema"], ["services"], ["check", "-c", BUILT_IN_FILE]):
         with open("/dev/full", "w") as full:
             done = subprocess.run(
@@ -180,7 +180,7 @@ def test_an_output_that_cannot_be_written_is_one_line() -> None:
         ("check -c {good} > /dev/full 2> /dev/full", 71),
     ],
 )
-def test_an_output_that_is_closed_or_full_changes_no_exit_code(tmp_path: Path, command: str, code: int) -> None:
+def test_closed_or_full_output_changes_no_exit_code(tmp_path: Path, command: str, code: int) -> None:
     command = command.format(good=BUILT_IN_FILE, none=tmp_path / "none")
     script = f"exec 3>&1; {sys.executable} -m netd {command}; echo $? >&3"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
@@ -188,27 +188,27 @@ def test_an_output_that_is_closed_or_full_changes_no_exit_code(tmp_path: Path, c
     assert int(done.stdout.split()[-1]) == code
 
 
-def test_run_with_a_config_of_ones_own_talks_in_its_log_alone(tmp_path: Path) -> None:
+def test_run_with_a_config_prints_nothing_but_its_log(tmp_path: Path) -> None:
     with daemon("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n", tmp_path) as running:
         pass
     assert running.output == ""
 
 
-# `netd run`, on a host that has no config, whatever there is on this one.
+# `netd run` with other paths for the config of the host and the built-in one.
 RUN = """
 import sys
 from pathlib import Path
 from netd.cli import main
-from netd import places
+from netd import default_paths
 from netd.config import loader
-places.CONFIG_FILE, loader.BUILT_IN_FILE = map(Path, sys.argv[1:])
+default_paths.CONFIG_FILE, loader.BUILT_IN_FILE = map(Path, sys.argv[1:])
 sys.argv[1:] = ["run"]
 main.main()
 """
 
 
 def run_at_a_terminal(built_in: Path, default: Path) -> str:
-    """What a person sees of `netd run` until it has introduced itself; then it is stopped by Ctrl-C."""
+    """The output of `netd run` at a terminal, until the end of its introduction. Then Ctrl-C stops it."""
     primary, terminal = pty.openpty()
     command = ["setsid", "--ctty", sys.executable, "-c", RUN, default, built_in]
     text = ""
@@ -224,16 +224,16 @@ def run_at_a_terminal(built_in: Path, default: Path) -> str:
     return text
 
 
-def test_run_without_a_config_says_what_listens_and_what_to_type(tmp_path: Path) -> None:
-    places = re.findall(r"\w+://localhost:\d+", BUILT_IN_FILE.read_text())
-    # The ports may be taken here, so it is given others.
+def test_run_without_a_config_prints_listeners_and_commands_to_try(tmp_path: Path) -> None:
+    endpoints = re.findall(r"\w+://localhost:\d+", BUILT_IN_FILE.read_text())
+    # Ports of the built-in config may be in use on this host.
     (tmp_path / "dev.yaml").write_text(re.sub(r"(?<=localhost):\d+", ":0", BUILT_IN_FILE.read_text()))
     text = run_at_a_terminal(tmp_path / "dev.yaml", tmp_path / "none")
     assert "built-in config" in text
-    assert len(set(re.findall(r"(?:tcp|udp)://127\.0\.0\.1:\d+", text))) == len(places)
+    assert len(set(re.findall(r"(?:tcp|udp)://127\.0\.0\.1:\d+", text))) == len(endpoints)
 
 
-def test_the_ports_of_the_built_in_config(tmp_path: Path) -> None:
+def test_built_in_config_listens_on_the_documented_ports(tmp_path: Path) -> None:
     shown: list[str] = []
     in_namespace(lambda: shown.append(run_at_a_terminal(BUILT_IN_FILE, tmp_path / "none")))
     [text] = shown
@@ -246,13 +246,13 @@ def test_the_ports_of_the_built_in_config(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["connections", "kick", "trace"])
 @pytest.mark.parametrize("peer", ["foo", "300.1.1.1", "192.0.2.7/33", "192.0.2.7:x", "[::1]:y", ""])
-def test_a_peer_that_can_be_nobody_is_said_so(command: str, peer: str) -> None:
+def test_peer_that_is_no_address_is_a_usage_error(command: str, peer: str) -> None:
     done = CliRunner().invoke(netd, [command, *(["echo"] if command == "trace" else []), "--peer", peer])
     assert done.exit_code != 0
-    assert "expected an address, a network or what a list shows" in done.output
+    assert "expected an address, a network or a peer as netd connections shows it" in done.output
 
 
-def test_no_help_shows_the_marks_of_whoever_lays_it_out() -> None:
+def test_help_texts_contain_no_formatting_marks_of_click() -> None:
     names = netd.list_commands(click.Context(netd))
     assert len(names) > 15
     for name in names:

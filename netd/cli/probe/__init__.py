@@ -1,1 +1,1 @@
-"""`netd probe`: what is asked for, what is shown meanwhile, and what is said at the end."""
+"""`netd probe`: options in ``command.py``, the live table in ``live.py``, the summary at the end in ``summary.py``."""

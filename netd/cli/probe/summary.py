@@ -1,8 +1,8 @@
-"""What a person reads of a run when it has ended."""
+"""The figures of a run as text."""
 
 from collections.abc import Iterator, Sequence
 
-from netd.cli.control import table
+from netd.cli.output import table
 from netd.client.probe.figures import Summary, Times, histogram, readable
 from netd.client.probe.probing import Probe, Probing
 
@@ -11,11 +11,11 @@ _HEADS = ("MIN", "MEAN", "MEDIAN", "P90", "P99", "MAX", "JITTER")
 
 
 def summary_text(run: Probing, summaries: Sequence[Summary]) -> str:
-    """All that was found, for people."""
-    return "\n\n".join(_one(probe, summary) for probe, summary in zip(run.probes, summaries, strict=True))
+    """All figures of all targets."""
+    return "\n\n".join(_target_text(probe, summary) for probe, summary in zip(run.probes, summaries, strict=True))
 
 
-def _one(probe: Probe, summary: Summary) -> str:
+def _target_text(probe: Probe, summary: Summary) -> str:
     address = f" ({summary.address})" if summary.address and summary.address not in summary.target else ""
     share = "" if summary.loss is None else f" ({summary.loss * 100:.3g} %)"
     counts = ("duplicated", "reordered", "corrupted")
@@ -30,10 +30,10 @@ def _one(probe: Probe, summary: Summary) -> str:
         if number
     ]
     if summary.late:
-        lines.append(f"{summary.late} right answers came too late")
+        lines.append(f"{summary.late} right answers came after the time-out")
     if summary.offset is not None and summary.offset_margin is not None:
         ahead = "ahead" if summary.offset >= 0 else "behind"
-        lines.append(f"its clock is {abs(summary.offset):.3f} s {ahead}, give or take {summary.offset_margin:.3f} s")
+        lines.append(f"the clock is {abs(summary.offset):.3f} s {ahead}, +/- {summary.offset_margin:.3f} s")
     rows = [("rtt", summary.rtt), ("connect", summary.connect), ("sent late", summary.sent_late)]
     cells = [[name, *_cells(times)] for name, times in rows if times.max is not None]
     if cells:

@@ -1,1 +1,1 @@
-"""`netd top`: what a running netd does, kept up to date on a terminal."""
+"""`netd top`: the services of a running netd, updated live on a terminal."""

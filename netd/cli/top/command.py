@@ -1,7 +1,7 @@
-"""``netd top``: what netd does, kept up to date on a terminal, with keys to sort, look closer and switch services.
+"""``netd top``: services and their rates, updated live, with keys to sort, show details and enable or disable.
 
-Here are the loop and the questions to netd, which are asked in a thread of their own so that no key waits for an
-answer. What a key does is in ``view.py``, how it looks in ``screen.py``, which with this file is all that imports rich.
+This file has the loop, and a thread that sends requests to netd, so that no key waits for an answer. ``view.py`` has
+the effect of each key, ``screen.py`` the layout. Only this file and ``screen.py`` import rich.
 """
 
 import os
@@ -16,94 +16,94 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from netd.cli.control import Ask, talks
+from netd.cli.control import ControlClient, control_options
 from netd.cli.top.screen import Screen
 from netd.cli.top.terminal import Capabilities, Keyboard, has_blocks, require_terminal
-from netd.cli.top.view import SERVICE_SORTS, View, Words
+from netd.cli.top.view import SERVICE_SORTS, Request, View
 from netd.client.control import Answer
 from netd.errors import EXIT_OK, OperatorError
 
-_LATE = 2.0  # seconds after which it is said that netd has not answered yet
+_LATE = 2.0  # seconds without an answer after which the screen shows that
 
 
-class _Questions:
-    """Asks netd, one question after the other, in a thread of its own."""
+class _RequestThread:
+    """Sends requests to netd, one after the other, in a thread."""
 
-    def __init__(self, ask: Ask, wake: Callable[[], None]) -> None:
-        self._ask = ask
+    def __init__(self, client: ControlClient, wake: Callable[[], None]) -> None:
+        self._client = client
         self._wake = wake
-        self._waiting: queue.SimpleQueue[Words] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[Words, Answer | Exception, float]] = queue.SimpleQueue()
-        self.open = 0
-        """Questions without an answer yet."""
+        self._queue: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[Request, Answer | Exception, float]] = queue.SimpleQueue()
+        self.pending = 0
+        """Requests without an answer yet."""
         self.since = 0.0
-        """When the last question was put (CLOCK_MONOTONIC)."""
-        # Nobody waits for an answer that may never come when the program ends.
+        """When the last request was queued (CLOCK_MONOTONIC)."""
+        # A daemon thread: the program exits without waiting for an answer that may never come.
         threading.Thread(target=self._run, daemon=True).start()
 
-    def put(self, words: Words) -> None:
-        """Ask this after all that was put before."""
-        self.open += 1
+    def put(self, request: Request) -> None:
+        """Send this after all requests that are queued."""
+        self.pending += 1
         self.since = time.monotonic()
-        self._waiting.put(words)
+        self._queue.put(request)
 
-    def answers(self) -> list[tuple[Words, Answer | Exception, float]]:
-        """What was answered meanwhile: question, answer, and when it came."""
+    def answers(self) -> list[tuple[Request, Answer | Exception, float]]:
+        """The answers since the last call: request, answer or error, and when it arrived (CLOCK_MONOTONIC)."""
         found = []
         while not self._answers.empty():
             found.append(self._answers.get())
-            self.open -= 1
+            self.pending -= 1
         return found
 
     def _run(self) -> None:
         while True:
-            words = self._waiting.get()
+            request = self._queue.get()
             try:
-                answer: Answer | Exception = self._ask(*words)
+                answer: Answer | Exception = self._client.ask(*request)
             except Exception as error:
                 answer = error
-            self._answers.put((words, answer, time.monotonic()))
+            self._answers.put((request, answer, time.monotonic()))
             self._wake()
 
 
 @click.command(epilog="Example: netd top --sort connections")
 @click.option(
-    "--interval", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="Seconds between two looks."
+    "--interval", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="Seconds between two updates."
 )
 @click.option(
     "--sort",
     type=click.Choice([head.lower() for head in SERVICE_SORTS]),
     default="rate",
     show_default=True,
-    help="The column to begin with.",
+    help="The column to sort by.",
 )
-@talks
-def top(ask: Ask, *, interval: float, sort: str) -> int:
-    """Show what a running netd does, on a terminal, until q is pressed; ? tells the keys.
+@control_options
+def top(client: ControlClient, *, interval: float, sort: str) -> int:
+    """Show the services of a running netd on a terminal, updated live, until q is pressed; ? lists the keys.
 
-    RATE is what a service answers a second: connections taken and datagrams answered.
+    RATE is connections accepted and datagrams answered a second.
     """
     require_terminal()
     view = View(sort.upper())
-    view.status_came(ask("status"), time.monotonic())
+    view.on_status(client.ask("status"), time.monotonic())
     try:
-        view.rates.prefill(ask("history"), time.time(), interval)
+        view.rates.prefill(client.ask("history"), time.time(), interval)
     except OperatorError:
-        pass  # it keeps none
-    return _Top(ask, view, interval).run()
+        pass  # this netd keeps none
+    return _Top(client, view, interval).run()
 
 
 class _Top:
-    """The loop."""
+    """The loop: draw, wait for keys, signals and answers, send the requests that are due."""
 
-    def __init__(self, ask: Ask, view: View, interval: float) -> None:
+    def __init__(self, client: ControlClient, view: View, interval: float) -> None:
         self._view = view
         self._interval = interval
         self._keyboard = Keyboard()
-        self._questions = _Questions(ask, self._keyboard.wake)
+        self._requests = _RequestThread(client, self._keyboard.wake)
         self._due = time.monotonic() + interval
-        self._heard = time.time()
-        self._asked_in_pause = False
+        self._last_answer = time.time()
+        self._requested_in_pause = False
         self._screen = Screen(view, blocks=has_blocks())
         self._capabilities = Capabilities()
         self._console = Console(
@@ -117,7 +117,7 @@ class _Top:
         )
 
     def run(self) -> int:
-        """Show and listen until the user has had enough; the exit code."""
+        """Run until the user quits or a signal ends it. The exit code."""
         with self._keyboard:
             try:
                 self._live.start()
@@ -126,25 +126,24 @@ class _Top:
                     for key in self._keyboard.wait(self._next_wait()):
                         if code := self._press(key):
                             return code
-                    self._hear()
-                    self._ask_if_due()
+                    self._handle_answers()
+                    self._send_if_due()
             finally:
-                self._leave()
+                self._restore_screen()
         return EXIT_OK
 
-    def _leave(self) -> None:
-        """Give the screen back."""
+    def _restore_screen(self) -> None:
         try:
             self._live.stop()
             if not self._capabilities.alternate_screen:
-                self._console.clear()  # what is on it would stay there
+                self._console.clear()  # the last picture would stay on it
         except OSError:
-            pass  # it is gone
+            pass  # the terminal was closed
 
     def _draw(self) -> None:
         view = self._view
-        if not view.trouble and self._questions.open and time.monotonic() - self._questions.since > _LATE:
-            view.trouble = f"no answer since {self._clock()}, and still waiting"
+        if not view.trouble and self._requests.pending and time.monotonic() - self._requests.since > _LATE:
+            view.trouble = f"no answer since {self._clock()}, still waiting"
         try:
             columns, lines = os.get_terminal_size(1)
         except OSError:
@@ -153,69 +152,69 @@ class _Top:
         self._live.update(self._screen.draw(*self._console.size), refresh=True)
 
     def _clock(self) -> str:
-        return time.strftime("%H:%M:%S", time.localtime(self._heard))
+        return time.strftime("%H:%M:%S", time.localtime(self._last_answer))
 
     def _press(self, key: str) -> int | None:
-        """Do what a key or a signal says; the exit code if it ends this."""
+        """Handle a key or a signal. The exit code, if it ends the program."""
         match key:
             case "SIGTERM" | "SIGHUP" | "SIGQUIT":
                 return 128 + signal.Signals[key]
             case "SIGTSTP":
-                self._leave()
+                self._restore_screen()
                 self._keyboard.suspend()
                 self._live.start()
             case "SIGCONT":
-                self._keyboard.take()  # whoever stopped this may have changed the terminal
+                self._keyboard.set_cbreak()  # the shell may have changed the terminal meanwhile
             case "SIGWINCH":
-                pass  # every picture is drawn in full, and as large as the screen is then
+                pass  # every picture is drawn anew, in the size that the screen then has
             case _:
                 showed = self._view.shows_peers
-                if command := self._view.press(key):
-                    self._questions.put(command)
+                if request := self._view.press(key):
+                    self._requests.put(request)
                     self._due = 0.0
                 if self._view.shows_peers != showed:
                     self._due = 0.0
         return None
 
-    # Questions.
+    # Requests.
 
     def _next_wait(self) -> float:
-        if self._questions.open:
+        if self._requests.pending:
             return _LATE
         return 3600.0 if self._view.paused else self._due - time.monotonic()
 
-    def _ask_if_due(self) -> None:
-        if self._questions.open or time.monotonic() < self._due or (self._view.paused and self._due):
+    def _send_if_due(self) -> None:
+        if self._requests.pending or time.monotonic() < self._due or (self._view.paused and self._due):
             return
         self._due = time.monotonic() + self._interval
-        self._asked_in_pause = self._view.paused
-        for words in self._view.questions():
-            self._questions.put(words)
+        self._requested_in_pause = self._view.paused
+        for request in self._view.requests():
+            self._requests.put(request)
 
-    def _hear(self) -> None:
-        for words, answer, when in self._questions.answers():
+    def _handle_answers(self) -> None:
+        for request, answer, when in self._requests.answers():
             if isinstance(answer, OperatorError):
-                self._failed(words, answer)
+                self._on_error(request, answer)
             elif isinstance(answer, Exception):
                 raise answer
             else:
-                self._take(words, answer, when)
+                self._on_answer(request, answer, when)
 
-    def _failed(self, words: Words, error: OperatorError) -> None:
-        if words == ("status",):
+    def _on_error(self, request: Request, error: OperatorError) -> None:
+        if request == ("status",):
             self._view.trouble = f"no answer since {self._clock()}: {error.problems[0]}"
         else:
             self._view.message = error.problems[0]
 
-    def _take(self, words: Words, answer: dict[str, Any], when: float) -> None:
-        match words:
-            case ("status",) | ("peers", *_) if self._view.paused and not self._asked_in_pause:
-                pass  # it was on its way when the picture was to stand still
+    def _on_answer(self, request: Request, answer: dict[str, Any], when: float) -> None:
+        match request:
+            case ("status",) | ("peers", *_) if self._view.paused and not self._requested_in_pause:
+                pass  # requested before the pause; the picture must not change now
             case ("status",):
-                self._heard = time.time()
-                self._view.status_came(answer, when)
+                self._last_answer = time.time()
+                self._view.on_status(answer, when)
             case ("peers", *_):
-                if words in self._view.questions():
+                if request in self._view.requests():
                     self._view.peers = answer
             case (command, name):
                 self._view.message = f"{name} is {command}d, until the next reload"

@@ -1,30 +1,30 @@
-"""How fast counters go up, and how that looks in a line of characters. Values in, values out."""
+"""Rates of counters, and sparklines of them. Values only: no input, no output."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 KEPT = 600
-"""Rates that are kept of each service: more than the widest terminal shows."""
+"""Rates kept for each service: more than the widest terminal shows."""
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.:-=+*#"
 
 
 class Rates:
-    """What the services of one netd answer a second, from one status answer to the next."""
+    """Answers a second of each service, from one status answer to the next."""
 
     def __init__(self) -> None:
         self.series: dict[str, deque[float | None]] = {}
-        """By service, the newest last; None where the rate is not known."""
+        """By service, the newest last; None where the rate is unknown."""
         self._before: dict[str, int] = {}
         self._daemon: tuple[int, float] | None = None
         self._when = 0.0
 
     def add(self, answer: Mapping[str, Any], now: float) -> None:
-        """Take a status answer that came now (CLOCK_MONOTONIC).
+        """Add the rates up to a status answer that arrived at ``now`` (CLOCK_MONOTONIC).
 
-        After a restart of netd, or when a service's counters have started anew, its rate is not known until the next.
+        After a restart of netd, or a reset of a service's counters, the rate is unknown until the next answer.
         """
         counts = {service["service"]: int(service["answered"]) for service in answer["services"]}
         daemon = (answer["pid"], answer["started"])
@@ -38,7 +38,7 @@ class Rates:
         self._before, self._daemon, self._when = counts, daemon, now
 
     def prefill(self, history: Mapping[str, Any], now: float, interval: float) -> None:
-        """Put before what is there what netd remembers itself, up to now (UNIX time), a rate for each interval."""
+        """Insert the rates of netd's history, up to ``now`` (UNIX time), one per interval, before all others."""
         for name, numbers in history["services"].items():
             if name not in self._before:
                 continue
@@ -47,12 +47,12 @@ class Rates:
             self.series[name] = deque([*past, *kept], maxlen=KEPT)
 
     def last(self, service: str) -> float | None:
-        """The rate now."""
+        """The newest rate."""
         series = self.series.get(service)
         return series[-1] if series else None
 
     def total(self, most: int) -> list[float | None]:
-        """The newest rates of all services together, so many at most, the newest last."""
+        """The newest rates of all services together, at most ``most`` of them, the newest last."""
         length = min(most, max(map(len, self.series.values()), default=0))
         totals: list[float | None] = []
         for back in range(length, 0, -1):
@@ -63,7 +63,7 @@ class Rates:
 
 
 def resampled(times: Sequence[float], counts: Sequence[int | None], now: float, interval: float) -> list[float | None]:
-    """The rates of samples of a counter, a rate for each interval up to now, however far apart the samples are."""
+    """The rates between samples of a counter, one per interval up to ``now``, whatever the distance of the samples."""
     rates: list[float | None] = []
     step = len(times) - 1
     for back in range(KEPT):
@@ -79,9 +79,9 @@ def resampled(times: Sequence[float], counts: Sequence[int | None], now: float, 
 
 
 def ordered(rows: Iterable[dict[str, Any]], head: str, *, reverse: bool) -> list[dict[str, Any]]:
-    """Rows by one of their cells: numbers with the largest first, texts by alphabet; the other way round in reverse.
+    """Rows sorted by one cell: numbers with the largest first, texts by alphabet; the opposite with ``reverse``.
 
-    Equal ones stand in the order of their first cell, so that the screen keeps quiet.
+    Equal rows are sorted by their first cell, so that they do not change places at each update.
     """
     rows = sorted(rows, key=lambda row: str(next(iter(row.values()))))
     if not rows:
@@ -92,7 +92,7 @@ def ordered(rows: Iterable[dict[str, Any]], head: str, *, reverse: bool) -> list
 
 
 def sparkline(values: Sequence[float | None], width: int, *, blocks: bool) -> str:
-    """The newest values that fit, a character each, the highest of them as high as there is; blank where unknown."""
+    """The newest values that fit, a character each, scaled to the largest of them; blank where unknown."""
     shown = values[-width:] if width > 0 else []
     levels = _BLOCKS if blocks else _ASCII
     top = max((value for value in shown if value is not None), default=0.0)
@@ -101,19 +101,19 @@ def sparkline(values: Sequence[float | None], width: int, *, blocks: bool) -> st
 
 
 def _level(value: float, top: float, levels: int) -> int:
-    """Zero is the lowest, and whatever is more than zero stands above it."""
+    """The lowest level is for zero alone: any larger value is at least one above it."""
     return min(1 + int(value / top * (levels - 1)), levels - 1) if value > 0 else 0
 
 
 def readable_rate(rate: float | None) -> str:
-    """A rate a second, in at most six characters."""
+    """A rate in at most six characters."""
     if rate is None:
         return "-"
     return f"{rate:.1f}" if 0 < rate < 99.95 else readable_number(round(rate))
 
 
 def readable_number(number: float) -> str:
-    """A number in at most six characters: as it is up to 99999, then in thousands, millions and so on."""
+    """A number in at most six characters: in full up to 99999, then with a unit from k to E."""
     if number < 100_000:
         return f"{number:.0f}"
     for unit in "kMGTPE":

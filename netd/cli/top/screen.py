@@ -1,4 +1,4 @@
-"""How `netd top` looks: what its view shows, laid out with rich for a screen of some size."""
+"""The layout of `netd top`: a view as text of rich, for a screen of a given size."""
 
 from rich.cells import set_cell_size
 from rich.layout import Layout
@@ -9,22 +9,22 @@ from netd.cli.top.rates import readable_number, readable_rate, sparkline
 from netd.cli.top.view import HELP, View
 from netd.text import printable
 
-# Left to right. A narrow screen goes without some, those first that matter least; of the selected service all is told
-# below the table.
+# Left to right. A narrow screen omits columns in the order of `_OMITTED_FIRST`; the lines below the table show
+# everything about the selected service.
 _SERVICE_HEADS = ("SERVICE", "ENDPOINT", "RATE", "GRAPH", *NUMBERS, "STATE")
 _PEER_HEADS = ("PEER", "CONNECTIONS", "IN", "OUT")
-_LEAST = ("ENDPOINT", "GRAPH", "STATE", "ANSWERED", "DROPPED", "FAILED", "REFUSED", "CONNECTIONS")
+_OMITTED_FIRST = ("ENDPOINT", "GRAPH", "STATE", "ANSWERED", "DROPPED", "FAILED", "REFUSED", "CONNECTIONS")
 _SHORT = {"CONNECTIONS": "CONNS"}
 _TEXTS = ("SERVICE", "ENDPOINT", "PEER", "GRAPH", "STATE")
 _WIDEST = {"SERVICE": 24, "ENDPOINT": 44}
-_GRAPH = 10  # the narrowest that shows anything
-_TOTAL = 60  # the widest graph of all services together
+_GRAPH = 10  # columns: a narrower graph is of no use
+_TOTAL = 60  # columns of the graph of all services together, at most
 _GAP = 2
 _KEYS = "q quit  s sort  r reverse  p pause  e/d enable/disable  tab peers  ? help"
 
 
 class Screen:
-    """Draws a view. ``blocks`` says whether the terminal shows more than ASCII."""
+    """Draws a view. ``blocks``: whether the terminal shows block characters, and not ASCII alone."""
 
     def __init__(self, view: View, *, blocks: bool) -> None:
         self._view = view
@@ -52,7 +52,7 @@ class Screen:
         return layout
 
     def _text(self, text: str) -> Text:
-        """Text as it is: whatever is in it means nothing to rich."""
+        """Literal text: no markup of rich in it has an effect."""
         if not self._blocks:
             text = text.encode("ascii", "backslashreplace").decode("ascii")
         return Text(text, no_wrap=True, overflow="crop")
@@ -67,16 +67,18 @@ class Screen:
             f"{connections} connection{'s' * (connections != 1)}, "
             f"{readable_rate(total[-1] if total else None)} answered/s"
         )
-        room = min(_TOTAL, width - len(text) - _GAP)
-        return text + " " * _GAP + sparkline(total, room, blocks=self._blocks).lstrip() if room >= _GRAPH else text
+        columns = min(_TOTAL, width - len(text) - _GAP)
+        if columns < _GRAPH:
+            return text
+        return text + " " * _GAP + sparkline(total, columns, blocks=self._blocks).lstrip()
 
     def _peers_line(self) -> str:
         view = self._view
-        whose = f"of {printable(view.peers_of)}" if view.peers_of else "of all services"
+        service = f"of {printable(view.peers_of)}" if view.peers_of else "of all services"
         if view.peers is None:
-            return f"peers {whose}"
+            return f"peers {service}"
         total, shown = view.peers["total"], sum(peer["connections"] for peer in view.peers["peers"])
-        text = f"peers {whose}: {total} connection{'s' * (total != 1)}"
+        text = f"peers {service}: {total} connection{'s' * (total != 1)}"
         more = f", {shown} of them from the {len(view.peers['peers'])} peers with most"
         return text if shown == total else text + more
 
@@ -90,7 +92,7 @@ class Screen:
         elif view.message:
             text, style = printable(view.message), "bold"
         elif view.paused:
-            text, style = "PAUSED: p goes on", "bold yellow"
+            text, style = "PAUSED: p resumes", "bold yellow"
         else:
             text, style = _KEYS, ""
         line = self._text(text.ljust(width))
@@ -123,15 +125,15 @@ class Screen:
 
 
 def _fit(heads: tuple[str, ...], cells: list[dict[str, str]], width: int) -> dict[str, int]:
-    """The columns that fit, and how wide each is: as what is in it, and one of them takes what is left."""
+    """The columns that fit, and their widths: those of their cells, and one column gets the rest of the screen."""
     widths = {}
     for head in heads:
         natural = max([len(_SHORT.get(head, head)), *(len(row.get(head, "")) for row in cells)])
-        # Numbers grow; a table that stays as it is reads better.
+        # At least 6 for numbers, so that columns do not become wider as the numbers grow.
         widths[head] = min(natural, _WIDEST.get(head, width)) if head in _TEXTS else max(natural, 6)
     if "GRAPH" in widths:
         widths["GRAPH"] = _GRAPH
-    for head in _LEAST:
+    for head in _OMITTED_FIRST:
         if _left(widths, width) >= 0:
             break
         widths.pop(head, None)
@@ -153,7 +155,7 @@ def _cell(head: str, value: object) -> str:
         return readable_rate(value)
     if isinstance(value, int):
         return readable_number(value)
-    # Why it is off is told below the table.
+    # The reason for a state is shown below the table.
     return str(value).partition(" ")[0] if head == "STATE" else str(value)
 
 
@@ -164,7 +166,7 @@ def _style(row: Row) -> str:
 
 
 def _details(view: View) -> list[str]:
-    """All about the selected service that has no room in its row."""
+    """Two lines about the selected service: what its row has no space for."""
     service = view.selected()
     if service is None:
         return ["", ""]
@@ -184,7 +186,7 @@ def _details(view: View) -> list[str]:
 
 def _help() -> Text:
     widest = max(len(keys) for keys, _ in HELP)
-    rows = [("", ""), *HELP, ("", ""), ("", "any key goes back")]
+    rows = [("", ""), *HELP, ("", ""), ("", "any key closes this help")]
     return _lines([Text(f"{keys:{widest}}  {what}") for keys, what in rows])
 
 

@@ -1,4 +1,4 @@
-"""A terminal that is read key by key: its state, which is put back whatever happens, and the names of the keys."""
+"""The terminal of `netd top`: its mode, which is restored at every exit, its capabilities, and the names of keys."""
 
 import contextlib
 import locale
@@ -23,9 +23,9 @@ _SIGNALS = (
     signal.SIGTSTP,
     signal.SIGCONT,
 )
-_PATIENCE = 0.05  # seconds that the rest of a key may take over a slow line; after that it was the escape key
+_KEY_TIMEOUT = 0.05  # seconds for the rest of an escape sequence over a slow line; without it, it was the escape key
 _KEY = re.compile(rb"\x1b(?:\[[0-9;]*[A-Za-z~]|O[A-Za-z])|\x1b|[^\x1b]")
-_PART = re.compile(rb"\x1b(?:\[[0-9;]*|O)?")
+_INCOMPLETE = re.compile(rb"\x1b(?:\[[0-9;]*|O)?")
 _SEQUENCES = {
     b"A": "up",
     b"B": "down",
@@ -43,7 +43,7 @@ _CHARACTERS = {b"\t": "tab", b"\r": "enter", b"\n": "enter", b"\x1b": "escape"}
 
 
 def require_terminal() -> None:
-    """`UsageError` where there is no terminal to draw on."""
+    """Raise `UsageError` if standard input and output are not a terminal that can be drawn on."""
     for number, name in ((1, "output"), (0, "input")):
         if not os.isatty(number):
             raise UsageError([f"netd top needs a terminal, and standard {name} is none; netd status prints the table"])
@@ -54,22 +54,22 @@ def require_terminal() -> None:
 def has_blocks() -> bool:
     """Whether the terminal shows block characters.
 
-    Python takes a C locale for UTF-8 (PEP 540), which says nothing of the terminal; the font of the console has none.
+    In a C locale Python uses UTF-8 (PEP 540), whatever the terminal uses; the font of the Linux console has no blocks.
     """
     utf_8 = locale.getencoding().upper() in ("UTF-8", "UTF8") and not sys.flags.utf8_mode
     return utf_8 and os.environ.get("TERM") != "linux"
 
 
 class Capabilities:
-    """What terminfo(5) says of the terminal.
+    """The capabilities of the terminal, from terminfo(5).
 
-    One that it does not know is a newer emulator than this host is: it has a second screen, and no colours that matter.
+    A terminal without an entry is probably newer than this host's terminfo: assume a second screen, and no colours.
     """
 
     def __init__(self) -> None:
         self.colours = 0
         self.alternate_screen = True
-        # Not every Python has it, and not every host the description of every terminal.
+        # Some Pythons have no curses, and some hosts no entry for the terminal.
         with contextlib.suppress(ImportError):
             import curses
 
@@ -80,9 +80,9 @@ class Capabilities:
 
 
 class Keyboard:
-    """Standard input, key by key, while this is entered; and what else wakes whoever waits for a key.
+    """Standard input key by key, as a context manager that restores the terminal.
 
-    Keys come at once and are not echoed. Signals are caught, to be told like keys.
+    Keys arrive at once and are not echoed. Signals are caught, and returned like keys.
     """
 
     def __init__(self) -> None:
@@ -96,43 +96,43 @@ class Keyboard:
         for number in _SIGNALS:
             self._handlers[number] = signal.signal(number, _wake)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        self.take()
+        self.set_cbreak()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.give_back()
+        self.restore()
         signal.set_wakeup_fd(-1)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def take(self) -> None:
-        """Have keys come one by one."""
+    def set_cbreak(self) -> None:
+        """Put the terminal into cbreak mode: each key is read at once."""
         tty.setcbreak(0, termios.TCSADRAIN)
 
-    def give_back(self) -> None:
-        """Leave the terminal as it was found. It may be gone."""
-        with contextlib.suppress(termios.error):
+    def restore(self) -> None:
+        """Restore the mode that the terminal had before."""
+        with contextlib.suppress(termios.error):  # the terminal was closed
             termios.tcsetattr(0, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
 
     def suspend(self) -> None:
-        """Stop this process, as Ctrl-Z asks, until it is continued; not where no shell is there to do that."""
-        self.give_back()
+        """Stop this process, as Ctrl-Z asks, until SIGCONT. The kernel ignores it where no shell could continue it."""
+        self.restore()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, _wake)
-        self.take()
+        self.set_cbreak()
 
     def wake(self) -> None:
-        """From another thread: have `wait` return."""
+        """Make `wait` return. Any thread may call this."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._writer, b"\0")
 
     def wait(self, seconds: float) -> Iterator[str]:
-        """Wait so long for something to happen; the keys and the signals that came, by name."""
+        """Wait at most so many seconds. The names of the keys and signals that arrived."""
         if self._pending:
-            seconds = min(seconds, _PATIENCE)
+            seconds = min(seconds, _KEY_TIMEOUT)
         ready = select.select([0, self._reader], [], [], max(0.0, seconds))[0]
         if self._reader in ready:
             numbers = os.read(self._reader, 4096)
@@ -143,7 +143,7 @@ class Keyboard:
             except OSError:
                 data = b""
             if not data:
-                yield "SIGHUP"  # nobody is there any more
+                yield "SIGHUP"  # the terminal was closed
         else:
             data = b""
         names, self._pending = keys(self._pending + data, complete=not ready)
@@ -151,13 +151,13 @@ class Keyboard:
 
 
 def _wake(number: int, frame: object) -> None:
-    """Nothing: that it came stands in the pipe of `signal.set_wakeup_fd`."""
+    """Do nothing: `signal.set_wakeup_fd` writes the number of the signal to its pipe."""
 
 
 def keys(data: bytes, *, complete: bool) -> tuple[list[str], bytes]:
-    """The names of the keys in what a terminal sent, and what may be the first part of one; none where ``complete``."""
+    """The names of the keys in octets of a terminal, and an incomplete sequence at the end; none with ``complete``."""
     names = []
-    while data and (complete or not _PART.fullmatch(data)):
+    while data and (complete or not _INCOMPLETE.fullmatch(data)):
         key = _KEY.match(data)
         assert key
         data = data[key.end() :]

@@ -1,4 +1,4 @@
-"""What `netd top` shows and what its keys do, without a terminal: answers and keys in, rows and questions out."""
+"""The state of `netd top`, without a terminal: answers of netd and keys in, rows and requests to netd out."""
 
 from netd.cli.columns import HEADS, Answer, Row, service_rows
 from netd.cli.top.rates import Rates, ordered
@@ -11,78 +11,79 @@ HELP = (
     ("up, down, k, j", "select a service; page up, page down, home, end"),
     ("s, >, <", "sort by the next column, by the one before"),
     ("r", "reverse the order"),
-    ("p, space", "pause, go on"),
+    ("p, space", "pause, resume"),
     ("e, d", "enable, disable the selected service, until the next reload"),
-    ("tab, P", "peers by number of connections; services"),
+    ("tab, P", "switch between services and peers"),
     ("enter", "peers of the selected service"),
-    ("Ctrl-Z", "leave to the shell; fg comes back"),
+    ("Ctrl-Z", "suspend; fg in the shell resumes"),
     ("q, Ctrl-C", "quit"),
     ("", ""),
-    ("RATE", "connections taken and datagrams answered a second"),
-    ("GRAPH", "the rate over time, as high as its highest on the screen"),
+    ("RATE", "connections accepted and datagrams answered a second"),
+    ("GRAPH", "the rate over time, scaled to its highest value"),
 )
 
-Words = tuple[str, ...]
+Request = tuple[str, ...]
+"""The words of a control command."""
 
 
 class View:
-    """The state of the screen."""
+    """The rows, the selection, the order and the messages that the screen shows."""
 
     def __init__(self, sort: str) -> None:
         self.answer: Answer = {}
-        """What netd has last answered to ``status``."""
+        """The last answer to ``status``."""
         self.rates = Rates()
         self.peers: Answer | None = None
-        """What it has last answered to ``peers``; None until then."""
+        """The last answer to ``peers``; None before the first."""
         self.shows_peers = False
         self.peers_of: str | None = None
-        """The service whose peers are shown; None for all."""
+        """The service of the peers that are shown; None for all services."""
         self.shows_help = False
         self.paused = False
         self.message = ""
-        """What became of the last key."""
+        """The result of the last key."""
         self.trouble = ""
-        """Why there is no answer."""
+        """Why the last ``status`` got no answer; empty if it did."""
         self.disabling: str | None = None
-        """The service about which it is asked whether to disable it."""
+        """The service that waits for a confirmation before it is disabled."""
         self.done = False
         self.page = 1
-        """Rows that were on the screen."""
+        """Rows on the screen when it was last drawn."""
         self._sort = {False: SERVICE_SORTS.index(sort), True: 0}  # by whether peers are shown
         self._reverse = {False: False, True: False}
         self._selected = {False: "", True: ""}
-        self._index = {False: 0, True: 0}  # where the selected row stood
+        self._index = {False: 0, True: 0}  # the place of the selected row
         self._first = {False: 0, True: 0}
 
-    # What comes from netd.
+    # Answers of netd.
 
-    def status_came(self, answer: Answer, now: float) -> None:
-        """Netd has answered to ``status`` (now: CLOCK_MONOTONIC)."""
+    def on_status(self, answer: Answer, now: float) -> None:
+        """Apply an answer to ``status`` (``now``: CLOCK_MONOTONIC)."""
         self.answer = answer
         self.trouble = ""
         self.rates.add(answer, now)
 
-    def questions(self) -> list[Words]:
-        """What is to be asked to bring this up to date."""
-        asked: list[Words] = [("status",)]
+    def requests(self) -> list[Request]:
+        """The requests that update this view."""
+        requests: list[Request] = [("status",)]
         if self.shows_peers:
-            asked.append(("peers", f"service={self.peers_of}") if self.peers_of else ("peers",))
-        return asked
+            requests.append(("peers", f"service={self.peers_of}") if self.peers_of else ("peers",))
+        return requests
 
-    # What is shown.
+    # Rows.
 
     @property
     def sort(self) -> str:
-        """The head of the column the rows are sorted by."""
+        """The head of the column that sorts the rows."""
         return (PEER_SORTS if self.shows_peers else SERVICE_SORTS)[self._sort[self.shows_peers]]
 
     @property
     def reverse(self) -> bool:
-        """Whether the order is turned round."""
+        """Whether the order is reversed."""
         return self._reverse[self.shows_peers]
 
     def rows(self) -> list[Row]:
-        """All rows in their order, those of the services or those of the peers."""
+        """All rows in their order: the services, or the peers."""
         if self.shows_peers:
             peers = self.peers["peers"] if self.peers else []
             rows = [
@@ -99,7 +100,7 @@ class View:
         return ordered(rows, self.sort, reverse=self.reverse)
 
     def window(self, rows: list[Row], page: int) -> tuple[list[Row], int]:
-        """The rows that are on a screen with room for so many, and which of them is selected."""
+        """The rows on a screen of ``page`` rows, and the index of the selected one among them."""
         self.page = page = max(1, page)
         index = self._find(rows)
         first = min(max(self._first[self.shows_peers], index - page + 1), index, max(0, len(rows) - page))
@@ -107,17 +108,17 @@ class View:
         return rows[first : first + page], index - first
 
     def _find(self, rows: list[Row]) -> int:
-        """Where the selected row is. It moves with its name; where that is gone, the one in its place is selected."""
+        """The index of the selected row. The selection follows the name; if that row is removed, the index stays."""
         names = [_name(row) for row in rows]
-        which = self.shows_peers
-        if self._selected[which] in names:
-            self._index[which] = names.index(self._selected[which])
+        peers = self.shows_peers
+        if self._selected[peers] in names:
+            self._index[peers] = names.index(self._selected[peers])
         else:
-            self._index[which] = max(0, min(self._index[which], len(rows) - 1))
-        return self._index[which]
+            self._index[peers] = max(0, min(self._index[peers], len(rows) - 1))
+        return self._index[peers]
 
     def selected(self) -> Answer | None:
-        """What netd said of the selected service."""
+        """The selected service, as in the answer of netd; None where peers are shown or there is no service."""
         if self.shows_peers or not (rows := self.rows()):
             return None
         name = rows[self._find(rows)]["SERVICE"]
@@ -126,8 +127,8 @@ class View:
 
     # Keys.
 
-    def press(self, key: str) -> Words | None:
-        """Do what a key says; a command for netd, if it is one."""
+    def press(self, key: str) -> Request | None:
+        """Apply a key. A request to netd, if the key makes one."""
         self.message = ""
         if key == "SIGINT":
             self.done = True
@@ -172,7 +173,7 @@ class View:
             case "?" | "h":
                 self.shows_help = True
             case "e" | "d":
-                return self._switch(on=key == "e")
+                return self._enable(on=key == "e")
         return None
 
     def _select(self, rows: list[Row], index: int) -> None:
@@ -187,21 +188,21 @@ class View:
         self.shows_peers = not self.shows_peers
         self.peers, self.peers_of = None, service
 
-    def _switch(self, *, on: bool) -> Words | None:
+    def _enable(self, *, on: bool) -> Request | None:
         service = self.selected()
         if service is None:
-            self.message = "services are enabled and disabled in their own table: tab leads back"
+            self.message = "peers cannot be enabled or disabled: press tab for services"
             return None
         self._selected[False] = service["service"]
         if service["enabled"] == on:
-            self.message = f"{service['service']} is {'on' if on else 'off'} already"
+            self.message = f"{service['service']} is already {'on' if on else 'off'}"
         elif on:
             return ("enable", service["service"])
         else:
             self.disabling = service["service"]
         return None
 
-    def _confirm(self, key: str) -> Words | None:
+    def _confirm(self, key: str) -> Request | None:
         if key in ("y", "Y"):
             service, self.disabling = self.disabling, None
             assert service

@@ -1,4 +1,4 @@
-"""Rates from counters, also over restarts, and how they are drawn and ordered."""
+"""Rates from counters, also across restarts, their sparklines and their order."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def answer(pid: int = 1, **answered: int) -> dict[str, Any]:
     return {"pid": pid, "started": 1000.0 + pid, "services": services}
 
 
-def test_a_rate_is_what_came_between_two_answers() -> None:
+def test_rate_is_the_difference_between_two_answers_per_second() -> None:
     rates = Rates()
     rates.add(answer(echo=10, time=5), 100.0)
     assert rates.last("echo") is None
@@ -23,7 +23,7 @@ def test_a_rate_is_what_came_between_two_answers() -> None:
     assert rates.total(9) == [10.0]
 
 
-def test_after_a_restart_or_a_reset_there_is_no_rate_until_the_next_answer() -> None:
+def test_rate_is_unknown_after_a_restart_or_a_reset_until_the_next_answer() -> None:
     rates = Rates()
     rates.add(answer(echo=10, time=10), 100.0)
     rates.add(answer(echo=20, time=20), 101.0)
@@ -35,7 +35,7 @@ def test_after_a_restart_or_a_reset_there_is_no_rate_until_the_next_answer() -> 
     assert (rates.last("echo"), rates.last("time")) == (None, 1.0)
 
 
-def test_services_come_and_go() -> None:
+def test_services_are_added_and_removed() -> None:
     rates = Rates()
     rates.add(answer(echo=1), 1.0)
     rates.add(answer(echo=2, new=100), 2.0)
@@ -44,7 +44,7 @@ def test_services_come_and_go() -> None:
     assert (rates.last("new"), "echo" in rates.series) == (1.0, False)
 
 
-def test_what_netd_remembers_comes_first() -> None:
+def test_history_is_inserted_before_measured_rates() -> None:
     rates = Rates()
     rates.add(answer(echo=60, late=4), 50.0)
     history = {
@@ -70,20 +70,20 @@ def test_samples_are_stretched_or_joined_to_the_interval() -> None:
 
 
 @given(st.lists(st.none() | st.floats(0, 1e12)), st.integers(-3, 80), st.booleans())
-def test_a_sparkline_is_as_wide_as_it_should_be(values: list[float | None], width: int, blocks: bool) -> None:
+def test_sparkline_has_the_given_width(values: list[float | None], width: int, blocks: bool) -> None:
     text = sparkline(values, width, blocks=blocks)
     assert len(text) == max(0, width)
     assert blocks or text.isascii()
 
 
-def test_a_sparkline_shows_the_newest() -> None:
+def test_sparkline_shows_the_newest_values() -> None:
     assert sparkline([9, 0, 1, 2, 4, None, 8], 6, blocks=True) == "▁▂▃▅ █"
     assert sparkline([5, 0, None, 8], 3, blocks=True) == "▁ █"
     assert sparkline([0, 0.001, 8], 5, blocks=True) == "  ▁▂█"
     assert sparkline([0, 8], 2, blocks=False) == "_#"
 
 
-def test_the_largest_numbers_and_the_first_names_come_first() -> None:
+def test_rows_are_ordered_by_largest_number_or_first_name() -> None:
     rows: list[dict[str, Any]] = [
         {"NAME": "b", "N": 1},
         {"NAME": "a", "N": 1},
@@ -105,15 +105,15 @@ def test_the_largest_numbers_and_the_first_names_come_first() -> None:
     ("number", "text"),
     [(0, "0"), (99999, "99999"), (100000, "100k"), (1_234_567, "1.2M"), (12_345_678, "12.3M"), (10**15, "1.0P")],
 )
-def test_numbers_stay_short(number: int, text: str) -> None:
+def test_readable_numbers_have_units(number: int, text: str) -> None:
     assert readable_number(number) == text
 
 
 @given(st.integers(0, 2**63))
-def test_no_number_needs_more_than_six_characters(number: int) -> None:
+def test_readable_numbers_have_at_most_six_characters(number: int) -> None:
     assert len(readable_number(number)) <= 6
     assert len(readable_rate(float(number))) <= 6
 
 
-def test_rates_are_told_to_a_tenth_where_that_matters() -> None:
+def test_small_rates_are_shown_to_a_tenth() -> None:
     assert [readable_rate(rate) for rate in (None, 0.0, 0.24, 99.0, 345.6)] == ["-", "0", "0.2", "99.0", "346"]

@@ -1,4 +1,4 @@
-"""`netd top` on a real terminal, beside a real netd, read as a person reads it."""
+"""`netd top` at a pseudo-terminal with a real netd. Tests read the screen."""
 
 import contextlib
 import fcntl
@@ -32,7 +32,7 @@ services:
 
 
 class Terminal:
-    """A terminal with `netd top` on it."""
+    """A pseudo-terminal in which `netd top` runs."""
 
     def __init__(self, control: str, *arguments: str, before: Sequence[str] = (), **environment: str) -> None:
         self.primary, self.terminal = os.openpty()
@@ -56,14 +56,14 @@ class Terminal:
         self.screen.resize(lines, columns)
 
     def read(self, seconds: float) -> None:
-        """Take what is drawn within this time."""
+        """Feed the screen with output that arrives within this time."""
         if select.select([self.primary], [], [], seconds)[0]:
             data = read_terminal(self.primary, "\n".join(self.lines))
             self.output += data
             self._stream.feed(data)
 
     def wait(self, condition: Callable[[], object]) -> None:
-        """Wait until the screen is so."""
+        """Wait until the condition holds, while the screen is updated."""
         end = time.monotonic() + 20
         while not condition():
             assert time.monotonic() < end, "\n".join(self.lines)
@@ -80,7 +80,7 @@ class Terminal:
         return [line.rstrip() for line in self.screen.display]
 
     def table(self) -> list[list[str]]:
-        """The rows of the table, in words."""
+        """The rows of the table, split into words."""
         rows = [line.split() for line in self.lines[4 : self.screen.lines - 3]]
         return [row for row in rows if row]
 
@@ -89,15 +89,15 @@ class Terminal:
         return [row[0] for row in self.table()]
 
     def cell(self, name: str, head: str) -> str:
-        """What stands in the row of this name under this head."""
+        """The cell in the row of this name and the column of this head."""
         heads = self.lines[3].split()
         row = next((row for row in self.table() if row[0] == name), [])
-        # The graph has blanks in it, so what is right of it is counted from the end.
+        # The graph has blanks in it, so columns right of it are counted from the end.
         place = heads.index(head) - (len(heads) if "GRAPH" in heads and heads.index(head) > heads.index("GRAPH") else 0)
         return row[place] if row else ""
 
     def end(self) -> int:
-        """Wait for the end, and see that the terminal is as it was; the exit code."""
+        """Wait for the end, and check that the terminal mode was restored. The exit code."""
         self.wait(lambda: self.process.poll() is not None)
         self.read(0)
         assert termios.tcgetattr(self.terminal) == self.attributes
@@ -144,7 +144,7 @@ def connect(running: Daemon, service: str, source: str = "127.0.0.1") -> socket.
     return connection
 
 
-def test_it_shows_what_netd_does_and_sorts(tmp_path: Path) -> None:
+def test_screen_shows_services_and_keys_sort_them(tmp_path: Path) -> None:
     with running_netd(tmp_path) as running, contextlib.ExitStack() as held:
         ask_echo(running, 7)
         for _ in range(3):
@@ -177,7 +177,7 @@ def test_it_shows_what_netd_does_and_sorts(tmp_path: Path) -> None:
             assert terminal.end() == 0
 
 
-def test_status_shows_the_same_and_does_without_rich(tmp_path: Path) -> None:
+def test_status_shows_the_same_table_without_importing_rich(tmp_path: Path) -> None:
     with running_netd(tmp_path) as running:
         ask_echo(running, 7)
         shown = running.netd("status").stdout.splitlines()
@@ -188,18 +188,18 @@ def test_status_shows_the_same_and_does_without_rich(tmp_path: Path) -> None:
             assert [head for head in heads if head not in ("RATE", "GRAPH")] == shown[3].split()
             assert terminal.cell("echo", "ANSWERED") == shown[4].split()[3] == "7"
             assert terminal.lines[1] == shown[1]
-    code = "import sys, netd.cli.control, netd.cli.main; sys.exit('rich' in sys.modules)"
+    code = "import sys, netd.cli.status, netd.cli.main; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_pause_holds_the_picture(tmp_path: Path) -> None:
+def test_pause_freezes_the_picture(tmp_path: Path) -> None:
     with running_netd(tmp_path) as running, top(running.control) as terminal:
         terminal.press("p")
         terminal.shows("PAUSED")
         before = terminal.lines
         ask_echo(running, 5)
-        # A key has the picture drawn again. What was asked in spite of the pause, before or at it, is answered by then.
-        for key, text in (("?", "any key goes back"), ("?", "PAUSED")):
+        # A key draws the picture again. By then requests sent before or at the pause have their answers.
+        for key, text in (("?", "any key closes this help"), ("?", "PAUSED")):
             now = running.ask("status")["seconds"]
             until(lambda now=now: running.ask("status")["seconds"] > now + 1.0)  # type: ignore[misc]
             terminal.press(key)
@@ -210,7 +210,7 @@ def test_a_pause_holds_the_picture(tmp_path: Path) -> None:
         assert terminal.lines[0] != before[0]
 
 
-def test_services_are_disabled_and_enabled(tmp_path: Path) -> None:
+def test_keys_disable_and_enable_services(tmp_path: Path) -> None:
     with running_netd(tmp_path) as running, top(running.control, "--sort", "service") as terminal:
 
         def enabled() -> dict[str, bool]:
@@ -234,7 +234,7 @@ def test_services_are_disabled_and_enabled(tmp_path: Path) -> None:
         assert enabled() == {"echo": False, "off": True, "upper": True}
 
 
-def test_peers_by_count(tmp_path: Path) -> None:
+def test_peers_are_listed_by_number_of_connections(tmp_path: Path) -> None:
     with running_netd(tmp_path) as running, contextlib.ExitStack() as held:
         for service, source in [("echo", "127.0.0.3"), *[("echo", "127.0.0.2")] * 3, ("upper", "127.0.0.3")]:
             held.enter_context(connect(running, service, source))
@@ -248,12 +248,12 @@ def test_peers_by_count(tmp_path: Path) -> None:
             terminal.press("jj\r")
             terminal.wait(lambda: terminal.table() == [["127.0.0.3", "1", "2", "2"]])
             assert terminal.lines[2] == "peers of upper: 1 connection"
-            # A lone escape is a key as well, once nothing follows it.
+            # A lone escape octet is the escape key, after a time-out.
             terminal.press("\x1b")
             terminal.shows("services on")
 
 
-def test_it_goes_on_when_netd_comes_back(tmp_path: Path) -> None:
+def test_top_continues_after_a_restart_of_netd(tmp_path: Path) -> None:
     control = str(tmp_path / "control.sock")
     (tmp_path / "netd.yaml").write_text(CONFIG.format(directory=tmp_path))
     with Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=control) as first:
@@ -278,7 +278,7 @@ def test_it_goes_on_when_netd_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "number", "code"), [("q", 0, 0), ("\x03", 0, 0), ("", signal.SIGTERM, 143), ("", signal.SIGHUP, 129)]
 )
-def test_the_terminal_is_restored_at_every_end(tmp_path: Path, keys: str, number: int, code: int) -> None:
+def test_terminal_is_restored_at_every_exit(tmp_path: Path, keys: str, number: int, code: int) -> None:
     with running_netd(tmp_path) as running, top(running.control) as terminal:
         assert not termios.tcgetattr(terminal.terminal)[3] & termios.ECHO
         if keys:
@@ -290,7 +290,7 @@ def test_the_terminal_is_restored_at_every_end(tmp_path: Path, keys: str, number
 
 @contextlib.contextmanager
 def in_place_of_netd(path: str, *arguments: str) -> Iterator[tuple[Terminal, Callable[[object], None]]]:
-    """`netd top` beside something that answers as it is told, question by question."""
+    """`netd top` with a fake netd that gives one answer per call of ``serve``."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
@@ -309,7 +309,7 @@ def in_place_of_netd(path: str, *arguments: str) -> Iterator[tuple[Terminal, Cal
             terminal.close()
 
 
-def test_what_netd_remembers_is_drawn_at_once(tmp_path: Path) -> None:
+def test_history_of_netd_is_drawn_at_once(tmp_path: Path) -> None:
     with running_netd(tmp_path) as running:
         answer = running.ask("status")
     now = int(time.time())
@@ -324,7 +324,7 @@ def test_what_netd_remembers_is_drawn_at_once(tmp_path: Path) -> None:
         assert terminal.end() == 0
 
 
-def test_the_terminal_is_restored_after_a_bug(tmp_path: Path) -> None:
+def test_terminal_is_restored_after_a_bug(tmp_path: Path) -> None:
     with running_netd(tmp_path) as running:
         answer = running.ask("status")
     with in_place_of_netd(f"{tmp_path}/fake") as (terminal, serve):
@@ -335,7 +335,7 @@ def test_the_terminal_is_restored_after_a_bug(tmp_path: Path) -> None:
         assert b"Traceback" in terminal.output
 
 
-def test_it_can_be_suspended_where_there_is_a_shell(tmp_path: Path) -> None:
+def test_top_can_be_suspended_by_a_shell_with_job_control(tmp_path: Path) -> None:
     with running_netd(tmp_path) as running:
         terminal = Terminal(
             running.control, before=["bash", "-c", 'set -m; "$@"; echo stopped; read x; fg; exit $?', "x"]
@@ -356,10 +356,10 @@ def test_it_can_be_suspended_where_there_is_a_shell(tmp_path: Path) -> None:
             terminal.close()
 
 
-def test_without_a_shell_it_is_not_suspended_and_it_follows_the_size(tmp_path: Path) -> None:
+def test_top_without_a_shell_is_not_suspended_and_follows_the_size(tmp_path: Path) -> None:
     with running_netd(tmp_path) as running, top(running.control) as terminal:
         terminal.press("\x1a?")
-        terminal.shows("any key goes back")
+        terminal.shows("any key closes this help")
         terminal.press("?")
         terminal.resize(120, 30)
         terminal.wait(lambda: "ENDPOINT" in terminal.lines[3] and terminal.lines[29].startswith("q quit"))
@@ -383,7 +383,7 @@ def test_without_a_shell_it_is_not_suspended_and_it_follows_the_size(tmp_path: P
         ({"COLUMNS": "200", "LINES": "50"}, True, True),
     ],
 )
-def test_a_terminal_gets_what_it_can_show(
+def test_colours_and_blocks_depend_on_the_terminal(
     tmp_path: Path, environment: dict[str, str], coloured: bool, blocks: bool
 ) -> None:
     with running_netd(tmp_path) as running, top(running.control, **environment) as terminal:
@@ -394,10 +394,12 @@ def test_a_terminal_gets_what_it_can_show(
         assert bool(re.search(rb"\x1b\[[0-9;]*3\dm", terminal.output)) == coloured
         assert terminal.output.isascii() != blocks
         cleared = terminal.output.rpartition(b"\x1b[?1049l")[2]
-        assert (b"\x1b[2J" in cleared) == (environment.get("TERM") in ("vt100", "linux")), "only what would stay there"
+        assert (b"\x1b[2J" in cleared) == (environment.get("TERM") in ("vt100", "linux")), (
+            "a screen that cannot be restored is cleared"
+        )
 
 
-def test_without_a_terminal_or_a_netd_it_is_one_line(tmp_path: Path) -> None:
+def test_missing_terminal_or_netd_is_reported_in_one_line(tmp_path: Path) -> None:
     with running_netd(tmp_path) as running:
         done = running.netd("top")
         assert (done.returncode, done.stdout) == (64, "")

@@ -1,4 +1,4 @@
-"""What `netd top` makes of answers and keys, and how it looks, without a terminal."""
+"""The view of `netd top` and its layout, without a terminal: answers and keys in, rows and screens out."""
 
 import io
 import re
@@ -50,7 +50,7 @@ def answer(*services: dict[str, Any], **given: Any) -> dict[str, Any]:
 
 def view(*services: dict[str, Any], sort: str = "RATE") -> View:
     made = View(sort)
-    made.status_came(answer(*services), 0.0)
+    made.on_status(answer(*services), 0.0)
     return made
 
 
@@ -60,7 +60,7 @@ def names(shown: View, page: int = 100) -> list[str]:
 
 
 def screen(shown: View, width: int = 80, height: int = 24, *, blocks: bool = True) -> list[str]:
-    """The lines as a person sees them."""
+    """The lines of the screen, without colours."""
     return re.sub(r"\x1b\[[0-9;]*m", "", drawn(shown, width, height, blocks=blocks)).splitlines()
 
 
@@ -75,10 +75,10 @@ def press(shown: View, *pressed: str) -> list[tuple[str, ...]]:
     return [words for key in pressed if (words := shown.press(key)) is not None]
 
 
-def test_the_columns_to_sort_by_take_turns() -> None:
+def test_sort_keys_cycle_through_the_columns() -> None:
     shown = view(service("a", answered=1), service("b", answered=3, connections=1), service("c", connections=7))
     assert names(shown) == ["*a", "b", "c"]
-    shown.status_came(answer(service("a", answered=1), service("b", answered=3), service("c", answered=4)), 1.0)
+    shown.on_status(answer(service("a", answered=1), service("b", answered=3), service("c", answered=4)), 1.0)
     assert names(shown) == ["*c", "a", "b"], "by rate"
     press(shown, "s")
     assert (shown.sort, names(shown)) == ("SERVICE", ["*a", "b", "c"])
@@ -90,21 +90,21 @@ def test_the_columns_to_sort_by_take_turns() -> None:
     assert shown.sort == "STATE"
 
 
-def test_the_selected_service_stays_selected_where_it_goes() -> None:
+def test_selection_follows_the_service() -> None:
     shown = view(service("a", answered=1), service("b", answered=2), service("c", answered=3), sort="ANSWERED")
     press(shown, "j", "down", "k")
     assert names(shown) == ["c", "*b", "a"]
-    shown.status_came(answer(service("a"), service("b", answered=9), service("c", answered=3)), 1.0)
+    shown.on_status(answer(service("a"), service("b", answered=9), service("c", answered=3)), 1.0)
     assert names(shown) == ["*b", "c", "a"]
-    shown.status_came(answer(service("a"), service("c", answered=3)), 2.0)
-    assert names(shown) == ["*c", "a"], "it is gone"
+    shown.on_status(answer(service("a"), service("c", answered=3)), 2.0)
+    assert names(shown) == ["*c", "a"], "the selected service was removed"
     press(shown, *["up"] * 5)
     assert names(shown) == ["*c", "a"]
     press(shown, *["down"] * 5)
     assert names(shown) == ["c", "*a"]
 
 
-def test_more_services_than_rows_scroll() -> None:
+def test_services_scroll_on_a_small_screen() -> None:
     shown = view(*(service(f"{number:02}") for number in range(50)))
     assert names(shown, 4) == ["*00", "01", "02", "03"]
     press(shown, *["j"] * 4)
@@ -123,7 +123,7 @@ def test_more_services_than_rows_scroll() -> None:
     assert names(shown, 0) == ["*00"]
 
 
-def test_to_disable_takes_a_yes() -> None:
+def test_disable_needs_a_confirmation() -> None:
     shown = view(service("a"), service("b", enabled=False, why="by the config"))
     assert press(shown, "d") == []
     assert "disable a (y/n)?" in screen(shown)[-1]
@@ -133,7 +133,7 @@ def test_to_disable_takes_a_yes() -> None:
         press(shown, "d")
     assert press(shown, "x", "e", "y") == [("disable", "a")]
     assert press(shown, "e") == []
-    assert screen(shown)[-1].rstrip() == "a is on already"
+    assert screen(shown)[-1].rstrip() == "a is already on"
     assert press(shown, "j", "e") == [("enable", "b")]
     assert press(shown, "d") == []
     assert shown.disabling is None
@@ -141,11 +141,11 @@ def test_to_disable_takes_a_yes() -> None:
     assert shown.done
 
 
-def test_peers_are_asked_for_while_they_are_shown() -> None:
+def test_peers_are_requested_while_they_are_shown() -> None:
     shown = view(service("a"), service("b"))
-    assert shown.questions() == [("status",)]
+    assert shown.requests() == [("status",)]
     press(shown, "P")
-    assert shown.questions() == [("status",), ("peers",)]
+    assert shown.requests() == [("status",), ("peers",)]
     peer = {"peer": "192.0.2.7", "connections": 2, "bytes_in": 7, "bytes_out": 10**9}
     shown.peers = {"total": 5, "peers": [peer, {**peer, "peer": "2001:db8::1", "connections": 1, "bytes_in": 8}]}
     lines = screen(shown)
@@ -158,14 +158,14 @@ def test_peers_are_asked_for_while_they_are_shown() -> None:
     press(shown, "s")
     assert screen(shown)[4].startswith("2001:db8::1")
     assert press(shown, "d") == []
-    assert "tab leads back" in shown.message
+    assert "press tab for services" in shown.message
     press(shown, "tab", "j", "enter")
-    assert shown.questions() == [("status",), ("peers", "service=b")]
+    assert shown.requests() == [("status",), ("peers", "service=b")]
     press(shown, "escape")
     assert names(shown) == ["a", "*b"]
 
 
-def test_without_services_no_key_does_harm() -> None:
+def test_keys_are_safe_without_services() -> None:
     shown = view()
     everything = ["j", "up", "page down", "page up", "home", "end", "s", "<", "r", "e", "d", "enter", "escape", "y"]
     assert press(shown, *everything, "tab", *everything, "?", "q") == []
@@ -175,7 +175,7 @@ def test_without_services_no_key_does_harm() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (40, 10), (20, 5), (3, 2), (1, 1)])
 @pytest.mark.parametrize("key", ["", "?", "tab"])
-def test_a_screen_is_as_large_as_the_terminal(width: int, height: int, key: str) -> None:
+def test_screen_fits_the_terminal(width: int, height: int, key: str) -> None:
     shown = view(*(service(f"a-service-with-a-long-name-{number}", answered=10**9) for number in range(90)))
     press(shown, key)
     for blocks in (True, False):
@@ -185,7 +185,7 @@ def test_a_screen_is_as_large_as_the_terminal(width: int, height: int, key: str)
         assert blocks or all(line.isascii() for line in lines)
 
 
-def test_a_wide_screen_shows_more() -> None:
+def test_wide_screen_shows_more_columns() -> None:
     shown = view(service("a", endpoints=["tcp://127.0.0.1:7", "udp://127.0.0.1:7"]), service("b", endpoints=[]))
     heads = "RATE GRAPH CONNS ANSWERED REFUSED DROPPED FAILED STATE"
     assert screen(shown)[3].split() == ["SERVICE", *heads.split()]
@@ -194,7 +194,7 @@ def test_a_wide_screen_shows_more() -> None:
     assert screen(shown, 50)[3].split() == ["SERVICE", "RATE", "CONNS", "REFUSED", "DROPPED", "FAILED"]
 
 
-def test_the_selected_service_is_told_in_full() -> None:
+def test_selected_service_is_shown_in_full() -> None:
     counters = {"bytes_in": 1500, "refused": {"rate": 3, "ban": 1}, "dropped": {"queue": 2}, "checks": 4}
     shown = view(service("a", type="time", enabled=False, why="by the config", counters=counters))
     assert [line.rstrip() for line in screen(shown, 100)[-3:-1]] == [
@@ -203,7 +203,7 @@ def test_the_selected_service_is_told_in_full() -> None:
     ]
 
 
-def test_nothing_in_a_text_reaches_the_terminal_as_a_command() -> None:
+def test_control_characters_and_markup_are_escaped() -> None:
     nasty = "unix:///run/[bold]\x1b[2J\x9b1m\u202eé\udc80"
     assert printable(nasty) == "unix:///run/[bold]\\x1b[2J\\x9b1m\\u202eé\\udc80"
     shown = view(service("a", endpoints=[nasty]))
@@ -214,7 +214,7 @@ def test_nothing_in_a_text_reaches_the_terminal_as_a_command() -> None:
     assert "\\x1b[2J" in screen(shown)[-1]
 
 
-def test_keys_have_names_however_they_are_cut() -> None:
+def test_keys_are_recognised_however_the_octets_are_split() -> None:
     data = b"jq\x1b[A\x1bOB\x1b[5~\x1b[1;5C\t\r\n\x03\xff\x1b[Z?"
     names = ["j", "q", "up", "down", "page up", "unknown", "tab", "enter", "enter", "\x03", "ÿ", "tab", "?"]
     assert keys(data, complete=False) == (names, b"")

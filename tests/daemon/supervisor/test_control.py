@@ -226,7 +226,7 @@ def test_the_table_shows_what_netd_does(tmp_path: Path) -> None:
             [row] = json.loads(running.netd("connections", "--service", "echo", "--json").stdout)["connections"]
             assert (row["bytes_in"], row["service"]) == (1, "echo")
             assert running.netd("connections", "--peer", "192.0.2.0/24").stdout == "no connections\n"
-            assert running.netd("kick", row["id"]).stdout == "1 connection ended\n"
+            assert running.netd("kick", row["id"]).stdout == "1 connection closed\n"
             assert connection.recv(1) == b""
             assert running.netd("kick", row["id"]).returncode == 1
             assert running.netd("kick", "--service", "ecoh").stderr == (
@@ -296,7 +296,7 @@ def test_a_peer_is_found_by_its_address_in_any_form_by_its_network_and_by_what_a
             answer = json.loads(running.netd("connections", "--peer", peer["peer"], "--json").stdout)
             assert answer["total"] == 1, peer
         for form in ("::ffff:127.0.0.0/120", f"uid={os.geteuid()}"):
-            assert running.netd("kick", "--peer", form).stdout == "1 connection ended\n", form
+            assert running.netd("kick", "--peer", form).stdout == "1 connection closed\n", form
         assert [connection.recv(1) for connection in connections] == [b"", b""]
 
 

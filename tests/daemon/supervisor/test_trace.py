@@ -150,7 +150,7 @@ def test_what_people_see(tmp_path: Path) -> None:
             with command(running, *options) as process:
                 assert process.stdout
                 assert process.stderr
-                assert process.stderr.readline() == "looking at upper; Ctrl-C ends it\n"
+                assert process.stderr.readline() == "tracing upper; press Ctrl-C to stop\n"
                 ask(running.port("upper"), b'a\x1b[31m"b')
                 lines: list[str] = []
                 while not lines or " - " not in lines[-1]:
@@ -171,9 +171,9 @@ def test_a_trace_ends_with_netd(tmp_path: Path) -> None:
         with command(running, "echo", "--json") as process:
             assert process.stdout
             assert process.stderr
-            assert process.stderr.readline() == "looking at echo; Ctrl-C ends it\n"
+            assert process.stderr.readline() == "tracing echo; press Ctrl-C to stop\n"
             ask(running.port("echo"), b"hello")
             assert json.loads(process.stdout.readline())["what"] == "opened"
             running.stop()
             assert process.wait(20) == 69
-            assert process.stderr.read() == "netd: netd is gone\n"
+            assert process.stderr.read() == "netd: netd closed the control connection\n"

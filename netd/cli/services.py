@@ -1,11 +1,10 @@
-"""What there is to configure: ``netd services`` and ``netd schema``."""
+"""``netd services``: the service types and their options."""
 
 import json
 from typing import Any
 
 import click
 
-from netd.config.schema import json_schema
 from netd.errors import EXIT_NO, EXIT_OK
 from netd.services import table
 from netd.services.service_type import ServiceType
@@ -16,7 +15,7 @@ from netd.text import suggestion
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def services(name: str | None, as_json: bool) -> int:
-    """List the service types, or tell all about one: what it does, its RFC, its transports and options."""
+    """List the service types, or describe one: its purpose, RFC, transports and options."""
     kinds, problems = [], []
     for one in [name] if name else table.names():
         try:
@@ -40,13 +39,6 @@ def services(name: str | None, as_json: bool) -> int:
         for kind in kinds:
             click.echo(f"{kind.name:<10} {_rfc(kind):<8} {_transports(kind):<17} {kind.summary}")
     return EXIT_NO if problems else EXIT_OK
-
-
-@click.command(epilog="Example: netd schema > netd.schema.json")
-def schema() -> int:
-    """Print the JSON Schema of the config, with which an editor completes and checks it."""
-    click.echo(json.dumps(json_schema(), indent=2))
-    return EXIT_OK
 
 
 def _rfc(kind: ServiceType) -> str:

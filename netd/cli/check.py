@@ -1,0 +1,44 @@
+"""Commands about the config without a running netd: ``netd check`` and ``netd schema``."""
+
+import json
+from pathlib import Path
+
+import click
+
+from netd.cli.options import config_option
+from netd.config import loader
+from netd.config.schema import json_schema
+from netd.errors import EXIT_CONFIG, EXIT_OK, ConfigError
+
+
+@click.command(epilog="Example: netd check -c /etc/netd/netd.yaml")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
+def check(file: Path | None, as_json: bool) -> int:
+    """Check a config: print every problem with its line and column. Nothing is opened or changed.
+
+    Exit code 0: netd can use the config; 78: it cannot.
+    """
+    file = file or loader.default_file()
+    try:
+        config = loader.load(file)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps({"file": str(file), "ok": False, "problems": error.problems}, indent=2))
+        return EXIT_CONFIG
+    enabled = [service.name for service in config.enabled]
+    disabled = [service.name for service in config.services if not service.enabled]
+    if as_json:
+        click.echo(json.dumps({"file": str(file), "ok": True, "enabled": enabled, "disabled": disabled}, indent=2))
+    else:
+        off = f"; off: {', '.join(disabled)}" if disabled else ""
+        click.echo(f"{file}: good; on: {', '.join(enabled) or 'nothing'}{off}")
+    return EXIT_OK
+
+
+@click.command(epilog="Example: netd schema > netd.schema.json")
+def schema() -> int:
+    """Print the JSON Schema of the config, for completion and checks in an editor."""
+    click.echo(json.dumps(json_schema(), indent=2))
+    return EXIT_OK

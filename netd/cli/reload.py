@@ -1,0 +1,82 @@
+"""Commands that change what a running netd does: ``netd reload``, and ``netd diff``, which shows what it would change.
+
+``netd enable``, ``netd disable`` and ``netd log-level`` have effect until the next reload.
+"""
+
+import click
+
+from netd.cli.control import ControlClient, control_options
+from netd.cli.options import json_option
+from netd.cli.output import print_answer
+from netd.client.control import Answer
+from netd.errors import EXIT_OK
+
+
+@click.command(epilog="Example: netd diff")
+@control_options
+@json_option
+def diff(client: ControlClient, *, as_json: bool) -> int:
+    """Show what a reload would change, service by service, and which live connections it affects. Changes nothing."""
+    answer = client.ask("diff")
+    lines = []
+    for change in answer["changes"]:
+        lines.append(f"{change['service']}: {change['what']}{_affected(change)}")
+        lines += [f"    {detail}" for detail in change["details"]]
+    lines += answer["settings"]
+    lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
+    return print_answer(answer, "\n".join(lines) or "nothing would change", as_json=as_json)
+
+
+def _affected(change: Answer) -> str:
+    """What happens to the live connections of a changed service."""
+    live = change["live"]
+    if not live:
+        return ""
+    if live == 1:
+        fate = "has limits.drain to finish" if change["connections"] == "drained" else "stays as it is"
+        return f"; its live connection {fate}"
+    fate = "have limits.drain to finish" if change["connections"] == "drained" else "stay as they are"
+    return f"; its {live} live connections {fate}"
+
+
+@click.command(epilog="Example: netd reload")
+@control_options
+@json_option
+def reload(client: ControlClient, *, as_json: bool) -> int:
+    """Load the config file again and apply it. Services that did not change are not touched.
+
+    A config with any problem changes nothing: the problems are printed, and the exit code is 78, or 71 when the system
+    refuses a socket.
+    """
+    answer = client.ask("reload")
+    lines = [f"{service}: {what}" for service, what in answer["changes"].items()]
+    lines += answer["settings"]
+    lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
+    return print_answer(answer, "\n".join([*lines, f"config {answer['generation']} is in force"]), as_json=as_json)
+
+
+@click.command(epilog="Example: netd enable echo")
+@click.argument("name")
+@control_options
+def enable(client: ControlClient, name: str) -> int:
+    """Switch a service on, until the next reload."""
+    client.ask("enable", name)
+    return EXIT_OK
+
+
+@click.command(epilog="Example: netd disable echo")
+@click.argument("name")
+@control_options
+def disable(client: ControlClient, name: str) -> int:
+    """Switch a service off, until the next reload. Its live connections have limits.drain to finish."""
+    client.ask("disable", name)
+    return EXIT_OK
+
+
+@click.command("log-level", epilog="Example: netd log-level debug")
+@click.argument("level", type=click.Choice(["debug", "info", "warning", "error", "critical"]))
+@control_options
+def log_level(client: ControlClient, level: str) -> int:
+    """Change the log level, until the next reload."""
+    client.ask("log-level", level)
+    return EXIT_OK
