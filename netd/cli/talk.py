@@ -113,6 +113,6 @@ def _user_interface(link: Link, name: str | None) -> UserInterface:
         return Pipe()
     from netd.client.talk.terminal import Terminal
 
-    address = f" ({link.where})" if link.where not in link.url else ""
+    address = f" ({link.address})" if link.address not in link.url else ""
     click.echo(f"talking to {link.url}{address}; q, bye or Ctrl-D ends it", err=True)
     return Terminal(f"{name} : " if name else "> ")

@@ -1,1 +1,1 @@
-"""The other end: what talks to a running netd, or to its services."""
+"""Clients: of a running netd (``control.py``), and of services (``talk/``, ``probe/``)."""

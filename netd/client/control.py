@@ -1,6 +1,6 @@
-"""Talking to a running netd over its control socket: asking one question, or listening on.
+"""Client of the control socket of a running netd: one request, or a request and the messages that follow.
 
-A command that only asks should answer at once, so nothing heavy is imported here.
+A command that only sends a request should answer at once, so nothing is imported here that takes long to import.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> An
 
 
 def follow(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> Iterator[Answer]:
-    """As `ask`, for a question whose answer is followed by more, as it comes. It ends when netd does.
+    """As `ask`, for a request that netd answers with a series of messages. It ends when netd closes the connection.
 
-    netd says something at least every few seconds, so one that says nothing for ``seconds`` is gone.
+    netd sends at least an empty line every few seconds, so ``seconds`` without any mean that it hangs.
     """
     with _connected(paths, words, seconds) as (connection, path):
         with connection.makefile("rb") as lines:

@@ -1,4 +1,4 @@
-"""`netd talk` in a pipe: with a real netd, with nc, and with servers that misbehave."""
+"""`netd talk` in a pipe: with a real netd, with nc, and with misbehaving servers."""
 
 import contextlib
 import re
@@ -75,7 +75,7 @@ def talking(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 def serving(
     listener: socket.socket, serve: Callable[[socket.socket], object], *, then_stay: bool = False
 ) -> Iterator[None]:
-    """One connection, served in a thread, and closed after that or when the test is done with it."""
+    """Serve one connection in a thread, and close it after that, or at the end of the test with ``then_stay``."""
     done = threading.Event()
 
     def run() -> None:
@@ -105,7 +105,7 @@ def type_and_read(process: subprocess.Popen[bytes], typed: bytes, wanted: bytes)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_pipe_is_passed_on_as_it_is_and_so_are_the_answers(running: Daemon, scheme: str) -> None:
+def test_pipe_and_answers_are_passed_on_unchanged(running: Daemon, scheme: str) -> None:
     typed = b"hello\r\n\n\x1b[2J\xff\0 " + bytes(range(11, 256)) + b"\nwithout an end"
     with talking("--wait", "30s", running.url("echo", scheme)) as process:
         assert process.stdin
@@ -119,7 +119,7 @@ def test_a_pipe_is_passed_on_as_it_is_and_so_are_the_answers(running: Daemon, sc
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_answers_come_while_the_input_is_open(running: Daemon, scheme: str) -> None:
+def test_answers_arrive_while_the_input_is_open(running: Daemon, scheme: str) -> None:
     with talking(running.url("upper", scheme)) as process:
         type_and_read(process, b"hello\n", b"HELLO\n")
         type_and_read(process, b"a\nb\n", b"A\nB\n")
@@ -127,15 +127,15 @@ def test_answers_come_while_the_input_is_open(running: Daemon, scheme: str) -> N
         assert process.returncode == 0
 
 
-def test_services_of_netd(running: Daemon) -> None:
+def test_services_of_netd_answer(running: Daemon) -> None:
     assert talk(running.url("pingpong"), typed=b"ping 42\n").stdout.split() == [b"pong", b"42"]
     assert re.fullmatch(rb"\d{4}-.*\r\n\d{4}\r?\n", talk(running.url("time"), typed=b"%Y\n").stdout)
     done = talk(running.url("daytime"))
-    assert (done.returncode, done.stderr) == (0, b"")  # its end came after ours
+    assert (done.returncode, done.stderr) == (0, b"")  # the server closed after the client had finished
     assert done.stdout.endswith(b"-UTC\r\n")
 
 
-def test_much_goes_there_and_back_at_once(running: Daemon) -> None:
+def test_large_input_is_sent_and_echoed_at_the_same_time(running: Daemon) -> None:
     random = Random(1)
     typed = b"".join(random.randbytes(random.randrange(2000)).replace(b"\n", b"") + b"\n" for _ in range(4000))
     done = talk(running.url("echo"), typed=typed)
@@ -143,12 +143,12 @@ def test_much_goes_there_and_back_at_once(running: Daemon) -> None:
     assert done.stdout == typed
 
 
-def test_a_line_without_end_goes_through_a_stream_in_pieces(running: Daemon) -> None:
+def test_line_without_end_is_sent_over_a_stream_in_pieces(running: Daemon) -> None:
     typed = b"x" * 1_000_000
     assert talk(running.url("echo"), typed=typed).stdout == typed
 
 
-def test_a_file_is_an_input_too(running: Daemon, tmp_path: Path) -> None:
+def test_file_can_be_the_input(running: Daemon, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"hello\n")
     with open(tmp_path / "file") as file:
         command = [sys.executable, "-m", "netd", "talk", running.url("echo")]
@@ -156,24 +156,26 @@ def test_a_file_is_an_input_too(running: Daemon, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "farewell"), [("tcp", b"q"), ("udp", b"q"), ("unix", b"bye"), ("unixgram", b"bye")])
-def test_in_a_pipe_a_farewell_is_a_line_like_others(running: Daemon, scheme: str, farewell: bytes) -> None:
+def test_farewell_with_input_after_it_is_an_ordinary_line_of_a_pipe(
+    running: Daemon, scheme: str, farewell: bytes
+) -> None:
     typed = b"hello\n\n" + farewell + b"\nmore\n"
-    heard = b"alex : hello\n" + farewell + b"\nalex : more\n"
+    echoed = b"alex : hello\n" + farewell + b"\nalex : more\n"
     with talking("--name", "alex", running.url("echo", scheme)) as process:
-        type_and_read(process, typed, heard)
-        type_and_read(process, typed, heard)  # its input is still open
+        type_and_read(process, typed, echoed)
+        type_and_read(process, typed, echoed)  # the input is still open
         assert process.communicate(timeout=20) == (b"", b"")
         assert process.returncode == 0
 
 
-def test_a_file_with_a_line_that_is_a_farewell_elsewhere_arrives_whole(running: Daemon) -> None:
+def test_file_with_a_farewell_in_the_middle_is_sent_whole(running: Daemon) -> None:
     typed = b"".join(b"q\n" if number == 70 else b"%d\n" % number for number in range(100))
     done = talk(running.url("echo"), typed=typed)
     assert (done.returncode, done.stdout) == (0, typed)
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp", "unix"])
-def test_a_farewell_at_the_end_of_a_pipe_is_answered(running: Daemon, scheme: str) -> None:
+def test_farewell_at_the_end_of_a_pipe_is_answered(running: Daemon, scheme: str) -> None:
     done = talk(running.url("chat", scheme), typed=b"hello\nbye\n")
     assert (done.returncode, done.stdout.split(), done.stderr) == (
         0,
@@ -183,7 +185,7 @@ def test_a_farewell_at_the_end_of_a_pipe_is_answered(running: Daemon, scheme: st
 
 
 @pytest.mark.parametrize("more", [b"", b"more\n"])
-def test_whether_a_close_behind_a_farewell_loses_anything(running: Daemon, more: bytes) -> None:
+def test_close_after_a_farewell_is_an_error_only_with_unsent_input(running: Daemon, more: bytes) -> None:
     url = running.url("chat")
     with talking(url) as process:
         type_and_read(process, b"hello\nbye\n", b"* goodbye\n")
@@ -191,19 +193,19 @@ def test_whether_a_close_behind_a_farewell_loses_anything(running: Daemon, more:
         assert (process.returncode, errors) == ((1, f"netd: {url}: closed by the other end\n") if more else (0, ""))
 
 
-def test_a_farewell_ends_a_talk_whose_input_stays_open(running: Daemon) -> None:
+def test_farewell_ends_a_talk_with_open_input(running: Daemon) -> None:
     with talking(running.url("echo")) as process:
         type_and_read(process, b"bye\n", b"bye\n")
         assert process.wait(20) == 0
 
 
-def test_a_close_behind_a_farewell_ends_a_talk_whose_input_stays_open(running: Daemon) -> None:
+def test_close_after_a_farewell_ends_a_talk_with_open_input(running: Daemon) -> None:
     with talking(running.url("chat")) as process:
         type_and_read(process, b"bye\n", b"* goodbye\n")
         assert process.wait(20) == 0
 
 
-def test_a_farewell_waits_no_longer_than_it_says_for_who_never_ends(listener: socket.socket) -> None:
+def test_wait_after_a_farewell_is_bounded_against_an_endless_peer(listener: socket.socket) -> None:
     def serve(connection: socket.socket) -> None:
         with contextlib.suppress(ConnectionError):
             while True:
@@ -217,7 +219,7 @@ def test_a_farewell_waits_no_longer_than_it_says_for_who_never_ends(listener: so
             assert process.returncode == 0
 
 
-def test_after_the_end_of_the_input_a_stream_is_heard_to_its_end(listener: socket.socket) -> None:
+def test_stream_is_received_to_its_end_after_the_end_of_input(listener: socket.socket) -> None:
     def serve(connection: socket.socket) -> None:
         connection.sendall(b"so: " + read_all(connection))
 
@@ -226,7 +228,7 @@ def test_after_the_end_of_the_input_a_stream_is_heard_to_its_end(listener: socke
     assert (done.returncode, done.stdout) == (0, b"so: a\nb\n")
 
 
-def test_a_stream_that_stays_silent_is_left_after_the_wait_that_was_asked_for(listener: socket.socket) -> None:
+def test_silent_stream_is_closed_after_the_given_wait(listener: socket.socket) -> None:
     with serving(listener, lambda connection: connection.sendall(b"hm\n"), then_stay=True):
         with talking("--wait", "100ms", url_of(listener)) as process:
             assert process.stdout
@@ -235,17 +237,17 @@ def test_a_stream_that_stays_silent_is_left_after_the_wait_that_was_asked_for(li
             assert process.returncode == 0
 
 
-def test_the_other_end_closes_first(listener: socket.socket) -> None:
+def test_close_by_the_other_end_exits_with_1(listener: socket.socket) -> None:
     with serving(listener, lambda connection: connection.sendall(b"go away\n")):
         with talking(url_of(listener)) as process:
-            assert process.wait(20) == 1  # its input stays open
+            assert process.wait(20) == 1  # while the input stays open
             assert process.stdout
             assert process.stderr
             assert process.stdout.read() == b"go away\n"
             assert process.stderr.read().decode() == f"netd: {url_of(listener)}: closed by the other end\n"
 
 
-def test_the_other_end_resets(listener: socket.socket) -> None:
+def test_reset_by_the_other_end_exits_with_1(listener: socket.socket) -> None:
     def serve(connection: socket.socket) -> None:
         assert connection.recv(100) == b"hello\n"
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -255,7 +257,7 @@ def test_the_other_end_resets(listener: socket.socket) -> None:
     assert (done.returncode, done.stderr.decode()) == (1, f"netd: {url_of(listener)}: Connection reset by peer\n")
 
 
-def test_whoever_has_said_farewell_does_not_mind_a_reset(listener: socket.socket) -> None:
+def test_reset_after_a_farewell_exits_with_0(listener: socket.socket) -> None:
     def serve(connection: socket.socket) -> None:
         assert connection.recv(100) == b"q\n"
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -265,7 +267,7 @@ def test_whoever_has_said_farewell_does_not_mind_a_reset(listener: socket.socket
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_who_answers_and_closes_before_all_was_said_is_heard(listener: socket.socket) -> None:
+def test_answer_of_a_peer_that_closes_early_is_shown(listener: socket.socket) -> None:
     with serving(listener, lambda connection: connection.sendall(b"enough\n")):
         with talking(url_of(listener)) as process:
             assert process.stdin
@@ -281,14 +283,14 @@ def test_who_answers_and_closes_before_all_was_said_is_heard(listener: socket.so
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_refused(scheme: str) -> None:
+def test_refused_connection_exits_with_69(scheme: str) -> None:
     port = closed_port(socket.SOCK_STREAM if scheme == "tcp" else socket.SOCK_DGRAM)
     done = talk(f"{scheme}://127.0.0.1:{port}", typed=b"a\nb\nc\n")
     assert (done.returncode, done.stdout) == (69, b"")
     assert done.stderr.decode() == f"netd: {scheme}://127.0.0.1:{port}: Connection refused\n"
 
 
-def test_a_name_that_nobody_has() -> None:
+def test_unresolvable_name_exits_with_69() -> None:
     for name in ("nobody.invalid", "a" * 70 + ".invalid"):
         done = talk(f"tcp://{name}:7")
         assert (done.returncode, done.stdout) == (69, b"")
@@ -296,7 +298,7 @@ def test_a_name_that_nobody_has() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_no_way_there(scheme: str) -> None:
+def test_unreachable_network_exits_with_69(scheme: str) -> None:
     def run() -> None:
         done = talk(f"{scheme}://192.0.2.1:7", typed=b"hello\n")
         assert done.returncode == 69
@@ -305,7 +307,7 @@ def test_no_way_there(scheme: str) -> None:
     in_namespace(run)
 
 
-def test_no_way_there_over_unix_sockets(running: Daemon, tmp_path: Path) -> None:
+def test_missing_unix_socket_or_other_socket_type_exits_with_69(running: Daemon, tmp_path: Path) -> None:
     for scheme in ("unix", "unixgram"):
         url = f"{scheme}://{tmp_path}/none"
         done = talk(url)
@@ -316,7 +318,7 @@ def test_no_way_there_over_unix_sockets(running: Daemon, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("scheme", ["udp", "unixgram"])
-def test_whoever_takes_datagrams_goes_away(scheme: str, tmp_path: Path) -> None:
+def test_datagram_server_that_closes_exits_with_69(scheme: str, tmp_path: Path) -> None:
     family = socket.AF_INET if scheme == "udp" else socket.AF_UNIX
     with socket.socket(family, socket.SOCK_DGRAM) as server:
         server.settimeout(20)
@@ -339,7 +341,7 @@ def test_whoever_takes_datagrams_goes_away(scheme: str, tmp_path: Path) -> None:
             assert process.stderr.read().decode() == f"netd: {url}: Connection refused\n"
 
 
-def test_a_line_that_no_datagram_holds(running: Daemon) -> None:
+def test_line_longer_than_a_datagram_exits_with_64(running: Daemon) -> None:
     done = talk(running.url("echo", "udp"), typed=b"x" * 65508)
     assert (done.returncode, done.stdout) == (64, b"")
     assert b": a datagram cannot hold 65508 octets\n" in done.stderr
@@ -349,25 +351,25 @@ def test_a_line_that_no_datagram_holds(running: Daemon) -> None:
     ("arguments", "problem"),
     [
         (("localhost:7",), "expected a URL such as"),
-        (("tcp://*:7",), "tcp://*:7 is no place to go to"),
-        (("tcp://localhost:0",), "tcp://localhost:0 is no place to go to"),
-        (("systemd://echo",), "systemd:// is for who listens"),
-        (("tcp://localhost:7?backlog=7",), "socket options are for who listens"),
+        (("tcp://*:7",), "tcp://*:7 is not an address to connect to"),
+        (("tcp://localhost:0",), "tcp://localhost:0 is not an address to connect to"),
+        (("systemd://echo",), "systemd:// is for listeners"),
+        (("tcp://localhost:7?backlog=7",), "socket options are for listeners"),
         (("tcp://localhost:7", "--every", "soon", "--send", "x"), "expected a duration"),
-        (("tcp://localhost:7", "--every", "1s"), "--every and --send belong together"),
-        (("tcp://localhost:7", "--send", "x"), "--every and --send belong together"),
-        (("tcp://localhost:7", "--count", "2"), "--count counts what --every sends"),
+        (("tcp://localhost:7", "--every", "1s"), "--every and --send need each other"),
+        (("tcp://localhost:7", "--send", "x"), "--every and --send need each other"),
+        (("tcp://localhost:7", "--count", "2"), "--count needs --every"),
         (("tcp://localhost:7", "--every", "1s", "--send", "{nwo}"), "unknown field 'nwo'; did you mean 'now'?"),
         (("tcp://localhost:7", "--name", "a:b"), "expected a word"),
     ],
 )
-def test_what_cannot_be_meant_is_told_before_anything_is_sent(arguments: tuple[str, ...], problem: str) -> None:
+def test_usage_errors_are_reported_before_anything_is_sent(arguments: tuple[str, ...], problem: str) -> None:
     done = talk(*arguments)
     assert (done.returncode, done.stdout) == (64, b"")
     assert problem in done.stderr.decode()
 
 
-def test_a_schedule_sends_and_ends_after_its_count() -> None:
+def test_schedule_sends_and_ends_after_its_count() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(20)
@@ -387,7 +389,7 @@ def test_a_schedule_sends_and_ends_after_its_count() -> None:
             server.recv(100)
 
 
-def test_a_schedule_goes_on_beside_what_is_typed_until_that_ends_with_a_farewell(running: Daemon) -> None:
+def test_schedule_continues_beside_input_until_a_farewell(running: Daemon) -> None:
     with talking("--every", "5ms", "--send", "tick", running.url("echo")) as process:
         assert process.stdin
         assert process.stdout
@@ -402,7 +404,7 @@ def test_a_schedule_goes_on_beside_what_is_typed_until_that_ends_with_a_farewell
         assert process.returncode == 0
 
 
-def test_what_is_due_comes_between_lines_and_not_into_one(tmp_path: Path) -> None:
+def test_scheduled_text_is_sent_between_lines_and_not_within_one(tmp_path: Path) -> None:
     long = b"x" * 50_000 + b"\n"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{tmp_path}/s")
@@ -416,7 +418,7 @@ def test_what_is_due_comes_between_lines_and_not_into_one(tmp_path: Path) -> Non
                 assert stdin
                 thread = threading.Thread(target=lambda: stdin.write(long * 100))
                 thread.start()
-                # It reads no more where it waits in the middle of a line, while the next tick is due.
+                # netd talk reads no more input in the middle of a line, while the next tick is due.
                 until(lambda: not select.select([], [stdin], [], 0.1)[1])
                 number = 0
                 while number < 100:
@@ -427,7 +429,7 @@ def test_what_is_due_comes_between_lines_and_not_into_one(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_datagrams_are_waited_for_as_long_as_they_come() -> None:
+def test_wait_for_datagrams_begins_anew_with_each_datagram() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(20)
@@ -446,7 +448,7 @@ def test_datagrams_are_waited_for_as_long_as_they_come() -> None:
             assert process.stdout.read().endswith(b"more\nlast\n")
 
 
-def test_a_schedule_ends_with_the_other_end(listener: socket.socket) -> None:
+def test_schedule_ends_when_the_other_end_closes(listener: socket.socket) -> None:
     def serve(connection: socket.socket) -> None:
         assert read_exactly(connection, 4) == b"1\n2\n"
 
@@ -455,7 +457,7 @@ def test_a_schedule_ends_with_the_other_end(listener: socket.socket) -> None:
     assert done.returncode == 1
 
 
-def test_an_interrupt(listener: socket.socket) -> None:
+def test_interrupt_exits_with_130(listener: socket.socket) -> None:
     with serving(listener, lambda connection: connection.sendall(b"x"), then_stay=True):
         with talking(url_of(listener)) as process:
             assert process.stdout
@@ -466,7 +468,7 @@ def test_an_interrupt(listener: socket.socket) -> None:
             assert process.stderr.read() == b""
 
 
-def test_a_reader_that_is_gone_ends_as_sigpipe_would(listener: socket.socket) -> None:
+def test_closed_output_pipe_exits_with_141_as_sigpipe_would(listener: socket.socket) -> None:
     with serving(listener, lambda connection: connection.sendall(b"x"), then_stay=True):
         with talking(url_of(listener)) as process:
             assert process.stdout
@@ -476,7 +478,7 @@ def test_a_reader_that_is_gone_ends_as_sigpipe_would(listener: socket.socket) ->
             assert process.stderr.read() == b""
 
 
-def test_what_nobody_reads_stays_with_who_sends_it(listener: socket.socket) -> None:
+def test_unread_output_blocks_the_peer_and_takes_no_memory(listener: socket.socket) -> None:
     with talking(url_of(listener)) as process:
         connection, _ = listener.accept()
         with connection:
@@ -485,14 +487,14 @@ def test_what_nobody_reads_stays_with_who_sends_it(listener: socket.socket) -> N
             with contextlib.suppress(TimeoutError):
                 while sent < 2**28:
                     sent += connection.send(bytes(2**20))
-            assert sent < 2**26  # the kernel's buffers and ours, not all that was there to send
+            assert sent < 2**26  # the buffers of the kernel and of netd talk, not all data
             status = Path(f"/proc/{process.pid}/status").read_text()
             assert int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) < 200_000
 
 
 @contextlib.contextmanager
 def listening_nc(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """An nc that listens, and has said so."""
+    """An nc that listens, and has reported it."""
     need("nc")
     pipe = subprocess.PIPE
     with started("nc", "-v", *arguments, stdin=pipe, stdout=pipe, stderr=pipe) as process:
@@ -531,13 +533,13 @@ def test_nc_at_the_other_end(scheme: str) -> None:
             client.kill()
 
 
-def test_the_help_has_an_example_and_the_exit_codes() -> None:
+def test_help_has_examples_and_exit_codes() -> None:
     text = talk("--help").stdout.decode()
     for word in ("netd talk --every 10s --send '{now}'", "--name alex", "69: it", "unixgram"):
         assert word in text
 
 
-def test_the_operator_talks_through_the_control_socket(tmp_path: Path) -> None:
+def test_operator_talks_through_the_control_socket(tmp_path: Path) -> None:
     config = (
         "services: {pingpong: {listen: [tcp://127.0.0.1:0]}, off: {type: echo, enabled: false, listen: [tcp://*:0]}}\n"
     )
@@ -564,7 +566,7 @@ def test_the_operator_talks_through_the_control_socket(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["tcp://127.0.0.1:7", "--room", "echo"]])
-def test_a_talk_is_with_a_url_or_a_service(words: list[str]) -> None:
+def test_talk_needs_either_a_url_or_a_service(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "netd", "talk", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 64
     assert "expected either a URL or --room" in done.stderr

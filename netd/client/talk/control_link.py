@@ -1,4 +1,4 @@
-"""A line to a service of a running netd on this host, through its control socket: for the operator."""
+"""A link to a service of a running netd on this host, through its control socket."""
 
 import asyncio
 import json
@@ -7,32 +7,35 @@ from collections.abc import Sequence
 from netd.client.control import Answer, dial
 from netd.errors import HungUpError
 
-_LONGEST = 262_144  # octets of what comes in one piece
+_MESSAGE_LIMIT = 262_144  # octets of a message from netd
 
 
 class ControlLink:
-    """What the service says comes as a JSON object a line, what it is told goes as it is."""
+    """Sends input unchanged. Receives the output of the service as JSON objects, one per line."""
 
-    streams = False  # what comes is whole words, and the end of what is said is nobody's business
+    streams = False  # output arrives as whole messages, and the end of input is not passed on
 
     def __init__(self, paths: Sequence[str], service: str) -> None:
-        """Ask the netd on one of these paths. `NotRunningError` when there is none; `answer` says whether it agrees."""
-        connection, self.where = dial(paths, ["talk", f"service={service}"])
+        """Attach to a service of the netd on one of these paths; `answer` is netd's answer to that.
+
+        Raises `NotRunningError` where no netd listens.
+        """
+        connection, self.address = dial(paths, ["talk", f"service={service}"])
         self.url = f"'{service}'"
         self._socket = connection
         self._buffer = b""
-        self.answer: Answer = json.loads(self._first())
+        self.answer: Answer = json.loads(self._receive_answer())
         connection.setblocking(False)
 
-    def _first(self) -> bytes:
-        while (line := self._next()) is None:
+    def _receive_answer(self) -> bytes:
+        while (line := self._next_line()) is None:
             if not (data := self._socket.recv(4096)):
                 return b"{}"
             self._buffer += data
         return line
 
-    def _next(self) -> bytes | None:
-        """The next line that has come whole."""
+    def _next_line(self) -> bytes | None:
+        """The next complete line; None if there is none yet."""
         line, end, rest = self._buffer.partition(b"\n")
         if not end:
             return None
@@ -43,27 +46,27 @@ class ControlLink:
         try:
             await asyncio.get_running_loop().sock_sendall(self._socket, data)
         except OSError:
-            return False  # receive() finds the end
+            return False  # receive() reports the end
         return True
 
     async def receive(self) -> bytes | None:
         while True:
-            while (line := self._next()) is not None:
-                told = json.loads(line) if line.strip() else {}
-                if told.get("end"):
+            while (line := self._next_line()) is not None:
+                message = json.loads(line) if line.strip() else {}
+                if message.get("end"):
                     return None
-                if text := told.get("text"):
+                if text := message.get("text"):
                     return str(text).encode()
             try:
-                data = await asyncio.get_running_loop().sock_recv(self._socket, _LONGEST)
+                data = await asyncio.get_running_loop().sock_recv(self._socket, _MESSAGE_LIMIT)
             except OSError as error:
                 raise HungUpError([f"{self.url}: {error.strerror}"]) from None
-            if not data or len(self._buffer) > _LONGEST:
+            if not data or len(self._buffer) > _MESSAGE_LIMIT:
                 return None
             self._buffer += data
 
     async def finish(self) -> None:
-        """There is nothing to say: it is over when this is closed."""
+        """Do nothing: the control protocol has no end of input, only a close."""
 
     def close(self) -> None:
         self._socket.close()

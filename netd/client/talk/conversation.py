@@ -1,4 +1,4 @@
-"""A conversation: what a person says goes down a line, as does what is due; what comes back is shown as it comes."""
+"""The conversation of `netd talk`: input and scheduled texts are sent over a link, and what it receives is shown."""
 
 import asyncio
 import contextlib
@@ -12,161 +12,164 @@ from netd.client.talk.user_io import Interrupted, UserInterface
 from netd.errors import HungUpError
 
 QUIET = 1.0
-"""Seconds without an answer after which nobody is waited for: long for a network, short for a person."""
+"""Seconds without an answer, or without input after a farewell, that end the wait for one: long for a network, short
+for a person."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is sent unasked."""
+    """Texts that are sent at intervals."""
 
     template: Template
     every: float
     """Seconds from one to the next; the first is sent at once."""
     count: int | None = None
-    """How many; None: for ever."""
+    """The number of texts; None: no limit."""
 
 
-def talk(line: Link, person: UserInterface, name: str | None, schedule: Schedule | None, wait: float | None) -> None:
-    """Talk until this side has finished and was answered; raises the `OperatorError` that says what else ended it.
+def talk(link: Link, ui: UserInterface, name: str | None, schedule: Schedule | None, wait: float | None) -> None:
+    """Run a conversation until this side has finished and was answered.
 
-    A person who says farewell has finished. A pipe has if nothing comes behind it for `QUIET`: whoever filled it wants
-    all of it sent, and what is a farewell in a chat is a line like others elsewhere. That the other end closes behind a
-    last farewell is right.
+    Raises `HungUpError` where the other end closes before, and the `OperatorError` of a link that fails. A close after
+    a farewell is no error.
 
-    ``wait``: for how many seconds without an answer it is waited then, or in all after a farewell. None: `QUIET` where
-    the line carries messages or the person left, else until the other end closes.
+    At a terminal, a farewell (``q``, ``bye``) ends the input. In a pipe it does so only if no input follows for
+    `QUIET`: all of a pipe is to be sent, and a line that is a farewell in a chat may be a line like others elsewhere.
+
+    ``wait``: seconds without an answer after which the wait for another one ends, or seconds in all after a farewell.
+    None: `QUIET` where the link carries messages or the user has left, else until the other end closes.
     """
-    # epoll would not take a file as standard input; poll does (poll(2)).
+    # epoll(7) refuses a file as standard input; poll(2) does not.
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.PollSelector())) as runner:
         try:
-            runner.run(_Talk(line, person, name, schedule, wait).run())
+            runner.run(_Talk(link, ui, name, schedule, wait).run())
         except Interrupted:
             raise KeyboardInterrupt from None
 
 
 class _Talk:
     def __init__(
-        self, line: Link, person: UserInterface, name: str | None, schedule: Schedule | None, wait: float | None
+        self, link: Link, ui: UserInterface, name: str | None, schedule: Schedule | None, wait: float | None
     ) -> None:
-        self._line = line
-        self._person = person
+        self._link = link
+        self._ui = ui
         self._schedule = schedule
         self._wait = wait
         self._name = name
-        self._voice = NamePrefix(name)
-        self._closed = False  # the other end has finished
-        self._has_left = False  # a farewell was said
-        self._unsent = False
+        self._prefix = NamePrefix(name)
+        self._closed = False  # by the other end
+        self._sent_farewell = False
+        self._unsent = False  # some input could not be sent
         self._sending = asyncio.Lock()
-        self._moved = time.monotonic()
+        self._last_activity = time.monotonic()
 
     async def run(self) -> None:
-        hearing = asyncio.create_task(self._hear())
-        speaking = asyncio.create_task(self._speak())
+        receiving = asyncio.create_task(self._receive())
+        sending = asyncio.create_task(self._send_all())
         try:
-            await asyncio.wait((hearing, speaking), return_when=asyncio.FIRST_COMPLETED)
-            if self._voice.took_leave and not speaking.done():
-                await asyncio.wait((speaking,), timeout=QUIET)  # for what a pipe may have behind its farewell
-            if speaking.done():
-                await self._part(hearing, left=speaking.result())
+            await asyncio.wait((receiving, sending), return_when=asyncio.FIRST_COMPLETED)
+            if self._prefix.farewell and not sending.done():
+                await asyncio.wait((sending,), timeout=QUIET)  # a pipe may have input after its farewell
+            if sending.done():
+                await self._finish(receiving, left=sending.result())
             else:
-                _end_of(hearing, left=self._voice.took_leave)
-                self._unsent |= not self._voice.took_leave and (
-                    self._schedule is not None or not self._person.has_finished()
+                _check_end(receiving, left=self._prefix.farewell)
+                self._unsent |= not self._prefix.farewell and (
+                    self._schedule is not None or not self._ui.has_finished()
                 )
             if self._unsent:
-                raise HungUpError([f"{self._line.url}: closed by the other end"])
+                raise HungUpError([f"{self._link.url}: closed by the other end"])
         finally:
-            await _cancel(hearing, speaking)
+            await _cancel(receiving, sending)
 
-    async def _hear(self) -> None:
+    async def _receive(self) -> None:
         try:
-            while (data := await self._line.receive()) is not None:
-                self._moved = time.monotonic()
-                await self._person.show(data, whole=not self._line.streams)
-                await asyncio.sleep(0)  # whoever talks without a break does not have everything to themselves
+            while (data := await self._link.receive()) is not None:
+                self._last_activity = time.monotonic()
+                await self._ui.show(data, whole=not self._link.streams)
+                await asyncio.sleep(0)  # a peer that sends without a pause must not starve the other tasks
         finally:
             self._closed = True
-            await self._person.show_end()
+            await self._ui.show_end()
 
-    async def _speak(self) -> bool:
-        """Send until this side has finished; whether the person left."""
-        words = asyncio.create_task(self._send_words())
-        tasks = [words]
+    async def _send_all(self) -> bool:
+        """Send until this side has finished. Whether the user has left."""
+        lines = asyncio.create_task(self._send_lines())
+        tasks = [lines]
         if self._schedule:
-            tasks.append(asyncio.create_task(self._send_what_is_due(self._schedule)))
+            tasks.append(asyncio.create_task(self._send_scheduled(self._schedule)))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if words.done() and not words.result():
-                await tasks[-1]  # a pipe that ends, as /dev/null does, ends no schedule
-            return words.done() and words.result()
+            if lines.done() and not lines.result():
+                await tasks[-1]  # the end of a pipe, such as /dev/null, does not end a schedule
+            return lines.done() and lines.result()
         finally:
             await _cancel(*tasks)
 
-    async def _send_words(self) -> bool:
-        """Send what the person says; whether they left."""
-        async with contextlib.aclosing(self._person.lines()) as lines:
-            patience: float | None = None
+    async def _send_lines(self) -> bool:
+        """Send the input. Whether the user has left: with a farewell, or with the end of input at a terminal."""
+        async with contextlib.aclosing(self._ui.lines()) as lines:
+            timeout: float | None = None
             while True:
                 try:
-                    line = await asyncio.wait_for(anext(lines, None), patience)
+                    line = await asyncio.wait_for(anext(lines, None), timeout)
                 except TimeoutError:
                     return True
                 if line is None:
-                    return self._voice.took_leave or self._person.present
-                await self._send(self._voice.say(line))
-                self._has_left |= self._voice.took_leave
-                if self._voice.took_leave and self._person.present:
+                    return self._prefix.farewell or self._ui.interactive
+                await self._send(self._prefix.add(line))
+                self._sent_farewell |= self._prefix.farewell
+                if self._prefix.farewell and self._ui.interactive:
                     return True
-                patience = QUIET if self._voice.took_leave else None
+                timeout = QUIET if self._prefix.farewell else None
 
-    async def _send_what_is_due(self, schedule: Schedule) -> bool:
-        voice = NamePrefix(self._name)
+    async def _send_scheduled(self, schedule: Schedule) -> bool:
+        prefix = NamePrefix(self._name)
         due = time.monotonic()
         number = 0
         while number != schedule.count:
             await asyncio.sleep(due - time.monotonic())
             number += 1
-            await self._send(voice.say(schedule.template.render(time.time(), number) + b"\n"))
-            # What could not be sent in time, since nobody took it or the machine slept, is not made up for.
+            await self._send(prefix.add(schedule.template.render(time.time(), number) + b"\n"))
+            # Texts that were missed, while the peer did not read or the host was suspended, are skipped.
             due = max(due + schedule.every, time.monotonic())
         return False
 
     async def _send(self, data: bytes) -> None:
         if data:
             async with self._sending:
-                # Who has finished may still listen (shutdown(2)), but not who was said farewell to.
-                sent = not (self._closed and self._has_left) and await self._line.send(data)
-            # A farewell or an empty line to who has left already is no loss.
+                # A peer that has closed its side may still receive (shutdown(2)), but not after a farewell.
+                sent = not (self._closed and self._sent_farewell) and await self._link.send(data)
+            # A farewell or an empty line that could not be sent is no loss.
             self._unsent |= not sent and bool(data.strip()) and not is_farewell(data)
-            self._moved = time.monotonic()
+            self._last_activity = time.monotonic()
 
-    async def _part(self, hearing: asyncio.Task[None], *, left: bool) -> None:
-        """Wait for the rest of the answers."""
-        await self._line.finish()
+    async def _finish(self, receiving: asyncio.Task[None], *, left: bool) -> None:
+        """Signal the end of input, and wait for the remaining answers."""
+        await self._link.finish()
         wait = self._wait
-        if wait is None and (left or not self._line.streams):
+        if wait is None and (left or not self._link.streams):
             wait = QUIET
-        since = self._moved = time.monotonic()
-        while not hearing.done():
-            patience = wait and (since if left else self._moved) + wait - time.monotonic()
-            if patience is not None and patience <= 0:
+        since = self._last_activity = time.monotonic()
+        while not receiving.done():
+            timeout = wait and (since if left else self._last_activity) + wait - time.monotonic()
+            if timeout is not None and timeout <= 0:
                 return
-            await asyncio.wait((hearing,), timeout=patience)
-        _end_of(hearing, left=left)
+            await asyncio.wait((receiving,), timeout=timeout)
+        _check_end(receiving, left=left)
 
 
-def _end_of(hearing: asyncio.Task[None], *, left: bool) -> None:
-    """Raise what else than a close ended it; who has left does not mind that it was a rude one."""
+def _check_end(receiving: asyncio.Task[None], *, left: bool) -> None:
+    """Raise the error that ended the link, if there is one. After a farewell, a reset is no error."""
     try:
-        hearing.result()
+        receiving.result()
     except HungUpError:
         if not left:
             raise
 
 
 async def _cancel(*tasks: asyncio.Task[bool] | asyncio.Task[None]) -> None:
-    """End tasks, and wait until they have tidied up."""
+    """Cancel tasks, and wait until they have ended."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

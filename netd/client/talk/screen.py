@@ -1,6 +1,6 @@
-"""What a terminal is shown of a peer's octets: text and colours as they are, everything else escaped.
+"""Text for a terminal from the octets of a peer: text and colours unchanged, everything else escaped.
 
-Only values live here; nothing in this file performs input or output.
+Values only: no input, no output.
 """
 
 import codecs
@@ -9,26 +9,26 @@ import unicodedata
 
 from netd.text import printable
 
-_LONGEST_COLOURS = 64
+_SGR_LIMIT = 64
 """The longest SGR sequence that passes, in octets: a foreground and a background of 24 bits take 36."""
 
-# Select Graphic Rendition (ECMA-48, 8.3.117), a line end, or whatever is not plain ASCII.
-_SPECIAL = re.compile(rf"\x1b\[[0-9;]{{0,{_LONGEST_COLOURS}}}m|\r\n|[^\n\t -~]")
-# What may be the start of one of the first two, and is only known when more has come.
-_UNFINISHED = re.compile(rf"(?:\r|\x1b(?:\[[0-9;]{{0,{_LONGEST_COLOURS}}})?)\Z")
+# Select Graphic Rendition (SGR; ECMA-48, 8.3.117), a line end, or any character but plain ASCII.
+_SPECIAL = re.compile(rf"\x1b\[[0-9;]{{0,{_SGR_LIMIT}}}m|\r\n|[^\n\t -~]")
+# A possible start of one of the first two; the next octets decide.
+_UNFINISHED = re.compile(rf"(?:\r|\x1b(?:\[[0-9;]{{0,{_SGR_LIMIT}}})?)\Z")
 _RESET = "\x1b[0m"
 _JOINERS = "\u200c\u200d"  # scripts and emojis are written with them
 
 
 class Sanitizer:
-    """Makes text for a terminal of a stream, piece by piece; it holds back at most one unfinished sequence."""
+    """Makes text for a terminal from a stream, piece by piece. It holds back at most one incomplete sequence."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self._held = ""
 
     def feed(self, data: bytes, *, final: bool = False) -> str:
-        """The text of the next octets; ``final`` where they end the stream or the message."""
+        """The text of the next octets. ``final``: they end the stream or the message."""
         text = self._held + self._decoder.decode(data, final)
         self._held = ""
         if not final and (unfinished := _UNFINISHED.search(text)):
@@ -36,7 +36,7 @@ class Sanitizer:
         text = _SPECIAL.sub(_show, text)
         if "\x1b" not in text:
             return text
-        # No colour reaches what stands behind: the line being typed, or the shell's prompt.
+        # The colour must not reach the text after it: the line being typed, or the shell's prompt.
         end = "\n" if text.endswith("\n") else ""
         return text.removesuffix("\n") + _RESET + end
 

@@ -1,6 +1,6 @@
-"""What is put into words before it is sent: the fields of ``--send``, and the name that ``--name`` puts before a line.
+"""The text that is sent: the fields of ``--send``, the name prefix of ``--name``, and the splitting into lines.
 
-Only values live here; nothing in this file performs input or output.
+Values only: no input, no output.
 """
 
 import re
@@ -17,34 +17,34 @@ _FAREWELLS = (b"q", b"bye")
 class Template:
     """A text with fields: ``{now}``, ``{seq}``, ``{time:%H:%M}``; ``{{`` and ``}}`` are braces.
 
-    ValueError says what is wrong with it.
+    Raises ValueError where the text is no such template.
     """
 
     def __init__(self, text: str) -> None:
         self._pieces = list(_pieces(text))
-        self.render(0.0, 1)  # a format that strftime refuses is refused now
+        self.render(0.0, 1)  # raises ValueError now for a format that strftime refuses
 
     def render(self, now: float, number: int) -> bytes:
-        """The text at this time (seconds since 1970), as the ``number``-th of its kind."""
-        words = []
+        """The text with its fields filled in: ``now`` is seconds since 1970, ``number`` the value of ``{seq}``."""
+        pieces = []
         for literal, field, form in self._pieces:
-            words.append(literal)
+            pieces.append(literal)
             match field:
                 case "now":
-                    words.append(str(int(now)))
+                    pieces.append(str(int(now)))
                 case "seq":
-                    words.append(str(number))
+                    pieces.append(str(number))
                 case "time":
-                    words.append(time.strftime(form, time.localtime(now)))
-        return "".join(words).encode("utf-8", "surrogateescape")
+                    pieces.append(time.strftime(form, time.localtime(now)))
+        return "".join(pieces).encode("utf-8", "surrogateescape")
 
 
 def _pieces(text: str) -> Iterator[tuple[str, str, str]]:
-    """Literal text, with the field behind it and that field's format."""
+    """Pieces of literal text, each with the field after it and the format of that field."""
     try:
         parsed = list(string.Formatter().parse(text))
     except ValueError:
-        raise ValueError(f"a brace has no partner in {shown(text)}; {{{{ and }}}} are braces") from None
+        raise ValueError(f"unmatched brace in {shown(text)}; write {{{{ and }}}} for literal braces") from None
     for literal, field, form, conversion in parsed:
         if field is not None:
             if field not in _FIELDS:
@@ -56,34 +56,34 @@ def _pieces(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def is_farewell(line: bytes) -> bool:
-    """Whether a line says that whoever says it leaves."""
+    """Whether a line is a farewell: ``q`` or ``bye``, which ends a conversation."""
     return line.strip() in _FAREWELLS
 
 
 class NamePrefix:
     """Puts a name before each line: ``hello`` becomes ``alex : hello``. Without a name, lines stay as they are.
 
-    A farewell stays bare, for that is how a service knows it; a blank line is nothing said, and is not sent in
-    anybody's name. A line may come in pieces, of which the last ends it.
+    A farewell gets no name, since a chat recognises only the bare word. A blank line is dropped. A line may come in
+    pieces; the last one has the line end.
     """
 
     def __init__(self, name: str | None) -> None:
         self._prefix = f"{name} : ".encode() if name is not None else b""
         self._within = False
-        self.took_leave = False
+        self.farewell = False
         """Whether the last line was a farewell."""
 
-    def say(self, piece: bytes) -> bytes:
-        """What to send for it; nothing where that is empty."""
+    def add(self, piece: bytes) -> bytes:
+        """The piece with the name before it, if it begins a line; empty where nothing is to be sent."""
         begins, self._within = not self._within, not piece.endswith(b"\n")
-        self.took_leave = begins and is_farewell(piece)
-        if not self._prefix or not begins or self.took_leave:
+        self.farewell = begins and is_farewell(piece)
+        if not self._prefix or not begins or self.farewell:
             return piece
         return self._prefix + piece if piece.strip() else b""
 
 
 def split(data: bytes, most: int) -> list[bytes]:
-    """Lines with their ends; the last may have none. One longer than ``most`` octets comes in pieces."""
+    """Lines with their line ends; the last may have none. A line of more than ``most`` octets is cut into pieces."""
     return [
         line[start : start + most]
         for line in re.findall(rb"[^\n]*\n|[^\n]+", data)

@@ -1,4 +1,4 @@
-"""Who talks from this end: a program behind a pipe. `terminal.py` has the person at a terminal."""
+"""The user interface: its protocol, and the one of a pipe. ``terminal.py`` has the one of a terminal."""
 
 import asyncio
 import os
@@ -10,62 +10,62 @@ from typing import Protocol
 from netd.client.talk.screen import Sanitizer
 from netd.client.talk.template import split
 
-_MOST_AT_ONCE = 65536
-"""Octets that are read from standard input with one call, and the longest line that is sent in one piece."""
+_READ_SIZE = 65536
+"""Octets that are read from standard input with one call, and of the longest line that is sent in one piece."""
 
 
 class Interrupted(Exception):
-    """The person wants to leave at once (Ctrl-C)."""
+    """The user has pressed Ctrl-C."""
 
 
 class UserInterface(Protocol):
-    """Whoever talks from this end."""
+    """Reads input of the user, and shows what the other end sends."""
 
-    present: bool
-    """Whether somebody sits there, so that the end of what they say is theirs to decide: they leave then."""
+    interactive: bool
+    """Whether the input is typed, so that its end (Ctrl-D) or a farewell means that the user leaves."""
 
     def lines(self) -> AsyncGenerator[bytes, None]:
-        """What they say, line by line, each with its line end if it has one."""
+        """The input, line by line, each with its line end if it has one."""
 
     async def show(self, data: bytes, *, whole: bool) -> None:
-        """Show what came from the other end; ``whole`` where that is a message, and not a part of a stream."""
+        """Show data from the other end. ``whole``: it is a message, and not a part of a stream."""
 
     async def show_end(self) -> None:
-        """Show that nothing more comes."""
+        """Show the end of the other end's data."""
 
     def has_finished(self) -> bool:
-        """Whether nothing more comes from them, as far as can be told without waiting."""
+        """Whether all input was read and sent, as far as can be found out without blocking."""
 
 
 class Pipe:
-    """Standard input and output as a program has them, or a terminal that is only one of the two."""
+    """Standard input and output, of which at most one is a terminal."""
 
-    present = False
+    interactive = False
 
     def __init__(self) -> None:
         self._ended = False
-        self._said_all = True  # of what has been read
+        self._all_yielded = True  # of the octets that were read
         self._sanitizer = Sanitizer() if sys.stdout.isatty() else None
-        self._within = False
+        self._within_line = False  # of the output
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
-        begun = b""
+        rest = b""
         while data := await self._read():
-            self._said_all = False
-            *lines, begun = split(begun + data, _MOST_AT_ONCE)
-            if begun.endswith(b"\n") or len(begun) == _MOST_AT_ONCE:
-                lines.append(begun)
-                begun = b""
+            self._all_yielded = False
+            *lines, rest = split(rest + data, _READ_SIZE)
+            if rest.endswith(b"\n") or len(rest) == _READ_SIZE:
+                lines.append(rest)
+                rest = b""
             for line in lines:
                 yield line
-            self._said_all = not begun
+            self._all_yielded = not rest
         self._ended = True
-        if begun:
-            yield begun
-        self._said_all = True
+        if rest:
+            yield rest
+        self._all_yielded = True
 
     async def _read(self) -> bytes:
-        """Wait for standard input, which others may have open too: so it is not made non-blocking."""
+        """Wait for standard input and read it. It is not made non-blocking, since other processes may share it."""
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
         loop.add_reader(0, readable.set)
@@ -73,15 +73,15 @@ class Pipe:
             await readable.wait()
         finally:
             loop.remove_reader(0)
-        return os.read(0, _MOST_AT_ONCE)
+        return os.read(0, _READ_SIZE)
 
     async def show(self, data: bytes, *, whole: bool) -> None:
         if self._sanitizer:
             text = self._sanitizer.feed(data, final=whole)
-            if whole and (text or self._within) and not text.endswith("\n"):
+            if whole and (text or self._within_line) and not text.endswith("\n"):
                 text += "\n"
             if text:
-                self._within = not text.endswith("\n")
+                self._within_line = not text.endswith("\n")
             data = encoded(text)
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -91,9 +91,9 @@ class Pipe:
             await self.show(b"", whole=True)
 
     def has_finished(self) -> bool:
-        return self._said_all and (self._ended or (bool(select.select([0], [], [], 0)[0]) and not os.read(0, 1)))
+        return self._all_yielded and (self._ended or (bool(select.select([0], [], [], 0)[0]) and not os.read(0, 1)))
 
 
 def encoded(text: str) -> bytes:
-    """Text as standard output has it."""
+    """Text in the encoding of standard output."""
     return text.encode(sys.stdout.encoding, "backslashreplace")

@@ -1,4 +1,4 @@
-"""What a terminal is shown of a peer's octets."""
+"""The text for a terminal from the octets of a peer."""
 
 import re
 
@@ -10,7 +10,7 @@ from netd.client.talk.screen import Sanitizer
 
 
 def shown(*pieces: bytes) -> str:
-    """What is shown of a stream that comes in these pieces, without the resets of the colours between them."""
+    """The text of a stream that arrives in these pieces, without the colour resets between them."""
     sanitizer = Sanitizer()
     text = "".join(sanitizer.feed(piece).replace("\x1b[0m", "") for piece in pieces)
     return text + sanitizer.feed(b"", final=True).replace("\x1b[0m", "")
@@ -32,20 +32,20 @@ def shown(*pieces: bytes) -> str:
         (b"\xff\xc3(\xf0\x9f", "\\xff\\xc3(\\xf0\\x9f"),
     ],
 )
-def test_text_and_colours_pass_and_the_rest_is_escaped(data: bytes, text: str) -> None:
+def test_text_and_colours_pass_and_other_octets_are_escaped(data: bytes, text: str) -> None:
     assert shown(data) == text
-    # Whatever the segments are.
+    # Independent of the segments.
     assert shown(*(data[place : place + 1] for place in range(len(data)))) == text
 
 
-def test_no_colour_reaches_what_stands_behind() -> None:
+def test_colours_are_reset_at_the_end_of_each_piece() -> None:
     sanitizer = Sanitizer()
     assert sanitizer.feed(b"\x1b[31mred\n") == "\x1b[31mred\x1b[0m\n"
     assert sanitizer.feed(b"\x1b[31mred") == "\x1b[31mred\x1b[0m"
     assert sanitizer.feed(b"plain\n") == "plain\n"
 
 
-def test_a_message_waits_for_nothing() -> None:
+def test_complete_message_is_shown_at_once() -> None:
     sanitizer = Sanitizer()
     assert sanitizer.feed(b"a\r", final=True) == "a\\r"
     assert sanitizer.feed(b"\n\xc3", final=True) == "\n\\xc3"
@@ -53,7 +53,7 @@ def test_a_message_waits_for_nothing() -> None:
 
 
 @given(st.lists(st.binary(max_size=20) | st.text("\x1b[];m0123456789\r\n\x9bö", max_size=20).map(str.encode)))
-def test_no_octets_make_a_terminal_do_anything(pieces: list[bytes]) -> None:
+def test_arbitrary_octets_contain_no_control_sequence_but_colours(pieces: list[bytes]) -> None:
     text = shown(*pieces)
     assert text == shown(b"".join(pieces))
     assert "\x1b" not in re.sub(r"\x1b\[[0-9;]*m", "", text)
@@ -61,11 +61,11 @@ def test_no_octets_make_a_terminal_do_anything(pieces: list[bytes]) -> None:
 
 
 @given(st.text(st.characters(categories=["L", "M", "N", "P", "S", "Zs"])))
-def test_text_is_shown_as_it_is(text: str) -> None:
+def test_printable_text_is_unchanged(text: str) -> None:
     assert shown(text.encode()) == text
 
 
-def test_little_is_held_back() -> None:
+def test_sanitizer_holds_back_little() -> None:
     sanitizer = Sanitizer()
     assert len(sanitizer.feed(b"\x1b[" + b"1;" * 100_000)) > 200_000
     assert len(sanitizer.feed(b"\x1b" * 100_000)) == 4 * 99_999

@@ -1,4 +1,4 @@
-"""What becomes of a talk whose other end has closed before anything was said."""
+"""Conversations after the other end has closed."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,9 @@ from netd.errors import HungUpError
 
 
 class Closed:
-    """A line whose other end closed before it was looked at."""
+    """A link that the other end has closed."""
 
-    url = where = "tcp://name:7"
+    url = address = "tcp://name:7"
     streams = True
 
     async def send(self, data: bytes) -> bool:
@@ -33,23 +33,23 @@ class Closed:
 
 
 class Closing(Closed):
-    """A line whose other end closes when something is sent, and does not take it."""
+    """A link that the other end closes at the first send, without receiving it."""
 
     def __init__(self) -> None:
-        self._asked = asyncio.Event()
+        self._sent = asyncio.Event()
 
     async def send(self, data: bytes) -> bool:
-        self._asked.set()
+        self._sent.set()
         return False
 
     async def receive(self) -> bytes | None:
-        await self._asked.wait()
+        await self._sent.wait()
         return None
 
 
 @pytest.fixture
 def typed() -> Iterator[int]:
-    """What is written here is this process's standard input."""
+    """A descriptor: data written to it is standard input of this process."""
     kept = os.dup(0)
     reader, writer = os.pipe()
     os.dup2(reader, 0)
@@ -59,12 +59,12 @@ def typed() -> Iterator[int]:
     os.close(kept)
 
 
-def test_nothing_is_left_to_say(typed: int) -> None:
+def test_close_without_unsent_input_is_no_error(typed: int) -> None:
     os.close(typed)
     talk(Closed(), Pipe(), None, None, None)
 
 
-def test_something_is_left_to_say(typed: int) -> None:
+def test_close_with_unread_input_is_an_error(typed: int) -> None:
     os.write(typed, b"hello\n")
     with pytest.raises(HungUpError, match="^tcp://name:7: closed by the other end$"):
         talk(Closed(), Pipe(), None, None, None)
@@ -73,9 +73,9 @@ def test_something_is_left_to_say(typed: int) -> None:
     os.close(typed)
 
 
-def test_what_was_read_and_could_not_be_sent_is_left_to_say_too(typed: int) -> None:
+def test_close_with_input_read_but_not_sent_is_an_error(typed: int) -> None:
     class Full(Closing):
-        """Takes nothing more."""
+        """Blocks in send, as with a full buffer."""
 
         async def send(self, data: bytes) -> bool:
             await super().send(data)
@@ -89,7 +89,7 @@ def test_what_was_read_and_could_not_be_sent_is_left_to_say_too(typed: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("said", "lost"),
+    ("pieces", "lost"),
     [
         ([b"bye\n"], False),
         ([b"bye"], False),
@@ -98,15 +98,13 @@ def test_what_was_read_and_could_not_be_sent_is_left_to_say_too(typed: int) -> N
         ([b"bye\n", b"more\n", b"bye\n"], True),
     ],
 )
-def test_a_farewell_to_who_has_left_is_no_loss_and_anything_else_is(
-    typed: int, said: list[bytes], *, lost: bool
-) -> None:
-    """As the lines come one by one to an end that closes at the first of them."""
+def test_unsent_farewell_is_no_error_and_other_unsent_input_is(typed: int, pieces: list[bytes], *, lost: bool) -> None:
+    """Lines are sent one by one to a peer that closes at the first of them."""
 
     class Slow(Pipe):
         async def lines(self) -> AsyncGenerator[bytes, None]:
             async with contextlib.aclosing(super().lines()) as lines:
-                for piece in said:
+                for piece in pieces:
                     os.write(typed, piece)
                     for _ in range(piece.count(b"\n")):
                         yield await anext(lines)
@@ -118,7 +116,7 @@ def test_a_farewell_to_who_has_left_is_no_loss_and_anything_else_is(
         talk(Closing(), Slow(), None, None, None)
 
 
-def test_something_is_due(typed: int) -> None:
+def test_close_before_a_schedule_has_ended_is_an_error(typed: int) -> None:
     os.close(typed)
     with pytest.raises(HungUpError):
         talk(Closed(), Pipe(), None, Schedule(Template("tick"), 60), None)
