@@ -22,8 +22,8 @@ from netd.values import Rate, parse_duration, parse_rate, parse_size
 
 _COUNT = 10
 _INTERVAL = 1.0  # seconds
-_SHORTEST = 10_000  # ns from one question to the next
-_MOST_UNDER_WAY = 500_000  # half of the results that are kept
+_MIN_INTERVAL = 10_000  # ns from one question to the next
+_MAX_OUTSTANDING = 500_000  # questions; half of the results that are kept
 
 
 def _rate(text: str) -> Rate:
@@ -35,7 +35,7 @@ def _rate(text: str) -> Rate:
 
 class _Probe(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Where a check cannot be meant, its state is unknown: monitoring plug-ins have no exit code for usage."""
+        """A usage error of a check is state UNKNOWN: monitoring plug-ins have no other exit code for it."""
         try:
             return super().parse_args(ctx, list(args))
         except click.UsageError as error:
@@ -50,19 +50,19 @@ class _Probe(click.Command):
 @click.option(
     "--service",
     type=click.Choice(SERVICES),
-    help="What to ask and what the answer has to be. Default: by the port (13 daytime, 37 rfc868, and those of netd's "
-    "own configs), else echo.",
+    help="The protocol of questions and answers. Default: by the port (13 daytime, 37 rfc868, and those of netd's own "
+    "configs), else echo.",
 )
 @click.option("--count", type=click.IntRange(0), help="Questions to each target; 0: until Ctrl-C.  [default: 10]")
 @click.option(
     "--interval",
     metavar="DURATION",
     callback=parsed(parse_duration),
-    help="From one question to the next.  [default: 1s]",
+    help="Time between two questions.  [default: 1s]",
 )
-@click.option("--rate", metavar="RATE", callback=parsed(_rate), help="The same as so many a second: 50/s.")
+@click.option("--rate", metavar="RATE", callback=parsed(_rate), help="The same as a rate: 50/s.")
 @click.option(
-    "--duration", metavar="DURATION", callback=parsed(parse_duration), help="Ask for so long, and not --count times."
+    "--duration", metavar="DURATION", callback=parsed(parse_duration), help="Ask for this time, in place of --count."
 )
 @click.option(
     "--size",
@@ -78,7 +78,7 @@ class _Probe(click.Command):
     callback=parsed(parse_duration),
     default="2s",
     show_default=True,
-    help="A question without an answer after so long is lost.",
+    help="A question without an answer after this time is lost.",
 )
 @click.option(
     "--flood-limit",
@@ -86,30 +86,35 @@ class _Probe(click.Command):
     callback=parsed(_rate),
     default="100/s",
     show_default=True,
-    help="The most that may be asked of all targets together that are not on loopback.",
+    help="The highest rate allowed to all targets together that are not on this host.",
 )
 @click.option("--json", is_flag=True, help="Print the figures as a JSON object.")
 @click.option("--csv", is_flag=True, help="Print each question as a row of CSV.")
 @click.option("--prometheus", is_flag=True, help="Print text for node_exporter's textfile collector.")
-@click.option("--plot", type=click.Path(dir_okay=False), help="Draw the answers' times into FILE.svg or FILE.png.")
-@click.option("--warn", metavar="LIMITS", callback=parsed(checks.parse_thresholds), help="Be a check: rtt=5ms,loss=1%.")
+@click.option("--plot", type=click.Path(dir_okay=False), help="Draw the times of answers into FILE.svg or FILE.png.")
 @click.option(
-    "--crit", metavar="LIMITS", callback=parsed(checks.parse_thresholds), help="As --warn, for what is critical."
+    "--warn",
+    metavar="LIMITS",
+    callback=parsed(checks.parse_thresholds),
+    help="Run as a monitoring check, with limits for a warning: rtt=5ms,loss=1%.",
+)
+@click.option(
+    "--crit", metavar="LIMITS", callback=parsed(checks.parse_thresholds), help="The same, with limits for critical."
 )
 def probe(urls: Sequence[str], warn: Thresholds | None, crit: Thresholds | None, **options: Any) -> int:
-    """Measure services: ask each URL questions, check the answers, and tell how long they took.
+    """Measure services: send questions to each URL, check the answers, and report how long they took.
 
     URL is tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, unixgram:///PATH, or unix://@ABSTRACT. Questions are sent
-    when they are due, whether or not earlier ones are answered. Ten questions, one a second, are enough for a median
-    and to see a loss of a tenth, and end by themselves where a script forgot to say --count. Ctrl-C ends a run with the
-    figures so far.
+    when they are due, whether or not earlier ones are answered. The default of ten questions, one a second, is enough
+    for a median and to see a loss of a tenth, and a script without --count ends. Ctrl-C ends a run with the figures so
+    far.
 
-    With --warn or --crit it is a check for Nagios and its like: one line with performance data, and exit code 0 (OK), 1
-    (warning), 2 (critical, also where nothing answers) or 3 (unknown, also where an option cannot be meant). What may
-    be named: rtt (the median), mean, p90, p99, max, jitter, connect, offset, loss; one that cannot be measured there is
-    unknown. Wrong answers are a warning; losses are one only above a limit.
+    With --warn or --crit it is a check for Nagios and compatible systems: one line with performance data, and exit code
+    0 (OK), 1 (warning), 2 (critical, also without any answer) or 3 (unknown, also for a usage error). The figures that
+    can have limits: rtt (the median), mean, p90, p99, max, jitter, connect, offset, loss; a figure that the service
+    does not have is unknown. Wrong answers are a warning; losses are one only above a limit.
 
-    Else exit code 0: every target answered, and only rightly; 1: not so.
+    Without them exit code 0: every target answered, and no answer was wrong; 1: otherwise.
     """
     if warn is None and crit is None:
         summaries = _probe(urls, None, **options)
@@ -117,24 +122,25 @@ def probe(urls: Sequence[str], warn: Thresholds | None, crit: Thresholds | None,
     try:
         found: list[State] = []
 
-        def judge(summaries: Sequence[Summary]) -> tuple[State, str]:
-            verdict = checks.report([checks.judge(summary, warn or {}, crit or {}) for summary in summaries])
+        def evaluate(summaries: Sequence[Summary]) -> tuple[State, str]:
+            verdict = checks.report([checks.evaluate(summary, warn or {}, crit or {}) for summary in summaries])
             found.append(verdict[0])
             return verdict
 
-        _probe(urls, judge, **options)
+        _probe(urls, evaluate, **options)
         return found[0]
     except OperatorError as error:
         click.echo(checks.unknown("; ".join(error.problems)))
         return State.UNKNOWN
 
 
-Judge = Callable[[Sequence[Summary]], tuple[State, str]]
+Evaluate = Callable[[Sequence[Summary]], tuple[State, str]]
+"""Compares the figures with the limits of a check: its state, and its line of output."""
 
 
 def _probe(
     urls: Sequence[str],
-    judge: Judge | None,
+    evaluate: Evaluate | None,
     *,
     service: str | None,
     size: int,
@@ -145,47 +151,47 @@ def _probe(
     flood_limit: Rate,
     **timing: Any,
 ) -> list[Summary]:
-    """Measure and print; the figures of each target."""
-    shape = _shape(json=json, csv=csv, prometheus=prometheus)
-    draw = _drawing(plot)
+    """Measure and print. The figures of each target."""
+    output_format = _output_format(json=json, csv=csv, prometheus=prometheus)
+    draw = _plotter(plot)
     plan = _plan(**timing)
     endpoints = [parse_target(url) for url in urls]
-    asked = []
+    questions = []
     for endpoint in endpoints:
         name = service or usual_service(endpoint.port)
         try:
             question = find_question(name, size, streams=endpoint.streams, random=random.SystemRandom())
         except ValueError as error:
             raise UsageError([f"{endpoint}: {name}: {error}"]) from None
-        asked.append((name, question))
+        questions.append((name, question))
     targets = resolve(endpoints)
-    _keep_from_flooding(targets, plan, flood_limit)
-    run = Probing([(target, *how) for target, how in zip(targets, asked, strict=True)], plan)
+    _check_flood_limit(targets, plan, flood_limit)
+    run = Probing([(target, *asked) for target, asked in zip(targets, questions, strict=True)], plan)
     if sys.stderr.isatty():
         from netd.cli.probe.live import Live
 
         with Live() as live:
-            run.run(live.look)
+            run.run(live.update)
     else:
         run.run()
     summaries = [summarise(one) for one in run.probes]
-    click.echo(_told(run, summaries, shape, judge))
+    click.echo(_output(run, summaries, output_format, evaluate))
     if draw:
         draw(run.probes)
     return summaries
 
 
-def _shape(**wanted: bool) -> str | None:
-    """What is printed for programs, if anything."""
-    shapes = [shape for shape, on in wanted.items() if on]
-    if len(shapes) > 1:
-        raise UsageError([f"{' and '.join(f'--{shape}' for shape in shapes)} exclude each other; give one of them"])
-    return shapes[0] if shapes else None
+def _output_format(**options: bool) -> str | None:
+    """The output format that the options select; None for text."""
+    given = [name for name, on in options.items() if on]
+    if len(given) > 1:
+        raise UsageError([f"{' and '.join(f'--{name}' for name in given)} exclude each other; give one of them"])
+    return given[0] if given else None
 
 
-def _told(run: Probing, summaries: list[Summary], shape: str | None, judge: Judge | None) -> str:
-    state, line = judge(summaries) if judge else (None, "")
-    match shape:
+def _output(run: Probing, summaries: list[Summary], output_format: str | None, evaluate: Evaluate | None) -> str:
+    state, line = evaluate(summaries) if evaluate else (None, "")
+    match output_format:
         case "json":
             verdict = {} if state is None else {"state": state.name, "line": line}
             return formats.as_json(summaries, run.seconds, interrupted=run.interrupted, **verdict)
@@ -200,30 +206,30 @@ def _plan(
     *, count: int | None, interval: float | None, rate: Rate | None, duration: float | None, timeout: float
 ) -> Plan:
     if interval is not None and rate is not None:
-        raise UsageError(["--interval and --rate say the same; give one of them"])
+        raise UsageError(["--interval and --rate exclude each other; give one of them"])
     if count is None and duration is None:
         count = _COUNT
     every = rate.interval if rate else round((interval or _INTERVAL) * 1e9)
     plan = Plan(every, round(timeout * 1e9), count or None, None if duration is None else round(duration * 1e9))
-    if every < _SHORTEST:
-        raise UsageError([f"more than {10**9 // _SHORTEST} questions a second cannot be measured here"])
-    if plan.timeout > every * _MOST_UNDER_WAY:
-        raise UsageError([f"with this --timeout more than {_MOST_UNDER_WAY} questions could be under way"])
+    if every < _MIN_INTERVAL:
+        raise UsageError([f"more than {10**9 // _MIN_INTERVAL} questions a second cannot be measured"])
+    if plan.timeout > every * _MAX_OUTSTANDING:
+        raise UsageError([f"with this --timeout more than {_MAX_OUTSTANDING} questions could be outstanding"])
     return plan
 
 
-def _keep_from_flooding(targets: Sequence[Target], plan: Plan, limit: Rate) -> None:
-    """Nobody floods a network by mistake; what floods this host alone is its owner's business."""
-    strangers = sum(not target.local for target in targets)
-    if strangers * limit.interval > plan.interval:
-        rate = strangers * 1e9 / plan.interval
+def _check_flood_limit(targets: Sequence[Target], plan: Plan, limit: Rate) -> None:
+    """Raise UsageError where the rate to other hosts exceeds the limit, which is there against accidental floods."""
+    remote = sum(not target.local for target in targets)
+    if remote * limit.interval > plan.interval:
+        rate = remote * 1e9 / plan.interval
         allowed = f"--flood-limit allows {limit.number}/{limit.unit}"
         remedy = "raise it where the network and the targets are yours to load"
         raise UsageError([f"{rate:g} questions a second would leave this host, and {allowed}; {remedy}"])
 
 
-def _drawing(plot: str | None) -> Callable[[Sequence[Probe]], None] | None:
-    """What draws into that file; whatever keeps it from that is said before the first question."""
+def _plotter(plot: str | None) -> Callable[[Sequence[Probe]], None] | None:
+    """A function that draws into the file of ``--plot``. Raises UsageError, before any question, if it could not."""
     if plot is None:
         return None
     if not plot.endswith((".svg", ".png")):

@@ -1,6 +1,6 @@
-"""What a person sees of a run while it goes on: a table on standard error, where that is a terminal.
+"""The table on standard error while a run is going on, where that is a terminal.
 
-A process of its own draws it: to draw takes milliseconds, in which no answer would be heard.
+Another process draws it: drawing takes milliseconds, which would be in the times of answers.
 """
 
 import contextlib
@@ -19,31 +19,31 @@ from rich.table import Table
 from netd.client.probe.figures import readable
 from netd.client.probe.probing import Probe
 
-_LONGEST = 2**20  # octets of a picture; the kernel takes no message so long
+_MESSAGE_LIMIT = 2**20  # octets of a message with a table; the kernel refuses longer ones
 _HEADS = ("sent", "received", "lost", "last", "mean", "max")
 
 
 class Live:
-    """The table, for as long as it is entered."""
+    """The table, as a context manager that starts and ends the process which draws it."""
 
     def __enter__(self) -> "Live":
-        self._pictures, pictures = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._updates, updates = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process = os.fork()
         if not self._process:
-            self._pictures.close()
-            _draw_and_exit(pictures)
-        pictures.close()
-        self._pictures.setblocking(False)
+            self._updates.close()
+            _draw_and_exit(updates)
+        updates.close()
+        self._updates.setblocking(False)
         return self
 
-    def look(self, probes: Sequence[Probe]) -> None:
-        """Show how it goes. A picture that would have to wait is left out."""
-        picture = [(probe.target.name, *_figures(probe)) for probe in probes]
+    def update(self, probes: Sequence[Probe]) -> None:
+        """Show the figures so far. An update that would block is skipped."""
+        rows = [(probe.target.name, *_figures(probe)) for probe in probes]
         with contextlib.suppress(OSError):
-            self._pictures.send(json.dumps(picture).encode())
+            self._updates.send(json.dumps(rows).encode())
 
     def __exit__(self, *exception: object) -> None:
-        self._pictures.close()
+        self._updates.close()
         os.waitpid(self._process, 0)
 
 
@@ -53,17 +53,17 @@ def _figures(probe: Probe) -> tuple[float | None, ...]:
     return (tally.sent, tally.received, tally.lost.total(), *times)
 
 
-def _draw_and_exit(pictures: socket.socket) -> NoReturn:
-    """Draw what comes until there is no more; the whole life of this process."""
+def _draw_and_exit(updates: socket.socket) -> NoReturn:
+    """Draw every update until the other end closes; the main function of the child process."""
     code = 1
     try:
-        # Ctrl-C is for the one who asks; this one ends with it.
+        # The parent handles Ctrl-C, and then closes its end.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.nice(10)
         with Display(console=Console(stderr=True), transient=True, auto_refresh=False) as display:
-            while picture := pictures.recv(_LONGEST):
-                display.update(_table(json.loads(picture)), refresh=True)
+            while update := updates.recv(_MESSAGE_LIMIT):
+                display.update(_table(json.loads(update)), refresh=True)
         code = 0
     finally:
         os._exit(code)

@@ -1,6 +1,6 @@
-"""Measuring a service from the outside: questions sent when they are due, answers checked, figures told.
+"""Measures services as a client: sends questions when they are due, checks the answers, computes figures.
 
-`targets` says whom to ask, `questions` what to ask and what the answer has to be. `sessions` and `errands` carry both
-over sockets, `poller` waits for these, `probing` decides when. `tally` counts, `figures` reckons, `outcomes` names what
-can go wrong. `formats`, `checks` and `plot` tell others.
+`targets` resolves URLs, `questions` makes questions and checks answers. `sessions` and `one_shot` send and receive both
+over sockets, `poller` waits for these, `probing` has the schedule. `tally` counts, `figures` computes statistics,
+`outcomes` names the failures. `formats`, `checks` and `plot` are the outputs for other programs.
 """

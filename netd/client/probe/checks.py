@@ -1,6 +1,6 @@
-"""Thresholds, and what a monitoring system is told: a state with its exit code, one line, and performance data.
+"""Thresholds, and the output for monitoring systems: a state with its exit code, one line, and performance data.
 
-The format is that of the Nagios plugin guidelines, which Icinga, Naemon, Sensu and others read too. Only values.
+The format is that of the Nagios plugin guidelines, which Icinga, Naemon, Sensu and others read too. Values only.
 """
 
 import re
@@ -15,7 +15,7 @@ from netd.values import parse_duration
 
 
 class State(IntEnum):
-    """What a check comes to; the number is its exit code."""
+    """The result of a check; the number is the exit code."""
 
     OK = 0
     WARNING = 1
@@ -34,7 +34,7 @@ FIGURES: Mapping[str, Callable[[Summary], float | None]] = {
     "offset": lambda summary: None if summary.offset is None else abs(summary.offset),
     "loss": lambda summary: summary.loss,
 }
-_TOLD = ("rtt", "p99", "jitter", "connect", "offset", "loss")  # in performance data, whether asked for or not
+_ALWAYS_REPORTED = ("rtt", "p99", "jitter", "connect", "offset", "loss")  # in performance data, also without a limit
 
 Thresholds = Mapping[str, float]
 
@@ -43,7 +43,7 @@ _WORST = (State.OK, State.WARNING, State.UNKNOWN, State.CRITICAL)
 
 
 def parse_thresholds(text: str) -> Thresholds:
-    """``rtt=5ms,loss=1%``: each figure with what it may be at most; ValueError says what is wrong."""
+    """Parse ``rtt=5ms,loss=1%``: the highest allowed value of each figure. Raises ValueError."""
     found: dict[str, float] = {}
     for item in text.split(","):
         name, equals, value = item.strip().partition("=")
@@ -64,43 +64,43 @@ def _parse_loss(value: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the thresholds say of one target."""
+    """The result for one target."""
 
     target: str
     state: State
     text: str
     data: tuple[str, ...]
-    """``label=value[unit];[warn];[crit];[min];[max]``, for what was measured."""
+    """``label=value[unit];[warn];[crit];[min];[max]`` of each figure that was measured."""
 
 
-def judge(summary: Summary, warn: Thresholds, crit: Thresholds) -> Verdict:
-    """Hold a target against the thresholds. One that does not answer at all is critical whatever they are.
+def evaluate(summary: Summary, warn: Thresholds, crit: Thresholds) -> Verdict:
+    """Compare a target with the thresholds. A target without any answer is critical, whatever they are.
 
-    Wrong answers are worth a warning, and a figure that was asked for and cannot be told makes the state unknown.
+    Wrong answers are a warning. A figure that has a threshold and was not measured makes the state unknown.
     """
-    state, complaints = State.OK, []
+    state, problems = State.OK, []
     for name, figure in FIGURES.items():
         value = figure(summary)
         if value is None and summary.received and (name in crit or name in warn):
             state = _worse(state, State.UNKNOWN)
-            complaints.append(f"{name} cannot be told of these answers")
+            problems.append(f"{name} is not in these answers")
         for level, thresholds in ((State.CRITICAL, crit), (State.WARNING, warn)):
             if value is not None and name in thresholds and value > thresholds[name]:
                 state = _worse(state, level)
-                complaints.append(f"{name} {_shown(name, value)} is above {_shown(name, thresholds[name])}")
+                problems.append(f"{name} {_shown(name, value)} is above {_shown(name, thresholds[name])}")
                 break
     if summary.corrupted:
         state = _worse(state, State.WARNING)
-        complaints.append(f"{summary.corrupted} wrong answers")
+        problems.append(f"{summary.corrupted} wrong answers")
     if not summary.received:
         unresolved = summary.losses[Outcome.UNRESOLVED.word] > 0
         state = State.UNKNOWN if unresolved or not summary.sent else State.CRITICAL
         reasons = [f"{word}: {reason}" for word, reason in summary.reasons.items()]
-        complaints = [f"no right answer to {summary.sent} questions", *reasons]
-    told = [
+        problems = [f"no right answer to {summary.sent} questions", *reasons]
+    measured = [
         f"{name} {_shown(name, value)}" for name in ("rtt", "loss") if (value := FIGURES[name](summary)) is not None
     ]
-    return Verdict(summary.target, state, ", ".join(complaints or told), _data(summary, warn, crit))
+    return Verdict(summary.target, state, ", ".join(problems or measured), _data(summary, warn, crit))
 
 
 def _worse(one: State, other: State) -> State:
@@ -115,7 +115,7 @@ def _data(summary: Summary, warn: Thresholds, crit: Thresholds) -> tuple[str, ..
     items = []
     for name, figure in FIGURES.items():
         value = figure(summary)
-        if value is None or not (name in _TOLD or name in warn or name in crit):
+        if value is None or not (name in _ALWAYS_REPORTED or name in warn or name in crit):
             continue
         unit, scale, most = ("%", 100.0, "100") if name == "loss" else ("s", 1.0, "")
         limits = [_number(levels[name] * scale) if name in levels else "" for levels in (warn, crit)]
@@ -129,7 +129,7 @@ def _number(value: float) -> str:
 
 
 def report(verdicts: Sequence[Verdict]) -> tuple[State, str]:
-    """The state of the worst, and the text: one line, and where there are several targets one more for each."""
+    """The state of the worst target, and the text: one line, and with several targets one more line for each."""
     worst = max(verdicts, key=lambda verdict: _WORST.index(verdict.state))
     if len(verdicts) == 1:
         return worst.state, _line(f"PROBE {worst.state.name}", f"{worst.target} {worst.text}", worst.data)
@@ -145,7 +145,7 @@ def report(verdicts: Sequence[Verdict]) -> tuple[State, str]:
 
 
 def unknown(reason: str) -> str:
-    """The text of a check that nothing came of."""
+    """The text of a check that could not run."""
     return _line(f"PROBE {State.UNKNOWN.name}", reason, ())
 
 
@@ -154,9 +154,9 @@ def _line(head: str, text: str, data: Sequence[str]) -> str:
 
 
 def _clean(text: str) -> str:
-    return text.replace("|", "/")  # what stands behind it would be taken for data
+    return text.replace("|", "/")  # performance data begins at the first ``|``
 
 
 def _label(target: str) -> str:
-    """A target in a label, which stands in quotes for its blank, and which an equals sign would end."""
+    """A target as part of a quoted label: a ``=`` would end the label, a quote is doubled."""
     return _clean(target).replace("=", "-").replace("'", "''")

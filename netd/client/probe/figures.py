@@ -1,4 +1,4 @@
-"""What a run comes to: percentiles, means, shares, a histogram. Only values; times are seconds here."""
+"""The figures of a run: percentiles, means, shares, a histogram. Values only; times are seconds here."""
 
 import math
 import statistics
@@ -13,7 +13,7 @@ from netd.client.probe.targets import address_as_text
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How a series is distributed, in seconds; None where nothing was measured."""
+    """The distribution of a series, in seconds; None where nothing was measured."""
 
     min: float | None = None
     mean: float | None = None
@@ -22,7 +22,7 @@ class Times:
     p99: float | None = None
     max: float | None = None
     jitter: float | None = None
-    """The mean of how far each answer's time is from the one before (RFC 3393)."""
+    """The mean difference between the time of an answer and of the one before (RFC 3393)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class Summary:
     target: str
     service: str
     address: str
-    """The first of its addresses; empty where its name has none."""
+    """The first address; empty where the name cannot be resolved."""
     sent: int
     received: int
     lost: int
-    """Sent without a right answer: `losses` says why."""
+    """Sent without a right answer; `losses` has the reasons."""
     loss: float | None
-    """The share of those that were sent; None where nothing was."""
+    """`lost` as a share of `sent`, from 0 to 1; None where nothing was sent."""
     late: int
     duplicated: int
     reordered: int
@@ -49,24 +49,24 @@ class Summary:
     connections: int
     connect: Times
     sent_late: Times
-    """How late the probe itself was with the questions; this is not in `rtt`."""
+    """The delay of questions by this process alone, which is not in `rtt`."""
     offset: float | None
     """How far the target's clock is ahead."""
     offset_margin: float | None
 
     @property
     def good(self) -> bool:
-        """Whether it answered, and only rightly."""
+        """Whether there was an answer, and none was wrong."""
         return self.received > 0 and self.corrupted == 0
 
 
 def percentile(ordered: Sequence[int], share: float) -> int:
-    """The least value that at least this share of all does not exceed (the nearest rank)."""
+    """The least value that at least this share of all values does not exceed (nearest rank)."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def times(series: Series) -> Times:
-    """The distribution of a series: percentiles of the values that are kept, the others of all there were."""
+    """The distribution of a series: percentiles of the values that are kept, the other figures of all values."""
     if not series.number:
         return Times()
     ordered = sorted(series.kept())
@@ -114,7 +114,7 @@ def summarise(probe: Probe) -> Summary:
 
 
 def histogram(values: Sequence[int], rows: int = 8) -> list[tuple[float, int]]:
-    """Upper bounds and numbers of the values up to each: ``rows`` steps of one ratio, since a tail is long."""
+    """Upper bounds, and the number of values up to each: ``rows`` bins of the same ratio, as tails are long."""
     if not values:
         return []
     least, most = max(1, min(values)), max(1, *values)
@@ -130,7 +130,7 @@ def histogram(values: Sequence[int], rows: int = 8) -> list[tuple[float, int]]:
 
 
 def readable(seconds: float | None) -> str:
-    """A time for people: three digits at least, and a unit."""
+    """A time as text: three digits at least, and a unit."""
     if seconds is None:
         return "-"
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):

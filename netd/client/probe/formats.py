@@ -1,4 +1,4 @@
-"""A run for other programs: JSON, CSV, and the text that Prometheus' node exporter collects from files. Only values."""
+"""A run as JSON, CSV, or text for the textfile collector of Prometheus' node_exporter. Values only."""
 
 import csv
 import io
@@ -14,13 +14,13 @@ _COUNTS = ("sent", "received", "lost", "late", "duplicated", "reordered", "corru
 
 
 def as_json(summaries: Sequence[Summary], seconds: float, **more: object) -> str:
-    """One object: an entry for each target; all times in seconds, shares from 0 to 1."""
+    """An object with an entry for each target. Times are in seconds, shares from 0 to 1."""
     targets = [asdict(summary) for summary in summaries]
     return json.dumps({"targets": targets, "seconds": seconds, **more}, indent=2)
 
 
 def as_csv(probes: Sequence[Probe]) -> str:
-    """A row for each question: when it was due in seconds after the first, what became of it, and how long it took."""
+    """A row for each question: when it was due, in seconds after the first one, its outcome, and the time it took."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["target", "service", "number", "due", "outcome", "rtt"])
@@ -37,7 +37,7 @@ def as_csv(probes: Sequence[Probe]) -> str:
 
 
 def as_prometheus(summaries: Sequence[Summary], now: float) -> str:
-    """Gauges of this run, for a file in the directory of node_exporter's textfile collector."""
+    """Gauges of this run, for a file in the directory of the textfile collector."""
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
     registry = CollectorRegistry()
@@ -46,7 +46,7 @@ def as_prometheus(summaries: Sequence[Summary], now: float) -> str:
         made = Gauge(f"netd_probe_{name}", text, ("target", "service", *labels), registry=registry)
         return lambda summary, *values: made.labels(summary.target, summary.service, *values)
 
-    success = gauge("success", "Whether the target answered, and only rightly.")
+    success = gauge("success", "Whether the target answered, and no answer was wrong.")
     counts = {name: gauge(name, f"Questions or answers of the last run: {name}.") for name in _COUNTS}
     losses = gauge("losses", "Questions of the last run without a right answer, by reason.", "reason")
     rtt = gauge("rtt_seconds", "How long answers took.", "figure")

@@ -1,11 +1,11 @@
-"""What can become of a question, and which of it an error of the system means. Only values."""
+"""The outcomes of a question, and the mapping of system errors to them. Values only: no input, no output."""
 
 import errno
 from enum import IntEnum
 
 
 class Outcome(IntEnum):
-    """How a question ended without a right answer. Negative, since a right answer is kept as its nanoseconds."""
+    """The outcome of a question without a right answer. Negative: a right answer is kept as its nanoseconds."""
 
     WAITING = -1
     TIMED_OUT = -2
@@ -16,11 +16,11 @@ class Outcome(IntEnum):
     WRONG = -7
     UNSENT = -8
     ABANDONED = -9
-    """The run ended before the question's time was over, so there is nothing to say of it."""
+    """The run ended before the time-out of the question, so it counts neither as sent nor as lost."""
 
     @property
     def word(self) -> str:
-        """As reports call it: ``timed_out``."""
+        """The name in reports: ``timed_out``."""
         return self.name.lower()
 
 
@@ -28,15 +28,15 @@ LOSSES = tuple(outcome for outcome in Outcome if outcome not in (Outcome.WAITING
 
 MESSAGES = {
     Outcome.TIMED_OUT: "no right answer in time",
-    Outcome.REFUSED: "refused: nothing listens there, or it has no room",
+    Outcome.REFUSED: "refused: nothing listens there, or its queue is full",
     Outcome.UNREACHABLE: "cannot be reached",
     Outcome.UNRESOLVED: "the name cannot be resolved",
     Outcome.CLOSED: "the connection was closed before the answer was complete",
     Outcome.WRONG: "the answer was wrong",
-    Outcome.UNSENT: "this host could not ask so fast; the target is not to blame",
+    Outcome.UNSENT: "this host could not send so fast; not a failure of the target",
 }
 
-_REFUSED = {errno.ECONNREFUSED, errno.EAGAIN}  # a UNIX socket whose queue is full says EAGAIN (connect(2))
+_REFUSED = {errno.ECONNREFUSED, errno.EAGAIN}  # EAGAIN: the queue of a UNIX socket is full (connect(2))
 _CLOSED = {errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED}
 _UNREACHABLE = {
     errno.EHOSTUNREACH,
@@ -46,20 +46,20 @@ _UNREACHABLE = {
     errno.ENONET,
     errno.EADDRNOTAVAIL,
     errno.EAFNOSUPPORT,
-    errno.EMSGSIZE,  # no path takes so long a datagram
+    errno.EMSGSIZE,  # the datagram is longer than the path allows
     errno.EACCES,  # a firewall here, or the permissions of a UNIX socket
     errno.EPERM,
     errno.ENOENT,
     errno.ENOTDIR,
-    errno.EPROTOTYPE,  # a UNIX socket of the other kind
-    errno.EPROTO,  # these three are what icmp(7) messages become
+    errno.EPROTOTYPE,  # a UNIX socket of the other type
+    errno.EPROTO,  # these three come from messages of icmp(7)
     errno.ENOPROTOOPT,
     errno.EOPNOTSUPP,
 }
 
 
 def outcome_of(error: OSError) -> Outcome | None:
-    """What an error of a socket says of the question; None where it says something of this host, as EMFILE does."""
+    """The outcome that an error of a socket means; None for an error of this host, such as EMFILE."""
     if isinstance(error, TimeoutError):  # ETIMEDOUT
         return Outcome.TIMED_OUT
     if error.errno in _REFUSED:

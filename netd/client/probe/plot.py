@@ -1,6 +1,6 @@
-"""The picture of a run: how long answers took over time, and how that is distributed.
+"""The plot of a run: the times of answers over the run, and their distribution.
 
-This needs matplotlib, which only those have who want pictures (`netd[plot]`).
+This needs matplotlib, which the extra `netd[plot]` installs.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from netd.client.probe.probing import Probe
 
-_MOST_POINTS = 20_000  # of a target; more cannot be told apart, and make an SVG of many megabytes
+_MAX_POINTS = 20_000  # of a target; more cannot be distinguished, and make an SVG of many megabytes
 _BINS = 60
-_WIDE = 20  # from this ratio of the longest to the shortest on, the axis is logarithmic
+_LOG_RATIO = 20  # of the longest to the shortest time; above it the axis is logarithmic
 _PER_LINE = 2  # targets in a line of the legend
 
 
 def draw(probes: Sequence[Probe], path: str) -> None:
-    """Draw into a file whose name ends in .svg or .png."""
+    """Draw into a file with a name in .svg or .png."""
     took = [np.array([result for _, result in probe.tally.results() if result >= 0]) for probe in probes]
     everything = np.concatenate(took)
     least, most = (max(1, int(everything.min())), max(2, int(everything.max()))) if everything.size else (1, 2)
     unit, size = _unit(most)
-    wide = most > _WIDE * least
+    wide = most > _LOG_RATIO * least
     # Text stays text in an SVG.
     with mpl.rc_context({"svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(11, 4.5), layout="constrained")
@@ -33,7 +33,7 @@ def draw(probes: Sequence[Probe], path: str) -> None:
         first = min(probe.began for probe in probes)
         for place, (probe, values) in enumerate(zip(probes, took, strict=True)):
             colour = f"C{place % 10}"
-            step = -(-probe.tally.asked // _MOST_POINTS) or 1
+            step = -(-probe.tally.asked // _MAX_POINTS) or 1
             points = [((probe.due(number) - first) / 1e9, result) for number, result in probe.tally.results()][::step]
             answered = [(when, result / size) for when, result in points if result >= 0]
             lost = [when for when, result in points if result < 0]
@@ -46,7 +46,7 @@ def draw(probes: Sequence[Probe], path: str) -> None:
                 markersize=3,
                 label=label,
             )
-            # They have no time, so they stand on the edge of the picture.
+            # Lost questions have no time, so they are drawn on the lower edge.
             over_time.plot(
                 lost,
                 [0.0] * len(lost),

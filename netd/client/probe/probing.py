@@ -1,10 +1,10 @@
-"""When to ask: the loop over all targets.
+"""The schedule of questions: the loop over all targets.
 
-It is an open loop. A question is due at its time whatever became of the ones before. Where it cannot be sent then,
-since there is no connection or no room, its answer takes from when it was due: a service that hangs for a second is
-seen as slow by every question of that second. (To ask the next one only after an answer would leave those out, which
-is called coordinated omission.) Where it is only this process that woke up late, the answer takes from when the
-question was sent, and how late that was is told apart.
+The loop is open: a question is sent when it is due, whatever the outcome of earlier ones. Where it cannot be sent then,
+since there is no connection or the buffer is full, the time of its answer counts from when it was due: a service that
+hangs for a second is slow for every question of that second. (A closed loop, which sends a question only after an
+answer, omits those: coordinated omission.) Where only this process is late, the time counts from sending, and the
+delay is reported apart.
 """
 
 import contextlib
@@ -27,33 +27,33 @@ from netd.client.probe.tally import Tally
 from netd.client.probe.targets import Target
 
 _NEVER = 2**63 - 1
-_MOST_SOCKETS = 512
+_MAX_SOCKETS = 512
 _SPARE_DESCRIPTORS = 64
-# Questions in a row. They are fewer than the answers read in one, or these would pile up until the kernel drops them.
-_TURN = 32
-_LOOK = 250_000_000  # ns between two looks at how it goes
+# Questions sent in a row. Fewer than the answers received in a row, or the receive buffer would overflow.
+_MAX_SENDS = 32
+_PROGRESS_INTERVAL = 250_000_000  # ns between two calls of ``progress``
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """When questions are due; all times in nanoseconds."""
+    """When questions are due. Times are in nanoseconds."""
 
     interval: int
     timeout: int
     count: int | None
-    """None: until told to stop."""
+    """Questions to each target; None: until a signal."""
     duration: int | None = None
-    """No question is due so long after the first or later."""
+    """Questions are due only within this time from the first one; None: no limit."""
 
     @property
     def number(self) -> int | None:
-        """How many questions that makes."""
+        """Questions to each target; None: no limit."""
         within = None if self.duration is None else -(-self.duration // self.interval)
         return min((n for n in (self.count, within) if n is not None), default=None)
 
 
 class Probe:
-    """The questions to one target."""
+    """The questions to one target, and their state. It is the listener of its session."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Probe:
         question: Tagged | Plain,
         plan: Plan,
         poller: Poller,
-        most_sockets: int,
+        max_sockets: int,
         delay: int,
     ) -> None:
         self.target = target
@@ -70,21 +70,21 @@ class Probe:
         self.tally = Tally()
         self.timeout = plan.timeout
         self.wakes = 0
-        """When it wants to be looked after."""
+        """When to call `advance` (monotonic, nanoseconds)."""
         self.began = 0
         """When the first question was due."""
         self._plan = plan
         self._number = _NEVER if plan.number is None else plan.number
         self._delay = delay
-        self._oldest = 0  # of those that may be waited for
-        self._unsent = 0  # the next to be sent
-        self._lags: list[int] = []  # not counted yet
-        self._held = 0  # the ones before could not be sent when that was tried
-        self._hold = 0  # since when that is so
-        self._started: dict[int, int] = {}  # from when on the answer takes, of what is waited for
+        self._oldest = 0  # question that may be outstanding
+        self._unsent = 0  # the next question to send
+        self._lags: list[int] = []  # not in the tally yet
+        self._blocked_below = 0  # questions with lower numbers could not be sent when they were due,
+        self._blocked_since = 0  # since this time
+        self._started: dict[int, int] = {}  # from when the time of the answer counts, for outstanding questions
         self._opening: int | None = None
         self._ends: int | None = None
-        self._session = _session(self, question, poller, most_sockets)
+        self._session = _session(self, question, poller, max_sockets)
 
     def due(self, number: int) -> int:
         return self.began + number * self._plan.interval
@@ -94,20 +94,20 @@ class Probe:
         if self._session:
             self._session.open()
         else:
-            # Nobody can be asked, and to try again and again would only ask the resolver.
+            # There is no address, and a retry would only be another query to the resolver.
             self._number = 1
-            self.unopened(Outcome.UNRESOLVED, self.target.problem)
+            self.on_open_error(Outcome.UNRESOLVED, self.target.problem)
 
-    def opened(self, took: int | None) -> None:
+    def on_open(self, took: int | None) -> None:
         if took is not None:
             self.tally.connect.add(took)
         if self._opening is not None:
-            # The first connection is not part of the first answer.
+            # The time of the first connection is not part of the first answer.
             self._opening = None
             self.began = time.monotonic_ns() + self._delay
         self.wake()
 
-    def unopened(self, outcome: Outcome, reason: str) -> None:
+    def on_open_error(self, outcome: Outcome, reason: str) -> None:
         if self._opening is not None:
             self._opening = None
             self.began = time.monotonic_ns()
@@ -118,26 +118,26 @@ class Probe:
                 break
         self.wake()
 
-    def sends(self, number: int, now: int) -> None:
-        if number >= self._held:
+    def on_send(self, number: int, now: int) -> None:
+        if number >= self._blocked_below:
             self._started[number] = now
 
-    def answered(self, number: int, now: int, told: int | None) -> None:
+    def on_answer(self, number: int, now: int, clock: int | None) -> None:
         wall = time.time()
         took = now - self._started.get(number, now)
-        if self.tally.answer(number, took) and told is not None:
-            self.tally.offset.add(told, wall - took / 1e9, wall)
+        if self.tally.answer(number, took) and clock is not None:
+            self.tally.offset.add(clock, wall - took / 1e9, wall)
         if self._oldest == number:
             self.wake()
 
-    def waiting(self) -> list[int]:
+    def outstanding(self) -> list[int]:
         return [number for number in range(self._oldest, self._unsent) if self.tally.is_waiting(number)]
 
     def wake(self) -> None:
         self.wakes = 0
 
     def advance(self, now: int) -> bool:
-        """Find what is due and what is over, and when to come again; whether there is something to send."""
+        """Add the questions that are due, expire others, and set `wakes`. Whether there are questions to send."""
         self.wakes = _NEVER
         for lag in self._lags:
             self.tally.lag.add(lag)
@@ -147,22 +147,22 @@ class Probe:
                 self.wakes = self._opening + self.timeout
                 return False
             self.stop()
-            self.unopened(Outcome.TIMED_OUT, "")
+            self.on_open_error(Outcome.TIMED_OUT, "")
         while self.tally.asked < self._number and self.due(self.tally.asked) <= now:
             self.tally.ask()
-        self._time_out(now)
+        self._expire(now)
         self.wakes = min(self.wakes, self._next_wake(now))
         return self._unsent < self.tally.asked
 
-    def _time_out(self, now: int) -> None:
+    def _expire(self, now: int) -> None:
         while self._oldest < self.tally.asked:
             if self.tally.is_waiting(self._oldest):
                 if now < self._deadline(self._oldest):
                     break
-                tried = self._oldest < max(self._unsent, self._held)
+                tried = self._oldest < max(self._unsent, self._blocked_below)
                 self.tally.lose(self._oldest, Outcome.TIMED_OUT if tried else Outcome.UNSENT)
                 if self._session:
-                    self._session.give_up(self._oldest)
+                    self._session.on_timeout(self._oldest)
             self._started.pop(self._oldest, None)
             self._oldest += 1
 
@@ -177,35 +177,35 @@ class Probe:
         if waited:
             return self._deadline(self._oldest)
         if self._session and self._session.lingers:
-            # A second answer takes no longer than the slowest first one.
+            # Wait for a second answer as long as the slowest first one took.
             self._ends = self._ends or now + min(self.tally.rtt.most, self.timeout)
             if now < self._ends:
                 return self._ends
         return _NEVER
 
     def send(self) -> None:
-        """Send what is due, unless it would be over by now.
+        """Send the questions that are due and have not timed out.
 
-        Nothing else is done here, since the one who answers may wait for this very processor.
+        Nothing else is done here, since the service may wait for this processor.
         """
-        last = self._unsent + _TURN
-        over = time.monotonic_ns() - self.timeout
+        last = self._unsent + _MAX_SENDS
+        timed_out = time.monotonic_ns() - self.timeout
         while self._unsent < self.tally.asked:
             if self._unsent == last:
                 return self.wake()
             number = self._unsent
             if self.tally.is_waiting(number) and self._session:
                 due = self.due(number)
-                if due <= over and number >= self._held:
+                if due <= timed_out and number >= self._blocked_below:
                     self.tally.lose(number, Outcome.UNSENT)
                     self._unsent = number + 1
                     continue
                 data = self._session.compose(number, due)
-                self._started[number] = max(due, self._hold) if number < self._held else due
+                self._started[number] = max(due, self._blocked_since) if number < self._blocked_below else due
                 if not self._session.ask(number, data):
-                    if number >= self._held:
-                        self._hold = time.monotonic_ns()
-                    self._held = self.tally.asked
+                    if number >= self._blocked_below:
+                        self._blocked_since = time.monotonic_ns()
+                    self._blocked_below = self.tally.asked
                     return
                 self._lags.append(self._started[number] - due)
             self._unsent = number + 1
@@ -215,37 +215,37 @@ class Probe:
             self._session.close()
 
 
-def _session(probe: Probe, question: Tagged | Plain, poller: Poller, most_sockets: int) -> Session | None:
+def _session(probe: Probe, question: Tagged | Plain, poller: Poller, max_sockets: int) -> Session | None:
     endpoint, addresses = probe.target.endpoint, probe.target.addresses
     if not addresses:
         return None
     if isinstance(question, Plain):
         kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
-        return OneShotSessions(probe, question, addresses, poller, kind, most_sockets)
+        return OneShotSessions(probe, question, addresses, poller, kind, max_sockets)
     if endpoint.streams:
         return Stream(probe, question, addresses, poller)
     return Datagrams(probe, question, addresses, poller)
 
 
 class Probing:
-    """A run: all targets, until every question is settled or somebody has had enough."""
+    """A run: all targets, until every question has an outcome, or a signal ends it."""
 
     def __init__(self, asked: Sequence[tuple[Target, str, Tagged | Plain]], plan: Plan) -> None:
         self._poller = Poller()
-        room = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS) // max(1, len(asked))
-        sockets = max(1, min(_MOST_SOCKETS, room))
+        available = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS) // max(1, len(asked))
+        sockets = max(1, min(_MAX_SOCKETS, available))
         self.probes = [
-            # Targets are asked in turn and not all at once, so that they do not wait for each other.
+            # The targets' questions are spread over the interval, so that they do not delay each other.
             Probe(target, service, question, plan, self._poller, sockets, plan.interval * place // len(asked))
             for place, (target, service, question) in enumerate(asked)
         ]
         self.interrupted = False
         self.seconds = 0.0
 
-    def run(self, look: Callable[[Sequence[Probe]], None] | None = None) -> None:
-        """Ask all there is to ask; ``look`` is called four times a second."""
-        began = looked = time.monotonic_ns()
-        with _heard_signals(self._poller, self._stop), _without_collector():
+    def run(self, progress: Callable[[Sequence[Probe]], None] | None = None) -> None:
+        """Send all questions and wait for their outcomes. ``progress`` is called four times a second."""
+        began = reported = time.monotonic_ns()
+        with _signals_handled(self._poller, self._stop), _without_collector():
             for probe in self.probes:
                 probe.open()
             while not self.interrupted:
@@ -254,11 +254,11 @@ class Probing:
                 until = min(probe.wakes for probe in self.probes)
                 if until == _NEVER:
                     break
-                if look:
-                    if now >= looked + _LOOK:
-                        looked = now
-                        look(self.probes)
-                    until = min(until, looked + _LOOK)
+                if progress:
+                    if now >= reported + _PROGRESS_INTERVAL:
+                        reported = now
+                        progress(self.probes)
+                    until = min(until, reported + _PROGRESS_INTERVAL)
                 for probe in senders:
                     probe.send()
                     until = min(until, probe.wakes)
@@ -274,8 +274,8 @@ class Probing:
 
 
 @contextlib.contextmanager
-def _heard_signals(poller: Poller, heard: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run, with its figures; a second one ends the process."""
+def _signals_handled(poller: Poller, stop: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM call ``stop``, so that the run ends with its figures; a second one ends the process."""
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     numbers = (signal.SIGINT, signal.SIGTERM)
 
@@ -286,16 +286,16 @@ def _heard_signals(poller: Poller, heard: Callable[[], None]) -> Iterator[None]:
     before = [signal.signal(number, handle) for number in numbers]
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
-    def ready(events: int, now: int) -> None:
-        if set(numbers) & set(os.read(reader, 4096)):  # there is a byte for every signal that has a handler
-            heard()
+    def ready(mask: int, now: int) -> None:
+        if set(numbers) & set(os.read(reader, 4096)):  # a byte for each signal that has a Python handler
+            stop()
 
     poller.watch(reader, select.EPOLLIN, ready)
     try:
         yield
     finally:
         signal.set_wakeup_fd(-1)
-        poller.forget(reader)
+        poller.unwatch(reader)
         os.close(reader)
         os.close(writer)
         for number, handler in zip(numbers, before, strict=True):
@@ -305,7 +305,7 @@ def _heard_signals(poller: Poller, heard: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_collector() -> Iterator[None]:
-    """A walk through all objects takes milliseconds, in which answers wait; nothing here is left in cycles."""
+    """Turn the cycle collector off: a collection takes milliseconds, in which answers wait. A run makes no cycles."""
     gc.disable()
     try:
         yield

@@ -1,15 +1,15 @@
-"""What to ask each service, and what a right answer to it is. Only values: octets in, verdicts out.
+"""The questions for each service, and the check of their answers. Values only: no input, no output.
 
-Where the service returns what it gets, a question carries the run it belongs to, its sequence number and when it was
-due, so that a late, doubled, overtaking or damaged answer is known for what it is.
+Where the service returns what it receives, a question carries the number of the run, a sequence number and the time at
+which it was due, so that late, duplicated, reordered and corrupted answers are recognised.
 """
 
 import re
 from abc import ABC, abstractmethod
 from random import Random
 
-_HEADER = 20  # octets: 4 for the run, 8 for the sequence number, 8 for when it was due
-_SHORTEST_LINE = 64  # octets; in fewer there may be no room for run, number and time
+_HEADER = 20  # octets: 4 of the run, 8 of the sequence number, 8 of the time at which it was due
+_SHORTEST_LINE = 64  # octets; run, number and time may not fit into fewer
 _LONGEST_DATAGRAM = 65507  # what IPv4 and UDP leave of 65535
 _LONGEST_STREAMED = 2**20
 _LONGEST_LINE = 4096  # netd's limits.line
@@ -17,55 +17,55 @@ _RFC868_EPOCH = 2_208_988_800  # 1970-01-01 in seconds since 1900-01-01, both 00
 
 
 class Tagged(ABC):
-    """A service that returns what it gets, so that many questions can be under way at once."""
+    """Questions for a service that returns what it receives, so that many can be outstanding at once."""
 
     longest: int
     """Octets of the longest right answer."""
     greets = False
-    """Whether it says a line before it is asked."""
+    """Whether the service sends a line before the first question."""
 
     @abstractmethod
     def question(self, number: int, due: int) -> bytes:
-        """The question with this sequence number, due at so many nanoseconds of the monotonic clock."""
+        """The question with this sequence number. ``due``: nanoseconds of the monotonic clock."""
 
     @abstractmethod
     def length(self, received: bytearray) -> int:
-        """How many octets of what was received are the first answer; 0 where it is not complete."""
+        """The octets of the first answer in what was received; 0 if it is not complete."""
 
     @abstractmethod
     def number(self, answer: bytes) -> int | None:
-        """The sequence number an answer says it has."""
+        """The sequence number in an answer; None if there is none."""
 
     @abstractmethod
     def right(self, answer: bytes, number: int, due: int) -> bool:
-        """Whether it is the right answer to that question."""
+        """Whether an answer is the right one to that question."""
 
     def clock(self, answer: bytes) -> int | None:
-        """The seconds since 1970 that a right answer tells, if it tells them."""
+        """The seconds since 1970 in a right answer, if it has them."""
         return None
 
 
 class Plain(ABC):
-    """A service that says one thing and closes: each question has a socket of its own."""
+    """Questions for a service that sends one answer and closes: each has its own socket."""
 
     longest: int
-    """Octets of the longest right answer; 0: to connect is all."""
+    """Octets of the longest right answer; 0: the connection is the answer."""
 
     @abstractmethod
     def right(self, answer: bytes) -> bool:
-        """Whether all that was said is a right answer."""
+        """Whether all octets received are a right answer."""
 
     def clock(self, answer: bytes, now: float) -> int | None:
-        """The seconds since 1970 that a right answer tells, if it tells them; ``now`` says which era is meant."""
+        """The seconds since 1970 in a right answer, if it has them; ``now`` selects the era of a 32-bit time."""
         return None
 
 
-def _cut_line(received: bytearray) -> int:
+def _line_length(received: bytearray) -> int:
     return received.find(b"\n") + 1
 
 
 class Echo(Tagged):
-    """Octets that have to come back as they are (RFC 862)."""
+    """Octets that have to come back unchanged (RFC 862)."""
 
     def __init__(self, size: int, run: int) -> None:
         self.longest = size
@@ -102,7 +102,7 @@ class PingPong(Tagged):
         return b"ping" + self._rest(number, due) + b"\n"
 
     def length(self, received: bytearray) -> int:
-        return _cut_line(received)
+        return _line_length(received)
 
     def number(self, answer: bytes) -> int | None:
         return _number_in(answer, rb"pong %08x (\d{1,19}) " % self._run)
@@ -127,7 +127,7 @@ class TextTime(Tagged):
         return self._tag(number, due) + b"%s\n"
 
     def length(self, received: bytearray) -> int:
-        return _cut_line(received)
+        return _line_length(received)
 
     def number(self, answer: bytes) -> int | None:
         return _number_in(answer, rb"%08x (\d{1,19}) " % self._run)
@@ -169,12 +169,12 @@ class Rfc868(Plain):
 
     def clock(self, answer: bytes, now: float) -> int | None:
         seconds = int.from_bytes(answer) - _RFC868_EPOCH
-        # Of all the times that leave this remainder, the nearest is meant.
+        # Of all times with this remainder, take the nearest to ``now``.
         return seconds + round((now - seconds) / 2**32) * 2**32
 
 
 class Connect(Plain):
-    """Nothing is asked: that the connection is made is the answer."""
+    """No question: the connection is the answer."""
 
     longest = 0
 
@@ -188,12 +188,12 @@ _BY_PORT = {13: "daytime", 37: "rfc868", 7013: "daytime", 7037: "time", 8888: "p
 
 
 def usual_service(port: int) -> str:
-    """What a port is for: those of the RFCs, and those of netd's own configs; else echo."""
+    """The service of a port: those of the RFCs and of netd's own configs, else echo."""
     return _BY_PORT.get(port, "echo")
 
 
 def find_question(service: str, size: int, *, streams: bool, random: Random) -> Tagged | Plain:
-    """How to ask a service with questions of ``size`` octets; ValueError where that cannot be done."""
+    """Questions of ``size`` octets for a service. Raises ValueError where there are none."""
     run = random.getrandbits(32)
     match service:
         case "echo":

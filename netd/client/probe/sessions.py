@@ -1,4 +1,4 @@
-"""Sockets on which many questions are under way at once: one for datagrams, one connection for a stream."""
+"""Sessions that carry many questions at once: over one datagram socket, or over one connection."""
 
 import contextlib
 import os
@@ -15,64 +15,64 @@ from netd.client.probe.tally import Tally
 from netd.client.probe.targets import Address
 from netd.errors import OpenError
 
-_ROOM = bytearray(2**17)  # what one call receives; more than the longest datagram
-_ROOM_VIEW = memoryview(_ROOM)
-_TURN = 64  # receives in a row, after which others have their turn
+_BUFFER = bytearray(2**17)  # for one receive; larger than the longest datagram
+_BUFFER_VIEW = memoryview(_BUFFER)
+_MAX_RECEIVES = 64  # in a row, before the loop serves the other targets
 _LONGEST_GREETING = 1024  # octets
 
 
 class SessionListener(Protocol):
-    """Whom a session tells what happened."""
+    """Callbacks of a session."""
 
     tally: Tally
     timeout: int
-    """Nanoseconds a question may take."""
+    """Nanoseconds for an answer."""
 
-    def waiting(self) -> list[int]:
-        """Questions that have been sent and are waited for, the one due first first."""
+    def outstanding(self) -> list[int]:
+        """The questions that were sent and have no outcome yet, the oldest first."""
 
     def due(self, number: int) -> int:
-        """When a question was due."""
+        """When a question was due, in nanoseconds of the monotonic clock."""
 
-    def opened(self, took: int | None) -> None:
-        """There is something to ask on now; a connection took so many nanoseconds."""
+    def on_open(self, took: int | None) -> None:
+        """The session can send. ``took``: nanoseconds to connect; None for datagrams."""
 
-    def unopened(self, outcome: Outcome, reason: str) -> None:
-        """There is nothing to ask on, and why."""
+    def on_open_error(self, outcome: Outcome, reason: str) -> None:
+        """The session could not connect."""
 
-    def sends(self, number: int, now: int) -> None:
-        """A question is sent at this moment, or tried to be."""
+    def on_send(self, number: int, now: int) -> None:
+        """The session is about to send a question."""
 
-    def answered(self, number: int, now: int, told: int | None) -> None:
-        """A right answer came at this moment, and told these seconds."""
+    def on_answer(self, number: int, now: int, clock: int | None) -> None:
+        """A right answer arrived. ``clock``: the seconds since 1970 in it, if it has them."""
 
     def wake(self) -> None:
-        """What could not be sent can be tried again."""
+        """A question that could not be sent can be tried again."""
 
 
 class Session(Protocol):
-    """A way to ask one target."""
+    """Sends questions to one target, and receives the answers."""
 
     lingers: bool
-    """Whether a second answer can come after the first."""
+    """Whether a second answer can arrive after the first."""
 
     def open(self) -> None:
-        """Get ready to ask; the account is told when that is done, maybe before this returns."""
+        """Open the socket. Calls `on_open` or `on_open_error` of the listener, maybe before this returns."""
 
     def compose(self, number: int, due: int) -> bytes:
-        """What to send, made before the clock is looked at."""
+        """The octets of a question. A separate step, so that it is not in the time of the answer."""
 
     def ask(self, number: int, data: bytes) -> bool:
-        """Send a question; False where that cannot be done now."""
+        """Send a question. False where it cannot be sent now."""
 
-    def give_up(self, number: int) -> None:
+    def on_timeout(self, number: int) -> None:
         """A question has timed out."""
 
     def close(self) -> None: ...
 
 
 def open_socket(address: Address, kind: socket.SocketKind) -> socket.socket:
-    """A socket that does not block. OpenError where this host has none left."""
+    """A non-blocking socket. Raises OpenError where this host refuses one."""
     family, _ = address
     try:
         made = socket.socket(family, kind | socket.SOCK_NONBLOCK)
@@ -81,25 +81,25 @@ def open_socket(address: Address, kind: socket.SocketKind) -> socket.socket:
     if kind == socket.SOCK_STREAM and family != socket.AF_UNIX:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     elif kind == socket.SOCK_DGRAM and family == socket.AF_UNIX:
-        made.bind("")  # an abstract name of the kernel's choice (unix(7)), to which the answers go
+        made.bind("")  # the kernel chooses an abstract name (unix(7)), to which answers are sent
     return made
 
 
-def verdict(error: OSError) -> tuple[Outcome, str]:
-    """What an error says of the question, and in words; one that is not the target's fault is raised."""
+def classify(error: OSError) -> tuple[Outcome, str]:
+    """The outcome that an error means, and its text. Raises OpenError for an error of this host."""
     outcome = outcome_of(error)
     if outcome is None:
-        raise OpenError([f"cannot go on: {error.strerror or error}"]) from None
+        raise OpenError([f"cannot continue: {error.strerror or error}"]) from None
     return outcome, error.strerror or str(error)
 
 
 class _Socket:
-    """What both kinds have: one socket at a time, to one address of a name after the other."""
+    """Common part of both sessions: one socket at a time, to one address of a name after the other."""
 
     def __init__(
-        self, account: SessionListener, question: Tagged, addresses: tuple[Address, ...], poller: Poller
+        self, listener: SessionListener, question: Tagged, addresses: tuple[Address, ...], poller: Poller
     ) -> None:
-        self._account = account
+        self._listener = listener
         self._question = question
         self._addresses = deque(addresses)
         self._poller = poller
@@ -109,27 +109,27 @@ class _Socket:
         return self._question.question(number, due)
 
     def _next_address(self) -> bool:
-        """Go on to the next address of the name, as long as nothing has answered from this one."""
-        if len(self._addresses) == 1 or self._account.tally.received:
+        """Change to the next address of the name, if there is one and no address has answered yet."""
+        if len(self._addresses) == 1 or self._listener.tally.received:
             return False
         self._addresses.popleft()
         return True
 
     def close(self) -> None:
         if self._socket:
-            self._poller.forget(self._socket.fileno())
+            self._poller.unwatch(self._socket.fileno())
             self._socket.close()
             self._socket = None
 
 
 class Datagrams(_Socket):
-    """One socket, connected: so the kernel throws away what others send, and tells of ICMP errors."""
+    """A session over one connected socket: the kernel drops datagrams of other senders, and reports ICMP errors."""
 
     lingers = True
 
     def open(self) -> None:
         self._connect()
-        self._account.opened(None)
+        self._listener.on_open(None)
 
     def _connect(self) -> OSError | None:
         """Open a socket to the first address that has a route."""
@@ -143,7 +143,7 @@ class Datagrams(_Socket):
                     return error
             else:
                 self._socket = attempt
-                self._poller.watch(attempt.fileno(), select.EPOLLIN, self._ready)
+                self._poller.watch(attempt.fileno(), select.EPOLLIN, self._on_ready)
                 return None
 
     def ask(self, number: int, data: bytes) -> bool:
@@ -158,129 +158,129 @@ class Datagrams(_Socket):
         except OSError as failure:
             error = failure
         if error:
-            self._account.tally.lose(number, *verdict(error))
-            self._account.wake()
+            self._listener.tally.lose(number, *classify(error))
+            self._listener.wake()
             if self._addresses[0][0] == socket.AF_UNIX:
-                self.close()  # the other end is gone for good; the next question looks for a new one
+                self.close()  # the other end was closed; the next question connects anew
         return True
 
     def _send(self, number: int, data: bytes) -> None:
         assert self._socket
         try:
-            self._account.sends(number, time.monotonic_ns())
+            self._listener.on_send(number, time.monotonic_ns())
             self._socket.send(data)
         except ConnectionRefusedError as error:
             if self._addresses[0][0] == socket.AF_UNIX:
                 raise
-            # This is the answer to an earlier question, and waited for somebody to hear it.
+            # The pending error of an earlier question (ip(7)).
             self._refused(error)
             if self._socket:
                 self._socket.send(data)
 
     def _refused(self, error: OSError) -> None:
-        """An ICMP message came; it does not say to which question, so it is for the one that waited longest."""
-        waiting = self._account.waiting()
+        """Handle an ICMP error. It does not say for which question, so the oldest one gets it."""
+        outstanding = self._listener.outstanding()
         if self._next_address():
             self.close()
-            for number in waiting:
-                self.ask(number, self.compose(number, self._account.due(number)))
-        elif waiting:
-            self._account.tally.lose(waiting[0], *verdict(error))
+            for number in outstanding:
+                self.ask(number, self.compose(number, self._listener.due(number)))
+        elif outstanding:
+            self._listener.tally.lose(outstanding[0], *classify(error))
 
-    def _ready(self, events: int, now: int) -> None:
+    def _on_ready(self, mask: int, now: int) -> None:
         assert self._socket
-        if events & select.EPOLLOUT:
+        if mask & select.EPOLLOUT:
             self._poller.change(self._socket.fileno(), select.EPOLLIN)
-            self._account.wake()
-        for _ in range(_TURN):
+            self._listener.wake()
+        for _ in range(_MAX_RECEIVES):
             try:
-                size = self._socket.recv_into(_ROOM)
+                size = self._socket.recv_into(_BUFFER)
             except BlockingIOError:
                 return
             except OSError as error:
                 self._refused(error)
-                self._account.wake()
+                self._listener.wake()
                 return
-            self._take(bytes(_ROOM_VIEW[:size]), now)
-            now = time.monotonic_ns()  # what comes next may not have been there before
+            self._handle_answer(bytes(_BUFFER_VIEW[:size]), now)
+            now = time.monotonic_ns()  # the next datagram may have arrived only now
 
-    def _take(self, answer: bytes, now: int) -> None:
-        tally = self._account.tally
+    def _handle_answer(self, answer: bytes, now: int) -> None:
+        tally = self._listener.tally
         number = self._question.number(answer)
         asked = number is not None and tally.was_asked(number)
-        if number is not None and asked and self._question.right(answer, number, self._account.due(number)):
-            self._account.answered(number, now, self._question.clock(answer))
+        if number is not None and asked and self._question.right(answer, number, self._listener.due(number)):
+            self._listener.on_answer(number, now, self._question.clock(answer))
         else:
             tally.corrupted += 1
 
-    def give_up(self, number: int) -> None:
+    def on_timeout(self, number: int) -> None:
         pass
 
 
 class Stream(_Socket):
-    """One connection for all questions, whose answers come in their order."""
+    """A session over one connection, on which answers arrive in the order of the questions."""
 
     lingers = False
 
     def __init__(
-        self, account: SessionListener, question: Tagged, addresses: tuple[Address, ...], poller: Poller
+        self, listener: SessionListener, question: Tagged, addresses: tuple[Address, ...], poller: Poller
     ) -> None:
-        super().__init__(account, question, addresses, poller)
+        super().__init__(listener, question, addresses, poller)
         self._connected = False
         self._began = 0
         self._unsent = memoryview(b"")
         self._received = bytearray()
         self._awaited: deque[int] = deque()
-        """What has been asked on this connection, timed out or not: its answer comes all the same."""
+        """Questions sent on this connection, also those that have timed out: their answers may still arrive."""
         self._greeting = False
 
     def open(self) -> None:
         address = self._addresses[0]
         self._socket = open_socket(address, socket.SOCK_STREAM)
         self._connected = False
-        self._poller.watch(self._socket.fileno(), select.EPOLLOUT, self._ready)
+        self._poller.watch(self._socket.fileno(), select.EPOLLOUT, self._on_ready)
         self._began = time.monotonic_ns()
         try:
             self._socket.connect(address[1])
         except BlockingIOError as error:
-            if address[0] == socket.AF_UNIX:  # its queue is full; it will not call back (connect(2))
-                self._unopened(error)
+            if address[0] == socket.AF_UNIX:  # EAGAIN: its queue is full, and no event will follow (connect(2))
+                self._on_open_error(error)
         except OSError as error:
-            self._unopened(error)
+            self._on_open_error(error)
         else:
-            self._opened(time.monotonic_ns())
+            self._on_open(time.monotonic_ns())
 
-    def _opened(self, now: int) -> None:
+    def _on_open(self, now: int) -> None:
         assert self._socket
         self._connected = True
         self._greeting = self._question.greets
         self._poller.change(self._socket.fileno(), select.EPOLLIN)
-        self._account.opened(now - self._began)
+        self._listener.on_open(now - self._began)
 
-    def _unopened(self, error: OSError) -> None:
+    def _on_open_error(self, error: OSError) -> None:
         self.close()
         if self._next_address():
             self.open()
         else:
-            self._account.unopened(*verdict(error))
+            self._listener.on_open_error(*classify(error))
 
     def ask(self, number: int, data: bytes) -> bool:
         if not self._socket:
             self.open()
-        # To open may have failed at once, which was the end of this question.
-        if not self._account.tally.is_waiting(number):
+        # open() may have failed at once, and given this question its outcome.
+        if not self._listener.tally.is_waiting(number):
             return True
         if not self._connected or self._unsent:
             return False
         assert self._socket
         try:
-            self._account.sends(number, time.monotonic_ns())
+            self._listener.on_send(number, time.monotonic_ns())
             sent = self._socket.send(data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._broken(*verdict(error))
-            return False  # it will be asked on the next connection
+            self._fail(*classify(error))
+            return False  # it is sent again on the next connection
         if sent:
             self._awaited.append(number)
             self._unsent = memoryview(data)[sent:]
@@ -288,48 +288,48 @@ class Stream(_Socket):
             self._poller.change(self._socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
         return sent > 0
 
-    def _ready(self, events: int, now: int) -> None:
+    def _on_ready(self, mask: int, now: int) -> None:
         assert self._socket
         if not self._connected:
             if number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                self._unopened(OSError(number, os.strerror(number)))
+                self._on_open_error(OSError(number, os.strerror(number)))
             else:
-                self._opened(now)
+                self._on_open(now)
             return
-        if events & ~select.EPOLLOUT:
+        if mask & ~select.EPOLLOUT:
             self._receive(now)
-        if events & select.EPOLLOUT and self._socket:
+        if mask & select.EPOLLOUT and self._socket:
             self._flush()
 
     def _flush(self) -> None:
         assert self._socket
-        with contextlib.suppress(OSError):  # what broke is said when it is read
+        with contextlib.suppress(OSError):  # the next receive reports the error
             if self._unsent:
                 self._unsent = self._unsent[self._socket.send(self._unsent) :]
         if not self._unsent:
             self._poller.change(self._socket.fileno(), select.EPOLLIN)
-            self._account.wake()
+            self._listener.wake()
 
     def _receive(self, now: int) -> None:
-        for _ in range(_TURN):
+        for _ in range(_MAX_RECEIVES):
             if not self._socket:
                 return
             try:
-                size = self._socket.recv_into(_ROOM)
+                size = self._socket.recv_into(_BUFFER)
             except BlockingIOError:
                 return
             except OSError as error:
-                return self._broken(*verdict(error))
+                return self._fail(*classify(error))
             if not size:
-                return self._broken(Outcome.CLOSED, "")
-            self._received += _ROOM_VIEW[:size]
-            self._take(now)
-            if size < len(_ROOM):
+                return self._fail(Outcome.CLOSED, "")
+            self._received += _BUFFER_VIEW[:size]
+            self._handle_answers(now)
+            if size < len(_BUFFER):
                 return
             now = time.monotonic_ns()
 
-    def _take(self, now: int) -> None:
-        tally = self._account.tally
+    def _handle_answers(self, now: int) -> None:
+        tally = self._listener.tally
         if self._greeting and (end := self._received.find(b"\n") + 1):
             del self._received[:end]
             self._greeting = False
@@ -338,28 +338,28 @@ class Stream(_Socket):
             del self._received[:length]
             if not self._awaited:
                 tally.corrupted += 1
-                return self._broken(Outcome.WRONG, "")
+                return self._fail(Outcome.WRONG, "")
             number = self._awaited.popleft()
-            if self._question.right(answer, number, self._account.due(number)):
-                self._account.answered(number, now, self._question.clock(answer))
+            if self._question.right(answer, number, self._listener.due(number)):
+                self._listener.on_answer(number, now, self._question.clock(answer))
             else:
                 tally.corrupted += 1
                 tally.lose(number, Outcome.WRONG)
         if len(self._received) > self._question.longest + _LONGEST_GREETING:
             tally.corrupted += 1
-            self._broken(Outcome.WRONG, "")
+            self._fail(Outcome.WRONG, "")
 
-    def _broken(self, outcome: Outcome, reason: str) -> None:
-        """The connection is over, and with it all that was asked on it."""
+    def _fail(self, outcome: Outcome, reason: str) -> None:
+        """Close the connection: all questions on it are lost."""
         awaited = list(self._awaited)
         self.close()
         for number in awaited:
-            self._account.tally.lose(number, outcome, reason)
-        self._account.wake()
+            self._listener.tally.lose(number, outcome, reason)
+        self._listener.wake()
 
-    def give_up(self, number: int) -> None:
-        if not self._connected and time.monotonic_ns() - self._began >= self._account.timeout:
-            self.close()  # the next question tries anew, since the kernel asks ever more rarely
+    def on_timeout(self, number: int) -> None:
+        if not self._connected and time.monotonic_ns() - self._began >= self._listener.timeout:
+            self.close()  # the next question connects anew, since the kernel retries ever more slowly
 
     def close(self) -> None:
         super().close()

@@ -1,7 +1,7 @@
-"""What became of the questions to one target: counts, and how long each answer took. Only values.
+"""The counts and times of the questions to one target. Values only: no input, no output.
 
-Memory is bounded however long a run goes on: counts, sums, the smallest and the largest are of all questions, and
-single results are kept of the last `KEPT`.
+Memory is bounded, whatever the length of a run: counts, sums, minimum and maximum are of all questions, and single
+results are kept for the last `KEPT`.
 """
 
 from array import array
@@ -15,18 +15,18 @@ KEPT = 2**20
 
 
 class Series:
-    """Nanoseconds in the order they were measured."""
+    """Times in nanoseconds, in the order in which they were measured."""
 
-    def __init__(self, most: int = KEPT) -> None:
+    def __init__(self, limit: int = KEPT) -> None:
         self.number = 0
         self.sum = 0
         self.least = 0
         self.most = 0
         self.last = 0
         self.steps = 0
-        """The sum of how far each is from the one before."""
+        """The sum of the differences between each value and the one before."""
         self._kept = array("q")
-        self._room = most
+        self._limit = limit
 
     def add(self, value: int) -> None:
         if self.number:
@@ -35,48 +35,48 @@ class Series:
             self.steps += abs(value - self.last)
         else:
             self.least = self.most = value
-        if len(self._kept) < self._room:
+        if len(self._kept) < self._limit:
             self._kept.append(value)
         else:
-            self._kept[self.number % self._room] = value
+            self._kept[self.number % self._limit] = value
         self.number += 1
         self.sum += value
         self.last = value
 
     def kept(self) -> list[int]:
-        """The last ones, in no order."""
+        """The last values, in no particular order."""
         return self._kept.tolist()
 
 
 class Tally:
-    """The account of one target. Questions are numbered from 0, without gaps."""
+    """The results of one target. Questions are numbered from 0, without gaps."""
 
-    def __init__(self, most: int = KEPT) -> None:
+    def __init__(self, limit: int = KEPT) -> None:
         self.asked = 0
-        """Questions that were due; the next one gets this number."""
+        """Questions that were due so far; the next one gets this number."""
         self.abandoned = 0
         self.lost: Counter[Outcome] = Counter()
         self.reasons: dict[Outcome, str] = {}
-        """What the system said last, for outcomes of which it said something."""
+        """The last error text of the system for each outcome that had one."""
         self.late = 0
-        """Right answers to questions that had timed out by then; they stay lost."""
+        """Right answers to questions that had timed out; those stay lost."""
         self.duplicated = 0
         self.reordered = 0
-        """Answers to a question before one that was answered already (RFC 4737)."""
+        """Answers that arrived after the answer to a later question (RFC 4737)."""
         self.corrupted = 0
         """Answers that were not right."""
-        self.rtt = Series(most)
-        self.lag = Series(most)
-        """How late the probe itself was with each question it sent."""
-        self.connect = Series(most)
+        self.rtt = Series(limit)
+        self.lag = Series(limit)
+        """The delay of each question sent, by this process alone."""
+        self.connect = Series(limit)
         self.offset = Offset()
         self._results = array("q")
-        self._room = most
+        self._limit = limit
         self._latest = -1
 
     @property
     def sent(self) -> int:
-        """Questions that were due, with those that could not be sent before their time was over."""
+        """Questions that were due, including those that could not be sent before their time-out."""
         return self.asked - self.abandoned
 
     @property
@@ -84,27 +84,27 @@ class Tally:
         return self.rtt.number
 
     def ask(self) -> int:
-        """A question is due: its number."""
+        """Add a question that is due. Its number."""
         number = self.asked
         self.asked += 1
-        if len(self._results) < self._room:
+        if len(self._results) < self._limit:
             self._results.append(Outcome.WAITING)
         else:
-            self._results[number % self._room] = Outcome.WAITING
+            self._results[number % self._limit] = Outcome.WAITING
         return number
 
     def is_waiting(self, number: int) -> bool:
         return self._result(number) == Outcome.WAITING
 
     def was_asked(self, number: int) -> bool:
-        """Whether there is such a question, of those that are remembered."""
-        return max(0, self.asked - self._room) <= number < self.asked
+        """Whether the results that are kept include this question."""
+        return max(0, self.asked - self._limit) <= number < self.asked
 
     def answer(self, number: int, took: int) -> bool:
-        """A right answer came; whether it was the one waited for."""
+        """Record a right answer. False where the question had an outcome already."""
         result = self._result(number)
         if result == Outcome.WAITING:
-            self._results[number % self._room] = took
+            self._results[number % self._limit] = took
             self.rtt.add(took)
             if number < self._latest:
                 self.reordered += 1
@@ -117,31 +117,31 @@ class Tally:
         return False
 
     def lose(self, number: int, outcome: Outcome, reason: str = "") -> None:
-        """No right answer will come, or has to be waited for; nothing if one was there already."""
+        """Record the loss of a question, unless it has an outcome already."""
         if self.is_waiting(number):
-            self._results[number % self._room] = outcome
+            self._results[number % self._limit] = outcome
             self.lost[outcome] += 1
             if reason:
                 self.reasons[outcome] = reason
 
     def abandon(self) -> None:
-        """The run ends here: what is still waited for was neither answered nor lost, and is as if it was never sent."""
+        """End the run: outstanding questions count neither as sent nor as lost."""
         for number, result in self.results():
             if result == Outcome.WAITING:
-                self._results[number % self._room] = Outcome.ABANDONED
+                self._results[number % self._limit] = Outcome.ABANDONED
                 self.abandoned += 1
 
     def results(self) -> Iterator[tuple[int, int]]:
-        """Number and result of the questions that are remembered: nanoseconds, or an `Outcome`."""
-        for number in range(max(0, self.asked - self._room), self.asked):
-            yield number, self._results[number % self._room]
+        """Number and result of the questions that are kept. A result is nanoseconds, or an `Outcome`."""
+        for number in range(max(0, self.asked - self._limit), self.asked):
+            yield number, self._results[number % self._limit]
 
     def _result(self, number: int) -> int:
-        return self._results[number % self._room]
+        return self._results[number % self._limit]
 
 
 class Offset:
-    """How far a clock that tells whole seconds is from ours, between two bounds that each answer brings nearer.
+    """The offset of a clock with whole seconds from the one of this host: two bounds, which each answer narrows.
 
     An answer S was made between sending and receiving, at a time from S to S + 1 of the other clock. So that clock is
     ahead by S - received at least, and by S + 1 - sent at most.
@@ -151,21 +151,21 @@ class Offset:
         self._low: float | None = None
         self._high = 0.0
 
-    def add(self, told: int, sent: float, received: float) -> None:
-        """The clock told so many seconds; sent and received by ours."""
-        low, high = told - received, told + 1 - sent
+    def add(self, clock: int, sent: float, received: float) -> None:
+        """Add an answer. ``clock``: its seconds; ``sent`` and ``received``: times of this host."""
+        low, high = clock - received, clock + 1 - sent
         if self._low is not None:
             low, high = max(low, self._low), min(high, self._high)
-            if low > high:  # one of the clocks was set, or has drifted: what was known is no more
-                low, high = told - received, told + 1 - sent
+            if low > high:  # one of the clocks was set, or has drifted: begin again
+                low, high = clock - received, clock + 1 - sent
         self._low, self._high = low, high
 
     @property
     def seconds(self) -> float | None:
-        """How far the other clock is ahead; the middle of what is possible."""
+        """How far the other clock is ahead: the middle between the bounds."""
         return None if self._low is None else (self._low + self._high) / 2
 
     @property
     def margin(self) -> float | None:
-        """How far the truth may be from that."""
+        """The greatest possible error of `seconds`."""
         return None if self._low is None else (self._high - self._low) / 2

@@ -1,4 +1,4 @@
-"""Whom to ask: a URL as the operator gave it, and the addresses it stands for."""
+"""The targets: a URL as the operator gave it, and the addresses that its name has."""
 
 import socket
 import threading
@@ -11,20 +11,20 @@ from netd.endpoints import Endpoint
 from netd.errors import UsageError
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | str]
-"""A family, and what its connect(2) takes."""
+"""An address family, and the address for connect(2)."""
 
-_RESOLVER_PATIENCE = 10.0
-"""Seconds for names, all at once; resolv.conf(5) gives a dead server five, twice."""
+_RESOLVER_TIMEOUT = 10.0
+"""Seconds for all names together; resolv.conf(5) gives a dead server five, twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A service to ask, with every address its name has; none where the name has none."""
+    """A service, and all addresses of its name; none where the name cannot be resolved."""
 
     endpoint: Endpoint
     addresses: tuple[Address, ...]
     problem: str = ""
-    """Why there are none."""
+    """Why there are no addresses."""
 
     @property
     def name(self) -> str:
@@ -32,20 +32,20 @@ class Target:
 
     @property
     def local(self) -> bool:
-        """Whether all its addresses are this host's, over loopback or a UNIX socket."""
+        """Whether all addresses are on this host: loopback or UNIX sockets."""
         return all(family == socket.AF_UNIX or is_loopback(octets(address[0])) for family, address in self.addresses)
 
 
 def parse_target(url: str) -> Endpoint:
-    """The endpoint of a URL that can be asked; UsageError says what is wrong with it."""
+    """The endpoint of a URL that a client can connect to. Raises UsageError."""
     try:
         if "://" not in url:
             raise ValueError("expected a URL such as tcp://192.0.2.1:7, udp://[::1]:7 or unix:///run/echo.sock")
         endpoint = Endpoint.parse(url)
         if endpoint.transport == "systemd":
-            raise ValueError("expected tcp://, udp://, unix:// or unixgram://; systemd:// is for those who listen")
+            raise ValueError("expected tcp://, udp://, unix:// or unixgram://; systemd:// is for listeners")
         if "?" in url:
-            raise ValueError("socket options are for those who listen")
+            raise ValueError("socket options are for listeners")
         if not endpoint.path and (endpoint.host in ("*", "0.0.0.0", "::") or endpoint.port == 0):
             raise ValueError("expected the address and the port of one service, such as tcp://192.0.2.1:7")
     except ValueError as error:
@@ -54,20 +54,20 @@ def parse_target(url: str) -> Endpoint:
 
 
 def resolve(endpoints: Sequence[Endpoint]) -> list[Target]:
-    """The targets, with what their names stand for. All are looked up at once: a dead resolver delays once."""
+    """Resolve the names of all endpoints at the same time, so that a dead resolver costs its time-out only once."""
     found: dict[int, Target] = {}
 
     def look_up(index: int, endpoint: Endpoint) -> None:
         found[index] = _look_up(endpoint)
 
-    # A look-up cannot be interrupted; a thread that is left behind ends with the process.
+    # A look-up cannot be interrupted: daemon threads, so that one which hangs does not keep the process alive.
     threads = [threading.Thread(target=look_up, args=job, daemon=True) for job in enumerate(endpoints)]
     for thread in threads:
         thread.start()
-    until = time.monotonic() + _RESOLVER_PATIENCE
+    until = time.monotonic() + _RESOLVER_TIMEOUT
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
-    late = f"no answer from the resolver within {_RESOLVER_PATIENCE:.0f} s"
+    late = f"no answer from the resolver within {_RESOLVER_TIMEOUT:.0f} s"
     return [found.get(index) or Target(endpoint, (), late) for index, endpoint in enumerate(endpoints)]
 
 
@@ -78,15 +78,15 @@ def _look_up(endpoint: Endpoint) -> Target:
     kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
     try:
         answers = socket.getaddrinfo(endpoint.host, endpoint.port, type=kind)
-    except (OSError, UnicodeError) as error:  # a label that is too long is a UnicodeError
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label that is too long
         return Target(endpoint, (), getattr(error, "strerror", None) or str(error))
     addresses = [(family, address) for family, _, _, _, address in answers]
     return Target(endpoint, tuple(dict.fromkeys(addresses)))  # type: ignore[arg-type]  # AF_INET and AF_INET6 alone
 
 
 def address_as_text(address: Address) -> str:
-    """An address for people."""
-    place = address[1]
-    if isinstance(place, str):
-        return address_text(place.replace("\0", "@", 1), 0, unix=True)
-    return address_text(place[0], place[1])
+    """An address as text: ``192.0.2.1:7``, a path, or ``@NAME``."""
+    value = address[1]
+    if isinstance(value, str):
+        return address_text(value.replace("\0", "@", 1), 0, unix=True)
+    return address_text(value[0], value[1])

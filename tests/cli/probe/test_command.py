@@ -1,4 +1,4 @@
-"""`netd probe` as a user runs it, against a real netd."""
+"""`netd probe` on the command line, with a real netd."""
 
 import csv
 import io
@@ -47,7 +47,7 @@ def probe(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def nobody() -> str:
+def unused_url() -> str:
     """A URL at which nothing listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -55,24 +55,24 @@ def nobody() -> str:
 
 
 @pytest.mark.parametrize("service", ["echo", "pingpong", "time", "daytime", "rfc868", "connect"])
-def test_every_service_at_once(netd: Daemon, service: str) -> None:
+def test_services_are_measured_over_all_transports(netd: Daemon, service: str) -> None:
     schemes = {"rfc868": ("tcp", "udp"), "connect": ("tcp", "unix")}.get(service, ("tcp", "udp", "unix"))
     urls = [netd.url("echo" if service == "connect" else service, scheme) for scheme in schemes]
     done = probe(*urls, "--service", service, *QUICK, "--json")
     assert (done.returncode, done.stderr) == (0, "")
-    told = json.loads(done.stdout)
-    assert [target["target"] for target in told["targets"]] == urls
-    for target in told["targets"]:
+    result = json.loads(done.stdout)
+    assert [target["target"] for target in result["targets"]] == urls
+    for target in result["targets"]:
         assert (target["service"], target["sent"], target["received"], target["lost"]) == (service, 10, 10, 0)
         assert 0 < target["rtt"]["min"] <= target["rtt"]["median"] <= target["rtt"]["max"] < 60
         assert (target["connections"] > 0) == (not target["target"].startswith("udp:"))
         if service in ("time", "rfc868"):
-            # It is the clock of this very host.
+            # Both clocks are the one of this host.
             assert abs(target["offset"]) <= target["offset_margin"] <= 0.5
-    assert told["interrupted"] is False
+    assert result["interrupted"] is False
 
 
-def test_the_summary_for_people(netd: Daemon) -> None:
+def test_summary_has_figures_and_a_histogram(netd: Daemon) -> None:
     done = probe(netd.url("echo", "udp"), netd.url("echo"), *QUICK)
     assert (done.returncode, done.stderr) == (0, "")
     first, second = done.stdout.split("\n\ntcp://")
@@ -87,7 +87,7 @@ def test_the_summary_for_people(netd: Daemon) -> None:
     assert "connect" not in first
 
 
-def test_csv_is_a_row_for_each_question(netd: Daemon) -> None:
+def test_csv_has_a_row_for_each_question(netd: Daemon) -> None:
     silent = netd.url("discard", "udp")
     done = probe(netd.url("echo"), silent, "--count", "5", "--rate", "100/s", "--timeout", "300ms", "--csv")
     assert done.returncode == 1
@@ -101,8 +101,8 @@ def test_csv_is_a_row_for_each_question(netd: Daemon) -> None:
     assert rows[5]["target"] == silent
 
 
-def test_prometheus_text(netd: Daemon) -> None:
-    url, dead = netd.url("time"), nobody()
+def test_prometheus_text_has_a_gauge_for_each_figure(netd: Daemon) -> None:
+    url, dead = netd.url("time"), unused_url()
     done = probe(url, dead, "--service", "time", *QUICK, "--prometheus")
     assert done.returncode == 1
     families = list(text_string_to_metric_families(done.stdout))
@@ -122,8 +122,8 @@ def test_prometheus_text(netd: Daemon) -> None:
     assert samples["netd_probe_time_seconds", None, None] > 1.7e9
 
 
-def test_plots(netd: Daemon, tmp_path: Path) -> None:
-    urls = [netd.url("echo"), netd.url("echo", "udp"), nobody()]
+def test_plots_are_written_as_svg_and_png(netd: Daemon, tmp_path: Path) -> None:
+    urls = [netd.url("echo"), netd.url("echo", "udp"), unused_url()]
     done = probe(*urls, *QUICK, "--plot", str(tmp_path / "a.svg"))
     assert (done.returncode, done.stderr) == (1, "")
     drawing = ET.parse(tmp_path / "a.svg").getroot()
@@ -138,12 +138,12 @@ def test_plots(netd: Daemon, tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
-def test_a_plot_of_nothing(tmp_path: Path) -> None:
-    assert probe(nobody(), *QUICK, "--plot", str(tmp_path / "a.svg")).returncode == 1
+def test_plot_without_answers_is_written(tmp_path: Path) -> None:
+    assert probe(unused_url(), *QUICK, "--plot", str(tmp_path / "a.svg")).returncode == 1
     assert ET.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")
 
 
-def test_a_plot_without_the_library_is_an_error_before_the_first_question(netd: Daemon, tmp_path: Path) -> None:
+def test_missing_matplotlib_is_an_error_before_the_first_question(netd: Daemon, tmp_path: Path) -> None:
     (tmp_path / "matplotlib.py").write_text("raise ImportError('not here')\n")
     done = subprocess.run(
         [sys.executable, "-m", "netd", "probe", netd.url("echo"), "--plot", str(tmp_path / "a.svg")],
@@ -153,7 +153,7 @@ def test_a_plot_without_the_library_is_an_error_before_the_first_question(netd: 
     assert done.stderr == "netd: --plot needs matplotlib: pip install 'netd[plot]'\n"
 
 
-def test_it_answers_at_once_without_what_it_does_not_need() -> None:
+def test_probe_imports_no_heavy_library_at_start() -> None:
     code = "import sys, netd.cli.probe; print({'rich', 'matplotlib', 'prometheus_client', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
@@ -167,7 +167,9 @@ def test_it_answers_at_once_without_what_it_does_not_need() -> None:
         (("--warn", "rtt=1h", "--crit", "p99=0.000001ms"), 2, "CRITICAL"),
     ],
 )
-def test_as_a_check(netd: Daemon, thresholds: tuple[str, ...], code: int, state: str) -> None:
+def test_check_has_a_state_and_performance_data(
+    netd: Daemon, thresholds: tuple[str, ...], code: int, state: str
+) -> None:
     done = probe(netd.url("echo"), *QUICK, *thresholds)
     assert (done.returncode, done.stderr) == (code, "")
     assert done.stdout.startswith(f"PROBE {state} - {netd.url('echo')} ")
@@ -177,8 +179,8 @@ def test_as_a_check(netd: Daemon, thresholds: tuple[str, ...], code: int, state:
     assert json.loads(done.stdout)["state"] == state
 
 
-def test_a_check_of_what_is_not_there(netd: Daemon) -> None:
-    done = probe(nobody(), netd.url("echo"), *QUICK, "--warn", "loss=1%")
+def test_check_of_an_unreachable_target_is_critical_or_unknown(netd: Daemon) -> None:
+    done = probe(unused_url(), netd.url("echo"), *QUICK, "--warn", "loss=1%")
     assert done.returncode == 2
     assert done.stdout.startswith("PROBE CRITICAL - 1 of 2 targets: ")
     assert "refused: Connection refused" in done.stdout
@@ -201,21 +203,21 @@ def test_a_check_of_what_is_not_there(netd: Daemon) -> None:
         (["--crit"], "Option '--crit' requires an argument"),
     ],
 )
-def test_a_check_that_cannot_be_meant_is_unknown_to_monitoring(arguments: list[str], problem: str) -> None:
+def test_usage_error_of_a_check_is_unknown(arguments: list[str], problem: str) -> None:
     done = probe("udp://127.0.0.1:7", *arguments)
     assert (done.returncode, done.stderr) == (3, "")
     assert re.match("PROBE UNKNOWN - [^|\\n]+\\n$", done.stdout)
     assert problem in done.stdout
 
 
-def test_wrong_answers_are_no_success(netd: Daemon) -> None:
+def test_wrong_answers_exit_with_1(netd: Daemon) -> None:
     done = probe(netd.url("daytime", "udp"), "--service", "echo", *QUICK, "--timeout", "500ms", "--json")
     [target] = json.loads(done.stdout)["targets"]
     assert done.returncode == 1
     assert (target["received"], target["corrupted"], target["losses"]["timed_out"]) == (0, 10, 10)
 
 
-def test_one_damaged_answer_is_no_success_either(netd: Daemon) -> None:
+def test_single_damaged_answer_exits_with_1(netd: Daemon) -> None:
     with Relay(netd.port("echo", "udp"), 1, damage=0.2) as relay:
         done = probe(relay.url, "--service", "echo", "--count", "40", "--rate", "200/s", "--timeout", "1s")
     assert relay.damaged > 0
@@ -224,8 +226,8 @@ def test_one_damaged_answer_is_no_success_either(netd: Daemon) -> None:
     assert done.returncode == 1
 
 
-def test_each_way_to_fail_has_its_message(netd: Daemon, tmp_path: Path) -> None:
-    urls = [nobody(), f"unix://{tmp_path}/no.sock", "udp://a..b:7", netd.url("discard", "udp")]
+def test_each_kind_of_loss_has_its_message(netd: Daemon, tmp_path: Path) -> None:
+    urls = [unused_url(), f"unix://{tmp_path}/no.sock", "udp://a..b:7", netd.url("discard", "udp")]
     done = probe(*urls, "--count", "3", "--rate", "100/s", "--timeout", "300ms")
     assert (done.returncode, done.stderr) == (1, "")
     assert "3 refused: Connection refused" in done.stdout
@@ -234,15 +236,15 @@ def test_each_way_to_fail_has_its_message(netd: Daemon, tmp_path: Path) -> None:
     assert "3 timed out: no right answer in time" in done.stdout
 
 
-def test_no_route_and_no_resolver() -> None:
+def test_unreachable_network_and_resolver_are_reported() -> None:
     """In a network that has nothing but loopback."""
 
     def run() -> None:
-        done = probe("udp://192.0.2.1:7", "tcp://192.0.2.1:7", "tcp://nobody.invalid:7", "--count", "2", "--json")
-        told = json.loads(done.stdout)["targets"]
-        assert [target["losses"]["unreachable"] for target in told] == [2, 2, 0]
-        assert told[0]["reasons"] == {"unreachable": "Network is unreachable"}
-        assert told[2]["losses"]["unresolved"] == 1
+        done = probe("udp://192.0.2.1:7", "tcp://192.0.2.1:7", "tcp://name.invalid:7", "--count", "2", "--json")
+        targets = json.loads(done.stdout)["targets"]
+        assert [target["losses"]["unreachable"] for target in targets] == [2, 2, 0]
+        assert targets[0]["reasons"] == {"unreachable": "Network is unreachable"}
+        assert targets[2]["losses"]["unresolved"] == 1
         assert done.returncode == 1
 
     in_namespace(run)
@@ -260,8 +262,8 @@ def test_no_route_and_no_resolver() -> None:
         (["udp://127.0.0.1:7", "--size", "8"], "expected a size from 20"),
         (["udp://*:7"], "expected the address and the port of one service"),
         (["udp://127.0.0.1:0"], "expected the address and the port of one service"),
-        (["systemd://x"], "systemd:// is for those who listen"),
-        (["tcp://127.0.0.1:7?backlog=1"], "socket options are for those who listen"),
+        (["systemd://x"], "systemd:// is for listeners"),
+        (["tcp://127.0.0.1:7?backlog=1"], "socket options are for listeners"),
         (["127.0.0.1:7"], "expected a URL"),
         (["udp://127.0.0.1:7", "--plot", "a.gif"], "ends in .svg or .png"),
         (["udp://127.0.0.1:7", "--interval", "soon"], "expected a duration"),
@@ -275,21 +277,21 @@ def test_no_route_and_no_resolver() -> None:
         ([], "Missing argument"),
     ],
 )
-def test_usage(arguments: list[str], problem: str) -> None:
+def test_usage_errors_exit_with_64(arguments: list[str], problem: str) -> None:
     done = probe(*arguments)
     assert (done.returncode, done.stdout) == (64, "")
     assert problem in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_flood_limit_may_be_raised_and_is_not_for_loopback(netd: Daemon) -> None:
+def test_flood_limit_does_not_apply_to_loopback(netd: Daemon) -> None:
     assert probe(netd.url("echo"), "--rate", "500/s", "--count", "20").returncode == 0
     done = probe("tcp://a..b:7", netd.url("echo"), "--rate", "500/s", "--count", "2")
     assert done.returncode == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_prints_what_there_was(netd: Daemon, number: int) -> None:
+def test_interrupted_run_prints_its_figures(netd: Daemon, number: int) -> None:
     before = sum(service["answered"] for service in netd.ask("status")["services"])
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "netd", "probe", netd.url("echo", "udp")]
@@ -297,19 +299,19 @@ def test_ctrl_c_prints_what_there_was(netd: Daemon, number: int) -> None:
         until(lambda: sum(service["answered"] for service in netd.ask("status")["services"]) > before + 20)
         running.send_signal(number)
         out, errors = running.communicate(timeout=20)
-    told = json.loads(out)
+    result = json.loads(out)
     assert (running.returncode, errors) == (0, "")
-    assert told["interrupted"] is True
-    assert told["targets"][0]["received"] >= 20
-    assert told["targets"][0]["lost"] == 0
+    assert result["interrupted"] is True
+    assert result["targets"][0]["received"] >= 20
+    assert result["targets"][0]["lost"] == 0
 
 
-def test_duration_ends_it(netd: Daemon) -> None:
+def test_duration_ends_the_run(netd: Daemon) -> None:
     done = probe(netd.url("echo"), "--duration", "300ms", "--rate", "100/s", "--json")
     assert json.loads(done.stdout)["targets"][0]["sent"] == 30
 
 
-def test_a_terminal_shows_how_it_goes_and_then_only_the_summary(netd: Daemon) -> None:
+def test_terminal_shows_a_live_table_and_then_only_the_summary(netd: Daemon) -> None:
     leader, follower = pty.openpty()
     url = netd.url("echo", "udp")
     arguments = [url, "--duration", "1s", "--rate", "50/s"]
@@ -318,16 +320,16 @@ def test_a_terminal_shows_how_it_goes_and_then_only_the_summary(netd: Daemon) ->
         stdin=follower, stdout=follower, stderr=follower, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
     ) as running:  # fmt: skip
         os.close(follower)
-        said = b""
+        output = b""
         try:
             while piece := os.read(leader, 65536):
-                said += piece
+                output += piece
         except OSError:
             pass  # the other end is closed
         os.close(leader)
         assert running.wait(20) == 0
-    live, summary = said.rsplit(b"\x1b[2K", 1)  # the last line of the table that is erased
+    live, summary = output.rsplit(b"\x1b[2K", 1)  # the last line of the table that is erased
     assert b"target" in live
     assert url.encode() in live
     assert b"sent 50, received 50" in summary
-    assert b"\x1b[?25h" in said  # the cursor is back
+    assert b"\x1b[?25h" in output  # the cursor is shown again

@@ -1,4 +1,4 @@
-"""A bad network between a client and a UDP service: loses, delays, doubles, reorders and damages answers, by a seed."""
+"""A relay in front of a UDP service that loses, delays, duplicates, reorders and damages answers, by a seed."""
 
 import heapq
 import selectors
@@ -11,7 +11,7 @@ _NUMBER = slice(4, 12)  # where echo questions of netd probe carry their sequenc
 
 
 class Relay:
-    """A thread with a port of its own; what it did to the answers stands in its attributes."""
+    """The relay: a thread with its port. Its attributes count what it did to the answers."""
 
     def __init__(
         self,
@@ -26,10 +26,10 @@ class Relay:
         self.lost = 0
         self.doubled = 0
         self.damaged = 0
-        self.came: list[int] = []
+        self.passed: list[int] = []
         """The numbers of the undamaged answers, in the order in which they were passed on."""
         self.delays: dict[int, float] = {}
-        """How many seconds each answer was held, at least."""
+        """The shortest delay of each answer, in seconds."""
         self._random = Random(seed)
         self._shares = lose, double, damage
         self._delay = delay
@@ -48,9 +48,9 @@ class Relay:
 
     @property
     def overtaken(self) -> int:
-        """How many first answers came after one with a higher number (RFC 4737)."""
+        """The number of first answers after one with a higher number (RFC 4737)."""
         highest, seen, number_of = -1, set(), 0
-        for number in self.came:
+        for number in self.passed:
             if number not in seen:
                 number_of += number < highest
                 highest = max(highest, number)
@@ -59,8 +59,8 @@ class Relay:
 
     @property
     def repeated(self) -> int:
-        """How many undamaged answers came again."""
-        return len(self.came) - len(set(self.came))
+        """The number of repeated undamaged answers."""
+        return len(self.passed) - len(set(self.passed))
 
     def __enter__(self) -> "Relay":
         self._thread.start()
@@ -114,5 +114,5 @@ class Relay:
 
     def _pass_on(self, answer: bytes, damaged: bool) -> None:
         if not damaged:
-            self.came.append(int.from_bytes(answer[_NUMBER]))
+            self.passed.append(int.from_bytes(answer[_NUMBER]))
         self._front.sendto(answer, self._client)

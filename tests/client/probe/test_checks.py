@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.client.probe.checks import FIGURES, State, judge, parse_thresholds, report
+from netd.client.probe.checks import FIGURES, State, evaluate, parse_thresholds, report
 from netd.client.probe.figures import Summary, Times
 from netd.client.probe.outcomes import LOSSES
 
@@ -48,51 +48,51 @@ DEAD = replace(
     ("warn", "crit", "state"),
     [
         ("rtt=5ms,loss=5%", "rtt=10ms,loss=10%", State.OK),
-        ("rtt=2ms", "rtt=10ms", State.OK),  # at most, so just so much is well
+        ("rtt=2ms", "rtt=10ms", State.OK),  # a value equal to the limit is allowed
         ("rtt=1ms", "rtt=10ms", State.WARNING),
         ("loss=1%", "loss=10%", State.WARNING),
         ("loss=1%", "loss=1.5%", State.CRITICAL),
         ("rtt=1ms", "rtt=1ms", State.CRITICAL),
         ("max=4ms", "p99=1h", State.WARNING),
-        ("connect=0.001ms,offset=0.001ms", "offset=0.001ms", State.UNKNOWN),  # not measured, and so not known
+        ("connect=0.001ms,offset=0.001ms", "offset=0.001ms", State.UNKNOWN),  # not measured
     ],
 )
-def test_states(warn: str, crit: str, state: State) -> None:
-    verdict = judge(GOOD, parse_thresholds(warn), parse_thresholds(crit))
+def test_states_follow_the_thresholds(warn: str, crit: str, state: State) -> None:
+    verdict = evaluate(GOOD, parse_thresholds(warn), parse_thresholds(crit))
     assert verdict.state is state
     assert report([verdict])[0] is state
 
 
-def test_who_does_not_answer_is_critical_whatever_was_asked() -> None:
-    verdict = judge(DEAD, {}, {})
+def test_target_without_answers_is_critical_without_thresholds() -> None:
+    verdict = evaluate(DEAD, {}, {})
     assert verdict.state is State.CRITICAL
     assert "refused: Connection refused" in verdict.text
 
 
-def test_who_has_no_address_is_unknown() -> None:
-    assert judge(replace(DEAD, losses=NO_LOSSES | {"unresolved": 1}), {}, {}).state is State.UNKNOWN
-    assert judge(replace(DEAD, sent=0, loss=None), {}, {}).state is State.UNKNOWN
+def test_target_without_an_address_is_unknown() -> None:
+    assert evaluate(replace(DEAD, losses=NO_LOSSES | {"unresolved": 1}), {}, {}).state is State.UNKNOWN
+    assert evaluate(replace(DEAD, sent=0, loss=None), {}, {}).state is State.UNKNOWN
 
 
-def test_a_clock_is_off_in_both_directions() -> None:
+def test_offset_limit_applies_in_both_directions() -> None:
     for offset in (-3.0, 3.0):
         summary = replace(GOOD, offset=offset, offset_margin=0.1)
-        assert judge(summary, parse_thresholds("offset=2s"), {}).state is State.WARNING
-        assert judge(summary, parse_thresholds("offset=4s"), {}).state is State.OK
+        assert evaluate(summary, parse_thresholds("offset=2s"), {}).state is State.WARNING
+        assert evaluate(summary, parse_thresholds("offset=4s"), {}).state is State.OK
 
 
 PERFDATA = re.compile(r"([^=]+)=(-?\d+(?:\.\d+)?)(s|%|);(\d+(?:\.\d+)?|);(\d+(?:\.\d+)?|);(\d*);(\d*)")
 
 
 def performance_data(line: str) -> dict[str, tuple[str, ...]]:
-    """Read back as the plugin guidelines have it: items between blanks, labels in single quotes."""
+    """Parse performance data by the plugin guidelines: items between blanks, labels in single quotes."""
     items = [PERFDATA.fullmatch(item) for item in shlex.split(line.partition("|")[2])]
     assert all(items)
     return {item[1]: item.groups()[1:] for item in items if item}
 
 
-def test_one_line_with_performance_data() -> None:
-    state, text = report([judge(GOOD, parse_thresholds("rtt=5ms,loss=1%"), parse_thresholds("loss=30%"))])
+def test_report_is_one_line_with_performance_data() -> None:
+    state, text = report([evaluate(GOOD, parse_thresholds("rtt=5ms,loss=1%"), parse_thresholds("loss=30%"))])
     assert state is State.WARNING
     assert text.startswith("PROBE WARNING - udp://192.0.2.1:7 loss 2 % is above 1 % | ")
     assert "\n" not in text
@@ -101,9 +101,9 @@ def test_one_line_with_performance_data() -> None:
     assert data["loss"] == ("2", "%", "1", "30", "0", "100")
 
 
-def test_several_targets_are_as_bad_as_the_worst_and_all_are_named() -> None:
+def test_report_of_several_targets_has_the_worst_state_and_names_all() -> None:
     strange = replace(GOOD, target="unix:///run/it's a=b|c.sock")
-    state, text = report([judge(one, {}, {}) for one in (GOOD, DEAD, strange)])
+    state, text = report([evaluate(one, {}, {}) for one in (GOOD, DEAD, strange)])
     first, *others = text.splitlines()
     assert state is State.CRITICAL
     assert first.startswith("PROBE CRITICAL - 1 of 3 targets: udp://192.0.2.1:7 no right answer")
@@ -113,7 +113,7 @@ def test_several_targets_are_as_bad_as_the_worst_and_all_are_named() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(sorted(set(FIGURES) - {"loss"})), st.integers(1, 10**6), min_size=1))
-def test_thresholds_are_read_as_they_are_written(given_limits: dict[str, int]) -> None:
+def test_thresholds_are_parsed(given_limits: dict[str, int]) -> None:
     text = ",".join(f"{name}={limit}ms" for name, limit in given_limits.items())
     assert parse_thresholds(text) == {name: pytest.approx(limit / 1000) for name, limit in given_limits.items()}
 
@@ -131,17 +131,17 @@ def test_thresholds_are_read_as_they_are_written(given_limits: dict[str, int]) -
         ("loss=101%", "expected a loss such as 1%"),
     ],
 )
-def test_a_threshold_that_means_nothing_is_told(text: str, problem: str) -> None:
+def test_invalid_threshold_is_an_error(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=re.escape(problem)):
         parse_thresholds(text)
 
 
-def test_what_was_asked_for_and_cannot_be_told_is_unknown_and_wrong_answers_are_a_warning() -> None:
-    nothing = replace(GOOD, offset=None)
-    assert judge(nothing, parse_thresholds("offset=1s"), {}).state is State.UNKNOWN
-    assert judge(nothing, {}, {}).state is State.OK
-    slow = judge(nothing, parse_thresholds("offset=1s"), parse_thresholds("rtt=1ms"))
-    assert slow.state is State.CRITICAL, "which is worse than not to know"
-    wrong = judge(replace(GOOD, corrupted=6), {}, {})
+def test_missing_figure_is_unknown_and_wrong_answers_are_a_warning() -> None:
+    without_offset = replace(GOOD, offset=None)
+    assert evaluate(without_offset, parse_thresholds("offset=1s"), {}).state is State.UNKNOWN
+    assert evaluate(without_offset, {}, {}).state is State.OK
+    slow = evaluate(without_offset, parse_thresholds("offset=1s"), parse_thresholds("rtt=1ms"))
+    assert slow.state is State.CRITICAL, "critical is worse than unknown"
+    wrong = evaluate(replace(GOOD, corrupted=6), {}, {})
     assert (wrong.state, wrong.text) == (State.WARNING, "6 wrong answers")
     assert "wrong=6;;;0;" in wrong.data

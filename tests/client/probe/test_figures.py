@@ -12,7 +12,7 @@ values = st.lists(st.integers(1, 10**11), min_size=1, max_size=200)
 
 
 @given(values)
-def test_times_are_what_statistics_says(given_values: list[int]) -> None:
+def test_times_agree_with_the_statistics_module(given_values: list[int]) -> None:
     series = Series()
     for value in given_values:
         series.add(value)
@@ -25,12 +25,12 @@ def test_times_are_what_statistics_says(given_values: list[int]) -> None:
     assert found.jitter == (pytest.approx(statistics.fmean(steps) / 1e9, abs=1e-9) if steps else None)
 
 
-def test_nothing_measured_is_nothing() -> None:
+def test_times_of_an_empty_series_are_none() -> None:
     assert times(Series()) == Times()
 
 
 @given(values, st.floats(0.01, 1))
-def test_a_percentile_is_the_least_that_the_share_does_not_exceed(given_values: list[int], share: float) -> None:
+def test_percentile_is_the_least_value_that_the_share_does_not_exceed(given_values: list[int], share: float) -> None:
     ordered = sorted(given_values)
     found = percentile(ordered, share)
     assert sum(value <= found for value in ordered) >= share * len(ordered)
@@ -38,7 +38,7 @@ def test_a_percentile_is_the_least_that_the_share_does_not_exceed(given_values: 
 
 
 @given(values)
-def test_a_histogram_has_everything_once(given_values: list[int]) -> None:
+def test_histogram_counts_each_value_once(given_values: list[int]) -> None:
     rows = histogram(given_values)
     assert sum(number for _, number in rows) == len(given_values)
     bounds = [bound for bound, _ in rows]
@@ -52,7 +52,7 @@ def test_a_histogram_has_everything_once(given_values: list[int]) -> None:
         assert seen <= sum(value <= bound * 1.000001 for value in given_values)
 
 
-def test_no_values_no_histogram() -> None:
+def test_histogram_without_values_is_empty() -> None:
     assert histogram([]) == []
     assert histogram([7, 7]) == [(7.0, 2)]
 
@@ -72,5 +72,5 @@ def test_no_values_no_histogram() -> None:
         (-0.25, "-250 ms"),
     ],
 )
-def test_times_for_people(seconds: float | None, text: str) -> None:
+def test_readable_times_have_three_digits_and_a_unit(seconds: float | None, text: str) -> None:
     assert readable(seconds) == text

@@ -1,4 +1,4 @@
-"""The loop, over real sockets in this process."""
+"""The schedule and the sessions of a run, over real sockets in this process."""
 
 import contextlib
 import gc
@@ -26,11 +26,11 @@ from tests.support import ABSTRACT, Server, has_ipv6, read_exactly, service
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
 SECOND = 10**9
-PATIENCE = 10 * SECOND
+TIMEOUT = 10 * SECOND
 
 
 def probing_of(
-    *urls: str, kind: str = "echo", count: int = 20, interval: float = 0.002, timeout: int = PATIENCE, size: int = 64
+    *urls: str, kind: str = "echo", count: int = 20, interval: float = 0.002, timeout: int = TIMEOUT, size: int = 64
 ) -> Probing:
     endpoints = [parse_target(url) for url in urls]
     asked = [
@@ -41,7 +41,7 @@ def probing_of(
 
 
 def measure(url: str, kind: str = "echo", **how: float) -> tuple[Probe, Summary]:
-    """Ask one target."""
+    """Run against one target."""
     run = probing_of(url, kind=kind, **how)  # type: ignore[arg-type]
     run.run()
     assert not run.interrupted
@@ -78,7 +78,7 @@ EVERYTHING += [(scheme, kind) for scheme in ("udp", "unixgram") for kind in SERV
 
 
 @pytest.mark.parametrize(("scheme", "kind"), EVERYTHING)
-def test_every_service_over_every_transport(server: Server, tmp_path: Path, scheme: str, kind: str) -> None:
+def test_services_are_measured_over_every_transport(server: Server, tmp_path: Path, scheme: str, kind: str) -> None:
     name, options = OPTIONS.get(kind, (kind, {}))
     place = f"{scheme}://127.0.0.1:0" if scheme in ("tcp", "udp") else f"{scheme}://{tmp_path}/s"
     address, _ = server.add(service(name, **options), place)
@@ -87,7 +87,7 @@ def test_every_service_over_every_transport(server: Server, tmp_path: Path, sche
     connections = {"tcp": 1, "unix": 1}.get(scheme, 0) * (1 if kind in ("echo", "pingpong", "time") else 20)
     assert summary.connections == connections
     assert (summary.connect.median is None) == (connections == 0)
-    # The service's clock stands still in 2023.
+    # The clock of the service in this test has a fixed time in 2023.
     if kind in ("time", "rfc868"):
         assert summary.offset is not None
         assert summary.offset < -(10**7)
@@ -95,7 +95,7 @@ def test_every_service_over_every_transport(server: Server, tmp_path: Path, sche
         assert summary.offset is None
 
 
-def test_addresses_of_all_families(server: Server) -> None:
+def test_addresses_of_all_families_are_measured(server: Server) -> None:
     urls = ["tcp://127.0.0.1:0", f"unix://{ABSTRACT}"]
     urls += ["tcp://[::1]:0", "udp://[::1]:0"] if has_ipv6() else []
     places = [url_of(url.partition(":")[0], server.add(service("echo"), url)[0]) for url in urls]
@@ -107,13 +107,13 @@ def test_addresses_of_all_families(server: Server) -> None:
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 @pytest.mark.parametrize("kind", ["echo", "daytime"])
-def test_a_name_is_asked_at_the_address_that_answers(server: Server, scheme: str, kind: str) -> None:
-    """As with localhost, which is ::1 first on most hosts, where a service may not be."""
+def test_name_is_measured_at_the_address_that_answers(server: Server, scheme: str, kind: str) -> None:
+    """As with localhost: its first address is mostly ::1, on which a service may not listen."""
     (_, port), _ = server.add(service(kind), f"{scheme}://127.0.0.1:0")
     endpoint = parse_target(f"{scheme}://localhost:{port}")
     addresses = [(socket.AF_INET, (host, port)) for host in ("127.0.0.2", "127.0.0.3", "127.0.0.1")]
     question = find_question(kind, 64, streams=endpoint.streams, random=random.Random(1))
-    run = Probing([(Target(endpoint, tuple(addresses)), kind, question)], Plan(SECOND // 100, PATIENCE, 20))
+    run = Probing([(Target(endpoint, tuple(addresses)), kind, question)], Plan(SECOND // 100, TIMEOUT, 20))
     run.run()
     all_right(summarise(run.probes[0]))
     all_right(measure(f"{scheme}://localhost:{port}", kind)[1])
@@ -121,15 +121,15 @@ def test_a_name_is_asked_at_the_address_that_answers(server: Server, scheme: str
 
 @pytest.mark.parametrize("size", [20, 1472, 60000])
 @pytest.mark.parametrize("scheme", ["tcp", "udp", "unix"])
-def test_sizes(server: Server, tmp_path: Path, scheme: str, size: int) -> None:
+def test_questions_of_all_sizes_are_answered(server: Server, tmp_path: Path, scheme: str, size: int) -> None:
     place = f"unix://{tmp_path}/s" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
     address, _ = server.add(service("echo"), place, datagram=65535)
     all_right(measure(url_of(scheme, address), size=size)[1])
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_bad_network_is_reported_exactly(server: Server, seed: int) -> None:
-    """All that the relay does at once. What it loses, or damages without a good copy, is lost."""
+def test_faults_of_the_network_are_reported_exactly(server: Server, seed: int) -> None:
+    """All faults at once. An answer that the relay loses, or damages without a good copy, is lost."""
     (_, port), _ = server.add(service("echo"), "udp://127.0.0.1:0")
     count = 300
     with Relay(port, seed, lose=0.1, double=0.1, damage=0.1, delay=(0.001, 0.03)) as relay:
@@ -138,14 +138,14 @@ def test_a_bad_network_is_reported_exactly(server: Server, seed: int) -> None:
     assert relay.overtaken > 0
     assert relay.repeated > 0
     assert summary.sent == count
-    assert summary.received == len(set(relay.came))
-    assert summary.lost == count - len(set(relay.came)) == summary.losses["timed_out"]
+    assert summary.received == len(set(relay.passed))
+    assert summary.lost == count - len(set(relay.passed)) == summary.losses["timed_out"]
     assert summary.duplicated == relay.repeated
     assert summary.reordered == relay.overtaken
     assert summary.corrupted == relay.damaged
     assert not summary.good
     results = dict(probe.tally.results())
-    assert {number for number, result in results.items() if result >= 0} == set(relay.came)
+    assert {number for number, result in results.items() if result >= 0} == set(relay.passed)
     for number, delay in relay.delays.items():
         assert results[number] >= delay * SECOND
 
@@ -155,7 +155,7 @@ def test_a_bad_network_is_reported_exactly(server: Server, seed: int) -> None:
     [({"lose": 0.2}, "lost"), ({"double": 0.2}, "duplicated"), ({"delay": (0.0, 0.05)}, "reordered"),
      ({"damage": 0.2}, "corrupted")],
 )  # fmt: skip
-def test_each_fault_alone_is_called_by_its_name(server: Server, how: dict[str, float], what: str) -> None:
+def test_single_fault_is_reported_by_its_name(server: Server, how: dict[str, float], what: str) -> None:
     (_, port), _ = server.add(service("echo"), "udp://127.0.0.1:0")
     with Relay(port, 7, **how) as relay:  # type: ignore[arg-type]
         _, summary = measure(relay.url, count=100, timeout=2 * SECOND)
@@ -166,7 +166,7 @@ def test_each_fault_alone_is_called_by_its_name(server: Server, how: dict[str, f
     assert done[what] > 0
 
 
-def test_a_late_answer_is_lost_and_told(server: Server) -> None:
+def test_late_answer_is_lost_and_counted(server: Server) -> None:
     (_, port), _ = server.add(service("echo"), "udp://127.0.0.1:0")
     with Relay(port, 1, delay=(0.1, 0.1)) as relay:
         _, summary = measure(relay.url, count=200, timeout=SECOND // 20)
@@ -175,13 +175,13 @@ def test_a_late_answer_is_lost_and_told(server: Server) -> None:
         assert summary.received == 0
 
 
-def test_a_second_answer_to_the_last_question_is_waited_for() -> None:
-    """As long as the slowest first one took."""
+def test_run_waits_for_a_second_answer_to_the_last_question() -> None:
+    """The run waits as long as the slowest first answer took."""
 
     def serve() -> None:
         for _ in range(3):
             question, client = asked.recvfrom(100)
-            time.sleep(0.1)  # is what this is about
+            time.sleep(0.1)  # the delay under test
             asked.sendto(question, client)
         time.sleep(0.05)
         asked.sendto(question, client)
@@ -195,7 +195,7 @@ def test_a_second_answer_to_the_last_question_is_waited_for() -> None:
     assert (summary.received, summary.duplicated) == (3, 1)
 
 
-def test_a_unix_service_that_was_started_again_is_found_again(tmp_path: Path) -> None:
+def test_restarted_unix_service_is_connected_again(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
 
     def serve() -> None:
@@ -219,7 +219,7 @@ def test_a_unix_service_that_was_started_again_is_found_again(tmp_path: Path) ->
 
 @contextlib.contextmanager
 def tcp_server(serve: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A listener whose connections ``serve`` gets one after the other; its URL."""
+    """The URL of a listener. ``serve`` gets its connections one after the other."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
@@ -241,8 +241,8 @@ def tcp_server(serve: Callable[[socket.socket], None]) -> Iterator[str]:
             assert not thread.is_alive()
 
 
-def test_a_slow_answer_does_not_hide_others() -> None:
-    """This server answers nobody before it has all questions: who waits for an answer before asking on gets none."""
+def test_slow_answer_does_not_delay_later_questions() -> None:
+    """This server answers after it has all questions, so a client that waits for each answer gets none."""
     released = []
 
     def serve(connection: socket.socket) -> None:
@@ -258,14 +258,14 @@ def test_a_slow_answer_does_not_hide_others() -> None:
         assert took >= released[0] - probe.due(number) - probe.tally.lag.most
 
 
-def test_what_could_not_be_sent_counts_from_when_it_was_due() -> None:
-    """Nobody reads until the buffers have long been full, so most questions wait in the probe."""
+def test_blocked_question_counts_from_when_it_was_due() -> None:
+    """The server reads only after the buffers are full, so most questions wait in the probe."""
     size, count = 2**20, 80
-    go_on = threading.Event()
+    release = threading.Event()
     released = []
 
     def serve(connection: socket.socket) -> None:
-        assert go_on.wait(10)
+        assert release.wait(10)
         released.append(time.monotonic_ns())
         while data := connection.recv(2**20):
             connection.sendall(data)
@@ -274,47 +274,47 @@ def test_what_could_not_be_sent_counts_from_when_it_was_due() -> None:
         run = probing_of(url, count=count, interval=0.01, size=size)
         [probe] = run.probes
 
-        def look(probes: object) -> None:
+        def progress(probes: object) -> None:
             if probe.tally.asked == count:
-                go_on.set()
+                release.set()
 
-        run.run(look)
+        run.run(progress)
     all_right(summarise(probe), count)
     for number, took in probe.tally.results():
-        if number >= 60:  # before, the buffers may have had room
+        if number >= 60:  # earlier ones may have fitted into the buffers
             assert took >= released[0] - probe.due(number)
 
 
-def test_what_is_over_before_it_could_be_sent_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is one that was about to be sent as the probe was held up, and would make the others wait for its answer."""
-    monkeypatch.setattr(probing, "_LOOK", 1)
+def test_question_that_times_out_before_it_is_sent_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also not one that was about to be sent when the probe was suspended: its late answer would delay the others."""
+    monkeypatch.setattr(probing, "_PROGRESS_INTERVAL", 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         run = probing_of(f"udp://127.0.0.1:{silent.getsockname()[1]}", count=20, interval=0.05, timeout=SECOND // 2)
         [probe] = run.probes
-        looks = iter([1.5])
-        run.run(lambda probes: time.sleep(next(looks, 0)))
+        pauses = iter([1.5])
+        run.run(lambda probes: time.sleep(next(pauses, 0)))
         assert summarise(probe).losses["unsent"] == 20
         with pytest.raises(BlockingIOError):
             silent.recv(100, socket.MSG_DONTWAIT)
 
 
-def test_what_the_probe_itself_is_late_with_is_not_blamed_on_the_target(server: Server) -> None:
+def test_delay_of_the_probe_is_not_in_the_time_of_answers(server: Server) -> None:
     (_, port), _ = server.add(service("echo"), "udp://127.0.0.1:0")
     run = probing_of(f"udp://127.0.0.1:{port}", count=200, interval=0.01, timeout=SECOND)
     [probe] = run.probes
-    looks = iter([1.5])
-    run.run(lambda probes: time.sleep(next(looks, 0)))
+    pauses = iter([1.5])
+    run.run(lambda probes: time.sleep(next(pauses, 0)))
     summary = summarise(probe)
     assert summary.losses["unsent"] > 0
     assert summary.lost == summary.losses["unsent"]
     assert probe.tally.lag.most > SECOND // 2
-    # One may have been under way when the probe stopped listening; those sent late took no longer for that.
+    # One may have been outstanding when the probe paused. Questions sent late do not count their delay.
     times = sorted(result for _, result in probe.tally.results() if result >= 0)
     assert times[-2] < probe.tally.lag.most // 2
 
 
-def test_damage_in_a_stream_is_found_in_the_answer_it_is_in() -> None:
+def test_damage_in_a_stream_is_found_in_its_answer() -> None:
     def serve(connection: socket.socket) -> None:
         for number in range(20):
             answer = bytearray(read_exactly(connection, 64))
@@ -330,7 +330,7 @@ def test_damage_in_a_stream_is_found_in_the_answer_it_is_in() -> None:
     assert wrong == [3, 11]
 
 
-def test_a_service_that_is_another_one_is_wrong_and_does_not_fill_the_memory(server: Server) -> None:
+def test_answers_of_another_service_are_wrong_and_take_no_memory(server: Server) -> None:
     (_, port), _ = server.add(service("chargen"), "tcp://127.0.0.1:0")
     for kind in ("echo", "pingpong", "time"):
         _, summary = measure(f"tcp://127.0.0.1:{port}", kind, count=5, timeout=SECOND)
@@ -340,7 +340,7 @@ def test_a_service_that_is_another_one_is_wrong_and_does_not_fill_the_memory(ser
 
 
 @pytest.mark.parametrize("kind", ["pingpong", "time"])
-def test_a_line_that_does_not_end_does_not_fill_the_memory(kind: str) -> None:
+def test_endless_line_takes_no_memory(kind: str) -> None:
     def serve(connection: socket.socket) -> None:
         while True:
             connection.sendall(bytes(65536))
@@ -352,7 +352,7 @@ def test_a_line_that_does_not_end_does_not_fill_the_memory(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["daytime", "rfc868"])
-def test_a_wrong_time_is_wrong(server: Server, kind: str) -> None:
+def test_answer_without_a_time_is_wrong(server: Server, kind: str) -> None:
     for scheme in ("tcp", "udp"):
         (_, port), _ = server.add(service("reply", text="nothing", when="connect" if scheme == "tcp" else "message"),
                                   f"{scheme}://127.0.0.1:0")  # fmt: skip
@@ -360,11 +360,11 @@ def test_a_wrong_time_is_wrong(server: Server, kind: str) -> None:
         assert (summary.received, summary.corrupted, summary.losses["wrong"]) == (0, 3, 3)
 
 
-def test_a_connection_that_is_closed_is_made_anew() -> None:
+def test_closed_connection_is_opened_again() -> None:
     def serve(connection: socket.socket) -> None:
         for _ in range(5):
             connection.sendall(read_exactly(connection, 64))
-        read_exactly(connection, 64)  # and goes without an answer
+        read_exactly(connection, 64)  # and close without an answer
 
     with tcp_server(serve) as url:
         _, summary = measure(url, count=23, interval=0.02)
@@ -375,8 +375,8 @@ def test_a_connection_that_is_closed_is_made_anew() -> None:
 
 
 @pytest.mark.parametrize("kind", ["echo", "daytime", "connect"])
-def test_nobody_listens(kind: str) -> None:
-    with socket.socket() as taken:  # bound, so that nobody else gets the port, and not listening
+def test_closed_port_is_refused(kind: str) -> None:
+    with socket.socket() as taken:  # bound, so that no other process gets the port, and not listening
         taken.bind(("127.0.0.1", 0))
         _, summary = measure(f"tcp://127.0.0.1:{taken.getsockname()[1]}", kind)
     assert summary.losses["refused"] == summary.sent == summary.lost == 20
@@ -385,7 +385,7 @@ def test_nobody_listens(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["echo", "daytime"])
-def test_nobody_listens_to_datagrams(kind: str) -> None:
+def test_closed_udp_port_is_refused(kind: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -394,13 +394,13 @@ def test_nobody_listens_to_datagrams(kind: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["unix", "unixgram"])
-def test_no_such_socket(tmp_path: Path, scheme: str) -> None:
-    _, summary = measure(f"{scheme}://{tmp_path}/nothing", timeout=100 * SECOND)  # which nobody waits for
+def test_missing_unix_socket_is_unreachable(tmp_path: Path, scheme: str) -> None:
+    _, summary = measure(f"{scheme}://{tmp_path}/nothing", timeout=100 * SECOND)  # the run must not wait for this
     assert summary.losses["unreachable"] == summary.sent == 20
     assert summary.reasons == {"unreachable": "No such file or directory"}
 
 
-def test_silence_is_lost_in_time(server: Server) -> None:
+def test_unanswered_questions_time_out(server: Server) -> None:
     for scheme in ("tcp", "udp"):
         address, _ = server.add(service("discard"), f"{scheme}://127.0.0.1:0")
         _, summary = measure(url_of(scheme, address), timeout=SECOND // 5)
@@ -410,17 +410,17 @@ def test_silence_is_lost_in_time(server: Server) -> None:
 
 
 def connecting(port: int) -> set[str]:
-    """The local ports from which somebody is connecting to a port (proc(5), SYN_SENT is 02)."""
+    """The local ports of connections to a port in state SYN_SENT, which is 02 (proc_net_tcp(5))."""
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()]
     return {row[1] for row in rows if row[2].endswith(f":{port:04X}") and row[3] == "02"}
 
 
 @pytest.mark.parametrize("kind", ["echo", "connect"])
-def test_a_connection_nobody_accepts_times_out(kind: str) -> None:
+def test_connection_to_a_full_backlog_times_out(kind: str) -> None:
     with socket.socket() as full, contextlib.ExitStack() as stack:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        for _ in range(2):  # the kernel takes one more than it was told, and then drops what comes
+        for _ in range(2):  # the kernel queues one more than the backlog, and then drops SYNs
             client = stack.enter_context(socket.socket())
             client.setblocking(False)
             client.connect_ex(full.getsockname())
@@ -430,11 +430,11 @@ def test_a_connection_nobody_accepts_times_out(kind: str) -> None:
         run.run(lambda probes: ports.update(connecting(port)))
     summary = summarise(run.probes[0])
     assert summary.losses["timed_out"] == summary.sent == 9
-    assert len(ports) > 2, "one attempt, for which the kernel waits ever longer"
+    assert len(ports) > 2, "a single attempt, with SYNs that the kernel repeats ever more slowly"
 
 
-def test_a_name_that_stands_for_nothing() -> None:
-    _, summary = measure("udp://a..b:7")  # an empty label is refused without asking anybody
+def test_name_without_addresses_is_unresolved() -> None:
+    _, summary = measure("udp://a..b:7")  # an empty label is refused without a query
     assert (summary.sent, summary.losses["unresolved"], summary.address) == (1, 1, "")
     assert "label" in summary.reasons["unresolved"]
 
@@ -450,60 +450,60 @@ def test_targets_do_not_wait_for_each_other(server: Server, tmp_path: Path) -> N
     assert absent.losses["unreachable"] == 20
 
 
-def test_only_so_many_sockets_are_open_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes beyond waits, and counts from when it was due."""
-    monkeypatch.setattr(probing, "_MOST_SOCKETS", 3)
+def test_number_of_open_sockets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further questions wait, and their times count from when they were due."""
+    monkeypatch.setattr(probing, "_MAX_SOCKETS", 3)
     count = 40
-    go_on = threading.Event()
+    release = threading.Event()
     released = []
 
     def serve(connection: socket.socket) -> None:
-        assert go_on.wait(10)
+        assert release.wait(10)
         released.append(time.monotonic_ns())
         connection.sendall(b"12:00\r\n")
 
     with tcp_server(serve) as url:
         run = probing_of(url, kind="daytime", count=count, interval=0.02)
         [probe] = run.probes
-        gc.collect()  # what other tests have left is not to close meanwhile
+        gc.collect()  # sockets that other tests have left must not be closed meanwhile
         before = len(os.listdir("/proc/self/fd"))
         most = 0
 
-        def look(probes: object) -> None:
+        def progress(probes: object) -> None:
             nonlocal most
             most = max(most, len(os.listdir("/proc/self/fd")) - before)
             if probe.tally.asked == count:
-                go_on.set()
+                release.set()
 
-        run.run(look)
+        run.run(progress)
     all_right(summarise(probe), count)
-    assert 3 <= most <= 3 + 4  # its own, those of the signals, and what the server has accepted
+    assert 3 <= most <= 3 + 4  # those of epoll and the signals, and connections that the server has accepted
     for number, took in probe.tally.results():
-        if number >= 30:  # before, the probe may have been late by itself
+        if number >= 30:  # earlier ones may have been sent late
             assert took >= released[0] - probe.due(number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_run_with_what_there_was(server: Server, number: int) -> None:
+def test_signal_ends_the_run_with_its_figures(server: Server, number: int) -> None:
     (_, port), _ = server.add(service("echo"), "udp://127.0.0.1:0")
     silent, _ = server.add(service("discard"), "udp://127.0.0.1:0")
     run = probing_of(f"udp://127.0.0.1:{port}", url_of("udp", silent), count=10**6)
     before = signal.getsignal(number)
 
-    def look(probes: object) -> None:
+    def progress(probes: object) -> None:
         if run.probes[0].tally.received > 20:
             os.kill(os.getpid(), number)
 
-    run.run(look)
+    run.run(progress)
     assert run.interrupted
     answered, waiting = (summarise(probe) for probe in run.probes)
     assert answered.received > 20
     assert answered.lost == 0
-    assert (waiting.sent, waiting.lost) == (0, 0)  # their time was not over
+    assert (waiting.sent, waiting.lost) == (0, 0)  # no question had timed out
     assert signal.getsignal(number) in (before, signal.SIG_DFL)
 
 
-def test_how_many_questions_a_plan_makes() -> None:
+def test_plan_has_the_number_of_questions() -> None:
     assert Plan(SECOND, SECOND, 10).number == 10
     assert Plan(SECOND, SECOND, None).number is None
     assert Plan(SECOND, SECOND, None, 5 * SECOND).number == 5

@@ -25,7 +25,7 @@ moments = st.integers(0, 2**63 - 1)
 
 
 def tagged() -> list[tuple[Tagged, object]]:
-    """Each with the service it is for."""
+    """Questions, each with its service of netd."""
     return [
         (Echo(64, RUN), service("echo")),
         (PingPong(64, RUN), service("pingpong")),
@@ -35,7 +35,7 @@ def tagged() -> list[tuple[Tagged, object]]:
 
 @pytest.mark.parametrize(("question", "asked"), tagged())
 @given(number=numbers, due=moments)
-def test_what_the_service_answers_is_right_and_known_by_its_number(
+def test_answer_of_the_service_is_right_and_has_its_number(
     question: Tagged, asked: object, number: int, due: int
 ) -> None:
     answer = asked.datagram(question.question(number, due), PEER)  # type: ignore[attr-defined]
@@ -48,61 +48,61 @@ def test_what_the_service_answers_is_right_and_known_by_its_number(
 
 
 @pytest.mark.parametrize("question", [question for question, _ in tagged()])
-def test_in_a_stream_the_answers_come_one_after_the_other(question: Tagged) -> None:
+def test_answers_in_a_stream_are_separated(question: Tagged) -> None:
     name = {"Echo": "echo", "PingPong": "pingpong", "TextTime": "time"}[type(question).__name__]
     asked = [question.question(number, number * 1000) for number in range(3)]
-    said = bytearray(converse(service(name).stream(PEER), asked))
+    received = bytearray(converse(service(name).stream(PEER), asked))
     if question.greets:
-        del said[: said.index(b"\n") + 1]
+        del received[: received.index(b"\n") + 1]
     for number in range(3):
-        length = question.length(said)
-        assert question.right(bytes(said[:length]), number, number * 1000)
-        del said[:length]
-    assert not said
+        length = question.length(received)
+        assert question.right(bytes(received[:length]), number, number * 1000)
+        del received[:length]
+    assert not received
 
 
 @pytest.mark.parametrize(("question", "asked"), tagged())
 @given(number=st.integers(0, 2**40), due=moments, place=st.integers(0, 200), mask=st.integers(1, 255))
-def test_no_changed_octet_passes_for_right(
+def test_changed_octet_makes_an_answer_wrong(
     question: Tagged, asked: object, number: int, due: int, place: int, mask: int
 ) -> None:
     answer = bytearray(asked.datagram(question.question(number, due), PEER))  # type: ignore[attr-defined]
     place %= len(answer)
     answer[place] ^= mask
     changed = bytes(answer)
-    # The seconds are the service's own to tell, and either line end will do; of the rest each octet is known.
+    # The seconds may have any value, and both line ends are right; all other octets are known.
     if question.clock(changed) is None and not changed.endswith(b"\r"):
         assert not question.right(changed, number, due)
 
 
 @pytest.mark.parametrize(("question", "_"), tagged())
 @given(answer=st.binary(max_size=100))
-def test_no_answer_is_too_strange(question: Tagged, _: object, answer: bytes) -> None:
+def test_arbitrary_octets_raise_nothing(question: Tagged, _: object, answer: bytes) -> None:
     question.number(answer)
     assert not question.right(answer, 0, 0) or answer.startswith(b"%08x 0 0 " % RUN)
     assert 0 <= question.length(bytearray(answer)) <= len(answer)
 
 
-def test_questions_have_the_size_that_was_asked_for() -> None:
+def test_questions_have_the_given_size() -> None:
     for size in (20, 21, 300, 1472, 65507):
         assert len(Echo(size, RUN).question(2**40, 2**50)) == size
     for size in (64, 100, 4096):
         assert len(PingPong(size, RUN).question(10**12, 2**62)) == size
 
 
-def test_text_time_tells_the_seconds() -> None:
+def test_text_time_has_the_seconds() -> None:
     answer = service("time").datagram(TextTime(RUN).question(7, 8), PEER)
     assert TextTime(RUN).clock(answer) == NOW
 
 
 @given(st.floats(-(2**33), 2**34))
-def test_rfc868_is_of_the_era_that_is_near(now: float) -> None:
+def test_rfc868_takes_the_nearest_era(now: float) -> None:
     seconds = int(now)
     answer = ((seconds + EPOCH) % 2**32).to_bytes(4)
     assert Rfc868().clock(answer, now) == seconds
 
 
-def test_rfc868_is_four_octets() -> None:
+def test_rfc868_answer_has_four_octets() -> None:
     answer = converse(service("time", encoding="rfc868").stream(PEER), [])
     assert Rfc868().right(answer)
     assert Rfc868().clock(answer, NOW + 3) == NOW
@@ -123,16 +123,16 @@ def test_rfc868_is_four_octets() -> None:
         (b"\xff12:00\r\n", False),
     ],
 )
-def test_daytime_is_one_printable_line_with_a_digit(line: bytes, right: bool) -> None:
+def test_daytime_answer_is_one_printable_line_with_a_digit(line: bytes, right: bool) -> None:
     assert Daytime().right(line) is right
 
 
-def test_daytime_as_netd_tells_it() -> None:
+def test_daytime_of_netd_is_right() -> None:
     assert Daytime().right(converse(service("daytime").stream(PEER), []))
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_can_be_asked_over_streams(name: str) -> None:
+def test_services_have_questions_over_streams(name: str) -> None:
     assert isinstance(find_question(name, 64, streams=True, random=random.Random(1)), Tagged | Plain)
 
 
@@ -141,12 +141,12 @@ def test_every_service_can_be_asked_over_streams(name: str) -> None:
     [("echo", 19, True), ("echo", 65508, False), ("echo", 2**20 + 1, True), ("pingpong", 63, True),
      ("pingpong", 4097, True), ("connect", 64, False)],
 )  # fmt: skip
-def test_what_cannot_be_asked_is_refused(name: str, size: int, streams: bool) -> None:
+def test_invalid_size_or_transport_is_an_error(name: str, size: int, streams: bool) -> None:
     with pytest.raises(ValueError, match="expected|connections"):
         find_question(name, size, streams=streams, random=random.Random(1))
 
 
-def test_the_service_follows_the_port() -> None:
+def test_usual_service_depends_on_the_port() -> None:
     assert [usual_service(port) for port in (7, 13, 37, 7037, 8888, 0, 12345)] == [
         "echo", "daytime", "rfc868", "time", "pingpong", "echo", "echo"
     ]  # fmt: skip

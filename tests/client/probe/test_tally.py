@@ -12,7 +12,7 @@ nanoseconds = st.integers(0, 10**10)
 
 
 @given(st.lists(nanoseconds, min_size=1), st.integers(1, 20))
-def test_a_series_keeps_the_last_and_counts_all(values: list[int], most: int) -> None:
+def test_series_keeps_the_last_values_and_counts_all(values: list[int], most: int) -> None:
     series = Series(most)
     for value in values:
         series.add(value)
@@ -27,17 +27,17 @@ def test_a_series_keeps_the_last_and_counts_all(values: list[int], most: int) ->
 
 
 @given(st.data(), st.integers(1, 30), st.integers(1, 40))
-def test_every_question_is_answered_lost_or_waited_for(data: st.DataObject, number: int, most: int) -> None:
-    """Whatever happens in whatever order, the sums hold, also when results have to be forgotten."""
+def test_questions_are_answered_lost_or_outstanding(data: st.DataObject, number: int, most: int) -> None:
+    """The sums hold for any order of events, also when old results are dropped."""
     tally = Tally(most)
     for _ in range(number):
         tally.ask()
         for _ in range(data.draw(st.integers(0, 3))):
-            which = data.draw(st.integers(max(0, tally.asked - most), tally.asked - 1))
+            question = data.draw(st.integers(max(0, tally.asked - most), tally.asked - 1))
             if data.draw(st.booleans()):
-                tally.answer(which, data.draw(nanoseconds))
+                tally.answer(question, data.draw(nanoseconds))
             else:
-                tally.lose(which, data.draw(st.sampled_from(LOSSES)))
+                tally.lose(question, data.draw(st.sampled_from(LOSSES)))
     results = dict(tally.results())
     if number <= most:
         assert list(results) == list(range(number))
@@ -53,7 +53,7 @@ def test_every_question_is_answered_lost_or_waited_for(data: st.DataObject, numb
 
 
 @given(st.permutations(range(12)))
-def test_reordered_is_what_was_overtaken(order: list[int]) -> None:
+def test_overtaken_answers_count_as_reordered(order: list[int]) -> None:
     tally = Tally()
     for _ in order:
         tally.ask()
@@ -63,7 +63,7 @@ def test_reordered_is_what_was_overtaken(order: list[int]) -> None:
     assert tally.duplicated == 0
 
 
-def test_a_second_answer_is_a_duplicate_and_one_after_the_time_is_late() -> None:
+def test_second_answer_is_a_duplicate_and_answer_after_the_timeout_is_late() -> None:
     tally = Tally()
     for _ in range(3):
         tally.ask()
@@ -83,7 +83,7 @@ def test_a_second_answer_is_a_duplicate_and_one_after_the_time_is_late() -> None
     st.floats(-1e6, 1e6),
     st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 0.5), st.floats(0, 1)), min_size=1, max_size=20),
 )
-def test_the_true_offset_is_within_its_margin(ahead: float, asked: list[tuple[float, float, float]]) -> None:
+def test_true_offset_is_within_its_margin(ahead: float, asked: list[tuple[float, float, float]]) -> None:
     offset = Offset()
     margins = []
     for sent, took, share in asked:
@@ -95,7 +95,7 @@ def test_the_true_offset_is_within_its_margin(ahead: float, asked: list[tuple[fl
     assert margins == sorted(margins, reverse=True)
 
 
-def test_a_clock_that_was_set_is_believed_anew() -> None:
+def test_offset_begins_anew_after_a_clock_was_set() -> None:
     offset = Offset()
     assert offset.seconds is None
     offset.add(100, 100.5, 100.5)
@@ -116,10 +116,10 @@ def test_a_clock_that_was_set_is_believed_anew() -> None:
         (OSError(24, "too many open files"), None),
     ],
 )
-def test_what_an_error_says_of_the_question(error: OSError, outcome: Outcome | None) -> None:
+def test_errors_map_to_outcomes(error: OSError, outcome: Outcome | None) -> None:
     assert outcome_of(error) is outcome
 
 
-def test_every_loss_has_a_message() -> None:
+def test_losses_have_messages() -> None:
     assert MESSAGES.keys() == set(LOSSES)
     assert statistics.fmean(len(message) for message in MESSAGES.values()) > 10
