@@ -1,1 +1,1 @@
-"""netd beside the servers one would otherwise take: ``make bench``, explained in docs/benchmarks.md."""
+"""Benchmarks of netd and comparable servers: ``make bench``, explained in docs/benchmarks.md."""

@@ -1,4 +1,4 @@
-"""netd beside the servers one would otherwise take; the report goes to bench/results. See docs/benchmarks.md."""
+"""Measure netd and comparable servers, and write a report to bench/results. See docs/benchmarks.md."""
 
 import argparse
 import dataclasses
@@ -19,7 +19,7 @@ from bench.peers import BUILD, HERE, PEERS, Peer
 from bench.results import Results
 from bench.workloads import WORKLOADS, Workload
 
-_DESCRIPTORS = 24_000  # for 10,000 connections at either end
+_DESCRIPTORS = 24_000  # for 10,000 connections, with both ends on this host
 _QUICK = ("C", "netd", "netd echo", "netd without log", "stock", "asyncio", "uvloop")
 
 
@@ -46,32 +46,32 @@ def main() -> None:
         missing={peer.name: missing for peer in peers if (missing := peer.missing())},
     )
     try:
-        with processes.nothing_left():
+        with processes.kill_descendants_at_end():
             _measure_all(results, workloads, peers, plan)
             if not options.workloads and "netd" in [peer.name for peer in peers]:
-                _say("start, commands and memory of netd")
+                _log("start, commands and memory of netd")
                 results.footprint = footprint(3 if quick else 10, cores)
     except FailedError as error:
-        _say(f"failed: {error}")
+        _log(f"failed: {error}")
     except KeyboardInterrupt:
-        _say("interrupted; what was measured until now:")
+        _log("interrupted; results so far:")
     write(results, options.output)
 
 
 def _measure_all(results: Results, workloads: Sequence[Workload], peers: Sequence[Peer], plan: Plan) -> None:
     for workload in workloads:
-        taking_part = [peer for peer in peers if peer.name not in results.missing and peer.serves_in(workload)]
-        if taking_part:
-            _say(f"{workload.title}: {', '.join(peer.name for peer in taking_part)}")
-            results.cells[workload.name] = measure(workload, taking_part, plan)
+        participants = [peer for peer in peers if peer.name not in results.missing and peer.serves_in(workload)]
+        if participants:
+            _log(f"{workload.title}: {', '.join(peer.name for peer in participants)}")
+            results.cells[workload.name] = measure(workload, participants, plan)
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 def write(results: Results, directory: Path) -> None:
-    """Leave the report, its plots and the figures behind them in this directory, and print the report."""
+    """Write the report, its plots and the raw figures to this directory, and print the report."""
     directory.mkdir(parents=True, exist_ok=True)
     for old in directory.glob("*.svg"):
         old.unlink()
@@ -84,7 +84,7 @@ def write(results: Results, directory: Path) -> None:
 
 
 def build() -> None:
-    """Compile what has changed."""
+    """Compile the C programs that have changed."""
     compiler = shutil.which("cc")
     if not compiler:
         sys.exit("make bench needs a C compiler: cc (Debian's package gcc)")
@@ -99,18 +99,16 @@ def build() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under two minutes: fewer peers, shorter rounds")
-    parser.add_argument(
-        "--workloads", type=_names(w.name for w in WORKLOADS), default=[], help="these alone, as in a,b"
-    )
-    parser.add_argument("--peers", type=_names(p.name for p in PEERS), default=[], help="these alone, as in C,netd")
+    parser.add_argument("--workloads", type=_names(w.name for w in WORKLOADS), default=[], help="only these, as in a,b")
+    parser.add_argument("--peers", type=_names(p.name for p in PEERS), default=[], help="only these, as in C,netd")
     parser.add_argument("--rounds", type=int, help="of each workload (5; quick: 2)")
     parser.add_argument("--seconds", type=float, help="of one measurement (0.7; quick: 0.2)")
-    parser.add_argument("--output", type=Path, default=HERE / "results", help="where to (bench/results)")
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="directory of the report (bench/results)")
     return parser.parse_args()
 
 
 def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """Names separated by commas, of those that there are."""
+    """A parser of names separated by commas, which refuses unknown names."""
     names = list(known)
 
     def parse(text: str) -> list[str]:

@@ -1,5 +1,5 @@
-"""What may go wrong with one server in one workload, which is a cell of the report and no reason to stop."""
+"""The failure of one server in one workload. It is shown in the report, and the run continues."""
 
 
 class FailedError(Exception):
-    """A server or the load did not do what it should; says what."""
+    """A server or the load failed; the text is the reason."""

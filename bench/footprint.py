@@ -1,4 +1,4 @@
-"""What netd costs beside its traffic: how soon it is ready, how fast its commands answer, what it keeps in memory."""
+"""The cost of netd without traffic: the time to start, the time of its commands, and its memory."""
 
 import contextlib
 import subprocess
@@ -26,11 +26,11 @@ COMMANDS = (
     ("ban", "list"),
     ("log-level", "info"),
 )
-"""Commands that only talk to a running netd."""
+"""Commands that only send a request to a running netd."""
 
 
 def footprint(rounds: int, cores: Sequence[int]) -> dict[str, list[float]]:
-    """Seconds until `netd run` answers and that each command takes, and octets of its processes; a value a round."""
+    """Seconds until `netd run` answers, seconds of each command, and octets of netd's processes; a value per round."""
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(prefix="netd-bench-") as name:
@@ -41,7 +41,7 @@ def footprint(rounds: int, cores: Sequence[int]) -> dict[str, list[float]]:
             try:
                 wait_until_it_answers(server, place)
                 found.setdefault(START, []).append(time.perf_counter() - began)
-                server.settle()
+                server.wait_until_idle()
                 found.setdefault(MEMORY, []).append(server.memory())
                 for words in COMMANDS:
                     found.setdefault(f"netd {' '.join(words)}", []).append(_seconds(words, place.directory, cores))
@@ -51,7 +51,7 @@ def footprint(rounds: int, cores: Sequence[int]) -> dict[str, list[float]]:
 
 
 def _seconds(words: Sequence[str], directory: Path, cores: Sequence[int]) -> float:
-    """How long a command takes, from starting it until it has ended."""
+    """The seconds from the start of a command until it has exited."""
     program = str(Path(sys.executable).with_name("netd"))
     began = time.perf_counter()
     process = processes.start(

@@ -1,4 +1,4 @@
-/* The limit: the least a server can do. A bare epoll loop for streams, a bare recvfrom/sendto loop for datagrams.
+/* The limit: the least work of a server. A bare epoll loop for streams, a bare recvfrom/sendto loop for datagrams.
  *
  *     limit tcp|udp|chargen PORT          serves on 127.0.0.1 until it is killed
  */
@@ -29,7 +29,7 @@ static void echo(int fd) {
         close(fd);
         return;
     }
-    for (ssize_t at = 0; at < got;) { /* a limit need not be fair: it waits for a slow reader */
+    for (ssize_t at = 0; at < got;) { /* not fair: other connections wait for a slow reader */
         ssize_t sent = send(fd, buffer + at, got - at, MSG_NOSIGNAL);
         if (sent > 0) at += sent;
         else if (errno == EAGAIN) usleep(10);
@@ -38,7 +38,7 @@ static void echo(int fd) {
 }
 
 static void generate(int fd) {
-    static int position[1 << 20]; /* where in the pattern each connection is */
+    static int position[1 << 20]; /* of each connection in the pattern */
     ssize_t sent = send(fd, page + position[fd], PAGE - position[fd], MSG_NOSIGNAL);
     if (sent > 0) position[fd] = (position[fd] + sent) % PERIOD;
     else if (errno != EAGAIN) {
@@ -47,7 +47,7 @@ static void generate(int fd) {
     }
 }
 
-/* What an echo does between two waits; for bench/turn.py, which loads this file as a library. */
+/* One turn of the echo loop, without the wait; for bench/turn.py, which loads this file as a library. */
 int echo_turn(int ep) {
     struct epoll_event events[256];
     int n = epoll_wait(ep, events, 256, 0);
@@ -94,7 +94,7 @@ int main(int argc, char **argv) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[2])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(fd, (struct sockaddr *)&at, sizeof at) < 0) die("bind");
-    for (int i = 0; i < PAGE; i++) { /* lines of 72 of the 95 characters and CRLF, each a character further */
+    for (int i = 0; i < PAGE; i++) { /* lines of 72 of the 95 characters and CRLF, each shifted by one character */
         int line = i / 74, column = i % 74;
         page[i] = column == 72 ? '\r' : column == 73 ? '\n' : 0x20 + (line + column + 1) % 95;
     }

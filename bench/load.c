@@ -1,22 +1,22 @@
-/* The load: as much as a server answers, or a fixed rate of requests, from one thread that has a core of its own and
- * never sleeps, so that what is measured is the server.
+/* The load: as many requests as a server answers, or a fixed rate, from one thread that has a core and never sleeps, so
+ * that the server is the bottleneck.
  *
  *     load KIND -p PORT [-n NUMBER] [-s SIZE] [-q REQUEST] [-a ANSWER] [-g GREETING] [-r RATE] [-m SOURCES]
  *               [-t SECONDS] [-w WARM_UP]
  *
- * tcp      NUMBER connections, on each one request at a time; with RATE, so many requests a second spread over them
+ * tcp      NUMBER connections, one request at a time on each; with RATE, that many a second spread over them
  * connect  NUMBER at a time: connect, send a request, receive the answer, close, see the server close
- * bulk     NUMBER connections, on each as much as goes in writes of SIZE octets, whatever comes back read
- * sink     NUMBER connections on which the server speaks and nobody answers
- * udp      NUMBER requests under way, from SOURCES addresses in turn; with RATE, so many a second.
- *          What is not back after 0.2 s is lost.
- * idle     NUMBER connections, on each one request, answered; then nothing
+ * bulk     NUMBER connections, writes of SIZE octets as fast as possible on each; all answers are read
+ * sink     NUMBER connections on which only the server sends
+ * udp      NUMBER outstanding requests, from SOURCES addresses in turn; with RATE, that many a second.
+ *          A request without an answer after 0.2 s is lost.
+ * idle     NUMBER connections, one request and its answer on each; then nothing
  *
- * A request is SIZE octets or the text REQUEST (\n for a line end); its answer ANSWER octets, as many unless said. A
- * server that speaks first sends GREETING octets.
+ * A request is SIZE octets or the text REQUEST (\n for a line end); its answer has ANSWER octets, by default as many.
+ * A server that sends first sends GREETING octets.
  *
  * Prints `ready` when all connections have been answered once and it has run for WARM_UP seconds, waits for a line on
- * standard input, measures for SECONDS, prints a JSON object, and waits for another line, its connections still open.
+ * standard input, measures for SECONDS, prints a JSON object, and waits for another line, with its connections open.
  * Times are microseconds: in a closed loop from sending, at a fixed rate from when the request should have been sent,
  * so that a server that falls behind cannot hide it.
  */
@@ -31,15 +31,15 @@
 
 #include "load.h"
 
-#define RAMP 64                 /* connections under way while they are opened: less than the shortest backlog */
-#define PATIENCE (60 * SECOND)  /* for all of them to be answered once */
-#define LOST (SECOND / 5)       /* a datagram that is not back by then */
-#define SILENCE (2 * SECOND)    /* without any answer */
-#define GRACE SECOND            /* at a fixed rate, for what is still under way at the end */
-#define DEEP 256                /* requests under way on one connection: less than the kernel's buffers hold */
+#define RAMP 64                 /* connections opened at the same time: less than the shortest backlog */
+#define OPEN_TIMEOUT (60 * SECOND) /* for one answer on every connection */
+#define LOST (SECOND / 5)       /* after this time a request in a datagram is lost */
+#define SILENCE (2 * SECOND)    /* extra time for a server without any answer yet */
+#define GRACE SECOND            /* at a fixed rate, for requests outstanding at the end */
+#define DEEP 256                /* outstanding requests on one connection: fewer than the kernel's buffers hold */
 #define BATCH 64                /* datagrams a system call */
 #define PORTS 8192              /* connections from one source address */
-#define FLEETING 20000          /* the same, of those that come and go */
+#define FLEETING 20000          /* the same, of short connections */
 
 enum stage { CONNECTING, GREETING, PROVING, OPEN, ENDING };
 
@@ -57,15 +57,15 @@ static struct connection *connections;
 static uint64_t start, answers, bytes, lost, opened;
 
 static void answered(uint64_t since, uint64_t when) {
-    if (since < start) return; /* under way since before the clock started */
+    if (since < start) return; /* sent before the measurement */
     answers++;
     histogram[bucket(when - since)]++;
 }
 
-/* A server that has not answered at all yet is slow, and has not failed before it has had some time. */
+/* A server without any answer gets some more time before it counts as failed: it may be slow. */
 static int silent(uint64_t clock, uint64_t end) { return !rate && !answers && !bytes && clock < end + SILENCE; }
 
-/* At a fixed rate, request `nth` of all goes out at this time. */
+/* At a fixed rate, the time at which request `nth` is due. */
 static uint64_t intended(uint64_t nth) { return start + (uint64_t)(nth * (SECOND / rate)); }
 
 static void await(struct connection *c, int events) {
@@ -104,7 +104,7 @@ static void request(struct connection *c) {
     if (send(c->fd, out, size, MSG_NOSIGNAL) != size) fail("send: %m");
 }
 
-/* At a fixed rate: send what is due, as long as the connection takes it. */
+/* At a fixed rate: send the requests that are due, up to DEEP outstanding ones. */
 static void catch_up(struct connection *c) {
     while (c->sent < c->due && c->sent - c->answered < DEEP) {
         if (send(c->fd, out, size, MSG_NOSIGNAL) != size) fail("send: %m");
@@ -123,7 +123,7 @@ static void connected(struct connection *c) {
     if (c->stage == PROVING) request(c);
 }
 
-/* A whole answer is there. */
+/* A complete answer was received. */
 static void complete(struct connection *c) {
     uint64_t when = now();
     switch (c->stage) {
@@ -157,7 +157,7 @@ static void received(struct connection *c, int got) {
     if (kind == 's') got = 1; /* the first octets of many */
     while (got) {
         int part = got < c->left ? got : c->left;
-        if (!part) fail("the server said more than expected");
+        if (!part) fail("the server sent more than expected");
         got -= part;
         if (!(c->left -= part)) complete(c);
     }
@@ -170,7 +170,7 @@ static void happened(struct connection *c, int events) {
     }
     if (events & EPOLLOUT) send(c->fd, out, size, MSG_NOSIGNAL);
     if (!(events & ~EPOLLOUT)) return;
-    /* With MSG_TRUNC the octets are thrown away without a copy. */
+    /* With MSG_TRUNC the kernel discards the octets without a copy (tcp(7)). */
     ssize_t got = recv(c->fd, in, sizeof in, MSG_TRUNC);
     if (got > 0) received(c, got);
     else if (got == 0 && c->stage == ENDING) {
@@ -188,13 +188,13 @@ static void turn(int milliseconds) {
 }
 
 static void open_all(void) {
-    uint64_t limit = now() + PATIENCE;
+    uint64_t limit = now() + OPEN_TIMEOUT;
     for (int i = 0; proven < number;) {
         while (i < number && i - proven < RAMP) open_one(connections + i++);
         turn(10);
         if (now() > limit) fail("%d of %d connections were answered in time", proven, number);
     }
-    /* Those that are open wait for the others: a busy server would take long to accept them. */
+    /* Requests begin after all connections are open: a busy server would take long to accept the rest. */
     for (int i = 0; kind == 't' && !rate && i < number; i++) connections[i].began = now(), request(connections + i);
 }
 
@@ -221,7 +221,7 @@ struct stamp {
 };
 
 static int udp;
-static uint64_t *under_way;    /* when the request in each slot was sent; 0: the slot is free */
+static uint64_t *sent_at;    /* when the request of each slot was sent; 0: the slot is free */
 static uint32_t *free_slots;
 static int free_number;
 
@@ -252,12 +252,12 @@ static void open_datagrams(void) {
     prepare(&going, size);
     prepare(&coming, 2048);
     if (sources == 1 && connect(udp, (struct sockaddr *)&target, sizeof target) < 0) fail("connect: %m");
-    under_way = calloc(number, sizeof *under_way);
+    sent_at = calloc(number, sizeof *sent_at);
     free_slots = calloc(number, sizeof *free_slots);
     for (; free_number < number; free_number++) free_slots[free_number] = number - 1 - free_number;
 }
 
-/* One socket speaks for many addresses: each message says which it comes from, and the answers find their way back. */
+/* One socket has many source addresses: IP_PKTINFO (ip(7)) sets that of each datagram. It receives all answers. */
 static void from_another_source(int i) {
     struct msghdr *header = &going.messages[i].msg_hdr;
     header->msg_name = &target;
@@ -277,14 +277,14 @@ static void send_batch(int n) {
     for (int done = 0; done < n;) {
         int sent = sendmmsg(udp, going.messages + done, n - done, 0);
         if (sent > 0) done += sent;
-        else if (errno == ECONNREFUSED) fail("nobody listens any more");
+        else if (errno == ECONNREFUSED) fail("connection refused: the server has stopped");
         else if (errno != EAGAIN && errno != ENOBUFS) fail("send: %m");
     }
 }
 
 static void receive_batch(void) {
     int n = recvmmsg(udp, coming.messages, BATCH, MSG_DONTWAIT, NULL);
-    if (n < 0 && errno != EAGAIN) fail(errno == ECONNREFUSED ? "nobody listens any more" : "recv: %m");
+    if (n < 0 && errno != EAGAIN) fail(errno == ECONNREFUSED ? "connection refused: the server has stopped" : "recv: %m");
     uint64_t when = now();
     for (int i = 0; i < n; i++) {
         struct stamp stamp;
@@ -292,19 +292,19 @@ static void receive_batch(void) {
         if ((int)coming.messages[i].msg_len != answer) continue;
         if (rate) {
             answered(stamp.began, when);
-        } else if (stamp.slot < (uint32_t)number && under_way[stamp.slot] == stamp.began) {
-            under_way[stamp.slot] = 0;
+        } else if (stamp.slot < (uint32_t)number && sent_at[stamp.slot] == stamp.began) {
+            sent_at[stamp.slot] = 0;
             free_slots[free_number++] = stamp.slot;
             answered(stamp.began, when);
         }
     }
 }
 
-static void give_up_the_lost(uint64_t clock) {
+static void expire_lost(uint64_t clock) {
     for (int slot = 0; slot < number; slot++) {
-        if (!under_way[slot] || clock - under_way[slot] < LOST) continue;
-        lost += under_way[slot] >= start;
-        under_way[slot] = 0;
+        if (!sent_at[slot] || clock - sent_at[slot] < LOST) continue;
+        lost += sent_at[slot] >= start;
+        sent_at[slot] = 0;
         free_slots[free_number++] = slot;
     }
 }
@@ -315,12 +315,12 @@ static void run_datagrams(double duration) {
         int n = 0;
         for (; n < BATCH && (rate ? intended(due) <= clock : free_number > 0); n++, due++) {
             struct stamp stamp = {rate ? intended(due) : clock, rate ? 0 : free_slots[--free_number]};
-            if (!rate) under_way[stamp.slot] = clock;
+            if (!rate) sent_at[stamp.slot] = clock;
             memcpy(going.data[n], &stamp, sizeof stamp);
         }
         if (n) send_batch(n);
         receive_batch();
-        if (!rate && clock > look) give_up_the_lost(clock), look = clock + LOST / 20;
+        if (!rate && clock > look) expire_lost(clock), look = clock + LOST / 20;
     }
     if (!rate) return;
     for (end += GRACE; answers < due && now() < end;) receive_batch();
@@ -341,7 +341,7 @@ static void run(double duration) {
     kind == 'u' ? run_datagrams(duration) : run_streams(duration);
 }
 
-/* At a fixed rate, what is still under way when the clock starts would be taken for what comes after. */
+/* At a fixed rate, a request outstanding at the start would be mistaken for a later one. */
 static void warm_up_first(void) {
     if (warm_up) run(warm_up);
     if (rate && kind != 'u' && lost) fail("does not keep up with %.0f a second", rate);

@@ -1,4 +1,4 @@
-/* What a load needs whatever it does: the clock, a way to give up, and a histogram of times. */
+/* Common parts of all kinds of load: the clock, the exit on failure, and a histogram of times. */
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-"""What was measured on and with: the machine, the kernel, and the version of everything."""
+"""Description of the machine, the kernel, and the versions of all programs."""
 
 import os
 import platform
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from bench.peers import BUILD, PEERS, program
 
-# How each program tells its version, where it does.
+# Options with which a program prints its version.
 _VERSIONS = {"xinetd": ["-version"], "socat": ["-V"]}
 
 
 def describe() -> dict[str, str]:
-    """What a reader has to know beside the figures."""
+    """The entries of the report's last table, by name."""
     found = {
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
@@ -23,7 +23,7 @@ def describe() -> dict[str, str]:
         "kernel": platform.release(),
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
         "Python": sys.version.split()[0],
-        "compiler": _said(["cc", "--version"]),
+        "compiler": _first_line(["cc", "--version"]),
         "netd": _netd(),
     }
     python = BUILD / "env" / "bin" / "python"
@@ -32,7 +32,7 @@ def describe() -> dict[str, str]:
             continue
         if peer.module:
             script = f"from importlib import metadata; print(metadata.version({peer.module!r}))"
-            found[peer.name] = _said([str(python), "-c", script])
+            found[peer.name] = _first_line([str(python), "-c", script])
         elif peer.program:
             found[peer.name] = _version_of(peer.program)
     return found
@@ -44,20 +44,20 @@ def _processor() -> str:
 
 
 def _netd() -> str:
-    commit = _said(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"])
+    commit = _first_line(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"])
     return f"{metadata.version('netd')} {commit}".strip()
 
 
 def _version_of(name: str) -> str:
     path = program(name)
-    package = _said(["dpkg-query", "-S", path]).partition(":")[0]
-    if package and (version := _said(["dpkg-query", "-W", "-f", "${Version}", package])):
+    package = _first_line(["dpkg-query", "-S", path]).partition(":")[0]
+    if package and (version := _first_line(["dpkg-query", "-W", "-f", "${Version}", package])):
         return version
-    return (_said([path, *_VERSIONS[name]]) if name in _VERSIONS else "") or "unknown"
+    return (_first_line([path, *_VERSIONS[name]]) if name in _VERSIONS else "") or "unknown"
 
 
-def _said(command: list[str]) -> str:
-    """The first line a command prints; nothing where it cannot be run."""
+def _first_line(command: list[str]) -> str:
+    """The first line of a command's output; empty where the command fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

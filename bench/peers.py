@@ -1,4 +1,4 @@
-"""Who is measured: how each server is started for a protocol, and what has to be installed for it."""
+"""The servers that are measured: the command of each for a protocol, and the programs and packages it needs."""
 
 import os
 import pwd
@@ -20,15 +20,15 @@ _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin
 
 @dataclass(frozen=True)
 class Place:
-    """Where a server is to run."""
+    """The port and the directory of a server that is to be started."""
 
     protocol: str
     port: int
-    """Of 127.0.0.1."""
+    """On 127.0.0.1."""
     directory: Path
-    """Of its own, for its files."""
+    """A directory for its files."""
     connections: int
-    """How many it will have."""
+    """The number of connections of the workload."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class Peer:
     """Protocols, see `workloads.PROTOCOLS`."""
     command: Callable[[Place], list[str]]
     program: str | None = None
-    """What has to be installed: a program,"""
+    """The program that has to be installed,"""
     module: str | None = None
-    """or a Python package in the environment of the benchmark."""
+    """or the Python package, in the environment of the benchmark."""
     echoes: bool = False
-    """Whether it does the echo of a line where others answer it."""
+    """Whether it echoes in workloads in which other servers answer lines."""
     most: int = 10_000
-    """Connections that may be asked of it; fewer where each is a process."""
+    """The most connections of a workload for it; fewer where each is a process."""
     variant: bool = False
-    """Whether it takes part only where a workload says so."""
+    """Whether it takes part only in workloads that name it."""
     cores: int = 1
 
     def serves_in(self, workload: Workload) -> bool:
@@ -58,7 +58,7 @@ class Peer:
         return chosen and workload.protocol in self.serves and workload.connections <= self.most
 
     def missing(self) -> str | None:
-        """What is not installed; None when it can be started."""
+        """The program or package that is not installed; None if there is none."""
         if self.program and not shutil.which(self.program, path=_PATH):
             return self.program
         if self.module and not _has(self.module):
@@ -75,7 +75,7 @@ def _has(module: str) -> bool:
 
 @cache
 def program(name: str) -> str:
-    """The path of a program that is installed."""
+    """The path of an installed program."""
     found = shutil.which(name, path=_PATH)
     assert found, name
     return found
@@ -83,7 +83,7 @@ def program(name: str) -> str:
 
 def _python(script: str, *words: str) -> Callable[[Place], list[str]]:
     """A server of bench/servers."""
-    # asyncio and stock socketserver need no package, and the same interpreter as the others where there is one.
+    # asyncio and socketserver need no package, but use the interpreter of that environment too, where there is one.
     python = str(_PYTHON) if _PYTHON.exists() else sys.executable
     return lambda place: [python, str(HERE / "servers" / script), *words, place.protocol, str(place.port)]
 
@@ -94,7 +94,7 @@ def _limit(place: Place) -> list[str]:
 
 
 def netd(*, service: str | None = None, workers: int = 1, access: str | None = None) -> Callable[[Place], list[str]]:
-    """Its default config, in which only what a workload cannot do without is raised."""
+    """The default config of netd. Only limits that a workload would exceed are raised."""
 
     def command(place: Place) -> list[str]:
         scheme = "udp" if place.protocol == "udp" else "tcp"
@@ -118,7 +118,7 @@ def netd(*, service: str | None = None, workers: int = 1, access: str | None = N
 
 
 def _xinetd(place: Place) -> list[str]:
-    """Its internal services, with every limit lifted that would keep the load out, and without libwrap's look-ups."""
+    """The internal services of xinetd, with limits raised for the load, and without look-ups of libwrap."""
     name = "chargen" if place.protocol == "chargen" else "echo"
     stream = place.protocol != "udp"
     log = f"FILE {place.directory}/xinetd.log"
@@ -136,7 +136,7 @@ def _xinetd(place: Place) -> list[str]:
 
 
 def _inetd(place: Place) -> list[str]:
-    """With cat(1), since its internal echo is for port 7 alone."""
+    """Here cat(1) is the echo, since the internal one is for port 7 only."""
     file = place.directory / "inetd.conf"
     cat = program("cat")
     file.write_text(f"127.0.0.1:{place.port} stream tcp nowait.1000000 {_user()} {cat} cat\n")
@@ -160,7 +160,7 @@ def _user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
 
-_PROCESSES = 1000  # a process a connection: ten thousand of them are no fair thing to ask of a machine
+_PROCESSES = 1000  # connections, where each is a process
 
 PEERS = (
     Peer("C", "a bare epoll or recvfrom loop, bench/limit.c", PROTOCOLS, _limit, echoes=True),

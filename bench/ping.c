@@ -1,9 +1,9 @@
-/* One question at a time, in a blocking loop: what netd probe's times are held against.
+/* A client that sends one question at a time in a blocking loop, for comparison with netd probe.
  *
  *     ping tcp|udp HOST PORT COUNT SIZE MICROSECONDS
  *     ping unix PATH COUNT SIZE MICROSECONDS
  *
- * Asks COUNT questions of SIZE octets, one every so many MICROSECONDS, and reads each answer before the next question.
+ * Sends COUNT questions of SIZE octets, one every MICROSECONDS, and reads each answer before the next question.
  * Prints the median of the time from sending to the whole answer, in microseconds.
  */
 #include <arpa/inet.h>

@@ -1,8 +1,8 @@
-"""How near netd probe's times are to those of a C client: both ask one netd in turn, and their medians are printed.
+"""Compare the times of netd probe with those of a C client: both measure one netd in turn. Prints their medians.
 
     bench/ping.py [--rounds N] [--count N] [--rate N]
 
-The C client (bench/ping.c) asks one question at a time in a blocking loop, at the same pace. netd has one processor
+The C client (bench/ping.c) sends one question at a time in a blocking loop, at the same rate. netd has one processor
 core and the clients another, where there are two.
 """
 
@@ -24,7 +24,7 @@ SIZE = 64
 
 @contextlib.contextmanager
 def served(core: int) -> Iterator[dict[str, str]]:
-    """A netd with echo everywhere; where it listens."""
+    """Run a netd with echo over TCP, UDP and a UNIX stream. Its URLs by scheme."""
     with tempfile.TemporaryDirectory(prefix="netd-") as directory:
         places = f"[tcp://127.0.0.1:0, udp://127.0.0.1:0, 'unix://{directory}/echo.sock']"
         config = Path(directory, "netd.yaml")
@@ -60,8 +60,8 @@ def ask_by_probe(url: str, count: int, rate: int, core: int) -> float:
     """The median of netd probe, in microseconds."""
     options = ["--service", "echo", "--count", str(count), "--rate", f"{rate}/s", "--size", str(SIZE), "--json"]
     command = ["taskset", "-c", str(core), sys.executable, "-m", "netd", "probe", url, *options]
-    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    return float(told["targets"][0]["rtt"]["median"]) * 1e6
+    result = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return float(result["targets"][0]["rtt"]["median"]) * 1e6
 
 
 def main() -> None:

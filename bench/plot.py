@@ -1,4 +1,4 @@
-"""Pictures: SVG out of results, drawn by hand, since bars, dots and lines are all there is. Values only."""
+"""Plots: SVG from results, written directly, since it needs only bars, dots and lines. Values only."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _GREY = "#8c959f"
 
 
 def pictures(results: Results) -> dict[str, str]:
-    """A picture for each workload that was measured, and one for those that show how cost grows; by name."""
+    """A plot for each workload that was measured, and one for all workloads of the group COST; by name."""
     drawn = {}
     for workload in WORKLOADS:
         cells = results.cells.get(workload.name)
@@ -59,7 +59,7 @@ def _document(title: str, subtitle: str, height: float, parts: Sequence[str]) ->
 
 
 def _bars(workload: Workload, cells: dict[str, Cell]) -> str:
-    """A bar for each server: beside the limit, or what a connection costs."""
+    """A bar for each server: its rate as a share of the limit's, its rate, or the memory of a connection."""
     of = counts(workload)
     beside = workload.measure != "idle" and LIMIT in cells and bool(cells[LIMIT].figures)
     if workload.measure == "idle":
@@ -103,7 +103,7 @@ def _bar(y: float, across: float, one: Spread, color: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _Scale:
-    """From a value to a place, in decades."""
+    """A logarithmic scale: from a value to a coordinate."""
 
     low: float
     high: float
@@ -121,19 +121,19 @@ class _Scale:
 
     @classmethod
     def over(cls, values: Sequence[float], start: float, end: float) -> "_Scale":
-        """Whole decades around these values."""
+        """A scale of whole decades around these values."""
         low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
         return cls(10.0**low, 10.0 ** max(high, low + 1), start, end)
 
 
 def _delays(workload: Workload, cells: dict[str, Cell]) -> str:
-    """From the median to the 99.9th percentile of each server, in decades."""
+    """A line for each server from the median to the 99.9th percentile, on a logarithmic scale."""
     fields = ("p50", "p99", "p999")
     found = {
         peer: [one.median for name in fields if (one := spread(cell, attrgetter(name)))] for peer, cell in cells.items()
     }
     values = [value for of_one in found.values() for value in of_one if value > 0]
-    end = _WIDTH - 270  # the rest is for figures
+    end = _WIDTH - 270  # the space right of it is for figures
     scale = _Scale.over(values or [1, 10], _LEFT, end)
     height = _TOP + len(found) * _ROW + 30
     parts = []
@@ -158,7 +158,7 @@ def _delays(workload: Workload, cells: dict[str, Cell]) -> str:
 
 
 def _lines(results: Results, workloads: Sequence[Workload]) -> str:
-    """A line for each server over the number of connections."""
+    """A curve for each server over the number of connections."""
     top, bottom, left, right = _TOP + 6, 400.0, 80.0, _WIDTH - 150.0
     series: dict[str, list[tuple[int, float]]] = {}
     for peer in [peer.name for peer in PEERS]:
@@ -196,6 +196,6 @@ def _lines(results: Results, workloads: Sequence[Workload]) -> str:
 
 
 def _step(greatest: float) -> float:
-    """A round number of which some five reach the greatest value."""
+    """A round number, of which about five multiples reach the greatest value."""
     power: float = 10.0 ** math.floor(math.log10(greatest))
     return next(power * part for part in (0.1, 0.2, 0.25, 0.5, 1, 2) if greatest / (power * part) <= 6)

@@ -1,4 +1,4 @@
-"""Processes on the cores they are told: starting them, what they cost, and that none is left at the end."""
+"""Start processes on given cores, measure their processor time and memory, and kill all of them at the end."""
 
 import contextlib
 import ctypes
@@ -21,9 +21,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
-def nothing_left() -> Iterator[None]:
-    """Whatever was started in here, and whatever that started, is gone at the end, however it ends."""
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)  # children of servers that ended become ours
+def kill_descendants_at_end() -> Iterator[None]:
+    """Kill all processes that were started in this context, and their descendants, at its end."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans of servers that have exited become children of this process
     previous = signal.signal(signal.SIGTERM, lambda *_: exit(128 + signal.SIGTERM))
     try:
         yield
@@ -33,7 +33,7 @@ def nothing_left() -> Iterator[None]:
 
 
 def allow_descriptors(number: int) -> int:
-    """Let this process and those it starts open so many descriptors, or as many as may be; how many."""
+    """Raise RLIMIT_NOFILE to ``number``, or to the hard limit if that is lower. The limit that is set."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (number, max(number, hard)))
@@ -43,7 +43,7 @@ def allow_descriptors(number: int) -> int:
 
 
 def descendants(root: int) -> list[int]:
-    """All processes that a process has started, and they, and so on."""
+    """All children of a process, and their children, and so on."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit() and (fields := _stat(int(entry))):
@@ -58,7 +58,7 @@ def descendants(root: int) -> list[int]:
 
 
 def kill_all(find: Callable[[], list[int]]) -> None:
-    """Kill and reap what there is, until there is nothing that lives."""
+    """Kill and reap the processes that ``find`` returns, until it returns none that is alive."""
     while pids := [pid for pid in find() if _stat(pid)[:1] not in ([], ["Z"])]:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -66,7 +66,7 @@ def kill_all(find: Callable[[], list[int]]) -> None:
         for pid in pids:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-        time.sleep(0.001)  # somebody else's child takes a moment to end
+        time.sleep(0.001)  # a process that is no child cannot be waited for
 
 
 def start(
@@ -79,7 +79,7 @@ def start(
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """A process that is pinned to these cores, and killed should this one die."""
+    """A process pinned to these cores. The kernel kills it when this process exits."""
 
     def prepare() -> None:
         os.sched_setaffinity(0, cores)
@@ -99,7 +99,7 @@ def start(
 
 
 def read_line(process: subprocess.Popen[bytes], seconds: float) -> bytes:
-    """The next line it prints; `FailedError` when none comes in time."""
+    """The next line of a process's output. Raises `FailedError` when there is none in time."""
     assert process.stdout
     line = b""
     limit = time.monotonic() + seconds
@@ -114,7 +114,7 @@ def read_line(process: subprocess.Popen[bytes], seconds: float) -> bytes:
 
 
 def _stat(pid: int) -> list[str]:
-    """What stands in /proc/PID/stat behind the name, from the state on; nothing where it is gone."""
+    """The fields of /proc/PID/stat after the name, from the state on; empty where the process does not exist."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -122,7 +122,7 @@ def _stat(pid: int) -> list[str]:
 
 
 class Server:
-    """A server with all its processes, in a directory of its own."""
+    """A server with all its processes, and a directory for its files and its log."""
 
     def __init__(self, command: Sequence[str], cores: Sequence[int], directory: Path) -> None:
         self._log = directory / "log"
@@ -141,17 +141,17 @@ class Server:
         return [self._process.pid, *descendants(self._process.pid)]
 
     def check(self) -> None:
-        """Raise `FailedError` with the last thing it said, if it has ended."""
+        """Raise `FailedError` with the last line of its log, if the server has exited."""
         if (code := self._process.poll()) is not None:
-            said = self._log.read_bytes()[-500:].decode(errors="replace").strip().split("\n")
-            raise FailedError(f"ended with {code}: {said[-1][:120] or 'without a word'}")
+            lines = self._log.read_bytes()[-500:].decode(errors="replace").strip().split("\n")
+            raise FailedError(f"exited with {code}: {lines[-1][:120] or 'without any output'}")
 
     def processor_seconds(self) -> float:
-        """What all its processes have used, with those that have ended and been waited for."""
+        """The processor time of all its processes, including children that were reaped."""
         total = 0.0
         for pid in self.pids:
             with contextlib.suppress(OSError):
-                total += time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3), precise where stat has ticks
+                total += time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3); stat only has ticks
             if fields := _stat(pid):
                 total += (int(fields[13]) + int(fields[14])) / _TICKS  # cutime, cstime
         return total
@@ -166,8 +166,8 @@ class Server:
                     total += int(found[1]) * 1024
         return total
 
-    def settle(self) -> None:
-        """Wait until it has nothing more to do, so that it is not in the way of the next one."""
+    def wait_until_idle(self) -> None:
+        """Wait until it uses no more processor time, so that it does not disturb the next server. At most 6 s."""
         before = self.processor_seconds()
         for _ in range(200):
             time.sleep(0.03)
@@ -177,7 +177,7 @@ class Server:
             before = after
 
     def stop(self) -> None:
-        """Kill it and what it has started."""
+        """Kill the server and its descendants."""
         pids = self.pids
         self._process.kill()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""The report: Markdown out of results. Values only."""
+"""The report: Markdown from results. Values only."""
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
@@ -13,13 +13,13 @@ Rows = Iterable[Sequence[str]]
 
 
 def table(header: Sequence[str], rows: Rows, words: int = 1) -> str:
-    """A table in Markdown, the first ``words`` columns of words and the others of numbers."""
+    """A Markdown table. The first ``words`` columns are text, the others numbers."""
     lines = [header, ["---"] * words + ["---:"] * (len(header) - words), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def report(results: Results) -> str:
-    """All of it."""
+    """The whole report."""
     title = f"# netd and its peers, {results.when}\n"
     how = f"Medians of {results.rounds} interleaved rounds of {results.seconds:g} s, "
     how += "the least and the greatest behind them. [How it is measured](../../docs/benchmarks.md)."
@@ -31,7 +31,7 @@ def report(results: Results) -> str:
         if not workloads:
             continue
         parts.append(f"## {group}\n")
-        parts += _SHAPES.get(group, _rates)(results, workloads)
+        parts += _TABLES.get(group, _rates)(results, workloads)
         parts += _notes(results, workloads)
         parts += _pictures(group, workloads)
     parts += [*_footprint(results), "## Servers\n", _servers(results), "## Machine\n", _machine(results)]
@@ -39,7 +39,7 @@ def report(results: Results) -> str:
 
 
 def _peers(results: Results, workloads: Sequence[Workload]) -> list[str]:
-    """Those that were measured in any of these, in the order of the table of peers."""
+    """The peers that were measured in any of these workloads, in the order of `PEERS`."""
     return [peer.name for peer in PEERS if any(peer.name in results.cells[w.name] for w in workloads)]
 
 
@@ -60,7 +60,7 @@ def _cell(cell: Cell | None, workload: Workload, text: Callable[[Workload, Cell]
 
 
 def _rates(results: Results, workloads: Sequence[Workload]) -> list[str]:
-    """Rates beside the limit's, then times, then what the processor was used for."""
+    """Rates as a share of the limit's, then times, then processor time for an answer."""
     peers = _peers(results, workloads)
     others = [peer for peer in peers if peer != LIMIT]
     rows = []
@@ -102,7 +102,7 @@ def _delays(results: Results, workloads: Sequence[Workload]) -> list[str]:
 
 
 def _idle(results: Results, workloads: Sequence[Workload]) -> list[str]:
-    """What connections cost on which nothing happens."""
+    """Time and memory of idle connections."""
     rows = []
     for workload in workloads:
         for peer, cell in results.cells[workload.name].items():
@@ -112,7 +112,7 @@ def _idle(results: Results, workloads: Sequence[Workload]) -> list[str]:
 
 
 def _costs(results: Results, workloads: Sequence[Workload]) -> list[str]:
-    """Answers for a second of processor time, by the number of connections."""
+    """Answers per second of processor time, by the number of connections."""
     rows = [
         [peer, *(_cell(results.cells[w.name].get(peer), w, _absolute) for w in workloads)]
         for peer in _peers(results, workloads)
@@ -121,7 +121,7 @@ def _costs(results: Results, workloads: Sequence[Workload]) -> list[str]:
     return ["Answers for a second of the server's processor time, by connections:\n", table(["server", *numbers], rows)]
 
 
-_SHAPES = {RATE: _delays, IDLE: _idle, COST: _costs}
+_TABLES = {RATE: _delays, IDLE: _idle, COST: _costs}
 
 
 def _absolute(workload: Workload, cell: Cell) -> str:
@@ -149,12 +149,12 @@ def _lost(cell: Cell) -> str:
 
 
 def lost_share(figure: Figure) -> float:
-    """Of all requests, those without an answer."""
+    """The share of requests without an answer, from 0 to 1."""
     return figure.lost / (figure.answers + figure.lost) if figure.lost else 0.0
 
 
 def _notes(results: Results, workloads: Sequence[Workload]) -> list[str]:
-    """What a reader has to know to read the figures right."""
+    """Remarks below a table: load that was the limit, lost requests, failures."""
     notes = []
     for workload in workloads:
         cells = results.cells[workload.name]
@@ -216,7 +216,7 @@ def _machine(results: Results) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that count, in full."""
+    """A number with three significant digits, and all digits from 100 on."""
     if abs(value) >= 100 or abs(value) < 0.005:
         return f"{round(value):,}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""What was measured, and the statistics of it. Values only: no process, no file."""
+"""The results of a run, and their statistics. Values only: no process, no file."""
 
 import statistics
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from operator import attrgetter
 from bench.workloads import Workload
 
 LIMIT = "C"
-"""The peer that the others are compared with."""
+"""The peer with which the others are compared."""
 
 FULL = 0.9
-"""Share of its core above which a server, and not the load, is taken for what limits the rate."""
+"""Share of its core above which the server, and not the load, counts as the bottleneck."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Figure:
     p90: float
     p99: float
     p999: float
-    """Percentiles of the time an answer took, in microseconds."""
+    """Percentiles of the time of an answer, in microseconds."""
     most: float
     processor: float
     """Seconds of processor time that the server used."""
     memory: int
-    """Octets that the server grew by."""
+    """Growth of the server's memory, in octets."""
 
     @property
     def load(self) -> float:
@@ -41,7 +41,7 @@ class Figure:
 
 @dataclass
 class Cell:
-    """One server in one workload: a figure a round (None where it failed), and why it failed."""
+    """One server in one workload: a figure per round (None where it failed), and the reason of a failure."""
 
     rounds: list[Figure | None] = field(default_factory=list)
     failure: str | None = None
@@ -74,15 +74,15 @@ class Results:
     seconds: float
     machine: dict[str, str]
     missing: dict[str, str]
-    """Peers that could not be started, and what is not installed."""
+    """Peers that could not be started, with the program or package that is missing."""
     cells: dict[str, dict[str, Cell]] = field(default_factory=dict)
     """By workload and peer, in the order in which they were measured."""
     footprint: dict[str, list[float]] = field(default_factory=dict)
-    """Start, commands and memory of netd: see footprint.py."""
+    """Start, commands and memory of netd; see footprint.py."""
 
 
 def counts(workload: Workload) -> Callable[[Figure], float]:
-    """What counts in this workload."""
+    """The value that a workload measures, as a function of a figure."""
     if workload.measure == "bytes":
         return lambda figure: figure.bytes / figure.seconds
     if workload.measure == "delay":
@@ -95,19 +95,19 @@ def counts(workload: Workload) -> Callable[[Figure], float]:
 
 
 def spread(cell: Cell, of: Callable[[Figure], float]) -> Spread | None:
-    """Something of the figures, over the rounds; None where every round failed."""
+    """The spread of a value over the rounds; None where every round failed."""
     values = [of(figure) for figure in cell.figures]
     return Spread.of(values) if values else None
 
 
 def ratio(cell: Cell, other: Cell, of: Callable[[Figure], float]) -> Spread | None:
-    """The same beside that of another server, round by round, since a machine is not as fast in every round."""
+    """The ratio to the value of another server, taken round by round: a machine is not equally fast in every round."""
     ratios = [mine / theirs for mine, theirs in _pairs(cell, other, of) if theirs > 0]
     return Spread.of(ratios) if ratios else None
 
 
 def difference(cell: Cell, other: Cell, of: Callable[[Figure], float]) -> Spread | None:
-    """By how much it is more than that of another server, round by round."""
+    """The difference to the value of another server, taken round by round."""
     differences = [mine - theirs for mine, theirs in _pairs(cell, other, of)]
     return Spread.of(differences) if differences else None
 
@@ -117,6 +117,6 @@ def _pairs(cell: Cell, other: Cell, of: Callable[[Figure], float]) -> list[tuple
 
 
 def unsaturated(workload: Workload, cell: Cell) -> bool:
-    """Whether the server had time left although there was always a request for it: its rate is a lower bound."""
+    """Whether the server had idle time although requests were always waiting, so that its rate is a lower bound."""
     load = spread(cell, attrgetter("load"))
     return workload.saturates and load is not None and load.median < FULL

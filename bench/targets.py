@@ -1,4 +1,4 @@
-"""What netd is held to, and whether a run reached it. Values only."""
+"""The targets of netd's performance, and whether a run reached them. Values only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from bench.results import LIMIT, Figure, Results, Spread, counts, difference, ra
 from bench.workloads import WORKLOADS
 
 Measured = Callable[[Results], Spread | None]
-"""None where the run did not measure it."""
+"""From the results of a run to a value; None where the run did not measure it."""
 
 _BY_NAME = {workload.name: workload for workload in WORKLOADS}
 
 
 @dataclass(frozen=True)
 class Target:
-    """One thing to reach."""
+    """A bound for one value."""
 
     title: str
     measured: Measured
@@ -34,8 +34,8 @@ class Target:
         return "reached" if reached else "not reached"
 
 
-def against(workload: str, other: str, of: Callable[[Figure], float] | None = None) -> Measured:
-    """What counts in a workload, or something else of it, beside that of another server."""
+def netd_ratio(workload: str, other: str, of: Callable[[Figure], float] | None = None) -> Measured:
+    """The value of netd in a workload divided by that of another server; by default the value that `counts` selects."""
 
     def measured(results: Results) -> Spread | None:
         cells = results.cells.get(workload, {})
@@ -46,8 +46,8 @@ def against(workload: str, other: str, of: Callable[[Figure], float] | None = No
     return measured
 
 
-def behind(workload: str, other: str, of: Callable[[Figure], float]) -> Measured:
-    """By how much something of a workload is more than with another server."""
+def netd_excess(workload: str, other: str, of: Callable[[Figure], float]) -> Measured:
+    """The value of netd in a workload minus that of another server."""
 
     def measured(results: Results) -> Spread | None:
         cells = results.cells.get(workload, {})
@@ -56,8 +56,8 @@ def behind(workload: str, other: str, of: Callable[[Figure], float]) -> Measured
     return measured
 
 
-def own(workload: str, of: Callable[[Figure], float] | None = None) -> Measured:
-    """What counts in a workload, or something else of it."""
+def netd_value(workload: str, of: Callable[[Figure], float] | None = None) -> Measured:
+    """The value of netd in a workload; by default the one that `counts` selects."""
 
     def measured(results: Results) -> Spread | None:
         cells = results.cells.get(workload, {})
@@ -66,8 +66,8 @@ def own(workload: str, of: Callable[[Figure], float] | None = None) -> Measured:
     return measured
 
 
-def kept(key: str, unit: float = 1) -> Measured:
-    """Something of the footprint."""
+def footprint_value(key: str, unit: float = 1) -> Measured:
+    """A value of the footprint, in multiples of ``unit``."""
 
     def measured(results: Results) -> Spread | None:
         values = results.footprint.get(key)
@@ -77,34 +77,34 @@ def kept(key: str, unit: float = 1) -> Measured:
 
 
 def slowest_command(results: Results) -> Spread | None:
-    """The command that takes longest."""
+    """The time of the slowest command."""
     spreads = [Spread.of(values) for key, values in results.footprint.items() if key.startswith("netd ")]
     return max(spreads, key=lambda one: one.median, default=None)
 
 
 TARGETS = (
-    Target("TCP 64 B, 64 connections, against C", against("tcp-64", LIMIT), "at least", 0.85),
-    Target("TCP 64 B, 64 connections, against uvloop", against("tcp-64", "uvloop"), "at least", 1.0),
-    Target("TCP 64 B, 64 connections, against xinetd", against("tcp-64", "xinetd"), "at least", 1.6),
-    Target("TCP 64 B, 1,000 connections, against C", against("tcp-1000", LIMIT), "at least", 0.85),
-    Target("TCP 64 B, 1,000 connections, against uvloop", against("tcp-1000", "uvloop"), "at least", 1.0),
-    Target("connect, echo, close, against C", against("connect", LIMIT), "at least", 0.85),
-    Target("connect, echo, close, against xinetd", against("connect", "xinetd"), "at least", 10.0),
-    Target("bulk echo, against C", against("bulk", LIMIT), "at least", 1.1),
-    Target("bulk echo, against uvloop", against("bulk", "uvloop"), "at least", 1.0),
-    Target("UDP 64 B, 128 in flight, against C", against("udp-128", LIMIT), "at least", 0.95),
-    Target("UDP 64 B, 128 in flight, against uvloop", against("udp-128", "uvloop"), "at least", 1.3),
-    Target("UDP 64 B, 128 in flight, against stock", against("udp-128", "stock"), "at least", 15.0),
-    Target("one connection, p50 more than C", behind("tcp-1", LIMIT, attrgetter("p50")), "at most", 5.0, "us"),
-    Target("one connection, p99 more than C", behind("tcp-1", LIMIT, attrgetter("p99")), "at most", 20.0, "us"),
-    Target("pingpong lines, against netd's own echo", against("pingpong", "netd echo"), "at least", 0.6),
-    Target("pingpong lines, against asyncio", against("pingpong", "asyncio"), "at least", 1.0),
-    Target("time lines, against netd's own echo", against("time", "netd echo"), "at least", 0.6),
-    Target("time lines, against asyncio", against("time", "asyncio"), "at least", 1.0),
-    Target("10,000 idle connections, each", own("idle"), "at most", 1024, "octets"),
-    Target("10,000 idle connections, until answered", own("idle", attrgetter("seconds")), "at most", 1.0, "s"),
-    Target("10,000 idle connections, memory against asyncio", against("idle", "asyncio"), "at most", 0.4),
-    Target("`netd run` until it answers", kept(footprint.START), "at most", 0.5, "s"),
+    Target("TCP 64 B, 64 connections, against C", netd_ratio("tcp-64", LIMIT), "at least", 0.85),
+    Target("TCP 64 B, 64 connections, against uvloop", netd_ratio("tcp-64", "uvloop"), "at least", 1.0),
+    Target("TCP 64 B, 64 connections, against xinetd", netd_ratio("tcp-64", "xinetd"), "at least", 1.6),
+    Target("TCP 64 B, 1,000 connections, against C", netd_ratio("tcp-1000", LIMIT), "at least", 0.85),
+    Target("TCP 64 B, 1,000 connections, against uvloop", netd_ratio("tcp-1000", "uvloop"), "at least", 1.0),
+    Target("connect, echo, close, against C", netd_ratio("connect", LIMIT), "at least", 0.85),
+    Target("connect, echo, close, against xinetd", netd_ratio("connect", "xinetd"), "at least", 10.0),
+    Target("bulk echo, against C", netd_ratio("bulk", LIMIT), "at least", 1.1),
+    Target("bulk echo, against uvloop", netd_ratio("bulk", "uvloop"), "at least", 1.0),
+    Target("UDP 64 B, 128 in flight, against C", netd_ratio("udp-128", LIMIT), "at least", 0.95),
+    Target("UDP 64 B, 128 in flight, against uvloop", netd_ratio("udp-128", "uvloop"), "at least", 1.3),
+    Target("UDP 64 B, 128 in flight, against stock", netd_ratio("udp-128", "stock"), "at least", 15.0),
+    Target("one connection, p50 more than C", netd_excess("tcp-1", LIMIT, attrgetter("p50")), "at most", 5.0, "us"),
+    Target("one connection, p99 more than C", netd_excess("tcp-1", LIMIT, attrgetter("p99")), "at most", 20.0, "us"),
+    Target("pingpong lines, against netd's own echo", netd_ratio("pingpong", "netd echo"), "at least", 0.6),
+    Target("pingpong lines, against asyncio", netd_ratio("pingpong", "asyncio"), "at least", 1.0),
+    Target("time lines, against netd's own echo", netd_ratio("time", "netd echo"), "at least", 0.6),
+    Target("time lines, against asyncio", netd_ratio("time", "asyncio"), "at least", 1.0),
+    Target("10,000 idle connections, each", netd_value("idle"), "at most", 1024, "octets"),
+    Target("10,000 idle connections, until answered", netd_value("idle", attrgetter("seconds")), "at most", 1.0, "s"),
+    Target("10,000 idle connections, memory against asyncio", netd_ratio("idle", "asyncio"), "at most", 0.4),
+    Target("`netd run` until it answers", footprint_value(footprint.START), "at most", 0.5, "s"),
     Target("the slowest command that talks to a running netd", slowest_command, "at most", 0.2, "s"),
-    Target("memory of supervisor and worker (PSS)", kept(footprint.MEMORY, 2**20), "at most", 48, "MiB"),
+    Target("memory of supervisor and worker (PSS)", footprint_value(footprint.MEMORY, 2**20), "at most", 48, "MiB"),
 )

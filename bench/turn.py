@@ -1,10 +1,10 @@
-"""What a request costs the server alone, to a hundredth of a microsecond: turns of its loop within one process.
+"""Time of the server alone for a request, to a hundredth of a microsecond: turns of its loop within one process.
 
     python -m bench.turn [--service NAME] [--connections N] [--rounds N]
 
-Client and server take turns on one core, and only the server's are timed. So there is no other core in the figure, no
-waking up, and no load that could be the bottleneck. The benchmark has all of these, and a spread in which a few lines
-more or less are lost. Beside netd stands the loop of bench/limit.c, on the same sockets.
+Client and server take turns on one core, and only the turns of the server are timed. So the figure has no second
+core, no wake-ups, and no load that could be the bottleneck. The benchmark has all of these, and its spread hides the
+cost of a few lines of code. The loop of bench/limit.c is timed too, on the same sockets.
 """
 
 import argparse
@@ -34,16 +34,16 @@ from netd.transport.stream.server import StreamServer
 
 BENCH = Path(__file__).parent
 REQUEST = b"x" * 62 + b"\r\n"
-BATCH = 32  # connections opened at once, so that none of them waits for the backlog
+BATCH = 32  # connections opened at once: fewer than the backlog
 
 
 class Turns:
-    """A service with open connections, and netd's loop, which also calls the client: when it has served them all."""
+    """A service with open connections on netd's loop. An eventfd in the loop runs the client after each turn."""
 
     def __init__(self, service: str, number: int, rounds: int) -> None:
         kind = table.find(service)
         if kind is None:
-            raise SystemExit(f"there is no service {service}")
+            raise SystemExit(f"unknown service type {service}")
         [listener] = open_listeners([(service, Endpoint.parse("tcp://127.0.0.1:0"))], lambda *skipped: None)
         self._address = listener.socket.getsockname()
         events = ServiceEvents(service)
@@ -59,21 +59,21 @@ class Turns:
         self._number = number
         self._rounds = rounds
         self._clients: list[socket.socket] = []
-        # epoll tells of edges in the order in which they came, so this is the last of a turn.
+        # epoll reports edges in the order in which they arrived, so this one is the last of a turn.
         self._last = os.eventfd(0)
-        self._loop.watch(self._last, select.EPOLLIN | select.EPOLLET, self._served)
+        self._loop.watch(self._last, select.EPOLLIN | select.EPOLLET, self._on_turn_end)
         self._began = 0
         self.netd: list[float] = []
-        """Microseconds a request."""
+        """Microseconds for a request, one value per turn."""
         self.limit: list[float] = []
-        """The same of the C loop."""
+        """The same for the C loop."""
 
     def run(self) -> None:
-        """Measure."""
+        """Run all rounds."""
         os.eventfd_write(self._last, 1)
         self._loop.run()
 
-    def _served(self, events: int) -> None:
+    def _on_turn_end(self, mask: int) -> None:
         now = time.perf_counter_ns()
         os.eventfd_read(self._last)
         if len(self._clients) < self._number:
@@ -83,34 +83,34 @@ class Turns:
         elif len(self._server.connections) == self._number:
             if self._began:
                 self.netd.append((now - self._began) / self._number / 1000)
-                self._hear()
+                self._receive_answers()
             if len(self.netd) == self._rounds:
                 return self._loop.stop()
-            self.limit.append(self._ask_c())
-            self._say()
+            self.limit.append(self._time_c_loop())
+            self._send_requests()
             self._began = time.perf_counter_ns()
         os.eventfd_write(self._last, 1)
 
-    def _say(self) -> None:
+    def _send_requests(self) -> None:
         for client in self._clients:
             client.sendall(REQUEST)
 
-    def _hear(self) -> None:
+    def _receive_answers(self) -> None:
         for client in self._clients:
             client.recv(65536)
 
-    def _ask_c(self) -> float:
+    def _time_c_loop(self) -> float:
         turn = ctypes.CDLL(str(BENCH / "build" / "limit.so")).echo_turn
         with select.epoll() as epoll:
             for connection in self._server.connections:
                 epoll.register(connection.descriptor, select.EPOLLIN)
-            self._say()
+            self._send_requests()
             left = self._number
             began = time.perf_counter_ns()
             while left > 0:
                 left -= turn(epoll.fileno())
             took = time.perf_counter_ns() - began
-        self._hear()
+        self._receive_answers()
         return took / self._number / 1000
 
 

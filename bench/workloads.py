@@ -1,39 +1,39 @@
-"""What is measured: the table of workloads, and what the load is told for each."""
+"""The table of workloads, and the arguments of the load for each."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Measure = Literal["rate", "bytes", "delay", "idle", "cost"]
-"""What counts in a workload: answers a second, octets a second, the time an answer takes at a fixed rate, what idle
-connections take, or answers for a second of the server's processor time."""
+"""The value that a workload measures: answers a second, octets a second, the time of an answer at a fixed rate, the
+memory of idle connections, or answers for a second of the server's processor time."""
 
 PROTOCOLS = ("tcp", "udp", "pingpong", "time", "chargen", "logged")
-"""What a server may be asked to serve; `tcp` and `udp` are echoes, `logged` is an echo with a log line a connection."""
+"""The protocols of servers: `tcp` and `udp` are echoes, `logged` is an echo that logs each connection."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One thing to measure, on every server that serves its protocol."""
+    """One measurement, made with every server of its protocol."""
 
     name: str
     title: str
     group: str
     protocol: str
     kind: str
-    """What the load does: see load.c."""
+    """The kind of load; see load.c."""
     connections: int
-    """Or requests under way, for datagrams."""
+    """Connections; for datagrams, outstanding requests."""
     options: tuple[str, ...] = ()
     measure: Measure = "rate"
     as_echo: tuple[str, ...] | None = None
-    """What to ask an echo instead, where it is measured beside a server that answers lines."""
+    """The options for an echo, in a workload in which other servers answer lines."""
     variants: tuple[str, ...] = ()
-    """Servers that take part here though they do not elsewhere."""
+    """Servers that take part only in workloads that name them."""
     quick: bool = True
     """Whether a quick run measures it."""
 
     def arguments(self, *, of_echo: bool) -> list[str]:
-        """What the load is told, but for the port and the time."""
+        """The arguments of the load, but for the port and the times."""
         options = self.as_echo if of_echo and self.as_echo is not None else self.options
         return [self.kind, "-n", str(self.connections), *options]
 
@@ -52,7 +52,7 @@ IDLE = "Idle connections"
 COST = "How cost grows"
 GROUPS = (TCP, UDP, LINES, LOG, RATE, IDLE, COST)
 
-_PER_SECOND = 20_000  # what a slow server still answers and a fast one does not notice
+_PER_SECOND = 20_000  # requests: a slow server still keeps up, a fast one is mostly idle
 
 WORKLOADS = (
     Workload("tcp-1", "TCP 64 B, 1 connection", TCP, "tcp", "tcp", 1),

@@ -7,19 +7,19 @@ from gevent.server import DatagramServer, StreamServer
 
 
 def echo(connection: socket.socket, address: object) -> None:
-    """Send back until the peer closes."""
+    """Echo until the peer closes."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         while data := connection.recv(65536):
             connection.sendall(data)
     except ConnectionResetError:
-        pass  # how the load ends
+        pass  # the load ends its connections with a reset
     finally:
         connection.close()
 
 
 class Datagrams(DatagramServer):  # type: ignore[misc]  # gevent has no types
-    """Sends back each datagram."""
+    """Echoes each datagram."""
 
     def handle(self, data: bytes, address: object) -> None:
         self.socket.sendto(data, address)

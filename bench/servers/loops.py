@@ -1,4 +1,4 @@
-"""asyncio and uvloop, with protocols rather than streams, which are slower. ``loops.py LOOP PROTOCOL PORT``.
+"""asyncio and uvloop, with protocols, not streams, which are slower. ``loops.py LOOP PROTOCOL PORT``.
 
 LOOP is asyncio or uvloop; PROTOCOL is tcp, udp, pingpong or time.
 """
@@ -12,7 +12,7 @@ _LONGEST = 4096  # octets of a line
 
 
 class Flow(asyncio.Protocol):
-    """Reads no more while the peer does not read either, so that memory is bounded."""
+    """Stops reading while the peer does not read, so that memory is bounded."""
 
     transport: asyncio.Transport
 
@@ -27,14 +27,14 @@ class Flow(asyncio.Protocol):
 
 
 class Echo(Flow):
-    """Sends back what comes."""
+    """Echoes data."""
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
 
 
 class Datagrams(asyncio.DatagramProtocol):
-    """Sends back each datagram."""
+    """Echoes each datagram."""
 
     transport: asyncio.DatagramTransport
 
@@ -62,14 +62,14 @@ class Lines(Flow):
 
 
 class PingPong(Lines):
-    """What netd's pingpong answers."""
+    """The answers of netd's pingpong."""
 
     def answer(self, line: bytes) -> bytes:
         return b"pong" + line[4:] + b"\n" if line[:5].lower() == b"ping " else b"pong\n"
 
 
 class Time(Lines):
-    """What netd's time answers to empty lines; formats and timestamps are not asked for here."""
+    """The answers of netd's time to empty lines; formats and timestamps are not needed here."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

@@ -10,11 +10,11 @@ epollreactor.install()
 from twisted.internet import reactor as installed  # noqa: E402  # the reactor that was installed first
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol  # noqa: E402
 
-reactor: Any = installed  # a module to the type checker, whatever was installed
+reactor: Any = installed  # for the type checker this is a module
 
 
-class Echo(Protocol):  # type: ignore[misc]  # Twisted is not there when types are checked
-    """Sends back what comes; does not read while the peer does not either."""
+class Echo(Protocol):  # type: ignore[misc]  # Twisted is not installed where types are checked
+    """Echoes data; does not read while the peer does not read."""
 
     def connectionMade(self) -> None:  # noqa: N802  # the name that Twisted calls
         self.transport.setTcpNoDelay(True)
@@ -25,7 +25,7 @@ class Echo(Protocol):  # type: ignore[misc]  # Twisted is not there when types a
 
 
 class Datagrams(DatagramProtocol):  # type: ignore[misc]
-    """Sends back each datagram."""
+    """Echoes each datagram."""
 
     def datagramReceived(self, datagram: bytes, addr: object) -> None:  # noqa: N802
         self.transport.write(datagram, addr)

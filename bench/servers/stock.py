@@ -5,7 +5,7 @@ import sys
 
 
 class Stream(socketserver.BaseRequestHandler):
-    """Sends back until the peer closes."""
+    """Echoes until the peer closes."""
 
     def handle(self) -> None:
         while data := self.request.recv(65536):
@@ -13,7 +13,7 @@ class Stream(socketserver.BaseRequestHandler):
 
 
 class Datagram(socketserver.BaseRequestHandler):
-    """Sends one datagram back."""
+    """Echoes one datagram."""
 
     def handle(self) -> None:
         data, sock = self.request
@@ -21,14 +21,14 @@ class Datagram(socketserver.BaseRequestHandler):
 
 
 class StreamServer(socketserver.ThreadingTCPServer):
-    """With what every deployment sets."""
+    """With the settings of any deployment."""
 
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 1024
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """The load resets its connections at the end; a traceback for each would be what is measured."""
+        """Print no traceback: the load resets its connections, and a traceback for each would be in the figures."""
 
 
 if __name__ == "__main__":

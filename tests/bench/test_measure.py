@@ -1,4 +1,4 @@
-"""The harness on real servers: the load and the limit, compiled, and what is left behind."""
+"""The benchmark with real servers: the compiled load and limit, and the cleanup of processes."""
 
 import contextlib
 import os
@@ -34,21 +34,21 @@ def compiled() -> None:
 @pytest.fixture
 def plan() -> Plan:
     cores = sorted(os.sched_getaffinity(0))
-    # Long enough that a busy machine lets each of them run.
+    # Long enough for a busy machine to run each of them.
     return Plan(rounds=1, seconds=0.4, warm_up=0.1, cores=[cores[0], cores[-1]])
 
 
 def listening(script: str) -> Peer:
-    """A server of a line of Python, with PORT for its port."""
+    """A server of a Python script, in which PORT stands for its port."""
 
     def command(place: Place) -> list[str]:
         return [sys.executable, "-c", script.replace("PORT", str(place.port))]
 
-    return Peer("odd", "does not do what it should", ("tcp",), command)
+    return Peer("odd", "a misbehaving server", ("tcp",), command)
 
 
 def small(name: str) -> Workload:
-    """A workload with few connections: enough to see that it works."""
+    """A workload with at most 20 connections."""
     return replace(BY_NAME[name], connections=min(BY_NAME[name].connections, 20))
 
 
@@ -63,25 +63,25 @@ def test_netd_and_the_limit_serve_every_workload(name: str, plan: Plan) -> None:
         assert figure.processor > 0
 
 
-def test_a_server_that_says_something_else_is_not_measured(plan: Plan) -> None:
+def test_server_with_a_wrong_answer_is_not_measured(plan: Plan) -> None:
     wrong = listening(
         "import socketserver\n"
         "class Handler(socketserver.StreamRequestHandler):\n"
         "    def handle(self): self.wfile.write(b'go away')\n"
         "socketserver.TCPServer(('127.0.0.1', PORT), Handler).serve_forever()"
     )
-    cells = measure.measure(small("tcp-64"), [C, wrong], replace(plan, rounds=2, patience=3))
+    cells = measure.measure(small("tcp-64"), [C, wrong], replace(plan, rounds=2, start_timeout=3))
     assert cells["odd"].failure == "answered b'go away'"
     assert cells["odd"].rounds == [None, None]
-    assert len(cells["C"].figures) == 2, "and the others are"
+    assert len(cells["C"].figures) == 2, "the other server is measured"
 
 
-def test_a_server_that_ends_is_told_with_its_last_words(plan: Plan) -> None:
+def test_server_that_exits_is_reported_with_its_last_line(plan: Plan) -> None:
     cells = measure.measure(small("tcp-1"), [listening("raise SystemExit('no such thing')")], plan)
-    assert cells["odd"].failure == "ended with 1: no such thing"
+    assert cells["odd"].failure == "exited with 1: no such thing"
 
 
-def test_a_server_that_gives_up_under_load_is_a_failure_of_its_own(plan: Plan) -> None:
+def test_server_that_fails_under_load_is_reported(plan: Plan) -> None:
     once = listening(
         "import socket\n"
         "listener = socket.create_server(('127.0.0.1', PORT))\n"
@@ -91,14 +91,14 @@ def test_a_server_that_gives_up_under_load_is_a_failure_of_its_own(plan: Plan) -
         "    peer.close()\n"
     )
     cells = measure.measure(small("tcp-64"), [once], plan)
-    assert re.match("the server closed a connection|(recv|send): |ended with 1: ", cells["odd"].failure or ""), cells[
+    assert re.match("the server closed a connection|(recv|send): |exited with 1: ", cells["odd"].failure or ""), cells[
         "odd"
     ].failure
 
 
-def test_nothing_is_left_of_a_server_and_its_children(tmp_path: Path) -> None:
+def test_server_and_its_children_are_killed(tmp_path: Path) -> None:
     script = "import os, time\nfor _ in range(3): os.fork()\nprint('up', flush=True)\ntime.sleep(600)"
-    with processes.nothing_left():
+    with processes.kill_descendants_at_end():
         server = processes.Server([sys.executable, "-c", script], sorted(os.sched_getaffinity(0)), tmp_path)
         while (tmp_path / "log").read_text().count("up") < 8:
             server.check()
@@ -110,7 +110,7 @@ def test_nothing_is_left_of_a_server_and_its_children(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def slow_echo(every: float) -> Iterator[int]:
-    """A server that answers one request at a time, each after a while; its port."""
+    """A server that answers one request at a time, each after ``every`` seconds. Its port."""
     script = (
         "import socket, sys, time\n"
         "s = socket.create_server(('127.0.0.1', 0))\n"
@@ -131,7 +131,7 @@ def load(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=50)
 
 
-def test_a_fixed_rate_shows_how_far_behind_a_server_falls() -> None:
+def test_fixed_rate_shows_the_backlog_of_a_slow_server() -> None:
     with slow_echo(0.01) as port:
         closed = load("tcp", "-p", port, "-t", 0.5)
         behind = load("tcp", "-p", port, "-t", 0.5, "-r", 1000)
@@ -139,12 +139,12 @@ def test_a_fixed_rate_shows_how_far_behind_a_server_falls() -> None:
     for name, done in (("closed", closed), ("behind", behind)):
         assert done.returncode == 0, done.stderr
         p50[name] = float(done.stdout.split('"p50": ')[1].split(",")[0])
-    assert p50["closed"] >= 10_000, "it takes ten milliseconds to answer"
-    assert p50["behind"] > 5 * p50["closed"], "and requests wait for those before them"
+    assert p50["closed"] >= 10_000, "an answer takes ten milliseconds"
+    assert p50["behind"] > 5 * p50["closed"], "requests wait for those before them"
     assert '"lost": 0' not in behind.stdout
 
 
-def test_a_datagram_that_is_not_answered_is_lost() -> None:
+def test_unanswered_datagram_is_lost() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         done = load("udp", "-p", silent.getsockname()[1], "-t", 0.5)
@@ -152,13 +152,13 @@ def test_a_datagram_that_is_not_answered_is_lost() -> None:
     assert done.stderr == "no answer\n"
 
 
-def test_a_load_without_a_server_says_so() -> None:
+def test_load_without_a_server_fails() -> None:
     done = load("tcp", "-p", measure.free_port())
     assert done.returncode == 1
     assert done.stderr == "connect: Connection refused\n"
 
 
-def test_a_server_that_never_prints_is_not_waited_for_long() -> None:
+def test_read_line_raises_after_its_timeout() -> None:
     process = processes.start(["sleep", "60"], sorted(os.sched_getaffinity(0)), stdout=subprocess.PIPE)
     try:
         with pytest.raises(FailedError, match="nothing within 0 s"):

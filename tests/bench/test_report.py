@@ -1,4 +1,4 @@
-"""What becomes of figures: ratios, verdicts, tables and pictures."""
+"""Ratios, verdicts, tables and plots from figures."""
 
 from xml.etree import ElementTree
 
@@ -8,7 +8,7 @@ from bench import plot
 from bench.peers import PEERS
 from bench.report import number, report
 from bench.results import LIMIT, Cell, Figure, Results, Spread, counts, ratio, spread, unsaturated
-from bench.targets import TARGETS, Target, against, own, slowest_command
+from bench.targets import TARGETS, Target, netd_ratio, netd_value, slowest_command
 from bench.workloads import GROUPS, PROTOCOLS, WORKLOADS, Workload
 
 TCP_64 = next(workload for workload in WORKLOADS if workload.name == "tcp-64")
@@ -29,17 +29,17 @@ def run(**cells: dict[str, Cell]) -> Results:
 
 
 def everything() -> Results:
-    """A run in which every server that may take part in a workload did."""
+    """The results of a run in which every server took part in all its workloads."""
     cells = {w.name: {peer.name: cell(900, 1100) for peer in PEERS if peer.serves_in(w)} for w in WORKLOADS}
     footprint = {"start": [0.3, 0.4], "memory": [2.0**25], "netd status": [0.1], "netd diff": [0.15]}
     return Results("today", quick=True, rounds=2, seconds=1, machine={}, missing={}, cells=cells, footprint=footprint)
 
 
-def test_a_ratio_is_taken_round_by_round() -> None:
+def test_ratio_is_taken_round_by_round() -> None:
     assert ratio(cell(50, 10, 300), cell(100, 100, 100), counts(TCP_64)) == Spread(0.5, 0.1, 3.0)
 
 
-def test_a_round_that_failed_on_either_side_has_no_ratio() -> None:
+def test_failed_round_has_no_ratio() -> None:
     assert ratio(cell(50, None, 300), cell(None, 100, 100), counts(TCP_64)) == Spread(3.0, 3.0, 3.0)
     assert ratio(cell(None), cell(100), counts(TCP_64)) is None
     assert spread(cell(None), counts(TCP_64)) is None
@@ -48,16 +48,16 @@ def test_a_round_that_failed_on_either_side_has_no_ratio() -> None:
 @pytest.mark.parametrize(
     ("measure", "value"), [("rate", 500), ("bytes", 32000), ("delay", 30), ("idle", 16), ("cost", 4000)]
 )
-def test_each_measure_counts_its_own(measure: str, value: float) -> None:
+def test_measures_select_their_value(measure: str, value: float) -> None:
     workload = Workload("a", "A", "TCP", "tcp", "tcp", 4, measure=measure)  # type: ignore[arg-type]
     assert counts(workload)(figure(500, seconds=2, processor=0.25, memory=64)) == value
 
 
-def test_a_server_with_time_left_is_told_from_one_that_is_full() -> None:
+def test_unsaturated_server_is_recognised() -> None:
     assert unsaturated(TCP_64, Cell([figure(processor=0.5)]))
     assert not unsaturated(TCP_64, Cell([figure(processor=0.95)]))
     one = Workload("a", "A", "TCP", "tcp", "tcp", 1)
-    assert not unsaturated(one, Cell([figure(processor=0.5)])), "it waits for the load by design"
+    assert not unsaturated(one, Cell([figure(processor=0.5)])), "with one connection it waits for the load"
 
 
 @pytest.mark.parametrize(
@@ -69,29 +69,29 @@ def test_a_server_with_time_left_is_told_from_one_that_is_full() -> None:
         ("at most", 0.4, "not reached"),
     ],
 )
-def test_a_verdict_is_about_the_median(sense: str, bound: float, verdict: str) -> None:
+def test_verdict_is_about_the_median(sense: str, bound: float, verdict: str) -> None:
     results = run(tcp_64={"C": cell(100, 100, 100), "netd": cell(10, 50, 90)})
-    target = Target("a", against("tcp-64", LIMIT), sense, bound)  # type: ignore[arg-type]
+    target = Target("a", netd_ratio("tcp-64", LIMIT), sense, bound)  # type: ignore[arg-type]
     assert target.verdict(results) == verdict
 
 
-def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
+def test_target_without_a_measurement_has_no_verdict() -> None:
     nothing = run()
     assert {target.verdict(nothing) for target in TARGETS} == {"not measured"}
-    assert own("tcp-64")(nothing) is None
+    assert netd_value("tcp-64")(nothing) is None
 
 
-def test_every_target_is_about_something_that_a_full_run_measures() -> None:
+def test_targets_are_measured_by_a_full_run() -> None:
     assert [target.title for target in TARGETS if target.measured(everything()) is None] == []
 
 
-def test_the_slowest_command_is_the_one_with_the_greatest_median() -> None:
+def test_slowest_command_has_the_greatest_median() -> None:
     results = everything()
     results.footprint |= {"netd once slow": [0.1, 0.1, 9.0]}
     assert slowest_command(results) == Spread(0.15, 0.15, 0.15)
 
 
-def test_a_report_says_who_failed_and_how_and_who_is_missing() -> None:
+def test_report_names_failed_and_missing_servers() -> None:
     results = run(tcp_64={"C": cell(100, 100), "netd": cell(80, 90), "stock": Cell([None, None], "no answer")})
     results.missing["xinetd"] = "xinetd"
     text = report(results)
@@ -100,14 +100,14 @@ def test_a_report_says_who_failed_and_how_and_who_is_missing() -> None:
     assert "| xinetd | not installed: xinetd |" in text
 
 
-def test_a_report_says_what_was_lost_and_where_the_load_was_the_limit() -> None:
+def test_report_names_losses_and_unsaturated_servers() -> None:
     results = run(udp_128={"C": Cell([figure(processor=0.4)]), "netd": Cell([figure(900, lost=100)])})
     text = report(results)
     assert "netd lost 10.0% of the requests" in text
     assert "did not fill the core of C 40%" in text
 
 
-def test_a_full_report_has_every_group_and_shows_every_picture_there_is() -> None:
+def test_full_report_has_every_group_and_every_plot() -> None:
     results = everything()
     text = report(results)
     for group in GROUPS:
@@ -118,7 +118,7 @@ def test_a_full_report_has_every_group_and_shows_every_picture_there_is() -> Non
     assert text.count(".svg)") == len(pictures)
 
 
-def test_pictures_are_xml_whatever_was_measured() -> None:
+def test_plots_are_well_formed_xml() -> None:
     results = everything()
     results.cells["tcp-64"]["stock"] = Cell([None], "no answer")
     results.cells["tcp-rate"]["stock"] = Cell([None], "no answer")
@@ -137,11 +137,11 @@ def test_pictures_are_xml_whatever_was_measured() -> None:
 
 
 @pytest.mark.parametrize(("value", "text"), [(123456.7, "123,457"), (12.34, "12.3"), (1.234, "1.23"), (-0.001, "0")])
-def test_numbers_have_three_digits_that_count(value: float, text: str) -> None:
+def test_numbers_have_three_significant_digits(value: float, text: str) -> None:
     assert number(value) == text
 
 
-def test_the_tables_of_workloads_and_peers_know_each_other() -> None:
+def test_tables_of_workloads_and_peers_agree() -> None:
     names = [workload.name for workload in WORKLOADS]
     assert len(set(names)) == len(names)
     assert {workload.protocol for workload in WORKLOADS} == set(PROTOCOLS)
