@@ -14,8 +14,6 @@ from netd.config.model import Config
 from netd.daemon.daemonize import detach as run_detached
 from netd.daemon.pid_file import default_pid_file, pid_file
 from netd.daemon.start import start
-from netd.errors import EXIT_CONFIG, EXIT_OK, ConfigError, OpenError
-from netd.daemon.supervisor.supervisor import supervise
 from netd.errors import EXIT_OK, OpenError
 from netd.telemetry import logs
 from netd.telemetry.journal import SOCKET
