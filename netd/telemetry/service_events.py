@@ -55,6 +55,10 @@ class ListenerEvents(ThrottledLog):
         """A socket that was open already did not get all options of a new config; it serves as before."""
         self._log.error("options_failed", endpoint=endpoint, error=error)
 
+    def reply_guard_disabled(self) -> None:
+        """The config switches the reply guard of a UDP service off."""
+        self._log.warning("reply_guard_disabled", advice="a forged source can turn its answers against others")
+
 
 class ServiceEvents(ThrottledLog):
     """What can happen to one service in one process.
@@ -189,10 +193,6 @@ class ServiceEvents(ThrottledLog):
         """A peer sends back what it is answered, hundreds of times on end; its rate is what bounds it."""
         self._cells[_LOOPS] += 1
         self._tell("loop", peer.source, 1, "warning", "loop_detected", peer=peer.remote)
-
-    def reply_guard_disabled(self) -> None:
-        """The config switches the reply guard of a UDP service off."""
-        self._log.warning("reply_guard_disabled", advice="a forged source can turn its answers against others")
 
     def accept_paused(self, error: str) -> None:
         """The system has no means for another connection; this listener rests for a moment."""

@@ -4,5 +4,6 @@ Read in this order: `supervisor.py` (start, signals, heartbeats, stop), `workers
 back-off), `spawn.py` (fork), `requests.py` (requests to workers and their answers), `state.py` (the config in force and
 the counters). A reload: `config_reader.py` (a process that reads the file), `config_diff.py` (what changes),
 `reload.py` (prepare, commit, abort), `listeners.py` (the sockets). Operators: `control.py` (the control socket),
-`commands.py`, `status.py`, `history.py`, `trace.py`, `attach.py` (`netd talk --service`), `bans.py`.
+`commands.py`, `status.py`, `history.py`, `trace.py`, `attach.py` (`netd talk --service`), `bans.py`, `explain.py`. Beside
+them `kernel_drops.py` and `config_warnings.py`.
 """

@@ -65,16 +65,14 @@ class Stop(Protocol):
     def __call__(self, by: str, *, now: bool = False) -> Answer: ...
 
 
-class Admission(Protocol):
-    """Who may talk to the services. Each may raise `CommandError`."""
+class Bans(Protocol):
+    """Bans of sources. Each may raise `CommandError`."""
 
     def bans(self) -> Answer: ...
 
     async def ban(self, source: str, duration: str, by: str) -> Answer: ...
 
     async def unban(self, source: str, by: str) -> Answer: ...
-
-    def explain(self, peer: str, where: str) -> Answer: ...
 
 
 class Tracer(Protocol):
@@ -119,7 +117,8 @@ class Control:
         commands: Commands,
         stop: Stop,
         reports: Reports,
-        admission: Admission,
+        bans: Bans,
+        explain: Callable[[str, str], Answer],
         tracer: Tracer,
         visits: Attachments,
         group: int | None,
@@ -129,7 +128,8 @@ class Control:
         self._commands = commands
         self._stop = stop
         self._status = reports
-        self._admission = admission
+        self._bans = bans
+        self._explain = explain
         self._tracer = tracer
         self._attachments = visits
         self._group = group
@@ -228,14 +228,14 @@ class Control:
             case "kick", [_, *_]:
                 return await commands.kick(_arguments(command, words, ("id", "peer", "service")), by)
             case "ban", ["list"]:
-                return self._admission.bans()
+                return self._bans.bans()
             case "ban", ["add", source, duration]:
-                return await self._admission.ban(source, duration, by)
+                return await self._bans.ban(source, duration, by)
             case "ban", ["remove", source]:
-                return await self._admission.unban(source, by)
+                return await self._bans.unban(source, by)
             case "explain", [_, _]:
                 given = _arguments(command, words, ("from", "to"))
-                return self._admission.explain(given["from"], given["to"])
+                return self._explain(given["from"], given["to"])
             case "log-level", [level]:
                 return await commands.set_log_level(level, by)
             case "stop", [] | ["now"]:

@@ -12,9 +12,9 @@ from typing import Any
 from netd import __version__
 from netd.config.model import ServiceConfig
 from netd.daemon.messages.from_supervisor import Report
-from netd.daemon.supervisor.bans import BanManager
 from netd.daemon.supervisor.control import Answer, log_exceptions
 from netd.daemon.supervisor.history import History
+from netd.daemon.supervisor.kernel_drops import KernelDrops
 from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
@@ -32,7 +32,7 @@ class Status:
         state: State,
         listeners: Listeners,
         pool: WorkerPool,
-        warden: BanManager,
+        kernel_drops: KernelDrops,
         events: DaemonEvents,
         sink: Sink,
         loop: Loop,
@@ -40,7 +40,7 @@ class Status:
         self._state = state
         self._listeners = listeners
         self._pool = pool
-        self._ban_manager = warden
+        self._kernel_drops = kernel_drops
         self._events = events
         self._sink = sink
         self._loop = loop
@@ -50,7 +50,7 @@ class Status:
 
     def status(self) -> Answer:
         """What `netd status --json` prints."""
-        self._ban_manager.count_drops()
+        self._kernel_drops.count()
         state, pool = self._state, self._pool
         now = time.monotonic()
         urls: dict[str, list[str]] = {}

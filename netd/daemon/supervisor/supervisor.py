@@ -26,12 +26,14 @@ from netd.daemon.garbage import MANY
 from netd.daemon.messages.from_supervisor import SetLogFile
 from netd.daemon.messages.from_worker import Notice, Offender, ReportWanted, TraceLines
 from netd.daemon.signals import Signals
-from netd.daemon.supervisor import config_diff
+from netd.daemon.supervisor import config_diff, config_warnings
 from netd.daemon.supervisor.attach import Attachments
 from netd.daemon.supervisor.bans import BanManager
 from netd.daemon.supervisor.commands import Commands
 from netd.daemon.supervisor.config_reader import ConfigReader
 from netd.daemon.supervisor.control import Answer, Control, log_exceptions
+from netd.daemon.supervisor.explain import Explainer
+from netd.daemon.supervisor.kernel_drops import KernelDrops
 from netd.daemon.supervisor.listeners import Listeners, control_listener
 from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.requests import PATIENCE
@@ -90,9 +92,10 @@ class Supervisor:
             self._state.settle,
             self._reported,
         )
-        self._ban_manager = BanManager(self._state, self._listeners, self._events, self._loop, self._pool.ask_all)
+        self._bans = BanManager(self._state, self._events, self._loop, self._pool.ask_all)
+        self._kernel_drops = KernelDrops(self._state, self._listeners)
         self._status = Status(
-            self._state, self._listeners, self._pool, self._ban_manager, self._events, sink, self._loop
+            self._state, self._listeners, self._pool, self._kernel_drops, self._events, sink, self._loop
         )
         self._tracer = Tracer(self._state, self._pool, self._loop)
         self._attachments = Attachments(self._state, self._pool, self._loop)
@@ -148,7 +151,7 @@ class Supervisor:
             state.tell_listening(one.listener)
         for inherited in self._listeners.unclaimed():
             self._events.socket_unclaimed(inherited.name, socket_url(inherited.socket))
-        self._ban_manager.config_adopted()
+        self._check_config()
         self._events.netd_ready(len(state.config.enabled), sum(1 for _ in self._listeners))
         state.ready = True
         self._status.note()
@@ -163,7 +166,7 @@ class Supervisor:
     def _reported(self, worker: WorkerProcess, notice: Notice) -> None:
         match notice:
             case Offender():
-                self._ban_manager.reported(notice)
+                self._bans.reported(notice)
             case ReportWanted():
                 self._status.want(worker, notice.report)
             case TraceLines():
@@ -198,7 +201,8 @@ class Supervisor:
             self._commands,
             self.stop,
             self._status,
-            self._ban_manager,
+            self._bans,
+            Explainer(self._state, self._listeners).explain,
             self._tracer,
             self._attachments,
             group,
@@ -221,13 +225,17 @@ class Supervisor:
 
     def config_adopted(self) -> None:
         """A config is in force: what depends on it follows."""
-        self._ban_manager.config_adopted()
+        self._check_config()
         if len(self._state.config.services) > MANY:
             gc.collect(0)
             gc.freeze()
         if self._deadline is None:
             self._pool.resize(self._size)
             self._keep_beating()
+
+    def _check_config(self) -> None:
+        self._kernel_drops.count()  # the drops of a new socket before now are no service's
+        config_warnings.warn(self._state.config, self._listeners, self._events)
 
     def stop(self, by: str, *, now: bool = False) -> Answer:
         """Stop: let conversations finish first, unless that is under way already or not wanted."""
@@ -334,7 +342,7 @@ class Supervisor:
 
     def _look_around(self) -> None:
         """Count and tell what nobody else does."""
-        self._ban_manager.count_drops()
+        self._kernel_drops.count()
         self._status.note()
         self._events.summarize()
         if self._control:

@@ -396,9 +396,9 @@ def test_a_worker_that_talks_nonsense_bans_nobody_and_costs_little(
         result.set(None)
         return result
 
-    warden = BanManager(state, Listeners([], state.address_skipped, state.options_failed), DaemonEvents(), loop, tell)
+    manager = BanManager(state, DaemonEvents(), loop, tell)
     for number in range(5000):
-        warden.reported(Offender(f"c0{number:06x}", "echo", "rate"))
+        manager.reported(Offender(f"c0{number:06x}", "echo", "rate"))
     loop.call(loop.stop)
     loop.run()
     assert len(told) == 1
@@ -408,7 +408,7 @@ def test_a_worker_that_talks_nonsense_bans_nobody_and_costs_little(
         Offender("7f000001", "echo", "rate"),  # exempt
     ]
     for offender in nonsense:
-        warden.reported(offender)
+        manager.reported(offender)
     loop._running = True
     loop.call(loop.stop)
     loop.run()

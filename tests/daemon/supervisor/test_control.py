@@ -99,7 +99,9 @@ def ask(*lines: bytes, uid: int | None = None, group: int | None = None, gid: in
     peer = Peer("unix", "", credentials=credentials)
     loop = Loop()
     tasks = Tasks(loop)
-    control = Control(tasks, commands, commands.stop, commands, commands, commands, commands, group, DaemonEvents())
+    control = Control(
+        tasks, commands, commands.stop, commands, commands, commands.explain, commands, commands, group, DaemonEvents()
+    )
     said = converse(control.stream(peer, commands.posted), lines)
     loop.close()
     return [json.loads(line) for line in said.splitlines()], commands

@@ -10,7 +10,7 @@ import pytest
 
 from netd.config.loader import load
 from netd.daemon.channel import DOES_NOT_READ, Channel, ChannelError, Message, pair, wait
-from netd.daemon.supervisor.bans import BanManager
+from netd.daemon.supervisor.kernel_drops import KernelDrops
 from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
@@ -81,7 +81,7 @@ def want(server: Server, tmp_path: Path) -> Iterator[Callable[..., None]]:
         raise AssertionError("no worker is started")
 
     pool = WorkerPool(Tasks(loop), loop, events, fork, install, lambda number: 0, lambda worker, message: None)
-    made = Status(state, listeners, pool, BanManager(state, listeners, events, loop, pool.ask_all), events, sink, loop)
+    made = Status(state, listeners, pool, KernelDrops(state, listeners), events, sink, loop)
 
     def want(*workers: Worker) -> None:
         done = threading.Event()

@@ -1,0 +1,25 @@
+"""Warnings about a config in force: what it permits at a risk, or asks for in vain."""
+
+import resource
+import sys
+
+from netd.config.model import Config
+from netd.daemon.supervisor.listeners import Listeners
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.service_events import ListenerEvents
+
+_OWN_DESCRIPTORS = 64  # of a worker, besides those of its connections and listeners
+
+
+def warn(config: Config, listeners: Listeners, events: DaemonEvents) -> None:
+    """Log a UDP service without reply guard, and limits that need more descriptors than RLIMIT_NOFILE permits."""
+    udp = {one.listener.service for one in listeners if one.listener.transport == "udp"}
+    for service in config.enabled:
+        if service.name in udp and not service.policy.reply_guard:
+            ListenerEvents(service.name).reply_guard_disabled()
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = [service.policy.limits.connections or sys.maxsize for service in config.enabled]
+    needed = min(config.daemon.connections or sys.maxsize, sum(limits))
+    needed += 2 * sum(1 for _ in listeners) + _OWN_DESCRIPTORS
+    if needed > limit != resource.RLIM_INFINITY:
+        events.descriptors_limited(needed if needed < sys.maxsize else None, limit)

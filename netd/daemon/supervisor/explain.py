@@ -1,0 +1,101 @@
+"""`netd explain`: which check decides about a peer, from the memory that admission in the workers writes.
+
+No worker is asked.
+"""
+
+import time
+
+from netd import accounts
+from netd.addresses import parse_address, split_port
+from netd.admission.addresses import source_of
+from netd.admission.control import AdmissionControl, Check
+from netd.admission.daemon import DaemonAdmission
+from netd.config.model import ServiceConfig
+from netd.daemon.supervisor.control import Answer, CommandError
+from netd.daemon.supervisor.listeners import Listeners
+from netd.daemon.supervisor.state import State
+from netd.errors import EXIT_USAGE
+
+_SOME_PORT = 49152  # an ephemeral port (RFC 6335), for a peer that is given without one
+
+
+class Explainer:
+    """Answers `netd explain`."""
+
+    def __init__(self, state: State, listeners: Listeners) -> None:
+        self._state = state
+        self._listeners = listeners
+
+    def explain(self, peer: str, where: str) -> Answer:
+        """What decides whether ``peer`` is served at ``where`` (SERVICE/TRANSPORT) now, check by check."""
+        name, _, transport = where.partition("/")
+        self._state.require(name, exit_code=EXIT_USAGE)
+        service = next(one for one in self._state.config.services if one.name == name)
+        served = self._transports(service)
+        if not served:
+            raise CommandError("netd is about to stop")
+        transport = transport or served[0]
+        if transport not in served:
+            raise CommandError(f"'{name}' serves {', '.join(served)}, not '{transport[:16]}'", EXIT_USAGE)
+        checks = self._checks(service, peer, transport)
+        if not service.enabled:
+            checks = [Check("enabled", passes=False, why="the service is switched off")]
+        decisive = next((check for check in checks if not check.passes), None)
+        shown = checks[: checks.index(decisive) + 1] if decisive else checks
+        return {
+            "from": peer,
+            "to": f"{name}/{transport}",
+            "served": decisive is None,
+            "decided_by": decisive.name if decisive else None,
+            "why": decisive.why if decisive else "nothing speaks against it",
+            "checks": [check._asdict() for check in shown],
+        }
+
+    def _checks(self, service: ServiceConfig, peer: str, transport: str) -> list[Check]:
+        state = self._state
+        now = time.monotonic()
+        banned = {source: ban.until for source, ban in state.bans.active(now).items()}
+        ports = {one.listener.socket.getsockname()[1] for one in self._listeners if one.listener.transport == "udp"}
+        shared = DaemonAdmission(state.daemon_limits, banned=banned, ports=ports)
+        shared.adopt(state.config.daemon.connections, state.config.bans)
+        access = service.access.read()
+        admission = AdmissionControl(service.name, service.policy, access, state.table(service), shared, time.time)
+        if transport in ("unix", "unixgram"):
+            user, groups = _account(peer)
+            return list(admission.explain_unix(user, groups, now, datagram=transport == "unixgram"))
+        address, port = _address(peer)
+        checks = admission.explain(address, port, now, datagram=transport == "udp")
+        source = source_of(address)
+        why = state.bans.active(now)[source].why if source in banned else ""
+        return [
+            check._replace(why=f"{check.why} ({why})") if check.name == "bans" and why else check for check in checks
+        ]
+
+    def _transports(self, service: ServiceConfig) -> list[str]:
+        """The transports of a service: of its listeners, or those in the config if it is switched off."""
+        if service.enabled:
+            return sorted({one.listener.transport for one in self._listeners if one.listener.service == service.name})
+        return sorted({one.transport for one in service.listen})
+
+
+def _address(text: str) -> tuple[bytes, int]:
+    """An address and port from ``192.0.2.7:5353``, ``[2001:db8::7]:5353``, or an address alone."""
+    try:
+        host, port = split_port(text)
+        return parse_address(host), _SOME_PORT if port is None else port
+    except ValueError as error:
+        raise CommandError(str(error), EXIT_USAGE) from None
+
+
+def _account(text: str) -> tuple[int, list[int]]:
+    """The uid and the groups of ``uid:NAME``; for ``gid:NAME``, -1 and that group alone."""
+    kind, _, name = text.partition(":")
+    try:
+        if kind == "uid":
+            user = accounts.number("uid", name)
+            return user, accounts.groups_of(user)
+        if kind == "gid":
+            return -1, [accounts.number("gid", name)]
+    except ValueError as error:
+        raise CommandError(str(error), EXIT_USAGE) from None
+    raise CommandError("over a UNIX socket a peer is uid:NAME or gid:NAME", EXIT_USAGE)
