@@ -1,5 +1,10 @@
-"""Where netd's files are when nothing names another place: its config, its control socket, its pid file."""
+"""Where netd's files are when nothing names another place: its config, its control socket, its pid file.
 
+A control socket may be anywhere, so a netd that runs has a symbolic link to it in its runtime directory, whose name
+follows from the path of the config that it was started with.
+"""
+
+import glob
 import os
 from pathlib import Path
 
@@ -37,6 +42,26 @@ def control_socket() -> str | None:
 def control_sockets() -> list[str]:
     """Where to look for a netd when nothing says where it is: one's own, then the system's."""
     found = [control_socket(), None if "NETD_CONTROL" in os.environ else os.path.join(_SYSTEM, "control.sock")]
+    return list(dict.fromkeys(path for path in found if path))
+
+
+def control_links(file: str | os.PathLike[str], directory: str) -> list[str]:
+    """The links in a directory that lead to the control socket of the netd that was started with this config.
+
+    One is of its path, in the real directory: it stays when the file is a link that is exchanged for another one. The
+    other is of its real path, where that differs.
+    """
+    import hashlib  # only here, since it takes long
+
+    above, name = os.path.split(file)
+    found = (os.path.join(os.path.realpath(above), name), os.path.realpath(file))
+    digests = (hashlib.sha256(os.fsencode(path)).hexdigest()[:16] for path in dict.fromkeys(found))
+    return [os.path.join(directory, f"config-{digest}.sock") for digest in digests]
+
+
+def link_directories() -> list[str]:
+    """Where to look for such links: in one's own directory, in the system's, and in those of the units netd@NAME."""
+    found = [directory(), _SYSTEM, *sorted(glob.glob(f"{_SYSTEM}-*"))]
     return list(dict.fromkeys(path for path in found if path))
 
 

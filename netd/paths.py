@@ -249,6 +249,48 @@ def remove(path: str, descriptor: int) -> None:
             os.unlink(place.name, dir_fd=place.directory)
 
 
+def make_link(path: str, target: str) -> int:
+    """Put a symbolic link at a path, in the place of a file that is there, and make its directory where it is missing.
+
+    Returns a descriptor (O_PATH) of the link, for `remove`. ValueError as of `check_directory`; OSError where netd may
+    not, also where another user could exchange the link.
+    """
+    with find(path, make=True) as place:
+        if not place.kept:
+            raise PermissionError(errno.EACCES, "another user may exchange it")
+        new = f".{place.name}.{os.getpid()}"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new, dir_fd=place.directory)  # of a process that had this number, and was killed
+        os.symlink(target, new, dir_fd=place.directory)
+        try:
+            descriptor = os.open(new, _NODE, dir_fd=place.directory)
+            os.replace(new, place.name, src_dir_fd=place.directory, dst_dir_fd=place.directory)
+        except OSError:
+            os.unlink(new, dir_fd=place.directory)
+            raise
+        return descriptor
+
+
+def read_link(path: str) -> str | None:
+    """Where the symbolic link at a path leads; None for anything else, and for a link that cannot be trusted.
+
+    That is one in a directory that others than its owner may change, or one that was made by another user than root,
+    the own user and the owner of the directory. OSError as of `find`.
+    """
+    with find(path) as place:
+        held = place.hold()
+        if held is None:
+            return None
+        try:
+            around, link = os.fstat(place.directory), os.fstat(held)
+            shared = around.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            if shared or not stat.S_ISLNK(link.st_mode) or not (is_ours(link.st_uid) or link.st_uid == around.st_uid):
+                return None
+            return os.readlink("", dir_fd=held)
+        finally:
+            os.close(held)
+
+
 def remove_bound(opened: socket.socket) -> None:
     """Remove the file that a socket was bound to just now, wherever that is, if the kernel tells (`bound_file`)."""
     with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
 """Where netd's files are when nothing names another place."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,29 @@ def test_the_config_exists_unless_it_can_be_seen_that_it_does_not(
     (tmp_path / "loop").symlink_to("loop")
     monkeypatch.setattr(default_paths, "CONFIG_FILE", tmp_path / "loop" / "netd.yaml")
     assert default_paths.config_exists(), "reading it says that there are too many links"
+
+
+def test_links_to_control_sockets_are_those_of_the_path_and_of_the_real_path_of_a_config(tmp_path: Path) -> None:
+    (tmp_path / "etc").symlink_to(".")
+    (tmp_path / "netd.yaml").write_text("")
+    [link] = default_paths.control_links(tmp_path / "netd.yaml", "x")
+    assert re.fullmatch(r"x/config-[0-9a-f]{16}\.sock", link)
+    assert default_paths.control_links(f"{tmp_path}/etc/netd.yaml", "x") == [link]
+    (tmp_path / "linked.yaml").symlink_to("netd.yaml")
+    [first, second] = default_paths.control_links(tmp_path / "linked.yaml", "x")
+    assert (first != link, second) == (True, link)
+    [none] = default_paths.control_links(tmp_path / "none.yaml", "x")
+    assert none not in (first, second)
+
+
+def test_links_are_looked_for_where_netd_keeps_its_files_and_where_the_units_have_it_keep_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(default_paths, "_SYSTEM", f"{tmp_path}/netd")
+    for name in ("netd", "netd-lab", "netd-a", "netdx"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "a")
+    system = [f"{tmp_path}/netd", f"{tmp_path}/netd-a", f"{tmp_path}/netd-lab"]
+    assert default_paths.link_directories() == ["a", *system]
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}/netd-lab")
+    assert default_paths.link_directories() == [f"{tmp_path}/netd-lab", *system[:2]]

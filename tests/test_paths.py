@@ -479,3 +479,55 @@ def test_no_descriptor_stays_open(tmp_path: Path, theirs: Path) -> None:
             except OSError:
                 pass
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_link_is_made_in_the_place_of_what_is_there_and_read(tmp_path: Path) -> None:
+    path = f"{tmp_path}/run/link"
+    first = paths.make_link(path, "@one")
+    assert paths.read_link(path) == "@one"
+    second = paths.make_link(path, "/two")
+    assert paths.read_link(path) == "/two"
+    assert os.listdir(tmp_path / "run") == ["link"]
+    paths.remove(path, first)
+    assert paths.read_link(path) == "/two", "it is another one"
+    paths.remove(path, second)
+    assert paths.read_link(path) is None
+    Path(path).write_text("")
+    assert paths.read_link(path) is None
+    Path(path).unlink()
+    Path(path).mkdir()
+    with pytest.raises(IsADirectoryError):
+        paths.make_link(path, "/two")
+    assert os.listdir(tmp_path / "run") == ["link"]
+    for descriptor in (first, second):
+        os.close(descriptor)
+
+
+def test_link_is_not_made_where_another_user_can_exchange_it(theirs: Path) -> None:
+    shared = theirs.parent / "shared"
+    shared.mkdir()
+    for mode in (0o777, 0o1777, 0o775):
+        shared.chmod(mode)
+        with pytest.raises((ValueError, PermissionError)):
+            paths.make_link(f"{shared}/link", "/one")
+    with pytest.raises(ValueError, match="belongs to another user"):
+        paths.make_link(f"{theirs}/link", "/one")
+    assert [*shared.iterdir(), *theirs.iterdir()] == []
+
+
+def test_link_is_read_only_where_root_the_own_user_or_the_one_of_the_directory_made_it(theirs: Path) -> None:
+    as_user(ALEX, lambda: (theirs / "link").symlink_to("/one"))
+    assert paths.read_link(f"{theirs}/link") == "/one"
+    for mode in (0o777, 0o1777, 0o775):
+        theirs.chmod(mode)
+        assert paths.read_link(f"{theirs}/link") is None
+    theirs.chmod(0o755)
+    os.lchown(theirs / "link", MALLORY, MALLORY)
+    assert paths.read_link(f"{theirs}/link") is None
+    as_user(MALLORY, lambda: read(theirs / "link", "/one"))
+    os.lchown(theirs / "link", 0, 0)
+    assert paths.read_link(f"{theirs}/link") == "/one"
+
+
+def read(link: Path, target: str) -> None:
+    assert paths.read_link(str(link)) == target

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from netd import default_paths
+from netd import default_paths, paths
 from netd.client import control
 from netd.client.control import Answer
 from netd.errors import EXIT_NO, ConfigError, NotRunningError, OperatorError
@@ -75,13 +75,13 @@ def control_options(command: Callable[..., int]) -> Callable[..., int]:
         "--config",
         "file",
         type=click.Path(path_type=Path),
-        help="The config file of the running netd.",
+        help="The config that the running netd was started with, whatever its text is now.",
     )
     @click.option(
         "--control",
         "path",
         type=click.Path(),
-        help="Its control socket. Default: $NETD_CONTROL, else what /etc/netd/netd.yaml says, else the usual places.",
+        help="Its control socket. Default: $NETD_CONTROL, else that of /etc/netd/netd.yaml, else the usual places.",
     )
     @wraps(command)
     def with_client(*arguments: Any, file: Path | None, path: str | None, **options: Any) -> int:
@@ -92,26 +92,47 @@ def control_options(command: Callable[..., int]) -> Callable[..., int]:
 
 def _find(file: Path | None, path: str | None) -> Sequence[str]:
     """Where to look for the netd that is meant. `NotRunningError` where another one runs there."""
-    paths = None
-    if file is not None:
-        paths = _named_in(file)
-    if paths is None and path is not None:
-        paths = [path]
-    if paths is None and file is None and "NETD_CONTROL" not in os.environ and default_paths.config_exists():
-        paths = _named_in(default_paths.CONFIG_FILE)
-    if paths is None:
-        paths = default_paths.control_sockets()
+    meant = file
+    if file is None and path is None and "NETD_CONTROL" not in os.environ and default_paths.config_exists():
+        meant = default_paths.CONFIG_FILE
+    if meant is not None and path is None and (linked := _linked(meant)):
+        return [linked]
+    named = None if meant is None else _named_in(meant)
+    if named is None:
+        named = path
+    found = [named] if named is not None else default_paths.control_sockets()
     if file is not None:
         # The usual place may be that of another netd, which must not be told what is meant for this one.
         try:
-            runs = str(control.ask(paths, ["status"]).get("config"))
-            with contextlib.suppress(OSError):
-                if not os.path.samefile(runs, file):
-                    raise NotRunningError([f"no netd runs {file}: the one at {paths[0]} runs {runs}"])
+            answer = control.ask(found, ["status"])
+            if not _runs(answer, file):
+                raise NotRunningError([f"no netd runs {file}: the one at {found[0]} runs {answer['config']}"])
         except NotRunningError:
             _tell_problems(file)
             raise
-    return paths
+    return found
+
+
+def _linked(file: Path) -> str | None:
+    """The control socket of a running netd that was started with this config, by the links that it has made."""
+    for directory in default_paths.link_directories():
+        for link in default_paths.control_links(file, directory):
+            with contextlib.suppress(OSError, NotRunningError):  # what a crash left behind leads nowhere
+                target = paths.read_link(link)
+                if target is not None and _runs(control.ask([target], ["status"]), file):
+                    return target
+    return None
+
+
+def _runs(answer: Answer, file: Path) -> bool:
+    """Whether this is the status of the netd that runs a config; where it is none, the command will be told why."""
+    if "config" not in answer:
+        return True
+    runs = str(answer["config"])
+    try:
+        return os.path.samefile(runs, file)
+    except OSError:  # the file was removed, or is not for this user
+        return os.path.realpath(runs) == os.path.realpath(file)
 
 
 def _tell_problems(file: Path) -> None:
@@ -122,10 +143,10 @@ def _tell_problems(file: Path) -> None:
         loader.load(file)
 
 
-def _named_in(file: Path) -> list[str] | None:
+def _named_in(file: Path) -> str | None:
     """The control socket that a config names; None where it names none, or cannot be read now.
 
-    What is wrong with it is for a reload to say, and no reason not to find who runs it.
+    What is wrong with it is for a reload to say, and no reason not to find the netd that runs it.
     """
     from netd.config import source
 
@@ -137,4 +158,4 @@ def _named_in(file: Path) -> list[str] | None:
     path = daemon.get("control") if isinstance(daemon, dict) else None
     if path is False or path == "off":
         raise NotRunningError([f"{file} switches the control socket off (daemon.control)"])
-    return [path] if isinstance(path, str) and path else None
+    return path if isinstance(path, str) and path else None

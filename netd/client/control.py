@@ -59,7 +59,7 @@ def dial(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> t
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(seconds)
         try:
-            connection.connect(path)
+            connection.connect("\0" + path[1:] if path.startswith("@") else path)  # as `Endpoint.path` has it
         except OSError as error:
             connection.close()
             failures.append(f"{path} ({error.strerror or error})")

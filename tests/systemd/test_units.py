@@ -322,6 +322,7 @@ def test_an_instance(lab: Lab) -> None:
     lab.run("systemctl", "reload", "netd@lab")
     status = json.loads(lab.netd("status", "--json", "--control", "/run/netd-lab/control.sock"))
     assert (status["config"], status["generation"]) == ("/etc/netd/lab.yaml", 2)
+    assert json.loads(lab.netd("status", "--json", "-c", "/etc/netd/lab.yaml"))["pid"] == status["pid"]
 
 
 def test_a_classic_daemon_with_a_user_and_a_directory_of_its_own(lab: Lab) -> None:

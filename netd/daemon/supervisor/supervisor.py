@@ -32,6 +32,7 @@ from netd.daemon.supervisor.bans import BanManager
 from netd.daemon.supervisor.commands import Commands
 from netd.daemon.supervisor.config_reader import ConfigReader
 from netd.daemon.supervisor.control import Answer, Control, log_exceptions
+from netd.daemon.supervisor.control_links import ControlLinks
 from netd.daemon.supervisor.explain import Explainer
 from netd.daemon.supervisor.kernel_drops import KernelDrops
 from netd.daemon.supervisor.listeners import Listeners, control_listener
@@ -103,6 +104,7 @@ class Supervisor:
         self._config_reader = ConfigReader(self._tasks, self._loop, load)
         self._commands = Commands(self._state, self._pool, self._reloader, self._config_reader, self._events, self)
         self._control: tuple[StreamServer, Listener] | None = None
+        self._links: ControlLinks | None = None
         self._deadline: Timer | None = None  # of the stop under way
         self._beats: tuple[float, float, Timer] | None = None  # the interval, when the last one was, the next one
 
@@ -152,6 +154,9 @@ class Supervisor:
         for inherited in self._listeners.unclaimed():
             self._events.socket_unclaimed(inherited.name, socket_url(inherited.socket))
         self._check_config()
+        if self._control:
+            # Only now: a start that fails, as of a second netd with this config, leaves the links of the one that runs.
+            self._links = ControlLinks(state.config.source, self._control[1].endpoint.path)
         self._events.netd_ready(len(state.config.enabled), sum(1 for _ in self._listeners))
         state.ready = True
         self._status.note()
@@ -213,6 +218,8 @@ class Supervisor:
         server.start()
 
     def _close(self) -> None:
+        if self._links:
+            self._links.close()
         if self._control:
             server, listener = self._control
             server.close()

@@ -362,10 +362,14 @@ def test_not_running_is_69_and_one_line_that_says_where_it_looked(tmp_path: Path
         assert "Connection refused" in netd("status", "--control", f"{tmp_path}/other").stderr
 
 
-def test_a_config_with_problems_is_told_of_where_the_netd_that_runs_it_is_not_found(tmp_path: Path) -> None:
+def test_a_config_with_problems_is_told_of_where_the_netd_that_runs_it_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = f"daemon: {{control: {tmp_path}/mine}}\n" + CONFIG
     with daemon(config, tmp_path) as running:
         file = tmp_path / "netd.yaml"
+        # A command with another runtime directory does not see the link that this netd has made.
+        monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}/elsewhere")
         # Neither a text that is no YAML any more, nor one that does not say where its netd is, leads to it.
         for text, problem in (
             (config + "  echo: [\n", f"{file}:6:1: not YAML: "),
@@ -385,9 +389,10 @@ def test_a_config_with_problems_is_told_of_where_the_netd_that_runs_it_is_not_fo
 def test_a_command_for_one_config_is_not_done_by_the_netd_of_another(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
         (tmp_path / "other.yaml").write_text(CONFIG)
-        done = running.netd("stop", "-c", f"{tmp_path}/other.yaml")
-        assert done.returncode == 69
-        assert f"runs {tmp_path}/netd.yaml" in done.stderr
+        for name in ("other.yaml", "none.yaml"):
+            done = running.netd("stop", "-c", f"{tmp_path}/{name}")
+            assert done.returncode == 69
+            assert f"runs {tmp_path}/netd.yaml" in done.stderr
         assert running.netd("status", "-c", f"{tmp_path}/netd.yaml").returncode == 0
         (tmp_path / "netd.yaml").write_text("services: [")
         assert running.netd("status", "-c", f"{tmp_path}/netd.yaml").returncode == 0, "it still runs"
