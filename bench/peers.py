@@ -93,7 +93,9 @@ def _limit(place: Place) -> list[str]:
     return [str(BUILD / "limit"), protocol, str(place.port)]
 
 
-def netd(*, service: str | None = None, workers: int = 1, access: str | None = None) -> Callable[[Place], list[str]]:
+def netd(
+    *, service: str | None = None, workers: int = 1, connections: str | None = None
+) -> Callable[[Place], list[str]]:
     """The default config of netd. Only limits that a workload would exceed are raised."""
 
     def command(place: Place) -> list[str]:
@@ -108,8 +110,8 @@ def netd(*, service: str | None = None, workers: int = 1, access: str | None = N
             lines.append(f"defaults: {{limits: {{connections: {most}}}}}")
         if daemon:
             lines.append(f"daemon: {{{', '.join(daemon)}}}")
-        if access:
-            lines.append(f"log: {{access: {access}}}")
+        if connections:
+            lines.append(f"log: {{connections: {connections}}}")
         file = place.directory / "netd.yaml"
         file.write_text("\n".join(lines) + "\n")
         return [sys.executable, "-m", "netd", "run", "-c", str(file)]
@@ -167,7 +169,7 @@ PEERS = (
     Peer("netd", "with its default config", PROTOCOLS, netd()),
     Peer("netd echo", "the same lines, echoed", ("pingpong", "time"), netd(service="echo"), echoes=True, variant=True),
     Peer("netd 2 workers", "on all cores but that of the load", ("tcp",), netd(workers=2), variant=True, cores=2),
-    Peer("netd without log", "with `log: {access: off}`", ("logged",), netd(access="off"), variant=True),
+    Peer("netd without log", "with `log: {connections: off}`", ("logged",), netd(connections="off"), variant=True),
     Peer("stock", "socketserver.ThreadingTCPServer, ThreadingUDPServer", ("tcp", "udp"), _python("stock.py")),
     Peer("asyncio", "asyncio.Protocol", ("tcp", "udp", "pingpong", "time"), _python("loops.py", "asyncio")),
     Peer(

@@ -35,6 +35,11 @@ class OperatorError(Exception):
 class ConfigError(OperatorError):
     """The config cannot be used; nothing was bound or changed (exit code 78, EX_CONFIG)."""
 
+    def __init__(self, problems: Iterable[str], notices: Iterable[str] = ()) -> None:
+        super().__init__(problems)
+        self.notices = tuple(notices)
+        """What the operator should know besides."""
+
 
 class OpenError(OperatorError):
     """The system refused a socket; everything opened before it is closed again (exit code 71, EX_OSERR)."""

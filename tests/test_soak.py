@@ -125,7 +125,7 @@ while True:
 @pytest.mark.parametrize("bans", ["off", "100/m"])
 def test_a_flood_of_connections_from_one_source_leaves_others_their_answers(tmp_path: Path, bans: str) -> None:
     config = f"""
-bans: {{exempt: [], after: {bans}}}
+bans: {{exempt: [], threshold: {bans}}}
 services: {{echo: {{listen: [tcp://127.0.0.1:0], limits: {{exempt: [], rate: tcp 100/s}}}}}}
 """
     cores = sorted(os.sched_getaffinity(0))
@@ -225,7 +225,7 @@ def test_a_log_that_nobody_reads_for_a_minute_holds_up_nobody(tmp_path: Path) ->
             control = f"{tmp_path}/{name}.sock"
             config = tmp_path / f"{name}.yaml"
             services = "{echo: {listen: [tcp://127.0.0.1:0]}, upper: {listen: [tcp://127.0.0.1:0]}}"
-            config.write_text(f"daemon: {{control: {control}, beat: 1s}}\nservices: {services}\n")
+            config.write_text(f"daemon: {{control: {control}, heartbeat: 1s}}\nservices: {services}\n")
             output = stack.enter_context((tmp_path / "log").open("wb")) if name == "read" else subprocess.PIPE
             command = [sys.executable, "-m", "netd", "run", "-c", str(config)]
             process = stack.enter_context(started(*command, stderr=output))

@@ -18,13 +18,13 @@ MOST = 4096
 class BanRules(Model):
     """When a source is banned from all services."""
 
-    after: RateOrOff = Rate(100, "m", 100)
+    threshold: RateOrOff = Rate(100, "m", 100)
     """A source whose connections are refused by its own fault (access, per_source, rate) more often than this is
     banned; off: only `netd ban add` bans. A client that does not know it is unwanted tries once a second at most, a
     scanner or a flood is through this in a blink."""
-    first: Duration = 60.0
+    duration: Duration = 60.0
     """How long the first time; twice as long each time again. A minute ends a flood and hardly hurts by mistake."""
-    longest: Duration = 3600.0
+    max_duration: Duration = 3600.0
     """How long at most; also the time after which one doubling is forgotten."""
     exempt: tuple[NetworkOption, ...] = (Named("local", LOCAL),)
     """Who is never banned, also not by hand, and is served where its IPv6 /64 is: networks, addresses, `local` or
@@ -32,10 +32,10 @@ class BanRules(Model):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "BanRules":
-        if self.first > self.longest:
-            raise ValueError("first is longer than longest")
-        if self.after and self.after.only == "udp":
-            raise ValueError("after: only connections count, so it cannot be for udp")
+        if self.duration > self.max_duration:
+            raise ValueError("duration is longer than max_duration")
+        if self.threshold and self.threshold.only == "udp":
+            raise ValueError("threshold: only connections count, so it cannot be for udp")
         return self
 
 
@@ -70,8 +70,8 @@ class Bans:
             return None
         times = 0
         if ban := self._bans.get(source):
-            times = max(0, ban.times - int((now - ban.until) // self.rules.longest))
-        seconds: float = min(self.rules.first * 2.0 ** min(times, 40), self.rules.longest)
+            times = max(0, ban.times - int((now - ban.until) // self.rules.max_duration))
+        seconds: float = min(self.rules.duration * 2.0 ** min(times, 40), self.rules.max_duration)
         self._put(source, Ban(now + seconds, times + 1, why), now)
         return seconds
 
@@ -108,7 +108,7 @@ class Bans:
     def _put(self, source: bytes, ban: Ban, now: float) -> None:
         self._bans.pop(source, None)
         if len(self._bans) >= MOST:
-            longest = self.rules.longest
+            longest = self.rules.max_duration
             for other in [other for other, old in self._bans.items() if old.until + old.times * longest <= now]:
                 del self._bans[other]
             if len(self._bans) >= MOST:

@@ -190,11 +190,11 @@ class AdmissionControl:
     def _offence(self, source: bytes, address: bytes, refusal: Refusal, now: float) -> Refusal:
         """The source's own fault. One that goes on with it is reported."""
         shared = self._shared
-        after = shared.bans.after
+        rate = shared.bans.threshold
         if (
-            after
+            rate
             and shared.exempt.find(address) is None
-            and not shared.daemon_limits.rates.take(b"!" + source, after, now)
+            and not shared.daemon_limits.rates.take(b"!" + source, rate, now)
         ):
             shared.report(source, self._name, refusal)
         return refusal

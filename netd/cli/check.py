@@ -1,6 +1,7 @@
 """Commands about the config without a running netd: ``netd check`` and ``netd schema``."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -17,6 +18,8 @@ from netd.errors import EXIT_CONFIG, EXIT_OK, ConfigError
 def check(file: Path | None, as_json: bool) -> int:
     """Check a config: print every problem with its line and column. Nothing is opened or changed.
 
+    A key that has been renamed is accepted, with a notice.
+
     Exit code 0: netd can use the config; 78: it cannot.
     """
     file = file or loader.default_file()
@@ -24,17 +27,26 @@ def check(file: Path | None, as_json: bool) -> int:
         config = loader.load(file)
     except ConfigError as error:
         if not as_json:
+            _print_notices(error.notices)
             raise
-        click.echo(json.dumps({"file": str(file), "ok": False, "problems": error.problems}, indent=2))
+        answer = {"file": str(file), "ok": False, "problems": error.problems, "notices": error.notices}
+        click.echo(json.dumps(answer, indent=2))
         return EXIT_CONFIG
     enabled = [service.name for service in config.enabled]
     disabled = [service.name for service in config.services if not service.enabled]
     if as_json:
-        click.echo(json.dumps({"file": str(file), "ok": True, "enabled": enabled, "disabled": disabled}, indent=2))
+        answer = {"file": str(file), "ok": True, "enabled": enabled, "disabled": disabled, "notices": config.notices}
+        click.echo(json.dumps(answer, indent=2))
     else:
+        _print_notices(config.notices)
         off = f"; off: {', '.join(disabled)}" if disabled else ""
         click.echo(f"{file}: good; on: {', '.join(enabled) or 'nothing'}{off}")
     return EXIT_OK
+
+
+def _print_notices(notices: Iterable[str]) -> None:
+    for notice in notices:
+        click.echo(notice, err=True)
 
 
 @click.command(epilog="Example: netd schema > netd.schema.json")

@@ -34,6 +34,7 @@ from netd.config.model import (
     ServiceConfig,
     ServiceSection,
 )
+from netd.config.renamed import rename_keys
 from netd.config.rules import RuleBook, layered, numbered
 from netd.config.source import Mark, Problem, Source, SourceError, Where
 from netd.contract import Context
@@ -89,6 +90,9 @@ class _Loader:
         main = self._read(self._file)
         if main is None:
             raise ConfigError(map(str, self._problems))
+        problems, notices = rename_keys(main)
+        self._problems += problems
+        told = tuple(map(str, notices))
         self._note_unknown_keys(main, FileSection.model_fields)
         daemon = self._check(main, ("daemon",), main.tree.get("daemon"), DaemonSection)
         log = self._check(main, ("log",), main.tree.get("log"), LogSection)
@@ -100,7 +104,7 @@ class _Loader:
         for part in itertools.chain((main,), self._included(main)):
             self._check_services(part, defaults or DefaultsSection(), seen)
         if self._problems or daemon is None or log is None or bans is None:
-            raise ConfigError(self._report())
+            raise ConfigError(self._report(), told)
         self._rules.tables.seal()
         return Config(
             source=self._file,
@@ -109,6 +113,7 @@ class _Loader:
             bans=bans,
             services=tuple(self._services),
             access_tables=self._rules.tables,
+            notices=told,
         )
 
     def _report(self) -> Iterator[str]:

@@ -74,7 +74,7 @@ PathOrOff = Annotated[
 Account = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?$")]
 
 
-def _access(value: object) -> AccessLog:
+def _connections(value: object) -> AccessLog:
     if value is False:
         return "off"
     match value:
@@ -116,7 +116,7 @@ class DaemonSection(Model):
     with --daemon: netd.pid beside the control socket's default place."""
     core: bool = False
     """Whether `netd run --daemon` may leave core files; off, since they hold what peers have sent."""
-    beat: Annotated[Duration, Field(ge=0.1, le=3600)] = 5.0
+    heartbeat: Annotated[Duration, Field(ge=0.1, le=3600)] = 5.0
     """Each worker has to show this often that its loop turns, 100ms to 1h; one that does not, twice in a row, is ended
     and replaced. 5 s is longer than a busy host holds up a process, and costs no processor."""
     drain: Duration = 30.0
@@ -133,10 +133,10 @@ class LogSection(Model):
     """console (text for people), json (a JSON object a line), logfmt (key=value), journal (fields for journalctl), or
     auto: console on a terminal, journal where systemd has connected it, JSON elsewhere."""
 
-    access: Annotated[
+    connections: Annotated[
         AccessLog,
-        BeforeValidator(_access),
-        PlainSerializer(lambda access: f"sample {access}" if isinstance(access, int) else access, when_used="json"),
+        BeforeValidator(_connections),
+        PlainSerializer(lambda which: f"sample {which}" if isinstance(which, int) else which, when_used="json"),
         WithJsonSchema(
             {"anyOf": [{"enum": ["all", "summary", "off", False]}, {"pattern": "^sample [1-9][0-9]{0,8}$"}]}
         ),
@@ -220,6 +220,8 @@ class Config(Model):
     services: tuple[ServiceConfig, ...]
     access_tables: AccessTables
     """The access rules of all services."""
+    notices: tuple[str, ...] = ()
+    """What the operator should know of it, a line each: keys that have another name now."""
 
     @property
     def enabled(self) -> tuple[ServiceConfig, ...]:

@@ -7,6 +7,7 @@ from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config.model import SERVICE_NAME, DaemonSection, DefaultsSection, FileSection, LogSection
+from netd.config.renamed import RENAMED
 from netd.services import table
 from netd.services.service_type import ServiceType
 from netd.values import Model
@@ -37,6 +38,12 @@ def json_schema() -> dict[str, Any]:
         for name in names
     ]
     _write_defaults(schema, definitions)
+    for section, keys in RENAMED.items():
+        properties = definitions[schema["properties"][section]["$ref"].rpartition("/")[2]]["properties"]
+        for old, new in keys.items():
+            shown = {key: value for key, value in properties[new].items() if key != "default"}
+            note = f"This key is called {new} now."
+            properties[old] = {**shown, "deprecated": True, "title": old.capitalize(), "description": note}
     # A section with every line commented out is an empty value.
     for properties, names_of in (
         (schema["properties"], ("include", "daemon", "log", "bans", "defaults", "services")),

@@ -93,6 +93,20 @@ class Source:
             place = at_value
         return Mark(self.file, *place[:2])
 
+    def rename(self, section: str, old: str, new: str) -> None:
+        """Have the value of a section's key stand under another one, at its place, where that one is not there."""
+        # Another section may be an alias for the same mapping.
+        given = dict(self.tree[section])
+        given.setdefault(new, given.pop(old))
+        self.tree[section] = given
+        at_key, at_value = self._place[2][section]
+        if len(at_value) > 2:
+            keys = dict(at_value[2])
+            keys.setdefault(new, keys.pop(old))
+            self._place[2][section] = (at_key, (*at_value[:2], keys))
+        if (section, old) in self.unreadable:
+            self.unreadable.add((section, new))
+
 
 def read(file: str, *, included: bool = False) -> Source:
     """The file's tree. `SourceError` says why there is none.

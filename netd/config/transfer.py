@@ -24,6 +24,7 @@ def dump(config: Config) -> dict[str, Any]:
         "daemon": config.daemon.model_dump(),
         "log": config.log.model_dump(),
         "bans": config.bans.model_dump_json(),
+        "notices": config.notices,
         "services": [
             json.dumps(
                 {
@@ -75,4 +76,5 @@ def restore(dumped: dict[str, Any], tables: AccessTables) -> Generator[None, Non
         bans=BanRules.model_validate_json(dumped["bans"]),
         services=tuple(services),
         access_tables=tables,
+        notices=tuple(dumped["notices"]),
     )

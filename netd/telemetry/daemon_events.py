@@ -1,7 +1,7 @@
 """What can happen to the daemon as a whole: one function a fact, which moves the counter and writes the log line."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
 from netd.peer import Credentials
@@ -24,6 +24,11 @@ class DaemonEvents(ThrottledLog):
     def netd_started(self, version: str, config: str, workers: int) -> None:
         """The config is good; sockets come next."""
         self._log.info("netd_started", version=version, config=config, workers=workers)
+
+    def config_keys_renamed(self, notices: Iterable[str]) -> None:
+        """Keys of a config that was read have another name now."""
+        for notice in notices:
+            self._log.warning("config_key_renamed", notice=notice)
 
     def netd_ready(self, services: int, sockets: int) -> None:
         """Every enabled service is listening."""

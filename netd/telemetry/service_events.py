@@ -85,7 +85,7 @@ class ServiceEvents(ThrottledLog):
         self._cells = self.table.column(process)
         self._quiet = quiet
         self._access: AccessLog = "all"
-        self._closed = [0, 0, 0]  # connections, octets in and out, of which `log.access: summary` has not told
+        self._closed = [0, 0, 0]  # connections, octets in and out, of which `log.connections: summary` has not told
         self._next_summary = 0.0
 
     @property

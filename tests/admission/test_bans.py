@@ -51,7 +51,7 @@ def test_who_is_exempt_is_never_banned() -> None:
 
 
 def test_by_hand() -> None:
-    bans = Bans(BanRules(after="off"))  # type: ignore[arg-type]
+    bans = Bans(BanRules(threshold="off"))  # type: ignore[arg-type]
     bans.add(HIM, 5.0, "netd ban add", 1.0)
     assert bans.until(HIM, 2.0) == 6.0
     assert bans.remove(HIM, 2.0)
@@ -84,15 +84,15 @@ def test_what_is_forgotten_makes_room_first() -> None:
     assert len(bans.active(101.0)) == MOST, "the one that was over has gone"
 
 
-def test_the_first_may_not_be_longer_than_the_longest() -> None:
-    with pytest.raises(ValidationError, match="first is longer than longest"):
-        BanRules.model_validate_json('{"first": "2h"}')
+def test_duration_may_not_be_longer_than_max_duration() -> None:
+    with pytest.raises(ValidationError, match="duration is longer than max_duration"):
+        BanRules.model_validate_json('{"duration": "2h"}')
 
 
 def test_a_reload_keeps_who_is_banned() -> None:
     bans = Bans(BanRules())
     bans.offend(HIM, "x", 0.0)
-    bans.adopt(BanRules.model_validate_json('{"first": "1s"}'))
+    bans.adopt(BanRules.model_validate_json('{"duration": "1s"}'))
     assert bans.until(HIM, 59.0) == 60.0
     assert parse_address("192.0.2.7") == HIM
 
@@ -114,4 +114,4 @@ def test_one_address_of_a_network_may_be_exempt() -> None:
 
 def test_only_connections_lead_to_a_ban() -> None:
     with pytest.raises(ValidationError, match="only connections count"):
-        BanRules.model_validate_json('{"after": "udp 100/m"}')
+        BanRules.model_validate_json('{"threshold": "udp 100/m"}')

@@ -179,7 +179,7 @@ def test_a_banned_source_is_refused_until_the_ban_ends() -> None:
 def test_a_source_that_goes_on_being_refused_is_reported() -> None:
     told: list[Any] = []
     shared = DaemonAdmission(report=lambda *what: told.append(what))
-    shared.adopt(None, BanRules.model_validate_json('{"after": "10/m"}'))
+    shared.adopt(None, BanRules.model_validate_json('{"threshold": "10/m"}'))
     echo = admission('{"access": {"deny": ["192.0.2.7", "127.0.0.1"]}, "limits": {"connections": 1}}', shared)
     assert [admit(echo, A, 0.0) for _ in range(10)] == ["access"] * 10
     assert told == []
@@ -197,7 +197,7 @@ def test_a_source_that_goes_on_being_refused_is_reported() -> None:
 def test_without_automatic_bans_nobody_is_reported() -> None:
     told: list[Any] = []
     shared = DaemonAdmission(report=lambda *what: told.append(what))
-    shared.adopt(None, BanRules.model_validate_json('{"after": "off"}'))
+    shared.adopt(None, BanRules.model_validate_json('{"threshold": "off"}'))
     echo = admission('{"access": {"deny": ["any"]}}', shared)
     assert [admit(echo, A, 0.0) for _ in range(1000)] == ["access"] * 1000
     assert told == []

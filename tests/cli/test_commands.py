@@ -70,7 +70,13 @@ def test_check_lists_services_or_every_problem_with_its_place(tmp_path: Path) ->
     done = run("check", "-c", str(file))
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: good; on: echo; off: time\n", "")
     done = run("check", "-c", str(file), "--json")
-    assert json.loads(done.stdout) == {"file": str(file), "ok": True, "enabled": ["echo"], "disabled": ["time"]}
+    assert json.loads(done.stdout) == {
+        "file": str(file),
+        "ok": True,
+        "enabled": ["echo"],
+        "disabled": ["time"],
+        "notices": [],
+    }
 
     file.write_text("services:\n  ecoh: {listen: [tcp://*:7]}\n  time: {listen: []}\n")
     done = run("check", "-c", str(file))
@@ -80,6 +86,25 @@ def test_check_lists_services_or_every_problem_with_its_place(tmp_path: Path) ->
     done = run("check", "-c", str(file), "--json")
     assert done.returncode == 78
     assert (json.loads(done.stdout)["ok"], len(json.loads(done.stdout)["problems"])) == (False, 2)
+
+
+def test_check_tells_of_a_key_that_has_another_name_now(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    text = "daemon: {beat: 9s}\nservices:\n  echo: {listen: [tcp://*:7]}\n"
+    notice = f"{file}:1:10: daemon.beat: this key is called daemon.heartbeat now"
+    file.write_text(text)
+    done = run("check", "-c", str(file))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: good; on: echo\n", notice + "\n")
+    answer = json.loads(run("check", "-c", str(file), "--json").stdout)
+    assert (answer["ok"], answer["notices"]) == (True, [notice])
+
+    file.write_text(text + "x: 1\n")
+    done = run("check", "-c", str(file))
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.splitlines()[0] == notice
+    assert done.stderr.splitlines()[1].startswith(f"{file}:4:1: x: unknown key")
+    answer = json.loads(run("check", "-c", str(file), "--json").stdout)
+    assert (answer["ok"], answer["notices"], len(answer["problems"])) == (False, [notice], 1)
 
 
 @pytest.mark.parametrize(

@@ -425,7 +425,7 @@ def test_admission_is_layered_key_by_key(tmp_path: Path) -> None:
     config = load(
         tmp_path,
         """
-bans: {after: 10/m, exempt: [10.0.0.0/8, local]}
+bans: {threshold: 10/m, exempt: [10.0.0.0/8, local]}
 defaults:
   access: {deny: [192.0.2.0/24], times: ["Mon-Fri 08:00-18:00"]}
   limits: {rate: off, exempt: []}
@@ -448,7 +448,7 @@ services:
 
 def test_every_problem_of_admission_has_its_place(tmp_path: Path) -> None:
     text = """\
-bans: {after: often, first: 2h}
+bans: {threshold: often, duration: 2h}
 defaults:
   access: {allow: [10.0.0.1/8, "uid:nobody-at-all"]}
   limits: {rate: 50, exempt: [lan]}
@@ -463,7 +463,7 @@ services:
     access: {times: [always], allow: ["gid:no-such-group"]}
 """
     assert problems(tmp_path, text) == [
-        "1:15: bans.after: expected a rate such as 50/s, or 50/s burst 100, or off, got 'often'",
+        "1:19: bans.threshold: expected a rate such as 50/s, or 50/s burst 100, or off, got 'often'",
         "3:20: defaults.access.allow[0]: '10.0.0.1/8' has bits set behind its prefix; did you mean '10.0.0.0/8'?",
         "4:18: defaults.limits.rate: expected a rate such as 50/s, or 50/s burst 100, or off, got 50",
         "4:31: defaults.limits.exempt[0]: expected an address, a network such as 10.0.0.0/8, local or any, got 'lan'",
@@ -517,11 +517,11 @@ services:
 
 def test_which_connections_are_logged(tmp_path: Path) -> None:
     for text, access in (("all", "all"), ("off", "off"), ("summary", "summary"), ("sample 100", 100)):
-        config = load(tmp_path, f"log: {{access: {text}}}\n")
-        assert config.log.access == access
-        assert config.log.model_dump(mode="json")["access"] == text
-    assert problems(tmp_path, "log: {access: sample 0}\n") == [
-        "1:15: log.access: expected all, summary, off, or one in so many such as 'sample 100', got 'sample 0'"
+        config = load(tmp_path, f"log: {{connections: {text}}}\n")
+        assert config.log.connections == access
+        assert config.log.model_dump(mode="json")["connections"] == text
+    assert problems(tmp_path, "log: {connections: sample 0}\n") == [
+        "1:20: log.connections: expected all, summary, off, or one in so many such as 'sample 100', got 'sample 0'"
     ]
     assert problems(tmp_path, "log: {format: journal, file: /x}\n") == [
         "1:6: log: file and format: journal exclude each other"

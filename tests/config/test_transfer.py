@@ -12,9 +12,10 @@ from netd.config.model import Config
 from netd.transport.listen import finish
 
 ROOT = Path(__file__).parents[2]
+# One key has its old name here (bans.after), of which there is a notice.
 ODD = """
-daemon: {workers: auto, connections: off, control: off, chroot: /, core: true, beat: 1.5s, drain: 1d, user: nobody}
-log: {level: debug, format: logfmt, access: sample 7, file: /x/log}
+daemon: {workers: auto, connections: off, control: off, chroot: /, core: true, heartbeat: 1.5s, drain: 1d, user: nobody}
+log: {level: debug, format: logfmt, connections: sample 7, file: /x/log}
 bans: {after: off, exempt: [any, 10.0.0.0/8]}
 defaults: {access: {allow: [any], times: ["Mon-Fri 08:00-18:00 Europe/Berlin"]}, limits: {idle: off, rate: off}}
 services:
@@ -38,7 +39,7 @@ def test_a_config_arrives_as_it_was(tmp_path: Path, text: str | None) -> None:
     file.write_text((ROOT / "config" / "netd.yaml").read_text() if text is None else text)
     config = loader.load(file)
     other = sent(config)
-    for section in ("source", "daemon", "log", "bans"):
+    for section in ("source", "daemon", "log", "bans", "notices"):
         assert getattr(other, section) == getattr(config, section)
     assert other.services == config.services
     for old, new in zip(config.services, other.services, strict=True):

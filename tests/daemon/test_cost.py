@@ -14,7 +14,7 @@ from tests.support import Daemon, daemon, need, read_exactly, until
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
 CONFIG = """\
-log: {access: off}
+log: {connections: off}
 services:
   echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}
   pingpong: {listen: [tcp://127.0.0.1:0]}
@@ -92,7 +92,7 @@ def test_a_batch_of_datagrams_is_two_calls(tmp_path: Path) -> None:
 def test_an_idle_worker_makes_no_calls(tmp_path: Path) -> None:
     need("strace")
     config = CONFIG + "  metrics: {listen: [tcp://127.0.0.1:0]}\n"
-    with daemon("daemon: {beat: 1h}\n" + config, tmp_path) as running:
+    with daemon("daemon: {heartbeat: 1h}\n" + config, tmp_path) as running:
         with (
             socket.create_connection(("127.0.0.1", running.port("echo"))),
             Strace(running.worker, tmp_path / "report") as strace,
@@ -130,7 +130,7 @@ def test_a_request_allocates_little(tmp_path: Path, service: str, question: byte
     subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, str(tmp_path / "count.c")], check=True)
     count = tmp_path / "count"
     count.write_bytes(bytes(8))
-    (tmp_path / "netd.yaml").write_text("daemon: {beat: 1h}\n" + CONFIG)
+    (tmp_path / "netd.yaml").write_text("daemon: {heartbeat: 1h}\n" + CONFIG)
     with Daemon(
         "-c",
         str(tmp_path / "netd.yaml"),

@@ -15,7 +15,7 @@ from tests.daemon.supervisor.test_reload import echoed, talking, write
 from tests.support import Daemon, daemon, install_service, until
 
 ECHO = (
-    "daemon: {{beat: {beat}, workers: {workers}}}\n"
+    "daemon: {{heartbeat: {beat}, workers: {workers}}}\n"
     "services:\n  echo: {{listen: [tcp://127.0.0.1:0], limits: {{line: {line}}}}}\n"
 )
 OFF = "  slow: {enabled: false, listen: [tcp://127.0.0.1:0]}\n"  # so that its code is there before a worker is forked
@@ -193,7 +193,7 @@ def test_a_service_that_takes_its_time_to_be_made_is_no_hang(tmp_path: Path) -> 
         write(tmp_path, before + ON.format("wait"))
         reload = InBackground(lambda: running.ask("reload"))
         # Ten beats pass, of which the worker answers none, and netd answers all the while.
-        until(lambda: running.ask("status")["workers"][0]["beat"] > 1.0)
+        until(lambda: running.ask("status")["workers"][0]["heartbeat"] > 1.0)
         assert not reload.done
         connections = InBackground(lambda: running.ask("connections"))
         os.kill(running.worker, signal.SIGWINCH)

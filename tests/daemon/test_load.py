@@ -91,7 +91,7 @@ def test_ten_thousand_idle_connections_cost_under_1500_octets_each(tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_daemon_nobody_talks_to_uses_no_processor_and_wakes_up_for_the_beat_alone(tmp_path: Path) -> None:
-    with daemon("daemon: {beat: 1m}\n" + QUIET, tmp_path) as running:
+    with daemon("daemon: {heartbeat: 1m}\n" + QUIET, tmp_path) as running:
         pids = (running.process.pid, running.worker)
         with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
             connection.sendall(b"x")

@@ -20,8 +20,8 @@ from tests.support import Daemon, daemon, read_exactly, until
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
 CONFIG = """
-daemon: {{workers: {workers}, beat: {beat}}}
-log: {{access: off}}
+daemon: {{workers: {workers}, heartbeat: {beat}}}
+log: {{connections: off}}
 services:
   echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}
   closed: {{type: echo, listen: [tcp://127.0.0.1:0], access: {{deny: [local]}}}}

@@ -240,7 +240,7 @@ def test_a_worker_whose_loop_hangs_is_replaced_and_says_where_it_hung(lab: Lab) 
     info = "/usr/local/lib/netd/netd_stuck-1.0.dist-info"
     lab.write(f"{info}/METADATA", "Metadata-Version: 2.1\nName: netd-stuck\nVersion: 1.0\n")
     lab.write(f"{info}/entry_points.txt", "[netd.services]\nstuck = netd_stuck:Stuck\n")
-    lab.config("daemon: {beat: 500ms}\n" + ECHO + "  stuck: {listen: [tcp://*:9]}\n")
+    lab.config("daemon: {heartbeat: 500ms}\n" + ECHO + "  stuck: {listen: [tcp://*:9]}\n")
     lab.run("systemctl", "start", "netd")
     pid = lab.show("MainPID")
     lab.python("import socket; print(socket.create_connection(('127.0.0.1', 9)).recv(9))")
@@ -285,7 +285,7 @@ def test_socket_activation(lab: Lab) -> None:
 
 
 def test_a_stop_gives_conversations_the_drain_time_and_no_more(lab: Lab) -> None:
-    lab.config("daemon: {drain: 1s, beat: 200ms}\n" + ECHO)
+    lab.config("daemon: {drain: 1s, heartbeat: 200ms}\n" + ECHO)
     lab.run("systemctl", "start", "netd")
     nc = ("nsenter", "-t", lab.root.parts[2], "-n", "nc", "127.0.0.1", "7")
     with started(*nc, stdin=subprocess.PIPE, text=True) as held:

@@ -92,6 +92,7 @@ class Commands:
         try:
             self._not_while_stopping()
             diff = await self._config_reader.load(state.config, state.initial)
+            self._events.config_keys_renamed(diff.config.notices)
             await self._reloader.apply(diff, diff.config, {})
         except Exception as error:
             if isinstance(error, OSError):  # no descriptor or memory left, say

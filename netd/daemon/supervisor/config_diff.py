@@ -11,8 +11,8 @@ from netd.endpoints import Endpoint
 
 What = Literal["added", "removed", "enabled", "disabled", "changed"]
 
-_LIVE = ("workers", "connections", "drain", "beat")  # keys of `daemon:` that a reload puts in force
-_LIVE_LOG = ("level", "access")
+_LIVE = ("workers", "connections", "drain", "heartbeat")  # keys of `daemon:` that a reload puts in force
+_LIVE_LOG = ("level", "connections")
 
 SocketKey = tuple[object, ...]
 """What makes an endpoint the same place as before: all that cannot change while a socket is bound."""

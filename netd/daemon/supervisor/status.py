@@ -61,7 +61,7 @@ class Status:
                 "worker": worker.number,
                 "pid": worker.pid,
                 "seconds": round(now - worker.started),
-                "beat": round(now - worker.beaten, 1),
+                "heartbeat": round(now - worker.beaten, 1),
             }
             for _, worker in sorted(pool.workers.items())
         ]

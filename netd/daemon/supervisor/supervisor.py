@@ -112,6 +112,7 @@ class Supervisor:
         """Serve until told to stop; the exit code."""
         with Signals(self._loop, self._signal):
             self._events.netd_started(__version__, self._state.config.source, self._size)
+            self._events.config_keys_renamed(self._state.config.notices)
             _raise_descriptor_limit()
             try:
                 started = self._tasks.start(self._start(ready))
@@ -319,8 +320,8 @@ class Supervisor:
     def _beat_interval(self) -> float:
         """A third of what the watchdog wants at most, so that one late beat is no reason to be killed."""
         watchdog = systemd.watchdog_interval()
-        beat = self._state.config.daemon.beat
-        return beat if watchdog is None else min(beat, watchdog / 3)
+        heartbeat = self._state.config.daemon.heartbeat
+        return heartbeat if watchdog is None else min(heartbeat, watchdog / 3)
 
     def _keep_beating(self) -> None:
         """Go on in the interval of the config in force. However often that is exchanged, it puts no beat off."""

@@ -32,7 +32,7 @@ from tests.support import Daemon, daemon, started, until
 # Loopback is spared from bans and limits unless told otherwise.
 BANNING = """
 daemon: {workers: 2}
-bans: {exempt: [], after: 5/m}
+bans: {exempt: [], threshold: 5/m}
 services:
   open: {type: echo, listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}
   shut: {type: echo, listen: [tcp://127.0.0.1:0], access: {deny: [127.0.0.0/8]}}
@@ -275,7 +275,7 @@ def test_new_rules_hold_for_new_connections_and_a_new_port_is_guarded_at_once(tm
 
 def test_what_the_kernel_drops_is_counted(tmp_path: Path) -> None:
     listen = "['tcp://127.0.0.1:0?backlog=1', 'udp://127.0.0.1:0?rcvbuf=4096']"
-    with daemon(f"daemon: {{beat: 1h}}\nservices:\n  echo: {{listen: {listen}}}\n", tmp_path) as running:
+    with daemon(f"daemon: {{heartbeat: 1h}}\nservices:\n  echo: {{listen: {listen}}}\n", tmp_path) as running:
         os.kill(running.worker, signal.SIGSTOP)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, contextlib.ExitStack() as stack:
             one.connect(("127.0.0.1", running.port("echo", "udp")))
@@ -360,14 +360,14 @@ def test_rules_that_many_services_share_are_made_ready_once(tmp_path: Path) -> N
 def test_diff_and_reload_tell_of_settings_too(tmp_path: Path) -> None:
     config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
     with daemon(config, tmp_path) as running:
-        changed = "daemon: {connections: 3}\nbans: {first: 5s, exempt: [local, 10.0.0.0/8]}\nlog: {level: warning}\n"
+        changed = "daemon: {connections: 3}\nbans: {duration: 5s, exempt: [local, 10.0.0.0/8]}\nlog: {level: warning}\n"
         (tmp_path / "netd.yaml").write_text(
             changed + config.replace("]}", "], refuse: {line: weg}, reply_guard: false}")
         )
         wanted = [
             "daemon.connections: 16384 -> 3",
             "log.level: info -> warning",
-            "bans.first: 60s -> 5s",
+            "bans.duration: 60s -> 5s",
             "bans.exempt: [local] -> [local, 10.0.0.0/8]",
         ]
         done = running.netd("diff")

@@ -419,10 +419,32 @@ def test_which_connections_are_logged_changes_with_a_reload(tmp_path: Path) -> N
                 assert connection.recv(1) == b"x"
         until(lambda: running.ask("status")["services"][0]["counters"]["closed"]["done"] == before + number)
 
-    with daemon("log: {access: off}\n" + services, tmp_path) as running:
+    with daemon("log: {connections: off}\n" + services, tmp_path) as running:
         connect(running, 6)
         for access in ("all", "sample 3", "off"):
-            (tmp_path / "netd.yaml").write_text(f"log: {{access: {access}}}\n{services}")
+            (tmp_path / "netd.yaml").write_text(f"log: {{connections: {access}}}\n{services}")
             assert running.ask("reload")["settings"][0].endswith(f"-> {access}")
             connect(running, 6)
     assert sum(line["event"] == "connection_closed" for line in running.lines) == 6 + 2
+
+
+def test_log_tells_of_a_key_that_has_another_name_now_once_per_load(tmp_path: Path) -> None:
+    def notices(running: Daemon) -> list[str]:
+        return [line["notice"] for line in running.lines if line["event"] == "config_key_renamed"]
+
+    services = "services: {echo: {listen: ['tcp://127.0.0.1:0']}}\n"
+    file = tmp_path / "netd.yaml"
+    with daemon("daemon: {workers: 2, beat: 1s}\n" + services, tmp_path) as running:
+        expected = [f"{file}:1:22: daemon.beat: this key is called daemon.heartbeat now"]
+        assert notices(running) == expected
+        file.write_text("daemon: {beat: 2s, workers: 2}\n" + services)
+        assert "daemon.heartbeat: 1s -> 2s\n" in running.netd("diff").stdout
+        assert "daemon.heartbeat: 1s -> 2s\n" in running.netd("reload").stdout
+        running.event("reload_applied")
+        expected += [f"{file}:1:10: daemon.beat: this key is called daemon.heartbeat now"]
+        assert notices(running) == expected
+        file.write_text("daemon: {heartbeat: 2s, workers: 2}\n" + services)
+        assert running.netd("diff").stdout == "nothing would change\n"
+        assert running.netd("reload").stdout == "config 3 is in force\n"
+        running.event("reload_applied")
+        assert notices(running) == expected

@@ -18,7 +18,7 @@ from tests.support import Daemon, daemon, read_all, started, until
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
 CONFIG = """\
-daemon: {{workers: {workers}, beat: 100ms}}
+daemon: {{workers: {workers}, heartbeat: 100ms}}
 services:
   echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}
   upper: {{listen: [tcp://127.0.0.1:0]}}

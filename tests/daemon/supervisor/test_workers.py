@@ -349,7 +349,7 @@ def test_one_that_keeps_dying_is_replaced_less_and_less_often(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_one_that_does_not_answer_is_ended_and_replaced(tmp_path: Path) -> None:
-    with daemon("daemon: {beat: 200ms, workers: 2}\n" + ECHO.format("off"), tmp_path) as running:
+    with daemon("daemon: {heartbeat: 200ms, workers: 2}\n" + ECHO.format("off"), tmp_path) as running:
         stopped = workers(running)[0]
         os.kill(stopped, signal.SIGSTOP)
         assert running.event("worker_aborted")["pid"] == stopped
@@ -361,7 +361,7 @@ def test_one_that_does_not_answer_is_ended_and_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_supervisor_that_was_held_up_itself_blames_nobody(tmp_path: Path) -> None:
-    with daemon("daemon: {beat: 100ms}\n" + ECHO.format("off"), tmp_path) as running:
+    with daemon("daemon: {heartbeat: 100ms}\n" + ECHO.format("off"), tmp_path) as running:
         before = workers(running)
         for _ in range(3):
             running.process.send_signal(signal.SIGSTOP)
@@ -496,7 +496,7 @@ def test_workers_have_no_rights(tmp_path: Path) -> None:
         ("chroot: /proc/none", "daemon.chroot: there is no directory /proc/none", 78),
         ("workers: 0", "daemon.workers: expected a number from 1 to 64, or auto, got 0", 78),
         ("workers: many", "daemon.workers: expected a number from 1 to 64, or auto, got 'many'", 78),
-        ("beat: 1ms", "daemon.beat: ", 78),
+        ("heartbeat: 1ms", "daemon.heartbeat: ", 78),
         ("control: relative", "daemon.control: expected an absolute path, got 'relative'", 78),
         ("control: /proc/none/c", "daemon.control: cannot listen on unix:///proc/none/c", 71),
         ("pid_file: /proc/none/p", "daemon.pid_file: cannot open /proc/none/p", 71),

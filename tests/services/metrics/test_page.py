@@ -25,8 +25,8 @@ SWITCHES = (
 )
 PHONE = {"width": 390, "height": 844}
 CONFIG = """
-daemon: {workers: 2, beat: 5s}
-log: {access: off}
+daemon: {workers: 2, heartbeat: 5s}
+log: {connections: off}
 services:
   echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}
   closed: {type: echo, listen: [tcp://127.0.0.1:0], access: {deny: [local]}}

@@ -104,11 +104,11 @@ function showDaemon(status) {
     say(said, worrying ? whole.format(value) : String(value));
     said.className = worrying && value > 0 ? "bad" : "";
   });
-  const oldest = Math.max(0, ...workers.map((one) => one.beat));
-  say(byId("crew").querySelector("summary"), `Workers: the oldest beat is ${oldest.toFixed(1)} s old`);
+  const oldest = Math.max(0, ...workers.map((one) => one.heartbeat));
+  say(byId("crew").querySelector("summary"), `Workers: the oldest heartbeat is ${oldest.toFixed(1)} s old`);
   byId("workers").replaceChildren(
     ...status.workers.map((one) => {
-      const told = one.leaving ? "leaving" : `up ${duration(one.seconds)}, beat ${one.beat.toFixed(1)} s ago`;
+      const told = one.leaving ? "leaving" : `up ${duration(one.seconds)}, heartbeat ${one.heartbeat.toFixed(1)} s ago`;
       return element("li", `${one.worker}: process ${one.pid}, ${told}`);
     }),
   );
