@@ -147,6 +147,7 @@ def environment(directory: str) -> dict[str, str]:
         "PS1": SHELL,
         "RUNTIME_DIRECTORY": directory,
         "TERM": "xterm-256color",
+        **{key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ},  # the netd of this checkout
     }
 
 
