@@ -28,15 +28,16 @@ More:
   netd talk --every 10s --send '{now}' udp://localhost:9999
   netd talk --every 2s --send '{seq} {time:%H:%M:%S}' --count 5 tcp://localhost:7007
   echo 'ping 42' | netd talk tcp://localhost:8888
-  netd talk --room chat --name operator
+  netd talk --service chat --name operator
 """
 )
 @click.argument("endpoint", metavar="[URL]", required=False, callback=parsed(client_endpoint))
 @click.option(
-    "--room",
-    metavar="SERVICE",
+    "--service",
+    metavar="NAME",
     help="Instead of a URL: a service of this host's netd, through its control socket.",
 )
+@click.option("--room", hidden=True)  # the old name of --service
 @click.option("--name", callback=parsed(check_name), metavar="NAME", help="Put `NAME : ` before each line, for a chat.")
 @click.option(
     "--every",
@@ -63,6 +64,7 @@ More:
 def talk(
     client: ControlClient,
     endpoint: Endpoint | None,
+    service: str | None,
     room: str | None,
     name: str | None,
     every: float | None,
@@ -84,14 +86,14 @@ def talk(
     Exit code 0: this side ended the conversation, or the other end closed after a last line `q` or `bye`; 1: the other
     end closed before; 69: it cannot be reached.
     """
-    if (endpoint is None) == (room is None):
-        raise click.UsageError("expected either a URL or --room")
+    if [endpoint, service, room].count(None) != 2:
+        raise click.UsageError("expected either a URL or --service")
     if (every is None) != (template is None):
         raise click.UsageError("--every and --send need each other")
     if count is not None and every is None:
         raise click.UsageError("--count needs --every")
     schedule = None if every is None or template is None else Schedule(template, every, count)
-    with contextlib.closing(connect(endpoint) if endpoint else _attach(client, str(room))) as link:
+    with contextlib.closing(connect(endpoint) if endpoint else _attach(client, str(service or room))) as link:
         run_conversation(link, _user_interface(link, name), name, schedule, wait)
     return EXIT_OK
 

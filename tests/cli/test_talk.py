@@ -537,6 +537,7 @@ def test_help_has_examples_and_exit_codes() -> None:
     text = talk("--help").stdout.decode()
     for word in ("netd talk --every 10s --send '{now}'", "--name alex", "69: it", "unixgram"):
         assert word in text
+    assert "--room" not in text
 
 
 def test_operator_talks_through_the_control_socket(tmp_path: Path) -> None:
@@ -545,9 +546,9 @@ def test_operator_talks_through_the_control_socket(tmp_path: Path) -> None:
     )
     with daemon(config, tmp_path) as running:
 
-        def talk(room: str, said: str) -> tuple[int, str, str]:
+        def talk(service: str, said: str, option: str = "--service") -> tuple[int, str, str]:
             done = subprocess.run(
-                [sys.executable, "-m", "netd", "talk", "--control", running.control, "--room", room],
+                [sys.executable, "-m", "netd", "talk", "--control", running.control, option, service],
                 input=said,
                 capture_output=True,
                 text=True,
@@ -557,6 +558,7 @@ def test_operator_talks_through_the_control_socket(tmp_path: Path) -> None:
             return done.returncode, done.stdout, done.stderr
 
         assert talk("pingpong", "ping 1\nping 2\n") == (0, "pong 1\npong 2\n", "")
+        assert talk("pingpong", "ping 3\n", "--room") == (0, "pong 3\n", ""), "its old name"
         assert talk("off", "ping 1\n") == (1, "", "netd: 'off' is switched off\n")
         assert talk("ping", "ping 1\n")[0] == 1
         running.ask("stop")
@@ -565,8 +567,16 @@ def test_operator_talks_through_the_control_socket(tmp_path: Path) -> None:
         assert (code, error.partition(";")[0]) == (69, "netd: netd is not running, or not for you")
 
 
-@pytest.mark.parametrize("words", [[], ["tcp://127.0.0.1:7", "--room", "echo"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["tcp://127.0.0.1:7", "--service", "echo"],
+        ["tcp://127.0.0.1:7", "--room", "echo"],
+        ["--service", "echo", "--room", "echo"],
+    ],
+)
 def test_talk_needs_either_a_url_or_a_service(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "netd", "talk", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 64
-    assert "expected either a URL or --room" in done.stderr
+    assert "expected either a URL or --service" in done.stderr

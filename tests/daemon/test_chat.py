@@ -127,7 +127,7 @@ def test_the_operator_takes_part_from_the_host(tmp_path: Path) -> None:
         alex = over_tcp(running)
         command = [sys.executable, "-u", "-m", "netd", "talk", "--control", running.control]
         pipe = subprocess.PIPE
-        words = (*command, "--room", "chat", "--name", "operator")
+        words = (*command, "--service", "chat", "--name", "operator")
         with started(*words, stdin=pipe, stdout=pipe, text=True, bufsize=1) as operator:
             assert operator.stdin
             assert operator.stdout
