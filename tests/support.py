@@ -37,7 +37,7 @@ from netd.services import table
 from netd.services.service_type import ServiceType
 from netd.shared.table import Table
 from netd.telemetry.service_events import ServiceEvents
-from netd.transport.datagram import DatagramServer
+from netd.transport.datagram.server import DatagramServer
 from netd.transport.listen import Listener, open_listeners
 from netd.transport.loop import Loop
 from netd.transport.stream.preamble import NO_PREAMBLES, Preambles

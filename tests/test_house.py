@@ -183,14 +183,18 @@ def test_the_picture_of_the_house_shows_the_order_of_its_rooms() -> None:
     assert [tuple(re.findall(r"(\w+)(?:/|\.py)", level)) for level in levels] == list(LEVELS[1:])
 
 
-def test_the_files_about_streams_import_in_one_direction_also_for_their_types() -> None:
-    prefix = "netd.transport.stream."
+@pytest.mark.parametrize(
+    ("room", "expected"),
+    [("stream", ["connection", "connections", "server"]), ("datagram", ["origins", "mmsg", "server"])],
+)
+def test_files_of_a_transport_import_in_one_direction_also_for_their_types(room: str, expected: list[str]) -> None:
+    prefix = f"netd.transport.{room}."
     graph = {}
-    for file in (ROOT / "netd" / "transport" / "stream").glob("*.py"):
+    for file in (ROOT / "netd" / "transport" / room).glob("*.py"):
         nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
         graph[file.stem] = {str(node.module).removeprefix(prefix) for node in nodes if prefix in str(node.module)}
     order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError says which circle there is
-    assert order.index("connection") < order.index("connections") < order.index("server")
+    assert [name for name in order if name in expected] == expected
 
 
 def test_the_test_of_levels_sees_something() -> None:
@@ -389,7 +393,7 @@ NAMED = {
     "tests/test_default_paths.py": (r"/run/netd", "the place that is asked for, and not used"),
     "tests/test_values.py": (r"/etc/.*", "names of time zones that are none"),
     "tests/test_tour.py": (r"/tmp/", "what the tour says, which is put into the test's place"),
-    "tests/transport/test_guard.py": (r".*:40{2,3}7", "in a network namespace"),
+    "tests/transport/datagram/test_reply_guard.py": (r".*:40{2,3}7", "in a network namespace"),
     "tests/transport/test_listen.py": (
         r"tcp://127\.0\.0\.1:7|tcp://no-?such\S*:7",
         "without the right to it; names that do not exist",

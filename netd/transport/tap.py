@@ -13,7 +13,7 @@ from socket import socket
 from typing import Any, Literal
 
 from netd.peer import Peer
-from netd.transport.batch import Batch
+from netd.transport.datagram.mmsg import Batch
 from netd.transport.sockaddr import Sender
 
 SHOWN = 256

@@ -16,9 +16,9 @@ from netd.services.upper import Upper
 from netd.transport.stream.server import StreamServer
 from netd.transport.tap import SHOWN, Tap
 from tests.support import ABSTRACT, Server, read_all, read_exactly, service, until
+from tests.transport.datagram.test_posts import Board
 from tests.transport.stream.test_server import connect
 from tests.transport.stream.test_threaded import Finger
-from tests.transport.test_outbox import Board
 
 PEER = Peer("tcp", "192.0.2.7", 5)
 

@@ -28,7 +28,7 @@ from netd.services import table
 from netd.services.service_type import ServiceType
 from netd.shared.table import Table
 from netd.telemetry.service_events import AccessLog, ServiceEvents
-from netd.transport.datagram import DatagramServer
+from netd.transport.datagram.server import DatagramServer
 from netd.transport.loop import Loop
 from netd.transport.stream.connection import Connection
 from netd.transport.stream.connections import Connections

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from netd.daemon.messages.from_supervisor import StartTrace
 from netd.daemon.messages.from_worker import Notice, TraceLines
 from netd.peer_filter import PeerFilter
-from netd.transport.datagram import DatagramServer
+from netd.transport.datagram.server import DatagramServer
 from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
 from netd.transport.tap import Tap

@@ -17,8 +17,8 @@ from netd.endpoints import Endpoint
 from netd.services.echo import Echo
 from netd.transport.listen import open_listeners
 from tests.support import Server, daemon, until
-from tests.transport.test_datagram import ask
-from tests.transport.test_outbox import Board
+from tests.transport.datagram.test_posts import Board
+from tests.transport.datagram.test_server import ask
 from tests.transport.test_tap import look, tap
 
 OTHER = 65_533  # a user that is not the one of this process
@@ -295,7 +295,7 @@ from netd.transport.listen import open_listeners
 from netd.services.echo import Echo
 from netd.transport.sockets import open_listeners
 from tests.support import Server
-from tests.transport.test_unixgram import ATTACKS, bound, meanwhile
+from tests.transport.datagram.test_unixgram import ATTACKS, bound, meanwhile
 from pathlib import Path
 codecs.lookup("unicode_escape")  # as a worker has it
 with Server() as server:

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from netd.endpoints import Endpoint
 from netd.services.echo import Echo
-from netd.transport import batch
 from netd.transport.activation import Inherited, InheritedSocket
+from netd.transport.datagram import mmsg
+from netd.transport.datagram.origins import origin
 from netd.transport.listen import Listener, open_listeners
-from netd.transport.origins import origin
 from netd.transport.sockaddr import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, sender
 from tests.support import Server, has_ipv6, in_namespace, service, until
-from tests.transport.test_datagram import BOTH, PlainEcho
-from tests.transport.test_outbox import Board
+from tests.transport.datagram.test_posts import Board
+from tests.transport.datagram.test_server import BOTH, PlainEcho
 from tests.transport.test_tap import look, tap
 
 NEWNET = 0x40000000  # CLONE_NEWNET, linux/sched.h
@@ -401,14 +401,14 @@ A, B, LINK = bytes([192, 0, 2, 7]), bytes([192, 0, 2, 8]), bytes.fromhex("fe80" 
 SIX = bytes.fromhex("20010db8" + 11 * "00" + "01")
 
 
-def arrived(family: int, address: bytes, control: bytes) -> batch.Batch:
+def arrived(family: int, address: bytes, control: bytes) -> mmsg.Batch:
     """A batch in whose first slot a datagram stands."""
-    arrays = batch.Batch(family, 100)
+    arrays = mmsg.Batch(family, 100)
     name = struct.pack("!HH4s20x" if family == socket.AF_INET else "!HHI16s4x", 0, 5353, *(
         (address,) if family == socket.AF_INET else (0, address)
     ))  # fmt: skip
     arrays._who[: len(name)] = name
-    arrays._who[batch._CONTROL_AT : batch._CONTROL_AT + len(control)] = control
+    arrays._who[mmsg._CONTROL_AT : mmsg._CONTROL_AT + len(control)] = control
     arrays._control_lengths[0] = len(control)
     return arrays
 
@@ -473,6 +473,6 @@ def test_packet_information_is_found_wherever_it_stands(
             arrays.turn()
             arrays.leave(0, made or b"")
             octets = b"".join(message(*info)[: socket.CMSG_LEN(len(info[2]))] for info in origin(wanted, family))
-            assert bytes(arrays._who[batch._CONTROL_AT :][: len(octets)]) == octets
+            assert bytes(arrays._who[mmsg._CONTROL_AT :][: len(octets)]) == octets
         else:
             assert family == socket.AF_INET or wanted.interface == 0

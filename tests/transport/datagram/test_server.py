@@ -15,7 +15,7 @@ import pytest
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.services.echo import Echo
-from netd.transport import batch
+from netd.transport.datagram import mmsg
 from tests.support import PEER, Server, copies, has_ipv6, service, until
 
 
@@ -313,8 +313,8 @@ def test_a_thread_is_never_taken(server: Server) -> None:
 
 
 def test_the_structures_are_those_of_the_c_library() -> None:
-    assert batch.AVAILABLE
+    assert mmsg.AVAILABLE
     if ctypes.sizeof(ctypes.c_void_p) == 8:
-        assert ctypes.sizeof(batch._Header) == 56
-        assert ctypes.sizeof(batch._Message) == 64
-        assert batch._Message.length.offset == 56
+        assert ctypes.sizeof(mmsg._Header) == 56
+        assert ctypes.sizeof(mmsg._Message) == 64
+        assert mmsg._Message.length.offset == 56

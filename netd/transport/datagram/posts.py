@@ -8,15 +8,15 @@ from weakref import WeakMethod
 from netd.addresses import is_link_local, six
 from netd.contract import Post
 from netd.telemetry.service_events import ServiceEvents
+from netd.transport.datagram.origins import Control, origin, send_from
 from netd.transport.loop import Loop
-from netd.transport.origins import Control, origin, send_from
 from netd.transport.send_queue import SendQueue
 from netd.transport.sockaddr import Sender
 
 _MOST = 262_144  # octets that wait to be sent
 
 
-class Outbox:
+class Posts:
     """What one datagram socket is to send unasked. ``failed`` hears of each datagram that could not be sent."""
 
     def __init__(self, opened: Any, events: ServiceEvents, loop: Loop, failed: Callable[[OSError, int], None]) -> None:

@@ -17,10 +17,10 @@ from netd.endpoints import Endpoint
 from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.transport.activation import Inherited, InheritedSocket
-from netd.transport.datagram import DatagramServer
+from netd.transport.datagram.server import DatagramServer
 from netd.transport.listen import open_listeners
 from tests.support import Server, has_ipv6, in_namespace, service, until
-from tests.transport.test_datagram import BOTH, PlainEcho, ask, client
+from tests.transport.datagram.test_server import BOTH, PlainEcho, ask, client
 
 KINDS = pytest.mark.parametrize("kind", [Echo, PlainEcho])
 

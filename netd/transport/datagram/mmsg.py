@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from ctypes import c_int, c_size_t, c_uint, c_void_p
 from typing import Any
 
-from netd.transport.origins import origin
+from netd.transport.datagram.origins import origin
 from netd.transport.sockaddr import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, sender, sent_to
 
 SLOTS = 64

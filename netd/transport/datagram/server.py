@@ -1,7 +1,7 @@
 """Datagram servers: one message, one answer, and never a thread.
 
-Over UDP datagrams come and go in batches (`netd.transport.batch`); over UNIX sockets, and where the C library lacks the
-calls, one by one. An answer that cannot be sent at once is dropped and counted, as the network itself would do.
+Over UDP datagrams come and go in batches (`mmsg.py`); over UNIX sockets, and where the C library lacks the calls, one
+by one. An answer that cannot be sent at once is dropped and counted, as the network itself would do.
 """
 
 import errno
@@ -19,14 +19,14 @@ from netd.peer import Peer
 from netd.reasons import Drop
 from netd.services.service_type import ServiceType
 from netd.telemetry.service_events import ServiceEvents
-from netd.transport import batch
+from netd.transport.datagram import mmsg
+from netd.transport.datagram.options import clear_options
+from netd.transport.datagram.origins import NOT_FROM_THERE, Control, origin, send_from
+from netd.transport.datagram.posts import Posts
+from netd.transport.datagram.unixgram import AnsweringSocket, ForeignSocketError
 from netd.transport.loop import LISTENING, Loop
-from netd.transport.options import clear_options
-from netd.transport.origins import NOT_FROM_THERE, Control, origin, send_from
-from netd.transport.outbox import Outbox
 from netd.transport.sockaddr import CONTROL, PACKET_INFO, Sender, message_credentials, sender, sender_peer, unix_peer
 from netd.transport.tap import Taps, TracedBatch, TracedDatagramSocket
-from netd.transport.unixgram import AnsweringSocket, ForeignSocketError
 
 _TURN = 64  # datagrams taken one by one, before the others get their turn
 _MOST_KNOWN = 1024  # senders remembered at one time; a flood of forged ones meets each but once
@@ -85,7 +85,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         events: ServiceEvents,
         loop: Loop,
         *,
-        batched: bool = batch.AVAILABLE,
+        batched: bool = mmsg.AVAILABLE,
     ) -> None:
         # The socket is open already, so not UDPServer's constructor, which makes one.
         socketserver.BaseServer.__init__(self, listener.getsockname(), socketserver.BaseRequestHandler)
@@ -99,15 +99,15 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self.admission = admission
         self.events = events
         self.loop = loop
-        self._outbox: Outbox | None = None
+        self._posts: Posts | None = None
         if kind.datagrams == "push":
-            self._outbox = Outbox(self.socket, events, loop, self._send_failed)
+            self._posts = Posts(self.socket, events, loop, self._send_failed)
         self._longest = admission.policy.limits.datagram
         self._reflects = kind.datagrams == "echo"
         self._truncate = service.truncate if kind.truncates else None
-        self._batch: batch.Batch | TracedBatch | None = None
+        self._batch: mmsg.Batch | TracedBatch | None = None
         if batched and not self._unix:
-            self._batch = batch.Batch(listener.family, self._longest)
+            self._batch = mmsg.Batch(listener.family, self._longest)
         self._known: dict[object, _Known] = {}
         self._free: set[object] = set()  # those of them whose datagrams need no more thought
         self._known_until = 0.0
@@ -135,7 +135,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
 
     def release(self) -> None:
         """Release what it has besides the socket."""
-        self._outbox = None  # which calls this object back
+        self._posts = None  # which calls this object back
 
     def close(self) -> None:
         """Release everything."""
@@ -145,8 +145,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         """Have these look on from now on, and no others."""
         opened = self.socket.socket if isinstance(self.socket, TracedDatagramSocket) else self.socket
         self.socket = TracedDatagramSocket(opened, self._peer_at, taps) if taps else opened
-        if self._outbox:
-            self._outbox.socket = self.socket
+        if self._posts:
+            self._posts.socket = self.socket
         if self._batch:
             inner = self._batch.batch if isinstance(self._batch, TracedBatch) else self._batch
             self._batch = TracedBatch(inner, self._peer_of, taps) if taps else inner
@@ -195,7 +195,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         for drop, (count, who) in drops.items():
             self.events.datagrams_dropped(count, drop, self._peer(who))
 
-    def _answer_slot(self, arrays: batch.Batch | TracedBatch, slot: int, length: int, known: _Known) -> int | None:
+    def _answer_slot(self, arrays: mmsg.Batch | TracedBatch, slot: int, length: int, known: _Known) -> int | None:
         """Put the answer in the place of the question: how long it is; None: there is none."""
         if self._reflects:
             self.events.datagrams_received(1, length)
@@ -212,7 +212,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         arrays.answer(slot, answer)
         return len(answer)
 
-    def _send_batch(self, arrays: batch.Batch | TracedBatch, first: int, lengths: list[int]) -> None:
+    def _send_batch(self, arrays: mmsg.Batch | TracedBatch, first: int, lengths: list[int]) -> None:
         """Send the answers of these lengths that stand from slot ``first`` on."""
         done = 0
         while done < len(lengths):
@@ -292,7 +292,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             self.forget_verdicts()
             self._known_until = self.loop.now + _KNOWN_FOR
 
-    def _get_to_know_slot(self, key: object, arrays: batch.Batch | TracedBatch, slot: int) -> _Known:
+    def _get_to_know_slot(self, key: object, arrays: mmsg.Batch | TracedBatch, slot: int) -> _Known:
         who = arrays.sender(slot)
         return self._get_to_know(key if arrays.is_usual(slot) else None, who, arrays.origin(slot, who))
 
@@ -319,7 +319,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     def _answer(self, data: bytes, known: _Known) -> bytes | None:
         peer, verdict = self._peer(known), known.verdict
         self.events.datagrams_received(1, len(data))
-        if self._outbox:
+        if self._posts:
             answer = self._ask(peer, self.service.datagram, data, peer, self._post_to(known))
         else:
             answer = self._ask(peer, self.service.datagram, data, peer)
@@ -354,11 +354,11 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         Over UDP anybody may have sent the datagram in its name, so it has to be on this host, or among those whose
         questions may have longer answers.
         """
-        assert self._outbox, "asked for by a service that speaks unasked"
+        assert self._posts, "asked for by a service that speaks unasked"
         who = known.sender
         if who is None:
-            return self._outbox.post_to_path(known.path, known.control)
-        return self._outbox.post_to(who) if known.verdict.amplify or is_loopback(who.address) else None
+            return self._posts.post_to_path(known.path, known.control)
+        return self._posts.post_to(who) if known.verdict.amplify or is_loopback(who.address) else None
 
     def _note_exchange(self, question: bytes, answer: bytes, known: _Known) -> None:
         """Notice a loop, of a sender with a rate of its own, or over UNIX."""
