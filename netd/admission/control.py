@@ -11,7 +11,7 @@ from netd.admission.addresses import source_of
 from netd.admission.bans import exemption
 from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
-from netd.admission.reply_guard import EXPLAINED, SMALL, objection
+from netd.admission.reply_guard import ReplyGuard
 from netd.reasons import Drop, Refusal
 from netd.shared.rates import taken
 from netd.shared.sources import Sources
@@ -61,12 +61,13 @@ class AdmissionControl:
         self.policy = policy
         self.access = access
         """May be exchanged for an equal one at any time: what it reads from lies in memory that is given up."""
+        self.guard = ReplyGuard(policy)
+        """A transport asks it about each answer to a datagram; `check_datagram` asks it about questions."""
         self._name = name
         self._table = table
         self._shared = shared
         self._wall = wall
         self._exempt = exemption(policy.limits.exempt)
-        self._amplify = exemption(policy.amplify)
         # The rate is a part of the key, so that a new one starts with full buckets.
         self._connection_key = f"{name} {policy.limits.rate} tcp ".encode()
         self._datagram_key = f"{name} {policy.limits.rate} udp ".encode()
@@ -206,11 +207,11 @@ class AdmissionControl:
         if drop := self._drops(address, port, now, to_many=to_many):
             return Verdict(drop)
         exempt = self._datagram_rate is None or self._exempt.find(address) is not None
-        amplify = not self.policy.reply_guard or self._amplify.find(address) is not None
-        return Verdict(None, self._key(None if exempt else source_of(address)), amplify)
+        key = self._key(None if exempt else source_of(address))
+        return Verdict(None, key, self.guard.amplifies(address))
 
     def _drops(self, address: bytes, port: int, now: float, *, to_many: bool) -> Drop | None:
-        if self.policy.reply_guard and (minds := objection(address, port, self._shared.ports, to_many=to_many)):
+        if minds := self.guard.check_question(address, port, self._shared.ports, to_many=to_many):
             return minds
         if self._banned(address, source_of(address), now):
             return "banned"
@@ -251,9 +252,7 @@ class AdmissionControl:
         shared = self._shared
         source = source_of(address)
         if datagram:
-            minds = objection(address, port, shared.ports, to_many=False) if self.policy.reply_guard else None
-            why = EXPLAINED[minds] if minds else "nothing speaks against an answer"
-            yield Check("reply_guard", not minds, why if self.policy.reply_guard else "off")
+            yield Check("reply_guard", *self.guard.explain_question(address, port, shared.ports))
         banned = self._banned(address, source, now)
         left = shared.banned.get(source, now) - now
         yield Check("bans", not banned, f"banned for another {left:.0f} s" if banned else "not banned")
@@ -261,9 +260,7 @@ class AdmissionControl:
         yield Check("access", ruling.allowed, ruling.why)
         yield from self._explain_rest(source, now, self._exempt.find(address), datagram=datagram)
         if datagram:
-            listed = self._amplify.find(address)
-            why = f"listed as {listed}" if listed else f"an answer has the length of its question, or {SMALL} octets"
-            yield Check("amplify", passes=True, why=why if self.policy.reply_guard else "reply_guard is off")
+            yield Check("amplify", passes=True, why=self.guard.explain_answer(address))
 
     def explain_unix(self, user: int, groups: Sequence[int], now: float, *, datagram: bool) -> Iterator[Check]:
         """The same of a UNIX peer."""

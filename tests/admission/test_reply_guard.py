@@ -1,11 +1,23 @@
 """The UDP reply guard, without a socket."""
 
+import json
+from collections.abc import Callable
+from typing import get_args
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netd.addresses import parse_address
-from netd.admission.reply_guard import EXPLAINED, Loops, objection
+from netd.admission.policy import Policy
+from netd.admission.reply_guard import EXPLAINED, Loops, Objection, ReplyGuard
 
 OURS = frozenset({7, 7007, 40000})
+A, B = parse_address("192.0.2.7"), parse_address("2001:db8::7")
+
+
+def guard(**policy: object) -> ReplyGuard:
+    return ReplyGuard(Policy.model_validate_json(json.dumps(policy)))
 
 
 @pytest.mark.parametrize(
@@ -35,8 +47,69 @@ OURS = frozenset({7, 7007, 40000})
     ],
 )
 def test_to_whom_there_is_no_answer(address: str, port: int, to_many: bool, minds: str | None) -> None:
-    assert objection(parse_address(address), port, OURS, to_many=to_many) == minds
+    octets = parse_address(address)
+    assert guard().check_question(octets, port, OURS, to_many=to_many) == minds
     assert minds is None or minds in EXPLAINED
+    assert guard(reply_guard=False).check_question(octets, port, OURS, to_many=to_many) is None
+    if not to_many:
+        assert guard().explain_question(octets, port, OURS)[0] == (minds is None)
+        assert guard(reply_guard=False).explain_question(octets, port, OURS) == (True, "off")
+
+
+def test_each_objection_is_explained() -> None:
+    assert EXPLAINED.keys() == set(get_args(Objection))
+
+
+def cut(answer: bytes, most: int) -> bytes | None:
+    return answer[:most]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "shorten", "sent"),
+    [
+        (0, 64, None, 64),
+        (0, 65, None, None),
+        (64, 65, None, None),
+        (65, 65, None, 65),
+        (100, 101, None, None),
+        (0, 65, cut, 64),
+        (100, 200, cut, 100),
+        (100, 200, lambda answer, most: None, None),
+        (100, 200, lambda answer, most: answer, None),
+        (100, 200, lambda answer, most: b"", 0),
+        (100, 90, lambda answer, most: None, 90),
+    ],
+)
+def test_answer_to_a_stranger_is_no_longer_than_its_question_or_64_octets(
+    question: int, answer: int, shorten: Callable[[bytes, int], bytes | None] | None, sent: int | None
+) -> None:
+    data = bytes(answer)
+    checked, loops = guard().check_answer(None, bytes(question), data, 0.0, amplify=False, shorten=shorten)
+    assert (checked if checked is None else len(checked)) == sent
+    assert not loops
+    assert guard().check_answer(None, bytes(question), data, 0.0, amplify=True, shorten=shorten) == (data, False)
+
+
+@given(st.booleans(), st.lists(st.sampled_from(["192.0.2.0/24", "2001:db8::/32", "local"])), st.sampled_from([A, B]))
+def test_explanation_says_how_long_an_answer_may_be(switched_on: bool, listed: list[str], address: bytes) -> None:
+    asked = guard(reply_guard=switched_on, amplify=listed)
+    amplify = asked.amplifies(address)
+    checked, _ = asked.check_answer(None, b"", bytes(65), 0.0, amplify=amplify, shorten=None)
+    why = asked.explain_answer(address)
+    assert (checked is None) == (why == "an answer has the length of its question, or 64 octets")
+    assert (why == "reply_guard is off") == (not switched_on)
+
+
+def test_loop_is_noticed_in_what_was_sent_and_not_where_there_is_no_peer() -> None:
+    def noticed(peer: object, times: int = 1000) -> int:
+        asked, data = guard(), b"x" * 10
+        return sum(
+            asked.check_answer(peer, data, data * 100, number / 1000, amplify=False, shorten=lambda *_: data)[1]
+            for number in range(times)
+        )
+
+    assert noticed("peer") == 1
+    assert noticed(None) == 0
 
 
 def exchange(loops: Loops, number: int, pause: float = 0.001, peer: bytes = b"peer", start: float = 0.0) -> list[int]:

@@ -7,12 +7,12 @@ by one. An answer that cannot be sent at once is dropped and counted, as the net
 import errno
 import socket
 import socketserver
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 from netd.addresses import is_loopback, octets, plain_host
 from netd.admission.control import AdmissionControl, Verdict
-from netd.admission.reply_guard import SMALL, Loops
 from netd.contract import Post
 from netd.errors import PeerError
 from netd.peer import Peer
@@ -51,7 +51,7 @@ _TRANSIENT = {
 class _Known:
     """A sender, and what becomes of its datagrams. Its peer is made when somebody wants to know."""
 
-    __slots__ = ("control", "path", "peer", "sender", "verdict")
+    __slots__ = ("control", "name", "path", "peer", "sender", "verdict")
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class _Known:
         sender: Sender | None = None,
         peer: Peer | None = None,
         path: str | bytes = b"",
+        name: Hashable | None = None,
     ) -> None:
         self.verdict = verdict
         self.control = control
@@ -68,6 +69,8 @@ class _Known:
         self.peer = peer
         self.path = path
         """Where it is, over UNIX."""
+        self.name = name
+        """What tells it, at this socket, from others; None where the sender has no rate, over UDP, or no path."""
 
 
 class DatagramServer(socketserver.ThreadingUDPServer):
@@ -111,7 +114,6 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self._known: dict[object, _Known] = {}
         self._free: set[object] = set()  # those of them whose datagrams need no more thought
         self._known_until = 0.0
-        self._loops = Loops()
         listener.setblocking(False)
         self._descriptor = listener.fileno()
         self._listening = False
@@ -199,9 +201,9 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         """Put the answer in the place of the question: how long it is; None: there is none."""
         if self._reflects:
             self.events.datagrams_received(1, length)
-            if known.verdict.key:
+            if known.name:
                 data = arrays.datagram(slot, length)
-                self._note_exchange(data, data, known)
+                self._check_answer(data, data, known)
             return length
         answer = self._answer(arrays.datagram(slot, length), known)
         if answer is None:
@@ -249,7 +251,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if self._unix:
             peer = self._peer_at(client_address, ancillary)
             verdict = self.admission.check_unix_datagram(peer.credentials and peer.credentials.uid, client_address)
-            return (data, _Known(verdict, ancillary, peer=peer, path=client_address)), client_address
+            name = (self._descriptor, client_address) if client_address else None
+            return (data, _Known(verdict, ancillary, peer=peer, path=client_address, name=name)), client_address
         self._forget_in_time()
         key = (client_address, *(message for message in ancillary if message[:2] in PACKET_INFO))
         known = self._known.get(key)
@@ -301,7 +304,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if len(self._known) >= _MOST_KNOWN:
             self.forget_verdicts()
         verdict = self.admission.check_datagram(who.address, who.port, self.loop.now, to_many=who.to_many)
-        known = _Known(verdict, control, who)
+        name = (self._descriptor, verdict.key, who.port) if verdict.key else None
+        known = _Known(verdict, control, who, name=name)
         if key is not None:
             self._known[key] = known
             if verdict.drop is None and verdict.key is None and control is None:
@@ -317,7 +321,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         return None if verdict.key is None else self.admission.take_token(verdict.key, self.loop.now)
 
     def _answer(self, data: bytes, known: _Known) -> bytes | None:
-        peer, verdict = self._peer(known), known.verdict
+        peer = self._peer(known)
         self.events.datagrams_received(1, len(data))
         if self._posts:
             answer = self._ask(peer, self.service.datagram, data, peer, self._post_to(known))
@@ -325,15 +329,20 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             answer = self._ask(peer, self.service.datagram, data, peer)
         if answer is None:
             return None
-        most = max(SMALL, len(data))
-        if len(answer) > most and not verdict.amplify:
-            answer = self._ask(peer, self._truncate, answer, most) if self._truncate else None
-            if answer is None or len(answer) > most:
-                self.events.datagrams_dropped(1, "amplification", peer)
-                return None
-        if verdict.key or self._unix:
-            self._note_exchange(data, answer, known)
-        return answer
+        return self._check_answer(data, answer, known)
+
+    def _check_answer(self, question: bytes, answer: bytes, known: _Known) -> bytes | None:
+        """What may be sent of an answer; None: nothing."""
+        shorten = partial(self._ask, self._peer(known), self._shortened) if self._shortened else None
+        amplify, name = known.verdict.amplify, known.name
+        checked, loops = self.admission.guard.check_answer(
+            name, question, answer, self.loop.now, amplify=amplify, shorten=shorten
+        )
+        if checked is None:
+            self.events.datagrams_dropped(1, "amplification", self._peer(known))
+        if loops:
+            self.events.loop_detected(self._peer(known))
+        return checked
 
     def _ask(self, peer: Peer, method: Callable[..., Any], *arguments: object) -> bytes | None:
         """What a method of the service says. Whatever it raises, SystemExit too, costs this answer alone."""
@@ -359,13 +368,6 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if who is None:
             return self._posts.post_to_path(known.path, known.control)
         return self._posts.post_to(who) if known.verdict.amplify or is_loopback(who.address) else None
-
-    def _note_exchange(self, question: bytes, answer: bytes, known: _Known) -> None:
-        """Notice a loop, of a sender with a rate of its own, or over UNIX."""
-        who, key = known.sender, known.verdict.key
-        name = key + who.port.to_bytes(2) if who and key else known.path
-        if name and self._loops.exchanged(name, question, answer, self.loop.now):
-            self.events.loop_detected(self._peer(known))
 
     def _peer(self, known: _Known) -> Peer:
         if known.peer is None:
