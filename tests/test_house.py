@@ -185,7 +185,10 @@ def test_the_picture_of_the_house_shows_the_order_of_its_rooms() -> None:
 
 @pytest.mark.parametrize(
     ("room", "expected"),
-    [("stream", ["connection", "connections", "server"]), ("datagram", ["origins", "mmsg", "server"])],
+    [
+        ("stream", ["connection", "connections", "server"]),
+        ("datagram", ["origins", "mmsg", "single", "senders", "server"]),
+    ],
 )
 def test_files_of_a_transport_import_in_one_direction_also_for_their_types(room: str, expected: list[str]) -> None:
     prefix = f"netd.transport.{room}."

@@ -64,7 +64,8 @@ class ReplyGuard:
         ``peer`` tells the two ends of an exchange from others; None: this one cannot be a part of a loop. Without
         ``amplify`` (see `amplifies`) an answer has at most the length of its question, or 64 octets.
         """
-        if not amplify and len(answer) > (most := max(_SMALL, len(question))):
+        if not amplify and len(answer) > len(question) and len(answer) > _SMALL:
+            most = max(_SMALL, len(question))
             shorter = shorten(answer, most) if shorten else None
             if shorter is None or len(shorter) > most:
                 return None, False

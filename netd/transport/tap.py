@@ -1,20 +1,17 @@
 """Looking on while a service is served: a `Tap` collects what comes and goes, bounded, for `netd trace`.
 
-A tap stands between a server and its sockets, and is put there when somebody looks: sockets and batches are replaced by
-ones that tell. So nothing on the way of an octet knows of it while nobody looks. What a tap has no room for is counted
-and not kept: it never makes the service wait.
+A tap stands between a server and its sockets, and is put there when somebody looks: sockets are replaced by ones that
+tell. So nothing on the way of an octet knows of it while nobody looks. What a tap has no room for is counted and not
+kept: it never makes the service wait.
 """
 
 import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from socket import socket
 from typing import Any, Literal
 
 from netd.peer import Peer
-from netd.transport.datagram.mmsg import Batch
-from netd.transport.sockaddr import Sender
 
 SHOWN = 256
 """Octets of a message that are kept to be shown; of the others, only how many."""
@@ -108,42 +105,12 @@ class TracedSocket:
         self.socket.close()
 
 
-class TracedBatch:
-    """A `Batch` that tells what it takes and sends, and otherwise is the batch it stands before."""
-
-    def __init__(self, inner: Batch, peer_of: Callable[[Sender], Peer], taps: Taps) -> None:
-        self.batch = inner
-        self._peer_of = peer_of
-        self._taps = taps
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.batch, name)
-
-    def receive(self, descriptor: int) -> list[int]:
-        lengths = self.batch.receive(descriptor)
-        for slot, length in enumerate(lengths):
-            self._note(slot, "in", length)
-        return lengths
-
-    def send(self, descriptor: int, first: int, last: int) -> int:
-        sent = self.batch.send(descriptor, first, last)
-        for slot in range(first, first + sent):
-            self._note(slot, "out", self.batch.leaving(slot))
-        return sent
-
-    def _note(self, slot: int, way: Way, length: int) -> None:
-        peer = self._peer_of(self.batch.sender(slot))
-        data = self.batch.datagram(slot, min(length, SHOWN))
-        for tap in self._taps:
-            tap.note(peer, way, length, data)
-
-
 class TracedDatagramSocket:
     """A datagram socket that tells what it receives and sends one by one."""
 
     __slots__ = ("_peer_of", "_taps", "socket")
 
-    def __init__(self, inner: socket, peer_of: Callable[[Any, Any], Peer], taps: Taps) -> None:
+    def __init__(self, inner: Any, peer_of: Callable[[Any, Any], Peer], taps: Taps) -> None:
         self.socket = inner
         self._peer_of = peer_of
         self._taps = taps
@@ -158,7 +125,7 @@ class TracedDatagramSocket:
         return message
 
     def sendmsg(self, parts: list[bytes], ancillary: Any, flags: int, address: Any) -> int:
-        sent = self.socket.sendmsg(parts, ancillary, flags, address)
+        sent: int = self.socket.sendmsg(parts, ancillary, flags, address)
         self._note("out", parts[0], ancillary, address)
         return sent
 

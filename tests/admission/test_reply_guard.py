@@ -76,6 +76,7 @@ def cut(answer: bytes, most: int) -> bytes | None:
         (100, 200, cut, 100),
         (100, 200, lambda answer, most: None, None),
         (100, 200, lambda answer, most: answer, None),
+        (100, 200, lambda answer, most: answer[: most + 1], None),
         (100, 200, lambda answer, most: b"", 0),
         (100, 90, lambda answer, most: None, 90),
     ],

@@ -199,6 +199,32 @@ def test_datagrams(server: Server, tmp_path: Any, kind: type[Any], url: str, bat
     assert one.take() == ([], 0)
 
 
+@pytest.mark.parametrize("kind", [Echo, Upper])
+@pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "udp://*:0"])
+def test_tap_may_come_and_go_between_datagrams_of_one_client(server: Server, kind: type[Any], url: str) -> None:
+    address, events = server.add(kind(), url)
+    one, other = tap(), tap()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect(("127.0.0.1", address[1]))
+        for taps, word in (
+            ([], b"before"), ([one], b"one"), ([one, other], b"both"), ([other], b"other"), ([], b"after")
+        ):  # fmt: skip
+            look(server, taps)
+            for number in range(3):
+                client.send(word + b"%d" % number)
+            for number in range(3):
+                assert client.recv(100).lower() == word + b"%d" % number
+    server.settle()
+    assert [data.lower() for way, _, data in told(one) if way == "in"] == [
+        word + b"%d" % number for word in (b"one", b"both") for number in range(3)
+    ]
+    assert [data.lower() for way, _, data in told(other) if way == "out"] == [
+        word + b"%d" % number for word in (b"both", b"other") for number in range(3)
+    ]
+    assert (events.counters.datagrams_out, events.counters.dropped) == (15, {})
+
+
 def test_what_is_posted_is_told_too(server: Server) -> None:
     board = Board()
     address, _ = server.add(board, "udp://127.0.0.1:0")

@@ -93,10 +93,14 @@ class Batch:
     An answer written into a datagram's slot goes to where it came from, and leaves from the address that was asked.
     """
 
-    def __init__(self, family: int, largest: int) -> None:
-        """``family`` is the socket's; ``largest`` the longest datagram taken, in octets."""
+    shares_room = True
+    """Whether an answer that finds no room to be sent shows that there is none for others."""
+
+    def __init__(self, descriptor: int, family: int, largest: int) -> None:
+        """``descriptor`` and ``family`` are the socket's; ``largest`` is the longest datagram taken, in octets."""
         assert _functions is not None, "look at AVAILABLE before"
         self._recvmmsg, self._sendmmsg = _functions
+        self._descriptor = descriptor
         self._family = family
         self._ipv6 = family == socket.AF_INET6
         self._header = _IN6_HEADER if self._ipv6 else _IN_HEADER
@@ -137,11 +141,11 @@ class Batch:
         ]
         self._keep_alive = (vectors, messages)
 
-    def receive(self, descriptor: int) -> list[int]:
+    def receive(self) -> list[int]:
         """Take what waits: the lengths. Raises BlockingIOError when nothing does."""
         for column, values in self._reset:
             column[:] = values
-        number = self._recvmmsg(descriptor, self._messages, SLOTS, socket.MSG_DONTWAIT, None)
+        number = self._recvmmsg(self._descriptor, self._messages, SLOTS, socket.MSG_DONTWAIT, None)
         if number < 0:
             raise _error()
         lengths: list[int] = self._received[:number].tolist()
@@ -178,8 +182,11 @@ class Batch:
             place += (length + _ALIGN - 1) & -_ALIGN
         return sender(address, int.from_bytes(name[2:4]), infos)
 
-    def is_usual(self, slot: int) -> bool:
-        """Whether the packet information came before all other control messages, so that the key has it whole."""
+    def has_key(self, slot: int) -> bool:
+        """Whether the key of a datagram tells its sender from others.
+
+        The packet information is in it only where that came before all other control messages.
+        """
         start = slot * _WHO + _CONTROL_AT
         return self._control_lengths[slot] >= _IN_CONTROL and self._who.startswith(self._header, start)
 
@@ -190,17 +197,17 @@ class Batch:
             made = _CMSG.pack(socket.CMSG_LEN(len(data)), level, kind) + data
         start, place = slot * _WHO + _CONTROL_AT, self._interface_at
         came = self._who[start : start + place] + bytes(_WORD) + self._who[start + place + _WORD : start + len(made)]
-        return None if made == came and self.is_usual(slot) else made
+        return None if made == came and self.has_key(slot) else made
 
-    def fits(self, length: int) -> bool:
-        """Whether an answer of this length can be put into a slot."""
-        return length <= _SLOT
-
-    def answer(self, slot: int, data: bytes) -> None:
-        """Put an answer in the place of the question."""
+    def answer(self, slot: int, data: bytes) -> bool:
+        """Put an answer in the place of the question. False where it is too long for that."""
+        length = len(data)
+        if length > _SLOT:
+            return False
         start = slot * _SLOT
-        self._data[start : start + len(data)] = data
-        self._room[slot] = len(data)
+        self._data[start : start + length] = data
+        self._room[slot] = length
+        return True
 
     def turn(self) -> None:
         """Have all answers leave from where the questions came to, as far as their packet information came first."""
@@ -220,21 +227,17 @@ class Batch:
         self._control_lengths[slot] = 0
         return True
 
-    def leaving(self, slot: int) -> int:
-        """How long the answer in a slot is."""
-        return int(self._room[slot])
-
     def reflect(self, number: int) -> None:
         """Make each of the first ``number`` datagrams its own answer."""
         self._room[:number] = self._received[:number]
 
-    def send(self, descriptor: int, first: int, last: int) -> int:
+    def send(self, first: int, last: int) -> int:
         """Send the answers in the slots from ``first`` to before ``last``: how many went.
 
         Raises OSError when not even the first could be sent.
         """
         start = self._messages + first * ctypes.sizeof(_Message)
-        number: int = self._sendmmsg(descriptor, start, last - first, socket.MSG_DONTWAIT)
+        number: int = self._sendmmsg(self._descriptor, start, last - first, socket.MSG_DONTWAIT)
         if number < 0:
             raise _error()
         return number

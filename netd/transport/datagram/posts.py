@@ -1,23 +1,24 @@
-"""Datagrams that nobody asked for: what a service posts to who has spoken to it before, bounded, from the loop."""
+"""Unsolicited datagrams: what a service posts to senders that it knows, bounded, and sent from the loop."""
 
 import socket
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakMethod
 
-from netd.addresses import is_link_local, six
+from netd.addresses import is_link_local, is_loopback, six
 from netd.contract import Post
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.datagram.origins import Control, origin, send_from
+from netd.transport.datagram.senders import SenderEntry
+from netd.transport.datagram.unixgram import UnixSender
 from netd.transport.loop import Loop
 from netd.transport.send_queue import SendQueue
-from netd.transport.sockaddr import Sender
 
 _MOST = 262_144  # octets that wait to be sent
 
 
 class Posts:
-    """What one datagram socket is to send unasked. ``failed`` hears of each datagram that could not be sent."""
+    """What one datagram socket is to send unasked. ``failed`` is called for each datagram that could not be sent."""
 
     def __init__(self, opened: Any, events: ServiceEvents, loop: Loop, failed: Callable[[OSError, int], None]) -> None:
         self.socket = opened
@@ -33,11 +34,18 @@ class Posts:
 
         self._queue = SendQueue[tuple[bytes, Control, Any]](_MOST, wake)
 
-    def post_to(self, who: Sender) -> Post | None:
-        """A `Post` to who has sent a UDP datagram, from the address it came to.
+    def post_to(self, entry: SenderEntry) -> Post | None:
+        """A `Post` to a sender, over UDP from the address that its datagram came to. None where that may not be.
 
-        None for a link-local one of which the interface is not known.
+        Over UDP anything may have sent the datagram in its name, so it has to be on this host, or among those whose
+        questions may have longer answers; and of a link-local one the interface has to be known. Over UNIX it has to
+        have a path.
         """
+        who = entry.sender
+        if isinstance(who, UnixSender):
+            return self._post(who.path, entry.control) if who.path else None
+        if not entry.verdict.amplify and not is_loopback(who.address):
+            return None
         if is_link_local(who.address) and not who.interface:
             return None
         family = self.socket.family
@@ -47,13 +55,6 @@ class Posts:
             interface = who.interface if is_link_local(who.address) else 0
             address = (socket.inet_ntop(family, six(who.address)), who.port, 0, interface)
         return self._post(address, origin(who, family))
-
-    def post_to_path(self, address: str | bytes, question: Control) -> Post | None:
-        """A `Post` to the path of a UNIX socket from which a datagram with these control messages came.
-
-        None for a client that has no path.
-        """
-        return self._post(address, question) if address else None
 
     def _post(self, address: Any, control: Control) -> Post:
         def post(data: bytes) -> bool:

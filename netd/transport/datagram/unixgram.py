@@ -12,8 +12,10 @@ import errno
 import os
 import socket
 import stat
-from typing import Any
+from typing import Any, NamedTuple
 
+from netd.peer import Credentials
+from netd.reasons import Drop
 from netd.transport.sockaddr import OVERFLOW_USER, message_credentials
 
 
@@ -29,8 +31,21 @@ def _knows_every_user() -> bool:
 _KNOWS_EVERY_USER = _knows_every_user()
 
 
-class ForeignSocketError(OSError):
-    """What is at the path of a sender is not a socket of the sender's."""
+class UnixSender(NamedTuple):
+    """The sender of a UNIX datagram."""
+
+    path: str | bytes
+    """A path, an abstract name, or empty where the sender has bound none."""
+    credentials: Credentials | None
+    """As the kernel vouches for them (SCM_CREDENTIALS, unix(7))."""
+
+
+class NoSocketError(OSError):
+    """There is no socket of a sender's to send to. ``reason`` says why."""
+
+    def __init__(self, reason: Drop) -> None:
+        super().__init__(errno.EPERM, os.strerror(errno.EPERM))
+        self.reason: Drop = reason
 
 
 class AnsweringSocket:
@@ -49,22 +64,24 @@ class AnsweringSocket:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.socket, name)
 
-    def sendmsg(self, parts: list[bytes], question: Any, flags: int, address: str | bytes) -> int:
-        """Send to the sender at ``address``. `ForeignSocketError`, or another OSError, where that cannot be."""
+    def sendmsg(self, parts: list[bytes], question: Any, flags: int, address: str | bytes | None) -> int:
+        """Send to the sender at ``address``. `NoSocketError`, or another OSError, where that cannot be."""
+        if not address:
+            raise NoSocketError("no_address")
         if isinstance(address, bytes):  # an abstract name is no file: it leads to the socket that is bound to it
             return self.socket.sendmsg(parts, [], flags, address)
         credentials = message_credentials(question)
         # A relative path is one in the sender's working directory, which is not netd's.
         nobody = credentials is None or (credentials.uid == OVERFLOW_USER and not _KNOWS_EVERY_USER)
         if nobody or not address.startswith("/"):
-            raise ForeignSocketError(errno.EPERM, os.strerror(errno.EPERM))
+            raise NoSocketError("source_path")
         # Of the path, the last component alone is not followed: /var/run may well be a link, and what another user's
         # folder leads to is told by its owner.
         found = os.open(address, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             status = os.fstat(found)
             if not stat.S_ISSOCK(status.st_mode) or not credentials or status.st_uid != credentials.uid:
-                raise ForeignSocketError(errno.EPERM, os.strerror(errno.EPERM))
+                raise NoSocketError("source_path")
             try:
                 return self.socket.sendmsg(parts, [], flags, f"/proc/self/fd/{found}")
             except FileNotFoundError:

@@ -5,19 +5,15 @@ import os
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from netd.admission.bans import BanRules
-from netd.admission.control import AdmissionControl
 from netd.endpoints import Endpoint
 from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.transport.activation import Inherited, InheritedSocket
-from netd.transport.datagram.server import DatagramServer
 from netd.transport.listen import open_listeners
 from tests.support import Server, has_ipv6, in_namespace, service, until
 from tests.transport.datagram.test_server import BOTH, PlainEcho, ask, client
@@ -175,85 +171,6 @@ def test_the_total_rate_holds_for_loopback_too(server: Server, batched: bool) ->
             sock.send(b"%d" % number)
         assert [sock.recv(10) for _ in range(3)] == [b"0", b"1", b"2"]
     until(lambda: events.counters.dropped == {"total_rate": 7})
-
-
-@BOTH
-@KINDS
-def test_a_verdict_is_forgotten_when_it_is_told_to(server: Server, kind: type[Echo], batched: bool) -> None:
-    address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
-    assert ask(address, b"x") == b"x"
-    server.shared.adopt(None, BanRules(exempt=()))
-    server.shared.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
-    server.loop.call(server.servers[0].forget_verdicts)  # type: ignore[union-attr]
-    with client(address) as sock:
-        sock.send(b"x")
-        until(lambda: events.counters.dropped == {"banned": 1})
-
-
-@BOTH
-def test_verdicts_are_asked_for_once_and_again_after_a_second(
-    server: Server, monkeypatch: pytest.MonkeyPatch, batched: bool
-) -> None:
-    asked: list[bytes] = []
-    judge = AdmissionControl.check_datagram
-
-    def counted(admission: AdmissionControl, address: bytes, *arguments: Any, **options: Any) -> Any:
-        asked.append(address)
-        return judge(admission, address, *arguments, **options)
-
-    monkeypatch.setattr(AdmissionControl, "check_datagram", counted)
-    address, _ = server.add(PlainEcho(), "udp://127.0.0.1:0", batched=batched)
-    with client(address) as sock:
-        sock.send(b"x")
-        assert sock.recv(1) == b"x"
-        assert server.servers[0]._known_until <= time.monotonic() + 1.0  # type: ignore[union-attr]
-        server.servers[0]._known_until = float("inf")  # type: ignore[union-attr]  # however long this takes
-        for _ in range(50):
-            sock.send(b"x")
-            assert sock.recv(1) == b"x"
-        assert len(asked) == 1
-        server.servers[0]._known_until = 0.0  # type: ignore[union-attr]
-        before = len(asked)
-        sock.send(b"x")
-        assert sock.recv(1) == b"x"
-        assert len(asked) == before + 1
-
-
-def test_a_reflected_datagram_of_a_free_sender_costs_no_thought_but_the_first(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    thought: list[int] = []
-    answer_slot = DatagramServer._answer_slot
-
-    def counted(self: DatagramServer, *arguments: Any) -> Any:
-        thought.append(1)
-        return answer_slot(self, *arguments)
-
-    monkeypatch.setattr(DatagramServer, "_answer_slot", counted)
-    for exempt, number in ((["local"], 1), ([], 51)):
-        address, _ = server.add(Echo(), "udp://127.0.0.1:0", exempt=exempt)
-        thought.clear()
-        with client(address) as sock:
-            sock.send(b"x")
-            assert sock.recv(1) == b"x"
-            server.servers[-1]._known_until = float("inf")  # type: ignore[union-attr]  # however long this takes
-            for _ in range(50):
-                sock.send(b"x")
-                assert sock.recv(1) == b"x"
-        assert len(thought) == number
-
-
-def test_as_many_senders_as_come_are_remembered_within_bounds(server: Server) -> None:
-    address, events = server.add(Echo(), "udp://127.0.0.1:0", exempt=[])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for number in range(6000):
-            source = bytes([127, 1, *number.to_bytes(2)])
-            message = (socket.IPPROTO_IP, 8, struct.pack("=i4s4s", 0, source, bytes(4)))
-            sock.sendmsg([b"x"], [message], 0, address)
-            if number % 50 == 0:
-                server.settle()
-    until(lambda: events.counters.datagrams_in > 5000)
-    assert len(server.servers[0]._known) <= 1024  # type: ignore[union-attr]
 
 
 @BOTH

@@ -1,7 +1,6 @@
 """Datagram servers over real sockets, in batches and one by one."""
 
 import contextlib
-import ctypes
 import os
 import socket
 import tempfile
@@ -15,7 +14,6 @@ import pytest
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.services.echo import Echo
-from netd.transport.datagram import mmsg
 from tests.support import PEER, Server, copies, has_ipv6, service, until
 
 
@@ -291,6 +289,29 @@ def test_one_answer_that_cannot_be_sent_holds_up_no_other(server: Server, batche
     assert events.counters.dropped == {"unsendable": 4}
 
 
+@BOTH
+def test_answer_that_cannot_be_sent_names_its_own_peer(
+    server: Server, log: list[dict[str, Any]], batched: bool
+) -> None:
+    class Rude:
+        def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+            return b"x" * 65_520 if data == b"0" else data
+
+    address, events = server.add(Rude(), "udp://127.0.0.1:0", batched=batched, policy=AMPLIFY)
+    with client(address) as one, client(address) as other:
+
+        def send() -> None:  # in the loop's own thread, so that all of them come in one batch
+            for sock, data in ((one, b"1"), (one, b"2"), (other, b"0"), (one, b"3")):
+                sock.send(data)
+
+        server.loop.call(send)
+        assert [one.recv(10) for _ in range(3)] == [b"1", b"2", b"3"]
+        server.settle()
+        assert events.counters.dropped == {"unsendable": 1}
+        peer = f"127.0.0.1:{other.getsockname()[1]}"
+        assert [(line["reason"], line["peer"]) for line in log] == [("unsendable", peer)]
+
+
 def test_many_sources_at_once(server: Server) -> None:
     address, events = server.add(Echo(), "udp://127.0.0.1:0")
     with contextlib.ExitStack() as stack:
@@ -310,11 +331,3 @@ def test_a_thread_is_never_taken(server: Server) -> None:
             sock.send(b"ping %d" % number)
             assert threading.active_count() == before
         assert sock.recv(100) == b"pong 0"
-
-
-def test_the_structures_are_those_of_the_c_library() -> None:
-    assert mmsg.AVAILABLE
-    if ctypes.sizeof(ctypes.c_void_p) == 8:
-        assert ctypes.sizeof(mmsg._Header) == 56
-        assert ctypes.sizeof(mmsg._Message) == 64
-        assert mmsg._Message.length.offset == 56

@@ -196,6 +196,25 @@ def test_each_user_is_answered(server: Server, place: Path) -> None:
     assert events.counters.dropped == {}
 
 
+def test_client_without_room_costs_no_other_client_an_answer(server: Server, tmp_path: Path) -> None:
+    address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
+    with bound(tmp_path / "deaf") as deaf, bound(tmp_path / "c") as client:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
+            filler.setblocking(False)
+            filler.connect(f"{tmp_path}/deaf")
+            with pytest.raises(BlockingIOError):
+                while True:
+                    filler.send(b"x")
+
+        def attempt() -> None:
+            for one in (client, deaf, client, deaf, client):
+                one.sendto(b"x", address)
+
+        meanwhile(server, attempt)
+        assert [client.recv(10) for _ in range(3)] == [b"x"] * 3
+    assert events.counters.dropped == {"no_room": 2}
+
+
 def test_a_relative_path_means_nothing_here(server: Server, tmp_path: Path) -> None:
     address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
     with run_client(address, "c", os.getuid(), cwd=tmp_path) as client:

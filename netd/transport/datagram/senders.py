@@ -1,0 +1,103 @@
+"""What becomes of each sender's datagrams: what admission says of it, remembered for a second.
+
+A flood of forged senders meets each but once, so no more than `_MOST` are remembered at one time.
+"""
+
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+from netd.addresses import plain_host
+from netd.admission.control import AdmissionControl, Verdict
+from netd.peer import Peer
+from netd.transport.datagram.single import Datagrams
+from netd.transport.datagram.unixgram import UnixSender
+from netd.transport.loop import Loop
+from netd.transport.sockaddr import Sender, sender_peer, unix_peer
+
+_MOST = 1024  # senders remembered at one time
+_KNOWN_FOR = 1.0  # seconds; then rules that depend on time are asked again
+
+
+class SenderEntry:
+    """A sender, and what becomes of its datagrams."""
+
+    __slots__ = ("control", "name", "peer", "sender", "verdict")
+
+    def __init__(self, who: Sender | UnixSender, verdict: Verdict, control: Any, name: Hashable) -> None:
+        self.sender = who
+        self.verdict = verdict
+        self.control = control
+        """The control messages that go with an answer, as `leave` of the `Datagrams` takes them; None: what
+        came with the question."""
+        self.name = name
+        """What tells the two ends of an exchange from others of the service; None where the sender has no rate, over
+        UDP, or no path, over UNIX."""
+        self.peer: Peer | None = None
+        """Made by `Senders.peer` when it is first asked for."""
+
+
+class Senders:
+    """The senders of one socket."""
+
+    def __init__(self, admission: AdmissionControl, loop: Loop, descriptor: int, local: Any) -> None:
+        """``local`` is the address of the socket."""
+        self._admission = admission
+        self._loop = loop
+        self._descriptor = descriptor
+        self._local = local
+        self._entries: dict[object, SenderEntry] = {}
+        self._fast: set[object] = set()  # the keys of those whose datagrams need nothing but to be sent back
+        self._until = 0.0
+
+    def clear(self) -> None:
+        """Bans, rules or ports are not what they were."""
+        self._entries.clear()
+        self._fast.clear()
+
+    def are_fast(self, keys: Iterator[object]) -> bool:
+        """Whether nothing is to be counted, refused or changed for any datagram of the senders with these keys."""
+        if self._loop.now >= self._until:
+            self._expire_cache()
+        return self._fast.issuperset(keys)
+
+    def find(self, datagrams: Datagrams, number: int) -> list[SenderEntry]:
+        """The entries of the senders of the first ``number`` datagrams."""
+        if self._loop.now >= self._until:
+            self._expire_cache()
+        known = self._entries.get
+        return [known(key) or self._look_up(key, datagrams, slot) for slot, key in enumerate(datagrams.keys(number))]
+
+    def peer(self, entry: SenderEntry) -> Peer:
+        """The peer that a sender is to a service."""
+        if entry.peer is None:
+            entry.peer = self.peer_of(entry.sender)
+        return entry.peer
+
+    def peer_of(self, who: Sender | UnixSender) -> Peer:
+        """The same, of a sender of which there is no entry."""
+        if isinstance(who, UnixSender):
+            return unix_peer("unixgram", who.path, self._local, who.credentials)
+        return sender_peer(who, plain_host(str(self._local[0])), self._local[1])
+
+    def _expire_cache(self) -> None:
+        self.clear()
+        self._until = self._loop.now + _KNOWN_FOR
+
+    def _look_up(self, key: object, datagrams: Datagrams, slot: int) -> SenderEntry:
+        """Ask admission about a sender, and remember what it says, where the key tells the sender from others."""
+        if len(self._entries) >= _MOST:
+            self.clear()
+        who: Any = datagrams.sender(slot)
+        if isinstance(who, UnixSender):
+            verdict = self._admission.check_unix_datagram(who.credentials and who.credentials.uid, who.path)
+            name: Hashable = (self._descriptor, who.path) if who.path else None
+        else:
+            verdict = self._admission.check_datagram(who.address, who.port, self._loop.now, to_many=who.to_many)
+            name = (self._descriptor, verdict.key, who.port) if verdict.key else None
+        control = datagrams.origin(slot, who)
+        entry = SenderEntry(who, verdict, control, name)
+        if datagrams.has_key(slot):
+            self._entries[key] = entry
+            if verdict.drop is None and verdict.key is None and control is None:
+                self._fast.add(key)
+        return entry

@@ -1,0 +1,132 @@
+"""Datagrams one by one, with recvmsg(2) and sendmsg(2): over UNIX, while traced, and without the calls for many.
+
+What is here has the methods of a `Batch` (`mmsg.py`), which describes them.
+"""
+
+import socket
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any, TypeAlias
+
+from netd.addresses import octets
+from netd.transport.datagram.mmsg import SLOTS, Batch
+from netd.transport.datagram.origins import Control, origin
+from netd.transport.datagram.unixgram import UnixSender
+from netd.transport.sockaddr import CONTROL, PACKET_INFO, Sender, message_credentials, sender
+
+
+class SingleDatagrams:
+    """Up to `SLOTS` UDP datagrams, and the answers in their places."""
+
+    shares_room = True
+    _room = CONTROL
+
+    def __init__(self, opened: Any, largest: int) -> None:
+        """``largest`` is the longest datagram taken, in octets."""
+        self._socket = opened
+        self._largest = largest
+        self._data: list[bytes] = []
+        self._controls: list[Control] = []
+        self._addresses: list[Any] = []
+        self._error: OSError | None = None
+
+    def receive(self) -> list[int]:
+        if self._error:
+            error, self._error = self._error, None
+            raise error
+        messages: list[Any] = []
+        try:
+            while len(messages) < SLOTS:
+                messages.append(self._socket.recvmsg(self._largest + 1, self._room))
+        except BlockingIOError:
+            if not messages:
+                raise
+        except OSError as error:
+            if not messages:
+                raise
+            self._error = error  # for the next call, as recvmmsg(2) keeps it
+        self._data = [message[0] for message in messages]
+        self._controls = [message[1] for message in messages]
+        self._addresses = [message[3] for message in messages]
+        return list(map(len, self._data))
+
+    def datagram(self, slot: int, length: int) -> bytes:
+        return self._data[slot]
+
+    def keys(self, number: int) -> Iterator[object]:
+        for address, control in zip(self._addresses, self._controls, strict=True):
+            yield address, *(message for message in control if message[:2] in PACKET_INFO)
+
+    def has_key(self, slot: int) -> bool:
+        return True
+
+    def sender(self, slot: int) -> Sender | UnixSender:
+        return self.sender_at(self._addresses[slot], self._controls[slot])
+
+    @staticmethod
+    def sender_at(address: Any, control: Control) -> Sender | UnixSender:
+        """The sender at an address of the socket module, with the control messages beside its datagram."""
+        return sender(octets(address[0]), address[1], control)
+
+    def origin(self, slot: int, who: Any) -> Control:
+        return origin(who, self._socket.family)
+
+    def reflect(self, number: int) -> None:
+        """Each stands where its answer will."""
+
+    def answer(self, slot: int, data: bytes) -> bool:
+        self._data[slot] = data
+        return True
+
+    def turn(self) -> None:
+        """Each answer has control messages of its own."""
+
+    def leave(self, slot: int, control: Control) -> None:
+        self._controls[slot] = control
+
+    def leave_from_anywhere(self, slot: int) -> bool:
+        changed, self._controls[slot] = bool(self._controls[slot]), []
+        return changed
+
+    def send(self, first: int, last: int) -> int:
+        for slot in range(first, last):
+            try:
+                self._socket.sendmsg(
+                    [self._data[slot]], self._controls[slot], socket.MSG_DONTWAIT, self._addresses[slot]
+                )
+            except OSError:
+                if slot == first:
+                    raise
+                return slot - first
+        return last - first
+
+
+class UnixDatagrams(SingleDatagrams):
+    """The same over a UNIX socket, which is an `AnsweringSocket`.
+
+    The path of a sender does not tell it from others: another user may have bound it since. So no verdict is kept.
+    """
+
+    shares_room = False
+    _room = socket.CMSG_SPACE(12)  # sizeof(struct ucred); with more, descriptors that a peer sends would be kept
+
+    def keys(self, number: int) -> Iterator[object]:
+        return repeat(None, number)
+
+    def has_key(self, slot: int) -> bool:
+        return False
+
+    @staticmethod
+    def sender_at(address: Any, control: Control) -> UnixSender:
+        return UnixSender(address or "", message_credentials(control))
+
+    def origin(self, slot: int, who: Any) -> Control:
+        """What came with the question: it says to which user's socket the answer may go."""
+        return self._controls[slot]
+
+    def leave_from_anywhere(self, slot: int) -> bool:
+        return False
+
+
+Datagrams: TypeAlias = Batch | SingleDatagrams
+"""Datagrams that are taken together, and their answers."""

@@ -1,0 +1,94 @@
+"""The cache of verdicts: when the door is asked, and how many senders are remembered."""
+
+import socket
+import struct
+import time
+from typing import Any
+
+import pytest
+
+from netd.admission.bans import BanRules
+from netd.admission.control import AdmissionControl
+from netd.services.echo import Echo
+from netd.transport.datagram.server import DatagramServer
+from tests.support import Server, until
+from tests.transport.datagram.test_server import BOTH, PlainEcho, ask, client
+
+KINDS = pytest.mark.parametrize("kind", [Echo, PlainEcho])
+
+
+@BOTH
+@KINDS
+def test_verdict_is_forgotten_at_once_when_bans_have_changed(server: Server, kind: type[Echo], batched: bool) -> None:
+    address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
+    assert ask(address, b"x") == b"x"
+    server.shared.adopt(None, BanRules(exempt=()))
+    server.shared.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
+    server.loop.call(server.servers[0].forget_verdicts)  # type: ignore[union-attr]
+    with client(address) as sock:
+        sock.send(b"x")
+        until(lambda: events.counters.dropped == {"banned": 1})
+
+
+@BOTH
+def test_verdict_is_asked_for_once_and_again_after_a_second(
+    server: Server, monkeypatch: pytest.MonkeyPatch, batched: bool
+) -> None:
+    asked: list[bytes] = []
+    judge = AdmissionControl.check_datagram
+
+    def counted(admission: AdmissionControl, address: bytes, *arguments: Any, **options: Any) -> Any:
+        asked.append(address)
+        return judge(admission, address, *arguments, **options)
+
+    monkeypatch.setattr(AdmissionControl, "check_datagram", counted)
+    address, _ = server.add(PlainEcho(), "udp://127.0.0.1:0", batched=batched)
+    with client(address) as sock:
+        sock.send(b"x")
+        assert sock.recv(1) == b"x"
+        assert server.servers[0]._senders._until <= time.monotonic() + 1.0  # type: ignore[union-attr]
+        server.servers[0]._senders._until = float("inf")  # type: ignore[union-attr]  # however long this takes
+        for _ in range(50):
+            sock.send(b"x")
+            assert sock.recv(1) == b"x"
+        assert len(asked) == 1
+        server.servers[0]._senders._until = 0.0  # type: ignore[union-attr]
+        before = len(asked)
+        sock.send(b"x")
+        assert sock.recv(1) == b"x"
+        assert len(asked) == before + 1
+
+
+def test_reflected_datagram_of_a_fast_sender_is_looked_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    answer = DatagramServer._answer
+
+    def counted(self: DatagramServer, *arguments: Any) -> Any:
+        looked.append(1)
+        return answer(self, *arguments)
+
+    monkeypatch.setattr(DatagramServer, "_answer", counted)
+    for exempt, number in ((["local"], 1), ([], 51)):
+        address, _ = server.add(Echo(), "udp://127.0.0.1:0", exempt=exempt)
+        looked.clear()
+        with client(address) as sock:
+            sock.send(b"x")
+            assert sock.recv(1) == b"x"
+            server.servers[-1]._senders._until = float("inf")  # type: ignore[union-attr]  # however long this takes
+            for _ in range(50):
+                sock.send(b"x")
+                assert sock.recv(1) == b"x"
+        assert len(looked) == number
+
+
+def test_senders_are_remembered_within_bounds(server: Server) -> None:
+    address, events = server.add(Echo(), "udp://127.0.0.1:0", exempt=[])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for number in range(6000):
+            source = bytes([127, 1, *number.to_bytes(2)])
+            message = (socket.IPPROTO_IP, 8, struct.pack("=i4s4s", 0, source, bytes(4)))
+            sock.sendmsg([b"x"], [message], 0, address)
+            if number % 50 == 0:
+                server.settle()
+    until(lambda: events.counters.datagrams_in > 5000)
+    assert len(server.servers[0]._senders._entries) <= 1024  # type: ignore[union-attr]
