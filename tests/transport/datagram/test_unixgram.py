@@ -309,10 +309,8 @@ def test_who_looks_on_is_told_the_sender_both_ways(server: Server, tmp_path: Pat
 CHROOTED = """
 import codecs, os, socket, sys
 from netd.endpoints import Endpoint
-from netd.services.simple import Echo
-from netd.transport.listen import open_listeners
 from netd.services.echo import Echo
-from netd.transport.sockets import open_listeners
+from netd.transport.listen import open_listeners
 from tests.support import Server
 from tests.transport.datagram.test_unixgram import ATTACKS, bound, meanwhile
 from pathlib import Path
