@@ -1,4 +1,4 @@
-"""What several tests need: a conversation without a socket, a server in this process, a daemon as a real process."""
+"""What several tests need: a built-in service, a server in this process, a daemon as a real process."""
 
 import contextlib
 import ctypes
@@ -18,7 +18,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ from netd.admission.control import AdmissionControl
 from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
 from netd.client.control import ask
-from netd.contract import Context, Wait, WaitingConversation
+from netd.contract import Wait, WaitingConversation
 from netd.endpoints import Endpoint
 from netd.errors import PeerError
 from netd.peer import Peer
@@ -37,25 +36,36 @@ from netd.services import table
 from netd.services.service_type import ServiceType
 from netd.shared.table import Table
 from netd.telemetry.service_events import ServiceEvents
+from netd.testing import NOW as NOW
+from netd.testing import PEER as PEER
+from netd.testing import build, context, script
 from netd.transport.datagram.server import DatagramServer
 from netd.transport.listen import Listener, open_listeners
 from netd.transport.loop import Loop
 from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
 from netd.transport.stream.server import StreamServer
 
-NOW = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC, a Tuesday
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 ABSTRACT = f"@netd-test-{os.getpid()}"  # the name of a UNIX socket, which no other run of the tests has
-PEER = Peer("tcp", "192.0.2.7", 5353, "192.0.2.1", 7)
 
 
 def service(name: str, line_limit: int = 4096, clock: Callable[[], float] = lambda: NOW, **options: object) -> Any:
-    """A built-in service at a fixed time, with a random that is none."""
-    kind = table.find(name)
-    assert kind is not None
-    checked = kind.options.model_validate_json(json.dumps(options))
-    return kind.build(checked, Context(clock=clock, random=Random(1), line_limit=line_limit))
+    """A built-in service at a fixed time, with random numbers that are the same each time."""
+    return build(table.BUILT_IN[name], context(clock=clock, line_limit=line_limit), **options)
+
+
+def answered(service: Any, *segments: bytes, peer: Peer = PEER) -> bytes:
+    """All that a service sends for these segments and the end of file, for a test that cannot state it by steps."""
+    begun = script(service, peer)
+    sent = begun.output()
+    for segment in filter(None, segments):
+        if not begun.ended:
+            sent += begun.receives(segment).output()
+    if not begun.ended:
+        sent += begun.receives_eof().output()
+    begun.ends()
+    return sent
 
 
 def converse(conversation: WaitingConversation, pieces: Iterable[bytes], most: int = 2**20) -> bytes:

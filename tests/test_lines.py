@@ -1,6 +1,7 @@
 """Lines and chunks, wherever the segments were cut."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -8,17 +9,27 @@ from hypothesis import strategies as st
 
 from netd.contract import Conversation
 from netd.lines import Chunks, Lines, Reader, split_terminator
-from tests.support import converse
+from netd.peer import Peer
+from netd.testing import script
+from tests.support import answered
 
 
-def reading(reader: Reader) -> Conversation:
-    """Says each message in brackets, with its terminator."""
-    while (message := (yield from reader.read())) is not None:
-        yield b"[" + message + b"]" + reader.terminator
+class Reading:
+    """Sends each message in brackets, with its terminator."""
+
+    def __init__(self, reader: Callable[[int], Reader], limit: int) -> None:
+        self._reader = reader
+        self._limit = limit
+
+    def stream(self, peer: Peer) -> Conversation:
+        reader = self._reader(self._limit)
+        while (message := (yield from reader.read())) is not None:
+            yield b"[" + message + b"]" + reader.terminator
 
 
-def lines(*pieces: bytes, limit: int = 16) -> bytes:
-    return converse(reading(Lines(limit)), pieces)
+def lines(*segments: bytes) -> bytes:
+    """All that is sent for these segments and the end of file."""
+    return answered(Reading(Lines, 16), *segments)
 
 
 @pytest.mark.parametrize(
@@ -52,10 +63,7 @@ def test_a_line_at_the_limit_is_read_and_one_octet_more_is_refused() -> None:
 
 
 def test_a_line_without_end_is_refused_before_its_end() -> None:
-    conversation = reading(Lines(16))
-    next(conversation)
-    with pytest.raises(Exception, match="at most 16"):
-        conversation.send(b"x" * 18)
+    script(Reading(Lines, 16)).receives(b"x" * 18).sends(b"error: a line may have at most 16 octets\r\n").ends()
 
 
 telnet_parts = st.sampled_from(
@@ -110,9 +118,10 @@ def test_many_lines_in_one_segment_are_read_in_linear_time() -> None:
 
 
 def test_each_segment_is_a_message_in_chunks() -> None:
-    pieces = [b"ping", b"a\nb\r\n", b"\xff\xfb\x01", b"x" * 16]
-    assert converse(reading(Chunks(16)), pieces) == b"[ping][a\nb]\r\n[\xff\xfb\x01][" + b"x" * 16 + b"]"
-    assert converse(reading(Chunks(16)), [b"x" * 17]) == b"error: a line may have at most 16 octets\r\n"
+    begun = script(Reading(Chunks, 16)).receives(b"ping").sends(b"[ping]").receives(b"a\nb\r\n").sends(b"[a\nb]\r\n")
+    begun.receives(b"\xff\xfb\x01").sends(b"[\xff\xfb\x01]")
+    begun.receives(b"x" * 16).sends(b"[" + b"x" * 16 + b"]").receives_eof().ends()
+    script(Reading(Chunks, 16)).receives(b"x" * 17).sends(b"error: a line may have at most 16 octets\r\n").ends()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import PEER, converse, service
+from netd.testing import datagram, script
+from tests.support import service
 
 segments = st.lists(st.binary(min_size=1, max_size=200), max_size=8)
 
@@ -11,5 +12,8 @@ segments = st.lists(st.binary(min_size=1, max_size=200), max_size=8)
 @given(segments)
 def test_discard_says_nothing(pieces: list[bytes]) -> None:
     discard = service("discard")
-    assert converse(discard.stream(PEER), pieces) == b""
-    assert [discard.datagram(piece, PEER) for piece in pieces] == [None] * len(pieces)
+    begun = script(discard)
+    for piece in pieces:
+        begun.receives(piece)
+        assert datagram(discard, piece) is None
+    begun.receives_eof().ends()

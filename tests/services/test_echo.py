@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import PEER, converse, service
+from netd.testing import datagram, script
+from tests.support import service
 
 segments = st.lists(st.binary(min_size=1, max_size=200), max_size=8)
 
@@ -11,6 +12,9 @@ segments = st.lists(st.binary(min_size=1, max_size=200), max_size=8)
 @given(segments)
 def test_echo_returns_every_octet_before_it_closes(pieces: list[bytes]) -> None:
     echo = service("echo")
-    assert converse(echo.stream(PEER), pieces) == b"".join(pieces)
-    assert [echo.datagram(piece, PEER) for piece in pieces] == pieces
-    assert echo.datagram(b"", PEER) == b""
+    begun = script(echo)
+    for piece in pieces:
+        begun.receives(piece).sends(piece)
+        assert datagram(echo, piece) == piece
+    begun.receives_eof().ends()
+    assert datagram(echo, b"") == b""

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import PEER, converse, service
+from netd.testing import datagram, script
+from tests.support import service
 
 ANSWERS = [
     (b"ping", b"pong"),
@@ -22,22 +23,31 @@ ANSWERS = [
 def test_answers(message: bytes, answer: bytes) -> None:
     pingpong = service("pingpong")
     for end in (b"\n", b"\r\n"):
-        assert converse(pingpong.stream(PEER), [message + end]) == answer + end
-        assert pingpong.datagram(message + end, PEER) == answer + end
-    assert pingpong.datagram(message, PEER) == answer
+        script(pingpong).receives(message + end).sends(answer + end).receives_eof().ends()
+        assert datagram(pingpong, message + end) == answer + end
+    assert datagram(pingpong, message) == answer
     if message:
-        assert converse(service("pingpong", framing="chunk").stream(PEER), [message]) == answer
+        script(service("pingpong", framing="chunk")).receives(message).sends(answer).receives_eof().ends()
 
 
-@given(st.lists(st.sampled_from(ANSWERS)), st.sampled_from([b"\n", b"\r\n", b"\r\0"]), st.data())
-def test_segments_do_not_matter(pairs: list[tuple[bytes, bytes]], end: bytes, data: st.DataObject) -> None:
-    whole = b"".join(message + end for message, _ in pairs)
-    cut = data.draw(st.integers(0, len(whole)))
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r\0"])
+def test_segments_do_not_matter(end: bytes) -> None:
+    begun = script(service("pingpong"))
+    for message, answer in ANSWERS:
+        begun.receives(message + end).sends(answer + (b"\n" if end == b"\n" else b"\r\n"))
+    begun.receives_eof().ends().also_segmented()
+
+
+@given(st.lists(st.sampled_from(ANSWERS), min_size=1), st.sampled_from([b"\n", b"\r\n", b"\r\0"]))
+def test_lines_in_one_segment_are_answered_one_by_one(pairs: list[tuple[bytes, bytes]], end: bytes) -> None:
     answer_end = b"\n" if end == b"\n" else b"\r\n"
-    said = converse(service("pingpong").stream(PEER), [piece for piece in (whole[:cut], whole[cut:]) if piece])
-    assert said == b"".join(answer + answer_end for _, answer in pairs)
+    script(service("pingpong")).receives(b"".join(message + end for message, _ in pairs)).sends(
+        b"".join(answer + answer_end for _, answer in pairs)
+    ).receives_eof().ends().also_segmented()
 
 
 def test_a_line_above_the_limit_is_one_error_line_and_the_end() -> None:
-    said = converse(service("pingpong", line_limit=8).stream(PEER), [b"ping 1\n", b"x" * 9, b"\nping 2\n"])
-    assert said == b"pong 1\nerror: a line may have at most 8 octets\r\n"
+    begun = script(service("pingpong", line_limit=8)).receives(b"ping 1\n").sends(b"pong 1\n")
+    begun.receives(b"x" * 9, b"\nping 2\n").sends(
+        b"error: a line may have at most 8 octets\r\n"
+    ).ends().also_segmented()

@@ -6,27 +6,28 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.support import PEER, converse, service
+from netd.testing import datagram, script
+from tests.support import service
 
 
 def test_qotd_says_one_of_its_quotes() -> None:
     qotd = service("qotd", quotes=["One\ntwo", "Three"])
-    said = {converse(qotd.stream(PEER), [b"x"]) for _ in range(50)}
-    assert said == {b"One\r\ntwo\r\n", b"Three\r\n"}
-    assert {qotd.datagram(b"", PEER) for _ in range(50)} == said
+    sent = {script(qotd).output() for _ in range(50)}
+    assert sent == {b"One\r\ntwo\r\n", b"Three\r\n"}
+    assert {datagram(qotd, b"") for _ in range(50)} == sent
 
 
 def test_a_datagram_carries_less_than_512_characters_of_a_quote() -> None:
     qotd = service("qotd", quotes=["x" * 600])
-    assert qotd.datagram(b"", PEER) == b"x" * 511
-    assert converse(qotd.stream(PEER), []) == b"x" * 600 + b"\r\n"
+    assert datagram(qotd, b"") == b"x" * 511
+    script(qotd).sends(b"x" * 600 + b"\r\n").ends()
 
 
 def test_qotd_from_a_fortune_file(tmp_path: Path) -> None:
     file = tmp_path / "fortunes"
     file.write_text("First\n\t- someone\n%\nSecond\n%\n")
     qotd = service("qotd", file=str(file))
-    assert {converse(qotd.stream(PEER), []) for _ in range(50)} == {b"First\r\n        - someone\r\n", b"Second\r\n"}
+    assert {script(qotd).output() for _ in range(50)} == {b"First\r\n        - someone\r\n", b"Second\r\n"}
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,21 @@
 """reply, to a message and at once."""
 
-from tests.support import PEER, converse, service
+from netd.testing import datagram, script
+from tests.support import service
 
 
 def test_reply_answers_the_first_message_and_closes() -> None:
     reply = service("reply")
-    assert converse(reply.stream(PEER), [b"hello\n", b"again\n"]) == b"hi\n"
-    assert converse(reply.stream(PEER), [b"hello\r\n"]) == b"hi\r\n"
-    assert converse(reply.stream(PEER), [b"hello"]) == b"hi"
-    assert converse(reply.stream(PEER), []) == b""
-    assert reply.datagram(b"hello\n", PEER) == b"hi\n"
-    assert reply.datagram(b"", PEER) == b"hi"
+    script(reply).receives(b"hello\n", b"again\n").sends(b"hi\n").ends()
+    script(reply).receives(b"hello\r\n").sends(b"hi\r\n").ends()
+    script(reply).receives(b"hello").sends(b"hi").ends()
+    script(reply).receives_eof().ends()
+    assert datagram(reply, b"hello\n") == b"hi\n"
+    assert datagram(reply, b"") == b"hi"
 
 
 def test_reply_unasked_and_with_a_text_of_its_own() -> None:
-    assert converse(service("reply", when="connect").stream(PEER), []) == b"hi\r\n"
+    script(service("reply", when="connect")).sends(b"hi\r\n").ends()
     text = "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
-    assert converse(service("reply", text=text).stream(PEER), [b"GET / HTTP/1.0\r\n\r\n"]) == text.encode()
-    assert service("reply", text="grüß").datagram(b"x", PEER) == "grüß".encode()
+    script(service("reply", text=text)).receives(b"GET / HTTP/1.0\r\n\r\n").sends(text.encode()).ends()
+    assert datagram(service("reply", text="grüß"), b"x") == "grüß".encode()

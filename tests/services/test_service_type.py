@@ -14,8 +14,8 @@ from netd.services import table
 from netd.services.echo import Echo
 from netd.services.service_type import DeclarationError, NoOptions, ServiceType
 from netd.shared.table import CELL, COMMON, Layout
+from netd.testing import PEER
 from netd.values import Model
-from tests.support import PEER
 
 FLAGS = ("reflects", "discards_input", "server_initiated", "client_speaks_first", "single_worker")
 METHODS = ("stream", "datagram", "handler", "take_over", "truncate")

@@ -100,10 +100,9 @@ def test_a_service_of_another_package_is_configured_and_served_like_a_built_in_o
         == []
     )
     script = (
-        "from tests.support import PEER, converse\nfrom netd.services import table\n"
-        "kind = table.find('reverse'); options = kind.options(prefix='> ')\n"
-        "from netd.contract import Context\n"
-        "print(converse(kind.build(options, Context()).stream(PEER), [b'abc\\n']))"
+        "from netd.services import table\nfrom netd.testing import context, script\n"
+        "kind = table.find('reverse'); reverse = kind.build(kind.options(prefix='> '), context())\n"
+        "print(script(reverse).receives(b'abc\\n').output())"
     )
     environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{ROOT}"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)

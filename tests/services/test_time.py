@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.support import NOW, PEER, converse, service
+from netd.testing import NOW, PEER, datagram, script
+from tests.support import service
 
 HELP = b"error: expected an empty line (now)"
 
@@ -31,9 +32,10 @@ HELP = b"error: expected an empty line (now)"
 )
 def test_time_answers_questions(question: bytes, answer: bytes) -> None:
     time = service("time")
-    assert time.datagram(question, PEER) == answer
-    assert time.datagram(question + b"\n", PEER) == answer + b"\n"
-    assert converse(time.stream(PEER), [question + b"\r\n"]) == b"2023-11-14 22:13:20\r\n" + answer + b"\r\n"
+    assert datagram(time, question) == answer
+    assert datagram(time, question + b"\n") == answer + b"\n"
+    begun = script(time).sends(b"2023-11-14 22:13:20\r\n").receives(question + b"\r\n").sends(answer + b"\r\n")
+    begun.receives_eof().ends().also_segmented()
 
 
 @pytest.mark.parametrize(
@@ -65,9 +67,9 @@ def test_time_says_what_it_understands(question: bytes) -> None:
     assert short.startswith(b"error: expected an empty line")
     assert len(short) <= 64
     # The service goes on.
-    said = converse(time.stream(PEER), [question + b"\n%H\n"])
-    assert said.startswith(b"2023-11-14 22:13:20\r\n" + HELP)
-    assert said.endswith(b"\n22\n")
+    asked = script(time).sends(b"2023-11-14 22:13:20\r\n").receives(question + b"\n")
+    assert asked.output().startswith(HELP)
+    asked.receives(b"%H\n").sends(b"22\n").receives_eof().ends()
 
 
 @given(st.one_of(st.binary(max_size=300), st.text(alphabet="%aAbBcdDeFHIjmMpQSTUVwWxXyYzZfsnt-0129 ", max_size=300)))
@@ -79,14 +81,13 @@ def test_no_question_costs_memory_or_fails(question: bytes | str) -> None:
 
 def test_time_in_a_zone_of_its_own() -> None:
     time = service("time", timezone="Asia/Shanghai", format="%H:%M %Z")
-    assert converse(time.stream(PEER), [b"0\n"]) == b"06:13 CST\r\n08:00 CST\n"
+    script(time).sends(b"06:13 CST\r\n").receives(b"0\n").sends(b"08:00 CST\n").receives_eof().ends()
 
 
 def test_time_with_chunk_framing_answers_without_a_newline() -> None:
     time = service("time", framing="chunk")
-    assert converse(time.stream(PEER), [b"%H", b"%M", b"0\r\n"]) == (
-        b"2023-11-14 22:13:20\r\n" + b"22" + b"13" + b"1970-01-01 00:00:00\r\n"
-    )
+    begun = script(time).sends(b"2023-11-14 22:13:20\r\n").receives(b"%H").sends(b"22").receives(b"%M").sends(b"13")
+    begun.receives(b"0\r\n").sends(b"1970-01-01 00:00:00\r\n").receives_eof().ends()
 
 
 @pytest.mark.parametrize(
@@ -102,8 +103,8 @@ def test_time_with_chunk_framing_answers_without_a_newline() -> None:
 )
 def test_rfc868_counts_from_1900_modulo_2_to_the_32(unix: float, octets: int) -> None:
     time = service("time", clock=lambda: unix, encoding="rfc868")
-    assert converse(time.stream(PEER), [b"ignored"]) == octets.to_bytes(4)
-    assert time.datagram(b"", PEER) == octets.to_bytes(4)
+    script(time).sends(octets.to_bytes(4)).ends()
+    assert datagram(time, b"") == octets.to_bytes(4)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
 def test_time_goes_on() -> None:
     ticks = iter([0.0, 60.0, 120.0])
     time = service("time", clock=lambda: next(ticks), format="%M")
-    assert re.split(rb"\s+", converse(time.stream(PEER), [b"\n\n"])) == [b"00", b"01", b"02", b""]
+    script(time).sends(b"00\r\n").receives(b"\n\n").sends(b"01\n02\n").receives_eof().ends()
 
 
 QUESTIONS = [b"", b" ", b"%H:%M:%S", b"%S.%f", b"%f", b"%%f", b"%s", b"1700000000.5", b"nonsense", b"%Q", b"%S" * 100]

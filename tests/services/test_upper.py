@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import PEER, converse, service
+from netd.testing import datagram, script
+from tests.support import service
 
 segments = st.lists(st.binary(min_size=1, max_size=200), max_size=8)
 
@@ -11,6 +12,9 @@ segments = st.lists(st.binary(min_size=1, max_size=200), max_size=8)
 @given(segments)
 def test_upper_changes_ascii_letters_only(pieces: list[bytes]) -> None:
     upper = service("upper")
-    wanted = b"".join(bytes(o - 32 if 97 <= o <= 122 else o for o in piece) for piece in pieces)
-    assert converse(upper.stream(PEER), pieces) == wanted
-    assert b"".join(upper.datagram(piece, PEER) for piece in pieces) == wanted
+    begun = script(upper)
+    for piece in pieces:
+        wanted = bytes(o - 32 if 97 <= o <= 122 else o for o in piece)
+        begun.receives(piece).sends(wanted)
+        assert datagram(upper, piece) == wanted
+    begun.receives_eof().ends()

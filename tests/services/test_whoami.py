@@ -3,7 +3,8 @@
 import pytest
 
 from netd.peer import Credentials, Peer
-from tests.support import PEER, converse, service
+from netd.testing import datagram, script
+from tests.support import PEER, service
 
 
 @pytest.mark.parametrize(
@@ -19,5 +20,5 @@ from tests.support import PEER, converse, service
 )
 def test_whoami(peer: Peer, line: bytes) -> None:
     whoami = service("whoami")
-    assert converse(whoami.stream(peer), []) == line
-    assert whoami.datagram(b"", peer) == line
+    script(whoami, peer).sends(line).ends()
+    assert datagram(whoami, b"", peer) == line

@@ -16,7 +16,8 @@ from netd.client.probe.questions import (
     find_question,
     usual_service,
 )
-from tests.support import NOW, PEER, converse, service
+from netd.testing import NOW, PEER, script
+from tests.support import service
 
 RUN = 0x1234ABCD
 EPOCH = 2_208_988_800
@@ -50,10 +51,11 @@ def test_answer_of_the_service_is_right_and_has_its_number(
 @pytest.mark.parametrize("question", [question for question, _ in tagged()])
 def test_answers_in_a_stream_are_separated(question: Tagged) -> None:
     name = {"Echo": "echo", "PingPong": "pingpong", "TextTime": "time"}[type(question).__name__]
-    asked = [question.question(number, number * 1000) for number in range(3)]
-    received = bytearray(converse(service(name).stream(PEER), asked))
-    if question.greets:
-        del received[: received.index(b"\n") + 1]
+    asked = script(service(name))
+    greeting = asked.output()
+    assert (greeting.count(b"\n"), greeting[-1:]) == ((1, b"\n") if question.greets else (0, b""))
+    asked.receives(*(question.question(number, number * 1000) for number in range(3)))
+    received = bytearray(asked.output())
     for number in range(3):
         length = question.length(received)
         assert question.right(bytes(received[:length]), number, number * 1000)
@@ -103,7 +105,7 @@ def test_rfc868_takes_the_nearest_era(now: float) -> None:
 
 
 def test_rfc868_answer_has_four_octets() -> None:
-    answer = converse(service("time", encoding="rfc868").stream(PEER), [])
+    answer = script(service("time", encoding="rfc868")).output()
     assert Rfc868().right(answer)
     assert Rfc868().clock(answer, NOW + 3) == NOW
     assert [Rfc868().right(bytes(length)) for length in (0, 3, 4, 5)] == [False, False, True, False]
@@ -128,7 +130,7 @@ def test_daytime_answer_is_one_printable_line_with_a_digit(line: bytes, right: b
 
 
 def test_daytime_of_netd_is_right() -> None:
-    assert Daytime().right(converse(service("daytime").stream(PEER), []))
+    assert Daytime().right(script(service("daytime")).output())
 
 
 @pytest.mark.parametrize("name", SERVICES)

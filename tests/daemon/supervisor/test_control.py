@@ -22,7 +22,7 @@ from netd.errors import ConfigError
 from netd.peer import Credentials, Peer
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop
-from tests.support import Daemon, as_nobody, converse, daemon, need, read_exactly, started, until
+from tests.support import Daemon, answered, as_nobody, daemon, need, read_exactly, started, until
 
 CONFIG = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n  off: {type: upper, enabled: false, listen: [tcp://*:0]}\n"
 
@@ -83,9 +83,6 @@ class Commands:
         self._note("talk", service)
         return self.told.append, lambda: self.told.append("left")
 
-    def posted(self, data: bytes) -> bool:
-        raise AssertionError("nothing here speaks unasked")
-
     async def set_log_level(self, level: str, by: str) -> Answer:
         raise CommandError("no such level", 64)
 
@@ -102,9 +99,9 @@ def ask(*lines: bytes, uid: int | None = None, group: int | None = None, gid: in
     control = Control(
         tasks, commands, commands.stop, commands, commands, commands.explain, commands, commands, group, DaemonEvents()
     )
-    said = converse(control.stream(peer, commands.posted), lines)
+    answers = answered(control, *lines, peer=peer)
     loop.close()
-    return [json.loads(line) for line in said.splitlines()], commands
+    return [json.loads(line) for line in answers.splitlines()], commands
 
 
 def test_a_line_is_a_command_and_an_answer_is_an_object() -> None:

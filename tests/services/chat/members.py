@@ -2,101 +2,105 @@
 
 from typing import Any
 
-from netd.errors import PeerError
 from netd.peer import Peer
-from tests.support import PEER, service
+from netd.testing import PEER, UDP_PEER, datagram, script
+from tests.support import service
 
 
 def chat(*, announce: bool = False, **options: Any) -> Any:
     return service("chat", announce=announce, **options)
 
 
-class _Hearer:
-    """What one hears: answers and posts, in the order in which they came."""
-
-    def __init__(self) -> None:
-        self.heard: list[bytes] = []
-        self.reads = True  # False: what is posted is lost
-        self.over = False
-        self.posted = 0
-        self.missed = 0
-
-    def post(self, data: bytes) -> bool:
-        assert isinstance(data, bytes)
-        self.posted += 1
-        if self.over or not self.reads:
-            self.missed += 1
-            return False
-        self.heard.append(data)
-        return True
-
-    def read(self) -> list[str]:
-        """The lines it heard since the last time."""
-        # Not splitlines, which would part a line where nobody's terminal does.
-        text = b"".join(self.heard).decode().replace("\r\n", "\n")
-        self.heard.clear()
-        assert not text or text.endswith("\n")
-        return text.split("\n")[:-1]
+def _lines(octets: bytes) -> list[str]:
+    # Not splitlines, which also cuts a line where no terminal does.
+    text = octets.decode().replace("\r\n", "\n")
+    assert not text or text.endswith("\n")
+    return text.split("\n")[:-1]
 
 
-class Talker(_Hearer):
+class Talker:
     """Holds a conversation with a chat."""
 
     def __init__(self, chat: Any, peer: Peer = PEER) -> None:
-        super().__init__()
-        self._conversation = chat.stream(peer, self.post)
-        self._advance(None)
+        self._script = script(chat, peer)
+        self._unread = b""
 
     def say(self, *lines: str) -> None:
         for line in lines:
             self.receive(line.encode() + b"\n")
 
     def receive(self, data: bytes) -> None:
-        """This comes from it."""
-        assert not self.over, "it is over"
-        self._advance(data)
+        """The chat receives this from it."""
+        self._unread += self._script.output()
+        self._script.receives(data)
 
     def end(self) -> None:
         """It has finished sending."""
-        self._advance(b"")
+        self._unread += self._script.output()
+        self._script.receives_eof()
 
     def reset(self) -> None:
-        """It is gone."""
-        self.over = True
-        self._conversation.close()
+        """Its connection breaks."""
+        self._unread += self._script.output()
+        self._script.receives_reset()
 
-    def _advance(self, data: bytes | None) -> None:
-        try:
-            word = self._conversation.send(data)
-            while word is not None:
-                if word:
-                    self.heard.append(word)
-                word = next(self._conversation)
-            assert data != b"", "it waits for more after the end"
-        except StopIteration:
-            self.over = True
-        except PeerError as error:
-            self.heard.append(error.answer)
-            self.over = True
+    def read(self) -> list[str]:
+        """The lines it got since the last time, answers and posts."""
+        octets, self._unread = self._unread + self._script.output(), b""
+        return _lines(octets)
+
+    def __del__(self) -> None:
+        self._script.output()  # a test need not read everything
+
+    @property
+    def over(self) -> bool:
+        return self._script.ended
+
+    @property
+    def missed(self) -> int:
+        return self._script.lost
+
+    @property
+    def reads(self) -> bool:
+        """False: what is posted is lost."""
+        return self._script.peer_reads
+
+    @reads.setter
+    def reads(self, reads: bool) -> None:
+        self._script.peer_reads = reads
 
 
-class Mailer(_Hearer):
-    """Sends datagrams to a chat, as a guest (who may not be spoken to unasked) or not."""
+class Mailer:
+    """Sends datagrams to a chat, as a guest, to which the chat may only send answers, or as a member."""
 
     def __init__(
         self, chat: Any, *, guest: bool = False, host: str = "192.0.2.7", port: int = 5353, local_port: int = 7
     ) -> None:
-        super().__init__()
+        self.heard: list[bytes] = []
+        self.reads = True  # False: what is posted is lost
+        self.posted = 0
+        self.missed = 0
         self.chat = chat
-        self._peer = Peer("udp", host, port, "192.0.2.1", local_port)
+        self._peer = UDP_PEER._replace(host=host, port=port, local_port=local_port)
         self._post = None if guest else self.post
+
+    def post(self, data: bytes) -> bool:
+        assert isinstance(data, bytes)
+        self.posted += 1
+        if not self.reads:
+            self.missed += 1
+            return False
+        self.heard.append(data)
+        return True
 
     def send(self, message: str | bytes) -> None:
         data = message.encode() if isinstance(message, str) else message
-        try:
-            answer = self.chat.datagram(data, self._peer, self._post)
-        except PeerError as error:
-            answer = error.answer
+        answer = datagram(self.chat, data, self._peer, self._post)
         if answer is not None:
-            assert isinstance(answer, bytes)
             self.heard.append(answer)
+
+    def read(self) -> list[str]:
+        """The lines it got since the last time, answers and posts."""
+        octets = b"".join(self.heard)
+        self.heard.clear()
+        return _lines(octets)

@@ -1,5 +1,6 @@
 """chat without sockets: what a line and a datagram say, how they are answered, and the options."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,8 +8,9 @@ from pydantic import ValidationError
 
 from netd.errors import PeerError
 from netd.peer import Peer
+from netd.testing import script
 from tests.services.chat.members import Mailer, Talker, chat
-from tests.support import PEER, converse, service
+from tests.support import PEER, service
 
 
 def test_what_one_says_all_others_hear() -> None:
@@ -162,40 +164,35 @@ def test_a_check_of_a_load_balancer_is_silent() -> None:
     for leave in (Talker.end, Talker.reset, lambda t: t.say("q")):
         leave(Talker(room))
     assert listener.read() == []
-    Talker(room).say("hello")
+    talker = Talker(room)
+    talker.say("hello")
     assert listener.read() == ["* 192.0.2.7:5353 has joined", "192.0.2.7:5353 : hello"]
 
 
 def test_lines_end_as_ones_own_did() -> None:
     room = chat()
-    new, lf, crlf, nul = Talker(room), Talker(room), Talker(room), Talker(room)
-    lf.receive(b"a\n")
-    crlf.receive(b"b\r\n")
-    nul.receive(b"c\r\0")
-    for talker in (new, lf, crlf, nul):
-        talker.heard.clear()
-    Talker(room).say("x : y")
-    assert [talker.heard for talker in (new, lf, crlf, nul)] == [
-        [b"x : y\r\n"],
-        [b"x : y\n"],
-        [b"x : y\r\n"],
-        [b"x : y\r\n"],
-    ]
+    new, lf, crlf, nul = script(room), script(room), script(room), script(room)
+    lf.receives(b"a : 1\n")
+    crlf.posts(b"a : 1\r\n").receives(b"b : 2\r\n")
+    nul.posts(b"a : 1\r\nb : 2\r\n").receives(b"c : 3\r\0")
+    new.posts(b"a : 1\r\nb : 2\r\nc : 3\r\n")
+    lf.posts(b"b : 2\nc : 3\n")
+    crlf.posts(b"c : 3\r\n")
+    nul.posts(b"")
     mailed = Mailer(room)
     for message in ("a", "b\r\0", "c", "d\n"):
         mailed.send(message)
+    for member, end in ((new, b"\r\n"), (lf, b"\n"), (crlf, b"\r\n"), (nul, b"\r\n")):
+        member.posts(b"".join(b"192.0.2.7:5353 : " + text + end for text in (b"a", b"b", b"c", b"d")))
     assert mailed.heard == [b"ok\n", b"ok\r\n", b"ok\r\n", b"ok\n"]
 
 
 def test_chunks_are_messages_without_a_line_end() -> None:
     room = chat(framing="chunk")
-    alex, bob = Talker(room), Talker(room)
-    alex.receive(b"alex : hello")
-    bob.receive(b"bob : one\ntwo\n")
-    assert alex.heard == [b"bob : one two\r\n"]
-    assert bob.heard == [b"alex : hello\r\n"]
-    alex.receive(b"bye")
-    assert alex.over
+    alex, bob = script(room), script(room)
+    alex.receives(b"alex : hello")
+    bob.posts(b"alex : hello\r\n").receives(b"bob : one\ntwo\n")
+    alex.posts(b"bob : one two\r\n").receives(b"bye").sends(b"* goodbye\r\n").ends()
 
 
 def test_datagrams_and_streams_share_the_room() -> None:
@@ -254,33 +251,32 @@ def test_an_answer_is_shortened_in_whole_characters() -> None:
 
 def test_a_line_is_no_longer_than_a_transport_can_post() -> None:
     room = service("chat", line_limit=2**20)
-    listener, alex = Talker(room), Talker(room)
-    alex.receive(b"x : " + b"\x80" * 16380 + b"\n")
-    assert max(map(len, listener.heard)) < 65536 - 64
-    alex.receive(b"x" * 16385 + b"\n")
-    assert alex.over
+    listener, alex = script(room), script(room)
+    alex.receives(b"x : " + b"\x80" * 16380 + b"\n")
+    assert len(listener.output()) < 65536 - 64
+    alex.receives(b"x" * 16385 + b"\n").sends(b"error: a line may have at most 16384 octets\r\n").ends()
+    listener.posts(b"* x has left\r\n")
     with pytest.raises(PeerError, match="16384"):
         room.datagram(b"x" * 16385, PEER, lambda data: True)
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "message"),
     [
-        {"colors": {"alex": {}}},
-        {"colors": {"alex": {"fg": "pink"}}},
-        *({"colors": {name: {"fg": "red"}}} for name in ("a b", "a:", "", "x" * 33, "a\u202eb", "a\x07")),
-        {"history": 1001},
-        {"history": -1},
-        {"max_members": 0},
-        {"max_members": 8193},
-        {"color": "maybe"},
-        {"idle": 5},
-        {"answer": "none"},
+        ({"timezone": "Mars/Olympus"}, "unknown time zone 'Mars/Olympus'"),
+        ({"timezone": "../../etc/passwd"}, "unknown time zone"),
+        ({"timezone": ""}, "unknown time zone"),
+        ({"format": "%Q"}, "unknown directive '%Q'"),
+        ({"format": "%99999d"}, "unknown directive '%9'"),
+        ({"format": "x" * 257}, "at most 256 characters"),
+        ({"format": "a\nb"}, "printable characters"),
+        ({"encoding": "rfc868", "format": "%H"}, "format: has no meaning with encoding: rfc868"),
+        ({"encoding": "ntp"}, "'text' or 'rfc868'"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        service("chat", **options)
+def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        service("time", **options)
 
 
 def test_addresses_of_every_kind_stand_for_a_name() -> None:
@@ -292,6 +288,4 @@ def test_addresses_of_every_kind_stand_for_a_name() -> None:
 
 
 def test_a_named_line_changes_the_colors_too() -> None:
-    chat = service("chat", color="on")
-    said = converse(chat.stream(PEER, lambda data: True), [b"alex : /color off\n"])
-    assert b"* colors are off" in said
+    script(service("chat", color="on")).receives(b"alex : /color off\n").sends(b"* colors are off\n")

@@ -11,8 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from netd.peer import Peer
 from netd.services.chat.text import folded
+from netd.testing import NOW
 from tests.services.chat.members import Mailer, Talker
-from tests.support import NOW, service
+from tests.support import service
 
 IDLE = 60.0
 _TAG = re.compile(r"#(\d+)#")
