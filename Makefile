@@ -11,7 +11,7 @@ UNITDIR ?= /etc/systemd/system
 LIBDIR = $(PREFIX)/lib/netd
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check soak bench bench-quick clean install
+.PHONY: help run test check coverage soak bench bench-quick clean install
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -27,6 +27,17 @@ check: $(VENV)/installed-dev ## what a change has to pass: format, lint, types, 
 	$(BIN)/ruff check netd tests bench
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# Workers have other users, and write what they have run themselves.
+coverage: $(VENV)/installed-dev ## run the tests but the slow ones, and print what of netd they run
+	rm -rf build/coverage
+	mkdir -p build/coverage
+	mkdir -m 1777 build/coverage/data
+	@status=0; $(BIN)/python -m coverage run -m pytest -m "not slow and not soak" $(TESTS) || status=$$?; \
+	$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage html --quiet && \
+	$(BIN)/python -m coverage json --quiet -o build/coverage/all.json && \
+	$(BIN)/python -m tests.coverage_table build/coverage/all.json && \
+	echo "Line by line: build/coverage/html/index.html" && exit $$status
 
 soak: $(VENV)/installed-dev ## a hostile crowd for some minutes
 	$(BIN)/python -m pytest -m soak -s tests/test_soak.py
