@@ -74,7 +74,7 @@ def build(service: type, given: Context | None = None, /, **options: object) -> 
 def datagram(service: Any, data: bytes, peer: Peer = UDP_PEER, post: Post | None = None) -> bytes | None:
     """What a service answers to one datagram, or None. Of a `PeerError` it is the line that the peer gets.
 
-    A service that is `server_initiated` gets the ``post`` too. None stands for a peer to which it may send answers alone.
+    A `server_initiated` service gets the ``post`` too; None stands for a peer that only gets answers.
     """
     kind = ServiceType.of(type(service))
     if kind.datagrams is None:

@@ -15,7 +15,16 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from tests.support import Server, adopt_orphans, nothing_left
+from tests.support import (
+    ALEX,
+    Server,
+    adopt_orphans,
+    assert_untouched,
+    directory_of,
+    need_root,
+    nothing_left,
+    open_directory,
+)
 
 # A loaded machine is no reason to fail, and a failure has to come again.
 settings.register_profile("netd", deadline=None, derandomize=True)
@@ -79,6 +88,30 @@ def log() -> Iterator[list[dict[str, Any]]]:
     )
     yield events
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A directory of the test's own where every user may go, unlike ``tmp_path``."""
+    with open_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def theirs(open_path: Path) -> Path:
+    """A directory of another user's."""
+    need_root()
+    return directory_of(ALEX, open_path)
+
+
+@pytest.fixture
+def secret(open_path: Path) -> Iterator[Path]:
+    """A file of root's, which is the same at the end of the test."""
+    file = open_path / "secret"
+    file.write_text("secret")
+    file.chmod(0o600)
+    yield file
+    assert_untouched(file)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import queue
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -395,6 +396,15 @@ def as_user(user: int, do: Callable[[], object]) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "it failed there; see its traceback"
 
 
+ALEX, MALLORY = 1234, 1235  # other users, which need not exist
+
+
+def assert_untouched(secret: Path) -> None:
+    """See that a file is as the fixture ``secret`` has made it."""
+    status = secret.stat()
+    assert (status.st_uid, stat.S_IMODE(status.st_mode), secret.read_text()) == (0, 0o600, "secret")
+
+
 @contextlib.contextmanager
 def open_directory() -> Iterator[Path]:
     """A directory where every user may go, which nobody but root can change; pytest keeps its own for one user."""
@@ -437,6 +447,13 @@ def in_namespace(run: Callable[[], None], *commands: str) -> None:
         pytest.skip("not root")
     if failure:
         raise failure[0]
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    """A port on loopback at which nothing listens."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def has_ipv6() -> bool:

@@ -10,43 +10,15 @@ import stat
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from netd import paths
-from tests.support import as_user, directory_of, need_root, open_directory
+from tests.support import ALEX, MALLORY, as_user, assert_untouched, need_root
 
-ALEX, MALLORY = 1234, 1235
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    with open_directory() as directory:
-        yield directory
-
-
-@pytest.fixture
-def theirs(tmp_path: Path) -> Path:
-    """A directory of another user's."""
-    need_root()
-    return directory_of(ALEX, tmp_path)
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    """A file of root's that nothing here may touch."""
-    file = tmp_path / "secret"
-    file.write_text("secret")
-    file.chmod(0o600)
-    return file
-
-
-def assert_untouched(secret: Path) -> None:
-    status = secret.stat()
-    assert (status.st_uid, stat.S_IMODE(status.st_mode), secret.read_text()) == (0, 0o600, "secret")
 
 
 def bound(path: Path, kind: int = socket.SOCK_STREAM) -> socket.socket:
@@ -118,58 +90,58 @@ def test_a_link_of_root_is_not_followed_where_another_user_can_have_put_it(their
     os.close(paths.open_file(str(shared / "log"), _APPEND, 0o640, follow=True))
 
 
-def test_a_directory_of_root_is_a_way_through_one_where_every_user_may_make_files(tmp_path: Path) -> None:
-    tmp_path.chmod(0o1777)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "log").symlink_to("new")
-    os.close(paths.open_file(str(tmp_path / "run" / "log"), _APPEND, 0o640, follow=True))
-    with paths.find(str(tmp_path / "run" / "x")) as place:
+def test_a_directory_of_root_is_a_way_through_one_where_every_user_may_make_files(open_path: Path) -> None:
+    open_path.chmod(0o1777)
+    (open_path / "run").mkdir()
+    (open_path / "run" / "log").symlink_to("new")
+    os.close(paths.open_file(str(open_path / "run" / "log"), _APPEND, 0o640, follow=True))
+    with paths.find(str(open_path / "run" / "x")) as place:
         assert place.kept
 
 
-def test_a_link_of_the_operator_is_followed_at_the_end_where_that_is_wanted_and_on_the_way(tmp_path: Path) -> None:
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "way").symlink_to("./logs/")
-    (tmp_path / "log").symlink_to("way/../logs/./new")
-    (tmp_path / "far").symlink_to(tmp_path / "log")
-    for path in (tmp_path / "far", tmp_path / "log", tmp_path / "way" / "new"):
+def test_a_link_of_the_operator_is_followed_at_the_end_where_that_is_wanted_and_on_the_way(open_path: Path) -> None:
+    (open_path / "logs").mkdir()
+    (open_path / "way").symlink_to("./logs/")
+    (open_path / "log").symlink_to("way/../logs/./new")
+    (open_path / "far").symlink_to(open_path / "log")
+    for path in (open_path / "far", open_path / "log", open_path / "way" / "new"):
         descriptor = paths.open_file(str(path), _APPEND, 0o640, follow=True)
-        assert os.path.samestat(os.fstat(descriptor), (tmp_path / "logs/new").stat())
+        assert os.path.samestat(os.fstat(descriptor), (open_path / "logs/new").stat())
         os.close(descriptor)
-    assert refusal(tmp_path / "far", follow=False) == os.strerror(errno.ELOOP)
-    (tmp_path / "round").symlink_to("round")
-    assert refusal(tmp_path / "round") == os.strerror(errno.ELOOP)
-    assert refusal(tmp_path / "no" / "log") == os.strerror(errno.ENOENT)
-    assert refusal(tmp_path / "logs" / "new" / "log") == os.strerror(errno.ENOTDIR)
+    assert refusal(open_path / "far", follow=False) == os.strerror(errno.ELOOP)
+    (open_path / "round").symlink_to("round")
+    assert refusal(open_path / "round") == os.strerror(errno.ELOOP)
+    assert refusal(open_path / "no" / "log") == os.strerror(errno.ENOENT)
+    assert refusal(open_path / "logs" / "new" / "log") == os.strerror(errno.ENOTDIR)
 
 
-def test_a_relative_path_begins_where_the_process_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_relative_path_begins_where_the_process_is(open_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(open_path)
     os.close(paths.open_file("log", _APPEND, 0o640))
-    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o640
+    assert stat.S_IMODE((open_path / "log").stat().st_mode) == 0o640
 
 
-def test_what_proc_leads_to_can_be_a_pipe_or_a_file(tmp_path: Path) -> None:
-    (tmp_path / "log").symlink_to("/dev/stdout")
+def test_what_proc_leads_to_can_be_a_pipe_or_a_file(open_path: Path) -> None:
+    (open_path / "log").symlink_to("/dev/stdout")
     write = "import os, sys; from netd import paths; d = paths.open_file(sys.argv[1], os.O_WRONLY | os.O_APPEND, 0"
     write += ", follow=True); os.write(d, b'said')"
-    for path in ("/dev/stdout", f"{tmp_path}/log", "/dev/fd/1", "/proc/self/fd/1", "/proc/self/root/proc/self/fd/1"):
+    for path in ("/dev/stdout", f"{open_path}/log", "/dev/fd/1", "/proc/self/fd/1", "/proc/self/root/proc/self/fd/1"):
         done = subprocess.run([sys.executable, "-c", write, path], stdout=subprocess.PIPE, check=True)
         assert done.stdout == b"said", path
-        with (tmp_path / "out").open("wb") as out:
+        with (open_path / "out").open("wb") as out:
             subprocess.run([sys.executable, "-c", write, path], stdout=out, check=True)
-        assert (tmp_path / "out").read_bytes() == b"said", path
+        assert (open_path / "out").read_bytes() == b"said", path
 
 
 @pytest.mark.parametrize("mapped", [True, False])
-def test_where_root_is_not_mapped_the_owner_of_the_root_directory_is_root(tmp_path: Path, mapped: bool) -> None:
+def test_where_root_is_not_mapped_the_owner_of_the_root_directory_is_root(open_path: Path, mapped: bool) -> None:
     """As in containers of users, where root's files look as if user 65534 had them."""
     need_root()
-    (tmp_path / "run").mkdir()
-    os.chown(tmp_path / "run", ALEX, ALEX)
-    (tmp_path / "way").symlink_to("run")
-    (tmp_path / "log").symlink_to("/dev/stdout")
-    as_user(ALEX, lambda: (tmp_path / "run" / "link").symlink_to("new"))
+    (open_path / "run").mkdir()
+    os.chown(open_path / "run", ALEX, ALEX)
+    (open_path / "way").symlink_to("run")
+    (open_path / "log").symlink_to("/dev/stdout")
+    as_user(ALEX, lambda: (open_path / "run" / "link").symlink_to("new"))
 
     def look() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -180,18 +152,18 @@ def test_where_root_is_not_mapped_the_owner_of_the_root_directory_is_root(tmp_pa
         assert os.lstat("/").st_uid == 65534
         reader, writer = os.pipe()
         os.dup2(writer, 1)
-        for path in (tmp_path / "log", "/dev/stdout"):
+        for path in (open_path / "log", "/dev/stdout"):
             descriptor = paths.open_file(str(path), os.O_WRONLY, 0, follow=True)
             os.write(descriptor, b"x")
             assert os.read(reader, 2) == b"x"
-        for path in (tmp_path / "way" / "new", tmp_path / "run" / "link"):
+        for path in (open_path / "way" / "new", open_path / "run" / "link"):
             os.close(paths.open_file(str(path), _APPEND, 0o640, follow=True))
-        paths.check_directory(str(tmp_path / "way" / "c"))
+        paths.check_directory(str(open_path / "way" / "c"))
         assert not paths.is_ours(MALLORY)
 
     as_user(ALEX, look)
     assert not paths.is_ours(65534)
-    assert (tmp_path / "run" / "new").exists()
+    assert (open_path / "run" / "new").exists()
 
 
 def test_a_hard_link_is_refused_where_another_user_could_have_made_it(theirs: Path, secret: Path) -> None:
@@ -415,14 +387,14 @@ def test_a_path_is_removed_only_while_it_is_the_same_file(theirs: Path, secret: 
     assert paths.hold(str(theirs / "b")) is None
 
 
-def test_directories_are_made_for_all_to_enter_also_behind_a_link_that_leads_nowhere(tmp_path: Path) -> None:
-    (tmp_path / "run").symlink_to("private/netd")  # as DynamicUser= leaves it behind
+def test_directories_are_made_for_all_to_enter_also_behind_a_link_that_leads_nowhere(open_path: Path) -> None:
+    (open_path / "run").symlink_to("private/netd")  # as DynamicUser= leaves it behind
     umask = os.umask(0o077)
-    paths.check_directory(str(tmp_path / "run" / "deep" / "socket"))
+    paths.check_directory(str(open_path / "run" / "deep" / "socket"))
     os.umask(umask)
     for made in ("private", "private/netd", "private/netd/deep"):
-        assert stat.S_IMODE((tmp_path / made).stat().st_mode) == 0o755
-    assert not (tmp_path / "run" / "deep" / "socket").exists()
+        assert stat.S_IMODE((open_path / made).stat().st_mode) == 0o755
+    assert not (open_path / "run" / "deep" / "socket").exists()
 
 
 def test_a_directory_of_another_user_is_no_place_for_what_speaks_for_netd(theirs: Path) -> None:
@@ -452,29 +424,29 @@ def test_nor_is_one_that_every_user_can_exchange(theirs: Path) -> None:
     assert not (above / "made").exists()
 
 
-def test_without_proc_a_socket_with_a_path_is_refused_in_plain_words(tmp_path: Path) -> None:
+def test_without_proc_a_socket_with_a_path_is_refused_in_plain_words(open_path: Path) -> None:
     need_root()
     script = (
         "from tests.transport.test_listen import open_all\n"
-        f"try: open_all('unix://{tmp_path}/s')\n"
+        f"try: open_all('unix://{open_path}/s')\n"
         "except Exception as error: print(error)"
     )
     command = ["unshare", "--mount", "sh", "-c", 'umount -l /proc && exec "$@"', "sh", sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == (
-        f"services.s: cannot listen on unix://{tmp_path}/s: a socket with a path takes /proc, which is not mounted\n"
+        f"services.s: cannot listen on unix://{open_path}/s: a socket with a path takes /proc, which is not mounted\n"
     )
-    assert not (tmp_path / "s").exists()
+    assert not (open_path / "s").exists()
 
 
-def test_no_descriptor_stays_open(tmp_path: Path, theirs: Path) -> None:
-    (tmp_path / "link").symlink_to(tmp_path)
-    as_user(ALEX, lambda: (theirs / "way").symlink_to(tmp_path))
+def test_no_descriptor_stays_open(open_path: Path, theirs: Path) -> None:
+    (open_path / "link").symlink_to(open_path)
+    as_user(ALEX, lambda: (theirs / "way").symlink_to(open_path))
     before = set(os.listdir("/proc/self/fd"))
     for path in ("link/link/x", "x/y", "link", "/proc/self/fd/1/x", "/proc/self/cwd/x", f"{theirs}/way/x", "/"):
         for follow in (True, False):
             try:
-                with paths.find(os.path.join(tmp_path, path), follow=follow):
+                with paths.find(os.path.join(open_path, path), follow=follow):
                     pass
             except OSError:
                 pass

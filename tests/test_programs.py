@@ -61,7 +61,7 @@ def program(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def type_and_read(process: subprocess.Popen[bytes], typed: str, wanted: str) -> None:
+def type_until(process: subprocess.Popen[bytes], typed: str, wanted: str) -> None:
     """Type something and read until it shows what is wanted, with nothing else behind it."""
     assert process.stdin
     assert process.stdout
@@ -84,7 +84,7 @@ def test_nc(running: tuple[Daemon, Path], host: str, service: str, typed: str, s
     )
     assert re.fullmatch(stream, done.stdout.decode())
     with program("nc", "-u", host, str(running[0].port(service, "udp"))) as process:
-        type_and_read(process, typed, datagram)
+        type_until(process, typed, datagram)
 
 
 @pytest.mark.parametrize(("service", "typed", "stream", "datagram"), TALKS, ids=[talk[0] for talk in TALKS])
@@ -101,7 +101,7 @@ def test_nc_over_unix_sockets(
         os.chmod(place, 0o755)
         client = f'umask 0; exec nc -u -U -s "{place}/me" "$1"'
         with program("sh", "-c", client, "sh", str(running[1] / f"{service}-datagram")) as process:
-            type_and_read(process, typed, datagram)
+            type_until(process, typed, datagram)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -112,15 +112,15 @@ def test_telnet(running: tuple[Daemon, Path], host: str, service: str, typed: st
         # telnet sends a line end as CR LF, and shows one as LF.
         shown = stream.replace("\\r\\n", "\\n").replace("\r\n", "\n")
         greeting = r"Trying \S+\.\.\.\nConnected to \S+\nEscape character is '\^\]'\.\n"
-        type_and_read(process, typed, greeting + shown.replace("\\n", "\\r?\\n").replace("\n", "\r?\n"))
+        type_until(process, typed, greeting + shown.replace("\\n", "\\r?\\n").replace("\n", "\r?\n"))
 
 
 def test_telnet_answers_line_after_line(running: tuple[Daemon, Path]) -> None:
     need("telnet")
     with program("telnet", "127.0.0.1", str(running[0].port("pingpong"))) as process:
-        type_and_read(process, "ping 1\n", r"(?s).*\^\]'\.\npong 1\r?\n")
+        type_until(process, "ping 1\n", r"(?s).*\^\]'\.\npong 1\r?\n")
         for number in range(2, 5):
-            type_and_read(process, f"ping {number}\n", rf"pong {number}\r?\n")
+            type_until(process, f"ping {number}\n", rf"pong {number}\r?\n")
 
 
 def test_a_telnet_session_goes_on_after_an_interrupt(running: tuple[Daemon, Path]) -> None:

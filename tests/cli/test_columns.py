@@ -3,7 +3,7 @@
 import pytest
 
 from netd.cli.columns import daemon_lines
-from tests.cli.top.test_view import answer
+from tests.cli.top.answers import answer
 
 SERVING, LEAVING = {"worker": 0, "pid": 2, "seconds": 1}, {"worker": 1, "pid": 3, "leaving": True}
 

@@ -16,7 +16,7 @@ from random import Random
 
 import pytest
 
-from tests.support import Daemon, daemon, in_namespace, need, read_all, read_exactly, started, until
+from tests.support import Daemon, daemon, free_port, in_namespace, need, read_all, read_exactly, started, until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -49,12 +49,6 @@ def listener() -> Iterator[socket.socket]:
 def url_of(server: socket.socket) -> str:
     scheme = "tcp" if server.type == socket.SOCK_STREAM else "udp"
     return f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
-
-
-def closed_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def talk(*arguments: str, typed: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -284,7 +278,7 @@ def test_answer_of_a_peer_that_closes_early_is_shown(listener: socket.socket) ->
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_refused_connection_exits_with_69(scheme: str) -> None:
-    port = closed_port(socket.SOCK_STREAM if scheme == "tcp" else socket.SOCK_DGRAM)
+    port = free_port(socket.SOCK_STREAM if scheme == "tcp" else socket.SOCK_DGRAM)
     done = talk(f"{scheme}://127.0.0.1:{port}", typed=b"a\nb\nc\n")
     assert (done.returncode, done.stdout) == (69, b"")
     assert done.stderr.decode() == f"netd: {scheme}://127.0.0.1:{port}: Connection refused\n"
@@ -507,7 +501,7 @@ def listening_nc(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_nc_at_the_other_end(scheme: str) -> None:
     with tempfile.TemporaryDirectory() as place:
-        port = closed_port(socket.SOCK_STREAM if scheme == "tcp" else socket.SOCK_DGRAM)
+        port = free_port(socket.SOCK_STREAM if scheme == "tcp" else socket.SOCK_DGRAM)
         options = {
             "tcp": ["-l", "127.0.0.1", str(port)],
             "udp": ["-l", "-u", "127.0.0.1", str(port)],

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.daemon.supervisor.test_reload import echoed, talking, write
+from tests.daemon.clients import echoed, talking
+from tests.daemon.configs import write
 from tests.support import Daemon, daemon, install_service, until
 
 ECHO = (

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support import Daemon, daemon, read_exactly, until
+from tests.daemon.clients import load
+from tests.support import Daemon, daemon, until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -56,21 +57,6 @@ def numbers(running: Daemon, service: str = "echo") -> dict[str, float]:
 def shows(running: Daemon, wanted: Mapping[str, float], service: str = "echo") -> None:
     """Wait until the numbers are these, all of them in one answer: each worker keeps its own for half a second."""
     until(lambda: wanted.items() <= numbers(running, service).items())
-
-
-def load(running: Daemon, rounds: int) -> None:
-    """So many connections and as many datagrams, five octets each, and as many refused connections."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.settimeout(20)
-        sender.connect(("127.0.0.1", running.port("echo", "udp")))
-        for _ in range(rounds):
-            sender.send(b"hello")
-            assert sender.recv(10) == b"hello"
-            with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
-                connection.sendall(b"hello")
-                assert read_exactly(connection, 5) == b"hello"
-            with socket.create_connection(("127.0.0.1", running.port("closed"))) as connection:
-                assert connection.recv(1) == b""
 
 
 def test_known_load_is_in_the_numbers_through_a_lost_worker_and_a_reload(tmp_path: Path) -> None:

@@ -22,34 +22,8 @@ from netd.endpoints import Endpoint
 from netd.errors import OpenError
 from netd.transport.activation import KEPT
 from netd.transport.listen import open_listeners
-from tests.daemon.test_systemd import LAUNCHER
-from tests.support import Daemon, as_user, daemon, directory_of, need_root, open_directory, until
-
-ALEX, MALLORY = 1234, 1235
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    with open_directory() as directory:
-        yield directory
-
-
-@pytest.fixture
-def theirs(tmp_path: Path) -> Path:
-    """A directory of another user's."""
-    need_root()
-    return directory_of(ALEX, tmp_path)
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Iterator[Path]:
-    """A file of root's, which is the same at the end of the test."""
-    file = tmp_path / "secret"
-    file.write_text("secret")
-    file.chmod(0o600)
-    yield file
-    status = file.stat()
-    assert (status.st_uid, stat.S_IMODE(status.st_mode), file.read_text()) == (0, 0o600, "secret")
+from tests.daemon.launcher import LAUNCHER
+from tests.support import ALEX, MALLORY, Daemon, as_user, daemon, need_root, until
 
 
 def serve_as(user: int, path: Path) -> socket.socket:
@@ -164,21 +138,32 @@ def test_a_stale_socket_is_removed_from_the_directory_it_was_found_in(
 
 @contextlib.contextmanager
 def started_with(
-    tmp_path: Path, kept: socket.socket, listen: str, *launcher: str, manager: str = "no-such-socket"
+    open_path: Path, kept: socket.socket, listen: str, *launcher: str, manager: str = "no-such-socket"
 ) -> Iterator[subprocess.Popen[str]]:
     """netd, started with a socket that the service manager has kept for it."""
-    (tmp_path / "netd.yaml").write_text(
-        f'daemon: {{control: {tmp_path}/c}}\nservices:\n  echo: {{listen: ["{listen}"]}}\n'
+    (open_path / "netd.yaml").write_text(
+        f'daemon: {{control: {open_path}/c}}\nservices:\n  echo: {{listen: ["{listen}"]}}\n'
     )
     netd = subprocess.Popen(
-        [*launcher, sys.executable, "-c", LAUNCHER, sys.executable, "-m", "netd", "run", "-c", f"{tmp_path}/netd.yaml"],
+        [
+            *launcher,
+            sys.executable,
+            "-c",
+            LAUNCHER,
+            sys.executable,
+            "-m",
+            "netd",
+            "run",
+            "-c",
+            f"{open_path}/netd.yaml",
+        ],
         pass_fds=[kept.fileno()],
         env={
             **os.environ,
             "HANDED": str(kept.fileno()),
             "LISTEN_FDS": "1",
             "LISTEN_FDNAMES": f"{KEPT}1",
-            "NOTIFY_SOCKET": f"{tmp_path}/{manager}",
+            "NOTIFY_SOCKET": f"{open_path}/{manager}",
             "FDSTORE": "16",
         },
         stderr=subprocess.PIPE,
@@ -228,10 +213,10 @@ def test_a_start_with_a_kept_socket_in_its_place_takes_it_and_gives_it_its_optio
             client.close()
 
 
-def test_a_start_with_a_kept_socket_that_it_may_not_change_serves_it_as_it_is_and_tells(tmp_path: Path) -> None:
+def test_a_start_with_a_kept_socket_that_it_may_not_change_serves_it_as_it_is_and_tells(open_path: Path) -> None:
     """As root is without CAP_NET_ADMIN in many a container."""
     need_root()
-    shared = tmp_path / "shared"
+    shared = open_path / "shared"
     shared.mkdir()
     os.chown(shared, 0, ALEX)
     shared.chmod(0o775)
@@ -239,7 +224,7 @@ def test_a_start_with_a_kept_socket_that_it_may_not_change_serves_it_as_it_is_an
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(serve_as(0, shared / "s"))
         before = state(shared / "s")
-        netd = stack.enter_context(started_with(tmp_path, kept, listen, "setpriv", "--bounding-set", "-net_admin"))
+        netd = stack.enter_context(started_with(open_path, kept, listen, "setpriv", "--bounding-set", "-net_admin"))
         assert netd.stderr
         lines = []
         for line in netd.stderr:
@@ -313,11 +298,11 @@ def test_a_log_does_not_go_where_another_user_leads_it(theirs: Path, secret: Pat
         assert "netd_stopped" in (theirs / "log.1").read_text(), "it goes where it went"
 
 
-def test_a_log_may_be_a_link_to_standard_output(tmp_path: Path) -> None:
-    (tmp_path / "log").symlink_to("/dev/stdout")
-    services = f'services:\n  echo: {{listen: ["unix://{tmp_path}/s"]}}\n'
-    (tmp_path / "netd.yaml").write_text(f"log: {{file: {tmp_path}/log}}\n{services}")
-    with Daemon("-c", str(tmp_path / "netd.yaml")) as netd:
+def test_a_log_may_be_a_link_to_standard_output(open_path: Path) -> None:
+    (open_path / "log").symlink_to("/dev/stdout")
+    services = f'services:\n  echo: {{listen: ["unix://{open_path}/s"]}}\n'
+    (open_path / "netd.yaml").write_text(f"log: {{file: {open_path}/log}}\n{services}")
+    with Daemon("-c", str(open_path / "netd.yaml")) as netd:
         assert netd.process.stdout
         while "netd_ready" not in netd.process.stdout.readline():
             assert netd.process.poll() is None
@@ -354,10 +339,10 @@ def test_a_fifo_in_the_place_of_a_log_or_a_pid_file_keeps_netd_from_starting_and
 
 
 def test_a_pid_file_that_was_removed_before_its_lock_was_had_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which is what a netd does that ends just then: the lock of its file keeps no third one out."""
-    path, lock = tmp_path / "pid", fcntl.flock
+    path, lock = open_path / "pid", fcntl.flock
     path.write_text("1\n")
 
     def remove_then_lock(descriptor: int, operation: int) -> None:
@@ -398,36 +383,38 @@ def test_the_control_socket_is_not_for_a_directory_of_another_user(theirs: Path)
 
 
 def test_the_control_socket_is_not_bound_where_its_directory_could_not_be_judged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "run").mkdir()
+    (open_path / "run").mkdir()
 
     def exchanged(path: str) -> None:
         raise OSError(errno.ELOOP, "the way was exchanged")
 
     monkeypatch.setattr(paths, "check_directory", exchanged)
-    with pytest.raises(OpenError, match=f"^daemon.control: cannot listen on unix://{tmp_path}/run/c: the way was exch"):
-        control_listener(f"{tmp_path}/run/c", None)
-    assert not os.listdir(tmp_path / "run")
+    with pytest.raises(
+        OpenError, match=f"^daemon.control: cannot listen on unix://{open_path}/run/c: the way was exch"
+    ):
+        control_listener(f"{open_path}/run/c", None)
+    assert not os.listdir(open_path / "run")
 
 
-def test_the_control_socket_is_for_a_directory_that_only_root_can_exchange(tmp_path: Path) -> None:
-    tmp_path.chmod(0o1777)
-    control_listener(f"{tmp_path}/run/netd/c", None).close()
-    (tmp_path / "file").write_text("")
+def test_the_control_socket_is_for_a_directory_that_only_root_can_exchange(open_path: Path) -> None:
+    open_path.chmod(0o1777)
+    control_listener(f"{open_path}/run/netd/c", None).close()
+    (open_path / "file").write_text("")
     with pytest.raises(OpenError) as raised:
-        control_listener(f"{tmp_path}/file/c", None)
+        control_listener(f"{open_path}/file/c", None)
     assert raised.value.problems == (
-        f"daemon.control: cannot listen on unix://{tmp_path}/file/c: {os.strerror(errno.ENOTDIR)}",
+        f"daemon.control: cannot listen on unix://{open_path}/file/c: {os.strerror(errno.ENOTDIR)}",
     )
 
 
-def test_the_control_socket_of_a_user_without_rights_says_what_to_let_it_do(tmp_path: Path) -> None:
+def test_the_control_socket_of_a_user_without_rights_says_what_to_let_it_do(open_path: Path) -> None:
     need_root()
 
     def refused() -> None:
-        with pytest.raises(OpenError, match=f"Permission denied; {tmp_path}/run and its owner must let this user"):
-            control_listener(f"{tmp_path}/run/c", None)
+        with pytest.raises(OpenError, match=f"Permission denied; {open_path}/run and its owner must let this user"):
+            control_listener(f"{open_path}/run/c", None)
 
     as_user(ALEX, refused)
 

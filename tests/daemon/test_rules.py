@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemon.clients import echoes
 from tests.support import daemon
 
 CONFIG = """
@@ -17,15 +18,6 @@ services:
 def mapped(pid: int) -> int:
     """How many memories of access tables a process has mapped."""
     return sum("memfd:netd-access" in line for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
-
-
-def echoes(port: int, source: str) -> bool:
-    with socket.create_connection(("127.0.0.1", port), 20, source_address=(source, 0)) as connection:
-        try:
-            connection.sendall(b"x")
-            return connection.recv(1) == b"x"
-        except ConnectionError:
-            return False
 
 
 def test_an_unchanged_service_has_its_rules_in_the_newest_memory(tmp_path: Path) -> None:

@@ -12,17 +12,8 @@ import pytest
 
 from netd.daemon import systemd
 from netd.transport.activation import KEPT, Inherited, InheritedSocket
+from tests.daemon.launcher import LAUNCHER
 from tests.support import read_exactly
-
-# What a service manager does between fork and exec.
-LAUNCHER = """
-import fcntl, os, sys
-held = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 100) for number in os.environ["HANDED"].split()]
-for number, descriptor in enumerate(held):
-    os.dup2(descriptor, 3 + number)
-os.environ["LISTEN_PID"] = str(os.getpid())
-os.execv(sys.executable, sys.argv[1:])
-"""
 
 
 def test_sockets_that_are_handed_over_are_served_and_outlive_netd(tmp_path: Path) -> None:

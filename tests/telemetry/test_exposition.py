@@ -1,11 +1,10 @@
 """What Prometheus is told is what the status says, in words that its own tools accept."""
 
-import json
 import math
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -18,6 +17,7 @@ from netd.reasons import Drop, Outcome, Refusal
 from netd.shared.table import DURATIONS, Counts
 from netd.telemetry.exposition import exposition
 from tests.support import need
+from tests.telemetry.statuses import status
 
 OPEN_METRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 CLASSES = [*(f"{bound:g}" for bound in DURATIONS), "inf"]
@@ -53,40 +53,6 @@ counts = st.builds(
     durations=counters(CLASSES),
 )
 services = st.dictionaries(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", fullmatch=True), counts, max_size=2)
-
-
-def status(services: Mapping[str, Counts], *, enabled: bool = True, **changes: object) -> dict[str, Any]:
-    """A status as it comes over the control socket."""
-    answer = {
-        "version": "0.1.0",
-        "started": 1_700_000_000.5,
-        "ready": True,
-        "healthy": True,
-        "generation": 3,
-        "last_reload_successful": True,
-        "bans": 2,
-        "log_lines_lost": 7,
-        "counts": {
-            "worker_lost": 1,
-            "reload_applied": 2,
-            "reload_rejected": 3,
-            "source_banned": 4,
-            "control_refused": 5,
-        },
-        "workers": [{"worker": 0}, {"worker": 1}, {"worker": 0, "leaving": True}],
-        "services": [
-            {
-                "service": name,
-                "enabled": enabled,
-                "endpoints": ["tcp://127.0.0.1:7", "tcp://[::1]:7", "udp://127.0.0.1:7", "unix:///run/x.sock"],
-                "counters": one.summary(),
-            }
-            for name, one in services.items()
-        ],
-        **changes,
-    }
-    told: dict[str, Any] = json.loads(json.dumps(answer))
-    return told
 
 
 def samples(families: Iterable[Metric]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -9,44 +9,44 @@ from hypothesis import strategies as st
 from netd.cli.top.rates import Rates, ordered, readable_number, readable_rate, resampled, sparkline
 
 
-def answer(pid: int = 1, **answered: int) -> dict[str, Any]:
+def sample(pid: int = 1, **answered: int) -> dict[str, Any]:
     services = [{"service": name, "answered": number} for name, number in answered.items()]
     return {"pid": pid, "started": 1000.0 + pid, "services": services}
 
 
 def test_rate_is_the_difference_between_two_answers_per_second() -> None:
     rates = Rates()
-    rates.add(answer(echo=10, time=5), 100.0)
+    rates.add(sample(echo=10, time=5), 100.0)
     assert rates.last("echo") is None
-    rates.add(answer(echo=30, time=5), 102.0)
+    rates.add(sample(echo=30, time=5), 102.0)
     assert (rates.last("echo"), rates.last("time")) == (10.0, 0.0)
     assert rates.total(9) == [10.0]
 
 
 def test_rate_is_unknown_after_a_restart_or_a_reset_until_the_next_answer() -> None:
     rates = Rates()
-    rates.add(answer(echo=10, time=10), 100.0)
-    rates.add(answer(echo=20, time=20), 101.0)
-    rates.add(answer(pid=2, echo=500, time=0), 102.0)
+    rates.add(sample(echo=10, time=10), 100.0)
+    rates.add(sample(echo=20, time=20), 101.0)
+    rates.add(sample(pid=2, echo=500, time=0), 102.0)
     assert (rates.last("echo"), rates.last("time"), rates.total(1)) == (None, None, [None])
-    rates.add(answer(pid=2, echo=503, time=9), 103.0)
+    rates.add(sample(pid=2, echo=503, time=9), 103.0)
     assert list(rates.series["echo"]) == [10.0, None, 3.0]
-    rates.add(answer(pid=2, echo=1, time=10), 104.0)
+    rates.add(sample(pid=2, echo=1, time=10), 104.0)
     assert (rates.last("echo"), rates.last("time")) == (None, 1.0)
 
 
 def test_services_are_added_and_removed() -> None:
     rates = Rates()
-    rates.add(answer(echo=1), 1.0)
-    rates.add(answer(echo=2, new=100), 2.0)
+    rates.add(sample(echo=1), 1.0)
+    rates.add(sample(echo=2, new=100), 2.0)
     assert rates.last("new") is None
-    rates.add(answer(new=101), 3.0)
+    rates.add(sample(new=101), 3.0)
     assert (rates.last("new"), "echo" in rates.series) == (1.0, False)
 
 
 def test_history_is_inserted_before_measured_rates() -> None:
     rates = Rates()
-    rates.add(answer(echo=60, late=4), 50.0)
+    rates.add(sample(echo=60, late=4), 50.0)
     history = {
         "times": [1000, 1005, 1010],
         "services": {
@@ -56,7 +56,7 @@ def test_history_is_inserted_before_measured_rates() -> None:
         },
     }
     rates.prefill(history, 1010.0, 2.5)
-    rates.add(answer(echo=63, late=4), 51.0)
+    rates.add(sample(echo=63, late=4), 51.0)
     assert list(rates.series["echo"]) == [2.0, 2.0, 10.0, 10.0, 3.0]
     assert list(rates.series["late"]) == [None, None, 1.0, 1.0, 0.0]
     assert "gone" not in rates.series

@@ -27,6 +27,7 @@ from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.activation import InheritedSocket
 from netd.transport.listen import finish
 from netd.transport.loop import Loop
+from tests.daemon.clients import answers, echoes
 from tests.support import Daemon, daemon, started, until
 
 # Loopback is spared from bans and limits unless told otherwise.
@@ -37,26 +38,6 @@ services:
   open: {type: echo, listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}
   shut: {type: echo, listen: [tcp://127.0.0.1:0], access: {deny: [127.0.0.0/8]}}
 """
-
-
-def echoes(port: int, source: str = "127.0.0.1") -> bool:
-    """Whether a connection from this address is served."""
-    with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), 20, (source, 0)) as one:
-        one.sendall(b"x")
-        return one.recv(1) == b"x"
-    return False
-
-
-def answers(port: int, source: str = "127.0.0.1") -> bool:
-    """Whether a datagram from this address is answered."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.bind((source, 0))
-        one.settimeout(20)
-        one.connect(("127.0.0.1", port))
-        one.send(b"x")
-        with contextlib.suppress(TimeoutError):
-            return one.recv(1) == b"x"
-    return False
 
 
 def test_a_source_that_keeps_being_refused_is_banned_everywhere_and_others_are_not(tmp_path: Path) -> None:

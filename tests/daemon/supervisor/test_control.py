@@ -90,7 +90,9 @@ class Commands:
         return self._note(now, by)
 
 
-def ask(*lines: bytes, uid: int | None = None, group: int | None = None, gid: int = 7) -> tuple[list[Answer], Commands]:
+def answers_to(
+    *lines: bytes, uid: int | None = None, group: int | None = None, gid: int = 7
+) -> tuple[list[Answer], Commands]:
     commands = Commands()
     credentials = Credentials(1, os.geteuid() if uid is None else uid, gid)
     peer = Peer("unix", "", credentials=credentials)
@@ -105,7 +107,7 @@ def ask(*lines: bytes, uid: int | None = None, group: int | None = None, gid: in
 
 
 def test_a_line_is_a_command_and_an_answer_is_an_object() -> None:
-    answers, commands = ask(b"status\nenable a\r\n", b"disable b\nkick peer=::1 service=x\nstop now\n")
+    answers, commands = answers_to(b"status\nenable a\r\n", b"disable b\nkick peer=::1 service=x\nstop now\n")
     me = f"pid=1,uid={os.geteuid()},gid=7"
     assert answers[0] == {"ok": True, "fine": True}
     assert commands.told == [
@@ -117,16 +119,16 @@ def test_a_line_is_a_command_and_an_answer_is_an_object() -> None:
 
 
 def test_a_trace_goes_on_until_the_peer_has_finished_sending() -> None:
-    answers, commands = ask(b"trace service=a peer=::1\n", b"status\n", b"whatever")
+    answers, commands = answers_to(b"trace service=a peer=::1\n", b"status\n", b"whatever")
     assert answers == [{"ok": True}], "it takes no more commands"
     assert commands.told == [("trace", {"service": "a", "peer": "::1"}), ("end of trace",)]
-    answers, commands = ask(b"trace service=unknown\nstatus\n")
+    answers, commands = answers_to(b"trace service=unknown\nstatus\n")
     assert [answer["ok"] for answer in answers] == [False], "what follows was not meant as a command either"
     assert commands.told == []
 
 
 def test_what_follows_talk_is_said_to_the_service() -> None:
-    answers, commands = ask(b"talk service=a\n", b"status\n", b"bye")
+    answers, commands = answers_to(b"talk service=a\n", b"status\n", b"bye")
     assert answers == [{"ok": True}]
     assert commands.told == [("talk", "a"), b"status\n", b"bye", "left"]
 
@@ -152,24 +154,24 @@ def test_what_follows_talk_is_said_to_the_service() -> None:
     ],
 )
 def test_what_cannot_be_done_says_why(line: bytes, error: str, code: int) -> None:
-    [answer], _ = ask(line + b"\n")
+    [answer], _ = answers_to(line + b"\n")
     assert not answer["ok"]
     assert answer["error"].startswith(error)
     assert answer["exit_code"] == code
 
 
 def test_only_root_the_user_of_netd_and_the_group_may() -> None:
-    assert ask(b"stop\n", uid=0)[1].told
-    assert ask(b"stop\n")[1].told
-    for answers, commands in (ask(b"stop\n", uid=54321), ask(b"stop\n", uid=54321, group=8)):
+    assert answers_to(b"stop\n", uid=0)[1].told
+    assert answers_to(b"stop\n")[1].told
+    for answers, commands in (answers_to(b"stop\n", uid=54321), answers_to(b"stop\n", uid=54321, group=8)):
         assert commands.told == []
         assert [answer["ok"] for answer in answers] == [False]
-    assert ask(b"stop\n", uid=54321, group=7)[1].told
+    assert answers_to(b"stop\n", uid=54321, group=7)[1].told
 
 
 @given(st.lists(st.binary(max_size=200), max_size=20))
 def test_whatever_comes_is_answered_and_changes_nothing(pieces: list[bytes]) -> None:
-    answers, commands = ask(*(piece.replace(b"stop", b"").replace(b"able", b"") for piece in pieces))
+    answers, commands = answers_to(*(piece.replace(b"stop", b"").replace(b"able", b"") for piece in pieces))
     assert all(isinstance(answer["ok"], bool) for answer in answers)
     assert not [told for told in commands.told if not isinstance(told, tuple)]
 

@@ -6,44 +6,13 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import Daemon, daemon, install_service, read_exactly, until
-
-
-def write(tmp_path: Path, text: str) -> None:
-    """Put another config in the file; at once, as an editor does."""
-    (tmp_path / "new").write_text(text)
-    (tmp_path / "new").rename(tmp_path / "netd.yaml")
-
-
-@contextlib.contextmanager
-def talking(place: int | str) -> Iterator[socket.socket]:
-    """A connection on which something was said already."""
-    with socket.socket(socket.AF_INET if isinstance(place, int) else socket.AF_UNIX) as connection:
-        connection.settimeout(20)
-        connection.connect(("127.0.0.1", place) if isinstance(place, int) else place)
-        echoed(connection, b"first\n")
-        yield connection
-
-
-def echoed(connection: socket.socket, data: bytes) -> None:
-    connection.sendall(data)
-    assert read_exactly(connection, len(data)).lower() == data
-
-
-def refused(port: int) -> bool:
-    with socket.socket() as connection:
-        return connection.connect_ex(("127.0.0.1", port)) != 0
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.daemon.clients import echoed, refused, talking
+from tests.daemon.configs import write
+from tests.support import Daemon, daemon, free_port, install_service, read_exactly, until
 
 
 @pytest.mark.parametrize("way", ["netd reload", "SIGHUP"])

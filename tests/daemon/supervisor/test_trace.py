@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from netd.client.control import follow
-from tests.support import Daemon, daemon, read_all, started, until
+from tests.daemon.clients import ask
+from tests.support import Daemon, daemon, started, until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -34,13 +35,6 @@ def trace(running: Daemon, *words: str) -> Iterator[Any]:
         yield lines
     finally:
         lines.close()  # type: ignore[attr-defined]
-
-
-def ask(port: int, data: bytes, source: str = "127.0.0.1") -> bytes:
-    with socket.create_connection(("127.0.0.1", port), 10, (source, 0)) as connection:
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-        return read_all(connection)
 
 
 def until_closed(lines: Iterator[dict[str, Any]], number: int = 1) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import MOST_THREADS
 from tests.support import Server, has_ipv6, read_all, until
-from tests.telemetry.test_exposition import status
+from tests.telemetry.statuses import status
 from tests.transport.stream.test_server import connect, ended
 
 STATUS = status({"echo": Counts(accepted=3)})
@@ -128,7 +128,7 @@ def shown(server: Server) -> Iterator[tuple[Any, ServiceEvents]]:
     assert events.counters.failed == 0
 
 
-def ask(address: Any, request: bytes) -> bytes:
+def fetch(address: Any, request: bytes) -> bytes:
     with connect(address) as connection:
         connection.sendall(request)
         return read_all(connection)
@@ -180,7 +180,7 @@ REQUESTS = [
 
 @pytest.mark.parametrize(("request_", "code"), REQUESTS, ids=[repr(request[:40]) for request, _ in REQUESTS])
 def test_requests(shown: tuple[Any, ServiceEvents], request_: bytes, code: int) -> None:
-    answer = ask(shown[0], request_)
+    answer = fetch(shown[0], request_)
     assert code_of(answer) == code
     head, _, body = answer.partition(b"\r\n\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
@@ -191,7 +191,7 @@ def test_requests(shown: tuple[Any, ServiceEvents], request_: bytes, code: int) 
 
 def test_every_answer_is_guarded(shown: tuple[Any, ServiceEvents]) -> None:
     for path in (b"/", b"/page.js", b"/status.json", b"/metrics", b"/healthz", b"/nothing"):
-        head = ask(shown[0], b"GET %s HTTP/1.0\r\n\r\n" % path).partition(b"\r\n\r\n")[0].decode().split("\r\n")
+        head = fetch(shown[0], b"GET %s HTTP/1.0\r\n\r\n" % path).partition(b"\r\n\r\n")[0].decode().split("\r\n")
         for line in (
             "Server: netd",
             "X-Content-Type-Options: nosniff",
@@ -206,7 +206,7 @@ def test_every_answer_is_guarded(shown: tuple[Any, ServiceEvents]) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/status.json", "/healthz", "/nothing"])
 def test_head_is_get_without_the_body(shown: tuple[Any, ServiceEvents], path: str) -> None:
-    got, headed = (ask(shown[0], f"{method} {path} HTTP/1.0\r\n\r\n".encode()) for method in ("GET", "HEAD"))
+    got, headed = (fetch(shown[0], f"{method} {path} HTTP/1.0\r\n\r\n".encode()) for method in ("GET", "HEAD"))
     undated = [re.sub(rb"Date: .*", b"", one.partition(b"\r\n\r\n")[0]) for one in (got, headed)]
     assert undated[0] == undated[1]
     assert headed.endswith(b"\r\n\r\n")
@@ -218,9 +218,9 @@ def test_over_ipv6_and_unix_sockets(server: Server, tmp_path: Path, url: str) ->
     if "::1" in url and not has_ipv6():
         pytest.skip("no IPv6 on this host")
     address, _ = server.add(metrics_service(), url.format(tmp=tmp_path))
-    assert code_of(ask(address, b"GET / HTTP/1.1\r\nHost: [::1]\r\n\r\n")) == 200
+    assert code_of(fetch(address, b"GET / HTTP/1.1\r\nHost: [::1]\r\n\r\n")) == 200
     # Over UNIX sockets no browser comes, so there any name will do.
-    assert code_of(ask(address, b"GET / HTTP/1.1\r\nHost: any.example\r\n\r\n")) == (421 if "::1" in url else 200)
+    assert code_of(fetch(address, b"GET / HTTP/1.1\r\nHost: any.example\r\n\r\n")) == (421 if "::1" in url else 200)
 
 
 def test_a_request_may_come_octet_by_octet(shown: tuple[Any, ServiceEvents]) -> None:
@@ -253,7 +253,7 @@ def test_who_comes_and_goes_is_a_check(shown: tuple[Any, ServiceEvents]) -> None
 def test_who_says_nothing_takes_no_thread_from_others(shown: tuple[Any, ServiceEvents]) -> None:
     silent = [connect(shown[0]) for _ in range(2 * MOST_THREADS)]
     until(lambda: shown[1].counters.active == 2 * MOST_THREADS)
-    assert code_of(ask(shown[0], b"GET /healthz\r\n")) == 200
+    assert code_of(fetch(shown[0], b"GET /healthz\r\n")) == 200
     for connection in silent:
         connection.close()
 
@@ -284,7 +284,7 @@ def test_slow_clients_take_no_more_threads_than_there_are_and_not_for_long(
         assert code_of(read_all(connection)) == 408
         connection.close()
     until(lambda: events.counters.active == 0)
-    assert code_of(ask(address, b"GET /healthz\r\n")) == 200
+    assert code_of(fetch(address, b"GET /healthz\r\n")) == 200
 
 
 def test_however_lively_a_peer_is_its_request_has_an_end() -> None:
@@ -305,4 +305,4 @@ def test_however_lively_a_peer_is_its_request_has_an_end() -> None:
 def test_who_does_not_finish_is_told_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "_REQUEST_TIMEOUT", 0.2)
     address, _ = server.add(metrics_service(), "tcp://127.0.0.1:0")
-    assert code_of(ask(address, b"GET / HTTP/1.0\r\n")) == 408
+    assert code_of(fetch(address, b"GET / HTTP/1.0\r\n")) == 408

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.daemon.test_metrics import load
+from tests.daemon.clients import load
 from tests.support import Daemon, daemon, need, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]

@@ -1,0 +1,11 @@
+"""A service manager, as far as a netd sees it."""
+
+# What a service manager does between fork and exec.
+LAUNCHER = """
+import fcntl, os, sys
+held = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 100) for number in os.environ["HANDED"].split()]
+for number, descriptor in enumerate(held):
+    os.dup2(descriptor, 3 + number)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.executable, sys.argv[1:])
+"""
