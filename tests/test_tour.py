@@ -3,23 +3,19 @@
 In a block with two columns each is a terminal, and the rows are in the order of time.
 """
 
-import fcntl
 import os
 import re
-import select
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyte
 import pytest
 
-from tests.support import has_ipv6, in_namespace, need, read_terminal
+from tests.support import has_ipv6, in_namespace, need
+from tests.terminal import Terminal
 
 PAGE = (Path(__file__).parents[1] / "docs" / "tour.md").read_text()
 SECTIONS: dict[str, str] = dict(re.findall(r"(?ms)^## (.+?)\n(.*?)(?=^## |\Z)", PAGE))
@@ -40,81 +36,70 @@ VARIES = {
 }
 
 
-class Terminal:
+class Shell(Terminal):
     """A shell at a terminal, and how far the page has come with it."""
 
     def __init__(self, directory: str) -> None:
-        self._screen = pyte.Screen(WIDTH, HEIGHT)
-        self._stream = pyte.ByteStream(self._screen)
+        command = ["bash", "--norc", "--noprofile", "--noediting", "-i"]
+        super().__init__(command, WIDTH, HEIGHT, environment(directory), directory)
+        os.close(self.terminal)  # so that the end of the shell is seen
         self._shown: list[str] = []
         self._prompt = SHELL
-        self._primary, terminal = os.openpty()
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
-        self._shell = subprocess.Popen(
-            ["setsid", "--ctty", "bash", "--norc", "--noprofile", "--noediting", "-i"],
-            stdin=terminal,
-            stdout=terminal,
-            stderr=terminal,
-            cwd=directory,
-            env=environment(directory),
-        )
-        os.close(terminal)
 
     def follow(self, line: str) -> None:
         """Type a line of the page, or expect to see it."""
         if line.startswith(SHELL):
-            self._type(line.removeprefix(SHELL).encode() + b"\r", SHELL)
+            self._answer(line.removeprefix(SHELL).encode() + b"\r", SHELL)
             name = re.search(r"netd talk .*--name (\w+)", line)
             self._prompt = f"{name[1]} : " if name else "> " if line.startswith("$ netd talk") else ""
         elif line.endswith(ENTER):
             line = line.removesuffix(ENTER)
             prompt = "telnet> " if line.startswith("telnet> ") else self._prompt
-            self._type(line.removeprefix(prompt).encode() + b"\r", prompt)
+            self._answer(line.removeprefix(prompt).encode() + b"\r", prompt)
         elif line in KEYS:
-            self._type(KEYS[line], self._prompt)
+            self._answer(KEYS[line], self._prompt)
         self._shown.append(line)
 
-    def _type(self, keys: bytes, prompt: str) -> None:
+    def _answer(self, keys: bytes, prompt: str) -> None:
         self.see(prompt)
-        os.write(self._primary, keys)
+        self.type(keys)
 
     def see(self, prompt: str | None) -> None:
         """Wait until the screen is what the page shows, with this prompt below; None: with any or none."""
         end = time.monotonic() + 20
         while not self._is_like(prompt):
             if time.monotonic() > end:
-                raise AssertionError(
-                    "\n".join([f"expected, and then {prompt!r}:", *self._shown, "got:", *self._lines()])
-                )
-            if select.select([self._primary], [], [], 0.05)[0]:
-                self._stream.feed(read_terminal(self._primary, "\n".join(self._lines())))
+                raise AssertionError("\n".join([f"expected, and then {prompt!r}:", *self._shown, "got:", *self.lines]))
+            self.read(0.05)
 
     def _is_like(self, prompt: str | None) -> bool:
-        lines = self._lines()
+        lines = self.lines
         seen = lines[: len(self._shown)]
         if len(seen) != len(self._shown) or not all(map(re.fullmatch, map(pattern, self._shown), seen)):
             return False
         rest = "".join(lines[len(self._shown) :])
-        return prompt is None or (rest == prompt.rstrip() and self._screen.cursor.x == len(prompt))
+        return prompt is None or (rest == prompt.rstrip() and self.screen.cursor.x == len(prompt))
 
-    def _lines(self) -> list[str]:
-        return [line.rstrip() for line in self._screen.display if line.strip()]
+    @property
+    def lines(self) -> list[str]:
+        """The lines of the screen that are not empty."""
+        return [line for line in super().lines if line]
 
     def colored(self) -> set[tuple[str, str, str]]:
         """Names in colour that stand before something that was said, with that of the letters and the one behind."""
         names = set()
-        for row, line in self._screen.buffer.items():
-            name, said, _ = self._screen.display[row].partition(" : ")
+        for row, line in self.screen.buffer.items():
+            name, said, _ = self.screen.display[row].partition(" : ")
             cells = [line[column] for column in range(len(name if said else ""))]
             names |= {(name, cell.fg, cell.bg) for cell in cells if (cell.fg, cell.bg) != ("default", "default")}
         return names
 
     def close(self) -> None:
-        os.close(self._primary)  # hangs up on the shell and on what runs in it
+        os.close(self.primary)  # hangs up on the shell and on what runs in it
         try:
-            self._shell.wait(20)
+            self.process.wait(20)
         finally:
-            self._shell.kill()
+            self.process.kill()
 
 
 def pattern(line: str) -> str:
@@ -160,7 +145,7 @@ def walk(directory: str, section: str) -> None:
     """Do what a section says, and see what it shows."""
     colored: set[tuple[str, str, str]] = set()
     for lines in blocks(section):
-        terminals = [Terminal(directory) for _ in range(1 + max(number for number, _ in lines))]
+        terminals = [Shell(directory) for _ in range(1 + max(number for number, _ in lines))]
         try:
             for number, line in lines:
                 for terminal in terminals:

@@ -1,14 +1,11 @@
 """`netd top` at a pseudo-terminal with a real netd. Tests read the screen."""
 
 import contextlib
-import fcntl
 import json
 import os
 import re
-import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import termios
@@ -16,10 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import pyte
 import pytest
 
-from tests.support import Daemon, daemon, read_terminal, until
+from tests.support import Daemon, daemon, until
+from tests.terminal import Terminal
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -31,53 +28,20 @@ services:
 """
 
 
-class Terminal:
-    """A pseudo-terminal in which `netd top` runs."""
+class Top(Terminal):
+    """A terminal with `netd top` on it."""
 
     def __init__(self, control: str, *arguments: str, before: Sequence[str] = (), **environment: str) -> None:
-        self.primary, self.terminal = os.openpty()
-        self.screen = pyte.Screen(80, 24)
-        self._stream = pyte.ByteStream(self.screen)
-        self.output = b""
-        self.resize(80, 24)
-        self.attributes = termios.tcgetattr(self.terminal)
         kept = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLORTERM")}
         settings = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", "NETD_CONTROL": control, **environment}
-        self.process = subprocess.Popen(
-            ["setsid", "--ctty", *before, sys.executable, "-m", "netd", "top", "--interval", "0.1", *arguments],
-            stdin=self.terminal,
-            stdout=self.terminal,
-            stderr=self.terminal,
-            env={**kept, **settings},
-        )
-
-    def resize(self, columns: int, lines: int) -> None:
-        fcntl.ioctl(self.primary, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        self.screen.resize(lines, columns)
-
-    def read(self, seconds: float) -> None:
-        """Feed the screen with output that arrives within this time."""
-        if select.select([self.primary], [], [], seconds)[0]:
-            data = read_terminal(self.primary, "\n".join(self.lines))
-            self.output += data
-            self._stream.feed(data)
-
-    def wait(self, condition: Callable[[], object]) -> None:
-        """Wait until the condition holds, while the screen is updated."""
-        end = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < end, "\n".join(self.lines)
-            self.read(0.1)
+        command = [*before, sys.executable, "-m", "netd", "top", "--interval", "0.1", *arguments]
+        super().__init__(command, 80, 24, {**kept, **settings})
 
     def shows(self, text: str) -> None:
         self.wait(lambda: text in "\n".join(self.lines))
 
     def press(self, keys: str) -> None:
-        os.write(self.primary, keys.encode())
-
-    @property
-    def lines(self) -> list[str]:
-        return [line.rstrip() for line in self.screen.display]
+        self.type(keys.encode())
 
     def table(self) -> list[list[str]]:
         """The rows of the table, split into words."""
@@ -99,23 +63,18 @@ class Terminal:
     def end(self) -> int:
         """Wait for the end, and check that the terminal mode was restored. The exit code."""
         self.wait(lambda: self.process.poll() is not None)
-        self.read(0)
+        while self.read(0):
+            pass
         assert termios.tcgetattr(self.terminal) == self.attributes
         assert self.output.rindex(b"\x1b[?25h") > self.output.rindex(b"\x1b[?25l"), "no cursor"
         assert self.output.rindex(b"\x1b[?1049l") > self.output.rindex(b"\x1b[?1049h"), "the other screen"
-        return self.process.returncode
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.primary)
-        os.close(self.terminal)
+        return int(self.process.returncode)
 
 
 @contextlib.contextmanager
-def top(control: str, *arguments: str, **environment: str) -> Iterator[Terminal]:
+def top(control: str, *arguments: str, **environment: str) -> Iterator[Top]:
     """`netd top` with its first picture drawn."""
-    terminal = Terminal(control, *arguments, **environment)
+    terminal = Top(control, *arguments, **environment)
     try:
         terminal.shows("q quit")
         yield terminal
@@ -289,7 +248,7 @@ def test_terminal_is_restored_at_every_exit(tmp_path: Path, keys: str, number: i
 
 
 @contextlib.contextmanager
-def in_place_of_netd(path: str, *arguments: str) -> Iterator[tuple[Terminal, Callable[[object], None]]]:
+def in_place_of_netd(path: str, *arguments: str) -> Iterator[tuple[Top, Callable[[object], None]]]:
     """`netd top` with a fake netd that gives one answer per call of ``serve``."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -302,7 +261,7 @@ def in_place_of_netd(path: str, *arguments: str) -> Iterator[tuple[Terminal, Cal
                 connection.recv(99)
                 connection.sendall(json.dumps(answer).encode())
 
-        terminal = Terminal(path, *arguments)
+        terminal = Top(path, *arguments)
         try:
             yield terminal, serve
         finally:
@@ -337,9 +296,7 @@ def test_terminal_is_restored_after_a_bug(tmp_path: Path) -> None:
 
 def test_top_can_be_suspended_by_a_shell_with_job_control(tmp_path: Path) -> None:
     with running_netd(tmp_path) as running:
-        terminal = Terminal(
-            running.control, before=["bash", "-c", 'set -m; "$@"; echo stopped; read x; fg; exit $?', "x"]
-        )
+        terminal = Top(running.control, before=["bash", "-c", 'set -m; "$@"; echo stopped; read x; fg; exit $?', "x"])
         try:
             terminal.shows("q quit")
             terminal.press("\x1a")
@@ -411,7 +368,7 @@ def test_missing_terminal_or_netd_is_reported_in_one_line(tmp_path: Path) -> Non
             (running.control, "dumb", 64, "netd: netd top cannot draw on a terminal of the type 'dumb'"),
             (f"{tmp_path}/none", "xterm", 69, "netd: netd is not running, or not for you"),
         ):
-            terminal = Terminal(control, TERM=term)
+            terminal = Top(control, TERM=term)
             assert terminal.process.wait(20) == code
             terminal.shows(text)
             assert b"\x1b" not in terminal.output

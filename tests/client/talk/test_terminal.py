@@ -1,27 +1,21 @@
 """`netd talk` at a pseudo-terminal: keys in, screen out."""
 
 import contextlib
-import fcntl
 import os
-import pty
-import select
 import signal
 import socket
 import stat
-import struct
-import subprocess
 import sys
 import termios
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import pyte
 import pytest
 
 from netd.client.talk.terminal import HistoryFile
-from tests.support import read_exactly, read_terminal
+from tests.support import read_exactly
+from tests.terminal import Terminal
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -29,68 +23,35 @@ WIDTH, HEIGHT = 70, 20
 UP, LEFT, BACKSPACE, ENTER, CTRL_C, CTRL_D = b"\x1b[A", b"\x1b[D", b"\x7f", b"\r", b"\x03", b"\x04"
 
 
-class User:
-    """The user at a pseudo-terminal in which `netd talk` runs."""
+class User(Terminal):
+    """A terminal in which `netd talk` runs."""
 
     def __init__(self, *arguments: str, **environment: str) -> None:
-        self._screen = pyte.Screen(WIDTH, HEIGHT)
-        self._stream = pyte.ByteStream(self._screen)
-        self.drawn = b""
-        self._primary, self._terminal = pty.openpty()
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
-        self.process = subprocess.Popen(
-            ["setsid", "--ctty", sys.executable, "-m", "netd", "talk", *arguments],
-            stdin=self._terminal,
-            stdout=self._terminal,
-            stderr=self._terminal,
-            env={**os.environ, "TERM": "xterm-256color", **environment},
-        )
-
-    def type(self, *keys: bytes) -> None:
-        os.write(self._primary, b"".join(keys))
+        command = [sys.executable, "-m", "netd", "talk", *arguments]
+        super().__init__(command, WIDTH, HEIGHT, {**os.environ, "TERM": "xterm-256color", **environment})
 
     @property
     def lines(self) -> list[str]:
         """The screen below its first line, which names the other end."""
-        lines = [line.rstrip() for line in self._screen.display]
+        lines = super().lines
         while lines and not lines[-1]:
             lines.pop()
         return lines[1:]
 
     def colour(self, row: int, column: int) -> str:
-        return str(self._screen.buffer[row][column].fg)
+        return str(self.screen.buffer[row][column].fg)
 
     def see(self, *lines: str) -> None:
-        """Wait until the last lines on the screen are these."""
-        self._look(lambda: self.lines[-len(lines) :] == list(lines))
+        """Look until the last lines on the screen are these."""
+        self.wait(lambda: self.lines[-len(lines) :] == list(lines))
 
     def leave(self, code: int) -> None:
-        """Wait for the end with this exit code, and check that the terminal mode was restored."""
-        self._look(lambda: self.process.poll() is not None)
-        while self._look_once(0):
+        """See it end with this exit code, and the terminal as it was."""
+        self.wait(lambda: self.process.poll() is not None)
+        while self.read(0):
             pass
         assert self.process.returncode == code
-        assert termios.tcgetattr(self._terminal)[3] & (termios.ICANON | termios.ECHO)
-
-    def _look(self, done: Callable[[], bool]) -> None:
-        end = time.monotonic() + 20
-        while not done():
-            assert time.monotonic() < end, "\n".join(self.lines)
-            self._look_once(0.02)
-
-    def _look_once(self, seconds: float) -> bool:
-        if not select.select([self._primary], [], [], seconds)[0]:
-            return False
-        drawn = read_terminal(self._primary, "\n".join(self.lines))
-        self.drawn = (self.drawn + drawn)[-100_000:]
-        self._stream.feed(drawn)
-        return True
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._primary)
-        os.close(self._terminal)
+        assert termios.tcgetattr(self.terminal)[3] & (termios.ICANON | termios.ECHO)
 
 
 @pytest.fixture
@@ -238,7 +199,7 @@ def test_colours_are_shown_and_other_sequences_are_escaped(listener: socket.sock
         server.sendall(b"\x1b[31mred? \x1b[6n")
         user.see("red? \\x1b[6n")
         assert user.colour(4, 0) == "red"
-        assert b"\x1b[6n" not in user.drawn
+        assert b"\x1b[6n" not in user.output
 
 
 def test_endless_peer_does_not_keep_the_user(listener: socket.socket) -> None:
@@ -289,7 +250,7 @@ def test_dumb_terminal_is_used_without_a_prompt(listener: socket.socket) -> None
             connection.sendall(b"\x1b[2Jhi")
             connection.close()
             user.leave(1)
-        assert b"\\x1b[2Jhi\r\nnetd: " in user.drawn
+        assert b"\\x1b[2Jhi\r\nnetd: " in user.output
     finally:
         user.close()
 
