@@ -17,7 +17,7 @@ import tempfile
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,7 @@ from netd.admission.control import AdmissionControl
 from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
 from netd.client.control import ask
-from netd.contract import Wait, WaitingConversation
 from netd.endpoints import Endpoint
-from netd.errors import PeerError
 from netd.peer import Peer
 from netd.services import table
 from netd.services.service_type import ServiceType
@@ -67,26 +65,6 @@ def answered(service: Any, *segments: bytes, peer: Peer = PEER) -> bytes:
         sent += begun.receives_eof().output()
     begun.ends()
     return sent
-
-
-def converse(conversation: WaitingConversation, pieces: Iterable[bytes], most: int = 2**20) -> bytes:
-    """All that a conversation says when it receives these pieces and then the end of file."""
-    said = bytearray()
-    waiting = iter([*pieces, b""])
-    try:
-        word = next(conversation)
-        while len(said) < most:
-            if word is None:
-                word = conversation.send(next(waiting))
-            else:
-                assert not isinstance(word, Wait), "there is nothing here to wait for"
-                said += word
-                word = next(conversation)
-    except (StopIteration, RuntimeError):
-        pass  # it returned, or asked for more after the end
-    except PeerError as error:
-        said += error.answer
-    return bytes(said)
 
 
 def door_for(
@@ -194,6 +172,13 @@ def copies(descriptor: int) -> int:
         with contextlib.suppress(OSError):  # gone meanwhile, as the one of listdir is
             count += os.path.sameopenfile(descriptor, int(name))
     return count
+
+
+def pipes() -> list[str]:
+    """The ends of pipes that this process has open."""
+    names = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    targets = [os.readlink(name) for name in names if os.path.islink(name)]  # that of listdir is gone
+    return sorted(target for target in targets if target.startswith("pipe:"))
 
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> None:

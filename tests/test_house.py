@@ -258,6 +258,32 @@ def test_every_test_file_has_its_place_in_the_tree() -> None:
         assert (ROOT / "netd" / place).is_dir() or (ROOT / place).is_dir(), file
 
 
+def imported_tests(text: str) -> list[str]:
+    """The test modules that a file imports from."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+    return [name for name in found if re.match(r"tests\.(.*\.)?test_", name)]
+
+
+def test_no_file_imports_from_a_test_module() -> None:
+    for file in (ROOT / "tests").rglob("*.py"):
+        assert imported_tests(file.read_text()) == [], f"{file}: what several tests need has a module of its own"
+
+
+def test_the_test_of_imported_tests_sees_one() -> None:
+    text = "from tests.daemon.supervisor.test_reload import write\nfrom tests import test_fuzz\nimport tests.cli.test_talk\n"
+    assert imported_tests(text) == [
+        "tests.daemon.supervisor.test_reload.write",
+        "tests.test_fuzz",
+        "tests.cli.test_talk",
+    ]
+    assert imported_tests("from tests.support import until\nfrom netd.testing import script\nimport pytest\n") == []
+
+
 @pytest.mark.parametrize("model", [*(ServiceType.of(one).options for one in table.BUILT_IN.values()), *MODELS])
 def test_every_option_says_what_it_means(model: type) -> None:
     for name, field in model.model_fields.items():  # type: ignore[attr-defined]

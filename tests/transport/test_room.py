@@ -6,8 +6,9 @@ import struct
 from itertools import count
 from pathlib import Path
 
-from tests.support import NOW, Server, read_all, service
-from tests.transport.stream.test_server import connect
+from netd.testing import NOW
+from tests.support import Server, read_all, service
+from tests.transport.stream.peers import connect
 
 
 class Guest:

@@ -3,7 +3,6 @@
 import os
 import socket
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,26 +12,13 @@ from hypothesis import strategies as st
 from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.services.upper import Upper
-from netd.transport.stream.server import StreamServer
 from netd.transport.tap import SHOWN, Tap
 from tests.support import ABSTRACT, Server, read_all, read_exactly, service, until
-from tests.transport.datagram.test_posts import Board
-from tests.transport.stream.test_server import connect
-from tests.transport.stream.test_threaded import Finger
+from tests.transport.sample_services import Board, Finger
+from tests.transport.stream.peers import connect
+from tests.transport.taps import look, tap
 
 PEER = Peer("tcp", "192.0.2.7", 5)
-
-
-def tap(wanted: Callable[[Peer], bool] = lambda peer: True, flush: Callable[[Tap], None] = lambda tap: None) -> Tap:
-    return Tap("test", wanted, flush)
-
-
-def look(server: Server, taps: list[Tap]) -> None:
-    """Have these, and no others, look on at all there is."""
-    for one in server.servers:
-        observed = one.connections if isinstance(one, StreamServer) else one
-        server.loop.call(lambda observed=observed: observed.trace(taps))  # type: ignore[misc]
-    server.settle()
 
 
 def told(one: Tap) -> list[tuple[str, int, bytes]]:

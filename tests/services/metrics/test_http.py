@@ -13,27 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.contract import Context
-from netd.services import table
 from netd.services.metrics import http
 from netd.services.metrics.http import Site, may_name
-from netd.shared.table import Counts
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import MOST_THREADS
+from tests.services.metrics.answers import HISTORY, SAID, STATUS, metrics_service
 from tests.support import Server, has_ipv6, read_all, until
-from tests.telemetry.statuses import status
-from tests.transport.stream.test_server import connect, ended
-
-STATUS = status({"echo": Counts(accepted=3)})
-HISTORY = {"times": [1.5], "services": {"echo": {"answered": [3]}}}
-SAID = {"status": STATUS, "history": HISTORY}
-
-
-def metrics_service(**context: Any) -> Any:
-    kind = table.find("metrics")
-    assert kind
-    return kind.build(kind.options(), Context(inspect=SAID.__getitem__, **context))
+from tests.transport.stream.peers import connect, ended
 
 
 def site(**changes: object) -> Site:

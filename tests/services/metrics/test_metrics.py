@@ -8,7 +8,7 @@ import pytest
 
 from netd.services import metrics
 from netd.services.metrics import http
-from tests.services.metrics.test_http import metrics_service
+from tests.services.metrics.answers import metrics_service
 
 PAGE = Path(metrics.__file__).parent / "page"
 

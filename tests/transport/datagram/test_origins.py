@@ -18,9 +18,8 @@ from netd.services.echo import Echo
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.listen import Listener, open_listeners
 from tests.support import Server, has_ipv6, in_namespace, service, until
-from tests.transport.datagram.test_posts import Board
-from tests.transport.datagram.test_server import BOTH, PlainEcho
-from tests.transport.test_tap import look, tap
+from tests.transport.sample_services import BOTH, Board, PlainEcho
+from tests.transport.taps import look, tap
 
 NEWNET = 0x40000000  # CLONE_NEWNET, linux/sched.h
 KINDS = pytest.mark.parametrize("kind", [Echo, PlainEcho])

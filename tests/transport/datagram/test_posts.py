@@ -6,22 +6,8 @@ from typing import Any
 
 import pytest
 
-from netd.contract import Post
-from netd.peer import Peer
 from tests.support import Server, has_ipv6, in_namespace, until
-
-
-class Board:
-    """Answers ``in`` or ``out``, and keeps how to post to who has spoken last."""
-
-    server_initiated = True
-
-    def __init__(self) -> None:
-        self.posts: list[Post | None] = []
-
-    def datagram(self, data: bytes, peer: Peer, post: Post | None) -> bytes:
-        self.posts.append(post)
-        return b"out" if post is None else b"in"
+from tests.transport.sample_services import Board
 
 
 def ask(client: socket.socket, data: bytes = b"hello") -> bytes:

@@ -16,7 +16,8 @@ from netd.services.echo import Echo
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.listen import open_listeners
 from tests.support import Server, has_ipv6, in_namespace, service, until
-from tests.transport.datagram.test_server import BOTH, PlainEcho, ask, client
+from tests.transport.peers import ask, client
+from tests.transport.sample_services import BOTH, PlainEcho
 
 KINDS = pytest.mark.parametrize("kind", [Echo, PlainEcho])
 

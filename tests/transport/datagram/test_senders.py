@@ -12,7 +12,8 @@ from netd.admission.control import AdmissionControl
 from netd.services.echo import Echo
 from netd.transport.datagram.server import DatagramServer
 from tests.support import Server, until
-from tests.transport.datagram.test_server import BOTH, PlainEcho, ask, client
+from tests.transport.peers import ask, client
+from tests.transport.sample_services import BOTH, PlainEcho
 
 KINDS = pytest.mark.parametrize("kind", [Echo, PlainEcho])
 

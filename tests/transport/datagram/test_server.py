@@ -6,7 +6,6 @@ import socket
 import tempfile
 import threading
 from array import array
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,36 +13,12 @@ import pytest
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.services.echo import Echo
-from tests.support import PEER, Server, copies, has_ipv6, service, until
-
-
-class PlainEcho(Echo):
-    """Echo with the declaration taken away: every datagram goes through the service."""
-
-    reflects = False
-
+from netd.testing import PEER
+from tests.support import Server, copies, has_ipv6, service, until
+from tests.transport.peers import ask, client
+from tests.transport.sample_services import BOTH, PlainEcho
 
 AMPLIFY: dict[str, object] = {"amplify": ["any"]}
-BOTH = pytest.mark.parametrize("batched", [True, False], ids=["batched", "one by one"])
-
-
-@contextlib.contextmanager
-def client(address: Any, tmp_path: Any = None) -> Iterator[socket.socket]:
-    """A connected socket, which takes an answer only from the address it asked."""
-    unix = isinstance(address, str | bytes)
-    family = socket.AF_UNIX if unix else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        if unix:
-            sock.bind(f"{tmp_path}/client-{id(sock)}" if tmp_path else "")
-        sock.settimeout(20)
-        sock.connect(address)
-        yield sock
-
-
-def ask(address: Any, data: bytes, tmp_path: Any = None) -> bytes:
-    with client(address, tmp_path) as sock:
-        sock.send(data)
-        return sock.recv(65536)
 
 
 EXCHANGES: list[tuple[str, dict[str, Any], bytes]] = [

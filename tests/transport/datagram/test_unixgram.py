@@ -17,9 +17,9 @@ from netd.endpoints import Endpoint
 from netd.services.echo import Echo
 from netd.transport.listen import open_listeners
 from tests.support import Server, daemon, until
-from tests.transport.datagram.test_posts import Board
-from tests.transport.datagram.test_server import ask
-from tests.transport.test_tap import look, tap
+from tests.transport.peers import ask
+from tests.transport.sample_services import Board
+from tests.transport.taps import look, tap
 
 OTHER = 65_533  # a user that is not the one of this process
 
@@ -312,7 +312,6 @@ from netd.endpoints import Endpoint
 from netd.services.echo import Echo
 from netd.transport.listen import open_listeners
 from tests.support import Server
-from tests.transport.datagram.test_unixgram import ATTACKS, bound, meanwhile
 from pathlib import Path
 codecs.lookup("unicode_escape")  # as a worker has it
 with Server() as server:

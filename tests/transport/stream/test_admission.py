@@ -16,9 +16,8 @@ from netd.contract import Conversation
 from netd.peer import Peer
 from netd.services.echo import Echo
 from tests.support import Server, has_ipv6, read_all, read_exactly, service, until
-from tests.transport.stream.test_server import PlainEcho, connect
-
-DENY: dict[str, object] = {"access": {"deny": ["any"]}}
+from tests.transport.sample_services import DENY, PlainEcho
+from tests.transport.stream.peers import connect
 
 
 def ask(address: Any, data: bytes) -> bytes:

@@ -1,6 +1,5 @@
 """Connections without a listener: each is over once, and the last one releases what they had."""
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from netd.services.upper import Upper
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
-from tests.support import door_for
+from tests.support import door_for, pipes
 
 HOUSE = DaemonAdmission()
 
@@ -55,13 +54,6 @@ def served(kept: Connections) -> socket.socket:
     assert ticket is not None
     kept.serve(request, "", ticket)
     return client
-
-
-def pipes() -> list[str]:
-    """The ends of pipes that this process has open."""
-    names = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
-    targets = [os.readlink(name) for name in names if os.path.islink(name)]  # that of listdir is gone
-    return sorted(target for target in targets if target.startswith("pipe:"))
 
 
 @pytest.mark.parametrize("kind", [Echo, Upper])

@@ -11,7 +11,7 @@ import pytest
 from netd.contract import Conversation, Post, Wait, WaitingConversation
 from netd.peer import Peer
 from tests.support import ABSTRACT, Server, read_all, read_exactly, until
-from tests.transport.stream.test_server import connect, ended
+from tests.transport.stream.peers import connect, ended
 
 
 class Board:

@@ -26,10 +26,9 @@ from netd.transport.stream.connections import Connections
 from netd.transport.stream.preamble import Preambles
 from netd.transport.stream.server import StreamServer
 from netd.transport.tap import Tap
-from tests.support import Server, read_all, read_exactly, service, until
-from tests.transport.stream.test_connections import pipes
-from tests.transport.stream.test_server import PlainEcho, connect, ended, failed
-from tests.transport.stream.test_threaded import Finger, Quiet
+from tests.support import Server, pipes, read_all, read_exactly, service, until
+from tests.transport.sample_services import Finger, PlainEcho, Quiet
+from tests.transport.stream.peers import connect, ended, failed
 
 KEY = 0x5A
 

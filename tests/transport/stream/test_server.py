@@ -21,51 +21,18 @@ from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.services.service_type import ServiceType, Serving
 from netd.telemetry.service_events import ServiceEvents
+from netd.testing import NOW
 from netd.transport.listen import open_listeners
 from netd.transport.stream.connection import Connection
 from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
 from netd.transport.stream.echo import EchoConnection
 from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import ThreadedConnection
-from tests.support import ABSTRACT, NOW, Server, converse, has_ipv6, read_all, read_exactly, service, until
+from tests.support import ABSTRACT, Server, has_ipv6, read_all, read_exactly, service, until
+from tests.transport.sample_services import PlainEcho
+from tests.transport.stream.peers import ask, connect, converse, ended, failed
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
-
-
-class PlainEcho(Echo):
-    """Echo with the declaration taken away: every octet goes through the conversation."""
-
-    reflects = False
-
-
-def connect(address: Any) -> socket.socket:
-    family = (
-        socket.AF_UNIX if isinstance(address, str | bytes) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    )
-    connection = socket.socket(family, socket.SOCK_STREAM)
-    connection.settimeout(20)
-    try:
-        connection.connect(address)
-    except OSError:
-        connection.close()
-        raise
-    return connection
-
-
-def ended(events: ServiceEvents, number: int) -> bool:
-    return events.counters.closed.total() == number
-
-
-def failed(events: ServiceEvents, number: int) -> bool:
-    return events.counters.failed == number
-
-
-def ask(address: Any, data: bytes) -> bytes:
-    """Everything a service says to this before it closes."""
-    with connect(address) as connection:
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-        return read_all(connection)
 
 
 URLS = ["tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp://*:0", "unix://{tmp}/s", "unix://@netd-test-{tmp}"]

@@ -5,7 +5,6 @@ import errno
 import os
 import select
 import socket
-import socketserver
 import struct
 import threading
 from collections.abc import Callable
@@ -19,28 +18,8 @@ from netd.transport.stream import connection as connection_module
 from netd.transport.stream import threaded
 from netd.transport.stream.threaded import MOST_THREADS
 from tests.support import Server, read_all, until
-from tests.transport.stream.test_admission import DENY
-from tests.transport.stream.test_server import connect, ended, failed
-
-
-class Shout(socketserver.StreamRequestHandler):
-    """Reads a line and shouts it back."""
-
-    def handle(self) -> None:
-        self.wfile.write(self.rfile.readline().upper())
-
-
-class Finger:
-    """A service that is nothing but its handler."""
-
-    handler = Shout
-
-
-class Quiet:
-    """The same, and it says that the peer begins."""
-
-    handler = Shout
-    client_speaks_first = True
+from tests.transport.sample_services import DENY, Finger, Quiet
+from tests.transport.stream.peers import connect, ended, failed
 
 
 class Function:

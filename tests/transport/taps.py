@@ -1,0 +1,21 @@
+"""Taps on the servers of a test."""
+
+from collections.abc import Callable
+
+from netd.peer import Peer
+from netd.transport.stream.server import StreamServer
+from netd.transport.tap import Tap
+from tests.support import Server
+
+
+def tap(wanted: Callable[[Peer], bool] = lambda peer: True, flush: Callable[[Tap], None] = lambda tap: None) -> Tap:
+    """A tap that notes all, and is never flushed, unless told otherwise."""
+    return Tap("test", wanted, flush)
+
+
+def look(server: Server, taps: list[Tap]) -> None:
+    """Have these, and no others, look on at all there is."""
+    for one in server.servers:
+        observed = one.connections if isinstance(one, StreamServer) else one
+        server.loop.call(lambda observed=observed: observed.trace(taps))  # type: ignore[misc]
+    server.settle()
