@@ -275,9 +275,9 @@ def test_no_file_imports_from_a_test_module() -> None:
 
 
 def test_the_test_of_imported_tests_sees_one() -> None:
-    text = "from tests.daemon.supervisor.test_reload import write\nfrom tests import test_fuzz\nimport tests.cli.test_talk\n"
+    text = "from tests.cli.test_talk import write\nfrom tests import test_fuzz\nimport tests.cli.test_talk\n"
     assert imported_tests(text) == [
-        "tests.daemon.supervisor.test_reload.write",
+        "tests.cli.test_talk.write",
         "tests.test_fuzz",
         "tests.cli.test_talk",
     ]
