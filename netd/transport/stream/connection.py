@@ -2,7 +2,7 @@
 
 A connection is always in one state, which is the method that the loop calls:
 
-    state       waits for           method      `_pending`   `_ending`
+    state       waits for           method      pending      `_ending`
     receiving   input               `_receive`  nothing      None
     flushing    room                `_flush`    maybe        maybe
     waiting     neither (`Wait`)    `_hung_up`  nothing      None       a conversation waits for something else
@@ -10,26 +10,28 @@ A connection is always in one state, which is the method that the loop calls:
     handled     nothing             none        nothing      maybe      a thread has the socket
     closed      nothing             none                                its owner was told
 
-Receiving, it holds nothing to send; flushing, it sends what is pending and then finishes, if it is `_ending`, or goes
-on (`_continue`). It reads nothing while it has something to send, so what it holds is bounded: one turn's words and one
-piece of the service, or what a pipe holds, whatever the peer does. `_eof` says that the peer has finished sending,
-`_rearm` that the kernel has to be asked anew whatever is waited for next (`EDGE`).
+It is a life cycle (time-outs, an outcome, an owner) and a `Pump` for each direction: one where a service makes what is
+sent (`_output`), two where two sockets are joined. Receiving, it holds nothing to send; flushing, it sends what is
+pending and then finishes, if it is `_ending`, or goes on (`_continue`). It reads nothing while it has something to
+send, so what it holds is bounded: one turn's words and one piece of the service, or what a pipe holds, whatever the
+peer does. `_eof` says that the peer has finished sending, `_rearm` that the kernel has to be asked anew whatever is
+waited for next (`EDGE`).
 """
 
 import select
 from collections.abc import Callable
-from socket import SHUT_WR, socket
-from typing import Protocol, TypeAlias, cast
+from socket import SHUT_WR
+from typing import Protocol, cast
 
 from netd.admission.limits import Limits
 from netd.peer import Peer
 from netd.reasons import Outcome
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
+from netd.transport.stream.pump import Pump
+from netd.transport.stream.stream_socket import CHUNK, StreamSocket, WrappedSocket
 from netd.transport.tap import Taps, TracedSocket
 
-CHUNK = 65536
-"""Octets taken from a stream, and given to the kernel, at once."""
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 EDGE = IN | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
 """The events in which a TCP connection waits for input: epoll looks at it again when something comes, and not after
@@ -41,36 +43,6 @@ descriptors sent along, so it has no edge.
 _LINGER = 2.0  # seconds a finished peer has to close its side
 
 Ready = Callable[[int], None]
-
-
-class StreamSocket(Protocol):
-    """What a connection needs of a socket that does not block. A bare one is one, and what a preamble puts before it.
-
-    `recv` gives as many octets as it is asked for, if there are so many: less means that nothing is left, neither here
-    nor in the kernel. `recv` and `send` raise BlockingIOError where they would have to wait, and another OSError where
-    the connection is broken.
-    """
-
-    def recv(self, size: int, /) -> bytes: ...
-
-    def send(self, data: bytes | memoryview, /) -> int: ...
-
-    def shutdown(self, how: int, /) -> None: ...
-
-    def fileno(self) -> int: ...
-
-    def close(self) -> None: ...
-
-
-BareSocket: TypeAlias = socket
-"""A `StreamSocket` that nothing is put before."""
-
-
-class WrappedSocket(StreamSocket, Protocol):
-    """One that is put before another, and may hold octets that came."""
-
-    def pending(self) -> int:
-        """How many octets `recv` gives without asking the kernel, which does not tell of them."""
 
 
 class Owner(Protocol):
@@ -98,8 +70,8 @@ class Connection:
         "_ending",
         "_eof",
         "_events",
+        "_output",
         "_owner",
-        "_pending",
         "_rearm",
         "active",
         "bytes_in",
@@ -120,7 +92,7 @@ class Connection:
         self.opened = self.active = now = owner.loop.now
         self.bytes_in = 0
         self.bytes_out = 0
-        self._pending: memoryview | bytes = b""
+        self._output = Pump()
         self._eof = False
         self._ending: Outcome | None = None
         self._deadline = now + owner.limits.lifetime if owner.limits.lifetime else None
@@ -180,47 +152,38 @@ class Connection:
             self._rearm = False
             self._owner.loop.change(self.socket.fileno(), events, ready)
 
-    def _send(self, data: bytes) -> bool:
+    def _send(self, data: bytes | memoryview) -> bool:
         """Send; True when all of it went.
 
         Else what is left is kept, and nothing is read before it went; or the connection is over.
         """
         try:
-            sent = self.socket.send(data)
-        except BlockingIOError:
-            sent = 0
+            sent = self._output.send(self.socket, data)
         except OSError:
             self.close("reset")
             return False
-        self.bytes_out += sent
-        if self.bytes_in + self.bytes_out > self._owner.most_bytes:
+        self.bytes_out = all_out = self.bytes_out + sent
+        if self.bytes_in + all_out > self._owner.most_bytes:
             self.close("bytes")
             return False
         if sent == len(data):
             return True
-        self._keep(memoryview(data)[sent:])
+        self._wait(OUT, self._flush)
         return False
 
     def _keep(self, data: memoryview | bytes) -> None:
         """Send this when there is room."""
-        self._pending = data
+        self._output.pending = data
         self._wait(OUT, self._flush)
 
     def _flush(self, events: int) -> None:
         """The kernel has room, or the peer is gone."""
-        if self._pending:
-            try:
-                sent = self.socket.send(self._pending)
-            except BlockingIOError:
-                return
-            except OSError:
-                return self.close("reset")
-            self.active = self._owner.loop.now
-            self.bytes_out += sent
-            if self.bytes_in + self.bytes_out > self._owner.most_bytes:
-                return self.close("bytes")
-            self._pending = self._pending[sent:]
-            if self._pending:
+        if pending := self._output.pending:
+            before = self.bytes_out
+            is_flushed = self._send(pending)
+            if self.bytes_out != before:
+                self.active = self._owner.loop.now
+            if not is_flushed:
                 return
         if self._ending:
             self._finish(self._ending)

@@ -11,7 +11,8 @@ from netd.contract import Wait, WaitingConversation
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.reasons import Outcome
-from netd.transport.stream.connection import CHUNK, IN, OUT, Connection, Owner, Ready, StreamSocket
+from netd.transport.stream.connection import IN, OUT, Connection, Owner, Ready
+from netd.transport.stream.stream_socket import CHUNK, StreamSocket
 
 # What a conversation may take of the loop in one turn, so that others need not wait for a busy or a hostile peer:
 _SEGMENT = 4096  # octets it gets,
@@ -48,14 +49,15 @@ class ConversationConnection(Connection):
             return
         except OSError:
             return self.close("reset")
-        self.active = self._owner.loop.now
-        if data:
-            self.bytes_in += len(data)
-            if self.bytes_in + self.bytes_out > self._owner.most_bytes:
-                return self.close("bytes")
-        else:
+        owner = self._owner
+        self.active = owner.loop.now
+        received = len(data)
+        self.bytes_in = all_in = self.bytes_in + received
+        if all_in + self.bytes_out > owner.most_bytes:
+            return self.close("bytes")
+        if not received:
             self._eof = True
-        if events != IN or len(data) == _SEGMENT:
+        if events != IN or received == _SEGMENT:
             self._rearm = True  # there may be more
         self._advance(data)
 

@@ -8,7 +8,8 @@ import termios
 from typing import Any
 
 from netd.peer import Peer
-from netd.transport.stream.connection import CHUNK, IN, Connection, Owner
+from netd.transport.stream.connection import IN, Connection, Owner
+from netd.transport.stream.stream_socket import CHUNK
 from netd.transport.tap import Taps
 
 _PIPE_SIZE = 2**20  # octets moved at once at most; the most an unprivileged process may ask for (pipe(7))

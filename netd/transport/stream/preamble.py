@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeAlias
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.reasons import Outcome
-from netd.transport.stream.connection import CHUNK, IN, BareSocket, Connection, Owner, StreamSocket, WrappedSocket
+from netd.transport.stream.connection import IN, Connection, Owner
+from netd.transport.stream.stream_socket import CHUNK, BareSocket, StreamSocket, WrappedSocket
 from netd.transport.tap import Taps
 
 Naming: TypeAlias = Callable[[bytes, Peer], tuple[int, Peer] | None]

@@ -15,7 +15,8 @@ from typing import Any
 
 from netd.peer import Peer
 from netd.reasons import Outcome
-from netd.transport.stream.connection import IN, BareSocket, Connection, Owner
+from netd.transport.stream.connection import IN, Connection, Owner
+from netd.transport.stream.stream_socket import BareSocket
 from netd.transport.tap import Taps
 
 MOST_THREADS = 32

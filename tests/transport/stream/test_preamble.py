@@ -21,10 +21,10 @@ from netd.services.service_type import ServiceType
 from netd.services.upper import Upper
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream import preamble
-from netd.transport.stream.connection import StreamSocket
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.preamble import Preambles
 from netd.transport.stream.server import StreamServer
+from netd.transport.stream.stream_socket import StreamSocket
 from netd.transport.tap import Tap
 from tests.support import Server, pipes, read_all, read_exactly, service, until
 from tests.transport.sample_services import Finger, PlainEcho, Quiet
