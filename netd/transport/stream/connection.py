@@ -21,7 +21,7 @@ waited for next (`EDGE`).
 import select
 from collections.abc import Callable
 from socket import SHUT_WR
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from netd.admission.limits import Limits
 from netd.peer import Peer
@@ -152,6 +152,30 @@ class Connection:
             self._rearm = False
             self._owner.loop.change(self.socket.fileno(), events, ready)
 
+    def _recv(self, size: int) -> bytes | None:
+        """What has come, counted; nothing at the end of file. None: nothing has come, or the connection is over."""
+        data = self._take(self.socket.recv, size)
+        if data and not self._count(len(data), 0):
+            self.close("bytes")
+            return None
+        return data
+
+    def _take(self, recv: Callable[..., bytes], *arguments: Any) -> bytes | None:
+        """What this call of recv(2) gives. None: nothing has come, or the connection is broken, and so is over."""
+        try:
+            return recv(*arguments)
+        except BlockingIOError:
+            return None
+        except OSError:
+            self.close("reset")
+            return None
+
+    def _count(self, received: int, sent: int) -> bool:
+        """Count so many octets more. False: there are more than `limits.bytes`."""
+        self.bytes_in += received
+        self.bytes_out += sent
+        return self.bytes_in + self.bytes_out <= self._owner.most_bytes
+
     def _send(self, data: bytes | memoryview) -> bool:
         """Send; True when all of it went.
 
@@ -162,6 +186,7 @@ class Connection:
         except OSError:
             self.close("reset")
             return False
+        # As `_count`, the call of which would be 1 % of a small request.
         self.bytes_out = all_out = self.bytes_out + sent
         if self.bytes_in + all_out > self._owner.most_bytes:
             self.close("bytes")

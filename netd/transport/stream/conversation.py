@@ -43,6 +43,7 @@ class ConversationConnection(Connection):
         self._advance(None)  # the first turn, before anything came
 
     def _receive(self, events: int) -> None:
+        # As `_recv`, the call of which would be 3 % of a small request.
         try:
             data = self.socket.recv(_SEGMENT)
         except BlockingIOError:
@@ -236,18 +237,11 @@ class SendOnlyConnection(ConversationConnection):
 
     def _flush(self, events: int) -> None:
         if events & IN:
-            try:
-                data = self.socket.recv(CHUNK)
-            except BlockingIOError:
-                pass
-            except OSError:
-                return self.close("reset")
-            else:
-                self.bytes_in += len(data)
-                if self.bytes_in + self.bytes_out > self._owner.most_bytes:
-                    return self.close("bytes")
-                if not data:
-                    self._eof = True
-                    self._wait(OUT, self._flush)
+            data = self._recv(CHUNK)
+            if data is None and self.descriptor < 0:
+                return
+            if data == b"":
+                self._eof = True
+                self._wait(OUT, self._flush)
         if events & ~IN:
             super()._flush(events)

@@ -159,11 +159,9 @@ class EchoConnection(Connection):
             self._await_input()
             return self._receive(events)
         self.active = self._owner.loop.now
-        self.bytes_in += received
-        self.bytes_out += received - len(rest)
-        if self.bytes_in + self.bytes_out > self._owner.most_bytes:
-            return self.close("bytes")
-        if rest:
+        if not self._count(received, received - len(rest)):
+            self.close("bytes")
+        elif rest:
             self._keep(rest)
         elif received < CHUNK:
             self._await_input()

@@ -92,22 +92,22 @@ class PreambleConnection(Connection):
 
     def _look(self, events: int, naming: Naming) -> None:
         """Look at what has come, and take the header once it is there."""
-        try:
-            data = self.socket.recv(_MOST, MSG_PEEK)
-            if not data:
-                return self.close("done")
-            found = naming(data, self.peer)
-            left = found[0] if found else 0
-            while left:
-                left -= len(self.socket.recv(left))
-        except BlockingIOError:
+        data = self._take(self.socket.recv, _MOST, MSG_PEEK)
+        if data is None:
             return
-        except OSError:
-            return self.close("reset")
+        if not data:
+            return self.close("done")
+        try:
+            found = naming(data, self.peer)
         except PeerError:
             found, events = None, 0
         except BaseException as error:
             return self._fail(error)
+        left = found[0] if found else 0
+        while left:
+            if not (header := self._take(self.socket.recv, left)):
+                return
+            left -= len(header)
         if found:
             self._adopt(found[1])
         elif events != IN or len(data) == _MOST:  # the peer has finished, or there can be no more of it
@@ -132,17 +132,11 @@ class PreambleConnection(Connection):
         self._advance(None)
 
     def _hear(self, events: int) -> None:
-        try:
-            data = self.socket.recv(CHUNK)
-        except BlockingIOError:
+        data = self._recv(CHUNK)
+        if data is None:
             return
-        except OSError:
-            return self.close("reset")
-        self.bytes_in += len(data)
         if not data:
             return self.close("done" if not self.bytes_in else "reset")
-        if self.bytes_in + self.bytes_out > self._owner.most_bytes:
-            return self.close("bytes")
         self._rearm = True
         self._advance(data)
 

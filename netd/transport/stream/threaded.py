@@ -73,12 +73,9 @@ class ThreadedConnection(Connection):
     def _begun(self, events: int) -> None:
         """The peer has said something, or has nothing to say."""
         owner = self._owner
-        try:
-            said = socket.socket.recv(self.socket, 1, socket.MSG_PEEK)  # it is the handler's to read, and to count
-        except BlockingIOError:
+        said = self._take(super(CountingSocket, self.socket).recv, 1, socket.MSG_PEEK)  # the handler reads it
+        if said is None:
             return
-        except OSError:
-            return self.close("reset")
         if not said:
             return self.close("done")
         if self._threads.are_all_taken:
@@ -149,9 +146,7 @@ class ThreadedConnection(Connection):
 
     def _moved(self, received: int, sent: int) -> None:
         self.active = monotonic()  # the loop may be asleep, and its clock with it
-        self.bytes_in += received
-        self.bytes_out += sent
-        if self.bytes_in + self.bytes_out > self._owner.most_bytes:
+        if not self._count(received, sent):
             self._cut_short("bytes")
             raise ConnectionAbortedError("limits.bytes")
 
