@@ -73,36 +73,37 @@ Taps = Sequence[Tap]
 class TracedSocket:
     """A stream socket that tells what it receives and sends, and otherwise is the socket it stands before."""
 
-    __slots__ = ("_peer", "_taps", "socket")
+    __slots__ = ("_inner", "_peer", "_taps")
 
     def __init__(self, inner: Any, peer: Peer, taps: Taps) -> None:
-        self.socket = inner
+        self._inner = inner
         self._peer = peer
         self._taps = taps
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.socket, name)
-
     def recv(self, size: int) -> bytes:
-        data: bytes = self.socket.recv(size)
+        data: bytes = self._inner.recv(size)
         for tap in self._taps:
             tap.note(self._peer, "in" if data else "end", len(data), data)
         return data
 
     def send(self, data: bytes | memoryview) -> int:
-        sent: int = self.socket.send(data)
+        sent: int = self._inner.send(data)
         for tap in self._taps:
             tap.note(self._peer, "out", sent, data[: min(sent, SHOWN)])
         return sent
 
+    def pending(self) -> int:
+        """Of one that may hold octets."""
+        return int(self._inner.pending())
+
     def shutdown(self, how: int) -> None:
-        self.socket.shutdown(how)
+        self._inner.shutdown(how)
 
     def fileno(self) -> int:
-        return int(self.socket.fileno())
+        return int(self._inner.fileno())
 
     def close(self) -> None:
-        self.socket.close()
+        self._inner.close()
 
 
 class TracedDatagramSocket:

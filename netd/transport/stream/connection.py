@@ -73,6 +73,7 @@ class Connection:
         "_output",
         "_owner",
         "_rearm",
+        "_untraced",
         "active",
         "bytes_in",
         "bytes_out",
@@ -87,7 +88,7 @@ class Connection:
 
     def __init__(self, owner: Owner, request: StreamSocket, peer: Peer) -> None:
         self._owner = owner
-        self.socket = request
+        self.socket = self._untraced = request  # a trace shows what goes through the one before the other
         self.peer = peer
         self.opened = self.active = now = owner.loop.now
         self.bytes_in = 0
@@ -119,8 +120,7 @@ class Connection:
 
     def trace(self, taps: Taps) -> None:
         """Have these look on from now on, and no others."""
-        inner = self.socket.socket if isinstance(self.socket, TracedSocket) else self.socket
-        self.socket = TracedSocket(inner, self.peer, taps) if taps else inner
+        self.socket = TracedSocket(self._untraced, self.peer, taps) if taps else self._untraced
 
     def _receive(self, events: int) -> None:
         """Something came."""

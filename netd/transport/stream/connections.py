@@ -146,7 +146,7 @@ class Connections:
         if ticket is None:
             return
         connection.socket.close()
-        if connection.begun:
+        if self._taps and connection.begun:
             self._tell_taps(connection.peer, "closed")
         self.events.connection_closed(
             connection.peer, connection.bytes_in, connection.bytes_out, self.loop.now - connection.opened, outcome

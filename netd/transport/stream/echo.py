@@ -5,11 +5,10 @@ import os
 import socket
 import struct
 import termios
-from typing import Any
 
 from netd.peer import Peer
 from netd.transport.stream.connection import IN, Connection, Owner
-from netd.transport.stream.stream_socket import CHUNK
+from netd.transport.stream.stream_socket import CHUNK, BareSocket
 from netd.transport.tap import Taps
 
 _PIPE_SIZE = 2**20  # octets moved at once at most; the most an unprivileged process may ask for (pipe(7))
@@ -79,39 +78,20 @@ class SplicePipe:
         return b"".join(pieces)
 
 
-class TracedPipe:
-    """A `SplicePipe` that tells how much it moved; what it was, nobody has seen."""
-
-    def __init__(self, inner: SplicePipe, peer: Peer, taps: Taps) -> None:
-        self.pipe = inner
-        self._peer = peer
-        self._taps = taps
-
-    def open(self) -> bool:
-        return self.pipe.open()
-
-    def turn(self, connection: socket.socket) -> tuple[int, bytes]:
-        received, rest = self.pipe.turn(connection)
-        for tap in self._taps:
-            tap.note(self._peer, "in", received)
-            tap.note(self._peer, "out", received - len(rest))
-        return received, rest
-
-
 class EchoConnection(Connection):
     """A connection whose service sends back what it gets; the service itself is not asked."""
 
-    __slots__ = ("_pipe",)
-    socket: Any  # a bare one, which splice(2) takes, or one that tells taps
+    __slots__ = ("_pipe", "_taps")
+    _untraced: BareSocket  # which splice(2) takes
 
-    def __init__(self, owner: Owner, request: socket.socket, peer: Peer, pipe: SplicePipe) -> None:
+    def __init__(self, owner: Owner, request: BareSocket, peer: Peer, pipe: SplicePipe) -> None:
         super().__init__(owner, request, peer)
-        self._pipe: SplicePipe | TracedPipe = pipe
+        self._pipe = pipe
+        self._taps: Taps = ()
 
     def trace(self, taps: Taps) -> None:
         super().trace(taps)
-        inner = self._pipe.pipe if isinstance(self._pipe, TracedPipe) else self._pipe
-        self._pipe = TracedPipe(inner, self.peer, taps) if taps else inner
+        self._taps = taps
 
     def _receive(self, events: int) -> None:
         # This is all that most requests are, so it sends by itself: a call of `_send` would be 2 % of it.
@@ -148,7 +128,7 @@ class EchoConnection(Connection):
     def _receive_bulk(self, events: int) -> None:
         """As `_receive`, for a stream that comes in bulk: without a copy of it in this process."""
         try:
-            received, rest = self._pipe.turn(self.socket)
+            received, rest = self._pipe.turn(self._untraced)
         except BlockingIOError:
             # Nothing came, or nothing that splice takes: it stops before urgent data.
             return self._await_input()
@@ -158,6 +138,9 @@ class EchoConnection(Connection):
             # The end of file, or urgent data before it: only recv can tell.
             self._await_input()
             return self._receive(events)
+        for tap in self._taps:  # how much; what it is, this process has not seen
+            tap.note(self.peer, "in", received)
+            tap.note(self.peer, "out", received - len(rest))
         self.active = self._owner.loop.now
         if not self._count(received, received - len(rest)):
             self.close("bytes")
