@@ -1,16 +1,16 @@
 """Conversations: connections whose service holds one, as a generator that is resumed with what came."""
 
 import select
-from collections import deque
-from threading import Lock
 from time import monotonic
 from types import GeneratorType
 from typing import Any
+from weakref import WeakMethod
 
 from netd.contract import Wait, WaitingConversation
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.reasons import Outcome
+from netd.transport.send_queue import SendQueue
 from netd.transport.stream.connection import IN, OUT, Connection, Owner, Ready
 from netd.transport.stream.stream_socket import CHUNK, StreamSocket
 
@@ -18,8 +18,7 @@ from netd.transport.stream.stream_socket import CHUNK, StreamSocket
 _SEGMENT = 4096  # octets it gets,
 _PIECES = 256  # pieces it says,
 _TURN = 0.0005  # and seconds, within which it is not asked for another piece.
-_MOST_POSTED = 65536  # octets that wait to be sent to a peer that was not asked,
-_OVERHEAD = 64  # and so many that each piece of them costs besides.
+_MOST_POSTED = 65536  # octets that wait to be sent to a peer that was not asked (`SendQueue`)
 
 
 class ConversationConnection(Connection):
@@ -169,61 +168,48 @@ class PushConnection(ConversationConnection):
     connection's conversation.
     """
 
-    __slots__ = ("_lock", "_posted", "_posted_size")
+    __slots__ = ("__weakref__", "_posts")
 
     def __init__(self, owner: Owner, request: StreamSocket, peer: Peer, service: Any) -> None:
-        self._lock = Lock()
-        self._posted: deque[bytes] | None = deque()  # None: it is over
-        self._posted_size = 0
-        self._owner = owner  # a service may post before anything else
-        self._events = 0
+        # No circle: a service may keep the post of a connection that is over, and with it no more than the queue.
+        deliver, call = WeakMethod(self._deliver), owner.loop.call
+
+        def wake() -> None:
+            if (method := deliver()) is not None:
+                call(method)
+
+        self._posts = SendQueue[bytes](_MOST_POSTED, wake)
         try:
             super().__init__(owner, request, peer, service)
         except BaseException:
-            self._posted = None
+            self._posts.close()  # a service may post before anything else
             raise
 
     def _begin(self, service: Any, peer: Peer) -> WaitingConversation:
-        conversation: WaitingConversation = service.stream(peer, self.post)
-        return conversation
+        posts = self._posts
 
-    def post(self, data: bytes) -> bool:
-        """A `Post` to this peer."""
-        if not isinstance(data, bytes):
-            raise TypeError(f"what is posted is bytes, not {type(data)}")
-        size = len(data) + _OVERHEAD
-        with self._lock:
-            if self._posted is None or self._posted_size + size > _MOST_POSTED:
-                return False
-            self._posted.append(data)
-            self._posted_size += size
-            if len(self._posted) > 1:
-                return True  # the loop knows already, or there is no room now
-        self._owner.loop.call(self._deliver)
-        return True
+        def post(data: bytes) -> bool:
+            return posts.put(data, data)
+
+        conversation: WaitingConversation = service.stream(peer, post)
+        return conversation
 
     def _deliver(self) -> None:
         """Send what is posted, unless the kernel has no room or the conversation is speaking; then it is next."""
-        if self._is_receiving and self._posted and not self._ending:
-            self._send_posted()
+        if self._posts and self._is_receiving and not self._ending:
+            self._send_posts()
 
-    def _send_posted(self) -> bool:
-        with self._lock:
-            assert self._posted is not None, "it is not over"
-            data = b"".join(self._posted)
-            self._posted.clear()
-            self._posted_size = 0
+    def _send_posts(self) -> bool:
         self.active = self._owner.loop.now
-        return self._send(data)
+        return self._send(b"".join(self._posts.take()))
 
     def _continue(self) -> None:
-        if self._posted and not self._send_posted():
+        if self._posts and not self._send_posts():
             return
         super()._continue()
 
     def close(self, outcome: Outcome) -> None:
-        with self._lock:
-            self._posted = None
+        self._posts.close()
         super().close(outcome)
 
 

@@ -1,8 +1,10 @@
 """Conversations that are also spoken to from outside: what is posted arrives, in order, whole or not at all."""
 
+import gc
 import socket
 import struct
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,20 @@ def test_nobody_can_post_to_who_is_gone(server: Server) -> None:
     assert board.posts == []
 
 
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", f"unix://{ABSTRACT}"], ids=["tcp", "unix"])
+def test_post_after_the_last_word_is_not_sent_and_makes_no_reset(server: Server, url: str) -> None:
+    board = Board()
+    address, events = server.add(board, url)
+    connection, post = member(server, board, address)
+    with connection:
+        connection.sendall(b"bye")
+        assert read_all(connection) == b""
+        assert post(b"late"), "the connection is open until the peer closes it too"
+        server.settle()
+    until(lambda: ended(events, 1))
+    assert events.counters.closed == {"done": 1}
+
+
 def test_a_post_to_a_peer_that_broke_off_ends_its_conversation(server: Server) -> None:
     board = Board()
     address, events = server.add(board, "tcp://127.0.0.1:0")
@@ -153,6 +169,34 @@ def test_posting_keeps_a_connection_from_being_idle(server: Server) -> None:
         assert not events.counters.closed
         until(lambda: ended(events, 1))
     assert events.counters.closed == {"idle": 1}
+
+
+class Keeper:
+    """Keeps the post of a peer, also when that has left."""
+
+    server_initiated = True
+
+    def stream(self, peer: Peer, post: Post) -> Conversation:
+        self.post = post
+        while data := (yield None):
+            yield data
+
+
+def test_post_that_a_service_keeps_does_not_keep_the_connection(server: Server) -> None:
+    keeper = Keeper()
+    address, events = server.add(keeper, "tcp://127.0.0.1:0")
+    gc.disable()
+    try:
+        with connect(address) as client:
+            client.sendall(b"x")
+            assert read_exactly(client, 1) == b"x"
+            [connection] = map(weakref.ref, server.servers[0].connections)  # type: ignore[union-attr]
+        until(lambda: ended(events, 1))
+        server.settle()  # the loop calls something else meanwhile
+        until(lambda: connection() is None)
+        assert not keeper.post(b"anybody there?")
+    finally:
+        gc.enable()
 
 
 class Broken:
