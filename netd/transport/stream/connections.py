@@ -83,7 +83,7 @@ class Connections:
         return self.admission.admit(request, client_address, self._busy())
 
     def _busy(self) -> Refusal | None:
-        return "threads" if self.threads and self.threads.are_all_taken else None
+        return "threads" if self.threads and not self.threads.slots else None
 
     def serve(self, request: socket.socket, client_address: Any, ticket: Ticket) -> None:
         """Serve a connection that was let in. Its ticket is given back when it is over."""

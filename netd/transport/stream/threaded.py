@@ -10,6 +10,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -29,20 +30,38 @@ Handle = Callable[[Any, Any], object]
 """Serves a socket, with the client's address, and returns when that is done."""
 
 
+class ThreadSlots:
+    """Those of `MOST_THREADS` that are taken at one listener. For the loop's own thread."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def __bool__(self) -> bool:
+        """Whether one is free."""
+        return self.taken < MOST_THREADS
+
+    def take(self) -> bool:
+        """Take one. False: all are taken."""
+        is_free = bool(self)
+        self.taken += is_free
+        return is_free
+
+    def free(self) -> None:
+        """Give back one that was taken."""
+        assert self.taken > 0, "it was taken"
+        self.taken -= 1
+
+
+@dataclass(frozen=True, slots=True)
 class Threads:
     """The threads of one listener, of which ``handle`` is called in each.
 
     ``client_speaks_first``: once the peer has spoken.
     """
 
-    def __init__(self, handle: Handle, *, client_speaks_first: bool) -> None:
-        self.handle = handle
-        self.client_speaks_first = client_speaks_first
-        self.taken = 0
-
-    @property
-    def are_all_taken(self) -> bool:
-        return self.taken >= MOST_THREADS
+    handle: Handle
+    client_speaks_first: bool
+    slots: ThreadSlots = field(default_factory=ThreadSlots)
 
 
 class ThreadedConnection(Connection):
@@ -78,23 +97,30 @@ class ThreadedConnection(Connection):
             return
         if not said:
             return self.close("done")
-        if self._threads.are_all_taken:
-            owner.events.connection_refused("threads", self.peer.credentials or self.peer.host)
-            return self.close("done")  # it was accepted, and is refused late
         owner.loop.unwatch(self.descriptor)
         self._deadline = owner.loop.now + owner.limits.lifetime if owner.limits.lifetime else None
         self._take_thread()
 
     def _take_thread(self) -> None:
         self.socket.setblocking(True)
+        if not self._threads.slots.take():
+            self._owner.events.connection_refused("threads", self.peer.credentials or self.peer.host)
+            return self.close("done")  # it was accepted, and is refused late
         self._handling = True
-        self._threads.taken += 1
         try:
             threading.Thread(target=self._handle, name=f"netd-{self.service_name}", daemon=True).start()
-        except RuntimeError as error:  # the system has no thread left
+        except (RuntimeError, MemoryError) as error:  # the system has no thread left
             self._owner.events.accept_paused(str(error))
             self._cut_short("failed")
             self._handled(None)
+
+    def _give_back_thread(self) -> bool:
+        """The handler is done, or not waited for. False: that was so before."""
+        if not self._handling:
+            return False
+        self._handling = False
+        self._threads.slots.free()
+        return True
 
     def _handle(self) -> None:
         """What the thread does."""
@@ -109,10 +135,8 @@ class ThreadedConnection(Connection):
 
     def _handled(self, failure: BaseException | None) -> None:
         """The handler is done: say farewell, if it was not cut short."""
-        if not self._handling:
+        if not self._give_back_thread():
             return
-        self._handling = False
-        self._threads.taken -= 1
         if failure and not isinstance(failure, ConnectionError | TimeoutError):
             self._owner.events.conversation_failed(self.peer, failure)
             self._ending = "failed"
@@ -159,9 +183,7 @@ class ThreadedConnection(Connection):
 
     def abandon(self) -> None:
         """The loop is over: its thread is not waited for."""
-        if self._handling:
-            self._handling = False
-            self._threads.taken -= 1
+        if self._give_back_thread():
             self._end(self._ending or "done")
 
     def _cut_short(self, outcome: Outcome) -> None:

@@ -257,7 +257,7 @@ def test_slow_clients_take_no_more_threads_than_there_are_and_not_for_long(
     slow = [connect(address) for _ in range(MOST_THREADS)]
     for connection in slow:
         connection.sendall(b"x")
-    until(lambda: threads.taken == MOST_THREADS)
+    until(lambda: threads.slots.taken == MOST_THREADS)
     with connect(address) as refused:
         assert refused.recv(1) == b""
     assert events.counters.refused == {"threads": 1}

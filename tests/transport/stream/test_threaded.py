@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from netd.services.echo import Echo
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream import connection as connection_module
 from netd.transport.stream import threaded
-from netd.transport.stream.threaded import MOST_THREADS
+from netd.transport.stream.server import StreamServer
+from netd.transport.stream.threaded import MOST_THREADS, ThreadSlots
 from tests.support import Server, read_all, until
 from tests.transport.sample_services import DENY, Finger, Quiet
 from tests.transport.stream.peers import connect, ended, failed
@@ -315,13 +317,14 @@ def test_connections_are_ended_with_the_server(service: type) -> None:
         assert connection.recv(1) == b"", "the server is gone, and did not wait"
 
 
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
 def test_without_a_thread_to_be_had_nobody_is_lost_for_ever(
-    server: Server, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    server: Server, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     address, events = server.add(Finger(), "tcp://127.0.0.1:0")
 
     def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+        raise error("can't start new thread")
 
     with monkeypatch.context() as without_threads:
         without_threads.setattr(threading.Thread, "start", refuse)
@@ -356,3 +359,102 @@ def test_a_handler_is_not_waited_for_when_the_server_is_closed(log: list[dict[st
     assert outcomes(events) == {"stopped": 1}
     assert events.counters.active == 0
     assert [line["outcome"] for line in log if line["event"] == "connection_closed"] == ["stopped"]
+
+
+class CountedSlots(ThreadSlots):
+    """Slots that count what is done with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given = self.given_back = 0
+
+    def take(self) -> bool:
+        is_taken = super().take()
+        self.given += is_taken
+        return is_taken
+
+    def free(self) -> None:
+        super().free()
+        self.given_back += 1
+
+
+@pytest.mark.parametrize("service", [Finger, Quiet])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "answered",
+        "reset",
+        "kicked",
+        "kicked twice",
+        "idle",
+        "closed by its handler",
+        "lent",
+        "abandoned",
+        "server closed",
+    ],
+)
+def test_thread_slot_is_given_back_once_however_a_connection_ends(
+    monkeypatch: pytest.MonkeyPatch, service: type[Any], end: str
+) -> None:
+    monkeypatch.setattr(connection_module, "_LINGER", 0.2)
+    lent: list[socket.socket] = []
+
+    class Strange(service):  # type: ignore[misc]
+        """Its handler reads an octet, and then does something else with the socket than to answer."""
+
+        def handler(self, request: socket.socket, client_address: Any, server: Any) -> object:
+            request.recv(1)
+            if end == "lent":
+                lent.append(request)
+            else:
+                request.close()
+            return None
+
+    with Server() as running:
+        kind = Strange if end in ("closed by its handler", "lent") else service
+        address, events = running.add(kind(), "tcp://127.0.0.1:0", idle="300ms" if end == "idle" else "1m")
+        [one] = running.servers
+        assert isinstance(one, StreamServer)
+        assert one.connections.threads
+        slots = CountedSlots()
+        one.connections.threads = replace(one.connections.threads, slots=slots)
+        with connect(address) as client:
+            client.sendall(b"x")
+            until(lambda: slots.given)
+            if end == "answered":
+                client.sendall(b"\n")
+                assert read_all(client) == b"X\n"
+            elif end == "reset":
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            elif "kicked" in end:
+                [connection] = one.connections
+                for _ in range(end.count(" ") + 1):
+                    running.loop.call(lambda: connection.close("kicked"))
+            elif end == "lent":
+                until(lambda: lent)
+                lent[0].close()
+            elif end == "abandoned":
+                running.loop.call(one.close)
+            elif end == "server closed":
+                running.loop.call(running.loop.stop)
+                until(lambda: not running._thread.is_alive())
+                one.close()
+        until(lambda: ended(events, 1))
+        until(lambda: threads() == 0)
+        if end != "server closed":
+            running.settle()
+    assert (slots.given, slots.given_back, slots.taken) == (1, 1, 0)
+
+
+def test_thread_slots_are_as_many_as_threads_may_be() -> None:
+    slots = ThreadSlots()
+    assert [slots.take() for _ in range(MOST_THREADS + 2)] == [True] * MOST_THREADS + [False] * 2
+    assert not slots
+    slots.free()
+    assert slots
+    assert slots.take()
+    assert not slots.take()
+    for _ in range(MOST_THREADS):
+        slots.free()
+    with pytest.raises(AssertionError):
+        slots.free()
