@@ -258,6 +258,23 @@ def test_a_lifetime_ends_a_busy_connection_too(server: Server) -> None:
     until(lambda: events.counters.closed["lifetime"] == 1)
 
 
+def test_octets_that_are_not_answered_are_bounded_too(server: Server) -> None:
+    class Silent:
+        def stream(self, peer: Peer) -> Conversation:
+            while (yield None):
+                pass
+
+    address, events = server.add(Silent(), "tcp://127.0.0.1:0", bytes=1000)
+    with connect(address) as connection:
+        connection.sendall(b"x" * 1000)
+        server.settle()
+        assert not events.counters.closed
+        connection.sendall(b"x")
+        assert connection.recv(1) == b""
+    until(partial(ended, events, 1))
+    assert events.counters.closed == {"bytes": 1}
+
+
 def test_without_limits_nothing_is_timed(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0", idle="off", connections="off")
     with connect(address) as connection:

@@ -1,0 +1,197 @@
+"""The ways to serve a stream, as rows for the tests of what holds for each of them."""
+
+import contextlib
+import select
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from netd.contract import Conversation, Post
+from netd.peer import Peer
+from netd.services.echo import Echo
+from netd.telemetry.service_events import ServiceEvents
+from netd.transport.stream.connection import Connection
+from netd.transport.stream.connections import Connections
+from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
+from netd.transport.stream.echo import EchoConnection
+from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
+from netd.transport.stream.server import StreamServer
+from netd.transport.stream.threaded import ThreadedConnection
+from tests.support import Server, read_exactly, until
+from tests.transport.stream.joined import Joined, JoinedConnection, connect_to
+from tests.transport.stream.test_preamble import BOTH, NAMED, PEER, TRANSFORMED, xor
+from tests.transport.stream.test_server import PlainEcho, connect, ended
+
+SENT = bytes(range(256)) * 2**14
+"""What a service says that only sends: more than all buffers hold."""
+
+
+class PushEcho:
+    """Sends back what it gets, and could be spoken to from outside."""
+
+    server_initiated = True
+
+    def stream(self, peer: Peer, post: Post) -> Conversation:
+        while data := (yield None):
+            yield data
+
+
+class SendOnly:
+    """Says `SENT`, and throws away what it gets."""
+
+    discards_input = True
+
+    def stream(self, peer: Peer) -> Conversation:
+        for start in range(0, len(SENT), 10_000):
+            yield SENT[start : start + 10_000]
+
+
+class BlockingEcho:
+    """Sends back what it gets, from a thread."""
+
+    def handler(self, request: socket.socket, client_address: Any, server: Any) -> None:
+        while data := request.recv(65536):
+            request.sendall(data)
+
+
+class BlockingEchoThatWaits(BlockingEcho):
+    """The same, which takes a thread once something came."""
+
+    client_speaks_first = True
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to serve a stream. Its service sends back what it gets, or is `SendOnly`."""
+
+    name: str
+    service: Callable[[Server], Any]
+    way: type[Connection]
+    preambles: Preambles = NO_PREAMBLES
+    is_spliced: bool = True
+    """Whether there may be a pipe."""
+
+    @property
+    def echoes(self) -> bool:
+        return self.way is not SendOnlyConnection
+
+    def says(self, data: bytes) -> bytes:
+        """All that the service says to this."""
+        return data if self.echoes else SENT
+
+    @property
+    def begins(self) -> bytes:
+        """What a client says before anything else."""
+        return (PEER if self.preambles.naming else b"") + (b"XOR\n" if self.preambles.transforming else b"")
+
+    def code(self, data: bytes) -> bytes:
+        """What is sent for this, and the other way round."""
+        return xor(data) if self.preambles.transforming else data
+
+
+def simple(service: type) -> Callable[[Server], Any]:
+    return lambda server: service()
+
+
+def joined(server: Server) -> Joined:
+    """Joined to an echo on the same loop."""
+    address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
+    return Joined(partial(connect_to, address))
+
+
+KINDS = [
+    Kind("echo", simple(Echo), EchoConnection),
+    Kind("echo-without-splice", simple(Echo), EchoConnection, is_spliced=False),
+    Kind("echo-named", simple(Echo), EchoConnection, NAMED),
+    Kind("echo-wrapped", simple(Echo), ConversationConnection, TRANSFORMED),
+    Kind("conversation", simple(PlainEcho), ConversationConnection),
+    Kind("conversation-named", simple(PlainEcho), ConversationConnection, NAMED),
+    Kind("conversation-wrapped", simple(PlainEcho), ConversationConnection, BOTH),
+    Kind("push", simple(PushEcho), PushConnection),
+    Kind("push-wrapped", simple(PushEcho), PushConnection, TRANSFORMED),
+    Kind("send-only", simple(SendOnly), SendOnlyConnection),
+    Kind("send-only-wrapped", simple(SendOnly), SendOnlyConnection, BOTH),
+    Kind("threaded", simple(BlockingEcho), ThreadedConnection),
+    Kind("threaded-waiting", simple(BlockingEchoThatWaits), ThreadedConnection),
+    Kind("threaded-named", simple(BlockingEcho), ThreadedConnection, NAMED),
+    Kind("joined", joined, JoinedConnection),
+    Kind("joined-wrapped", joined, JoinedConnection, BOTH),
+]
+
+
+class Case:
+    """A kind that is served."""
+
+    def __init__(self, kind: Kind, server: Server, url: str) -> None:
+        self.kind = kind
+        self.server = server
+        self._url = url
+        self.events: ServiceEvents
+        self.connections: Connections
+
+    def serve(self, **limits: Any) -> None:
+        """Serve it, with these limits."""
+        service = self.kind.service(self.server)
+        self._address, self.events = self.server.add(service, self._url, preambles=self.kind.preambles, **limits)
+        stream = self.server.servers[-1]
+        assert isinstance(stream, StreamServer)
+        self.connections = stream.connections
+
+    def raw(self) -> socket.socket:
+        """A connection on which nothing was said."""
+        return connect(self._address)
+
+    def connect(self) -> socket.socket:
+        """A connection that the service has."""
+        client = self.raw()
+        if begins := self.kind.begins:
+            client.sendall(begins)
+        if self.kind.preambles.transforming:
+            assert read_exactly(client, 3) == b"OK\n"
+        until(lambda: any(type(one) is self.kind.way for one in self.connections) or self.events.counters.closed)
+        return client
+
+    def exchange(self, client: socket.socket, data: bytes) -> None:
+        """Have this sent back. To a service that does not listen nothing is sent, and as much is read."""
+        if self.kind.echoes:
+            client.sendall(self.kind.code(data))
+            assert self.kind.code(read_exactly(client, len(data))) == data
+        else:
+            assert len(read_exactly(client, len(data))) == len(data)
+
+    def fill(self, client: socket.socket) -> int:
+        """Send, and read nothing, until nothing moves any more: how much was sent."""
+        client.setblocking(False)
+        moved = idle = sent = 0
+        while idle < 5:
+            if self.kind.echoes:
+                with contextlib.suppress(OSError):  # no room, or a time-out has come
+                    sent += client.send(self.kind.code(SENT[:65536]))
+            self.server.settle()
+            select.select([], [client] if self.kind.echoes else [], [], 0.02)
+            before, moved = moved, sent + sum(one.bytes_out for one in self.connections)
+            idle = idle + 1 if moved == before else 0
+            assert sent < 2**26, "it reads on and on"
+        client.settimeout(20)
+        return sent
+
+    def outcome(self) -> str:
+        """How the one connection ended."""
+        until(partial(ended, self.events, 1))
+        [outcome] = self.events.counters.closed
+        return outcome
+
+    def assert_nothing_is_left(self) -> None:
+        """What connections take was given back, once."""
+        for one in self.server.servers:
+            assert isinstance(one, StreamServer)
+            until(lambda one=one: not one.connections)  # type: ignore[misc]
+            until(lambda one=one: not one.events.counters.active)  # type: ignore[misc]
+            assert not any(one.events.table.sources)
+            if one.connections.threads:
+                until(lambda threads=one.connections.threads: not threads.slots.taken)  # type: ignore[misc]
+        self.server.settle()
+        assert sum(self.server.shared.daemon_limits.active) == 0
+        assert self.server.loop.wheel.due == float("inf"), "nothing is timed"

@@ -1,0 +1,243 @@
+"""What holds for every way to serve a stream: a way is a row in `kinds.py`, a property is a test."""
+
+import contextlib
+import select
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from netd.peer import Peer
+from netd.transport.stream.echo import SplicePipe
+from netd.transport.tap import Tap, Taps, Way
+from tests.support import Server, read_all, until
+from tests.transport.stream.joined import JoinedConnection, serve_joined
+from tests.transport.stream.kinds import KINDS, SENT, Case, Kind
+from tests.transport.stream.test_server import RESET, ended
+
+_FEW = 2**20
+"""Octets of this process's memory that one connection may cost, whatever its peer does."""
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: str(kind.name))
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def case(
+    request: pytest.FixtureRequest, server: Server, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Case]:
+    """Each kind over TCP and UNIX; at the end nothing is left of its connections."""
+    if not kind.is_spliced:
+        monkeypatch.setattr(SplicePipe, "open", lambda pipe: False)
+    if kind.way is JoinedConnection:
+        serve_joined(monkeypatch)
+    url = "tcp://127.0.0.1:0?sndbuf=16KiB" if request.param == "tcp" else f"unix://{tmp_path}/s"
+    one = Case(kind, server, url)
+    yield one
+    one.assert_nothing_is_left()
+
+
+def say_and_read_all(case: Case, client: socket.socket, data: bytes) -> bytes:
+    """Send this and the end of file, and read meanwhile."""
+
+    def say() -> None:
+        client.sendall(case.kind.code(data))
+        client.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=say)
+    sender.start()
+    said = case.kind.code(read_all(client))
+    sender.join()
+    return said
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, 2**21])
+def test_half_close_is_honoured_and_all_before_it_is_answered(case: Case, size: int) -> None:
+    case.serve()
+    data = SENT[:size]
+    with case.connect() as client:
+        assert say_and_read_all(case, client, data) == case.kind.says(data)
+    assert case.outcome() == "done"
+    assert case.events.counters.bytes_out == len(case.kind.says(data))
+    assert case.events.counters.bytes_in == size or not case.kind.echoes
+
+
+def test_peer_that_closes_at_once_leaves_nothing(case: Case) -> None:
+    case.serve()
+    for number in range(40):
+        with case.raw() as client:
+            client.sendall(case.kind.begins[: number % 8])
+            if number % 2:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    until(partial(ended, case.events, 40))
+    for _ in range(5):
+        case.connect().close()
+        until(lambda: not case.connections)
+    assert case.events.counters.failed == 0
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_peer_that_resets_ends_the_connection(case: Case, is_full: bool) -> None:
+    case.serve()
+    with case.connect() as client:
+        case.exchange(client, b"hello")
+        if is_full:
+            case.fill(client)
+        else:
+            client.sendall(case.kind.code(b"and more"))
+            until(partial(select.select, [client], [], [], 0))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    assert case.outcome() == "reset"
+    assert case.events.counters.failed == 0
+
+
+def test_peer_that_does_not_read_holds_up_itself_alone(case: Case) -> None:
+    case.serve()
+    with case.connect() as client:
+        tracemalloc.start()
+        sent = case.fill(client)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < _FEW
+        with case.connect() as other:
+            case.exchange(other, b"hello")
+        client.shutdown(socket.SHUT_WR)
+        assert len(read_all(client)) == (sent if case.kind.echoes else len(SENT)), "nothing is lost"
+    until(partial(ended, case.events, 2))
+
+
+@pytest.mark.parametrize("size", [100, 2**19])
+def test_octets_are_bounded(case: Case, size: int) -> None:
+    case.serve(bytes=5 * size)
+    with case.connect() as client:
+        if case.kind.echoes and size == 100:
+            for _ in range(2):
+                case.exchange(client, SENT[:size])
+            assert len(case.connections) == 1
+
+        def say() -> None:
+            with contextlib.suppress(OSError):
+                client.sendall(case.kind.code(SENT[:size] * 8))
+                client.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=say)
+        sender.start()
+        with contextlib.suppress(ConnectionError):
+            read_all(client)
+        sender.join()
+    assert case.outcome() == "bytes"
+    assert case.events.counters.bytes_in + case.events.counters.bytes_out > 5 * size
+
+
+def test_connection_that_waits_costs_no_processor_time(case: Case) -> None:
+    case.serve()
+    used: list[float] = []
+    with case.connect() as client:
+        for _ in range(3):
+            case.server.loop.call(lambda: used.append(time.thread_time()))
+            case.server.settle()
+            select.select([], [], [], 0.2)
+            if len(used) == 1:
+                case.fill(client)
+                client.shutdown(socket.SHUT_WR)
+        read_all(client)
+    assert used[2] - used[1] < 0.1, "the loop is woken again and again"
+    assert case.outcome() == "done"
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_idle_connection_is_closed(case: Case, is_full: bool) -> None:
+    case.serve(idle="400ms")
+    with case.connect() as client:
+        case.exchange(client, b"hello")
+        if is_full:
+            case.fill(client)
+        assert case.outcome() == "idle"
+
+
+def test_busy_connection_is_closed_at_the_end_of_its_lifetime(case: Case) -> None:
+    case.serve(idle="300ms" if case.kind.echoes else "off", lifetime="500ms")
+    with case.connect() as client:
+        with contextlib.suppress(ConnectionError):
+            while case.kind.echoes:
+                client.sendall(case.kind.code(b"x"))
+                if not client.recv(1):
+                    break
+                select.select([client], [], [], 0.05)
+        assert case.outcome() == "lifetime"
+
+
+def test_operator_ends_a_connection_that_is_sending(case: Case) -> None:
+    case.serve()
+    with case.connect() as client:
+        case.fill(client)
+        [one] = case.connections
+        for _ in range(2):
+            case.server.loop.call(partial(one.close, "kicked"))
+        with contextlib.suppress(ConnectionError):
+            read_all(client)
+        assert case.outcome() == "kicked"
+
+
+class Record(Tap):
+    """A tap that keeps everything."""
+
+    def __init__(self) -> None:
+        super().__init__("test", lambda peer: True, lambda tap: None)
+        self.lines: list[tuple[str, int, bytes]] = []
+
+    def note(self, peer: Peer, way: Way, size: int = 0, data: bytes | memoryview = b"") -> None:
+        self.lines.append((way, size, bytes(data)))
+
+    def octets(self, way: Way) -> int:
+        return sum(size for one, size, _ in self.lines if one == way)
+
+
+def look(case: Case, taps: Taps) -> None:
+    case.server.loop.call(lambda: case.connections.trace(taps))
+    case.server.settle()
+
+
+@pytest.mark.parametrize("size", [5, 2**21])
+def test_trace_shows_a_connection_from_its_beginning_to_its_end(case: Case, size: int) -> None:
+    case.serve()
+    tap = Record()
+    look(case, [tap])
+    data = SENT[:size]
+    with case.connect() as client:
+        assert say_and_read_all(case, client, data) == case.kind.says(data)
+    assert case.outcome() == "done"
+    ways = [way for way, _, _ in tap.lines]
+    assert (ways[0], ways[-1], ways.count("opened"), ways.count("closed")) == ("opened", "closed", 1, 1)
+    assert tap.octets("out") == len(case.kind.says(data))
+    assert tap.octets("in") == size or not case.kind.echoes
+    if size == 5 and case.kind.echoes:
+        assert [line for line in tap.lines if line[0] in ("in", "out")] == [("in", 5, data), ("out", 5, data)]
+
+
+def test_trace_begins_and_ends_while_a_connection_is_open(case: Case) -> None:
+    case.serve()
+    tap = Record()
+    with case.connect() as client:
+        [one] = case.connections
+        for word, taps in ((b"before", []), (b"traced", [tap]), (b"after", [])):
+            look(case, taps)
+            sent = one.bytes_out + len(word)
+            case.exchange(client, word)
+            if case.kind.echoes:
+                until(lambda sent=sent: one.bytes_out == sent)  # type: ignore[misc]
+        client.shutdown(socket.SHUT_WR)
+        read_all(client)
+    if case.kind.echoes:
+        assert tap.lines == [("in", 6, b"traced"), ("out", 6, b"traced")]
+    else:
+        assert {way for way, _, _ in tap.lines} <= {"out"}
+    assert case.outcome() == "done"
