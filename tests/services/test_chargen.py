@@ -3,7 +3,7 @@
 from itertools import islice
 
 from netd.testing import datagram
-from netd.transport.stream import connection
+from netd.transport.stream import stream_socket
 from tests.support import PEER, service
 
 
@@ -35,4 +35,4 @@ def test_no_transport_has_to_copy_pages_of_chargen_together() -> None:
     page = next(service("chargen").stream(PEER))
     assert page is not None
     assert len(page) % 7030 == 0
-    assert len(page) >= connection.CHUNK
+    assert len(page) >= stream_socket.CHUNK

@@ -312,6 +312,7 @@ from netd.endpoints import Endpoint
 from netd.services.echo import Echo
 from netd.transport.listen import open_listeners
 from tests.support import Server
+from tests.transport.datagram.test_unixgram import ATTACKS, bound, meanwhile
 from pathlib import Path
 codecs.lookup("unicode_escape")  # as a worker has it
 with Server() as server:

@@ -20,9 +20,10 @@ from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
 from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import ThreadedConnection
 from tests.support import Server, read_exactly, until
+from tests.transport.sample_services import PlainEcho
 from tests.transport.stream.joined import Joined, JoinedConnection, connect_to
-from tests.transport.stream.test_preamble import BOTH, NAMED, PEER, TRANSFORMED, xor
-from tests.transport.stream.test_server import PlainEcho, connect, ended
+from tests.transport.stream.peers import connect, ended
+from tests.transport.stream.toy_preambles import BOTH, NAMED, PEER, TRANSFORMED, xor
 
 SENT = bytes(range(256)) * 2**14
 """What a service says that only sends: more than all buffers hold."""

@@ -1,6 +1,7 @@
 """Clients of stream servers, and what a server has counted of them."""
 
 import socket
+import struct
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,6 +9,8 @@ from netd.contract import Wait, WaitingConversation
 from netd.errors import PeerError
 from netd.telemetry.service_events import ServiceEvents
 from tests.support import read_all
+
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 
 
 def connect(address: Any) -> socket.socket:

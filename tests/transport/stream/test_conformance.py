@@ -18,7 +18,7 @@ from netd.transport.tap import Tap, Taps, Way
 from tests.support import Server, read_all, until
 from tests.transport.stream.joined import JoinedConnection, serve_joined
 from tests.transport.stream.kinds import KINDS, SENT, Case, Kind
-from tests.transport.stream.test_server import RESET, ended
+from tests.transport.stream.peers import RESET, ended
 
 _FEW = 2**20
 """Octets of this process's memory that one connection may cost, whatever its peer does."""

@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 
@@ -24,29 +23,16 @@ from netd.transport.stream import preamble
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.preamble import Preambles
 from netd.transport.stream.server import StreamServer
-from netd.transport.stream.stream_socket import StreamSocket
 from netd.transport.tap import Tap
 from tests.support import Server, pipes, read_all, read_exactly, service, until
 from tests.transport.sample_services import Finger, PlainEcho, Quiet
 from tests.transport.stream.peers import connect, ended, failed
-
-KEY = 0x5A
-_XORED = bytes(octet ^ KEY for octet in range(256))
+from tests.transport.stream.toy_preambles import BOTH, NAMED, PEER, TRANSFORMED, begun, name, xor
 
 
-def name(data: bytes, peer: Peer) -> tuple[int, Peer] | None:
-    """``PEER ADDRESS PORT`` and a line feed: the peer is that one."""
-    if not b"PEER ".startswith(data[:5]):
-        raise PeerError("expected PEER")
-    line, end, _ = data.partition(b"\n")
-    if not end:
-        return None
-    try:
-        _, host, port = line.decode("ascii").split()
-        parse_address(host)
-        return len(line) + 1, peer._replace(transport="tcp", host=host, port=int(port))
-    except ValueError as error:
-        raise PeerError("expected PEER ADDRESS PORT") from error
+@pytest.fixture(autouse=True)
+def nothing_begun() -> None:
+    begun.clear()
 
 
 def read_until_reset(connection: socket.socket) -> bytes:
@@ -56,60 +42,6 @@ def read_until_reset(connection: socket.socket) -> bytes:
         while piece := connection.recv(1000):
             said += piece
     return said
-
-
-class Xor:
-    """A socket on which every octet is combined with `KEY`. ``left`` came with the handshake."""
-
-    def __init__(self, inner: StreamSocket, left: bytes) -> None:
-        self._inner = inner
-        self._left = left
-        self.shutdown, self.fileno, self.close = inner.shutdown, inner.fileno, inner.close
-
-    def pending(self) -> int:
-        return len(self._left)
-
-    def recv(self, size: int) -> bytes:
-        data, self._left = self._left[:size], self._left[size:]
-        if len(data) < size:
-            try:
-                data += self._inner.recv(size - len(data))
-            except BlockingIOError:
-                if not data:
-                    raise
-        return xor(data)
-
-    def send(self, data: bytes | memoryview) -> int:
-        return self._inner.send(xor(data))
-
-
-def xor(data: bytes | memoryview) -> bytes:
-    return bytes(data).translate(_XORED)
-
-
-begun: list[Peer] = []
-"""The peers that `transform` was made for."""
-
-
-@pytest.fixture(autouse=True)
-def nothing_begun() -> None:
-    begun.clear()
-
-
-def transform(peer: Peer) -> Generator[bytes | None, bytes, Callable[[StreamSocket], Xor]]:
-    """``XOR`` and a line feed, which are answered with ``OK`` and one; then the stream is xor'ed."""
-    begun.append(peer)
-    said = b""
-    while not said.startswith(b"XOR\n"):
-        if not b"XOR\n".startswith(said):
-            raise PeerError("expected XOR")
-        said += yield None
-    yield b"OK\n"
-    return lambda inner: Xor(inner, said[4:])
-
-
-NAMED, TRANSFORMED, BOTH = Preambles(name), Preambles(None, transform), Preambles(name, transform)
-PEER = b"PEER 192.0.2.7 4711\n"
 
 
 def outcomes(events: ServiceEvents) -> dict[str, int]:

@@ -16,7 +16,7 @@ from netd.transport.stream.pump import Pump
 from netd.transport.stream.stream_socket import CHUNK
 from tests.support import Server, read_all, read_exactly, until
 from tests.transport.stream.joined import Joined, JoinedConnection, connect_to, serve_joined
-from tests.transport.stream.test_server import RESET, connect, ended
+from tests.transport.stream.peers import RESET, connect, ended
 
 
 class Source:

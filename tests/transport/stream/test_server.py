@@ -4,7 +4,6 @@ import errno
 import gc
 import os
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -30,10 +29,7 @@ from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import ThreadedConnection
 from tests.support import ABSTRACT, Server, has_ipv6, read_all, read_exactly, service, until
 from tests.transport.sample_services import PlainEcho
-from tests.transport.stream.peers import ask, connect, converse, ended, failed
-
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
-
+from tests.transport.stream.peers import RESET, ask, connect, converse, ended, failed
 
 URLS = ["tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp://*:0", "unix://{tmp}/s", "unix://@netd-test-{tmp}"]
 CONVERSATIONS: list[tuple[str, dict[str, Any], bytes]] = [

@@ -1,0 +1,76 @@
+"""Two preambles for tests: a header that names the peer, and a handshake that transforms the stream."""
+
+from collections.abc import Callable, Generator
+
+from netd.addresses import parse_address
+from netd.errors import PeerError
+from netd.peer import Peer
+from netd.transport.stream.preamble import Preambles
+from netd.transport.stream.stream_socket import StreamSocket
+
+KEY = 0x5A
+_XORED = bytes(octet ^ KEY for octet in range(256))
+
+
+def name(data: bytes, peer: Peer) -> tuple[int, Peer] | None:
+    """``PEER ADDRESS PORT`` and a line feed: the peer is that one."""
+    if not b"PEER ".startswith(data[:5]):
+        raise PeerError("expected PEER")
+    line, end, _ = data.partition(b"\n")
+    if not end:
+        return None
+    try:
+        _, host, port = line.decode("ascii").split()
+        parse_address(host)
+        return len(line) + 1, peer._replace(transport="tcp", host=host, port=int(port))
+    except ValueError as error:
+        raise PeerError("expected PEER ADDRESS PORT") from error
+
+
+class Xor:
+    """A socket on which every octet is combined with `KEY`. ``left`` came with the handshake."""
+
+    def __init__(self, inner: StreamSocket, left: bytes) -> None:
+        self._inner = inner
+        self._left = left
+        self.shutdown, self.fileno, self.close = inner.shutdown, inner.fileno, inner.close
+
+    def pending(self) -> int:
+        return len(self._left)
+
+    def recv(self, size: int) -> bytes:
+        data, self._left = self._left[:size], self._left[size:]
+        if len(data) < size:
+            try:
+                data += self._inner.recv(size - len(data))
+            except BlockingIOError:
+                if not data:
+                    raise
+        return xor(data)
+
+    def send(self, data: bytes | memoryview) -> int:
+        return self._inner.send(xor(data))
+
+
+def xor(data: bytes | memoryview) -> bytes:
+    return bytes(data).translate(_XORED)
+
+
+begun: list[Peer] = []
+"""The peers that `transform` was made for."""
+
+
+def transform(peer: Peer) -> Generator[bytes | None, bytes, Callable[[StreamSocket], Xor]]:
+    """``XOR`` and a line feed, which are answered with ``OK`` and one; then the stream is xor'ed."""
+    begun.append(peer)
+    said = b""
+    while not said.startswith(b"XOR\n"):
+        if not b"XOR\n".startswith(said):
+            raise PeerError("expected XOR")
+        said += yield None
+    yield b"OK\n"
+    return lambda inner: Xor(inner, said[4:])
+
+
+NAMED, TRANSFORMED, BOTH = Preambles(name), Preambles(None, transform), Preambles(name, transform)
+PEER = b"PEER 192.0.2.7 4711\n"
