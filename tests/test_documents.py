@@ -1,0 +1,107 @@
+"""Documents and examples beside the code: that they state what the code does."""
+
+import configparser
+import json
+import re
+
+import pytest
+import yaml
+
+from netd.admission.access import AccessRules
+from netd.admission.bans import BanRules
+from netd.admission.limits import Limits
+from netd.admission.policy import Policy
+from netd.config.model import DaemonSection, DefaultsSection, FileSection, LogSection, ServiceSection
+from netd.endpoints import SocketOptions
+from netd.services import table
+from netd.services.service_type import ServiceType
+from tests.source_tree import ROOT
+
+MODELS = (AccessRules, BanRules, DaemonSection, Limits, LogSection, Policy)
+
+
+@pytest.mark.parametrize("model", [*(ServiceType.of(one).options for one in table.BUILT_IN.values()), *MODELS])
+def test_every_option_says_what_it_means(model: type) -> None:
+    for name, field in model.model_fields.items():  # type: ignore[attr-defined]
+        if name not in ("access", "limits"):
+            assert field.description, f"{model.__qualname__}.{name}"
+
+
+@pytest.mark.parametrize("name", table.BUILT_IN)
+def test_service_type_is_in_the_file_or_package_of_its_name(name: str) -> None:
+    assert table.BUILT_IN[name].__module__ == f"netd.services.{name}"
+
+
+@pytest.mark.parametrize("name", table.BUILT_IN)
+def test_every_service_says_what_it_does(name: str) -> None:
+    kind = ServiceType.of(table.BUILT_IN[name], name)
+    assert len(kind.summary) > 20
+    assert kind.streams or kind.datagrams
+
+
+def test_the_config_shows_every_key_with_its_default() -> None:
+    text = (ROOT / "config" / "netd.yaml").read_text()
+    # With every default that is commented out switched on, it says what is in force without them.
+    full = yaml.safe_load(re.sub(r"(?m)^(\s*)#(\w+: )", r"\1\2", text))
+    assert full.keys() == FileSection.model_fields.keys()
+    for model, shown in (
+        (DaemonSection, full["daemon"]),
+        (LogSection, full["log"]),
+        (BanRules, full["bans"]),
+        (AccessRules, full["defaults"]["access"]),
+        (Limits, full["defaults"]["limits"]),
+    ):
+        assert shown.keys() == model.model_fields.keys()
+        assert model.model_validate_json(json.dumps(shown)) == model()
+    assert full["defaults"].keys() == DefaultsSection.model_fields.keys()
+    for key, field in Policy.model_fields.items():
+        if key not in ("access", "limits"):
+            assert f"#   {key}: {json.dumps(field.default).strip(chr(34))}" in text, key
+    types = set()
+    for name, entry in full["services"].items():
+        kind = table.find(entry.get("type", name))
+        assert kind
+        types.add(kind.name)
+        given = {key: value for key, value in (entry.get("options") or {}).items() if key not in ("encoding", "file")}
+        read = kind.options.model_validate_json(json.dumps(given))
+        for key in given:
+            default = kind.options.model_fields[key].get_default(call_default_factory=True)
+            assert getattr(read, key) == default, f"{name}.{key}"
+        if kind.name != "time":
+            assert (entry.get("options") or {}).keys() == kind.options.model_fields.keys(), name
+    assert types == set(table.BUILT_IN), "a service type the config does not show"
+    for option in SocketOptions.__dataclass_fields__:
+        assert re.search(rf"\b{option}=", text), f"the socket option {option} is not explained"
+    assert set(ServiceSection.model_fields) - set(Policy.model_fields) == {
+        "access",
+        "type",
+        "enabled",
+        "listen",
+        "options",
+    }
+
+
+def test_every_event_is_snake_case_and_past_tense_and_stands_once() -> None:
+    text = "".join(
+        (ROOT / "netd" / "telemetry" / f"{file}.py").read_text() for file in ("service_events", "daemon_events")
+    )
+    names = re.findall(r'(?:self\._log\.\w+|log)\(\s*"(\w+)"', text)
+    names += re.findall(r'"(?:warning|error)",\s*"(\w+)"', text)
+    assert len(names) == len(set(names))
+    assert set(names) >= {"connection_closed", "connection_refused", "datagrams_dropped", "listening", "netd_ready"}
+    for name in names:
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*_([a-z]+ed|lost)|listening|netd_ready", name), name
+
+
+def test_every_dependency_has_its_line() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    text = (ROOT / "docs" / "dependencies.md").read_text()
+    for section, key in (
+        ("options", "install_requires"),
+        ("options.extras_require", "plot"),
+        ("options.extras_require", "dev"),
+    ):
+        for line in setup[section][key].split("\n"):
+            if name := re.match(r"[\w-]+", line):
+                assert f"| {name[0]} |" in text, name[0]

@@ -1,0 +1,167 @@
+"""Tests touch nothing of the host: what they name of it, and what they leave behind."""
+
+import ast
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netd import default_paths
+from tests.source_tree import ROOT
+from tests.support import nothing_left
+
+# A directory of the file system, or what would be one, but no page of a web server and no rest of a path in a place.
+_PATH = re.compile(
+    r"(?:(?<=://)|(?<![\w.}/*-]))/(?:bin|boot|dev|etc|home|lib\d*|media|mnt|no(?:nexistent|ne|where|such)?|opt|proc|root"
+    r"|run|sbin|srv|sys|tmp|usr|var)\b[\w./@-]*"
+)
+_ANYWHERE = re.compile(r"/(?:proc|dev/(?:null|full|zero|stdout|fd/\d))\b|/(?:usr|bin)/")
+_PORT = re.compile(r"(?:tcp|udp|http)://(?:\[[^]\s]*\]|[^:/\s\"'\[\],]*):([1-9]\d*)")
+_PROGRAM = re.compile(r"\b(?:systemctl|journalctl|systemd-run|loginctl|pkill|killall|fuser|/run/netd)\b")
+_ABSTRACT = re.compile(r"://@[\w-]+(?![\w{}-])|\A[@\0]netd[\w-]*\Z")
+
+# What a file names all the same, and why that touches nothing of the host the tests run on.
+NAMED = {
+    "tests/systemd": (r".*", "the lab, which has a root and a network of its own"),
+    "tests/admission/test_control.py": (r"/run/netd.*", "words that a door is asked about"),
+    "tests/cli/probe/test_command.py": (r".*:7", "refused before anything is sent, or in a network namespace"),
+    "tests/cli/test_columns.py": (r"/etc/netd/netd\.yaml", "a word in an answer"),
+    "tests/cli/test_commands.py": (r"tcp://\*:3?7|\S+:7090", "checked and not served, or in a network namespace"),
+    "tests/cli/test_talk.py": (r"\S+:7", "refused before anything is sent, or of a name that does not exist"),
+    "tests/cli/top/answers.py": (r"/etc/netd/netd\.yaml", "a word in an answer"),
+    "tests/cli/top/test_view.py": (r"/etc/netd/netd\.yaml|/run/", "words in an answer"),
+    "tests/client/probe/test_checks.py": (r"/run/it", "a word"),
+    "tests/client/probe/test_probing.py": (r"udp://a\.\.b:7", "no name that could exist"),
+    "tests/client/talk/test_link.py": (r"\w+://name:7", "a name that means what the test says"),
+    "tests/config/test_loader.py": (r"/run/[xyz]|\w+://\S+", "checked and not served"),
+    "tests/daemon/supervisor/test_workers.py": (r"tcp://\*:7", "in a network namespace"),
+    "tests/daemon/test_daemonize.py": (
+        r"tcp://(?:\*|192\.0\.2\.1):7",
+        "a config that is refused, an address of no host",
+    ),
+    "tests/services/chat/test_chat.py": (r"/etc/passwd|/tmp/a", "words that are said"),
+    "tests/services/metrics/test_http.py": (r"http://localhost:7090", "a word in a request"),
+    "tests/services/test_table.py": (r".*:[1-7]", "checked and not served"),
+    "tests/services/test_whoami.py": (r"/run/x", "a word"),
+    "tests/telemetry/statuses.py": (r"/run/x\.sock|\w+://\S+:7", "words in an answer"),
+    "tests/telemetry/test_logs.py": (r"tcp://127\.0\.0\.1:7", "a word"),
+    "tests/test_addresses.py": (r"/run/.*", "words"),
+    "tests/test_endpoints.py": (r".*", "URLs that are read and not opened"),
+    "tests/test_isolation.py": (r".*", "this list"),
+    "tests/test_install.py": (r"/opt/netd-test\S*", "a word in what is staged elsewhere"),
+    "tests/test_peer.py": (r"/run/", "a word"),
+    "tests/test_peer_filter.py": (r"/run/.*", "words"),
+    "tests/test_default_paths.py": (r"/run/netd", "the place that is asked for, and not used"),
+    "tests/test_values.py": (r"/etc/.*", "names of time zones that are none"),
+    "tests/test_tour.py": (r"/tmp/", "what the tour says, which is put into the test's place"),
+    "tests/transport/datagram/test_reply_guard.py": (r".*:40{2,3}7", "in a network namespace"),
+    "tests/transport/test_listen.py": (
+        r"tcp://127\.0\.0\.1:7|tcp://no-?such\S*:7",
+        "without the right to it; names that do not exist",
+    ),
+    "tests/transport/stream/test_server.py": (r"tcp://127\.0\.0\.1:5", "a word"),
+}
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """The strings of a file but its docstrings; what is put into one stands there as ``{}``."""
+    skipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            skipped.add(id(node.body[0].value))  # type: ignore[attr-defined]
+        elif isinstance(node, ast.JoinedStr):
+            skipped.update(map(id, node.values))
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        elif isinstance(node, ast.Constant) and id(node) not in skipped:
+            yield node.value.decode("latin-1") if isinstance(node.value, bytes) else str(node.value)
+
+
+def opens(tree: ast.AST) -> bool:
+    """Whether a file can open a socket or start a process: it imports what does, or takes a fixture that is one."""
+    modules, names = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+    return bool(
+        modules & {"socket", "subprocess", "click.testing"}
+        or names & {"Daemon", "daemon", "Server", "server", "started"}
+    )
+
+
+def of_the_host(text: str) -> list[str]:
+    """What a test file names that is not its own: places, ports, programs that speak to the host's services."""
+    tree = ast.parse(text)
+    patterns = (_PORT, _PROGRAM, _ABSTRACT) if opens(tree) else ()
+    found = []
+    for said in texts(tree):
+        found += [path for path in _PATH.findall(said) if not _ANYWHERE.match(path)]
+        found += [match[0] for pattern in patterns for match in pattern.finditer(said)]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="bind" | "connect" | "connect_ex" | "create_connection" | "create_server"),
+                args=[ast.Tuple(elts=[ast.Constant(value=str(host)), ast.Constant(value=int(port)), *_]), *_],
+            ) if port:
+                found.append(f"{host}:{port}")
+            case ast.List(elts=words) | ast.Tuple(elts=words) if not any(isinstance(one, ast.Starred) for one in words):
+                # Without a config it would be the one of the host, or the built-in one with its ports.
+                given = {one.value for one in words if isinstance(one, ast.Constant)}
+                if {"netd", "run"} <= given and "-c" not in given:
+                    found.append("netd run")
+    return found
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "tests").rglob("*.py")), ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_test_names_nothing_of_the_host_it_runs_on(file: Path) -> None:
+    path = str(file.relative_to(ROOT))
+    allowed = [pattern for place, (pattern, _) in NAMED.items() if f"{path}/".startswith(f"{place}/")]
+    found = of_the_host(file.read_text())
+    assert [one for one in found if not any(re.fullmatch(pattern, one) for pattern in allowed)] == []
+    assert found or not allowed or path.startswith("tests/systemd"), "what is allowed to it, it does not need"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("x = 'unix:///run/netd/control.sock'", ["/run/netd/control.sock"]),
+        ("x = f'check -c /nonexistent {y}'", ["/nonexistent"]),
+        ("x = '{tmp}/run/c', f'{y}/etc/passwd', 'http://h/run', '/proc/none', '/dev/null', '/usr/bin/env'", []),
+        ("import socket\nx = 'tcp://127.0.0.1:7007', 'udp://[::1]:7', 'tcp://*:0'", ["tcp://127.0.0.1:7007", "udp://[::1]:7"]),
+        ("x = 'tcp://127.0.0.1:7007'", []),
+        ("import socket\nsocket.socket().bind(('', 7090))", [":7090"]),
+        ("import subprocess\nx = ['pkill', 'netd'], 'unix://@netd-test'", ["pkill", "://@netd-test"]),
+        ("def f():\n    '/run/netd'", []),
+        ("x = ['netd', 'run'], ['netd', 'run', '-c', file], ['netd', 'run', *arguments]", ["netd run"]),
+    ],
+)  # fmt: skip
+def test_the_test_of_what_tests_name_sees_it(text: str, found: list[str]) -> None:
+    assert sorted(of_the_host(text)) == sorted(found)
+
+
+def test_a_netd_of_this_host_is_not_found_by_a_test(place: Path) -> None:
+    assert default_paths.control_sockets() == [f"{place}/control.sock"]
+    done = subprocess.run([sys.executable, "-m", "netd", "stop"], capture_output=True, text=True, check=False)
+    assert done.returncode == 69
+    assert done.stderr.endswith(f"looked at {place}/control.sock (No such file or directory)\n")
+
+
+def test_what_a_test_leaves_behind_is_named_and_ended() -> None:
+    with pytest.raises(AssertionError, match="left behind: the processes .'sleep 60'"), nothing_left(0.1):
+        process = subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE)
+    assert process.returncode == -9
+    with pytest.raises(AssertionError, match="left behind: the processes .'sleep 61'"), nothing_left(0.1):
+        subprocess.run(["sh", "-c", "sleep 61 &"], check=True)  # what its parent has left to others is seen too
+    with pytest.raises(AssertionError, match=r"left open: the sockets .*127\.0\.0\.1"), nothing_left(0.1):
+        listener = socket.create_server(("127.0.0.1", 0))
+    assert listener.fileno() == -1
+    with nothing_left():
+        subprocess.run(["sh", "-c", "sleep 0.2 &"], check=True)
