@@ -13,21 +13,16 @@ class Pump:
     raised, and then what was pending still is.
     """
 
-    __slots__ = ("ended", "pending")
+    # Of the class until they change, which for most connections is never: so a pump costs them next to nothing.
+    pending: bytes | memoryview = b""
+    """Octets that wait for room."""
+    ended: bool = False
+    """Whether the source has finished, and the sink was shut down for that (shutdown(2))."""
 
-    def __init__(self) -> None:
-        self.pending: bytes | memoryview = b""
-        """Octets that wait for room."""
-        self.ended = False
-        """Whether the source has finished, and the sink was shut down for that (shutdown(2))."""
-
-    def send(self, sink: StreamSocket, data: bytes | memoryview) -> int:
-        """Send ``data``, and keep what finds no room: how many octets were sent. Nothing else may be pending."""
-        try:
-            sent = sink.send(data)
-        except BlockingIOError:
-            sent = 0
-        self.pending = b"" if sent == len(data) else memoryview(data)[sent:]
+    def flush(self, sink: StreamSocket) -> int:
+        """Send of what is pending as much as there is room for: how many octets. BlockingIOError: there is none."""
+        sent = sink.send(self.pending)
+        self.pending = self.pending[sent:] or b""
         return sent
 
     def move(self, source: StreamSocket, sink: StreamSocket) -> tuple[int, int]:
@@ -37,12 +32,16 @@ class Pump:
         numbers are 0 then, and only then. BlockingIOError: nothing can be moved before there is input, or room.
         """
         if self.pending:
-            sent = sink.send(self.pending)
-            self.pending = self.pending[sent:] or b""
-            return 0, sent
+            return 0, self.flush(sink)
         data = source.recv(CHUNK)
         if not data:
             sink.shutdown(SHUT_WR)
             self.ended = True
             return 0, 0
-        return len(data), self.send(sink, data)
+        try:
+            sent = sink.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            self.pending = memoryview(data)[sent:]
+        return len(data), sent

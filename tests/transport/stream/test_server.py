@@ -271,6 +271,20 @@ def test_octets_that_are_not_answered_are_bounded_too(server: Server) -> None:
     assert events.counters.closed == {"bytes": 1}
 
 
+def test_octets_that_are_spliced_are_bounded_too(server: Server) -> None:
+    address, events = server.add(Echo(), "tcp://127.0.0.1:0", bytes=2 * 65536 + 100)
+    with connect(address) as connection:
+        held, go_on = threading.Event(), threading.Event()
+        server.loop.call(held.set)
+        server.loop.call(partial(go_on.wait, 10))
+        assert held.wait(10)
+        connection.sendall(b"x" * (65536 + 51))  # a full read, so that the 51 after it go through the pipe
+        go_on.set()
+        read_all(connection)
+    until(partial(ended, events, 1))
+    assert events.counters.closed == {"bytes": 1}
+
+
 def test_without_limits_nothing_is_timed(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0", idle="off", connections="off")
     with connect(address) as connection:
