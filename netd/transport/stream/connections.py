@@ -148,10 +148,10 @@ class Connections:
         connection.socket.close()
         if self._taps and connection.begun:
             self._tell_taps(connection.peer, "closed")
+        self._admission.release(ticket)  # first, so that a connection which is counted as closed has no place
         self.events.connection_closed(
             connection.peer, connection.bytes_in, connection.bytes_out, self.loop.now - connection.opened, outcome
         )
-        self._admission.release(ticket)
         if self._released:
             self._release_if_over()
 

@@ -146,13 +146,17 @@ class Case:
 
     def connect(self) -> socket.socket:
         """A connection that the service has."""
+        before = self.events.counters.closed.total()
         client = self.raw()
         if begins := self.kind.begins:
             client.sendall(begins)
         if self.kind.preambles.transforming:
             assert read_exactly(client, 3) == b"OK\n"
-        until(lambda: any(type(one) is self.kind.way for one in self.connections) or self.events.counters.closed)
+        until(lambda: self._serves_one() or not ended(self.events, before))
         return client
+
+    def _serves_one(self) -> bool:
+        return any(type(one) is self.kind.way for one in self.connections)
 
     def exchange(self, client: socket.socket, data: bytes) -> None:
         """Have this sent back. To a service that does not listen nothing is sent, and as much is read."""
