@@ -30,7 +30,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return found
 
 
-@pytest.fixture(params=["tcp", "unix"])
+@pytest.fixture(params=["tcp", pytest.param("unix", marks=pytest.mark.slow)])
 def case(
     request: pytest.FixtureRequest, server: Server, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Case]:
@@ -99,6 +99,7 @@ def test_peer_that_resets_ends_the_connection(case: Case, is_full: bool) -> None
     assert case.events.counters.failed == 0
 
 
+@pytest.mark.slow  # fills all buffers
 def test_peer_that_does_not_read_holds_up_itself_alone(case: Case) -> None:
     case.serve()
     with case.connect() as client:
@@ -137,6 +138,7 @@ def test_octets_are_bounded(case: Case, size: int) -> None:
     assert case.events.counters.bytes_in + case.events.counters.bytes_out > 5 * size
 
 
+@pytest.mark.slow  # fills all buffers
 def test_connection_that_waits_costs_no_processor_time(case: Case) -> None:
     case.serve()
     used: list[float] = []
@@ -154,6 +156,7 @@ def test_connection_that_waits_costs_no_processor_time(case: Case) -> None:
 
 
 @pytest.mark.parametrize("is_full", [True, False])
+@pytest.mark.slow  # waits for the time-out
 def test_idle_connection_is_closed(case: Case, is_full: bool) -> None:
     case.serve(idle="400ms")
     with case.connect() as client:
@@ -163,6 +166,7 @@ def test_idle_connection_is_closed(case: Case, is_full: bool) -> None:
         assert case.outcome() == "idle"
 
 
+@pytest.mark.slow  # waits for the time-out
 def test_busy_connection_is_closed_at_the_end_of_its_lifetime(case: Case) -> None:
     case.serve(idle="300ms" if case.kind.echoes else "off", lifetime="500ms")
     with case.connect() as client:
