@@ -21,7 +21,6 @@ LEVELS = (
     (
         "endpoints",
         "peer_filter",
-        "conversation",
         "values",
         "contract",
         "lines",
