@@ -60,7 +60,7 @@ clean: ## remove what the other targets made here
 	rm -rf $(VENV) bench/build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find netd tests bench -name __pycache__ -type d -exec rm -rf {} +
 
-# The wheels are built before anything is removed, and in a copy, so that root leaves nothing in somebody's checkout.
+# The wheels are built before anything is removed, and in a copy, so that root leaves nothing in a user's checkout.
 install: ## install under PREFIX, with unit file and config (DESTDIR for packagers); a config that is there stays
 	@$(call need_python)
 	@set -e; \
