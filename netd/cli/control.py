@@ -23,7 +23,7 @@ _LONG_COMMANDS = ("diff", "disable", "enable", "reload")
 
 
 class ControlClient:
-    """Sends commands to a running netd: the one of a config, of a path, of $NETD_CONTROL, or of the usual places."""
+    """Sends requests to a running netd: that of a config, of a path, of $NETD_CONTROL, or of the usual places."""
 
     def __init__(self, file: Path | None, path: str | None) -> None:
         self._file = file
@@ -31,8 +31,8 @@ class ControlClient:
         self._paths: Sequence[str] = ()
 
     def ask(self, *words: str, **named: str | None) -> Answer:
-        """The answer to a command. Raises `OperatorError` with the exit code that netd gives for its refusal."""
-        # The paths are kept for a client that asks often (netd top), and found anew after netd has stopped.
+        """The answer to a request. Raises `OperatorError` with netd's exit code where netd refuses it."""
+        # The paths are kept for a client that sends many requests (netd top), and found anew after netd has stopped.
         self._paths = self._paths or self.paths()
         try:
             seconds = _LONG_TIMEOUT if words[0] in _LONG_COMMANDS else _TIMEOUT
@@ -42,7 +42,7 @@ class ControlClient:
             raise
 
     def follow(self, *words: str, **named: str | None) -> Iterator[Answer]:
-        """The messages that netd sends after its answer to a command, as they arrive."""
+        """The messages that netd sends after its answer to a request, as they arrive."""
         answers = control.follow(self.paths(), _words(words, named))
         check_response(next(answers, {}))
         return answers
@@ -57,7 +57,7 @@ def _words(words: Sequence[str], named: Mapping[str, str | None]) -> list[str]:
 
 
 def check_response(answer: Answer) -> Answer:
-    """The answer, if netd has carried out the command. Raises `OperatorError` with netd's exit code otherwise."""
+    """The answer, if netd has carried out the request. Raises `OperatorError` with netd's exit code otherwise."""
     if not answer.get("ok"):
         error = OperatorError(answer.get("problems") or [str(answer.get("error"))])
         error.exit_code = int(answer.get("exit_code", EXIT_NO))
@@ -91,7 +91,7 @@ def control_options(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def _find(file: Path | None, path: str | None) -> Sequence[str]:
-    """Where to look for the netd that is meant. `NotRunningError` where another one runs there."""
+    """The control sockets to try. Raises `NotRunningError` where the netd there runs another config than ``file``."""
     meant = file
     if file is None and path is None and "NETD_CONTROL" not in os.environ and default_paths.config_exists():
         meant = default_paths.CONFIG_FILE
@@ -102,13 +102,13 @@ def _find(file: Path | None, path: str | None) -> Sequence[str]:
         named = path
     found = [named] if named is not None else default_paths.control_sockets()
     if file is not None:
-        # The usual place may be that of another netd, which must not be told what is meant for this one.
+        # A netd with another config may listen there, and must not receive a request for this one.
         try:
             answer = control.ask(found, ["status"])
             if not _runs(answer, file):
                 raise NotRunningError([f"no netd runs {file}: the one at {found[0]} runs {answer['config']}"])
         except NotRunningError:
-            _tell_problems(file)
+            _check_config(file)
             raise
     return found
 
@@ -117,7 +117,7 @@ def _linked(file: Path) -> str | None:
     """The control socket of a running netd that was started with this config, by the links that it has made."""
     for directory in default_paths.link_directories():
         for link in default_paths.control_links(file, directory):
-            with contextlib.suppress(OSError, NotRunningError):  # what a crash left behind leads nowhere
+            with contextlib.suppress(OSError, NotRunningError):  # a link that is left after a crash
                 target = paths.read_link(link)
                 if target is not None and _runs(control.ask([target], ["status"]), file):
                     return target
@@ -125,18 +125,18 @@ def _linked(file: Path) -> str | None:
 
 
 def _runs(answer: Answer, file: Path) -> bool:
-    """Whether this is the status of the netd that runs a config; where it is none, the command will be told why."""
+    """Whether this is the status of the netd that runs a config; True for a refusal, which the request gets too."""
     if "config" not in answer:
         return True
     runs = str(answer["config"])
     try:
         return os.path.samefile(runs, file)
-    except OSError:  # the file was removed, or is not for this user
+    except OSError:  # the file was removed, or this user may not reach it
         return os.path.realpath(runs) == os.path.realpath(file)
 
 
-def _tell_problems(file: Path) -> None:
-    """Raise the problems of a config, which may be why the netd that runs it is not found."""
+def _check_config(file: Path) -> None:
+    """Raise the problems of a config, a possible reason why no netd runs it."""
     from netd.config import loader  # only here, since it takes long
 
     if file.exists():
@@ -146,7 +146,7 @@ def _tell_problems(file: Path) -> None:
 def _named_in(file: Path) -> str | None:
     """The control socket that a config names; None where it names none, or cannot be read now.
 
-    What is wrong with it is for a reload to say, and no reason not to find the netd that runs it.
+    A config with problems is no error here: the netd that runs it is to be found, and a reload reports them.
     """
     from netd.config import source
 

@@ -17,9 +17,10 @@ _LONGEST = 2**24  # octets of an answer
 
 
 def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> Answer:
-    """Ask the first netd that listens on one of these paths. `NotRunningError` when there is none.
+    """Send a request to the first netd that listens on one of these paths, and return its answer.
 
-    A question is a line of words, so `UsageError` for a word with blanks or line ends in it, or with nothing.
+    Raises `NotRunningError` where none listens or answers, and `UsageError` for an empty word or one with blanks: a
+    request is a line of words.
     """
     with _connected(paths, words, seconds) as (connection, path):
         connection.shutdown(socket.SHUT_WR)
@@ -27,9 +28,9 @@ def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> An
 
 
 def follow(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> Iterator[Answer]:
-    """As `ask`, for a request that netd answers with a series of messages. It ends when netd closes the connection.
+    """As `ask`, for a request that netd answers with a series of messages, until netd closes the connection.
 
-    netd sends at least an empty line every few seconds, so ``seconds`` without any mean that it hangs.
+    netd sends at least an empty line every few seconds: raises `NotRunningError` after ``seconds`` without one.
     """
     with _connected(paths, words, seconds) as (connection, path):
         with connection.makefile("rb") as lines:
@@ -40,7 +41,7 @@ def follow(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) ->
 
 @contextlib.contextmanager
 def _connected(paths: Sequence[str], words: Sequence[str], seconds: float) -> Iterator[tuple[socket.socket, str]]:
-    """A connection to the first netd that listens, which has been asked, and its path."""
+    """A connection to the first netd that listens, with the request sent, and its path."""
     connection, path = dial(paths, words, seconds)
     with connection:
         try:
@@ -50,7 +51,7 @@ def _connected(paths: Sequence[str], words: Sequence[str], seconds: float) -> It
 
 
 def dial(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> tuple[socket.socket, str]:
-    """A connection to the first netd that listens, which has been asked, and its path. Errors are those of `ask`."""
+    """A connection to the first netd that listens, with the request sent, and its path. Raises the errors of `ask`."""
     for word in words:
         if word.split() != [word]:
             raise UsageError([f"expected a word without blanks, got {word[:60]!r}"])
@@ -59,7 +60,9 @@ def dial(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> t
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(seconds)
         try:
-            connection.connect("\0" + path[1:] if path.startswith("@") else path)  # as `Endpoint.path` has it
+            connection.connect(
+                "\0" + path[1:] if path.startswith("@") else path
+            )  # abstract, written as in `Endpoint.path`
         except OSError as error:
             connection.close()
             failures.append(f"{path} ({error.strerror or error})")
@@ -71,7 +74,7 @@ def dial(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> t
             raise _broken(path, error) from None
         return connection, path
     looked = ", ".join(failures) or "nowhere: there is neither $XDG_RUNTIME_DIR nor /run/netd"
-    raise NotRunningError([f"netd is not running, or not for you; looked at {looked}"])
+    raise NotRunningError([f"netd is not running, or this user may not connect to it; looked at {looked}"])
 
 
 def _broken(path: str, error: OSError) -> NotRunningError:
@@ -97,5 +100,5 @@ def _object(data: bytes, path: str) -> Answer:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise NotRunningError([f"what listens at {path} does not answer as netd does"])
+        raise NotRunningError([f"the process that listens at {path} is not netd: its answer is no JSON object"])
     return answer

@@ -348,7 +348,8 @@ def test_not_running_is_69_and_one_line_that_says_where_it_looked(tmp_path: Path
     done = netd("status", "--control", f"{tmp_path}/c")
     assert done.returncode == 69
     assert done.stderr == (
-        f"netd: netd is not running, or not for you; looked at {tmp_path}/c (No such file or directory)\n"
+        "netd: netd is not running, or this user may not connect to it; looked at "
+        f"{tmp_path}/c (No such file or directory)\n"
     )
     assert f"{tmp_path}/d" in netd("stop", NETD_CONTROL=f"{tmp_path}/d").stderr
     (tmp_path / "netd.yaml").write_text(f"daemon: {{control: {tmp_path}/e}}\n")
