@@ -1,0 +1,86 @@
+"""`netd check` and `netd schema`: output and exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from netd.config.schema import json_schema
+from tests.cli.commands import netd_process
+
+
+def test_check_lists_services_or_every_problem_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("services:\n  echo: {listen: [tcp://*:7]}\n  time: {enabled: false, listen: [tcp://*:37]}\n")
+    done = netd_process("check", "-c", str(file))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: good; on: echo; off: time\n", "")
+    done = netd_process("check", "-c", str(file), "--json")
+    assert json.loads(done.stdout) == {
+        "file": str(file),
+        "ok": True,
+        "enabled": ["echo"],
+        "disabled": ["time"],
+        "notices": [],
+    }
+
+    file.write_text("services:\n  ecoh: {listen: [tcp://*:7]}\n  time: {listen: []}\n")
+    done = netd_process("check", "-c", str(file))
+    assert done.returncode == 78
+    assert done.stdout == ""
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == [f"{file}:2:3", f"{file}:3:18"]
+    done = netd_process("check", "-c", str(file), "--json")
+    assert done.returncode == 78
+    assert (json.loads(done.stdout)["ok"], len(json.loads(done.stdout)["problems"])) == (False, 2)
+
+
+def test_check_reports_a_renamed_key(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    text = "daemon: {beat: 9s}\nservices:\n  echo: {listen: [tcp://*:7]}\n"
+    notice = f"{file}:1:10: daemon.beat: this key is called daemon.heartbeat now"
+    file.write_text(text)
+    done = netd_process("check", "-c", str(file))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: good; on: echo\n", notice + "\n")
+    answer = json.loads(netd_process("check", "-c", str(file), "--json").stdout)
+    assert (answer["ok"], answer["notices"]) == (True, [notice])
+
+    file.write_text(text + "x: 1\n")
+    done = netd_process("check", "-c", str(file))
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.splitlines()[0] == notice
+    assert done.stderr.splitlines()[1].startswith(f"{file}:4:1: x: unknown key")
+    answer = json.loads(netd_process("check", "-c", str(file), "--json").stdout)
+    assert (answer["ok"], answer["notices"], len(answer["problems"])) == (False, [notice], 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\x7fELF\x00\x01", ":1:1: not text: character '\\x7f'"),
+        (b"\xff\xfe\x00", ":1:1: not UTF-8 text"),
+        (b"- a\n", ":1:1: expected a mapping of sections such as services:"),
+        (b"a: [", ": not YAML: "),
+        (b"x" * (2**20 + 1), ":1:1: larger than 1 MiB, which no config of this daemon needs"),
+        (
+            b"a: &a [" + b"x," * 9 + b"]\nb: &b [" + b"*a," * 9 + b"]\nc: &c [" + b"*b," * 9999 + b"]\n",
+            "more than 50000 values",
+        ),
+    ],
+)
+def test_file_that_is_no_config_is_reported_in_one_line(tmp_path: Path, content: bytes, problem: str) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_bytes(content)
+    for command in ("check", "run"):
+        done = netd_process(command, "-c", str(file))
+        assert done.returncode == 78
+        assert problem in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_unreadable_file_is_reported_in_one_line(tmp_path: Path) -> None:
+    done = netd_process("check", "-c", str(tmp_path / "none.yaml"))
+    assert done.returncode == 78
+    assert done.stderr == f"{tmp_path}/none.yaml:1:1: cannot be read: No such file or directory\n"
+
+
+def test_schema_prints_the_json_schema() -> None:
+    assert json.loads(netd_process("schema").stdout) == json_schema()

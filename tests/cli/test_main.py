@@ -1,0 +1,104 @@
+"""The command line as a user runs it: help, usage errors, and exit codes where output fails."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from netd import __version__
+from netd.cli.main import netd
+from netd.config.loader import BUILT_IN_FILE
+from tests.cli.commands import netd_process
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    commands = netd.list_commands(click.Context(netd))
+    assert {"run", "check", "services", "schema", "status", "reload", "stop"} <= set(commands)
+    for name in commands:
+        done = CliRunner().invoke(netd, [name, "--help"], prog_name="netd")
+        assert done.exit_code == 0
+        assert f"Example: netd {name}" in done.output
+    overview = CliRunner().invoke(netd, ["--help"], prog_name="netd").output
+    assert "Exit codes:" in overview
+    for code in (0, 1, 64, 69, 70, 71, 78):
+        assert f"{code} " in overview.partition("Exit codes:")[2]
+
+
+def test_version_prints_name_and_version() -> None:
+    assert netd_process("--version").stdout == f"netd {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["rnu"], ["run", "--nonsense"], ["run", "extra"], ["check", "-c"]])
+def test_usage_errors_exit_with_64_without_a_traceback(arguments: list[str]) -> None:
+    done = netd_process(*arguments)
+    assert done.returncode == 64
+    assert "Error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["ban"]])
+def test_group_without_a_command_prints_help(arguments: list[str]) -> None:
+    done = netd_process(*arguments)
+    assert done.stderr.startswith(" ".join(["Usage: netd", *arguments]))
+    assert "Error" not in done.stderr
+    assert done.returncode == 64
+
+
+def test_help_texts_contain_no_formatting_marks_of_click() -> None:
+    names = netd.list_commands(click.Context(netd))
+    assert len(names) > 15
+    for name in names:
+        done = CliRunner().invoke(netd, [name, "--help"])
+        assert done.exit_code == 0
+        assert "\\b" not in done.output, name
+
+
+def test_closed_output_pipe_exits_with_141_as_sigpipe_would() -> None:
+    for command in (["schema"], ["services"], ["check", "-c", BUILT_IN_FILE]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [sys.executable, "-m", "netd", *command], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+        )
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (141, ""), command
+
+
+def test_reader_that_stops_early_causes_no_traceback() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m netd schema | head -c 1", shell=True, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("{", "")
+
+
+def test_output_that_cannot_be_written_is_reported_in_one_line() -> None:
+    for command in (["schema"], ["services"], ["check", "-c", BUILT_IN_FILE]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "netd", *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        assert (done.returncode, done.stderr) == (71, "netd: [Errno 28] No space left on device\n"), command
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("check -c {good} >&-", 0),
+        ("--version >&-", 0),
+        ("check -c {none} 2> /dev/full", 78),
+        ("check -c {none} 2>&-", 78),
+        ("bogus 2> /dev/full", 64),
+        ("bogus 2>&- >&- <&-", 64),
+        ("check -c {good} > /dev/full 2> /dev/full", 71),
+    ],
+)
+def test_closed_or_full_output_changes_no_exit_code(tmp_path: Path, command: str, code: int) -> None:
+    command = command.format(good=BUILT_IN_FILE, none=tmp_path / "none")
+    script = f"exec 3>&1; {sys.executable} -m netd {command}; echo $? >&3"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert int(done.stdout.split()[-1]) == code

@@ -1,0 +1,25 @@
+"""Tables, and answers as JSON."""
+
+import json
+
+import pytest
+
+from netd.cli.output import print_answer, table
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    rows = [["echo", 7, "x"], ["a", 12345, ""]]
+    assert table(("SERVICE", "IN", "WHY"), rows, ("IN",)).splitlines() == [
+        "SERVICE     IN  WHY",
+        "echo         7  x",
+        "a        12345",
+    ]
+    assert table(("A", "B"), []) == "A  B"
+
+
+def test_answer_is_printed_as_text_or_as_json_without_ok(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = {"ok": True, "bans": []}
+    assert print_answer(answer, "no bans", as_json=False) == 0
+    assert capsys.readouterr().out == "no bans\n"
+    assert print_answer(answer, "no bans", as_json=True) == 0
+    assert json.loads(capsys.readouterr().out) == {"bans": []}
