@@ -33,7 +33,7 @@ NAMED = {
     "tests/cli/test_run.py": (r"\S+:7090", "in a network namespace"),
     "tests/cli/test_talk.py": (r"\S+:7", "refused before anything is sent, or of a name that does not exist"),
     "tests/cli/top/answers.py": (r"/etc/netd/netd\.yaml", "a word in an answer"),
-    "tests/cli/top/test_view.py": (r"/etc/netd/netd\.yaml|/run/", "words in an answer"),
+    "tests/cli/top/test_screen.py": (r"/etc/netd/netd\.yaml|/run/", "words in an answer"),
     "tests/client/probe/test_checks.py": (r"/run/it", "a word"),
     "tests/client/probe/test_probing.py": (r"udp://a\.\.b:7", "no name that could exist"),
     "tests/client/talk/test_link.py": (r"\w+://name:7", "a name that means what the test says"),

@@ -1,11 +1,10 @@
-import statistics
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.client.probe.outcomes import LOSSES, MESSAGES, Outcome, outcome_of
+from netd.client.probe.outcomes import LOSSES, Outcome
 from netd.client.probe.tally import Offset, Series, Tally
 
 nanoseconds = st.integers(0, 10**10)
@@ -101,25 +100,3 @@ def test_offset_begins_anew_after_a_clock_was_set() -> None:
     offset.add(100, 100.5, 100.5)
     offset.add(200, 101.5, 101.5)
     assert offset.seconds == pytest.approx(99)
-
-
-@pytest.mark.parametrize(
-    ("error", "outcome"),
-    [
-        (ConnectionRefusedError(111, ""), Outcome.REFUSED),
-        (ConnectionResetError(104, ""), Outcome.CLOSED),
-        (BrokenPipeError(32, ""), Outcome.CLOSED),
-        (TimeoutError(110, ""), Outcome.TIMED_OUT),
-        (OSError(113, ""), Outcome.UNREACHABLE),
-        (FileNotFoundError(2, ""), Outcome.UNREACHABLE),
-        (PermissionError(13, ""), Outcome.UNREACHABLE),
-        (OSError(24, "too many open files"), None),
-    ],
-)
-def test_errors_map_to_outcomes(error: OSError, outcome: Outcome | None) -> None:
-    assert outcome_of(error) is outcome
-
-
-def test_losses_have_messages() -> None:
-    assert MESSAGES.keys() == set(LOSSES)
-    assert statistics.fmean(len(message) for message in MESSAGES.values()) > 10
