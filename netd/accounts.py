@@ -1,4 +1,4 @@
-"""Users and groups of this host by name or number (passwd(5), group(5)), and the one way to say that there is none."""
+"""Users and groups of this host by name or number (passwd(5), group(5))."""
 
 import grp
 import os
@@ -7,18 +7,21 @@ import re
 
 from netd.text import shown
 
-_LEFT = 2**32 - 1  # chown(2) and setresuid(2) take it for "leave it as it is"
+_UNCHANGED = 2**32 - 1  # chown(2) and setresuid(2) take it for "leave it as it is"
 
 
-def parse_number(text: str) -> int | None:
-    """The number of a user or group that the text is; None for a name, and for what can be neither's number."""
-    number = int(text) if re.fullmatch(r"[0-9]{1,10}", text) else _LEFT
-    return number if number < _LEFT else None
+def parse_id(text: str) -> int | None:
+    """The uid or gid that the text is; None for a name, and for a number that is none."""
+    number = int(text) if re.fullmatch(r"[0-9]{1,10}", text) else _UNCHANGED
+    return number if number < _UNCHANGED else None
 
 
-def number(kind: str, name: str) -> int:
-    """The number of a user (``uid``) or group (``gid``); a number is itself. ValueError: there is none."""
-    if (given := parse_number(name)) is not None:
+def find_id(kind: str, name: str) -> int:
+    """The number of a user (``uid``) or group (``gid``), by name. A number is returned as it is.
+
+    Raises ValueError if no account has this name.
+    """
+    if (given := parse_id(name)) is not None:
         return given
     if kind == "uid":
         return find_user(name).pw_uid
@@ -29,8 +32,8 @@ def number(kind: str, name: str) -> int:
 
 
 def find_user(name: str) -> pwd.struct_passwd:
-    """The account of a user, by name or number. ValueError where there is none."""
-    given = parse_number(name)
+    """The account of a user, by name or number. Raises ValueError if there is none."""
+    given = parse_id(name)
     try:
         return pwd.getpwnam(name) if given is None else pwd.getpwuid(given)
     except (KeyError, ValueError):
@@ -38,7 +41,7 @@ def find_user(name: str) -> pwd.struct_passwd:
 
 
 def groups_of(user: int, group: int | None = None) -> list[int]:
-    """The groups of a user: ``group``, or without it the account's own one, and the supplementary ones."""
+    """The supplementary groups of a user and its primary one: ``group``, or without it that of the account."""
     try:
         account = pwd.getpwuid(user)
     except KeyError:

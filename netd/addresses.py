@@ -1,6 +1,6 @@
 """Addresses: as 4 or 16 octets in network order, as text with a port, and as networks.
 
-An IPv4 address that is mapped into IPv6 (RFC 4291, 2.5.5.2) is the IPv4 address, wherever it comes from.
+An IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) is treated as the IPv4 address.
 """
 
 import re
@@ -20,57 +20,57 @@ _PLACE = re.compile(
 
 
 class Network(NamedTuple):
-    """The addresses of one prefix. Networks sort by address, of two with one address the wider one first."""
+    """The addresses of one prefix. Networks sort by address; of two with the same address, the wider one is first."""
 
     first: int
-    """Its first address, as a number."""
+    """The first address, as a number."""
     length: int
-    """How many bits of an address the prefix has."""
+    """The length of the prefix, in bits."""
     bits: int
-    """How many bits an address has: 32 or 128."""
+    """The length of an address, in bits: 32 or 128."""
 
     @property
     def last(self) -> int:
-        """Its last address."""
+        """The last address, as a number."""
         return self.first | (1 << self.bits - self.length) - 1
 
     def holds(self, address: bytes) -> bool:
-        """Whether an address of 4 or 16 octets is one of these."""
+        """Whether an address of 4 or 16 octets is in this network."""
         return 8 * len(address) == self.bits and self.first <= int.from_bytes(address) <= self.last
 
 
 def network_of(network: IPv4Network | IPv6Network) -> Network:
-    """The same network; one of mapped addresses is one of IPv4."""
+    """Convert a network; one of IPv4-mapped addresses becomes one of IPv4."""
     first, length, bits = int(network.network_address), network.prefixlen, network.max_prefixlen
     if bits == 128 and length >= _MAPPED_BITS and first >> 32 == 0xFFFF:
         return Network(first & 0xFFFFFFFF, length - _MAPPED_BITS, 32)
     return Network(first, length, bits)
 
 
-def plain(address: bytes) -> bytes:
-    """The address of 4 or 16 octets: an IPv4 address where one is mapped into IPv6."""
+def unmap(address: bytes) -> bytes:
+    """The IPv4 address of an IPv4-mapped one; any other address of 4 or 16 octets as it is."""
     return address[12:] if len(address) == 16 and address.startswith(_MAPPED) else address
 
 
-def six(address: bytes) -> bytes:
-    """An address as a socket of IPv6 has it."""
+def map_to_ipv6(address: bytes) -> bytes:
+    """The IPv4-mapped IPv6 address of an IPv4 address, as an IPv6 socket takes it; an IPv6 address as it is."""
     return address if len(address) == 16 else _MAPPED + address
 
 
-def octets(host: str) -> bytes:
-    """The octets of an address that the kernel gave, without its interface (%eth0)."""
+def pack_address(host: str) -> bytes:
+    """The octets of a numeric address from the kernel, without its zone (%eth0, RFC 4007, 11)."""
     if ":" in host:
-        return plain(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]))
+        return unmap(socket.inet_pton(socket.AF_INET6, host.partition("%")[0]))
     return socket.inet_pton(socket.AF_INET, host)
 
 
 def parse_address(text: str) -> bytes:
-    """The octets of an address that a person gave, without its interface (%eth0); ValueError says what is wrong."""
+    """The octets of an address from a config or a command, without its zone (%eth0). Raises ValueError."""
     address, percent, interface = text.partition("%")
     try:
         if percent and not (":" in address and re.fullmatch(r"[\w.-]{1,15}", interface)):
-            raise ValueError("an interface where there may be none")
-        return plain(ip_address(address).packed)
+            raise ValueError("unexpected zone")
+        return unmap(ip_address(address).packed)
     except ValueError:
         raise ValueError(f"expected an address such as 192.0.2.7 or 2001:db8::7, got {shown(text)}") from None
 
@@ -80,13 +80,13 @@ def host_text(address: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
-def plain_host(host: str) -> str:
-    """An address that the kernel gave, without the form it takes on a socket of both families."""
+def unmap_host(host: str) -> str:
+    """A numeric address from the kernel, with an IPv4-mapped one of a dual-stack socket as IPv4."""
     return host[len(_MAPPED_TEXT) :] if host.startswith(_MAPPED_TEXT) and "." in host else host
 
 
 def address_text(host: str, port: int, *, unix: bool = False) -> str:
-    """An address as people write it. A UNIX path is chosen by the peer, so what is not printable ASCII is escaped."""
+    """``HOST:PORT`` or ``[IPV6]:PORT``. The peer chooses a UNIX path, so all but printable ASCII is escaped in it."""
     if unix:
         return escaped(host) if host else "unnamed"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -95,7 +95,7 @@ def address_text(host: str, port: int, *, unix: bool = False) -> str:
 def split_port(text: str) -> tuple[str, int | None]:
     """The host, without brackets, and the port of ``HOST:PORT``, ``[IPV6]:PORT``, ``HOST``, ``[IPV6]`` or ``IPV6``.
 
-    The port is None where it is missing, or empty (RFC 3986, 3.2.3). ValueError says what is wrong.
+    The port is None if it is missing or empty (RFC 3986, 3.2.3). Raises ValueError.
     """
     match = _PLACE.fullmatch(text)
     if not match:
@@ -110,16 +110,16 @@ def split_port(text: str) -> tuple[str, int | None]:
     return host, int(port) if port else None
 
 
-def is_of_many(address: bytes) -> bool:
-    """Whether it is no single host's: multicast, and in IPv4 what is above it (240/4, broadcast)."""
+def is_non_unicast(address: bytes) -> bool:
+    """Whether an address is multicast, or in IPv4 reserved or broadcast (240.0.0.0/4)."""
     return address[0] >= 224 if len(address) == 4 else address[0] == 255
 
 
 def is_loopback(address: bytes) -> bool:
-    """Whether an address of 4 or 16 octets is this host's loopback: 127.0.0.0/8 or ::1."""
+    """Whether an address is loopback: 127.0.0.0/8 or ::1."""
     return address[:1] == b"\x7f" if len(address) == 4 else address == bytes(15) + b"\x01"
 
 
 def is_link_local(address: bytes) -> bool:
-    """Whether this is an address of IPv6 that means nothing without its interface (fe80::/10, RFC 4291, 2.5.6)."""
+    """Whether an IPv6 address is link-local, so that it needs an interface (fe80::/10, RFC 4291, 2.5.6)."""
     return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80

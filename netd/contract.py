@@ -45,12 +45,12 @@ streams, one with ``datagram`` serves datagrams. A service that needs blocking c
     The model of the options (a `netd.values.Model`). A class that has it is built as ``cls(options, context)``, any
     other as ``cls()``.
 
-netd reads these from the class, once, when it finds the type (`netd.services.service_type`). A public attribute with
-nearly such a name, a value of another type, and two declarations that contradict each other are errors, which
+netd reads these from the class, once, when it looks the type up (`netd.services.service_type`). A public attribute
+whose name resembles one of these, a value of another type, and contradicting declarations are errors, which
 ``netd check`` and ``netd services`` show. None, or False in place of True, cancels the declaration of a base class.
 Attributes for the class's own use begin with an underscore.
 
-After ``b""`` was delivered nothing more can come: a conversation that asks again is closed. A conversation that waits
+After ``b""`` there is no more input: a conversation that asks for some is closed. A conversation that waits
 for something other than its peer yields a `Wait`.
 
 This file holds values only; it performs no input or output.
@@ -93,7 +93,7 @@ class Wait:
             resume()
 
     def then(self, resume: Callable[[], object]) -> None:
-        """Call ``resume`` on `finish`, or now if that was before."""
+        """Call ``resume`` on `finish`, or at once if that was called already."""
         if self.done:
             resume()
         else:
@@ -102,7 +102,7 @@ class Wait:
 
 Post: TypeAlias = Callable[[bytes], bool]
 """Sends octets to one peer, between the output of its conversation. Thread-safe; never blocks. Returns False, and drops
-the octets, if the peer has disconnected or has not yet read what was posted before."""
+the octets, if the peer has disconnected or if its queue of unsent posts is full."""
 
 
 @dataclass(frozen=True, slots=True)

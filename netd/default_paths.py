@@ -1,7 +1,7 @@
-"""Where netd's files are when nothing names another place: its config, its control socket, its pid file.
+"""Default paths of netd's files: the config, the control socket, the pid file.
 
-A control socket may be anywhere, so a netd that runs has a symbolic link to it in its runtime directory, whose name
-follows from the path of the config that it was started with.
+A config may put the control socket elsewhere, so a running netd keeps a symbolic link to it in its runtime directory.
+The name of the link is computed from the path of the config that netd was started with.
 """
 
 import glob
@@ -13,7 +13,7 @@ _SYSTEM = "/run/netd"
 
 
 def config_exists() -> bool:
-    """Whether the config is in its usual place, or may be: where that cannot be seen, reading it says why."""
+    """Whether `CONFIG_FILE` exists. True also if that cannot be determined: reading it then raises the reason."""
     try:
         CONFIG_FILE.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -24,7 +24,7 @@ def config_exists() -> bool:
 
 
 def directory() -> str | None:
-    """Where a netd of this user keeps what is there only while it runs; None where there is no such place."""
+    """The runtime directory of a netd of this user; None if there is none."""
     if path := os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
         return path
     if os.geteuid() == 0:
@@ -35,23 +35,23 @@ def directory() -> str | None:
 
 
 def control_socket() -> str | None:
-    """The control socket of a netd whose config names none; None where there is no place for it."""
+    """The default path of the control socket; None if there is no runtime directory."""
     return os.environ.get("NETD_CONTROL") or _in_directory("control.sock")
 
 
 def control_sockets() -> list[str]:
-    """Where to look for a netd when nothing says where it is: one's own, then the system's."""
+    """Control sockets to try if neither a socket nor a config is given: that of this user, then that of the system."""
     found = [control_socket(), None if "NETD_CONTROL" in os.environ else os.path.join(_SYSTEM, "control.sock")]
     return list(dict.fromkeys(path for path in found if path))
 
 
 def control_links(file: str | os.PathLike[str], directory: str) -> list[str]:
-    """The links in a directory that lead to the control socket of the netd that was started with this config.
+    """The links in a directory to the control socket of the netd that was started with this config.
 
-    One is of its path, in the real directory: it stays when the file is a link that is exchanged for another one. The
-    other is of its real path, where that differs.
+    The first is for the path of the file in its real directory, which stays the same if the file is a link and is
+    replaced. The second is for the real path of the file, if that differs.
     """
-    import hashlib  # only here, since it takes long
+    import hashlib  # here, since the import takes long
 
     above, name = os.path.split(file)
     found = (os.path.join(os.path.realpath(above), name), os.path.realpath(file))
@@ -60,13 +60,13 @@ def control_links(file: str | os.PathLike[str], directory: str) -> list[str]:
 
 
 def link_directories() -> list[str]:
-    """Where to look for such links: in one's own directory, in the system's, and in those of the units netd@NAME."""
+    """Directories to search for such links: of this user, of the system, and of the units netd@NAME."""
     found = [directory(), _SYSTEM, *sorted(glob.glob(f"{_SYSTEM}-*"))]
     return list(dict.fromkeys(path for path in found if path))
 
 
 def pid_file() -> str | None:
-    """The pid file of a daemon whose config names none; None where there is no place for it."""
+    """The default path of the pid file of a daemon; None if there is no runtime directory."""
     return _in_directory("netd.pid")
 
 

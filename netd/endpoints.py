@@ -1,9 +1,9 @@
-"""Where a service listens: `Endpoint`, parsed once from a URL, frozen, remembering how the operator spelled it.
+"""`Endpoint`: the URL that a service listens on, parsed and frozen, with its text as the operator wrote it.
 
 ``tcp://HOST:PORT``, ``udp://HOST:PORT``, ``unix:///PATH``, ``unixgram:///PATH``, ``unix://@ABSTRACT``, and
 ``systemd://NAME`` for sockets that the service manager opens; HOST is ``*`` (both address families), an address (IPv6
 in brackets) or a name. Socket options are query keys (`SocketOptions`).
-Only values: opening is the business of ``netd/transport/listen.py``.
+This file holds values only; ``netd/transport/listen.py`` opens the sockets.
 """
 
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Literal, TypeAlias
 
-from netd.accounts import parse_number
+from netd.accounts import parse_id
 from netd.addresses import address_text, parse_address, split_port
 from netd.peer import Transport
 from netd.text import shown, suggestion
@@ -44,8 +44,8 @@ def _word(text: str) -> str:
 
 
 def _account(text: str) -> str:
-    """A user or group; numbers end before the one that chown(2) takes for "leave it"."""
-    if re.fullmatch("[0-9]+", text) and parse_number(text) is None:
+    """A user or group, by name or number. The largest number stands for "leave it as it is" (chown(2))."""
+    if re.fullmatch("[0-9]+", text) and parse_id(text) is None:
         raise ValueError(f"expected a number below {2**32 - 1}, got {shown(text)}")
     return _word(text)
 
@@ -57,26 +57,26 @@ class SocketOptions:
     backlog: int = 1024
     """Connections that may wait to be accepted, 1 to 65535 (listen(2)); the kernel caps it at net.core.somaxconn."""
     nodelay: bool = True
-    """Send small answers at once (TCP_NODELAY, tcp(7)); on, since these services answer as soon as they are asked."""
+    """Send small answers at once (TCP_NODELAY, tcp(7)); on, since these services answer each request at once."""
     keepalive: bool = False
-    """Probe silent peers (SO_KEEPALIVE, socket(7)); off, since ``limits.idle`` ends them sooner."""
+    """Probe silent peers (SO_KEEPALIVE, socket(7)); off, since ``limits.idle`` closes their connections sooner."""
     rcvbuf: int | None = None
-    """Octets the kernel may hold unread (SO_RCVBUF, capped by net.core.rmem_max); unset, the kernel decides."""
+    """The receive buffer in octets (SO_RCVBUF, capped by net.core.rmem_max); unset, the kernel decides."""
     sndbuf: int | None = None
-    """Octets the kernel may hold unsent (SO_SNDBUF, capped by net.core.wmem_max); unset, the kernel decides."""
+    """The send buffer in octets (SO_SNDBUF, capped by net.core.wmem_max); unset, the kernel decides."""
     freebind: bool = False
-    """Bind an address this host does not have yet (IP_FREEBIND, ip(7)), for floating addresses."""
+    """Bind an address that this host does not have yet (IP_FREEBIND, ip(7)), for floating addresses."""
     device: str | None = None
-    """Only this network interface (SO_BINDTODEVICE, socket(7))."""
+    """Receive on this network interface only (SO_BINDTODEVICE, socket(7))."""
     reuse_port: bool = False
-    """Share the port with other processes that set this too (SO_REUSEPORT, socket(7))."""
+    """Share the port with other processes that set this option (SO_REUSEPORT, socket(7))."""
     mode: int = 0o666
-    """Permission bits of a UNIX socket's path, octal; 0666 as systemd.socket(5) has it: whoever may connect over the
-    network may connect here."""
+    """Permission bits of a UNIX socket's path, octal; 0666 as in systemd.socket(5): access to the network needs no
+    permission either."""
     owner: str | None = None
-    """User (name or number) who owns a UNIX socket's path."""
+    """The owner (name or number) of a UNIX socket's path."""
     group: str | None = None
-    """Group (name or number) of a UNIX socket's path."""
+    """The group (name or number) of a UNIX socket's path."""
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
@@ -113,16 +113,16 @@ class Endpoint:
     port: int = 0
     """0 to 65535; 0 lets the kernel choose."""
     path: str = ""
-    """Of a UNIX socket: absolute, or ``@NAME`` in the abstract namespace (unix(7))."""
+    """The path of a UNIX socket: absolute, or ``@NAME`` in the abstract namespace (unix(7))."""
     name: str = ""
-    """Of what systemd hands over: its FileDescriptorName= (systemd.socket(5))."""
+    """The FileDescriptorName= of sockets from systemd (systemd.socket(5))."""
     options: SocketOptions = SocketOptions()
     text: str = field(default="", compare=False)
-    """As the operator spelled it."""
+    """The URL as the operator wrote it."""
 
     @classmethod
     def parse(cls, text: object) -> "Endpoint":
-        """The endpoint a URL names; ValueError says what is wrong with it."""
+        """The endpoint of a URL. Raises ValueError."""
         if not isinstance(text, str) or "://" not in text:
             raise ValueError(f"expected a URL such as tcp://*:7, got {shown(text)}")
         scheme, _, rest = text.partition("://")
@@ -143,22 +143,22 @@ class Endpoint:
         return self.text or self.at(self.host, self.port)
 
     def at(self, host: str, port: int) -> str:
-        """This endpoint's URL with the address that was bound, for port 0 and for names."""
+        """The URL with the address that was bound, which the text of this one lacks for port 0 and for names."""
         if self.path or self.name:
             return f"{self.transport}://{self.path or self.name}"
         return f"{self.transport}://{address_text(host, port)}"
 
     @property
     def streams(self) -> bool:
-        """Whether connections come here, rather than datagrams."""
+        """Whether this is an endpoint for streams, rather than for datagrams."""
         return self.transport in ("tcp", "unix")
 
     def overlaps(self, other: "Endpoint") -> bool:
-        """Whether both cannot be bound, or could both be meant, by one packet: one address, or one of them all."""
+        """Whether both endpoints claim the same address: equal ones, or a wildcard and an address that it includes."""
         if self.name or other.name:
             return self.name == other.name
         if self.transport != other.transport:
-            # The two kinds of UNIX socket share the file system, and the abstract names not.
+            # Streams and datagrams share the paths in the file system, but not the abstract names (unix(7)).
             return bool(self.path) and self.path == other.path and not self.path.startswith("@")
         if self.path or other.path:
             return self.path == other.path

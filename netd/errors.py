@@ -1,13 +1,13 @@
-"""Errors by owner: the operator's, the peer's, ours.
+"""Errors by their cause: the operator, the peer, or netd itself.
 
-An error has exactly one owner, and the owner decides what happens to it:
+* **The operator** (`OperatorError`): an invalid config, a port in use. Each problem is one line on standard error,
+  without a traceback. The class has the exit code.
+* **The peer** (`PeerError`): a line that never ends. The peer receives one line, the conversation closes, and the error
+  is counted.
+* **netd or a service**: any other exception is a bug. It is logged as one event with the traceback, and costs one
+  conversation at most.
 
-* **the operator's** (`OperatorError`): a config that says nonsense, a port that is taken. One clear line each on
-  standard error, no traceback, the exit code of the class.
-* **the peer's** (`PeerError`): a line that never ends. It gets one line, the conversation closes, a counter moves.
-* **ours**: every other exception is a bug: one event with the traceback, one conversation lost at most.
-
-Exit codes are those of sysexits(3), plus 1 for "the answer is no".
+Exit codes are those of sysexits(3), and 1 if a command did not succeed or its result is negative.
 """
 
 import os
@@ -23,7 +23,7 @@ EXIT_CONFIG = os.EX_CONFIG
 
 
 class OperatorError(Exception):
-    """Something only the operator can mend: every problem that was found, a line each."""
+    """An error that the operator has to correct, with every problem that was found, a line each."""
 
     exit_code = EXIT_CONFIG
 
@@ -33,51 +33,51 @@ class OperatorError(Exception):
 
 
 class ConfigError(OperatorError):
-    """The config cannot be used; nothing was bound or changed (exit code 78, EX_CONFIG)."""
+    """The config is invalid; nothing was bound or changed (exit code 78, EX_CONFIG)."""
 
     def __init__(self, problems: Iterable[str], notices: Iterable[str] = ()) -> None:
         super().__init__(problems)
         self.notices = tuple(notices)
-        """What the operator should know besides."""
+        """Messages about the config that are no problems, such as keys that were renamed."""
 
 
 class OpenError(OperatorError):
-    """The system refused a socket; everything opened before it is closed again (exit code 71, EX_OSERR)."""
+    """A socket cannot be opened; the ones opened before it are closed again (exit code 71, EX_OSERR)."""
 
     exit_code = EXIT_OSERR
 
 
 class NotRunningError(OperatorError):
-    """There is no netd to talk to, or it may not be talked to (exit code 69, EX_UNAVAILABLE)."""
+    """No netd answers at the control socket, or access to it is denied (exit code 69, EX_UNAVAILABLE)."""
 
     exit_code = EXIT_UNAVAILABLE
 
 
 class UnreachableError(OperatorError):
-    """Nobody is at the other end, or there is no way to it (exit code 69, EX_UNAVAILABLE)."""
+    """The remote host or port cannot be reached (exit code 69, EX_UNAVAILABLE)."""
 
     exit_code = EXIT_UNAVAILABLE
 
 
 class HungUpError(OperatorError):
-    """The other end closed a conversation before this one had finished (exit code 1)."""
+    """The remote end closed the connection before the local one had finished (exit code 1)."""
 
     exit_code = EXIT_NO
 
 
 class UsageError(OperatorError):
-    """A command was given something it cannot mean (exit code 64, EX_USAGE)."""
+    """The arguments of a command are invalid (exit code 64, EX_USAGE)."""
 
     exit_code = EXIT_USAGE
 
 
 class PeerError(Exception):
-    """The peer broke the rules of the protocol.
+    """The peer violated the protocol.
 
     The transport sends the peer ``error: MESSAGE`` as its last line and closes the conversation.
     """
 
     @property
     def answer(self) -> bytes:
-        """The line the peer gets."""
+        """The line that the peer receives."""
         return b"error: " + str(self).encode("ascii", "replace") + b"\r\n"

@@ -42,7 +42,7 @@ def split_terminator(message: bytes) -> tuple[bytes, bytes]:
 
 
 class Chunks:
-    """Each received segment is one message, for programs that send no line end and wait for the answer."""
+    """Reads each received segment as one message, for programs that send no line end and wait for the answer."""
 
     __slots__ = ("_limit", "terminator")
 
@@ -68,7 +68,7 @@ class Lines:
     """Splits the input into lines, also that of a telnet client.
 
     CRLF, LF and CR NUL (RFC 854's bare carriage return) end a line. Telnet commands are removed, IAC IAC is the octet
-    255, and every option is refused (`TelnetFilter`). Input after the last line end is the last line.
+    255, and every option is refused (`TelnetFilter`). Input after the last line end is a line too.
     """
 
     __slots__ = ("_buffer", "_ended", "_limit", "_position", "_telnet", "terminator")
@@ -84,7 +84,7 @@ class Lines:
     def read(self) -> Receiving:
         """The next line without its line end, or None at end of input.
 
-        Raises `LineTooLong` as soon as the line exceeds the limit, before its end has come.
+        Raises `LineTooLong` as soon as the line exceeds the limit, without waiting for its end.
         """
         while True:
             line = self._next()
@@ -102,14 +102,14 @@ class Lines:
                 yield refusal
 
     def rest(self) -> bytes:
-        """Remove and return the input after the last line, for a conversation that goes on without lines."""
+        """Remove and return the input after the last line, for a conversation that continues without lines."""
         rest, self._buffer, self._position = self._buffer[self._position :], b"", 0
         return rest
 
     def _next(self) -> bytes | None:
         """The next complete line in the buffer, or None if there is none."""
         buffer, start = self._buffer, self._position
-        if start == len(buffer):  # the common case: people and programs wait for the answer to a line
+        if start == len(buffer):  # the common case: a client waits for the answer to a line
             self._buffer, self._position = b"", 0
             return None
         end = buffer.find(b"\n", start)
@@ -120,7 +120,7 @@ class Lines:
             end, following = bare, bare + 2
         if end < 0:
             self._buffer, self._position = buffer[start:], 0
-            # A final CR may be the first half of a line end, and does not count yet.
+            # A CR at the end may be the first half of a line end, and does not count yet.
             if len(self._buffer) - self._buffer.endswith(b"\r") > self._limit:
                 raise LineTooLong(self._limit)
             return None

@@ -1,12 +1,11 @@
-"""Files in directories that other users may change: which of them netd opens, changes and removes.
+"""Safe access to files in directories that other users can write to: open, change, remove.
 
-netd may be root, and a socket, a log or a pid file may stand in a directory of another user, which can put anything in
-its place at any time, also between two system calls. So a path is walked once, its directory is held open, and what is
-in it is changed through a descriptor of the very file. A symbolic link, on the way or where a log leads, is followed
-only if root or netd's own user made it, and none but these can have put it there: a link of root's for another purpose
-can be renamed, or get a second name, in a directory that other users may change. fs.protected_symlinks and
-fs.protected_hardlinks (proc(5)) have such rules too, but not in every directory, and an administrator may switch them
-off.
+netd may run as root, and the path of a socket, a log or a pid file may be in a directory of another user, which can
+replace the file at any time, also between two system calls. So a path is resolved once, its directory is kept open, and
+a file is changed through a descriptor of that very file. A symbolic link, within the path or at its end, is followed
+only if root or netd's user owns it, and only these can have put it there: in a directory that other users can write to,
+a link of root's for another purpose can be moved in, or get a second name. fs.protected_symlinks and
+fs.protected_hardlinks (proc(5)) are similar, but cover some directories only, and can be switched off.
 """
 
 import contextlib
@@ -23,41 +22,41 @@ _SIOCUNIXFILE = 0x89E0  # linux/un.h: gives a descriptor (O_PATH) of the file th
 
 
 @dataclass(frozen=True)
-class Place:
-    """A name in a directory, which is held open: it stays the same one, whatever becomes of its path."""
+class DirectoryEntry:
+    """A name in a directory that is kept open, so that it stays the same directory if its path changes."""
 
     directory: int
     """A descriptor (O_PATH)."""
     name: str
-    kept: bool
-    """Whether only root and netd's user can put another file here, or another directory on the way."""
+    protected: bool
+    """Whether only root and netd's user can replace the file, or a directory of the path."""
     magic: bool = False
-    """Whether it is a link of /proc, which the kernel alone can follow: what it leads to may have no path."""
+    """Whether it is a magic link of /proc (symlink(7)), which only the kernel can follow: it may lead to no path."""
 
-    def __enter__(self) -> "Place":
+    def __enter__(self) -> "DirectoryEntry":
         return self
 
     def __exit__(self, *exception: object) -> None:
         os.close(self.directory)
 
-    def holds(self, descriptor: int) -> bool:
-        """Whether the file of this descriptor is the one that is here."""
+    def is_file(self, descriptor: int) -> bool:
+        """Whether the entry is the file of this descriptor."""
         try:
             here = os.stat(self.name, dir_fd=self.directory, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return os.path.samestat(os.fstat(descriptor), here)
 
-    def hold(self) -> int | None:
-        """A descriptor (O_PATH) of what is here, also of a link; None for nothing."""
+    def open_path(self) -> int | None:
+        """A descriptor (O_PATH) of the file, or of the link itself; None if there is none."""
         try:
             return os.open(self.name, _NODE, dir_fd=self.directory)
         except FileNotFoundError:
             return None
 
     def open(self, flags: int, mode: int) -> int:
-        """Open the file, and make it where ``flags`` say so. OSError also where another user has put it here."""
-        flags |= os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # what is here may be a FIFO or a terminal
+        """Open the file, or create it with O_CREAT. Raises OSError also if another user can have put it here."""
+        flags |= os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # it may be a FIFO or a terminal
         descriptor = os.open(self.name, flags if self.magic else flags | os.O_NOFOLLOW, mode, dir_fd=self.directory)
         try:
             self._check(descriptor)
@@ -67,18 +66,18 @@ class Place:
         return descriptor
 
     def _check(self, descriptor: int) -> None:
-        if self.kept:
+        if self.protected:
             return
         file = os.fstat(descriptor)
         if stat.S_ISREG(file.st_mode) and not self._is_only_name(descriptor):
-            raise OSError(errno.EMLINK, "it is a hard link, in a directory that another user may change")
+            raise OSError(errno.EMLINK, "it is a hard link in a directory that another user can write to")
         around = os.fstat(self.directory)
-        # As fs.protected_regular and fs.protected_fifos have it; elsewhere, who may write to the directory was let in.
+        # As fs.protected_regular and fs.protected_fifos do. Without a sticky bit, write access was granted on purpose.
         if around.st_mode & stat.S_ISVTX and not (is_ours(file.st_uid) or file.st_uid == around.st_uid):
-            raise PermissionError(errno.EACCES, f"another user (uid {file.st_uid}) made it")
+            raise PermissionError(errno.EACCES, f"it was created by another user (uid {file.st_uid})")
 
     def _is_only_name(self, descriptor: int) -> bool:
-        """Whether the file has this name and no other; what was here, and is no more, may have another one."""
+        """Whether the file has this name and no other. One that was removed from here may have another name."""
         try:
             here = os.stat(self.name, dir_fd=self.directory, follow_symlinks=self.magic)
         except FileNotFoundError:
@@ -88,12 +87,12 @@ class Place:
 
 
 def is_ours(user: int) -> bool:
-    """Whether a user is root or netd's own."""
+    """Whether a user is root or the one that netd runs as."""
     return user in (0, os.geteuid()) or (user == os.lstat("/").st_uid and not _root_is_mapped())
 
 
 def _root_is_mapped() -> bool:
-    """Whether root has a number in this user namespace; if not, it looks like the owner of "/" (user_namespaces(7))."""
+    """Whether root is mapped in this user namespace; if not, it appears as the owner of "/" (user_namespaces(7))."""
     try:
         with open("/proc/self/uid_map") as lines:
             return any(line.split()[0] == "0" for line in lines)
@@ -101,16 +100,16 @@ def _root_is_mapped() -> bool:
         return True
 
 
-def find(path: str, *, follow: bool = False, make: bool = False) -> Place:
-    """The place that a path names, whether or not there is a file; to be closed. OSError says why there is no way.
+def find(path: str, *, follow: bool = False, make: bool = False) -> DirectoryEntry:
+    """Resolve a path to a directory entry, which need not exist; the caller closes it. Raises OSError.
 
-    ``follow`` goes on where the last step is a link, ``make`` makes the directories that are missing,
-    and raises ValueError where `check_directory` does.
+    With ``follow``, a link as the last component is followed. With ``make``, missing directories are created, and
+    ValueError is raised as by `check_directory`.
     """
     directory = os.open("/" if path.startswith("/") else ".", _NODE)
     steps = _steps(path)
     at = "/" if path.startswith("/") else "."
-    kept, links = True, 0
+    protected, links = True, 0
     try:
         while True:
             if make:
@@ -119,11 +118,11 @@ def find(path: str, *, follow: bool = False, make: bool = False) -> Place:
             node = _look(name, directory, must=bool(steps), make=make)
             status = os.fstat(node) if node is not None else None
             keeps = _keeps(os.fstat(directory), status)
-            kept = kept and keeps
+            protected = protected and keeps
             try:
                 link = status is not None and stat.S_ISLNK(status.st_mode)
                 if node is None or status is None or not (steps or (link and follow)):
-                    return Place(directory, name, kept)
+                    return DirectoryEntry(directory, name, protected)
                 if not link:
                     at = os.path.join(at, name)
                     directory, node = node, directory
@@ -134,13 +133,15 @@ def find(path: str, *, follow: bool = False, make: bool = False) -> Place:
                     )
                 of_proc = _is_of_proc(status)
                 if not (keeps or of_proc):
-                    raise OSError(errno.ELOOP, f"{name} is a symbolic link in a directory that another user may change")
+                    raise OSError(
+                        errno.ELOOP, f"{name} is a symbolic link in a directory that another user can write to"
+                    )
                 links += 1
                 if links > _MOST_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
                 if of_proc:
                     if not steps:
-                        return Place(directory, name, kept, magic=True)
+                        return DirectoryEntry(directory, name, protected, magic=True)
                     os.close(node)
                     node = None
                     at = os.path.join(at, name)
@@ -162,12 +163,12 @@ def find(path: str, *, follow: bool = False, make: bool = False) -> Place:
 
 
 def _steps(path: str) -> list[str]:
-    """The steps of a path, the last one first."""
+    """The components of a path, the last one first."""
     return [step for step in reversed(path.split("/")) if step not in ("", ".")]
 
 
 def _look(name: str, directory: int, *, must: bool, make: bool) -> int | None:
-    """A descriptor (O_PATH) of what is there, also of a link; None where nothing is and nothing ``must`` be."""
+    """A descriptor (O_PATH) of an entry, or of the link itself; None if it does not exist and need not (``must``)."""
     try:
         return os.open(name, _NODE, dir_fd=directory)
     except FileNotFoundError:
@@ -175,7 +176,7 @@ def _look(name: str, directory: int, *, must: bool, make: bool) -> int | None:
             return None
         if not make:
             raise
-    umask = os.umask(0o022)  # others may enter; what is in it has permissions of its own
+    umask = os.umask(0o022)  # other users may enter; the files in it have their own permissions
     try:
         os.mkdir(name, 0o755, dir_fd=directory)
     finally:
@@ -184,13 +185,13 @@ def _look(name: str, directory: int, *, must: bool, make: bool) -> int | None:
 
 
 def _keeps(directory: os.stat_result, entry: os.stat_result | None) -> bool:
-    """Whether only root and netd's user can have put this entry into a directory, and can put another in its place."""
+    """Whether only root and netd's user can have put this entry into the directory, and can replace it."""
     if not is_ours(directory.st_uid):
         return False
     if not directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return True
-    # Any other file of root's may come here from a directory where this user could move it, or get a second name here;
-    # a directory may not (rename(2): that takes the right to change it).
+    # A user can move another file of root's here from a directory it can write to, or link it here; but not a
+    # directory, for which rename(2) takes write permission on that directory itself.
     sticky = bool(directory.st_mode & stat.S_ISVTX)
     return sticky and entry is not None and stat.S_ISDIR(entry.st_mode) and is_ours(entry.st_uid)
 
@@ -199,7 +200,7 @@ def _refuse_exposed(path: str, directory: os.stat_result) -> None:
     if not is_ours(directory.st_uid):
         raise ValueError(f"{path} belongs to another user (uid {directory.st_uid}); chown root {path}")
     if directory.st_mode & stat.S_IWOTH and not directory.st_mode & stat.S_ISVTX:
-        raise ValueError(f"every user may exchange files in {path}; chmod o-w {path}")
+        raise ValueError(f"{path} is world-writable; chmod o-w {path}")
 
 
 def _is_of_proc(status: os.stat_result) -> bool:
@@ -210,79 +211,79 @@ def _is_of_proc(status: os.stat_result) -> bool:
 
 
 def open_file(path: str, flags: int, mode: int, *, follow: bool = False) -> int:
-    """Open a file as open(2) does, but none that another user could have put there for netd to write to.
+    """Open a file as open(2) does, but refuse one that another user can have put there for netd to write to.
 
-    OSError says why not. With ``follow``, a link of root's or netd's user's may lead elsewhere.
+    With ``follow``, a link of root or of netd's user is followed. Raises OSError.
     """
-    with find(path, follow=follow) as place:
-        return place.open(flags, mode)
+    with find(path, follow=follow) as entry:
+        return entry.open(flags, mode)
 
 
-def hold(path: str) -> int | None:
-    """A descriptor (O_PATH) of what is at a path, also of a link; None for nothing. OSError as of `find`."""
-    with find(path) as place:
-        return place.hold()
+def open_path(path: str) -> int | None:
+    """A descriptor (O_PATH) of a file, or of the link itself; None if there is none. Raises OSError as `find` does."""
+    with find(path) as entry:
+        return entry.open_path()
 
 
-def by_descriptor(descriptor: int) -> str:
-    """A path that leads to the file of a descriptor, and to no other one. OSError without /proc."""
+def proc_path(descriptor: int) -> str:
+    """The path in /proc of a descriptor, which always leads to its file. Raises OSError without /proc."""
     path = f"/proc/self/fd/{descriptor}"
     if not os.path.lexists(path):
-        raise OSError(errno.ENOSYS, "a socket with a path takes /proc, which is not mounted")
+        raise OSError(errno.ENOSYS, "a UNIX socket with a path needs /proc, which is not mounted")
     return path
 
 
 def is_at(path: str, descriptor: int) -> bool:
-    """Whether a path leads to the file of this descriptor, without a link at its end. OSError as of `find`."""
-    with find(path) as place:
-        return place.holds(descriptor)
+    """Whether a path is that of the descriptor's file; a link to it is not. Raises OSError as `find` does."""
+    with find(path) as entry:
+        return entry.is_file(descriptor)
 
 
 def remove(path: str, descriptor: int) -> None:
-    """Remove a path if it is the file of this descriptor still. OSError says why it cannot be.
+    """Remove a path if it still is the file of this descriptor. Raises OSError.
 
-    Who may change the directory can exchange the file at the last moment, but for nothing except what it could remove
-    itself: the directory is the one that was looked at.
+    A user with write access to the directory can replace the file just before, but only by one that it could remove
+    itself, since the directory is the one that was checked.
     """
-    with find(path) as place:
-        if place.holds(descriptor):
-            os.unlink(place.name, dir_fd=place.directory)
+    with find(path) as entry:
+        if entry.is_file(descriptor):
+            os.unlink(entry.name, dir_fd=entry.directory)
 
 
 def make_link(path: str, target: str) -> int:
-    """Put a symbolic link at a path, in the place of a file that is there, and make its directory where it is missing.
+    """Create a symbolic link, or replace the file at its path, and create its directory if it is missing.
 
-    Returns a descriptor (O_PATH) of the link, for `remove`. ValueError as of `check_directory`; OSError where netd may
-    not, also where another user could exchange the link.
+    Returns a descriptor (O_PATH) of the link, for `remove`. Raises ValueError as `check_directory` does, and OSError,
+    also if another user could replace the link.
     """
-    with find(path, make=True) as place:
-        if not place.kept:
-            raise PermissionError(errno.EACCES, "another user may exchange it")
-        new = f".{place.name}.{os.getpid()}"
+    with find(path, make=True) as entry:
+        if not entry.protected:
+            raise PermissionError(errno.EACCES, "another user can replace it")
+        new = f".{entry.name}.{os.getpid()}"
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(new, dir_fd=place.directory)  # of a process that had this number, and was killed
-        os.symlink(target, new, dir_fd=place.directory)
+            os.unlink(new, dir_fd=entry.directory)  # left by a process with the same id that was killed
+        os.symlink(target, new, dir_fd=entry.directory)
         try:
-            descriptor = os.open(new, _NODE, dir_fd=place.directory)
-            os.replace(new, place.name, src_dir_fd=place.directory, dst_dir_fd=place.directory)
+            descriptor = os.open(new, _NODE, dir_fd=entry.directory)
+            os.replace(new, entry.name, src_dir_fd=entry.directory, dst_dir_fd=entry.directory)
         except OSError:
-            os.unlink(new, dir_fd=place.directory)
+            os.unlink(new, dir_fd=entry.directory)
             raise
         return descriptor
 
 
 def read_link(path: str) -> str | None:
-    """Where the symbolic link at a path leads; None for anything else, and for a link that cannot be trusted.
+    """The target of a symbolic link; None if the path is no link, or one that cannot be trusted.
 
-    That is one in a directory that others than its owner may change, or one that was made by another user than root,
-    the own user and the owner of the directory. OSError as of `find`.
+    A link can be trusted if only the owner of its directory can write to that, and if it belongs to root, netd's user
+    or the owner of the directory. Raises OSError as `find` does.
     """
-    with find(path) as place:
-        held = place.hold()
+    with find(path) as entry:
+        held = entry.open_path()
         if held is None:
             return None
         try:
-            around, link = os.fstat(place.directory), os.fstat(held)
+            around, link = os.fstat(entry.directory), os.fstat(held)
             shared = around.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
             if shared or not stat.S_ISLNK(link.st_mode) or not (is_ours(link.st_uid) or link.st_uid == around.st_uid):
                 return None
@@ -292,56 +293,56 @@ def read_link(path: str) -> str | None:
 
 
 def remove_bound(opened: socket.socket) -> None:
-    """Remove the file that a socket was bound to just now, wherever that is, if the kernel tells (`bound_file`)."""
+    """Remove the file that a socket was bound to just now, at any path, if the kernel gives it (`bound_file`)."""
     with contextlib.suppress(OSError):
         descriptor = fcntl.ioctl(opened, _SIOCUNIXFILE)
         try:
-            remove(os.readlink(by_descriptor(descriptor)), descriptor)
+            remove(os.readlink(proc_path(descriptor)), descriptor)
         finally:
             os.close(descriptor)
 
 
 def check_directory(path: str) -> None:
-    """Make the directory of a path where it is missing, and see that no other user can exchange it or what is in it.
+    """Create the directory of a path if it is missing, and check that no other user can replace it or a file in it.
 
-    ValueError says who can, and the remedy; OSError why there is none. Each directory on the way is judged, before
-    anything is made in it. Who is in a group that may write to one was let in.
+    Raises ValueError, with the remedy, if another user can, and OSError. Each directory of the path is checked before
+    anything is created in it. Write access of a group is accepted, since it was granted on purpose.
     """
     with find(path, make=True):
         pass
 
 
 class SocketFile:
-    """The file that a UNIX socket of netd is bound to. While this is open, no other file can look the same."""
+    """The file that a UNIX socket of netd is bound to. While it is open, its inode number is not used again."""
 
-    def __init__(self, path: str, descriptor: int, *, sure: bool) -> None:
+    def __init__(self, path: str, descriptor: int, *, verified: bool) -> None:
         self._path = path
-        self._sure = sure
+        self._verified = verified
         self.descriptor = descriptor
-        """Of the file itself (O_PATH)."""
+        """A descriptor (O_PATH) of the file itself."""
 
     def change(self, owner: int, group: int, mode: int) -> None:
-        """Set owner and group (-1 leaves them) and permissions, of this file and no other. OSError says why not.
+        """Set the owner and group (-1: unchanged) and the permissions of this file, and of no other. Raises OSError.
 
-        It is a PermissionError where the file may be the right one, and netd may not change it.
+        Raises PermissionError if the file may be the right one, but netd cannot verify that.
         """
         if not is_at(self._path, self.descriptor):
             raise OSError(errno.ESTALE, "another file has taken its place")
         status = os.fstat(self.descriptor)
         if owner in (-1, status.st_uid) and group in (-1, status.st_gid) and stat.S_IMODE(status.st_mode) == mode:
             return
-        if not self._sure:
-            raise PermissionError(errno.EPERM, "without CAP_NET_ADMIN, nothing shows that it is netd's socket still")
-        # fchmod(2) takes no such descriptor, and a chmod with AT_EMPTY_PATH came with Linux 6.6 (fchmodat2(2)).
-        here = by_descriptor(self.descriptor)
+        if not self._verified:
+            raise PermissionError(errno.EPERM, "without CAP_NET_ADMIN, netd cannot verify that this is its own socket")
+        # fchmod(2) does not accept an O_PATH descriptor; AT_EMPTY_PATH for chmod needs Linux 6.6 (fchmodat2(2)).
+        here = proc_path(self.descriptor)
         if owner != -1 or group != -1:
             os.chown(here, owner, group)
         os.chmod(here, mode)
 
     def close(self, *, keep: bool) -> None:
-        """Let go of the file, and unless it is to ``keep``, remove it where it is in its place still."""
+        """Close the file and, unless ``keep``, remove it if it still is at its path."""
         with contextlib.suppress(OSError):
-            if self._sure and not keep:
+            if self._verified and not keep:
                 remove(self._path, self.descriptor)
         os.close(self.descriptor)
 
@@ -349,23 +350,23 @@ class SocketFile:
 def bound_file(opened: socket.socket, path: str, *, new: bool) -> SocketFile | None:
     """The file of a socket that is bound to this path, or None if the path leads to another file, or to none.
 
-    ``new`` says that it was bound just now, with a umask of 0777. OSError where no way leads there.
+    ``new``: it was bound just now, with a umask of 0777. Raises OSError if the path cannot be resolved.
 
-    The kernel knows the file (SIOCUNIXFILE), and tells it to who has CAP_NET_ADMIN. Without, a new one is known by what
-    no other user can make: a socket of netd's user to which nobody has any right yet. One from an earlier start, which
-    has its owner and mode, is known only where others cannot exchange it; elsewhere it is served, and not changed.
+    With CAP_NET_ADMIN, the kernel gives the file (SIOCUNIXFILE). Without, a new one is verified by what no other user
+    can create: a socket of netd's user without any permission. One from an earlier start has its owner and mode
+    already, so it is verified only if no other user can replace it; else netd listens on it, but does not change it.
     """
-    with find(path) as place:
+    with find(path) as entry:
         try:
-            descriptor, known = fcntl.ioctl(opened, _SIOCUNIXFILE), True
+            descriptor, verified = fcntl.ioctl(opened, _SIOCUNIXFILE), True
         except OSError:
-            held = place.hold()
+            held = entry.open_path()
             if held is None:
                 return None
             status = os.fstat(held)
             fresh = new and status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode)
-            descriptor, known = held, place.kept or fresh
-        if stat.S_ISSOCK(os.fstat(descriptor).st_mode) and place.holds(descriptor) and (known or not new):
-            return SocketFile(path, descriptor, sure=known)
+            descriptor, verified = held, entry.protected or fresh
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode) and entry.is_file(descriptor) and (verified or not new):
+            return SocketFile(path, descriptor, verified=verified)
         os.close(descriptor)
         return None

@@ -19,7 +19,7 @@ class Credentials(NamedTuple):
 
     @property
     def user(self) -> str:
-        """The user, without the process, which is another one each time."""
+        """The user, without the process id, which differs between connections of one client."""
         return f"uid={self.uid}"
 
 
@@ -52,9 +52,9 @@ class Peer(NamedTuple):
 
     @property
     def source(self) -> str:
-        """The same for each connection or datagram of a peer: the address without the port.
+        """The address without the port, which is the same for all connections and datagrams of a peer.
 
-        Over UNIX: the path of the client's socket, or without one the user.
+        Over UNIX: the path of the client's socket, or without a path the user.
         """
         if self.family != "unix":
             return self.host

@@ -1,15 +1,15 @@
-"""Which peers an operator means: `PeerFilter`, made once of what ``--peer`` takes."""
+"""`PeerFilter`: the peers that the option ``--peer`` of a command selects."""
 
 from ipaddress import ip_network
 
-from netd.addresses import Network, network_of, octets, parse_address, split_port
+from netd.addresses import Network, network_of, pack_address, parse_address, split_port
 from netd.peer import Peer
 
 
 class PeerFilter:
-    """The peers of an address, with or without port, or of a network, or the one that a list shows so.
+    """Matches the peers of an address, of an address with a port, or of a network.
 
-    Text that is neither address nor network means the peers that a list shows so, and where there are none, no peer.
+    Any other text matches the peers that `netd connections` shows by that text, such as a path or ``uid=0``.
     """
 
     def __init__(self, text: str) -> None:
@@ -17,7 +17,7 @@ class PeerFilter:
         self._port: int | None = None
         self._interface = ""
         self.network: Network | None = None
-        """None where the text is neither an address nor a network."""
+        """None if the text is neither an address nor a network."""
         try:
             host, self._port = split_port(text)
             if self._port is not None:
@@ -28,11 +28,11 @@ class PeerFilter:
             pass
 
     def matches(self, peer: Peer) -> bool:
-        """Whether this peer is meant."""
+        """Whether the filter selects this peer."""
         if self.network is None or peer.family == "unix":
             return self._text in (peer.remote, peer.host, peer.source)
         return (
-            self.network.holds(octets(peer.host))
+            self.network.holds(pack_address(peer.host))
             and self._port in (None, peer.port)
             and self._interface in ("", peer.host.partition("%")[2])
         )

@@ -1,10 +1,11 @@
-"""Why something ended or was not taken: the reasons that logs, counters and metrics give."""
+"""Reasons in logs, counters and metrics: for the end of a connection, for a refusal, for a dropped datagram."""
 
 from typing import Literal
 
 Outcome = Literal["done", "reset", "idle", "lifetime", "bytes", "peer_error", "failed", "kicked", "stopped", "lost"]
-"""How a connection ended: the service closed it, the peer broke it off, a limit ended it (three kinds), the peer broke
-the rules, the service has a bug, the operator ended it, netd or the service stops, the worker died."""
+"""Why a connection ended: the service closed it, the peer reset it, it exceeded ``limits.idle``, ``lifetime`` or
+``bytes``, the peer violated the protocol, the service has a bug, the operator closed it (`netd kick`), netd or the
+service stopped, the worker crashed."""
 Refusal = Literal[
     "banned",
     "access",
@@ -18,8 +19,8 @@ Refusal = Literal[
     "no_resources",
     "backlog",
 ]
-"""Why a connection was closed before a word: the name of the limit or rule; or all threads for blocking handlers are
-taken, the system has no means for it, or the listener's queue was full (the kernel's own refusal)."""
+"""Why a connection was refused: the name of the limit or rule; or all threads for blocking handlers are in use, the
+system lacks memory or descriptors, or the accept queue of the listener was full, so that the kernel refused it."""
 Drop = Literal[
     "banned",
     "access",
@@ -38,6 +39,6 @@ Drop = Literal[
     "receive_failed",
     "kernel",
 ]
-"""Why a datagram was not taken, or its answer not sent: the name of the limit or rule, or what the reply guard minds;
-or the path of a UNIX sender does not lead to a socket of that user's, or is one of this netd; or the socket's queue was
-full (the kernel's own drop)."""
+"""Why a datagram, or the answer to it, was dropped: the name of the limit or rule, or the objection of the reply guard;
+or the path of a UNIX sender does not lead to a socket of the same user, or leads to one of this netd; or the receive
+queue of the socket was full, so that the kernel dropped it."""

@@ -1,4 +1,4 @@
-"""Telnet commands (RFC 854) are removed from the input, and options are refused."""
+"""Removes telnet commands (RFC 854) from the input, and refuses options."""
 
 from typing import Literal
 
@@ -22,7 +22,7 @@ class TelnetFilter:
         self._refusals = b""
 
     def strip(self, data: bytes) -> bytes:
-        """``data`` without the commands."""
+        """Return ``data`` without the commands."""
         if self._state == "text" and self._IAC not in data:
             return data
         text = bytearray()
@@ -51,6 +51,6 @@ class TelnetFilter:
         return bytes(text)
 
     def refusal(self) -> bytes:
-        """The answer to the options that came since the last call; empty if none came."""
+        """The refusals of the options received since the last call; empty if there were none."""
         refusals, self._refusals = self._refusals, b""
         return refusals

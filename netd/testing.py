@@ -1,6 +1,6 @@
 r"""Tests of services without sockets, for netd's own services and those of other packages.
 
-A script states what a conversation receives, and all that it sends in answer::
+A script states the input of a conversation and all of its output::
 
     from netd.testing import build, datagram, script
 
@@ -9,17 +9,17 @@ A script states what a conversation receives, and all that it sends in answer::
         script(reverse).receives(b"ab\nc").sends(b"ba\n").receives_eof().sends(b"c\r\n").ends().also_segmented()
         assert datagram(reverse, b"ab") == b"ba"
 
-The subject of each step is the conversation. A step is taken when it is called, so a test can do something else between
-two steps, such as take one of another script::
+The subject of each step is the conversation. A step runs when it is called, so a test can do something else between two
+steps, such as a step of another script::
 
     room = build(Chat)
     alex, bob = script(room), script(room)
     alex.receives(b"alex : hello\n")
     bob.posts(b"* alex has joined\r\nalex : hello\r\n")
 
-A step that differs from what the conversation does raises AssertionError, which shows the steps up to there. Output
-that no step has stated is an error of the next step. After the last step it is a ResourceWarning, which pytest shows,
-and which fails a test under ``-W error``.
+If the conversation differs from a step, the step raises AssertionError, which shows the steps so far. Output that no
+step has stated is an error of the next step. After the last step it is a ResourceWarning, which pytest shows, and which
+fails a test under ``-W error``.
 """
 
 import json
@@ -43,17 +43,17 @@ PEER = Peer("tcp", "192.0.2.7", 5353, "192.0.2.1", 7)
 UDP_PEER = PEER._replace(transport="udp")
 """The same over UDP."""
 
-_MOST = 2**26  # octets that a conversation may send in one turn,
-_OVERHEAD = 64  # and so many that each piece of them counts besides
-_LONGEST_SHOWN = 400  # characters that an error shows of one step
+_MOST = 2**26  # octets that a conversation may send in one turn, where
+_OVERHEAD = 64  # octets are added for each piece
+_LONGEST_SHOWN = 400  # characters of one step in an error message
 
-_Word = Literal["receives", "receives_eof", "receives_reset", "sends", "posts", "waits", "ends"]
-_Step = tuple[_Word, tuple[bytes, ...]]
+_Verb = Literal["receives", "receives_eof", "receives_reset", "sends", "posts", "waits", "ends"]
+_Step = tuple[_Verb, tuple[bytes, ...]]
 
 
 def context(*, clock: Callable[[], float] = lambda: NOW, seed: int = 1, line_limit: int = 4096) -> Context:
     """A `Context` that is the same in each run: a clock that stands still at `NOW`, and a `Random` with a seed."""
-    return Context(clock=clock, random=Random(seed), line_limit=line_limit)  # noqa: S311  # nothing is secret here
+    return Context(clock=clock, random=Random(seed), line_limit=line_limit)  # noqa: S311  # no secrets depend on it
 
 
 def build(service: type, given: Context | None = None, /, **options: object) -> Any:
@@ -72,9 +72,9 @@ def build(service: type, given: Context | None = None, /, **options: object) -> 
 
 
 def datagram(service: Any, data: bytes, peer: Peer = UDP_PEER, post: Post | None = None) -> bytes | None:
-    """What a service answers to one datagram, or None. Of a `PeerError` it is the line that the peer gets.
+    """The answer of a service to one datagram, or None. For a `PeerError` it is the line that the peer receives.
 
-    A `server_initiated` service gets the ``post`` too; None stands for a peer that only gets answers.
+    A `server_initiated` service gets the ``post`` too; None stands for a peer that receives answers only.
     """
     kind = ServiceType.of(type(service))
     if kind.datagrams is None:
@@ -93,7 +93,8 @@ def datagram(service: Any, data: bytes, peer: Peer = UDP_PEER, post: Post | None
 def script(service: Any, peer: Peer = PEER) -> "Script":
     """Begin a conversation of a service with a peer. It runs until it asks for input.
 
-    It is closed with the script: the peer of a script that the test does not keep has left.
+    The conversation is closed when the script is deleted, so a test keeps a reference to the script of each peer
+    that is to stay connected.
     """
     return Script(service, peer)
 
@@ -103,16 +104,16 @@ class Script:
 
     def __init__(self, service: Any, peer: Peer) -> None:
         self.peer_reads = True
-        """False: the peer takes nothing that is posted. Each `Post` returns False then, and its data is lost."""
+        """False: the peer does not read, so each `Post` returns False and its data is lost."""
         self.lost = 0
-        """How many posts have returned False, also after the end."""
+        """The number of posts that returned False, also after the end."""
         self.ended = False
         """Whether the conversation has returned, raised `PeerError`, or asked for input after the end of file, at which
         a transport closes it."""
         self._service = service
         self._peer = peer
         self._steps: list[_Step] = []
-        self._unstated: list[tuple[_Word, bytearray]] = []  # output that no step has stated
+        self._unstated: list[tuple[_Verb, bytearray]] = []  # output that no step has stated
         self._wait: Wait | None = None
         self._eof = False
         kind = ServiceType.of(type(service))
@@ -126,11 +127,11 @@ class Script:
     def receives(self, *segments: bytes) -> "Script":
         """The peer sends this, in one segment or several. One `sends` states the answer to all of them.
 
-        Segments that are left when the conversation ends are thrown away, as a transport does.
+        Segments that remain when the conversation ends are discarded, as in a transport.
         """
         if not all(segments):
             raise ValueError("a segment is not empty; receives_eof is the end of file")
-        self._take("receives", segments)
+        self._begin_input("receives", segments)
         for segment in segments:
             if self.ended:
                 break
@@ -141,13 +142,13 @@ class Script:
 
     def receives_eof(self) -> "Script":
         """The peer has finished sending."""
-        self._take("receives_eof", ())
+        self._begin_input("receives_eof", ())
         self._eof = True
         self._advance(b"")
         return self
 
     def receives_reset(self) -> "Script":
-        """The connection breaks, or a time-out ends it: the conversation is closed in any state.
+        """The connection is reset, or a time-out ends it: the conversation is closed in any state.
 
         Output that no step has stated is lost.
         """
@@ -158,23 +159,23 @@ class Script:
 
     def sends(self, data: bytes) -> "Script":
         """The conversation has sent this next, in any number of pieces. b"": it has sent nothing next."""
-        return self._state("sends", data)
+        return self._check_output("sends", data)
 
     def posts(self, data: bytes) -> "Script":
         """This was posted to the peer next, in any number of pieces. b"": nothing was posted next."""
-        return self._state("posts", data)
+        return self._check_output("posts", data)
 
     def output(self) -> bytes:
-        """All that was sent and posted since the last step, for a test that cannot state it."""
+        """The output since the last step, sent and posted, for a test that cannot state it."""
         self._resume()
         unstated, self._unstated = self._unstated, []
-        self._steps += [(word, (bytes(data),)) for word, data in unstated]
+        self._steps += [(verb, (bytes(data),)) for verb, data in unstated]
         return b"".join(data for _, data in unstated)
 
     def waits(self) -> "Script":
         r"""The conversation waits for something other than its peer (`Wait`), also when it is resumed too early.
 
-        It goes on at the first step after the wait is finished::
+        The conversation resumes at the first step after the wait is finished::
 
             asked = script(lookup).receives(b"example.net\n").waits()
             lookup.found("192.0.2.1")
@@ -199,19 +200,19 @@ class Script:
     def also_segmented(self) -> "Script":
         """The same steps in new conversations of the same service, with the input in other segments.
 
-        The input of each step comes cut in two, at each of its octets in turn; then all input comes octet by octet. A
-        service that reads lines has to answer the same. The script may have input, answers and the end alone, and the
-        service must not remember its peers.
+        The input of each step is cut in two, at each of its octets in turn; then all input is sent octet by octet. A
+        service that reads lines has to answer the same. The script may consist of input, answers and the end only, and
+        the service must keep no state between conversations.
         """
         if self._unstated:
             self._fail("also_segmented")
-        other = {word for word, _ in self._steps} - {"receives", "receives_eof", "sends", "ends"}
+        other = {verb for verb, _ in self._steps} - {"receives", "receives_eof", "sends", "ends"}
         if other:
             raise ValueError(f"a script with {' and '.join(sorted(other))} cannot be repeated")
         for steps in _segmentations(self._steps):
             again = Script(self._service, self._peer)
-            for word, data in steps:
-                getattr(again, word)(*data)
+            for verb, data in steps:
+                getattr(again, verb)(*data)
             if self.ended:
                 again.ends()
         return self
@@ -246,7 +247,7 @@ class Script:
             self._close()
 
     def _resume(self) -> None:
-        """Go on where a wait is finished."""
+        """Resume the conversation if its wait is finished."""
         if self._wait and self._wait.done:
             self._advance(None)
 
@@ -274,74 +275,74 @@ class Script:
         self._add("posts", data)
         return True
 
-    def _add(self, word: _Word, data: bytes) -> None:
-        """Note output, in one piece with the output before it if that is of the same kind."""
-        if self._unstated and self._unstated[-1][0] == word:
+    def _add(self, verb: _Verb, data: bytes) -> None:
+        """Append output, to the piece before it if that is of the same kind."""
+        if self._unstated and self._unstated[-1][0] == verb:
             self._unstated[-1][1].extend(data)
         elif data:
-            self._unstated.append((word, bytearray(data)))
+            self._unstated.append((verb, bytearray(data)))
 
-    def _take(self, word: _Word, segments: tuple[bytes, ...]) -> None:
-        """Begin a step with input. All output has to be stated before, and the conversation has to ask for input."""
+    def _begin_input(self, verb: _Verb, segments: tuple[bytes, ...]) -> None:
+        """Begin a step with input. All output has to be stated, and the conversation has to wait for input."""
         self._resume()
         if self._unstated or self.ended or self._eof or self._wait:
-            self._fail(word, segments)
-        self._steps.append((word, segments))
+            self._fail(verb, segments)
+        self._steps.append((verb, segments))
 
-    def _state(self, word: _Word, data: bytes) -> "Script":
+    def _check_output(self, verb: _Verb, data: bytes) -> "Script":
         self._resume()
-        if self._next(word) != data:
-            self._fail(word, (data,))
+        if self._next(verb) != data:
+            self._fail(verb, (data,))
         if data:
             del self._unstated[0]
-        self._steps.append((word, (data,)))
+        self._steps.append((verb, (data,)))
         return self
 
-    def _next(self, word: str) -> bytes:
+    def _next(self, verb: str) -> bytes:
         """The first output that no step has stated, if it is of this kind."""
-        return bytes(self._unstated[0][1]) if self._unstated and self._unstated[0][0] == word else b""
+        return bytes(self._unstated[0][1]) if self._unstated and self._unstated[0][0] == verb else b""
 
-    def _fail(self, word: str, data: tuple[bytes, ...] = ()) -> NoReturn:
-        """Raise AssertionError, which shows the steps, then the one that fails and what the conversation does."""
+    def _fail(self, verb: str, data: tuple[bytes, ...] = ()) -> NoReturn:
+        """Raise AssertionError, which shows the steps, then the failed one and what the conversation did instead."""
         lines = ["the conversation does not follow the script:", ""]
         lines += [f"  {_line(*step)}" for step in self._steps]
-        lines.append(f"- {_line(word, data)}")
+        lines.append(f"- {_line(verb, data)}")
         lines += [f"+ {_line(found, (bytes(octets),))}" for found, octets in self._unstated]
         lines.append(f"+ {'ends' if self.ended else 'waits' if self._wait else 'asks for input'}")
-        if found := self._next(word):
+        if found := self._next(verb):
             lines += ["", f"the first difference is at octet {_first_difference(data[0], found)}"]
-        self._unstated.clear()  # it is shown here, and not again by __del__
+        self._unstated.clear()  # shown here, so __del__ must not warn of it
         raise AssertionError("\n".join(lines))
 
     def __del__(self) -> None:
-        for word, data in self._unstated:
+        for verb, data in self._unstated:
             warnings.warn(
-                f"no step of the script states: {_line(word, (bytes(data),))}", ResourceWarning, 2, source=self
+                f"no step of the script states: {_line(verb, (bytes(data),))}", ResourceWarning, 2, source=self
             )
 
 
 def _segmentations(steps: list[_Step]) -> Iterator[list[_Step]]:
-    """These steps with what is received cut at other octets."""
-    for number, (word, segments) in enumerate(steps):
-        if word == "receives":
+    """The same steps, with the input cut at other octets."""
+    for number, (verb, segments) in enumerate(steps):
+        if verb == "receives":
             data = b"".join(segments)
             for cut in range(1, len(data)):
-                yield [*steps[:number], (word, (data[:cut], data[cut:])), *steps[number + 1 :]]
+                yield [*steps[:number], (verb, (data[:cut], data[cut:])), *steps[number + 1 :]]
     yield [
-        (word, tuple(bytes([octet]) for octet in b"".join(data)) if word == "receives" else data)
-        for word, data in steps
+        (verb, tuple(bytes([octet]) for octet in b"".join(data)) if verb == "receives" else data)
+        for verb, data in steps
     ]
 
 
-def _line(word: str, data: tuple[bytes, ...]) -> str:
-    """One step as text, without its middle where it is long."""
+def _line(verb: str, data: tuple[bytes, ...]) -> str:
+    """One step as text, without the middle of a long one."""
     text = " ".join(map(repr, data))
     if len(text) > _LONGEST_SHOWN:
         half = _LONGEST_SHOWN // 2
         text = f"{text[:half]} ... {text[-half:]} ({sum(map(len, data))} octets)"
-    return f"{word:14} {text}".rstrip()
+    return f"{verb:14} {text}".rstrip()
 
 
 def _first_difference(one: bytes, other: bytes) -> int:
-    """The first octet in which two runs differ; the length of the shorter one where the other begins with it."""
+    """The first octet that differs; the length of the shorter one if the other begins with it."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,4 +1,4 @@
-"""Text for people: what a terminal or a log may show, how an error message quotes a value, and what was meant."""
+"""Text for terminals, logs and error messages: escaping, quoted values, suggestions for misspelt words."""
 
 import difflib
 import reprlib
@@ -10,7 +10,7 @@ _QUOTE.maxlevel = 3
 
 
 def printable(text: str) -> str:
-    """The text on one line, with each character escaped that a terminal might act on."""
+    """The text on one line, with control characters and others that are not printable escaped."""
     return text if text.isprintable() else "".join(one if one.isprintable() else escaped(one) for one in text)
 
 
@@ -20,7 +20,7 @@ def escaped(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as an error message quotes it: at most sixty characters, and cheap, whatever it is."""
+    """A value as error messages quote it: at most 60 characters, and cheap for any value."""
     if value is None:
         return "nothing"
     text = str(value).lower() if isinstance(value, bool) else _QUOTE.repr(value)
@@ -28,7 +28,7 @@ def shown(value: object) -> str:
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:
-    """``; did you mean 'idle'?`` for a misspelt word, or ``; known: …`` where nothing is near."""
+    """``; did you mean 'idle'?`` for a misspelt word, or ``; known: …`` if none is similar."""
     known = sorted(known)
     if near := difflib.get_close_matches(given, known, n=1):
         return f"; did you mean '{near[0]}'?"

@@ -1,8 +1,8 @@
-"""What a value in the config may be: durations, sizes, counts, rates, switches, time zones, and the strict model.
+"""Types of values in the config: durations, sizes, counts, rates, switches, time zones, and the strict model.
 
-Every parser here takes what YAML made of the text and returns the value, or raises ValueError with the sentence the
-operator reads behind ``FILE:LINE:COLUMN: path:``. YAML 1.1 reads a bare ``off`` as false, so false lifts a limit. A
-model written out as JSON holds such texts again, so that another process reads the same from it.
+A parser takes the value from YAML and returns the converted one, or raises ValueError with the message that follows
+``FILE:LINE:COLUMN: path:``. YAML 1.1 reads a bare ``off`` as false, so false lifts a limit. In JSON a model has values
+in the same notation, so that another process can parse them.
 """
 
 import re
@@ -26,7 +26,7 @@ _LIFTED = (0, "0", "off")  # False equals 0
 
 
 class Model(BaseModel):
-    """A mapping in the config: frozen, no unknown keys, no values turned into other types on the quiet."""
+    """A mapping in the config: frozen, without unknown keys, without implicit conversion of types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
@@ -34,7 +34,7 @@ class Model(BaseModel):
 def parse_duration(value: object) -> float:
     """Seconds, from ``250ms``, ``30s``, ``5m``, ``1h`` or ``1d``; at most 366 days."""
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        # Rounded to what `_duration_text` writes, so that the same text comes back as the same number.
+        # Rounded to the precision of `_duration_text`, so that a duration is the same after a round trip.
         seconds = round(float(match[1]) * _SECONDS[match[2]], 9)
         if 0 < seconds <= _LONGEST:
             return seconds
@@ -42,14 +42,14 @@ def parse_duration(value: object) -> float:
 
 
 def parse_timeout(value: object) -> float | None:
-    """Seconds, or None where the limit is lifted with ``off`` or ``0``."""
+    """Seconds, or None if the limit is lifted with ``off`` or ``0``."""
     if value is None:
         raise ValueError("expected a duration such as 30s, or off, got nothing")
     return None if value in _LIFTED else parse_duration(value)
 
 
 def parse_size(value: object) -> int:
-    """Octets, from ``512``, ``64KiB``, ``1MiB`` or ``1GiB``; 1 to 2^31 - 1, what a socket option can hold."""
+    """Octets, from ``512``, ``64KiB``, ``1MiB`` or ``1GiB``; 1 to 2^31 - 1, the range of a socket option."""
     if isinstance(value, int | str) and not isinstance(value, bool) and (match := _SIZE.fullmatch(str(value))):
         size = int(match[1]) * _OCTETS[match[2]]
         if 0 < size < 2**31:
@@ -58,7 +58,7 @@ def parse_size(value: object) -> int:
 
 
 def parse_count(value: object) -> int | None:
-    """A number from 1 up, or None where the limit is lifted with ``off`` or ``0``."""
+    """A number from 1 to 2^31 - 1, or None if the limit is lifted with ``off`` or ``0``."""
     if value is not None and value in _LIFTED:
         return None
     if isinstance(value, int) and value is not True and 0 < value < 2**31:
@@ -68,24 +68,24 @@ def parse_count(value: object) -> int | None:
 
 @dataclass(frozen=True)
 class Rate:
-    """How often something may happen: a token bucket of ``burst`` tokens, into which comes one every ``interval``."""
+    """A token bucket that holds ``burst`` tokens and gains one every ``interval``."""
 
     number: int
-    """Times in a ``unit``, 1 to 9,999,999."""
+    """Tokens in a ``unit``, 1 to 9,999,999."""
     unit: Literal["s", "m", "h", "d"]
     burst: int
-    """How many may come at once after a pause, 1 to 9,999,999."""
+    """The capacity of the bucket, 1 to 9,999,999."""
     only: Literal["tcp", "udp"] | None = None
-    """The transport it is for; None: both."""
+    """The transport to which the rate applies; None: both."""
 
     @cached_property
     def interval(self) -> int:
-        """Nanoseconds in which one token comes."""
+        """The time for one token, in nanoseconds."""
         return round(_SECONDS[self.unit] * 1e9 / self.number)
 
     @cached_property
     def depth(self) -> int:
-        """Nanoseconds in which an empty bucket fills."""
+        """The time in which an empty bucket fills, in nanoseconds."""
         return self.burst * self.interval
 
     def __str__(self) -> str:
@@ -93,9 +93,9 @@ class Rate:
 
 
 def parse_rate(value: object) -> Rate | None:
-    """A rate such as ``50/s``, ``50/s burst 100`` or ``udp 50/s burst 100``, or None where it is lifted with ``off``.
+    """A rate such as ``50/s``, ``50/s burst 100`` or ``udp 50/s burst 100``, or None if it is lifted with ``off``.
 
-    Units are s, m, h and d. Without ``burst``, as many as come in a unit may come at once.
+    Units are s, m, h and d. Without ``burst``, the bucket holds the tokens of one unit.
     """
     if value is not None and value in _LIFTED:
         return None
@@ -103,9 +103,9 @@ def parse_rate(value: object) -> Rate | None:
         number = int(match[2])
         burst = number if match[4] is None else int(match[4])
         if number > 0 and burst > 0:
-            rate = Rate(number, match[3], burst, match[1])  # type: ignore[arg-type]  # as the expression has them
+            rate = Rate(number, match[3], burst, match[1])  # type: ignore[arg-type]  # the expression matches no others
             if rate.depth > _LONGEST * 1e9:
-                raise ValueError(f"expected a burst that comes again within 366 days, got {shown(value)}")
+                raise ValueError(f"expected a burst that fills again within 366 days, got {shown(value)}")
             return rate
     raise ValueError(f"expected a rate such as 50/s, or 50/s burst 100, or off, got {shown(value)}")
 
@@ -120,7 +120,7 @@ def parse_switch(value: str) -> bool:
 
 
 def parse_zone(name: str) -> tzinfo:
-    """A time zone, from ``UTC`` or another IANA name that this system knows."""
+    """A time zone, from ``UTC`` or another IANA name in the time zone database of this system."""
     if name == "UTC":
         return UTC  # needs no time zone database
     try:

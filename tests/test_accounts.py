@@ -9,23 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.accounts import find_user, groups_of, number, parse_number
+from netd.accounts import find_id, find_user, groups_of, parse_id
 
 UNKNOWN = next(n for n in range(60000, 2**31) if n not in {user.pw_uid for user in pwd.getpwall()})
 
 
 def test_every_account_of_this_host_is_found_by_name_and_number() -> None:
     for user in pwd.getpwall():
-        assert number("uid", user.pw_name) == find_user(user.pw_name).pw_uid == pwd.getpwnam(user.pw_name).pw_uid
-        assert number("uid", str(user.pw_uid)) == find_user(str(user.pw_uid)).pw_uid == user.pw_uid
+        assert find_id("uid", user.pw_name) == find_user(user.pw_name).pw_uid == pwd.getpwnam(user.pw_name).pw_uid
+        assert find_id("uid", str(user.pw_uid)) == find_user(str(user.pw_uid)).pw_uid == user.pw_uid
         assert groups_of(user.pw_uid) == os.getgrouplist(find_user(str(user.pw_uid)).pw_name, user.pw_gid)
     for group in grp.getgrall():
-        assert number("gid", group.gr_name) == grp.getgrnam(group.gr_name).gr_gid
-        assert number("gid", str(group.gr_gid)) == group.gr_gid
+        assert find_id("gid", group.gr_name) == grp.getgrnam(group.gr_name).gr_gid
+        assert find_id("gid", str(group.gr_gid)) == group.gr_gid
 
 
 def test_a_number_needs_no_account() -> None:
-    assert number("uid", str(UNKNOWN)) == number("gid", str(UNKNOWN)) == UNKNOWN
+    assert find_id("uid", str(UNKNOWN)) == find_id("gid", str(UNKNOWN)) == UNKNOWN
     assert (groups_of(UNKNOWN), groups_of(UNKNOWN, 7)) == ([], [7])
     with pytest.raises(ValueError, match=f"there is no user '{UNKNOWN}'"):
         find_user(str(UNKNOWN))
@@ -42,15 +42,15 @@ def test_the_group_of_a_process_counts_in_place_of_that_of_its_account() -> None
     "name", ["", "no-such-one", "²", "٣", "-1", "+1", "1 ", "4294967295", "99999999999", "a\0b", "\udc80"]
 )
 def test_what_is_no_account_is_said_in_one_way(name: str) -> None:
-    assert parse_number(name) is None
+    assert parse_id(name) is None
     with pytest.raises(ValueError, match="^" + re.escape(f"there is no user {name!r}")):
-        number("uid", name)
+        find_id("uid", name)
     with pytest.raises(ValueError, match="^" + re.escape(f"there is no user {name!r}")):
         find_user(name)
     with pytest.raises(ValueError, match="^" + re.escape(f"there is no group {name!r}")):
-        number("gid", name)
+        find_id("gid", name)
 
 
 @given(st.integers(0, 2**32 - 2))
 def test_a_number_is_itself(one: int) -> None:
-    assert parse_number(str(one)) == number("uid", str(one)) == number("gid", str(one)) == one
+    assert parse_id(str(one)) == find_id("uid", str(one)) == find_id("gid", str(one)) == one

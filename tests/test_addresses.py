@@ -13,14 +13,14 @@ from netd.addresses import (
     host_text,
     is_link_local,
     is_loopback,
-    is_of_many,
+    is_non_unicast,
+    map_to_ipv6,
     network_of,
-    octets,
+    pack_address,
     parse_address,
-    plain,
-    plain_host,
-    six,
     split_port,
+    unmap,
+    unmap_host,
 )
 
 
@@ -35,7 +35,7 @@ from netd.addresses import (
     ],
 )
 def test_an_address_is_its_octets(text: str, expected: bytes) -> None:
-    assert parse_address(text) == octets(text) == expected
+    assert parse_address(text) == pack_address(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ _ADDRESSES = _IPV4 | st.integers(0, 2**128 - 1).map(IPv6Address) | _IPV4.map(lam
 
 @given(_ADDRESSES, st.integers(0, 65535))
 def test_an_address_and_its_port_go_through_text_and_octets(address: IPv4Address | IPv6Address, port: int) -> None:
-    packed = plain(address.packed)
-    assert parse_address(str(address)) == octets(host_text(packed)) == packed
-    assert plain(six(packed)) == packed
-    assert len(six(packed)) == 16
-    host = plain_host(host_text(address.packed))
+    packed = unmap(address.packed)
+    assert parse_address(str(address)) == pack_address(host_text(packed)) == packed
+    assert unmap(map_to_ipv6(packed)) == packed
+    assert len(map_to_ipv6(packed)) == 16
+    host = unmap_host(host_text(address.packed))
     assert host == host_text(packed)
     assert split_port(address_text(host, port)) == (host, port)
     assert split_port(host) == (host, None)
@@ -145,7 +145,7 @@ def test_a_network_of_mapped_addresses_is_one_of_ipv4() -> None:
 
 def test_kinds_of_addresses() -> None:
     kinds = (
-        (is_of_many, ("224.0.0.1", "255.255.255.255", "ff02::1"), ("192.0.2.7", "fe80::1")),
+        (is_non_unicast, ("224.0.0.1", "255.255.255.255", "ff02::1"), ("192.0.2.7", "fe80::1")),
         (is_loopback, ("127.0.0.1", "127.255.0.1", "::1", "::ffff:127.0.0.1"), ("128.0.0.1", "::2", "::7f00:1")),
         (is_link_local, ("fe80::1", "febf::1"), ("fec0::1", "169.254.0.1", "2001:db8::1")),
     )

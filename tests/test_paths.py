@@ -82,7 +82,7 @@ def test_a_link_of_root_is_not_followed_where_another_user_can_have_put_it(their
     for mode in (0o775, 0o777, 0o1777):
         shared.chmod(mode)
         for path in (theirs / "log", theirs / "way" / "new", shared / "log", secret.parent / "chain"):
-            assert "is a symbolic link in a directory that another user may change" in refusal(path)
+            assert "is a symbolic link in a directory that another user can write to" in refusal(path)
     as_user(ALEX, lambda: (theirs / "moved").rename(shared / "moved"))
     assert not (secret.parent / "new").exists()
     assert_untouched(secret)
@@ -96,7 +96,7 @@ def test_a_directory_of_root_is_a_way_through_one_where_every_user_may_make_file
     (open_path / "run" / "log").symlink_to("new")
     os.close(paths.open_file(str(open_path / "run" / "log"), _APPEND, 0o640, follow=True))
     with paths.find(str(open_path / "run" / "x")) as place:
-        assert place.kept
+        assert place.protected
 
 
 def test_a_link_of_the_operator_is_followed_at_the_end_where_that_is_wanted_and_on_the_way(open_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_file_that_was_made_beforehand_is_refused_where_every_user_may_make_on
     reader = os.open(shared / "fifo", os.O_RDONLY | os.O_NONBLOCK)
     # The kernel refuses the same in its own words where fs.protected_regular and fs.protected_fifos are on.
     for name in ("log", "fifo"):
-        assert refusal(shared / name) in ("another user (uid 1234) made it", os.strerror(errno.EACCES))
+        assert refusal(shared / name) in ("it was created by another user (uid 1234)", os.strerror(errno.EACCES))
     os.close(reader)
     # What logrotate(8) makes for the workers' user, and what a user has in its own directory, is as good as ever.
     for directory in (theirs, theirs.parent):
@@ -374,7 +374,7 @@ def test_a_user_without_rights_changes_its_own_sockets_in_its_own_directory(thei
 
 def test_a_path_is_removed_only_while_it_is_the_same_file(theirs: Path, secret: Path) -> None:
     (theirs / "a").write_text("")
-    descriptor = paths.hold(str(theirs / "a"))
+    descriptor = paths.open_path(str(theirs / "a"))
     assert descriptor is not None
     as_user(ALEX, lambda: (theirs / "a").rename(theirs / "b"))
     os.link(secret, theirs / "a")
@@ -384,7 +384,7 @@ def test_a_path_is_removed_only_while_it_is_the_same_file(theirs: Path, secret: 
     assert not (theirs / "b").exists()
     paths.remove(str(theirs / "b"), descriptor)
     os.close(descriptor)
-    assert paths.hold(str(theirs / "b")) is None
+    assert paths.open_path(str(theirs / "b")) is None
 
 
 def test_directories_are_made_for_all_to_enter_also_behind_a_link_that_leads_nowhere(open_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_nor_is_one_that_every_user_can_exchange(theirs: Path) -> None:
     above = theirs.parent
     above.chmod(0o777)
     for name in ("socket", "new/socket"):
-        with pytest.raises(ValueError, match=f"^every user may exchange files in {above}; chmod o-w {above}$"):
+        with pytest.raises(ValueError, match=f"^{above} is world-writable; chmod o-w {above}$"):
             paths.check_directory(str(above / name))
     above.chmod(0o1777)
     paths.check_directory(str(above / "socket"))
@@ -434,7 +434,8 @@ def test_without_proc_a_socket_with_a_path_is_refused_in_plain_words(open_path: 
     command = ["unshare", "--mount", "sh", "-c", 'umount -l /proc && exec "$@"', "sh", sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == (
-        f"services.s: cannot listen on unix://{open_path}/s: a socket with a path takes /proc, which is not mounted\n"
+        f"services.s: cannot listen on unix://{open_path}/s: "
+        "a UNIX socket with a path needs /proc, which is not mounted\n"
     )
     assert not (open_path / "s").exists()
 

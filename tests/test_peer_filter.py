@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.addresses import plain_host
+from netd.addresses import host_text, unmap_host
 from netd.peer import Credentials, Peer
 from netd.peer_filter import PeerFilter
 
@@ -71,7 +71,7 @@ def test_a_network_holds_what_the_ipaddress_module_says(
 ) -> None:
     network = ip_network((one, min(length, one.max_prefixlen)), strict=False)
     for address in (one, other):
-        peer = Peer("tcp", plain_host(str(address)), 5)
+        peer = Peer("tcp", unmap_host(host_text(address.packed)), 5)
         kernel = ip_address(peer.host)  # as netd has it: an IPv4 peer of an IPv6 socket is IPv4
         mapped = IPv6Address(0xFFFF << 32 | int(kernel)) if kernel.version == 4 else kernel
         inside = kernel in network or (network.prefixlen >= 96 and mapped in network)

@@ -202,16 +202,16 @@ class AdmissionControl:
 
     # Datagrams.
 
-    def check_datagram(self, address: bytes, port: int, now: float, *, to_many: bool) -> Verdict:
-        """What becomes of datagrams from this address and port; ``to_many``: sent to broadcast or multicast."""
-        if drop := self._drops(address, port, now, to_many=to_many):
+    def check_datagram(self, address: bytes, port: int, now: float, *, non_unicast: bool) -> Verdict:
+        """What becomes of datagrams from this address and port; ``non_unicast``: sent to broadcast or multicast."""
+        if drop := self._drops(address, port, now, non_unicast=non_unicast):
             return Verdict(drop)
         exempt = self._datagram_rate is None or self._exempt.find(address) is not None
         key = self._key(None if exempt else source_of(address))
         return Verdict(None, key, self.guard.amplifies(address))
 
-    def _drops(self, address: bytes, port: int, now: float, *, to_many: bool) -> Drop | None:
-        if minds := self.guard.check_question(address, port, self._shared.ports, to_many=to_many):
+    def _drops(self, address: bytes, port: int, now: float, *, non_unicast: bool) -> Drop | None:
+        if minds := self.guard.check_question(address, port, self._shared.ports, non_unicast=non_unicast):
             return minds
         if self._banned(address, source_of(address), now):
             return "banned"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from netd.addresses import is_of_many
+from netd.addresses import is_non_unicast
 from netd.admission.bans import exemption
 from netd.admission.policy import Policy
 
@@ -37,10 +37,10 @@ class ReplyGuard:
         self._amplify = exemption(policy.amplify)
         self._loops = Loops()
 
-    def check_question(self, address: bytes, port: int, ours: Set[int], *, to_many: bool) -> Objection | None:
+    def check_question(self, address: bytes, port: int, ours: Set[int], *, non_unicast: bool) -> Objection | None:
         """Why a datagram from this address and port is not to be answered, if so.
 
-        ``ours`` are the ports on which this netd serves UDP; ``to_many``: it was sent to a broadcast or multicast
+        ``ours`` are the ports on which this netd serves UDP; ``non_unicast``: it was sent to a broadcast or multicast
         address.
         """
         if not self._on:
@@ -48,9 +48,9 @@ class ReplyGuard:
         if port < _LOWEST_PORT or port in ours:
             return "source_port"
         unspecified = address[0] == 0 if len(address) == 4 else not any(address)
-        if unspecified or is_of_many(address):
+        if unspecified or is_non_unicast(address):
             return "source_address"
-        return "destination" if to_many else None
+        return "destination" if non_unicast else None
 
     def amplifies(self, address: bytes) -> bool:
         """Whether an answer to this address may be longer than its question."""
@@ -76,7 +76,7 @@ class ReplyGuard:
         """Whether `check_question` lets a datagram that was sent to one address pass, and why."""
         if not self._on:
             return True, "off"
-        found = self.check_question(address, port, ours, to_many=False)
+        found = self.check_question(address, port, ours, non_unicast=False)
         return found is None, EXPLAINED[found] if found else "nothing speaks against an answer"
 
     def explain_answer(self, address: bytes) -> str:

@@ -26,7 +26,7 @@ def numbered(rules: AccessRules, note: Callable[[str, int, str], None]) -> Acces
         for number, entry in enumerate(entries):
             if entry.kind:
                 try:
-                    entries[number] = entry.numbered(accounts.number)
+                    entries[number] = entry.numbered(accounts.find_id)
                 except ValueError as error:
                     note(key, number, str(error))
         if key in rules.model_fields_set:

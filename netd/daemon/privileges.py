@@ -72,7 +72,7 @@ def _user(name: str) -> pwd.struct_passwd:
 
 def _group(name: str) -> int:
     try:
-        return accounts.number("gid", name)
+        return accounts.find_id("gid", name)
     except ValueError as error:
         raise OperatorError([f"daemon.group: {error}"]) from None
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from netd import accounts, paths
-from netd.addresses import address_text, plain_host
+from netd.addresses import address_text, unmap_host
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
 from netd.peer import Transport
@@ -79,7 +79,7 @@ def socket_url(opened: socket.socket) -> str:
     """Where a socket is bound."""
     address = opened.getsockname()
     unix = opened.family == socket.AF_UNIX
-    place = path_text(address) if unix else address_text(plain_host(address[0]), address[1])
+    place = path_text(address) if unix else address_text(unmap_host(address[0]), address[1])
     return f"{transport_of(opened)}://{place}"
 
 
@@ -321,8 +321,8 @@ def configure(listener: Listener, endpoint: Endpoint) -> None:
     if options.sndbuf is not None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, options.sndbuf)
     if listener.file:
-        owner = -1 if options.owner is None else accounts.number("uid", options.owner)
-        group = -1 if options.group is None else accounts.number("gid", options.group)
+        owner = -1 if options.owner is None else accounts.find_id("uid", options.owner)
+        group = -1 if options.group is None else accounts.find_id("gid", options.group)
         listener.file.change(owner, group, options.mode)
     if endpoint.streams:
         opened.listen(options.backlog)
@@ -330,13 +330,13 @@ def configure(listener: Listener, endpoint: Endpoint) -> None:
 
 def _remove_stale(path: str, kind: int) -> None:
     """Remove a socket that nobody listens on any more; never any other kind of file, nor one in use."""
-    found = paths.hold(path)
+    found = paths.open_path(path)
     if found is None:
         return
     try:
         if not stat.S_ISSOCK(os.fstat(found).st_mode):
             raise ValueError("there is a file in its place that is not a socket")
-        there = paths.by_descriptor(found)
+        there = paths.proc_path(found)
         with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) as probe:
             try:
                 probe.connect(there)

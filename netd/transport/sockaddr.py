@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from netd.addresses import host_text, is_link_local, is_of_many, plain, plain_host
+from netd.addresses import host_text, is_link_local, is_non_unicast, unmap, unmap_host
 from netd.peer import Credentials, Peer, Transport
 
 _UCRED = struct.Struct("iII")
@@ -31,7 +31,7 @@ CONTROL = 512
 def inet_peer(transport: Transport, remote: Any, local: Any) -> Peer:
     """A peer from two socket addresses of IPv4 or IPv6; an IPv4 address mapped into IPv6 is IPv4."""
     # Connections of one source, or to one address, share these: each is a tenth of what an idle one takes.
-    host, local_host = sys.intern(plain_host(remote[0])), sys.intern(plain_host(local[0]))
+    host, local_host = sys.intern(unmap_host(remote[0])), sys.intern(unmap_host(local[0]))
     return Peer(transport, host, remote[1], local_host, local[1])
 
 
@@ -42,7 +42,7 @@ class Sender(NamedTuple):
     port: int
     own: bytes
     """The address of this host that it came to; empty where the kernel does not say."""
-    to_many: bool
+    non_unicast: bool
     """Whether it was sent to a broadcast or multicast address."""
     interface: int = 0
     """The number of the interface it came by, where one of the two is link-local."""
@@ -50,18 +50,18 @@ class Sender(NamedTuple):
 
 def sender(address: bytes, port: int, infos: Iterable[tuple[int, int, bytes]]) -> Sender:
     """Make sense of an address, and of the IP_PKTINFO and IPV6_PKTINFO messages among those beside it."""
-    address = plain(address)
-    own, to_many, interface = b"", False, 0
+    address = unmap(address)
+    own, non_unicast, interface = b"", False, 0
     for level, kind, data in infos:
         if (level, kind, len(data)) == (socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.size) and len(address) == 4:
             _, own, destination = IN_PKTINFO.unpack(data)
-            own, to_many = sent_to(own, destination)
+            own, non_unicast = sent_to(own, destination)
         elif (level, kind, len(data)) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.size) and not own:
             destination, number = IN6_PKTINFO.unpack(data)
-            if len(plain(destination)) == len(address):
-                own, to_many = sent_to(_NONE, plain(destination))
+            if len(unmap(destination)) == len(address):
+                own, non_unicast = sent_to(_NONE, unmap(destination))
                 interface = number if is_link_local(own) or is_link_local(address) else 0
-    return Sender(address, port, own, to_many, interface)
+    return Sender(address, port, own, non_unicast, interface)
 
 
 def sent_to(own: bytes, destination: bytes) -> tuple[bytes, bool]:
@@ -72,7 +72,7 @@ def sent_to(own: bytes, destination: bytes) -> tuple[bytes, bool]:
     """
     if own != _NONE:
         return own, own != destination
-    return destination, is_of_many(destination)
+    return destination, is_non_unicast(destination)
 
 
 def sender_peer(who: Sender, local_host: str, local_port: int) -> Peer:

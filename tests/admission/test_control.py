@@ -146,7 +146,7 @@ def test_the_total_rate_is_for_all_together_loopback_too() -> None:
     echo = admission('{"limits": {"total_rate": "2/s"}}')
     assert [admit(echo, address, 0.0) for address in (A, LOCAL, B)] == [None, None, "total_rate"]
     assert names(echo, B) == ["limits.total_rate"]
-    keys = [echo.check_datagram(address, 5353, 0.0, to_many=False).key for address in (A, LOCAL)]
+    keys = [echo.check_datagram(address, 5353, 0.0, non_unicast=False).key for address in (A, LOCAL)]
     assert all(key is not None for key in keys)
     assert [echo.take_token(key, 5.0) for key in keys * 2 if key is not None] == [
         None,
@@ -164,7 +164,9 @@ def test_access_and_times_come_before_places() -> None:
     assert names(echo, A)[0] == "access"
     shut = admission('{"access": {"times": ["Sun 10:00-12:00 UTC"]}}')
     assert [admit(shut, A, 0.0), admit_unix(shut, 0, [], 0.0)] == ["times", "times"]
-    assert shut.check_datagram(A, 5353, 0.0, to_many=False).drop == shut.check_unix_datagram(0, "/x").drop == "times"
+    assert (
+        shut.check_datagram(A, 5353, 0.0, non_unicast=False).drop == shut.check_unix_datagram(0, "/x").drop == "times"
+    )
     assert names(shut, A) == ["access.times"]
 
 
@@ -172,7 +174,7 @@ def test_a_banned_source_is_refused_until_the_ban_ends() -> None:
     shared = DaemonAdmission(banned={source_of(A): 50.0})
     echo = admission(shared=shared)
     assert [admit(echo, A, 49.9), admit(echo, B, 49.9), admit(echo, A, 50.0)] == ["banned", None, None]
-    assert echo.check_datagram(A, 5353, 49.9, to_many=False).drop == "banned"
+    assert echo.check_datagram(A, 5353, 49.9, non_unicast=False).drop == "banned"
     assert names(echo, A, now=20.0) == ["bans"]
 
 
@@ -190,7 +192,7 @@ def test_a_source_that_goes_on_being_refused_is_reported() -> None:
         admit(echo, B, 0.0)  # the service is full, which is not its fault
     assert len(told) == 1
     for _ in range(1000):
-        assert echo.check_datagram(A, 5353, 0.0, to_many=False).drop == "access"
+        assert echo.check_datagram(A, 5353, 0.0, non_unicast=False).drop == "access"
     assert len(told) == 1, "anybody can send datagrams in somebody's name"
 
 
@@ -205,26 +207,27 @@ def test_without_automatic_bans_nobody_is_reported() -> None:
 
 def test_datagrams_have_fifty_a_second_and_loopback_as_many_as_it_likes() -> None:
     echo = admission()
-    verdict = echo.check_datagram(A, 5353, 10.0, to_many=False)
+    verdict = echo.check_datagram(A, 5353, 10.0, non_unicast=False)
     assert verdict.key is not None
     drops = [echo.take_token(verdict.key, 10.0) for _ in range(150)]
     assert drops == [None] * 100 + ["rate"] * 50
     assert [echo.take_token(verdict.key, 11.0) for _ in range(60)].count(None) == 50
     assert names(echo, A, now=11.0, datagram=True) == ["limits.rate"]
-    assert echo.check_datagram(LOCAL, 5353, 10.0, to_many=False) == Verdict(None, None, amplify=False)
-    other = echo.check_datagram(B, 5353, 10.0, to_many=False).key
+    assert echo.check_datagram(LOCAL, 5353, 10.0, non_unicast=False) == Verdict(None, None, amplify=False)
+    other = echo.check_datagram(B, 5353, 10.0, non_unicast=False).key
     assert other is not None
     assert echo.take_token(other, 11.0) is None
 
 
 def test_a_rate_for_connections_alone_leaves_datagrams_free() -> None:
-    assert admission('{"limits": {"rate": "tcp 1/s"}}').check_datagram(A, 5353, 0.0, to_many=False).key is None
+    assert admission('{"limits": {"rate": "tcp 1/s"}}').check_datagram(A, 5353, 0.0, non_unicast=False).key is None
 
 
 def test_services_do_not_share_a_rate() -> None:
     shared = DaemonAdmission()
     keys = [
-        admission(shared=shared, name=name).check_datagram(A, 5353, 0.0, to_many=False).key for name in ("echo", "time")
+        admission(shared=shared, name=name).check_datagram(A, 5353, 0.0, non_unicast=False).key
+        for name in ("echo", "time")
     ]
     assert keys[0] != keys[1]
 
@@ -232,18 +235,22 @@ def test_services_do_not_share_a_rate() -> None:
 def test_the_reply_guard_comes_first_and_can_be_switched_off() -> None:
     shared = DaemonAdmission(ports=frozenset({7007}))
     guarded, open_ = admission('{"access": {"deny": ["any"]}}', shared), admission('{"reply_guard": false}', shared)
-    for port, to_many, minds in ((53, False, "source_port"), (7007, False, "source_port"), (5353, True, "destination")):
-        assert guarded.check_datagram(B, port, 0.0, to_many=to_many).drop == minds
-        assert open_.check_datagram(B, port, 0.0, to_many=to_many).drop is None
+    for port, non_unicast, minds in (
+        (53, False, "source_port"),
+        (7007, False, "source_port"),
+        (5353, True, "destination"),
+    ):
+        assert guarded.check_datagram(B, port, 0.0, non_unicast=non_unicast).drop == minds
+        assert open_.check_datagram(B, port, 0.0, non_unicast=non_unicast).drop is None
     assert names(guarded, B, 53, datagram=True)[0] == "reply_guard"
-    assert guarded.check_datagram(B, 5353, 0.0, to_many=False).drop == "access"
-    assert open_.check_datagram(B, 53, 0.0, to_many=False).amplify
+    assert guarded.check_datagram(B, 5353, 0.0, non_unicast=False).drop == "access"
+    assert open_.check_datagram(B, 53, 0.0, non_unicast=False).amplify
 
 
 def test_longer_answers_go_to_those_who_are_listed() -> None:
     chargen = admission('{"amplify": ["192.0.2.0/24"]}')
-    assert chargen.check_datagram(A, 5353, 0.0, to_many=False).amplify
-    assert not chargen.check_datagram(B, 5353, 0.0, to_many=False).amplify
+    assert chargen.check_datagram(A, 5353, 0.0, non_unicast=False).amplify
+    assert not chargen.check_datagram(B, 5353, 0.0, non_unicast=False).amplify
 
 
 def test_a_unix_peer_is_judged_by_its_account() -> None:
@@ -325,7 +332,7 @@ def test_an_explanation_names_what_decides(
         expected = next((c.name for c in observer.explain(address, port, now, datagram=datagram) if not c.passes), None)
         decided: str | None
         if datagram:
-            verdict = echo.check_datagram(address, port, now, to_many=False)
+            verdict = echo.check_datagram(address, port, now, non_unicast=False)
             decided = verdict.drop or (echo.take_token(verdict.key, now) if verdict.key is not None else None)
         else:
             decided = admit(echo, address, now)
@@ -356,6 +363,6 @@ def test_an_exempt_address_in_a_banned_network_is_served() -> None:
 def test_buckets_hold_the_largest_rate_a_config_may_have() -> None:
     shared = DaemonAdmission()
     echo = admission('{"limits": {"rate": "1/d burst 366", "total_rate": "9999999/d burst 9999999"}}', shared)
-    key = echo.check_datagram(A, 5353, 1e9, to_many=False).key
+    key = echo.check_datagram(A, 5353, 1e9, non_unicast=False).key
     assert key is not None
     assert [echo.take_token(key, 1e9) for _ in range(400)].count(None) == 366

@@ -21,7 +21,7 @@ def guard(**policy: object) -> ReplyGuard:
 
 
 @pytest.mark.parametrize(
-    ("address", "port", "to_many", "minds"),
+    ("address", "port", "non_unicast", "minds"),
     [
         ("192.0.2.7", 5353, False, None),
         ("2001:db8::7", 1024, False, None),
@@ -46,12 +46,12 @@ def guard(**policy: object) -> ReplyGuard:
         ("192.0.2.7", 5353, True, "destination"),
     ],
 )
-def test_to_whom_there_is_no_answer(address: str, port: int, to_many: bool, minds: str | None) -> None:
+def test_to_whom_there_is_no_answer(address: str, port: int, non_unicast: bool, minds: str | None) -> None:
     octets = parse_address(address)
-    assert guard().check_question(octets, port, OURS, to_many=to_many) == minds
+    assert guard().check_question(octets, port, OURS, non_unicast=non_unicast) == minds
     assert minds is None or minds in EXPLAINED
-    assert guard(reply_guard=False).check_question(octets, port, OURS, to_many=to_many) is None
-    if not to_many:
+    assert guard(reply_guard=False).check_question(octets, port, OURS, non_unicast=non_unicast) is None
+    if not non_unicast:
         assert guard().explain_question(octets, port, OURS)[0] == (minds is None)
         assert guard(reply_guard=False).explain_question(octets, port, OURS) == (True, "off")
 

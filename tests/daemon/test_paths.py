@@ -233,7 +233,7 @@ def test_a_start_with_a_kept_socket_that_it_may_not_change_serves_it_as_it_is_an
                 break
         [told] = [line for line in lines if line["event"] == "options_failed"]
         assert (told["service"], told["endpoint"]) == ("echo", listen)
-        assert told["error"] == "without CAP_NET_ADMIN, nothing shows that it is netd's socket still"
+        assert told["error"] == "without CAP_NET_ADMIN, netd cannot verify that this is its own socket"
         assert state(shared / "s") == before
         client = stack.enter_context(socket.socket(socket.AF_UNIX))
         client.settimeout(20)

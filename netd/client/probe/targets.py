@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from netd.addresses import address_text, is_loopback, octets
+from netd.addresses import address_text, is_loopback, pack_address
 from netd.endpoints import Endpoint
 from netd.errors import UsageError
 
@@ -33,7 +33,9 @@ class Target:
     @property
     def local(self) -> bool:
         """Whether all addresses are on this host: loopback or UNIX sockets."""
-        return all(family == socket.AF_UNIX or is_loopback(octets(address[0])) for family, address in self.addresses)
+        return all(
+            family == socket.AF_UNIX or is_loopback(pack_address(address[0])) for family, address in self.addresses
+        )
 
 
 def parse_target(url: str) -> Endpoint:

@@ -92,10 +92,10 @@ def _account(text: str) -> tuple[int, list[int]]:
     kind, _, name = text.partition(":")
     try:
         if kind == "uid":
-            user = accounts.number("uid", name)
+            user = accounts.find_id("uid", name)
             return user, accounts.groups_of(user)
         if kind == "gid":
-            return -1, [accounts.number("gid", name)]
+            return -1, [accounts.find_id("gid", name)]
     except ValueError as error:
         raise CommandError(str(error), EXIT_USAGE) from None
     raise CommandError("over a UNIX socket a peer is uid:NAME or gid:NAME", EXIT_USAGE)

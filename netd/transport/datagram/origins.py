@@ -8,7 +8,7 @@ import errno
 import socket
 from typing import Any
 
-from netd.addresses import is_link_local, is_of_many, six
+from netd.addresses import is_link_local, is_non_unicast, map_to_ipv6
 from netd.transport.sockaddr import IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender
 
 Control = list[tuple[int, int, bytes]]
@@ -26,12 +26,12 @@ def origin(who: Sender, family: int) -> Control:
     Nothing where that is not known, or is one of many. To answer through the interface the question came by would go
     past the routing table, so it is named for a link-local address alone, which means nothing without (RFC 4007, 6).
     """
-    if not who.own or is_of_many(who.own):
+    if not who.own or is_non_unicast(who.own):
         return []
     if family == socket.AF_INET:
         return [(socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.pack(0, who.own, who.own))]
     interface = who.interface if is_link_local(who.own) else 0
-    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.pack(six(who.own), interface))]
+    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.pack(map_to_ipv6(who.own), interface))]
 
 
 def send_from(opened: Any, data: bytes, control: Any, address: Any) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakMethod
 
-from netd.addresses import is_link_local, is_loopback, six
+from netd.addresses import is_link_local, is_loopback, map_to_ipv6
 from netd.contract import Post
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.datagram.origins import Control, origin, send_from
@@ -53,7 +53,7 @@ class Posts:
             address: Any = (socket.inet_ntop(family, who.address), who.port)
         else:
             interface = who.interface if is_link_local(who.address) else 0
-            address = (socket.inet_ntop(family, six(who.address)), who.port, 0, interface)
+            address = (socket.inet_ntop(family, map_to_ipv6(who.address)), who.port, 0, interface)
         return self._post(address, origin(who, family))
 
     def _post(self, address: Any, control: Control) -> Post:

@@ -6,7 +6,7 @@ A flood of forged senders meets each but once, so no more than `_MOST` are remem
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from netd.addresses import plain_host
+from netd.addresses import unmap_host
 from netd.admission.control import AdmissionControl, Verdict
 from netd.peer import Peer
 from netd.transport.datagram.single import Datagrams
@@ -77,7 +77,7 @@ class Senders:
         """The same, of a sender of which there is no entry."""
         if isinstance(who, UnixSender):
             return unix_peer("unixgram", who.path, self._local, who.credentials)
-        return sender_peer(who, plain_host(str(self._local[0])), self._local[1])
+        return sender_peer(who, unmap_host(str(self._local[0])), self._local[1])
 
     def _expire_cache(self) -> None:
         self.clear()
@@ -92,7 +92,7 @@ class Senders:
             verdict = self._admission.check_unix_datagram(who.credentials and who.credentials.uid, who.path)
             name: Hashable = (self._descriptor, who.path) if who.path else None
         else:
-            verdict = self._admission.check_datagram(who.address, who.port, self._loop.now, to_many=who.to_many)
+            verdict = self._admission.check_datagram(who.address, who.port, self._loop.now, non_unicast=who.non_unicast)
             name = (self._descriptor, verdict.key, who.port) if verdict.key else None
         control = datagrams.origin(slot, who)
         entry = SenderEntry(who, verdict, control, name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import repeat
 from typing import Any, TypeAlias
 
-from netd.addresses import octets
+from netd.addresses import pack_address
 from netd.transport.datagram.mmsg import SLOTS, Batch
 from netd.transport.datagram.origins import Control, origin
 from netd.transport.datagram.unixgram import UnixSender
@@ -66,7 +66,7 @@ class SingleDatagrams:
     @staticmethod
     def sender_at(address: Any, control: Control) -> Sender | UnixSender:
         """The sender at an address of the socket module, with the control messages beside its datagram."""
-        return sender(octets(address[0]), address[1], control)
+        return sender(pack_address(address[0]), address[1], control)
 
     def origin(self, slot: int, who: Any) -> Control:
         return origin(who, self._socket.family)

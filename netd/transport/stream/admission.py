@@ -5,7 +5,7 @@ import socket
 import struct
 from typing import Any
 
-from netd.addresses import octets, plain_host
+from netd.addresses import pack_address, unmap_host
 from netd.admission.control import AdmissionControl, Ticket
 from netd.errors import PeerError
 from netd.peer import Credentials, Peer
@@ -38,10 +38,10 @@ class Admission:
             groups = connection_groups(request, credentials) if self._admission.groups_matter else ()
             admitted = self._admission.admit_unix(credentials.uid, groups, self._loop.now, busy)
         else:
-            admitted = self._admission.admit(octets(client_address[0]), self._loop.now, busy)
+            admitted = self._admission.admit(pack_address(client_address[0]), self._loop.now, busy)
         if not isinstance(admitted, str):
             return admitted
-        self.refuse(request, admitted, credentials if self._unix else plain_host(client_address[0]))
+        self.refuse(request, admitted, credentials if self._unix else unmap_host(client_address[0]))
         request.close()
         return None
 
@@ -69,7 +69,7 @@ class Admission:
             groups = connection_groups(request, credentials) if self._admission.groups_matter else ()
             admitted = self._admission.admit_unix(credentials.uid, groups, self._loop.now, busy, placed=True)
         else:
-            admitted = self._admission.admit(octets(peer.host), self._loop.now, busy, placed=True)
+            admitted = self._admission.admit(pack_address(peer.host), self._loop.now, busy, placed=True)
         if not isinstance(admitted, str):
             return admitted
         self.refuse(request, admitted, peer.credentials or peer.host)

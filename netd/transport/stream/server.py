@@ -7,7 +7,7 @@ import socket
 import socketserver
 from typing import Any
 
-from netd.addresses import plain_host
+from netd.addresses import unmap_host
 from netd.admission.control import AdmissionControl, Ticket
 from netd.services.service_type import ServiceType
 from netd.telemetry.service_events import ServiceEvents
@@ -184,6 +184,6 @@ class StreamServer(socketserver.ThreadingTCPServer):
                 request, client_address = self.get_request()
             except OSError:
                 return
-            peer = plain_host(client_address[0]) if isinstance(client_address, tuple) else ""
+            peer = unmap_host(client_address[0]) if isinstance(client_address, tuple) else ""
             self.connections.admission.refuse(request, "no_resources", peer)
             request.close()

@@ -70,20 +70,25 @@ def test_packet_information_is_found_wherever_it_stands(
     before: list[tuple[int, int, bytes]], after: list[tuple[int, int, bytes]], number: int
 ) -> None:
     cases: list[tuple[int, bytes, list[tuple[int, int, bytes]], Sender]] = [
-        (socket.AF_INET, A, [(0, IP_PKTINFO, IN_PKTINFO.pack(number, B, B))], Sender(A, 5353, B, to_many=False)),
-        (socket.AF_INET, A, [(0, IP_PKTINFO, IN_PKTINFO.pack(number, bytes(4), B))], Sender(A, 5353, B, to_many=False)),
-        (socket.AF_INET6, SIX, [(41, 50, IN6_PKTINFO.pack(SIX, number))], Sender(SIX, 5353, SIX, to_many=False)),
+        (socket.AF_INET, A, [(0, IP_PKTINFO, IN_PKTINFO.pack(number, B, B))], Sender(A, 5353, B, non_unicast=False)),
+        (
+            socket.AF_INET,
+            A,
+            [(0, IP_PKTINFO, IN_PKTINFO.pack(number, bytes(4), B))],
+            Sender(A, 5353, B, non_unicast=False),
+        ),
+        (socket.AF_INET6, SIX, [(41, 50, IN6_PKTINFO.pack(SIX, number))], Sender(SIX, 5353, SIX, non_unicast=False)),
         (
             socket.AF_INET6,
             SIX,
             [(41, 50, IN6_PKTINFO.pack(LINK, number))],
-            Sender(SIX, 5353, LINK, to_many=False, interface=number),
+            Sender(SIX, 5353, LINK, non_unicast=False, interface=number),
         ),
         (
             socket.AF_INET6,
             bytes(10) + b"\xff\xff" + A,
             [(41, 50, IN6_PKTINFO.pack(bytes(10) + b"\xff\xff" + B, number))],
-            Sender(A, 5353, B, to_many=False),
+            Sender(A, 5353, B, non_unicast=False),
         ),
     ]
     for family, address, own, wanted in cases:

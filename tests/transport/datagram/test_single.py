@@ -54,7 +54,7 @@ def test_datagrams_are_taken_in_order_with_their_senders_up_to_a_turn(make: type
             assert len(lengths) <= SLOTS
             for slot, (length, key) in enumerate(zip(lengths, datagrams.keys(len(lengths)), strict=True)):
                 who: Any = datagrams.sender(slot)
-                assert (who.address, who.own, who.to_many) == (b"\x7f\0\0\1", b"\x7f\0\0\1", False)
+                assert (who.address, who.own, who.non_unicast) == (b"\x7f\0\0\1", b"\x7f\0\0\1", False)
                 taken.append((who.port, datagrams.datagram(slot, length)))
                 assert datagrams.has_key(slot)
                 assert keys.setdefault(key, who.port) == who.port
