@@ -1,1 +1,1 @@
-"""From YAML text to a checked config: `source` reads, `model` says what is right, `loader` finds every problem."""
+"""From YAML text to a checked config: `source` reads files, `model` defines sections, `loader` finds every problem."""

@@ -1,4 +1,4 @@
-"""What is wrong with a section, as pydantic finds it, in the words of the file."""
+"""Converts the errors of pydantic to messages in the terms of a YAML file."""
 
 from typing import Any, get_args
 
@@ -7,8 +7,8 @@ from netd.text import shown
 from netd.values import Model
 
 
-def stands(tree: Any, path: Where) -> bool:
-    """Whether there is a value at the path."""
+def exists(tree: Any, path: Where) -> bool:
+    """Whether the tree has a value at the path."""
     for step in path:
         try:
             tree = tree[step]
@@ -18,16 +18,16 @@ def stands(tree: Any, path: Where) -> bool:
 
 
 def is_section(model: type[Model], key: str) -> bool:
-    """Whether the key holds a mapping, of which no line may be left."""
+    """Whether the value of the key is a mapping, which is empty (null) if all its lines are commented out."""
     field = model.model_fields.get(key)
     return field is not None and (key == "options" or isinstance(field.default, Model))
 
 
 def model_at(model: type[Model], loc: tuple[int | str, ...]) -> type[Model]:
-    """The model of the mapping at ``loc`` below a section."""
+    """The model of the mapping at ``loc``, relative to a section."""
     for step in loc:
         if field := model.model_fields.get(str(step)):
-            # Of list[Item] and the like, the items are meant: their positions are steps of their own.
+            # For list[Item] and the like, the model is Item: the positions in the list are other steps of ``loc``.
             for inner in (field.annotation, *get_args(field.annotation)):
                 if isinstance(inner, type) and issubclass(inner, Model):
                     model = inner
@@ -46,8 +46,8 @@ _EXPECTED = {
 }
 
 
-def wording(item: Any) -> str:
-    """What pydantic found, in the words of a YAML file."""
+def describe(item: Any) -> str:
+    """The message for an error of pydantic."""
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
     if item["type"] == "literal_error":

@@ -1,6 +1,6 @@
-"""Finding every problem of a config in one go, each with its place in the file.
+"""Loads a config and finds all of its problems at once, each with its place in the file.
 
-The sections are checked one by one, so that a mistake in one hides none in another.
+The sections are checked one by one, so that a problem in one does not hide those in another.
 """
 
 import gc
@@ -23,7 +23,7 @@ from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config import source
 from netd.config.bounds import LISTENERS, NETWORKS, SERVICES, VALUES, Bound
-from netd.config.findings import is_section, model_at, stands, wording
+from netd.config.findings import describe, exists, is_section, model_at
 from netd.config.model import (
     SERVICE_NAME,
     Config,
@@ -35,7 +35,7 @@ from netd.config.model import (
     ServiceSection,
 )
 from netd.config.renamed import rename_keys
-from netd.config.rules import RuleBook, layered, numbered
+from netd.config.rules import RuleSets, merge, resolve_accounts
 from netd.config.source import Mark, Problem, Source, SourceError, Where
 from netd.contract import Context
 from netd.endpoints import Endpoint
@@ -51,23 +51,23 @@ _MOST_ADDRESSES = 1000
 _WILDCARDS = ("*", "0.0.0.0", "::")
 
 BUILT_IN_FILE = Path(__file__).parent / "dev.yaml"
-"""Loopback and high ports; what a checkout shows as config/dev.yaml."""
+"""Services on loopback and high ports; in a checkout it is linked as config/dev.yaml."""
 
-# Threads are few, so nobody may have many of them, or one of them for long.
+# Threads are few, so that a source gets some of them only, and for a limited time.
 _BLOCKING = Limits.model_validate({"per_source": 8, "lifetime": "60s"})
 
 M = TypeVar("M", bound=Model)
 
 
 def default_file() -> Path:
-    """The config that is used when none is named: /etc/netd/netd.yaml if there, else the built-in one."""
+    """The config to use if none is given: /etc/netd/netd.yaml if it exists, else the built-in one."""
     return default_paths.CONFIG_FILE if default_paths.config_exists() else BUILT_IN_FILE
 
 
 def load(file: Path) -> Config:
-    """The config in ``file``. `ConfigError` holds every problem found in it and in the files it includes."""
-    # The collector would go through hundreds of thousands of values again and again, a fifth of the time of it all, and
-    # find nothing that is over.
+    """Load a config. Raises `ConfigError` with every problem in the file and in the files that it includes."""
+    # The garbage collector would traverse hundreds of thousands of values again and again, which takes a fifth of the
+    # time, and find no garbage.
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -92,19 +92,19 @@ class _Loader:
             raise ConfigError(map(str, self._problems))
         problems, notices = rename_keys(main)
         self._problems += problems
-        told = tuple(map(str, notices))
+        lines = tuple(map(str, notices))
         self._note_unknown_keys(main, FileSection.model_fields)
         daemon = self._check(main, ("daemon",), main.tree.get("daemon"), DaemonSection)
         log = self._check(main, ("log",), main.tree.get("log"), LogSection)
         bans = self._check(main, ("bans",), main.tree.get("bans"), BanRules)
         defaults, rules = self._check_with_rules(main, ("defaults",), main.tree.get("defaults"), DefaultsSection)
-        self._rules = RuleBook(rules or AccessRules())
+        self._rules = RuleSets(rules or AccessRules())
         seen: dict[str, Mark] = {}
-        # File by file, so that they are not all in memory at once.
+        # One file at a time, to limit memory.
         for part in itertools.chain((main,), self._included(main)):
             self._check_services(part, defaults or DefaultsSection(), seen)
         if self._problems or daemon is None or log is None or bans is None:
-            raise ConfigError(self._report(), told)
+            raise ConfigError(self._report(), lines)
         self._rules.tables.seal()
         return Config(
             source=self._file,
@@ -113,32 +113,32 @@ class _Loader:
             bans=bans,
             services=tuple(self._services),
             access_tables=self._rules.tables,
-            notices=told,
+            notices=lines,
         )
 
     def _report(self) -> Iterator[str]:
-        """The problems in the order of the files' lines; above a bound they are only counted."""
+        """The problems, sorted by file and line; those above a bound are counted only."""
         problems = sorted(self._problems, key=lambda problem: problem.mark)
         yield from map(str, problems[:_MOST_PROBLEMS])
         if len(problems) > _MOST_PROBLEMS:
             yield f"{self._file}: and {len(problems) - _MOST_PROBLEMS} more problems"
 
-    def _note(self, part: Source, path: Where, message: str, *, key: bool = False) -> None:
-        if path not in part.unreadable:  # a value that could not be read needs no second line
+    def _add_problem(self, part: Source, path: Where, message: str, *, key: bool = False) -> None:
+        if path not in part.unreadable:  # a value that could not be read has a message already
             self._problems.append(Problem(part.mark(path, key=key), path, message))
 
-    def _room(self, part: Source, path: Where, bound: Bound, number: int = 1) -> bool:
-        """Whether a config may have so many more of something. Where it may not, that is noted once."""
+    def _within(self, part: Source, path: Where, bound: Bound, number: int = 1) -> bool:
+        """Count ``number`` more of something, and return whether the bound holds. The first excess is a problem."""
         self._totals[bound] += number
         total = self._totals[bound]
         if total - number <= bound.most < total:
-            self._note(part, path, f"more than {bound.most} {bound.what}", key=True)
+            self._add_problem(part, path, f"more than {bound.most} {bound.what}", key=True)
         return total <= bound.most
 
     def _note_unknown_keys(self, part: Source, known: Iterable[str]) -> None:
         known = list(known)
         for key in part.tree.keys() - known:
-            self._note(part, (key,), f"unknown key{suggestion(key, known)}", key=True)
+            self._add_problem(part, (key,), f"unknown key{suggestion(key, known)}", key=True)
 
     def _read(self, file: str, *, included: bool = False) -> Source | None:
         try:
@@ -150,15 +150,15 @@ class _Loader:
         return part
 
     def _included(self, main: Source) -> Iterator[Source]:
-        """The files that ``include`` names, in the order given and, for a pattern, in that of their names."""
+        """The files in ``include``, in the order given; those that match a pattern are sorted by name."""
         patterns = main.tree.get("include")
         if patterns is None:
             return
         if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-            self._note(main, ("include",), f"expected a list of file names, got {shown(patterns)}")
+            self._add_problem(main, ("include",), f"expected a list of file names, got {shown(patterns)}")
             return
         if len(patterns) > _MOST_FILES:
-            self._note(main, ("include", _MOST_FILES), f"more than {_MOST_FILES} files or patterns")
+            self._add_problem(main, ("include", _MOST_FILES), f"more than {_MOST_FILES} files or patterns")
             return
         base = os.path.dirname(self._file)
         files: dict[str, None] = {}
@@ -167,22 +167,22 @@ class _Loader:
                 found = _find(base, pattern)
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
-                self._note(main, ("include", number), f"{os.path.join(base, pattern)!r}: {reason}")
+                self._add_problem(main, ("include", number), f"{os.path.join(base, pattern)!r}: {reason}")
                 continue
             files.update(dict.fromkeys(found))
             if len(files) > _MOST_FILES:
-                self._note(main, ("include", number), f"more than {_MOST_FILES} files")
+                self._add_problem(main, ("include", number), f"more than {_MOST_FILES} files")
                 return
         for file in files:
             if part := self._read(file, included=True):
-                if not self._room(part, (), VALUES, part.values):
+                if not self._within(part, (), VALUES, part.values):
                     return
                 for key in part.tree.keys() - {"services"}:
-                    self._note(part, (key,), "an included file may hold 'services' only", key=True)
+                    self._add_problem(part, (key,), "an included file may contain 'services' only", key=True)
                 yield part
 
     def _check(self, part: Source, path: Where, value: Any, model: type[M]) -> M | None:
-        """The section that stands at ``path``, or None after noting what is wrong with it."""
+        """The section at ``path``, or None after its problems were added."""
         if value is None:
             value = {}  # a section whose every line is commented out
         elif isinstance(value, dict):
@@ -190,7 +190,7 @@ class _Loader:
         try:
             if issubclass(model, AccessRules):
                 return model.model_validate(value)
-            # As JSON, since that is how strict models take a list for a tuple and a text for a path.
+            # As JSON, from which strict models accept a list for a tuple and a string for a path.
             return model.model_validate_json(json.dumps(value))
         except ValidationError as error:
             for item in error.errors(include_url=False):
@@ -198,20 +198,20 @@ class _Loader:
                 match item["type"]:
                     case "extra_forbidden":
                         known = model_at(model, item["loc"][:-1]).model_fields
-                        self._note(part, where, f"unknown key{suggestion(str(where[-1]), known)}", key=True)
+                        self._add_problem(part, where, f"unknown key{suggestion(str(where[-1]), known)}", key=True)
                     case "missing":
-                        self._note(part, where[:-1], f"the key '{where[-1]}' is missing", key=True)
+                        self._add_problem(part, where[:-1], f"the key '{where[-1]}' is missing", key=True)
                     case _:
-                        # Of several types a value may have, pydantic names the one it tried behind the path.
-                        while not stands(part.tree, where):
+                        # For a union of types, pydantic appends the type that it tried to the path.
+                        while not exists(part.tree, where):
                             where = where[:-1]
-                        self._note(part, where, wording(item))
+                        self._add_problem(part, where, describe(item))
             return None
 
     def _check_with_rules(
         self, part: Source, path: Where, value: Any, model: type[M]
     ) -> tuple[M | None, AccessRules | None]:
-        """A section and its access rules, of which there may be many. A fault in one hides none in the other."""
+        """A section and its access rules, checked apart, so that a problem in one does not hide those in the other."""
         given = None
         if isinstance(value, dict):
             given = value.get("access")
@@ -219,32 +219,37 @@ class _Loader:
         section = self._check(part, path, value, model)
         path = (*path, "access")
         rules = self._check(part, path, given, AccessRules)
-        return section, rules and numbered(rules, lambda key, at, why: self._note(part, (*path, key, at), why))
+
+        def add_problem(key: str, number: int, message: str) -> None:
+            self._add_problem(part, (*path, key, number), message)
+
+        return section, rules and resolve_accounts(rules, add_problem)
 
     def _check_services(self, part: Source, defaults: DefaultsSection, seen: dict[str, Mark]) -> None:
         entries = part.tree.get("services")
         if entries is None:
             return
         if not isinstance(entries, dict):
-            self._note(part, ("services",), f"expected a mapping of services by name, got {shown(entries)}")
+            self._add_problem(part, ("services",), f"expected a mapping of services by name, got {shown(entries)}")
             return
         for name in entries:
-            if not self._room(part, ("services", name), SERVICES):
+            if not self._within(part, ("services", name), SERVICES):
                 return
             mark = part.mark(("services", name), key=True)
             if name in seen:
                 first = f"{seen[name].file}:{seen[name].line}"
-                self._note(part, ("services", name), f"there is a service of this name in {first}", key=True)
+                self._add_problem(part, ("services", name), f"duplicate service, first in {first}", key=True)
             seen.setdefault(name, mark)
             self._check_service(part, name, defaults)
 
     def _check_service(self, part: Source, name: str, defaults: DefaultsSection) -> None:
         path: Where = ("services", name)
         if not re.fullmatch(SERVICE_NAME, name):
-            self._note(part, path, "a name has 1 to 64 letters, digits, '_', '.' or '-', no sign first", key=True)
+            message = "expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit"
+            self._add_problem(part, path, message, key=True)
         entry = part.tree["services"][name]
         section, rules = self._check_with_rules(part, path, entry, ServiceSection)
-        # The rest is checked on what the file says, so that it is found also where the section has other faults.
+        # The rest is checked from the values in the file, also if the section has problems.
         entry = entry if isinstance(entry, dict) else {}
         kind = self._find_type(part, path, entry.get("type"), name)
         if kind is None:
@@ -253,24 +258,24 @@ class _Loader:
         options = None
         if isinstance(given := entry.get("options"), dict | None):
             options = self._check(part, (*path, "options"), given, kind.options)
-        limits = layered(_BLOCKING, defaults.limits) if kind.blocks else defaults.limits
+        limits = merge(_BLOCKING, defaults.limits) if kind.blocks else defaults.limits
         own = AccessRules() if rules is None else rules
-        access = self._rules.place(own, lambda bound, number: self._room(part, (*path, "access"), bound, number))
+        access = self._rules.add(own, lambda bound, number: self._within(part, (*path, "access"), bound, number))
         if rules and access.asks_groups:
             self._refuse_groups(part, path, endpoints)
         if section:
-            limits = layered(limits, section.limits)
+            limits = merge(limits, section.limits)
         if options is None:
             return
         try:
             kind.build(options, Context(line_limit=limits.line))
         except ValueError as error:
-            self._note(part, (*path, "options"), str(error))
+            self._add_problem(part, (*path, "options"), str(error))
         except Exception as error:  # a class from another package may raise anything
-            self._note(part, (*path, "options"), f"service type '{kind.name}' cannot be built: {error!r}")
+            self._add_problem(part, (*path, "options"), f"service type '{kind.name}' cannot be built: {error!r}")
         if section is None or rules is None:
             return
-        self._room(part, path, NETWORKS, len(limits.exempt) + len(section.amplify))
+        self._within(part, path, NETWORKS, len(limits.exempt) + len(section.amplify))
         self._services.append(
             ServiceConfig(
                 name=name,
@@ -290,15 +295,15 @@ class _Loader:
         )
 
     def _refuse_groups(self, part: Source, path: Where, endpoints: tuple[Endpoint, ...]) -> None:
-        """Of who sends a UNIX datagram the kernel tells the user and one group: a rule about groups would not hold."""
+        """Refuse gid rules for UNIX datagrams: the kernel reports the user of a sender, but only one of its groups."""
         for number, endpoint in enumerate(endpoints):
             if endpoint.transport == "unixgram":
-                self._note(part, (*path, "listen", number), NO_GROUPS)
+                self._add_problem(part, (*path, "listen", number), NO_GROUPS)
 
     def _find_type(self, part: Source, path: Where, given: object, name: str) -> ServiceType | None:
         if given is not None and not isinstance(given, str):
-            return None  # noted with the section
-        where, hint = (path, " (or say which with 'type:')") if given is None else ((*path, "type"), "")
+            return None  # a problem of the section already
+        where, hint = (path, " (or set 'type:')") if given is None else ((*path, "type"), "")
         wanted = name if given is None else given
         try:
             if kind := table.find(wanted):
@@ -306,7 +311,7 @@ class _Loader:
             message = f"unknown service type {shown(wanted)}{suggestion(wanted, table.names())}{hint}"
         except ValueError as error:
             message = str(error)
-        self._note(part, where, message, key=given is None)
+        self._add_problem(part, where, message, key=given is None)
         return None
 
     def _check_endpoints(
@@ -318,43 +323,44 @@ class _Loader:
             try:
                 endpoint = Endpoint.parse(text)
             except ValueError:
-                continue  # noted with the section
+                continue  # a problem of the section already
             path = ("services", name, "listen", number)
-            if not self._room(part, path, LISTENERS):
+            if not self._within(part, path, LISTENERS):
                 break
             if endpoint.transport != "systemd" and not (kind.streams if endpoint.streams else kind.datagrams):
                 can = "streams (tcp, unix)" if kind.streams else "datagrams (udp, unixgram)"
-                self._note(part, path, f"service type '{kind.name}' serves {can} only")
+                self._add_problem(part, path, f"service type '{kind.name}' serves {can} only")
             if entry.get("enabled", True) is True:
                 self._check_overlap(part, path, name, endpoint)
             endpoints.append(endpoint)
         return tuple(endpoints)
 
     def _check_overlap(self, part: Source, path: Where, name: str, endpoint: Endpoint) -> None:
-        """Two enabled services may not listen in one place; a disabled one may stand in for another."""
+        """Refuse an address on which another enabled service listens; a disabled one may be an alternative to it."""
         place = (endpoint.path or endpoint.name, endpoint.port)
         if self._addresses[place] == _MOST_ADDRESSES:
-            return self._note(part, path, f"more than {_MOST_ADDRESSES} addresses of one port; * stands for all")
+            return self._add_problem(part, path, f"more than {_MOST_ADDRESSES} addresses of one port; use * for all")
         self._addresses[place] += 1
         hosts = self._endpoints.setdefault(place, {})
-        # A wildcard may be in the way of all hosts, another one only of itself and of wildcards.
+        # A wildcard may conflict with any host, another host only with itself and with wildcards.
         near = hosts if endpoint.host in _WILDCARDS else (endpoint.host, *_WILDCARDS)
         for other, owner, mark in (one for host in near for one in hosts.get(host, ())):
             if endpoint.overlaps(other):
-                self._note(part, path, f"{endpoint} is taken by {other} of '{owner}' in {mark.file}:{mark.line}")
+                message = f"{endpoint} conflicts with {other} of '{owner}' in {mark.file}:{mark.line}"
+                self._add_problem(part, path, message)
                 break
         hosts.setdefault(endpoint.host, []).append((endpoint, name, part.mark(path)))
 
 
 def _find(base: str, pattern: str) -> list[str]:
-    """The files a pattern means. OSError, for one with neither * nor ?, when it is not there."""
+    """The files that match a pattern. Raises OSError if one without * and ? does not exist."""
     if "\0" in pattern:
-        raise ValueError("a file name cannot hold the character NUL")
+        raise ValueError("a file name cannot contain the character NUL")
     path = os.path.join(base, pattern)
     if not re.search(r"[*?]", pattern):
         os.stat(path)
         return [path]
     directory = os.path.dirname(path)
     if os.path.isdir(directory):
-        os.listdir(directory)  # glob finds nothing in a directory it may not read, and says nothing
+        os.listdir(directory)  # raises an error if it cannot be read, which glob ignores
     return sorted(glob.glob(os.path.join(glob.escape(base), pattern.replace("[", "[[]"))))

@@ -1,8 +1,7 @@
-"""What a config holds. No input or output here, and nothing that runs.
+"""The models of a config, without input or output.
 
-`Config` is what the rest of netd works with. What stands in the file differs a little (limits are layered, options
-depend on the type), so the loader checks the file's sections one by one, with the models ending in ``Section``, and
-puts the result together.
+The rest of netd uses `Config`. The file differs a little (limits are merged, options depend on the type), so the loader
+checks the sections of the file one by one, with the models ending in ``Section``, and builds a `Config` from them.
 """
 
 import re
@@ -82,56 +81,56 @@ def _connections(value: object) -> AccessLog:
             return value
         case str() if match := re.fullmatch(r"sample ([1-9]\d{0,8})", value, re.ASCII):
             return int(match[1])
-    raise ValueError(f"expected all, summary, off, or one in so many such as 'sample 100', got {shown(value)}")
+    raise ValueError(f"expected all, summary, off, or a sample such as 'sample 100', got {shown(value)}")
 
 
 class DaemonSection(Model):
-    """How the process runs."""
+    """The processes of the daemon and its files."""
 
     workers: Annotated[
         int | Literal["auto"],
         BeforeValidator(_workers),
         WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_WORKERS}, {"const": "auto"}]}),
     ] = 1
-    """Processes that serve; one fills a processor core, auto is one for each core. One, since it serves more than a
-    hundred thousand requests a second."""
+    """The number of worker processes; auto: one for each processor core. One, since a worker serves more than a hundred
+    thousand requests a second."""
     connections: Count = 16384
-    """Connections of all services together at one time; they cost under 25 MB, and as many descriptors, which is less
-    than systemd and most hosts give a service."""
+    """The most concurrent connections of all services. So many take less than 25 MB, and as many descriptors, which is
+    less than the limit of systemd and most hosts (RLIMIT_NOFILE)."""
     user: Account | None = None
-    """The user (name or number) that workers become. Unset: started as root, `netd` where there is such a user, else
-    `nobody`; started as anybody else, they stay who they are."""
+    """The user (name or number) of the workers. Unset: if netd is started as root, `netd` if that user exists, else
+    `nobody`; if not, the user that starts netd."""
     group: Account | None = None
-    """The group (name or number) of the workers; unset, the one of `user`, with its supplementary groups."""
+    """The group (name or number) of the workers. Unset: the groups of `user`."""
     chroot: Path | None = None
-    """A directory that the workers have for their root (chroot(2)), for which netd has to be root. What services read
-    while they run, such as time zones, has to be in it."""
+    """The root directory of the workers (chroot(2)), which requires that netd is started as root. Files that services
+    read while they run, such as time zones, have to be in it."""
     control: PathOrOff = ""
     """The path of the control socket, or off. Unset: $NETD_CONTROL, else control.sock in $RUNTIME_DIRECTORY (systemd),
     in /run/netd (root) or in $XDG_RUNTIME_DIR/netd."""
     control_group: Account | None = None
-    """A group that may use the control socket too; unset, only root and the user who runs netd may."""
+    """A group that may use the control socket too. Unset: only root and the user of netd may."""
     pid_file: Path | None = None
-    """A file for the process id, which keeps a second netd from starting with the same one. Unset, there is one only
-    with --daemon: netd.pid beside the control socket's default place."""
+    """A file for the process id; a second netd with the same file does not start. Unset: none, but with --daemon
+    netd.pid in the directory of the control socket's default path."""
     core: bool = False
-    """Whether `netd run --daemon` may leave core files; off, since they hold what peers have sent."""
+    """Whether `netd run --daemon` may write core files; off, since they contain data of peers."""
     heartbeat: Annotated[Duration, Field(ge=0.1, le=3600)] = 5.0
-    """Each worker has to show this often that its loop turns, 100ms to 1h; one that does not, twice in a row, is ended
-    and replaced. 5 s is longer than a busy host holds up a process, and costs no processor."""
+    """The interval of heartbeats to each worker, 100ms to 1h. A worker that misses two in a row is killed and replaced.
+    5 s is longer than a busy host delays a process, and takes no processor time."""
     drain: Duration = 30.0
-    """When netd stops, live conversations have this long to finish; 30 s ends before systemd's own patience of 90 s
-    (TimeoutStopSec, systemd.service(5)) does."""
+    """How long open connections may continue when netd stops; 30 s is within the 90 s after which systemd kills a
+    service (TimeoutStopSec, systemd.service(5))."""
 
 
 class LogSection(Model):
-    """What is logged, where to, and in which form."""
+    """The log: its level, format and destination."""
 
     level: Level = "info"
-    """The least important events to log: debug, info, warning, error or critical."""
+    """The lowest level of events to log: debug, info, warning, error or critical."""
     format: Format = "auto"
-    """console (text for people), json (a JSON object a line), logfmt (key=value), journal (fields for journalctl), or
-    auto: console on a terminal, journal where systemd has connected it, JSON elsewhere."""
+    """console (readable text), json (a JSON object a line), logfmt (key=value), journal (fields for journalctl), or
+    auto: console on a terminal, journal if standard error is connected to systemd's journal, else json."""
 
     connections: Annotated[
         AccessLog,
@@ -141,37 +140,37 @@ class LogSection(Model):
             {"anyOf": [{"enum": ["all", "summary", "off", False]}, {"pattern": "^sample [1-9][0-9]{0,8}$"}]}
         ),
     ] = "all"
-    """Which connections get a line when they end: all, one in so many (`sample 100`), summary (a sum of them once a
-    minute), or off. All, since that is what people look for after the fact; one without a byte is a check, and gets its
-    line at debug only."""
+    """Which connections are logged when they end: all, one in so many (`sample 100`), summary (totals once a minute),
+    or off. All, since each may be of interest later. A connection without data, such as a load balancer's check, is
+    logged at debug only."""
     file: Path | None = None
-    """A file to append to; unset, standard error. SIGUSR1 opens it anew, for log rotation."""
+    """A file to append to. Unset: standard error. SIGUSR1 reopens it, for log rotation."""
 
     @model_validator(mode="after")
     def _one_place(self) -> "LogSection":
         if self.file and self.format == "journal":
-            raise ValueError("file and format: journal exclude each other")
+            raise ValueError("file and format: journal are mutually exclusive")
         return self
 
 
 class DefaultsSection(Model):
-    """What holds for every service that does not say otherwise."""
+    """Defaults for all services."""
 
     access: AccessRules = AccessRules()
     limits: Limits = Limits()
 
 
 class ServiceSection(Policy):
-    """One service, under the name of your choice."""
+    """One service, under a name of your choice."""
 
     type: str | None = None
-    """The service type; without it, the service's name is the type. `netd services` lists the types."""
+    """The service type. Unset: the name of the service. `netd services` lists the types."""
     enabled: bool = True
-    """Whether it runs. One that is switched off is checked all the same."""
+    """Whether the service runs. The config of a disabled service is checked too."""
     access: AccessRules = AccessRules()
     listen: Annotated[tuple[EndpointUrl, ...], BeforeValidator(_listen), Field(json_schema_extra={"minItems": 1})]
-    """Where it listens: tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, unixgram:///PATH, unix://@ABSTRACT,
-    or systemd://NAME for the sockets of that FileDescriptorName= (systemd.socket(5)). HOST is an address, a name, or *
+    """The URLs to listen on: tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, unixgram:///PATH, unix://@ABSTRACT,
+    or systemd://NAME for sockets with this FileDescriptorName= (systemd.socket(5)). HOST is an address, a name, or *
     for all addresses of both families. Socket options follow as ?key=value&key=value."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The options of the service type; `netd services TYPE` explains them."""
@@ -181,7 +180,7 @@ class FileSection(Model):
     """The config of netd."""
 
     include: tuple[str, ...] = ()
-    """Files with more services, relative to this one; * and ? match names. What they may hold is `services:`."""
+    """Files with more services, relative to this one; * and ? match names. They may contain only `services:`."""
     daemon: DaemonSection = DaemonSection()
     log: LogSection = LogSection()
     bans: BanRules = BanRules()
@@ -191,7 +190,7 @@ class FileSection(Model):
 
 
 class ServiceConfig(Model):
-    """One checked service: access and limits are layered, options are those of its type."""
+    """A checked service: access and limits are merged with the defaults, options are those of its type."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -200,20 +199,20 @@ class ServiceConfig(Model):
     enabled: bool
     listen: tuple[Endpoint, ...]
     access: AccessPlace
-    """Who may talk to it."""
+    """Its access rules."""
     policy: Policy
     options: Model
     given: dict[str, Any]
-    """The options as they stand in the file, from which another process builds the same."""
+    """The options as in the file, from which another process builds the same ones."""
 
 
 class Config(Model):
-    """A config in which no problem was found."""
+    """A checked config."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     source: str
-    """The file it came from, as people may read it."""
+    """The path of its file."""
     daemon: DaemonSection
     log: LogSection
     bans: BanRules
@@ -221,9 +220,9 @@ class Config(Model):
     access_tables: AccessTables
     """The access rules of all services."""
     notices: tuple[str, ...] = ()
-    """What the operator should know of it, a line each: keys that have another name now."""
+    """Notices for the operator, a line each: keys that were renamed."""
 
     @property
     def enabled(self) -> tuple[ServiceConfig, ...]:
-        """The services that run."""
+        """The services that are enabled."""
         return tuple(service for service in self.services if service.enabled)

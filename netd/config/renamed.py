@@ -1,4 +1,4 @@
-"""Keys that had another name: the old one means the same, and is told of."""
+"""Keys that were renamed: the old name is accepted, with a notice."""
 
 from netd.config.source import Problem, Source
 
@@ -7,13 +7,13 @@ RENAMED = {
     "log": {"access": "connections"},
     "bans": {"after": "threshold", "first": "duration", "longest": "max_duration"},
 }
-"""By section: the old names, and what they are called now."""
+"""For each section, the new names by the old ones."""
 
 
 def rename_keys(part: Source) -> tuple[list[Problem], list[Problem]]:
-    """Put the values of old keys under the names of today. Returns what is wrong, and what the operator should know.
+    """Rename old keys in the tree. Returns problems and notices.
 
-    Wrong is only a key that stands there by both names.
+    A key that is given by both names is a problem.
     """
     problems, notices = [], []
     for section, keys in RENAMED.items():
@@ -26,9 +26,9 @@ def rename_keys(part: Source) -> tuple[list[Problem], list[Problem]]:
             mark = part.mark((section, old), key=True)
             if new in given:
                 (first, _), (second, name) = sorted(((mark, old), (part.mark((section, new), key=True), new)))
-                message = f"'{old}' is the old name of '{new}': this key stands twice, first in line {first.line}"
+                message = f"duplicate key, first in line {first.line}: '{old}' is the old name of '{new}'"
                 problems.append(Problem(second, (section, name), message))
             else:
-                notices.append(Problem(mark, (section, old), f"this key is called {section}.{new} now"))
+                notices.append(Problem(mark, (section, old), f"deprecated key, renamed to {section}.{new}"))
             part.rename(section, old, new)
     return problems, notices

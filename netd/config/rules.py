@@ -1,4 +1,4 @@
-"""The access rules of a config: looked up, put over the defaults, bounded, and compiled once for all processes."""
+"""The access rules of a config: with account numbers, merged with the defaults, and compiled once for all processes."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,14 +11,14 @@ from netd.values import Model
 
 M = TypeVar("M", bound=Model)
 
-Room = Callable[[Bound, int], bool]
-"""Whether a config may have so many more of something."""
+Within = Callable[[Bound, int], bool]
+"""Counts so many more of something, and returns whether the bound holds."""
 
 
-def numbered(rules: AccessRules, note: Callable[[str, int, str], None]) -> AccessRules:
-    """The rules with numbers for names of users and groups, which a worker may not be able to look up.
+def resolve_accounts(rules: AccessRules, add_problem: Callable[[str, int, str], None]) -> AccessRules:
+    """The rules with numbers for the names of users and groups, since a worker may be unable to look them up.
 
-    ``note`` hears the key and position of a name that there is not, and why.
+    ``add_problem`` is called for each unknown name, with its key, its position and a message.
     """
     found: dict[str, Any] = {}
     for key in ("allow", "deny"):
@@ -28,35 +28,35 @@ def numbered(rules: AccessRules, note: Callable[[str, int, str], None]) -> Acces
                 try:
                     entries[number] = entry.numbered(accounts.find_id)
                 except ValueError as error:
-                    note(key, number, str(error))
+                    add_problem(key, number, str(error))
         if key in rules.model_fields_set:
             found[key] = tuple(entries)
     return rules.model_copy(update=found)
 
 
-class RuleBook:
-    """The rules of all services. What a service has none of is that of ``defaults``."""
+class RuleSets:
+    """The compiled rules of all services. Keys that a service does not give are those of ``defaults``."""
 
     def __init__(self, defaults: AccessRules) -> None:
         self.tables = AccessTables()
         self._defaults = defaults
         self._places: dict[object, AccessPlace] = {}
 
-    def place(self, own: AccessRules, room: Room) -> AccessPlace:
-        """Where the rules of a service with these of its own are to be found; where there is no room, they are none.
+    def add(self, own: AccessRules, within: Within) -> AccessPlace:
+        """Compile the rules of a service, given its own ones; return their place in the tables.
 
-        What many services have in common, such as the defaults, is compiled and counted once.
+        Equal rule sets, such as the defaults, are compiled and counted once. Above a bound, the set is empty.
         """
         key = frozenset((name, tuple(entry.text for entry in getattr(own, name))) for name in own.model_fields_set)
         place = self._places.get(key)
         if place is None:
-            rules = layered(self._defaults, own)
-            if not room(RULES, len(rules.allow) + len(rules.deny)) or not room(TIMES, len(rules.times)):
+            rules = merge(self._defaults, own)
+            if not within(RULES, len(rules.allow) + len(rules.deny)) or not within(TIMES, len(rules.times)):
                 rules = AccessRules()
             place = self._places[key] = self.tables.add(rules)
         return place
 
 
-def layered(base: M, own: M) -> M:
-    """What is given in ``own``, and the rest from ``base``."""
+def merge(base: M, own: M) -> M:
+    """The keys that are given in ``own``, and the other ones from ``base``."""
     return base.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})

@@ -1,4 +1,4 @@
-"""The JSON Schema of the config, made from the models: for editors that complete and check while one types."""
+"""The JSON Schema of the config, made from the models, for completion and checks in an editor."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema. Under ``services``, the options follow the type, which is the name where no type is given."""
+    """The schema. Under ``services``, the options depend on the type, which is the name if no type is given."""
     schema = FileSection.model_json_schema(ref_template="#/$defs/{model}")
     definitions = schema["$defs"]
     names = sorted(table.BUILT_IN)
@@ -32,7 +32,7 @@ def json_schema() -> dict[str, Any]:
         "anyOf": [{"enum": names}, {"type": "string"}],
     }
     entry["properties"]["options"].pop("additionalProperties", None)
-    entry["properties"]["access"].pop("default")  # it is that of defaults
+    entry["properties"]["access"].pop("default")  # the default is that of ``defaults``
     entry["allOf"] = [
         {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": _options(name)}
         for name in names
@@ -42,9 +42,9 @@ def json_schema() -> dict[str, Any]:
         properties = definitions[schema["properties"][section]["$ref"].rpartition("/")[2]]["properties"]
         for old, new in keys.items():
             shown = {key: value for key, value in properties[new].items() if key != "default"}
-            note = f"This key is called {new} now."
+            note = f"Renamed to {new}."
             properties[old] = {**shown, "deprecated": True, "title": old.capitalize(), "description": note}
-    # A section with every line commented out is an empty value.
+    # A section whose lines are all commented out is null.
     for properties, names_of in (
         (schema["properties"], ("include", "daemon", "log", "bans", "defaults", "services")),
         (definitions["DefaultsSection"]["properties"], ("access", "limits")),
@@ -68,7 +68,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _write_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
-    """Defaults as they are written in a file, so that an editor may put them in."""
+    """Write the defaults in the notation of the file, so that an editor can insert them."""
     places: list[tuple[type[Model], dict[str, Any]]] = [
         (FileSection, schema),
         (Policy, definitions["ServiceSection"]),
@@ -79,10 +79,10 @@ def _write_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None
         written = model.model_construct().model_dump(mode="json")
         for name, field in model.model_fields.items():
             shown["properties"][name].pop("default", None)
-            # Sections are shown by their own keys.
+            # The defaults of a section are those of its keys.
             if not isinstance(field.default, Model):
                 shown["properties"][name]["default"] = written[name]
-    # Null, which stands for "unset", is no value to put in.
+    # Null means "unset", and is no value to insert.
     for place in (schema, *definitions.values()):
         for one in place.get("properties", {}).values():
             if one.get("default", ...) is None:

@@ -1,7 +1,7 @@
-"""Reading YAML so that every value can be found again in the file, and no file can hurt.
+"""Reads YAML, with the position of each value, and with bounds on what a file can cost.
 
-PyYAML's parser gives events; building the values from them here is what it takes to know each value's line, to refuse
-a key that stands twice, and to bound depth, size and what aliases expand to. The result is plain dicts, lists, strings,
+The values are built from the events of PyYAML's parser, which makes it possible to record the line of each, to refuse
+duplicate keys, and to limit depth, size and the expansion of aliases. The result consists of dicts, lists, strings,
 numbers, booleans and None.
 """
 
@@ -18,7 +18,7 @@ from netd.text import printable
 
 _LARGEST_FILE = 2**20
 _MOST_VALUES = 50_000
-_MOST_OCTETS = 2 * _LARGEST_FILE  # with aliases counted out
+_MOST_OCTETS = 2 * _LARGEST_FILE  # with aliases expanded
 _DEEPEST = 32
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVER: Any = yaml.resolver.Resolver()
@@ -27,7 +27,7 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class Mark(NamedTuple):
-    """A place in a file; line and column count from 1."""
+    """A position in a file; line and column count from 1."""
 
     file: str
     line: int = 1
@@ -35,15 +35,15 @@ class Mark(NamedTuple):
 
 
 Where = tuple[str | int, ...]
-"""Where a value stands: keys and list positions from the top."""
+"""The path of a value: keys and list positions from the top."""
 
 Place = tuple[Any, ...]
-"""The place of a value: its line, its column and, of a list, the places of its items; of a mapping, those of each key
-and of its value, by key. No objects, since a list may have tens of thousands of items."""
+"""The position of a value: line and column; then for a list the positions of its items, for a mapping those of each key
+and its value, by key. Tuples, since objects would cost much memory for tens of thousands of items."""
 
 
 class Problem(NamedTuple):
-    """One thing the operator has to mend."""
+    """An error in the config, for the operator to correct."""
 
     mark: Mark
     path: Where
@@ -53,13 +53,13 @@ class Problem(NamedTuple):
         """``FILE:LINE:COLUMN: services.echo.listen[0]: message``"""
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{printable(step[:200])}" for step in self.path)
         where = f"{printable(self.mark.file)}:{self.mark.line}:{self.mark.column}: "
-        # What a plugin says about its options may have several lines; a problem has one.
+        # The message of a service type from another package may have several lines; a problem has one.
         message = printable(" ".join(self.message.split("\n")))
         return where + (f"{path.removeprefix('.')}: " if path else "") + message
 
 
 class SourceError(Exception):
-    """The file cannot be read as one mapping."""
+    """The file cannot be read, or is no mapping."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -67,20 +67,20 @@ class SourceError(Exception):
 
 
 class Source:
-    """What a file holds, and where."""
+    """The values of a file and their positions."""
 
     def __init__(self, file: str, tree: dict[str, Any], place: Place, problems: list[Problem], values: int) -> None:
         self.file = file
         self.tree = tree
         self.problems = problems
-        """Keys that stand twice and the like: the tree is usable all the same, to look for more."""
+        """Duplicate keys and the like, which leave a tree that can be checked for more problems."""
         self.values = values
-        """How many there are, aliases counted out."""
+        """The number of values, aliases expanded."""
         self.unreadable = {problem.path for problem in problems}
         self._place = place
 
     def mark(self, path: Where, *, key: bool = False) -> Mark:
-        """Where the value (or its key) stands, or the nearest one around it."""
+        """The position of a value (or its key), or of the nearest one that contains it."""
         place = self._place
         for number, step in enumerate(path, 1):
             inner: Any = place[2] if len(place) > 2 else ()
@@ -94,8 +94,8 @@ class Source:
         return Mark(self.file, *place[:2])
 
     def rename(self, section: str, old: str, new: str) -> None:
-        """Have the value of a section's key stand under another one, at its place, where that one is not there."""
-        # Another section may be an alias for the same mapping.
+        """Rename a key of a section, at the same position, unless the new name is there already."""
+        # A copy, since another section may be an alias of the same mapping.
         given = dict(self.tree[section])
         given.setdefault(new, given.pop(old))
         self.tree[section] = given
@@ -109,9 +109,9 @@ class Source:
 
 
 def read(file: str, *, included: bool = False) -> Source:
-    """The file's tree. `SourceError` says why there is none.
+    """Read a file. Raises `SourceError`.
 
-    A file that a pattern found must be a regular one: to open a fifo waits for somebody to write to it.
+    A file that matched a pattern must be a regular one: opening a FIFO would block until a process writes to it.
     """
     top = Mark(file)
     try:
@@ -123,22 +123,22 @@ def read(file: str, *, included: bool = False) -> Source:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SourceError(Problem(top, (), f"cannot be read: {reason}")) from None
     if len(content) > _LARGEST_FILE:
-        raise SourceError(Problem(top, (), "larger than 1 MiB, which no config of this daemon needs"))
+        raise SourceError(Problem(top, (), "the file is larger than 1 MiB"))
     return parse(content, file)
 
 
 def parse(content: bytes, file: str) -> Source:
-    """The tree in a file's content. `SourceError` says why there is none."""
+    """Parse the content of a file. Raises `SourceError`."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start)
         column = error.start - content.rfind(b"\n", 0, error.start)
-        raise SourceError(Problem(Mark(file, line + 1, column), (), "not UTF-8 text")) from None
+        raise SourceError(Problem(Mark(file, line + 1, column), (), "invalid UTF-8")) from None
     if bad := re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufeff\uff00-\ufffd\U00010000-\U0010ffff]", text):
         line = text.count("\n", 0, bad.start())
         mark = Mark(file, line + 1, bad.start() - text.rfind("\n", 0, bad.start()))
-        raise SourceError(Problem(mark, (), f"not text: character {bad[0]!r}"))
+        raise SourceError(Problem(mark, (), f"invalid character {bad[0]!r}"))
     builder = _Builder(file)
     try:
         tree, place = builder.document(yaml.parse(text, Loader=_LOADER))
@@ -146,9 +146,9 @@ def parse(content: bytes, file: str) -> Source:
         at = error.problem_mark or error.context_mark
         mark = Mark(file, at.line + 1, at.column + 1) if at else Mark(file)
         what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise SourceError(Problem(mark, (), f"not YAML: {what}")) from None
+        raise SourceError(Problem(mark, (), f"invalid YAML: {what}")) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise SourceError(Problem(Mark(file), (), f"not YAML: {str(error).splitlines()[0]}")) from None
+        raise SourceError(Problem(Mark(file), (), f"invalid YAML: {str(error).splitlines()[0]}")) from None
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
@@ -157,13 +157,13 @@ def parse(content: bytes, file: str) -> Source:
 
 
 class _Builder:
-    """Builds one document's value, and its place, from its events."""
+    """Builds the values of a document, and their positions, from its events."""
 
     def __init__(self, file: str) -> None:
         self._file = file
         self.values = 0
         self._octets = 0
-        # The value, the number of values in it and of their octets; None while it is still being built.
+        # The value, the number of values in it, and of their octets; None while it is being built.
         self._anchors: dict[str, tuple[Any, int, int] | None] = {}
         self.problems: list[Problem] = []
 
@@ -174,7 +174,7 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise self._stop(event, (), "a second document in one file")
+                    raise self._stop(event, (), "more than one document in the file")
             elif isinstance(event, yaml.NodeEvent):
                 found = self._value(event, events, ())
         return found
@@ -182,21 +182,21 @@ class _Builder:
     def _stop(self, event: Any, path: Where, message: str) -> SourceError:
         return SourceError(Problem(Mark(self._file, *_place(event)), path, message))
 
-    def _note(self, event: Any, path: Where, message: str) -> None:
+    def _add_problem(self, event: Any, path: Where, message: str) -> None:
         self.problems.append(Problem(Mark(self._file, *_place(event)), path, message))
 
     def _count(self, event: Any, path: Where, number: int = 1, octets: int = 0) -> None:
         self.values += number
         self._octets += octets
         if self.values > _MOST_VALUES:
-            raise self._stop(event, path, f"more than {_MOST_VALUES} values, aliases counted out")
+            raise self._stop(event, path, f"more than {_MOST_VALUES} values, aliases expanded")
         if self._octets > _MOST_OCTETS:
-            raise self._stop(event, path, f"more than {_MOST_OCTETS} octets, aliases counted out")
+            raise self._stop(event, path, f"more than {_MOST_OCTETS} octets, aliases expanded")
         if len(path) > _DEEPEST:
             raise self._stop(event, path[:3], f"nested deeper than {_DEEPEST} levels")
 
     def _value(self, event: Any, events: Iterator[Any], path: Where) -> tuple[Any, Place]:
-        if type(event) is yaml.ScalarEvent and not event.anchor:  # nearly all are
+        if type(event) is yaml.ScalarEvent and not event.anchor:  # nearly all events
             self._count(event, path, octets=len(event.value))
             return self._scalar(event, path), _place(event)
         before = self.values, self._octets
@@ -207,7 +207,7 @@ class _Builder:
         if event.anchor:
             self._anchors[event.anchor] = None
         if isinstance(event, yaml.CollectionStartEvent) and event.tag and not event.tag.startswith(_TAG):
-            self._note(event, path, f"unknown tag {event.tag}")
+            self._add_problem(event, path, f"unknown tag {event.tag}")
         if isinstance(event, yaml.ScalarEvent):
             value: Any = self._scalar(event, path)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -225,13 +225,11 @@ class _Builder:
         return value, place
 
     def _alias(self, event: Any, path: Where) -> Any:
-        # What is wrong below an alias is shown where the alias stands, since it has no places below it.
+        # Problems inside an alias have the position of the alias, since the values in it have none.
         found = self._anchors.get(event.anchor)
         if found is None:
-            known = event.anchor in self._anchors
-            self._note(
-                event, path, f"alias *{event.anchor} " + ("contains itself" if known else "has no anchor before it")
-            )
+            what = "recursive" if event.anchor in self._anchors else "undefined"
+            self._add_problem(event, path, f"{what} alias *{event.anchor}")
             return None
         value, number, octets = found
         self._count(event, path, number, octets)
@@ -250,13 +248,13 @@ class _Builder:
                 continue
             if key in mapping:
                 at_key = places[key][0]
-                self._note(key_event, inner, f"this key stands twice, first in line {at_key[0]}")
+                self._add_problem(key_event, inner, f"duplicate key, first in line {at_key[0]}")
             mapping[key], at_value = self._value(next(events), events, inner)
             places[key] = at_key, at_value
         for key_event, value in merged:
             for one in value if isinstance(value, list) else [value]:
                 if not isinstance(one, dict):
-                    self._note(key_event, path, "<< merges mappings only")
+                    self._add_problem(key_event, path, "<< merges mappings only")
                     continue
                 for key in one:
                     if key not in mapping:
@@ -269,20 +267,20 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             key = self._alias(event, path)
         if not isinstance(key, str):
-            raise self._stop(event, path, "a key must be plain text")
+            raise self._stop(event, path, "a key must be a string")
         self._count(event, (*path, key), octets=len(key))
         if isinstance(event, yaml.ScalarEvent) and event.anchor:
             self._anchors[event.anchor] = (key, 1, len(key))
         return key
 
     def _scalar(self, event: Any, path: Where) -> Any:
-        """Text, unless YAML 1.1 reads a plain scalar as null, a boolean or a number.
+        """A string, or what YAML 1.1 resolves a plain scalar to: null, a boolean or a number.
 
-        Dates and the base-60 numbers of YAML 1.1 ("12:30") stay text, since nothing in a config is one.
+        Dates and the base-60 numbers of YAML 1.1 ("12:30") stay strings, since no value of a config is one.
         """
         text = event.value
         if event.implicit[0] and ("/" in text or text.count(".") > 1):
-            return text  # networks and addresses are the most of what is long, and no number, date or name has these
+            return text  # a network or address, as most values of a long file, and never a number or boolean
         tag = event.tag or _RESOLVER.resolve(yaml.ScalarNode, event.value, event.implicit)
         node = yaml.ScalarNode(tag, event.value)
         try:
@@ -297,9 +295,9 @@ class _Builder:
                     return _CONSTRUCTOR.construct_yaml_float(node)
                 case "!" | "str" | "int" | "float" | "timestamp" | "value" | "merge":
                     return event.value
-        except (ValueError, KeyError, IndexError):  # what PyYAML raises for an int or float that is none
+        except (ValueError, KeyError, IndexError):  # from PyYAML, for an invalid int or float
             pass
-        self._note(event, path, f"cannot be read as {tag.removeprefix(_TAG)}")
+        self._add_problem(event, path, f"cannot be read as {tag.removeprefix(_TAG)}")
         return None
 
 

@@ -1,8 +1,8 @@
-"""A checked config on its way from the process that read it to the one that uses it: as JSON, and not checked again.
+"""Transfer of a checked config to another process: as JSON, which is not checked again.
 
-The access rules, of which there may be many, are no part of it: they lie in memory that both processes have.
+The access rules, of which there may be many, are not included: they are in memory that both processes share.
 
-Options of services are the exception: they are objects of the service's class, which are made from what the file says.
+Options of services are checked again: they are objects of the service's class, which are built from the file's values.
 """
 
 import json
@@ -18,7 +18,7 @@ from netd.services import table
 
 
 def dump(config: Config) -> dict[str, Any]:
-    """The config as JSON has it; each service is a text of its own, so that it can be read piece by piece."""
+    """The config as values for JSON. Each service is a JSON text in it, so that `restore` can parse one at a time."""
     return {
         "source": config.source,
         "daemon": config.daemon.model_dump(),
@@ -47,7 +47,7 @@ def _place(place: AccessPlace) -> tuple[str, int, int, bool]:
 
 
 def restore(dumped: dict[str, Any], tables: AccessTables) -> Generator[None, None, Config]:
-    """The config that was dumped. Yields after each piece of the work, so that others can have their turn."""
+    """Restore a dumped config. Yields after each service, so that the caller can do other work in between."""
     services = []
     for text in dumped["services"]:
         entry = json.loads(text)

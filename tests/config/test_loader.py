@@ -92,16 +92,16 @@ services:
         "8:14: services.echo.listen[0]: unknown scheme 'tpc'; did you mean 'tcp'?",
         "9:20: services.echo.limits.idle: expected a duration such as 30s, 5m or 1h, got 'soon'",
         "10:14: services.echo.enabled: expected true or false, got 'maybe'",
-        "11:3: services.ecoh: unknown service type 'ecoh'; did you mean 'echo'? (or say which with 'type:')",
+        "11:3: services.ecoh: unknown service type 'ecoh'; did you mean 'echo'? (or set 'type:')",
         "12:62: services.lab.options.x: unknown key",
         "13:50: services.time.options.format: unknown directive '%Q'",
         "13:66: services.time.options.timezone: unknown time zone 'Mars': expected an IANA name such as Asia/Shanghai",
         "14:21: services.daytime.listen: expected a list of URLs such as [tcp://*:7, udp://*:7], got 'tcp://*:13'",
         "15:3: services.discard: the key 'listen' is missing",
-        "16:3: services.-: a name has 1 to 64 letters, digits, '_', '.' or '-', no sign first",
+        "16:3: services.-: expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit",
         "16:67: services.-.limits.connections: expected a number such as 64, or off, got -1",
         "17:41: services.qotd.options: file '/proc/none': No such file or directory",
-        f"18:3: services.number: unknown service type 'number'; known: {known} (or say which with 'type:')",
+        f"18:3: services.number: unknown service type 'number'; known: {known} (or set 'type:')",
         "18:11: services.number: expected a mapping, got 7",
         "19:17: services.typed.type: expected text, got 7",
     ]
@@ -117,8 +117,8 @@ services:
 """
     here = f"{tmp_path}/netd.yaml"
     assert problems(tmp_path, text) == [
-        f"3:33: services.upper.listen[1]: tcp://[::1]:7 is taken by tcp://*:7 of 'echo' in {here}:2",
-        f"5:34: services.pingpong.listen[1]: unix:///x?mode=600 is taken by unix:///x of 'pingpong' in {here}:5",
+        f"3:33: services.upper.listen[1]: tcp://[::1]:7 conflicts with tcp://*:7 of 'echo' in {here}:2",
+        f"5:34: services.pingpong.listen[1]: unix:///x?mode=600 conflicts with unix:///x of 'pingpong' in {here}:5",
     ]
 
 
@@ -182,7 +182,7 @@ def test_a_value_that_is_left_out_is_a_problem_where_a_value_is_due(tmp_path: Pa
         ("include: conf.d/*.yaml\n", "1:10: include: expected a list of file names, got 'conf.d/*.yaml'"),
         ("include: [7]\n", "1:10: include: expected a list of file names, got [7]"),
         ("log: yes\n", "1:6: log: expected a mapping, got true"),
-        ("a: [\n", "2:1: not YAML: while parsing a flow node, did not find expected node content"),
+        ("a: [\n", "2:1: invalid YAML: while parsing a flow node, did not find expected node content"),
     ],
 )
 def test_other_problems(tmp_path: Path, text: str, problem: str) -> None:
@@ -227,7 +227,7 @@ def test_configs_that_mean_harm_are_refused_soon(tmp_path: Path) -> None:
             "services:\n" + "".join(f"  s{n}: {{type: x{n}, listen: [tcp://*:7]}}\n" for n in range(5000)),
             "unknown service",
         ),
-        (f"services: [&a '{'x' * 500_000}', {', '.join(['*a'] * 20_000)}]\n", "octets, aliases counted out"),
+        (f"services: [&a '{'x' * 500_000}', {', '.join(['*a'] * 20_000)}]\n", "octets, aliases expanded"),
         (f"services:\n  echo: {{listen: [{', '.join(['x' * 60] * 10_000)}]}}\n", "expected a URL"),
     ):
         assert problem in problems(tmp_path, text)[0]
@@ -252,10 +252,10 @@ def test_problems_with_includes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load(tmp_path, text)
     assert list(raised.value.problems) == [
-        f"{tmp_path}/a.yaml:1:1: daemon: an included file may hold 'services' only",
-        f"{tmp_path}/a.yaml:3:3: services.echo: there is a service of this name in {main}:3",
-        f"{tmp_path}/a.yaml:4:20: services.upper.listen[0]: tcp://*:7 is taken by tcp://*:7 of 'echo' in {main}:3",
-        f"{tmp_path}/b.yaml:1:1: not text: character '\\x00'",
+        f"{tmp_path}/a.yaml:1:1: daemon: an included file may contain 'services' only",
+        f"{tmp_path}/a.yaml:3:3: services.echo: duplicate service, first in {main}:3",
+        f"{tmp_path}/a.yaml:4:20: services.upper.listen[0]: tcp://*:7 conflicts with tcp://*:7 of 'echo' in {main}:3",
+        f"{tmp_path}/b.yaml:1:1: invalid character '\\x00'",
         f"{main}:1:27: include[2]: '{tmp_path}/c.yaml': No such file or directory",
     ]
 
@@ -521,8 +521,8 @@ def test_which_connections_are_logged(tmp_path: Path) -> None:
         assert config.log.connections == access
         assert config.log.model_dump(mode="json")["connections"] == text
     assert problems(tmp_path, "log: {connections: sample 0}\n") == [
-        "1:20: log.connections: expected all, summary, off, or one in so many such as 'sample 100', got 'sample 0'"
+        "1:20: log.connections: expected all, summary, off, or a sample such as 'sample 100', got 'sample 0'"
     ]
     assert problems(tmp_path, "log: {format: journal, file: /x}\n") == [
-        "1:6: log: file and format: journal exclude each other"
+        "1:6: log: file and format: journal are mutually exclusive"
     ]

@@ -30,11 +30,11 @@ bans:
   max_duration: 3m
 """
 NOTICES = [
-    "2:3: daemon.beat: this key is called daemon.heartbeat now",
-    "3:7: log.access: this key is called log.connections now",
-    "5:3: bans.after: this key is called bans.threshold now",
-    "6:3: bans.first: this key is called bans.duration now",
-    "7:3: bans.longest: this key is called bans.max_duration now",
+    "2:3: daemon.beat: deprecated key, renamed to daemon.heartbeat",
+    "3:7: log.access: deprecated key, renamed to log.connections",
+    "5:3: bans.after: deprecated key, renamed to bans.threshold",
+    "6:3: bans.first: deprecated key, renamed to bans.duration",
+    "7:3: bans.longest: deprecated key, renamed to bans.max_duration",
 ]
 
 
@@ -72,7 +72,7 @@ def test_notices_are_told_beside_problems(tmp_path: Path) -> None:
 def test_problem_of_an_old_key_is_at_its_place(tmp_path: Path) -> None:
     problems, _ = failure(tmp_path, "log: {level: info, access: x}\ndaemon:\n  beat: !!float x\n  core: y\n")
     assert problems == [
-        "1:28: log.connections: expected all, summary, off, or one in so many such as 'sample 100', got 'x'",
+        "1:28: log.connections: expected all, summary, off, or a sample such as 'sample 100', got 'x'",
         "3:9: daemon.beat: cannot be read as float",
         "4:9: daemon.core: expected true or false, got 'y'",
     ]
@@ -82,7 +82,7 @@ def test_problem_of_an_old_key_is_at_its_place(tmp_path: Path) -> None:
 def test_both_names_are_a_problem_at_the_second_one(tmp_path: Path, keys: tuple[str, str]) -> None:
     problems, notices = failure(tmp_path, f"daemon:\n  {keys[0]}: 5s\n  core: off\n  {keys[1]}: x\n")
     assert problems[0] == (
-        f"4:3: daemon.{keys[1]}: 'beat' is the old name of 'heartbeat': this key stands twice, first in line 2"
+        f"4:3: daemon.{keys[1]}: duplicate key, first in line 2: 'beat' is the old name of 'heartbeat'"
     )
     assert notices == []
 
@@ -90,13 +90,13 @@ def test_both_names_are_a_problem_at_the_second_one(tmp_path: Path, keys: tuple[
 def test_old_key_is_known_behind_an_alias_and_in_a_section_that_is_none(tmp_path: Path) -> None:
     config = load(tmp_path, "daemon: &all {drain: 1s}\nbans:\nlog:\n  <<: {access: off}\n")
     assert config.log.connections == "off"
-    assert bare(tmp_path, config.notices) == ["4:3: log.access: this key is called log.connections now"]
+    assert bare(tmp_path, config.notices) == ["4:3: log.access: deprecated key, renamed to log.connections"]
     problems, notices = failure(tmp_path, "daemon: &one {beat: 1s}\nlog: *one\nbans: [beat]\n")
     assert problems == [
         "2:6: log.beat: unknown key; known: connections, file, format, level",
         "3:7: bans: expected a mapping, got ['beat']",
     ]
-    assert notices == ["1:15: daemon.beat: this key is called daemon.heartbeat now"]
+    assert notices == ["1:15: daemon.beat: deprecated key, renamed to daemon.heartbeat"]
     config = load(tmp_path, "daemon: {<<: &one {beat: 1s}}\n")
     assert config.daemon.heartbeat == 1.0
 
@@ -115,7 +115,7 @@ def test_schema_knows_an_old_key_as_deprecated() -> None:
     assert properties["beat"] == {
         "anyOf": properties["heartbeat"]["anyOf"],
         "deprecated": True,
-        "description": "This key is called heartbeat now.",
+        "description": "Renamed to heartbeat.",
         "title": "Beat",
     }
 

@@ -76,8 +76,8 @@ def test_places() -> None:
 def test_a_key_that_stands_twice() -> None:
     found = parse(b"a: 1\nb: {c: 1,\n  c: 2}\na: 2\n", "f")
     assert [str(problem) for problem in found.problems] == [
-        "f:3:3: b.c: this key stands twice, first in line 2",
-        "f:4:1: a: this key stands twice, first in line 1",
+        "f:3:3: b.c: duplicate key, first in line 2",
+        "f:4:1: a: duplicate key, first in line 1",
     ]
 
 
@@ -99,8 +99,8 @@ def test_merged_keys_keep_their_order() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: *x\n", "f:1:4: a: alias *x has no anchor before it"),
-        ("a: &x [*x]\n", "f:1:8: a[0]: alias *x contains itself"),
+        ("a: *x\n", "f:1:4: a: undefined alias *x"),
+        ("a: &x [*x]\n", "f:1:8: a[0]: recursive alias *x"),
         ("a: {<<: 1}\n", "f:1:5: a: << merges mappings only"),
         ("a: !!python/object:os.system x\n", "f:1:4: a: cannot be read as python/object:os.system"),
         ("a: !x [1]\n", "f:1:4: a: unknown tag !x"),
@@ -118,17 +118,17 @@ def test_what_is_noted(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a: [1\nb: 2\n", "f:2:2: not YAML: "),
-        (b"a: 'x\n", "f:2:1: not YAML: "),
-        (b"\ta: 1\n", "f:1:1: not YAML: "),
-        (b"a: 1\n--- \nb: 1\n", "f:2:1: a second document in one file"),
+        (b"a: [1\nb: 2\n", "f:2:2: invalid YAML: "),
+        (b"a: 'x\n", "f:2:1: invalid YAML: "),
+        (b"\ta: 1\n", "f:1:1: invalid YAML: "),
+        (b"a: 1\n--- \nb: 1\n", "f:2:1: more than one document in the file"),
         (b"- a\n", "f:1:1: expected a mapping of sections such as services:"),
         (b"hello\n", "f:1:1: expected a mapping"),
-        (b"{[a]: 1}\n", "f:1:2: a key must be plain text"),
-        (b"a: 1\nb: \xff\n", "f:2:4: not UTF-8 text"),
-        (b"\x7fELF\x02\x01\x01\x00\x00", "f:1:1: not text: character '\\x7f'"),
-        (b"a: \x00\n", "f:1:4: not text: character '\\x00'"),
-        (b"a: b\x1b[1m\n", "f:1:5: not text"),
+        (b"{[a]: 1}\n", "f:1:2: a key must be a string"),
+        (b"a: 1\nb: \xff\n", "f:2:4: invalid UTF-8"),
+        (b"\x7fELF\x02\x01\x01\x00\x00", "f:1:1: invalid character '\\x7f'"),
+        (b"a: \x00\n", "f:1:4: invalid character '\\x00'"),
+        (b"a: b\x1b[1m\n", "f:1:5: invalid character"),
         (b"[" * 900, "nested deeper than 32 levels"),
         (b"{a: " * 900, "nested deeper than 32 levels"),
         (b"[" * 100_000, "f:1:"),  # from 6.0.4 on PyYAML has a bound of its own, which it may meet first
@@ -144,9 +144,9 @@ def test_what_cannot_be_read(content: bytes, message: str) -> None:
 def test_a_yaml_bomb_costs_nothing() -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
     bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
-    assert "more than 50000 values, aliases counted out" in complaint(bomb.encode())
+    assert "more than 50000 values, aliases expanded" in complaint(bomb.encode())
     large = f"a: &a {'x' * 100_000}\nb: [{', '.join(['*a'] * 100)}]\n"
-    assert "more than 2097152 octets, aliases counted out" in complaint(large.encode())
+    assert "more than 2097152 octets, aliases expanded" in complaint(large.encode())
     chain = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 5000))
     assert "more than 50000 values" in complaint(chain.encode())
 

@@ -372,7 +372,7 @@ def test_a_config_with_problems_is_told_of_where_the_netd_that_runs_it_is_not_fo
         monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}/elsewhere")
         # Neither a text that is no YAML any more, nor one that does not say where its netd is, leads to it.
         for text, problem in (
-            (config + "  echo: [\n", f"{file}:6:1: not YAML: "),
+            (config + "  echo: [\n", f"{file}:6:1: invalid YAML: "),
             (CONFIG.replace("tcp:", "tpc:"), f"{file}:2:19: services.echo.listen[0]: unknown scheme 'tpc'"),
         ):
             file.write_text(text)

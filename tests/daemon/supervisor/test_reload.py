@@ -404,13 +404,13 @@ def test_log_tells_of_a_key_that_has_another_name_now_once_per_load(tmp_path: Pa
     services = "services: {echo: {listen: ['tcp://127.0.0.1:0']}}\n"
     file = tmp_path / "netd.yaml"
     with daemon("daemon: {workers: 2, beat: 1s}\n" + services, tmp_path) as running:
-        expected = [f"{file}:1:22: daemon.beat: this key is called daemon.heartbeat now"]
+        expected = [f"{file}:1:22: daemon.beat: deprecated key, renamed to daemon.heartbeat"]
         assert notices(running) == expected
         file.write_text("daemon: {beat: 2s, workers: 2}\n" + services)
         assert "daemon.heartbeat: 1s -> 2s\n" in running.netd("diff").stdout
         assert "daemon.heartbeat: 1s -> 2s\n" in running.netd("reload").stdout
         running.event("reload_applied")
-        expected += [f"{file}:1:10: daemon.beat: this key is called daemon.heartbeat now"]
+        expected += [f"{file}:1:10: daemon.beat: deprecated key, renamed to daemon.heartbeat"]
         assert notices(running) == expected
         file.write_text("daemon: {heartbeat: 2s, workers: 2}\n" + services)
         assert running.netd("diff").stdout == "nothing would change\n"

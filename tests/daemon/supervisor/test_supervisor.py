@@ -201,7 +201,7 @@ def test_a_config_with_problems_binds_nothing(tmp_path: Path) -> None:
     )
     assert done.returncode == 78
     assert done.stderr == (
-        f"{file}:3:3: services.ecoh: unknown service type 'ecoh'; did you mean 'echo'? (or say which with 'type:')\n"
+        f"{file}:3:3: services.ecoh: unknown service type 'ecoh'; did you mean 'echo'? (or set 'type:')\n"
     )
     assert done.stdout == ""
     assert not (tmp_path / "upper.sock").exists()
