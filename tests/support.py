@@ -67,10 +67,10 @@ def answered(service: Any, *segments: bytes, peer: Peer = PEER) -> bytes:
     return sent
 
 
-def door_for(
+def admission_for(
     name: str, given: dict[str, object], table: Table, shared: DaemonAdmission, wall: Callable[[], float]
 ) -> AdmissionControl:
-    """A door as a config describes it: its access rules and its policy."""
+    """The admission of a service with the access rules and the policy of a config."""
     rules = AccessRules.model_validate(given.get("access", {}))
     policy = Policy.model_validate_json(json.dumps({key: value for key, value in given.items() if key != "access"}))
     return AdmissionControl(name, policy, Access.of(rules), table, shared, wall)
@@ -121,7 +121,7 @@ class Server:
         self._listeners.append(listener)
         events = ServiceEvents("test")
         kind = kind or ServiceType.of(type(service))
-        admission = door_for("test", policy or {}, events.table, self.shared, lambda: self.wall)
+        admission = admission_for("test", policy or {}, events.table, self.shared, lambda: self.wall)
         server: StreamServer | DatagramServer
         if listener.streams:
             server = StreamServer(listener.socket, kind, service, admission, events, self.loop, preambles)

@@ -27,7 +27,7 @@ _ABSTRACT = re.compile(r"://@[\w-]+(?![\w{}-])|\A[@\0]netd[\w-]*\Z")
 # What a file names all the same, and why that touches nothing of the host the tests run on.
 NAMED = {
     "tests/systemd": (r".*", "the lab, which has a root and a network of its own"),
-    "tests/admission/test_control.py": (r"/run/netd.*", "words that a door is asked about"),
+    "tests/admission/test_control.py": (r"/run/netd.*", "paths that are compared and not opened"),
     "tests/cli/probe/test_command.py": (r".*:7", "refused before anything is sent, or in a network namespace"),
     "tests/cli/test_columns.py": (r"/etc/netd/netd\.yaml", "a word in an answer"),
     "tests/cli/test_run.py": (r"\S+:7090", "in a network namespace"),

@@ -1,1 +1,1 @@
-"""Who may talk, and how much: pure policy on addresses, numbers and a clock. Transports ask it."""
+"""Admission: which peers are served, and how much. Pure policy on addresses, numbers and a clock."""

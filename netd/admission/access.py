@@ -1,7 +1,7 @@
-"""Access rules: who may talk to a service, and when.
+"""Access rules: which peers a service serves, and when.
 
-The rule with the longest prefix decides, a denial where both are as long. Where anybody is allowed by name, the rest is
-refused. A UNIX peer is known by its user and groups instead, of which the user is the more particular.
+The rule with the longest prefix decides; of two with the same prefix, the one that denies. Where `allow` has entries,
+all other peers are refused. Rules match a UNIX peer by its user and groups; a rule on the user precedes one on a group.
 """
 
 import re
@@ -24,7 +24,7 @@ _HOURS = re.compile(rf"(?:({_DAY_RANGE}(?:,{_DAY_RANGE})*) +)?(\d\d):(\d\d)-(\d\
 
 
 class Entry(NamedTuple):
-    """Somebody: the peers of some networks, or a user or group of this host behind a UNIX socket."""
+    """The peers that a rule matches: those of some networks, or a user or group of this host on a UNIX socket."""
 
     text: str
     """As the operator wrote it."""
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
     @classmethod
     def parse(cls, text: object) -> "Entry":
-        """``10.0.0.0/8``, ``192.0.2.7``, ``any``, ``local``, ``uid:NAME`` or ``gid:NAME``; else ValueError."""
+        """Parse ``10.0.0.0/8``, ``192.0.2.7``, ``any``, ``local``, ``uid:NAME`` or ``gid:NAME``; else ValueError."""
         if isinstance(text, str) and (match := _ACCOUNT.fullmatch(text)):
             return cls(text, kind=match[1], account=match[2])
         try:
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
             raise ValueError(str(error).replace("local or any", "local, any, uid:NAME or gid:NAME")) from None
 
     def numbered(self, find: Callable[[str, str], int]) -> "Entry":
-        """The same with a number for a name. ``find`` gives that of a kind and name, or raises ValueError."""
+        """The same entry with a number for its user or group, from ``find(kind, name)``, which may raise ValueError."""
         if not self.kind or self.account.isdigit():
             return self
         return self._replace(account=str(find(self.kind, self.account)))
@@ -60,13 +60,13 @@ class Hours:
     """Monday is 0."""
     start: int
     end: int
-    """Minutes since midnight; where the end does not come after the start, it is that of the next day."""
+    """Minutes since midnight. An end that does not come after the start is on the next day."""
     zone: tzinfo | None
-    """None: that of this host."""
+    """None: the zone of this host."""
 
     @classmethod
     def parse(cls, text: object) -> "Hours":
-        """``[DAYS ]HH:MM-HH:MM[ ZONE]``; else ValueError."""
+        """Parse ``[DAYS ]HH:MM-HH:MM[ ZONE]``; else ValueError."""
         match = _HOURS.fullmatch(text) if isinstance(text, str) else None
         if match:
             start, end = int(match[2]) * 60 + int(match[3]), int(match[4]) * 60 + int(match[5])
@@ -75,8 +75,8 @@ class Hours:
                 return cls(match[0], frozenset(_days(match[1] or "Mon-Sun")), start, end, zone)
         raise ValueError(f"expected times such as 'Mon-Fri 08:00-18:00 Europe/Berlin', got {shown(text)}")
 
-    def hold(self, now: float) -> bool:
-        """Whether it is such a time; ``now`` in seconds since 1970."""
+    def contain(self, now: float) -> bool:
+        """Whether ``now`` (seconds since 1970) is within these times."""
         local = datetime.fromtimestamp(now, self.zone)
         minute, today = local.hour * 60 + local.minute, local.weekday()
         if self.start < self.end:
@@ -113,7 +113,7 @@ T = TypeVar("T")
 
 
 def _all_at_once(parse: Callable[[object], T]) -> WrapValidator:
-    """Parses a long list in a third of the time that it takes item by item, which is left for finding what is wrong."""
+    """Parse a list in one go, three times as fast as item by item; on an error item by item, to find the wrong one."""
 
     def parse_all(value: object, one_by_one: Callable[[object], tuple[T, ...]]) -> tuple[T, ...]:
         if isinstance(value, list | tuple):
@@ -131,22 +131,25 @@ Times = Annotated[tuple[HoursOption, ...], _all_at_once(Hours.parse)]
 
 
 class AccessRules(Model):
-    """Who may talk to a service. What is not given comes from ``defaults.access``."""
+    """The peers that a service serves, and when. ``defaults.access`` gives the values that are not set here."""
 
     allow: Entries = ()
-    """Who may: networks, single addresses, `any`, `local` (loopback and UNIX peers), and for UNIX peers `uid:NAME` and
-    `gid:NAME` (names or numbers). Empty: everybody who is not denied; else nobody but these."""
+    """Peers that are served: networks, single addresses, `any`, `local` (loopback and UNIX peers), and for UNIX peers
+    `uid:NAME` and `gid:NAME` (names or numbers). Empty: all peers that are not denied; else only these."""
     deny: Entries = ()
-    """Who may not. Of all rules that concern a peer the one with the longest prefix decides; this one on a tie."""
+    """Peers that are refused. Of all rules that match a peer the one with the longest prefix decides; `deny` on a
+    tie."""
     times: Times = ()
-    """When, as in `Mon-Fri 08:00-18:00 Europe/Berlin`: days and zone may be missing (every day; the zone of this host),
-    and a time may go on past midnight. Empty: always. Live connections go on."""
+    """When the service is available, as in `Mon-Fri 08:00-18:00 Europe/Berlin`. Days and zone are optional (every day;
+    the zone of this host), and a time may extend past midnight. Empty: always. The end of a time closes no live
+    connection."""
 
     @property
     def asks_groups(self) -> bool:
-        """Whether a UNIX peer's groups matter."""
+        """Whether a rule matches groups of UNIX peers."""
         return any(entry.kind == "gid" for entry in (*self.allow, *self.deny))
 
 
 NO_GROUPS = "access has gid rules, which cannot hold for datagrams: use uid rules, or unix://"
-"""Why there may be none where UNIX datagrams come: the kernel tells the user and one group of who sends one."""
+"""The error for gid rules on a socket of UNIX datagrams: the kernel passes the sender's user and only one of its groups
+(SCM_CREDENTIALS, unix(7))."""

@@ -1,9 +1,9 @@
-"""Access rules as a table: made once, by what loads a config, and asked where it lies by any process.
+"""Access rules as a table: compiled once, by the process that loads a config, and read in place by all processes.
 
-A table is octets that hold the answer to each question, in order, so that to ask takes a bisection and no object for
-each rule. Rules are numbered from 1, those that deny first, so that a number alone says whether a peer is allowed; 0
-stands for the rest, of which there is no rule. Numbers are in the order of this host's octets: a table does not leave
-it.
+A table is octets: for each family the intervals of addresses, in order, with the rule that decides in each. So a lookup
+is a bisection, and needs no object for each rule. Rules are numbered from 1, those that deny first, so that the number
+shows whether a peer is allowed; 0 means that no rule matches. Numbers are in the byte order of this host: a table does
+not leave it.
 """
 
 from array import array
@@ -19,7 +19,7 @@ from netd.admission.access import AccessRules, Hours
 from netd.admission.addresses import ANY, LOCAL, intervals
 
 _MAGIC = b"netd-acl"
-_HIGHEST = 2**32 - 1  # of the numbers of users and groups that Linux can have
+_HIGHEST = 2**32 - 1  # the largest number of a user or group on Linux
 
 
 class _Header(NamedTuple):
@@ -35,11 +35,11 @@ class _Header(NamedTuple):
     users: int
     groups: int
     asks_groups: int
-    """Whether a UNIX peer's groups matter."""
+    """Whether a rule matches groups of UNIX peers."""
     unix: int
-    """The rule about UNIX peers by their being local."""
+    """The rule that matches all UNIX peers: the first on `local`, else the first on `any`; 0: none."""
     octets: int
-    """Of the texts."""
+    """The length of the texts."""
 
 
 _HEADER = Struct("=8s10I")
@@ -47,14 +47,14 @@ _HEADER = Struct("=8s10I")
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What the rules say of a peer, and which one says so."""
+    """Whether the rules allow a peer, and which rule decided."""
 
     allowed: bool
     why: str
 
 
 def compile_rules(rules: AccessRules) -> bytes:
-    """The table of these rules. Equal rules have equal tables."""
+    """Compile rules into a table. Equal rules have equal tables."""
     ruled = (*rules.deny, *rules.allow)
     networks: dict[Network, int] = {}
     users: dict[int, int] = {}
@@ -62,7 +62,7 @@ def compile_rules(rules: AccessRules) -> bytes:
     local = everybody = 0
     texts = []
     for number, entry in enumerate(ruled, 1):
-        # The first rule on a network, user or group counts.
+        # Of several rules on one network, user or group the first one counts.
         for network in entry.networks:
             networks.setdefault(network, number)
         if entry.networks == LOCAL:
@@ -88,7 +88,7 @@ def compile_rules(rules: AccessRules) -> bytes:
         users=len(users),
         groups=len(groups),
         asks_groups=rules.asks_groups,
-        # UNIX peers are local, which is more particular than any.
+        # UNIX peers are local, which is more specific than any.
         unix=local or everybody,
         octets=sum(map(len, texts)),
     )
@@ -106,9 +106,9 @@ def compile_rules(rules: AccessRules) -> bytes:
 
 
 class Access:
-    """Answers from a table. ``table`` is what `compile_rules` made, which must not change; ValueError: it is not that.
+    """Looks up peers in a ``table`` that `compile_rules` made, and that must not change. ValueError: other octets.
 
-    A table is not looked through when one of these is made: it may be long, and each worker makes one of each.
+    The constructor does not read the whole table: it may be long, and each worker makes one of these for each service.
     """
 
     def __init__(self, table: bytes | memoryview) -> None:
@@ -130,7 +130,7 @@ class Access:
             at += size * number
         if at + header.octets != len(table):
             raise _foreign()
-        # Of an IPv6 address, the two halves are each in a column of their own, in which bisect needs no object a step.
+        # The halves of IPv6 addresses are in two columns of 64-bit numbers, in which bisect makes no large integers.
         self._highs, self._lows = (column.cast("Q") for column in columns[:2])
         self._numbers6, self._starts4, self._numbers4, *accounts, self._ends = (one.cast("I") for one in columns[2:])
         self._users, self._groups = accounts[:2], accounts[2:]
@@ -140,52 +140,52 @@ class Access:
         self._denied = header.denied
         self._rest = not header.allowed
         self.open = not rules
-        """Whether nobody is refused, as far as addresses go."""
+        """Whether all addresses are allowed, since there are no rules."""
         self.groups_matter = bool(header.asks_groups)
-        """Whether a UNIX peer's groups have to be known."""
+        """Whether the groups of UNIX peers have to be looked up."""
         self.times = tuple(Hours.parse(self._text(rules + number)) for number in range(1, header.times + 1))
         self._minute = -1
         self._in_time = True
 
     @classmethod
     def of(cls, rules: AccessRules) -> "Access":
-        """That of a table for these rules."""
+        """Compile the rules, and read their table."""
         return cls(compile_rules(rules))
 
     def allows(self, address: bytes) -> bool:
-        """Whether a peer with this address (4 or 16 octets) may come."""
+        """Whether a peer with this address (4 or 16 octets) is allowed."""
         number = self._find(address)
         return number > self._denied if number else self._rest
 
     def ruling(self, address: bytes) -> Ruling:
-        """The same, and why."""
+        """The same, with the reason."""
         return self._ruling(self._find(address))
 
     def unix_ruling(self, user: int | None, groups: Sequence[int]) -> Ruling:
-        """On a UNIX peer; a user of None is one the kernel does not vouch for."""
+        """The ruling on a UNIX peer. A user of None: the kernel passed no credentials."""
         if user is not None and (number := _account(self._users, user)):
             return self._ruling(number)
         found = [number for group in groups if (number := _account(self._groups, group))]
         return self._ruling(min(found, key=lambda number: number > self._denied, default=self._header.unix))
 
     def in_time(self, now: float) -> bool:
-        """Whether the service is to be had now (seconds since 1970)."""
+        """Whether the service is available now (seconds since 1970), by `access.times`."""
         if not self.times:
             return True
         minute = int(now // 60)
         if minute != self._minute:
-            self._minute, self._in_time = minute, any(hours.hold(now) for hours in self.times)
+            self._minute, self._in_time = minute, any(hours.contain(now) for hours in self.times)
         return self._in_time
 
     @property
     def rules(self) -> dict[str, list[str]]:
-        """The rules by key, as they are written in a file, but with the numbers of users and groups."""
+        """The rules by key, as a config has them, but with users and groups by number."""
         texts = [self._text(number).rpartition("\0")[2] for number in range(1, len(self._ends) + 1)]
         rules = self._denied + self._header.allowed
         return {"allow": texts[self._denied : rules], "deny": texts[: self._denied], "times": texts[rules:]}
 
     def _find(self, address: bytes) -> int:
-        """The rule with the longest prefix of this address."""
+        """The number of the rule with the longest prefix of this address; 0: none."""
         if len(address) == 4:
             place = bisect_right(self._starts4, int.from_bytes(address))
             return int(self._numbers4[place - 1])
@@ -198,7 +198,7 @@ class Access:
 
     def _ruling(self, number: int) -> Ruling:
         if not number:
-            return Ruling(self._rest, "there is no rule about it" if self._rest else "access.allow does not list it")
+            return Ruling(self._rest, "no rule matches" if self._rest else "not listed in access.allow")
         allowed = number > self._denied
         return Ruling(allowed, f"access.{'allow' if allowed else 'deny'}: {self._text(number).partition(chr(0))[0]}")
 
@@ -209,11 +209,11 @@ class Access:
 
 
 def _account(accounts: Sequence[memoryview], account: int) -> int:
-    """The rule on a user or group; 0 where there is none."""
+    """The number of the rule on a user or group; 0: none."""
     numbers, rules = accounts
     place = bisect_left(numbers, account)
     return int(rules[place]) if place < len(numbers) and numbers[place] == account else 0
 
 
 def _foreign() -> ValueError:
-    return ValueError("this is no table of access rules")
+    return ValueError("not a table of access rules")

@@ -1,4 +1,4 @@
-"""What policy makes of addresses: what counts as one source, networks in the config, and finding the longest prefix."""
+"""Sources (an IPv4 address or an IPv6 /64), the networks of a config, and longest prefix match."""
 
 import re
 from bisect import bisect_right
@@ -13,26 +13,26 @@ from netd.addresses import Network, network_of, parse_address
 from netd.text import shown
 
 LOCAL = (Network(127 << 24, 8, 32), Network(1, 128, 128))
-"""This host, as far as addresses can tell."""
+"""The loopback addresses of this host."""
 ANY = (Network(0, 0, 32), Network(0, 0, 128))
-"""Everybody."""
+"""All addresses."""
 
 V = TypeVar("V")
 W = TypeVar("W")
 
 
 def source_of(address: bytes) -> bytes:
-    """What counts as one source: an IPv4 address, or an IPv6 /64, which is what one network hands to one customer."""
+    """The source of an address: the IPv4 address, or the IPv6 /64, which is what one customer is assigned."""
     return address if len(address) == 4 else address[:8]
 
 
 def source_text(source: bytes) -> str:
-    """A source as people write it: ``192.0.2.7`` or ``2001:db8::/64``."""
+    """A source as text: ``192.0.2.7`` or ``2001:db8::/64``."""
     return str(ip_address(source)) if len(source) == 4 else f"{IPv6Address(source + bytes(8))}/64"
 
 
 def parse_source(text: str) -> bytes:
-    """The source that an address, or an IPv6 /64, stands for; ValueError says what is wrong."""
+    """Parse an address or an IPv6 /64 into its source; else ValueError."""
     address, slash, length = text.partition("/")
     octets = parse_address(address)
     if slash and length != ("32" if len(octets) == 4 else "64"):
@@ -41,7 +41,7 @@ def parse_source(text: str) -> bytes:
 
 
 def parse_networks(text: object) -> tuple[Network, ...]:
-    """The networks behind ``10.0.0.0/8``, ``192.0.2.7``, ``any`` or ``local``; ValueError says what is wrong."""
+    """Parse ``10.0.0.0/8``, ``192.0.2.7``, ``any`` or ``local``; else ValueError."""
     match text:
         case "any":
             return ANY
@@ -58,14 +58,14 @@ _IPV6 = re.compile(r"((?:[0-9a-f]{1,4}:){1,7}):/([1-9][0-9]{0,2})", re.ASCII | r
 
 
 def _usual_network(text: str) -> Network | None:
-    """The network in ``10.0.0.0/8``, ``192.0.2.7`` or ``2001:db8::/32``; None where the text has any other form.
+    """Parse ``10.0.0.0/8``, ``192.0.2.7`` or ``2001:db8::/32``; None for any other form.
 
-    A config may have hundreds of thousands of these, and this takes a fraction of the time of the `ipaddress` module.
+    A config may have hundreds of thousands of networks, and the `ipaddress` module takes several times as long.
     """
     if ":" in text and (match := _IPV6.fullmatch(text)):
-        words, length = match[1].split(":")[:-1], int(match[2])
-        first = int("".join([word.rjust(4, "0") for word in words]), 16) << 128 - 16 * len(words)
-        # Mapped addresses are IPv4, and too long a prefix is a mistake.
+        groups, length = match[1].split(":")[:-1], int(match[2])
+        first = int("".join([group.rjust(4, "0") for group in groups]), 16) << 128 - 16 * len(groups)
+        # Left to `ipaddress`: mapped addresses, which are IPv4, and mistakes.
         if length > 128 or first >> 32 == 0xFFFF or first & (1 << 128 - length) - 1:
             return None
         return Network(first, length, 128)
@@ -85,7 +85,7 @@ def _parse_network(text: str) -> Network:
     except ValueError as error:
         if str(error).endswith("has host bits set"):
             meant = ip_network(text, strict=False)
-            raise ValueError(f"{shown(text)} has bits set behind its prefix; did you mean '{meant}'?") from None
+            raise ValueError(f"{shown(text)} has host bits set; did you mean '{meant}'?") from None
         raise _no_network(text) from None
     return network_of(network)
 
@@ -96,14 +96,14 @@ def _no_network(text: object) -> ValueError:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Networks under the name the operator gave them."""
+    """Networks, and their text in the config."""
 
     text: str
     networks: tuple[Network, ...]
 
     @classmethod
     def parse(cls, text: object) -> "Named":
-        """As `parse_networks`, of which it raises the ValueError."""
+        """Parse as `parse_networks` does; else ValueError."""
         return cls(str(text), parse_networks(text))
 
 
@@ -117,14 +117,14 @@ NetworkOption = Annotated[
 
 
 class Prefixes(Generic[V]):
-    """Finds the longest of the prefixes that hold an address.
+    """Longest prefix match: finds the value of the longest prefix that contains an address.
 
-    The prefixes cut all addresses into intervals, each with the one prefix that is the longest there. So a search is a
-    bisection, whose time grows with the logarithm of their number.
+    The prefixes divide all addresses into intervals, each with the prefix that is the longest there. So a lookup is a
+    bisection, and its time grows with the logarithm of their number.
     """
 
     def __init__(self, items: Iterable[tuple[Network, V]]) -> None:
-        """Of two items with one prefix, the first one counts."""
+        """Of several items with one prefix the first one counts."""
         chosen: dict[Network, V] = {}
         for network, value in items:
             chosen.setdefault(network, value)
@@ -134,38 +134,38 @@ class Prefixes(Generic[V]):
             self._tables[octets] = [start.to_bytes(octets) for start in starts], values
 
     def find(self, address: bytes) -> V | None:
-        """What stands at the longest prefix of an address, or None where none holds it."""
+        """The value of the longest prefix of an address; None if no prefix contains it."""
         starts, values = self._tables[len(address)]
         return values[bisect_right(starts, address) - 1]
 
 
 def intervals(bits: int, chosen: Mapping[Network, V], nothing: W) -> tuple[list[int], list[V | W]]:
-    """Where each interval of the addresses of so many bits starts, in order, the first at 0, and what holds in it.
+    """Divide all addresses of so many bits into intervals. Return their starts, in order from 0, and their values.
 
-    That is the value of the longest of the prefixes there; ``nothing``, where there is none.
+    The value of an interval is that of the longest prefix there, or ``nothing`` where there is none.
     """
     starts: list[int] = [0]
     values: list[V | W] = [nothing]
     last = 2**bits - 1
-    open_ones: list[tuple[int, V]] = []  # prefixes that hold the place reached, the longest one at the end
+    containing: list[tuple[int, V]] = []  # last address and value of the prefixes here, the longest one at the end
 
-    def cut(place: int, value: V | W) -> None:
-        if starts[-1] == place:
+    def start(address: int, value: V | W) -> None:
+        if starts[-1] == address:
             values[-1] = value
         else:
-            starts.append(place)
+            starts.append(address)
             values.append(value)
 
-    def leave() -> None:
-        end, _ = open_ones.pop()
+    def end_longest() -> None:
+        end, _ = containing.pop()
         if end < last:
-            cut(end + 1, open_ones[-1][1] if open_ones else nothing)
+            start(end + 1, containing[-1][1] if containing else nothing)
 
     for network in sorted(network for network in chosen if network.bits == bits):
-        while open_ones and open_ones[-1][0] < network.first:
-            leave()
-        cut(network.first, chosen[network])
-        open_ones.append((network.last, chosen[network]))
-    while open_ones:
-        leave()
+        while containing and containing[-1][0] < network.first:
+            end_longest()
+        start(network.first, chosen[network])
+        containing.append((network.last, chosen[network]))
+    while containing:
+        end_longest()
     return starts, values

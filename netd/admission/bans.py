@@ -1,7 +1,6 @@
-"""Bans: a source that keeps being refused is refused everywhere for a while, longer each time.
+"""Bans: all services refuse a source for a while that one service has refused too often; longer each time.
 
-Only connections count, never datagrams, whose source anybody can forge: else a stranger could have somebody else
-banned.
+Only connections count, never datagrams: their source can be forged, and an attacker could have another host banned.
 """
 
 from dataclasses import dataclass
@@ -12,26 +11,27 @@ from netd.admission.addresses import LOCAL, Named, NetworkOption, Prefixes, sour
 from netd.values import Duration, Model, Rate, RateOrOff
 
 MOST = 4096
-"""Bans that are remembered at most; above that, the one that ends first is given up."""
+"""The largest number of bans. A further one replaces the one that ends first."""
 
 
 class BanRules(Model):
-    """When a source is banned from all services."""
+    """When all services refuse a source, and for how long."""
 
     threshold: RateOrOff = Rate(100, "m", 100)
-    """A source whose connections are refused by its own fault (access, per_source, rate) more often than this is
-    banned; off: only `netd ban add` bans. A client that does not know it is unwanted tries once a second at most, a
-    scanner or a flood is through this in a blink."""
+    """A source is banned if its connections are refused for access, per_source or rate more often than this; off: only
+    `netd ban add` bans. A client that retries without end does so once a second at most; a scanner or a flood exceeds
+    this within seconds."""
     duration: Duration = 60.0
-    """How long the first time; twice as long each time again. A minute ends a flood and hardly hurts by mistake."""
+    """How long the first ban lasts; each further one lasts twice as long. A minute ends a flood, and a wrong ban does
+    little harm."""
     max_duration: Duration = 3600.0
-    """How long at most; also the time after which one doubling is forgotten."""
+    """The longest ban; also the time without a ban after which one doubling is undone."""
     exempt: tuple[NetworkOption, ...] = (Named("local", LOCAL),)
-    """Who is never banned, also not by hand, and is served where its IPv6 /64 is: networks, addresses, `local` or
-    `any`."""
+    """Sources that are never banned, also not by `netd ban add`, and are served even if their IPv6 /64 is banned:
+    networks, addresses, `local` or `any`."""
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> "BanRules":
+    def _check(self) -> "BanRules":
         if self.duration > self.max_duration:
             raise ValueError("duration is longer than max_duration")
         if self.threshold and self.threshold.only == "udp":
@@ -41,71 +41,71 @@ class BanRules(Model):
 
 @dataclass(slots=True)
 class Ban:
-    """What is remembered of one source."""
+    """The last ban of a source."""
 
     until: float
-    """When it ends (seconds, steady)."""
+    """When it ends (seconds, monotonic)."""
     times: int
-    """How many times in a row, as far as they are not forgotten."""
+    """How many bans in a row it counts as, for the next one's duration."""
     why: str
 
 
 class Bans:
-    """Who is banned. It is told the time (seconds, steady)."""
+    """The banned sources. ``now`` is in seconds of a monotonic clock."""
 
     def __init__(self, rules: BanRules) -> None:
         self._bans: dict[bytes, Ban] = {}
-        self.adopt(rules)
+        self.apply(rules)
 
-    def adopt(self, rules: BanRules) -> None:
-        """These are the rules from now on; bans that are under way stay, but those of who is exempt now."""
+    def apply(self, rules: BanRules) -> None:
+        """Apply new rules. Bans stay, but those of sources that are exempt now end."""
         self.rules = rules
         self._exempt = exemption(rules.exempt)
-        for source in [source for source in self._bans if self._spared(source)]:
+        for source in [source for source in self._bans if self._is_exempt(source)]:
             del self._bans[source]
 
-    def offend(self, source: bytes, why: str, now: float) -> float | None:
-        """A source was refused too often: for how many seconds it is banned now; None if it is exempt, or banned."""
-        if self._spared(source) or self.until(source, now) is not None:
+    def record_offence(self, source: bytes, why: str, now: float) -> float | None:
+        """Ban a source that was refused too often. Return for how many seconds; None: it is exempt or banned."""
+        if self._is_exempt(source) or self.until(source, now) is not None:
             return None
         times = 0
         if ban := self._bans.get(source):
             times = max(0, ban.times - int((now - ban.until) // self.rules.max_duration))
         seconds: float = min(self.rules.duration * 2.0 ** min(times, 40), self.rules.max_duration)
-        self._put(source, Ban(now + seconds, times + 1, why), now)
+        self._store(source, Ban(now + seconds, times + 1, why), now)
         return seconds
 
     def add(self, address: bytes, seconds: float, why: str, now: float) -> None:
-        """Ban the source of an address (4 or 16 octets) by hand; ValueError where it is exempt."""
+        """Ban the source of an address (4 or 16 octets) on the operator's command; ValueError if it is exempt."""
         source = source_of(address)
-        if self._spared(source) or self._exempt.find(address) is not None:
-            raise ValueError("bans.exempt lists it")
+        if self._is_exempt(source) or self._exempt.find(address) is not None:
+            raise ValueError("listed in bans.exempt")
         before = self._bans.get(source)
-        self._put(source, Ban(now + seconds, before.times if before else 0, why), now)
+        self._store(source, Ban(now + seconds, before.times if before else 0, why), now)
 
     def remove(self, source: bytes, now: float) -> bool:
-        """Lift a ban, and forget the ones before; whether there was one."""
+        """Lift a ban, and forget the earlier ones. Return whether the source was banned."""
         ban = self._bans.pop(source, None)
         return ban is not None and ban.until > now
 
     def until(self, source: bytes, now: float) -> float | None:
-        """When the ban of a source ends; None if it is not banned."""
+        """The time at which the ban of a source ends; None if it is not banned."""
         ban = self._bans.get(source)
         return ban.until if ban and ban.until > now else None
 
     def active(self, now: float) -> dict[bytes, Ban]:
-        """Who is banned now, by source; who is out last comes last."""
+        """The bans in force by source, in the order in which they end."""
         bans = [(source, ban) for source, ban in self._bans.items() if ban.until > now]
         return dict(sorted(bans, key=lambda item: item[1].until))
 
-    def _spared(self, source: bytes) -> bool:
+    def _is_exempt(self, source: bytes) -> bool:
         address = source if len(source) == 4 else source + bytes(8)
-        # The loopback of IPv6 is one address of a /64 that holds no other.
+        # The source ::/64 has one address that a peer can have, the loopback ::1.
         return self._exempt.find(address) is not None or (
             source == bytes(8) and self._exempt.find(bytes(15) + b"\1") is not None
         )
 
-    def _put(self, source: bytes, ban: Ban, now: float) -> None:
+    def _store(self, source: bytes, ban: Ban, now: float) -> None:
         self._bans.pop(source, None)
         if len(self._bans) >= MOST:
             longest = self.rules.max_duration
@@ -117,5 +117,5 @@ class Bans:
 
 
 def exemption(named: tuple[Named, ...]) -> Prefixes[str]:
-    """Finds the name under which an address is exempt."""
+    """The exempt networks as prefixes. Their value is the network's text in the config."""
     return Prefixes((network, one.text) for one in named for network in one.networks)

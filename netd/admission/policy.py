@@ -1,4 +1,4 @@
-"""All that the config says of one service's admission, but its access rules, in one value."""
+"""The config of one service's admission, without its access rules."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -15,10 +15,10 @@ _LONGEST = 512
 
 @dataclass(frozen=True, slots=True)
 class RefusalLine:
-    """A line that a refused peer gets."""
+    """The line that is sent to a refused peer."""
 
     line: str
-    """Without its end."""
+    """Without its line end."""
 
 
 def _refuse(value: Any) -> str | RefusalLine:
@@ -53,16 +53,16 @@ Refuse = Annotated[
 
 
 class Policy(Model):
-    """How much a peer of a service may have, and what those that are refused get."""
+    """Limits of a service, the response to a refused peer, and the reply guard."""
 
     limits: Limits = Limits()
     refuse: Refuse = "close"
-    """What a refused connection gets: `close`, `reset` (RST, as if nobody listened), or `{line: TEXT}` and a close. A
-    refused datagram gets nothing."""
+    """The response to a refused connection: `close`, `reset` (RST, as from a closed port), or `{line: TEXT}` and a
+    close. A refused datagram is dropped without a response."""
     reply_guard: bool = True
-    """Whether UDP answers are withheld that a forged source could turn against others: those to source ports below 1024
-    and to ports that netd itself serves, to broadcast, multicast and reserved addresses, and those that are longer than
-    the question and than 64 octets. Switch it off only where nobody can forge a source."""
+    """Withholds UDP answers that could harm the owner of a forged source address: to source ports below 1024, to ports
+    on which netd serves UDP, to broadcast, multicast and reserved addresses, and answers that are longer than the
+    question and than 64 octets. Switch it off only in a network without forged sources (BCP 38)."""
     amplify: tuple[NetworkOption, ...] = ()
-    """Sources whose UDP questions may have a longer answer: networks, addresses, `local` or `any`. None, since a forged
-    source would get what it never asked for."""
+    """Sources to which a UDP answer may be longer than its question: networks, addresses, `local` or `any`. None, since
+    such answers to a forged source address amplify an attack."""

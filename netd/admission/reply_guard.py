@@ -1,7 +1,8 @@
-"""The UDP reply guard: which datagrams get no answer, so that a forged source can do no harm with one.
+"""The UDP reply guard: withholds answers that could harm the owner of a forged source address.
 
 Two services that answer each other never stop (CERT CA-1996-01, CVE-2024-2169), and an answer that is larger than its
-question makes its sender a weapon (TA14-017A). So nothing goes to where services live, and nothing large to a stranger.
+question amplifies an attack (TA14-017A). So no answer is sent to a port of a service, and no large one to an unlisted
+source.
 """
 
 from collections.abc import Callable, Hashable, Set
@@ -15,22 +16,22 @@ from netd.admission.policy import Policy
 Objection = Literal["source_port", "source_address", "destination"]
 
 Shorten = Callable[[bytes, int], bytes | None]
-"""Gives an answer in at most so many octets; None where that makes no sense."""
+"""Shortens an answer to at most so many octets; None if no shorter answer makes sense."""
 
 _SMALL = 64
-"""Octets that an answer may have to any question."""
+"""The octets that an answer may have whatever the length of its question."""
 
-_LOWEST_PORT = 1024  # RFC 6335: those below are for services, and no client sends from there
+_LOWEST_PORT = 1024  # RFC 6335: the ports below are for services, and no client sends from them
 
-EXPLAINED: dict[Objection, str] = {
-    "source_port": "a port below 1024, or one on which this netd serves UDP: a service would answer the answer",
-    "source_address": "an address of 0/8, of multicast, of 240/4 or of nobody",
+EXPLANATIONS: dict[Objection, str] = {
+    "source_port": "source port below 1024, or a UDP port of this netd: an answer could start an endless loop",
+    "source_address": "source address is unspecified, in 0.0.0.0/8 or 240.0.0.0/4, or multicast",
     "destination": "sent to a broadcast or multicast address",
 }
 
 
 class ReplyGuard:
-    """The reply guard of one service. It is asked twice: about a question, and about its answer."""
+    """The reply guard of one service. It checks each question, then its answer."""
 
     def __init__(self, policy: Policy) -> None:
         self._on = policy.reply_guard
@@ -38,10 +39,10 @@ class ReplyGuard:
         self._loops = Loops()
 
     def check_question(self, address: bytes, port: int, ours: Set[int], *, non_unicast: bool) -> Objection | None:
-        """Why a datagram from this address and port is not to be answered, if so.
+        """Return why a datagram from this address and port must not be answered; None: it may be.
 
-        ``ours`` are the ports on which this netd serves UDP; ``non_unicast``: it was sent to a broadcast or multicast
-        address.
+        ``ours`` are the ports on which this netd serves UDP; ``non_unicast``: the datagram was sent to a broadcast or
+        multicast address.
         """
         if not self._on:
             return None
@@ -59,10 +60,10 @@ class ReplyGuard:
     def check_answer(
         self, peer: Hashable, question: bytes, answer: bytes, now: float, *, amplify: bool, shorten: Shorten | None
     ) -> tuple[bytes | None, bool]:
-        """What may be sent of an answer, None: nothing; and whether it makes a loop, which is True once for each one.
+        """Return the answer to send, maybe shortened, or None; and whether it completes a loop, True once for each one.
 
-        ``peer`` tells the two ends of an exchange from others; None: this one cannot be a part of a loop. Without
-        ``amplify`` (see `amplifies`) an answer has at most the length of its question, or 64 octets.
+        ``peer`` identifies the two ends of the exchange; None: it cannot be part of a loop. Without ``amplify`` (see
+        `amplifies`) an answer has at most the length of its question, or 64 octets.
         """
         if not amplify and len(answer) > len(question) and len(answer) > _SMALL:
             most = max(_SMALL, len(question))
@@ -70,27 +71,27 @@ class ReplyGuard:
             if shorter is None or len(shorter) > most:
                 return None, False
             answer = shorter
-        return answer, peer is not None and self._loops.exchanged(peer, question, answer, now)
+        return answer, peer is not None and self._loops.record_exchange(peer, question, answer, now)
 
     def explain_question(self, address: bytes, port: int, ours: Set[int]) -> tuple[bool, str]:
-        """Whether `check_question` lets a datagram that was sent to one address pass, and why."""
+        """Whether `check_question` passes a datagram that was sent to a unicast address, and why."""
         if not self._on:
             return True, "off"
-        found = self.check_question(address, port, ours, non_unicast=False)
-        return found is None, EXPLAINED[found] if found else "nothing speaks against an answer"
+        objection = self.check_question(address, port, ours, non_unicast=False)
+        return objection is None, EXPLANATIONS[objection] if objection else "answers are sent"
 
     def explain_answer(self, address: bytes) -> str:
-        """How long `check_answer` lets an answer to this address be."""
+        """How long an answer to this address may be, as text."""
         if not self._on:
             return "reply_guard is off"
         if self.amplifies(address):
-            return f"listed as {self._amplify.find(address)}"
-        return f"an answer has the length of its question, or {_SMALL} octets"
+            return f"{self._amplify.find(address)} is listed in amplify: answers of any length"
+        return f"an answer has at most the length of its question, or {_SMALL} octets"
 
 
 @dataclass(slots=True)
 class _Run:
-    """What one peer has done of late."""
+    """A run of exchanges with one peer, each with the last answer as its question."""
 
     peer: Hashable = None
     answer: int = 0
@@ -99,33 +100,32 @@ class _Run:
 
 
 class Loops:
-    """Notices a peer that sends back what it was just answered, hundreds of times on end.
+    """Detects a peer that sends back the answer it just received, hundreds of times in a row.
 
-    A probe repeats itself too. It differs in that it has a clock of its own: it does not send ten times a second for
-    half a minute from one port. So a pause of `PAUSE` ends a run. There is room for 64 peers at one time; one that is
-    at it keeps its place.
+    A probe also repeats its question. But it sends at intervals, not more than ten times a second for half a minute
+    from one port. So a pause of `PAUSE` ends a run. 64 peers are watched at one time; a run in progress keeps its slot.
     """
 
     MOST = 300
-    """Exchanges on end that make a loop."""
+    """Exchanges in a row that make a loop."""
     PAUSE = 0.1
-    """Seconds between two exchanges that end a run."""
+    """The pause between two exchanges that ends a run, in seconds."""
 
     def __init__(self) -> None:
         self._runs: dict[int, _Run] = {}  # most services never have one
 
-    def exchanged(self, peer: Hashable, question: bytes, answer: bytes, now: float) -> bool:
-        """One question got its answer; True when that makes it a loop, once in each run."""
-        place = hash(peer) & 63
-        run = self._runs.get(place)
+    def record_exchange(self, peer: Hashable, question: bytes, answer: bytes, now: float) -> bool:
+        """Record a question and its answer. Return True when they complete a loop, once in each run."""
+        slot = hash(peer) & 63
+        run = self._runs.get(slot)
         if run is None:
-            run = self._runs[place] = _Run()
-        going_on = now - run.when < self.PAUSE
+            run = self._runs[slot] = _Run()
+        in_run = now - run.when < self.PAUSE
         if run.peer != peer:
-            if going_on and run.number:
+            if in_run and run.number:
                 return False
             run.peer, run.number = peer, 0
-        elif going_on and hash(question) == run.answer:
+        elif in_run and hash(question) == run.answer:
             run.number += 1
         else:
             run.number = 0

@@ -14,6 +14,6 @@ class DaemonLimits(SharedMemory):
         """How many connections each worker has, of all services."""
         self.rates = Rates(numbers[MOST_WORKERS:])
 
-    def forget(self, worker: int) -> None:
+    def clear(self, worker: int) -> None:
         """A worker is over, with all its connections."""
         self.active[worker] = 0

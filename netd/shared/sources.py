@@ -21,7 +21,7 @@ class Sources:
         self._cells = cells
         self._first = worker * BLOCK
 
-    def enter(self, source: bytes, limit: int, workers: int) -> bool:
+    def add(self, source: bytes, limit: int, workers: int) -> bool:
         """Count a connection of this source, unless it has ``limit``; then nothing is counted.
 
         It is counted before the blocks of all ``workers`` are added up, so that two of them never take the last one.
@@ -30,10 +30,10 @@ class Sources:
             self._cells[self._first + place] += 1
         if self.number(source, workers) <= limit:
             return True
-        self.leave(source)
+        self.remove(source)
         return False
 
-    def leave(self, source: bytes) -> None:
+    def remove(self, source: bytes) -> None:
         """A connection that was counted is over."""
         for place in places(source, WIDTH):
             self._cells[self._first + place] -= 1
@@ -44,6 +44,6 @@ class Sources:
         return min(sum(self._cells[place:end:BLOCK]) for place in places(source, WIDTH))
 
 
-def forget(cells: memoryview, worker: int) -> None:
+def clear(cells: memoryview, worker: int) -> None:
     """A worker is over, with all its connections."""
     cells[worker * BLOCK : (worker + 1) * BLOCK] = memoryview(bytes(4 * BLOCK)).cast("i")

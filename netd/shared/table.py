@@ -198,7 +198,7 @@ class Table(SharedMemory):
     def workers(self, number: int) -> None:
         self._header[_WORKERS] = max(number, self._header[_WORKERS])
 
-    def settle(self, worker: int) -> int:
+    def reap_counters(self, worker: int) -> int:
         """After a worker died: its open connections are over, lost with it. Returns how many.
 
         It may have died between any two of its additions, so what counts is which connections have no end.
@@ -207,7 +207,7 @@ class Table(SharedMemory):
         column = self.column(worker)
         if not any(column):
             return 0  # nor has it touched the sources
-        sources.forget(self.sources, worker)
+        sources.clear(self.sources, worker)
         lost = column[CELL["accepted"]] - sum(column[cell] for name, cell in CELL.items() if name.startswith("closed."))
         column[CELL["active"]] = 0
         column[CELL["closed.lost"]] = min(max(column[CELL["closed.lost"]] + lost, _LEAST), _MOST)

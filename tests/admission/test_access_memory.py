@@ -1,4 +1,4 @@
-"""The memory of all access tables of a config: shared, sealed, and of equal rules one."""
+"""The memory of all access tables of a config: shared, sealed, with one table for equal rules."""
 
 import mmap
 import os
@@ -48,7 +48,7 @@ def test_equal_rules_are_stored_once_and_equal_in_every_memory() -> None:
     assert others.add(SECOND) != first
 
 
-def test_what_is_sealed_cannot_be_changed_by_any_of_its_descriptors() -> None:
+def test_sealed_memory_cannot_be_changed_through_any_descriptor() -> None:
     tables = sealed(FIRST)
     size = os.fstat(tables.descriptor).st_size
     other = os.open(f"/proc/self/fd/{tables.descriptor}", os.O_RDWR)
@@ -71,14 +71,14 @@ def test_what_is_sealed_cannot_be_changed_by_any_of_its_descriptors() -> None:
         tables.add(SECOND)
 
 
-def test_a_table_stays_where_it_is_after_the_memory_was_given_up() -> None:
+def test_table_stays_readable_after_the_memory_object_is_deleted() -> None:
     tables = AccessTables()
     place = tables.add(FIRST)
     tables.seal()
     watched = os.dup(tables.descriptor)
     access = place.read()
     del tables, place
-    # The mapping has a descriptor of its own (mmap.mmap), and goes with what reads from it.
+    # The mapping has a duplicated descriptor (mmap.mmap), and ends with the last object that reads from it.
     assert copies(watched) == 2
     assert not access.allows(parse_address("10.0.0.1"))
     del access
@@ -87,14 +87,14 @@ def test_a_table_stays_where_it_is_after_the_memory_was_given_up() -> None:
 
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 8), (-8, 8), (16, 10**6), (10**6, 1), (16, -1), (2**70, 1)])
-def test_no_table_is_outside_of_the_memory(offset: int, length: int) -> None:
+def test_table_outside_of_the_memory_is_rejected(offset: int, length: int) -> None:
     with pytest.raises(ValueError, match="there is no table"):
         sealed(FIRST).table(offset, length)
     with pytest.raises(ValueError, match="there is no table"):
         AccessTables().table(offset, length)
 
 
-def test_what_is_not_sealed_or_something_else_is_refused() -> None:
+def test_unsealed_or_foreign_memory_is_rejected() -> None:
     unsealed = AccessTables()
     with pytest.raises(ValueError, match="not sealed"):
         AccessTables(os.dup(unsealed.descriptor))
@@ -102,5 +102,5 @@ def test_what_is_not_sealed_or_something_else_is_refused() -> None:
         AccessTables(os.open("/dev/null", os.O_RDONLY))
     foreign = AccessTables()
     os.pwrite(foreign.descriptor, b"x", 0)
-    with pytest.raises(ValueError, match="these are no access tables"):
+    with pytest.raises(ValueError, match="no access tables"):
         foreign.seal()

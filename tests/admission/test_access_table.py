@@ -1,4 +1,4 @@
-"""Access rules as a table: the same answers as a slow look at the rules, and no work for each rule to be ready."""
+"""Access rules as a table: the same rulings as a linear search, and no work for each rule when it is loaded."""
 
 import tracemalloc
 from collections.abc import Sequence
@@ -57,16 +57,14 @@ def expected(checked: AccessRules, found: tuple[Entry, bool] | None) -> Ruling:
     if found:
         entry, allowed = found
         return Ruling(allowed, f"access.{'allow' if allowed else 'deny'}: {entry.text}")
-    return (
-        Ruling(False, "access.allow does not list it") if checked.allow else Ruling(True, "there is no rule about it")
-    )
+    return Ruling(False, "not listed in access.allow") if checked.allow else Ruling(True, "no rule matches")
 
 
 @given(_RULES, st.lists(_ADDRESSES, min_size=1))
-def test_a_table_answers_about_addresses_as_its_rules_do(checked: AccessRules, addresses: list[bytes]) -> None:
+def test_table_rules_on_addresses_as_a_linear_search_does(checked: AccessRules, addresses: list[bytes]) -> None:
     access = Access.of(checked)
     assert access.open is not bool(checked.allow or checked.deny)
-    # The edges of each network are where a mistake would be.
+    # The first and last addresses of each network, and their neighbours.
     for network in (one for entry in (*checked.allow, *checked.deny) for one in entry.networks):
         edges = (network.first - 1, network.first, network.last, network.last + 1)
         addresses = addresses + [edge.to_bytes(network.bits // 8) for edge in edges if 0 <= edge < 1 << network.bits]
@@ -83,7 +81,7 @@ def test_a_table_answers_about_addresses_as_its_rules_do(checked: AccessRules, a
 
 
 @given(_RULES, st.sampled_from([None, 0, 1000, 4242]), st.lists(st.sampled_from([0, 27, 1000]), max_size=3))
-def test_a_table_answers_about_unix_peers_as_its_rules_do(
+def test_table_rules_on_unix_peers_as_a_linear_search_does(
     checked: AccessRules, user: int | None, groups: Sequence[int]
 ) -> None:
     def rank(entry: Entry) -> int | None:
@@ -96,7 +94,7 @@ def test_a_table_answers_about_unix_peers_as_its_rules_do(
     access = Access.of(checked)
     found = slow(checked, rank)
     ruling = access.unix_ruling(user, groups)
-    # Of several groups that are denied, the peer's first one is named.
+    # Of several groups that are denied, the ruling names the peer's first one.
     if found and found[0].kind == "gid":
         assert ruling.allowed is found[1]
     else:
@@ -105,14 +103,14 @@ def test_a_table_answers_about_unix_peers_as_its_rules_do(
 
 
 @given(_RULES, _RULES)
-def test_equal_rules_have_equal_tables_and_others_not(one: AccessRules, other: AccessRules) -> None:
+def test_tables_are_equal_if_and_only_if_their_rules_are(one: AccessRules, other: AccessRules) -> None:
     copy = AccessRules.model_validate({"allow": [e.text for e in one.allow], "deny": [e.text for e in one.deny]})
     assert compile_rules(copy) == compile_rules(one)
     same = (one.allow, one.deny) == (other.allow, other.deny)
     assert (compile_rules(one) == compile_rules(other)) is same
 
 
-def test_the_rules_can_be_read_from_their_table() -> None:
+def test_rules_can_be_read_from_their_table() -> None:
     given = {
         "allow": ["any", "gid:27", "::ffff:10.0.0.0/104"],
         "deny": ["uid:0", "2001:db8::/32"],
@@ -123,7 +121,7 @@ def test_the_rules_can_be_read_from_their_table() -> None:
     assert [hours.text for hours in access.times] == given["times"]
 
 
-def test_a_user_with_a_name_is_shown_by_it_and_known_by_its_number() -> None:
+def test_user_is_shown_by_name_and_matched_by_number() -> None:
     checked = rules(deny=["uid:root"])
     entries = tuple(entry.numbered(lambda kind, name: 0) for entry in checked.deny)
     access = Access.of(checked.model_copy(update={"deny": entries}))
@@ -131,25 +129,25 @@ def test_a_user_with_a_name_is_shown_by_it_and_known_by_its_number() -> None:
     assert access.rules["deny"] == ["uid:0"]
 
 
-GOOD = compile_rules(rules(allow=["10.0.0.0/8", "uid:0", "gid:27"], deny=["any", "::1"], times=["08:00-18:00"]))
+TABLE = compile_rules(rules(allow=["10.0.0.0/8", "uid:0", "gid:27"], deny=["any", "::1"], times=["08:00-18:00"]))
 
 
-@given(st.integers(0, len(GOOD) - 1))
-def test_a_table_that_was_cut_is_none(length: int) -> None:
-    for octets in (GOOD[:length], GOOD[length + 1 :], GOOD + GOOD[: length + 1]):
-        with pytest.raises(ValueError, match="no table of access rules"):
+@given(st.integers(0, len(TABLE) - 1))
+def test_truncated_table_is_rejected(length: int) -> None:
+    for octets in (TABLE[:length], TABLE[length + 1 :], TABLE + TABLE[: length + 1]):
+        with pytest.raises(ValueError, match="not a table of access rules"):
             Access(octets)
 
 
-@given(st.one_of(st.binary(max_size=300), st.binary(max_size=300).map(lambda octets: GOOD[:8] + octets)))
-def test_any_octets_are_none(octets: bytes) -> None:
-    with pytest.raises(ValueError, match="no table of access rules"):
+@given(st.one_of(st.binary(max_size=300), st.binary(max_size=300).map(lambda octets: TABLE[:8] + octets)))
+def test_arbitrary_octets_are_rejected(octets: bytes) -> None:
+    with pytest.raises(ValueError, match="not a table of access rules"):
         Access(octets)
 
 
-@given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=8))
-def test_a_table_with_wrong_octets_does_no_worse_than_a_value_error(changes: list[tuple[int, int]]) -> None:
-    octets = bytearray(GOOD)
+@given(st.lists(st.tuples(st.integers(0, len(TABLE) - 1), st.integers(0, 255)), min_size=1, max_size=8))
+def test_corrupt_table_raises_no_worse_than_a_value_error(changes: list[tuple[int, int]]) -> None:
+    octets = bytearray(TABLE)
     for place, octet in changes:
         octets[place] = octet
     try:
@@ -162,9 +160,9 @@ def test_a_table_with_wrong_octets_does_no_worse_than_a_value_error(changes: lis
         pass
 
 
-def test_to_be_ready_takes_no_memory_for_each_rule() -> None:
+def test_loading_a_table_takes_no_memory_for_each_rule() -> None:
     def grown(table: bytes) -> int:
-        Access(table)  # what is made once stays out of the figure
+        Access(table)  # one-time allocations are not measured
         tracemalloc.start()
         try:
             before = tracemalloc.get_traced_memory()[0]

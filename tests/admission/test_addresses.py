@@ -1,4 +1,4 @@
-"""Addresses, networks, and finding the longest prefix."""
+"""Sources, networks, and longest prefix match."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
@@ -10,7 +10,7 @@ from netd.addresses import Network, parse_address
 from netd.admission.addresses import Named, Prefixes, parse_networks, parse_source, source_of, source_text
 
 
-def test_a_source_is_an_ipv4_address_or_an_ipv6_network_of_64_bits() -> None:
+def test_source_is_an_ipv4_address_or_an_ipv6_64() -> None:
     assert source_of(parse_address("192.0.2.7")) != source_of(parse_address("192.0.2.8"))
     assert source_of(parse_address("2001:db8::1")) == source_of(parse_address("2001:db8::ffff:1"))
     assert source_of(parse_address("2001:db8::1")) != source_of(parse_address("2001:db8:0:1::1"))
@@ -39,7 +39,7 @@ def test_networks_and_their_names(text: str, networks: tuple[Network, ...]) -> N
     assert parse_networks(text) == Named.parse(text).networks == networks
 
 
-# Few bits that differ, so that prefixes meet.
+# Few values, so that prefixes overlap.
 _BITS = st.sampled_from([0, 1, 2, 3, 128, 255])
 
 
@@ -66,7 +66,7 @@ _texts = st.one_of(
 
 
 @given(_texts)
-def test_networks_are_what_the_ipaddress_module_takes_for_them(text: str) -> None:
+def test_networks_are_parsed_as_by_the_ipaddress_module(text: str) -> None:
     try:
         expected = ip_network(text)
     except ValueError:
@@ -82,12 +82,12 @@ def test_networks_are_what_the_ipaddress_module_takes_for_them(text: str) -> Non
 
 
 @pytest.mark.parametrize("value", ["", "lan", "10.0.0.0/33", "10.0.0.0/255.0.0", 10, 10.5, None, True, ["any"], {}])
-def test_what_is_no_network(value: object) -> None:
+def test_networks_reject_other_values(value: object) -> None:
     with pytest.raises(ValueError, match="expected an address, a network such as"):
         parse_networks(value)
 
 
-def test_bits_behind_the_prefix_are_a_mistake_with_a_proposal() -> None:
+def test_network_with_host_bits_is_rejected_with_a_proposal() -> None:
     with pytest.raises(ValueError, match=r"did you mean '10\.0\.0\.0/8'"):
         parse_networks("10.1.2.3/8")
 
@@ -98,7 +98,7 @@ _ADDRESSES = st.one_of(
 
 
 def slow_find(items: list[tuple[Network, int]], address: bytes) -> int | None:
-    """What `Prefixes` should find: look at all of them, and of those that fit take the longest, the first of equals."""
+    """The result that `Prefixes` should have: of all prefixes that match the longest, of equal ones the first."""
     number = int.from_bytes(address)
     best: tuple[int, int] | None = None
     for network, value in items:
@@ -109,10 +109,10 @@ def slow_find(items: list[tuple[Network, int]], address: bytes) -> int | None:
 
 
 @given(st.lists(_networks(), max_size=12), st.lists(_ADDRESSES, max_size=12))
-def test_the_longest_prefix_wins(networks: list[Network], addresses: list[bytes]) -> None:
+def test_longest_prefix_wins(networks: list[Network], addresses: list[bytes]) -> None:
     items = [(network, number) for number, network in enumerate(networks)]
     prefixes = Prefixes(items)
-    # The edges of each prefix are where a mistake would be.
+    # The first and last addresses of each prefix, and their neighbours.
     for network in networks:
         low, high = network.first, network.last
         octets = network.bits // 8
@@ -123,7 +123,7 @@ def test_the_longest_prefix_wins(networks: list[Network], addresses: list[bytes]
         assert prefixes.find(address) == slow_find(items, address), address
 
 
-def test_a_thousand_prefixes_cost_a_lookup_no_more_than_ten_times_ten() -> None:
+def test_lookup_among_a_thousand_prefixes_costs_less_than_ten_times_one_among_ten() -> None:
     def prefixes(number: int) -> Prefixes[int]:
         # Of every length, in both families, and nested.
         items: list[tuple[Network, int]] = []
@@ -135,7 +135,7 @@ def test_a_thousand_prefixes_cost_a_lookup_no_more_than_ten_times_ten() -> None:
     few, many = prefixes(10), prefixes(1000)
 
     class Counted(bytes):
-        """Counts how often it is compared, which is what a search consists of."""
+        """Counts how often it is compared, which is the cost of a search."""
 
         compared = 0
 

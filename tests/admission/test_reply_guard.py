@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from netd.addresses import parse_address
 from netd.admission.policy import Policy
-from netd.admission.reply_guard import EXPLAINED, Loops, Objection, ReplyGuard
+from netd.admission.reply_guard import EXPLANATIONS, Loops, Objection, ReplyGuard
 
 OURS = frozenset({7, 7007, 40000})
 A, B = parse_address("192.0.2.7"), parse_address("2001:db8::7")
@@ -21,7 +21,7 @@ def guard(**policy: object) -> ReplyGuard:
 
 
 @pytest.mark.parametrize(
-    ("address", "port", "non_unicast", "minds"),
+    ("address", "port", "non_unicast", "objection"),
     [
         ("192.0.2.7", 5353, False, None),
         ("2001:db8::7", 1024, False, None),
@@ -46,18 +46,20 @@ def guard(**policy: object) -> ReplyGuard:
         ("192.0.2.7", 5353, True, "destination"),
     ],
 )
-def test_to_whom_there_is_no_answer(address: str, port: int, non_unicast: bool, minds: str | None) -> None:
+def test_question_from_a_dangerous_port_or_address_is_rejected(
+    address: str, port: int, non_unicast: bool, objection: str | None
+) -> None:
     octets = parse_address(address)
-    assert guard().check_question(octets, port, OURS, non_unicast=non_unicast) == minds
-    assert minds is None or minds in EXPLAINED
+    assert guard().check_question(octets, port, OURS, non_unicast=non_unicast) == objection
+    assert objection is None or objection in EXPLANATIONS
     assert guard(reply_guard=False).check_question(octets, port, OURS, non_unicast=non_unicast) is None
     if not non_unicast:
-        assert guard().explain_question(octets, port, OURS)[0] == (minds is None)
+        assert guard().explain_question(octets, port, OURS)[0] == (objection is None)
         assert guard(reply_guard=False).explain_question(octets, port, OURS) == (True, "off")
 
 
 def test_each_objection_is_explained() -> None:
-    assert EXPLAINED.keys() == set(get_args(Objection))
+    assert EXPLANATIONS.keys() == set(get_args(Objection))
 
 
 def cut(answer: bytes, most: int) -> bytes | None:
@@ -81,7 +83,7 @@ def cut(answer: bytes, most: int) -> bytes | None:
         (100, 90, lambda answer, most: None, 90),
     ],
 )
-def test_answer_to_a_stranger_is_no_longer_than_its_question_or_64_octets(
+def test_answer_to_an_unlisted_source_is_no_longer_than_its_question_or_64_octets(
     question: int, answer: int, shorten: Callable[[bytes, int], bytes | None] | None, sent: int | None
 ) -> None:
     data = bytes(answer)
@@ -92,56 +94,56 @@ def test_answer_to_a_stranger_is_no_longer_than_its_question_or_64_octets(
 
 
 @given(st.booleans(), st.lists(st.sampled_from(["192.0.2.0/24", "2001:db8::/32", "local"])), st.sampled_from([A, B]))
-def test_explanation_says_how_long_an_answer_may_be(switched_on: bool, listed: list[str], address: bytes) -> None:
+def test_explanation_agrees_with_the_length_limit(switched_on: bool, listed: list[str], address: bytes) -> None:
     asked = guard(reply_guard=switched_on, amplify=listed)
     amplify = asked.amplifies(address)
     checked, _ = asked.check_answer(None, b"", bytes(65), 0.0, amplify=amplify, shorten=None)
     why = asked.explain_answer(address)
-    assert (checked is None) == (why == "an answer has the length of its question, or 64 octets")
+    assert (checked is None) == (why == "an answer has at most the length of its question, or 64 octets")
     assert (why == "reply_guard is off") == (not switched_on)
 
 
-def test_loop_is_noticed_in_what_was_sent_and_not_where_there_is_no_peer() -> None:
-    def noticed(peer: object, times: int = 1000) -> int:
+def test_loop_is_detected_in_the_sent_answer_and_only_with_a_peer() -> None:
+    def detected(peer: object, times: int = 1000) -> int:
         asked, data = guard(), b"x" * 10
         return sum(
             asked.check_answer(peer, data, data * 100, number / 1000, amplify=False, shorten=lambda *_: data)[1]
             for number in range(times)
         )
 
-    assert noticed("peer") == 1
-    assert noticed(None) == 0
+    assert detected("peer") == 1
+    assert detected(None) == 0
 
 
 def exchange(loops: Loops, number: int, pause: float = 0.001, peer: bytes = b"peer", start: float = 0.0) -> list[int]:
-    """Have a peer send back what it got so often; at which exchange it was noticed."""
-    return [n for n in range(number) if loops.exchanged(peer, b"x", b"x", start + n * pause)]
+    """Have a peer send back so many answers. Return the exchanges at which a loop was detected."""
+    return [n for n in range(number) if loops.record_exchange(peer, b"x", b"x", start + n * pause)]
 
 
-def test_a_peer_that_sends_back_what_it_got_is_named_once() -> None:
+def test_peer_that_sends_back_each_answer_is_detected_once() -> None:
     loops = Loops()
     assert exchange(loops, 10_000) == [Loops.MOST]
     assert exchange(loops, 1000, start=1000.0) == [Loops.MOST], "after a pause it is another loop"
 
 
-def test_a_probe_that_repeats_itself_is_no_loop() -> None:
+def test_probe_that_repeats_its_question_is_no_loop() -> None:
     assert exchange(Loops(), 100_000, pause=0.2) == []
 
 
-def test_a_peer_with_something_of_its_own_to_say_is_no_loop() -> None:
+def test_peer_whose_questions_differ_from_the_answers_is_no_loop() -> None:
     loops = Loops()
     for number in range(10_000):
         word = b"%d" % number
-        assert not loops.exchanged(b"peer", word, word, number / 1000)
+        assert not loops.record_exchange(b"peer", word, word, number / 1000)
     for number in range(10_000):
-        assert not loops.exchanged(b"other", b"time?", b"12:00", number / 1000)
+        assert not loops.record_exchange(b"other", b"time?", b"12:00", number / 1000)
 
 
-def test_others_do_not_hide_a_loop() -> None:
+def test_loop_is_detected_among_other_peers() -> None:
     loops = Loops()
     named = 0
     for number in range(2000):
-        named += loops.exchanged(b"looper", b"x", b"x", number / 1000)
+        named += loops.record_exchange(b"looper", b"x", b"x", number / 1000)
         for other in range(100):
-            loops.exchanged(b"%d" % (number * 100 + other), b"y", b"y", number / 1000)
+            loops.record_exchange(b"%d" % (number * 100 + other), b"y", b"y", number / 1000)
     assert named == 1

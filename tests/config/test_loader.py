@@ -464,7 +464,7 @@ services:
 """
     assert problems(tmp_path, text) == [
         "1:19: bans.threshold: expected a rate such as 50/s, or 50/s burst 100, or off, got 'often'",
-        "3:20: defaults.access.allow[0]: '10.0.0.1/8' has bits set behind its prefix; did you mean '10.0.0.0/8'?",
+        "3:20: defaults.access.allow[0]: '10.0.0.1/8' has host bits set; did you mean '10.0.0.0/8'?",
         "4:18: defaults.limits.rate: expected a rate such as 50/s, or 50/s burst 100, or off, got 50",
         "4:31: defaults.limits.exempt[0]: expected an address, a network such as 10.0.0.0/8, local or any, got 'lan'",
         (

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.shared.sources import BLOCK, Sources, forget
+from netd.shared.sources import BLOCK, Sources, clear
 
 MINE = bytes([192, 0, 2, 7])
 
@@ -24,28 +24,28 @@ def test_a_source_never_has_more_than_its_limit_in_all_workers_together(
     for worker, source, comes in script:
         have = sum(number for (_, other), number in held.items() if other == source)
         if comes:
-            entered = workers[worker].enter(bytes([10, 0, 0, source]), limit, 3)
+            entered = workers[worker].add(bytes([10, 0, 0, source]), limit, 3)
             # With six sources in four rows of 4,096, two that share all their cells would be a defect.
             assert entered == (have < limit)
             held[worker, source] += entered
         elif held[worker, source]:
-            workers[worker].leave(bytes([10, 0, 0, source]))
+            workers[worker].remove(bytes([10, 0, 0, source]))
             held[worker, source] -= 1
 
 
 def test_what_a_dead_worker_held_is_free_again() -> None:
     shared = cells(2)
     one, other = Sources(shared, 0), Sources(shared, 1)
-    assert all(one.enter(MINE, 4, 2) for _ in range(3))
-    assert other.enter(MINE, 4, 2)
-    assert not other.enter(MINE, 4, 2)
-    forget(shared, 0)
-    assert [other.enter(MINE, 4, 2) for _ in range(4)] == [True, True, True, False]
+    assert all(one.add(MINE, 4, 2) for _ in range(3))
+    assert other.add(MINE, 4, 2)
+    assert not other.add(MINE, 4, 2)
+    clear(shared, 0)
+    assert [other.add(MINE, 4, 2) for _ in range(4)] == [True, True, True, False]
 
 
 def test_a_crowd_of_others_costs_a_source_next_to_nothing() -> None:
     shared = Sources(cells(1), 0)
     for number in range(8192):
-        assert shared.enter(number.to_bytes(4), 64, 1), "it has no other one"
-    mine = sum(shared.enter(MINE, 64, 1) for _ in range(100))
+        assert shared.add(number.to_bytes(4), 64, 1), "it has no other one"
+    mine = sum(shared.add(MINE, 64, 1) for _ in range(100))
     assert 50 <= mine <= 64

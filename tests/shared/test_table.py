@@ -19,16 +19,16 @@ def test_a_table_holds_the_sources_beside_the_counters() -> None:
     table.workers = 2
     assert Table(os.dup(table.descriptor)).workers == 2
     sources = Sources(table.sources, 1)
-    assert sources.enter(MINE, 1, 2)
+    assert sources.add(MINE, 1, 2)
     column = table.column(1)
     for name in ("accepted", "accepted", "accepted", "closed.done"):
         column[CELL[name]] += 1
     column[CELL["active"]] = 3  # it died between the end of one and the count of those that are open
-    assert table.settle(1) == 2
-    assert sources.enter(MINE, 1, 2)
+    assert table.reap_counters(1) == 2
+    assert sources.add(MINE, 1, 2)
     counts = table.read()
     assert (counts.accepted, counts.active, counts.closed) == (3, 0, {"done": 1, "lost": 2})
-    assert table.settle(0) == 0
+    assert table.reap_counters(0) == 0
 
 
 def test_the_supervisor_has_a_column_of_its_own() -> None:
@@ -44,7 +44,7 @@ def test_no_two_processes_write_the_same_cell_or_line_of_the_cache(layout: Layou
     table = Table(layout=layout)
     table.workers = MOST_WORKERS
     table.total_rate[0] = -1
-    Sources(table.sources, 0).enter(MINE, 1, 1)
+    Sources(table.sources, 0).add(MINE, 1, 1)
     columns = [table.column(process) for process in (*Role, *range(MOST_WORKERS))]
     for number, column in enumerate(columns):
         assert len(column) * column.itemsize % 64 == 0
@@ -114,7 +114,7 @@ def test_whatever_a_worker_has_written_is_no_reason_to_fail() -> None:
     table.workers = 2**62
     column[CELL["accepted"]], column[CELL["closed.done"]] = 2**63 - 1, -(2**63)
     assert table.read().accepted == 2**63 - 1
-    table.settle(0)
+    table.reap_counters(0)
 
 
 def test_a_worker_that_dies_takes_no_table_from_the_next_one() -> None:
@@ -123,5 +123,5 @@ def test_a_worker_that_dies_takes_no_table_from_the_next_one() -> None:
     worker.octets[:64] = bytes([255] * 64)
     with pytest.raises(ValueError, match="another layout"):
         Table(os.dup(table.descriptor))
-    table.settle(0)
+    table.reap_counters(0)
     Table(os.dup(table.descriptor))

@@ -48,7 +48,7 @@ class BanManager:
             if offender.service not in self._state.seen:
                 continue
             source, why = bytes.fromhex(offender.source), f"{offender.service}: {offender.refusal}"
-            seconds = self._state.bans.offend(source, why, now)
+            seconds = self._state.bans.record_offence(source, why, now)
             if seconds is not None:
                 banned[source] = seconds, why
         if banned:

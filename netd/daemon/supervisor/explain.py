@@ -57,7 +57,7 @@ class Explainer:
         banned = {source: ban.until for source, ban in state.bans.active(now).items()}
         ports = {one.listener.socket.getsockname()[1] for one in self._listeners if one.listener.transport == "udp"}
         shared = DaemonAdmission(state.daemon_limits, banned=banned, ports=ports)
-        shared.adopt(state.config.daemon.connections, state.config.bans)
+        shared.apply(state.config.daemon.connections, state.config.bans)
         access = service.access.read()
         admission = AdmissionControl(service.name, service.policy, access, state.table(service), shared, time.time)
         if transport in ("unix", "unixgram"):

@@ -85,7 +85,7 @@ class State:
         self.config = self.effective(config, overrides)
         self.file, self.overrides = config, overrides
         self.seen |= set(self.names)
-        self.bans.adopt(config.bans)
+        self.bans.apply(config.bans)
         self.drop_unused_tables()
 
     @property
@@ -110,8 +110,8 @@ class State:
 
     def settle(self, worker: int) -> int:
         """A worker is over, and what it had open is, too; how many connections that were."""
-        self.daemon_limits.forget(worker)
-        return sum(table.settle(worker) for table in self._tables.values())
+        self.daemon_limits.clear(worker)
+        return sum(table.reap_counters(worker) for table in self._tables.values())
 
     def bans_until(self) -> dict[str, float]:
         """Who is banned, as workers are told: sources in hexadecimal, and until when (CLOCK_MONOTONIC)."""

@@ -297,7 +297,7 @@ class Serving:
         self._tables = prepared.tables
         self._sockets |= prepared.sockets
         self._sockets = {number: opened for number, opened in self._sockets.items() if number in wanted}
-        self.shared.adopt(prepared.connections, prepared.bans)
+        self.shared.apply(prepared.connections, prepared.bans)
         takes = [opened for opened in self._sockets.values() if opened.type == socket.SOCK_DGRAM]
         self.shared.ports = frozenset(opened.getsockname()[1] for opened in takes if opened.family != socket.AF_UNIX)
         self.shared.paths = frozenset(opened.getsockname() for opened in takes if opened.family == socket.AF_UNIX)

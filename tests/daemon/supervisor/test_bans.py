@@ -87,7 +87,7 @@ def test_bans_by_hand(tmp_path: Path) -> None:
         done = running.netd("ban", "list")
         assert (done.returncode, done.stdout) == (0, "no bans\n")
         done = running.netd("ban", "add", "127.0.0.9")
-        assert (done.returncode, done.stderr) == (64, "netd: 127.0.0.9: bans.exempt lists it\n")
+        assert (done.returncode, done.stderr) == (64, "netd: 127.0.0.9: listed in bans.exempt\n")
         done = running.netd("ban", "add", "2001:db8::7", "--for", "10m")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         done = running.netd("ban", "list")
@@ -150,13 +150,13 @@ def test_an_explanation_of_each_kind(tmp_path: Path) -> None:
             ("10.1.2.3", "echo/tcp", 0, None, "nothing speaks against it"),
             ("[::ffff:10.1.2.3]:5353", "echo", 0, None, "nothing speaks against it"),
             ("[::1]:5353", "echo/udp", 0, None, "nothing speaks against it"),
-            ("10.1.2.3:53", "echo/udp", 1, "reply_guard", "a port below 1024"),
-            (f"10.1.2.3:{own}", "echo/udp", 1, "reply_guard", "one on which this netd serves UDP"),
+            ("10.1.2.3:53", "echo/udp", 1, "reply_guard", "source port below 1024"),
+            (f"10.1.2.3:{own}", "echo/udp", 1, "reply_guard", "a UDP port of this netd"),
             ("224.0.0.1:5353", "echo/udp", 1, "reply_guard", "multicast"),
             ("10.6.6.6:5353", "echo/udp", 1, "access", "access.deny: 10.6.6.0/24"),
             ("2001:db8:1::8", "echo/tcp", 1, "bans", "(netd ban add,"),
-            ("2001:db8:1::7", "echo/tcp", 1, "access", "access.allow does not list it"),
-            ("2001:db8::7", "echo/tcp", 1, "access", "access.allow does not list it"),
+            ("2001:db8:1::7", "echo/tcp", 1, "access", "not listed in access.allow"),
+            ("2001:db8::7", "echo/tcp", 1, "access", "not listed in access.allow"),
             ("10.1.1.1:5353", "echo/tcp", 1, "bans", "(netd ban add,"),
             ("uid:0", "echo/unix", 0, None, "nothing speaks against it"),
             ("uid:54321", "echo/unix", 0, None, "nothing speaks against it"),
@@ -170,11 +170,11 @@ def test_an_explanation_of_each_kind(tmp_path: Path) -> None:
         done = running.netd("explain", "--from", "10.6.6.6:5353", "--to", "echo/udp")
         assert done.returncode == 1
         assert done.stdout.startswith("10.6.6.6:5353 at echo/udp is not served: access, access.deny: 10.6.6.0/24\n")
-        assert "reply_guard  yes     nothing speaks against an answer" in done.stdout
+        assert "reply_guard  yes     answers are sent" in done.stdout
         done = running.netd("explain", "--from", "127.0.0.1", "--to", "echo/tcp", "--json")
         assert done.returncode == 0
-        assert '"why": "0 of 7"' in done.stdout
-        assert "local: neither rate nor per_source" in done.stdout
+        assert '"why": "0 of 7 in use"' in done.stdout
+        assert "local: exempt from rate and per_source" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ KINDS = pytest.mark.parametrize("kind", [Echo, PlainEcho])
 def test_verdict_is_forgotten_at_once_when_bans_have_changed(server: Server, kind: type[Echo], batched: bool) -> None:
     address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
     assert ask(address, b"x") == b"x"
-    server.shared.adopt(None, BanRules(exempt=()))
+    server.shared.apply(None, BanRules(exempt=()))
     server.shared.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
     server.loop.call(server.servers[0].forget_verdicts)  # type: ignore[union-attr]
     with client(address) as sock:

@@ -235,7 +235,7 @@ def test_times_are_those_of_the_wall_clock(server: Server) -> None:
 
 def test_a_banned_source_is_refused_and_reported_ones_are_its_own_fault(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0")
-    server.shared.adopt(None, BanRules(exempt=()))
+    server.shared.apply(None, BanRules(exempt=()))
     server.shared.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
     assert ask(address, b"x") == b""
     assert events.counters.refused == {"banned": 1}

@@ -14,7 +14,7 @@ from netd.services.upper import Upper
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
-from tests.support import door_for, pipes
+from tests.support import admission_for, pipes
 
 HOUSE = DaemonAdmission()
 
@@ -31,7 +31,7 @@ def connections(service: Any, loop: Loop, **policy: object) -> Connections:
     return Connections(
         ServiceType.of(type(service)),
         service,
-        door_for("test", policy, events.table, HOUSE, time.time),
+        admission_for("test", policy, events.table, HOUSE, time.time),
         events,
         loop,
         "",

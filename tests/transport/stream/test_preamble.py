@@ -102,7 +102,7 @@ def test_services_logs_and_listings_speak_of_the_peer_that_is_named(
 def test_rules_are_about_the_peer_that_is_named_and_its_proxy_is_no_source(
     server: Server, log: list[dict[str, Any]]
 ) -> None:
-    server.shared.adopt(None, BanRules(exempt=()))
+    server.shared.apply(None, BanRules(exempt=()))
     policy: dict[str, object] = {"access": {"deny": ["192.0.2.0/24"], "allow": ["198.51.100.0/24"]}}
     limits = {"per_source": 1, "exempt": [], "rate": "tcp 1/h burst 3"}
     address, events = server.add(Upper(), "tcp://127.0.0.1:0", policy={**policy, "limits": limits}, preambles=NAMED)
