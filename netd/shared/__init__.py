@@ -1,1 +1,1 @@
-"""What all processes of netd count and limit together: memory of fixed size, and how it is laid out. No policy."""
+"""Counters and limits in memory that all processes of netd share, of fixed size, and its layout. No policy."""

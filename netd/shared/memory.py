@@ -1,4 +1,4 @@
-"""Memory that several processes have at once."""
+"""Memory that several processes map."""
 
 import fcntl
 import mmap
@@ -8,14 +8,14 @@ import weakref
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 MOST_WORKERS = 64
-"""There is room for so many: each writes in a place of its own, by its number."""
+"""The largest number of workers. Each writes in a part of the memory by its number."""
 
 
 class SharedMemory:
-    """Memory that other processes can have too, by its descriptor; zero at first, and taking room where it is used.
+    """Memory that other processes can map by its descriptor. It is zero at first, and only pages in use are allocated.
 
-    ``descriptor`` is that of memory made by another process; else it is made, under ``name``. It passes to this object,
-    also where ValueError says that it is no such memory.
+    ``descriptor`` refers to memory of another process; without it, new memory is made under ``name``. The object owns
+    the descriptor, also if it raises ValueError since the descriptor does not refer to such memory.
     """
 
     def __init__(self, name: str, size: int, descriptor: int | None = None) -> None:
@@ -23,21 +23,21 @@ class SharedMemory:
         if descriptor is None:
             descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             os.ftruncate(descriptor, size)
-            # A process that cut it short would take the others down with it.
+            # If a process truncated it, the others would get SIGBUS (mmap(2)).
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
         self.descriptor = descriptor
-        """What another process needs to see the same; open until `close_descriptor`."""
+        """The memfd, with which another process can map the same memory; open until `close_descriptor`."""
         self.close_descriptor = weakref.finalize(self, os.close, descriptor)
-        """To be called when no other process will be told of it; what is in it stays."""
+        """Call it once the descriptor will be sent to no other process. The mapping stays."""
         if not (made or _is_sealed(descriptor, size)):
-            raise ValueError(f"this is no memory {name} of {size} octets")
+            raise ValueError(f"not a sealed memory {name} of {size} octets")
         self.octets = memoryview(mmap.mmap(descriptor, size))
 
 
 def _is_sealed(descriptor: int, size: int) -> bool:
-    """Whether this is memory of that size, and stays so."""
+    """Whether this is memory of that size, sealed against a change of it."""
     try:
         seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
-    except OSError:  # it is something else, which has no seals
+    except OSError:  # a descriptor of another type, without seals
         return False
     return seals & _SEALS == _SEALS and os.fstat(descriptor).st_size == size

@@ -1,8 +1,8 @@
-"""The numbers kept for each service, in memory that all processes of netd share.
+"""The counters of each service, in memory that all processes of netd share.
 
-A service has one `Table`: a column of cells for each process that counts, which alone writes it, so that no addition
-needs a lock and none is lost when a worker dies. The sum of the columns is what the service has done. In front stands a
-header, and behind the columns the sources of the connections (`netd.shared.sources`).
+A service has one `Table` with a column of cells for each process. Only that process writes it, so that no addition
+needs a lock and none is lost when a worker dies. The value of a counter is its sum over the columns. A header precedes
+the columns, and the connections by source (`netd.shared.sources`) follow them.
 """
 
 import math
@@ -18,8 +18,8 @@ from netd.shared import sources
 from netd.shared.memory import MOST_WORKERS, SharedMemory
 
 DURATIONS = (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600)
-"""How long connections take, in seconds: the upper bounds of the classes in which they are counted. Beyond the last one
-there is one more."""
+"""The upper bounds of the classes in which connections are counted by their duration, in seconds. One more class, for
+longer connections, follows."""
 
 _COMMON = (
     "accepted",
@@ -32,20 +32,20 @@ _COMMON = (
     "datagrams_in",
     "datagrams_out",
     "duration_us",
-    *(f"durations.{bound:g}" for bound in (*DURATIONS, math.inf)),  # one after the other
+    *(f"durations.{bound:g}" for bound in (*DURATIONS, math.inf)),  # in this order, without a gap
     *(f"closed.{outcome}" for outcome in get_args(Outcome)),
     *(f"refused.{reason}" for reason in get_args(Refusal)),
     *(f"dropped.{reason}" for reason in get_args(Drop)),
 )
-_LEAST, _MOST = -(2**63), 2**63 - 1  # what a cell can hold
-_LINE = 8  # cells of eight octets in a line of the cache, in which no two processes write
+_LEAST, _MOST = -(2**63), 2**63 - 1  # the range of a cell
+_LINE = 8  # cells of eight octets in a cache line; no two processes write to the same line
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which numbers a service has, and where each stands in a column: the common ones, then those of its type's own.
+    """The counters of a service and their cells in a column: the common ones first, then those of its service type.
 
-    So a common one stands at the same place in all tables. ValueError: two have the same name.
+    So a common counter has the same cell in all tables. ValueError: two counters have the same name.
     """
 
     own: tuple[str, ...] = ()
@@ -56,95 +56,94 @@ class Layout:
 
     @cached_property
     def cells(self) -> dict[str, int]:
-        """Where each number stands, by name."""
+        """The cell of each counter, by name."""
         return {name: number for number, name in enumerate((*_COMMON, *self.own))}
 
     @cached_property
     def width(self) -> int:
-        """How many cells a column has, in whole lines of the cache."""
+        """The number of cells of a column, in whole cache lines."""
         return -(-len(self.cells) // _LINE) * _LINE
 
     @cached_property
     def digest(self) -> bytes:
-        """What tells one layout from another, in a table's header."""
+        """A digest of the layout, for a table's header."""
         return blake2b(repr((_ROLES, MOST_WORKERS, *self.cells)).encode(), digest_size=_DIGEST).digest()
 
 
 COMMON = Layout()
-"""The layout of a service type that has no numbers of its own."""
+"""The layout of a service type without counters of its own."""
 
 CELL = COMMON.cells
-"""Where each common number stands in a column, by name: ``accepted``, ``closed.idle``."""
+"""The cell of each common counter, by name: ``accepted``, ``closed.idle``."""
 
 
 class Role(Enum):
-    """A process that is no worker, and the number of its column."""
+    """A process other than a worker, and the number of its column."""
 
     SUPERVISOR = 0
 
 
 SUPERVISOR = Role.SUPERVISOR
 
-_ROLES = 8  # columns, in front of those of the workers; some are left for roles to come
+_ROLES = 8  # columns, before those of the workers; some are unused
 _HEADER = _LINE  # cells
-_DIGEST = 16  # octets of it, at its start
-_WORKERS = 2  # of its cells: how many there are
-_TOTAL_RATE = 3  # when the bucket of `limits.total_rate` is full
+_DIGEST = 16  # octets of the header, at its start
+_WORKERS = 2  # cell of the header: the number of workers
+_TOTAL_RATE = 3  # cell of the header: when the bucket of `limits.total_rate` is full
 
 
 @dataclass(slots=True)
 class Counts:
-    """What one service has done since it was switched on, as of one moment."""
+    """The counters of one service since it was enabled, read at one moment."""
 
     accepted: int = 0
-    """Connections taken."""
+    """Connections accepted."""
     active: int = 0
     """Connections open now."""
     closed: Counter[str] = field(default_factory=Counter)
-    """Connections ended, by `Outcome`."""
+    """Connections closed, by `Outcome`."""
     refused: Counter[str] = field(default_factory=Counter)
-    """Connections closed before a word, by `Refusal`."""
+    """Connections closed before any data was exchanged, by `Refusal`."""
     failed: int = 0
-    """Conversations and datagrams lost to a bug in the service."""
+    """Conversations and datagrams that failed by a bug in the service."""
     loops: int = 0
-    """Peers that sent back what they were answered, hundreds of times on end."""
+    """Peers that sent back the answers they received, hundreds of times in a row."""
     checks: int = 0
-    """Connections that came and went without an octet: a load balancer's, say."""
+    """Connections closed without an octet received or sent, such as a load balancer's health checks."""
     duration_us: int = 0
-    """How long ended connections took together, in microseconds."""
+    """The total duration of closed connections, in microseconds."""
     durations: Counter[str] = field(default_factory=Counter)
-    """Ended connections by how long they took: those up to one of `DURATIONS`, which is the key, and above the one
-    before; ``inf`` for the longest."""
+    """Closed connections by duration. The key is the upper bound of the class, one of `DURATIONS` or ``inf``."""
     bytes_in: int = 0
     bytes_out: int = 0
-    """Octets received and sent, of ended connections and of datagrams."""
+    """Octets received and sent, of closed connections and of datagrams."""
     datagrams_in: int = 0
     datagrams_out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-    """Datagrams not taken, or answers not sent, by `Drop`."""
+    """Datagrams dropped, or their answers not sent, by `Drop`."""
     own: Counter[str] = field(default_factory=Counter)
-    """What only services of this type count, by name."""
+    """The counters of the service type, by name."""
 
     @property
     def answered(self) -> int:
-        """Connections taken and datagrams answered."""
+        """Connections accepted and datagrams answered."""
         return self.accepted + self.datagrams_out
 
     def summary(self) -> dict[str, object]:
-        """What is not zero, for a log line."""
+        """The counters that are not zero, for a log line."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items() if value}
 
 
 class Table(SharedMemory):
-    """The counters of one service. ``descriptor`` is that of a table made by another process; else one is made.
+    """The counters of one service. ``descriptor`` refers to a table of another process; without it, a new one is made.
 
-    ValueError: it is none of this layout.
+    ValueError: the descriptor refers to something else, or to a table of another layout.
     """
 
     def __init__(self, descriptor: int | None = None, layout: Layout = COMMON) -> None:
         self.layout = layout
-        first = _HEADER + _ROLES * layout.width  # of the workers' cells
+        first = _HEADER + _ROLES * layout.width  # the first cell of the workers
         cells = first + MOST_WORKERS * layout.width
         super().__init__("netd-counters", cells * 8 + MOST_WORKERS * sources.BLOCK * 4, descriptor)
         numbers = self.octets[: cells * 8].cast("q")
@@ -152,30 +151,30 @@ class Table(SharedMemory):
         self._of_roles = numbers[_HEADER:first]
         self._of_workers = numbers[first:]
         self.total_rate = self._header[_TOTAL_RATE : _TOTAL_RATE + 1]
-        """The bucket of `limits.total_rate` (`netd.shared.rates`), which all workers write."""
+        """The bucket of `limits.total_rate` (`netd.shared.rates`), one cell that all workers write."""
         self.sources = self.octets[cells * 8 :].cast("i")
-        """How many connections each source has (`netd.shared.sources`)."""
+        """The cells of the connections by source (`netd.shared.sources`)."""
         if descriptor is None:
             self._sign()
         elif self.octets[:_DIGEST] != layout.digest:
-            raise ValueError("these are counters of another layout")
+            raise ValueError("the counters have another layout")
 
     def _sign(self) -> None:
         self.octets[:_DIGEST] = self.layout.digest
 
     def column(self, process: int | Role) -> memoryview:
-        """The cells that a process writes: a worker by its number (0 to `MOST_WORKERS` - 1), another by its role."""
+        """The cells that a process writes: a worker by its number (0 to `MOST_WORKERS` - 1), others by their role."""
         columns, number = (self._of_roles, process.value) if isinstance(process, Role) else (self._of_workers, process)
         return columns[number * self.layout.width : (number + 1) * self.layout.width]
 
     def all(self, cell: int) -> memoryview:
-        """One number of all workers."""
+        """One cell of each worker."""
         return self._of_workers[cell :: self.layout.width]
 
     def read(self) -> "Counts":
-        """All numbers, over all processes."""
+        """The sums of all counters over all processes."""
         counts = Counts()
-        # What stands there may be any worker's, also one that has gone wrong.
+        # Any worker can write here, also a faulty one.
         workers = min(max(self.workers, 0), MOST_WORKERS)
         columns = [self.column(process) for process in (*Role, *range(workers))]
         for name, number in zip(self.layout.cells, map(sum, zip(*columns, strict=True)), strict=False):
@@ -191,7 +190,7 @@ class Table(SharedMemory):
 
     @property
     def workers(self) -> int:
-        """How many workers' columns have been in use."""
+        """The number of workers' columns that have been used."""
         return self._header[_WORKERS]
 
     @workers.setter
@@ -199,14 +198,15 @@ class Table(SharedMemory):
         self._header[_WORKERS] = max(number, self._header[_WORKERS])
 
     def reap_counters(self, worker: int) -> int:
-        """After a worker died: its open connections are over, lost with it. Returns how many.
+        """Count the open connections of a worker that has exited as ``closed.lost``. Return their number.
 
-        It may have died between any two of its additions, so what counts is which connections have no end.
+        The worker may have died between two additions, so the number is that of its accepted connections minus its
+        closed ones, not ``active``.
         """
-        self._sign()  # whatever it has written there, the next worker can read it
+        self._sign()  # the worker may have overwritten it, and the next one has to find it
         column = self.column(worker)
         if not any(column):
-            return 0  # nor has it touched the sources
+            return 0  # then its block of sources is zero too
         sources.clear(self.sources, worker)
         lost = column[CELL["accepted"]] - sum(column[cell] for name, cell in CELL.items() if name.startswith("closed."))
         column[CELL["active"]] = 0

@@ -1,4 +1,4 @@
-"""Memory of several processes."""
+"""Shared memory: its seals, and descriptors of anything else."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from netd.shared.table import Table
 
 
 @pytest.mark.parametrize("size", [0, 2**30])
-def test_no_process_can_take_shared_memory_away_from_the_others(size: int) -> None:
+def test_shared_memory_cannot_be_truncated_or_extended(size: int) -> None:
     for shared in (Table(), DaemonLimits()):
         with pytest.raises(PermissionError):
             os.ftruncate(shared.descriptor, size)
@@ -22,12 +22,12 @@ def test_no_process_can_take_shared_memory_away_from_the_others(size: int) -> No
 
 
 @pytest.mark.parametrize("kind", [Table, DaemonLimits])
-def test_other_memory_is_refused(kind: type[Table] | type[DaemonLimits]) -> None:
+def test_memory_of_another_size_or_without_seals_is_rejected(kind: type[Table] | type[DaemonLimits]) -> None:
     made = kind()
     size = os.fstat(made.descriptor).st_size
     assert kind(os.dup(made.descriptor)).octets.nbytes == size
     other = DaemonLimits() if kind is Table else Table()
-    unsealed = os.memfd_create("netd-test", os.MFD_ALLOW_SEALING)  # which another process can cut short
+    unsealed = os.memfd_create("netd-test", os.MFD_ALLOW_SEALING)  # another process could truncate it
     os.ftruncate(unsealed, size)
     half = os.memfd_create("netd-test", os.MFD_ALLOW_SEALING)
     os.ftruncate(half, size)
@@ -41,7 +41,7 @@ def test_other_memory_is_refused(kind: type[Table] | type[DaemonLimits]) -> None
     ]
     there.close()
     for descriptor in foreign:
-        with pytest.raises(ValueError, match=f"this is no memory netd-[a-z]+ of {size} octets"):
+        with pytest.raises(ValueError, match=f"not a sealed memory netd-[a-z]+ of {size} octets"):
             kind(descriptor)
         with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(descriptor)  # it was handed over, also where it is of no use
+            os.fstat(descriptor)  # the object owned it, and closed it

@@ -1,4 +1,4 @@
-"""Token buckets: against a slow, obvious model, and under a crowd."""
+"""Token buckets: compared with a simple model, and with very many sources."""
 
 from fractions import Fraction
 
@@ -16,7 +16,7 @@ def buckets() -> Rates:
 
 
 class Bucket:
-    """What a token bucket is: it starts full, one token comes in each interval, and no more than fit are kept."""
+    """The model of a token bucket: it starts full, gets one token in each interval, and holds at most ``burst``."""
 
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
@@ -37,7 +37,7 @@ _SCRIPT = st.lists(st.tuples(st.integers(0, 10**10), st.integers(1, 60)), max_si
 
 
 @given(_RATES, _SCRIPT, st.integers(0, 10**18))
-def test_a_bucket_gives_what_the_model_gives(rate: Rate, script: list[tuple[int, int]], start: int) -> None:
+def test_bucket_gives_as_many_tokens_as_the_model(rate: Rate, script: list[tuple[int, int]], start: int) -> None:
     model, full, now = Bucket(rate), 0, start
     model.when = start
     for wait, number in script:
@@ -47,7 +47,7 @@ def test_a_bucket_gives_what_the_model_gives(rate: Rate, script: list[tuple[int,
 
 
 @given(_RATES, _SCRIPT)
-def test_what_is_left_is_what_can_be_taken(rate: Rate, script: list[tuple[int, int]]) -> None:
+def test_left_is_the_number_of_tokens_that_can_be_taken(rate: Rate, script: list[tuple[int, int]]) -> None:
     rates, now = buckets(), 1000.0
     for wait, number in script:
         now += wait / 1e9
@@ -56,7 +56,7 @@ def test_what_is_left_is_what_can_be_taken(rate: Rate, script: list[tuple[int, i
         assert rates.left(b"x", rate, now) == max(0, left - number)
 
 
-def test_fifty_a_second_with_a_burst_of_a_hundred() -> None:
+def test_rate_of_fifty_a_second_with_a_burst_of_a_hundred() -> None:
     rates, rate = buckets(), Rate(50, "s", 100)
     assert sum(rates.take(b"x", rate, 10.0) for _ in range(150)) == 100
     assert sum(rates.take(b"x", rate, 11.0) for _ in range(150)) == 50
@@ -64,14 +64,14 @@ def test_fifty_a_second_with_a_burst_of_a_hundred() -> None:
     assert sum(rates.take(b"x", rate, 1000.0) for _ in range(150)) == 100
 
 
-def test_one_at_its_limit_costs_another_nothing() -> None:
+def test_source_at_its_limit_takes_no_token_of_another() -> None:
     rates, rate = buckets(), Rate(50, "s", 100)
     assert sum(rates.take(b"flood", rate, 10.0) for _ in range(1000)) == 100
     assert sum(rates.take(b"other", rate, 10.0) for _ in range(100)) == 100
 
 
-def test_a_source_among_a_million_forged_ones_is_served() -> None:
-    # 300,000 a second from sources that come once each, and one that asks 40 times a second.
+def test_source_among_a_million_forged_ones_is_served() -> None:
+    # 300,000 datagrams a second from sources that send one each, and one source that sends 40 a second.
     rates, rate = buckets(), Rate(50, "s", 100)
     served = asked = 0
     for number in range(600_000):
@@ -79,11 +79,11 @@ def test_a_source_among_a_million_forged_ones_is_served() -> None:
         rates.take(number.to_bytes(4), rate, now)
         if number % 7500 == 0:
             asked += 1
-            served += rates.take(b"good", rate, now)
+            served += rates.take(b"client", rate, now)
     assert served == asked == 80
 
 
-def test_two_processes_that_meet_in_a_bucket_share_it() -> None:
+def test_bucket_is_shared_by_two_processes() -> None:
     memory = memoryview(bytearray(CELLS * 8)).cast("q")
     one, other, rate = Rates(memory), Rates(memory), Rate(1, "h", 10)
     assert [sum(rates.take(b"x", rate, 5.0) for _ in range(6)) for rates in (one, other, one)] == [6, 4, 0]
@@ -129,12 +129,12 @@ def test_rates_in_a_config(text: object, rate: Rate | None) -> None:
         [],
     ],
 )
-def test_what_is_no_rate(value: object) -> None:
+def test_rate_rejects_other_values(value: object) -> None:
     with pytest.raises(ValueError, match="expected a rate such as 50/s|comes again within 366 days"):
         parse_rate(value)
 
 
-def test_a_bucket_that_was_filled_at_a_slower_rate_is_empty_and_no_more() -> None:
+def test_bucket_of_a_slower_rate_counts_as_empty_and_refills_at_the_new_rate() -> None:
     rate = Rate(10, "s", 20)
     full, now = 10**15, 10**9  # eleven days ahead
     given, full = taken(full, now, rate, 5)
@@ -142,7 +142,7 @@ def test_a_bucket_that_was_filled_at_a_slower_rate_is_empty_and_no_more() -> Non
     assert taken(full, now + 10**9, rate, 50)[0] == 10
 
 
-def test_who_shares_a_cell_does_not_give_back_what_another_has_taken() -> None:
+def test_source_that_shares_a_cell_returns_no_token_of_another() -> None:
     mine = places(b"mine", WIDTH)
     other = next(key for n in range(10**7) if places(key := n.to_bytes(4), WIDTH)[0] == mine[0])
     rates, rate = buckets(), Rate(1, "h", 10)

@@ -1,4 +1,4 @@
-"""The numbers kept for each service."""
+"""The counters of each service."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ MINE = bytes([192, 0, 2, 7])
 PROGRAMS = Layout(("started", "exited.0", "exited.1"))
 
 
-def test_a_table_holds_the_sources_beside_the_counters() -> None:
+def test_table_holds_the_sources_and_the_counters() -> None:
     table = Table()
     table.workers = 2
     assert Table(os.dup(table.descriptor)).workers == 2
@@ -23,7 +23,7 @@ def test_a_table_holds_the_sources_beside_the_counters() -> None:
     column = table.column(1)
     for name in ("accepted", "accepted", "accepted", "closed.done"):
         column[CELL[name]] += 1
-    column[CELL["active"]] = 3  # it died between the end of one and the count of those that are open
+    column[CELL["active"]] = 3  # the worker died between two additions, as a connection ended
     assert table.reap_counters(1) == 2
     assert sources.add(MINE, 1, 2)
     counts = table.read()
@@ -31,12 +31,12 @@ def test_a_table_holds_the_sources_beside_the_counters() -> None:
     assert table.reap_counters(0) == 0
 
 
-def test_the_supervisor_has_a_column_of_its_own() -> None:
+def test_supervisor_has_a_column() -> None:
     table = Table()
     table.column(SUPERVISOR)[0] += 5
     assert table.read().accepted == 5
     assert table.workers == 0
-    assert sum(table.all(CELL["accepted"])) == 0, "which is no worker's"
+    assert sum(table.all(CELL["accepted"])) == 0, "the column is no worker's"
 
 
 @pytest.mark.parametrize("layout", [COMMON, PROGRAMS])
@@ -56,7 +56,7 @@ def test_no_two_processes_write_the_same_cell_or_line_of_the_cache(layout: Layou
     assert Sources(table.sources, 1).number(MINE, MOST_WORKERS) == 1
 
 
-def test_a_table_is_as_large_as_its_layout() -> None:
+def test_table_is_as_large_as_its_layout() -> None:
     assert len(COMMON.cells) <= COMMON.width < len(COMMON.cells) + 8
     own = Layout(tuple(f"exited.{number}" for number in range(256)))
     table = Table(layout=own)
@@ -64,7 +64,7 @@ def test_a_table_is_as_large_as_its_layout() -> None:
     assert os.fstat(Table().descriptor).st_size < os.fstat(table.descriptor).st_size
 
 
-def test_own_numbers_stand_behind_the_common_ones_and_are_read_by_name() -> None:
+def test_counters_of_a_type_follow_the_common_ones_and_are_read_by_name() -> None:
     assert list(PROGRAMS.cells)[: len(CELL)] == list(CELL)
     table = Table(layout=PROGRAMS)
     table.workers = 3
@@ -79,12 +79,12 @@ def test_own_numbers_stand_behind_the_common_ones_and_are_read_by_name() -> None
 
 
 @pytest.mark.parametrize("own", [("started", "started"), ("accepted",), ("closed.done",)])
-def test_a_layout_has_each_name_once(own: tuple[str, ...]) -> None:
+def test_layout_has_each_name_once(own: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="names a counter twice"):
         Layout(own)
 
 
-def test_another_process_with_the_same_layout_writes_to_the_same_cells() -> None:
+def test_process_with_the_same_layout_writes_to_the_same_cells() -> None:
     table = Table(layout=PROGRAMS)
     table.workers = 4
     script = """if True:
@@ -92,10 +92,10 @@ def test_another_process_with_the_same_layout_writes_to_the_same_cells() -> None
         from netd.shared.table import Layout, Table
         table = Table(int(sys.argv[1]), Layout(("started", *sys.argv[2:])))
         table.column(3)[table.layout.cells["exited.1"]] += 7"""
-    for names, status, told in (
+    for names, status, error in (
         (["exited.0", "exited.1"], 0, ""),
-        (["exited.1", "exited.0"], 1, "ValueError: these are counters of another layout\n"),
-        (["exited.1", *map(str, range(100))], 1, "ValueError: this is no memory netd-counters of "),
+        (["exited.1", "exited.0"], 1, "ValueError: the counters have another layout\n"),
+        (["exited.1", *map(str, range(100))], 1, "ValueError: not a sealed memory netd-counters of "),
     ):
         done = subprocess.run(
             [sys.executable, "-c", script, str(table.descriptor), *names],
@@ -104,11 +104,11 @@ def test_another_process_with_the_same_layout_writes_to_the_same_cells() -> None
             text=True,
             check=False,
         )
-        assert (done.returncode, told in done.stderr) == (status, True), done.stderr
+        assert (done.returncode, error in done.stderr) == (status, True), done.stderr
     assert table.read().own == {"exited.1": 7}
 
 
-def test_whatever_a_worker_has_written_is_no_reason_to_fail() -> None:
+def test_table_is_readable_after_a_worker_wrote_arbitrary_values() -> None:
     table = Table()
     column = table.column(0)
     table.workers = 2**62
@@ -117,7 +117,7 @@ def test_whatever_a_worker_has_written_is_no_reason_to_fail() -> None:
     table.reap_counters(0)
 
 
-def test_a_worker_that_dies_takes_no_table_from_the_next_one() -> None:
+def test_table_is_signed_again_after_a_worker_overwrote_its_header() -> None:
     table = Table()
     worker = Table(os.dup(table.descriptor))
     worker.octets[:64] = bytes([255] * 64)
