@@ -140,7 +140,7 @@ class Prefixes(Generic[V]):
 
 
 def intervals(bits: int, chosen: Mapping[Network, V], nothing: W) -> tuple[list[int], list[V | W]]:
-    """Divide all addresses of so many bits into intervals. Return their starts, in order from 0, and their values.
+    """Divide all addresses of this length into intervals. Return their starts, in order from 0, and their values.
 
     The value of an interval is that of the longest prefix there, or ``nothing`` where there is none.
     """

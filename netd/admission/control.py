@@ -220,7 +220,7 @@ class AdmissionControl:
         return None if self.access.in_time(self._wall()) else "times"
 
     def check_unix_datagram(self, user: int | None, path: str | bytes) -> Verdict:
-        """Decide on datagrams from this user. Rules on groups do not apply (`netd.admission.access.NO_GROUPS`).
+        """Decide on datagrams from this user. No rule matches groups here (`netd.admission.access.NO_GROUPS`).
 
         ``path`` is the sender's. At a path of this netd a service would answer the answer, without end.
         """

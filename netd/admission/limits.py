@@ -33,7 +33,7 @@ class Limits(Model):
     lifetime: Timeout = None
     """Close a connection this long after it was accepted, idle or not; off, since a long transfer is legitimate."""
     bytes: SizeOrOff = None
-    """Close a connection after so many octets, received and sent together; off, since a long transfer is legitimate."""
+    """Close a connection after this many octets in both directions; off, since a long transfer is legitimate."""
     drain: Duration = 30.0
     """How long live conversations may continue once the service is disabled or removed, while netd keeps running; by
     default as long as when netd stops."""

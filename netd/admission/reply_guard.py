@@ -16,7 +16,7 @@ from netd.admission.policy import Policy
 Objection = Literal["source_port", "source_address", "destination"]
 
 Shorten = Callable[[bytes, int], bytes | None]
-"""Shortens an answer to at most so many octets; None if no shorter answer makes sense."""
+"""Shortens an answer to at most this many octets; None if no shorter answer makes sense."""
 
 _SMALL = 64
 """The octets that an answer may have whatever the length of its question."""

@@ -18,7 +18,7 @@ from netd.admission.policy import Policy
 from netd.endpoints import Endpoint
 from netd.shared.memory import MOST_WORKERS
 from netd.telemetry.logs import Format, Level
-from netd.telemetry.service_events import AccessLog
+from netd.telemetry.service_events import ConnectionLog
 from netd.text import shown
 from netd.values import Count, Duration, Model
 
@@ -73,7 +73,7 @@ PathOrOff = Annotated[
 Account = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?$")]
 
 
-def _connections(value: object) -> AccessLog:
+def _connections(value: object) -> ConnectionLog:
     if value is False:
         return "off"
     match value:
@@ -133,7 +133,7 @@ class LogSection(Model):
     auto: console on a terminal, journal if standard error is connected to systemd's journal, else json."""
 
     connections: Annotated[
-        AccessLog,
+        ConnectionLog,
         BeforeValidator(_connections),
         PlainSerializer(lambda which: f"sample {which}" if isinstance(which, int) else which, when_used="json"),
         WithJsonSchema(

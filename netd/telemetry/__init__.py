@@ -1,1 +1,1 @@
-"""What happened, told once: counters and log lines together."""
+"""Events: counters and log lines, kept together."""

@@ -45,11 +45,11 @@ class DaemonEvents(ThrottledLog):
     def message_rejected(self, worker: int, pid: int, error: str) -> None:
         """A worker sent what is no message of the channel: a bug, or an attacker has the worker. It is killed."""
         told = {"worker": worker, "pid": pid, "error": error}
-        self._tell("message_rejected", str(worker), 1, "error", "message_rejected", **told)
+        self._log_throttled("message_rejected", str(worker), 1, "error", "message_rejected", **told)
 
     def request_rejected(self, worker: int, error: str) -> None:
         """The supervisor sent what a worker does not take for a message, which is a bug; the worker goes on."""
-        self._tell("request_rejected", "", 1, "error", "request_rejected", worker=worker, error=error)
+        self._log_throttled("request_rejected", "", 1, "error", "request_rejected", worker=worker, error=error)
 
     def worker_lost(
         self, worker: int, pid: int, reason: str, connections: int, delay: float | None, stack: str
@@ -79,7 +79,7 @@ class DaemonEvents(ThrottledLog):
     def control_refused(self, by: Credentials | None) -> None:
         """Somebody who may not control netd tried to."""
         self.counts["control_refused"] += 1
-        self._tell("control_refused", by.user if by else "", 1, "warning", "control_refused", by=str(by))
+        self._log_throttled("control_refused", by.user if by else "", 1, "warning", "control_refused", by=str(by))
 
     def descriptors_limited(self, needed: int | None, limit: int) -> None:
         """The limits of the config need more descriptors than this process may have; None: without end."""

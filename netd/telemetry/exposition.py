@@ -1,9 +1,9 @@
-"""The status as Prometheus reads it: a `netd status` answer in, text out.
+"""The status in the formats of Prometheus: the response to `netd status` in, text out.
 
-Labels are few: a service, a transport, a reason. None is what a peer says, so the number of series has an end. All
-reasons are there from the start, with 0, so that `rate()` sees the first time.
+Labels are few: a service, a transport, a reason. No label is data from a peer, so the number of series is bounded. All
+reasons have a series from the start, with 0, so that `rate()` counts the first event.
 
-This imports prometheus_client, which takes a while: who may not need it imports this late.
+This module imports prometheus_client, which takes a while. Import it only where metrics are requested.
 """
 
 from collections import Counter
@@ -30,64 +30,64 @@ _OPEN_METRICS = "application/openmetrics-text"
 _UNITS = ("seconds", "bytes")
 
 _Family = type[GaugeMetricFamily] | type[CounterMetricFamily]
-_GAUGE, _COUNTER = GaugeMetricFamily, CounterMetricFamily  # the name of a counter gets _total at its end
+_GAUGE, _COUNTER = GaugeMetricFamily, CounterMetricFamily  # prometheus_client appends _total to the name of a counter
 
 _DAEMON: tuple[tuple[_Family, str, str, Callable[[Answer], float]], ...] = (
     (_GAUGE, "daemon_start_time_seconds", "When netd started, in Unix time.", lambda status: status["started"]),
-    (_GAUGE, "daemon_healthy", "Whether every worker shows that its loop turns.", lambda status: status["healthy"]),
-    (_GAUGE, "daemon_ready", "Whether every service that is on is served.", lambda status: status["ready"]),
+    (_GAUGE, "daemon_healthy", "Whether every worker answers heartbeats.", lambda status: status["healthy"]),
+    (_GAUGE, "daemon_ready", "Whether every enabled service is served.", lambda status: status["ready"]),
     (
         _GAUGE,
         "daemon_workers",
-        "Processes that serve.",
+        "Worker processes that serve.",
         lambda status: sum("leaving" not in worker for worker in status["workers"]),
     ),
-    (_GAUGE, "config_generation", "How many configs have been in force.", lambda status: status["generation"]),
+    (_GAUGE, "config_generation", "How many configs have been applied.", lambda status: status["generation"]),
     (
         _GAUGE,
         "config_last_reload_successful",
-        "Whether the config that netd was told to use last is the one in force.",
+        "Whether the last config that was loaded was applied.",
         lambda status: status["last_reload_successful"],
     ),
     (_GAUGE, "bans_active", "Sources that are banned now.", lambda status: status["bans"]),
-    (_COUNTER, "log_lines_lost", "Lines that the log could not take.", lambda status: status["log_lines_lost"]),
-    (_COUNTER, "workers_lost", "Workers that died unasked.", lambda status: status["counts"]["worker_lost"]),
-    (_COUNTER, "reloads_applied", "Configs put in force.", lambda status: status["counts"]["reload_applied"]),
-    (_COUNTER, "reloads_rejected", "Configs refused.", lambda status: status["counts"]["reload_rejected"]),
+    (_COUNTER, "log_lines_lost", "Log lines that could not be written.", lambda status: status["log_lines_lost"]),
+    (_COUNTER, "workers_lost", "Workers that exited unexpectedly.", lambda status: status["counts"]["worker_lost"]),
+    (_COUNTER, "reloads_applied", "Configs applied by a reload.", lambda status: status["counts"]["reload_applied"]),
+    (_COUNTER, "reloads_rejected", "Configs rejected by a reload.", lambda status: status["counts"]["reload_rejected"]),
     (_COUNTER, "sources_banned", "Bans of sources.", lambda status: status["counts"]["source_banned"]),
     (
         _COUNTER,
         "control_refused",
-        "Connections to the control socket by who may not use it.",
+        "Connections to the control socket without permission.",
         lambda status: status["counts"]["control_refused"],
     ),
 )
-"""Numbers of the daemon: kind, name, help, and where the value is in the status."""
+"""Metrics of the daemon: type, name, help, and the value in the status."""
 
 _SERVICE: tuple[tuple[_Family, str, str, str], ...] = (
     (_GAUGE, "connections_active", "Connections open now.", "active"),
-    (_COUNTER, "connections_accepted", "Connections taken.", "accepted"),
-    (_COUNTER, "connections_checks", "Connections that came and went without an octet.", "checks"),
-    (_COUNTER, "received_bytes", "Octets received, of ended connections and of datagrams.", "bytes_in"),
-    (_COUNTER, "sent_bytes", "Octets sent, of ended connections and of datagrams.", "bytes_out"),
+    (_COUNTER, "connections_accepted", "Connections accepted.", "accepted"),
+    (_COUNTER, "connections_checks", "Connections closed without an octet received or sent.", "checks"),
+    (_COUNTER, "received_bytes", "Octets received, on closed connections and in datagrams.", "bytes_in"),
+    (_COUNTER, "sent_bytes", "Octets sent, on closed connections and in datagrams.", "bytes_out"),
     (_COUNTER, "datagrams_received", "Datagrams received.", "datagrams_in"),
     (_COUNTER, "datagrams_answered", "Datagrams answered.", "datagrams_out"),
-    (_COUNTER, "conversations_failed", "Conversations and datagrams lost to a bug in the service.", "failed"),
-    (_COUNTER, "loops_detected", "Peers that kept sending back what they were answered.", "loops"),
+    (_COUNTER, "conversations_failed", "Conversations and datagrams that failed by a bug in the service.", "failed"),
+    (_COUNTER, "loops_detected", "Peers that kept sending back the answers they received.", "loops"),
 )
-"""Numbers of each service: kind, name, help, and which of its counters (`netd.shared.table.Counts`)."""
+"""Metrics of each service: type, name, help, and its counter (`netd.shared.table.Counts`)."""
 
 _REASONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    ("connections_closed", "Connections ended, and how.", "closed", get_args(Outcome)),
-    ("connections_refused", "Connections closed before a word, and why.", "refused", get_args(Refusal)),
-    ("datagrams_dropped", "Datagrams not taken, or answers not sent, and why.", "dropped", get_args(Drop)),
+    ("connections_closed", "Connections closed, by outcome.", "closed", get_args(Outcome)),
+    ("connections_refused", "Connections refused, by reason.", "refused", get_args(Refusal)),
+    ("datagrams_dropped", "Datagrams dropped, or their answers not sent, by reason.", "dropped", get_args(Drop)),
 )
-"""Counters with a reason: name, help, which of the service's counters, and all reasons there are."""
+"""Counters with a reason: name, help, the service's counter, and all reasons."""
 
 
 def exposition(status: Answer, accept: str) -> tuple[bytes, str]:
-    """A status in the format that an Accept header asks for, Prometheus' text or OpenMetrics, and its media type."""
-    # Of the header no more than this choice: prometheus_client repeats in its answer what else stands there.
+    """Encode a status in the format of an Accept header, Prometheus' text or OpenMetrics; also its media type."""
+    # Only this choice: prometheus_client would copy parameters of the header into the media type it returns.
     asked = {part.partition(";")[0].strip() for part in accept.split(",")}
     encode, media_type = choose_encoder(_OPEN_METRICS if _OPEN_METRICS in asked else "")
     return encode(_Status(status)), media_type
@@ -125,7 +125,7 @@ class _Status(Collector):
 
 
 def _unit(name: str) -> str:
-    """The unit at the end of a name, which OpenMetrics tells apart."""
+    """The unit at the end of a name, which OpenMetrics requires as a separate field."""
     last = name.rpartition("_")[2]
     return last if last in _UNITS else ""
 
@@ -142,7 +142,7 @@ def _sockets(services: list[Answer]) -> Metric:
 def _durations(services: list[Answer]) -> Metric:
     name = "connections_duration_seconds"
     metric = HistogramMetricFamily(
-        f"netd_{name}", "How long ended connections took.", labels=("service",), unit=_unit(name)
+        f"netd_{name}", "Duration of closed connections.", labels=("service",), unit=_unit(name)
     )
     bounds = [*(str(float(bound)) for bound in DURATIONS), "+Inf"]
     classes = [*(f"{bound:g}" for bound in DURATIONS), "inf"]

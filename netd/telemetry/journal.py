@@ -1,8 +1,8 @@
-"""systemd's journal in its own words: fields that journalctl(1) can select by (systemd.journal-fields(7)).
+"""Entries for systemd's journal, with fields that journalctl(1) can match (systemd.journal-fields(7)).
 
-An entry is one datagram of ``KEY=value`` lines; a value of several lines has its length before it instead
-(https://systemd.io/JOURNAL_NATIVE_PROTOCOL/). What an event holds besides its name becomes ``NETD_KEY``, so
-``journalctl NETD_SERVICE=echo NETD_EVENT=connection_refused`` finds what it says.
+An entry is one datagram of ``KEY=value`` lines; a value of several lines is preceded by its length instead
+(https://systemd.io/JOURNAL_NATIVE_PROTOCOL/). Each key of an event becomes a field ``NETD_KEY``, so that
+``journalctl NETD_SERVICE=echo NETD_EVENT=connection_refused`` finds the refused connections of echo.
 """
 
 import json
@@ -14,11 +14,11 @@ from typing import Any
 SOCKET = "/run/systemd/journal/socket"
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # syslog(3)
-_LONGEST = 16384  # octets of a value; an entry has to fit into a datagram
+_LONGEST = 16384  # octets of a value: an entry has to fit into one datagram
 
 
-def listens_to(descriptor: int) -> bool:
-    """Whether what is written here goes to the journal (JOURNAL_STREAM, systemd.exec(5))."""
+def is_journal(descriptor: int) -> bool:
+    """Whether systemd has connected this descriptor to the journal (JOURNAL_STREAM, systemd.exec(5))."""
     try:
         status = os.fstat(descriptor)
     except OSError:
@@ -27,14 +27,14 @@ def listens_to(descriptor: int) -> bool:
 
 
 def connect(path: str = SOCKET) -> int:
-    """A descriptor to send entries to. OSError where there is no journal."""
+    """A descriptor of a socket to the journal. OSError: there is no journal."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
         connection.connect(path)
         return connection.detach()
 
 
 def render(logger: object, method: str, event: MutableMapping[str, Any]) -> bytes:
-    """An event as an entry. Its text for people is the event's name and details in one line, then the traceback."""
+    """Render an event as an entry. MESSAGE is the event's name and its keys in one line, then the traceback."""
     name, level = str(event.pop("event")), str(event.pop("level", method))
     fields = {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in event.items()}
     exception = fields.pop("exception", "")
@@ -53,12 +53,12 @@ def render(logger: object, method: str, event: MutableMapping[str, Any]) -> byte
 
 
 def lost(number: int) -> bytes:
-    """The entry that says how many were lost."""
+    """The entry that reports the number of lost entries."""
     return render(None, "warning", {"event": "log_lines_lost", "number": number})
 
 
 def entry(fields: Mapping[str, str]) -> bytes:
-    """Fields as the journal takes them. No value can end its field early, or begin another."""
+    """Encode fields as an entry. No value can end its field early, or begin another one."""
     parts = []
     for key, value in fields.items():
         data = value.encode("utf-8", "backslashreplace")[:_LONGEST]

@@ -1,4 +1,4 @@
-"""Setting up the log: who reads it decides its form, and nobody who reads it can stop the daemon."""
+"""Set-up of the log, its formats, and a sink that never blocks the daemon."""
 
 import json
 import os
@@ -21,38 +21,38 @@ from netd.text import printable
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["auto", "console", "json", "logfmt", "journal"]
 
-_LONGEST_EXCEPTION = 8192  # characters of a traceback: what is left out is in its middle
+_LONGEST_EXCEPTION = 8192  # characters of a traceback; a longer one is cut in its middle
 
 
 class Sink:
-    """Writes lines to a descriptor without ever waiting for it, each with one call, so that threads mix no lines.
+    """Writes lines to a descriptor without blocking, each with one call, so that lines of threads do not mix.
 
-    A pipe that nobody reads, a terminal that is held, a full disk: lines are lost, counted, and told of by the next
-    line that gets through. The descriptor itself is not made non-blocking, since other programs may share it.
+    If a pipe is full, a terminal stopped or a disk full, lines are lost and counted, and the next line that can be
+    written is preceded by their number. The descriptor itself stays blocking, since other programs may share it.
     """
 
     def __init__(self, descriptor: int, lost: Callable[[int], bytes] | None = None) -> None:
-        """``lost`` makes the line that tells of so many lost ones; without it, it is JSON."""
-        self._tell_lost = lost or _lost_line
+        """``lost`` renders the line that reports the number of lost ones; without it, JSON."""
+        self._render_lost = lost or _lost_line
         self._socket: socket.socket | None = None
         self._descriptor = descriptor
         self._reopened = False
         self._lock = threading.Lock()
-        self._rest = b""  # of a line that went in part
+        self._rest = b""  # of a line that was written in part
         self._lost = 0
         self.lost = 0
-        """How many lines nobody will read, since this process began to write here."""
+        """The number of lines lost since this process began to write here."""
         kind = os.fstat(descriptor).st_mode
         if stat.S_ISSOCK(kind):
             self._socket = socket.socket(fileno=os.dup(descriptor))
         elif stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
             try:
-                # Opened anew, it has flags of its own.
+                # Opened again, it has a file description, and so O_NONBLOCK, of its own (open(2)).
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
                 self._descriptor = os.open(f"/proc/self/fd/{descriptor}", flags)
                 self._reopened = True
             except OSError:
-                pass  # no /proc, or somebody else's terminal
+                pass  # no /proc, or a terminal of another user
 
     def msg(self, line: str | bytes) -> None:
         """Write one line, or octets as they are."""
@@ -63,20 +63,20 @@ class Sink:
                 self.lost += 1
 
     def finish(self, seconds: float = 1.0) -> None:
-        """At the end, give whoever reads this some time to hear of what is still to be told."""
+        """At the end, wait up to ``seconds`` until the rest of a line and the number of lost ones are written."""
         poll = select.poll()
         poll.register(self._socket or self._descriptor, select.POLLOUT)
         until = time.monotonic() + seconds
         with self._lock:
-            told = self._catch_up()
-            while not told and (left := until - time.monotonic()) > 0 and poll.poll(left * 1000):
+            written = self._catch_up()
+            while not written and (left := until - time.monotonic()) > 0 and poll.poll(left * 1000):
                 before = self._rest, self._lost
-                told = self._catch_up()
+                written = self._catch_up()
                 if before == (self._rest, self._lost):
-                    return  # there is room, and still nothing goes: a reader that is gone, a full disk
+                    return  # writable, and still nothing was written: the reader has closed, or the disk is full
 
     def _catch_up(self) -> bool:
-        """Write what is left of the last line, and how many were lost since; whether all of that went."""
+        """Write the rest of the last line, and the number of lost ones. Return whether all of that was written."""
         if self._rest:
             rest, self._rest = self._rest, b""
             if not self._write(rest):
@@ -85,13 +85,13 @@ class Sink:
                 return False
         if self._lost:
             lost, self._lost = self._lost, 0
-            if not self._write(self._tell_lost(lost)):
+            if not self._write(self._render_lost(lost)):
                 self._lost = lost
                 return False
         return True
 
     def _write(self, data: bytes) -> bool:
-        """Write without waiting; False if nothing went. What is left of data that went in part is kept."""
+        """Write without blocking. Return False if nothing was written; the rest of data written in part is kept."""
         try:
             if self._socket:
                 sent = self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -110,11 +110,11 @@ class Sink:
 
     @property
     def descriptor(self) -> int:
-        """What it writes to."""
+        """The descriptor that lines are written to."""
         return self._socket.fileno() if self._socket else self._descriptor
 
     def close(self) -> None:
-        """Release what was opened; the descriptor it was given stays."""
+        """Close the descriptors that this object opened. The one it was given stays open."""
         if self._socket:
             self._socket.close()
         elif self._reopened:
@@ -128,23 +128,23 @@ def _lost_line(number: int) -> bytes:
 
 
 def open_file(path: str) -> int:
-    """Open a log file, and make it if need be, for its owner to write and its group to read. OSError says why not.
+    """Open a log file to append, or create it with mode 0640. OSError: it cannot be opened.
 
-    A link of the operator's may lead elsewhere, as to /dev/stdout in a container; one of another user's may not.
+    A symbolic link of root or of the user that runs netd is followed, as to /dev/stdout in a container; others are not.
     """
     return paths.open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640, follow=True)
 
 
 def set_level(level: Level) -> None:
-    """Log events of this level and above from now on."""
+    """Log only events of this level and above from now on."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
-    throttle.rebind()
+    throttle.rebind_loggers()
 
 
 def set_up(level: Level, form: Format, descriptor: int = 2) -> Sink:
-    """Send events of ``level`` and above to a file descriptor, or to the journal. OSError where that is not there.
+    """Log events of ``level`` and above to a descriptor, or to the journal. OSError: the journal cannot be reached.
 
-    ``auto`` is coloured text on a terminal, the journal where the descriptor leads there, and JSON elsewhere.
+    The format ``auto`` is coloured text on a terminal, the journal if the descriptor is connected to it, else JSON.
     """
     terminal = os.isatty(descriptor)
     sink = _journal_sink(form, descriptor)
@@ -181,23 +181,23 @@ def set_up(level: Level, form: Format, descriptor: int = 2) -> Sink:
 
 
 def _journal_sink(form: Format, descriptor: int) -> Sink | None:
-    """A sink to the journal where that is wanted, or where it is the best. OSError where it is wanted and not there."""
-    if form != "journal" and not (form == "auto" and journal.listens_to(descriptor)):
+    """A sink to the journal if ``form`` selects it. OSError: it is set explicitly, and cannot be reached."""
+    if form != "journal" and not (form == "auto" and journal.is_journal(descriptor)):
         return None
     try:
         connection = journal.connect()
     except OSError:
         if form == "journal":
             raise
-        return None  # in a root directory of one's own, say: what goes to the descriptor gets there too
+        return None  # such as in a chroot: the descriptor leads to the journal too
     sink = Sink(connection, journal.lost)
     os.close(connection)
     return sink
 
 
 def _exception(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The traceback as text. A peer may have chosen what an exception says: it is cut, and what could steer a terminal
-    is escaped.
+    """Render the traceback. A peer may have chosen the text of an exception: it is cut, and control characters are
+    escaped.
     """
     if error := event.pop("exc_info", None):
         text = "".join(traceback.format_exception(error)).rstrip("\n")
@@ -210,28 +210,28 @@ def _exception(logger: object, method: str, event: MutableMapping[str, Any]) -> 
 
 
 def _escape(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """No value may begin another line, or steer a terminal."""
+    """Escape control characters, so that no value begins another line or controls a terminal."""
     for key, value in event.items():
         event[key] = printable(value if isinstance(value, str) else json.dumps(value, default=str))
     return event
 
 
 def _indent_exception(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """No line of a traceback may look like the beginning of another event."""
+    """Indent the traceback, so that none of its lines looks like the beginning of another event."""
     if "exception" in event:
         event["exception"] = "    " + event["exception"].replace("\n", "\n    ")
     return event
 
 
 class _Json:
-    """An event as a JSON object: when, how bad and what, before the details, for a line is read by people too.
+    """Renders an event as a JSON object. Time, level and event come first, since people read the lines too.
 
-    Most lines tell of a connection, so this is a part of what one costs: the faster encoder gets to write them, and of
-    a time only the fraction is put into words where the second is as before.
+    Most lines are about a connection, and are a part of its cost. So the faster encoder renders them, and the text of
+    the time is kept within one second.
     """
 
     def __init__(self) -> None:
-        # What is not printable ASCII could steer a terminal, and this one escapes it.
+        # It escapes all but printable ASCII, since control characters could control a terminal.
         self._encode_all = json.JSONEncoder(default=repr, separators=(",", ":")).encode
         self._second = -1
         self._text = ""
@@ -249,6 +249,6 @@ class _Json:
         }
         try:
             line = to_json(entry, fallback=repr)
-        except ValueError:  # text that is no Unicode
+        except ValueError:  # text with half of a surrogate pair
             return self._encode_all(entry)
         return line + b"\n" if line.isascii() and b"\x7f" not in line else self._encode_all(entry)

@@ -1,6 +1,6 @@
-"""What can happen to a service: one function a fact, which moves the counter and writes the log line.
+"""The events of a service: one method for each, which updates the counter and writes the log line.
 
-So the two cannot disagree. Transports and services call these and know neither structlog nor the counters.
+So the two cannot disagree. Transports and services call these methods, and use neither structlog nor the counters.
 """
 
 import time
@@ -13,7 +13,7 @@ from netd.reasons import Drop, Outcome, Refusal
 from netd.shared.table import CELL, DURATIONS, Counts, Role, Table
 from netd.telemetry.throttle import QUIET, ThrottledLog
 
-# Where in a column the hot path counts.
+# The cells that the hot path updates.
 _ACCEPTED, _FAILED, _LOOPS, _CHECKS = CELL["accepted"], CELL["failed"], CELL["loops"], CELL["checks"]
 _BYTES_IN, _BYTES_OUT = CELL["bytes_in"], CELL["bytes_out"]
 _DATAGRAMS_IN, _DATAGRAMS_OUT = CELL["datagrams_in"], CELL["datagrams_out"]
@@ -24,8 +24,8 @@ _SHORTEST = CELL[f"durations.{DURATIONS[0]:g}"]
 _DURATION = CELL["duration_us"]
 
 
-def _where(error: BaseException) -> str:
-    """What tells one bug from another: a bounded number of places in the code, nothing a peer can choose."""
+def _origin(error: BaseException) -> str:
+    """The type of an error, and the line that raised it: a bounded number of texts, and none that a peer can choose."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -33,39 +33,41 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__} {place}"
 
 
-AccessLog = Literal["all", "summary", "off"] | int
-"""Which connections get a line when they end: all of them, none but a sum once a minute, none, or one in so many."""
+ConnectionLog = Literal["all", "summary", "off"] | int
+"""The connections that are logged when they close: all, a sum once a minute, none, or one in so many."""
 
 
 class ListenerEvents(ThrottledLog):
-    """What can happen to the listeners of one service where they are opened: lines alone, which move no counter."""
+    """The events of one service's listeners, in the process that opens them: log lines without counters."""
 
     def __init__(self, service: str) -> None:
         super().__init__(service=service)
 
     def listening(self, endpoint: str) -> None:
-        """The service can be reached at ``endpoint``."""
+        """The service listens on ``endpoint``."""
         self._log.info("listening", endpoint=endpoint)
 
     def address_skipped(self, endpoint: str, error: str) -> None:
-        """One of the addresses a name stands for is not on this host."""
+        """One of the addresses that a name resolves to is not on this host."""
         self._log.warning("address_skipped", endpoint=endpoint, error=error)
 
     def options_failed(self, endpoint: str, error: str) -> None:
-        """A socket that was open already did not get all options of a new config; it serves as before."""
+        """Setting the socket options of a new config on an open socket failed; the socket serves as before."""
         self._log.error("options_failed", endpoint=endpoint, error=error)
 
     def reply_guard_disabled(self) -> None:
-        """The config switches the reply guard of a UDP service off."""
-        self._log.warning("reply_guard_disabled", advice="a forged source can turn its answers against others")
+        """The config disables the reply guard of a UDP service."""
+        self._log.warning(
+            "reply_guard_disabled", advice="answers to forged source addresses can be used to attack other hosts"
+        )
 
 
 class ServiceEvents(ThrottledLog):
-    """What can happen to one service in one process.
+    """The events of one service in one process.
 
-    ``process`` (a worker by its number, another by its role) writes its column of ``table``; without one, the numbers
-    are this process's own. ``clock`` counts seconds from anywhere, steadily. The connections of a ``quiet`` one are
-    debug lines.
+    ``process`` (a worker by its number, another process by its role) writes its column of ``table``; without a table,
+    the counters are this process's alone. ``clock`` returns monotonic seconds. The connections of a ``quiet`` service
+    are debug lines.
     """
 
     def __init__(
@@ -84,34 +86,38 @@ class ServiceEvents(ThrottledLog):
             self.table.workers = process + 1
         self._cells = self.table.column(process)
         self._quiet = quiet
-        self._access: AccessLog = "all"
-        self._closed = [0, 0, 0]  # connections, octets in and out, of which `log.connections: summary` has not told
+        self._connection_log: ConnectionLog = "all"
+        self._closed = [
+            0,
+            0,
+            0,
+        ]  # connections, octets received and sent, since the last line of `log.connections: summary`
         self._next_summary = 0.0
 
     @property
     def counters(self) -> Counts:
-        """What the service has done, in all workers."""
+        """The counters of the service, over all workers."""
         return self.table.read()
 
-    def summarize(self, *, final: bool = False) -> None:
+    def log_pending(self, *, final: bool = False) -> None:
         self.connections_closed(final=final)
-        super().summarize(final=final)
+        super().log_pending(final=final)
 
     def connection_accepted(self) -> None:
-        """A connection was taken; it will be closed."""
+        """A connection was accepted. `connection_closed` follows."""
         self._cells[_ACCEPTED] += 1
 
     def connection_refused(self, reason: Refusal, peer: str | Credentials = "", number: int = 1) -> None:
-        """So many connections were closed before a word, the last one from this address, or from this process here."""
+        """``number`` connections were refused, the last one from the address or local process ``peer``."""
         self._cells[_REFUSED[reason]] += number
-        told = {"reason": reason} | ({"peer": str(peer)} if peer else {})
+        details = {"reason": reason} | ({"peer": str(peer)} if peer else {})
         source = peer if isinstance(peer, str) else peer.user
-        self._tell(f"refused.{reason}", source, number, "warning", "connection_refused", **told)
+        self._log_throttled(f"refused.{reason}", source, number, "warning", "connection_refused", **details)
 
     def connection_closed(self, peer: Peer, bytes_in: int, bytes_out: int, duration: float, outcome: Outcome) -> None:
-        """A connection is over, after ``duration`` seconds. One without a byte was a probe, and is a debug line.
+        """A connection was closed after ``duration`` seconds. One without an octet was a check, and is a debug line.
 
-        For which of the others there is a line, `tell_connections` says.
+        `set_connection_log` selects which of the others are logged.
         """
         cells = self._cells
         cells[_CLOSED[outcome]] += 1
@@ -125,7 +131,7 @@ class ServiceEvents(ThrottledLog):
             cells[_BYTES_OUT] += bytes_out
         if (bytes_in or bytes_out) and not self._quiet:
             log = self._log.info
-            if self._access != "all" and not self._is_told(bytes_in, bytes_out):
+            if self._connection_log != "all" and not self._sample(bytes_in, bytes_out):
                 return
         log(
             "connection_closed",
@@ -136,24 +142,24 @@ class ServiceEvents(ThrottledLog):
             outcome=outcome,
         )
 
-    def tell_connections(self, access: AccessLog) -> None:
-        """Have these connections get a line from now on."""
-        if access != self._access:
+    def set_connection_log(self, mode: ConnectionLog) -> None:
+        """Select the connections that are logged from now on. The pending sum is logged first."""
+        if mode != self._connection_log:
             self.connections_closed(final=True)
-            self._access, self._closed = access, [0, 0, 0]
+            self._connection_log, self._closed = mode, [0, 0, 0]
 
-    def _is_told(self, bytes_in: int, bytes_out: int) -> bool:
-        """Whether this connection gets a line of its own."""
+    def _sample(self, bytes_in: int, bytes_out: int) -> bool:
+        """Add a closed connection to the sum. Return whether it is one of those that get their own line."""
         closed = self._closed
         closed[0] += 1
         closed[1] += bytes_in
         closed[2] += bytes_out
-        return isinstance(self._access, int) and closed[0] % self._access == 0
+        return isinstance(self._connection_log, int) and closed[0] % self._connection_log == 0
 
     def connections_closed(self, *, final: bool = False) -> None:
-        """So many connections are over since this was told last, where a sum a minute is asked for."""
+        """In the mode ``summary``: log the sum of the connections closed since the last such line, once a minute."""
         number, bytes_in, bytes_out = self._closed
-        if self._access == "summary" and number and (final or self._clock() >= self._next_summary):
+        if self._connection_log == "summary" and number and (final or self._clock() >= self._next_summary):
             self._next_summary = self._clock() + QUIET
             self._closed = [0, 0, 0]
             self._log.info("connections_closed", number=number, bytes_in=bytes_in, bytes_out=bytes_out)
@@ -161,45 +167,47 @@ class ServiceEvents(ThrottledLog):
     def conversation_failed(self, peer: Peer, error: BaseException) -> None:
         """A bug in the service ended this conversation, or left this datagram without an answer.
 
-        Each bug (kind of error and line of code) is told with its traceback, and again once a minute at most.
+        Each bug (type of error and line of code) is logged with its traceback, then at most once a minute.
         """
         self._cells[_FAILED] += 1
-        where = _where(error)
-        self._tell(where, "", 1, "error", "conversation_failed", peer=peer.remote, error=where, exc_info=error)
+        origin = _origin(error)
+        self._log_throttled(
+            origin, "", 1, "error", "conversation_failed", peer=peer.remote, error=origin, exc_info=error
+        )
 
     def inherit_failed(self, error: BaseException) -> None:
-        """A bug in the service kept it from taking over what the one before a reload knew; it serves all the same."""
+        """A bug kept the service from taking over its predecessor's state at a reload; it serves without it."""
         self._cells[_FAILED] += 1
-        self._log.error("inherit_failed", error=_where(error), exc_info=error)
+        self._log.error("inherit_failed", error=_origin(error), exc_info=error)
 
     def datagrams_received(self, number: int, octets: int) -> None:
-        """So many datagrams came, and the service got them."""
+        """``number`` datagrams were received and passed to the service."""
         self._cells[_DATAGRAMS_IN] += number
         self._cells[_BYTES_IN] += octets
 
     def datagrams_answered(self, number: int, octets: int) -> None:
-        """So many answers were handed to the kernel."""
+        """``number`` answers were passed to the kernel."""
         self._cells[_DATAGRAMS_OUT] += number
         self._cells[_BYTES_OUT] += octets
 
     def datagrams_dropped(self, number: int, reason: Drop, peer: Peer | None = None) -> None:
-        """So many datagrams were not given to the service, or their answers not sent; the last one of ``peer``."""
+        """``number`` datagrams were dropped, or their answers not sent; the last one is from ``peer``."""
         self._cells[_DROPPED[reason]] += number
-        told = {"reason": reason} | ({"peer": peer.remote} if peer else {})
+        details = {"reason": reason} | ({"peer": peer.remote} if peer else {})
         source = peer.source if peer else ""
-        self._tell(f"dropped.{reason}", source, number, "warning", "datagrams_dropped", **told)
+        self._log_throttled(f"dropped.{reason}", source, number, "warning", "datagrams_dropped", **details)
 
     def loop_detected(self, peer: Peer) -> None:
-        """A peer sends back what it is answered, hundreds of times on end; its rate is what bounds it."""
+        """A peer sent back the answers it received, hundreds of times in a row. Only the rate limits it."""
         self._cells[_LOOPS] += 1
-        self._tell("loop", peer.source, 1, "warning", "loop_detected", peer=peer.remote)
+        self._log_throttled("loop", peer.source, 1, "warning", "loop_detected", peer=peer.remote)
 
     def accept_paused(self, error: str) -> None:
-        """The system has no means for another connection; this listener rests for a moment."""
-        self._tell("accept_paused", "", 1, "error", "accept_paused", error=error)
+        """accept(2) failed for lack of resources; the listener pauses for a moment."""
+        self._log_throttled("accept_paused", "", 1, "error", "accept_paused", error=error)
 
     def service_stopped(self) -> None:
-        """The service is over; what it did. Nothing is a debug line."""
+        """The service has stopped: a line with its counters, at debug if all are zero."""
         summary = self.counters.summary()
         log = self._log.info if summary else self._log.debug
         log("service_stopped", **summary)

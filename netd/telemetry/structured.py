@@ -1,7 +1,7 @@
-"""structlog as netd has it: without rich.
+"""structlog without rich.
 
-It imports rich where that is installed, for tracebacks in colour, which nobody asks it for here. That would be a tenth
-of the daemon's memory, and of the time until it is ready.
+structlog imports rich if that is installed, for tracebacks in colour, which netd does not use. The import would take a
+tenth of the daemon's memory and of its start-up time.
 """
 
 import sys

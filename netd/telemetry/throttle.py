@@ -1,8 +1,8 @@
-"""When something is worth a line, and who writes it.
+"""Throttled logging of events that a peer can cause as often as it likes.
 
-What a peer can cause at will is told on the edge: the first time, then once a minute with the number since. The same
-thing from the same source is one line a minute; of more than a few sources at a time only the sum is told, so a flood
-writes no more than a handful of lines, whoever it seems to come from.
+The first event is logged at once, then one line a minute with the number of events since the last line. Each source has
+its own line for one kind of event. Beyond 16 sources at a time the others share a line, so a flood from any number of
+forged sources writes only a few lines a minute.
 """
 
 import time
@@ -14,31 +14,31 @@ from typing import Any
 from netd.telemetry.structured import structlog
 
 QUIET = 60.0
-"""Seconds between two log lines about the same thing."""
-_MOST_SOURCES = 16  # of one fact in one minute that get lines of their own
+"""Seconds between two log lines about one key."""
+_MOST_SOURCES = 16  # with their own lines, for one kind of event in one minute
 
 Key = tuple[str, str]
-"""A fact and the source it came from; the source is empty where it does not matter, or where there are too many."""
+"""A kind of event, and its source; empty if the source does not matter, or if there are too many."""
 
 
 class Throttle:
-    """Says when something that keeps happening is worth a line."""
+    """Counts events by key, and decides when a line is due. ``clock`` returns monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._next: dict[Key, float] = {}
         self._since: dict[Key, int] = {}
-        self._sources: Counter[str] = Counter()  # by fact, how many of them are in `_next`
+        self._sources: Counter[str] = Counter()  # the number of sources in `_next`, by kind
 
-    def key(self, fact: str, source: str) -> Key:
-        """What to count a fact under, from this source."""
-        key = (fact, source)
+    def key(self, kind: str, source: str) -> Key:
+        """The key under which an event of this kind from this source is counted."""
+        key = (kind, source)
         if not source or key in self._next:
             return key
-        return key if self._sources[fact] < _MOST_SOURCES else (fact, "")
+        return key if self._sources[kind] < _MOST_SOURCES else (kind, "")
 
     def count(self, key: Key, number: int = 1, *, final: bool = False) -> int:
-        """How many to speak of now: all since the last line, or 0 for silence; not if this is ``final``."""
+        """Count ``number`` events. Return the number since the last line if one is due now, or ``final``; else 0."""
         since = self._since.get(key, 0) + number
         now = self._clock()
         if not final and now < self._next.get(key, 0.0):
@@ -49,61 +49,63 @@ class Throttle:
         self._next[key], self._since[key] = now + QUIET, 0
         return since
 
-    def silent(self, key: Key) -> bool:
-        """Whether nothing has happened since the last line."""
-        return not self._since.get(key)
+    def pending(self, key: Key) -> int:
+        """The number of events since the last line."""
+        return self._since.get(key, 0)
 
-    def forget(self) -> None:
-        """Make room for other sources: forget those of which nothing was heard for a minute."""
+    def expire(self) -> None:
+        """Remove keys without an event for a minute, so that other sources get lines of their own."""
         now = self._clock()
-        for key in [key for key, when in self._next.items() if when <= now and self.silent(key)]:
+        for key in [key for key, when in self._next.items() if when <= now and not self.pending(key)]:
             del self._next[key], self._since[key]
             if key[1]:
                 self._sources[key[0]] -= 1
 
 
 class ThrottledLog:
-    """Somebody who has something to tell. ``clock`` counts seconds from anywhere, steadily."""
+    """A logger with throttled events. ``clock`` returns monotonic seconds; each line has the keys of ``context``."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, **context: object) -> None:
         self._context = context
         self._clock = clock
-        self._edge = Throttle(clock)
-        self._pending: dict[Key, tuple[str, str, dict[str, object]]] = {}  # lines that wait for their minute to be over
+        self._throttle = Throttle(clock)
+        self._pending: dict[
+            Key, tuple[str, str, dict[str, object]]
+        ] = {}  # the last line that was not due, by key: level, event and details
         self._log: Any
-        self.bind()
+        self.bind_logger()
         _ALL.add(self)
 
-    def bind(self) -> None:
-        """Take the logger as it is configured now."""
+    def bind_logger(self) -> None:
+        """Use the logger as it is configured now."""
         self._log = structlog.get_logger().bind(**self._context)
 
-    def _tell(self, fact: str, source: str, number: int, level: str, event: str, **told: object) -> None:
-        """Log on the edge; what is not said now, `summarize` says once its minute is over."""
-        key = self._edge.key(fact, source)
-        if said := self._edge.count(key, number):
-            getattr(self._log, level)(event, number=said, **told)
+    def _log_throttled(self, kind: str, source: str, number: int, level: str, event: str, **details: object) -> None:
+        """Log ``number`` events if a line is due; else `log_pending` logs them once it is."""
+        key = self._throttle.key(kind, source)
+        if counted := self._throttle.count(key, number):
+            getattr(self._log, level)(event, number=counted, **details)
         else:
-            told.pop("exc_info", None)  # it would keep what the conversation had alive
-            self._pending[key] = (level, event, told)
+            details.pop("exc_info", None)  # the traceback would keep the objects of the conversation alive
+            self._pending[key] = (level, event, details)
 
-    def summarize(self, *, final: bool = False) -> None:
-        """Say what has happened since the last lines, where they are a minute old, or this is the last chance.
+    def log_pending(self, *, final: bool = False) -> None:
+        """Log the events since the last lines that are a minute old; if ``final``, all of them.
 
-        To be called now and then.
+        Call it about once a second, and at the end.
         """
-        for key, (level, event, told) in list(self._pending.items()):
-            if self._edge.silent(key):
+        for key, (level, event, details) in list(self._pending.items()):
+            if not self._throttle.pending(key):
                 del self._pending[key]
-            elif said := self._edge.count(key, 0, final=final):
-                getattr(self._log, level)(event, number=said, **told)
-        self._edge.forget()
+            elif counted := self._throttle.count(key, 0, final=final):
+                getattr(self._log, level)(event, number=counted, **details)
+        self._throttle.expire()
 
 
 _ALL: weakref.WeakSet[ThrottledLog] = weakref.WeakSet()
 
 
-def rebind() -> None:
-    """Have everybody take the logger that is configured now: what is bound keeps the level it was bound with."""
-    for teller in _ALL:
-        teller.bind()
+def rebind_loggers() -> None:
+    """Bind the logger of every `ThrottledLog` again: a bound logger keeps the level that it was bound with."""
+    for log in _ALL:
+        log.bind_logger()

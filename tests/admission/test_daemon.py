@@ -24,7 +24,7 @@ def test_ban_beyond_the_most_replaces_the_one_that_ends_first() -> None:
     for number in range(MOST):
         shared.ban(number.to_bytes(4), 1000.0 - number)
     first = (MOST - 1).to_bytes(4)
-    shared.ban(first, 2000.0)  # a longer ban of the same source takes the place of its own
+    shared.ban(first, 2000.0)  # replaces the ban of the same source
     assert len(shared.banned) == MOST
     shared.ban(A, 5000.0)
     assert len(shared.banned) == MOST

@@ -116,7 +116,7 @@ def test_loop_is_detected_in_the_sent_answer_and_only_with_a_peer() -> None:
 
 
 def exchange(loops: Loops, number: int, pause: float = 0.001, peer: bytes = b"peer", start: float = 0.0) -> list[int]:
-    """Have a peer send back so many answers. Return the exchanges at which a loop was detected."""
+    """Have a peer send back this many answers. Return the exchanges at which a loop was detected."""
     return [n for n in range(number) if loops.record_exchange(peer, b"x", b"x", start + n * pause)]
 
 
@@ -130,7 +130,7 @@ def test_probe_that_repeats_its_question_is_no_loop() -> None:
     assert exchange(Loops(), 100_000, pause=0.2) == []
 
 
-def test_peer_whose_questions_differ_from_the_answers_is_no_loop() -> None:
+def test_peer_with_questions_other_than_the_answers_is_no_loop() -> None:
     loops = Loops()
     for number in range(10_000):
         word = b"%d" % number

@@ -40,7 +40,7 @@ def test_supervisor_has_a_column() -> None:
 
 
 @pytest.mark.parametrize("layout", [COMMON, PROGRAMS])
-def test_no_two_processes_write_the_same_cell_or_line_of_the_cache(layout: Layout) -> None:
+def test_processes_write_to_different_cells_and_cache_lines(layout: Layout) -> None:
     table = Table(layout=layout)
     table.workers = MOST_WORKERS
     table.total_rate[0] = -1

@@ -1,4 +1,4 @@
-"""What netd answers to ``status``."""
+"""Responses to ``netd status``."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from netd.shared.table import Counts
 
 
 def status(services: Mapping[str, Counts], *, enabled: bool = True, **changes: object) -> dict[str, Any]:
-    """A status as it comes over the control socket."""
+    """A status as the control socket sends it."""
     answer = {
         "version": "0.1.0",
         "started": 1_700_000_000.5,
@@ -37,5 +37,5 @@ def status(services: Mapping[str, Counts], *, enabled: bool = True, **changes: o
         ],
         **changes,
     }
-    told: dict[str, Any] = json.loads(json.dumps(answer))
-    return told
+    decoded: dict[str, Any] = json.loads(json.dumps(answer))
+    return decoded

@@ -1,4 +1,4 @@
-"""What Prometheus is told is what the status says, in words that its own tools accept."""
+"""The metrics equal the status, and Prometheus' own parsers accept them."""
 
 import math
 import subprocess
@@ -23,7 +23,7 @@ OPEN_METRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;vers
 CLASSES = [*(f"{bound:g}" for bound in DURATIONS), "inf"]
 PLAIN = [name for name in Counts.__slots__ if isinstance(getattr(Counts(), name), int)]
 
-numbers = st.integers(0, 2**48)  # whose sums a float holds
+numbers = st.integers(0, 2**48)  # small enough that a float holds their sums exactly
 
 
 def counters(reasons: Iterable[str]) -> st.SearchStrategy[Counter[str]]:
@@ -61,7 +61,7 @@ def samples(families: Iterable[Metric]) -> dict[tuple[str, frozenset[tuple[str, 
     for family in families:
         for sample in family.samples:
             key = (sample.name, frozenset(sample.labels.items()))
-            assert key not in found, "a series that stands twice"
+            assert key not in found, "a series occurs twice"
             found[key] = sample.value
     return found
 
@@ -123,18 +123,18 @@ DAEMON = {
 }
 
 
-@settings(phases=[Phase.generate])  # what is wrong is named below; to look for a smaller example takes minutes
+@settings(phases=[Phase.generate])  # the wrong series are named below; shrinking takes minutes
 @given(services)
-def test_every_number_of_the_status_is_there_once_in_both_formats(services: dict[str, Counts]) -> None:
-    told = status(services)
+def test_numbers_of_the_status_occur_once_in_both_formats(services: dict[str, Counts]) -> None:
+    answer = status(services)
     wanted = DAEMON | expected(services)
     parsers: tuple[tuple[str, str, Callable[[str], Iterable[Metric]]], ...] = (
         ("", "text/plain; version=0.0.4; charset=utf-8", parse_text),
         (OPEN_METRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8", parse_open_metrics),
     )
     for accept, media_type, parse in parsers:
-        body, said = exposition(told, accept)
-        assert said == media_type
+        body, returned = exposition(answer, accept)
+        assert returned == media_type
         found = samples(parse(body.decode()))
         wrong = {series for series in found.keys() | wanted.keys() if found.get(series) != wanted.get(series)}
         assert not wrong
@@ -146,11 +146,11 @@ def test_labels_have_few_values() -> None:
     assert labels == {"version", "service", "transport", "reason", "le"}
 
 
-def test_what_is_off_or_not_well_is_told() -> None:
-    told = status(
+def test_disabled_service_and_unhealthy_daemon_are_zero() -> None:
+    answer = status(
         {"echo": Counts()}, enabled=False, healthy=False, ready=False, last_reload_successful=False, workers=[]
     )
-    found = samples(parse_text(exposition(told, "")[0].decode()))
+    found = samples(parse_text(exposition(answer, "")[0].decode()))
     for name in ("daemon_healthy", "daemon_ready", "daemon_workers", "config_last_reload_successful"):
         assert found[key(name)] == 0
     assert found[key("service_enabled", service="echo")] == 0
@@ -161,17 +161,17 @@ def test_what_is_off_or_not_well_is_told() -> None:
     "accept",
     ["", "*/*", "text/html", "text/plain;version=9;escaping=x", ",;=,;;", "application/openmetrics-text1", "ä"],
 )
-def test_nothing_of_an_accept_header_comes_back(accept: str) -> None:
+def test_accept_header_is_not_copied_into_the_media_type(accept: str) -> None:
     assert exposition(status({}), accept)[1] == "text/plain; version=0.0.4; charset=utf-8"
 
 
-def test_nor_of_one_that_asks_for_openmetrics() -> None:
+def test_accept_header_for_openmetrics_is_not_copied_into_the_media_type() -> None:
     media_type = exposition(status({}), "application/openmetrics-text; version=7\x7f; escaping=evil, x")[1]
     assert media_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 @pytest.mark.parametrize("services", [{}, {"echo": Counts(accepted=3), "time": Counts()}], ids=["none", "two"])
-def test_promtool_has_nothing_to_say(services: dict[str, Counts]) -> None:
+def test_promtool_reports_no_problem(services: dict[str, Counts]) -> None:
     need("promtool")
     body, _ = exposition(status(services), "")
     done = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, check=False)

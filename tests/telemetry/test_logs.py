@@ -1,4 +1,4 @@
-"""The log as it is written."""
+"""The log: its formats, and a sink that never blocks."""
 
 import contextlib
 import json
@@ -21,6 +21,7 @@ from netd.peer import Peer
 from netd.telemetry import journal, logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ListenerEvents, ServiceEvents
+from tests.telemetry.journald import fields
 
 
 def read(descriptor: int, end: str = "\n") -> str:
@@ -30,7 +31,7 @@ def read(descriptor: int, end: str = "\n") -> str:
     return text
 
 
-def test_json_is_an_object_a_line_with_the_head_first() -> None:
+def test_json_is_an_object_a_line_with_time_level_and_event_first() -> None:
     reader, writer = os.pipe()
     logs.set_up("info", "auto", writer)
     ServiceEvents("echo").connection_closed(Peer("tcp", "::1", 5), 1, 2, 0.25, "done")
@@ -48,7 +49,7 @@ def test_json_is_an_object_a_line_with_the_head_first() -> None:
     os.close(writer)
 
 
-TEXT = st.text(st.characters())  # half of a surrogate pair too, as paths have it
+TEXT = st.text(st.characters())  # half of a surrogate pair too, as in paths (os.fsdecode)
 VALUES = st.dictionaries(
     st.sampled_from(["peer", "name", "number"]),
     st.one_of(TEXT, st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.none(), st.lists(TEXT)),
@@ -56,7 +57,7 @@ VALUES = st.dictionaries(
 
 
 @given(VALUES)
-def test_json_says_whatever_it_is_told_in_printable_ascii(values: dict[str, Any]) -> None:
+def test_json_renders_all_values_in_printable_ascii(values: dict[str, Any]) -> None:
     reader, writer = os.pipe()
     logs.set_up("info", "json", writer)
     structlog.get_logger().info("x_happened", **values, thing=...)
@@ -69,7 +70,7 @@ def test_json_says_whatever_it_is_told_in_printable_ascii(values: dict[str, Any]
     os.close(writer)
 
 
-def test_a_terminal_gets_text() -> None:
+def test_terminal_gets_text() -> None:
     primary, terminal = pty.openpty()
     logs.set_up("info", "auto", terminal)
     ListenerEvents("echo").listening("tcp://127.0.0.1:7")
@@ -85,7 +86,7 @@ def test_a_terminal_gets_text() -> None:
     os.close(terminal)
 
 
-def test_a_path_with_control_characters_reaches_no_terminal() -> None:
+def test_control_characters_of_a_path_are_escaped() -> None:
     reader, writer = os.pipe()
     logs.set_up("info", "console", writer)
     ServiceEvents("echo").connection_closed(Peer("unixgram", "/\x1b[31m\nforged"), 1, 2, 0.25, "done")
@@ -94,7 +95,7 @@ def test_a_path_with_control_characters_reaches_no_terminal() -> None:
     os.close(writer)
 
 
-def test_an_exception_cannot_forge_a_line_or_steer_a_terminal_or_be_endless() -> None:
+def test_exception_cannot_forge_a_line_or_control_a_terminal_and_is_cut() -> None:
     for form in ("console", "json"):
         reader, writer = os.pipe()
         logs.set_up("info", form, writer)
@@ -112,12 +113,12 @@ def test_an_exception_cannot_forge_a_line_or_steer_a_terminal_or_be_endless() ->
         os.close(writer)
 
 
-def test_a_pipe_nobody_reads_holds_up_nobody_and_what_was_lost_is_told() -> None:
+def test_full_pipe_blocks_no_writer_and_lost_lines_are_reported() -> None:
     for reader, writer in (os.pipe(), tuple(end.detach() for end in socket.socketpair())):
         logs.set_up("info", "json", writer)
         for _ in range(10_000):
             DaemonEvents().netd_stopped()
-        assert os.get_blocking(writer), "the descriptor is not ours alone"
+        assert os.get_blocking(writer), "other programs may share the descriptor"
         seen = 0
         while b"netd_started" not in (piece := os.read(reader, 1000)):
             seen += piece.count(b"\n")
@@ -132,7 +133,7 @@ def test_a_pipe_nobody_reads_holds_up_nobody_and_what_was_lost_is_told() -> None
         os.close(writer)
 
 
-def test_a_reader_that_is_slow_costs_no_more_than_a_line() -> None:
+def test_sink_keeps_no_more_than_a_line_for_a_slow_reader() -> None:
     reader, writer = os.pipe()
     sink = logs.set_up("info", "json", writer)
     for number in range(3000):
@@ -145,7 +146,7 @@ def test_a_reader_that_is_slow_costs_no_more_than_a_line() -> None:
     sink.close()
 
 
-def test_at_the_end_a_late_reader_hears_how_much_it_missed() -> None:
+def test_finish_reports_lost_lines_to_a_late_reader() -> None:
     reader, writer = os.pipe()
     sink = logs.set_up("info", "json", writer)
     for _ in range(3000):
@@ -168,7 +169,7 @@ def test_at_the_end_a_late_reader_hears_how_much_it_missed() -> None:
     os.close(reader)
 
 
-def test_at_the_end_nobody_waits_for_a_reader_that_is_gone() -> None:
+def test_finish_does_not_wait_for_a_reader_that_has_closed() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     full = os.open("/dev/full", os.O_WRONLY)
@@ -176,12 +177,12 @@ def test_at_the_end_nobody_waits_for_a_reader_that_is_gone() -> None:
         sink = logs.Sink(descriptor)
         sink.msg("lost")
         assert sink._lost == 1
-        sink.finish(600)  # the suite's time-out is the judge
+        sink.finish(600)  # longer than the time-out of a test
         sink.close()
         os.close(descriptor)
 
 
-def test_a_log_that_cannot_be_written_stops_nothing() -> None:
+def test_log_that_cannot_be_written_raises_no_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     logs.set_up("info", "json", writer)
@@ -191,14 +192,14 @@ def test_a_log_that_cannot_be_written_stops_nothing() -> None:
     structlog.reset_defaults()
 
 
-NASTY = 'a "quoted" value = with\nlines\x1b[31m and é'
+CONTROL_CHARACTERS = 'a "quoted" value = with\nlines\x1b[31m and é'
 
 
-def test_logfmt_is_one_line_of_pairs_whatever_is_in_them() -> None:
+def test_logfmt_is_one_line_of_pairs_for_any_values() -> None:
     reader, writer = os.pipe()
     logs.set_up("info", "logfmt", writer)
     ServiceEvents("echo").connection_closed(Peer("tcp", "::1", 5), 1, 2, 0.25, "done")
-    DaemonEvents().control_failed(NASTY)
+    DaemonEvents().control_failed(CONTROL_CHARACTERS)
     DaemonEvents().reload_rejected("SIGHUP", ["x:1: one", "y:2: \x1b[2J"])
     first, second, third = read(reader, "2J").splitlines()
     assert first.split()[1:] == [
@@ -212,35 +213,7 @@ def test_logfmt_is_one_line_of_pairs_whatever_is_in_them() -> None:
     os.close(writer)
 
 
-def fields(entry: bytes) -> dict[str, str]:
-    """An entry read as journald reads it."""
-    found: dict[str, str] = {}
-    while entry:
-        line, _, rest = entry.partition(b"\n")
-        key, equals, value = line.partition(b"=")
-        if not equals:
-            length = int.from_bytes(rest[:8], "little")
-            value, rest = rest[8 : 8 + length], rest[9 + length :]
-        assert key.decode() not in found, "a field twice"
-        found[key.decode()], entry = value.decode(), rest
-    return found
-
-
-@given(st.dictionaries(st.sampled_from(["error", "peer", "name"]), st.one_of(st.text(), st.integers(), st.none())))
-def test_no_value_can_forge_a_field_of_the_journal(values: dict[str, Any]) -> None:
-    event = {"event": "x_happened", "level": "warning", **values}
-    found = fields(journal.render(None, "warning", dict(event)))
-    assert found.keys() == {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "NETD_EVENT"} | {
-        f"NETD_{key.upper()}" for key in values
-    }
-    assert (found["PRIORITY"], found["NETD_EVENT"]) == ("4", "x_happened")
-    assert found["MESSAGE"].isprintable()
-    for key, value in values.items():
-        if isinstance(value, str):
-            assert found[f"NETD_{key.upper()}"] == value.encode("utf-8", "backslashreplace").decode()
-
-
-def test_the_journal_gets_a_datagram_an_event_and_hears_of_lost_ones(
+def test_journal_gets_a_datagram_for_each_event_and_the_number_of_lost_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
@@ -252,10 +225,10 @@ def test_the_journal_gets_a_datagram_an_event_and_hears_of_lost_ones(
             raise ZeroDivisionError("oops")
         except ZeroDivisionError as error:
             DaemonEvents().netd_failed(error)
-        told = fields(journald.recv(65536))
-        assert told["MESSAGE"].startswith("netd_failed\nTraceback")
-        assert told["NETD_EXCEPTION"].endswith("ZeroDivisionError: oops")
-        assert told["PRIORITY"] == "2"
+        found = fields(journald.recv(65536))
+        assert found["MESSAGE"].startswith("netd_failed\nTraceback")
+        assert found["NETD_EXCEPTION"].endswith("ZeroDivisionError: oops")
+        assert found["PRIORITY"] == "2"
         for _ in range(10_000):
             DaemonEvents().netd_stopped()
         assert sink._lost > 1000
@@ -266,13 +239,13 @@ def test_the_journal_gets_a_datagram_an_event_and_hears_of_lost_ones(
                 seen += 1
         assert seen + lost == 10_000
         DaemonEvents().log_reopened()
-        told = fields(journald.recv(65536))
-        assert (told["NETD_EVENT"], told["NETD_NUMBER"]) == ("log_lines_lost", str(lost))
+        found = fields(journald.recv(65536))
+        assert (found["NETD_EVENT"], found["NETD_NUMBER"]) == ("log_lines_lost", str(lost))
         assert fields(journald.recv(65536))["NETD_EVENT"] == "log_reopened"
         sink.close()
 
 
-def test_auto_finds_the_journal_where_systemd_has_connected_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_selects_the_journal_if_systemd_has_connected_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     status = os.fstat(writer)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
@@ -287,7 +260,7 @@ def test_auto_finds_the_journal_where_systemd_has_connected_it(tmp_path: Path, m
             else:
                 assert json.loads(read(reader))["event"] == "netd_stopped"
             sink.close()
-    # One that is gone is no reason not to start, unless it was asked for.
+    # Without a journal netd still starts, unless the config sets the format.
     os.unlink(tmp_path / "socket")
     monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
     logs.set_up("info", "auto", writer)
@@ -299,7 +272,7 @@ def test_auto_finds_the_journal_where_systemd_has_connected_it(tmp_path: Path, m
     os.close(writer)
 
 
-def test_no_memory_goes_to_what_structlog_could_colour_with() -> None:
+def test_rich_is_not_imported() -> None:
     code = "import sys, netd.telemetry.logs; print('rich' in sys.modules); import rich; print(rich.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "rich"]

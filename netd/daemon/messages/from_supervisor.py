@@ -11,7 +11,7 @@ from netd.daemon.channel import Message, ProtocolError
 from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, Text, read, readers
 from netd.daemon.messages.from_worker import Alive, ConnectionList, Done, Kicked, PeerList, R
 from netd.telemetry.logs import Level
-from netd.telemetry.service_events import AccessLog
+from netd.telemetry.service_events import ConnectionLog
 
 # Requests of the supervisor.
 
@@ -83,7 +83,7 @@ class Prepare(Request[Done]):
     """By service, each in ``services``."""
     draining: Mapping[Text, Seconds]
     """The services that end with the commit, and how many seconds their connections have."""
-    log_access: AccessLog
+    log_connections: ConnectionLog
     connections: Natural | None
     """``daemon.connections``"""
     bans: Text

@@ -36,7 +36,7 @@ class KernelDrops:
                 else:
                     events.datagrams_dropped(since, "kernel")
         for events in self._service_events.values():
-            events.summarize()
+            events.log_pending()
 
     def _events_of(self, service: ServiceConfig) -> ServiceEvents:
         """The events of a service, kept because their log lines are throttled."""

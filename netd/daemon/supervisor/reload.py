@@ -162,7 +162,7 @@ class Reloader:
             new_listeners=[one.number for one in new],
             new_counters=counters,
             draining=diff.draining,
-            log_access=config.log.connections,
+            log_connections=config.log.connections,
             connections=config.daemon.connections,
             bans=config.bans.model_dump_json(),
         )

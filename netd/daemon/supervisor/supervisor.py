@@ -352,9 +352,9 @@ class Supervisor:
         """Count and tell what nobody else does."""
         self._kernel_drops.count()
         self._status.note()
-        self._events.summarize()
+        self._events.log_pending()
         if self._control:
-            self._control[0].events.summarize()
+            self._control[0].events.log_pending()
 
     def status_line(self) -> str:
         """What the service manager shows."""

@@ -27,7 +27,7 @@ from netd.daemon.messages.from_worker import Done, Failed
 from netd.services import table
 from netd.services.service_type import ServiceType
 from netd.shared.table import Table
-from netd.telemetry.service_events import AccessLog, ServiceEvents
+from netd.telemetry.service_events import ConnectionLog, ServiceEvents
 from netd.transport.datagram.server import DatagramServer
 from netd.transport.loop import Loop
 from netd.transport.stream.connection import Connection
@@ -68,7 +68,7 @@ class _Prepared:
     connections: int | None
     """``daemon.connections``"""
     bans: BanRules
-    log_access: AccessLog
+    log_connections: ConnectionLog
     draining: Mapping[str, float]
     """The services that end with the commit, and how many seconds their connections have."""
     listeners: set[int] = field(default_factory=set)
@@ -138,7 +138,7 @@ class Serving:
         self._kept.discard(connections)
         service = self.services.get(connections.events.service)
         if service is None or service.events is not connections.events:
-            connections.events.summarize(final=True)
+            connections.events.log_pending(final=True)
 
     def close(self) -> None:
         """Release everything, also what is open."""
@@ -173,7 +173,7 @@ class Serving:
     def _prepare(self, message: Prepare, descriptors: list[int]) -> Iterator[None]:
         """Make all that the config needs and this worker does not have. Whatever it raises says what is wrong."""
         bans = BanRules.model_validate_json(message.bans)
-        self._prepared = prepared = _Prepared(message.connections, bans, message.log_access, message.draining)
+        self._prepared = prepared = _Prepared(message.connections, bans, message.log_connections, message.draining)
         tables = dict(self._tables)
         entries: dict[str, ServiceEntry] = {}
         left = descriptors[::-1]
@@ -284,7 +284,7 @@ class Serving:
                     server.server_close()
                 self.retire(server)
             if new is None or new.events is not service.events:
-                service.events.summarize(final=True)
+                service.events.log_pending(final=True)
             yield
         self.retire_services(prepared.draining)
         for name, service in prepared.services.items():
@@ -303,7 +303,7 @@ class Serving:
         self.shared.paths = frozenset(opened.getsockname() for opened in takes if opened.family == socket.AF_UNIX)
         self.forget_verdicts()
         for events in self.events():
-            events.tell_connections(prepared.log_access)
+            events.set_connection_log(prepared.log_connections)
         self._look_at(server.connections if isinstance(server, StreamServer) else server for server in prepared.servers)
         for server in prepared.servers:
             server.start()

@@ -82,7 +82,7 @@ class Worker:
             self._loop.run()
             self._serving.close()
             for events in self._serving.events():
-                events.summarize(final=True)
+                events.log_pending(final=True)
         except BaseException as error:  # the process ends for it, and says so
             self._events.netd_failed(error)
             return EXIT_SOFTWARE
@@ -127,9 +127,9 @@ class Worker:
         served = self._serving.connections
         match command:
             case Heartbeat():
-                self._events.summarize()
+                self._events.log_pending()
                 for events in self._serving.events():
-                    events.summarize()
+                    events.log_pending()
                 return Alive(self._sink.lost)
             case Prepare():
                 self._say(Busy())  # what services do when they are made may take a while
