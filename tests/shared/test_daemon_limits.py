@@ -25,4 +25,11 @@ def test_clear_removes_the_connections_of_one_worker_alone() -> None:
     assert limits.rates.take(b"x", RATE, 5.0)
     limits.clear(MOST_WORKERS - 1)
     assert list(limits.active) == [*range(MOST_WORKERS - 1), 0]
-    assert limits.rates.left(b"x", RATE, 5.0) == 0, "the buckets follow the connections"
+    assert limits.rates.left(b"x", RATE, 5.0) == 0
+
+
+def test_buckets_and_connections_do_not_overlap() -> None:
+    limits = DaemonLimits()
+    for number in range(20_000):
+        limits.rates.take(number.to_bytes(4), RATE, 5.0)
+    assert not any(limits.active)
