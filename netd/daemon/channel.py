@@ -1,8 +1,9 @@
-"""The channel between the supervisor and a worker: messages as JSON objects, descriptors beside them.
+"""The channel between the supervisor and a worker: messages as JSON objects, with descriptors beside them.
 
-A SOCK_SEQPACKET pair keeps messages apart and tells at once when the other end is gone. A packet has a bound. What is
-longer goes to a worker as a file in memory, so that the supervisor never waits for a worker to read it; a worker cuts
-it into pieces. The supervisor trusts no worker: it takes no descriptors from one, and bounds what it takes.
+A SOCK_SEQPACKET pair (unix(7)) keeps the boundaries of packets and reports at once that the other end was closed. A
+packet has at most 60,000 octets. The supervisor sends a longer message as a file in memory (memfd_create(2)), so that
+it never waits for a worker to read. A worker splits it into packets. The supervisor does not trust workers: it accepts
+no descriptors from them, and limits the size of their messages.
 """
 
 import array
@@ -15,37 +16,38 @@ import time
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-_PIECE = 60_000  # octets in a packet; the kernel takes two of these also where its buffers are small
-_MOST_DESCRIPTORS = 250  # in a packet; the kernel takes 253 (SCM_MAX_FD, unix(7))
-_LONGEST = 2**21  # octets of a message in packets, as a worker sends it; the longest list of connections has fewer
-_SPARE = 16  # descriptors; a config that adds more services needs that many free ones
+_PIECE = 60_000  # octets in a packet; two of them fit where the kernel's socket buffers are small
+_MOST_DESCRIPTORS = 250  # in a packet; the kernel accepts 253 (SCM_MAX_FD, unix(7))
+_LONGEST = 2**21  # octets of a message in packets; the longest list of connections has fewer
+_RESERVED = 16  # descriptors; a config that adds more than so many services needs other free ones
 _LONGEST_NUMBER = 20  # characters
 _MORE, _LAST, _MEMORY = b"+", b".", b"@"
 
-DOES_NOT_READ = "it does not read"
+DOES_NOT_READ = "the other process does not read from the channel"
+_CLOSED = "the other process has closed the channel"
 Message = dict[str, Any]
 
 
 class ChannelError(Exception):
-    """The other end is gone, does not read, or does not keep to the rules; or this end lacks the means to send."""
+    """The other end was closed, does not read, or sent an invalid message; or the kernel could not send."""
 
     half = False
-    """Whether a part of a message was sent, so that no other one can follow."""
+    """Whether a part of the message was sent. Then no other message can follow."""
 
 
 class ClosedError(ChannelError):
-    """The other end is gone."""
+    """The other end was closed."""
 
 
 class ProtocolError(ChannelError):
-    """The other end sent what is no message. Nothing more is taken from it."""
+    """The other end sent an invalid message. Nothing more is read from it."""
 
 
 class DescriptorsLostError(Exception):
-    """A message came without its descriptors: this process may not have so many. Holds the message."""
+    """A message was received without its descriptors: this process has reached RLIMIT_NOFILE. Holds the message."""
 
     def __init__(self, message: Message) -> None:
-        super().__init__("no descriptors left")
+        super().__init__("no file descriptors left (RLIMIT_NOFILE)")
         self.message = message
 
 
@@ -55,28 +57,28 @@ class Channel:
     def __init__(self, end: socket.socket, *, takes_descriptors: bool) -> None:
         end.setblocking(False)
         self._socket = end
-        self._room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4) if takes_descriptors else 0
+        self._ancillary_size = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4) if takes_descriptors else 0
         self._pieces: list[bytes] = []
         self._size = 0
         self._descriptors: list[int] = []
         self._lost = False
 
     def fileno(self) -> int:
-        """For poll(2): readable when `receive` has something to say."""
+        """For poll(2): readable when `receive` returns a message or raises."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close this end."""
         self._socket.close()
 
     def send(self, message: Message, descriptors: Sequence[int] = (), seconds: float = 5.0) -> None:
-        """Send a message. `ChannelError` if the other end is gone, or has not taken it in this time."""
+        """Send a message. `ChannelError` if the other end was closed, or its buffer stays full for ``seconds``."""
         self.send_encoded(encode(message), descriptors, seconds)
 
     def send_encoded(
         self, data: bytes, descriptors: Sequence[int] = (), seconds: float = 5.0, request: int | None = None
     ) -> None:
-        """As `send`, for an encoded message, which gets the number of a request where one is given."""
+        """As `send`, for an encoded message, to which the number of the request is added."""
         sent = False
 
         def send_packet(parts: list[bytes], group: list[int]) -> None:
@@ -92,9 +94,9 @@ class Channel:
         until = time.monotonic() + seconds
         if request is not None:
             data = b'{"request":%d%s%s' % (request, b"," * (len(data) > 2), data[1:])
-        if len(data) > _PIECE and not self._room:
+        if len(data) > _PIECE and not self._ancillary_size:
             with _memory(data) as file:
-                # What stands beside it is all that is left where the other end may have no more descriptors.
+                # Only this packet arrives where the other end has no descriptors left; it names the request that fails.
                 send_packet([_MEMORY, encode({"request": request})], [file.fileno()])
             data = b""
         pieces = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)] or [b""]
@@ -118,18 +120,21 @@ class Channel:
                 if left <= 0 or not wait([self._socket.fileno()], left, select.POLLOUT):
                     raise ChannelError(DOES_NOT_READ) from None
             except ConnectionError:  # EPIPE, ECONNRESET
-                raise ClosedError("it is gone") from None
+                raise ClosedError(_CLOSED) from None
             except OSError as error:
                 raise ChannelError(str(error.strerror)) from None
 
     def receive(self) -> tuple[Message, list[int]] | None:
-        """The next message with its descriptors, or None when there is none yet. `ChannelError` at the end.
+        """The next message with its descriptors, or None if no whole message was received yet.
 
-        `DescriptorsLostError` for a message whose descriptors found no room.
+        `ClosedError` at the end, `ProtocolError` for an invalid message, `DescriptorsLostError` for a message whose
+        descriptors this process could not receive.
         """
         while True:
             try:
-                data, ancillary, flags, _ = self._socket.recvmsg(_PIECE + 1, self._room, socket.MSG_CMSG_CLOEXEC)
+                data, ancillary, flags, _ = self._socket.recvmsg(
+                    _PIECE + 1, self._ancillary_size, socket.MSG_CMSG_CLOEXEC
+                )
             except BlockingIOError:
                 return None
             except OSError as error:
@@ -140,30 +145,30 @@ class Channel:
                     numbers.frombytes(rights[: len(rights) - len(rights) % numbers.itemsize])
                     self._descriptors += numbers
             if not data:
-                raise ClosedError("it is gone")
-            if data[:1] == _MEMORY and self._room and not flags & socket.MSG_TRUNC:
-                self._take_memory(data[1:])
+                raise ClosedError(_CLOSED)
+            if data[:1] == _MEMORY and self._ancillary_size and not flags & socket.MSG_TRUNC:
+                self._read_memory(data[1:])
                 continue
             self._pieces.append(data[1:])
             self._size += len(data)
             if flags & socket.MSG_CTRUNC:
-                if not self._room:
-                    raise ProtocolError("it sent descriptors")
+                if not self._ancillary_size:
+                    raise ProtocolError("the packet has descriptors, which a worker may not send")
                 self._lost = True
             if flags & socket.MSG_TRUNC or self._size > _LONGEST or data[:1] not in (_MORE, _LAST):
-                raise ProtocolError("it sent a packet that is no part of a message, or too long a message")
+                raise ProtocolError("the packet is not part of a message, or the message is longer than 2 MiB")
             if data[:1] == _LAST:
                 return self._complete()
 
-    def _take_memory(self, stub: bytes) -> None:
-        """The text of a message came as a file; or, where this process may have no more descriptors, it did not."""
+    def _read_memory(self, stub: bytes) -> None:
+        """Read a message from a file in memory. Without the file, which is lost at RLIMIT_NOFILE, keep the stub."""
         if not self._descriptors:
             self._pieces.append(stub)
             self._lost = True
             return
         with os.fdopen(self._descriptors.pop(), "rb") as file:
             file.seek(0)
-            # As long as it is: what takes descriptors trusts the other end.
+            # Without a limit: a process that accepts descriptors trusts the other end.
             self._pieces.append(file.read())
 
     def _complete(self) -> tuple[Message, list[int]]:
@@ -180,31 +185,31 @@ class Channel:
                     os.close(descriptor)
             if isinstance(message, dict):
                 raise DescriptorsLostError(message)
-            raise ProtocolError("it sent what is no JSON object")
+            raise ProtocolError("the message is not a valid JSON object")
         return message, descriptors
 
 
 class ReservedDescriptors:
-    """Descriptors that no connection gets, so that there is room for those that the other end hands over."""
+    """Descriptors that connections cannot use: a process at RLIMIT_NOFILE can still receive some from the channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._held: list[int] = []
 
-    def take(self) -> None:
-        """Hold so many, or those that are there to be had."""
+    def fill(self) -> None:
+        """Open descriptors up to the number to reserve, or up to RLIMIT_NOFILE."""
         with contextlib.suppress(OSError):
-            while len(self._held) < _SPARE:
+            while len(self._held) < _RESERVED:
                 self._held.append(os.dup(self._channel.fileno()))
 
-    def give_up(self) -> None:
-        """Make room."""
+    def release(self) -> None:
+        """Close the reserved descriptors."""
         while self._held:
             os.close(self._held.pop())
 
 
 def _memory(data: bytes) -> BinaryIO:
-    """A file in memory that holds this."""
+    """A file in memory with this content."""
     try:
         file = os.fdopen(os.memfd_create("netd-message", os.MFD_CLOEXEC), "r+b")
         file.write(data)
@@ -215,25 +220,25 @@ def _memory(data: bytes) -> BinaryIO:
 
 
 def encode(message: Message) -> bytes:
-    """A message as it is sent."""
+    """A message as JSON."""
     return json.dumps(message, separators=(",", ":")).encode()
 
 
 def _number(text: str) -> int:
-    """A whole number of 64 bits; ValueError for a longer one, of which nothing good can come, and for NaN and such."""
+    """A whole number of at most 20 characters. ValueError for a longer one, for NaN, and for an infinity."""
     if len(text) > _LONGEST_NUMBER:
         raise ValueError("a number is too long")
     return int(text)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """The two ends; which of them takes descriptors is said when a `Channel` is made."""
+    """A socket for each end of a channel."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def wait(descriptors: Sequence[int], seconds: float, events: int = select.POLLIN) -> set[int]:
-    """Those of the descriptors that are ready, or in error, within this time."""
+def wait(descriptors: Sequence[int], seconds: float, mask: int = select.POLLIN) -> set[int]:
+    """Wait up to ``seconds``. Returns the descriptors that are ready (poll(2)) or have an error."""
     poll = select.poll()
     for descriptor in descriptors:
-        poll.register(descriptor, events)
+        poll.register(descriptor, mask)
     return {descriptor for descriptor, _ in poll.poll(max(0.0, seconds) * 1000)}

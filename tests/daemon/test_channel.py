@@ -1,4 +1,4 @@
-"""The channel: whole messages with their descriptors, and nothing that a worker could do with it to the supervisor."""
+"""The channel: messages and their descriptors, and packets of a worker that an attacker controls."""
 
 import os
 import resource
@@ -30,7 +30,7 @@ def test_messages_arrive_as_they_were_sent(messages: list[dict[str, str]]) -> No
     other.close()
 
 
-def test_a_message_larger_than_a_packet_comes_with_all_its_descriptors() -> None:
+def test_message_larger_than_a_packet_has_all_its_descriptors() -> None:
     one, other = ends()
     files = [os.memfd_create(f"{number}") for number in range(300)]
     for number, file in enumerate(files):
@@ -47,7 +47,7 @@ def test_a_message_larger_than_a_packet_comes_with_all_its_descriptors() -> None
     other.close()
 
 
-def test_without_room_for_descriptors_the_message_comes_and_says_so() -> None:
+def test_message_whose_descriptors_exceed_the_limit_is_received_without_them() -> None:
     one, other = ends()
     files = [os.memfd_create("x") for _ in range(20)]
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -57,7 +57,7 @@ def test_without_room_for_descriptors_the_message_comes_and_says_so() -> None:
         with pytest.raises(DescriptorsLostError) as lost:
             other.receive()
         assert lost.value.message == {"a": 1}
-        assert [copies(file) for file in files] == [1] * 20, "what did come is still open"
+        assert [copies(file) for file in files] == [1] * 20, "all received descriptors are closed"
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for file in files:
@@ -71,7 +71,7 @@ def test_without_room_for_descriptors_the_message_comes_and_says_so() -> None:
 @pytest.mark.parametrize(
     "packet", [b"", b"?{}", b".[]", b".{", b".\xff", b".1", b"." + b"[" * 50_000, b"." + b"x" * 90_000]
 )
-def test_who_does_not_keep_to_the_rules_is_not_heard(packet: bytes) -> None:
+def test_invalid_packet_is_an_error(packet: bytes) -> None:
     raw, end = pair()
     channel = Channel(end, takes_descriptors=False)
     raw.send(packet)
@@ -81,7 +81,7 @@ def test_who_does_not_keep_to_the_rules_is_not_heard(packet: bytes) -> None:
     channel.close()
 
 
-def test_the_supervisor_takes_no_descriptor_from_a_worker() -> None:
+def test_descriptor_from_a_worker_is_closed_and_is_an_error() -> None:
     raw, end = pair()
     channel = Channel(end, takes_descriptors=False)
     file = os.memfd_create("x")
@@ -94,7 +94,7 @@ def test_the_supervisor_takes_no_descriptor_from_a_worker() -> None:
     channel.close()
 
 
-def test_a_message_without_end_is_bounded() -> None:
+def test_message_without_end_is_an_error_at_the_size_limit() -> None:
     raw, end = pair()
     channel = Channel(end, takes_descriptors=False)
     raw.setblocking(False)
@@ -106,7 +106,7 @@ def test_a_message_without_end_is_bounded() -> None:
     channel.close()
 
 
-def test_who_does_not_read_is_not_waited_for() -> None:
+def test_process_that_does_not_read_is_an_error_after_the_timeout() -> None:
     one, other = ends()
     with pytest.raises(ChannelError, match="does not read"):
         for _ in range(1000):
@@ -116,7 +116,7 @@ def test_who_does_not_read_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("text", [b'{"a":' + b"9" * 30 + b"}", b'{"a":NaN}', b'{"a":-Infinity}'])
-def test_no_number_is_longer_than_a_number_can_be(text: bytes) -> None:
+def test_number_that_is_too_long_or_not_finite_is_an_error(text: bytes) -> None:
     ours, theirs = pair()
     with theirs:
         channel = Channel(ours, takes_descriptors=False)

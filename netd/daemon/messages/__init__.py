@@ -1,5 +1,5 @@
-"""The messages between the supervisor and a worker, each a type, and what checks one that came.
+"""The messages between the supervisor and a worker. Each is a type, and each received message is checked.
 
-`from_supervisor` has requests, each of which a worker answers with one response, and orders, which have no response.
-`from_worker` has responses, and notices, which nothing asked for. `coding` is how all of them are written and read.
+`from_supervisor` has requests, which a worker answers with one response each, and orders, which have no response.
+`from_worker` has responses, and notices, which are sent without a request. `coding` encodes and decodes all of them.
 """

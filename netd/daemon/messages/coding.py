@@ -1,7 +1,7 @@
-"""How a message is written, and how one that came is read and checked.
+"""The encoding of messages, and the check of received ones.
 
-A message is a JSON object. ``kind`` is the name of its type, and its fields stand beside that. ``request`` is the
-number of a request, in the request and in its response. Descriptors come beside it (`netd.daemon.channel`).
+A message is a JSON object. ``kind`` is the name of its type. ``request`` is the number of a request, in the request and
+in its response. The other members are the fields of the type. Descriptors are sent beside it (`netd.daemon.channel`).
 """
 
 import json
@@ -13,9 +13,9 @@ from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from netd.daemon.channel import Message, ProtocolError
 from netd.text import shown
 
-_MOST_FAULTS = 10  # of a message that are looked at
+_MOST_FAULTS = 10  # of a message; an error with more of them gives their number only
 
-# Of what comes, a value of another type is no value: no text is a number, and no true is one.
+# Strict: neither "1" nor true is a number.
 Text = Annotated[str, Strict()]
 Natural = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
 Seconds = Annotated[float, Strict(), Field(ge=0)]
@@ -24,7 +24,7 @@ Flag = Annotated[bool, Strict()]
 
 @dataclass(frozen=True)
 class Fields:
-    """A message, or a part of one: has the fields it declares, and no others. A number is finite."""
+    """A message, or a part of one. A received object has exactly the declared fields. NaN and infinity are invalid."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -33,27 +33,27 @@ Readers = dict[str, TypeAdapter[Any]]
 
 
 def readers(*kinds: type) -> Readers:
-    """What reads messages of these types, by kind."""
+    """The validators of message types, by kind."""
     return {kind.__name__: TypeAdapter(kind) for kind in kinds}
 
 
 def encode(message: Fields) -> bytes:
-    """A message as it is sent, but for the number of a request, which the channel adds."""
+    """A message as JSON. The channel adds the number of a request."""
     return json.dumps({"kind": type(message).__name__, **vars(message)}, default=vars, separators=(",", ":")).encode()
 
 
 def read(message: Message, numbered: Readers, others: Readers) -> tuple[int | None, Any]:
-    """The number of a request, which a message of a ``numbered`` kind has and another has not, and the message.
+    """The number of the request, and the message. Only a message of a ``numbered`` kind has a number; else it is None.
 
-    `ProtocolError` says why it is no message: it may be any JSON object.
+    ``message`` may be any JSON object. Raises `ProtocolError` where it is not a message.
     """
     fields = dict(message)
     kind, request = fields.pop("kind", None), fields.pop("request", None)
     reader = (numbered.get(kind) or others.get(kind)) if isinstance(kind, str) else None
     if reader is None:
-        raise ProtocolError(f"there is no message {shown(kind)}")
+        raise ProtocolError(f"unknown message kind {shown(kind)}")
     if (type(request) is int) is not (kind in numbered):
-        raise ProtocolError(f"{kind}: got {shown(request)} for the number of a request")
+        raise ProtocolError(f"{kind}: invalid request number {shown(request)}")
     try:
         return request, reader.validate_python(fields)
     except ValidationError as error:
@@ -61,8 +61,8 @@ def read(message: Message, numbered: Readers, others: Readers) -> tuple[int | No
 
 
 def _fault(error: ValidationError) -> str:
-    """What is wrong, in one line, in which a name of the other end's choice is quoted as `shown` does."""
+    """The first fault, in one line. The sender chooses the names of fields, so they are escaped and cut (`shown`)."""
     if error.error_count() > _MOST_FAULTS:
-        return f"{error.error_count()} faults"
+        return f"{error.error_count()} invalid fields"
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     return f"{shown('.'.join(map(str, first['loc'])))}: {first['msg']}"

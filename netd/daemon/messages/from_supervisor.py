@@ -1,4 +1,4 @@
-"""What the supervisor sends: requests, to each of which a worker sends one response, and orders, which have none."""
+"""The messages of the supervisor: requests, each of which has one response, and orders, which have none."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,29 +13,30 @@ from netd.daemon.messages.from_worker import Alive, ConnectionList, Done, Kicked
 from netd.telemetry.logs import Level
 from netd.telemetry.service_events import ConnectionLog
 
-# Requests of the supervisor.
+# Requests.
 
 
 @dataclass(frozen=True)
 class Request(Fields, Generic[R]):
-    """A worker answers with one `R`, or with `Failed`."""
+    """A worker responds with one `R`, or with `Failed`."""
 
 
 @dataclass(frozen=True)
 class Heartbeat(Request[Alive]):
-    """Show that the loop turns."""
+    """Respond, which shows that the loop turns."""
 
 
 @dataclass(frozen=True)
 class SetDaemonLimits(Request[Done]):
-    """Use the ledger in the memory that comes with this."""
+    """Count connections and datagrams against the daemon-wide limits, in the shared memory sent with this."""
 
 
 @dataclass(frozen=True)
 class SetBans(Request[Done]):
-    """Refuse these sources, in hexadecimal, until a moment (CLOCK_MONOTONIC); None: no more."""
+    """Set or lift bans."""
 
     bans: Mapping[Text, Seconds | None]
+    """By source in hexadecimal: the end of the ban (CLOCK_MONOTONIC). None lifts it."""
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,23 @@ class ServiceEntry(Fields):
     name: Text
     type: Text
     options: Text
-    """JSON; a text in it, since these may hold numbers of any size."""
+    """JSON in a string: options may have numbers that the channel rejects."""
     policy: Text
-    """JSON of a `netd.admission.policy.Policy`."""
+    """A `netd.admission.policy.Policy` as JSON."""
     access: tuple[Natural, Natural]
-    """Where its table is in the memory of access tables: offset and length."""
+    """Offset and length of its table in the memory of access tables, in octets."""
     listeners: list[Natural]
-    """By number."""
+    """The numbers of its listeners."""
     changed: Flag
-    """Whether new connections are to be served in another way than before."""
+    """Whether it differs from the service of this name in the config in force."""
 
     def encode(self) -> str:
-        """As `Prepare.services` holds it."""
+        """An item of `Prepare.services`."""
         return json.dumps(vars(self), separators=(",", ":"))
 
     @staticmethod
     def decode(text: str) -> "ServiceEntry":
-        """Reverse `encode`."""
+        """The inverse of `encode`."""
         return _ENTRY.validate_json(text)
 
 
@@ -70,27 +71,27 @@ _ENTRY = TypeAdapter(ServiceEntry)
 
 @dataclass(frozen=True)
 class Prepare(Request[Done]):
-    """Make ready what a config needs.
+    """Make the objects that a config needs.
 
-    With it come the memory of access tables, the listeners in ``new_listeners``, and the counters in ``new_counters``.
+    The descriptors are the memory of access tables, ``new_listeners``, and ``new_counters``, in this order.
     """
 
     services: list[Text]
-    """Each a `ServiceEntry`, encoded."""
+    """A `ServiceEntry` each, encoded."""
     new_listeners: list[Natural]
-    """By number."""
+    """The numbers of listeners that are new to the worker."""
     new_counters: list[Text]
-    """By service, each in ``services``."""
+    """The services, each in ``services``, whose counters are new to the worker."""
     draining: Mapping[Text, Seconds]
-    """The services that end with the commit, and how many seconds their connections have."""
+    """The services that end with the commit, and the seconds until their connections are closed."""
     log_connections: ConnectionLog
     connections: Natural | None
     """``daemon.connections``"""
     bans: Text
-    """JSON of `netd.admission.bans.BanRules`."""
+    """`netd.admission.bans.BanRules` as JSON."""
 
-    def handed(self) -> Iterator[tuple[str, Any]]:
-        """What each of the descriptors that come with it is."""
+    def attached(self) -> Iterator[tuple[str, Any]]:
+        """The kind of each descriptor sent with this, in order, and its listener's number or its service's name."""
         yield "access", 0
         for number in self.new_listeners:
             yield "listener", number
@@ -100,12 +101,12 @@ class Prepare(Request[Done]):
 
 @dataclass(frozen=True)
 class Commit(Request[Done]):
-    """Serve what was prepared."""
+    """Put the prepared config in force."""
 
 
 @dataclass(frozen=True)
 class Selection(Fields):
-    """Which connections; an empty field selects all. A peer is what `netd.peer_filter.PeerFilter` takes."""
+    """Connections that match all fields that are not empty. ``peer`` is what `netd.peer_filter.PeerFilter` takes."""
 
     id: Text = ""
     service: Text = ""
@@ -114,17 +115,17 @@ class Selection(Fields):
 
 @dataclass(frozen=True)
 class ListConnections(Selection, Request[ConnectionList]):
-    """List these connections."""
+    """List the selected connections."""
 
 
 @dataclass(frozen=True)
 class ListPeers(Selection, Request[PeerList]):
-    """List the peers of these connections."""
+    """List the peers of the selected connections."""
 
 
 @dataclass(frozen=True)
 class Kick(Selection, Request[Kicked]):
-    """Close these connections."""
+    """Close the selected connections."""
 
 
 @dataclass(frozen=True)
@@ -136,12 +137,12 @@ class SetLogLevel(Request[Done]):
 
 @dataclass(frozen=True)
 class SetLogFile(Request[Done]):
-    """Write the log to the file that comes with this."""
+    """Write the log to the file sent with this."""
 
 
 @dataclass(frozen=True)
 class StartTrace(Request[Done]):
-    """Send what comes and goes at a service; with a ``peer``, of that one alone."""
+    """Send `TraceLines` for a service, or for one peer of it unless ``peer`` is empty."""
 
     trace: Natural
     service: Text
@@ -150,24 +151,25 @@ class StartTrace(Request[Done]):
 
 @dataclass(frozen=True)
 class Attach(Request[Done]):
-    """Serve the socket that comes with this, as a peer of the service over UNIX."""
+    """Serve the socket sent with this, as a peer of the service over UNIX."""
 
     service: Text
 
 
-# Orders of the supervisor.
+# Orders.
 
 
 @dataclass(frozen=True)
 class Abort(Fields):
-    """Forget what was prepared."""
+    """Release the prepared config."""
 
 
 @dataclass(frozen=True)
 class Retire(Fields):
-    """These services are switched off: close their connections after so many seconds."""
+    """Close the connections of services that were switched off."""
 
     drains: Mapping[Text, Seconds]
+    """The seconds until then, by service."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class StopTrace(Fields):
 
 @dataclass(frozen=True)
 class Report(Fields):
-    """A report that the worker wanted."""
+    """The report that a worker requested with `ReportWanted`."""
 
     report: Text
     answer: dict[str, Any]
@@ -187,12 +189,12 @@ class Report(Fields):
 
 @dataclass(frozen=True)
 class Drain(Fields):
-    """Accept nothing more, and end after the last connection."""
+    """Close the listeners, and exit after the last connection."""
 
 
 @dataclass(frozen=True)
 class Stop(Fields):
-    """Close the connections, and end."""
+    """Close the connections, and exit."""
 
 
 AnyRequest = (
@@ -216,14 +218,14 @@ _NUMBERED, _ORDERS = readers(*get_args(AnyRequest)), readers(*get_args(Order))
 
 
 def response_to(request: Request[R]) -> type[R]:
-    """The type of a worker's response, unless that is `Failed`."""
+    """The type of the response, unless that is `Failed`."""
     return _RESPONSES.get(type(request), Done)
 
 
 def decode(message: Message, descriptors: Sequence[int]) -> tuple[int | None, AnyRequest | Order]:
-    """What the supervisor sent, with these descriptors, and the number of the request; None for an order.
+    """The number of the request, None for an order, and the message that was received with these descriptors.
 
-    `ProtocolError` says why it is no message, which is a bug.
+    Raises `ProtocolError` for an invalid message, which is a bug in the supervisor.
     """
     request, command = read(message, _NUMBERED, _ORDERS)
     match command:

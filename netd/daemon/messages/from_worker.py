@@ -1,4 +1,4 @@
-"""What a worker sends: responses to requests, and notices. A worker may be under an attacker's control."""
+"""The messages of a worker: responses to requests, and notices. An attacker may control the worker."""
 
 from dataclasses import dataclass
 from heapq import nlargest
@@ -12,15 +12,15 @@ from netd.reasons import Refusal
 from netd.transport.tap import SHOWN, Way
 
 MOST_ROWS = 1000
-"""Connections that one worker lists one by one; of more, only the number."""
+"""Connections in the list of one worker. It counts the others."""
 MOST_PEERS = 100
-"""Peers that are listed, those with the most connections: more than a screen shows, little enough to ask for often."""
-_MOST_LINES = 500  # of a trace; a worker sends fewer at once
+"""Peers in a list, those with the most connections: more than a screen shows, few enough for frequent requests."""
+_MOST_LINES = 500  # of a trace in one notice; a tap holds fewer
 _LONGEST_PEER = 648  # characters: a path of 108 octets (unix(7)), each of which may be escaped as six
 _NEVER = 2.0**40  # seconds since 1970 that no clock shows
 
 
-# Responses of a worker.
+# Responses.
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Done(Fields):
 
 @dataclass(frozen=True)
 class Failed(Fields):
-    """The request was not carried out. A response to any request."""
+    """The request was not carried out. A response to a request of any kind."""
 
     error: Text
 
@@ -40,7 +40,7 @@ class Alive(Fields):
     """The worker's loop turns."""
 
     lines_lost: Natural
-    """How many lines of its log nothing will read."""
+    """Lines of its log that the worker could not write."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,16 @@ class ConnectionRow(Fields):
     peer: Text
     local: Text
     seconds: Seconds
-    """Since it was opened."""
+    """Since the connection was opened."""
     idle: Seconds
-    """Since something was received or sent."""
+    """Since octets were last received or sent."""
     bytes_in: Natural
     bytes_out: Natural
 
 
 @dataclass(frozen=True)
 class ConnectionList(Fields):
-    """The connections that were asked for: how many, and the first `MOST_ROWS` of them."""
+    """The number of selected connections, and the first `MOST_ROWS` of them."""
 
     total: Natural
     connections: Annotated[list[ConnectionRow], Field(max_length=MOST_ROWS)]
@@ -70,7 +70,7 @@ class ConnectionList(Fields):
 
 @dataclass(frozen=True)
 class PeerRow(Fields):
-    """A peer, and the sums of its connections."""
+    """A peer, the number of its connections, and their octets."""
 
     peer: Text
     connections: Natural
@@ -80,7 +80,7 @@ class PeerRow(Fields):
 
 @dataclass(frozen=True)
 class PeerList(Fields):
-    """How many connections there are, and the `MOST_PEERS` peers that have the most of them."""
+    """The number of selected connections, and the `MOST_PEERS` peers with the most of them."""
 
     total: Natural
     peers: Annotated[list[PeerRow], Field(max_length=MOST_PEERS)]
@@ -94,7 +94,7 @@ class PeerList(Fields):
 
 @dataclass(frozen=True)
 class Kicked(Fields):
-    """So many connections were closed."""
+    """The number of connections that were closed."""
 
     number: Natural
 
@@ -103,20 +103,20 @@ Response = Done | Failed | Alive | ConnectionList | PeerList | Kicked
 R = TypeVar("R", bound=Response)
 
 
-# Notices of a worker.
+# Notices.
 
 
 @dataclass(frozen=True)
 class Busy(Fields):
-    """The worker begins to prepare a config, which may take a while."""
+    """The worker begins to prepare a config. It may miss heartbeats until it has finished."""
 
 
 @dataclass(frozen=True)
 class Offender(Fields):
-    """A source whose connections a service keeps refusing."""
+    """A source whose connections a service has refused repeatedly."""
 
     source: Annotated[str, Strict(), Field(pattern=r"^(?:[0-9a-f]{8}){1,2}$")]
-    """As doors count it (`netd.admission.addresses`), in hexadecimal."""
+    """As admission counts it (`netd.admission.addresses`), in hexadecimal."""
     service: Annotated[str, Strict(), Field(max_length=64)]
     refusal: Refusal
 
@@ -140,12 +140,12 @@ TraceLine = tuple[
 
 @dataclass(frozen=True)
 class TraceLines(Fields):
-    """What came and went at the service of a trace."""
+    """Octets and datagrams that the service of a trace has received and sent."""
 
     trace: Natural
     lines: Annotated[list[TraceLine], Field(max_length=_MOST_LINES)]
     skipped: Natural
-    """How many lines found no room."""
+    """Lines that were dropped, because the tap was full."""
 
 
 Notice = Busy | Offender | ReportWanted | TraceLines
@@ -155,8 +155,8 @@ _NUMBERED, _NOTICES = readers(*get_args(Response)), readers(*get_args(Notice))
 
 
 def decode(message: Message) -> tuple[int | None, Response | Notice]:
-    """What a worker sent, and the number of the request that it answers; None for a notice.
+    """The number of the request that a response belongs to, None for a notice, and the message.
 
-    `ProtocolError` says why it is no message: it may be any JSON object.
+    ``message`` may be any JSON object. Raises `ProtocolError` where it is not a message.
     """
     return read(message, _NUMBERED, _NOTICES)

@@ -1,8 +1,8 @@
-"""What a worker serves: the services of the config in force, and those of one that is made ready to follow it.
+"""The services of a worker: those of the config in force, and those of a config that is prepared to follow it.
 
 A new config comes in two steps: `prepare`, which may fail and changes nothing, and `commit` (or `abort`), which cannot
-fail. To prepare is done in slices: the peers of the services there are wait no longer than for one of them, however
-large the config is.
+fail. Both work in slices, with turns of the loop between them: a large config delays the peers of the services in
+force by one slice at most.
 """
 
 import gc
@@ -34,146 +34,150 @@ from netd.transport.stream.connection import Connection
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.server import StreamServer
 
-_SLICE = 0.01  # seconds of work on a new config at once
-_COLLECTED = 250  # services whose garbage is collected at once
+_SLICE = 0.01  # seconds of work on a new config before the loop turns
+_COLLECTED = 250  # services between two garbage collections
 
 Server = StreamServer | DatagramServer
-_Answer = Callable[[Done | Failed], object]
-_Change = tuple[Iterator[None], _Answer]
-Observed = Connections | DatagramServer
-"""What taps are put to."""
+Traceable = Connections | DatagramServer
+"""An object that taps are attached to."""
+_Respond = Callable[[Done | Failed], object]
+_RunningCommit = tuple[Iterator[None], _Respond]
 
 
 class _UnpreparedError(Exception):
-    """This worker cannot serve a config, for this reason."""
+    """This worker cannot serve a config. The message is the reason."""
 
 
 @dataclass
-class Served:
-    """A service as it is served now, or will be."""
+class ServiceInstance:
+    """A service of a config, with the objects that serve it."""
 
     kind: ServiceType
     service: Any
     admission: AdmissionControl
     events: ServiceEvents
-    access: Access  # what admission has from the commit on
+    access: Access  # used by ``admission`` from the commit on
     servers: dict[int, Server] = field(default_factory=dict)
-    """By the number of the listener."""
+    """By number of the listener."""
 
 
 @dataclass
-class _Prepared:
-    """A config that is ready to be served."""
+class _PreparedConfig:
+    """A config that is ready for the commit."""
 
     connections: int | None
     """``daemon.connections``"""
     bans: BanRules
     log_connections: ConnectionLog
     draining: Mapping[str, float]
-    """The services that end with the commit, and how many seconds their connections have."""
+    """The services that end with the commit, and the seconds until their connections are closed."""
     listeners: set[int] = field(default_factory=set)
-    """The numbers of all listeners, also of services that another worker serves."""
-    services: dict[str, Served] = field(default_factory=dict)
+    """The numbers of all listeners, including those of services that another worker serves."""
+    services: dict[str, ServiceInstance] = field(default_factory=dict)
     sockets: dict[int, socket.socket] = field(default_factory=dict)
-    """The listeners that are new, by number."""
+    """The new listeners, by number."""
     tables: dict[str, Table] = field(default_factory=dict)
-    """The counters of all services by name, likewise."""
+    """The counters of all services, by name, including those of services that another worker serves."""
     servers: list[Server] = field(default_factory=list)
-    """What is to be started."""
+    """The new servers, which the commit starts."""
 
 
-class Serving:
-    """The services of one worker. Blocking handlers ask ``inspect``, and ``look_at`` has taps put."""
+class WorkerConfig:
+    """The services of one worker.
+
+    Services get ``inspect`` in their `Context`. ``attach_taps`` is called with the objects that a commit makes.
+    """
 
     def __init__(
-        self, number: int, loop: Loop, inspect: Callable[[str], Any], look_at: Callable[[Iterable[Observed]], None]
+        self, number: int, loop: Loop, inspect: Callable[[str], Any], attach_taps: Callable[[Iterable[Traceable]], None]
     ) -> None:
-        self.shared: DaemonAdmission  # set before anything is prepared
-        self.services: dict[str, Served] = {}
-        """By name; without those that another worker serves."""
+        self.shared: DaemonAdmission  # set before the first `prepare`
+        self.services: dict[str, ServiceInstance] = {}
+        """By name, without those that another worker serves."""
         self._number = number
         self._loop = loop
         self._inspect = inspect
-        self._look_at = look_at
+        self._attach_taps = attach_taps
         self._sockets: dict[int, socket.socket] = {}
         self._tables: dict[str, Table] = {}
-        self._prepared: _Prepared | None = None
-        self._work: Iterator[None] | None = None  # on what is prepared, piece by piece
-        self._change: _Change | None = None  # the commit under way
-        self._kept: set[Connections] = set()  # without a server
+        self._prepared: _PreparedConfig | None = None
+        self._preparation: Iterator[None] | None = None  # the slices of a prepare under way
+        self._running_commit: _RunningCommit | None = None
+        self._retained: set[Connections] = set()  # open connections without a server
 
     def servers(self) -> Iterator[Server]:
         """All servers."""
         for service in self.services.values():
             yield from service.servers.values()
 
-    def observed(self) -> Iterator[Observed]:
-        """All that peers can be looked at in."""
+    def traceable(self) -> Iterator[Traceable]:
+        """All objects that taps are attached to."""
         for server in self.servers():
             yield server.connections if isinstance(server, StreamServer) else server
-        yield from list(self._kept)  # the end of a connection may release one
+        yield from list(self._retained)  # a copy: closing a connection may change the set
 
-    def keepers(self) -> Iterator[Connections]:
-        """The connections of each stream socket, also those that have outlived it."""
-        for one in self.observed():
+    def connections_by_listener(self) -> Iterator[Connections]:
+        """The connections of each stream listener, including listeners that are closed."""
+        for one in self.traceable():
             if isinstance(one, Connections):
                 yield one
 
     def connections(self) -> Iterator[Connection]:
         """All connections."""
-        for connections in self.keepers():
+        for connections in self.connections_by_listener():
             yield from connections
 
     def events(self) -> set[ServiceEvents]:
-        """Of all services, and of connections that have outlived theirs."""
-        return {service.events for service in self.services.values()} | {one.events for one in self._kept}
+        """The events of all services, including services that have ended and still have connections."""
+        return {service.events for service in self.services.values()} | {one.events for one in self._retained}
 
-    def keep(self, connections: Connections) -> None:
-        """There will be no more of them, and those that are open go on."""
-        self._kept.add(connections)
-        connections.release_at_end(lambda: self._ended(connections))
+    def retain(self, connections: Connections) -> None:
+        """Serve connections that have no server, until the last one is closed."""
+        self._retained.add(connections)
+        connections.release_at_end(lambda: self._on_last_closed(connections))
 
-    def _ended(self, connections: Connections) -> None:
-        """The last one of these is over."""
-        self._kept.discard(connections)
+    def _on_last_closed(self, connections: Connections) -> None:
+        self._retained.discard(connections)
         service = self.services.get(connections.events.service)
         if service is None or service.events is not connections.events:
             connections.events.log_pending(final=True)
 
     def close(self) -> None:
-        """Release everything, also what is open."""
+        """Close all listeners and connections."""
         for server in self.servers():
             server.close()
-        for connections in self._kept:
+        for connections in self._retained:
             connections.close()
 
     # A new config.
 
-    def prepare(self, message: Prepare, descriptors: list[int], answer: _Answer) -> None:
-        """Make ready what a config needs. ``answer`` is called once that is done, with what is wrong, if anything."""
-        gc.disable()  # until the commit, see there
-        self._work = work = self._prepare(message, descriptors)
-        self._go_on(work, answer)
+    def prepare(self, message: Prepare, descriptors: list[int], respond: _Respond) -> None:
+        """Make the objects that a config needs and this worker does not have. ``respond`` gets the result."""
+        gc.disable()  # until the commit, see `_end_commit`
+        self._preparation = preparation = self._prepare(message, descriptors)
+        self._resume_prepare(preparation, respond)
 
-    def _go_on(self, work: Iterator[None], answer: _Answer) -> None:
-        if work is not self._work:
+    def _resume_prepare(self, preparation: Iterator[None], respond: _Respond) -> None:
+        if preparation is not self._preparation:
             return  # it was aborted
         until = time.monotonic() + _SLICE
         try:
-            for _ in work:
+            for _ in preparation:
                 if time.monotonic() >= until:
-                    return self._loop.call(lambda: self._go_on(work, answer))
+                    return self._loop.call(lambda: self._resume_prepare(preparation, respond))
         except Exception as error:
             self.abort()
-            answer(Failed(_reason(error)))
+            respond(Failed(_reason(error)))
         else:
-            self._work = None
-            answer(Done())
+            self._preparation = None
+            respond(Done())
 
     def _prepare(self, message: Prepare, descriptors: list[int]) -> Iterator[None]:
-        """Make all that the config needs and this worker does not have. Whatever it raises says what is wrong."""
+        """The slices of `prepare`. Any exception means that this worker cannot serve the config."""
         bans = BanRules.model_validate_json(message.bans)
-        self._prepared = prepared = _Prepared(message.connections, bans, message.log_connections, message.draining)
+        self._prepared = prepared = _PreparedConfig(
+            message.connections, bans, message.log_connections, message.draining
+        )
         tables = dict(self._tables)
         entries: dict[str, ServiceEntry] = {}
         left = descriptors[::-1]
@@ -183,11 +187,11 @@ class Serving:
                 entry = ServiceEntry.decode(text)
                 entries[entry.name] = entry
                 prepared.listeners.update(entry.listeners)
-            for what, name in message.handed():
+            for content, name in message.attached():
                 yield
-                if what == "listener":
+                if content == "listener":
                     prepared.sockets[name] = socket.socket(fileno=left.pop())
-                elif what == "access":
+                elif content == "access":
                     access_tables = AccessTables(left.pop())
                     access_tables.close_descriptor()
                 else:
@@ -202,32 +206,34 @@ class Serving:
         for number, entry in enumerate(entries.values()):
             yield
             if len(entries) > MANY and number % _COLLECTED == 0:
-                gc.collect(0)  # of what is new since the last time; the commit is to keep no garbage
+                gc.collect(0)  # the objects made since the last collection: the commit freezes all that is left
             kind = _kind(entry)
-            if self._number and kind.single_worker:  # the first worker serves it: there always is one, or will be soon
-                continue
+            if self._number and kind.single_worker:
+                continue  # worker 0 serves it; the supervisor replaces that worker if it ends
             try:
                 access = access_at(*entry.access)
                 prepared.services[entry.name] = self._prepare_service(entry, kind, prepared, access)
-            except Exception as error:  # whatever a service's class raises
+            except Exception as error:  # the class of a service may raise anything
                 raise _UnpreparedError(f"services.{entry.name}: {_reason(error)}") from error
 
-    def _prepare_service(self, entry: ServiceEntry, kind: ServiceType, prepared: _Prepared, access: Access) -> Served:
+    def _prepare_service(
+        self, entry: ServiceEntry, kind: ServiceType, prepared: _PreparedConfig, access: Access
+    ) -> ServiceInstance:
         current = self.services.get(entry.name)
         if current is None or entry.changed:
             options = kind.options.model_validate_json(entry.options)
             policy = Policy.model_validate_json(entry.policy)
-            # One object for all endpoints of a service, so that what it knows it knows on each of them.
+            # One object for all endpoints of a service: its state is the same on each of them.
             service = kind.build(options, Context(line_limit=policy.limits.line, inspect=self._inspect))
             counters = prepared.tables[entry.name]
             if current and current.events.table is counters:
                 events = current.events
-            else:  # also where its type has changed: the connections that are open go on counting in the old table
+            else:  # also where its type has changed: open connections continue to count in the old table
                 events = ServiceEvents(entry.name, counters, self._number)
             admission = AdmissionControl(entry.name, policy, access, events.table, self.shared, time.time)
-            made = Served(kind, service, admission, events, access)
+            made = ServiceInstance(kind, service, admission, events, access)
         else:
-            made = Served(current.kind, current.service, current.admission, current.events, access)
+            made = ServiceInstance(current.kind, current.service, current.admission, current.events, access)
         for number in entry.listeners:
             if current and not entry.changed and number in current.servers:
                 made.servers[number] = current.servers[number]
@@ -240,33 +246,33 @@ class Serving:
             prepared.servers.append(made.servers[number])
         return made
 
-    def commit(self, answer: _Answer) -> None:
-        """Serve what was prepared. A server that is in both configs is not touched. ``answer`` is called at the end."""
-        self._change = change = self._commit(), answer
-        self._go_on_changing(change)
+    def commit(self, respond: _Respond) -> None:
+        """Serve the prepared config. A server that is in both configs does not change. ``respond`` is called last."""
+        self._running_commit = running = self._commit(), respond
+        self._resume_commit(running)
 
-    def _go_on_changing(self, change: "_Change") -> None:
-        if change is self._change:
+    def _resume_commit(self, running: _RunningCommit) -> None:
+        if running is self._running_commit:
             until = time.monotonic() + _SLICE
-            for _ in change[0]:
+            for _ in running[0]:
                 if time.monotonic() >= until:
-                    return self._loop.call(lambda: self._go_on_changing(change))
-            self._end_change()
+                    return self._loop.call(lambda: self._resume_commit(running))
+            self._end_commit()
 
-    def finish(self) -> None:
-        """Put in force at once what is left of a commit under way: nothing else is to see half of it."""
-        if self._change:
-            for _ in self._change[0]:
+    def finish_commit(self) -> None:
+        """Do the rest of a commit under way at once, before a message that must not find half a config in force."""
+        if self._running_commit:
+            for _ in self._running_commit[0]:
                 pass
-            self._end_change()
+            self._end_commit()
 
-    def _end_change(self) -> None:
-        assert self._change, "there is one"
-        (_, answer), self._change = self._change, None
+    def _end_commit(self) -> None:
+        assert self._running_commit, "a commit is under way"
+        (_, respond), self._running_commit = self._running_commit, None
         if len(self.services) > MANY:
             gc.freeze()
         gc.enable()
-        answer(Done())
+        respond(Done())
 
     def _commit(self) -> Iterator[None]:
         prepared, self._prepared = self._prepared, None
@@ -286,50 +292,56 @@ class Serving:
             if new is None or new.events is not service.events:
                 service.events.log_pending(final=True)
             yield
-        self.retire_services(prepared.draining)
+        self.close_connections_later(prepared.draining)
         for name, service in prepared.services.items():
             if before := self.services.get(name):
-                _inherit(service, before)
-            service.admission.access = (
-                service.access
-            )  # also an equal one, so that the memory of the one before is given up
+                _take_over(service, before)
+            # Assigned even if the rules are equal: this releases the memory of the config before.
+            service.admission.access = service.access
         self.services = prepared.services
         self._tables = prepared.tables
         self._sockets |= prepared.sockets
         self._sockets = {number: opened for number, opened in self._sockets.items() if number in wanted}
         self.shared.apply(prepared.connections, prepared.bans)
-        takes = [opened for opened in self._sockets.values() if opened.type == socket.SOCK_DGRAM]
-        self.shared.ports = frozenset(opened.getsockname()[1] for opened in takes if opened.family != socket.AF_UNIX)
-        self.shared.paths = frozenset(opened.getsockname() for opened in takes if opened.family == socket.AF_UNIX)
+        datagram_sockets = [opened for opened in self._sockets.values() if opened.type == socket.SOCK_DGRAM]
+        self.shared.ports = frozenset(
+            opened.getsockname()[1] for opened in datagram_sockets if opened.family != socket.AF_UNIX
+        )
+        self.shared.paths = frozenset(
+            opened.getsockname() for opened in datagram_sockets if opened.family == socket.AF_UNIX
+        )
         self.forget_verdicts()
         for events in self.events():
             events.set_connection_log(prepared.log_connections)
-        self._look_at(server.connections if isinstance(server, StreamServer) else server for server in prepared.servers)
+        self._attach_taps(
+            server.connections if isinstance(server, StreamServer) else server for server in prepared.servers
+        )
         for server in prepared.servers:
             server.start()
             yield
 
     def forget_verdicts(self) -> None:
+        """Have each sender of datagrams checked again: the bans or the limits have changed."""
         for server in self.servers():
             if isinstance(server, DatagramServer):
                 server.forget_verdicts()
 
     def retire(self, server: Server) -> None:
-        """It takes nothing more; its connections go on."""
+        """Stop the server. Its connections stay open."""
         server.release()
         if isinstance(server, StreamServer):
-            self.keep(server.connections)
+            self.retain(server.connections)
 
-    def retire_services(self, drains: Mapping[str, float]) -> None:
-        """These services are switched off: their connections have so many seconds."""
-        for connections in self.keepers():
+    def close_connections_later(self, drains: Mapping[str, float]) -> None:
+        """Close the connections of services that were switched off, after the seconds in ``drains``."""
+        for connections in self.connections_by_listener():
             if connections and (drain := drains.get(connections.events.service)) is not None:
                 self._loop.later(drain, connections.close_all)
 
     def abort(self) -> None:
-        """Forget what was prepared."""
+        """Release the prepared config."""
         gc.enable()
-        self._work = None
+        self._preparation = None
         if self._prepared:
             for server in self._prepared.servers:
                 self.retire(server)
@@ -339,12 +351,12 @@ class Serving:
 
 
 def _reason(error: Exception) -> str:
-    """What the operator reads of an exception."""
+    """The text of an exception, for the operator."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
 
 
 def _kind(entry: ServiceEntry) -> ServiceType:
-    """The type of a service. `_UnpreparedError`: this worker does not have it, as in a chroot without its package."""
+    """The type of a service. `_UnpreparedError` if this worker cannot find it, as in a chroot without its package."""
     try:
         kind = table.find(entry.type)
     except ValueError as error:
@@ -354,10 +366,10 @@ def _kind(entry: ServiceEntry) -> ServiceType:
     return kind
 
 
-def _inherit(new: Served, before: Served) -> None:
-    """Let a service that was changed have what the one before knew."""
+def _take_over(new: ServiceInstance, before: ServiceInstance) -> None:
+    """Give the state of a service to its successor."""
     if new.kind.takes_over and new.service is not before.service and type(new.service) is type(before.service):
         try:
             new.service.take_over(before.service)
-        except Exception as error:  # what is decided is put in force, whatever a service makes of it
+        except Exception as error:  # a commit cannot fail, whatever a service raises
             new.events.inherit_failed(error)

@@ -1,4 +1,4 @@
-"""In a worker: which connections there are, of which peers, and closing some of them."""
+"""The connections of a worker: list them, list their peers, close some of them."""
 
 from collections.abc import Callable, Iterable
 from time import monotonic
@@ -9,20 +9,20 @@ from netd.peer_filter import PeerFilter
 from netd.transport.stream.connection import Connection
 
 
-def rows(worker: int, connections: Iterable[Connection], wanted: Selection) -> ConnectionList:
-    """Those that ``wanted`` means (`selects`): how many, and the first ones of them in full."""
-    chosen = selects(worker, wanted)
-    found = [connection for connection in connections if chosen(connection)]
+def list_connections(worker: int, connections: Iterable[Connection], selection: Selection) -> ConnectionList:
+    """The number of the selected connections, and the first `MOST_ROWS` of them."""
+    selected = connection_filter(worker, selection)
+    found = [connection for connection in connections if selected(connection)]
     return ConnectionList(len(found), [_row(worker, connection) for connection in found[:MOST_ROWS]])
 
 
-def peers(worker: int, connections: Iterable[Connection], wanted: Selection) -> PeerList:
-    """Who has the connections that ``wanted`` means (`selects`): how many these are, and whose, most first."""
-    chosen = selects(worker, wanted)
+def list_peers(worker: int, connections: Iterable[Connection], selection: Selection) -> PeerList:
+    """The number of the selected connections, and their peers, those with the most connections first."""
+    selected = connection_filter(worker, selection)
     found: dict[str, list[int]] = {}
     total = 0
     for connection in connections:
-        if chosen(connection):
+        if selected(connection):
             total += 1
             sums = found.setdefault(connection.peer.source, [0, 0, 0])
             sums[0] += 1
@@ -31,33 +31,33 @@ def peers(worker: int, connections: Iterable[Connection], wanted: Selection) -> 
     return PeerList.of(total, found)
 
 
-def kick(worker: int, connections: Iterable[Connection], wanted: Selection) -> int:
-    """End those that ``wanted`` means; how many."""
-    chosen = selects(worker, wanted)
-    found = [connection for connection in connections if chosen(connection)]
+def kick(worker: int, connections: Iterable[Connection], selection: Selection) -> int:
+    """Close the selected connections. Returns their number."""
+    selected = connection_filter(worker, selection)
+    found = [connection for connection in connections if selected(connection)]
     for connection in found:
         connection.close("kicked")
     return len(found)
 
 
-def selects(worker: int, wanted: Selection) -> Callable[[Connection], bool]:
-    """The test that a connection has to pass, for each field of ``wanted`` that is given.
+def connection_filter(worker: int, selection: Selection) -> Callable[[Connection], bool]:
+    """A test for connections: all fields of ``selection`` that are not empty have to match.
 
-    A peer is what `PeerFilter` takes: also a network such as 192.0.2.0/24, or what the list shows of a UNIX peer.
+    A peer is what `PeerFilter` takes: also a network such as 192.0.2.0/24, or the name of a UNIX peer in the list.
     """
     tests: list[Callable[[Connection], bool]] = []
-    if name := wanted.id:
+    if name := selection.id:
         tests.append(lambda connection: identifier(worker, connection) == name)
-    if service := wanted.service:
+    if service := selection.service:
         tests.append(lambda connection: connection.service_name == service)
-    if peer := wanted.peer:
-        meant = PeerFilter(peer)
-        tests.append(lambda connection: meant.matches(connection.peer))
+    if peer := selection.peer:
+        peer_filter = PeerFilter(peer)
+        tests.append(lambda connection: peer_filter.matches(connection.peer))
     return lambda connection: all(test(connection) for test in tests)
 
 
 def identifier(worker: int, connection: Connection) -> str:
-    """A name that no other connection has: descriptors are used again, but not at the same time."""
+    """A name that no other connection has. It contains the time, since the kernel reuses descriptors."""
     return f"{worker}-{connection.descriptor}-{int(connection.opened * 1e6) & 0xFFFFFFFF:x}"
 
 

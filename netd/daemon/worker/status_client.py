@@ -1,4 +1,4 @@
-"""What blocking handlers in a worker ask the supervisor: the question goes through the loop, the thread waits."""
+"""Requests of blocking handlers to the supervisor: the loop sends the request, and the thread of the handler waits."""
 
 import threading
 import time
@@ -8,48 +8,50 @@ from typing import Any
 
 from netd.transport.loop import Loop
 
-FRESH = 0.5
-"""Seconds for which an answer is good: however many peers ask, the supervisor is asked twice a second at most."""
-_PATIENCE = 5.0  # seconds, from the question on
-_SILENT = "the supervisor does not answer"
+MAX_AGE = 0.5
+"""Seconds for which a response is reused: a worker sends two requests a second at most, however many peers ask."""
+_TIMEOUT = 5.0  # seconds, from the call on
+_NO_RESPONSE = "the supervisor does not answer"
 
-Answer = dict[str, Any]
+Body = dict[str, Any]
+"""The content of a response."""
 
 
 class StatusClient:
-    """Asks on behalf of threads. ``send`` puts a question to the supervisor, and is called by the loop."""
+    """Sends requests for threads. The loop calls ``send`` with the name of the report that is requested."""
 
     def __init__(self, loop: Loop, send: Callable[[str], object]) -> None:
         self._loop = loop
         self._send = send
-        self._turns = {"status": threading.Lock(), "history": threading.Lock()}  # one asks, the others wait for it
-        self._answers: dict[str, tuple[float, Answer]] = {}
-        self._arrived = threading.Condition()
+        # The thread that holds the lock sends the request. The others reuse its response.
+        self._request_locks = {"status": threading.Lock(), "history": threading.Lock()}
+        self._responses: dict[str, tuple[float, Body]] = {}
+        self._response_received = threading.Condition()
 
-    def ask(self, what: str) -> Answer:
-        """What the supervisor says. For threads alone. TimeoutError when it says nothing for some seconds."""
-        asked = time.monotonic()
-        turn = self._turns[what]
-        if not turn.acquire(timeout=_PATIENCE):
-            raise TimeoutError(_SILENT)
+    def request(self, report: str) -> Body:
+        """A report of the supervisor. Only for threads other than the loop's. TimeoutError after `_TIMEOUT` seconds."""
+        called = time.monotonic()
+        lock = self._request_locks[report]
+        if not lock.acquire(timeout=_TIMEOUT):
+            raise TimeoutError(_NO_RESPONSE)
         try:
-            if (answer := self._since(what, asked - FRESH)) is not None:
-                return answer
-            self._loop.call(partial(self._send, what))
-            with self._arrived:
-                left = asked + _PATIENCE - time.monotonic()
-                if self._arrived.wait_for(lambda: self._since(what, asked) is not None, left):
-                    return self._answers[what][1]
+            if (body := self._received_since(report, called - MAX_AGE)) is not None:
+                return body
+            self._loop.call(partial(self._send, report))
+            with self._response_received:
+                left = called + _TIMEOUT - time.monotonic()
+                if self._response_received.wait_for(lambda: self._received_since(report, called) is not None, left):
+                    return self._responses[report][1]
         finally:
-            turn.release()
-        raise TimeoutError(_SILENT)
+            lock.release()
+        raise TimeoutError(_NO_RESPONSE)
 
-    def _since(self, what: str, when: float) -> Answer | None:
-        came, answer = self._answers.get(what, (float("-inf"), {}))
-        return answer if came >= when else None
+    def _received_since(self, report: str, when: float) -> Body | None:
+        received, body = self._responses.get(report, (float("-inf"), {}))
+        return body if received >= when else None
 
-    def answered(self, what: str, answer: Answer) -> None:
-        """The supervisor has said this."""
-        with self._arrived:
-            self._answers[what] = (time.monotonic(), answer)
-            self._arrived.notify_all()
+    def on_response(self, report: str, body: Body) -> None:
+        """Wake the threads that wait for this report."""
+        with self._response_received:
+            self._responses[report] = (time.monotonic(), body)
+            self._response_received.notify_all()

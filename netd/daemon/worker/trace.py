@@ -1,4 +1,4 @@
-"""In a worker: who looks on at which service, for `netd trace` (`netd.transport.tap`)."""
+"""The taps of a worker, for `netd trace` (`netd.transport.tap`)."""
 
 from collections.abc import Callable, Iterable
 
@@ -10,41 +10,40 @@ from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
 from netd.transport.tap import Tap
 
-_EVERY = 0.1  # seconds between two packets of one trace
+_INTERVAL = 0.1  # seconds between two packets of one trace
 
 
 class Taps:
-    """The taps that somebody looks through. ``say`` tells the supervisor, and says whether it listens."""
+    """A tap for each trace. ``send`` sends a notice to the supervisor; false if the notice could not be sent now."""
 
-    def __init__(self, loop: Loop, say: Callable[[Notice], bool]) -> None:
+    def __init__(self, loop: Loop, send: Callable[[Notice], bool]) -> None:
         self._loop = loop
-        self._say = say
+        self._send = send
         self._taps: dict[int, Tap] = {}
 
     def start(self, request: StartTrace) -> None:
-        """Begin to look; `look_at` says at what."""
+        """Make the tap of a trace. `attach` connects it to the sockets of its service."""
         number = request.trace
         wanted = PeerFilter(request.peer).matches if request.peer else lambda peer: True
-        self._taps[number] = Tap(request.service, wanted, lambda tap: self._loop.call(lambda: self._soon(number, tap)))
+        self._taps[number] = Tap(
+            request.service, wanted, lambda tap: self._loop.call(lambda: self._schedule(number, tap))
+        )
 
     def stop(self, number: int) -> None:
-        """Look no more."""
+        """Remove the tap of a trace. `attach` disconnects it from the sockets."""
         self._taps.pop(number, None)
 
-    def look_at(self, observed: Iterable[Connections | DatagramServer]) -> None:
-        """Put the taps to all of their services, and take away what is not wanted any more."""
-        for one in observed:
+    def attach(self, traceable: Iterable[Connections | DatagramServer]) -> None:
+        """Attach to each of these the taps of its service. Taps that were removed are detached."""
+        for one in traceable:
             one.trace([tap for tap in self._taps.values() if tap.service == one.events.service])
 
-    def __bool__(self) -> bool:
-        return bool(self._taps)
+    def _schedule(self, number: int, tap: Tap) -> None:
+        self._loop.later(_INTERVAL, lambda: self._send_lines(number, tap))
 
-    def _soon(self, number: int, tap: Tap) -> None:
-        self._loop.later(_EVERY, lambda: self._tell(number, tap))
-
-    def _tell(self, number: int, tap: Tap) -> float | None:
+    def _send_lines(self, number: int, tap: Tap) -> float | None:
         lines, skipped = tap.take()
-        if number not in self._taps or self._say(TraceLines(number, lines, skipped)):
+        if number not in self._taps or self._send(TraceLines(number, lines, skipped)):
             return None
         tap.lose(len(lines) + skipped)
-        return _EVERY
+        return _INTERVAL

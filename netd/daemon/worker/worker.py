@@ -1,7 +1,7 @@
-"""The worker: a process without rights that serves what the supervisor hands it, and does as it is told.
+"""The worker: an unprivileged process that serves sockets and carries out the messages of the supervisor.
 
-Everything happens in one loop, in one thread: the services' sockets, their connections, and the channel to the
-supervisor. So an answer on the channel shows that the loop turns.
+One loop in one thread serves the listeners, the connections, and the channel to the supervisor. So a response on the
+channel shows that the loop turns.
 """
 
 import os
@@ -39,7 +39,7 @@ from netd.daemon.messages.from_supervisor import (
 )
 from netd.daemon.messages.from_worker import Alive, Busy, Done, Failed, Kicked, Notice, Offender, ReportWanted, Response
 from netd.daemon.worker import connections
-from netd.daemon.worker.config import Serving
+from netd.daemon.worker.config import WorkerConfig
 from netd.daemon.worker.status_client import StatusClient
 from netd.daemon.worker.trace import Taps
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
@@ -50,16 +50,16 @@ from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
 
-_SWITCH = 0.0005  # seconds
+_SWITCH_INTERVAL = 0.0005  # seconds
 
 
 def work(number: int, channel: Channel, sink: logs.Sink) -> int:
-    """What a worker runs, once it is the user it is to be; its exit code."""
+    """Run a worker, in a process that has dropped its privileges. Returns the exit code."""
     return Worker(number, channel, sink).run()
 
 
 class Worker:
-    """Serves until the supervisor says stop, or is gone."""
+    """Serves until the supervisor sends `Stop` or closes the channel."""
 
     def __init__(self, number: int, channel: Channel, sink: logs.Sink) -> None:
         self._number = number
@@ -67,30 +67,30 @@ class Worker:
         self._sink = sink
         self._events = DaemonEvents()
         self._loop = Loop()
-        self._inquiries = StatusClient(self._loop, lambda what: self._say(ReportWanted(what)))
-        self._observers = Taps(self._loop, self._say)
-        self._serving = Serving(number, self._loop, self._inquiries.ask, self._observers.look_at)
-        self._spare = ReservedDescriptors(channel)
-        self._spare.take()
-        self._loop.watch(channel.fileno(), select.EPOLLIN, self._readable)
+        self._status_client = StatusClient(self._loop, lambda report: self._send(ReportWanted(report)))
+        self._taps = Taps(self._loop, self._send)
+        self._config = WorkerConfig(number, self._loop, self._status_client.request, self._taps.attach)
+        self._reserved = ReservedDescriptors(channel)
+        self._reserved.fill()
+        self._loop.watch(channel.fileno(), select.EPOLLIN, self._on_readable)
 
     def run(self) -> int:
-        """Serve; the exit code."""
-        # Where a handler's thread computes, the loop gets its turn after this time, and not after five milliseconds.
-        sys.setswitchinterval(_SWITCH)
+        """Serve. Returns the exit code."""
+        # While the thread of a handler computes, the loop waits for the GIL. The default is five milliseconds.
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         try:
             self._loop.run()
-            self._serving.close()
-            for events in self._serving.events():
+            self._config.close()
+            for events in self._config.events():
                 events.log_pending(final=True)
-        except BaseException as error:  # the process ends for it, and says so
+        except BaseException as error:  # logged, since the process exits
             self._events.netd_failed(error)
             return EXIT_SOFTWARE
         return EXIT_OK
 
-    def _readable(self, events: int) -> None:
-        """The supervisor has sent something, or has ended."""
-        self._spare.give_up()
+    def _on_readable(self, mask: int) -> None:
+        """Receive all messages of the supervisor. Stop when the channel is closed."""
+        self._reserved.release()
         try:
             while True:
                 try:
@@ -100,13 +100,13 @@ class Worker:
                     continue
                 if received is None:
                     break
-                self._take(*received)
+                self._on_message(*received)
         except ChannelError:
             self._loop.stop()
-        self._spare.take()
+        self._reserved.fill()
 
-    def _take(self, message: Message, descriptors: list[int]) -> None:
-        """Take a message. One that is none is a bug of the supervisor's, which gets a response."""
+    def _on_message(self, message: Message, descriptors: list[int]) -> None:
+        """Carry out a message. An invalid one is a bug in the supervisor: log it, and respond with `Failed`."""
         try:
             request, command = from_supervisor.decode(message, descriptors)
         except ProtocolError as error:
@@ -116,36 +116,36 @@ class Worker:
             number = message.get("request")
             self._respond(number if isinstance(number, int) else None, Failed(f"a bug in netd: {error}"))
             return
-        response = self._do(request, command, descriptors)
+        response = self._carry_out(request, command, descriptors)
         if response is not None:
             self._respond(request, response)
 
-    def _do(self, request: int | None, command: AnyRequest | Order, descriptors: list[int]) -> Response | None:
-        """Do what the supervisor says: the response, or None where that comes later."""
+    def _carry_out(self, request: int | None, command: AnyRequest | Order, descriptors: list[int]) -> Response | None:
+        """Carry out a message. Returns the response, or None where that is sent later."""
         if not isinstance(command, Heartbeat):
-            self._serving.finish()
-        served = self._serving.connections
+            self._config.finish_commit()
+        open_connections = self._config.connections
         match command:
             case Heartbeat():
                 self._events.log_pending()
-                for events in self._serving.events():
+                for events in self._config.events():
                     events.log_pending()
                 return Alive(self._sink.lost)
             case Prepare():
-                self._say(Busy())  # what services do when they are made may take a while
-                self._serving.prepare(command, descriptors, partial(self._respond, request))
+                self._send(Busy())  # building a service may take longer than a heartbeat
+                self._config.prepare(command, descriptors, partial(self._respond, request))
                 return None
             case Commit():
-                self._serving.commit(partial(self._respond, request))
+                self._config.commit(partial(self._respond, request))
                 return None
             case Abort():
-                self._serving.abort()
+                self._config.abort()
             case ListConnections():
-                return connections.rows(self._number, served(), command)
+                return connections.list_connections(self._number, open_connections(), command)
             case ListPeers():
-                return connections.peers(self._number, served(), command)
+                return connections.list_peers(self._number, open_connections(), command)
             case Kick():
-                return Kicked(connections.kick(self._number, served(), command))
+                return Kicked(connections.kick(self._number, open_connections(), command))
             case SetLogLevel():
                 logs.set_level(command.level)
             case SetLogFile():
@@ -153,29 +153,29 @@ class Worker:
             case SetDaemonLimits():
                 daemon_limits = DaemonLimits(descriptors[0])
                 daemon_limits.close_descriptor()
-                self._serving.shared = DaemonAdmission(daemon_limits, self._number, report=self._report)
+                self._config.shared = DaemonAdmission(daemon_limits, self._number, report=self._report_offender)
             case SetBans():
                 self._ban(command.bans)
             case StartTrace():
-                self._observers.start(command)
-                self._observers.look_at(self._serving.observed())
+                self._taps.start(command)
+                self._taps.attach(self._config.traceable())
             case StopTrace():
-                self._observers.stop(command.trace)
-                self._observers.look_at(self._serving.observed())
+                self._taps.stop(command.trace)
+                self._taps.attach(self._config.traceable())
             case Report():
-                self._inquiries.answered(command.report, command.answer)
+                self._status_client.on_response(command.report, command.answer)
             case Attach():
                 return self._attach(command.service, socket.socket(fileno=descriptors[0]))
             case Drain():
                 self._drain()
             case Retire():
-                self._serving.retire_services(command.drains)
+                self._config.close_connections_later(command.drains)
             case Stop():
                 self._loop.stop()
         return Done()
 
     def _respond(self, request: int | None, response: Response) -> None:
-        """Answer a request. An order has no number, and no response."""
+        """Send the response to a request. An order has no number and gets no response."""
         if request is None:
             return
         try:
@@ -183,14 +183,12 @@ class Worker:
         except ChannelError:
             self._loop.stop()
 
-    # Bans.
+    def _report_offender(self, source: bytes, service: str, refusal: Refusal) -> None:
+        """Report a source that is refused too often. If the notice cannot be sent, a later refusal repeats it."""
+        self._send(Offender(source.hex(), service, refusal))
 
-    def _report(self, source: bytes, service: str, refusal: Refusal) -> None:
-        """Tell the supervisor of a source that is refused too often. If it does not listen now, it is told again."""
-        self._say(Offender(source.hex(), service, refusal))
-
-    def _say(self, notice: Notice) -> bool:
-        """Tell the supervisor something, in one packet, if it listens now; whether it does."""
+    def _send(self, notice: Notice) -> bool:
+        """Send a notice without waiting. False if the socket buffer is full, or the channel is closed."""
         try:
             self._channel.send_encoded(encode(notice), seconds=0.0)
         except ChannelError:
@@ -198,40 +196,44 @@ class Worker:
         return True
 
     def _ban(self, bans: Mapping[str, float | None]) -> None:
-        """Refuse these sources until then (CLOCK_MONOTONIC); None: no more."""
+        """Set the ends of bans (CLOCK_MONOTONIC) by source. None lifts a ban."""
         for source, until in bans.items():
-            self._serving.shared.ban(bytes.fromhex(source), until)
-        self._serving.forget_verdicts()
+            self._config.shared.ban(bytes.fromhex(source), until)
+        self._config.forget_verdicts()
 
-    def _attach(self, name: str, visitor: socket.socket) -> Done | Failed:
-        """Serve the operator, who comes through the control socket, as a peer of this service over UNIX."""
-        service = self._serving.services.get(name)
+    def _attach(self, name: str, stream: socket.socket) -> Done | Failed:
+        """Serve the client of `netd talk --service` as a peer of this service over UNIX."""
+        service = self._config.services.get(name)
         if service is None or not service.kind.converses:
-            visitor.close()
-            return Failed(f"'{name}' is switched off" if service is None else f"'{name}' holds no conversations")
-        visitor.setblocking(False)
+            stream.close()
+            return Failed(
+                f"'{name}' is switched off"
+                if service is None
+                else f"'{name}' serves no streams that netd talk can attach to"
+            )
+        stream.setblocking(False)
         try:
             connections = Connections(service.kind, service.service, service.admission, service.events, self._loop, "")
-        except OSError as error:  # no descriptor is left
-            visitor.close()
+        except OSError as error:  # EMFILE
+            stream.close()
             return Failed(f"'{name}': {error.strerror}")
-        self._observers.look_at([connections])
-        ticket = connections.admit(visitor, "")
+        self._taps.attach([connections])
+        ticket = connections.admit(stream, "")
         if ticket is not None:
-            connections.serve(visitor, "", ticket)
-        self._serving.keep(connections)
-        return Failed(f"'{name}' refuses it: see its log") if ticket is None else Done()
+            connections.serve(stream, "", ticket)
+        self._config.retain(connections)
+        return Failed(f"'{name}' refused the connection: see the log") if ticket is None else Done()
 
     def _drain(self) -> None:
-        """Accept nothing more, and end after the last connection."""
-        for server in self._serving.servers():
+        """Close the listeners, and stop after the last connection."""
+        for server in self._config.servers():
             server.server_close()
-        if (again := self._stop_when_idle()) is not None:
-            self._loop.later(again, self._stop_when_idle)
+        if (delay := self._stop_when_idle()) is not None:
+            self._loop.later(delay, self._stop_when_idle)
 
     def _stop_when_idle(self) -> float | None:
-        """Looks ten times a second, and only while netd stops."""
-        if next(self._serving.connections(), None) is not None:
+        """Stop if no connection is open. Otherwise returns the seconds until the next attempt."""
+        if next(self._config.connections(), None) is not None:
             return 0.1
         self._loop.stop()
         return None

@@ -93,7 +93,7 @@ def test_where_the_operator_cannot_talk(tmp_path: Path) -> None:
         for service, error in (
             ("pingpon", "there is no service 'pingpon'; did you mean 'pingpong'?"),
             ("off", "'off' is switched off"),
-            ("closed", "'closed' refuses it: see its log"),
+            ("closed", "'closed' refused the connection: see the log"),
         ):
             with visit(running, service) as visitor:
                 answer = visitor.hear()

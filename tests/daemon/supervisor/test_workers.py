@@ -492,7 +492,7 @@ def test_workers_have_no_rights(tmp_path: Path) -> None:
     [
         ("user: no-such-user", "daemon.user: there is no user 'no-such-user'", 78),
         ("group: no-such-group", "daemon.group: there is no group 'no-such-group'", 78),
-        ("user: root", "daemon.user: 'root' is root, and workers may not be", 78),
+        ("user: root", "daemon.user: 'root' is root; workers must run as another user", 78),
         ("chroot: /proc/none", "daemon.chroot: there is no directory /proc/none", 78),
         ("workers: 0", "daemon.workers: expected a number from 1 to 64, or auto, got 0", 78),
         ("workers: many", "daemon.workers: expected a number from 1 to 64, or auto, got 'many'", 78),
@@ -568,7 +568,7 @@ def test_a_worker_without_descriptors_takes_a_new_config_all_the_same(tmp_path: 
         many = "".join(f"  e{n}: {{type: echo, listen: [tcp://127.0.0.1:0]}}\n" for n in range(40))
         (tmp_path / "netd.yaml").write_text(config + many)
         done = running.netd("reload")
-        assert (done.returncode, "no descriptors left" in done.stderr) == (71, True), done.stderr
+        assert (done.returncode, "no file descriptors left (RLIMIT_NOFILE)" in done.stderr) == (71, True), done.stderr
         connections[0].sendall(b"x")
         assert connections[0].recv(1) == b"x"
         assert len(workers(running)) == 1

@@ -1,4 +1,4 @@
-"""What threads ask the supervisor: one question at a time, and an answer for all who wait."""
+"""Requests of threads to the supervisor: one at a time, with one response for all threads that wait."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,47 +10,47 @@ from netd.daemon.worker.status_client import StatusClient
 from tests.support import Server, until
 
 
-def test_many_who_ask_at_once_are_one_question(server: Server) -> None:
-    asked: list[str] = []
-    inquiries = StatusClient(server.loop, asked.append)
+def test_many_threads_send_one_request_and_share_its_response(server: Server) -> None:
+    sent: list[str] = []
+    client = StatusClient(server.loop, sent.append)
     with ThreadPoolExecutor(20) as threads:
-        waiting = [threads.submit(inquiries.ask, "status") for _ in range(20)]
-        until(lambda: asked)
+        waiting = [threads.submit(client.request, "status") for _ in range(20)]
+        until(lambda: sent)
         assert not any(one.done() for one in waiting)
-        server.loop.call(lambda: inquiries.answered("history", {"of": "something else"}))
-        server.loop.call(lambda: inquiries.answered("status", {"number": 1}))
+        server.loop.call(lambda: client.on_response("history", {"of": "something else"}))
+        server.loop.call(lambda: client.on_response("status", {"number": 1}))
         assert [one.result(10) for one in waiting] == [{"number": 1}] * 20
-    assert asked == ["status"]
+    assert sent == ["status"]
 
 
-def test_an_answer_is_good_for_a_moment_only(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_client, "FRESH", 0.05)
-    asked: list[str] = []
+def test_response_is_reused_for_a_moment_only(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_client, "MAX_AGE", 0.05)
+    sent: list[str] = []
 
-    def send(what: str) -> None:
-        asked.append(what)
-        inquiries.answered(what, {"number": len(asked)})
+    def send(report: str) -> None:
+        sent.append(report)
+        client.on_response(report, {"number": len(sent)})
 
-    inquiries = StatusClient(server.loop, send)
-    assert inquiries.ask("status") == {"number": 1}
-    until(lambda: inquiries.ask("status") == {"number": 2})
+    client = StatusClient(server.loop, send)
+    assert client.request("status") == {"number": 1}
+    until(lambda: client.request("status") == {"number": 2})
 
 
-def test_without_an_answer_there_is_an_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_client, "_PATIENCE", 0.1)
-    inquiries = StatusClient(server.loop, lambda what: None)
+def test_request_without_a_response_times_out(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_client, "_TIMEOUT", 0.1)
+    client = StatusClient(server.loop, lambda report: None)
     with pytest.raises(TimeoutError):
-        inquiries.ask("status")
+        client.request("status")
     with pytest.raises(TimeoutError):
-        inquiries.ask("status")
+        client.request("status")
 
 
-def test_who_waits_behind_others_waits_no_longer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_client, "_PATIENCE", 0.5)
-    inquiries = StatusClient(server.loop, lambda what: None)
+def test_threads_behind_others_time_out_at_the_same_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_client, "_TIMEOUT", 0.5)
+    client = StatusClient(server.loop, lambda report: None)
     begun = time.monotonic()
     with ThreadPoolExecutor(8) as threads:
-        waiting = [threads.submit(inquiries.ask, "status") for _ in range(8)]
+        waiting = [threads.submit(client.request, "status") for _ in range(8)]
         for one in waiting:
             with pytest.raises(TimeoutError):
                 one.result(30)

@@ -91,7 +91,7 @@ def test_services_logs_and_listings_speak_of_the_peer_that_is_named(
         connection.sendall(PEER)
         assert read_exactly(connection, 20) == b"peer=192.0.2.7:4711 "
         connection.sendall(b"x" * 9)
-        [row] = connections.rows(0, kept(server), Selection(peer="192.0.2.0/24")).connections
+        [row] = connections.list_connections(0, kept(server), Selection(peer="192.0.2.0/24")).connections
         assert row.peer == "192.0.2.7:4711"
         assert read_all(connection)
     until(partial(ended, events, 1))
@@ -276,7 +276,7 @@ def test_connections_before_their_service_can_be_listed_ended_and_stopped(server
     with connect(address) as one, connect(address) as other:
         until(lambda: events.counters.active == 2)
         port = one.getsockname()[1]
-        [row] = connections.rows(0, kept(server), Selection(peer=f"127.0.0.1:{port}")).connections
+        [row] = connections.list_connections(0, kept(server), Selection(peer=f"127.0.0.1:{port}")).connections
         server.loop.call(lambda: connections.kick(0, kept(server), Selection(id=row.id)))
         assert one.recv(1) == b""
         server.loop.call(kept(server).close_all)

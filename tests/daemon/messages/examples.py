@@ -1,0 +1,33 @@
+"""A message of a worker of each type, and values for their fields."""
+
+from netd.daemon.messages.from_worker import (
+    Alive,
+    Busy,
+    ConnectionList,
+    ConnectionRow,
+    Done,
+    Failed,
+    Kicked,
+    Notice,
+    Offender,
+    PeerList,
+    PeerRow,
+    ReportWanted,
+    Response,
+    TraceLines,
+)
+
+ROW = ConnectionRow("0-7-1", "echo", "tcp", "192.0.2.7:4711", "192.0.2.1:7", 1.5, 0, 3, 4)
+LINE = [1.0, "in", "x", 1, "61"]
+SENT: list[Response | Notice] = [
+    Done(),
+    Failed("no descriptors left"),
+    Alive(3),
+    ConnectionList(2, [ROW]),
+    PeerList(7, [PeerRow("192.0.2.7", 7, 1, 2)]),
+    Kicked(3),
+    Busy(),
+    Offender("c0000207", "echo", "rate"),
+    ReportWanted("status"),
+    TraceLines(1, [(1.5, "in", "192.0.2.7:4711", 2, "6869")], 0),
+]

@@ -1,0 +1,120 @@
+"""The messages of a worker, encoded and decoded, and their limits: an attacker may control the worker."""
+
+import json
+import threading
+from typing import Any, get_args
+
+import pytest
+
+from netd.daemon.channel import Channel, ProtocolError, pair, wait
+from netd.daemon.messages import from_worker
+from netd.daemon.messages.coding import encode
+from netd.daemon.messages.from_worker import (
+    MOST_PEERS,
+    MOST_ROWS,
+    ConnectionList,
+    ConnectionRow,
+    Notice,
+    PeerList,
+    PeerRow,
+    Response,
+)
+from netd.text import escaped
+from tests.daemon.messages.examples import LINE, ROW, SENT
+
+
+def test_message_of_each_type_is_decoded_as_it_was_encoded() -> None:
+    assert {type(one) for one in SENT} == {*get_args(Response), *get_args(Notice)}
+    for message in SENT:
+        request = {"request": 5} if isinstance(message, Response) else {}
+        read = from_worker.decode({**json.loads(encode(message)), **request})
+        assert read == (request.get("request"), message)
+
+
+def test_longest_list_of_connections_fits_into_a_message() -> None:
+    path = escaped("\udcff" * 108)  # a path with no octet that is text, both ends of a UNIX socket (unix(7))
+    row = ConnectionRow("63-1048576-ffffffff", "x" * 64, "unix", path, path, 1e9 + 0.123, 1e9 + 0.123, 2**63, 2**63)
+    ours, theirs = pair()
+    supervisor, worker = Channel(ours, takes_descriptors=False), Channel(theirs, takes_descriptors=True)
+    pieces = encode(ConnectionList(10**6, [row] * MOST_ROWS))
+    sending = threading.Thread(target=worker.send_encoded, args=(pieces,), kwargs={"request": 10**6})
+    sending.start()
+    received = None
+    while received is None and wait([supervisor.fileno()], 10):
+        received = supervisor.receive()
+    sending.join()
+    assert received
+    assert len(received[0]["connections"]) == MOST_ROWS
+    supervisor.close()
+    worker.close()
+
+
+def test_peers_with_the_most_connections_are_listed_first_and_the_others_are_left_out() -> None:
+    sums = {f"192.0.2.{number}": [number, 10, 20] for number in range(MOST_PEERS + 2)}
+    found = PeerList.of(1000, sums)
+    assert (found.total, len(found.peers)) == (1000, MOST_PEERS)
+    assert found.peers[0] == PeerRow("192.0.2.101", 101, 10, 20)
+    assert found.peers[-1].connections == 2
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        (
+            {"kind": "ConnectionList", "request": 1, "total": 1, "connections": [vars(ROW) | {"seconds": 10**400}]},
+            "ConnectionList: 'connections.0.seconds': Input should be a valid number",
+        ),
+        (
+            {"kind": "ConnectionList", "request": 1, "total": 1, "connections": [vars(ROW) | {"idle": float("inf")}]},
+            "ConnectionList: 'connections.0.idle': Input should be a finite number",
+        ),
+        (
+            {"kind": "ConnectionList", "request": 1, "total": 1, "connections": [vars(ROW)] * (MOST_ROWS + 1)},
+            "ConnectionList: 'connections': List should have at most 1000 items",
+        ),
+    ],
+)
+def test_list_of_connections_with_invalid_values_is_rejected(message: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ProtocolError) as raised:
+        from_worker.decode(message)
+    assert str(raised.value).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        None,
+        {},
+        [],
+        ["now", "in", "x", 1, ""],
+        [1.0, "sideways", "x", 1, ""],
+        [1.0, "in", "x" * 1000, 1, ""],
+        [1.0, "in", "x", "1", ""],
+        [1.0, "in", "x", 1, "0" * 1000],
+        [1.0, "in", "x", 1, "no hexadecimal"],
+        [1.0, "in", "x", 1, "", "more"],
+        [2.0**40, "in", "x", 1, ""],
+    ],
+)
+def test_trace_with_an_invalid_line_is_rejected(line: object) -> None:
+    message = {"kind": "TraceLines", "trace": 1, "skipped": 0}
+    assert from_worker.decode({**message, "lines": [LINE, LINE]})
+    with pytest.raises(ProtocolError, match=r"TraceLines: 'lines\.0"):
+        from_worker.decode({**message, "lines": [line, LINE]})
+
+
+@pytest.mark.parametrize(
+    "offender",
+    [
+        {"source": "c0ffffff", "service": "echo", "refusal": "\x1b[31m"},
+        {"source": "c0ffffff", "service": "echo"},
+        {"source": "c0ffff", "service": "echo", "refusal": "rate"},
+        {"source": "C0FFFFFF", "service": "echo", "refusal": "rate"},
+        {"source": "c0ffffff\n", "service": "echo", "refusal": "rate"},
+        {"source": ["c0ffffff"], "service": {}, "refusal": None},
+        {"source": "c0ffffff", "service": "x" * 65, "refusal": "rate"},
+    ],
+)
+def test_offender_with_invalid_values_is_rejected(offender: dict[str, object]) -> None:
+    with pytest.raises(ProtocolError, match="Offender: "):
+        from_worker.decode({"kind": "Offender", **offender})
