@@ -1,8 +1,10 @@
-"""The processes of netd. Read in this order: `supervisor/`, `worker/`, then the files between them.
+"""The processes of netd. Read in this order: `supervisor/`, `worker/`, then the files beside them.
 
-The directories are cut at the privilege boundary. `supervisor/` keeps the rights that netd was started with and reads
-nothing from the network; `worker/` reads from the network and has no rights; neither imports the other. Beside them is
-what both use: `channel.py` (the socket pair between them), `privileges.py` (becoming an unprivileged user), `tasks.py`
-(coroutines in the supervisor's loop), `signals.py`, `systemd.py` (sd_notify(3) and its kin), `json_lines.py`, and
-`daemonize.py` (`netd run --daemon`) with `pid_file.py`.
+The privilege boundary runs between the two directories. `supervisor/` keeps the privileges that netd was started with,
+and reads nothing from the network. `worker/` reads from the network and has no privileges. Neither imports the other.
+
+Both use `channel.py` (the socket pair between them), `messages/` (the messages on it) and `garbage.py`. The supervisor
+uses `privileges.py` (to become an unprivileged user, in a new worker), `tasks.py` (coroutines in a loop), `signals.py`,
+`systemd.py` (sd_notify(3), sd_listen_fds(3)) and `json_lines.py` (the control socket). `start.py` connects the two.
+`daemonize.py` (`netd run --daemon`) and `pid_file.py` are for hosts without a service manager.
 """

@@ -1,6 +1,6 @@
-"""The classic daemon: in the background, without a terminal (daemon(7), "SysV daemons").
+"""A SysV daemon: a process in the background, without a terminal (daemon(7), "SysV Daemons").
 
-python-daemon detaches the process. Added here: the caller waits until netd is ready, or reports why it is not.
+python-daemon detaches the process. The caller waits until netd is ready, or fails with the error of the daemon.
 """
 
 import contextlib
@@ -17,43 +17,45 @@ from netd.transport.listen import Listener
 
 Ready = Callable[[list[Listener]], None]
 
-_UMASK = 0o027  # what netd makes is for its user, and for its group to read
+_UMASK = 0o027  # files that netd creates are writable by its user, and readable by its group
 
 
 def detach(config: Config, serve: Callable[[Ready], int]) -> list[str]:
-    """Have ``serve`` run in a daemon, and wait until it is ready. Returns what the caller should know of it.
+    """Run ``serve`` in a daemon, and wait until it is ready. Returns notes for the operator.
 
-    What keeps it from being ready is raised here, in the caller's process, as if there were no other one.
+    Raises in this process the `OperatorError` that the daemon fails with before it is ready.
     """
     if "NOTIFY_SOCKET" in os.environ or "LISTEN_FDS" in os.environ:
-        raise OperatorError(["--daemon is not for a service manager, which sees to that itself: leave it out"])
+        raise OperatorError(
+            ["--daemon cannot be used under a service manager (NOTIFY_SOCKET or LISTEN_FDS is set); leave it out"]
+        )
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.close(reader)
-        _be_daemon(config, serve, writer)
+        _run_daemon(config, serve, writer)
     os.close(writer)
     with os.fdopen(reader) as pipe:
         text = pipe.read()
     os.wait()
     if not text:
-        raise OpenError(["the daemon died while it started; see its log"])
-    told = json.loads(text)
-    if told["code"] != EXIT_OK:
-        error = OperatorError(told["problems"])
-        error.exit_code = told["code"]
+        raise OpenError(["the daemon exited before it was ready; see its log"])
+    report = json.loads(text)
+    if report["code"] != EXIT_OK:
+        error = OperatorError(report["problems"])
+        error.exit_code = report["code"]
         raise error
-    return list(told["notes"])
+    return list(report["notes"])
 
 
-def _be_daemon(config: Config, serve: Callable[[Ready], int], writer: int) -> NoReturn:
+def _run_daemon(config: Config, serve: Callable[[Ready], int], writer: int) -> NoReturn:
     code = EXIT_SOFTWARE
-    told = False
+    reported = False
 
-    def tell(code: int, problems: tuple[str, ...] = (), notes: tuple[str, ...] = ()) -> None:
-        nonlocal told
-        if not told:
-            told = True
-            with contextlib.suppress(OSError):  # a caller that has gone need not know
+    def report(code: int, problems: tuple[str, ...] = (), notes: tuple[str, ...] = ()) -> None:
+        nonlocal reported
+        if not reported:
+            reported = True
+            with contextlib.suppress(OSError):  # EPIPE: the caller has exited
                 os.write(writer, json.dumps({"code": code, "problems": problems, "notes": notes}).encode())
             os.close(writer)
 
@@ -67,11 +69,11 @@ def _be_daemon(config: Config, serve: Callable[[Ready], int], writer: int) -> No
             files_preserve=[writer],
             signal_map={},
         ):
-            code = serve(lambda listeners: tell(EXIT_OK, notes=notes))
+            code = serve(lambda listeners: report(EXIT_OK, notes=notes))
     except OperatorError as error:
         code = error.exit_code
-        tell(code, tuple(error.problems))
+        report(code, tuple(error.problems))
     except Exception as error:
-        tell(EXIT_SOFTWARE, (f"a bug in netd: {error!r}",))
+        report(EXIT_SOFTWARE, (f"a bug in netd: {error!r}",))
     finally:
         os._exit(code)

@@ -1,5 +1,5 @@
-"""When a process keeps objects out of the garbage collector's sight (gc.freeze), in the supervisor and in workers."""
+"""The size of a config from which the supervisor and workers exclude its objects from garbage collection."""
 
 MANY = 1000
-"""Services whose objects are not looked through for garbage again and again, which would hold up a loop for a tenth of
-a second and more. They live as long as their config; of what replaced ones leave behind, circles are not found then."""
+"""Services. The objects of a config with more of them are frozen (`gc.freeze`), since a full collection would block the
+loop for 0.1 s and more. Reference cycles among frozen objects are not collected when a reload replaces them."""

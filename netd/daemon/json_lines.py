@@ -1,4 +1,4 @@
-"""How the control socket tells something: JSON, a line each, and an empty line to show that more may come."""
+"""The output of the control socket: JSON, one object a line. Empty lines keep a connection alive."""
 
 import json
 from collections.abc import Callable
@@ -7,24 +7,24 @@ from typing import Any
 from netd.contract import Post
 from netd.transport.loop import Loop
 
-_ALIVE = 5.0  # seconds between two empty lines
+_INTERVAL = 5.0  # seconds between two empty lines
 
 
-def json_line(told: dict[str, Any]) -> bytes:
-    """An answer or another object as one line."""
-    return json.dumps(told, separators=(",", ":")).encode() + b"\n"
+def json_line(value: dict[str, Any]) -> bytes:
+    """An object as one line."""
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
-def keep_alive(loop: Loop, post: Post, goes_on: Callable[[], bool]) -> None:
-    """Post an empty line every few seconds for as long as it ``goes_on``.
+def keep_alive(loop: Loop, post: Post, is_open: Callable[[], bool]) -> None:
+    """Post an empty line every five seconds while ``is_open`` returns true.
 
-    It shows the client that netd is there, and netd that the client is gone.
+    The client notices a netd that hangs, and netd notices a client that has closed the connection.
     """
 
-    def tell() -> float | None:
-        if not goes_on():
+    def post_empty_line() -> float | None:
+        if not is_open():
             return None
         post(b"\n")
-        return _ALIVE
+        return _INTERVAL
 
-    loop.later(_ALIVE, tell)
+    loop.later(_INTERVAL, post_empty_line)

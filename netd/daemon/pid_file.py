@@ -1,4 +1,4 @@
-"""The pid file of a daemon: one process at a time, held by a lock that ends with its process and not with its file."""
+"""The pid file of a daemon. Its lock lets one process run at a time."""
 
 import contextlib
 import errno
@@ -22,10 +22,10 @@ def default_pid_file() -> str | None:
 
 @contextlib.contextmanager
 def pid_file(path: str | None) -> Iterator[None]:
-    """Hold a file with this process's id. Without a path, nothing.
+    """Keep a locked file with the id of this process until the end of the block. Without a path, do nothing.
 
-    A lock (flock(2)) keeps a second process out. The kernel drops it when the process ends, so a file that a crash left
-    behind is no obstacle. Raises `OpenError` when another process holds the lock, or the file cannot be written.
+    The kernel releases the lock (flock(2)) when the process ends, so a file that is left after a crash does not prevent
+    the next start. Raises `OpenError` when another process holds the lock, or the file cannot be written.
     """
     if path is None:
         yield
@@ -39,7 +39,8 @@ def pid_file(path: str | None) -> Iterator[None]:
             raise OpenError([f"daemon.pid_file: cannot write {path}: {error.strerror}"]) from None
         yield
     finally:
-        # Removed while the lock is held: a process that waits for the lock sees that the file is another one by then.
+        # Removed before the lock is released: a process that has opened the file and gets the lock next checks that the
+        # file is still at its path.
         with contextlib.suppress(OSError):
             paths.remove(path, descriptor)
         os.close(descriptor)
@@ -53,7 +54,7 @@ def _lock(path: str) -> int:
             raise OpenError([f"daemon.pid_file: cannot open {path}: {error.strerror}"]) from None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode) or os.pread(descriptor, 21, 0).strip(b"0123456789\n"):
             os.close(descriptor)
-            raise OpenError([f"daemon.pid_file: {path} is something else, and stays as it is"])
+            raise OpenError([f"daemon.pid_file: {path} is not a pid file, and was not changed"])
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if paths.is_at(path, descriptor):

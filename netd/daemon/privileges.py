@@ -1,4 +1,4 @@
-"""Who the workers are: a user without rights, and no way back (credentials(7), capabilities(7))."""
+"""Dropping privileges: a worker becomes an unprivileged user for good (credentials(7), capabilities(7))."""
 
 import contextlib
 import ctypes
@@ -20,7 +20,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class RunAs:
-    """What a process becomes; without a user it stays who it is."""
+    """The user, groups and root directory of a worker. Without ``user`` the process keeps its own."""
 
     name: str
     user: int | None = None
@@ -30,37 +30,42 @@ class RunAs:
     chroot: str | None = None
 
 
-def find(daemon: DaemonSection) -> RunAs:
-    """The identity that ``daemon.user``, ``group`` and ``chroot`` mean for whoever runs this.
+def resolve(daemon: DaemonSection) -> RunAs:
+    """Look up ``daemon.user``, ``daemon.group`` and ``daemon.chroot`` of a config.
 
-    `OperatorError` (exit code 78) for a name that does not exist, `OpenError` where the right to it is missing.
+    Raises `OperatorError` (exit code 78) for a name that does not exist, and for root. Raises `OpenError` (71) where
+    this process lacks the privilege to change to the user, the group or the directory.
     """
-    me = os.geteuid()
-    if me != 0:
-        return _stay(daemon, me)
+    uid = os.geteuid()
+    if uid != 0:
+        return _unchanged(daemon, uid)
     user = _user(daemon.user) if daemon.user is not None else _default_user()
     if user.pw_uid == 0:
-        raise OperatorError([f"daemon.user: '{daemon.user}' is root, and workers may not be"])
+        raise OperatorError([f"daemon.user: '{daemon.user}' is root; workers must run as another user"])
     group = _group(daemon.group) if daemon.group is not None else user.pw_gid
     groups = tuple(os.getgrouplist(user.pw_name, group))
     if 0 in groups:
-        raise OperatorError([f"daemon.group: '{user.pw_name}' would be in root's group, and workers may not be"])
+        raise OperatorError([f"daemon.group: '{user.pw_name}' would be in the group root (gid 0); workers must not be"])
     if daemon.chroot is not None and not os.path.isdir(daemon.chroot):
         raise OperatorError([f"daemon.chroot: there is no directory {daemon.chroot}"])
     return RunAs(user.pw_name, user.pw_uid, group, groups, daemon.chroot)
 
 
-def _stay(daemon: DaemonSection, me: int) -> RunAs:
+def _unchanged(daemon: DaemonSection, uid: int) -> RunAs:
     if daemon.chroot is not None:
-        raise OpenError([f"daemon.chroot: only root may change to {daemon.chroot}"])
-    if daemon.user is not None and _user(daemon.user).pw_uid != me:
+        raise OpenError(
+            [f"daemon.chroot: only root may chroot to {daemon.chroot}; leave it out, or start netd as root"]
+        )
+    if daemon.user is not None and _user(daemon.user).pw_uid != uid:
         raise OpenError([f"daemon.user: only root may become '{daemon.user}'; leave it out, or start netd as root"])
     if daemon.group is not None and _group(daemon.group) != os.getegid():
-        raise OpenError([f"daemon.group: only root may take the group '{daemon.group}'"])
+        raise OpenError(
+            [f"daemon.group: only root may change to the group '{daemon.group}'; leave it out, or start netd as root"]
+        )
     try:
-        return RunAs(accounts.find_user(str(me)).pw_name)
+        return RunAs(accounts.find_user(str(uid)).pw_name)
     except ValueError:
-        return RunAs(str(me))
+        return RunAs(str(uid))
 
 
 def _user(name: str) -> pwd.struct_passwd:
@@ -85,11 +90,14 @@ def _default_user() -> pwd.struct_passwd:
 
 
 class _StillPrivilegedError(RuntimeError):
-    """A right that was given up is still there."""
+    """The process still has a privilege that it has dropped."""
 
 
-def become(identity: RunAs, parent: int) -> None:
-    """Become it, for good, and end with the process ``parent``. RuntimeError or OSError where that does not hold."""
+def drop_to(identity: RunAs, parent: int) -> None:
+    """Drop all privileges for good. The kernel kills this process when the process ``parent`` ends.
+
+    Raises OSError where a system call fails, and RuntimeError where the process could become root again.
+    """
     if identity.chroot is not None:
         os.chroot(identity.chroot)
         os.chdir("/")
@@ -98,35 +106,35 @@ def become(identity: RunAs, parent: int) -> None:
         os.setresgid(identity.group, identity.group, identity.group)
         os.setresuid(identity.user, identity.user, identity.user)
         if os.getresuid() != (identity.user,) * 3 or os.getresgid() != (identity.group,) * 3:
-            raise _StillPrivilegedError(f"it is uid {os.getresuid()}, gid {os.getresgid()}")
+            raise _StillPrivilegedError(f"the process has the uids {os.getresuid()} and the gids {os.getresgid()}")
         if set(os.getgroups()) != set(identity.groups):
-            raise _StillPrivilegedError(f"it is in the groups {os.getgroups()}")
-        ways_back: tuple[Callable[[], None], ...] = (
+            raise _StillPrivilegedError(f"the process is in the groups {os.getgroups()}")
+        attempts: tuple[Callable[[], None], ...] = (
             lambda: os.setresuid(0, 0, 0),
             lambda: os.setresgid(0, 0, 0),
             lambda: os.setgroups([0]),
         )
-        for way_back in ways_back:
+        for attempt in attempts:
             with contextlib.suppress(PermissionError):
-                way_back()
-                raise _StillPrivilegedError("it can become root again")
+                attempt()
+                raise _StillPrivilegedError("the process can become root again")
     _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _give_up_capabilities()
-    end_with(parent)  # changing the user would have cleared it, so it comes last
+    _drop_capabilities()
+    end_with(parent)  # last, since setresuid(2) clears the signal
 
 
 def end_with(parent: int) -> None:
-    """Have this process be killed when the process ``parent`` ends, which may be over by now (PR_SET_PDEATHSIG)."""
+    """Have the kernel kill this process when its ``parent`` ends (PR_SET_PDEATHSIG). Exit if the parent has ended."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(EXIT_OSERR)
 
 
-def _give_up_capabilities() -> None:
-    """Give up what systemd's AmbientCapabilities= left to a process that is not root.
+def _drop_capabilities() -> None:
+    """Drop the capabilities that a process which is not root has from AmbientCapabilities= (systemd.exec(5)).
 
-    A system call filter may forbid it (the shipped unit's does, which allows no more than to bind a low port); to know
-    that it may not be given up any more is not worth a failure.
+    Errors are ignored: the system call filter of the shipped unit forbids capset(2). Workers under that unit keep
+    CAP_NET_BIND_SERVICE, the only capability that it grants.
     """
     _LIBC.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), 8)

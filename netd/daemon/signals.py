@@ -1,4 +1,4 @@
-"""Signals as something the loop hears of. A handler does nothing; a descriptor tells which one came."""
+"""Signals as events of the loop: Python writes their numbers to a pipe (`signal.set_wakeup_fd`)."""
 
 import contextlib
 import os
@@ -12,21 +12,21 @@ _WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal
 
 
 class Signals:
-    """While it is entered, ``heard`` is called in the loop with the name of each signal that came.
+    """A context in which the loop calls ``on_signal`` with the name of each signal.
 
-    At the end they are ignored: one that comes when the process is about to exit must not change how it does.
+    After it the signals are ignored, so that a late one does not change the exit code of the process.
     """
 
-    def __init__(self, loop: Loop, heard: Callable[[str], None]) -> None:
+    def __init__(self, loop: Loop, on_signal: Callable[[str], None]) -> None:
         self._loop = loop
-        self._heard = heard
+        self._on_signal = on_signal
 
     def __enter__(self) -> "Signals":
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in _WATCHED:
             signal.signal(number, lambda number, frame: None)
-        self._loop.watch(self._reader, select.EPOLLIN, self._ready)
+        self._loop.watch(self._reader, select.EPOLLIN, self._on_readable)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -36,11 +36,11 @@ class Signals:
         os.close(self._reader)
         os.close(self._writer)
 
-    def _ready(self, events: int) -> None:
+    def _on_readable(self, mask: int) -> None:
         with contextlib.suppress(BlockingIOError):
-            # Any number of one kind is one, but of those that stop: the second one means something else than the first.
+            # Repeated signals count once. SIGTERM and SIGINT do not: the second one does not wait for conversations.
             numbers = list(os.read(self._reader, 4096))
             for number in dict.fromkeys(numbers):
                 stops = number in (signal.SIGTERM, signal.SIGINT)
                 for _ in range(numbers.count(number) if stops else 1):
-                    self._heard(signal.Signals(number).name)
+                    self._on_signal(signal.Signals(number).name)

@@ -1,4 +1,4 @@
-"""The start of netd: a supervisor, and what the workers that it forks run. No other file knows both."""
+"""The start of netd: a supervisor, and the function that its workers run. No other file imports both."""
 
 from collections.abc import Callable
 
@@ -10,5 +10,5 @@ from netd.transport.listen import Listener
 
 
 def start(config: Config, load: Callable[[], Config], sink: Sink, ready: Callable[[list[Listener]], None]) -> int:
-    """Serve a checked config until netd is told to stop; the exit code. The parameters are those of `supervise`."""
+    """Serve a checked config until netd is stopped. Returns the exit code. The parameters are those of `supervise`."""
     return supervise(config, load, sink, ready, work)

@@ -1,7 +1,7 @@
-"""Coroutines in the supervisor's loop: a command that waits for a worker keeps nothing else waiting.
+"""Coroutines in the supervisor's loop: a command that waits for a worker does not block the loop.
 
-A coroutine waits with ``await`` for a `Result`. The loop resumes it, so everything runs in one thread, and nothing
-happens between two waits of a coroutine but what it does itself.
+A coroutine waits with ``await`` for a `Result`. The loop resumes it. Everything runs in one thread, so no other code
+runs between two waits of a coroutine.
 """
 
 from collections import deque
@@ -14,11 +14,11 @@ from netd.transport.loop import Loop
 T = TypeVar("T")
 
 SLICE = 0.02
-"""Seconds that long work may take before it lets the loop turn."""
+"""Seconds of long work before the loop turns."""
 
 
 class Result(Generic[T]):
-    """What a coroutine or a request gives in the end: a value or an exception."""
+    """The future result of a coroutine or a request: a value or an exception."""
 
     def __init__(self) -> None:
         self.done = False
@@ -27,19 +27,19 @@ class Result(Generic[T]):
         self._waiting: list[Callable[[], object]] = []
 
     def get(self) -> T:
-        """The value, once it is `done`. Raises what it failed with."""
-        assert self.done, "only what is done has a value"
+        """The value, or raises the exception. Only when it is `done`."""
+        assert self.done, "the result is not done"
         if self._error is not None:
             raise self._error
         value: T = self._value
         return value
 
     def set(self, value: T) -> None:
-        """This is the value."""
+        """Finish with a value. Has no effect if it is `done`."""
         self._finish(value, None)
 
     def fail(self, error: BaseException) -> None:
-        """There is no value, for this reason."""
+        """Finish with an exception. Has no effect if it is `done`."""
         self._finish(None, error)
 
     def _finish(self, value: T | None, error: BaseException | None) -> None:
@@ -50,7 +50,7 @@ class Result(Generic[T]):
                 function()
 
     def then(self, function: Callable[[], object]) -> None:
-        """Call this once it is `done`, or now if it is."""
+        """Call a function when it is `done`, at once if it is `done` already."""
         if self.done:
             function()
         else:
@@ -70,12 +70,12 @@ class Tasks:
         self._running: set[Coroutine[Any, None, Any]] = set()
 
     def close(self) -> None:
-        """End the coroutines that still wait. What they hold they release."""
+        """Close the coroutines that still wait. Their ``finally`` blocks run."""
         for coroutine in list(self._running):
             coroutine.close()
 
     def start(self, coroutine: Coroutine[Result[Any], None, T]) -> Result[T]:
-        """Run a coroutine until it waits, and from then on as the loop turns. Whatever it raises is in the result."""
+        """Run a coroutine until it waits. The loop resumes it. The result has its value, or its exception."""
         result: Result[T] = Result()
 
         def step() -> None:
@@ -86,8 +86,8 @@ class Tasks:
                 result.set(end.value)
             except BaseException as error:
                 self._running.discard(coroutine)
-                # Without this frame, which has the result, which has the error: a circle that would keep what the
-                # coroutine had alive.
+                # Without this frame in the traceback: frame, result and error would be a reference cycle, which would
+                # keep the objects of the coroutine alive.
                 result.fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
             else:
                 awaited.then(lambda: self._loop.call(step))
@@ -97,7 +97,7 @@ class Tasks:
         return result
 
     async def in_slices(self, work: Generator[None, None, T]) -> T:
-        """Do long work, which yields after each piece of it, and let the loop turn in between: what it returns."""
+        """Do long work, which yields after each piece. The loop turns after every `SLICE`. Returns its value."""
         until = monotonic() + SLICE
         try:
             while True:
@@ -112,14 +112,14 @@ class Tasks:
             work.close()
 
     def turn(self) -> Result[None]:
-        """Await it to let everything else that waits for the loop come first."""
+        """Await it to let the loop make the calls that wait already."""
         result: Result[None] = Result()
         self._loop.call(lambda: result.set(None))
         return result
 
 
 class Queue:
-    """Lets coroutines do something one after the other, in the order in which they came: ``async with queue:``."""
+    """A lock for coroutines, first come, first served: ``async with queue:``."""
 
     def __init__(self) -> None:
         self._busy = False
@@ -134,6 +134,6 @@ class Queue:
 
     async def __aexit__(self, *exception: object) -> None:
         if self._waiting:
-            self._waiting.popleft().set(None)  # it stays busy: no other one may come in between
+            self._waiting.popleft().set(None)  # still busy: a coroutine that comes now has to wait
         else:
             self._busy = False

@@ -1,6 +1,5 @@
-"""A service manager, as far as a netd sees it."""
+"""A script that passes sockets to a program as a service manager does between fork and exec (sd_listen_fds(3))."""
 
-# What a service manager does between fork and exec.
 LAUNCHER = """
 import fcntl, os, sys
 held = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 100) for number in os.environ["HANDED"].split()]

@@ -1,4 +1,4 @@
-"""`netd run --daemon`: what its caller sees, and what is left of the caller in it."""
+"""`netd run --daemon`: the result for the caller, and the state of the daemon."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Com
         check=False,
         timeout=60,
         cwd=tmp_path,
-        # In another directory it would be the installed netd, which may be that of another checkout.
+        # Without PYTHONPATH the installed netd would run, which may be another checkout.
         env={**os.environ, "PYTHONPATH": os.getcwd(), "RUNTIME_DIRECTORY": f"{tmp_path}/run", **environment},
     )
 
@@ -37,7 +37,7 @@ def write(tmp_path: Path, daemon: str = "", more: str = "") -> None:
 
 @contextlib.contextmanager
 def running(tmp_path: Path) -> Iterator[int]:
-    """The process id of a daemon that is stopped in the end."""
+    """The process id of a daemon, which is stopped at the end."""
     pid = int(ask([f"{tmp_path}/c"], ["status"])["pid"])
     try:
         yield pid
@@ -46,7 +46,7 @@ def running(tmp_path: Path) -> Iterator[int]:
         until(lambda: is_gone(pid), 20)
 
 
-def test_it_returns_when_everything_listens_and_is_a_daemon_by_the_book(tmp_path: Path) -> None:
+def test_daemon_detaches_and_the_caller_returns_once_all_sockets_listen(tmp_path: Path) -> None:
     write(tmp_path)
     done = start(tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -78,7 +78,9 @@ def test_it_returns_when_everything_listens_and_is_a_daemon_by_the_book(tmp_path
         ("pid_file: /proc/no/pid", "", 71, "daemon.pid_file: cannot open /proc/no/pid"),
     ],
 )
-def test_the_caller_sees_what_is_wrong(tmp_path: Path, daemon: str, more: str, code: int, problem: str) -> None:
+def test_caller_fails_with_the_error_of_the_daemon(
+    tmp_path: Path, daemon: str, more: str, code: int, problem: str
+) -> None:
     write(tmp_path, daemon, more)
     if os.geteuid() != 0 and "user" in daemon:
         pytest.skip("needs root")
@@ -89,7 +91,7 @@ def test_the_caller_sees_what_is_wrong(tmp_path: Path, daemon: str, more: str, c
     assert not (tmp_path / "s").exists()
 
 
-def test_a_stale_pid_file_is_no_obstacle_and_a_second_daemon_is_refused(tmp_path: Path) -> None:
+def test_stale_pid_file_is_replaced_and_a_second_daemon_is_refused(tmp_path: Path) -> None:
     write(tmp_path, f"pid_file: {tmp_path}/pid")
     (tmp_path / "pid").write_text("1\n")
     assert start(tmp_path).returncode == 0
@@ -102,7 +104,7 @@ def test_a_stale_pid_file_is_no_obstacle_and_a_second_daemon_is_refused(tmp_path
 
 
 @pytest.mark.slow
-def test_kill_9_leaves_a_pid_file_that_is_no_obstacle(tmp_path: Path) -> None:
+def test_pid_file_left_by_kill_9_is_replaced(tmp_path: Path) -> None:
     write(tmp_path)
     assert start(tmp_path).returncode == 0
     pid = int((tmp_path / "run/netd.pid").read_text())
@@ -114,15 +116,15 @@ def test_kill_9_leaves_a_pid_file_that_is_no_obstacle(tmp_path: Path) -> None:
         assert another != pid
 
 
-def test_another_file_is_not_taken_for_a_pid_file(tmp_path: Path) -> None:
+def test_file_that_is_not_a_pid_file_is_not_changed(tmp_path: Path) -> None:
     write(tmp_path, f"pid_file: {tmp_path}/letter")
     (tmp_path / "letter").write_text("Dear all")
     done = start(tmp_path)
-    assert (done.returncode, "is something else" in done.stderr) == (71, True)
+    assert (done.returncode, "is not a pid file" in done.stderr) == (71, True)
     assert (tmp_path / "letter").read_text() == "Dear all"
 
 
-def test_the_log_is_opened_anew_at_sigusr1_by_all(tmp_path: Path) -> None:
+def test_log_is_reopened_at_sigusr1_by_all_processes(tmp_path: Path) -> None:
     write(tmp_path)
     assert start(tmp_path).returncode == 0
     with running(tmp_path) as pid:
@@ -138,7 +140,7 @@ def test_the_log_is_opened_anew_at_sigusr1_by_all(tmp_path: Path) -> None:
         assert (tmp_path / "log").stat().st_mode & 0o777 == 0o640
 
 
-def test_it_reloads_at_sighup_though_it_was_started_with_a_relative_name(tmp_path: Path) -> None:
+def test_daemon_started_with_a_relative_path_reloads_at_sighup(tmp_path: Path) -> None:
     write(tmp_path)
     assert start(tmp_path).returncode == 0
     with running(tmp_path) as pid:
@@ -148,7 +150,7 @@ def test_it_reloads_at_sighup_though_it_was_started_with_a_relative_name(tmp_pat
     assert not (tmp_path / "u").exists()
 
 
-def test_without_a_log_file_it_says_so(tmp_path: Path) -> None:
+def test_daemon_without_a_log_file_prints_a_note(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text(f'services:\n  echo: {{listen: ["unix://{tmp_path}/s"]}}\n')
     done = start(tmp_path, NETD_CONTROL="c")
     assert (done.returncode, done.stderr) == (0, "netd: log.file is not set, so nothing is logged\n")
@@ -156,13 +158,13 @@ def test_without_a_log_file_it_says_so(tmp_path: Path) -> None:
         pass
 
 
-def test_it_is_not_for_a_service_manager(tmp_path: Path) -> None:
+def test_daemon_option_is_rejected_under_a_service_manager(tmp_path: Path) -> None:
     write(tmp_path)
     done = start(tmp_path, NOTIFY_SOCKET=f"{tmp_path}/n")
-    assert (done.returncode, "not for a service manager" in done.stderr) == (78, True)
+    assert (done.returncode, "under a service manager" in done.stderr) == (78, True)
 
 
-def test_core_files_are_there_for_those_who_ask(tmp_path: Path) -> None:
+def test_core_files_are_limited_unless_the_config_enables_them(tmp_path: Path) -> None:
     write(tmp_path, "core: true")
     assert start(tmp_path).returncode == 0
     with running(tmp_path) as pid:

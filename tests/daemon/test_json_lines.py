@@ -1,4 +1,4 @@
-"""How the control socket tells something."""
+"""The lines of the control socket."""
 
 import json
 from typing import Any
@@ -18,15 +18,15 @@ _VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.text(), _VALUES))
-def test_an_object_is_one_line_of_ascii(given_: dict[str, Any]) -> None:
-    line = json_line(given_)
+def test_object_is_one_line_of_ascii(value: dict[str, Any]) -> None:
+    line = json_line(value)
     assert line.isascii()
     assert line.index(b"\n") == len(line) - 1
-    assert json.loads(line) == given_
+    assert json.loads(line) == value
 
 
-def test_empty_lines_are_posted_until_it_is_over(monkeypatch: Any) -> None:
-    monkeypatch.setattr(json_lines, "_ALIVE", 0.001)
+def test_empty_lines_are_posted_until_the_connection_is_closed(monkeypatch: Any) -> None:
+    monkeypatch.setattr(json_lines, "_INTERVAL", 0.001)
     posted: list[bytes] = []
     loop = Loop()
 
@@ -34,12 +34,12 @@ def test_empty_lines_are_posted_until_it_is_over(monkeypatch: Any) -> None:
         posted.append(data)
         return True
 
-    def goes_on() -> bool:
+    def is_open() -> bool:
         if len(posted) == 3:
-            loop.later(0.3, loop.stop)  # in which another one would come
+            loop.later(0.3, loop.stop)  # time enough for another line
         return len(posted) < 3
 
-    keep_alive(loop, post, goes_on)
+    keep_alive(loop, post, is_open)
     loop.run()
     loop.close()
     assert posted == [b"\n"] * 3

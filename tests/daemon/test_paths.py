@@ -330,7 +330,7 @@ def test_a_fifo_in_the_place_of_a_log_or_a_pid_file_keeps_netd_from_starting_and
     services = f'services:\n  echo: {{listen: ["unix://{theirs.parent}/s"]}}\n'
     for key, more, problem in (
         ("log.file", f"log: {{file: {theirs}/fifo}}", f"cannot open {theirs}/fifo: {os.strerror(errno.ENXIO)}"),
-        ("daemon.pid_file", "", f"{theirs}/fifo is something else, and stays as it is"),
+        ("daemon.pid_file", "", f"{theirs}/fifo is not a pid file, and was not changed"),
     ):
         pid_file = f", pid_file: {theirs}/fifo" if not more else ""
         file.write_text(f"daemon: {{control: {theirs.parent}/c{pid_file}}}\n{more}\n{services}")

@@ -1,4 +1,4 @@
-"""What a service manager hands over, and what it is told, with this test for the manager."""
+"""Socket activation and the watchdog. The tests stand in for the service manager."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.daemon.launcher import LAUNCHER
 from tests.support import read_exactly
 
 
-def test_sockets_that_are_handed_over_are_served_and_outlive_netd(tmp_path: Path) -> None:
+def test_sockets_of_the_service_manager_are_served_and_outlive_netd(tmp_path: Path) -> None:
     stream, datagram, unix = (
         socket.socket(),
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
@@ -63,9 +63,9 @@ def test_sockets_that_are_handed_over_are_served_and_outlive_netd(tmp_path: Path
     assert netd.returncode == 0
     [unclaimed] = [line for line in map(json.loads, log.splitlines()) if line["event"] == "socket_unclaimed"]
     assert unclaimed["name"] == "other"
-    assert (tmp_path / "s").exists(), "it was not netd's to remove"
+    assert (tmp_path / "s").exists(), "the service manager owns it"
     with socket.create_connection(stream.getsockname()):
-        pass  # and not netd's to shut down
+        pass  # it still listens
     for opened in (stream, datagram, unix):
         opened.close()
 
@@ -79,7 +79,7 @@ def test_sockets_that_are_handed_over_are_served_and_outlive_netd(tmp_path: Path
         ({"LISTEN_FDS": "many", "LISTEN_PID": "me"}, 0),
     ],
 )
-def test_what_is_meant_for_others_is_left_alone(
+def test_sockets_for_another_process_are_ignored(
     environment: dict[str, str], number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key, value in environment.items():
@@ -88,7 +88,7 @@ def test_what_is_meant_for_others_is_left_alone(
     assert not {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"} & os.environ.keys()
 
 
-def test_a_kept_socket_is_known_by_its_address() -> None:
+def test_stored_socket_is_found_by_its_address() -> None:
     kept: Any
     with socket.socket(socket.AF_INET6) as kept:
         kept.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -96,7 +96,7 @@ def test_a_kept_socket_is_known_by_its_address() -> None:
         kept.listen()
         port = kept.getsockname()[1]
         inherited = Inherited([InheritedSocket(f"{KEPT}1", kept)])
-        assert inherited.take(socket.AF_INET6, socket.SOCK_STREAM, ("::", port)) is None, "it serves IPv4 too"
+        assert inherited.take(socket.AF_INET6, socket.SOCK_STREAM, ("::", port)) is None, "the socket serves IPv4 too"
         assert inherited.take(socket.AF_INET6, socket.SOCK_DGRAM, ("::", port), dual=True) is None
         found = inherited.take(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True)
         assert found
@@ -105,7 +105,7 @@ def test_a_kept_socket_is_known_by_its_address() -> None:
         assert inherited.left() == []
 
 
-def test_the_watchdog_is_another_process_affair_unless_it_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watchdog_interval_of_another_process_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "3000000")
     assert systemd.watchdog_interval() == 3.0
     monkeypatch.setenv("WATCHDOG_PID", "1")

@@ -1,4 +1,4 @@
-"""Coroutines in the loop: who waits for what, in which order, and what becomes of errors."""
+"""Coroutines in the loop: the order in which they run, and their errors."""
 
 from collections.abc import Generator, Iterator
 from time import monotonic
@@ -17,7 +17,7 @@ def loop() -> Iterator[Loop]:
 
 
 def run(loop: Loop) -> None:
-    """Let the loop turn some times."""
+    """Let the loop turn 20 times."""
 
     def turn(left: int) -> None:
         loop.call(lambda: turn(left - 1) if left else loop.stop())
@@ -27,7 +27,7 @@ def run(loop: Loop) -> None:
     loop.run()
 
 
-def test_a_coroutine_waits_for_a_result_and_has_one(loop: Loop) -> None:
+def test_coroutine_waits_for_a_result_and_has_one(loop: Loop) -> None:
     tasks = Tasks(loop)
     asked: Result[int] = Result()
 
@@ -38,23 +38,23 @@ def test_a_coroutine_waits_for_a_result_and_has_one(loop: Loop) -> None:
     run(loop)
     assert not answer.done
     asked.set(21)
-    assert not answer.done, "it goes on in the loop, not in whatever gave the result"
+    assert not answer.done, "the loop resumes it, not the call of `set`"
     run(loop)
     assert answer.get() == 42
 
 
-def test_the_first_word_of_a_result_counts() -> None:
+def test_result_keeps_its_first_value() -> None:
     result: Result[int] = Result()
-    heard: list[int] = []
-    result.then(lambda: heard.append(result.get()))
+    values: list[int] = []
+    result.then(lambda: values.append(result.get()))
     result.set(1)
     result.set(2)
     result.fail(ValueError())
-    result.then(lambda: heard.append(result.get()))
-    assert heard == [1, 1]
+    result.then(lambda: values.append(result.get()))
+    assert values == [1, 1]
 
 
-def test_what_a_coroutine_raises_is_in_its_result_and_reaches_what_waits_for_it(loop: Loop) -> None:
+def test_exception_of_a_coroutine_is_in_its_result_and_is_raised_in_coroutines_that_wait(loop: Loop) -> None:
     tasks = Tasks(loop)
 
     async def fails() -> None:
@@ -76,7 +76,7 @@ def test_what_a_coroutine_raises_is_in_its_result_and_reaches_what_waits_for_it(
         failing.get()
 
 
-def test_what_is_in_a_queue_is_done_in_the_order_in_which_it_came(loop: Loop) -> None:
+def test_coroutines_in_a_queue_run_in_the_order_in_which_they_came(loop: Loop) -> None:
     tasks, queue = Tasks(loop), Queue()
     seen: list[str] = []
 
@@ -98,7 +98,7 @@ def test_what_is_in_a_queue_is_done_in_the_order_in_which_it_came(loop: Loop) ->
     assert seen[-1] == "d ends"
 
 
-def test_coroutines_that_still_wait_release_what_they_hold_at_the_end(loop: Loop) -> None:
+def test_coroutines_that_wait_at_the_end_run_their_finally_blocks(loop: Loop) -> None:
     tasks = Tasks(loop)
     seen: list[str] = []
 
@@ -113,7 +113,7 @@ def test_coroutines_that_still_wait_release_what_they_hold_at_the_end(loop: Loop
     assert seen == ["released"]
 
 
-def test_long_work_is_cut_into_slices(loop: Loop) -> None:
+def test_loop_turns_between_slices_of_long_work(loop: Loop) -> None:
     tasks = Tasks(loop)
     turns = [0]
 
@@ -136,7 +136,7 @@ def test_long_work_is_cut_into_slices(loop: Loop) -> None:
     assert turns[0] >= 4
 
 
-def test_work_that_is_given_up_is_closed(loop: Loop) -> None:
+def test_work_of_a_closed_coroutine_is_closed(loop: Loop) -> None:
     tasks = Tasks(loop)
     seen: list[str] = []
 

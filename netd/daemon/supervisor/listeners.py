@@ -42,7 +42,7 @@ class Listeners:
         self._inherited = Inherited(inherited)
         self._skipped = skipped
         self._failed = failed
-        self._stores = systemd.stores()
+        self._stores = systemd.has_store()
         self._places: dict[SocketKey, list[NumberedListener]] = {}
         self._numbers = itertools.count(1)
 
@@ -116,7 +116,7 @@ class Listeners:
                 if not one.listener.kept and not one.listener.endpoint.name:
                     one.listener.kept = systemd.store(one.listener.socket)
         for left in self._inherited.left():
-            systemd.forget(left.name)
+            systemd.remove_stored(left.name)
             left.socket.close()
 
     def close_gone(self, pending: Pending) -> Generator[None, None, None]:
@@ -142,7 +142,7 @@ class Listeners:
 
     def _close(self, listener: Listener) -> None:
         if listener.kept:
-            systemd.forget(listener.kept)
+            systemd.remove_stored(listener.kept)
         listener.close()
 
 

@@ -148,7 +148,7 @@ def _be_worker(
     faulthandler.enable(file=stack)
     sink.lost = 0  # what the parent has lost, the parent tells
     try:
-        privileges.become(who, parent)
+        privileges.drop_to(who, parent)
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         # In response to the first request, whatever that will be.

@@ -77,7 +77,7 @@ class Supervisor:
     """Runs netd."""
 
     def __init__(self, config: Config, load: Callable[[], Config], sink: logs.Sink, entry: Entry) -> None:
-        who = privileges.find(config.daemon)
+        who = privileges.resolve(config.daemon)
         self._state = State(config)
         self._sink = sink
         self._events = DaemonEvents()
