@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -16,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from netd import paths
-from netd.daemon.pid_file import pid_file
 from netd.daemon.supervisor.listeners import control_listener
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
@@ -309,19 +307,6 @@ def test_a_log_may_be_a_link_to_standard_output(open_path: Path) -> None:
         assert netd.stop() == 0
 
 
-def test_a_pid_file_is_not_written_through_links_of_another_user(theirs: Path, secret: Path) -> None:
-    (theirs.parent / "roots").mkdir()
-    victim = theirs.parent / "roots" / "pid"
-    victim.write_text("1\n")
-    as_user(ALEX, lambda: (theirs / "way").symlink_to(theirs.parent / "roots"))
-    as_user(ALEX, lambda: (theirs / "pid").symlink_to(victim))
-    os.link(victim, theirs / "hard")
-    for path in (theirs / "way" / "pid", theirs / "pid", theirs / "hard"):
-        with pytest.raises(OpenError, match=f"daemon.pid_file: cannot open {path}: "), pid_file(str(path)):
-            pass
-    assert victim.read_text() == "1\n"
-
-
 def test_a_fifo_in_the_place_of_a_log_or_a_pid_file_keeps_netd_from_starting_and_does_not_hold_it_up(
     theirs: Path,
 ) -> None:
@@ -336,36 +321,6 @@ def test_a_fifo_in_the_place_of_a_log_or_a_pid_file_keeps_netd_from_starting_and
         file.write_text(f"daemon: {{control: {theirs.parent}/c{pid_file}}}\n{more}\n{services}")
         done = run(file)
         assert (done.returncode, done.stderr) == (71, f"netd: {key}: {problem}\n")
-
-
-def test_a_pid_file_that_was_removed_before_its_lock_was_had_is_made_again(
-    open_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Which is what a netd does that ends just then: the lock of its file keeps no third one out."""
-    path, lock = open_path / "pid", fcntl.flock
-    path.write_text("1\n")
-
-    def remove_then_lock(descriptor: int, operation: int) -> None:
-        monkeypatch.undo()
-        path.unlink()
-        lock(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", remove_then_lock)
-    with pid_file(str(path)):
-        assert path.read_text() == f"{os.getpid()}\n"
-        with pytest.raises(OpenError, match="netd is running already"), pid_file(str(path)):
-            pass
-
-
-def test_a_pid_file_that_is_another_users_by_now_is_not_removed(theirs: Path) -> None:
-    (theirs.parent / "roots").mkdir()
-    (theirs.parent / "roots" / "pid").write_text("1\n")
-    as_user(ALEX, (theirs / "run").mkdir)
-    with pid_file(f"{theirs}/run/pid"):
-        assert (theirs / "run/pid").read_text() == f"{os.getpid()}\n"
-        as_user(ALEX, lambda: (theirs / "run").rename(theirs / "moved"))
-        as_user(ALEX, lambda: (theirs / "run").symlink_to(theirs.parent / "roots"))
-    assert (theirs.parent / "roots" / "pid").exists()
 
 
 def test_the_control_socket_is_not_for_a_directory_of_another_user(theirs: Path) -> None:

@@ -1,0 +1,169 @@
+"""The user, the groups and the root directory of a worker."""
+
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netd.config.model import DaemonSection
+from netd.daemon.privileges import RunAs, drop_to, end_with, resolve
+from netd.errors import EXIT_OSERR, OpenError, OperatorError
+from tests.support import ALEX, as_user, is_gone, need_root, until
+
+
+def section(**values: Any) -> DaemonSection:
+    return DaemonSection.model_validate(values)
+
+
+def status(*keys: str) -> list[list[str]]:
+    """Fields of this process's /proc/PID/status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    fields = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
+    return [fields[key] for key in keys]
+
+
+def in_child(run: Callable[[], object]) -> int:
+    """Run a function in a child process. Returns the exit code, 1 for an exception, or the negative signal."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            run()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_root_resolves_a_user_by_name_and_number_with_its_groups() -> None:
+    need_root()
+    by_name = resolve(section(user="nobody"))
+    assert (by_name.name, by_name.user, by_name.chroot) == ("nobody", 65534, None)
+    assert by_name.groups == tuple(os.getgrouplist("nobody", by_name.group))
+    assert resolve(section(user="65534")) == by_name
+
+
+def test_root_resolves_a_group_and_a_chroot(tmp_path: Path) -> None:
+    need_root()
+    found = resolve(section(user="nobody", group="1", chroot=str(tmp_path)))
+    assert (found.group, str(found.chroot)) == (1, str(tmp_path))
+    assert 1 in found.groups
+
+
+def test_root_without_a_user_resolves_to_netd_or_nobody() -> None:
+    need_root()
+    assert resolve(section()).name in ("netd", "nobody")
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"user": "no-such-user"}, "daemon.user: there is no user 'no-such-user'"),
+        ({"user": "root"}, "daemon.user: 'root' is root; workers must run as another user"),
+        ({"user": "nobody", "group": "no-such-group"}, "daemon.group: there is no group 'no-such-group'"),
+        ({"user": "nobody", "group": "0"}, "daemon.group: 'nobody' would be in the group root (gid 0)"),
+        ({"user": "nobody", "chroot": "/proc/none"}, "daemon.chroot: there is no directory /proc/none"),
+    ],
+)
+def test_identity_that_workers_cannot_have_is_an_error(values: dict[str, str], problem: str) -> None:
+    need_root()
+    with pytest.raises(OperatorError) as raised:
+        resolve(section(**values))
+    assert raised.value.problems[0].startswith(problem)
+    assert raised.value.exit_code == 78
+
+
+def test_user_other_than_root_keeps_its_identity_and_cannot_change_it() -> None:
+    need_root()
+
+    def resolve_as_alex() -> None:
+        assert resolve(section()) == RunAs(str(ALEX))
+        assert resolve(section(group=str(ALEX))) == RunAs(str(ALEX))
+        for values, problem in (
+            ({"user": "nobody"}, "daemon.user: only root may become 'nobody'"),
+            ({"group": "0"}, "daemon.group: only root may change to the group '0'"),
+            ({"chroot": "/proc"}, "daemon.chroot: only root may chroot to /proc"),
+        ):
+            with pytest.raises(OpenError) as raised:
+                resolve(section(**values))
+            [found] = raised.value.problems
+            assert found == f"{problem}; leave it out, or start netd as root"
+
+    as_user(ALEX, resolve_as_alex)
+
+
+def test_process_has_no_privileges_after_it_has_dropped_them(open_path: Path) -> None:
+    need_root()
+    parent = os.getpid()
+    identity = RunAs("alex", ALEX, ALEX, (ALEX, 4321), str(open_path))
+
+    def drop() -> None:
+        proc = os.open("/proc/self/status", os.O_RDONLY)  # not in the chroot
+        drop_to(identity, parent)
+        assert (os.getcwd(), os.path.exists("/proc")) == ("/", False)
+        lines = os.read(proc, 10_000).decode().splitlines()
+        fields = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
+        assert (fields["Uid"], fields["Gid"]) == ([str(ALEX)] * 4, [str(ALEX)] * 4)
+        assert fields["Groups"] == [str(ALEX), "4321"]
+        assert fields["NoNewPrivs"] == ["1"]
+        assert {fields[key][0] for key in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
+
+    assert in_child(drop) == 0
+
+
+def test_process_that_can_become_root_again_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_root()
+    parent = os.getpid()
+    set_all = os.setresuid
+
+    def keep_saved_uid(real: int, effective: int, saved: int) -> None:
+        set_all(real, effective, 0 if saved else saved)
+
+    def drop() -> None:
+        monkeypatch.setattr(os, "setresuid", keep_saved_uid)
+        monkeypatch.setattr(os, "getresuid", lambda: (ALEX,) * 3)
+        with pytest.raises(RuntimeError, match="the process can become root again"):
+            drop_to(RunAs("alex", ALEX, ALEX, (ALEX,)), parent)
+
+    assert in_child(drop) == 0
+
+
+def test_process_without_a_user_keeps_its_own_and_drops_capabilities() -> None:
+    parent, uid = os.getpid(), os.getuid()
+
+    def drop() -> None:
+        drop_to(RunAs("me"), parent)
+        assert os.getuid() == uid
+        assert status("NoNewPrivs", "CapEff") == [["1"], ["0" * 16]]
+
+    assert in_child(drop) == 0
+
+
+def test_process_is_killed_when_its_parent_ends() -> None:
+    pids, exits = os.pipe(), os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        me = os.getpid()
+        if os.fork() == 0:
+            end_with(me)
+            os.write(pids[1], str(os.getpid()).encode())
+            signal.pause()
+        os.read(exits[0], 1)
+        os._exit(0)
+    child = int(os.read(pids[0], 20))
+    assert not is_gone(child)
+    os.write(exits[1], b"x")
+    os.waitpid(parent, 0)
+    until(lambda: is_gone(child))
+    for descriptor in (*pids, *exits):
+        os.close(descriptor)
+
+
+def test_process_whose_parent_has_ended_exits() -> None:
+    assert in_child(lambda: end_with(1 if os.getppid() != 1 else 2)) == EXIT_OSERR

@@ -1,0 +1,92 @@
+"""The connections of a worker: which of them a selection means, and the lists of them."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from netd.daemon.messages.from_supervisor import Selection
+from netd.daemon.worker import connections
+from netd.daemon.worker.connections import connection_filter, identifier, kick, list_connections, list_peers
+from netd.transport.stream.connections import Connections
+from netd.transport.stream.server import StreamServer
+from tests.support import Server, read_exactly, service, until
+
+
+@pytest.fixture
+def opened(server: Server) -> Iterator[tuple[Connections, list[socket.socket]]]:
+    """Two connections from 127.0.0.1 and one from 127.0.0.2 to an echo service, each of which has sent an octet."""
+    address, _ = server.add(service("echo"), "tcp://127.0.0.1:0")
+    [listening] = server.servers
+    assert isinstance(listening, StreamServer)
+    with ExitStack() as stack:
+        clients = []
+        for source in ("127.0.0.1", "127.0.0.1", "127.0.0.2"):
+            client = stack.enter_context(socket.create_connection(address, 10, source_address=(source, 0)))
+            client.sendall(b"x")
+            assert read_exactly(client, 1) == b"x"
+            clients.append(client)
+        server.settle()
+        yield listening.connections, clients
+
+
+def name_of(client: socket.socket) -> str:
+    return "{}:{}".format(*client.getsockname())
+
+
+def test_list_shows_each_connection_with_its_addresses_and_octets(opened: Any) -> None:
+    found, clients = opened
+    listed = list_connections(3, found, Selection())
+    assert listed.total == 3
+    assert {row.peer for row in listed.connections} == {name_of(client) for client in clients}
+    for row in listed.connections:
+        assert (row.service, row.transport, row.bytes_in, row.bytes_out) == ("test", "tcp", 1, 1)
+        assert row.local == "{}:{}".format(*clients[0].getpeername())
+        assert 0 <= row.idle <= row.seconds < 60
+    assert len({row.id for row in listed.connections}) == 3
+    assert all(row.id.startswith("3-") for row in listed.connections), "the worker's number"
+
+
+def test_long_list_shows_the_first_connections_and_counts_all(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST_ROWS", 2)
+    listed = list_connections(0, opened[0], Selection())
+    assert (listed.total, len(listed.connections)) == (3, 2)
+
+
+def test_selection_matches_all_its_fields(opened: Any) -> None:
+    found, clients = opened
+    [first, *_] = found
+
+    def peers_of(**fields: str) -> set[str]:
+        selected = connection_filter(0, Selection(**fields))
+        return {one.peer.remote for one in found if selected(one)}
+
+    every = {name_of(client) for client in clients}
+    assert peers_of() == peers_of(service="test") == peers_of(peer="127.0.0.0/8") == every
+    assert peers_of(peer="127.0.0.2") == {name_of(clients[2])}
+    assert peers_of(peer=name_of(clients[1])) == {name_of(clients[1])}
+    assert peers_of(id=identifier(0, first)) == {first.peer.remote}
+    assert peers_of(id=identifier(1, first)) == peers_of(service="other") == set()
+    assert peers_of(peer="127.0.0.2", service="other") == set()
+
+
+def test_peers_are_listed_with_the_sums_of_their_connections(opened: Any) -> None:
+    listed = list_peers(0, opened[0], Selection())
+    assert listed.total == 3
+    assert [(row.peer, row.connections, row.bytes_in, row.bytes_out) for row in listed.peers] == [
+        ("127.0.0.1", 2, 2, 2),
+        ("127.0.0.2", 1, 1, 1),
+    ]
+    assert list_peers(0, opened[0], Selection(peer="192.0.2.0/24")).total == 0
+
+
+def test_kick_closes_the_selected_connections_alone(server: Server, opened: Any) -> None:
+    found, clients = opened
+    closed: list[int] = []
+    server.loop.call(lambda: closed.append(kick(0, found, Selection(peer="127.0.0.1"))))
+    until(lambda: closed == [2])
+    assert clients[0].recv(1) == clients[1].recv(1) == b""
+    clients[2].sendall(b"y")
+    assert read_exactly(clients[2], 1) == b"y"
