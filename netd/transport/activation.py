@@ -34,17 +34,17 @@ class Inherited:
             else:
                 self._named.setdefault(inherited.name, []).append(inherited.socket)
 
-    def named(self, name: str) -> list[socket.socket]:
+    def dup_named(self, name: str) -> list[socket.socket]:
         """All that the service manager calls so, in the order of its unit. They can be asked for again."""
         self._claimed.add(name)
         return [opened.dup() for opened in self._named.get(name, [])]
 
-    def take(self, family: int, kind: int, address: Any, *, dual: bool = False) -> InheritedSocket | None:
+    def pop_kept(self, family: int, kind: int, address: Any, *, dual: bool = False) -> InheritedSocket | None:
         """The socket that is bound there, if there is one; it is the caller's now."""
         return self._kept.pop((family, kind, _plain(address), dual), None)
 
-    def give_back(self, kept: InheritedSocket) -> None:
-        """It was of no use to the caller; `left` has it."""
+    def put_back(self, kept: InheritedSocket) -> None:
+        """It was of no use to the caller; `pop_unused` has it."""
         self._kept[_place(kept.socket)] = kept
 
     def unclaimed(self) -> list[InheritedSocket]:
@@ -56,7 +56,7 @@ class Inherited:
             for opened in sockets
         ]
 
-    def left(self) -> list[InheritedSocket]:
+    def pop_unused(self) -> list[InheritedSocket]:
         """What an earlier netd kept and this one has no use for; the caller's now."""
         left, self._kept = list(self._kept.values()), {}
         return left

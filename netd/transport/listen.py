@@ -150,7 +150,7 @@ class _Opener:
     def open(self, service: str, endpoint: Endpoint) -> list[Listener]:
         """The sockets of one endpoint. OSError or ValueError says why there is none."""
         if endpoint.name:
-            handed = self._inherited.named(endpoint.name)
+            handed = self._inherited.dup_named(endpoint.name)
             if not handed:
                 raise ValueError(f"the service manager handed over no socket named '{endpoint.name}'")
             for opened in handed:
@@ -193,7 +193,7 @@ class _Opener:
         self, service: str, endpoint: Endpoint, family: int, address: tuple[Any, ...], *, dual: bool = False
     ) -> Listener:
         kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
-        if kept := self._inherited.take(family, kind, address, dual=dual):
+        if kept := self._inherited.pop_kept(family, kind, address, dual=dual):
             listener = Listener(service, endpoint, kept.socket, kept=kept.name)
             if not endpoint.streams:
                 ask_for_senders(kept.socket)
@@ -249,10 +249,10 @@ class _Opener:
         path = endpoint.path
         address = "\0" + path[1:] if path.startswith("@") else path
         kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
-        kept = self._inherited.take(socket.AF_UNIX, kind, address)
+        kept = self._inherited.pop_kept(socket.AF_UNIX, kind, address)
         file = paths.bound_file(kept.socket, path, new=False) if kept and address == path else None
         if kept and address == path and not file:  # a socket whose path is gone cannot be reached
-            self._inherited.give_back(kept)
+            self._inherited.put_back(kept)
             kept = None
         listener = Listener(service, endpoint, kept.socket if kept else socket.socket(socket.AF_UNIX, kind), file)
         listener.kept = kept.name if kept else ""

@@ -51,26 +51,26 @@ class Loop:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wake, select.EPOLLIN, self._woken)
 
-    def watch(self, descriptor: int, events: int, ready: Ready) -> None:
+    def watch(self, descriptor: int, mask: int, ready: Ready) -> None:
         """Call ``ready`` whenever one of the events is there, or with EPOLLET (epoll(7)) comes."""
         missing = descriptor + 1 - len(self._ready)
         if missing > 0:
             self._ready += [None] * missing
         self._ready[descriptor] = ready
-        self._epoll.register(descriptor, events)
+        self._epoll.register(descriptor, mask)
 
-    def change(self, descriptor: int, events: int, ready: Ready) -> None:
+    def change(self, descriptor: int, mask: int, ready: Ready) -> None:
         """Wait for other events of a watched descriptor, or call something else."""
         if descriptor >= 0:
             self._ready[descriptor] = ready
-            self._epoll.modify(descriptor, events)
+            self._epoll.modify(descriptor, mask)
 
     def redirect(self, descriptor: int, ready: Ready) -> None:
         """Call something else for the same events."""
         if descriptor >= 0:
             self._ready[descriptor] = ready
 
-    def forget(self, descriptor: int) -> None:
+    def unwatch_closing(self, descriptor: int) -> None:
         """Stop watching a descriptor that is about to be closed, which takes it out of epoll.
 
         Only for one that no other process has: epoll keeps what is open anywhere (epoll(7)).
@@ -112,11 +112,11 @@ class Loop:
             wait = -1.0 if wheel.due == math.inf else max(0.0, wheel.due - self.now)
             events = poll(wait, batch)
             self.now = monotonic()
-            for descriptor, event in events:
+            for descriptor, mask in events:
                 # A callback before this one may have closed the descriptor, or put a new one in its place, for which
                 # a wake-up without cause must do no harm.
                 if ready := found[descriptor]:
-                    ready(event)
+                    ready(mask)
             if wheel.due <= self.now:
                 wheel.advance(self.now)
 
@@ -126,7 +126,7 @@ class Loop:
         wake, self._wake = self._wake, -1  # who is late must not write into what gets this number next
         os.close(wake)
 
-    def _woken(self, events: int) -> None:
+    def _woken(self, mask: int) -> None:
         os.eventfd_read(self._wake)
         # What these calls ask for comes in the next turn, so that work in slices lets events in between.
         for _ in range(len(self._calls)):

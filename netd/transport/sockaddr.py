@@ -40,7 +40,7 @@ class Sender(NamedTuple):
 
     address: bytes
     port: int
-    own: bytes
+    local: bytes
     """The address of this host that it came to; empty where the kernel does not say."""
     non_unicast: bool
     """Whether it was sent to a broadcast or multicast address."""
@@ -48,36 +48,37 @@ class Sender(NamedTuple):
     """The number of the interface it came by, where one of the two is link-local."""
 
 
-def sender(address: bytes, port: int, infos: Iterable[tuple[int, int, bytes]]) -> Sender:
+def parse_sender(address: bytes, port: int, infos: Iterable[tuple[int, int, bytes]]) -> Sender:
     """Make sense of an address, and of the IP_PKTINFO and IPV6_PKTINFO messages among those beside it."""
     address = unmap(address)
-    own, non_unicast, interface = b"", False, 0
+    local, non_unicast, interface = b"", False, 0
     for level, kind, data in infos:
         if (level, kind, len(data)) == (socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.size) and len(address) == 4:
-            _, own, destination = IN_PKTINFO.unpack(data)
-            own, non_unicast = sent_to(own, destination)
-        elif (level, kind, len(data)) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.size) and not own:
+            _, local, destination = IN_PKTINFO.unpack(data)
+            local, non_unicast = sent_to(local, destination)
+        elif (level, kind, len(data)) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.size) and not local:
             destination, number = IN6_PKTINFO.unpack(data)
             if len(unmap(destination)) == len(address):
-                own, non_unicast = sent_to(_NONE, unmap(destination))
-                interface = number if is_link_local(own) or is_link_local(address) else 0
-    return Sender(address, port, own, non_unicast, interface)
+                local, non_unicast = sent_to(_NONE, unmap(destination))
+                interface = number if is_link_local(local) or is_link_local(address) else 0
+    return Sender(address, port, local, non_unicast, interface)
 
 
-def sent_to(own: bytes, destination: bytes) -> tuple[bytes, bool]:
+def sent_to(local: bytes, destination: bytes) -> tuple[bytes, bool]:
     """The IPv4 address of this host that a datagram came to, empty if unknown; and whether it was sent to many.
 
     For an address that is not this host's own, the kernel names one that is (ip(7)). It names none for a datagram that
     came before it was asked to; then the destination has to do.
     """
-    if own != _NONE:
-        return own, own != destination
+    if local != _NONE:
+        return local, local != destination
     return destination, is_non_unicast(destination)
 
 
-def sender_peer(who: Sender, local_host: str, local_port: int) -> Peer:
+def sender_peer(sender: Sender, local_host: str, local_port: int) -> Peer:
     """The peer for a sender; the local host where the kernel does not say another."""
-    return Peer("udp", host_text(who.address), who.port, host_text(who.own) if who.own else local_host, local_port)
+    local = host_text(sender.local) if sender.local else local_host
+    return Peer("udp", host_text(sender.address), sender.port, local, local_port)
 
 
 def unix_peer(transport: Transport, remote: Any, local: Any, credentials: Credentials | None) -> Peer:

@@ -39,7 +39,7 @@ class Tap:
         self._size = 0
         self._skipped = 0
 
-    def note(self, peer: Peer, way: Way, size: int = 0, data: bytes | memoryview = b"") -> None:
+    def record(self, peer: Peer, way: Way, size: int = 0, data: bytes | memoryview = b"") -> None:
         """``size`` octets came or went; ``data`` is them, or empty where they went by without being looked at."""
         if not self._wanted(peer):
             return
@@ -61,7 +61,7 @@ class Tap:
             self._lines, self._size, self._skipped = [], 0, 0
         return lines, skipped
 
-    def lose(self, number: int) -> None:
+    def skip(self, number: int) -> None:
         """So many lines could not be told."""
         with self._lock:
             self._skipped += number
@@ -83,13 +83,13 @@ class TracedSocket:
     def recv(self, size: int) -> bytes:
         data: bytes = self._inner.recv(size)
         for tap in self._taps:
-            tap.note(self._peer, "in" if data else "end", len(data), data)
+            tap.record(self._peer, "in" if data else "end", len(data), data)
         return data
 
     def send(self, data: bytes | memoryview) -> int:
         sent: int = self._inner.send(data)
         for tap in self._taps:
-            tap.note(self._peer, "out", sent, data[: min(sent, SHOWN)])
+            tap.record(self._peer, "out", sent, data[: min(sent, SHOWN)])
         return sent
 
     def pending(self) -> int:
@@ -134,4 +134,4 @@ class TracedDatagramSocket:
         with contextlib.suppress(OSError):  # an address that makes no sense is for the server to refuse
             peer = self._peer_of(address, ancillary)
             for tap in self._taps:
-                tap.note(peer, way, len(data), data)
+                tap.record(peer, way, len(data), data)

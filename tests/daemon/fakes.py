@@ -40,7 +40,7 @@ class ManualLoop(Loop):
     def monotonic(self) -> float:
         return self.now
 
-    def watch(self, descriptor: int, events: int, ready: Ready) -> None:
+    def watch(self, descriptor: int, mask: int, ready: Ready) -> None:
         self._watched[descriptor] = ready
 
     def unwatch(self, descriptor: int) -> None:
@@ -113,7 +113,7 @@ class Worker(WorkerProcess):
         self._code: int | None = None
         loop.watch(theirs.fileno(), select.EPOLLIN, self._serve)
 
-    def _serve(self, events: int) -> None:
+    def _serve(self, mask: int) -> None:
         try:
             while self._code is None and (received := self._end.receive()):
                 message, descriptors = received

@@ -96,13 +96,13 @@ def test_stored_socket_is_found_by_its_address() -> None:
         kept.listen()
         port = kept.getsockname()[1]
         inherited = Inherited([InheritedSocket(f"{KEPT}1", kept)])
-        assert inherited.take(socket.AF_INET6, socket.SOCK_STREAM, ("::", port)) is None, "the socket serves IPv4 too"
-        assert inherited.take(socket.AF_INET6, socket.SOCK_DGRAM, ("::", port), dual=True) is None
-        found = inherited.take(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True)
+        assert inherited.pop_kept(socket.AF_INET6, socket.SOCK_STREAM, ("::", port)) is None, "it serves IPv4 too"
+        assert inherited.pop_kept(socket.AF_INET6, socket.SOCK_DGRAM, ("::", port), dual=True) is None
+        found = inherited.pop_kept(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True)
         assert found
         assert found.socket is kept
-        assert inherited.take(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True) is None
-        assert inherited.left() == []
+        assert inherited.pop_kept(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True) is None
+        assert inherited.pop_unused() == []
 
 
 def test_watchdog_interval_of_another_process_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def test_an_event_of_a_descriptor_that_a_callback_just_closed_is_forgotten(loop:
 
     def ready(mine: int, other: int) -> None:
         seen.append(mine)
-        loop.forget(other)
+        loop.unwatch_closing(other)
         os.close(other)
         loop.stop()
 

@@ -32,7 +32,7 @@ def test_a_tap_keeps_a_bounded_part_and_counts_the_rest(pieces: list[bytes]) -> 
     flushed: list[Tap] = []
     one = tap(flush=flushed.append)
     for piece in pieces:
-        one.note(PEER, "in", len(piece), piece)
+        one.record(PEER, "in", len(piece), piece)
     lines, skipped = one.take()
     assert len(lines) + skipped == len(pieces)
     assert [(line[2:]) for line in lines] == [
@@ -40,14 +40,14 @@ def test_a_tap_keeps_a_bounded_part_and_counts_the_rest(pieces: list[bytes]) -> 
     ]
     assert sum(len(line[4]) for line in lines) < 30_000
     assert flushed == [one] * bool(pieces), "once, until it is taken"
-    one.note(PEER, "in", 1, b"x")
+    one.record(PEER, "in", 1, b"x")
     assert len(flushed) == bool(pieces) + 1
 
 
 def test_only_what_is_wanted_is_noted() -> None:
     one = tap(lambda peer: peer.host == "192.0.2.8")
-    one.note(PEER, "in", 1, b"x")
-    one.note(PEER._replace(host="192.0.2.8"), "in", 1, b"y")
+    one.record(PEER, "in", 1, b"x")
+    one.record(PEER._replace(host="192.0.2.8"), "in", 1, b"y")
     assert told(one) == [("in", 1, b"y")]
 
 

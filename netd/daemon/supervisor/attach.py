@@ -50,7 +50,7 @@ class Attachment:
                 self._loop.unwatch(self._socket.fileno())
             self._socket.close()
 
-    def _heard(self, events: int) -> None:
+    def _heard(self, mask: int) -> None:
         try:
             data = self._socket.recv(_CHUNK)
         except BlockingIOError:

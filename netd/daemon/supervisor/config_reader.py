@@ -75,7 +75,7 @@ class ConfigReader:
         self._children.add(pid)
         channel = Channel(ours, takes_descriptors=True)
 
-        def hear(events: int) -> None:
+        def hear(mask: int) -> None:
             try:
                 received = channel.receive()
             except DescriptorsLostError as error:

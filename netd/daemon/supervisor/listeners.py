@@ -115,7 +115,7 @@ class Listeners:
             for one in pending.new:
                 if not one.listener.kept and not one.listener.endpoint.name:
                     one.listener.kept = systemd.store(one.listener.socket)
-        for left in self._inherited.left():
+        for left in self._inherited.pop_unused():
             systemd.remove_stored(left.name)
             left.socket.close()
 

@@ -134,7 +134,7 @@ class WorkerConfig:
     def retain(self, connections: Connections) -> None:
         """Serve connections that have no server, until the last one is closed."""
         self._retained.add(connections)
-        connections.release_at_end(lambda: self._on_last_closed(connections))
+        connections.release_when_empty(lambda: self._on_last_closed(connections))
 
     def _on_last_closed(self, connections: Connections) -> None:
         self._retained.discard(connections)

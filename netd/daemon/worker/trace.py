@@ -45,5 +45,5 @@ class Taps:
         lines, skipped = tap.take()
         if number not in self._taps or self._send(TraceLines(number, lines, skipped)):
             return None
-        tap.lose(len(lines) + skipped)
+        tap.skip(len(lines) + skipped)
         return _INTERVAL

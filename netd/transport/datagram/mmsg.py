@@ -15,7 +15,7 @@ from ctypes import c_int, c_size_t, c_uint, c_void_p
 from typing import Any
 
 from netd.transport.datagram.origins import origin
-from netd.transport.sockaddr import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, sender, sent_to
+from netd.transport.sockaddr import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, parse_sender, sent_to
 
 SLOTS = 64
 """Datagrams in a batch: by then the system call is a small part of the cost."""
@@ -29,12 +29,12 @@ _ALIGN = ctypes.sizeof(c_size_t)
 _IN_CONTROL = socket.CMSG_SPACE(IN_PKTINFO.size)
 _IN6_CONTROL = socket.CMSG_SPACE(IN6_PKTINFO.size)
 _TOLD = _IN6_CONTROL + _IN_CONTROL  # on a socket of both families, a datagram over IPv4 has both
-_WHO = _CONTROL_AT + CONTROL
+_SOURCE_SIZE = _CONTROL_AT + CONTROL
 # How the control data begins, and, of IPv4, the port and address of the struct sockaddr_in before it, and the two
 # addresses of the struct in_pktinfo in it.
 _IN_HEADER = _CMSG.pack(socket.CMSG_LEN(IN_PKTINFO.size), socket.IPPROTO_IP, IP_PKTINFO)
 _IN6_HEADER = _CMSG.pack(socket.CMSG_LEN(IN6_PKTINFO.size), socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
-_IN_WHO = struct.Struct(f"!2xH4s{_CONTROL_AT - 8}x{_CMSG.size}s4x4s4s")
+_IN_SOURCE = struct.Struct(f"!2xH4s{_CONTROL_AT - 8}x{_CMSG.size}s4x4s4s")
 _WORD = 4
 
 
@@ -106,22 +106,22 @@ class Batch:
         self._header = _IN6_HEADER if self._ipv6 else _IN_HEADER
         # Anonymous memory, of which only what is written to exists: a slot is as large as any answer can be.
         self._data = mmap.mmap(-1, SLOTS * _SLOT)
-        self._who = bytearray(SLOTS * _WHO)
+        self._sources = bytearray(SLOTS * _SOURCE_SIZE)
         length = _CONTROL_AT + (_TOLD if self._ipv6 else _IN_CONTROL)
-        self._key = struct.Struct(f"{length}s{_WHO - length}x")
+        self._key = struct.Struct(f"{length}s{_SOURCE_SIZE - length}x")
         vectors = bytearray(SLOTS * ctypes.sizeof(_Vector))
         messages = bytearray(SLOTS * ctypes.sizeof(_Message))
 
-        data, who, first = map(_address, (self._data, self._who, vectors))
+        data, sources, first = map(_address, (self._data, self._sources, vectors))
         self._messages = _address(messages)
         for slot, vector in enumerate((_Vector * SLOTS).from_buffer(vectors)):
             vector.base = data + slot * _SLOT
         for slot, message in enumerate((_Message * SLOTS).from_buffer(messages)):
-            message.header.name = who + slot * _WHO
+            message.header.name = sources + slot * _SOURCE_SIZE
             message.header.name_length = _NAME  # overwritten with the family's, which is enough from then on
             message.header.vectors = first + slot * ctypes.sizeof(_Vector)
             message.header.vectors_length = 1
-            message.header.control = who + slot * _WHO + _CONTROL_AT
+            message.header.control = sources + slot * _SOURCE_SIZE + _CONTROL_AT
 
         stride = ctypes.sizeof(_Message)
         self._received = _column(messages, stride, 0, _Message.length)
@@ -136,7 +136,7 @@ class Batch:
         self._interface_at = _CMSG.size + (16 if self._ipv6 else 0)
         # What makes the packet information that came, where it came first, that of the answer.
         self._turned = [
-            (_column(self._who, _WHO, _CONTROL_AT + self._interface_at), _filled(0)),
+            (_column(self._sources, _SOURCE_SIZE, _CONTROL_AT + self._interface_at), _filled(0)),
             (self._control_lengths, _filled(_IN6_CONTROL if self._ipv6 else _IN_CONTROL)),
         ]
         self._keep_alive = (vectors, messages)
@@ -161,17 +161,17 @@ class Batch:
 
         Equal keys mean the same; the same may have several keys.
         """
-        return self._key.iter_unpack(memoryview(self._who)[: number * _WHO])
+        return self._key.iter_unpack(memoryview(self._sources)[: number * _SOURCE_SIZE])
 
     def sender(self, slot: int) -> Sender:
         """Who sent a datagram, and where to."""
-        start, size = slot * _WHO, self._control_lengths[slot]
+        start, size = slot * _SOURCE_SIZE, self._control_lengths[slot]
         if not self._ipv6 and size >= _IN_CONTROL:
-            port, address, header, own, destination = _IN_WHO.unpack_from(self._who, start)
+            port, address, header, local, destination = _IN_SOURCE.unpack_from(self._sources, start)
             if header == _IN_HEADER:
-                return Sender(address, port, *sent_to(own, destination))
-        name = bytes(self._who[start : start + _NAME])
-        control = bytes(self._who[start + _CONTROL_AT : start + _CONTROL_AT + size])
+                return Sender(address, port, *sent_to(local, destination))
+        name = bytes(self._sources[start : start + _NAME])
+        control = bytes(self._sources[start + _CONTROL_AT : start + _CONTROL_AT + size])
         address = name[8:24] if self._ipv6 else name[4:8]
         infos, place = [], 0
         while place + _CMSG.size <= size:
@@ -180,26 +180,27 @@ class Batch:
                 break
             infos.append((level, kind, control[place + _CMSG.size : place + length]))
             place += (length + _ALIGN - 1) & -_ALIGN
-        return sender(address, int.from_bytes(name[2:4]), infos)
+        return parse_sender(address, int.from_bytes(name[2:4]), infos)
 
     def has_key(self, slot: int) -> bool:
         """Whether the key of a datagram tells its sender from others.
 
         The packet information is in it only where that came before all other control messages.
         """
-        start = slot * _WHO + _CONTROL_AT
-        return self._control_lengths[slot] >= _IN_CONTROL and self._who.startswith(self._header, start)
+        start = slot * _SOURCE_SIZE + _CONTROL_AT
+        return self._control_lengths[slot] >= _IN_CONTROL and self._sources.startswith(self._header, start)
 
-    def origin(self, slot: int, who: Sender) -> bytes | None:
+    def origin(self, slot: int, sender: Sender) -> bytes | None:
         """The control data with which an answer to this sender leaves; None: what came with the question, turned."""
         made = b""
-        for level, kind, data in origin(who, self._family):
+        for level, kind, data in origin(sender, self._family):
             made = _CMSG.pack(socket.CMSG_LEN(len(data)), level, kind) + data
-        start, place = slot * _WHO + _CONTROL_AT, self._interface_at
-        came = self._who[start : start + place] + bytes(_WORD) + self._who[start + place + _WORD : start + len(made)]
+        start, place = slot * _SOURCE_SIZE + _CONTROL_AT, self._interface_at
+        head, tail = start + place, start + place + _WORD
+        came = self._sources[start:head] + bytes(_WORD) + self._sources[tail : start + len(made)]
         return None if made == came and self.has_key(slot) else made
 
-    def answer(self, slot: int, data: bytes) -> bool:
+    def set_answer(self, slot: int, data: bytes) -> bool:
         """Put an answer in the place of the question. False where it is too long for that."""
         length = len(data)
         if length > _SLOT:
@@ -209,18 +210,18 @@ class Batch:
         self._room[slot] = length
         return True
 
-    def turn(self) -> None:
+    def reuse_packet_info(self) -> None:
         """Have all answers leave from where the questions came to, as far as their packet information came first."""
         for column, values in self._turned:
             column[:] = values
 
-    def leave(self, slot: int, control: bytes) -> None:
-        """Have the answer in a slot leave with this control data, after `turn`."""
-        start = slot * _WHO + _CONTROL_AT
-        self._who[start : start + len(control)] = control
+    def set_control(self, slot: int, control: bytes) -> None:
+        """Have the answer in a slot leave with this control data, after `reuse_packet_info`."""
+        start = slot * _SOURCE_SIZE + _CONTROL_AT
+        self._sources[start : start + len(control)] = control
         self._control_lengths[slot] = len(control)
 
-    def leave_from_anywhere(self, slot: int) -> bool:
+    def leave_source_to_kernel(self, slot: int) -> bool:
         """Have the kernel choose from where the answer in a slot leaves; False: it has already."""
         if not self._control_lengths[slot]:
             return False

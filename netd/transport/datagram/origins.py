@@ -20,18 +20,18 @@ For an IPv4 address that is not this host's, it is that there is no way to the n
 """
 
 
-def origin(who: Sender, family: int) -> Control:
+def origin(sender: Sender, family: int) -> Control:
     """What has an answer leave from the address that was asked, on a socket of this family.
 
     Nothing where that is not known, or is one of many. To answer through the interface the question came by would go
     past the routing table, so it is named for a link-local address alone, which means nothing without (RFC 4007, 6).
     """
-    if not who.own or is_non_unicast(who.own):
+    if not sender.local or is_non_unicast(sender.local):
         return []
     if family == socket.AF_INET:
-        return [(socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.pack(0, who.own, who.own))]
-    interface = who.interface if is_link_local(who.own) else 0
-    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.pack(map_to_ipv6(who.own), interface))]
+        return [(socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.pack(0, sender.local, sender.local))]
+    interface = sender.interface if is_link_local(sender.local) else 0
+    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.pack(map_to_ipv6(sender.local), interface))]
 
 
 def send_from(opened: Any, data: bytes, control: Any, address: Any) -> None:

@@ -41,20 +41,20 @@ class Posts:
         questions may have longer answers; and of a link-local one the interface has to be known. Over UNIX it has to
         have a path.
         """
-        who = entry.sender
-        if isinstance(who, UnixSender):
-            return self._post(who.path, entry.control) if who.path else None
-        if not entry.verdict.amplify and not is_loopback(who.address):
+        sender = entry.sender
+        if isinstance(sender, UnixSender):
+            return self._post(sender.path, entry.control) if sender.path else None
+        if not entry.verdict.amplify and not is_loopback(sender.address):
             return None
-        if is_link_local(who.address) and not who.interface:
+        if is_link_local(sender.address) and not sender.interface:
             return None
         family = self.socket.family
         if family == socket.AF_INET:
-            address: Any = (socket.inet_ntop(family, who.address), who.port)
+            address: Any = (socket.inet_ntop(family, sender.address), sender.port)
         else:
-            interface = who.interface if is_link_local(who.address) else 0
-            address = (socket.inet_ntop(family, map_to_ipv6(who.address)), who.port, 0, interface)
-        return self._post(address, origin(who, family))
+            interface = sender.interface if is_link_local(sender.address) else 0
+            address = (socket.inet_ntop(family, map_to_ipv6(sender.address)), sender.port, 0, interface)
+        return self._post(address, origin(sender, family))
 
     def _post(self, address: Any, control: Control) -> Post:
         def post(data: bytes) -> bool:

@@ -23,11 +23,11 @@ class SenderEntry:
 
     __slots__ = ("control", "name", "peer", "sender", "verdict")
 
-    def __init__(self, who: Sender | UnixSender, verdict: Verdict, control: Any, name: Hashable) -> None:
-        self.sender = who
+    def __init__(self, sender: Sender | UnixSender, verdict: Verdict, control: Any, name: Hashable) -> None:
+        self.sender = sender
         self.verdict = verdict
         self.control = control
-        """The control messages that go with an answer, as `leave` of the `Datagrams` takes them; None: what
+        """The control messages that go with an answer, as `set_control` of the `Datagrams` takes them; None: what
         came with the question."""
         self.name = name
         """What tells the two ends of an exchange from others of the service; None where the sender has no rate, over
@@ -73,11 +73,11 @@ class Senders:
             entry.peer = self.peer_of(entry.sender)
         return entry.peer
 
-    def peer_of(self, who: Sender | UnixSender) -> Peer:
+    def peer_of(self, sender: Sender | UnixSender) -> Peer:
         """The same, of a sender of which there is no entry."""
-        if isinstance(who, UnixSender):
-            return unix_peer("unixgram", who.path, self._local, who.credentials)
-        return sender_peer(who, unmap_host(str(self._local[0])), self._local[1])
+        if isinstance(sender, UnixSender):
+            return unix_peer("unixgram", sender.path, self._local, sender.credentials)
+        return sender_peer(sender, unmap_host(str(self._local[0])), self._local[1])
 
     def _expire_cache(self) -> None:
         self.clear()
@@ -87,15 +87,17 @@ class Senders:
         """Ask admission about a sender, and remember what it says, where the key tells the sender from others."""
         if len(self._entries) >= _MOST:
             self.clear()
-        who: Any = datagrams.sender(slot)
-        if isinstance(who, UnixSender):
-            verdict = self._admission.check_unix_datagram(who.credentials and who.credentials.uid, who.path)
-            name: Hashable = (self._descriptor, who.path) if who.path else None
+        sender: Any = datagrams.sender(slot)
+        if isinstance(sender, UnixSender):
+            verdict = self._admission.check_unix_datagram(sender.credentials and sender.credentials.uid, sender.path)
+            name: Hashable = (self._descriptor, sender.path) if sender.path else None
         else:
-            verdict = self._admission.check_datagram(who.address, who.port, self._loop.now, non_unicast=who.non_unicast)
-            name = (self._descriptor, verdict.key, who.port) if verdict.key else None
-        control = datagrams.origin(slot, who)
-        entry = SenderEntry(who, verdict, control, name)
+            verdict = self._admission.check_datagram(
+                sender.address, sender.port, self._loop.now, non_unicast=sender.non_unicast
+            )
+            name = (self._descriptor, verdict.key, sender.port) if verdict.key else None
+        control = datagrams.origin(slot, sender)
+        entry = SenderEntry(sender, verdict, control, name)
         if datagrams.has_key(slot):
             self._entries[key] = entry
             if verdict.drop is None and verdict.key is None and control is None:

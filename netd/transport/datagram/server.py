@@ -132,7 +132,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         """Bans, rules or ports are not what they were."""
         self._senders.clear()
 
-    def _ready(self, events: int) -> None:
+    def _ready(self, mask: int) -> None:
         """Answer the datagrams that can be taken at once."""
         datagrams = self._datagrams
         try:
@@ -145,7 +145,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             number = len(lengths)
             datagrams.reflect(number)
             if max(lengths) <= self._longest and self._senders.are_fast(datagrams.keys(number)):
-                datagrams.turn()
+                datagrams.reuse_packet_info()
                 self.events.datagrams_received(number, sum(lengths))
                 return self._send(datagrams, 0, lengths)
         self.process_request(lengths, datagrams)
@@ -157,14 +157,14 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         drops: dict[Drop, tuple[int, SenderEntry]] = {}
         run: list[int] = []  # the lengths of answers in neighbouring slots, which go out together
         senders = self._senders.find(datagrams, len(lengths))
-        datagrams.turn()
+        datagrams.reuse_packet_info()
         for slot, (length, entry) in enumerate(zip(lengths, senders, strict=True)):
             drop = self._drop(entry, length)
             if drop is None:
                 answered = self._answer(datagrams, slot, length, entry)
                 if answered is not None:
                     if entry.control is not None:
-                        datagrams.leave(slot, entry.control)
+                        datagrams.set_control(slot, entry.control)
                     run.append(answered)
                     continue
             else:
@@ -210,7 +210,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if checked is None:
             self.events.datagrams_dropped(1, "amplification", peer)
             return None
-        if self._reflects or datagrams.answer(slot, checked):
+        if self._reflects or datagrams.set_answer(slot, checked):
             return len(checked)
         self.events.datagrams_dropped(1, "unsendable", peer)
         return None
@@ -235,7 +235,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             try:
                 sent = datagrams.send(first + done, first + len(lengths))
             except OSError as error:
-                if error.errno in NOT_FROM_THERE and datagrams.leave_from_anywhere(first + done):
+                if error.errno in NOT_FROM_THERE and datagrams.leave_source_to_kernel(first + done):
                     continue
                 # It is the first one that failed; without room for it there is none for the others.
                 full = datagrams.shares_room and isinstance(error, BlockingIOError)

@@ -12,7 +12,7 @@ from netd.addresses import pack_address
 from netd.transport.datagram.mmsg import SLOTS, Batch
 from netd.transport.datagram.origins import Control, origin
 from netd.transport.datagram.unixgram import UnixSender
-from netd.transport.sockaddr import CONTROL, PACKET_INFO, Sender, message_credentials, sender
+from netd.transport.sockaddr import CONTROL, PACKET_INFO, Sender, message_credentials, parse_sender
 
 
 class SingleDatagrams:
@@ -66,25 +66,25 @@ class SingleDatagrams:
     @staticmethod
     def sender_at(address: Any, control: Control) -> Sender | UnixSender:
         """The sender at an address of the socket module, with the control messages beside its datagram."""
-        return sender(pack_address(address[0]), address[1], control)
+        return parse_sender(pack_address(address[0]), address[1], control)
 
-    def origin(self, slot: int, who: Any) -> Control:
-        return origin(who, self._socket.family)
+    def origin(self, slot: int, sender: Any) -> Control:
+        return origin(sender, self._socket.family)
 
     def reflect(self, number: int) -> None:
         """Each stands where its answer will."""
 
-    def answer(self, slot: int, data: bytes) -> bool:
+    def set_answer(self, slot: int, data: bytes) -> bool:
         self._data[slot] = data
         return True
 
-    def turn(self) -> None:
+    def reuse_packet_info(self) -> None:
         """Each answer has control messages of its own."""
 
-    def leave(self, slot: int, control: Control) -> None:
+    def set_control(self, slot: int, control: Control) -> None:
         self._controls[slot] = control
 
-    def leave_from_anywhere(self, slot: int) -> bool:
+    def leave_source_to_kernel(self, slot: int) -> bool:
         changed, self._controls[slot] = bool(self._controls[slot]), []
         return changed
 
@@ -120,11 +120,11 @@ class UnixDatagrams(SingleDatagrams):
     def sender_at(address: Any, control: Control) -> UnixSender:
         return UnixSender(address or "", message_credentials(control))
 
-    def origin(self, slot: int, who: Any) -> Control:
+    def origin(self, slot: int, sender: Any) -> Control:
         """What came with the question: it says to which user's socket the answer may go."""
         return self._controls[slot]
 
-    def leave_from_anywhere(self, slot: int) -> bool:
+    def leave_source_to_kernel(self, slot: int) -> bool:
         return False
 
 

@@ -18,11 +18,11 @@ from netd.transport.stream.preamble import Naming
 _RESET = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection
 
 
-class Admission:
+class StreamAdmission:
     """Lets connections in to one service over one listener. ``unix``: peers have accounts and no addresses."""
 
     def __init__(self, admission: AdmissionControl, events: ServiceEvents, loop: Loop, *, unix: bool) -> None:
-        self._admission = admission
+        self._control = admission
         self._events = events
         self._loop = loop
         self._unix = unix
@@ -35,10 +35,10 @@ class Admission:
         admitted: Ticket | Refusal
         if self._unix:
             credentials = connection_credentials(request)
-            groups = connection_groups(request, credentials) if self._admission.groups_matter else ()
-            admitted = self._admission.admit_unix(credentials.uid, groups, self._loop.now, busy)
+            groups = connection_groups(request, credentials) if self._control.groups_matter else ()
+            admitted = self._control.admit_unix(credentials.uid, groups, self._loop.now, busy)
         else:
-            admitted = self._admission.admit(pack_address(client_address[0]), self._loop.now, busy)
+            admitted = self._control.admit(pack_address(client_address[0]), self._loop.now, busy)
         if not isinstance(admitted, str):
             return admitted
         self.refuse(request, admitted, credentials if self._unix else unmap_host(client_address[0]))
@@ -49,7 +49,7 @@ class Admission:
         """The ticket of a connection that is to name its peer, or none, as above. ``peer`` is that of the socket."""
         try:
             naming(b"", peer)
-            admitted = self._admission.admit_socket()
+            admitted = self._control.admit_socket()
         except PeerError:
             admitted = "access"
         except BaseException as error:  # a bug in a preamble costs this connection alone
@@ -66,10 +66,10 @@ class Admission:
         """The ticket that takes the place of that of `admit_socket`, or none, as above; then it is still open."""
         if peer.family == "unix":
             credentials = peer.credentials or connection_credentials(request)
-            groups = connection_groups(request, credentials) if self._admission.groups_matter else ()
-            admitted = self._admission.admit_unix(credentials.uid, groups, self._loop.now, busy, placed=True)
+            groups = connection_groups(request, credentials) if self._control.groups_matter else ()
+            admitted = self._control.admit_unix(credentials.uid, groups, self._loop.now, busy, placed=True)
         else:
-            admitted = self._admission.admit(pack_address(peer.host), self._loop.now, busy, placed=True)
+            admitted = self._control.admit(pack_address(peer.host), self._loop.now, busy, placed=True)
         if not isinstance(admitted, str):
             return admitted
         self.refuse(request, admitted, peer.credentials or peer.host)
@@ -78,7 +78,7 @@ class Admission:
     def refuse(self, request: socket.socket, reason: Refusal, peer: str | Credentials) -> None:
         """Count a connection that is refused, and ready it to be closed as the config has it, without waiting."""
         self._events.connection_refused(reason, peer)
-        refuse = self._admission.policy.refuse
+        refuse = self._control.policy.refuse
         with contextlib.suppress(OSError):
             if refuse == "reset":
                 request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

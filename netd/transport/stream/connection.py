@@ -5,7 +5,7 @@ A connection is always in one state, which is the method that the loop calls:
     state       waits for           method      pending      `_ending`
     receiving   input               `_receive`  nothing      None
     flushing    room                `_flush`    maybe        maybe
-    waiting     neither (`Wait`)    `_hung_up`  nothing      None       a conversation waits for something else
+    waiting     neither (`Wait`)    `_on_hangup` nothing    None       a conversation waits for something else
     lingering   the peer's end      `_linger`   nothing      an outcome
     handled     nothing             none        nothing      maybe      a thread has the socket
     closed      nothing             none                                its owner was told
@@ -69,7 +69,7 @@ class Connection:
         "_deadline",
         "_ending",
         "_eof",
-        "_events",
+        "_mask",
         "_output",
         "_owner",
         "_rearm",
@@ -98,7 +98,7 @@ class Connection:
         self._ending: Outcome | None = None
         lifetime = owner.limits.lifetime
         self._deadline = now + lifetime if lifetime else None
-        self._events = owner.input
+        self._mask = owner.input
         self._rearm = owner.wraps  # something may have come already
         self.slot = 0
 
@@ -115,7 +115,7 @@ class Connection:
     def start(self) -> None:
         """Wait for what comes, and for the time-outs."""
         loop = self._owner.loop
-        loop.watch(self.socket.fileno(), self._events, self._receive)
+        loop.watch(self.socket.fileno(), self._mask, self._receive)
         if (when := self._next_timeout()) is not None:
             loop.wheel.add(self, when)
 
@@ -123,7 +123,7 @@ class Connection:
         """Have these look on from now on, and no others."""
         self.socket = TracedSocket(self._untraced, self.peer, taps) if taps else self._untraced
 
-    def _receive(self, events: int) -> None:
+    def _receive(self, mask: int) -> None:
         """Something came."""
         raise NotImplementedError
 
@@ -142,16 +142,16 @@ class Connection:
 
     @property
     def _is_receiving(self) -> bool:
-        return self._events == self._owner.input and not self._rearm
+        return self._mask == self._owner.input and not self._rearm
 
-    def _wait(self, events: int, ready: Ready) -> None:
+    def _wait(self, mask: int, ready: Ready) -> None:
         """Change the state."""
-        if events == self._events and not self._rearm:
+        if mask == self._mask and not self._rearm:
             self._owner.loop.redirect(self.socket.fileno(), ready)
         else:
-            self._events = events
+            self._mask = mask
             self._rearm = False
-            self._owner.loop.change(self.socket.fileno(), events, ready)
+            self._owner.loop.change(self.socket.fileno(), mask, ready)
 
     def _recv(self, size: int) -> bytes | None:
         """What has come, counted; nothing at the end of file. None: nothing has come, or the connection is over."""
@@ -204,7 +204,7 @@ class Connection:
         self._output.pending = data
         self._wait(OUT, self._flush)
 
-    def _flush(self, events: int) -> None:
+    def _flush(self, mask: int) -> None:
         """The kernel has room, or the peer is gone."""
         output = self._output
         if output.pending:
@@ -243,7 +243,7 @@ class Connection:
         loop.wheel.add(self, self._deadline)
         self._wait(IN, self._linger)
 
-    def _linger(self, events: int) -> None:
+    def _linger(self, mask: int) -> None:
         """Throw away what the peer still sends, until it closes or its time is over."""
         try:
             if self.socket.recv(CHUNK):
@@ -273,7 +273,7 @@ class Connection:
 
     def close(self, outcome: Outcome) -> None:
         """End it now, whatever is unsent."""
-        self._owner.loop.forget(self.socket.fileno())
+        self._owner.loop.unwatch_closing(self.socket.fileno())
         self._end(outcome)
 
     def abandon(self) -> None:

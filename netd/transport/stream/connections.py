@@ -16,7 +16,7 @@ from netd.services.service_type import ServiceType, Serving
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.sockaddr import connection_credentials, inet_peer, unix_peer
-from netd.transport.stream.admission import Admission
+from netd.transport.stream.admission import StreamAdmission
 from netd.transport.stream.connection import EDGE, IN, Connection
 from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
 from netd.transport.stream.echo import EchoConnection, SplicePipe
@@ -52,23 +52,23 @@ class Connections:
         self.loop = loop
         self.limits = admission.policy.limits
         self.most_bytes = self.limits.bytes or sys.maxsize
-        self._admission = admission
+        self._control = admission
         self._local = local
         self._unix = not isinstance(local, tuple)
         self._any_address = not self._unix and local[0] in ("0.0.0.0", "::")
         self.input = IN if self._unix else EDGE
         """The events of a connection that something has come on."""
-        self.admission = Admission(admission, events, loop, unix=self._unix)
+        self.stream_admission = StreamAdmission(admission, events, loop, unix=self._unix)
         self.wraps = preambles.transforming is not None
         self._preambles = None if preambles == NO_PREAMBLES else preambles
         # splice(2) takes what a socket has, and not what is put before one.
         self.pipe = SplicePipe() if kind.serving == "echo" and not self.wraps else None
         self.threads = Threads(handle, client_speaks_first=kind.client_speaks_first) if handle else None
         assert kind.serving, "its type serves streams"
-        self._make = _WAYS[kind.serving]
+        self._make = CONSTRUCTORS[kind.serving]
         self._tickets: dict[Connection, Ticket] = {}  # of all that are open
         self._taps: Taps = ()
-        self._released: Callable[[], object] | None = None  # called when the last connection has ended
+        self._on_release: Callable[[], object] | None = None  # called when the last connection has ended
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -78,9 +78,9 @@ class Connections:
 
     def admit(self, request: socket.socket, client_address: Any) -> Ticket | None:
         """The ticket of a connection that may be served (`serve`). One that may not is turned away."""
-        if self._preambles and self._preambles.naming:
-            return self.admission.admit_socket(request, self._peer(request, client_address), self._preambles.naming)
-        return self.admission.admit(request, client_address, self._busy())
+        if self._preambles and (naming := self._preambles.naming):
+            return self.stream_admission.admit_socket(request, self._peer(request, client_address), naming)
+        return self.stream_admission.admit(request, client_address, self._busy())
 
     def _busy(self) -> Refusal | None:
         return "threads" if self.threads and not self.threads.slots else None
@@ -99,10 +99,10 @@ class Connections:
             self.events.conversation_failed(peer, error)
             connection.close("failed")
 
-    def named(self, connection: PreambleConnection, peer: Peer) -> bool:
+    def admit_named(self, connection: PreambleConnection, peer: Peer) -> bool:
         if peer != connection.peer:
             connection.peer, connection.client_address = peer, (peer.host, peer.port)
-        ticket = self.admission.admit_named(connection.socket, peer, self._busy())
+        ticket = self.stream_admission.admit_named(connection.socket, peer, self._busy())
         if ticket is None:
             connection.close("done")  # it was accepted, and is refused late
             return False
@@ -127,7 +127,7 @@ class Connections:
                 self.events.connection_accepted()
             if self._taps:
                 connection.trace(self._taps)
-                self._tell_taps(peer, "opened")
+                self._record(peer, "opened")
             connection.start()
         except BaseException as error:  # a service may raise anything, SystemExit too, when its conversation is made
             self.events.conversation_failed(peer, error)
@@ -137,7 +137,7 @@ class Connections:
                 self._tickets[before] = ticket
                 before.close("failed")
             else:
-                self._admission.release(ticket)
+                self._control.release(ticket)
                 stream.close()
 
     def closed(self, connection: Connection, outcome: Outcome) -> None:
@@ -147,13 +147,13 @@ class Connections:
             return
         connection.socket.close()
         if self._taps and connection.begun:
-            self._tell_taps(connection.peer, "closed")
-        self._admission.release(ticket)  # first, so that a connection which is counted as closed has no place
+            self._record(connection.peer, "closed")
+        self._control.release(ticket)  # first, so that a connection which is counted as closed has no place
         self.events.connection_closed(
             connection.peer, connection.bytes_in, connection.bytes_out, self.loop.now - connection.opened, outcome
         )
-        if self._released:
-            self._release_if_over()
+        if self._on_release:
+            self._release_if_empty()
 
     def trace(self, taps: Taps) -> None:
         """Have these look on from now on, and no others."""
@@ -161,9 +161,9 @@ class Connections:
         for connection in self._tickets:
             connection.trace(taps)
 
-    def _tell_taps(self, peer: Peer, way: Way) -> None:
+    def _record(self, peer: Peer, way: Way) -> None:
         for tap in self._taps:
-            tap.note(peer, way)
+            tap.record(peer, way)
 
     def close_all(self) -> None:
         """Cut what is left."""
@@ -172,24 +172,24 @@ class Connections:
 
     def close(self) -> None:
         """Release everything, whatever is open."""
-        self._released = None
+        self._on_release = None
         self.close_all()
         for connection in list(self._tickets):
             connection.abandon()
         self._release()
 
-    def release_at_end(self, released: Callable[[], object]) -> None:
+    def release_when_empty(self, released: Callable[[], object]) -> None:
         """There will be no more: release what there is besides connections with the end of the last one, or now.
 
         Then ``released`` is called. What is held must not wait for anything else: reloads may come at any rate, and
         each may leave such connections behind.
         """
-        self._released = released
-        self._release_if_over()
+        self._on_release = released
+        self._release_if_empty()
 
-    def _release_if_over(self) -> None:
-        if self._released and not self._tickets:
-            released, self._released = self._released, None
+    def _release_if_empty(self) -> None:
+        if self._on_release and not self._tickets:
+            released, self._on_release = self._on_release, None
             self._release()
             released()
 
@@ -217,7 +217,7 @@ def _thread(connections: Connections, request: Any, peer: Peer, client_address: 
 
 # The connection for each way to serve a stream, made of the connections it belongs to, the socket, the peer, and the
 # address of that as accept(2) gave it.
-_WAYS: dict[Serving, Callable[[Connections, Any, Peer, Any], Connection]] = {
+CONSTRUCTORS: dict[Serving, Callable[[Connections, Any, Peer, Any], Connection]] = {
     "echo": _echo,
     "conversation": lambda owner, stream, peer, _: ConversationConnection(owner, stream, peer, owner.service),
     "push": lambda owner, stream, peer, _: PushConnection(owner, stream, peer, owner.service),

@@ -24,14 +24,14 @@ _MOST_POSTED = 65536  # octets that wait to be sent to a peer that was not asked
 class ConversationConnection(Connection):
     """A connection whose service holds a conversation."""
 
-    __slots__ = ("_conversation", "_speaking")
+    __slots__ = ("_conversation", "_more_to_send")
 
     def __init__(self, owner: Owner, request: StreamSocket, peer: Peer, service: Any) -> None:
         self._conversation = self._begin(service, peer)
         if not isinstance(self._conversation, GeneratorType):
             raise TypeError(f"{type(service).__name__}.stream returned no generator: it has no yield in it")
         super().__init__(owner, request, peer)
-        self._speaking = False  # the conversation was interrupted while it had more to say
+        self._more_to_send = False  # the conversation was interrupted while it had more to say
 
     def _begin(self, service: Any, peer: Peer) -> WaitingConversation:
         conversation: WaitingConversation = service.stream(peer)
@@ -41,7 +41,7 @@ class ConversationConnection(Connection):
         super().start()
         self._advance(None)  # the first turn, before anything came
 
-    def _receive(self, events: int) -> None:
+    def _receive(self, mask: int) -> None:
         # As `_recv`, the call of which would be 3 % of a small request.
         try:
             data = self.socket.recv(_SEGMENT)
@@ -57,12 +57,12 @@ class ConversationConnection(Connection):
             return self.close("bytes")
         if not received:
             self._eof = True
-        if events != IN or received == _SEGMENT:
+        if mask != IN or received == _SEGMENT:
             self._rearm = True  # there may be more
         self._advance(data)
 
     def _continue(self) -> None:
-        if self._speaking:
+        if self._more_to_send:
             self.active = self._owner.loop.now
             self._advance(None)
         else:
@@ -71,53 +71,53 @@ class ConversationConnection(Connection):
     def _advance(self, data: bytes | None) -> None:
         """Hand over what came (None: nothing, go on talking), and send what the conversation says to it."""
         conversation = self._conversation
-        said = b""
+        output = b""
         more: list[bytes] | None = None
         piece: Any
         try:
             try:
                 piece = conversation.send(data)  # type: ignore[arg-type]  # None is how a generator is just resumed
                 if piece is not None and type(piece) is not Wait:
-                    said += piece
-                    if len(said) < CHUNK and (piece := next(conversation)) is not None and type(piece) is not Wait:
-                        more = [said, piece]
-                        piece = self._hear_out(more)
-                self._speaking = piece is not None
+                    output += piece
+                    if len(output) < CHUNK and (piece := next(conversation)) is not None and type(piece) is not Wait:
+                        more = [output, piece]
+                        piece = self._collect(more)
+                self._more_to_send = piece is not None
                 # After the end of file nothing can come, so one that waits for more has nothing more to say.
-                if self._eof and not self._speaking:
+                if self._eof and not self._more_to_send:
                     self._ending = "done"
             except StopIteration:
                 self._ending = "done"
             except PeerError as error:
-                more = [*(more or [said]), error.answer]
+                more = [*(more or [output]), error.answer]
                 self._ending = "peer_error"
             if more:
-                said = b"".join(more)
+                output = b"".join(more)
         except BaseException as error:  # whatever a service raises, SystemExit too, ends this conversation alone
             self._owner.events.conversation_failed(self.peer, error)
             return self.close("failed")
-        if said and not self._send(said):
+        if output and not self._send(output):
             return
         if self._ending:
             self._finish(self._ending)
-        elif self._speaking:
+        elif self._more_to_send:
             if type(piece) is Wait:
                 self._wait_for(piece)
             else:
                 self._wait(OUT, self._flush)
-        elif self._rearm or self._events != self._owner.input:
+        elif self._rearm or self._mask != self._owner.input:
             self._await_input()
 
     def _wait_for(self, wait: Wait) -> None:
         """Resume the conversation once it says so, and wait for neither input nor room meanwhile."""
-        super()._wait(0, self._hung_up)
-        wait.then(lambda: self._owner.loop.call(self._go_on))
+        super()._wait(0, self._on_hangup)
+        wait.then(lambda: self._owner.loop.call(self._resume))
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         if self._is_waiting and self.descriptor >= 0:
             self._continue()
 
-    def _hung_up(self, events: int) -> None:
+    def _on_hangup(self, mask: int) -> None:
         """The peer has closed the connection, so that nothing waits for the answer.
 
         The event may be that of another connection, which had this descriptor before and is open in a child as well.
@@ -130,14 +130,14 @@ class ConversationConnection(Connection):
     @property
     def _is_waiting(self) -> bool:
         """Whether the conversation waits for something other than its peer."""
-        return self._speaking and self._events == 0
+        return self._more_to_send and self._mask == 0
 
     def expire(self, now: float) -> float | None:
         if self._is_waiting:
             self.active = now
         return super().expire(now)
 
-    def _hear_out(self, pieces: list[bytes]) -> bytes | Wait | None:
+    def _collect(self, pieces: list[bytes]) -> bytes | Wait | None:
         """Take what more the conversation says in this turn; its last word, or None if it waits.
 
         One answer to one question, the common case, never comes here.
@@ -218,16 +218,16 @@ class SendOnlyConnection(ConversationConnection):
 
     __slots__ = ()
 
-    def _wait(self, events: int, ready: Ready) -> None:
-        super()._wait(events if self._eof else events | IN, ready)
+    def _wait(self, mask: int, ready: Ready) -> None:
+        super()._wait(mask if self._eof else mask | IN, ready)
 
-    def _flush(self, events: int) -> None:
-        if events & IN:
+    def _flush(self, mask: int) -> None:
+        if mask & IN:
             data = self._recv(CHUNK)
             if data is None and self.descriptor < 0:
                 return
             if data == b"":
                 self._eof = True
                 self._wait(OUT, self._flush)
-        if events & ~IN:
-            super()._flush(events)
+        if mask & ~IN:
+            super()._flush(mask)

@@ -93,7 +93,7 @@ class EchoConnection(Connection):
         super().trace(taps)
         self._taps = taps
 
-    def _receive(self, events: int) -> None:
+    def _receive(self, mask: int) -> None:
         # This is all that most requests are, so it sends by itself: a call of `_send` would be 2 % of it.
         connection = self.socket
         try:
@@ -121,11 +121,11 @@ class EchoConnection(Connection):
             self._keep(memoryview(data)[sent:])
         elif received == CHUNK and self._pipe.open():
             self._wait(IN, self._receive_bulk)
-        elif events != IN or received == CHUNK:
+        elif mask != IN or received == CHUNK:
             self._rearm = True
             self._await_input()
 
-    def _receive_bulk(self, events: int) -> None:
+    def _receive_bulk(self, mask: int) -> None:
         """As `_receive`, for a stream that comes in bulk: without a copy of it in this process."""
         try:
             received, rest = self._pipe.turn(self._untraced)
@@ -137,10 +137,10 @@ class EchoConnection(Connection):
         if not received:
             # The end of file, or urgent data before it: only recv can tell.
             self._await_input()
-            return self._receive(events)
+            return self._receive(mask)
         for tap in self._taps:  # how much; what it is, this process has not seen
-            tap.note(self.peer, "in", received)
-            tap.note(self.peer, "out", received - len(rest))
+            tap.record(self.peer, "in", received)
+            tap.record(self.peer, "out", received - len(rest))
         self.active = self._owner.loop.now
         if not self._count(received, received - len(rest)):
             self.close("bytes")

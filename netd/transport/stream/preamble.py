@@ -28,11 +28,11 @@ Transforming: TypeAlias = Callable[[Peer], Generator[bytes | None, bytes, Wrap]]
 """Holds a conversation with the peer, as a service does, and returns what is put before the socket from then on, with
 what it has received and is not its own. `PeerError` where the peer does not keep to the protocol."""
 
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 """Seconds a peer has for all of it."""
 _MOST = 4096
 """Octets of the longest header."""
-_SOMETHING_NEW = IN | select.EPOLLRDHUP | select.EPOLLET
+_NEW_INPUT = IN | select.EPOLLRDHUP | select.EPOLLET
 """What is looked at stays in the kernel, which is to tell of more alone."""
 
 
@@ -50,7 +50,7 @@ NO_PREAMBLES = Preambles()
 class Host(Owner, Protocol):
     """What a connection before its service knows of that which keeps it."""
 
-    def named(self, connection: "PreambleConnection", peer: Peer, /) -> bool:
+    def admit_named(self, connection: "PreambleConnection", peer: Peer, /) -> bool:
         """It is of this peer. Whether that is let in; else it is over."""
 
     def begin(self, connection: "PreambleConnection", stream: StreamSocket, /) -> None:
@@ -71,12 +71,12 @@ class PreambleConnection(Connection):
         self.client_address = client_address
         self._conversation: Generator[bytes | None, bytes, Wrap] | None = None
         self._wrap: Wrap | None = None
-        until = self.opened + _PATIENCE
+        until = self.opened + _TIMEOUT
         self._deadline = until if self._deadline is None else min(self._deadline, until)
 
     def start(self) -> None:
         if self._preambles.naming:
-            self._events = _SOMETHING_NEW
+            self._mask = _NEW_INPUT
         super().start()
         if not self._preambles.naming:
             self._transform()
@@ -84,13 +84,13 @@ class PreambleConnection(Connection):
     def trace(self, taps: Taps) -> None:
         """What is not the service's is not shown."""
 
-    def _receive(self, events: int) -> None:
+    def _receive(self, mask: int) -> None:
         if self._conversation:
-            self._hear(events)
+            self._receive_handshake(mask)
         elif self._preambles.naming:
-            self._look(events, self._preambles.naming)
+            self._receive_header(mask, self._preambles.naming)
 
-    def _look(self, events: int, naming: Naming) -> None:
+    def _receive_header(self, mask: int, naming: Naming) -> None:
         """Look at what has come, and take the header once it is there."""
         data = self._take(self.socket.recv, _MOST, MSG_PEEK)
         if data is None:
@@ -100,7 +100,7 @@ class PreambleConnection(Connection):
         try:
             found = naming(data, self.peer)
         except PeerError:
-            found, events = None, 0
+            found, mask = None, 0
         except BaseException as error:
             return self._fail(error)
         left = found[0] if found else 0
@@ -109,14 +109,14 @@ class PreambleConnection(Connection):
                 return
             left -= len(header)
         if found:
-            self._adopt(found[1])
-        elif events != IN or len(data) == _MOST:  # the peer has finished, or there can be no more of it
+            self._admit_named(found[1])
+        elif mask != IN or len(data) == _MOST:  # the peer has finished, or there can be no more of it
             self.bytes_in = len(data)
             self.close("peer_error")
 
-    def _adopt(self, peer: Peer) -> None:
+    def _admit_named(self, peer: Peer) -> None:
         try:
-            is_admitted = self._host.named(self, peer)
+            is_admitted = self._host.admit_named(self, peer)
         except BaseException as error:
             return self._fail(error)
         if is_admitted:
@@ -131,7 +131,7 @@ class PreambleConnection(Connection):
             return self._fail(error)
         self._advance(None)
 
-    def _hear(self, events: int) -> None:
+    def _receive_handshake(self, mask: int) -> None:
         data = self._recv(CHUNK)
         if data is None:
             return
@@ -142,19 +142,19 @@ class PreambleConnection(Connection):
 
     def _advance(self, data: bytes | None) -> None:
         assert self._conversation, "it has begun"
-        said = b""
+        output = b""
         try:
             while (piece := self._conversation.send(data)) is not None:  # type: ignore[arg-type]
-                said += piece
+                output += piece
                 data = None
         except StopIteration as end:
             self._wrap = end.value
         except PeerError as error:
-            said += error.answer
+            output += error.answer
             self._ending = "peer_error"
         except BaseException as error:
             return self._fail(error)
-        if said and not self._send(said):
+        if output and not self._send(output):
             return
         if self._ending:
             self._finish(self._ending)

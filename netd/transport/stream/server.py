@@ -19,11 +19,11 @@ from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
 # make those wait who are served.
 _BATCH, _REFUSAL = 16, 8
 _LAST_BATCH = 8192  # when it closes: more than the default backlog, all of them refused
-_SHED = 64  # refused at once where the system has no means to serve them
+_REJECTED = 64  # refused at once where the system has no means to serve them
 _PAUSE = 0.1  # seconds a listener rests when the system has no descriptor or memory left
 
 # accept(2): the connection failed before it was taken, or the network did. The next one may be well.
-_GONE = {
+_TRANSIENT = {
     errno.ECONNABORTED,
     errno.EPROTO,
     errno.EPERM,
@@ -75,14 +75,14 @@ class StreamServer(socketserver.ThreadingTCPServer):
     def start(self) -> None:
         """Accept."""
         self._listening = True
-        self._take_reserve()
+        self._open_reserve()
         self.loop.watch(self.socket.fileno(), LISTENING, self.ready)
 
-    def ready(self, events: int) -> None:
+    def ready(self, mask: int) -> None:
         """Connections wait."""
-        self._take(_BATCH)
+        self._accept_batch(_BATCH)
 
-    def _take(self, left: int) -> None:
+    def _accept_batch(self, left: int) -> None:
         """Take so many connections, or all that wait."""
         while left > 0:
             left -= 1
@@ -91,10 +91,10 @@ class StreamServer(socketserver.ThreadingTCPServer):
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _GONE:
+                if error.errno in _TRANSIENT:
                     continue
                 if error.errno in _EXHAUSTED:
-                    return self._rest(error)
+                    return self._pause_accept(error)
                 raise
             if self.verify_request(request, client_address):
                 self.process_request(request, client_address)
@@ -128,7 +128,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         Who is in the socket's queue has been told that the connection stands, and is served.
         """
         if self._listening:
-            self._take(_LAST_BATCH)
+            self._accept_batch(_LAST_BATCH)
         self._close_listener()
 
     def _close_listener(self) -> None:
@@ -138,7 +138,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
 
     def release(self) -> None:
         """Release what it has besides the socket and the connections."""
-        self._give_up_reserve()
+        self._close_reserve()
 
     def close(self) -> None:
         """Release everything, also what is open."""
@@ -150,40 +150,40 @@ class StreamServer(socketserver.ThreadingTCPServer):
         """The rest is over."""
         self.start()
 
-    def _rest(self, error: OSError) -> None:
+    def _pause_accept(self, error: OSError) -> None:
         """Accept fails for want of a resource, and to try again at once would only burn the processor.
 
         The first ones who wait are told that there is no place, with a descriptor that is kept for that; the others
         wait in the listener's queue.
         """
         self.events.accept_paused(str(error.strerror))
-        if self._give_up_reserve():
-            self._shed()
-            self._take_reserve()
+        if self._close_reserve():
+            self._reject_backlog()
+            self._open_reserve()
         self._listening = False
         self.loop.unwatch(self.socket.fileno())
         self.loop.wheel.add(self, self.loop.now + _PAUSE)
 
-    def _take_reserve(self) -> None:
+    def _open_reserve(self) -> None:
         """Have a descriptor for refusals, if there is one to have; it is tried again after each rest."""
         if self._reserve is None:
             with contextlib.suppress(OSError):
                 self._reserve = os.eventfd(0, os.EFD_CLOEXEC)
 
-    def _give_up_reserve(self) -> bool:
+    def _close_reserve(self) -> bool:
         """Free the descriptor that is kept for refusals; whether there was one."""
         reserve, self._reserve = self._reserve, None
         if reserve is not None:
             os.close(reserve)
         return reserve is not None
 
-    def _shed(self) -> None:
+    def _reject_backlog(self) -> None:
         """Refuse those that wait, without having a place for any."""
-        for _ in range(_SHED):
+        for _ in range(_REJECTED):
             try:
                 request, client_address = self.get_request()
             except OSError:
                 return
             peer = unmap_host(client_address[0]) if isinstance(client_address, tuple) else ""
-            self.connections.admission.refuse(request, "no_resources", peer)
+            self.connections.stream_admission.refuse(request, "no_resources", peer)
             request.close()

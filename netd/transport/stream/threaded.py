@@ -22,7 +22,7 @@ from netd.transport.tap import Taps
 
 MOST_THREADS = 32
 """Connections of one listener that are handled at one time. The next one is refused."""
-_SILENCE = 10.0
+_FIRST_BYTE_TIMEOUT = 10.0
 """Seconds a peer has that is to begin: time to type a line, and not too long for a stop to wait."""
 
 
@@ -40,13 +40,13 @@ class ThreadSlots:
         """Whether one is free."""
         return self.taken < MOST_THREADS
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Take one. False: all are taken."""
         is_free = bool(self)
         self.taken += is_free
         return is_free
 
-    def free(self) -> None:
+    def release(self) -> None:
         """Give back one that was taken."""
         assert self.taken > 0, "it was taken"
         self.taken -= 1
@@ -68,42 +68,42 @@ class ThreadedConnection(Connection):
     """A connection that a handler serves in a thread, with blocking calls."""
 
     socket: "CountingSocket"
-    __slots__ = ("_client_address", "_cut", "_handling", "_taps", "_threads")
+    __slots__ = ("_aborted", "_client_address", "_handling", "_taps", "_threads")
 
     def __init__(self, owner: Owner, request: BareSocket, peer: Peer, client_address: Any, threads: Threads) -> None:
         self._client_address = client_address
         self._threads = threads
         self._handling = False
         self._taps: Taps = ()
-        self._cut = False  # the loop has ended it, and the handler will notice
+        self._aborted = False  # the loop has ended it, and the handler will notice
         super().__init__(owner, CountingSocket(self, request), peer)
 
     def start(self) -> None:
         loop = self._owner.loop
         if self._threads.client_speaks_first:
-            loop.watch(self.descriptor, IN, self._begun)
-            until = self.opened + _SILENCE
+            loop.watch(self.descriptor, IN, self._on_first_byte)
+            until = self.opened + _FIRST_BYTE_TIMEOUT
             self._deadline = until if self._deadline is None else min(self._deadline, until)
         if (when := self._next_timeout()) is not None:
             loop.wheel.add(self, when)
         if not self._threads.client_speaks_first:
-            self._take_thread()
+            self._start_thread()
 
-    def _begun(self, events: int) -> None:
+    def _on_first_byte(self, mask: int) -> None:
         """The peer has said something, or has nothing to say."""
         owner = self._owner
-        said = self._take(super(CountingSocket, self.socket).recv, 1, socket.MSG_PEEK)  # the handler reads it
-        if said is None:
+        first = self._take(super(CountingSocket, self.socket).recv, 1, socket.MSG_PEEK)  # the handler reads it
+        if first is None:
             return
-        if not said:
+        if not first:
             return self.close("done")
         owner.loop.unwatch(self.descriptor)
         self._deadline = owner.loop.now + owner.limits.lifetime if owner.limits.lifetime else None
-        self._take_thread()
+        self._start_thread()
 
-    def _take_thread(self) -> None:
+    def _start_thread(self) -> None:
         self.socket.setblocking(True)
-        if not self._threads.slots.take():
+        if not self._threads.slots.acquire():
             self._owner.events.connection_refused("threads", self.peer.credentials or self.peer.host)
             return self.close("done")  # it was accepted, and is refused late
         self._handling = True
@@ -111,15 +111,15 @@ class ThreadedConnection(Connection):
             threading.Thread(target=self._handle, name=f"netd-{self.service_name}", daemon=True).start()
         except (RuntimeError, MemoryError) as error:  # the system has no thread left
             self._owner.events.accept_paused(str(error))
-            self._cut_short("failed")
-            self._handled(None)
+            self._abort("failed")
+            self._on_handler_exit(None)
 
-    def _give_back_thread(self) -> bool:
+    def _release_thread(self) -> bool:
         """The handler is done, or not waited for. False: that was so before."""
         if not self._handling:
             return False
         self._handling = False
-        self._threads.slots.free()
+        self._threads.slots.release()
         return True
 
     def _handle(self) -> None:
@@ -129,13 +129,13 @@ class ThreadedConnection(Connection):
             self._threads.handle(self.socket, self._client_address)
         except BaseException as error:  # whatever a handler raises, SystemExit too, ends this connection alone
             failure = error
-        if self._cut:
+        if self._aborted:
             self.socket.close()  # the loop may be over by now
-        self._owner.loop.call(lambda: self._handled(failure))
+        self._owner.loop.call(lambda: self._on_handler_exit(failure))
 
-    def _handled(self, failure: BaseException | None) -> None:
+    def _on_handler_exit(self, failure: BaseException | None) -> None:
         """The handler is done: say farewell, if it was not cut short."""
-        if not self._give_back_thread():
+        if not self._release_thread():
             return
         if failure and not isinstance(failure, ConnectionError | TimeoutError):
             self._owner.events.conversation_failed(self.peer, failure)
@@ -143,7 +143,7 @@ class ThreadedConnection(Connection):
         elif failure and not self._ending:
             self._ending = "reset"
         outcome = self._ending or "done"
-        if self._cut or failure or self.descriptor < 0:
+        if self._aborted or failure or self.descriptor < 0:
             return self._end(outcome)
         try:
             descriptor = self.descriptor
@@ -159,36 +159,36 @@ class ThreadedConnection(Connection):
     def received(self, data: bytes | memoryview) -> None:
         """The thread has received this."""
         for tap in self._taps:
-            tap.note(self.peer, "in" if data else "end", len(data), data)
-        self._moved(len(data), 0)
+            tap.record(self.peer, "in" if data else "end", len(data), data)
+        self._record(len(data), 0)
 
     def sent(self, data: memoryview) -> None:
         """The thread has sent this."""
         for tap in self._taps:
-            tap.note(self.peer, "out", len(data), data)
-        self._moved(0, len(data))
+            tap.record(self.peer, "out", len(data), data)
+        self._record(0, len(data))
 
-    def _moved(self, received: int, sent: int) -> None:
+    def _record(self, received: int, sent: int) -> None:
         self.active = monotonic()  # the loop may be asleep, and its clock with it
         if not self._count(received, sent):
-            self._cut_short("bytes")
+            self._abort("bytes")
             raise ConnectionAbortedError("limits.bytes")
 
     def close(self, outcome: Outcome) -> None:
         """End it. A handler finds nothing more to read and nobody to write to; then it is over."""
         if self._handling:
-            self._cut_short(outcome)
+            self._abort(outcome)
         else:
             super().close(outcome)
 
     def abandon(self) -> None:
         """The loop is over: its thread is not waited for."""
-        if self._give_back_thread():
+        if self._release_thread():
             self._end(self._ending or "done")
 
-    def _cut_short(self, outcome: Outcome) -> None:
-        if not self._cut:
-            self._cut = True
+    def _abort(self, outcome: Outcome) -> None:
+        if not self._aborted:
+            self._aborted = True
             self._ending = outcome
             with contextlib.suppress(OSError):  # the peer is gone, or the handler has closed the socket
                 self.socket.shutdown(socket.SHUT_RDWR)

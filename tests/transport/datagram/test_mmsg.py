@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from netd.transport.datagram import mmsg
 from netd.transport.datagram.origins import origin
-from netd.transport.sockaddr import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, sender
+from netd.transport.sockaddr import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, parse_sender
 
 A, B, LINK = bytes([192, 0, 2, 7]), bytes([192, 0, 2, 8]), bytes.fromhex("fe80" + 13 * "00" + "aa")
 SIX = bytes.fromhex("20010db8" + 11 * "00" + "01")
@@ -29,8 +29,8 @@ def arrived(family: int, address: bytes, control: bytes) -> mmsg.Batch:
     name = struct.pack("!HH4s20x" if family == socket.AF_INET else "!HHI16s4x", 0, 5353, *(
         (address,) if family == socket.AF_INET else (0, address)
     ))  # fmt: skip
-    arrays._who[: len(name)] = name
-    arrays._who[mmsg._CONTROL_AT : mmsg._CONTROL_AT + len(control)] = control
+    arrays._sources[: len(name)] = name
+    arrays._sources[mmsg._CONTROL_AT : mmsg._CONTROL_AT + len(control)] = control
     arrays._control_lengths[0] = len(control)
     return arrays
 
@@ -94,12 +94,12 @@ def test_packet_information_is_found_wherever_it_stands(
     for family, address, own, wanted in cases:
         infos = [*before, *own, *after]
         arrays = arrived(family, address, b"".join(message(*info) for info in infos))
-        assert arrays.sender(0) == sender(address, 5353, infos) == wanted
+        assert arrays.sender(0) == parse_sender(address, 5353, infos) == wanted
         made = arrays.origin(0, wanted)
         if before or made is not None:
-            arrays.turn()
-            arrays.leave(0, made or b"")
+            arrays.reuse_packet_info()
+            arrays.set_control(0, made or b"")
             octets = b"".join(message(*info)[: socket.CMSG_LEN(len(info[2]))] for info in origin(wanted, family))
-            assert bytes(arrays._who[mmsg._CONTROL_AT :][: len(octets)]) == octets
+            assert bytes(arrays._sources[mmsg._CONTROL_AT :][: len(octets)]) == octets
         else:
             assert family == socket.AF_INET or wanted.interface == 0

@@ -54,7 +54,7 @@ def test_datagrams_are_taken_in_order_with_their_senders_up_to_a_turn(make: type
             assert len(lengths) <= SLOTS
             for slot, (length, key) in enumerate(zip(lengths, datagrams.keys(len(lengths)), strict=True)):
                 who: Any = datagrams.sender(slot)
-                assert (who.address, who.own, who.non_unicast) == (b"\x7f\0\0\1", b"\x7f\0\0\1", False)
+                assert (who.address, who.local, who.non_unicast) == (b"\x7f\0\0\1", b"\x7f\0\0\1", False)
                 taken.append((who.port, datagrams.datagram(slot, length)))
                 assert datagrams.has_key(slot)
                 assert keys.setdefault(key, who.port) == who.port
@@ -76,9 +76,9 @@ def test_send_goes_up_to_the_first_datagram_that_fails_and_raises_only_for_that(
         for number in range(6):
             client.send(b"%d" % number)
         assert len(datagrams.receive()) == 6
-        datagrams.turn()
+        datagrams.reuse_packet_info()
         for slot in range(6):
-            datagrams.answer(slot, bytes(65_520 if slot in failing else slot))  # more than a datagram can hold
+            datagrams.set_answer(slot, bytes(65_520 if slot in failing else slot))  # more than a datagram can hold
         done, failed = 0, set()
         while done < 6:
             try:

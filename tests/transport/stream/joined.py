@@ -37,15 +37,15 @@ class JoinedConnection(Connection):
         super().__init__(owner, request, peer)
         self._upstream = upstream
         self._input = Pump()
-        self._events = _EDGES
+        self._mask = _EDGES
 
     def start(self) -> None:
         super().start()
         self._owner.loop.watch(self._upstream.fileno(), _EDGES, self._receive)
         self._receive(0)  # what is put before the socket may hold something
 
-    def _receive(self, events: int) -> None:
-        if events & select.EPOLLERR:
+    def _receive(self, mask: int) -> None:
+        if mask & select.EPOLLERR:
             return self.close("reset")
         for _ in range(_TURN):
             came = self._move(self._input, self.socket, self._upstream)
@@ -78,7 +78,7 @@ class JoinedConnection(Connection):
             self._receive(0)
 
     def close(self, outcome: Outcome) -> None:
-        self._owner.loop.forget(self._upstream.fileno())
+        self._owner.loop.unwatch_closing(self._upstream.fileno())
         self._upstream.close()
         super().close(outcome)
 
@@ -89,7 +89,7 @@ def serve_joined(patch: pytest.MonkeyPatch) -> None:
     def join(owner: connections.Connections, stream: StreamSocket, peer: Peer, _: object) -> Connection:
         return JoinedConnection(owner, stream, peer, owner.service.connect())
 
-    patch.setitem(connections._WAYS, "conversation", join)
+    patch.setitem(connections.CONSTRUCTORS, "conversation", join)
 
 
 def connect_to(address: object) -> BareSocket:

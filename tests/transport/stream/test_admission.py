@@ -258,9 +258,9 @@ def test_a_reserve_that_was_lost_is_taken_again_after_the_rest(server: Server) -
     done = threading.Event()
 
     def exhausted() -> None:
-        listener._give_up_reserve()  # type: ignore[union-attr]
-        listener._rest(OSError(errno.ENOMEM, "no memory"))  # type: ignore[union-attr]
-        listener._give_up_reserve()  # type: ignore[union-attr]
+        listener._close_reserve()  # type: ignore[union-attr]
+        listener._pause_accept(OSError(errno.ENOMEM, "no memory"))  # type: ignore[union-attr]
+        listener._close_reserve()  # type: ignore[union-attr]
         done.set()
 
     server.loop.call(exhausted)

@@ -198,7 +198,7 @@ class Record(Tap):
         super().__init__("test", lambda peer: True, lambda tap: None)
         self.lines: list[tuple[str, int, bytes]] = []
 
-    def note(self, peer: Peer, way: Way, size: int = 0, data: bytes | memoryview = b"") -> None:
+    def record(self, peer: Peer, way: Way, size: int = 0, data: bytes | memoryview = b"") -> None:
         self.lines.append((way, size, bytes(data)))
 
     def octets(self, way: Way) -> int:

@@ -77,7 +77,7 @@ def test_the_end_of_the_last_connection_releases_what_they_had(loop: Loop) -> No
     kept = connections(Echo(), loop)
     released: list[str] = []
     with served(kept) as one, served(kept) as other:
-        kept.release_at_end(lambda: released.append("now"))
+        kept.release_when_empty(lambda: released.append("now"))
         one.close()
         turn(loop)
         assert (len(kept), released) == (1, [])
@@ -92,7 +92,7 @@ def test_the_end_of_the_last_connection_releases_what_they_had(loop: Loop) -> No
 
 def test_connections_of_which_none_is_open_release_at_once(loop: Loop) -> None:
     released: list[str] = []
-    connections(Echo(), loop).release_at_end(lambda: released.append("now"))
+    connections(Echo(), loop).release_when_empty(lambda: released.append("now"))
     assert released == ["now"]
 
 

@@ -106,7 +106,7 @@ def test_rules_are_about_the_peer_that_is_named_and_its_proxy_is_no_source(
     policy: dict[str, object] = {"access": {"deny": ["192.0.2.0/24"], "allow": ["198.51.100.0/24"]}}
     limits = {"per_source": 1, "exempt": [], "rate": "tcp 1/h burst 3"}
     address, events = server.add(Upper(), "tcp://127.0.0.1:0", policy={**policy, "limits": limits}, preambles=NAMED)
-    admission = kept(server)._admission
+    control = kept(server)._control
 
     def ask(host: str) -> bytes:
         with connect(address) as connection:
@@ -116,7 +116,7 @@ def test_rules_are_about_the_peer_that_is_named_and_its_proxy_is_no_source(
             return read_until_reset(connection)
 
     def refuses(host: str) -> list[str]:
-        checks = admission.explain(parse_address(host), 1, server.loop.now, datagram=False)
+        checks = control.explain(parse_address(host), 1, server.loop.now, datagram=False)
         return [check.name for check in checks if not check.passes]
 
     assert ask("192.0.2.7") == b""
@@ -251,7 +251,7 @@ def test_a_peer_that_does_not_keep_to_it_gets_no_service(
 def test_a_peer_that_says_nothing_or_too_little_has_ten_seconds(
     server: Server, monkeypatch: pytest.MonkeyPatch, preambles: Preambles
 ) -> None:
-    monkeypatch.setattr(preamble, "_PATIENCE", 0.3)
+    monkeypatch.setattr(preamble, "_TIMEOUT", 0.3)
     address, events = server.add(Echo(), "tcp://127.0.0.1:0", connections=3, preambles=preambles)
     with connect(address) as silent, connect(address) as slow, connect(address) as well:
         slow.sendall(b"P" if preambles.naming else b"X")
@@ -310,14 +310,20 @@ def test_a_thread_has_a_named_peer_and_no_transformed_stream(server: Server) -> 
             assert read_all(connection) == b"HELLO\n"
     with socket.socket() as listener, pytest.raises(ValueError, match="handler"):
         StreamServer(
-            listener, ServiceType.of(Finger), Finger(), kept_door(server), ServiceEvents("x"), server.loop, TRANSFORMED
+            listener,
+            ServiceType.of(Finger),
+            Finger(),
+            admission_of(server),
+            ServiceEvents("x"),
+            server.loop,
+            TRANSFORMED,
         )
 
 
-def kept_door(server: Server) -> Any:
+def admission_of(server: Server) -> Any:
     one = server.servers[0]
     assert isinstance(one, StreamServer)
-    return one.connections._admission
+    return one.connections._control
 
 
 class Unable:

@@ -105,7 +105,7 @@ def test_a_connection_refused_for_want_of_a_thread_keeps_no_token(server: Server
 def test_a_connection_the_kernel_does_not_watch_gives_its_place_back_once(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threaded, "_SILENCE", 0.2)
+    monkeypatch.setattr(threaded, "_FIRST_BYTE_TIMEOUT", 0.2)
     address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
 
     class FullEpoll:
@@ -196,7 +196,7 @@ def test_who_begins_when_all_threads_are_taken_is_refused(
 
 
 def test_who_is_to_begin_and_does_not_is_not_waited_for_long(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threaded, "_SILENCE", 0.2)
+    monkeypatch.setattr(threaded, "_FIRST_BYTE_TIMEOUT", 0.2)
     address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
     with connect(address) as connection:
         assert connection.recv(1) == b""
@@ -368,13 +368,13 @@ class CountedSlots(ThreadSlots):
         super().__init__()
         self.given = self.given_back = 0
 
-    def take(self) -> bool:
-        is_taken = super().take()
+    def acquire(self) -> bool:
+        is_taken = super().acquire()
         self.given += is_taken
         return is_taken
 
-    def free(self) -> None:
-        super().free()
+    def release(self) -> None:
+        super().release()
         self.given_back += 1
 
 
@@ -448,13 +448,13 @@ def test_thread_slot_is_given_back_once_however_a_connection_ends(
 
 def test_thread_slots_are_as_many_as_threads_may_be() -> None:
     slots = ThreadSlots()
-    assert [slots.take() for _ in range(MOST_THREADS + 2)] == [True] * MOST_THREADS + [False] * 2
+    assert [slots.acquire() for _ in range(MOST_THREADS + 2)] == [True] * MOST_THREADS + [False] * 2
     assert not slots
-    slots.free()
+    slots.release()
     assert slots
-    assert slots.take()
-    assert not slots.take()
+    assert slots.acquire()
+    assert not slots.acquire()
     for _ in range(MOST_THREADS):
-        slots.free()
+        slots.release()
     with pytest.raises(AssertionError):
-        slots.free()
+        slots.release()
