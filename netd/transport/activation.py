@@ -1,7 +1,7 @@
-"""Sockets that were open before this netd started: handed over by the service manager, or kept by it.
+"""Sockets that were open before this netd started: passed by the service manager, or stored with it.
 
-A socket unit hands sockets over by name (`systemd://NAME`). What an earlier netd had opened itself and stored with the
-manager (FDSTORE=1, sd_notify(3)) is known by its address. Inherited listening sockets are closed at most, never shut
+A socket unit passes sockets by name (`systemd://NAME`). A socket that an earlier netd opened itself and stored with the
+manager (FDSTORE=1, sd_notify(3)) is found by its address. Inherited listening sockets are closed at most, never shut
 down: they are open elsewhere too.
 """
 
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 KEPT = "netd-kept-"
-"""How the names begin under which netd stores its own sockets."""
+"""The prefix of the names under which netd stores its own sockets."""
 
 
 @dataclass(frozen=True)
 class InheritedSocket:
-    """One socket, and the name it came with."""
+    """One socket, and the name that the service manager gave with it (FDNAME)."""
 
     name: str
     socket: socket.socket
 
 
 class Inherited:
-    """What is there to take."""
+    """The sockets that the service manager passed: those of its units by name, those of an earlier netd by address."""
 
     def __init__(self, sockets: list[InheritedSocket] | None = None) -> None:
         self._kept: dict[object, InheritedSocket] = {}
@@ -35,20 +35,23 @@ class Inherited:
                 self._named.setdefault(inherited.name, []).append(inherited.socket)
 
     def dup_named(self, name: str) -> list[socket.socket]:
-        """All that the service manager calls so, in the order of its unit. They can be asked for again."""
+        """Duplicates of all sockets of this name, in the order of the unit. A later call returns them again."""
         self._claimed.add(name)
         return [opened.dup() for opened in self._named.get(name, [])]
 
     def pop_kept(self, family: int, kind: int, address: Any, *, dual: bool = False) -> InheritedSocket | None:
-        """The socket that is bound there, if there is one; it is the caller's now."""
+        """The stored socket that is bound to this address, if there is one. The caller owns it from then on.
+
+        ``dual``: an IPv6 socket that takes IPv4 too (IPV6_V6ONLY off).
+        """
         return self._kept.pop((family, kind, _plain(address), dual), None)
 
     def put_back(self, kept: InheritedSocket) -> None:
-        """It was of no use to the caller; `pop_unused` has it."""
+        """Undo `pop_kept` for a socket that the caller cannot use: `pop_unused` returns it."""
         self._kept[_place(kept.socket)] = kept
 
     def unclaimed(self) -> list[InheritedSocket]:
-        """What the service manager handed over and nobody has asked for."""
+        """The sockets of all names that were never passed to `dup_named`."""
         return [
             InheritedSocket(name, opened)
             for name, sockets in self._named.items()
@@ -57,7 +60,7 @@ class Inherited:
         ]
 
     def pop_unused(self) -> list[InheritedSocket]:
-        """What an earlier netd kept and this one has no use for; the caller's now."""
+        """The stored sockets that no endpoint has taken. The caller owns them from then on."""
         left, self._kept = list(self._kept.values()), {}
         return left
 
@@ -71,7 +74,7 @@ def _place(opened: socket.socket) -> object:
 
 
 def _plain(address: Any) -> object:
-    """An address without the parts that are zero where nobody gave them (flow label and scope of IPv6)."""
+    """An address without the IPv6 flow label and scope where they are zero, as they are unless given."""
     if isinstance(address, str):
         return address
     return (*address[:2], *(part for part in address[2:] if part))

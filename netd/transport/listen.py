@@ -1,7 +1,7 @@
-"""Opening what services listen on: from an `Endpoint` to bound sockets, or one clear line why not.
+"""Opens the sockets that services listen on: from an `Endpoint` to bound sockets, or to one line with the reason.
 
-Opening and serving are apart, so that whoever serves takes any socket, opened here or handed over. What was open before
-(`netd.transport.activation`) is taken before anything is opened.
+Opening and serving are apart, so that a server takes any socket, opened here or inherited. An inherited socket
+(`netd.transport.activation`) is used before a new one is opened.
 """
 
 import errno
@@ -26,7 +26,7 @@ _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 T = TypeVar("T")
 
 Skipped = Callable[[str, str, str], None]
-"""Hears ``(service, url, error)`` of an address behind a host name that this host does not have."""
+"""Called with ``(service, url, error)``, for example for an address of a host name that this host does not have."""
 
 
 @dataclass
@@ -37,30 +37,30 @@ class Listener:
     endpoint: Endpoint
     socket: socket.socket
     file: paths.SocketFile | None = None
-    """What it made in its path, if it has one."""
+    """The socket file that was made, if it has a path."""
     kept: str = ""
-    """The name under which the service manager keeps it for the next start, if it does."""
+    """The name under which it is stored with the service manager for the next start; empty: it is not."""
 
     @property
     def streams(self) -> bool:
-        """Whether connections come here, rather than datagrams."""
+        """Whether it accepts connections, rather than receives datagrams."""
         return self.socket.type == socket.SOCK_STREAM
 
     @property
     def transport(self) -> Transport:
-        """What comes here: that of the socket, also where the endpoint names one of the service manager's."""
+        """The transport of the socket, also where the endpoint names a socket of the service manager."""
         return transport_of(self.socket)
 
     @property
     def url(self) -> str:
-        """Where it listens, with the address and port the kernel gave it."""
+        """The URL that it listens on, with the address and port that the kernel chose."""
         url = socket_url(self.socket)
         if self.endpoint.host == "*":
             return f"{self.transport}://*:{url.rpartition(':')[2]}"
         return url
 
     def close(self, *, keep_path: bool = False) -> None:
-        """Close the socket, and remove its path if it is still the one that was made."""
+        """Close the socket, and remove its file if the path still leads to the one that was made."""
         self.socket.close()
         if self.file:
             self.file.close(keep=keep_path)
@@ -68,7 +68,7 @@ class Listener:
 
 
 def transport_of(opened: socket.socket) -> Transport:
-    """What comes to a socket."""
+    """The transport of a socket."""
     streams = opened.type == socket.SOCK_STREAM
     if opened.family == socket.AF_UNIX:
         return "unix" if streams else "unixgram"
@@ -76,7 +76,7 @@ def transport_of(opened: socket.socket) -> Transport:
 
 
 def socket_url(opened: socket.socket) -> str:
-    """Where a socket is bound."""
+    """The URL of the address that a socket is bound to."""
     address = opened.getsockname()
     unix = opened.family == socket.AF_UNIX
     place = path_text(address) if unix else address_text(unmap_host(address[0]), address[1])
@@ -89,10 +89,10 @@ def open_listeners(
     inherited: Inherited | None = None,
     yielding: Iterable[Listener] = (),
 ) -> list[Listener]:
-    """The sockets of these services' endpoints; or `OpenError` with a line for each that failed, and none open.
+    """Open the endpoints of services. Raises `OpenError` with a line for each that failed, and then leaves none open.
 
-    What ``inherited`` holds is taken first. ``yielding`` are sockets that are about to be closed: they do not stand in
-    the way of a new one whose address takes theirs in.
+    Sockets in ``inherited`` are used first. ``yielding`` are sockets that are about to be closed: they do not conflict
+    with a new socket whose address overlaps theirs.
     """
     return finish(opening(wanted, skipped, lambda *failed: None, inherited or Inherited(), yielding))
 
@@ -104,9 +104,9 @@ def opening(
     inherited: Inherited,
     yielding: Iterable[Listener],
 ) -> Generator[None, None, list[Listener]]:
-    """As `open_listeners`, in pieces: yields after each endpoint. What was opened is closed if it is not finished.
+    """As `open_listeners`, in steps: yields after each endpoint. Closing the generator early closes what it opened.
 
-    ``failed`` hears of an inherited socket that serves as it is, since netd may not give its path owner and mode.
+    ``failed`` is called for an inherited socket that is used although netd may not set the owner and mode of its file.
     """
     listeners: list[Listener] = []
     problems: list[str] = []
@@ -129,7 +129,7 @@ def opening(
 
 
 def finish(work: Generator[None, None, T]) -> T:
-    """Do all pieces of some work at once: what it returns."""
+    """Run a generator to its end, and return its value."""
     while True:
         try:
             next(work)
@@ -139,7 +139,7 @@ def finish(work: Generator[None, None, T]) -> T:
 
 
 class _Opener:
-    """Opens endpoints one after the other."""
+    """Opens endpoints one by one."""
 
     def __init__(self, skipped: Skipped, failed: Skipped, inherited: Inherited, yielding: list[Listener]) -> None:
         self._skipped = skipped
@@ -148,11 +148,11 @@ class _Opener:
         self._yielding = yielding
 
     def open(self, service: str, endpoint: Endpoint) -> list[Listener]:
-        """The sockets of one endpoint. OSError or ValueError says why there is none."""
+        """The sockets of one endpoint. Raises OSError or ValueError with the reason why there is none."""
         if endpoint.name:
             handed = self._inherited.dup_named(endpoint.name)
             if not handed:
-                raise ValueError(f"the service manager handed over no socket named '{endpoint.name}'")
+                raise ValueError(f"the service manager passed no socket named '{endpoint.name}'")
             for opened in handed:
                 if opened.type == socket.SOCK_DGRAM:
                     ask_for_senders(opened)
@@ -163,19 +163,19 @@ class _Opener:
             try:
                 return [self._inet(service, endpoint, socket.AF_INET6, ("::", endpoint.port), dual=True)]
             except OSError as error:
-                if error.errno not in _NOT_HERE:  # a host without IPv6 has one of these to say
+                if error.errno not in _NOT_HERE:  # a host without IPv6 reports one of these
                     raise
             return [self._inet(service, endpoint, socket.AF_INET, ("0.0.0.0", endpoint.port))]
         return self._name(service, endpoint)
 
     def _name(self, service: str, endpoint: Endpoint) -> list[Listener]:
-        """One socket for an address, and for a name one for each of its addresses that this host has."""
+        """One socket for an address; for a host name, one for each of its addresses that this host has."""
         kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
         found = socket.getaddrinfo(endpoint.host.encode(), endpoint.port, type=kind, flags=socket.AI_PASSIVE)
         listeners: list[Listener] = []
         failures: list[tuple[str, OSError]] = []
         for family, _, _, _, address in dict.fromkeys(found):
-            # All addresses of a name get one port, also when the kernel chooses it.
+            # All addresses of a name get the same port, also when the kernel chooses it.
             port = listeners[0].socket.getsockname()[1] if listeners else endpoint.port
             try:
                 listeners.append(self._inet(service, endpoint, family, (str(address[0]), port, *address[2:])))
@@ -223,7 +223,7 @@ class _Opener:
         return listener
 
     def _bind(self, listener: Listener, address: tuple[Any, ...]) -> None:
-        """Bind and listen. The kernel looks for conflicts at both."""
+        """Bind and listen. The kernel checks for conflicts at both."""
         try:
             _claim(listener, address)
         except OSError as error:
@@ -234,7 +234,7 @@ class _Opener:
             ]
             if error.errno != errno.EADDRINUSE or not ours:
                 raise
-            # Sockets that all share their port may overlap (socket(7)), and need to say so only until it is done.
+            # Sockets may overlap if all of them have SO_REUSEPORT (socket(7)), which they need only until listen(2).
             sharing = [listener.socket, *ours]
             before = [one.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) for one in sharing]
             for one in sharing:
@@ -251,7 +251,7 @@ class _Opener:
         kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
         kept = self._inherited.pop_kept(socket.AF_UNIX, kind, address)
         file = paths.bound_file(kept.socket, path, new=False) if kept and address == path else None
-        if kept and address == path and not file:  # a socket whose path is gone cannot be reached
+        if kept and address == path and not file:  # without its path, no client can reach the socket
             self._inherited.put_back(kept)
             kept = None
         listener = Listener(service, endpoint, kept.socket if kept else socket.socket(socket.AF_UNIX, kind), file)
@@ -263,7 +263,7 @@ class _Opener:
                 listener.socket.bind(address)
             elif not kept:
                 _remove_stale(path, kind)
-                # Nobody may connect before owner and mode are what they should be.
+                # No client may connect before owner and mode are set.
                 umask = os.umask(0o777)
                 try:
                     listener.socket.bind(path)
@@ -274,14 +274,14 @@ class _Opener:
                     if not listener.file:
                         raise ValueError("another file has taken its place")
                 except BaseException:
-                    paths.remove_bound(listener.socket)  # bind(2) goes by name, and may have been led elsewhere
+                    paths.remove_bound(listener.socket)  # bind(2) follows the name, which may lead elsewhere by now
                     raise
             try:
                 configure(listener, endpoint)
             except PermissionError as error:
                 if not kept:
                     raise
-                self._failed(service, str(endpoint), str(error.strerror))  # as at a reload
+                self._failed(service, str(endpoint), str(error.strerror))  # a reload does the same
         except BaseException:
             listener.close()
             raise
@@ -289,7 +289,7 @@ class _Opener:
 
 
 def ask_for_senders(opened: socket.socket) -> None:
-    """Have the kernel note with each datagram where it was sent to, or over UNIX who sent it, from now on."""
+    """Have the kernel add the destination address to each datagram (IP_PKTINFO), or over UNIX the credentials."""
     if opened.family == socket.AF_UNIX:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         return
@@ -305,16 +305,16 @@ def _claim(listener: Listener, address: tuple[Any, ...]) -> None:
 
 
 def configure(listener: Listener, endpoint: Endpoint) -> None:
-    """Give a bound socket all options that can change while it is, and have it listen."""
+    """Set all options that a bound socket can change, and make it listen."""
     opened, options = listener.socket, endpoint.options
     listener.endpoint = endpoint
     if endpoint.name:
-        return  # the service manager's unit says what it is
+        return  # its unit sets the options
     if endpoint.transport == "tcp":
-        # What is set here, every accepted connection inherits (tcp(7)).
+        # Every accepted connection inherits these (tcp(7)).
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, options.nodelay)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, options.keepalive)
-        # Urgent data is data here: an octet taken out of line would be lost, and holds up splice(2).
+        # Urgent data is received in line: out of line, its octet would be lost, and stops splice(2).
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     if options.rcvbuf is not None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.rcvbuf)
@@ -329,7 +329,7 @@ def configure(listener: Listener, endpoint: Endpoint) -> None:
 
 
 def _remove_stale(path: str, kind: int) -> None:
-    """Remove a socket that nobody listens on any more; never any other kind of file, nor one in use."""
+    """Remove a stale socket file: never another kind of file, nor a socket that a program listens on."""
     found = paths.open_path(path)
     if found is None:
         return
@@ -346,14 +346,14 @@ def _remove_stale(path: str, kind: int) -> None:
             except PermissionError:
                 raise
             except OSError:
-                pass  # full, or of the other kind: a program is there
+                pass  # its queue is full, or it has another type: a program has it
     finally:
         os.close(found)
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def advice(error: Exception, endpoint: Endpoint) -> str:
-    """What to do about an endpoint that cannot be opened; empty where that is plain."""
+    """The remedy for an endpoint that cannot be opened, to append to the error; empty where there is none."""
     code = error.errno if isinstance(error, OSError) else None
     directory = os.path.dirname(endpoint.path)
     match code:
@@ -364,7 +364,7 @@ def advice(error: Exception, endpoint: Endpoint) -> str:
         case errno.EACCES if not endpoint.path and endpoint.port < 1024:
             return "; a port below 1024 needs root or CAP_NET_BIND_SERVICE (capabilities(7))"
         case errno.EADDRNOTAVAIL:
-            return "; this host has no such address (see: ip address); freebind=on binds it all the same"
+            return "; this host has no such address (see: ip address); freebind=on binds it anyway"
         case errno.EINVAL if endpoint.host.startswith("fe80"):
             return "; a link-local address needs its interface, as in [fe80::1%eth0]"
         case errno.ENODEV:

@@ -1,4 +1,4 @@
-"""The loop: one epoll, one thread, everything that is waited for. It performs no input or output of its own."""
+"""The event loop: one epoll(7) instance and one thread for all descriptors and time-outs. It does no I/O itself."""
 
 import math
 import os
@@ -10,15 +10,15 @@ from collections.abc import Callable
 from netd.transport.wheel import Wheel
 
 LISTENING = select.EPOLLIN | select.EPOLLEXCLUSIVE
-"""The events of a socket that several processes share: one of them is woken, not all (epoll_ctl(2)). They cannot be
-changed, only given up and taken again."""
+"""The mask for a socket that several processes share: the kernel wakes one of them, not all. It cannot be modified,
+only removed and added again (epoll_ctl(2))."""
 
 Ready = Callable[[int], None]
-"""Called with the events (epoll(7)) of a descriptor."""
+"""Called with the mask of the events that occurred on a descriptor (epoll(7))."""
 
 
 class Timer:
-    """Something to be done once, or again and again."""
+    """A function that is called once, or repeatedly."""
 
     def __init__(self, function: Callable[[], float | None]) -> None:
         self.slot = 0
@@ -30,19 +30,19 @@ class Timer:
 
 
 class Loop:
-    """Waits for descriptors and time-outs, and calls what belongs to them, in the thread that calls `run`.
+    """Waits for descriptors and time-outs, and calls their callbacks, in the thread that calls `run`.
 
-    A descriptor that is watched may turn out to be closed (-1), by a thread that a handler has lent its socket to: then
-    there is nothing to change, to redirect or to forget.
+    A watched descriptor may turn out to be closed (-1), by a thread of a handler that has the socket: then `change`,
+    `redirect` and `unwatch_closing` do nothing.
 
     An exception that leaves a callback is a bug in the transport: it ends the loop, and `run` raises it.
     """
 
     def __init__(self, batch: int = 256) -> None:
-        """``batch`` events are handled at most before time-outs are looked at. Few where a handler may take long."""
+        """At most ``batch`` events are handled before time-outs are checked. Use few where a callback may take long."""
         self.wheel = Wheel()
         self.now = time.monotonic()
-        """When the events being handled came (CLOCK_MONOTONIC)."""
+        """The time at which epoll_wait(2) returned the events being handled (CLOCK_MONOTONIC)."""
         self._batch = batch
         self._epoll = select.epoll()
         self._ready: list[Ready | None] = []  # by descriptor, which the kernel keeps small
@@ -52,7 +52,7 @@ class Loop:
         self.watch(self._wake, select.EPOLLIN, self._woken)
 
     def watch(self, descriptor: int, mask: int, ready: Ready) -> None:
-        """Call ``ready`` whenever one of the events is there, or with EPOLLET (epoll(7)) comes."""
+        """Call ``ready`` while an event of ``mask`` is present, or with EPOLLET (epoll(7)) when one occurs."""
         missing = descriptor + 1 - len(self._ready)
         if missing > 0:
             self._ready += [None] * missing
@@ -60,20 +60,20 @@ class Loop:
         self._epoll.register(descriptor, mask)
 
     def change(self, descriptor: int, mask: int, ready: Ready) -> None:
-        """Wait for other events of a watched descriptor, or call something else."""
+        """Set another mask and callback for a watched descriptor."""
         if descriptor >= 0:
             self._ready[descriptor] = ready
             self._epoll.modify(descriptor, mask)
 
     def redirect(self, descriptor: int, ready: Ready) -> None:
-        """Call something else for the same events."""
+        """Set another callback for the same mask."""
         if descriptor >= 0:
             self._ready[descriptor] = ready
 
     def unwatch_closing(self, descriptor: int) -> None:
-        """Stop watching a descriptor that is about to be closed, which takes it out of epoll.
+        """Stop watching a descriptor that the caller closes next, which removes it from epoll.
 
-        Only for one that no other process has: epoll keeps what is open anywhere (epoll(7)).
+        Only for a descriptor that no other process has: epoll keeps a file that is open anywhere (epoll(7)).
         """
         if descriptor >= 0:
             self._ready[descriptor] = None
@@ -88,33 +88,36 @@ class Loop:
         return 0 <= descriptor < len(self._ready) and self._ready[descriptor] is not None
 
     def call(self, function: Callable[[], object]) -> None:
-        """Have the loop call ``function`` soon. Safe from any thread. Nothing happens once it is closed."""
+        """Have the loop call ``function`` in its next turn. Safe from any thread. After `close` this does nothing."""
         self._calls.append(function)
         if (wake := self._wake) >= 0:
             os.eventfd_write(wake, 1)
 
     def later(self, seconds: float, function: Callable[[], float | None]) -> Timer:
-        """Call ``function`` after so many seconds, and again after as many as it returns. For the loop's own thread."""
+        """Call ``function`` after so many seconds, and again after as many as it returns (None: never).
+
+        For the thread of the loop.
+        """
         timer = Timer(function)
         self.wheel.add(timer, time.monotonic() + seconds)
         return timer
 
     def stop(self) -> None:
-        """Let `run` return after the callbacks under way. For use in the loop's own thread; others use `call`."""
+        """Have `run` return after the current batch of events. For the thread of the loop; others `call` it."""
         self._running = False
 
     def run(self) -> None:
-        """Serve until `stop`. A wait without time-outs costs no wake-up."""
+        """Handle events and time-outs until `stop`. Without time-outs the loop never wakes up for nothing."""
         poll, monotonic, wheel, found, batch = self._epoll.poll, time.monotonic, self.wheel, self._ready, self._batch
         while self._running:
             self.now = monotonic()
-            # An infinite wait is -1, and a wait that is over by now is 0.
+            # -1 waits without a time-out; 0 returns at once, for a time-out that has passed.
             wait = -1.0 if wheel.due == math.inf else max(0.0, wheel.due - self.now)
             events = poll(wait, batch)
             self.now = monotonic()
             for descriptor, mask in events:
-                # A callback before this one may have closed the descriptor, or put a new one in its place, for which
-                # a wake-up without cause must do no harm.
+                # An earlier callback may have closed the descriptor, or opened another one of its number, which must
+                # take a spurious wake-up without harm.
                 if ready := found[descriptor]:
                     ready(mask)
             if wheel.due <= self.now:
@@ -123,11 +126,11 @@ class Loop:
     def close(self) -> None:
         """Release the loop's own descriptors, after `run` returned."""
         self._epoll.close()
-        wake, self._wake = self._wake, -1  # who is late must not write into what gets this number next
+        wake, self._wake = self._wake, -1  # a late `call` must not write to a reused descriptor
         os.close(wake)
 
     def _woken(self, mask: int) -> None:
         os.eventfd_read(self._wake)
-        # What these calls ask for comes in the next turn, so that work in slices lets events in between.
+        # Functions that these add run in the next turn, so that work in slices lets other events be handled.
         for _ in range(len(self._calls)):
             self._calls.popleft()()

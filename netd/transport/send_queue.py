@@ -1,4 +1,4 @@
-"""What services post, from any thread, until the loop sends it: in order, and bounded."""
+"""A bounded queue of the messages that services post, from any thread, until the loop sends them in order."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,16 +8,16 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 OVERHEAD = 64
-"""Octets that each piece is counted for besides those in it."""
+"""Octets that each message counts for besides its own, so that empty ones are bounded too."""
 
 
 class SendQueue(Generic[T]):
-    """Pieces that wait for the loop. ``wake`` is called when the first one comes, by the thread that posts it."""
+    """Messages that wait for the loop. ``wake`` is called when the queue is no longer empty, in the posting thread."""
 
     __slots__ = ("_lock", "_most", "_size", "_waiting", "_wake")
 
     def __init__(self, most: int, wake: Callable[[], object]) -> None:
-        """``most`` octets may wait, each piece with its `OVERHEAD`."""
+        """At most ``most`` octets wait, `OVERHEAD` of each message included."""
         self._most = most
         self._wake = wake
         self._lock = Lock()
@@ -25,13 +25,13 @@ class SendQueue(Generic[T]):
         self._size = 0
 
     def __bool__(self) -> bool:
-        """Whether something waits."""
+        """Whether a message waits."""
         return bool(self._waiting)
 
     def put(self, data: bytes, piece: T) -> bool:
-        """Have ``piece`` wait, which is counted as ``data``. False where it found no room, or the queue is closed.
+        """Append ``piece``, which counts as ``data``. False if the queue is full or closed.
 
-        TypeError where a service posts something other than bytes.
+        Raises TypeError if ``data``, which a service has posted, is not bytes.
         """
         if not isinstance(data, bytes):
             raise TypeError(f"what is posted is bytes, not {type(data)}")
@@ -47,7 +47,7 @@ class SendQueue(Generic[T]):
         return True
 
     def take(self) -> deque[T]:
-        """All that waits, which waits no more."""
+        """Remove and return all messages."""
         with self._lock:
             taken, self._size = self._waiting or deque(), 0
             if self._waiting is not None:
@@ -55,6 +55,6 @@ class SendQueue(Generic[T]):
         return taken
 
     def close(self) -> None:
-        """Forget what waits, and take nothing more."""
+        """Discard all messages, and accept no more."""
         with self._lock:
             self._waiting = None

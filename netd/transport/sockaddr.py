@@ -1,4 +1,4 @@
-"""Where a `Peer` is made, from what the kernel gives for an address."""
+"""Makes a `Peer` from the addresses and control messages of the kernel."""
 
 import array
 import socket
@@ -12,20 +12,22 @@ from netd.peer import Credentials, Peer, Transport
 
 _UCRED = struct.Struct("iII")
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module does not have it
-_MOST_GROUPS = 256  # Python asks for no more than 1,024 octets
+_MOST_GROUPS = 256  # Python's getsockopt takes no more than 1,024 octets
 _NONE = bytes(4)
 OVERFLOW_USER = 65534
-"""The user that stands for all those without a number here (overflowuid, proc(5))."""
+"""The user ID that stands for all those that the user namespace does not map (overflowuid, proc(5))."""
 IP_PKTINFO = 8
-"""The address a datagram came to (ip(7)); linux/in.h has it, the socket module does not."""
+"""The socket option and control message for the destination of a datagram (ip(7)). From linux/in.h; the socket module
+does not have it."""
 IN_PKTINFO = struct.Struct("=i4s4s")
-"""struct in_pktinfo: interface, address of this host, address in the header."""
+"""struct in_pktinfo: interface, local address, destination address in the header."""
 IN6_PKTINFO = struct.Struct("=16si")
-"""struct in6_pktinfo: address in the header, interface."""
+"""struct in6_pktinfo: destination address in the header, interface."""
 PACKET_INFO = {(socket.IPPROTO_IP, IP_PKTINFO), (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)}
 """Level and type of both."""
 CONTROL = 512
-"""Room for the control messages of a UDP datagram, in octets: both of these behind all that others may switch on."""
+"""Size of the buffer for control messages of a UDP datagram, in octets: enough for both of these after all others that
+could be switched on."""
 
 
 def inet_peer(transport: Transport, remote: Any, local: Any) -> Peer:
@@ -36,20 +38,20 @@ def inet_peer(transport: Transport, remote: Any, local: Any) -> Peer:
 
 
 class Sender(NamedTuple):
-    """Who sent a UDP datagram, and where to. Addresses are octets, 4 or 16."""
+    """The source and destination of a UDP datagram. Addresses are octets, 4 or 16."""
 
     address: bytes
     port: int
     local: bytes
-    """The address of this host that it came to; empty where the kernel does not say."""
+    """The address of this host that received it; empty where the kernel does not give it."""
     non_unicast: bool
     """Whether it was sent to a broadcast or multicast address."""
     interface: int = 0
-    """The number of the interface it came by, where one of the two is link-local."""
+    """The index of the interface that received it, where one of the two addresses is link-local; else 0."""
 
 
 def parse_sender(address: bytes, port: int, infos: Iterable[tuple[int, int, bytes]]) -> Sender:
-    """Make sense of an address, and of the IP_PKTINFO and IPV6_PKTINFO messages among those beside it."""
+    """The sender from its address and port, and from the IP_PKTINFO and IPV6_PKTINFO messages among ``infos``."""
     address = unmap(address)
     local, non_unicast, interface = b"", False, 0
     for level, kind, data in infos:
@@ -65,10 +67,11 @@ def parse_sender(address: bytes, port: int, infos: Iterable[tuple[int, int, byte
 
 
 def sent_to(local: bytes, destination: bytes) -> tuple[bytes, bool]:
-    """The IPv4 address of this host that a datagram came to, empty if unknown; and whether it was sent to many.
+    """The IPv4 address of this host that received a datagram, and whether that was sent to broadcast or multicast.
 
-    For an address that is not this host's own, the kernel names one that is (ip(7)). It names none for a datagram that
-    came before it was asked to; then the destination has to do.
+    ``local`` and ``destination`` are those of struct in_pktinfo. For a destination that is not an address of this host,
+    the kernel gives one that is (ip(7)). For a datagram that it received before IP_PKTINFO was set, it gives none; then
+    the destination is used.
     """
     if local != _NONE:
         return local, local != destination
@@ -76,35 +79,38 @@ def sent_to(local: bytes, destination: bytes) -> tuple[bytes, bool]:
 
 
 def sender_peer(sender: Sender, local_host: str, local_port: int) -> Peer:
-    """The peer for a sender; the local host where the kernel does not say another."""
+    """The peer for a sender. ``local_host`` is used where the kernel gave no local address."""
     local = host_text(sender.local) if sender.local else local_host
     return Peer("udp", host_text(sender.address), sender.port, local, local_port)
 
 
 def unix_peer(transport: Transport, remote: Any, local: Any, credentials: Credentials | None) -> Peer:
-    """A peer from two UNIX socket addresses, and who the kernel says it is."""
+    """A peer from two UNIX socket addresses and the credentials that the kernel gave."""
     return Peer(transport, path_text(remote), 0, path_text(local), 0, credentials)
 
 
 def connection_credentials(connection: socket.socket) -> Credentials:
-    """Who is at the other end of a UNIX connection (SO_PEERCRED, unix(7))."""
+    """The credentials of the peer of a UNIX connection (SO_PEERCRED, unix(7))."""
     return Credentials(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
 
 
 def message_credentials(ancillary: Sequence[tuple[int, int, bytes]]) -> Credentials | None:
-    """Who sent a UNIX datagram (SCM_CREDENTIALS, unix(7)), as its control messages have it."""
+    """The credentials of the sender of a UNIX datagram, from its control messages (SCM_CREDENTIALS, unix(7)).
+
+    None where there are none, or the kernel does not know them.
+    """
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS) and len(data) >= _UCRED.size:
             credentials = Credentials(*_UCRED.unpack(data[: _UCRED.size]))
-            # What the kernel says of a datagram that came before the socket asked for credentials.
+            # The kernel gives these for a datagram that it received before SO_PASSCRED was set.
             return None if (credentials.pid, credentials.uid) == (0, OVERFLOW_USER) else credentials
     return None
 
 
 def connection_groups(connection: socket.socket, credentials: Credentials) -> Sequence[int]:
-    """All groups of the other end of a UNIX connection, as they were when it connected (SO_PEERGROUPS, Linux 4.13).
+    """All groups of the peer of a UNIX connection, as they were when it connected (SO_PEERGROUPS, Linux 4.13).
 
-    Of somebody with more than 256 besides it, and on an older kernel, the first one.
+    Only the first one for a peer with more than 256 supplementary groups, and on an older kernel.
     """
     groups = array.array("I", [credentials.gid])
     try:

@@ -1,8 +1,7 @@
-"""Looking on while a service is served: a `Tap` collects what comes and goes, bounded, for `netd trace`.
+"""Taps: copies of what a service receives and sends, bounded, for `netd trace`.
 
-A tap stands between a server and its sockets, and is put there when somebody looks: sockets are replaced by ones that
-tell. So nothing on the way of an octet knows of it while nobody looks. What a tap has no room for is counted and not
-kept: it never makes the service wait.
+While a trace runs, the sockets of a service are replaced by traced ones, which pass a copy to each `Tap`. So tracing
+costs nothing while no trace runs. A tap that is full counts what it skips: it never makes the service wait.
 """
 
 import contextlib
@@ -14,20 +13,20 @@ from typing import Any, Literal
 from netd.peer import Peer
 
 SHOWN = 256
-"""Octets of a message that are kept to be shown; of the others, only how many."""
-_ROOM = 20_000  # octets of all that waits to be taken, so that it goes out in one packet
-_OVERHEAD = 120  # octets that a line takes besides
+"""Octets of a message that are kept. Of the rest only the number is."""
+_MOST = 20_000  # octets of all lines that wait, so that they fit into one packet to the supervisor
+_OVERHEAD = 120  # octets that a line takes besides its text
 
 Way = Literal["opened", "in", "out", "end", "closed"]
-"""A connection began, octets or a datagram came or went, the peer has finished sending, a connection is over."""
+"""A connection was opened, octets or a datagram were received or sent, the peer has finished sending, it was closed."""
 Line = tuple[float, Way, str, int, str]
-"""When (Unix time), what, the peer, how many octets, and the first ones of them in hexadecimal."""
+"""The time (Unix time), the event, the peer, the number of octets, and the first of them in hexadecimal."""
 
 
 class Tap:
-    """What came and went at one service in this process since it was taken last. Safe from any thread.
+    """The lines of one service in this process since the last `take`. Safe from any thread.
 
-    ``wanted`` says whose is of interest, and ``flush`` is called when there is something to take.
+    ``wanted`` selects the peers to trace. ``flush`` is called when the first line waits.
     """
 
     def __init__(self, service: str, wanted: Callable[[Peer], bool], flush: Callable[["Tap"], None]) -> None:
@@ -40,12 +39,12 @@ class Tap:
         self._skipped = 0
 
     def record(self, peer: Peer, way: Way, size: int = 0, data: bytes | memoryview = b"") -> None:
-        """``size`` octets came or went; ``data`` is them, or empty where they went by without being looked at."""
+        """Add a line. ``data`` is the ``size`` octets, or empty where splice(2) moved them unseen."""
         if not self._wanted(peer):
             return
         with self._lock:
             first = not self._lines and not self._skipped
-            if self._size > _ROOM:
+            if self._size > _MOST:
                 self._skipped += 1
             else:
                 line = (time.time(), way, peer.remote, size, bytes(data[:SHOWN]).hex())
@@ -55,14 +54,14 @@ class Tap:
             self._flush(self)
 
     def take(self) -> tuple[list[Line], int]:
-        """What there is to tell, and how many lines found no room."""
+        """Remove and return all lines, with the number of lines that were skipped."""
         with self._lock:
             lines, skipped = self._lines, self._skipped
             self._lines, self._size, self._skipped = [], 0, 0
         return lines, skipped
 
     def skip(self, number: int) -> None:
-        """So many lines could not be told."""
+        """Count lines that were taken and could not be sent."""
         with self._lock:
             self._skipped += number
 
@@ -71,7 +70,7 @@ Taps = Sequence[Tap]
 
 
 class TracedSocket:
-    """A stream socket that tells what it receives and sends, and otherwise is the socket it stands before."""
+    """A stream socket that records what it receives and sends, and otherwise passes each call to ``inner``."""
 
     __slots__ = ("_inner", "_peer", "_taps")
 
@@ -93,7 +92,7 @@ class TracedSocket:
         return sent
 
     def pending(self) -> int:
-        """Of one that may hold octets."""
+        """As `WrappedSocket.pending`, where ``inner`` is one."""
         return int(self._inner.pending())
 
     def shutdown(self, how: int) -> None:
@@ -107,7 +106,7 @@ class TracedSocket:
 
 
 class TracedDatagramSocket:
-    """A datagram socket that tells what it receives and sends one by one."""
+    """A datagram socket that records each datagram it receives and sends."""
 
     __slots__ = ("_peer_of", "_taps", "socket")
 
@@ -119,19 +118,19 @@ class TracedDatagramSocket:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.socket, name)
 
-    def recvmsg(self, size: int, room: int) -> Any:
-        message = self.socket.recvmsg(size, room)
+    def recvmsg(self, size: int, ancillary_size: int) -> Any:
+        message = self.socket.recvmsg(size, ancillary_size)
         data, ancillary, _, address = message
-        self._note("in", data, ancillary, address)
+        self._record("in", data, ancillary, address)
         return message
 
     def sendmsg(self, parts: list[bytes], ancillary: Any, flags: int, address: Any) -> int:
         sent: int = self.socket.sendmsg(parts, ancillary, flags, address)
-        self._note("out", parts[0], ancillary, address)
+        self._record("out", parts[0], ancillary, address)
         return sent
 
-    def _note(self, way: Way, data: bytes, ancillary: Any, address: Any) -> None:
-        with contextlib.suppress(OSError):  # an address that makes no sense is for the server to refuse
+    def _record(self, way: Way, data: bytes, ancillary: Any, address: Any) -> None:
+        with contextlib.suppress(OSError):  # the server refuses an address that makes no sense
             peer = self._peer_of(address, ancillary)
             for tap in self._taps:
                 tap.record(peer, way, len(data), data)

@@ -281,7 +281,7 @@ def test_socket_activation(lab: Lab) -> None:
     assert {line["name"] for line in lab.events("socket_unclaimed")} == {"echo"}
     lab.config("services:\n  time: {listen: [systemd://tiem]}\n")
     lab.run("systemctl", "reload", "netd", code=1)
-    assert "handed over no socket named 'tiem'" in lab.events("reload_rejected")[-1]["problems"][0]
+    assert "passed no socket named 'tiem'" in lab.events("reload_rejected")[-1]["problems"][0]
 
 
 def test_a_stop_gives_conversations_the_drain_time_and_no_more(lab: Lab) -> None:

@@ -174,7 +174,7 @@ def test_every_refusal_is_reported() -> None:
     )
     assert problems[0] == (
         "services.s: cannot listen on tcp://192.0.2.1:0: Cannot assign requested address; "
-        "this host has no such address (see: ip address); freebind=on binds it all the same"
+        "this host has no such address (see: ip address); freebind=on binds it anyway"
     )
     assert "no-such-host.invalid" in problems[1]
     assert "device=nosuch0" in problems[2]

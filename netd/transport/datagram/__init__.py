@@ -1,7 +1,7 @@
-"""Datagrams over UDP and UNIX sockets: from the question to its answer.
+"""Datagrams over UDP and UNIX sockets: from a question to its answer.
 
-Read in this order: `server.py` takes datagrams, and sends the answers; `senders.py` remembers what admission says of
-each sender. How datagrams are taken and sent is `mmsg.py`, many with one system call, or `single.py`, one by one. From
-where an answer leaves is `origins.py`, to which socket it goes over UNIX is `unixgram.py`. `posts.py` sends what
-nothing has asked for; `options.py` undoes what was set on a socket that was handed over.
+Read in this order: `server.py` receives datagrams, and sends the answers; `senders.py` caches the verdict of admission
+on each sender. `mmsg.py` receives and sends many datagrams with one system call, `single.py` one by one. `origins.py`
+sets the source address of an answer, `unixgram.py` finds its destination over UNIX. `posts.py` sends unsolicited
+datagrams; `options.py` resets options that were set on an inherited socket.
 """

@@ -1,4 +1,4 @@
-"""Many datagrams with one system call: recvmmsg(2) and sendmmsg(2), which Python does not have, through ctypes.
+"""Many datagrams with one system call: recvmmsg(2) and sendmmsg(2), through ctypes, since Python has neither.
 
 The kernel reads and writes plain arrays of C structures. Whole columns of them (every length, every address size) are
 set by one assignment to a strided memoryview, so that a batch costs a few Python operations and not a few per datagram.
@@ -21,14 +21,14 @@ SLOTS = 64
 """Datagrams in a batch: by then the system call is a small part of the cost."""
 
 _SLOT = 65536 + 64  # more than a datagram can hold; not a power of 2, which would put every slot into one cache line
-# Who sent a datagram, and where to: the kernel writes a name and control messages, which stand side by side here.
+# The source and destination of a datagram: the kernel writes a name and control messages, side by side in one slot.
 _NAME = 28  # sizeof(struct sockaddr_in6), the larger of the two
 _CONTROL_AT = 32
 _CMSG = struct.Struct("@Nii")  # struct cmsghdr: length, level, type
 _ALIGN = ctypes.sizeof(c_size_t)
 _IN_CONTROL = socket.CMSG_SPACE(IN_PKTINFO.size)
 _IN6_CONTROL = socket.CMSG_SPACE(IN6_PKTINFO.size)
-_TOLD = _IN6_CONTROL + _IN_CONTROL  # on a socket of both families, a datagram over IPv4 has both
+_BOTH_CONTROL = _IN6_CONTROL + _IN_CONTROL  # on a socket of both families, a datagram over IPv4 has both
 _SOURCE_SIZE = _CONTROL_AT + CONTROL
 # How the control data begins, and, of IPv4, the port and address of the struct sockaddr_in before it, and the two
 # addresses of the struct in_pktinfo in it.
@@ -77,7 +77,7 @@ def _load() -> tuple[Any, Any] | None:
 
 _functions = _load()
 AVAILABLE = _functions is not None
-"""Whether the C library has both calls."""
+"""Whether the C library has both functions."""
 
 
 def _column(array: bytearray, stride: int, offset: int, field: Any = None) -> memoryview:
@@ -88,17 +88,17 @@ def _column(array: bytearray, stride: int, offset: int, field: Any = None) -> me
 
 
 class Batch:
-    """The arrays for one UDP socket: up to `SLOTS` datagrams, each with its peer's address and the address it came to.
+    """The arrays for one UDP socket: up to `SLOTS` datagrams, each with its source and destination.
 
-    An answer written into a datagram's slot goes to where it came from, and leaves from the address that was asked.
+    An answer in the slot of a datagram is sent to its source, from its destination address.
     """
 
     shares_room = True
-    """Whether an answer that finds no room to be sent shows that there is none for others."""
+    """Whether an answer for which there is no room (EAGAIN) means that there is none for the others either."""
 
     def __init__(self, descriptor: int, family: int, largest: int) -> None:
-        """``descriptor`` and ``family`` are the socket's; ``largest`` is the longest datagram taken, in octets."""
-        assert _functions is not None, "look at AVAILABLE before"
+        """``descriptor`` and ``family`` are the socket's; ``largest`` is the longest datagram to receive, in octets."""
+        assert _functions is not None, "AVAILABLE is true"
         self._recvmmsg, self._sendmmsg = _functions
         self._descriptor = descriptor
         self._family = family
@@ -107,7 +107,7 @@ class Batch:
         # Anonymous memory, of which only what is written to exists: a slot is as large as any answer can be.
         self._data = mmap.mmap(-1, SLOTS * _SLOT)
         self._sources = bytearray(SLOTS * _SOURCE_SIZE)
-        length = _CONTROL_AT + (_TOLD if self._ipv6 else _IN_CONTROL)
+        length = _CONTROL_AT + (_BOTH_CONTROL if self._ipv6 else _IN_CONTROL)
         self._key = struct.Struct(f"{length}s{_SOURCE_SIZE - length}x")
         vectors = bytearray(SLOTS * ctypes.sizeof(_Vector))
         messages = bytearray(SLOTS * ctypes.sizeof(_Message))
@@ -134,7 +134,7 @@ class Batch:
         ]
         # Where the interface stands: behind the address in struct in6_pktinfo, before it in struct in_pktinfo.
         self._interface_at = _CMSG.size + (16 if self._ipv6 else 0)
-        # What makes the packet information that came, where it came first, that of the answer.
+        # Make the packet information of the question that of the answer, where it came first.
         self._turned = [
             (_column(self._sources, _SOURCE_SIZE, _CONTROL_AT + self._interface_at), _filled(0)),
             (self._control_lengths, _filled(_IN6_CONTROL if self._ipv6 else _IN_CONTROL)),
@@ -142,7 +142,7 @@ class Batch:
         self._keep_alive = (vectors, messages)
 
     def receive(self) -> list[int]:
-        """Take what waits: the lengths. Raises BlockingIOError when nothing does."""
+        """Receive up to `SLOTS` datagrams: their lengths. Raises BlockingIOError if none waits."""
         for column, values in self._reset:
             column[:] = values
         number = self._recvmmsg(self._descriptor, self._messages, SLOTS, socket.MSG_DONTWAIT, None)
@@ -152,19 +152,19 @@ class Batch:
         return lengths
 
     def datagram(self, slot: int, length: int) -> bytes:
-        """A copy of what came in a slot."""
+        """A copy of the datagram in a slot."""
         start = slot * _SLOT
         return self._data[start : start + length]
 
     def keys(self, number: int) -> Iterator[tuple[bytes]]:
-        """For each of the first ``number`` datagrams, what tells its sender, and the address it came to, from others.
+        """The key of each of the first ``number`` datagrams: octets that identify its sender and destination.
 
-        Equal keys mean the same; the same may have several keys.
+        Equal keys mean the same sender and destination, which may have several keys.
         """
         return self._key.iter_unpack(memoryview(self._sources)[: number * _SOURCE_SIZE])
 
     def sender(self, slot: int) -> Sender:
-        """Who sent a datagram, and where to."""
+        """The source and destination of a datagram."""
         start, size = slot * _SOURCE_SIZE, self._control_lengths[slot]
         if not self._ipv6 and size >= _IN_CONTROL:
             port, address, header, local, destination = _IN_SOURCE.unpack_from(self._sources, start)
@@ -183,15 +183,15 @@ class Batch:
         return parse_sender(address, int.from_bytes(name[2:4]), infos)
 
     def has_key(self, slot: int) -> bool:
-        """Whether the key of a datagram tells its sender from others.
+        """Whether the key of a datagram identifies its sender and destination.
 
-        The packet information is in it only where that came before all other control messages.
+        It holds the packet information only if that came before all other control messages.
         """
         start = slot * _SOURCE_SIZE + _CONTROL_AT
         return self._control_lengths[slot] >= _IN_CONTROL and self._sources.startswith(self._header, start)
 
     def origin(self, slot: int, sender: Sender) -> bytes | None:
-        """The control data with which an answer to this sender leaves; None: what came with the question, turned."""
+        """The control data of an answer to this sender; None: that of the question, after `reuse_packet_info`."""
         made = b""
         for level, kind, data in origin(sender, self._family):
             made = _CMSG.pack(socket.CMSG_LEN(len(data)), level, kind) + data
@@ -201,7 +201,7 @@ class Batch:
         return None if made == came and self.has_key(slot) else made
 
     def set_answer(self, slot: int, data: bytes) -> bool:
-        """Put an answer in the place of the question. False where it is too long for that."""
+        """Replace the question in a slot by its answer. False if the answer is too long."""
         length = len(data)
         if length > _SLOT:
             return False
@@ -211,18 +211,18 @@ class Batch:
         return True
 
     def reuse_packet_info(self) -> None:
-        """Have all answers leave from where the questions came to, as far as their packet information came first."""
+        """Send all answers from the destination of their question, where the packet information came first."""
         for column, values in self._turned:
             column[:] = values
 
     def set_control(self, slot: int, control: bytes) -> None:
-        """Have the answer in a slot leave with this control data, after `reuse_packet_info`."""
+        """Set the control data of the answer in a slot, after `reuse_packet_info`."""
         start = slot * _SOURCE_SIZE + _CONTROL_AT
         self._sources[start : start + len(control)] = control
         self._control_lengths[slot] = len(control)
 
     def leave_source_to_kernel(self, slot: int) -> bool:
-        """Have the kernel choose from where the answer in a slot leaves; False: it has already."""
+        """Have the kernel choose the source address of the answer in a slot. False: it did already."""
         if not self._control_lengths[slot]:
             return False
         self._control_lengths[slot] = 0
@@ -233,9 +233,9 @@ class Batch:
         self._room[:number] = self._received[:number]
 
     def send(self, first: int, last: int) -> int:
-        """Send the answers in the slots from ``first`` to before ``last``: how many went.
+        """Send the answers in the slots ``first`` to ``last`` - 1: how many were sent.
 
-        Raises OSError when not even the first could be sent.
+        Raises OSError if the first could not be sent.
         """
         start = self._messages + first * ctypes.sizeof(_Message)
         number: int = self._sendmmsg(self._descriptor, start, last - first, socket.MSG_DONTWAIT)

@@ -1,4 +1,4 @@
-"""Options that were set on a datagram socket before it was handed over, and with which netd cannot serve."""
+"""Socket options that netd cannot serve with, and that an inherited datagram socket may have."""
 
 import contextlib
 import socket
@@ -10,11 +10,11 @@ _UDP_CORK, _UDP_SEGMENT = 1, 103
 
 
 def clear_options(opened: socket.socket) -> None:
-    """Switch these off: time stamps, of which systemd has a setting, and what only another program could have set.
+    """Switch off time stamps, which a systemd socket unit may set, and options that only another program can have set.
 
-    Time stamps come before the control messages that netd asks for. An error queue that is not read wakes the loop
-    again and again, and lets any ICMP message be an error of the socket. A corked socket, or one that cuts what it
-    sends into segments, sends no answer as it is.
+    Time stamps come before the control messages that netd needs. An error queue that is not read wakes the loop
+    repeatedly, and makes every ICMP message an error of the socket. A corked socket, or one that segments what it
+    sends, does not send answers as they are.
     """
     options = [(socket.SOL_SOCKET, _SO_TIMESTAMP), (socket.SOL_SOCKET, _SO_TIMESTAMPING)]
     if opened.family != socket.AF_UNIX:
@@ -26,5 +26,5 @@ def clear_options(opened: socket.socket) -> None:
     if opened.family == socket.AF_INET6:
         options.append((socket.IPPROTO_IPV6, _IPV6_RECVERR))
     for level, option in options:
-        with contextlib.suppress(OSError):  # a kernel that does not know it has not set it
+        with contextlib.suppress(OSError):  # a kernel without the option has not set it
             opened.setsockopt(level, option, 0)

@@ -1,7 +1,7 @@
-"""From where an answer to a UDP datagram leaves: from the address that was asked, as long as it is one of this host.
+"""The source address of an answer over UDP: the destination of the question, if that is an address of this host.
 
-The control messages that came with a question are not those of its answer: the kernel would take a time to live or a
-type of service among them for an order. So what goes with an answer is made anew from what is known of the sender.
+The control messages of a question must not be sent with its answer: the kernel would set a time to live or a type of
+service among them on the answer. So those of the answer are made anew from the `Sender`.
 """
 
 import errno
@@ -14,17 +14,16 @@ from netd.transport.sockaddr import IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender
 Control = list[tuple[int, int, bytes]]
 
 NOT_FROM_THERE = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.ENODEV}
-"""What the kernel says, among other occasions, when an answer cannot leave from the address that was asked, or no more.
-
-For an IPv4 address that is not this host's, it is that there is no way to the network.
+"""Errors of sendmsg(2) if the source address is not, or no longer, one of this host; for IPv4 it is ENETUNREACH. They
+have other causes too.
 """
 
 
 def origin(sender: Sender, family: int) -> Control:
-    """What has an answer leave from the address that was asked, on a socket of this family.
+    """The control messages that set the source address of an answer, on a socket of this family.
 
-    Nothing where that is not known, or is one of many. To answer through the interface the question came by would go
-    past the routing table, so it is named for a link-local address alone, which means nothing without (RFC 4007, 6).
+    Empty if the local address is unknown, or broadcast or multicast. The interface of the question is set for a
+    link-local address alone, which is ambiguous without it (RFC 4007, 6): for others it would bypass the routing table.
     """
     if not sender.local or is_non_unicast(sender.local):
         return []
@@ -35,7 +34,7 @@ def origin(sender: Sender, family: int) -> Control:
 
 
 def send_from(opened: Any, data: bytes, control: Any, address: Any) -> None:
-    """Send a datagram with these control messages; or, where its origin is none, from what the kernel chooses."""
+    """Send a datagram with these control messages, or without if their source address is not of this host."""
     try:
         opened.sendmsg([data], control, socket.MSG_DONTWAIT, address)
     except OSError as error:

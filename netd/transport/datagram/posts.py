@@ -1,4 +1,4 @@
-"""Unsolicited datagrams: what a service posts to senders that it knows, bounded, and sent from the loop."""
+"""Unsolicited datagrams: those that a service posts to earlier senders. The queue is bounded, and the loop sends it."""
 
 import socket
 from collections.abc import Callable
@@ -18,14 +18,15 @@ _MOST = 262_144  # octets that wait to be sent
 
 
 class Posts:
-    """What one datagram socket is to send unasked. ``failed`` is called for each datagram that could not be sent."""
+    """The unsolicited datagrams of one socket. ``failed`` is called for each that could not be sent."""
 
     def __init__(self, opened: Any, events: ServiceEvents, loop: Loop, failed: Callable[[OSError, int], None]) -> None:
         self.socket = opened
-        """What it sends through."""
+        """The socket that sends them, or the traced one."""
         self._events = events
         self._failed = failed
-        # No circle, which would keep a server that a reload has replaced, and its descriptors, until a collection.
+        # No reference cycle: it would keep a server that a reload has replaced, with its descriptors, until it is
+        # collected.
         send = WeakMethod(self._send)
 
         def wake() -> None:
@@ -35,11 +36,10 @@ class Posts:
         self._queue = SendQueue[tuple[bytes, Control, Any]](_MOST, wake)
 
     def post_to(self, entry: SenderEntry) -> Post | None:
-        """A `Post` to a sender, over UDP from the address that its datagram came to. None where that may not be.
+        """A `Post` to a sender, over UDP from the destination of its datagram. None if posts to it are not allowed.
 
-        Over UDP anything may have sent the datagram in its name, so it has to be on this host, or among those whose
-        questions may have longer answers; and of a link-local one the interface has to be known. Over UNIX it has to
-        have a path.
+        Over UDP the source may be forged, so it has to be on this host, or one that may get answers longer than its
+        questions; the interface of a link-local one has to be known. Over UNIX it has to have a path.
         """
         sender = entry.sender
         if isinstance(sender, UnixSender):

@@ -1,6 +1,6 @@
-"""What becomes of each sender's datagrams: what admission says of it, remembered for a second.
+"""A cache of senders: the verdict of admission on each, kept for a second.
 
-A flood of forged senders meets each but once, so no more than `_MOST` are remembered at one time.
+In a flood of forged sources each occurs once, so no more than `_MOST` are kept.
 """
 
 from collections.abc import Hashable, Iterator
@@ -14,12 +14,12 @@ from netd.transport.datagram.unixgram import UnixSender
 from netd.transport.loop import Loop
 from netd.transport.sockaddr import Sender, sender_peer, unix_peer
 
-_MOST = 1024  # senders remembered at one time
-_KNOWN_FOR = 1.0  # seconds; then rules that depend on time are asked again
+_MOST = 1024  # senders in the cache
+_KNOWN_FOR = 1.0  # seconds; then rules that depend on the time are checked again
 
 
 class SenderEntry:
-    """A sender, and what becomes of its datagrams."""
+    """A sender, and the verdict on its datagrams."""
 
     __slots__ = ("control", "name", "peer", "sender", "verdict")
 
@@ -27,13 +27,12 @@ class SenderEntry:
         self.sender = sender
         self.verdict = verdict
         self.control = control
-        """The control messages that go with an answer, as `set_control` of the `Datagrams` takes them; None: what
-        came with the question."""
+        """The control messages of an answer, for `set_control` of the `Datagrams`; None: those of the question."""
         self.name = name
-        """What tells the two ends of an exchange from others of the service; None where the sender has no rate, over
-        UDP, or no path, over UNIX."""
+        """Identifies the sender and this socket to the reply guard; None if the sender has no rate (UDP) or no path
+        (UNIX)."""
         self.peer: Peer | None = None
-        """Made by `Senders.peer` when it is first asked for."""
+        """Made by the first call of `Senders.peer`."""
 
 
 class Senders:
@@ -46,16 +45,16 @@ class Senders:
         self._descriptor = descriptor
         self._local = local
         self._entries: dict[object, SenderEntry] = {}
-        self._fast: set[object] = set()  # the keys of those whose datagrams need nothing but to be sent back
+        self._fast: set[object] = set()  # keys of senders: datagrams from them are sent back without checks
         self._until = 0.0
 
     def clear(self) -> None:
-        """Bans, rules or ports are not what they were."""
+        """Drop all entries, since bans, rules or ports have changed."""
         self._entries.clear()
         self._fast.clear()
 
     def are_fast(self, keys: Iterator[object]) -> bool:
-        """Whether nothing is to be counted, refused or changed for any datagram of the senders with these keys."""
+        """Whether no datagram of the senders with these keys has to be counted per source, dropped or changed."""
         if self._loop.now >= self._until:
             self._expire_cache()
         return self._fast.issuperset(keys)
@@ -68,13 +67,13 @@ class Senders:
         return [known(key) or self._look_up(key, datagrams, slot) for slot, key in enumerate(datagrams.keys(number))]
 
     def peer(self, entry: SenderEntry) -> Peer:
-        """The peer that a sender is to a service."""
+        """The `Peer` of a sender, for the service."""
         if entry.peer is None:
             entry.peer = self.peer_of(entry.sender)
         return entry.peer
 
     def peer_of(self, sender: Sender | UnixSender) -> Peer:
-        """The same, of a sender of which there is no entry."""
+        """The `Peer` of a sender without an entry."""
         if isinstance(sender, UnixSender):
             return unix_peer("unixgram", sender.path, self._local, sender.credentials)
         return sender_peer(sender, unmap_host(str(self._local[0])), self._local[1])
@@ -84,7 +83,7 @@ class Senders:
         self._until = self._loop.now + _KNOWN_FOR
 
     def _look_up(self, key: object, datagrams: Datagrams, slot: int) -> SenderEntry:
-        """Ask admission about a sender, and remember what it says, where the key tells the sender from others."""
+        """Get the verdict of admission on a sender, and cache it if the key identifies the sender."""
         if len(self._entries) >= _MOST:
             self.clear()
         sender: Any = datagrams.sender(slot)

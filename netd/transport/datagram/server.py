@@ -1,8 +1,8 @@
 """Datagram servers: one message, one answer, and never a thread.
 
-A datagram is received, its sender is looked up, it is dropped or answered, and the answer is sent. Over UDP many go
-this way together (`mmsg.py`). Over UNIX, while they are traced, and where the C library lacks the calls, each goes
-alone (`single.py`). An answer that cannot be sent at once is dropped and counted, as the network itself would do.
+A datagram is received, its sender is looked up, it is dropped or answered, and the answer is sent. Over UDP this is
+done for many at once (`mmsg.py`); over UNIX, while they are traced, and where the C library lacks the functions, one by
+one (`single.py`). An answer that cannot be sent at once is dropped and counted, as the network itself would do.
 """
 
 import errno
@@ -45,7 +45,7 @@ _TRANSIENT = {
 
 
 class DatagramServer(socketserver.ThreadingUDPServer):
-    """Answers the datagrams of one socket, over UDP or UNIX, in the way that the type of the service says."""
+    """Answers the datagrams of one socket, over UDP or UNIX, in the way that the service type declares."""
 
     daemon_threads = True
     block_on_close = False
@@ -67,7 +67,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self.socket: Any = AnsweringSocket(listener) if unix else listener
         clear_options(listener)
         if listener.family == socket.AF_INET6:
-            # Or no answer leaves from an address that is this host's by a route alone (ip_nonlocal_bind, ip(7)).
+            # Else no answer can have a source address that is local by a route alone (ip_nonlocal_bind, ip(7)).
             listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         listener.setblocking(False)
         self.service: Any = service
@@ -92,32 +92,32 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self._datagrams: Datagrams = self._batch or self._single(self.socket, self._longest)
 
     def start(self) -> None:
-        """Take datagrams."""
+        """Receive datagrams from now on."""
         self._listening = True
         self.loop.watch(self._descriptor, LISTENING, self._ready)
 
     def retire(self) -> None:
-        """Take no more datagrams, and leave the socket, with what is in its queue, to another server."""
+        """Stop receiving, and leave the socket, with the datagrams in its queue, to another server."""
         if self._listening:
             self._listening = False
             self.loop.unwatch(self._descriptor)
 
     def server_close(self) -> None:
-        """Take no more datagrams."""
+        """Stop receiving, and close the socket."""
         if self.socket.fileno() >= 0:
             self.retire()
             self.socket.close()
 
     def release(self) -> None:
-        """Release what it has besides the socket."""
-        self._posts = None  # which calls this object back
+        """Release everything but the socket."""
+        self._posts = None  # it refers to this object
 
     def close(self) -> None:
         """Release everything."""
         self.server_close()
 
     def trace(self, taps: Taps) -> None:
-        """Have these look on from now on, and no others."""
+        """Record to these taps from now on, and to no others."""
         senders, single = self._senders, self._single
         self.socket = self._untraced
         if taps:
@@ -129,11 +129,11 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self._datagrams = self._batch if self._batch and not taps else single(self.socket, self._longest)
 
     def forget_verdicts(self) -> None:
-        """Bans, rules or ports are not what they were."""
+        """Drop all cached verdicts, since bans, rules or ports have changed."""
         self._senders.clear()
 
     def _ready(self, mask: int) -> None:
-        """Answer the datagrams that can be taken at once."""
+        """Receive and answer one batch of datagrams."""
         datagrams = self._datagrams
         try:
             lengths = datagrams.receive()
@@ -151,11 +151,11 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self.process_request(lengths, datagrams)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer datagrams of these lengths in the thread of the loop; their addresses stand beside them."""
+        """Answer a batch in the thread of the loop: ``request`` is the lengths, ``client_address`` the `Datagrams`."""
         lengths: list[int] = request
         datagrams: Datagrams = client_address
         drops: dict[Drop, tuple[int, SenderEntry]] = {}
-        run: list[int] = []  # the lengths of answers in neighbouring slots, which go out together
+        run: list[int] = []  # the lengths of answers in neighbouring slots, which are sent together
         senders = self._senders.find(datagrams, len(lengths))
         datagrams.reuse_packet_info()
         for slot, (length, entry) in enumerate(zip(lengths, senders, strict=True)):
@@ -186,7 +186,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         return None if verdict.key is None else self.admission.take_token(verdict.key, self.loop.now)
 
     def _answer(self, datagrams: Datagrams, slot: int, length: int, entry: SenderEntry) -> int | None:
-        """Put the answer in the place of the question: how long it is; None: there is none."""
+        """Replace the question by its answer, and return its length. None: there is no answer."""
         self.events.datagrams_received(1, length)
         if self._reflects and entry.name is None:
             return length
@@ -216,7 +216,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         return None
 
     def _ask(self, peer: Peer, method: Callable[..., Any], *arguments: object) -> bytes | None:
-        """What a method of the service answers. Whatever it raises, SystemExit too, costs this answer alone."""
+        """Call a method of the service for an answer. An exception, SystemExit too, costs this answer alone."""
         try:
             answer = method(*arguments)
             if answer is None or isinstance(answer, bytes):
@@ -229,7 +229,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             return None
 
     def _send(self, datagrams: Datagrams, first: int, lengths: list[int]) -> None:
-        """Send the answers of these lengths that stand from slot ``first`` on."""
+        """Send the answers of these lengths in the slots from ``first`` on."""
         done = 0
         while done < len(lengths):
             try:
@@ -237,7 +237,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             except OSError as error:
                 if error.errno in NOT_FROM_THERE and datagrams.leave_source_to_kernel(first + done):
                     continue
-                # It is the first one that failed; without room for it there is none for the others.
+                # The first answer failed; if there is no room for it, there is none for the others.
                 full = datagrams.shares_room and isinstance(error, BlockingIOError)
                 failed = len(lengths) - done if full else 1
                 done += failed
@@ -247,7 +247,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
                 done += sent
 
     def _receive_failed(self, error: OSError) -> None:
-        """An error on the socket that some datagram before had caused, or want of memory; the next call may be well."""
+        """Count an error that an earlier datagram caused, or a lack of memory: the next call may succeed."""
         if error.errno not in _TRANSIENT:
             raise error
         self.events.datagrams_dropped(1, "receive_failed")

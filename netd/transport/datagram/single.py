@@ -1,6 +1,6 @@
-"""Datagrams one by one, with recvmsg(2) and sendmsg(2): over UNIX, while traced, and without the calls for many.
+"""Datagrams one by one, with recvmsg(2) and sendmsg(2): over UNIX, while traced, and where recvmmsg(2) is missing.
 
-What is here has the methods of a `Batch` (`mmsg.py`), which describes them.
+The classes have the methods of `Batch` (`mmsg.py`), where they are described.
 """
 
 import socket
@@ -16,13 +16,13 @@ from netd.transport.sockaddr import CONTROL, PACKET_INFO, Sender, message_creden
 
 
 class SingleDatagrams:
-    """Up to `SLOTS` UDP datagrams, and the answers in their places."""
+    """Up to `SLOTS` UDP datagrams, and the answers that replace them."""
 
     shares_room = True
-    _room = CONTROL
+    _ancillary_size = CONTROL
 
     def __init__(self, opened: Any, largest: int) -> None:
-        """``largest`` is the longest datagram taken, in octets."""
+        """``largest`` is the longest datagram to receive, in octets."""
         self._socket = opened
         self._largest = largest
         self._data: list[bytes] = []
@@ -37,14 +37,14 @@ class SingleDatagrams:
         messages: list[Any] = []
         try:
             while len(messages) < SLOTS:
-                messages.append(self._socket.recvmsg(self._largest + 1, self._room))
+                messages.append(self._socket.recvmsg(self._largest + 1, self._ancillary_size))
         except BlockingIOError:
             if not messages:
                 raise
         except OSError as error:
             if not messages:
                 raise
-            self._error = error  # for the next call, as recvmmsg(2) keeps it
+            self._error = error  # raised by the next call, as recvmmsg(2) does
         self._data = [message[0] for message in messages]
         self._controls = [message[1] for message in messages]
         self._addresses = [message[3] for message in messages]
@@ -72,14 +72,14 @@ class SingleDatagrams:
         return origin(sender, self._socket.family)
 
     def reflect(self, number: int) -> None:
-        """Each stands where its answer will."""
+        """Nothing to do: each datagram is in the place of its answer."""
 
     def set_answer(self, slot: int, data: bytes) -> bool:
         self._data[slot] = data
         return True
 
     def reuse_packet_info(self) -> None:
-        """Each answer has control messages of its own."""
+        """Nothing to do: each answer has its own control messages."""
 
     def set_control(self, slot: int, control: Control) -> None:
         self._controls[slot] = control
@@ -102,13 +102,13 @@ class SingleDatagrams:
 
 
 class UnixDatagrams(SingleDatagrams):
-    """The same over a UNIX socket, which is an `AnsweringSocket`.
+    """As `SingleDatagrams`, over a UNIX socket, which is an `AnsweringSocket`.
 
-    The path of a sender does not tell it from others: another user may have bound it since. So no verdict is kept.
+    A path does not identify a sender: another user may have bound it since. So no verdict is cached.
     """
 
     shares_room = False
-    _room = socket.CMSG_SPACE(12)  # sizeof(struct ucred); with more, descriptors that a peer sends would be kept
+    _ancillary_size = socket.CMSG_SPACE(12)  # sizeof(struct ucred): no room for descriptors that a peer sends
 
     def keys(self, number: int) -> Iterator[object]:
         return repeat(None, number)
@@ -121,7 +121,7 @@ class UnixDatagrams(SingleDatagrams):
         return UnixSender(address or "", message_credentials(control))
 
     def origin(self, slot: int, sender: Any) -> Control:
-        """What came with the question: it says to which user's socket the answer may go."""
+        """The control messages of the question: their credentials are those of the user that may get the answer."""
         return self._controls[slot]
 
     def leave_source_to_kernel(self, slot: int) -> bool:
@@ -129,4 +129,4 @@ class UnixDatagrams(SingleDatagrams):
 
 
 Datagrams: TypeAlias = Batch | SingleDatagrams
-"""Datagrams that are taken together, and their answers."""
+"""A batch of datagrams, and their answers."""

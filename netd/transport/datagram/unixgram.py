@@ -1,11 +1,11 @@
-"""Where an answer to a UNIX datagram goes: to the very socket of its sender, wherever the sender's path leads by now.
+"""The destination of an answer over UNIX: only a socket of the user that sent the question.
 
-The kernel knows a sender by the path it bound, and looks that path up anew for each answer. Meanwhile the sender may
-have put a link to another socket there: one of netd's own, which then answers itself for ever, or one to which netd may
-write and the sender may not, as the journal's.
+The kernel gives the path that the sender bound, and resolves it anew for each answer. Meanwhile the sender may have put
+a link to another socket there: one of netd, which then answers itself forever, or one that netd may write to and the
+sender may not, such as that of the journal.
 
-An abstract name leads to the socket of that name in netd's own network namespace, and the kernel does not tell whether
-the sender has another one (network_namespaces(7)): from there an answer may reach a socket of the same name here.
+An abstract name is resolved in the network namespace of netd, and the kernel does not report that of the sender
+(network_namespaces(7)): an answer to a sender in another one may reach a socket of the same name here.
 """
 
 import errno
@@ -19,8 +19,8 @@ from netd.reasons import Drop
 from netd.transport.sockaddr import OVERFLOW_USER, message_credentials
 
 
-def _knows_every_user() -> bool:
-    """Whether each user is one here: in a user namespace all those without a number have one together."""
+def _maps_every_user() -> bool:
+    """Whether every user has an ID of its own here: in a user namespace, all that are not mapped share one."""
     try:
         with open("/proc/self/uid_map") as users:
             return users.read().split() == ["0", "0", str(2**32 - 1)]
@@ -28,20 +28,20 @@ def _knows_every_user() -> bool:
         return True
 
 
-_KNOWS_EVERY_USER = _knows_every_user()
+_MAPS_EVERY_USER = _maps_every_user()
 
 
 class UnixSender(NamedTuple):
     """The sender of a UNIX datagram."""
 
     path: str | bytes
-    """A path, an abstract name, or empty where the sender has bound none."""
+    """A path, an abstract name, or empty if the sender has bound neither."""
     credentials: Credentials | None
-    """As the kernel vouches for them (SCM_CREDENTIALS, unix(7))."""
+    """From the kernel (SCM_CREDENTIALS, unix(7)); None: unknown."""
 
 
 class NoSocketError(OSError):
-    """There is no socket of a sender's to send to. ``reason`` says why."""
+    """The sender has no socket that an answer may be sent to; ``reason`` is why."""
 
     def __init__(self, reason: Drop) -> None:
         super().__init__(errno.EPERM, os.strerror(errno.EPERM))
@@ -49,10 +49,10 @@ class NoSocketError(OSError):
 
 
 class AnsweringSocket:
-    """A UNIX datagram socket that sends to the senders' own sockets alone, and otherwise is the one it stands before.
+    """A UNIX datagram socket that sends only to sockets of the user that sent the question.
 
-    An answer takes the control messages of its question: they say which user sent it, and are not sent themselves.
-    The user is the real one (unix(7)): what a set-user-ID program binds belongs to another one, and gets no answer.
+    `sendmsg` gets the control messages of the question for their credentials, and does not send them. They hold the
+    real user ID (unix(7)): a socket that a set-user-ID program binds has another owner, and gets no answer.
     """
 
     __slots__ = ("recvmsg", "socket")
@@ -65,18 +65,18 @@ class AnsweringSocket:
         return getattr(self.socket, name)
 
     def sendmsg(self, parts: list[bytes], question: Any, flags: int, address: str | bytes | None) -> int:
-        """Send to the sender at ``address``. `NoSocketError`, or another OSError, where that cannot be."""
+        """Send to the sender at ``address``. Raises `NoSocketError`, or another OSError, if that is not possible."""
         if not address:
             raise NoSocketError("no_address")
-        if isinstance(address, bytes):  # an abstract name is no file: it leads to the socket that is bound to it
+        if isinstance(address, bytes):  # an abstract name is no file, and cannot be a link
             return self.socket.sendmsg(parts, [], flags, address)
         credentials = message_credentials(question)
-        # A relative path is one in the sender's working directory, which is not netd's.
-        nobody = credentials is None or (credentials.uid == OVERFLOW_USER and not _KNOWS_EVERY_USER)
-        if nobody or not address.startswith("/"):
+        # A relative path is relative to the working directory of the sender, not of netd.
+        is_unknown = credentials is None or (credentials.uid == OVERFLOW_USER and not _MAPS_EVERY_USER)
+        if is_unknown or not address.startswith("/"):
             raise NoSocketError("source_path")
-        # Of the path, the last component alone is not followed: /var/run may well be a link, and what another user's
-        # folder leads to is told by its owner.
+        # Links are followed but for the last component: /var/run may well be one, and a link of another user is found
+        # by the owner of the socket it leads to.
         found = os.open(address, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             status = os.fstat(found)
@@ -85,8 +85,8 @@ class AnsweringSocket:
             try:
                 return self.socket.sendmsg(parts, [], flags, f"/proc/self/fd/{found}")
             except FileNotFoundError:
-                # In a chroot without /proc the path is looked up a second time. Who is quick enough to exchange it in
-                # between can have one answer go astray, no more than that.
+                # In a chroot without /proc the path is resolved a second time. A sender that replaces it in between can
+                # redirect one answer, no more.
                 return self.socket.sendmsg(parts, [], flags, address)
         finally:
             os.close(found)

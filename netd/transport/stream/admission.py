@@ -1,4 +1,4 @@
-"""Letting stream connections in: what `AdmissionControl` is asked of each, and what a refused one gets."""
+"""Admission of stream connections: asks `AdmissionControl` about each, and refuses those that it does not admit."""
 
 import contextlib
 import socket
@@ -19,7 +19,7 @@ _RESET = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connectio
 
 
 class StreamAdmission:
-    """Lets connections in to one service over one listener. ``unix``: peers have accounts and no addresses."""
+    """Admits connections to one service over one listener. ``unix``: peers have credentials instead of addresses."""
 
     def __init__(self, admission: AdmissionControl, events: ServiceEvents, loop: Loop, *, unix: bool) -> None:
         self._control = admission
@@ -28,9 +28,9 @@ class StreamAdmission:
         self._unix = unix
 
     def admit(self, request: socket.socket, client_address: Any, busy: Refusal | None) -> Ticket | None:
-        """The ticket of a connection that may be served. One that may not is counted and closed, and has none.
+        """The ticket of a connection that is admitted. Another one is refused, counted and closed: None.
 
-        ``busy`` is why there are no means to serve another one, if so.
+        ``busy`` is the reason to refuse a connection that is admitted otherwise, if there is one.
         """
         admitted: Ticket | Refusal
         if self._unix:
@@ -46,7 +46,10 @@ class StreamAdmission:
         return None
 
     def admit_socket(self, request: socket.socket, peer: Peer, naming: Naming) -> Ticket | None:
-        """The ticket of a connection that is to name its peer, or none, as above. ``peer`` is that of the socket."""
+        """The ticket of a connection that names its peer in a preamble, or None, as `admit`.
+
+        ``peer`` is that of the socket, such as a proxy.
+        """
         try:
             naming(b"", peer)
             admitted = self._control.admit_socket()
@@ -63,7 +66,7 @@ class StreamAdmission:
         return None
 
     def admit_named(self, request: socket.socket, peer: Peer, busy: Refusal | None) -> Ticket | None:
-        """The ticket that takes the place of that of `admit_socket`, or none, as above; then it is still open."""
+        """The ticket that replaces that of `admit_socket`. None: it is refused and counted, and still open."""
         if peer.family == "unix":
             credentials = peer.credentials or connection_credentials(request)
             groups = connection_groups(request, credentials) if self._control.groups_matter else ()
@@ -76,7 +79,7 @@ class StreamAdmission:
         return None
 
     def refuse(self, request: socket.socket, reason: Refusal, peer: str | Credentials) -> None:
-        """Count a connection that is refused, and ready it to be closed as the config has it, without waiting."""
+        """Count a refused connection, and apply the policy's `refuse`. The caller closes it. Does not block."""
         self._events.connection_refused(reason, peer)
         refuse = self._control.policy.refuse
         with contextlib.suppress(OSError):
@@ -85,4 +88,4 @@ class StreamAdmission:
             elif refuse != "close":
                 request.send(refuse.line.encode() + b"\r\n")
                 request.shutdown(socket.SHUT_WR)
-                request.recv(65536)  # what is unread at the end would make the kernel reset, and destroy the line
+                request.recv(65536)  # close(2) with unread input would reset the connection, and lose the line

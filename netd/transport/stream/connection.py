@@ -1,19 +1,19 @@
-"""Connections: what all ways of serving one share, which is sending, time-outs and the end.
+"""The base class of stream connections: sending, time-outs and closing.
 
 A connection is always in one state, which is the method that the loop calls:
 
     state       waits for           method      pending      `_ending`
     receiving   input               `_receive`  nothing      None
     flushing    room                `_flush`    maybe        maybe
-    waiting     neither (`Wait`)    `_on_hangup` nothing    None       a conversation waits for something else
+    waiting     neither (`Wait`)    `_on_hup`   nothing      None       a conversation waits for something else
     lingering   the peer's end      `_linger`   nothing      an outcome
     handled     nothing             none        nothing      maybe      a thread has the socket
-    closed      nothing             none                                its owner was told
+    closed      nothing             none                                `Owner.closed` was called
 
 It is a life cycle (time-outs, an outcome, an owner) and a `Pump` for each direction: one where a service makes what is
 sent (`_output`), two where two sockets are joined. Receiving, it holds nothing to send; flushing, it sends what is
-pending and then finishes, if it is `_ending`, or goes on (`_continue`). It reads nothing while it has something to
-send, so what it holds is bounded: one turn's words and one piece of the service, or what a pipe holds, whatever the
+pending and then finishes, if it is `_ending`, or continues (`_continue`). It reads nothing while it has something to
+send, so what it holds is bounded: one turn's output and one more piece, or what a pipe holds, whatever the
 peer does. `_eof` says that the peer has finished sending, `_rearm` that the kernel has to be asked anew whatever is
 waited for next (`EDGE`).
 """
@@ -46,7 +46,7 @@ Ready = Callable[[int], None]
 
 
 class Owner(Protocol):
-    """What a connection knows of that which keeps it."""
+    """The object that keeps a connection."""
 
     loop: Loop
     limits: Limits
@@ -54,12 +54,12 @@ class Owner(Protocol):
     """`limits.bytes`, or more than there could be."""
     events: ServiceEvents
     input: int
-    """The events of a connection that something has come on."""
+    """The mask of a connection that waits for input."""
     wraps: bool
     """Whether sockets are a `WrappedSocket`."""
 
     def closed(self, connection: "Connection", outcome: Outcome, /) -> None:
-        """The connection is over, and no longer watched or timed. Its socket is still open."""
+        """The connection has ended, and is no longer watched or timed. Its socket is still open."""
 
 
 class Connection:
@@ -88,7 +88,7 @@ class Connection:
 
     def __init__(self, owner: Owner, request: StreamSocket, peer: Peer) -> None:
         self._owner = owner
-        self.socket = self._untraced = request  # a trace shows what goes through the one before the other
+        self.socket = self._untraced = request  # what `socket` is without a trace
         self.peer = peer
         self.opened = self.active = now = owner.loop.now
         self.bytes_in = 0
@@ -99,7 +99,7 @@ class Connection:
         lifetime = owner.limits.lifetime
         self._deadline = now + lifetime if lifetime else None
         self._mask = owner.input
-        self._rearm = owner.wraps  # something may have come already
+        self._rearm = owner.wraps  # input may have come already
         self.slot = 0
 
     @property
@@ -113,22 +113,22 @@ class Connection:
         return self._owner.events.service
 
     def start(self) -> None:
-        """Wait for what comes, and for the time-outs."""
+        """Wait for input and for the time-outs."""
         loop = self._owner.loop
         loop.watch(self.socket.fileno(), self._mask, self._receive)
         if (when := self._next_timeout()) is not None:
             loop.wheel.add(self, when)
 
     def trace(self, taps: Taps) -> None:
-        """Have these look on from now on, and no others."""
+        """Record to these taps from now on, and to no others."""
         self.socket = TracedSocket(self._untraced, self.peer, taps) if taps else self._untraced
 
     def _receive(self, mask: int) -> None:
-        """Something came."""
+        """Input has come, or the end of file."""
         raise NotImplementedError
 
     def _continue(self) -> None:
-        """What was kept back is sent now."""
+        """All that was pending is sent."""
         self._await_input()
 
     def _await_input(self) -> None:
@@ -154,7 +154,7 @@ class Connection:
             self._owner.loop.change(self.socket.fileno(), mask, ready)
 
     def _recv(self, size: int) -> bytes | None:
-        """What has come, counted; nothing at the end of file. None: nothing has come, or the connection is over."""
+        """Receive and count up to ``size`` octets; none at the end of file. None: no input, or the connection ended."""
         data = self._take(self.socket.recv, size)
         if data and not self._count(len(data), 0):
             self.close("bytes")
@@ -162,7 +162,7 @@ class Connection:
         return data
 
     def _take(self, recv: Callable[..., bytes], *arguments: Any) -> bytes | None:
-        """What this call of recv(2) gives. None: nothing has come, or the connection is broken, and so is over."""
+        """What this call of recv(2) gives. None: no input, or it has failed and is closed."""
         try:
             return recv(*arguments)
         except BlockingIOError:
@@ -180,7 +180,7 @@ class Connection:
     def _send(self, data: bytes) -> bool:
         """Send; True when all of it went.
 
-        Else what is left is kept, and nothing is read before it went; or the connection is over.
+        Else what is left is kept, and nothing is read before it went; or the connection has ended.
         """
         # This is all that most answers need: to ask the pump, and to call `_count`, would be 2 % of a small request.
         try:
@@ -200,12 +200,12 @@ class Connection:
         return False
 
     def _keep(self, data: memoryview | bytes) -> None:
-        """Send this when there is room."""
+        """Send ``data`` when there is room."""
         self._output.pending = data
         self._wait(OUT, self._flush)
 
     def _flush(self, mask: int) -> None:
-        """The kernel has room, or the peer is gone."""
+        """The kernel has room, or the connection is broken."""
         output = self._output
         if output.pending:
             try:
@@ -225,10 +225,10 @@ class Connection:
             self._continue()
 
     def _finish(self, outcome: Outcome) -> None:
-        """Everything is said and sent.
+        """All output is sent: shut down sending, and let the peer close.
 
-        To close before the peer has would make the kernel answer the peer's last words with a reset, which may destroy
-        what it was just sent: so say that this is all, and let the peer close.
+        If netd closed first, the kernel would answer further input with a reset, which may destroy what was just sent
+        to the peer.
         """
         if self._eof:
             return self.close(outcome)
@@ -244,14 +244,14 @@ class Connection:
         self._wait(IN, self._linger)
 
     def _linger(self, mask: int) -> None:
-        """Throw away what the peer still sends, until it closes or its time is over."""
+        """Discard input until the peer closes or `_LINGER` seconds have passed."""
         try:
             if self.socket.recv(CHUNK):
                 return
         except BlockingIOError:
             return
         except OSError:
-            pass  # it was told everything; how it hangs up is its own affair
+            pass  # all was sent: a reset is as good as a close
         self.close(self._ending or "done")
 
     def _next_timeout(self) -> float | None:
@@ -261,7 +261,7 @@ class Connection:
         return self.active + idle if self._deadline is None else min(self.active + idle, self._deadline)
 
     def expire(self, now: float) -> float | None:
-        """The wheel asks: is a time-out over? The idle time-out does not move when something moves, but here."""
+        """Close it if a time-out has expired. The idle time-out is moved here, not at each input or output."""
         if self._deadline is not None and now >= self._deadline:
             self.close(self._ending or "lifetime")
             return None
@@ -272,14 +272,14 @@ class Connection:
         return self._next_timeout()
 
     def close(self, outcome: Outcome) -> None:
-        """End it now, whatever is unsent."""
+        """End it now, even if output is unsent."""
         self._owner.loop.unwatch_closing(self.socket.fileno())
         self._end(outcome)
 
     def abandon(self) -> None:
-        """The loop is over, and what has not ended by being closed ends so."""
+        """End a connection that `close` could not end, since the loop has ended."""
 
     def _end(self, outcome: Outcome) -> None:
-        """It is over, and nothing waits for it any more."""
+        """Drop its time-out, and notify the owner."""
         self._owner.loop.wheel.drop(self)
         self._owner.closed(self, outcome)

@@ -1,7 +1,7 @@
-"""The connections of one service over one listener, from when they are let in until they are over.
+"""The connections of one service over one listener, from admission until they are closed.
 
-A connection knows nothing of this but what `Owner` says, and tells it once that it is over (`closed`). So connections
-need no listener: they go on when it is gone, and the operator's come without one.
+A connection sees of this only what `Owner` declares, and calls `closed` once, at its end. So connections need no
+listener: they stay open when it is closed, and those of `netd talk --service` never have one.
 """
 
 import socket
@@ -29,9 +29,9 @@ from netd.transport.tap import Taps, Way
 class Connections:
     """Serves connections, and keeps those that are open.
 
-    ``kind`` says how the service is served, ``local`` is the address that they come to. A service that blocks needs
-    ``handle``, which is called in a thread with a socket and the client's address, and has served the connection when
-    it returns.
+    ``kind`` says how the service is served, ``local`` is the address of the listener. A service that blocks needs
+    ``handle``, which is called in a thread with a socket and the client's address, and returns when the connection is
+    served.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Connections:
         preambles: Preambles = NO_PREAMBLES,
     ) -> None:
         if handle and preambles.transforming:
-            raise ValueError("a handler in a thread needs a socket that nothing is put before")
+            raise ValueError("a handler in a thread needs a socket that no preamble wraps")
         self.service: Any = service
         self.events = events
         self.loop = loop
@@ -57,18 +57,18 @@ class Connections:
         self._unix = not isinstance(local, tuple)
         self._any_address = not self._unix and local[0] in ("0.0.0.0", "::")
         self.input = IN if self._unix else EDGE
-        """The events of a connection that something has come on."""
+        """The mask of a connection that waits for input."""
         self.stream_admission = StreamAdmission(admission, events, loop, unix=self._unix)
         self.wraps = preambles.transforming is not None
         self._preambles = None if preambles == NO_PREAMBLES else preambles
-        # splice(2) takes what a socket has, and not what is put before one.
+        # splice(2) works on sockets, not on what wraps one.
         self.pipe = SplicePipe() if kind.serving == "echo" and not self.wraps else None
         self.threads = Threads(handle, client_speaks_first=kind.client_speaks_first) if handle else None
         assert kind.serving, "its type serves streams"
         self._make = CONSTRUCTORS[kind.serving]
         self._tickets: dict[Connection, Ticket] = {}  # of all that are open
         self._taps: Taps = ()
-        self._on_release: Callable[[], object] | None = None  # called when the last connection has ended
+        self._on_release: Callable[[], object] | None = None  # called when the last connection is closed
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -77,7 +77,7 @@ class Connections:
         return iter(self._tickets)
 
     def admit(self, request: socket.socket, client_address: Any) -> Ticket | None:
-        """The ticket of a connection that may be served (`serve`). One that may not is turned away."""
+        """The ticket of a connection that is admitted (`serve`). Another one is refused and closed: None."""
         if self._preambles and (naming := self._preambles.naming):
             return self.stream_admission.admit_socket(request, self._peer(request, client_address), naming)
         return self.stream_admission.admit(request, client_address, self._busy())
@@ -86,7 +86,7 @@ class Connections:
         return "threads" if self.threads and not self.threads.slots else None
 
     def serve(self, request: socket.socket, client_address: Any, ticket: Ticket) -> None:
-        """Serve a connection that was let in. Its ticket is given back when it is over."""
+        """Serve an admitted connection. Its ticket is released when it is closed."""
         peer = self._peer(request, client_address)
         if not self._preambles:
             return self._serve(request, peer, client_address, ticket)
@@ -104,7 +104,7 @@ class Connections:
             connection.peer, connection.client_address = peer, (peer.host, peer.port)
         ticket = self.stream_admission.admit_named(connection.socket, peer, self._busy())
         if ticket is None:
-            connection.close("done")  # it was accepted, and is refused late
+            connection.close("done")  # it was counted as accepted already
             return False
         self._tickets[connection] = ticket
         return True
@@ -118,7 +118,7 @@ class Connections:
     def _serve(
         self, stream: Any, peer: Peer, client_address: Any, ticket: Ticket, before: PreambleConnection | None = None
     ) -> None:
-        """Have the service serve it. ``before`` is what it was until now, if anything, and was counted as."""
+        """Have the service serve it. ``before`` is the connection object of its preamble, if it had one."""
         connection: Connection | None = None
         try:
             connection = self._make(self, stream, peer, client_address)
@@ -141,7 +141,7 @@ class Connections:
                 stream.close()
 
     def closed(self, connection: Connection, outcome: Outcome) -> None:
-        """A connection is over. It tells so once; whatever is said again is of one that is not open."""
+        """Close the socket of a connection that has ended, and release its ticket. A second call does nothing."""
         ticket = self._tickets.pop(connection, None)
         if ticket is None:
             return
@@ -156,7 +156,7 @@ class Connections:
             self._release_if_empty()
 
     def trace(self, taps: Taps) -> None:
-        """Have these look on from now on, and no others."""
+        """Record to these taps from now on, and to no others."""
         self._taps = taps
         for connection in self._tickets:
             connection.trace(taps)
@@ -166,12 +166,12 @@ class Connections:
             tap.record(peer, way)
 
     def close_all(self) -> None:
-        """Cut what is left."""
+        """Close all connections."""
         for connection in list(self._tickets):
             connection.close("stopped")
 
     def close(self) -> None:
-        """Release everything, whatever is open."""
+        """Close all connections, and release everything."""
         self._on_release = None
         self.close_all()
         for connection in list(self._tickets):
@@ -179,10 +179,10 @@ class Connections:
         self._release()
 
     def release_when_empty(self, released: Callable[[], object]) -> None:
-        """There will be no more: release what there is besides connections with the end of the last one, or now.
+        """Release everything else once the last connection is closed, or now if there is none, and call ``released``.
 
-        Then ``released`` is called. What is held must not wait for anything else: reloads may come at any rate, and
-        each may leave such connections behind.
+        No new connection may come. The release must wait for nothing else: reloads may follow at any rate, and each
+        may leave such connections behind.
         """
         self._on_release = released
         self._release_if_empty()
@@ -215,8 +215,8 @@ def _thread(connections: Connections, request: Any, peer: Peer, client_address: 
     return ThreadedConnection(connections, request, peer, client_address, connections.threads)
 
 
-# The connection for each way to serve a stream, made of the connections it belongs to, the socket, the peer, and the
-# address of that as accept(2) gave it.
+# By the way to serve a stream: makes its connection, from the owner, the socket, the peer, and the client's address as
+# accept(2) returned it.
 CONSTRUCTORS: dict[Serving, Callable[[Connections, Any, Peer, Any], Connection]] = {
     "echo": _echo,
     "conversation": lambda owner, stream, peer, _: ConversationConnection(owner, stream, peer, owner.service),

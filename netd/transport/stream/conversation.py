@@ -1,4 +1,4 @@
-"""Conversations: connections whose service holds one, as a generator that is resumed with what came."""
+"""Conversations: the service is a generator, which is resumed with the input and yields the output."""
 
 import select
 from time import monotonic
@@ -14,15 +14,15 @@ from netd.transport.send_queue import SendQueue
 from netd.transport.stream.connection import IN, OUT, Connection, Owner, Ready
 from netd.transport.stream.stream_socket import CHUNK, StreamSocket
 
-# What a conversation may take of the loop in one turn, so that others need not wait for a busy or a hostile peer:
-_SEGMENT = 4096  # octets it gets,
-_PIECES = 256  # pieces it says,
-_TURN = 0.0005  # and seconds, within which it is not asked for another piece.
-_MOST_POSTED = 65536  # octets that wait to be sent to a peer that was not asked (`SendQueue`)
+# The share of a conversation in one turn of the loop, so that a busy or hostile peer does not delay others:
+_SEGMENT = 4096  # octets of input,
+_PIECES = 256  # pieces of output,
+_TURN = 0.0005  # and seconds, after which it is asked for no more output.
+_MOST_POSTED = 65536  # octets of posts that wait (`SendQueue`)
 
 
 class ConversationConnection(Connection):
-    """A connection whose service holds a conversation."""
+    """A connection that a generator of the service serves."""
 
     __slots__ = ("_conversation", "_more_to_send")
 
@@ -31,7 +31,7 @@ class ConversationConnection(Connection):
         if not isinstance(self._conversation, GeneratorType):
             raise TypeError(f"{type(service).__name__}.stream returned no generator: it has no yield in it")
         super().__init__(owner, request, peer)
-        self._more_to_send = False  # the conversation was interrupted while it had more to say
+        self._more_to_send = False  # the turn ended before the output did
 
     def _begin(self, service: Any, peer: Peer) -> WaitingConversation:
         conversation: WaitingConversation = service.stream(peer)
@@ -39,7 +39,7 @@ class ConversationConnection(Connection):
 
     def start(self) -> None:
         super().start()
-        self._advance(None)  # the first turn, before anything came
+        self._advance(None)  # the first turn, before any input
 
     def _receive(self, mask: int) -> None:
         # As `_recv`, the call of which would be 3 % of a small request.
@@ -58,7 +58,7 @@ class ConversationConnection(Connection):
         if not received:
             self._eof = True
         if mask != IN or received == _SEGMENT:
-            self._rearm = True  # there may be more
+            self._rearm = True  # there may be more input
         self._advance(data)
 
     def _continue(self) -> None:
@@ -69,21 +69,21 @@ class ConversationConnection(Connection):
             self._await_input()
 
     def _advance(self, data: bytes | None) -> None:
-        """Hand over what came (None: nothing, go on talking), and send what the conversation says to it."""
+        """Resume the conversation with ``data`` (None: for more output), and send its output."""
         conversation = self._conversation
         output = b""
         more: list[bytes] | None = None
         piece: Any
         try:
             try:
-                piece = conversation.send(data)  # type: ignore[arg-type]  # None is how a generator is just resumed
+                piece = conversation.send(data)  # type: ignore[arg-type]  # None resumes a generator without a value
                 if piece is not None and type(piece) is not Wait:
                     output += piece
                     if len(output) < CHUNK and (piece := next(conversation)) is not None and type(piece) is not Wait:
                         more = [output, piece]
                         piece = self._collect(more)
                 self._more_to_send = piece is not None
-                # After the end of file nothing can come, so one that waits for more has nothing more to say.
+                # After the end of file there is no input, so a conversation that waits for input has ended.
                 if self._eof and not self._more_to_send:
                     self._ending = "done"
             except StopIteration:
@@ -93,7 +93,7 @@ class ConversationConnection(Connection):
                 self._ending = "peer_error"
             if more:
                 output = b"".join(more)
-        except BaseException as error:  # whatever a service raises, SystemExit too, ends this conversation alone
+        except BaseException as error:  # an exception of a service, SystemExit too, ends this conversation alone
             self._owner.events.conversation_failed(self.peer, error)
             return self.close("failed")
         if output and not self._send(output):
@@ -109,18 +109,18 @@ class ConversationConnection(Connection):
             self._await_input()
 
     def _wait_for(self, wait: Wait) -> None:
-        """Resume the conversation once it says so, and wait for neither input nor room meanwhile."""
-        super()._wait(0, self._on_hangup)
+        """Resume the conversation when ``wait`` ends. Until then, wait for neither input nor room to send."""
+        super()._wait(0, self._on_hup)
         wait.then(lambda: self._owner.loop.call(self._resume))
 
     def _resume(self) -> None:
         if self._is_waiting and self.descriptor >= 0:
             self._continue()
 
-    def _on_hangup(self, mask: int) -> None:
-        """The peer has closed the connection, so that nothing waits for the answer.
+    def _on_hup(self, mask: int) -> None:
+        """The peer has closed the connection, so that no peer waits for the answer.
 
-        The event may be that of another connection, which had this descriptor before and is open in a child as well.
+        The event may belong to an earlier connection of this descriptor that a child process still has open.
         """
         poll = select.poll()
         poll.register(self.descriptor, 0)
@@ -138,9 +138,9 @@ class ConversationConnection(Connection):
         return super().expire(now)
 
     def _collect(self, pieces: list[bytes]) -> bytes | Wait | None:
-        """Take what more the conversation says in this turn; its last word, or None if it waits.
+        """Append more output of this turn to ``pieces``: the last piece; None or a `Wait` if the conversation waits.
 
-        One answer to one question, the common case, never comes here.
+        One answer to one question, the common case, never gets here.
         """
         size = sum(map(len, pieces))
         until = monotonic() + _TURN
@@ -162,16 +162,16 @@ class ConversationConnection(Connection):
 
 
 class PushConnection(ConversationConnection):
-    """A conversation that is also spoken to from outside: what is posted goes out between its own words.
+    """A conversation with posts: the service posts to the peer, and posts are sent between the pieces of its output.
 
-    What waits to go out is bounded. It goes out from the loop, never from within whoever posts it, who may be another
-    connection's conversation.
+    The posts that wait are bounded. The loop sends them, never the caller of the post, which may be the conversation of
+    another connection.
     """
 
     __slots__ = ("__weakref__", "_posts")
 
     def __init__(self, owner: Owner, request: StreamSocket, peer: Peer, service: Any) -> None:
-        # No circle: a service may keep the post of a connection that is over, and with it no more than the queue.
+        # No reference cycle: a service may keep the post of a closed connection, which then keeps the queue alone.
         deliver, call = WeakMethod(self._deliver), owner.loop.call
 
         def wake() -> None:
@@ -182,7 +182,7 @@ class PushConnection(ConversationConnection):
         try:
             super().__init__(owner, request, peer, service)
         except BaseException:
-            self._posts.close()  # a service may post before anything else
+            self._posts.close()  # `stream` may have posted before it failed
             raise
 
     def _begin(self, service: Any, peer: Peer) -> WaitingConversation:
@@ -195,7 +195,7 @@ class PushConnection(ConversationConnection):
         return conversation
 
     def _deliver(self) -> None:
-        """Send what is posted, unless the kernel has no room or the conversation is speaking; then it is next."""
+        """Send the posts that wait. While output is pending or the conversation has more, they are sent after it."""
         if self._posts and self._is_receiving and not self._ending:
             self._send_posts()
 
@@ -214,7 +214,7 @@ class PushConnection(ConversationConnection):
 
 
 class SendOnlyConnection(ConversationConnection):
-    """A conversation that never receives: what comes meanwhile is thrown away, so that no peer is stuck sending."""
+    """A conversation that never receives: input is discarded, so that a peer that sends is not blocked."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Sending a stream back without looking at it: splice(2) moves pages from socket to socket through a pipe."""
+"""Echo: a stream is sent back as it is; in bulk, splice(2) moves its pages through a pipe, without a copy here."""
 
 import fcntl
 import os
@@ -11,21 +11,21 @@ from netd.transport.stream.connection import IN, Connection, Owner
 from netd.transport.stream.stream_socket import CHUNK, BareSocket
 from netd.transport.tap import Taps
 
-_PIPE_SIZE = 2**20  # octets moved at once at most; the most an unprivileged process may ask for (pipe(7))
-_LEAST = 2**16  # octets that are taken also when there may be no room for them
+_PIPE_SIZE = 2**20  # octets moved at once at most: the default limit of an unprivileged process (pipe(7))
+_LEAST = 2**16  # octets that are received even if there may be no room to send them
 
 
 class SplicePipe:
-    """A pipe that is empty between two calls, so that one serves every connection of a server.
+    """A pipe that is empty between two calls, so that all connections of a server share one.
 
-    It is made when the first stream comes in bulk: most services never see one.
+    It is made for the first stream that comes in bulk: most services never get one.
     """
 
     def __init__(self) -> None:
         self._source = self._sink = -1
 
     def open(self) -> bool:
-        """Have a pipe; False where no descriptor is left for it."""
+        """Make the pipe, unless there is one. False: no descriptor is left."""
         if self._source >= 0:
             return True
         try:
@@ -34,7 +34,7 @@ class SplicePipe:
             return False
         try:
             self._size = fcntl.fcntl(self._sink, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-        except OSError:  # the user's share of pipe pages is used up; what the kernel gave will do
+        except OSError:  # the user's limit of pipe pages is reached (pipe(7)): keep the default size
             self._size = fcntl.fcntl(self._sink, fcntl.F_GETPIPE_SZ)
         return True
 
@@ -46,15 +46,13 @@ class SplicePipe:
             self._source = self._sink = -1
 
     def turn(self, connection: socket.socket) -> tuple[int, bytes]:
-        """Send back what a non-blocking stream socket has received: how much came, and what of it is not sent.
+        """Send back the input of a non-blocking stream socket: the octets received, and the data not sent.
 
-        Only after `open`.
-
-        Raises BlockingIOError when nothing came and OSError when the connection is broken; 0 is the end of
-        file, or urgent data before it.
+        Only after `open`. 0 octets: the end of file, or urgent data next. Raises BlockingIOError when there is no
+        input, and OSError when the connection is broken.
         """
         descriptor = connection.fileno()
-        # What is taken and finds no room has to be kept, so no more is taken than there seems to be room for. Half of
+        # Input that cannot be sent has to be kept, so no more is received than there seems to be room for. Half of
         # the buffer is the kernel's own overhead (socket(7)).
         unsent = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, b"\0\0\0\0"))[0]
         room = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2 - unsent
@@ -79,10 +77,10 @@ class SplicePipe:
 
 
 class EchoConnection(Connection):
-    """A connection whose service sends back what it gets; the service itself is not asked."""
+    """A connection that sends back its input. The service itself is not called."""
 
     __slots__ = ("_pipe", "_taps")
-    _untraced: BareSocket  # which splice(2) takes
+    _untraced: BareSocket  # splice(2) needs it
 
     def __init__(self, owner: Owner, request: BareSocket, peer: Peer, pipe: SplicePipe) -> None:
         super().__init__(owner, request, peer)
@@ -94,7 +92,7 @@ class EchoConnection(Connection):
         self._taps = taps
 
     def _receive(self, mask: int) -> None:
-        # This is all that most requests are, so it sends by itself: a call of `_send` would be 2 % of it.
+        # Most requests end here, so it sends by itself: a call of `_send` would be 2 % of one.
         connection = self.socket
         try:
             data = connection.recv(CHUNK)
@@ -126,11 +124,11 @@ class EchoConnection(Connection):
             self._await_input()
 
     def _receive_bulk(self, mask: int) -> None:
-        """As `_receive`, for a stream that comes in bulk: without a copy of it in this process."""
+        """As `_receive`, for a stream that comes in bulk, by splice(2)."""
         try:
             received, rest = self._pipe.turn(self._untraced)
         except BlockingIOError:
-            # Nothing came, or nothing that splice takes: it stops before urgent data.
+            # No input, or none that splice(2) takes: it stops before urgent data.
             return self._await_input()
         except OSError:
             return self.close("reset")
@@ -138,7 +136,7 @@ class EchoConnection(Connection):
             # The end of file, or urgent data before it: only recv can tell.
             self._await_input()
             return self._receive(mask)
-        for tap in self._taps:  # how much; what it is, this process has not seen
+        for tap in self._taps:  # the number alone: the data was never in this process
             tap.record(self.peer, "in", received)
             tap.record(self.peer, "out", received - len(rest))
         self.active = self._owner.loop.now

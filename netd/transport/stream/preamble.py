@@ -1,8 +1,8 @@
-"""What comes on a connection before the service: a header that names the peer, a handshake that wraps the stream.
+"""Preambles: a header that names the peer, or a handshake that wraps the stream, before the service gets a connection.
 
-A preamble is pure: it gets octets and gives values. The order is that of the cost: what names the peer, then admission
-of that peer, then what transforms the stream, then the service. Until then the connection is a `PreambleConnection`,
-which has places and little time.
+A preamble is pure: it gets octets and returns values. The cheapest step comes first: the header that names the peer,
+admission of that peer, the handshake, then the service. Until the service begins the connection is a
+`PreambleConnection`, which counts for the limits of connections and has a short time-out.
 """
 
 import select
@@ -19,26 +19,26 @@ from netd.transport.stream.stream_socket import CHUNK, BareSocket, StreamSocket,
 from netd.transport.tap import Taps
 
 Naming: TypeAlias = Callable[[bytes, Peer], tuple[int, Peer] | None]
-"""Given all that has come, and the peer as the socket has it: how many octets its header has, which alone are taken,
-and the peer that it names; or None where more has to come. `PeerError` where it is no header, or this sender may not
-send one, which it is asked before anything has come. So a stranger takes no place by saying nothing."""
+"""Called with all input so far and the peer of the socket: returns the length of the header in octets, which alone are
+received, and the peer that it names; None if the header is not complete. Raises `PeerError` if it is no header, or this
+sender may not send one. It is called first with no input, so that such a sender is refused before it sends anything."""
 
 Wrap: TypeAlias = Callable[[StreamSocket], WrappedSocket]
 Transforming: TypeAlias = Callable[[Peer], Generator[bytes | None, bytes, Wrap]]
-"""Holds a conversation with the peer, as a service does, and returns what is put before the socket from then on, with
-what it has received and is not its own. `PeerError` where the peer does not keep to the protocol."""
+"""A handshake, as a conversation with the peer. It returns the function that wraps the socket, which holds the octets
+received after the handshake. Raises `PeerError` where the peer violates the protocol."""
 
 _TIMEOUT = 10.0
-"""Seconds a peer has for all of it."""
+"""Seconds that a peer has for all preambles together."""
 _MOST = 4096
 """Octets of the longest header."""
 _NEW_INPUT = IN | select.EPOLLRDHUP | select.EPOLLET
-"""What is looked at stays in the kernel, which is to tell of more alone."""
+"""Edge-triggered: the header is only peeked at, and the kernel is to report new input alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preambles:
-    """Those of an endpoint."""
+    """The preambles of an endpoint."""
 
     naming: Naming | None = None
     transforming: Transforming | None = None
@@ -48,17 +48,17 @@ NO_PREAMBLES = Preambles()
 
 
 class Host(Owner, Protocol):
-    """What a connection before its service knows of that which keeps it."""
+    """The owner of a connection that is in its preambles."""
 
     def admit_named(self, connection: "PreambleConnection", peer: Peer, /) -> bool:
-        """It is of this peer. Whether that is let in; else it is over."""
+        """Set the peer that the header names, and admit it. False: it is refused, and the connection is closed."""
 
     def begin(self, connection: "PreambleConnection", stream: StreamSocket, /) -> None:
-        """Nothing more comes before the service, which has this stream from now on."""
+        """The preambles are done: have the service serve this stream."""
 
 
 class PreambleConnection(Connection):
-    """A connection that the service does not have yet."""
+    """A connection in its preambles, before the service gets it."""
 
     __slots__ = ("_conversation", "_host", "_preambles", "_wrap", "client_address")
     begun = False
@@ -82,7 +82,7 @@ class PreambleConnection(Connection):
             self._transform()
 
     def trace(self, taps: Taps) -> None:
-        """What is not the service's is not shown."""
+        """Preambles are not traced: a trace shows the service alone."""
 
     def _receive(self, mask: int) -> None:
         if self._conversation:
@@ -91,7 +91,7 @@ class PreambleConnection(Connection):
             self._receive_header(mask, self._preambles.naming)
 
     def _receive_header(self, mask: int, naming: Naming) -> None:
-        """Look at what has come, and take the header once it is there."""
+        """Peek at the input, and receive the header once it is complete."""
         data = self._take(self.socket.recv, _MOST, MSG_PEEK)
         if data is None:
             return
@@ -110,7 +110,7 @@ class PreambleConnection(Connection):
             left -= len(header)
         if found:
             self._admit_named(found[1])
-        elif mask != IN or len(data) == _MOST:  # the peer has finished, or there can be no more of it
+        elif mask != IN or len(data) == _MOST:  # the peer has finished, or the header is too long
             self.bytes_in = len(data)
             self.close("peer_error")
 
@@ -141,7 +141,7 @@ class PreambleConnection(Connection):
         self._advance(data)
 
     def _advance(self, data: bytes | None) -> None:
-        assert self._conversation, "it has begun"
+        assert self._conversation, "`_transform` makes it"
         output = b""
         try:
             while (piece := self._conversation.send(data)) is not None:  # type: ignore[arg-type]
@@ -171,7 +171,7 @@ class PreambleConnection(Connection):
         self._host.begin(self, stream)
 
     def _await_input(self) -> None:
-        self._wait(self._owner.input, self._receive)  # nothing is put before its socket
+        self._wait(self._owner.input, self._receive)  # its socket is not wrapped yet
 
     def _fail(self, error: BaseException) -> None:
         """A bug in a preamble ends this connection alone."""

@@ -1,4 +1,4 @@
-"""Stream servers: accept connections in batches, and rest where the system has no means for more."""
+"""Stream servers: accept connections in batches, and pause while the system lacks descriptors or memory."""
 
 import contextlib
 import errno
@@ -15,14 +15,14 @@ from netd.transport.loop import LISTENING, Loop
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
 
-# Connections taken at once, before the others get their turn. One that is refused counts as several: a flood must not
-# make those wait who are served.
+# Connections accepted in one turn of the loop. A refused one counts as several: a flood must not delay the clients that
+# are served.
 _BATCH, _REFUSAL = 16, 8
-_LAST_BATCH = 8192  # when it closes: more than the default backlog, all of them refused
-_REJECTED = 64  # refused at once where the system has no means to serve them
-_PAUSE = 0.1  # seconds a listener rests when the system has no descriptor or memory left
+_LAST_BATCH = 8192  # accepted when the listener is closed: more than the default backlog, even if all are refused
+_REJECTED = 64  # connections refused in one pause
+_PAUSE = 0.1  # seconds without accepting, when the system has no descriptor or memory left
 
-# accept(2): the connection failed before it was taken, or the network did. The next one may be well.
+# accept(2) failed for a reason of the connection in the queue, or of the network: the next call may succeed.
 _TRANSIENT = {
     errno.ECONNABORTED,
     errno.EPROTO,
@@ -42,7 +42,8 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class StreamServer(socketserver.ThreadingTCPServer):
     """Serves the connections of one listening socket, over TCP or UNIX.
 
-    The hooks are those of `socketserver`, with a loop instead of `serve_forever` and conversations instead of threads.
+    The hooks are those of `socketserver`, with a loop instead of `serve_forever`, and threads for blocking services
+    alone.
     """
 
     daemon_threads = True
@@ -67,23 +68,23 @@ class StreamServer(socketserver.ThreadingTCPServer):
         handle = self.finish_request if handler else None
         self.connections = Connections(kind, service, admission, events, loop, self.server_address, handle, preambles)
         self.slot = 0
-        self._ticket: Ticket | None = None  # of the connection that was verified last
+        self._ticket: Ticket | None = None  # of the last connection that `verify_request` admitted
         self._listening = False
-        self._reserve: int | None = None  # a descriptor that is given up to refuse connections with
+        self._reserve: int | None = None  # a descriptor to close when none is left, to refuse connections
         listener.setblocking(False)
 
     def start(self) -> None:
-        """Accept."""
+        """Accept connections from now on."""
         self._listening = True
         self._open_reserve()
         self.loop.watch(self.socket.fileno(), LISTENING, self.ready)
 
     def ready(self, mask: int) -> None:
-        """Connections wait."""
+        """Connections are in the queue of the listener."""
         self._accept_batch(_BATCH)
 
     def _accept_batch(self, left: int) -> None:
-        """Take so many connections, or all that wait."""
+        """Accept up to ``left`` connections; each that is refused counts as `_REFUSAL`."""
         while left > 0:
             left -= 1
             try:
@@ -107,25 +108,25 @@ class StreamServer(socketserver.ThreadingTCPServer):
         return request, client_address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether this connection may be served; if so, it has its ticket, and else it is closed."""
+        """Whether this connection is admitted: then its ticket is kept for `process_request`; else it is closed."""
         self._ticket = self.connections.admit(request, client_address)
         return self._ticket is not None
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        assert self._ticket is not None, "it was verified"
+        assert self._ticket is not None, "verify_request returned True"
         self.connections.serve(request, client_address, self._ticket)
 
     def retire(self) -> None:
-        """Accept no more, and leave the socket to another server; live connections go on."""
+        """Stop accepting, and leave the socket to another server. Open connections stay open."""
         self.loop.wheel.drop(self)
         if self._listening:
             self._listening = False
             self.loop.unwatch(self.socket.fileno())
 
     def server_close(self) -> None:
-        """Accept no more; live connections go on.
+        """Accept the connections in the queue, for which the handshake of TCP is done, then close the socket.
 
-        Who is in the socket's queue has been told that the connection stands, and is served.
+        Open connections stay open.
         """
         if self._listening:
             self._accept_batch(_LAST_BATCH)
@@ -137,24 +138,23 @@ class StreamServer(socketserver.ThreadingTCPServer):
             self.socket.close()
 
     def release(self) -> None:
-        """Release what it has besides the socket and the connections."""
+        """Release everything but the socket and the connections."""
         self._close_reserve()
 
     def close(self) -> None:
-        """Release everything, also what is open."""
+        """Close the socket and all connections, and release everything."""
         self._close_listener()
         self.connections.close()
         self.release()
 
     def expire(self, now: float) -> None:
-        """The rest is over."""
+        """The pause has ended."""
         self.start()
 
     def _pause_accept(self, error: OSError) -> None:
-        """Accept fails for want of a resource, and to try again at once would only burn the processor.
+        """Stop accepting for `_PAUSE` seconds: accept(2) failed for lack of a resource, and would fail again at once.
 
-        The first ones who wait are told that there is no place, with a descriptor that is kept for that; the others
-        wait in the listener's queue.
+        The first connections of the queue are accepted with the reserve descriptor and refused; the others wait.
         """
         self.events.accept_paused(str(error.strerror))
         if self._close_reserve():
@@ -165,20 +165,20 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.loop.wheel.add(self, self.loop.now + _PAUSE)
 
     def _open_reserve(self) -> None:
-        """Have a descriptor for refusals, if there is one to have; it is tried again after each rest."""
+        """Open the reserve descriptor. If that fails, it is tried again after each pause."""
         if self._reserve is None:
             with contextlib.suppress(OSError):
                 self._reserve = os.eventfd(0, os.EFD_CLOEXEC)
 
     def _close_reserve(self) -> bool:
-        """Free the descriptor that is kept for refusals; whether there was one."""
+        """Close the reserve descriptor. False: there was none."""
         reserve, self._reserve = self._reserve, None
         if reserve is not None:
             os.close(reserve)
         return reserve is not None
 
     def _reject_backlog(self) -> None:
-        """Refuse those that wait, without having a place for any."""
+        """Accept and refuse up to `_REJECTED` connections of the queue."""
         for _ in range(_REJECTED):
             try:
                 request, client_address = self.get_request()

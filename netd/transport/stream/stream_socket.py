@@ -1,18 +1,18 @@
-"""What a stream is received from and sent to: a socket that does not block, or what is put before one."""
+"""The socket interface of stream connections: a non-blocking socket, or an object that wraps one."""
 
 from socket import socket
 from typing import Protocol, TypeAlias
 
 CHUNK = 65536
-"""Octets taken from a stream, and given to the kernel, at once."""
+"""Octets received or sent with one system call, at most."""
 
 
 class StreamSocket(Protocol):
-    """What a connection needs of a socket that does not block. A bare one is one, and what a preamble puts before it.
+    """The methods of a non-blocking socket that a connection uses. A bare socket has them, and each that wraps one.
 
-    `recv` gives as many octets as it is asked for, if there are so many: less means that nothing is left, neither here
-    nor in the kernel. `recv` and `send` raise BlockingIOError where they would have to wait, and another OSError where
-    the connection is broken.
+    `recv` returns as many octets as requested, if so many are there: fewer mean that nothing is left, neither here nor
+    in the kernel. `recv` and `send` raise BlockingIOError where they would block, and another OSError where the
+    connection is broken.
     """
 
     def recv(self, size: int, /) -> bytes: ...
@@ -27,11 +27,11 @@ class StreamSocket(Protocol):
 
 
 BareSocket: TypeAlias = socket
-"""A `StreamSocket` that nothing is put before."""
+"""A `StreamSocket` that is not wrapped."""
 
 
 class WrappedSocket(StreamSocket, Protocol):
-    """One that is put before another, and may hold octets that came."""
+    """A `StreamSocket` that wraps another, and may hold octets that it has received."""
 
     def pending(self) -> int:
-        """How many octets `recv` gives without asking the kernel, which does not tell of them."""
+        """The octets that `recv` returns without a system call. epoll(7) does not report them."""

@@ -1,9 +1,9 @@
-"""Blocking request handlers, as `socketserver` has them: each connection has a thread, and that is why it has an end.
+"""Blocking request handlers, as those of `socketserver`: each connection has a thread, for a limited time.
 
-Threads are few (`MOST_THREADS`), and a connection has one for `limits.lifetime`: from the start, or, where the service
-says `client_speaks_first`, once something came, so that who connects and says nothing takes no thread from others. The
-loop keeps the time; it ends a handler by shutting the socket down, at which whatever it waits for returns. The counters
-are the loop's to write: a thread touches its connection alone.
+Threads are few (`MOST_THREADS`), and a connection has one for `limits.lifetime` at most: from the start, or, where the
+service declares `client_speaks_first`, from the first octet, so that a silent client occupies no thread. The loop
+handles time-outs; it ends a handler by shutting the socket down, on which a blocking call of the handler returns. The
+loop alone writes the counters: a thread writes to its connection alone.
 """
 
 import contextlib
@@ -21,42 +21,42 @@ from netd.transport.stream.stream_socket import BareSocket
 from netd.transport.tap import Taps
 
 MOST_THREADS = 32
-"""Connections of one listener that are handled at one time. The next one is refused."""
+"""Connections of one listener that are handled at the same time. The next one is refused."""
 _FIRST_BYTE_TIMEOUT = 10.0
-"""Seconds a peer has that is to begin: time to type a line, and not too long for a stop to wait."""
+"""Seconds that a client that speaks first has for that: time to type a line, and short enough for a stop to wait."""
 
 
 Handle = Callable[[Any, Any], object]
-"""Serves a socket, with the client's address, and returns when that is done."""
+"""Called with a socket and the client's address. Returns when the connection is served."""
 
 
 class ThreadSlots:
-    """Those of `MOST_THREADS` that are taken at one listener. For the loop's own thread."""
+    """The number of threads of one listener, up to `MOST_THREADS`. For the thread of the loop."""
 
     def __init__(self) -> None:
         self.taken = 0
 
     def __bool__(self) -> bool:
-        """Whether one is free."""
+        """Whether a slot is free."""
         return self.taken < MOST_THREADS
 
     def acquire(self) -> bool:
-        """Take one. False: all are taken."""
+        """Take a slot. False: all are taken."""
         is_free = bool(self)
         self.taken += is_free
         return is_free
 
     def release(self) -> None:
-        """Give back one that was taken."""
-        assert self.taken > 0, "it was taken"
+        """Free a slot that was taken."""
+        assert self.taken > 0, "a slot was taken"
         self.taken -= 1
 
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """The threads of one listener, of which ``handle`` is called in each.
+    """The threads of one listener, each of which calls ``handle``.
 
-    ``client_speaks_first``: once the peer has spoken.
+    ``client_speaks_first``: a thread starts at the first octet of the peer.
     """
 
     handle: Handle
@@ -75,7 +75,7 @@ class ThreadedConnection(Connection):
         self._threads = threads
         self._handling = False
         self._taps: Taps = ()
-        self._aborted = False  # the loop has ended it, and the handler will notice
+        self._aborted = False  # the socket is shut down, and the handler has not returned yet
         super().__init__(owner, CountingSocket(self, request), peer)
 
     def start(self) -> None:
@@ -90,7 +90,7 @@ class ThreadedConnection(Connection):
             self._start_thread()
 
     def _on_first_byte(self, mask: int) -> None:
-        """The peer has said something, or has nothing to say."""
+        """The first octet or the end of file has come."""
         owner = self._owner
         first = self._take(super(CountingSocket, self.socket).recv, 1, socket.MSG_PEEK)  # the handler reads it
         if first is None:
@@ -105,7 +105,7 @@ class ThreadedConnection(Connection):
         self.socket.setblocking(True)
         if not self._threads.slots.acquire():
             self._owner.events.connection_refused("threads", self.peer.credentials or self.peer.host)
-            return self.close("done")  # it was accepted, and is refused late
+            return self.close("done")  # it was counted as accepted already
         self._handling = True
         try:
             threading.Thread(target=self._handle, name=f"netd-{self.service_name}", daemon=True).start()
@@ -115,7 +115,7 @@ class ThreadedConnection(Connection):
             self._on_handler_exit(None)
 
     def _release_thread(self) -> bool:
-        """The handler is done, or not waited for. False: that was so before."""
+        """Release the slot of the thread, if it has one: whether it had."""
         if not self._handling:
             return False
         self._handling = False
@@ -123,18 +123,18 @@ class ThreadedConnection(Connection):
         return True
 
     def _handle(self) -> None:
-        """What the thread does."""
+        """The function of the thread."""
         failure: BaseException | None = None
         try:
             self._threads.handle(self.socket, self._client_address)
-        except BaseException as error:  # whatever a handler raises, SystemExit too, ends this connection alone
+        except BaseException as error:  # an exception of a handler, SystemExit too, ends this connection alone
             failure = error
         if self._aborted:
-            self.socket.close()  # the loop may be over by now
+            self.socket.close()  # the loop may have ended by now
         self._owner.loop.call(lambda: self._on_handler_exit(failure))
 
     def _on_handler_exit(self, failure: BaseException | None) -> None:
-        """The handler is done: say farewell, if it was not cut short."""
+        """The handler has returned: finish the connection, unless it was aborted."""
         if not self._release_thread():
             return
         if failure and not isinstance(failure, ConnectionError | TimeoutError):
@@ -149,7 +149,7 @@ class ThreadedConnection(Connection):
             descriptor = self.descriptor
             self.socket.setblocking(False)
             self._owner.loop.watch(descriptor, IN, self._linger)
-        except OSError:  # a thread that it was lent to has closed it meanwhile
+        except OSError:  # another thread of the handler has closed the socket meanwhile
             return self._end(outcome)
         self._finish(outcome)
 
@@ -169,20 +169,20 @@ class ThreadedConnection(Connection):
         self._record(0, len(data))
 
     def _record(self, received: int, sent: int) -> None:
-        self.active = monotonic()  # the loop may be asleep, and its clock with it
+        self.active = monotonic()  # `Loop.now` stands still while the loop waits
         if not self._count(received, sent):
             self._abort("bytes")
             raise ConnectionAbortedError("limits.bytes")
 
     def close(self, outcome: Outcome) -> None:
-        """End it. A handler finds nothing more to read and nobody to write to; then it is over."""
+        """End it. Under a handler, the socket is shut down, and closed when the handler returns."""
         if self._handling:
             self._abort(outcome)
         else:
             super().close(outcome)
 
     def abandon(self) -> None:
-        """The loop is over: its thread is not waited for."""
+        """End it without waiting for its thread: the loop has ended."""
         if self._release_thread():
             self._end(self._ending or "done")
 
@@ -190,12 +190,12 @@ class ThreadedConnection(Connection):
         if not self._aborted:
             self._aborted = True
             self._ending = outcome
-            with contextlib.suppress(OSError):  # the peer is gone, or the handler has closed the socket
+            with contextlib.suppress(OSError):  # the peer has reset it, or the handler has closed it
                 self.socket.shutdown(socket.SHUT_RDWR)
 
 
 class CountingSocket(socket.socket):
-    """A socket that tells its connection what comes and goes."""
+    """A socket that passes what it receives and sends to its connection, to be counted and traced."""
 
     __slots__ = ("_connection",)
 
