@@ -6,12 +6,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from netd.daemon import systemd
-from netd.transport.activation import KEPT, Inherited, InheritedSocket
 from tests.daemon.launcher import LAUNCHER
 from tests.support import read_exactly
 
@@ -86,23 +84,6 @@ def test_sockets_for_another_process_are_ignored(
         monkeypatch.setenv(key, value.replace("me", str(os.getpid())))
     assert len(systemd.inherited()) == number
     assert not {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"} & os.environ.keys()
-
-
-def test_stored_socket_is_found_by_its_address() -> None:
-    kept: Any
-    with socket.socket(socket.AF_INET6) as kept:
-        kept.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        kept.bind(("::", 0))
-        kept.listen()
-        port = kept.getsockname()[1]
-        inherited = Inherited([InheritedSocket(f"{KEPT}1", kept)])
-        assert inherited.pop_kept(socket.AF_INET6, socket.SOCK_STREAM, ("::", port)) is None, "it serves IPv4 too"
-        assert inherited.pop_kept(socket.AF_INET6, socket.SOCK_DGRAM, ("::", port), dual=True) is None
-        found = inherited.pop_kept(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True)
-        assert found
-        assert found.socket is kept
-        assert inherited.pop_kept(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True) is None
-        assert inherited.pop_unused() == []
 
 
 def test_watchdog_interval_of_another_process_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

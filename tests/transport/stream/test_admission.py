@@ -15,8 +15,8 @@ from netd.admission.bans import BanRules
 from netd.contract import Conversation
 from netd.peer import Peer
 from netd.services.echo import Echo
-from tests.support import Server, has_ipv6, read_all, read_exactly, service, until
-from tests.transport.sample_services import DENY, PlainEcho
+from tests.support import Server, has_ipv6, read_all, read_exactly, until
+from tests.transport.sample_services import DENY
 from tests.transport.stream.peers import connect
 
 
@@ -137,35 +137,6 @@ def test_a_service_that_cannot_begin_gives_back_the_places(server: Server) -> No
     assert sum(server.shared.daemon_limits.active) == events.counters.active == 0
 
 
-@pytest.mark.parametrize("kind", [Echo, PlainEcho])
-def test_a_connection_ends_after_so_many_octets(server: Server, kind: type[Echo]) -> None:
-    address, events = server.add(kind(), "tcp://127.0.0.1:0", bytes=1000)
-    with connect(address) as connection:
-        for _ in range(5):
-            connection.sendall(b"x" * 100)
-            assert read_exactly(connection, 100) == b"x" * 100
-        connection.sendall(b"x")
-        with contextlib.suppress(ConnectionResetError):
-            read_all(connection)
-    until(lambda: events.counters.closed == {"bytes": 1})
-
-
-def test_a_talkative_service_and_a_bulk_stream_end_after_so_many_octets_too(server: Server) -> None:
-    chargen, chargen_events = server.add(service("chargen"), "tcp://127.0.0.1:0", bytes="1MiB")
-    with connect(chargen) as connection:
-        with contextlib.suppress(ConnectionResetError):
-            assert len(read_all(connection)) <= 2**20 + 2**18
-        until(lambda: chargen_events.counters.closed == {"bytes": 1})
-    echo, echo_events = server.add(Echo(), "tcp://127.0.0.1:0", bytes="4MiB")
-    with connect(echo) as connection, contextlib.suppress(ConnectionResetError, BrokenPipeError):
-        connection.settimeout(20)
-        for _ in range(1000):
-            connection.sendall(b"x" * 2**16)
-            read_exactly(connection, 2**16)
-    until(lambda: echo_events.counters.closed == {"bytes": 1})
-    assert 2**22 <= echo_events.counters.bytes_in + echo_events.counters.bytes_out <= 2**23
-
-
 @pytest.mark.parametrize(
     ("access", "served"),
     [
@@ -241,15 +212,6 @@ def test_a_banned_source_is_refused_and_reported_ones_are_its_own_fault(server: 
     assert events.counters.refused == {"banned": 1}
     server.shared.ban(bytes([127, 0, 0, 1]), None)
     assert ask(address, b"x") == b"x"
-
-
-def test_a_peer_that_talks_into_a_monologue_is_counted_too(server: Server) -> None:
-    address, events = server.add(service("chargen"), "tcp://127.0.0.1:0", bytes="16MiB")
-    with connect(address) as connection, contextlib.suppress(ConnectionResetError, BrokenPipeError):
-        while True:  # and never reads
-            connection.sendall(b"x" * 2**16)
-    until(lambda: events.counters.closed == {"bytes": 1})
-    assert events.counters.bytes_in <= 2**24 + 2**17
 
 
 def test_a_reserve_that_was_lost_is_taken_again_after_the_rest(server: Server) -> None:

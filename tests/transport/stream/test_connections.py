@@ -1,20 +1,32 @@
 """Connections without a listener: each is over once, and the last one releases what they had."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netd.admission.daemon import DaemonAdmission
+from netd.contract import Conversation
+from netd.endpoints import Endpoint
+from netd.peer import Peer
 from netd.services.echo import Echo
-from netd.services.service_type import ServiceType
+from netd.services.service_type import ServiceType, Serving
 from netd.services.upper import Upper
 from netd.telemetry.service_events import ServiceEvents
+from netd.transport.listen import open_listeners
 from netd.transport.loop import Loop
+from netd.transport.stream.connection import Connection
 from netd.transport.stream.connections import Connections
-from tests.support import admission_for, pipes
+from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
+from netd.transport.stream.echo import EchoConnection
+from netd.transport.stream.server import StreamServer
+from netd.transport.stream.threaded import ThreadedConnection
+from tests.support import Server, admission_for, has_ipv6, pipes, read_all, service
+from tests.transport.stream.peers import connect
 
 HOUSE = DaemonAdmission()
 
@@ -104,3 +116,64 @@ def test_a_refused_connection_is_closed_and_has_no_ticket(loop: Loop) -> None:
         assert client.recv(1) == b""
     assert (kept.events.counters.refused, len(kept)) == ({"access": 1}, 0)
     kept.close()
+
+
+def test_peers_and_local_addresses(server: Server, tmp_path: Any) -> None:
+    whoami = service("whoami")
+    dual, _ = server.add(whoami, "tcp://*:0")
+    for host in ("127.0.0.1", "127.0.0.2"):
+        with connect((host, dual[1])) as connection:
+            port = connection.getsockname()[1]
+            wanted = f"peer=127.0.0.1:{port} local={host}:{dual[1]} transport=tcp family=ipv4\r\n"
+            assert read_all(connection) == (
+                wanted.encode().replace(b"peer=127.0.0.1", b"peer=" + connection.getsockname()[0].encode())
+            )
+    if has_ipv6():
+        with connect(("::1", dual[1])) as connection:
+            port = connection.getsockname()[1]
+            assert (
+                read_all(connection)
+                == f"peer=[::1]:{port} local=[::1]:{dual[1]} transport=tcp family=ipv6\r\n".encode()
+            )
+    path, _ = server.add(whoami, f"unix://{tmp_path}/s")
+    with connect(path) as connection:
+        wanted = (
+            f"peer=pid={os.getpid()},uid={os.getuid()},gid={os.getgid()} local={path} transport=unix family=unix\r\n"
+        )
+        assert read_all(connection) == wanted.encode()
+
+
+class Whatever:
+    """Can be served in every way; what it declares is not asked, and it is no service that `table` would find."""
+
+    reflects = "yes"
+
+    def stream(self, peer: Peer, *post: object) -> Conversation:
+        yield b"x" * len(post) + b"y"
+
+    def handler(self, request: socket.socket, client_address: Any, server: Any) -> object:
+        return request.send(b"z")
+
+
+@pytest.mark.parametrize(
+    ("serving", "way", "said"),
+    [
+        ("echo", EchoConnection, b"a"),
+        ("conversation", ConversationConnection, b"y"),
+        ("push", PushConnection, b"xy"),
+        ("send_only", SendOnlyConnection, b"y"),
+        ("thread", ThreadedConnection, b"z"),
+    ],
+)
+def test_service_type_alone_says_how_a_stream_is_served(
+    server: Server, tmp_path: Path, serving: Serving, way: type[Connection], said: bytes
+) -> None:
+    kind = ServiceType("test", "", lambda options, context: Whatever(), serving)
+    [listener] = open_listeners([("test", Endpoint.parse(f"unix://{tmp_path}/s"))], lambda *skipped: None)
+    server.serve(Whatever(), listener, kind=kind)
+    [only] = server.servers
+    assert isinstance(only, StreamServer)
+    with connect(f"{tmp_path}/s") as client:
+        client.sendall(b"a")
+        assert client.recv(10) == said
+        assert [type(one) for one in only.connections] == [way]

@@ -2,18 +2,18 @@
 
 import gc
 import socket
-import struct
 import threading
+import time
 import weakref
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from netd.contract import Conversation, Post, Wait, WaitingConversation
+from netd.contract import Conversation, Post
 from netd.peer import Peer
-from tests.support import ABSTRACT, Server, read_all, read_exactly, until
-from tests.transport.stream.peers import connect, ended
+from netd.services.echo import Echo
+from tests.support import ABSTRACT, Server, read_all, read_exactly, service, until
+from tests.transport.stream.peers import connect, converse, ended
 
 
 class Board:
@@ -222,110 +222,71 @@ def test_a_bug_of_who_posts_is_its_own(server: Server, what: object) -> None:
     assert events.counters.active == 0
 
 
-class Slow:
-    """Answers a segment once it is told to."""
-
-    def __init__(self) -> None:
-        self.waits: list[Wait] = []
-        self.ended = 0
-
-    def stream(self, peer: Peer) -> WaitingConversation:
-        try:
-            while data := (yield None):
-                yield b"wait:"
-                wait = Wait()
-                self.waits.append(wait)
-                while not wait.done:
-                    yield wait
-                yield data
-            yield b"end"
-        finally:
-            self.ended += 1
-
-
-class SlowBoard(Slow):
-    """The same, which is also spoken to from outside."""
-
-    server_initiated = True
-
-    def stream(self, peer: Peer, post: Post) -> WaitingConversation:  # type: ignore[override]
-        self.post = post
-        return super().stream(peer)
-
-
-@pytest.fixture(params=["tcp", "unix"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return "tcp://127.0.0.1:0" if request.param == "tcp" else f"unix://{tmp_path}/s"
-
-
-@pytest.mark.parametrize("kind", [Slow, SlowBoard])
-def test_a_conversation_that_waits_is_resumed_when_it_is_told_to(server: Server, url: str, kind: type[Slow]) -> None:
-    slow = kind()
-    address, _ = server.add(slow, url, idle="100ms")
+def test_chargen_is_braked_by_its_reader_alone_and_throws_input_away(server: Server) -> None:
+    address, events = server.add(service("chargen"), "tcp://127.0.0.1:0")
     with connect(address) as connection:
-        for text in (b"one", b"two"):
-            connection.sendall(text)
-            assert read_exactly(connection, 5) == b"wait:"
-            # What comes meanwhile waits, also the end of file; and the idle time-out does not run.
-            connection.sendall(b"more")
-            assert connection_is_quiet(connection, 0.4)
-            server.loop.call(slow.waits.pop().finish)
-            assert read_exactly(connection, len(text)) == text
-            assert read_exactly(connection, 5) == b"wait:"
-            server.loop.call(slow.waits.pop().finish)
-            assert read_exactly(connection, 4) == b"more"
-        connection.sendall(b"last")
-        connection.shutdown(socket.SHUT_WR)
-        assert read_exactly(connection, 5) == b"wait:"
-        server.loop.call(slow.waits.pop().finish)
-        assert read_all(connection) == b"lastend"
-    until(lambda: slow.ended == 1)
-
-
-def connection_is_quiet(connection: socket.socket, seconds: float) -> bool:
-    """Whether nothing comes for so long."""
-    connection.settimeout(seconds)
-    try:
-        return connection.recv(1) == b"nothing"
-    except TimeoutError:
-        return True
-    finally:
+        # More than all buffers together hold: it has to be read by somebody.
         connection.settimeout(20)
+        sent, got = 0, 0
+        connection.setblocking(False)
+        while sent < 2**25 or got < 2**22:
+            try:
+                sent += connection.send(b"x" * 65536)
+            except BlockingIOError:
+                pass
+            try:
+                got += len(connection.recv(65536))
+            except BlockingIOError:
+                pass
+    until(lambda: events.counters.closed["reset"] == 1)
+    assert events.counters.bytes_in > 2**24
 
 
-def test_a_peer_that_leaves_ends_a_conversation_that_waits(server: Server, url: str) -> None:
-    slow = Slow()
-    address, events = server.add(slow, url)
+def test_chargen_goes_on_after_a_half_close(server: Server) -> None:
+    address, events = server.add(service("chargen"), "tcp://127.0.0.1:0")
     with connect(address) as connection:
-        connection.sendall(b"x")
-        assert read_exactly(connection, 5) == b"wait:"
-        if connection.family != socket.AF_UNIX:  # a TCP peer that is gone shows so by a reset
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    until(lambda: slow.ended == 1)
-    server.loop.call(slow.waits.pop().finish)
-    server.settle()
-    assert events.table.read().closed == {"reset": 1}
+        connection.shutdown(socket.SHUT_WR)
+        data = read_exactly(connection, 2**20)
+    assert data[:74] == converse(service("chargen").stream(Peer("tcp", "x")), [], most=74)[:74]
+    assert len(data) == 2**20
+    until(lambda: events.counters.closed["reset"] == 1)
 
 
-def test_a_wait_that_is_over_already_is_no_wait(server: Server, url: str) -> None:
-    class Ready:
-        def stream(self, peer: Peer) -> WaitingConversation:
-            wait = Wait()
-            wait.finish()
-            yield wait
-            yield b"here"
+def test_a_talkative_conversation_does_not_keep_others_waiting(server: Server) -> None:
+    class Talker:
+        def stream(self, peer: Peer) -> Conversation:
+            while True:
+                yield b"x"
 
-    address, _ = server.add(Ready(), url)
-    with connect(address) as connection:
-        assert read_all(connection) == b"here"
+    address, _ = server.add(Talker(), "tcp://127.0.0.1:0")
+    echo, _ = server.add(Echo(), "tcp://127.0.0.1:0")
+    with connect(address) as talker, connect(echo) as connection:
+        for _ in range(50):
+            assert read_exactly(talker, 1000) == b"x" * 1000
+            connection.sendall(b"y")
+            assert connection.recv(1) == b"y"
 
 
-def test_what_is_posted_while_a_conversation_waits_comes_before_it_goes_on(server: Server, url: str) -> None:
-    slow = SlowBoard()
-    address, _ = server.add(slow, url)
-    with connect(address) as connection:
-        connection.sendall(b"x")
-        assert read_exactly(connection, 5) == b"wait:"
-        assert slow.post(b"posted:")
-        server.loop.call(slow.waits.pop().finish)
-        assert read_exactly(connection, 8) == b"posted:x"
+def test_a_conversation_that_takes_its_time_gives_others_theirs(server: Server) -> None:
+    said = 0
+
+    class Thinker:
+        """Every word costs a thousandth of a second."""
+
+        def stream(self, peer: Peer) -> Conversation:
+            nonlocal said
+            while True:
+                time.sleep(0.001)
+                said += 1
+                yield b"x"
+
+    address, _ = server.add(Thinker(), "tcp://127.0.0.1:0")
+    echo, _ = server.add(Echo(), "tcp://127.0.0.1:0")
+    with connect(address) as thinker, connect(echo) as connection:
+        assert thinker.recv(1)
+        for _ in range(20):
+            server.settle()
+            before = said
+            connection.sendall(b"y")
+            assert connection.recv(1) == b"y"
+            assert said - before < 20, "a whole turn of 256 words came in between"

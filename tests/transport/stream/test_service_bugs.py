@@ -1,0 +1,135 @@
+"""Bugs in services of streams: each costs one conversation, and is one event."""
+
+import socket
+from functools import partial
+from typing import Any
+
+import pytest
+
+from netd.contract import Conversation
+from netd.errors import PeerError
+from netd.peer import Peer
+from tests.support import Server, read_all, read_exactly, until
+from tests.transport.stream.peers import RESET, ask, connect, ended, failed
+
+
+class Buggy:
+    """Fails in every way a conversation can."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def stream(self, peer: Peer) -> Conversation:
+        data = yield None
+        try:
+            match data:
+                case b"raise":
+                    raise ZeroDivisionError("oops")
+                case b"text":
+                    yield "not bytes"  # type: ignore[misc]
+                case b"number":
+                    yield 7  # type: ignore[misc]
+                case b"said":
+                    yield b"something"
+                    raise ZeroDivisionError("after that")
+                case b"peer":
+                    raise PeerError("you are not nice")
+            yield data
+            yield None
+        finally:
+            self.left += 1
+
+
+@pytest.mark.parametrize("how", [b"raise", b"text", b"number", b"said"])
+def test_a_bug_in_a_service_costs_one_conversation_and_is_one_event(
+    server: Server, log: list[dict[str, Any]], how: bytes
+) -> None:
+    buggy = Buggy()
+    address, events = server.add(buggy, "tcp://127.0.0.1:0")
+    with connect(address) as other:
+        other.sendall(b"fine")
+        assert read_exactly(other, 4) == b"fine"
+        with connect(address) as connection:
+            connection.sendall(how)
+            assert read_all(connection) == b""
+        until(lambda: events.counters.closed["failed"] == 1)
+        [failure] = [event for event in log if event["event"] == "conversation_failed"]
+        assert failure["level"] == "error"
+        assert failure["exc_info"].__traceback__ is not None
+        assert other.send(b"x")
+    until(lambda: events.counters.active == 0)
+    assert events.counters.failed == 1
+    assert buggy.left == 2
+
+
+def test_a_broken_rule_is_one_line_and_no_event(server: Server, log: list[dict[str, Any]]) -> None:
+    address, events = server.add(Buggy(), "tcp://127.0.0.1:0")
+    with connect(address) as connection:
+        connection.sendall(b"peer")
+        assert read_all(connection) == b"error: you are not nice\r\n"
+    until(lambda: events.counters.closed["peer_error"] == 1)
+    assert {event["level"] for event in log} == {"info"}
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
+def test_not_even_an_exit_in_a_service_stops_the_loop(server: Server, error: type[BaseException]) -> None:
+    class Leaver:
+        def stream(self, peer: Peer) -> Conversation:
+            if (yield None) == b"leave":
+                raise error("bye")
+            try:
+                yield None
+            finally:
+                raise error("bye again")
+
+    address, events = server.add(Leaver(), "tcp://127.0.0.1:0")
+    for word in (b"leave", b"stay"):
+        with connect(address) as connection:
+            connection.sendall(word)
+            connection.shutdown(socket.SHUT_WR)
+            assert read_all(connection) == b""
+    until(partial(ended, events, 2))
+    assert events.counters.failed == 2
+
+
+def test_a_service_that_cannot_even_begin(server: Server, log: list[dict[str, Any]]) -> None:
+    class Unable:
+        def stream(self, peer: Peer) -> Conversation:
+            raise ZeroDivisionError("oops")
+
+    class Nothing:
+        def stream(self, peer: Peer) -> None:
+            return None
+
+    for kind in (Unable, Nothing):
+        address, events = server.add(kind(), "tcp://127.0.0.1:0")
+        with connect(address) as connection:
+            assert connection.recv(1) == b""
+        until(partial(failed, events, 1))
+        assert events.counters.active == 0
+
+
+def test_a_bug_in_the_farewell_is_an_event_too(server: Server) -> None:
+    class Sticky:
+        def stream(self, peer: Peer) -> Conversation:
+            try:
+                yield None
+            finally:
+                yield b"I will not go"
+
+    address, events = server.add(Sticky(), "tcp://127.0.0.1:0")
+    with connect(address) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    until(lambda: events.counters.failed == 1)
+    until(lambda: events.counters.active == 0)
+
+
+def test_one_that_asks_for_more_after_the_end_is_closed(server: Server) -> None:
+    class Deaf:
+        def stream(self, peer: Peer) -> Conversation:
+            while True:
+                yield None
+
+    address, events = server.add(Deaf(), "tcp://127.0.0.1:0")
+    assert ask(address, b"x") == b""
+    until(lambda: events.counters.closed["done"] == 1)
