@@ -8,7 +8,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def client(address: Any, tmp_path: Any = None) -> Iterator[socket.socket]:
-    """A connected socket, which takes an answer only from the address it asked."""
+    """A connected socket, which receives answers only from the address it sends to."""
     unix = isinstance(address, str | bytes)
     family = socket.AF_UNIX if unix else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:

@@ -1,4 +1,4 @@
-"""Services, and ways to serve them, for tests of the transports."""
+"""Services for tests of the transports."""
 
 import socketserver
 
@@ -13,7 +13,7 @@ DENY: dict[str, object] = {"access": {"deny": ["any"]}}
 
 
 class PlainEcho(Echo):
-    """Echo with the declaration taken away: the service is asked for each answer."""
+    """Echo without its declaration: served as a conversation, and asked for each datagram."""
 
     reflects = False
 
@@ -39,13 +39,13 @@ class Shout(socketserver.StreamRequestHandler):
 
 
 class Finger:
-    """A service that is nothing but its handler."""
+    """A service with a handler alone."""
 
     handler = Shout
 
 
 class Quiet:
-    """The same, with a thread only once the peer has sent something."""
+    """As `Finger`, with a thread only from the first octet on."""
 
     handler = Shout
     client_speaks_first = True

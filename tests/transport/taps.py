@@ -9,12 +9,12 @@ from tests.support import Server
 
 
 def tap(wanted: Callable[[Peer], bool] = lambda peer: True, flush: Callable[[Tap], None] = lambda tap: None) -> Tap:
-    """A tap that notes all, and is never flushed, unless told otherwise."""
+    """A tap that records all peers and is never flushed, by default."""
     return Tap("test", wanted, flush)
 
 
 def look(server: Server, taps: list[Tap]) -> None:
-    """Have these, and no others, look on at all there is."""
+    """Attach these taps, and no others, to all servers and connections."""
     for one in server.servers:
         observed = one.connections if isinstance(one, StreamServer) else one
         server.loop.call(lambda observed=observed: observed.trace(taps))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A chat over real sockets: what is said comes to everybody else, and who does not read holds up nobody."""
+"""A chat over real sockets: each member gets the lines of the others, and a slow member delays no other."""
 
 import re
 import socket
@@ -12,16 +12,16 @@ from tests.transport.stream.peers import connect
 
 
 class Guest:
-    """Somebody at a socket who reads lines."""
+    """A member of the chat, at a socket."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self.lines = connection.makefile("rb")
 
-    def say(self, *lines: bytes) -> None:
+    def send(self, *lines: bytes) -> None:
         self.socket.sendall(b"".join(line + b"\n" for line in lines))
 
-    def hears(self, *lines: bytes) -> None:
+    def receives(self, *lines: bytes) -> None:
         for line in lines:
             assert self.lines.readline().rstrip(b"\r\n") == line
 
@@ -32,50 +32,50 @@ class Guest:
         self.socket.close()
 
 
-def test_a_room_of_two_endpoints(server: Server, tmp_path: Path) -> None:
+def test_chat_over_tcp_and_unix_is_one_room(server: Server, tmp_path: Path) -> None:
     chat = service("chat")
     tcp, _ = server.add(chat, "tcp://127.0.0.1:0")
     unix, events = server.add(chat, f"unix://{tmp_path}/chat.sock")
     alex, bob, eve = Guest(connect(tcp)), Guest(connect(tcp)), Guest(connect(unix))
     for guest in (alex, bob, eve):
-        guest.say(b"/color off")
-        guest.hears(b"* colors are off")
-    alex.say(b"alex : hello")
-    eve.hears(b"* alex has joined", b"alex : hello")
-    bob.hears(b"* alex has joined", b"alex : hello")
-    eve.say(b"eve: hi, \x1b[31malex")
-    alex.hears(b"* eve has joined", b"eve : hi, [31malex")
-    bob.hears(b"* eve has joined", b"eve : hi, [31malex")
+        guest.send(b"/color off")
+        guest.receives(b"* colors are off")
+    alex.send(b"alex : hello")
+    eve.receives(b"* alex has joined", b"alex : hello")
+    bob.receives(b"* alex has joined", b"alex : hello")
+    eve.send(b"eve: hi, \x1b[31malex")
+    alex.receives(b"* eve has joined", b"eve : hi, [31malex")
+    bob.receives(b"* eve has joined", b"eve : hi, [31malex")
     alex.close(reset=True)
-    bob.hears(b"* alex has left")
-    bob.say(b"bye")
+    bob.receives(b"* alex has left")
+    bob.send(b"bye")
     assert read_all(bob.socket) == b"* goodbye\n"
     bob.close()
-    eve.hears(b"* alex has left")
-    eve.say(b"x" * 5000)
-    eve.hears(b"error: a line may have at most 4096 octets")
+    eve.receives(b"* alex has left")
+    eve.send(b"x" * 5000)
+    eve.receives(b"error: a line may have at most 4096 octets")
     eve.close()
     server.settle()
     assert events.table.read().failed == 0
     assert not chat._room._streams
 
 
-def test_who_does_not_read_loses_messages_is_told_and_holds_up_nobody(server: Server) -> None:
+def test_member_that_does_not_read_loses_messages_with_a_notice_and_delays_no_other(server: Server) -> None:
     seconds = count(NOW)
-    chat = service("chat", clock=lambda: next(seconds), announce=False)  # so slow that nobody floods
+    chat = service("chat", clock=lambda: next(seconds), announce=False)  # so slow that no member floods
     address, _ = server.add(chat, "tcp://127.0.0.1:0?sndbuf=4096")
     alex, bob, slow = Guest(connect(address)), Guest(connect(address)), Guest(connect(address))
     for guest in (bob, slow):
-        guest.say(b"/color off")
-        guest.hears(b"* colors are off")
+        guest.send(b"/color off")
+        guest.receives(b"* colors are off")
     number = 0
 
     def exchange(times: int) -> None:
         nonlocal number
         said = [b"%06d " % one + b"x" * 1000 for one in range(number, number + times)]
         number += times
-        alex.say(*(b"a : " + line for line in said))
-        bob.hears(*(b"a : " + line for line in said))
+        alex.send(*(b"a : " + line for line in said))
+        bob.receives(*(b"a : " + line for line in said))
 
     slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""Opening: what is bound and how, and the one line when it cannot be."""
+"""Opening endpoints: the sockets and their options, and the one line of an error."""
 
 import gc
 import os
@@ -27,7 +27,7 @@ def close(listeners: list[Listener]) -> None:
 
 
 def refusal(*urls: str) -> list[str]:
-    gc.collect()  # what other tests have left is not to close meanwhile
+    gc.collect()  # sockets that other tests have left must not be closed meanwhile
     descriptors = set(os.listdir("/proc/self/fd"))
     with pytest.raises(OpenError) as raised:
         close(open_all(*urls))
@@ -67,7 +67,7 @@ def test_socket_options_are_set() -> None:
         close([plain, tuned, udp])
 
 
-def test_the_backlog_is_the_one_asked_for() -> None:
+def test_backlog_is_that_of_the_endpoint() -> None:
     [listener] = open_all("tcp://127.0.0.1:0?backlog=3")
     try:
         port = listener.socket.getsockname()[1]
@@ -79,7 +79,7 @@ def test_the_backlog_is_the_one_asked_for() -> None:
             client.setblocking(False)
             client.connect_ex(listener.socket.getsockname())
             clients.append(client)
-        # backlog + 1 connections are completed; the kernel lets the others wait outside.
+        # backlog + 1 connections are completed; the kernel does not complete the others.
         connected = sum(1 for client in clients if _connected(client))
         assert connected == 4
         for client in clients:
@@ -123,7 +123,7 @@ def test_both_families_have_one_socket_and_one_family_alone_leaves_the_other_fre
     close(listeners)
 
 
-def test_a_host_without_ipv6_serves_all_of_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_without_ipv6_serves_all_of_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.socket
 
     def without(family: int = -1, *arguments: int, **more: int) -> socket.socket:
@@ -137,7 +137,7 @@ def test_a_host_without_ipv6_serves_all_of_ipv4(monkeypatch: pytest.MonkeyPatch)
     listener.close()
 
 
-def test_an_address_of_a_name_that_is_not_here_is_skipped_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_of_a_name_that_this_host_lacks_is_skipped_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in ("192.0.2.1", "127.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **more: found)
     told: list[tuple[str, str, str]] = []
@@ -149,7 +149,7 @@ def test_an_address_of_a_name_that_is_not_here_is_skipped_and_told(monkeypatch: 
     assert "Cannot assign requested address" in refusal("tcp://name:0")[0]
 
 
-def test_a_port_in_use() -> None:
+def test_port_in_use_is_an_error_with_a_remedy() -> None:
     [holder] = open_all("tcp://127.0.0.1:0")
     port = holder.socket.getsockname()[1]
     try:
@@ -181,13 +181,13 @@ def test_every_refusal_is_reported() -> None:
     assert problems[3].endswith("No such file or directory; make the directory /proc/none first")
 
 
-def test_an_address_that_is_not_here_can_be_bound_when_asked_to() -> None:
+def test_freebind_binds_an_address_that_this_host_lacks() -> None:
     close(open_all("tcp://192.0.2.1:0?freebind=on"))
     if has_ipv6():
         close(open_all("udp://[2001:db8::1]:0?freebind=on"))
 
 
-def test_a_port_without_the_right_to_it() -> None:
+def test_port_without_the_right_to_it_is_an_error_with_a_remedy() -> None:
     script = (
         "import os; from tests.transport.test_listen import open_all\n"
         "os.setgid(65534) if os.getuid() == 0 else None; os.setuid(65534) if os.getuid() == 0 else None\n"
@@ -195,7 +195,7 @@ def test_a_port_without_the_right_to_it() -> None:
         "except Exception as error: print(error)"
     )
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 7:
-        pytest.skip("every port is free to everybody here")
+        pytest.skip("an unprivileged user may bind every port here")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == (
         "services.s: cannot listen on tcp://127.0.0.1:7: Permission denied; "
@@ -204,7 +204,7 @@ def test_a_port_without_the_right_to_it() -> None:
 
 
 @pytest.mark.parametrize("kind", ["unix", "unixgram"])
-def test_a_path_is_made_with_its_mode_and_removed(tmp_path: Path, kind: str) -> None:
+def test_path_is_made_with_its_mode_and_removed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "s"
     listeners = open_all(f"{kind}://{path}?mode=0640&owner={os.getuid()}&group={os.getgid()}")
     assert stat.filemode(path.stat().st_mode) == "srw-r-----"
@@ -216,12 +216,12 @@ def test_a_path_is_made_with_its_mode_and_removed(tmp_path: Path, kind: str) -> 
 
 
 @pytest.mark.parametrize("kind", ["unix", "unixgram"])
-def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path, kind: str) -> None:
+def test_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "s"
     [first] = open_all(f"{kind}://{path}")
     for other in ("unix", "unixgram"):
         assert refusal(f"{other}://{path}")[0].endswith("Address already in use; another program listens there")
-    first.socket.close()  # as a crash would: the path stays
+    first.socket.close()  # as a crash: the path stays
     assert path.exists()
     [second] = open_all(f"{kind}://{path}")
     first.close()
@@ -230,7 +230,7 @@ def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path, kind: 
     assert not path.exists()
 
 
-def test_a_socket_whose_mode_somebody_changed_is_removed_all_the_same(tmp_path: Path) -> None:
+def test_socket_file_with_a_changed_mode_is_removed_too(tmp_path: Path) -> None:
     [listener] = open_all(f"unix://{tmp_path}/s")
     (tmp_path / "s").chmod(0o600)
     listener.close()
@@ -238,7 +238,7 @@ def test_a_socket_whose_mode_somebody_changed_is_removed_all_the_same(tmp_path: 
     listener.close()
 
 
-def test_a_live_socket_whose_queue_is_full_is_not_replaced(tmp_path: Path) -> None:
+def test_live_socket_with_a_full_queue_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     [listener] = open_all(f"unix://{path}?backlog=1")
     clients = [socket.socket(socket.AF_UNIX) for _ in range(2)]
@@ -250,7 +250,7 @@ def test_a_live_socket_whose_queue_is_full_is_not_replaced(tmp_path: Path) -> No
     listener.close()
 
 
-def test_another_kind_of_file_is_never_removed(tmp_path: Path) -> None:
+def test_file_of_another_kind_is_never_removed(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
     (tmp_path / "link").symlink_to(tmp_path / "file")
     for name in ("file", "link"):
@@ -258,13 +258,13 @@ def test_another_kind_of_file_is_never_removed(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "precious"
 
 
-def test_unknown_owners(tmp_path: Path) -> None:
+def test_unknown_owner_is_an_error(tmp_path: Path) -> None:
     assert "there is no user 'nosuchuser'" in refusal(f"unix://{tmp_path}/s?owner=nosuchuser")[0]
     assert "there is no group 'nosuchgroup'" in refusal(f"unix://{tmp_path}/s?group=nosuchgroup")[0]
     assert not list(tmp_path.iterdir())
 
 
-def test_nobody_can_connect_to_a_path_before_its_owner_and_mode_are_set(
+def test_path_accepts_no_connection_before_its_owner_and_mode_are_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before: list[int] = []
@@ -279,7 +279,7 @@ def test_nobody_can_connect_to_a_path_before_its_owner_and_mode_are_set(
     assert before == [0]
 
 
-def test_an_abstract_name_is_the_name_alone() -> None:
+def test_abstract_name_has_no_file() -> None:
     [listener] = open_all(f"unix://{ABSTRACT}")
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(ABSTRACT.replace("@", "\0"))
@@ -288,7 +288,7 @@ def test_an_abstract_name_is_the_name_alone() -> None:
     listener.close()
 
 
-def test_the_backlog_of_a_unix_socket_is_the_one_asked_for(tmp_path: Path) -> None:
+def test_backlog_of_a_unix_socket_is_that_of_the_endpoint(tmp_path: Path) -> None:
     [listener] = open_all(f"unix://{tmp_path}/s?backlog=3")
     clients = [socket.socket(socket.AF_UNIX) for _ in range(6)]
     for client in clients:
@@ -299,7 +299,7 @@ def test_the_backlog_of_a_unix_socket_is_the_one_asked_for(tmp_path: Path) -> No
     listener.close()
 
 
-def test_a_port_can_be_had_again_while_old_connections_linger() -> None:
+def test_port_is_bound_again_while_connections_are_in_time_wait() -> None:
     [listener] = open_all("tcp://127.0.0.1:0")
     port = listener.socket.getsockname()[1]
     with socket.create_connection(("127.0.0.1", port)) as client:
@@ -311,7 +311,7 @@ def test_a_port_can_be_had_again_while_old_connections_linger() -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away and binds to interfaces")
-def test_what_only_root_can_do() -> None:
+def test_root_sets_owner_and_interface() -> None:
     with tempfile.TemporaryDirectory() as directory:  # others may enter what is above it
         _only_root(Path(directory))
 
@@ -345,7 +345,7 @@ def _only_root(tmp_path: Path) -> None:
     holder.close()
 
 
-def test_a_name_that_means_nothing_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_host_name_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*arguments: object, **more: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -355,14 +355,14 @@ def test_a_name_that_means_nothing_here(monkeypatch: pytest.MonkeyPatch) -> None
     )
 
 
-def test_a_link_local_address_needs_its_interface() -> None:
+def test_link_local_address_needs_its_interface() -> None:
     if has_ipv6():
         [problem] = refusal("tcp://[fe80::1]:0")
         assert problem.endswith("; a link-local address needs its interface, as in [fe80::1%eth0]")
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp", "unix", "unixgram"])
-def test_the_transport_is_that_of_the_socket(tmp_path: Path, transport: str) -> None:
+def test_transport_of_a_listener_is_that_of_its_socket(tmp_path: Path, transport: str) -> None:
     place = f"{tmp_path}/s" if transport.startswith("unix") else "127.0.0.1:0"
     [listener] = open_all(f"{transport}://{place}")
     handed = Listener("x", Endpoint.parse("systemd://x"), listener.socket)

@@ -34,7 +34,7 @@ def test_calls_from_many_threads_all_arrive(loop: Loop) -> None:
     assert sorted(seen) == list(range(4000))
 
 
-def test_an_event_of_a_descriptor_that_a_callback_just_closed_is_forgotten(loop: Loop) -> None:
+def test_event_of_a_descriptor_that_a_callback_just_closed_is_ignored(loop: Loop) -> None:
     pipes = [os.pipe() for _ in range(2)]
     seen: list[int] = []
 
@@ -46,7 +46,7 @@ def test_an_event_of_a_descriptor_that_a_callback_just_closed_is_forgotten(loop:
 
     for (reader, writer), (other, _) in zip(pipes, reversed(pipes), strict=True):
         os.write(writer, b"x")
-        loop.watch(reader, select.EPOLLIN, lambda events, reader=reader, other=other: ready(reader, other))  # type: ignore[misc]
+        loop.watch(reader, select.EPOLLIN, lambda mask, reader=reader, other=other: ready(reader, other))  # type: ignore[misc]
     loop.run()
     assert len(seen) == 1
     for reader, writer in pipes:
@@ -55,7 +55,7 @@ def test_an_event_of_a_descriptor_that_a_callback_just_closed_is_forgotten(loop:
             os.close(reader)
 
 
-def test_a_bug_in_a_callback_ends_the_loop_and_is_raised(loop: Loop) -> None:
+def test_bug_in_a_callback_ends_the_loop_and_is_raised(loop: Loop) -> None:
     def fail() -> None:
         raise ZeroDivisionError("oops")
 
@@ -64,7 +64,7 @@ def test_a_bug_in_a_callback_ends_the_loop_and_is_raised(loop: Loop) -> None:
         loop.run()
 
 
-def test_a_call_that_asks_for_another_one_lets_events_in_between(loop: Loop) -> None:
+def test_call_that_adds_another_one_lets_events_be_handled_in_between(loop: Loop) -> None:
     reader, writer = os.pipe()
     seen: list[str] = []
 
@@ -86,12 +86,12 @@ def test_a_call_that_asks_for_another_one_lets_events_in_between(loop: Loop) -> 
     os.close(writer)
 
 
-def test_a_loop_with_a_batch_of_one_looks_at_time_outs_after_each_event() -> None:
+def test_loop_with_a_batch_of_one_checks_time_outs_after_each_event() -> None:
     loop = Loop(batch=1)
     pipes = [os.pipe() for _ in range(8)]
     seen: list[str] = []
 
-    def heard(number: int) -> None:
+    def ready(number: int) -> None:
         seen.append("event")
         loop.unwatch(pipes[number][0])
         if number == 0:
@@ -100,7 +100,7 @@ def test_a_loop_with_a_batch_of_one_looks_at_time_outs_after_each_event() -> Non
         select.select([], [], [], 0.11)
 
     for number, (reader, writer) in enumerate(pipes):
-        loop.watch(reader, select.EPOLLIN, lambda events, number=number: heard(number))  # type: ignore[misc]
+        loop.watch(reader, select.EPOLLIN, lambda mask, number=number: ready(number))  # type: ignore[misc]
         os.write(writer, b"x")
     loop.later(1.5, loop.stop)
     loop.run()

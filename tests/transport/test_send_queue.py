@@ -1,4 +1,4 @@
-"""What services post until the loop sends it."""
+"""The queue of the messages that services post."""
 
 import threading
 from collections import deque
@@ -11,7 +11,7 @@ from netd.transport.send_queue import OVERHEAD, SendQueue
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 300)), max_size=60))
-def test_pieces_are_taken_in_order_and_never_more_wait_than_may(script: list[int | None]) -> None:
+def test_messages_are_taken_in_order_and_bounded(script: list[int | None]) -> None:
     woken: list[None] = []
     queue = SendQueue[bytes](1000, lambda: woken.append(None))
     waiting: list[bytes] = []
@@ -30,7 +30,7 @@ def test_pieces_are_taken_in_order_and_never_more_wait_than_may(script: list[int
         assert len(woken) == times, "the loop is told of the first piece, and not again until it has taken that"
 
 
-def test_a_closed_queue_takes_nothing() -> None:
+def test_closed_queue_accepts_nothing() -> None:
     queue = SendQueue[bytes](1000, lambda: None)
     assert queue.put(b"x", b"x")
     queue.close()
@@ -41,7 +41,7 @@ def test_a_closed_queue_takes_nothing() -> None:
 
 
 @pytest.mark.parametrize("data", ["text", bytearray(b"x"), None, 7])
-def test_only_bytes_are_posted(data: object) -> None:
+def test_post_of_anything_but_bytes_raises_type_error(data: object) -> None:
     queue = SendQueue[object](1000, lambda: None)
     with pytest.raises(TypeError, match="what is posted is bytes, not <class"):
         queue.put(data, data)  # type: ignore[arg-type]

@@ -97,8 +97,8 @@ def test_peers_of_one_source_share_their_addresses() -> None:
 @pytest.mark.parametrize(
     ("address", "text"),
     [
-        ("/run/s", "/run/s"),
-        (b"/run/s", "/run/s"),
+        ("/x/s", "/x/s"),
+        (b"/x/s", "/x/s"),
         (b"\0name", "@name"),
         (b"\0a\0b\xff", "@a\0b\\xff"),
         ("", ""),
@@ -107,7 +107,7 @@ def test_peers_of_one_source_share_their_addresses() -> None:
 )
 def test_unix_address_as_text(address: object, text: str) -> None:
     assert path_text(address) == text
-    assert unix_peer("unixgram", address, "/run/netd", None) == Peer("unixgram", text, 0, "/run/netd", 0)
+    assert unix_peer("unixgram", address, "/x/netd", None) == Peer("unixgram", text, 0, "/x/netd", 0)
 
 
 def test_credentials_and_groups_of_a_connection_are_those_of_its_peer() -> None:

@@ -1,4 +1,4 @@
-"""Looking on: what comes and goes is told as it is, bounded, and nothing is served in another way for it."""
+"""Taps: they record what a service receives and sends, bounded, and do not change how it is served."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ def told(one: Tap) -> list[tuple[str, int, bytes]]:
 
 
 @given(st.lists(st.binary(max_size=1000), max_size=300))
-def test_a_tap_keeps_a_bounded_part_and_counts_the_rest(pieces: list[bytes]) -> None:
+def test_tap_keeps_a_bounded_part_and_counts_the_rest(pieces: list[bytes]) -> None:
     flushed: list[Tap] = []
     one = tap(flush=flushed.append)
     for piece in pieces:
@@ -44,14 +44,14 @@ def test_a_tap_keeps_a_bounded_part_and_counts_the_rest(pieces: list[bytes]) -> 
     assert len(flushed) == bool(pieces) + 1
 
 
-def test_only_what_is_wanted_is_noted() -> None:
+def test_tap_records_only_the_wanted_peers() -> None:
     one = tap(lambda peer: peer.host == "192.0.2.8")
     one.record(PEER, "in", 1, b"x")
     one.record(PEER._replace(host="192.0.2.8"), "in", 1, b"y")
     assert told(one) == [("in", 1, b"y")]
 
 
-def test_a_conversation_is_told_from_its_beginning_to_its_end(server: Server) -> None:
+def test_conversation_is_recorded_from_its_beginning_to_its_end(server: Server) -> None:
     address, _ = server.add(Upper(), "tcp://127.0.0.1:0")
     one = tap()
     look(server, [one])
@@ -74,7 +74,7 @@ def test_a_conversation_is_told_from_its_beginning_to_its_end(server: Server) ->
 
 
 @pytest.mark.parametrize("kind", [Echo, Upper])
-def test_one_may_begin_and_end_to_look_while_a_connection_is_open(server: Server, kind: type[Any]) -> None:
+def test_trace_may_begin_and_end_while_a_connection_is_open(server: Server, kind: type[Any]) -> None:
     address, _ = server.add(kind(), f"unix://{ABSTRACT}")
     one, other = tap(), tap()
     with connect(address) as connection:
@@ -97,7 +97,7 @@ def test_one_may_begin_and_end_to_look_while_a_connection_is_open(server: Server
     assert [data.lower() for way, _, data in told(other) if way == "out"] == [b"both", b"other"]
 
 
-def test_bulk_is_counted_and_comes_back_whole(server: Server) -> None:
+def test_bulk_under_trace_is_counted_and_echoed_whole(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0")
     sizes = {"in": 0, "out": 0}
 
@@ -122,7 +122,7 @@ def test_bulk_is_counted_and_comes_back_whole(server: Server) -> None:
     assert sizes["in"] == sizes["out"] == len(data)
 
 
-def test_a_service_that_only_talks(server: Server) -> None:
+def test_send_only_service_is_recorded(server: Server) -> None:
     address, _ = server.add(service("qotd"), "tcp://127.0.0.1:0")
     one = tap()
     look(server, [one])
@@ -132,7 +132,7 @@ def test_a_service_that_only_talks(server: Server) -> None:
     assert [line[:2] for line in told(one)][:2] == [("opened", 0), ("out", len(said))]
 
 
-def test_a_handler_in_a_thread(server: Server) -> None:
+def test_handler_in_a_thread_is_recorded(server: Server) -> None:
     address, events = server.add(Finger(), "tcp://127.0.0.1:0")
     one = tap()
     look(server, [one])
@@ -153,7 +153,7 @@ def test_a_handler_in_a_thread(server: Server) -> None:
     ("url", "batched"),
     [("udp://127.0.0.1:0", True), ("udp://127.0.0.1:0", False), ("udp://*:0", True), ("unixgram://{tmp}/s", True)],
 )
-def test_datagrams(server: Server, tmp_path: Any, kind: type[Any], url: str, batched: bool) -> None:
+def test_datagrams_are_recorded(server: Server, tmp_path: Any, kind: type[Any], url: str, batched: bool) -> None:
     address, _ = server.add(kind(), url.format(tmp=tmp_path), batched=batched)
     one = tap()
     look(server, [one])
@@ -187,7 +187,7 @@ def test_datagrams(server: Server, tmp_path: Any, kind: type[Any], url: str, bat
 
 @pytest.mark.parametrize("kind", [Echo, Upper])
 @pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "udp://*:0"])
-def test_tap_may_come_and_go_between_datagrams_of_one_client(server: Server, kind: type[Any], url: str) -> None:
+def test_trace_may_begin_and_end_between_datagrams_of_one_client(server: Server, kind: type[Any], url: str) -> None:
     address, events = server.add(kind(), url)
     one, other = tap(), tap()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -211,7 +211,7 @@ def test_tap_may_come_and_go_between_datagrams_of_one_client(server: Server, kin
     assert (events.counters.datagrams_out, events.counters.dropped) == (15, {})
 
 
-def test_what_is_posted_is_told_too(server: Server) -> None:
+def test_posts_are_recorded_too(server: Server) -> None:
     board = Board()
     address, _ = server.add(board, "udp://127.0.0.1:0")
     one = tap()

@@ -23,7 +23,7 @@ class Thing:
         return self.again
 
 
-def test_an_empty_wheel_has_nothing_due() -> None:
+def test_empty_wheel_has_nothing_due() -> None:
     wheel = Wheel()
     assert wheel.due == math.inf
     wheel.advance(1e9)
@@ -31,7 +31,7 @@ def test_an_empty_wheel_has_nothing_due() -> None:
     assert wheel.due == math.inf
 
 
-def test_a_thing_is_called_once_and_again_when_it_says_so() -> None:
+def test_timer_is_called_once_and_again_when_it_returns_a_time() -> None:
     wheel, thing = Wheel(), Thing(again=20.0)
     wheel.add(thing, 10.0)
     wheel.advance(9.9)
@@ -45,7 +45,7 @@ def test_a_thing_is_called_once_and_again_when_it_says_so() -> None:
     assert wheel.due == math.inf
 
 
-def test_one_that_wants_to_be_called_at_once_waits_for_the_next_tick() -> None:
+def test_timer_that_is_due_at_once_again_waits_for_the_next_tick() -> None:
     wheel, thing = Wheel(), Thing(again=0.0)
     wheel.add(thing, 10.0)
     wheel.advance(10.0)
@@ -53,7 +53,7 @@ def test_one_that_wants_to_be_called_at_once_waits_for_the_next_tick() -> None:
     assert 10.0 < wheel.due <= 10.0 + 2 * TICK
 
 
-def test_one_thing_may_drop_another_of_the_same_slot() -> None:
+def test_timer_may_drop_another_of_the_same_slot() -> None:
     wheel, one, other = Wheel(), Thing(), Thing()
     one.victim, other.victim = other, one
     one.wheel = other.wheel = wheel
@@ -74,7 +74,7 @@ steps = st.lists(
 
 
 @given(steps)
-def test_no_time_out_comes_early_or_more_than_a_tick_late(script: list[tuple[str, float]]) -> None:
+def test_time_out_never_expires_early_nor_more_than_a_tick_late(script: list[tuple[str, float]]) -> None:
     wheel, now = Wheel(), 0.0
     things: list[tuple[Thing, float]] = []
     dropped: set[Thing] = set()

@@ -1,4 +1,4 @@
-"""The arrays of a batch: what the kernel may have written into them, and what is made of it."""
+"""The arrays of a batch: senders and control messages from what the kernel may write into them."""
 
 import ctypes
 import socket
@@ -15,7 +15,7 @@ A, B, LINK = bytes([192, 0, 2, 7]), bytes([192, 0, 2, 8]), bytes.fromhex("fe80" 
 SIX = bytes.fromhex("20010db8" + 11 * "00" + "01")
 
 
-def test_the_structures_are_those_of_the_c_library() -> None:
+def test_structures_have_the_layout_of_the_c_library() -> None:
     assert mmsg.AVAILABLE
     if ctypes.sizeof(ctypes.c_void_p) == 8:
         assert ctypes.sizeof(mmsg._Header) == 56
@@ -24,7 +24,7 @@ def test_the_structures_are_those_of_the_c_library() -> None:
 
 
 def arrived(family: int, address: bytes, control: bytes) -> mmsg.Batch:
-    """A batch in whose first slot a datagram stands."""
+    """A batch with a datagram in the first slot."""
     arrays = mmsg.Batch(-1, family, 100)
     name = struct.pack("!HH4s20x" if family == socket.AF_INET else "!HHI16s4x", 0, 5353, *(
         (address,) if family == socket.AF_INET else (0, address)
@@ -41,7 +41,7 @@ def message(level: int, kind: int, data: bytes) -> bytes:
 
 
 @given(st.sampled_from([(socket.AF_INET, A), (socket.AF_INET6, SIX)]), st.binary(max_size=CONTROL))
-def test_a_sender_is_made_of_any_octets(place: tuple[int, bytes], control: bytes) -> None:
+def test_sender_is_parsed_from_any_octets(place: tuple[int, bytes], control: bytes) -> None:
     arrays = arrived(*place, control)
     who = arrays.sender(0)
     assert (who.address, who.port) == (place[1], 5353)
@@ -53,7 +53,7 @@ LENGTHS = st.one_of(st.integers(0, 40), st.sampled_from([2**31, 2**32 - 1, 2**63
 
 
 @given(st.lists(st.tuples(LENGTHS, st.integers(0, 300), st.integers(0, 60), st.binary(max_size=24)), max_size=12))
-def test_a_sender_is_made_of_any_messages(messages: list[tuple[int, int, int, bytes]]) -> None:
+def test_sender_is_parsed_from_any_control_messages(messages: list[tuple[int, int, int, bytes]]) -> None:
     octets = b"".join(struct.pack("@Nii", length, *rest) + data for length, *rest, data in messages)
     for family, address in ((socket.AF_INET, A), (socket.AF_INET6, SIX)):
         assert arrived(family, address, octets[:CONTROL]).sender(0).address == address
@@ -66,7 +66,7 @@ FOREIGN = st.lists(
 
 
 @given(FOREIGN, FOREIGN, st.integers(0, 2**31 - 1))
-def test_packet_information_is_found_wherever_it_stands(
+def test_packet_information_is_found_among_other_control_messages(
     before: list[tuple[int, int, bytes]], after: list[tuple[int, int, bytes]], number: int
 ) -> None:
     cases: list[tuple[int, bytes, list[tuple[int, int, bytes]], Sender]] = [

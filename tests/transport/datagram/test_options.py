@@ -20,7 +20,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_socket_answers_whatever_was_set_on_it(server: Server, name: str, batched: bool) -> None:
+def test_socket_answers_with_any_option_set_before(server: Server, name: str, batched: bool) -> None:
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     opened.bind(("127.0.0.1", 0))
     opened.setsockopt(*OPTIONS[name])

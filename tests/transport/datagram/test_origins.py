@@ -1,4 +1,4 @@
-"""From where answers over UDP leave, whatever control messages came with the questions."""
+"""The source address of answers over UDP, with any control messages beside the questions."""
 
 import contextlib
 import ctypes
@@ -83,7 +83,7 @@ def joined(run: Callable[[Far], None], *commands: str, far: tuple[str, ...] = ()
 
 @contextlib.contextmanager
 def asking(far: Far, asked: tuple[Any, ...], mine: str = "") -> Iterator[socket.socket]:
-    """A client in the other namespace, connected, so that it hears the address it asks alone."""
+    """A client in the other namespace, connected, so that it receives answers only from the address it sends to."""
     family = socket.AF_INET6 if ":" in asked[0] else socket.AF_INET
 
     def opened() -> socket.socket:
@@ -106,7 +106,7 @@ def asking(far: Far, asked: tuple[Any, ...], mine: str = "") -> Iterator[socket.
 
 
 def meet(far: Far, host: str, mine: str) -> None:
-    """Have the two ends find each other's neighbours, for which what was sent first may have been lost."""
+    """Have the two ends resolve each other's link-layer addresses, until which the first datagrams may be lost."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as near:
         near.bind(("", 0))
         near.setblocking(False)
@@ -131,7 +131,7 @@ def exchange(client: socket.socket, data: bytes, wanted: bytes) -> None:
 
 
 def bound_to_all(family: int) -> socket.socket:
-    """A socket of one family, or of both, as netd would not have opened it."""
+    """A socket of one family, or of both, with options that netd does not set when it opens one."""
     opened = socket.socket(family, socket.SOCK_DGRAM)
     if family == socket.AF_INET6:
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -140,7 +140,7 @@ def bound_to_all(family: int) -> socket.socket:
 
 
 def handed_over(opened: socket.socket) -> Listener:
-    """The socket as netd takes it from a service manager; this process still has it too."""
+    """The socket as netd inherits it from a service manager; this process keeps it too."""
     inherited = Inherited([InheritedSocket("echo", opened)])
     [listener] = open_listeners([("test", Endpoint.parse("systemd://echo"))], lambda *skipped: None, inherited)
     opened.close()
@@ -150,7 +150,7 @@ def handed_over(opened: socket.socket) -> Listener:
 @BOTH
 @pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize("policy", [{}, FREE], ids=["rate", "free"])
-def test_a_link_local_address_answers_by_its_interface(traced: bool, batched: bool, policy: dict[str, object]) -> None:
+def test_link_local_address_answers_by_its_interface(traced: bool, batched: bool, policy: dict[str, object]) -> None:
     services: list[tuple[Any, bytes, bytes]] = [
         (Echo(), b"hello", b"hello"),
         (service("pingpong"), b"ping 1\r\n", b"pong 1\r\n"),
@@ -173,7 +173,7 @@ def test_a_link_local_address_answers_by_its_interface(traced: bool, batched: bo
 
 
 @BOTH
-def test_a_post_from_and_to_a_link_local_address(batched: bool) -> None:
+def test_post_to_a_link_local_address_arrives(batched: bool) -> None:
     def run(far: Far) -> None:
         with Server() as server:
             board = Board()
@@ -193,7 +193,7 @@ def test_a_post_from_and_to_a_link_local_address(batched: bool) -> None:
 @BOTH
 @KINDS
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
-def test_what_was_queued_before_is_answered_from_the_address_that_was_asked(
+def test_datagram_that_was_queued_before_is_answered_from_its_destination(
     family: int, kind: type[Echo], batched: bool
 ) -> None:
     def run(far: Far) -> None:
@@ -218,7 +218,7 @@ def test_what_was_queued_before_is_answered_from_the_address_that_was_asked(
 
 @BOTH
 @KINDS
-def test_any_address_that_is_routed_here_answers_for_itself(kind: type[Echo], batched: bool) -> None:
+def test_address_that_is_routed_here_is_the_source_of_its_answers(kind: type[Echo], batched: bool) -> None:
     def run(far: Far) -> None:
         with Server() as server:
             address, events = server.add(kind(), "udp://*:0", batched=batched, policy=FREE)
@@ -238,7 +238,7 @@ def test_any_address_that_is_routed_here_answers_for_itself(kind: type[Echo], ba
 @BOTH
 @KINDS
 @pytest.mark.parametrize("url", ["udp://*:0", "udp://0.0.0.0:0"])
-def test_an_address_that_is_gone_answers_from_another(url: str, kind: type[Echo], batched: bool) -> None:
+def test_answer_from_a_removed_address_leaves_from_another(url: str, kind: type[Echo], batched: bool) -> None:
     def run(far: Far) -> None:
         with Server() as server:
             address, events = server.add(kind(), url, batched=batched, policy=FREE)
@@ -266,7 +266,7 @@ def test_an_address_that_is_gone_answers_from_another(url: str, kind: type[Echo]
 
 
 def meanwhile_here(server: Server, act: Callable[[], object]) -> None:
-    """Do something in this thread, and so in this namespace, while the server looks at nothing."""
+    """Call ``function`` in this thread, and so in this namespace, while the loop of the server is held."""
     held, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -302,7 +302,7 @@ OPTIONS = {
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
-def test_control_messages_that_were_not_asked_for(
+def test_control_messages_of_options_set_by_others_change_no_answer(
     server: Server, family: int, options: str, when: str, kind: type[Echo], batched: bool
 ) -> None:
     if family == socket.AF_INET6 and not has_ipv6():
@@ -321,7 +321,7 @@ def test_control_messages_that_were_not_asked_for(
         switch_on()
     events = server.serve(kind(), listener, batched=batched)
     with contextlib.ExitStack() as stack:
-        # One client for two addresses: what tells them apart stands behind what nobody asked for.
+        # One client for two addresses: the packet information, which differs, comes after the unknown messages.
         four = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         four.bind(("127.0.0.1", 0))
         for name, value in ((socket.IP_TTL, 7), (socket.IP_TOS, 0x10), (IP_RECVTTL, 1), (IP_RECVTOS, 1)):
@@ -344,12 +344,12 @@ def test_control_messages_that_were_not_asked_for(
 
 
 @BOTH
-def test_a_worker_goes_on_after_what_it_does_not_understand(server: Server, batched: bool) -> None:
+def test_worker_continues_after_unknown_control_messages(server: Server, batched: bool) -> None:
     opened = bound_to_all(socket.AF_INET6 if has_ipv6() else socket.AF_INET)
     port = opened.getsockname()[1]
     listener = handed_over(opened)
     server.serve(service("pingpong"), listener, batched=batched)
-    listener.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)  # whoever has the socket besides can
+    listener.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, 1)  # any process that has the socket can
     for host in ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(20)
@@ -364,7 +364,7 @@ def test_a_worker_goes_on_after_what_it_does_not_understand(server: Server, batc
 
 @BOTH
 @KINDS
-def test_what_was_sent_to_many_is_answered_from_an_address_of_one(kind: type[Echo], batched: bool) -> None:
+def test_non_unicast_datagram_is_answered_from_a_unicast_address(kind: type[Echo], batched: bool) -> None:
     def run(far: Far) -> None:
         with Server() as server:
             policy = FREE | {"reply_guard": False}
@@ -385,5 +385,5 @@ def test_what_was_sent_to_many_is_answered_from_an_address_of_one(kind: type[Ech
 
 
 def queued(opened: socket.socket) -> int:
-    """Octets of memory that what waits takes (SO_MEMINFO)."""
+    """Octets of memory that the receive queue takes (SO_MEMINFO)."""
     return int(struct.unpack_from("I", opened.getsockopt(socket.SOL_SOCKET, 55, 36))[0])

@@ -1,4 +1,4 @@
-"""Datagrams that nobody asked for: to whom they go, from which address, and how many may wait."""
+"""Unsolicited datagrams: the destinations allowed, the source address, and the bound of the queue."""
 
 import socket
 import threading
@@ -18,7 +18,7 @@ def ask(client: socket.socket, data: bytes = b"hello") -> bytes:
 
 @pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "udp://*:0", "udp://[::1]:0"])
-def test_a_post_comes_from_the_address_that_was_asked(server: Server, url: str, batched: bool) -> None:
+def test_post_is_sent_from_the_destination_of_the_datagram(server: Server, url: str, batched: bool) -> None:
     if "::1" in url and not has_ipv6():
         pytest.skip("no IPv6")
     board = Board()
@@ -27,7 +27,7 @@ def test_a_post_comes_from_the_address_that_was_asked(server: Server, url: str, 
     for host in hosts[url]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as client:
-            client.connect((host, address[1]))  # so it hears that address alone
+            client.connect((host, address[1]))  # it receives from that address alone
             assert ask(client) == b"in"
             post = board.posts[-1]
             assert post is not None
@@ -38,7 +38,7 @@ def test_a_post_comes_from_the_address_that_was_asked(server: Server, url: str, 
 
 
 @pytest.mark.parametrize("bound", [True, False])
-def test_over_unix_a_path_is_enough(server: Server, tmp_path: Any, bound: bool) -> None:
+def test_unix_sender_with_a_path_gets_posts(server: Server, tmp_path: Any, bound: bool) -> None:
     board = Board()
     address, _ = server.add(board, f"unixgram://{tmp_path}/s")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
@@ -60,7 +60,7 @@ def test_over_unix_a_path_is_enough(server: Server, tmp_path: Any, bound: bool) 
     ("policy", "expected"),
     [({}, b"out"), ({"amplify": ["192.0.2.0/24"]}, b"in"), ({"reply_guard": False}, b"in")],
 )
-def test_a_stranger_whose_address_may_be_forged_is_not_spoken_to(policy: dict[str, object], expected: bytes) -> None:
+def test_source_that_may_be_forged_gets_no_posts(policy: dict[str, object], expected: bytes) -> None:
     def run() -> None:
         with Server() as server:
             board = Board()
@@ -77,7 +77,7 @@ def test_a_stranger_whose_address_may_be_forged_is_not_spoken_to(policy: dict[st
     in_namespace(run, "addr add 192.0.2.7/32 dev lo")
 
 
-def test_what_waits_is_bounded_and_what_cannot_be_sent_is_counted(server: Server, log: list[dict[str, Any]]) -> None:
+def test_posts_that_wait_are_bounded_and_unsendable_ones_counted(server: Server, log: list[dict[str, Any]]) -> None:
     board = Board()
     address, events = server.add(board, "udp://127.0.0.1:0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -106,7 +106,7 @@ def test_what_waits_is_bounded_and_what_cannot_be_sent_is_counted(server: Server
         assert ask(client) == b"in", "that the other one is gone does no harm"
 
 
-def test_nothing_goes_out_of_a_socket_that_is_closed() -> None:
+def test_post_on_a_closed_socket_is_rejected() -> None:
     board = Board()
     with Server() as server:
         address, _ = server.add(board, "udp://127.0.0.1:0")

@@ -1,4 +1,4 @@
-"""The UDP reply guard and the rates of datagrams, over real sockets and, for what only root can send, raw ones."""
+"""The UDP reply guard and the rates of datagrams, over real sockets, and over raw ones for forged sources (root)."""
 
 import contextlib
 import os
@@ -41,7 +41,7 @@ def free_port() -> int:
 
 @BOTH
 @KINDS
-def test_no_answer_to_a_port_of_our_own(
+def test_datagram_from_a_port_of_this_netd_gets_no_answer(
     server: Server, log: list[dict[str, Any]], kind: type[Echo], batched: bool
 ) -> None:
     address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
@@ -60,7 +60,7 @@ def test_no_answer_to_a_port_of_our_own(
 
 
 @BOTH
-def test_no_answer_to_a_port_below_1024(server: Server, batched: bool) -> None:
+def test_datagram_from_a_port_below_1024_gets_no_answer(server: Server, batched: bool) -> None:
     address, events = server.add(Echo(), "udp://127.0.0.1:0", batched=batched)
     open_address, _ = server.add(Echo(), "udp://127.0.0.1:0", batched=batched, policy={"reply_guard": False})
     with contextlib.ExitStack() as stack:
@@ -87,7 +87,7 @@ def test_no_answer_to_a_port_below_1024(server: Server, batched: bool) -> None:
         ("reply", {"text": "x" * 63}, b"x" * 63 + b"\r\n", 65),
     ],
 )
-def test_an_answer_is_as_long_as_its_question_or_small(
+def test_answer_is_as_long_as_its_question_or_small(
     server: Server, batched: bool, name: str, options: dict[str, Any], question: bytes, length: int | None
 ) -> None:
     made = service(name, **options)
@@ -103,7 +103,7 @@ def test_an_answer_is_as_long_as_its_question_or_small(
 
 
 @BOTH
-def test_who_is_listed_gets_all_of_it(server: Server, batched: bool) -> None:
+def test_source_listed_in_amplify_gets_the_whole_answer(server: Server, batched: bool) -> None:
     policy: dict[str, object] = {"amplify": ["127.0.0.2/32"]}
     address, _ = server.add(service("qotd"), "udp://0.0.0.0:0", batched=batched, policy=policy)
     for host, length in (("127.0.0.1", 64), ("127.0.0.2", 86)):
@@ -114,7 +114,7 @@ def test_who_is_listed_gets_all_of_it(server: Server, batched: bool) -> None:
 
 @BOTH
 @pytest.mark.parametrize("truncated", ["a text", None, b"x" * 65, ZeroDivisionError("oops"), SystemExit(1)])
-def test_a_service_that_cannot_shorten_its_answers_costs_these_alone(
+def test_service_that_fails_to_truncate_loses_that_answer_alone(
     server: Server, batched: bool, truncated: object
 ) -> None:
     class Wordy:
@@ -147,9 +147,7 @@ def test_whoami_is_shortened_by_whole_words(server: Server) -> None:
 
 @BOTH
 @KINDS
-def test_a_source_gets_its_rate_and_another_one_its_own(
-    server: Server, log: list[dict[str, Any]], kind: type[Echo], batched: bool
-) -> None:
+def test_source_has_its_own_rate(server: Server, log: list[dict[str, Any]], kind: type[Echo], batched: bool) -> None:
     address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched, rate="1/h burst 10", exempt=[])
     with bound(0, "127.0.0.2") as flood, bound(0, "127.0.0.3") as other:
         for number in range(100):
@@ -165,7 +163,7 @@ def test_a_source_gets_its_rate_and_another_one_its_own(
 
 
 @BOTH
-def test_the_total_rate_holds_for_loopback_too(server: Server, batched: bool) -> None:
+def test_total_rate_holds_for_loopback_too(server: Server, batched: bool) -> None:
     address, events = server.add(Echo(), "udp://127.0.0.1:0", batched=batched, total_rate="1/h burst 3")
     with client(address) as sock:
         for number in range(10):
@@ -176,7 +174,7 @@ def test_the_total_rate_holds_for_loopback_too(server: Server, batched: bool) ->
 
 @BOTH
 @KINDS
-def test_a_loop_is_counted_and_named_once_and_a_probe_is_not(
+def test_loop_is_counted_and_named_once_and_a_probe_is_not(
     server: Server, log: list[dict[str, Any]], kind: type[Echo], batched: bool
 ) -> None:
     address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched, rate="100000/s", exempt=["127.0.0.1"])
@@ -188,14 +186,16 @@ def test_a_loop_is_counted_and_named_once_and_a_probe_is_not(
             prober.sendto(b"probe", address)
             assert prober.recv(10) == b"probe"
         name = f"127.0.0.2:{looper.getsockname()[1]}"
-    # On a machine that pauses for long, the loop may have begun anew.
+    # On a machine that pauses for long, the loop may have been detected anew.
     assert events.counters.loops >= 1
     assert [event["peer"] for event in log if event["event"] == "loop_detected"] == [name]
 
 
 @BOTH
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
-def test_what_came_before_the_socket_was_ours_is_answered(server: Server, family: int, batched: bool) -> None:
+def test_datagram_that_came_before_the_socket_was_inherited_is_answered(
+    server: Server, family: int, batched: bool
+) -> None:
     if family == socket.AF_INET6 and not has_ipv6():
         pytest.skip("no IPv6 on this host")
     with socket.socket(family, socket.SOCK_DGRAM) as handed, bound(0) as early:
@@ -212,7 +212,7 @@ def test_what_came_before_the_socket_was_ours_is_answered(server: Server, family
         assert early.recv(10) == b"second"
 
 
-def test_who_sends_a_unix_datagram_is_known_before_anybody_serves(server: Server, tmp_path: Any) -> None:
+def test_credentials_of_a_unix_datagram_are_known_before_the_server_starts(server: Server, tmp_path: Any) -> None:
     url = f"unixgram://{tmp_path}/s"
     [listener] = open_listeners([("test", Endpoint.parse(url))], lambda *skipped: None)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as early:
@@ -245,7 +245,7 @@ def test_each_reason_in_a_batch_names_its_own_peer(server: Server, log: list[dic
         ]
 
 
-# In a namespace: what needs raw sockets, or addresses this host does not have.
+# In a namespace: tests that need raw sockets, or addresses that this host does not have.
 
 
 def spoof(source: tuple[str, int], destination: tuple[str, int], data: bytes = b"x") -> None:
@@ -291,7 +291,7 @@ def test_two_daemons_on_high_ports_stop_at_the_rate() -> None:
 
 @pytest.mark.parametrize("url", ["udp://0.0.0.0:4007", "udp://*:4007"])
 @BOTH
-def test_what_was_sent_to_many_gets_no_answer(url: str, batched: bool) -> None:
+def test_non_unicast_datagram_gets_no_answer(url: str, batched: bool) -> None:
     def run() -> None:
         with Server() as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             _, events = server.add(Echo(), url, batched=batched)
@@ -322,7 +322,7 @@ def test_what_was_sent_to_many_gets_no_answer(url: str, batched: bool) -> None:
     )
 
 
-def test_forged_addresses_that_nobody_has_get_no_answer() -> None:
+def test_forged_source_of_no_host_gets_no_answer() -> None:
     def run() -> None:
         with Server() as server:
             address, events = server.add(Echo(), "udp://127.0.0.1:0")
@@ -334,7 +334,7 @@ def test_forged_addresses_that_nobody_has_get_no_answer() -> None:
     in_namespace(run)
 
 
-def test_a_service_of_another_package_is_guarded_as_well(server: Server) -> None:
+def test_service_of_another_package_is_guarded_too(server: Server) -> None:
     class Loud:
         def datagram(self, data: bytes, peer: Peer) -> bytes | None:
             return data * 10

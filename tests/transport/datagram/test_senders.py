@@ -1,4 +1,4 @@
-"""The cache of verdicts: when the door is asked, and how many senders are remembered."""
+"""The cache of senders: when admission is asked, and how many are kept."""
 
 import socket
 import struct
@@ -20,7 +20,7 @@ KINDS = pytest.mark.parametrize("kind", [Echo, PlainEcho])
 
 @BOTH
 @KINDS
-def test_verdict_is_forgotten_at_once_when_bans_have_changed(server: Server, kind: type[Echo], batched: bool) -> None:
+def test_verdict_is_dropped_at_once_when_bans_have_changed(server: Server, kind: type[Echo], batched: bool) -> None:
     address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
     assert ask(address, b"x") == b"x"
     server.shared.apply(None, BanRules(exempt=()))
@@ -60,7 +60,7 @@ def test_verdict_is_asked_for_once_and_again_after_a_second(
         assert len(asked) == before + 1
 
 
-def test_reflected_datagram_of_a_fast_sender_is_looked_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_echoed_datagram_of_a_fast_sender_is_looked_up_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
     answer = DatagramServer._answer
 
@@ -82,7 +82,7 @@ def test_reflected_datagram_of_a_fast_sender_is_looked_at_once(server: Server, m
         assert len(looked) == number
 
 
-def test_senders_are_remembered_within_bounds(server: Server) -> None:
+def test_sender_cache_is_bounded(server: Server) -> None:
     address, events = server.add(Echo(), "udp://127.0.0.1:0", exempt=[])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for number in range(6000):

@@ -42,7 +42,7 @@ EXCHANGES: list[tuple[str, dict[str, Any], bytes]] = [
 @pytest.mark.parametrize(
     "url", ["udp://127.0.0.1:0", "udp://[::1]:0", "udp://*:0", "unixgram://{tmp}/s", "unixgram://@netd-{tmp}"]
 )
-def test_an_answer_is_the_same_over_each_transport(server: Server, tmp_path: Any, url: str, batched: bool) -> None:
+def test_answer_is_the_same_over_each_transport(server: Server, tmp_path: Any, url: str, batched: bool) -> None:
     if "[::1]" in url and not has_ipv6():
         pytest.skip("no IPv6 on this host")
     for number, (name, options, said) in enumerate(EXCHANGES):
@@ -60,7 +60,7 @@ def test_an_answer_is_the_same_over_each_transport(server: Server, tmp_path: Any
 
 @BOTH
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
-def test_a_burst_of_a_hundred_gets_a_hundred_answers(server: Server, kind: type[Echo], batched: bool) -> None:
+def test_burst_of_a_hundred_gets_a_hundred_answers(server: Server, kind: type[Echo], batched: bool) -> None:
     address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
     sent = [b"%d " % number * (number % 7) for number in range(100)]
     with client(address) as sock:
@@ -72,9 +72,9 @@ def test_a_burst_of_a_hundred_gets_a_hundred_answers(server: Server, kind: type[
 
 
 @BOTH
-def test_a_burst_with_silence_in_between(server: Server, batched: bool) -> None:
+def test_burst_with_silence_in_between(server: Server, batched: bool) -> None:
     class Odd:
-        """Answers what starts with 1, and says what is wrong with what starts with 2."""
+        """Answers a datagram that starts with 1, and raises `PeerError` for one that starts with 2."""
 
         def datagram(self, data: bytes, peer: Peer) -> bytes | None:
             if data.startswith(b"2"):
@@ -94,7 +94,7 @@ def test_a_burst_with_silence_in_between(server: Server, batched: bool) -> None:
 
 @BOTH
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
-def test_a_datagram_above_the_limit_is_dropped_and_the_rest_answered(
+def test_datagram_above_the_limit_is_dropped_and_the_rest_answered(
     server: Server, log: list[dict[str, Any]], kind: type[Echo], batched: bool
 ) -> None:
     address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched, datagram=10)
@@ -110,7 +110,7 @@ def test_a_datagram_above_the_limit_is_dropped_and_the_rest_answered(
 
 
 @BOTH
-def test_the_largest_datagram_comes_back(server: Server, batched: bool) -> None:
+def test_largest_datagram_comes_back(server: Server, batched: bool) -> None:
     address, _ = server.add(Echo(), "udp://127.0.0.1:0", batched=batched, datagram="65507")
     data = os.urandom(65507)
     assert ask(address, data) == data
@@ -118,7 +118,7 @@ def test_the_largest_datagram_comes_back(server: Server, batched: bool) -> None:
 
 @BOTH
 @pytest.mark.parametrize("length", [65_508, 70_000])
-def test_an_answer_no_datagram_can_hold_is_dropped(server: Server, batched: bool, length: int) -> None:
+def test_answer_longer_than_a_datagram_is_dropped(server: Server, batched: bool, length: int) -> None:
     class Endless:
         def datagram(self, data: bytes, peer: Peer) -> bytes | None:
             return data if data == b"short" else b"x" * length
@@ -134,7 +134,7 @@ def test_an_answer_no_datagram_can_hold_is_dropped(server: Server, batched: bool
 
 @BOTH
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
-def test_an_answer_leaves_from_the_address_that_was_asked(server: Server, kind: type[Echo], batched: bool) -> None:
+def test_answer_is_sent_from_the_destination_of_the_question(server: Server, kind: type[Echo], batched: bool) -> None:
     for url in ("udp://*:0", "udp://0.0.0.0:0"):
         address, _ = server.add(kind(), url, batched=batched)
         for host in ("127.0.0.1", "127.0.0.2", "127.1.2.3"):
@@ -166,7 +166,7 @@ def test_peers_and_local_addresses(server: Server, tmp_path: Any, batched: bool)
         assert sock.recv(200) == wanted.encode()
 
 
-def test_a_unix_peer_without_an_address_gets_no_answer(server: Server, tmp_path: Any) -> None:
+def test_unix_peer_without_an_address_gets_no_answer(server: Server, tmp_path: Any) -> None:
     address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"x", address)
@@ -175,7 +175,7 @@ def test_a_unix_peer_without_an_address_gets_no_answer(server: Server, tmp_path:
     assert events.counters.dropped == {"no_address": 1}
 
 
-def test_descriptors_a_unix_peer_sends_along_are_not_kept(server: Server, tmp_path: Any) -> None:
+def test_descriptors_from_a_unix_peer_are_closed(server: Server, tmp_path: Any) -> None:
     address, _ = server.add(Echo(), f"unixgram://{tmp_path}/s")
     with client(address, tmp_path) as sock, tempfile.TemporaryFile() as file:
         for _ in range(50):
@@ -184,7 +184,7 @@ def test_descriptors_a_unix_peer_sends_along_are_not_kept(server: Server, tmp_pa
         assert copies(file.fileno()) == 1
 
 
-def test_a_unix_peer_that_is_gone_or_full_costs_its_answer_alone(server: Server, tmp_path: Any) -> None:
+def test_unix_peer_that_closed_or_is_full_loses_its_answer_alone(server: Server, tmp_path: Any) -> None:
     address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
     with client(address, tmp_path) as deaf:
         sent = 0
@@ -200,7 +200,7 @@ def test_a_unix_peer_that_is_gone_or_full_costs_its_answer_alone(server: Server,
             gone.send(b"x")
             gone.close()
 
-        # In the loop's own thread, so that it is closed before the server looks.
+        # In the thread of the loop, so that it is closed before the server receives.
         server.loop.call(send_and_go)
         server.settle()
     until(lambda: events.counters.dropped["unsendable"] == 1)
@@ -208,7 +208,7 @@ def test_a_unix_peer_that_is_gone_or_full_costs_its_answer_alone(server: Server,
 
 
 @BOTH
-def test_a_bug_in_a_service_costs_one_answer_and_is_one_event(
+def test_bug_in_a_service_costs_one_answer_and_is_one_event(
     server: Server, log: list[dict[str, Any]], batched: bool
 ) -> None:
     class Buggy:
@@ -228,9 +228,7 @@ def test_a_bug_in_a_service_costs_one_answer_and_is_one_event(
 
 
 @BOTH
-def test_a_bug_that_strikes_every_datagram_is_told_once_a_minute(
-    server: Server, log: list[dict[str, Any]], batched: bool
-) -> None:
+def test_bug_in_each_datagram_is_logged_once_a_minute(server: Server, log: list[dict[str, Any]], batched: bool) -> None:
     class Buggy:
         def datagram(self, data: bytes, peer: Peer) -> bytes | None:
             if data == b"end":
@@ -249,7 +247,7 @@ def test_a_bug_that_strikes_every_datagram_is_told_once_a_minute(
 
 
 @BOTH
-def test_one_answer_that_cannot_be_sent_holds_up_no_other(server: Server, batched: bool) -> None:
+def test_answer_that_cannot_be_sent_delays_no_other(server: Server, batched: bool) -> None:
     class Rude:
         def datagram(self, data: bytes, peer: Peer) -> bytes | None:
             return b"x" * 65_520 if data == b"0" else data
@@ -298,7 +296,7 @@ def test_many_sources_at_once(server: Server) -> None:
     assert events.counters.datagrams_out == 200
 
 
-def test_a_thread_is_never_taken(server: Server) -> None:
+def test_datagram_server_starts_no_thread(server: Server) -> None:
     address, _ = server.add(service("pingpong"), "udp://127.0.0.1:0")
     before = threading.active_count()
     with client(address) as sock:

@@ -1,4 +1,4 @@
-"""Datagrams one by one: the same as in a batch, also where something fails."""
+"""Datagrams one by one: as in a batch, also if a call fails."""
 
 import errno
 import socket
@@ -34,7 +34,9 @@ def way(make: type[Any], opened: socket.socket, largest: int = 100) -> Datagrams
 
 
 @WAYS
-def test_datagrams_are_taken_in_order_with_their_senders_up_to_a_turn(make: type[Any], opened: socket.socket) -> None:
+def test_datagrams_are_received_in_order_with_their_senders_up_to_a_batch(
+    make: type[Any], opened: socket.socket
+) -> None:
     datagrams = way(make, opened)
     with pytest.raises(BlockingIOError):
         datagrams.receive()
@@ -64,7 +66,7 @@ def test_datagrams_are_taken_in_order_with_their_senders_up_to_a_turn(make: type
 
 @WAYS
 @given(failing=st.sets(st.integers(0, 5)))
-def test_send_goes_up_to_the_first_datagram_that_fails_and_raises_only_for_that(
+def test_send_stops_before_the_first_datagram_that_fails_and_raises_only_for_that(
     make: type[Any], failing: set[int]
 ) -> None:
     [listener] = open_listeners([("test", Endpoint.parse("udp://127.0.0.1:0"))], lambda *skipped: None)
@@ -96,7 +98,7 @@ def test_send_goes_up_to_the_first_datagram_that_fails_and_raises_only_for_that(
 
 
 class Failing:
-    """A socket whose calls do, one after the other, what these functions do."""
+    """A socket: each call runs the next of these functions."""
 
     def __init__(self, *calls: Callable[[], Any]) -> None:
         self._calls = iter(calls)
@@ -105,7 +107,7 @@ class Failing:
         return next(self._calls)()
 
 
-def test_error_behind_datagrams_is_raised_by_the_next_call() -> None:
+def test_error_after_datagrams_is_raised_by_the_next_call() -> None:
     def message() -> Any:
         return b"x", [], 0, ("127.0.0.1", 5)
 

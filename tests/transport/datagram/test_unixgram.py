@@ -1,4 +1,4 @@
-"""Answers to UNIX datagrams: they go to the very socket that asked, and nowhere else that its path may lead to."""
+"""Answers to UNIX datagrams: they are sent only to a socket of the sender, and nowhere else that its path may lead."""
 
 import os
 import pwd
@@ -46,7 +46,7 @@ def bound(path: object) -> socket.socket:
 
 
 def meanwhile(server: Server, act: Callable[[], object]) -> None:
-    """Do something while the server looks at nothing, and let it look then."""
+    """Call ``function`` while the loop of the server is held."""
     done: list[BaseException | None] = []
 
     def run() -> None:
@@ -73,7 +73,7 @@ def is_silent(opened: socket.socket) -> bool:
 
 
 def replaced(path: Path, make: Callable[[Path], object]) -> None:
-    """Put something else where a socket is, at once."""
+    """Replace a socket file atomically."""
     other = path.with_name("other")
     make(other)
     os.rename(other, path)
@@ -86,7 +86,7 @@ ATTACKS: dict[str, Callable[[Path, str], None]] = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_client_cannot_set_a_service_on_itself(
+def test_client_cannot_make_a_service_answer_itself(
     server: Server, tmp_path: Path, log: list[dict[str, Any]], attack: str
 ) -> None:
     address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
@@ -100,7 +100,7 @@ def test_a_client_cannot_set_a_service_on_itself(
             ATTACKS[attack](mine, address)
 
         meanwhile(server, attempt)
-    # What has been answered by way of the hard link, whose owner is right, comes from netd's own socket.
+    # An answer through the hard link, which has the right owner, comes from netd's own socket.
     until(lambda: events.counters.dropped == {"source_path": 5})
     for _ in range(10):
         server.settle()
@@ -109,7 +109,7 @@ def test_a_client_cannot_set_a_service_on_itself(
     assert ask(address, b"y", tmp_path) == b"y"
 
 
-def test_a_client_cannot_have_netd_write_to_another_socket(server: Server, tmp_path: Path) -> None:
+def test_client_cannot_make_netd_write_to_another_socket(server: Server, tmp_path: Path) -> None:
     address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
     mine = tmp_path / "c"
     with bound(tmp_path / "journal") as journal, bound(mine) as client:
@@ -123,7 +123,7 @@ def test_a_client_cannot_have_netd_write_to_another_socket(server: Server, tmp_p
         assert is_silent(journal)
 
 
-def test_what_is_no_socket_any_more_gets_no_answer(server: Server, tmp_path: Path) -> None:
+def test_path_that_is_no_longer_a_socket_gets_no_answer(server: Server, tmp_path: Path) -> None:
     address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
     mine = tmp_path / "c"
     kinds: list[Callable[[Path], object]] = [Path.touch, Path.mkdir, os.mkfifo]
@@ -142,7 +142,7 @@ def test_what_is_no_socket_any_more_gets_no_answer(server: Server, tmp_path: Pat
         mine.rmdir() if mine.is_dir() else mine.unlink()
 
 
-def test_a_socket_of_another_user_gets_no_answer(server: Server, place: Path, log: list[dict[str, Any]]) -> None:
+def test_socket_of_another_user_gets_no_answer(server: Server, place: Path, log: list[dict[str, Any]]) -> None:
     need_root()
     address, events = server.add(Echo(), f"unixgram://{place}/s")
     with bound(place / "c") as client:
@@ -152,7 +152,7 @@ def test_a_socket_of_another_user_gets_no_answer(server: Server, place: Path, lo
         assert is_silent(client)
     [line] = log
     assert line["peer"] == f"{place}/c"
-    # By way of a folder that is exchanged, too: the last component of the path is no link then.
+    # Also through a directory that is replaced: the last component of the path is no link then.
     (place / "mine").mkdir()
     (place / "theirs").mkdir()
     with bound(place / "theirs" / "c") as victim, bound(place / "mine" / "c") as client:
@@ -186,7 +186,7 @@ def run_client(address: str, mine: object, user: int, **how: Any) -> "subprocess
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, **how)
 
 
-def test_each_user_is_answered(server: Server, place: Path) -> None:
+def test_client_of_each_user_is_answered(server: Server, place: Path) -> None:
     need_root()
     address, events = server.add(Echo(), f"unixgram://{place}/s?mode=0666")
     for user in (OTHER, OTHER - 1, 0):
@@ -215,21 +215,21 @@ def test_client_without_room_costs_no_other_client_an_answer(server: Server, tmp
     assert events.counters.dropped == {"no_room": 2}
 
 
-def test_a_relative_path_means_nothing_here(server: Server, tmp_path: Path) -> None:
+def test_relative_path_gets_no_answer(server: Server, tmp_path: Path) -> None:
     address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
     with run_client(address, "c", os.getuid(), cwd=tmp_path) as client:
         until(lambda: events.counters.dropped == {"source_path": 1}, 20)
         client.kill()
 
 
-def test_a_client_in_a_folder_behind_a_link_is_answered(server: Server, tmp_path: Path) -> None:
+def test_client_in_a_folder_behind_a_link_is_answered(server: Server, tmp_path: Path) -> None:
     address, _ = server.add(Echo(), f"unixgram://{tmp_path}/s")
     (tmp_path / "run").mkdir()
     (tmp_path / "var").symlink_to("run")
     assert ask(address, b"x", tmp_path / "var") == b"x"
 
 
-def test_an_abstract_client_is_answered_and_so_is_one_by_an_odd_path(server: Server, tmp_path: Path) -> None:
+def test_client_with_an_abstract_name_or_an_odd_path_is_answered(server: Server, tmp_path: Path) -> None:
     address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
     assert ask(address, b"x") == b"x"
     for name in (b"\xff\n", b"\x1b[31m", b"x" * (106 - len(os.fsencode(tmp_path)))):
@@ -242,7 +242,7 @@ def test_an_abstract_client_is_answered_and_so_is_one_by_an_odd_path(server: Ser
     assert events.counters.dropped == {}
 
 
-def test_without_credentials_only_a_name_is_answered(server: Server, tmp_path: Path) -> None:
+def test_datagram_without_credentials_is_answered_only_to_an_abstract_name(server: Server, tmp_path: Path) -> None:
     address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
     server.servers[-1].socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
     assert ask(address, b"x") == b"x"
@@ -252,14 +252,14 @@ def test_without_credentials_only_a_name_is_answered(server: Server, tmp_path: P
         assert is_silent(client)
 
 
-def test_time_stamps_of_the_service_manager_do_not_push_the_credentials_out(server: Server, tmp_path: Path) -> None:
+def test_time_stamps_do_not_displace_the_credentials(server: Server, tmp_path: Path) -> None:
     [listener] = open_listeners([("test", Endpoint.parse(f"unixgram://{tmp_path}/s"))], lambda *skipped: None)
     listener.socket.setsockopt(socket.SOL_SOCKET, 29, 1)  # SO_TIMESTAMP, as Timestamping= of a socket unit sets it
     server.serve(Echo(), listener)
     assert ask(f"{tmp_path}/s", b"x", tmp_path) == b"x"
 
 
-def test_a_post_goes_to_the_socket_of_the_sender_alone(server: Server, tmp_path: Path) -> None:
+def test_post_goes_to_the_socket_of_the_sender_alone(server: Server, tmp_path: Path) -> None:
     board = Board()
     address, events = server.add(board, f"unixgram://{tmp_path}/s")
     mine = tmp_path / "c"
@@ -276,9 +276,7 @@ def test_a_post_goes_to_the_socket_of_the_sender_alone(server: Server, tmp_path:
         assert is_silent(journal)
 
 
-def test_a_client_that_sends_back_what_it_is_answered_is_noticed(
-    server: Server, tmp_path: Path, log: list[dict[str, Any]]
-) -> None:
+def test_loop_with_a_unix_client_is_detected(server: Server, tmp_path: Path, log: list[dict[str, Any]]) -> None:
     address, events = server.add(Echo(), f"unixgram://{tmp_path}/s")
     with bound(tmp_path / "c") as client:
         client.sendto(b"x", address)
@@ -294,7 +292,7 @@ def test_a_client_that_sends_back_what_it_is_answered_is_noticed(
     assert [(line["event"], line["peer"]) for line in log] == [("loop_detected", f"{tmp_path}/c")]
 
 
-def test_who_looks_on_is_told_the_sender_both_ways(server: Server, tmp_path: Path) -> None:
+def test_trace_shows_the_sender_of_questions_and_answers(server: Server, tmp_path: Path) -> None:
     address, _ = server.add(Echo(), f"unixgram://{tmp_path}/s")
     one = tap()
     look(server, [one])
@@ -334,7 +332,7 @@ with Server() as server:
 """
 
 
-def test_where_there_is_no_proc_the_same_is_looked_at(tmp_path: Path) -> None:
+def test_same_checks_hold_without_proc(tmp_path: Path) -> None:
     need_root()
     done = subprocess.run(
         [sys.executable, "-c", CHROOTED, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
@@ -355,8 +353,8 @@ os.link(asked, mine)
 """
 
 
-def test_a_worker_answers_no_socket_of_its_own_netd(place: Path) -> None:
-    """The user as whom the workers run may own netd's sockets, so it is not the owner that tells."""
+def test_worker_answers_no_socket_of_its_own_netd(place: Path) -> None:
+    """The user of the workers may own netd's sockets, so the owner does not tell them apart."""
     need_root()
     user = pwd.getpwnam("nobody").pw_uid
     config = f"services: {{echo: {{listen: ['unixgram://{place}/s?owner={user}']}}}}"

@@ -1,4 +1,4 @@
-"""A connection of the tests' own that joins two sockets with two pumps."""
+"""A connection for tests that joins two sockets with two pumps."""
 
 import select
 import socket
@@ -15,11 +15,11 @@ from netd.transport.stream.pump import Pump
 from netd.transport.stream.stream_socket import BareSocket, StreamSocket
 
 _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-_TURN = 16  # pieces each way, before others get their turn
+_TURN = 16  # pieces in each direction in one turn
 
 
 class Joined:
-    """A service of which each connection is joined to a socket that ``connect`` gives, and that is non-blocking."""
+    """A service: each connection is joined to a non-blocking socket that ``connect`` returns."""
 
     def __init__(self, connect: Callable[[], BareSocket]) -> None:
         self.connect = connect
@@ -29,7 +29,7 @@ class Joined:
 
 
 class JoinedConnection(Connection):
-    """What comes on the one socket goes out on the other, until both directions have ended."""
+    """Sends the input of each socket to the other, until both directions have ended."""
 
     __slots__ = ("_input", "_upstream")
 
@@ -42,7 +42,7 @@ class JoinedConnection(Connection):
     def start(self) -> None:
         super().start()
         self._owner.loop.watch(self._upstream.fileno(), _EDGES, self._receive)
-        self._receive(0)  # what is put before the socket may hold something
+        self._receive(0)  # a wrapped socket may hold input
 
     def _receive(self, mask: int) -> None:
         if mask & select.EPOLLERR:
@@ -62,7 +62,7 @@ class JoinedConnection(Connection):
         self._owner.loop.call(self._go_on)
 
     def _move(self, pump: Pump, source: StreamSocket, sink: StreamSocket) -> tuple[int, int] | None:
-        """What was received and sent; None where nothing can be, or the connection is over."""
+        """The octets received and sent; None if nothing can be moved, or the connection has ended."""
         if pump.ended or self.descriptor < 0:
             return None
         try:
@@ -84,7 +84,7 @@ class JoinedConnection(Connection):
 
 
 def serve_joined(patch: pytest.MonkeyPatch) -> None:
-    """Let a `Joined` be served as it says, and no other conversation meanwhile."""
+    """Serve each conversation as a `Joined` during this test."""
 
     def join(owner: connections.Connections, stream: StreamSocket, peer: Peer, _: object) -> Connection:
         return JoinedConnection(owner, stream, peer, owner.service.connect())

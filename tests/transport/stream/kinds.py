@@ -1,4 +1,4 @@
-"""The ways to serve a stream, as rows for the tests of what holds for each of them."""
+"""The kinds of stream connections, as rows for `test_conformance.py`."""
 
 import contextlib
 import select
@@ -26,11 +26,11 @@ from tests.transport.stream.peers import connect, ended
 from tests.transport.stream.toy_preambles import BOTH, NAMED, PEER, TRANSFORMED, xor
 
 SENT = bytes(range(256)) * 2**14
-"""What a service says that only sends: more than all buffers hold."""
+"""The output of the service that only sends: more than all buffers hold."""
 
 
 class PushEcho:
-    """Sends back what it gets, and could be spoken to from outside."""
+    """Sends back its input, and may post."""
 
     server_initiated = True
 
@@ -40,7 +40,7 @@ class PushEcho:
 
 
 class SendOnly:
-    """Says `SENT`, and throws away what it gets."""
+    """Sends `SENT`, and discards its input."""
 
     discards_input = True
 
@@ -50,7 +50,7 @@ class SendOnly:
 
 
 class BlockingEcho:
-    """Sends back what it gets, from a thread."""
+    """Sends back its input, from a thread."""
 
     def handler(self, request: socket.socket, client_address: Any, server: Any) -> None:
         while data := request.recv(65536):
@@ -58,14 +58,14 @@ class BlockingEcho:
 
 
 class BlockingEchoThatWaits(BlockingEcho):
-    """The same, which takes a thread once something came."""
+    """As `BlockingEcho`, with a thread only from the first octet on."""
 
     client_speaks_first = True
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to serve a stream. Its service sends back what it gets, or is `SendOnly`."""
+    """A kind of connection. Its service sends back its input, or is `SendOnly`."""
 
     name: str
     service: Callable[[Server], Any]
@@ -79,16 +79,16 @@ class Kind:
         return self.way is not SendOnlyConnection
 
     def says(self, data: bytes) -> bytes:
-        """All that the service says to this."""
+        """The output of the service for this input."""
         return data if self.echoes else SENT
 
     @property
     def begins(self) -> bytes:
-        """What a client says before anything else."""
+        """The preamble that a client sends first."""
         return (PEER if self.preambles.naming else b"") + (b"XOR\n" if self.preambles.transforming else b"")
 
     def code(self, data: bytes) -> bytes:
-        """What is sent for this, and the other way round."""
+        """This data in the coding of the wire; the coding is its own inverse."""
         return xor(data) if self.preambles.transforming else data
 
 
@@ -97,7 +97,7 @@ def simple(service: type) -> Callable[[Server], Any]:
 
 
 def joined(server: Server) -> Joined:
-    """Joined to an echo on the same loop."""
+    """A service that is joined to an echo on the same loop."""
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
     return Joined(partial(connect_to, address))
 
@@ -123,7 +123,7 @@ KINDS = [
 
 
 class Case:
-    """A kind that is served."""
+    """A kind of connection on a server."""
 
     def __init__(self, kind: Kind, server: Server, url: str) -> None:
         self.kind = kind
@@ -141,11 +141,11 @@ class Case:
         self.connections = stream.connections
 
     def raw(self) -> socket.socket:
-        """A connection on which nothing was said."""
+        """A connection on which nothing was sent yet."""
         return connect(self._address)
 
     def connect(self) -> socket.socket:
-        """A connection that the service has."""
+        """A connection that has passed its preamble."""
         before = self.events.counters.closed.total()
         client = self.raw()
         if begins := self.kind.begins:
@@ -159,7 +159,7 @@ class Case:
         return any(type(one) is self.kind.way for one in self.connections)
 
     def exchange(self, client: socket.socket, data: bytes) -> None:
-        """Have this sent back. To a service that does not listen nothing is sent, and as much is read."""
+        """Send this and receive it back. From the service that only sends, receive as many octets."""
         if self.kind.echoes:
             client.sendall(self.kind.code(data))
             assert self.kind.code(read_exactly(client, len(data))) == data
@@ -167,12 +167,12 @@ class Case:
             assert len(read_exactly(client, len(data))) == len(data)
 
     def fill(self, client: socket.socket) -> int:
-        """Send, and read nothing, until nothing moves any more: how much was sent."""
+        """Send, and receive nothing, until all buffers are full: the octets sent."""
         client.setblocking(False)
         moved = idle = sent = 0
         while idle < 5:
             if self.kind.echoes:
-                with contextlib.suppress(OSError):  # no room, or a time-out has come
+                with contextlib.suppress(OSError):  # no room, or a time-out has expired
                     sent += client.send(self.kind.code(SENT[:65536]))
             self.server.settle()
             select.select([], [client] if self.kind.echoes else [], [], 0.02)
@@ -183,13 +183,13 @@ class Case:
         return sent
 
     def outcome(self) -> str:
-        """How the one connection ended."""
+        """The outcome of the one connection."""
         until(partial(ended, self.events, 1))
         [outcome] = self.events.counters.closed
         return outcome
 
     def assert_nothing_is_left(self) -> None:
-        """What connections take was given back, once."""
+        """All that connections had taken was released, once."""
         for one in self.server.servers:
             assert isinstance(one, StreamServer)
             until(lambda one=one: not one.connections)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Clients of stream servers, and what a server has counted of them."""
+"""Clients of stream servers, and conditions on the counters of a server."""
 
 import socket
 import struct
@@ -29,7 +29,7 @@ def connect(address: Any) -> socket.socket:
 
 
 def ask(address: Any, data: bytes) -> bytes:
-    """Everything a service says to this before it closes."""
+    """All that a service sends in answer to ``data``, until it closes."""
     with connect(address) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -47,7 +47,7 @@ def failed(events: ServiceEvents, number: int) -> bool:
 
 
 def converse(conversation: WaitingConversation, pieces: Iterable[bytes], most: int = 2**20) -> bytes:
-    """All that a conversation says when it receives these pieces and then the end of file."""
+    """The output of a conversation for these pieces of input and then the end of file."""
     said = bytearray()
     waiting = iter([*pieces, b""])
     try:
@@ -60,7 +60,7 @@ def converse(conversation: WaitingConversation, pieces: Iterable[bytes], most: i
                 said += word
                 word = next(conversation)
     except (StopIteration, RuntimeError):
-        pass  # it returned, or asked for more after the end
+        pass  # it returned, or waited for input after the end of file
     except PeerError as error:
         said += error.answer
     return bytes(said)

@@ -1,4 +1,4 @@
-"""What a refused connection gets, and which ones are refused: over real sockets."""
+"""Admission over real sockets: which connections are refused, and how."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ from tests.transport.stream.peers import connect
 
 
 def ask(address: Any, data: bytes) -> bytes:
-    """All that comes back, also where the connection is refused before or after this could be sent."""
+    """All that the server sends, also if it refuses the connection before or after ``data`` is sent."""
     said = b""
     with contextlib.suppress(OSError), connect(address) as connection:
         connection.sendall(data)
@@ -36,7 +36,7 @@ def reasons(log: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://{tmp}/s"])
-def test_a_refused_connection_is_closed(server: Server, log: list[dict[str, Any]], tmp_path: Any, url: str) -> None:
+def test_refused_connection_is_closed(server: Server, log: list[dict[str, Any]], tmp_path: Any, url: str) -> None:
     address, events = server.add(Echo(), url.format(tmp=tmp_path), policy=DENY)
     with connect(address) as connection:
         assert connection.recv(1) == b""
@@ -46,25 +46,25 @@ def test_a_refused_connection_is_closed(server: Server, log: list[dict[str, Any]
     assert reasons(log) == [("access", who)]
 
 
-def test_a_refused_connection_is_reset(server: Server) -> None:
+def test_refused_connection_is_reset(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0", policy={**DENY, "refuse": "reset"})
     with pytest.raises(ConnectionResetError), connect(address) as connection:
         connection.recv(1)
 
 
 @pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://{tmp}/s"])
-def test_a_refused_connection_gets_a_line(server: Server, tmp_path: Any, url: str) -> None:
+def test_refused_connection_gets_a_line(server: Server, tmp_path: Any, url: str) -> None:
     policy = {**DENY, "refuse": {"line": "421 nicht für Sie"}}
     address, events = server.add(Echo(), url.format(tmp=tmp_path), policy=policy)
     for number in range(20):
         with connect(address) as connection:
             with contextlib.suppress(OSError):
-                connection.sendall(b"hello" * (number % 2))  # what was not read may not destroy the line
+                connection.sendall(b"hello" * (number % 2))  # unread input must not destroy the line
             assert read_exactly(connection, 20).decode() == "421 nicht für Sie\r\n"
     assert events.counters.refused == {"access": 20}
 
 
-def test_what_a_refused_peer_has_said_already_makes_no_reset(server: Server) -> None:
+def test_unread_input_of_a_refused_connection_causes_no_reset(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0", policy={**DENY, "refuse": {"line": "no"}})
     held, go = threading.Event(), threading.Event()
 
@@ -83,7 +83,7 @@ def test_what_a_refused_peer_has_said_already_makes_no_reset(server: Server) -> 
 
 
 @pytest.mark.parametrize(("policy", "number"), [({}, 16), (DENY, 2)])
-def test_a_flood_gets_a_turn_like_everybody_and_a_refused_one_a_short_one(
+def test_batch_of_accepted_connections_is_bounded_and_refused_ones_count_as_several(
     server: Server, policy: dict[str, object], number: int
 ) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0", policy=policy)
@@ -108,7 +108,7 @@ def test_a_flood_gets_a_turn_like_everybody_and_a_refused_one_a_short_one(
         until(lambda: events.counters.accepted + events.counters.refused.total() == 40)
 
 
-def test_one_source_at_its_limit_is_refused_and_another_is_not(server: Server) -> None:
+def test_source_at_its_limit_is_refused_and_another_is_not(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0", per_source=2, exempt=[])
     with contextlib.ExitStack() as stack:
         for _ in range(2):
@@ -124,7 +124,7 @@ def test_one_source_at_its_limit_is_refused_and_another_is_not(server: Server) -
     assert ask(address, b"again") == b"again"
 
 
-def test_a_service_that_cannot_begin_gives_back_the_places(server: Server) -> None:
+def test_service_that_raises_at_once_releases_the_tickets(server: Server) -> None:
     class Broken:
         def stream(self, peer: Peer) -> Conversation:
             raise ZeroDivisionError("oops")
@@ -148,13 +148,13 @@ def test_a_service_that_cannot_begin_gives_back_the_places(server: Server) -> No
         ({"allow": ["local"]}, True),
     ],
 )
-def test_unix_peers_are_known_by_their_account(
+def test_unix_peers_are_admitted_by_their_credentials(
     server: Server, tmp_path: Any, access: dict[str, object], served: bool
 ) -> None:
     stream, _ = server.add(Echo(), f"unix://{tmp_path}/s", policy={"access": access})
     assert ask(stream, b"x") == (b"x" if served else b"")
     if "gid:" in str(access):
-        return  # of who sends a datagram the kernel tells one group only, and a config may not ask for any
+        return  # the kernel reports one group of the sender of a datagram, and a config may not name any
     datagram, events = server.add(Echo(), f"unixgram://{tmp_path}/d", policy={"access": access})
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
         client.bind(f"{tmp_path}/me")
@@ -167,7 +167,7 @@ def test_unix_peers_are_known_by_their_account(
             until(lambda: events.counters.dropped == {"access": 1})
 
 
-def test_a_unix_peers_other_groups_count_too(server: Server, tmp_path: Any) -> None:
+def test_supplementary_groups_of_a_unix_peer_count_too(server: Server, tmp_path: Any) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root takes on groups")
     address, _ = server.add(Echo(), f"unix://{tmp_path}/s", policy={"access": {"allow": ["gid:4242"]}})
@@ -187,7 +187,7 @@ def test_a_unix_peers_other_groups_count_too(server: Server, tmp_path: Any) -> N
     assert said == [b"x", b""]
 
 
-def test_the_two_forms_of_an_ipv4_address_are_one(server: Server) -> None:
+def test_ipv4_address_and_its_mapped_form_are_one_source(server: Server) -> None:
     if not has_ipv6():
         pytest.skip("no IPv6 on this host")
     address, events = server.add(Echo(), "tcp://*:0", policy={"access": {"deny": ["127.0.0.0/8"]}})
@@ -196,7 +196,7 @@ def test_the_two_forms_of_an_ipv4_address_are_one(server: Server) -> None:
     assert events.counters.refused == {"access": 1}
 
 
-def test_times_are_those_of_the_wall_clock(server: Server) -> None:
+def test_access_times_are_those_of_the_wall_clock(server: Server) -> None:
     # The server's clock stands at 2023-11-14 22:13:20 UTC, a Tuesday.
     times = [(["Tue 22:00-23:00 UTC"], b"x"), (["Tue 21:00-22:00 UTC", "Wed 00:00-24:00 UTC"], b"")]
     for hours, said in times:
@@ -204,7 +204,7 @@ def test_times_are_those_of_the_wall_clock(server: Server) -> None:
         assert ask(address, b"x") == said
 
 
-def test_a_banned_source_is_refused_and_reported_ones_are_its_own_fault(server: Server) -> None:
+def test_banned_source_is_refused(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0")
     server.shared.apply(None, BanRules(exempt=()))
     server.shared.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
@@ -214,7 +214,7 @@ def test_a_banned_source_is_refused_and_reported_ones_are_its_own_fault(server: 
     assert ask(address, b"x") == b"x"
 
 
-def test_a_reserve_that_was_lost_is_taken_again_after_the_rest(server: Server) -> None:
+def test_reserve_descriptor_is_opened_again_after_the_pause(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
     [listener] = server.servers
     done = threading.Event()

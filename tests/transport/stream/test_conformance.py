@@ -1,4 +1,4 @@
-"""What holds for every way to serve a stream: a way is a row in `kinds.py`, a property is a test."""
+"""The properties of every kind of stream connection: a kind is a row in `kinds.py`, a property is a test."""
 
 import contextlib
 import select
@@ -21,7 +21,7 @@ from tests.transport.stream.kinds import KINDS, SENT, Case, Kind
 from tests.transport.stream.peers import RESET, ended
 
 _FEW = 2**20
-"""Octets of this process's memory that one connection may cost, whatever its peer does."""
+"""Octets of memory of this process that one connection may take, whatever its peer does."""
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: str(kind.name))
@@ -34,7 +34,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def case(
     request: pytest.FixtureRequest, server: Server, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Case]:
-    """Each kind over TCP and UNIX; at the end nothing is left of its connections."""
+    """Each kind over TCP and UNIX; afterwards its connections have released everything."""
     if not kind.is_spliced:
         monkeypatch.setattr(SplicePipe, "open", lambda pipe: False)
     if kind.way is JoinedConnection:
@@ -46,7 +46,7 @@ def case(
 
 
 def say_and_read_all(case: Case, client: socket.socket, data: bytes) -> bytes:
-    """Send this and the end of file, and read meanwhile."""
+    """Send this and the end of file, and read at the same time."""
 
     def say() -> None:
         client.sendall(case.kind.code(data))
@@ -192,7 +192,7 @@ def test_operator_ends_a_connection_that_is_sending(case: Case) -> None:
 
 
 class Record(Tap):
-    """A tap that keeps everything."""
+    """A tap that keeps all lines."""
 
     def __init__(self) -> None:
         super().__init__("test", lambda peer: True, lambda tap: None)

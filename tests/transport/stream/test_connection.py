@@ -21,7 +21,7 @@ def test_half_close_is_honoured_and_everything_before_it_is_answered(server: Ser
     until(lambda: events.counters.closed["done"] == 1)
 
 
-def test_an_answer_is_not_lost_to_a_reset_when_the_question_was_not_read(server: Server) -> None:
+def test_answer_is_not_lost_to_a_reset_when_the_question_was_not_read(server: Server) -> None:
     address, _ = server.add(service("daytime"), "tcp://127.0.0.1:0")
     for _ in range(200):
         with connect(address) as connection:
@@ -30,7 +30,7 @@ def test_an_answer_is_not_lost_to_a_reset_when_the_question_was_not_read(server:
             assert read_all(connection).endswith(b"-UTC\r\n")
 
 
-def test_a_peer_that_does_not_close_after_a_farewell_is_closed_in_two_seconds(server: Server) -> None:
+def test_peer_that_does_not_close_after_the_end_of_output_is_closed_in_two_seconds(server: Server) -> None:
     address, events = server.add(service("daytime"), "tcp://127.0.0.1:0")
     with connect(address) as connection:
         assert read_all(connection)
@@ -59,7 +59,7 @@ def test_idle_connections_are_closed_and_busy_ones_not(server: Server, kind: typ
     assert events.counters.closed == {"idle": 1, "done": 1}
 
 
-def test_a_peer_that_stops_reading_is_idle_and_one_that_reads_chargen_is_not(server: Server) -> None:
+def test_peer_that_stops_reading_is_idle_and_one_that_reads_chargen_is_not(server: Server) -> None:
     address, events = server.add(service("chargen"), "tcp://127.0.0.1:0", idle="500ms")
     with connect(address) as stuck, connect(address) as reader:
         assert stuck.recv(1)
@@ -72,7 +72,7 @@ def test_a_peer_that_stops_reading_is_idle_and_one_that_reads_chargen_is_not(ser
     assert events.counters.closed["idle"] == 1
 
 
-def test_a_lifetime_ends_a_busy_connection_too(server: Server) -> None:
+def test_lifetime_ends_a_busy_connection_too(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0", lifetime="300ms", idle="off")
     with connect(address) as connection, pytest.raises(OSError, match="reset|Broken|closed"):
         while True:
@@ -82,7 +82,7 @@ def test_a_lifetime_ends_a_busy_connection_too(server: Server) -> None:
     until(lambda: events.counters.closed["lifetime"] == 1)
 
 
-def test_octets_that_are_not_answered_are_bounded_too(server: Server) -> None:
+def test_octets_without_an_answer_are_bounded_too(server: Server) -> None:
     class Silent:
         def stream(self, peer: Peer) -> Conversation:
             while (yield None):
@@ -99,7 +99,7 @@ def test_octets_that_are_not_answered_are_bounded_too(server: Server) -> None:
     assert events.counters.closed == {"bytes": 1}
 
 
-def test_without_limits_nothing_is_timed(server: Server) -> None:
+def test_connection_without_limits_has_no_time_out(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0", idle="off", connections="off")
     with connect(address) as connection:
         connection.sendall(b"x")
@@ -107,7 +107,7 @@ def test_without_limits_nothing_is_timed(server: Server) -> None:
         assert server.loop.wheel.due == float("inf")
 
 
-def test_a_thousand_resets_are_counters_and_nothing_else(server: Server, log: list[dict[str, Any]]) -> None:
+def test_thousand_resets_are_counted_and_log_no_warning(server: Server, log: list[dict[str, Any]]) -> None:
     address, events = server.add(service("pingpong"), "tcp://127.0.0.1:0")
     echo, echo_events = server.add(Echo(), "tcp://127.0.0.1:0")
     for number in range(1000):
@@ -121,7 +121,7 @@ def test_a_thousand_resets_are_counters_and_nothing_else(server: Server, log: li
     assert ask(address, b"ping\n") == b"pong\n"
 
 
-def test_the_event_of_a_connection_tells_what_it_was(server: Server, log: list[dict[str, Any]]) -> None:
+def test_connection_closed_event_has_peer_octets_and_outcome(server: Server, log: list[dict[str, Any]]) -> None:
     address, events = server.add(service("upper"), "tcp://127.0.0.1:0")
     with connect(address) as connection:
         connection.sendall(b"hello")
@@ -141,7 +141,7 @@ def test_the_event_of_a_connection_tells_what_it_was(server: Server, log: list[d
     }
 
 
-def test_a_connection_without_a_byte_is_a_probe(server: Server, log: list[dict[str, Any]]) -> None:
+def test_connection_without_an_octet_is_logged_at_debug_level(server: Server, log: list[dict[str, Any]]) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0")
     connect(address).close()
     until(lambda: events.counters.closed["done"] == 1)
@@ -149,7 +149,7 @@ def test_a_connection_without_a_byte_is_a_probe(server: Server, log: list[dict[s
 
 
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
-def test_a_connection_ends_after_so_many_octets(server: Server, kind: type[Echo]) -> None:
+def test_connection_ends_after_limits_bytes(server: Server, kind: type[Echo]) -> None:
     address, events = server.add(kind(), "tcp://127.0.0.1:0", bytes=1000)
     with connect(address) as connection:
         for _ in range(5):
@@ -161,7 +161,7 @@ def test_a_connection_ends_after_so_many_octets(server: Server, kind: type[Echo]
     until(lambda: events.counters.closed == {"bytes": 1})
 
 
-def test_a_talkative_service_and_a_bulk_stream_end_after_so_many_octets_too(server: Server) -> None:
+def test_conversation_with_much_output_and_bulk_stream_end_after_limits_bytes_too(server: Server) -> None:
     chargen, chargen_events = server.add(service("chargen"), "tcp://127.0.0.1:0", bytes="1MiB")
     with connect(chargen) as connection:
         with contextlib.suppress(ConnectionResetError):
@@ -177,7 +177,7 @@ def test_a_talkative_service_and_a_bulk_stream_end_after_so_many_octets_too(serv
     assert 2**22 <= echo_events.counters.bytes_in + echo_events.counters.bytes_out <= 2**23
 
 
-def test_a_peer_that_talks_into_a_monologue_is_counted_too(server: Server) -> None:
+def test_input_of_a_send_only_connection_counts_for_limits_bytes(server: Server) -> None:
     address, events = server.add(service("chargen"), "tcp://127.0.0.1:0", bytes="16MiB")
     with connect(address) as connection, contextlib.suppress(ConnectionResetError, BrokenPipeError):
         while True:  # and never reads

@@ -1,4 +1,4 @@
-"""Connections without a listener: each is over once, and the last one releases what they had."""
+"""Connections: the class for each service type, the peers, and what the end of the last one releases."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ from netd.transport.stream.threaded import ThreadedConnection
 from tests.support import Server, admission_for, has_ipv6, pipes, read_all, service
 from tests.transport.stream.peers import connect
 
-HOUSE = DaemonAdmission()
+SHARED = DaemonAdmission()
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def connections(service: Any, loop: Loop, **policy: object) -> Connections:
     return Connections(
         ServiceType.of(type(service)),
         service,
-        admission_for("test", policy, events.table, HOUSE, time.time),
+        admission_for("test", policy, events.table, SHARED, time.time),
         events,
         loop,
         "",
@@ -51,14 +51,14 @@ def connections(service: Any, loop: Loop, **policy: object) -> Connections:
 
 
 def turn(loop: Loop) -> None:
-    """Let the loop handle what is there."""
+    """Run the loop once."""
     loop._running = True
     loop.call(loop.stop)
     loop.run()
 
 
 def served(kept: Connections) -> socket.socket:
-    """The other end of a connection that is served."""
+    """The client of a connection that is served."""
     client, request = socket.socketpair()
     client.settimeout(10)
     request.setblocking(False)
@@ -69,22 +69,22 @@ def served(kept: Connections) -> socket.socket:
 
 
 @pytest.mark.parametrize("kind", [Echo, Upper])
-def test_a_connection_that_tells_of_its_end_again_gives_nothing_back(kind: type[Any], loop: Loop) -> None:
+def test_connection_that_is_closed_twice_releases_its_ticket_once(kind: type[Any], loop: Loop) -> None:
     kept = connections(kind(), loop)
     with served(kept), served(kept):
         first, _ = kept
         counters = kept.events.table
-        assert (counters.read().active, sum(HOUSE.daemon_limits.active)) == (2, 2)
+        assert (counters.read().active, sum(SHARED.daemon_limits.active)) == (2, 2)
         for _ in range(3):
             first.close("kicked")
             kept.closed(first, "stopped")
-        assert (counters.read().active, sum(HOUSE.daemon_limits.active)) == (1, 1)
+        assert (counters.read().active, sum(SHARED.daemon_limits.active)) == (1, 1)
         assert counters.read().closed == {"kicked": 1}
         kept.close()
-    assert (counters.read().active, sum(HOUSE.daemon_limits.active), len(kept)) == (0, 0, 0)
+    assert (counters.read().active, sum(SHARED.daemon_limits.active), len(kept)) == (0, 0, 0)
 
 
-def test_the_end_of_the_last_connection_releases_what_they_had(loop: Loop) -> None:
+def test_end_of_the_last_connection_releases_the_pipe(loop: Loop) -> None:
     before = pipes()
     kept = connections(Echo(), loop)
     released: list[str] = []
@@ -102,13 +102,13 @@ def test_the_end_of_the_last_connection_releases_what_they_had(loop: Loop) -> No
     assert pipes() == before
 
 
-def test_connections_of_which_none_is_open_release_at_once(loop: Loop) -> None:
+def test_connections_release_at_once_if_none_is_open(loop: Loop) -> None:
     released: list[str] = []
     connections(Echo(), loop).release_when_empty(lambda: released.append("now"))
     assert released == ["now"]
 
 
-def test_a_refused_connection_is_closed_and_has_no_ticket(loop: Loop) -> None:
+def test_refused_connection_is_closed_and_has_no_ticket(loop: Loop) -> None:
     kept = connections(Upper(), loop, access={"deny": ["local"]})
     client, request = socket.socketpair()
     with client:
@@ -144,7 +144,7 @@ def test_peers_and_local_addresses(server: Server, tmp_path: Any) -> None:
 
 
 class Whatever:
-    """Can be served in every way; what it declares is not asked, and it is no service that `table` would find."""
+    """Can be served in every way. Its own declarations are not read, and `table` would reject them."""
 
     reflects = "yes"
 

@@ -1,4 +1,4 @@
-"""Conversations that are also spoken to from outside: what is posted arrives, in order, whole or not at all."""
+"""Conversations: output, posts from the service in order and bounded, and turns that do not delay others."""
 
 import gc
 import socket
@@ -17,7 +17,7 @@ from tests.transport.stream.peers import connect, converse, ended
 
 
 class Board:
-    """Answers each segment, and keeps the posts of who is there."""
+    """Answers each segment, and keeps the posts of the peers that are connected."""
 
     server_initiated = True
 
@@ -44,7 +44,7 @@ def member(server: Server, board: Board, address: Any) -> tuple[socket.socket, P
     return connection, board.posts[-1]
 
 
-def test_what_is_posted_from_any_thread_arrives_in_order(server: Server) -> None:
+def test_posts_from_any_thread_arrive_in_order(server: Server) -> None:
     board = Board()
     address, _ = server.add(board, "tcp://127.0.0.1:0")
     connection, post = member(server, board, address)
@@ -71,7 +71,7 @@ def test_what_is_posted_from_any_thread_arrives_in_order(server: Server) -> None
         assert read_exactly(connection, 7) == b"<hello>", "the conversation goes on"
 
 
-def test_what_waits_for_a_peer_that_does_not_read_is_bounded(server: Server) -> None:
+def test_posts_to_a_peer_that_does_not_read_are_bounded(server: Server) -> None:
     board = Board()
     address, _ = server.add(board, "tcp://127.0.0.1:0?sndbuf=4096")
     connection, post = member(server, board, address)
@@ -93,7 +93,7 @@ def test_what_waits_for_a_peer_that_does_not_read_is_bounded(server: Server) -> 
         assert read_exactly(connection, 5) == b"again"
 
 
-def test_no_number_of_small_posts_takes_much_memory(server: Server) -> None:
+def test_small_posts_are_bounded_in_memory_too(server: Server) -> None:
     board = Board()
     address, _ = server.add(board, "tcp://127.0.0.1:0")
     connection, post = member(server, board, address)
@@ -106,7 +106,7 @@ def test_no_number_of_small_posts_takes_much_memory(server: Server) -> None:
         assert taken < 1100
 
 
-def test_a_post_waits_for_the_conversation_to_finish_what_it_says(server: Server) -> None:
+def test_post_is_sent_after_the_output_of_the_conversation(server: Server) -> None:
     board = Board()
     address, _ = server.add(board, "tcp://127.0.0.1:0?sndbuf=4096")
     connection, post = member(server, board, address)
@@ -122,7 +122,7 @@ def test_a_post_waits_for_the_conversation_to_finish_what_it_says(server: Server
         assert b"<big>" in said
 
 
-def test_nobody_can_post_to_who_is_gone(server: Server) -> None:
+def test_post_to_a_closed_connection_is_rejected(server: Server) -> None:
     board = Board()
     address, events = server.add(board, f"unix://{ABSTRACT}")
     connection, post = member(server, board, address)
@@ -136,7 +136,7 @@ def test_nobody_can_post_to_who_is_gone(server: Server) -> None:
 
 
 @pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", f"unix://{ABSTRACT}"], ids=["tcp", "unix"])
-def test_post_after_the_last_word_is_not_sent_and_makes_no_reset(server: Server, url: str) -> None:
+def test_post_after_the_end_of_output_is_not_sent_and_causes_no_reset(server: Server, url: str) -> None:
     board = Board()
     address, events = server.add(board, url)
     connection, post = member(server, board, address)
@@ -149,7 +149,7 @@ def test_post_after_the_last_word_is_not_sent_and_makes_no_reset(server: Server,
     assert events.counters.closed == {"done": 1}
 
 
-def test_a_post_to_a_peer_that_broke_off_ends_its_conversation(server: Server) -> None:
+def test_post_to_a_peer_that_reset_the_connection_ends_the_conversation(server: Server) -> None:
     board = Board()
     address, events = server.add(board, "tcp://127.0.0.1:0")
     connection, post = member(server, board, address)
@@ -159,7 +159,7 @@ def test_a_post_to_a_peer_that_broke_off_ends_its_conversation(server: Server) -
     assert board.posts == []
 
 
-def test_posting_keeps_a_connection_from_being_idle(server: Server) -> None:
+def test_connection_with_posts_is_not_idle(server: Server) -> None:
     board = Board()
     address, events = server.add(board, "tcp://127.0.0.1:0", idle="300ms")
     connection, post = member(server, board, address)
@@ -172,7 +172,7 @@ def test_posting_keeps_a_connection_from_being_idle(server: Server) -> None:
 
 
 class Keeper:
-    """Keeps the post of a peer, also when that has left."""
+    """Keeps the post of a peer, also after its connection is closed."""
 
     server_initiated = True
 
@@ -192,7 +192,7 @@ def test_post_that_a_service_keeps_does_not_keep_the_connection(server: Server) 
             assert read_exactly(client, 1) == b"x"
             [connection] = map(weakref.ref, server.servers[0].connections)  # type: ignore[union-attr]
         until(lambda: ended(events, 1))
-        server.settle()  # the loop calls something else meanwhile
+        server.settle()  # the loop runs another callback, and holds no reference then
         until(lambda: connection() is None)
         assert not keeper.post(b"anybody there?")
     finally:
@@ -213,7 +213,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("what", [b"hello", "no octets"])
-def test_a_bug_of_who_posts_is_its_own(server: Server, what: object) -> None:
+def test_bug_of_a_service_that_posts_first_costs_one_conversation(server: Server, what: object) -> None:
     address, events = server.add(Broken(what), "tcp://127.0.0.1:0")
     with connect(address) as connection:
         assert connection.recv(10) == b""
@@ -222,10 +222,10 @@ def test_a_bug_of_who_posts_is_its_own(server: Server, what: object) -> None:
     assert events.counters.active == 0
 
 
-def test_chargen_is_braked_by_its_reader_alone_and_throws_input_away(server: Server) -> None:
+def test_chargen_waits_for_its_reader_alone_and_discards_input(server: Server) -> None:
     address, events = server.add(service("chargen"), "tcp://127.0.0.1:0")
     with connect(address) as connection:
-        # More than all buffers together hold: it has to be read by somebody.
+        # More than all buffers together hold: the service has to receive it.
         connection.settimeout(20)
         sent, got = 0, 0
         connection.setblocking(False)
@@ -242,7 +242,7 @@ def test_chargen_is_braked_by_its_reader_alone_and_throws_input_away(server: Ser
     assert events.counters.bytes_in > 2**24
 
 
-def test_chargen_goes_on_after_a_half_close(server: Server) -> None:
+def test_chargen_continues_after_a_half_close(server: Server) -> None:
     address, events = server.add(service("chargen"), "tcp://127.0.0.1:0")
     with connect(address) as connection:
         connection.shutdown(socket.SHUT_WR)
@@ -252,7 +252,7 @@ def test_chargen_goes_on_after_a_half_close(server: Server) -> None:
     until(lambda: events.counters.closed["reset"] == 1)
 
 
-def test_a_talkative_conversation_does_not_keep_others_waiting(server: Server) -> None:
+def test_conversation_with_endless_output_does_not_delay_others(server: Server) -> None:
     class Talker:
         def stream(self, peer: Peer) -> Conversation:
             while True:
@@ -267,11 +267,11 @@ def test_a_talkative_conversation_does_not_keep_others_waiting(server: Server) -
             assert connection.recv(1) == b"y"
 
 
-def test_a_conversation_that_takes_its_time_gives_others_theirs(server: Server) -> None:
+def test_slow_conversation_does_not_delay_others(server: Server) -> None:
     said = 0
 
     class Thinker:
-        """Every word costs a thousandth of a second."""
+        """Each piece of output takes a millisecond."""
 
         def stream(self, peer: Peer) -> Conversation:
             nonlocal said

@@ -15,9 +15,9 @@ from tests.transport.stream.peers import connect, ended
 
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
 @pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", f"unix://{ABSTRACT}"], ids=["tcp", "unix"])
-def test_echo_returns_megabytes_both_ways_of_serving_it(server: Server, kind: type[Echo], url: str) -> None:
+def test_echo_returns_megabytes(server: Server, kind: type[Echo], url: str) -> None:
     address, events = server.add(kind(), url)
-    data = bytes(range(256)) * 4096 * 16  # 16 MiB: past every buffer, so that both sides have to wait
+    data = bytes(range(256)) * 4096 * 16  # 16 MiB: more than all buffers, so that both sides have to wait
     with connect(address) as connection:
         connection.setblocking(False)
         sent, back = 0, bytearray()
@@ -44,7 +44,7 @@ def test_echo_returns_megabytes_both_ways_of_serving_it(server: Server, kind: ty
 
 
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
-def test_a_slow_reader_gets_everything(server: Server, kind: type[Echo]) -> None:
+def test_slow_reader_gets_everything(server: Server, kind: type[Echo]) -> None:
     address, _ = server.add(kind(), "tcp://127.0.0.1:0?sndbuf=16KiB&rcvbuf=16KiB")
     data = bytes(range(256)) * 2000
     with connect(address) as connection:
@@ -68,13 +68,13 @@ def test_a_slow_reader_gets_everything(server: Server, kind: type[Echo]) -> None
 
 
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
-def test_a_peer_that_never_reads_is_read_no_further(server: Server, kind: type[Echo]) -> None:
+def test_input_of_a_peer_that_never_reads_is_not_received(server: Server, kind: type[Echo]) -> None:
     address, events = server.add(kind(), "tcp://127.0.0.1:0")
     with connect(address) as greedy, connect(address) as other:
         greedy.setblocking(False)
         sent = 0
         while True:
-            server.settle()  # whatever the loop could take, it has taken
+            server.settle()  # the loop has received all it can
             try:
                 sent += greedy.send(b"x" * 65536)
             except BlockingIOError:
@@ -83,7 +83,7 @@ def test_a_peer_that_never_reads_is_read_no_further(server: Server, kind: type[E
                     sent += greedy.send(b"x")
                 except BlockingIOError:
                     break
-            assert sent < 2**28, "netd reads on and on"
+            assert sent < 2**28, "netd never stops receiving"
         gc.collect()
         other.sendall(b"still there")
         assert read_exactly(other, 11) == b"still there"
@@ -91,7 +91,7 @@ def test_a_peer_that_never_reads_is_read_no_further(server: Server, kind: type[E
 
 
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
-def test_urgent_data_is_data(server: Server, kind: type[Echo]) -> None:
+def test_urgent_data_is_echoed_in_line(server: Server, kind: type[Echo]) -> None:
     address, events = server.add(kind(), "tcp://127.0.0.1:0")
     parts = [
         (b"a" * 65536 * 4, 0),
@@ -116,7 +116,7 @@ def test_urgent_data_is_data(server: Server, kind: type[Echo]) -> None:
 @pytest.mark.parametrize(
     "parts", [[b"a"], [b"a", b"!", b"b"], [b"a" * 4096], [b"a" * 65536], [b"a" * 65536, b"!", b"b"]]
 )
-def test_what_has_come_before_the_loop_looks_is_taken(
+def test_input_that_came_before_the_event_is_received(
     server: Server, kind: type[Echo], parts: list[bytes], ends: bool
 ) -> None:
     address, _ = server.add(kind(), "tcp://127.0.0.1:0")
@@ -138,7 +138,7 @@ def test_what_has_come_before_the_loop_looks_is_taken(
             assert read_all(connection) == b""
 
 
-def test_bulk_that_ends_with_urgent_data_is_whole(server: Server) -> None:
+def test_bulk_that_ends_with_urgent_data_is_echoed_whole(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
     for number in range(20):
         with connect(address) as connection:
@@ -151,7 +151,7 @@ def test_bulk_that_ends_with_urgent_data_is_whole(server: Server) -> None:
             assert read_all(connection) == b"!", number
 
 
-def test_a_reader_that_stops_costs_no_more_than_a_pipe(server: Server) -> None:
+def test_peer_that_stops_reading_costs_no_more_memory_than_a_pipe(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
     relay = server.servers[0].connections.pipe  # type: ignore[union-attr]
     assert relay is not None
@@ -164,7 +164,7 @@ def test_a_reader_that_stops_costs_no_more_than_a_pipe(server: Server) -> None:
         return received, rest
 
     relay.turn = watched  # type: ignore[method-assign]
-    # Which way a connection is on when its buffers are full is a matter of moments: try until it was the pipe.
+    # Whether a connection uses splice(2) when its buffers get full depends on timing: try until one does.
     for _ in range(100):
         with connect(address) as connection:
             connection.setblocking(False)

@@ -1,4 +1,4 @@
-"""What comes before the service, with two preambles of the tests' own: one names the peer, one wraps the stream."""
+"""Preambles, with the two of `toy_preambles.py`: one names the peer, one wraps the stream."""
 
 import contextlib
 import socket
@@ -36,7 +36,7 @@ def nothing_begun() -> None:
 
 
 def read_until_reset(connection: socket.socket) -> bytes:
-    """All that comes. A connection that is closed before all of it was read is reset."""
+    """All that the server sends. A connection that it closes with unread input is reset."""
     said = b""
     with contextlib.suppress(ConnectionResetError):
         while piece := connection.recv(1000):
@@ -60,7 +60,7 @@ URLS = ["tcp://127.0.0.1:0", "unix://{tmp}/s"]
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
 @pytest.mark.parametrize("size", [1, 5, 100])
-def test_a_header_is_taken_to_its_end_and_no_further(
+def test_header_is_received_to_its_end_and_no_further(
     server: Server, tmp_path: Any, url: str, kind: type[Echo], size: int
 ) -> None:
     address, events = server.add(kind(), url.format(tmp=tmp_path), preambles=NAMED)
@@ -83,7 +83,7 @@ def test_a_header_is_taken_to_its_end_and_no_further(
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_services_logs_and_listings_speak_of_the_peer_that_is_named(
+def test_services_logs_and_listings_have_the_named_peer(
     server: Server, log: list[dict[str, Any]], tmp_path: Any, url: str
 ) -> None:
     address, events = server.add(service("whoami"), url.format(tmp=tmp_path), preambles=NAMED)
@@ -99,9 +99,7 @@ def test_services_logs_and_listings_speak_of_the_peer_that_is_named(
     assert line["peer"] == "192.0.2.7:4711"
 
 
-def test_rules_are_about_the_peer_that_is_named_and_its_proxy_is_no_source(
-    server: Server, log: list[dict[str, Any]]
-) -> None:
+def test_rules_apply_to_the_named_peer_and_not_to_its_proxy(server: Server, log: list[dict[str, Any]]) -> None:
     server.shared.apply(None, BanRules(exempt=()))
     policy: dict[str, object] = {"access": {"deny": ["192.0.2.0/24"], "allow": ["198.51.100.0/24"]}}
     limits = {"per_source": 1, "exempt": [], "rate": "tcp 1/h burst 3"}
@@ -146,7 +144,7 @@ def test_rules_are_about_the_peer_that_is_named_and_its_proxy_is_no_source(
     assert not any(events.table.sources), "127.0.0.1 was never counted"
 
 
-def test_a_refused_peer_gets_what_the_config_says_and_reaches_no_handshake(server: Server) -> None:
+def test_refused_peer_gets_the_refusal_and_no_handshake(server: Server) -> None:
     policy = {"access": {"deny": ["192.0.2.0/24"]}, "refuse": {"line": "no"}}
     address, events = server.add(Echo(), "tcp://127.0.0.1:0", policy=policy, preambles=BOTH)
     with connect(address) as connection:
@@ -162,7 +160,7 @@ def test_a_refused_peer_gets_what_the_config_says_and_reaches_no_handshake(serve
     assert (events.counters.refused, events.counters.active) == ({"access": 1}, 0)
 
 
-def test_a_stranger_that_may_not_name_a_peer_takes_no_place(server: Server, log: list[dict[str, Any]]) -> None:
+def test_sender_that_may_not_name_a_peer_is_refused_at_once(server: Server, log: list[dict[str, Any]]) -> None:
     def from_one_proxy(data: bytes, peer: Peer) -> tuple[int, Peer] | None:
         if peer.host != "127.0.0.2":
             raise PeerError("from 127.0.0.2 alone")
@@ -181,7 +179,7 @@ def test_a_stranger_that_may_not_name_a_peer_takes_no_place(server: Server, log:
 @pytest.mark.parametrize("preambles", [TRANSFORMED, BOTH], ids=["transformed", "both"])
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("size", [1, 1000, 2**20])
-def test_a_transformed_stream_is_served_as_any_other(
+def test_wrapped_stream_is_served_as_any_other(
     server: Server, tmp_path: Any, preambles: Preambles, url: str, size: int
 ) -> None:
     before = pipes()
@@ -207,14 +205,14 @@ def test_a_transformed_stream_is_served_as_any_other(
     assert (outcomes(events), events.counters.bytes_in) == ({"done": 1}, len(data))
 
 
-def test_what_came_with_the_handshake_is_the_services_also_where_it_is_much(server: Server) -> None:
+def test_input_behind_the_handshake_reaches_the_service_whole(server: Server) -> None:
     address, _ = server.add(PlainEcho(), "tcp://127.0.0.1:0", preambles=TRANSFORMED)
     held, go = threading.Event(), threading.Event()
     server.loop.call(held.set)
     server.loop.call(partial(go.wait, 20))
     assert held.wait(20)
     with connect(address) as connection:
-        data = b"x" * 20_000  # several times what a conversation takes at once, in one piece of the handshake
+        data = b"x" * 20_000  # several times the input of one turn, in one segment with the handshake
         connection.sendall(b"XOR\n" + xor(data))
         go.set()
         assert read_exactly(connection, 3 + len(data)) == b"OK\n" + xor(data)
@@ -233,7 +231,7 @@ def test_what_came_with_the_handshake_is_the_services_also_where_it_is_much(serv
         (TRANSFORMED, b"hello", "peer_error"),
     ],
 )
-def test_a_peer_that_does_not_keep_to_it_gets_no_service(
+def test_peer_that_violates_the_preamble_gets_no_service(
     server: Server, preambles: Preambles, said: bytes, outcome: str
 ) -> None:
     address, events = server.add(service("qotd"), "tcp://127.0.0.1:0", preambles=preambles)
@@ -248,7 +246,7 @@ def test_a_peer_that_does_not_keep_to_it_gets_no_service(
 
 
 @pytest.mark.parametrize("preambles", [NAMED, TRANSFORMED, BOTH], ids=["named", "transformed", "both"])
-def test_a_peer_that_says_nothing_or_too_little_has_ten_seconds(
+def test_peer_with_an_incomplete_preamble_has_ten_seconds(
     server: Server, monkeypatch: pytest.MonkeyPatch, preambles: Preambles
 ) -> None:
     monkeypatch.setattr(preamble, "_TIMEOUT", 0.3)
@@ -264,14 +262,14 @@ def test_a_peer_that_says_nothing_or_too_little_has_ten_seconds(
                 assert connection.recv(1) == b""
         until(partial(ended, events, 2))
         well.sendall(b"hello")
-        wanted = b"OK\nhello" if preambles.transforming else b"hello"  # echo gives back what it was sent
+        wanted = b"OK\nhello" if preambles.transforming else b"hello"  # echo sends it back
         assert read_exactly(well, len(wanted)) == wanted, "it has the service's time"
     until(partial(ended, events, 3))
     assert outcomes(events) == {"lifetime": 2, "done": 1}
     assert (events.counters.active, events.counters.refused) == (0, {"connections": 1})
 
 
-def test_connections_before_their_service_can_be_listed_ended_and_stopped(server: Server) -> None:
+def test_connections_in_their_preamble_are_listed_kicked_and_stopped(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0", preambles=BOTH)
     with connect(address) as one, connect(address) as other:
         until(lambda: events.counters.active == 2)
@@ -285,7 +283,7 @@ def test_connections_before_their_service_can_be_listed_ended_and_stopped(server
     assert (outcomes(events), events.counters.active) == ({"kicked": 1, "stopped": 1}, 0)
 
 
-def test_who_looks_on_sees_the_service_alone_and_the_peer_that_is_named(server: Server) -> None:
+def test_trace_shows_the_service_alone_and_the_named_peer(server: Server) -> None:
     address, events = server.add(Upper(), "tcp://127.0.0.1:0", preambles=BOTH)
     tap = Tap("test", lambda peer: peer.host == "192.0.2.7", lambda tap: None)
     server.loop.call(lambda: kept(server).trace([tap]))
@@ -302,7 +300,7 @@ def test_who_looks_on_sees_the_service_alone_and_the_peer_that_is_named(server: 
     ]
 
 
-def test_a_thread_has_a_named_peer_and_no_transformed_stream(server: Server) -> None:
+def test_thread_has_a_named_peer_and_no_wrapped_stream(server: Server) -> None:
     for handler in (Finger, Quiet):
         address, _ = server.add(handler(), "tcp://127.0.0.1:0", preambles=NAMED)
         with connect(address) as connection:
@@ -327,7 +325,7 @@ def admission_of(server: Server) -> Any:
 
 
 class Unable:
-    """A service that cannot begin."""
+    """A service that raises before its first turn."""
 
     def stream(self, peer: Peer) -> Conversation:
         raise ZeroDivisionError("oops")
@@ -356,7 +354,7 @@ def oops_later(data: bytes, peer: Peer) -> None:
         (Unable, BOTH),
     ],
 )
-def test_a_bug_in_a_preamble_or_behind_it_costs_one_connection(
+def test_bug_in_a_preamble_or_after_it_costs_one_connection(
     server: Server, kind: type[Any], preambles: Preambles
 ) -> None:
     address, events = server.add(kind(), "tcp://127.0.0.1:0", preambles=preambles)
@@ -369,7 +367,7 @@ def test_a_bug_in_a_preamble_or_behind_it_costs_one_connection(
     assert (outcomes(events), events.counters.accepted, events.counters.active) == ({"failed": 2}, 2, 0)
 
 
-def test_a_bug_that_is_there_before_anything_came_costs_one_connection(server: Server) -> None:
+def test_bug_in_a_preamble_before_any_input_costs_one_connection(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0", preambles=Preambles(oops))
     for number in (1, 2):
         with connect(address) as connection:

@@ -20,7 +20,7 @@ from tests.transport.stream.peers import RESET, connect, ended
 
 
 class Source:
-    """A socket that gives these pieces; None: nothing has come."""
+    """A socket that receives these pieces; None: no input."""
 
     def __init__(self, pieces: list[bytes | None]) -> None:
         self.pieces = pieces
@@ -36,7 +36,7 @@ class Source:
 
 
 class Sink:
-    """A socket with room for so many octets in each call; 0: none."""
+    """A socket with room for so many octets at each call; 0: none."""
 
     def __init__(self, room: list[int]) -> None:
         self.room = room
@@ -150,7 +150,7 @@ def test_joined_connection_that_a_peer_resets_ends_the_other_too(
     with sender, other:
         sender.setblocking(False)
         with pytest.raises(BlockingIOError):
-            while True:  # so that it holds something for the other, and receives nothing
+            while True:  # so that output for the other end is pending, and no input is received
                 sender.send(b"x" * 65536)
                 server.settle()
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

@@ -1,4 +1,4 @@
-"""Stream servers over real sockets: flow control, time-outs, the ends of a connection, bugs in services."""
+"""Stream servers over real sockets: accepting, and the services over each transport."""
 
 import errno
 import socket
@@ -35,7 +35,7 @@ CONVERSATIONS: list[tuple[str, dict[str, Any], bytes]] = [
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_a_conversation_is_the_same_over_each_transport(server: Server, tmp_path: Any, url: str) -> None:
+def test_conversation_is_the_same_over_each_transport(server: Server, tmp_path: Any, url: str) -> None:
     if "[::1]" in url and not has_ipv6():
         pytest.skip("no IPv6 on this host")
     for number, (name, options, said) in enumerate(CONVERSATIONS):
@@ -50,7 +50,7 @@ def test_a_conversation_is_the_same_over_each_transport(server: Server, tmp_path
         assert events.counters.bytes_out == len(wanted)
 
 
-def test_a_full_service_refuses_and_takes_again(server: Server, log: list[dict[str, Any]]) -> None:
+def test_full_service_refuses_and_accepts_again(server: Server, log: list[dict[str, Any]]) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0", connections=2)
     with connect(address) as one, connect(address) as two:
         for connection in (one, two):
@@ -66,7 +66,7 @@ def test_a_full_service_refuses_and_takes_again(server: Server, log: list[dict[s
 
 
 class Listener:
-    """A listening socket whose accept fails as told."""
+    """A listening socket: accept fails with each of these error codes first."""
 
     family = socket.AF_INET
 
@@ -78,14 +78,14 @@ class Listener:
     def accept(self) -> Any:
         self.calls += 1
         if code := next(self.failures, 0):
-            raise OSError(code, "as told")
+            raise OSError(code, "failed")
         return self.inner.accept()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
 
-def test_accept_survives_what_a_peer_or_the_network_did(server: Server) -> None:
+def test_server_accepts_on_after_transient_errors(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0")
     stream = server.servers[0]
     codes = [errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN]

@@ -14,7 +14,7 @@ from tests.transport.stream.peers import RESET, ask, connect, ended, failed
 
 
 class Buggy:
-    """Fails in every way a conversation can."""
+    """A conversation that fails in every way, by its input."""
 
     def __init__(self) -> None:
         self.left = 0
@@ -41,7 +41,7 @@ class Buggy:
 
 
 @pytest.mark.parametrize("how", [b"raise", b"text", b"number", b"said"])
-def test_a_bug_in_a_service_costs_one_conversation_and_is_one_event(
+def test_bug_in_a_service_costs_one_conversation_and_is_one_event(
     server: Server, log: list[dict[str, Any]], how: bytes
 ) -> None:
     buggy = Buggy()
@@ -62,7 +62,7 @@ def test_a_bug_in_a_service_costs_one_conversation_and_is_one_event(
     assert buggy.left == 2
 
 
-def test_a_broken_rule_is_one_line_and_no_event(server: Server, log: list[dict[str, Any]]) -> None:
+def test_peer_error_is_one_line_to_the_peer_and_no_failure(server: Server, log: list[dict[str, Any]]) -> None:
     address, events = server.add(Buggy(), "tcp://127.0.0.1:0")
     with connect(address) as connection:
         connection.sendall(b"peer")
@@ -72,7 +72,7 @@ def test_a_broken_rule_is_one_line_and_no_event(server: Server, log: list[dict[s
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
-def test_not_even_an_exit_in_a_service_stops_the_loop(server: Server, error: type[BaseException]) -> None:
+def test_exit_in_a_service_does_not_stop_the_loop(server: Server, error: type[BaseException]) -> None:
     class Leaver:
         def stream(self, peer: Peer) -> Conversation:
             if (yield None) == b"leave":
@@ -92,7 +92,9 @@ def test_not_even_an_exit_in_a_service_stops_the_loop(server: Server, error: typ
     assert events.counters.failed == 2
 
 
-def test_a_service_that_cannot_even_begin(server: Server, log: list[dict[str, Any]]) -> None:
+def test_service_that_raises_or_returns_no_generator_costs_one_conversation(
+    server: Server, log: list[dict[str, Any]]
+) -> None:
     class Unable:
         def stream(self, peer: Peer) -> Conversation:
             raise ZeroDivisionError("oops")
@@ -109,7 +111,7 @@ def test_a_service_that_cannot_even_begin(server: Server, log: list[dict[str, An
         assert events.counters.active == 0
 
 
-def test_a_bug_in_the_farewell_is_an_event_too(server: Server) -> None:
+def test_bug_at_the_close_of_a_conversation_is_an_event_too(server: Server) -> None:
     class Sticky:
         def stream(self, peer: Peer) -> Conversation:
             try:
@@ -124,7 +126,7 @@ def test_a_bug_in_the_farewell_is_an_event_too(server: Server) -> None:
     until(lambda: events.counters.active == 0)
 
 
-def test_one_that_asks_for_more_after_the_end_is_closed(server: Server) -> None:
+def test_conversation_that_waits_for_input_after_the_end_of_file_is_closed(server: Server) -> None:
     class Deaf:
         def stream(self, peer: Peer) -> Conversation:
             while True:

@@ -1,4 +1,4 @@
-"""Blocking request handlers on real sockets: few threads, none for long, and the loop counts."""
+"""Blocking request handlers on real sockets: threads are few, and each ends in limited time."""
 
 import contextlib
 import errno
@@ -25,7 +25,7 @@ from tests.transport.stream.peers import connect, ended, failed
 
 
 class Function:
-    """A service whose handler is a method."""
+    """A service with a method as its handler."""
 
     def __init__(self, run: Callable[[socket.socket], object]) -> None:
         self._run = run
@@ -39,7 +39,7 @@ def outcomes(events: ServiceEvents) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "tcp://*:0", "unix://{tmp}/s"])
-def test_a_handler_of_the_standard_library_serves(
+def test_handler_of_the_standard_library_serves(
     server: Server, log: list[dict[str, Any]], tmp_path: Any, url: str
 ) -> None:
     address, events = server.add(Finger(), url.format(tmp=tmp_path))
@@ -67,7 +67,7 @@ def test_many_clients_at_once_are_all_served(server: Server) -> None:
     assert events.counters.accepted == MOST_THREADS
 
 
-def test_threads_are_bounded_and_come_back(server: Server, log: list[dict[str, Any]]) -> None:
+def test_threads_are_bounded_and_released(server: Server, log: list[dict[str, Any]]) -> None:
     address, events = server.add(Finger(), "tcp://127.0.0.1:0")
     waiting = [connect(address) for _ in range(MOST_THREADS)]
     until(lambda: events.counters.active == MOST_THREADS)
@@ -84,7 +84,7 @@ def test_threads_are_bounded_and_come_back(server: Server, log: list[dict[str, A
         assert read_all(connection) == b"AGAIN\n"
 
 
-def test_a_connection_refused_for_want_of_a_thread_keeps_no_token(server: Server) -> None:
+def test_connection_that_is_refused_for_lack_of_a_thread_takes_no_token(server: Server) -> None:
     rate = f"1/h burst {MOST_THREADS + 2}"
     address, events = server.add(Finger(), "tcp://127.0.0.1:0", per_source="off", rate=rate, total_rate=rate, exempt=[])
     waiting = [connect(address) for _ in range(MOST_THREADS)]
@@ -102,7 +102,7 @@ def test_a_connection_refused_for_want_of_a_thread_keeps_no_token(server: Server
             assert read_all(connection) == b"AGAIN\n"
 
 
-def test_a_connection_the_kernel_does_not_watch_gives_its_place_back_once(
+def test_connection_that_epoll_rejects_releases_its_ticket_once(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threaded, "_FIRST_BYTE_TIMEOUT", 0.2)
@@ -130,7 +130,7 @@ def test_a_connection_the_kernel_does_not_watch_gives_its_place_back_once(
     assert (events.counters.active, sum(server.shared.daemon_limits.active)) == (0, 0)
 
 
-def test_admission_comes_before_a_thread(server: Server) -> None:
+def test_connection_is_admitted_before_it_gets_a_thread(server: Server) -> None:
     address, events = server.add(Finger(), "tcp://127.0.0.1:0", policy=DENY)
     with connect(address) as connection:
         assert connection.recv(1) == b""
@@ -142,7 +142,7 @@ def threads() -> int:
     return sum(thread.name == "netd-test" for thread in threading.enumerate())
 
 
-def test_who_is_to_begin_takes_no_thread_before(server: Server) -> None:
+def test_client_that_speaks_first_gets_a_thread_at_its_first_octet(server: Server) -> None:
     address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
     silent = [connect(address) for _ in range(2 * MOST_THREADS)]
     until(lambda: events.counters.active == 2 * MOST_THREADS)
@@ -159,7 +159,7 @@ def test_who_is_to_begin_takes_no_thread_before(server: Server) -> None:
     assert outcomes(events) == {"done": 2 * MOST_THREADS + 1}
 
 
-def test_who_was_to_begin_and_breaks_off_takes_no_thread(server: Server) -> None:
+def test_client_that_speaks_first_and_closes_instead_gets_no_thread(server: Server) -> None:
     address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
     with connect(address) as connection:
         until(lambda: events.counters.active == 1)
@@ -169,7 +169,7 @@ def test_who_was_to_begin_and_breaks_off_takes_no_thread(server: Server) -> None
 
 
 @pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://{tmp}/s"])
-def test_who_begins_when_all_threads_are_taken_is_refused(
+def test_client_that_speaks_while_all_threads_are_taken_is_refused(
     server: Server, log: list[dict[str, Any]], tmp_path: Any, url: str
 ) -> None:
     address, events = server.add(Quiet(), url.format(tmp=tmp_path))
@@ -180,7 +180,7 @@ def test_who_begins_when_all_threads_are_taken_is_refused(
         connection.sendall(b"x")
     until(lambda: threads() == MOST_THREADS)
     late.sendall(b"x")
-    with contextlib.suppress(ConnectionResetError):  # what it said is not read
+    with contextlib.suppress(ConnectionResetError):  # its input is not read
         assert late.recv(1) == b""
     until(lambda: ended(events, 1))
     assert events.counters.refused == {"threads": 1}
@@ -195,7 +195,7 @@ def test_who_begins_when_all_threads_are_taken_is_refused(
     until(lambda: events.counters.active == 0)
 
 
-def test_who_is_to_begin_and_does_not_is_not_waited_for_long(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_that_speaks_first_and_is_silent_is_closed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threaded, "_FIRST_BYTE_TIMEOUT", 0.2)
     address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
     with connect(address) as connection:
@@ -204,16 +204,14 @@ def test_who_is_to_begin_and_does_not_is_not_waited_for_long(server: Server, mon
     assert (outcomes(events), events.counters.checks) == ({"lifetime": 1}, 1)
     with connect(address) as connection:
         connection.sendall(b"x")
-        assert not select.select([connection], [], [], 0.5)[0], "who has begun has limits.lifetime"
+        assert not select.select([connection], [], [], 0.5)[0], "after the first octet limits.lifetime applies"
         connection.sendall(b"\n")
         assert read_all(connection) == b"X\n"
 
 
 @pytest.mark.parametrize("service", [Finger, Quiet])
 @pytest.mark.parametrize(("limit", "outcome"), [("idle", "idle"), ("lifetime", "lifetime")])
-def test_a_peer_that_says_nothing_gives_its_thread_back(
-    server: Server, service: type, limit: str, outcome: str
-) -> None:
+def test_thread_of_a_silent_peer_is_released(server: Server, service: type, limit: str, outcome: str) -> None:
     address, events = server.add(service(), "tcp://127.0.0.1:0", policy={"limits": {limit: "200ms"}})
     with connect(address) as connection:
         assert connection.recv(1) == b""
@@ -221,7 +219,7 @@ def test_a_peer_that_says_nothing_gives_its_thread_back(
     assert outcomes(events) == {outcome: 1}
 
 
-def test_a_peer_that_says_little_by_little_gives_its_thread_back_too(server: Server) -> None:
+def test_thread_of_a_peer_that_sends_slowly_is_released(server: Server) -> None:
     address, events = server.add(Finger(), "tcp://127.0.0.1:0", lifetime="300ms", idle="10s")
     with connect(address) as connection, pytest.raises(ConnectionError):
         while True:
@@ -230,7 +228,7 @@ def test_a_peer_that_says_little_by_little_gives_its_thread_back_too(server: Ser
     assert outcomes(events) == {"lifetime": 1}
 
 
-def test_a_peer_that_does_not_read_gives_its_thread_back(server: Server) -> None:
+def test_thread_of_a_peer_that_does_not_read_is_released(server: Server) -> None:
     address, events = server.add(
         Function(lambda request: request.sendall(bytes(2**26))), "tcp://127.0.0.1:0", idle="1s"
     )
@@ -252,7 +250,7 @@ def test_octets_are_bounded(server: Server) -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("oops"), SystemExit(3), FileNotFoundError("no file")])
-def test_a_bug_costs_one_connection_and_is_one_event(
+def test_bug_in_a_handler_costs_one_connection_and_is_one_event(
     server: Server, log: list[dict[str, Any]], error: BaseException
 ) -> None:
     def fail(request: socket.socket) -> None:
@@ -270,7 +268,7 @@ def test_a_bug_costs_one_connection_and_is_one_event(
     assert [line["event"] for line in log if line["level"] == "error"] == ["conversation_failed"]
 
 
-def test_a_peer_that_breaks_off_is_no_bug(server: Server, log: list[dict[str, Any]]) -> None:
+def test_peer_that_resets_the_connection_is_no_failure(server: Server, log: list[dict[str, Any]]) -> None:
     def talk(request: socket.socket) -> None:
         while True:
             request.sendall(b"x" * 1000)
@@ -283,7 +281,7 @@ def test_a_peer_that_breaks_off_is_no_bug(server: Server, log: list[dict[str, An
     assert not [line for line in log if line["level"] == "error"]
 
 
-def test_a_handler_that_closes_the_socket_itself_does_no_harm(server: Server) -> None:
+def test_handler_may_close_the_socket_itself(server: Server) -> None:
     address, events = server.add(Function(lambda request: request.close()), "tcp://127.0.0.1:0")
     with connect(address) as connection:
         assert connection.recv(1) == b""
@@ -292,7 +290,7 @@ def test_a_handler_that_closes_the_socket_itself_does_no_harm(server: Server) ->
     server.settle()
 
 
-def test_a_socket_that_is_closed_behind_the_loop_harms_no_other(
+def test_socket_that_another_thread_closes_affects_no_other_connection(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "_LINGER", 0.2)
@@ -300,7 +298,7 @@ def test_a_socket_that_is_closed_behind_the_loop_harms_no_other(
     address, events = server.add(Function(lent.append), "tcp://127.0.0.1:0")
     elsewhere, _ = server.add(Echo(), "tcp://127.0.0.1:0")
     with connect(address) as connection, connect(elsewhere) as other:
-        assert connection.recv(1) == b""  # the handler is done, and its peer may close
+        assert connection.recv(1) == b""  # the handler has returned, and its peer may close
         lent[0].close()
         until(lambda: ended(events, 1))
         other.sendall(b"x")
@@ -308,7 +306,7 @@ def test_a_socket_that_is_closed_behind_the_loop_harms_no_other(
 
 
 @pytest.mark.parametrize("service", [Finger, Quiet])
-def test_connections_are_ended_with_the_server(service: type) -> None:
+def test_connections_are_closed_with_the_server(service: type) -> None:
     with Server() as running:
         address, events = running.add(service(), "tcp://127.0.0.1:0")
         connection = connect(address)
@@ -318,7 +316,7 @@ def test_connections_are_ended_with_the_server(service: type) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError])
-def test_without_a_thread_to_be_had_nobody_is_lost_for_ever(
+def test_connection_for_which_no_thread_starts_is_closed_and_released(
     server: Server, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     address, events = server.add(Finger(), "tcp://127.0.0.1:0")
@@ -338,19 +336,19 @@ def test_without_a_thread_to_be_had_nobody_is_lost_for_ever(
         assert read_all(connection) == b"AGAIN\n"
 
 
-def test_a_handler_that_is_busy_while_the_loop_sleeps_is_not_idle(server: Server) -> None:
+def test_handler_that_is_busy_while_the_loop_waits_is_not_idle(server: Server) -> None:
     address, events = server.add(
         Function(lambda request: [request.recv(1) for _ in range(8)]), "tcp://127.0.0.1:0", idle="1s"
     )
     with connect(address) as connection:
         for _ in range(8):
             connection.sendall(b"x")
-            select.select([connection], [], [], 0.25)  # nothing comes: this is how long it takes
+            select.select([connection], [], [], 0.25)  # no output: this is the time that the handler takes
     until(lambda: ended(events, 1))
     assert outcomes(events) == {"done": 1}
 
 
-def test_a_handler_is_not_waited_for_when_the_server_is_closed(log: list[dict[str, Any]]) -> None:
+def test_close_of_the_server_does_not_wait_for_a_handler(log: list[dict[str, Any]]) -> None:
     with Server() as running:
         address, events = running.add(Finger(), "tcp://127.0.0.1:0")
         connection = connect(address)
@@ -362,7 +360,7 @@ def test_a_handler_is_not_waited_for_when_the_server_is_closed(log: list[dict[st
 
 
 class CountedSlots(ThreadSlots):
-    """Slots that count what is done with them."""
+    """Slots that count their acquisitions and releases."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -393,14 +391,14 @@ class CountedSlots(ThreadSlots):
         "server closed",
     ],
 )
-def test_thread_slot_is_given_back_once_however_a_connection_ends(
+def test_thread_slot_is_released_once_however_a_connection_ends(
     monkeypatch: pytest.MonkeyPatch, service: type[Any], end: str
 ) -> None:
     monkeypatch.setattr(connection_module, "_LINGER", 0.2)
     lent: list[socket.socket] = []
 
     class Strange(service):  # type: ignore[misc]
-        """Its handler reads an octet, and then does something else with the socket than to answer."""
+        """Its handler reads an octet, and then does something to the socket instead of answering."""
 
         def handler(self, request: socket.socket, client_address: Any, server: Any) -> object:
             request.recv(1)

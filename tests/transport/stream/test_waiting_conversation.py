@@ -13,7 +13,7 @@ from tests.transport.stream.peers import connect
 
 
 class Slow:
-    """Answers a segment once it is told to."""
+    """Answers a segment once the test finishes the `Wait`."""
 
     def __init__(self) -> None:
         self.waits: list[Wait] = []
@@ -34,7 +34,7 @@ class Slow:
 
 
 class SlowBoard(Slow):
-    """The same, which is also spoken to from outside."""
+    """As `Slow`, with posts."""
 
     server_initiated = True
 
@@ -49,14 +49,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", [Slow, SlowBoard])
-def test_a_conversation_that_waits_is_resumed_when_it_is_told_to(server: Server, url: str, kind: type[Slow]) -> None:
+def test_conversation_that_waits_is_resumed_when_the_wait_ends(server: Server, url: str, kind: type[Slow]) -> None:
     slow = kind()
     address, _ = server.add(slow, url, idle="100ms")
     with connect(address) as connection:
         for text in (b"one", b"two"):
             connection.sendall(text)
             assert read_exactly(connection, 5) == b"wait:"
-            # What comes meanwhile waits, also the end of file; and the idle time-out does not run.
+            # Input that comes meanwhile waits, also the end of file; and the idle time-out does not run.
             connection.sendall(b"more")
             assert connection_is_quiet(connection, 0.4)
             server.loop.call(slow.waits.pop().finish)
@@ -73,7 +73,7 @@ def test_a_conversation_that_waits_is_resumed_when_it_is_told_to(server: Server,
 
 
 def connection_is_quiet(connection: socket.socket, seconds: float) -> bool:
-    """Whether nothing comes for so long."""
+    """Whether no input comes for so many seconds."""
     connection.settimeout(seconds)
     try:
         return connection.recv(1) == b"nothing"
@@ -83,13 +83,13 @@ def connection_is_quiet(connection: socket.socket, seconds: float) -> bool:
         connection.settimeout(20)
 
 
-def test_a_peer_that_leaves_ends_a_conversation_that_waits(server: Server, url: str) -> None:
+def test_peer_that_closes_ends_a_conversation_that_waits(server: Server, url: str) -> None:
     slow = Slow()
     address, events = server.add(slow, url)
     with connect(address) as connection:
         connection.sendall(b"x")
         assert read_exactly(connection, 5) == b"wait:"
-        if connection.family != socket.AF_UNIX:  # a TCP peer that is gone shows so by a reset
+        if connection.family != socket.AF_UNIX:  # over TCP, only a reset shows that the peer has closed
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     until(lambda: slow.ended == 1)
     server.loop.call(slow.waits.pop().finish)
@@ -97,7 +97,7 @@ def test_a_peer_that_leaves_ends_a_conversation_that_waits(server: Server, url: 
     assert events.table.read().closed == {"reset": 1}
 
 
-def test_a_wait_that_is_over_already_is_no_wait(server: Server, url: str) -> None:
+def test_wait_that_has_ended_already_resumes_at_once(server: Server, url: str) -> None:
     class Ready:
         def stream(self, peer: Peer) -> WaitingConversation:
             wait = Wait()
@@ -110,7 +110,7 @@ def test_a_wait_that_is_over_already_is_no_wait(server: Server, url: str) -> Non
         assert read_all(connection) == b"here"
 
 
-def test_what_is_posted_while_a_conversation_waits_comes_before_it_goes_on(server: Server, url: str) -> None:
+def test_post_during_a_wait_is_sent_before_the_conversation_is_resumed(server: Server, url: str) -> None:
     slow = SlowBoard()
     address, _ = server.add(slow, url)
     with connect(address) as connection:

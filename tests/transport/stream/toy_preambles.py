@@ -13,7 +13,7 @@ _XORED = bytes(octet ^ KEY for octet in range(256))
 
 
 def name(data: bytes, peer: Peer) -> tuple[int, Peer] | None:
-    """``PEER ADDRESS PORT`` and a line feed: the peer is that one."""
+    """``PEER ADDRESS PORT`` and a line feed: names the peer."""
     if not b"PEER ".startswith(data[:5]):
         raise PeerError("expected PEER")
     line, end, _ = data.partition(b"\n")
@@ -28,7 +28,7 @@ def name(data: bytes, peer: Peer) -> tuple[int, Peer] | None:
 
 
 class Xor:
-    """A socket on which every octet is combined with `KEY`. ``left`` came with the handshake."""
+    """A socket on which every octet is combined with `KEY`. ``left`` was received with the handshake."""
 
     def __init__(self, inner: StreamSocket, left: bytes) -> None:
         self._inner = inner
@@ -61,7 +61,7 @@ begun: list[Peer] = []
 
 
 def transform(peer: Peer) -> Generator[bytes | None, bytes, Callable[[StreamSocket], Xor]]:
-    """``XOR`` and a line feed, which are answered with ``OK`` and one; then the stream is xor'ed."""
+    """``XOR`` and a line feed, which are answered with ``OK`` and a line feed; then the stream is xor'ed."""
     begun.append(peer)
     said = b""
     while not said.startswith(b"XOR\n"):
