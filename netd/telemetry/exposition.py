@@ -86,7 +86,7 @@ _REASONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 
 
 def exposition(status: Answer, accept: str) -> tuple[bytes, str]:
-    """Encode a status in the format of an Accept header, Prometheus' text or OpenMetrics; also its media type."""
+    """A status in the format that an Accept header selects, Prometheus' text or OpenMetrics, and its media type."""
     # Only this choice: prometheus_client would copy parameters of the header into the media type it returns.
     asked = {part.partition(";")[0].strip() for part in accept.split(",")}
     encode, media_type = choose_encoder(_OPEN_METRICS if _OPEN_METRICS in asked else "")
@@ -125,7 +125,7 @@ class _Status(Collector):
 
 
 def _unit(name: str) -> str:
-    """The unit at the end of a name, which OpenMetrics requires as a separate field."""
+    """The unit at the end of a name, which OpenMetrics repeats in a UNIT line."""
     last = name.rpartition("_")[2]
     return last if last in _UNITS else ""
 

@@ -57,9 +57,7 @@ class ListenerEvents(ThrottledLog):
 
     def reply_guard_disabled(self) -> None:
         """The config disables the reply guard of a UDP service."""
-        self._log.warning(
-            "reply_guard_disabled", advice="answers to forged source addresses can be used to attack other hosts"
-        )
+        self._log.warning("reply_guard_disabled", advice="forged source addresses can direct answers at other hosts")
 
 
 class ServiceEvents(ThrottledLog):
@@ -87,11 +85,8 @@ class ServiceEvents(ThrottledLog):
         self._cells = self.table.column(process)
         self._quiet = quiet
         self._connection_log: ConnectionLog = "all"
-        self._closed = [
-            0,
-            0,
-            0,
-        ]  # connections, octets received and sent, since the last line of `log.connections: summary`
+        # Connections, octets received and octets sent since the last line of `log.connections: summary`.
+        self._closed = [0, 0, 0]
         self._next_summary = 0.0
 
     @property
@@ -171,9 +166,8 @@ class ServiceEvents(ThrottledLog):
         """
         self._cells[_FAILED] += 1
         origin = _origin(error)
-        self._log_throttled(
-            origin, "", 1, "error", "conversation_failed", peer=peer.remote, error=origin, exc_info=error
-        )
+        details = {"peer": peer.remote, "error": origin, "exc_info": error}
+        self._log_throttled(origin, "", 1, "error", "conversation_failed", **details)
 
     def inherit_failed(self, error: BaseException) -> None:
         """A bug kept the service from taking over its predecessor's state at a reload; it serves without it."""

@@ -69,9 +69,8 @@ class ThrottledLog:
         self._context = context
         self._clock = clock
         self._throttle = Throttle(clock)
-        self._pending: dict[
-            Key, tuple[str, str, dict[str, object]]
-        ] = {}  # the last line that was not due, by key: level, event and details
+        # Of each key the last line that was not due: level, event and details.
+        self._pending: dict[Key, tuple[str, str, dict[str, object]]] = {}
         self._log: Any
         self.bind_logger()
         _ALL.add(self)
