@@ -14,7 +14,7 @@ from netd.accounts import find_id, find_user, groups_of, parse_id
 UNKNOWN = next(n for n in range(60000, 2**31) if n not in {user.pw_uid for user in pwd.getpwall()})
 
 
-def test_every_account_of_this_host_is_found_by_name_and_number() -> None:
+def test_accounts_of_this_host_are_found_by_name_and_number() -> None:
     for user in pwd.getpwall():
         assert find_id("uid", user.pw_name) == find_user(user.pw_name).pw_uid == pwd.getpwnam(user.pw_name).pw_uid
         assert find_id("uid", str(user.pw_uid)) == find_user(str(user.pw_uid)).pw_uid == user.pw_uid
@@ -41,7 +41,7 @@ def test_the_group_of_a_process_counts_in_place_of_that_of_its_account() -> None
 @pytest.mark.parametrize(
     "name", ["", "no-such-one", "²", "٣", "-1", "+1", "1 ", "4294967295", "99999999999", "a\0b", "\udc80"]
 )
-def test_what_is_no_account_is_said_in_one_way(name: str) -> None:
+def test_unknown_account_is_reported_with_the_same_message_everywhere(name: str) -> None:
     assert parse_id(name) is None
     with pytest.raises(ValueError, match="^" + re.escape(f"there is no user {name!r}")):
         find_id("uid", name)
@@ -52,5 +52,5 @@ def test_what_is_no_account_is_said_in_one_way(name: str) -> None:
 
 
 @given(st.integers(0, 2**32 - 2))
-def test_a_number_is_itself(one: int) -> None:
+def test_number_is_returned_as_it_is(one: int) -> None:
     assert parse_id(str(one)) == find_id("uid", str(one)) == find_id("gid", str(one)) == one

@@ -34,7 +34,7 @@ from netd.addresses import (
         ("fe80::1%eth0", b"\xfe\x80" + bytes(13) + b"\1"),
     ],
 )
-def test_an_address_is_its_octets(text: str, expected: bytes) -> None:
+def test_address_is_packed_into_octets(text: str, expected: bytes) -> None:
     assert parse_address(text) == pack_address(text) == expected
 
 
@@ -53,7 +53,7 @@ def test_an_address_is_its_octets(text: str, expected: bytes) -> None:
         "fe80::1%eth0:80",
     ],
 )
-def test_what_is_no_address(text: str) -> None:
+def test_invalid_address_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="expected an address"):
         parse_address(text)
 
@@ -108,7 +108,7 @@ def test_a_host_may_have_a_port(text: str, host: str, port: int | None) -> None:
         ("name:65536", "expected a port from 0 to 65535, got 65536"),
     ],
 )
-def test_what_is_no_host_and_port(text: str, message: str) -> None:
+def test_invalid_host_and_port_is_an_error(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         split_port(text)
 
@@ -143,7 +143,7 @@ def test_a_network_of_mapped_addresses_is_one_of_ipv4() -> None:
     assert network_of(ip_network("::/95")) == Network(0, 95, 128)
 
 
-def test_kinds_of_addresses() -> None:
+def test_addresses_are_non_unicast_loopback_or_link_local() -> None:
     kinds = (
         (is_non_unicast, ("224.0.0.1", "255.255.255.255", "ff02::1"), ("192.0.2.7", "fe80::1")),
         (is_loopback, ("127.0.0.1", "127.255.0.1", "::1", "::ffff:127.0.0.1"), ("128.0.0.1", "::2", "::7f00:1")),

@@ -1,4 +1,4 @@
-"""Where netd's files are when nothing names another place."""
+"""Default paths of the control socket and the pid file, and the links to control sockets."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def test_root_uses_the_directory_of_the_system(monkeypatch: pytest.MonkeyPatch) 
     assert default_paths.pid_file() == f"{SYSTEM}/netd.pid"
 
 
-def test_another_user_has_a_directory_and_looks_into_that_of_the_system_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_user_has_a_directory_and_searches_that_of_the_system_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert (default_paths.directory(), default_paths.control_socket(), default_paths.pid_file()) == (None, None, None)
     assert default_paths.control_sockets() == [f"{SYSTEM}/control.sock"]
@@ -33,7 +33,7 @@ def test_another_user_has_a_directory_and_looks_into_that_of_the_system_too(monk
     assert default_paths.pid_file() == "x/netd/netd.pid"
 
 
-def test_the_service_manager_and_the_environment_say_where(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_service_manager_and_environment_override_the_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNTIME_DIRECTORY", "a:b")
     assert (default_paths.directory(), default_paths.control_socket()) == ("a", "a/control.sock")
     monkeypatch.setenv("NETD_CONTROL", "c")
@@ -42,9 +42,7 @@ def test_the_service_manager_and_the_environment_say_where(monkeypatch: pytest.M
     assert default_paths.control_sockets() == ["a/control.sock"], "netd is the one that this environment means"
 
 
-def test_the_config_exists_unless_it_can_be_seen_that_it_does_not(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_config_exists_unless_it_is_known_to_be_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(default_paths, "CONFIG_FILE", tmp_path / "netd.yaml")
     assert not default_paths.config_exists()
     default_paths.CONFIG_FILE.symlink_to("nowhere")
@@ -53,10 +51,10 @@ def test_the_config_exists_unless_it_can_be_seen_that_it_does_not(
     assert not default_paths.config_exists()
     (tmp_path / "loop").symlink_to("loop")
     monkeypatch.setattr(default_paths, "CONFIG_FILE", tmp_path / "loop" / "netd.yaml")
-    assert default_paths.config_exists(), "reading it says that there are too many links"
+    assert default_paths.config_exists(), "reading it then raises ELOOP"
 
 
-def test_links_to_control_sockets_are_those_of_the_path_and_of_the_real_path_of_a_config(tmp_path: Path) -> None:
+def test_control_links_are_those_of_the_path_and_of_the_real_path_of_a_config(tmp_path: Path) -> None:
     (tmp_path / "etc").symlink_to(".")
     (tmp_path / "netd.yaml").write_text("")
     [link] = default_paths.control_links(tmp_path / "netd.yaml", "x")
@@ -69,7 +67,7 @@ def test_links_to_control_sockets_are_those_of_the_path_and_of_the_real_path_of_
     assert none not in (first, second)
 
 
-def test_links_are_looked_for_where_netd_keeps_its_files_and_where_the_units_have_it_keep_them(
+def test_links_are_searched_in_the_directories_of_this_user_of_the_system_and_of_the_units(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(default_paths, "_SYSTEM", f"{tmp_path}/netd")

@@ -1,4 +1,4 @@
-"""Endpoints: what a URL means, what is wrong with it, which two cannot be together."""
+"""Endpoints: the parts of a URL, errors, and endpoints that overlap."""
 
 import re
 
@@ -21,14 +21,14 @@ from netd.endpoints import Endpoint
         ("unixgram://@echo", ("unixgram", "", 0, "@echo")),
     ],
 )
-def test_endpoints(text: str, parts: tuple[object, ...]) -> None:
+def test_url_is_parsed(text: str, parts: tuple[object, ...]) -> None:
     endpoint = Endpoint.parse(text)
     assert (endpoint.transport, endpoint.host, endpoint.port, endpoint.path) == parts
     assert str(endpoint) == text
     assert endpoint.streams == (endpoint.transport in ("tcp", "unix"))
 
 
-def test_socket_options() -> None:
+def test_socket_options_are_parsed() -> None:
     options = Endpoint.parse("tcp://*:7?backlog=8&nodelay=off&keepalive=on&rcvbuf=64KiB&freebind=1&device=eth0").options
     assert (options.backlog, options.nodelay, options.keepalive) == (8, False, True)
     assert (options.rcvbuf, options.freebind, options.device) == (65536, True, "eth0")
@@ -75,7 +75,7 @@ def test_socket_options() -> None:
         ("tcp://*:7?a=1&nodelay=x", "; socket option nodelay: expected on or off"),
     ],
 )
-def test_what_is_wrong_with_a_url(text: object, message: str) -> None:
+def test_invalid_url_is_an_error(text: object, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         Endpoint.parse(text)
 
@@ -114,7 +114,7 @@ def test_no_text_does_worse_than_a_value_error(text: str) -> None:
         ("unix:///x", "unix:///y", False),
     ],
 )
-def test_which_endpoints_are_one_place(one: str, other: str, overlap: bool) -> None:
+def test_endpoints_overlap_at_one_address(one: str, other: str, overlap: bool) -> None:
     first, second = Endpoint.parse(one), Endpoint.parse(other)
     assert first.overlaps(second) is overlap
     assert second.overlaps(first) is overlap

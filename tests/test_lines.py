@@ -1,4 +1,4 @@
-"""Lines and chunks, wherever the segments were cut."""
+"""Lines and chunks, in segments that are cut anywhere."""
 
 import re
 from collections.abc import Callable
@@ -88,9 +88,9 @@ telnet_parts = st.sampled_from(
 
 
 def without_refusals(said: bytes) -> tuple[bytes, list[bytes]]:
-    """What was said to the person, and what to the telnet program; their order depends on the segments.
+    """The answers, and the refusals of telnet options apart, since their order depends on the segments.
 
-    After a line that is too long nothing is said any more, to neither.
+    After a line that is too long, neither is sent.
     """
     refusals = re.compile(rb"\xff[\xfc\xfe][\x00-\x7f]")
     return refusals.sub(b"", said), [] if b"error: " in said else refusals.findall(said)
@@ -105,14 +105,14 @@ def test_lines_are_the_same_wherever_the_segments_are_cut(parts: list[bytes], da
     assert without_refusals(lines(*pieces)) == without_refusals(lines(whole)) == without_refusals(lines(*octets))
 
 
-def test_what_a_telnet_peer_wants_is_refused_and_a_refusal_is_not_answered() -> None:
+def test_telnet_options_are_refused_and_refusals_are_not_answered() -> None:
     assert lines(b"\xff\xfd\x06a\n") == b"\xff\xfc\x06[a]\n", "DO is answered with WONT"
     assert lines(b"\xff\xfb\x01", b"a\n") == b"\xff\xfe\x01[a]\n", "WILL is answered with DONT"
     assert lines(b"\xff\xfc\x01\xff\xfe\x01a\n") == b"[a]\n"
 
 
 def test_many_lines_in_one_segment_are_read_in_linear_time() -> None:
-    # At the square of the number this would copy gigabytes; the suite's time-out is the judge.
+    # In quadratic time this would copy gigabytes, and exceed the time-out of the tests.
     assert lines(b"\n" * 300_000) == b"[]\n" * 300_000
     assert lines(b"\r\0" * 30_000) == b"[]\r\n" * 30_000
 

@@ -1,4 +1,4 @@
-"""Files in directories of other users: what netd opens, changes and removes there, and what it leaves alone."""
+"""Files in directories of other users: those that netd opens, changes and removes, and those that it refuses."""
 
 import ctypes
 import errno
@@ -22,7 +22,7 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
 def bound(path: Path, kind: int = socket.SOCK_STREAM) -> socket.socket:
-    """A socket that was bound as netd does it."""
+    """A socket, bound as netd does."""
     opened = socket.socket(socket.AF_UNIX, kind)
     umask = os.umask(0o777)
     opened.bind(str(path))
@@ -31,7 +31,7 @@ def bound(path: Path, kind: int = socket.SOCK_STREAM) -> socket.socket:
 
 
 def without_net_admin(do: Callable[[], object]) -> None:
-    """Do something as root without CAP_NET_ADMIN, as root is in many a container; in a process of its own."""
+    """Do something as root without CAP_NET_ADMIN, as in many containers, in a child process."""
 
     def limited() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -47,7 +47,7 @@ def without_net_admin(do: Callable[[], object]) -> None:
 
 
 def twice(do: Callable[[], object]) -> None:
-    """With the kernel's word on which file a socket has, and without."""
+    """Do something with CAP_NET_ADMIN, with which the kernel gives the file of a socket, and without."""
     as_user(0, do)
     without_net_admin(do)
 
@@ -58,7 +58,7 @@ def refusal(path: Path, flags: int = _APPEND, *, follow: bool = True) -> str:
     return raised.value.strerror or ""
 
 
-def test_a_link_of_another_user_is_not_followed_wherever_it_stands(theirs: Path, secret: Path) -> None:
+def test_link_of_another_user_is_not_followed_within_or_at_the_end_of_a_path(theirs: Path, secret: Path) -> None:
     as_user(ALEX, lambda: (theirs / "log").symlink_to(secret))
     as_user(ALEX, lambda: (theirs / "way").symlink_to(secret.parent))
     (theirs.parent / "chain").symlink_to(theirs / "log")
@@ -76,7 +76,7 @@ def test_a_link_of_root_is_not_followed_where_another_user_can_have_put_it(their
     shared.mkdir()
     (shared / "log").symlink_to(secret)
     (secret.parent / "chain").symlink_to(theirs / "log")
-    # A group's member, or anyone, may rename what is here; and may move here what is in a directory of its own.
+    # The group, or every user, may rename files here, and may move files here from its own directories.
     as_user(ALEX, lambda: (theirs / "moved").symlink_to("x"))
     os.lchown(theirs / "moved", 0, 0)
     for mode in (0o775, 0o777, 0o1777):
@@ -90,7 +90,7 @@ def test_a_link_of_root_is_not_followed_where_another_user_can_have_put_it(their
     os.close(paths.open_file(str(shared / "log"), _APPEND, 0o640, follow=True))
 
 
-def test_a_directory_of_root_is_a_way_through_one_where_every_user_may_make_files(open_path: Path) -> None:
+def test_directory_of_root_is_safe_within_a_sticky_directory(open_path: Path) -> None:
     open_path.chmod(0o1777)
     (open_path / "run").mkdir()
     (open_path / "run" / "log").symlink_to("new")
@@ -99,7 +99,7 @@ def test_a_directory_of_root_is_a_way_through_one_where_every_user_may_make_file
         assert place.protected
 
 
-def test_a_link_of_the_operator_is_followed_at_the_end_where_that_is_wanted_and_on_the_way(open_path: Path) -> None:
+def test_link_of_the_operator_is_followed_within_a_path_and_with_follow_at_its_end(open_path: Path) -> None:
     (open_path / "logs").mkdir()
     (open_path / "way").symlink_to("./logs/")
     (open_path / "log").symlink_to("way/../logs/./new")
@@ -121,7 +121,7 @@ def test_a_relative_path_begins_where_the_process_is(open_path: Path, monkeypatc
     assert stat.S_IMODE((open_path / "log").stat().st_mode) == 0o640
 
 
-def test_what_proc_leads_to_can_be_a_pipe_or_a_file(open_path: Path) -> None:
+def test_target_of_a_magic_link_can_be_a_pipe_or_a_file(open_path: Path) -> None:
     (open_path / "log").symlink_to("/dev/stdout")
     write = "import os, sys; from netd import paths; d = paths.open_file(sys.argv[1], os.O_WRONLY | os.O_APPEND, 0"
     write += ", follow=True); os.write(d, b'said')"
@@ -134,8 +134,8 @@ def test_what_proc_leads_to_can_be_a_pipe_or_a_file(open_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mapped", [True, False])
-def test_where_root_is_not_mapped_the_owner_of_the_root_directory_is_root(open_path: Path, mapped: bool) -> None:
-    """As in containers of users, where root's files look as if user 65534 had them."""
+def test_owner_of_the_root_directory_is_root_where_root_is_not_mapped(open_path: Path, mapped: bool) -> None:
+    """As in rootless containers, where root's files appear to belong to user 65534."""
     need_root()
     (open_path / "run").mkdir()
     os.chown(open_path / "run", ALEX, ALEX)
@@ -145,7 +145,7 @@ def test_where_root_is_not_mapped_the_owner_of_the_root_directory_is_root(open_p
 
     def look() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
-        assert libc.prctl(4, 1, 0, 0, 0) == 0  # PR_SET_DUMPABLE: what is in /proc/self is its own
+        assert libc.prctl(4, 1, 0, 0, 0) == 0  # PR_SET_DUMPABLE: it owns the files in /proc/self
         assert libc.unshare(0x10000000) == 0  # CLONE_NEWUSER
         if mapped:
             Path("/proc/self/uid_map").write_text(f"{ALEX} {ALEX} 1")
@@ -180,7 +180,7 @@ def test_a_hard_link_is_refused_where_another_user_could_have_made_it(theirs: Pa
 
 
 @pytest.mark.parametrize("then", ["gone", "another file", "back"])
-def test_a_hard_link_is_refused_also_where_it_goes_while_it_is_looked_at(
+def test_hard_link_is_refused_also_if_it_is_removed_during_the_check(
     theirs: Path, secret: Path, monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
     os.link(secret, theirs / "log")
@@ -204,8 +204,8 @@ def test_a_hard_link_is_refused_also_where_it_goes_while_it_is_looked_at(
     assert_untouched(secret)
 
 
-def test_a_fifo_in_the_place_of_a_log_does_not_hold_netd_up(theirs: Path) -> None:
-    """Which it does at an open(2) that waits until a program reads there (fifo(7))."""
+def test_fifo_at_the_path_of_a_log_does_not_block_netd(theirs: Path) -> None:
+    """Without O_NONBLOCK, open(2) would wait until a process reads (fifo(7))."""
     as_user(ALEX, lambda: os.mkfifo(theirs / "log"))
 
     def look() -> None:
@@ -216,18 +216,18 @@ def test_a_fifo_in_the_place_of_a_log_does_not_hold_netd_up(theirs: Path) -> Non
     as_user(0, look)
 
 
-def test_a_file_that_was_made_beforehand_is_refused_where_every_user_may_make_one(theirs: Path) -> None:
+def test_file_that_another_user_created_before_is_refused_in_a_sticky_directory(theirs: Path) -> None:
     shared = theirs.parent / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
     as_user(ALEX, lambda: (shared / "log").write_text(""))
     as_user(ALEX, lambda: os.mkfifo(shared / "fifo"))
     reader = os.open(shared / "fifo", os.O_RDONLY | os.O_NONBLOCK)
-    # The kernel refuses the same in its own words where fs.protected_regular and fs.protected_fifos are on.
+    # With fs.protected_regular and fs.protected_fifos, the kernel refuses it first, with another message.
     for name in ("log", "fifo"):
         assert refusal(shared / name) in ("it was created by another user (uid 1234)", os.strerror(errno.EACCES))
     os.close(reader)
-    # What logrotate(8) makes for the workers' user, and what a user has in its own directory, is as good as ever.
+    # Files that logrotate(8) creates for the workers' user, and files of the owner of the directory, are accepted.
     for directory in (theirs, theirs.parent):
         (directory / "log").write_text("")
         os.chown(directory / "log", ALEX, ALEX)
@@ -235,7 +235,7 @@ def test_a_file_that_was_made_beforehand_is_refused_where_every_user_may_make_on
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
-def test_owner_and_mode_go_to_the_socket_and_to_nothing_that_came_into_its_place(
+def test_owner_and_mode_are_set_on_the_socket_and_on_no_file_that_replaced_it(
     theirs: Path, secret: Path, kind: int
 ) -> None:
     path = theirs / "s"
@@ -254,7 +254,7 @@ def test_owner_and_mode_go_to_the_socket_and_to_nothing_that_came_into_its_place
             (0, lambda: os.link(secret, path)),  # as any user can where fs.protected_hardlinks is off
         ):
             as_user(user, swap)
-            before = path.lstat()[:6]  # all but times
+            before = path.lstat()[:6]  # without the times
             with pytest.raises(OSError, match="another file has taken its place"):
                 file.change(MALLORY, MALLORY, 0o777)
             assert path.lstat()[:6] == before
@@ -268,7 +268,7 @@ def test_owner_and_mode_go_to_the_socket_and_to_nothing_that_came_into_its_place
 
 
 @pytest.mark.parametrize("call", ["chown", "chmod"])
-def test_an_exchange_at_the_last_moment_changes_nothing_else(
+def test_replacement_at_the_last_moment_changes_no_other_file(
     theirs: Path, secret: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     path = theirs / "s"
@@ -291,7 +291,7 @@ def test_an_exchange_at_the_last_moment_changes_nothing_else(
     assert_untouched(secret)
 
 
-def test_a_new_socket_is_not_mistaken_for_what_came_into_its_place_at_once(theirs: Path, secret: Path) -> None:
+def test_new_socket_is_not_mistaken_for_a_file_that_replaced_it(theirs: Path, secret: Path) -> None:
     path, served = theirs / "s", theirs / "served"
 
     def look() -> None:
@@ -303,7 +303,7 @@ def test_a_new_socket_is_not_mistaken_for_what_came_into_its_place_at_once(their
             lambda: served.rename(path),
             lambda: None,
         ):
-            with bound(path) as opened, bound(served):  # which is another one of root's
+            with bound(path) as opened, bound(served):  # another socket of root's
                 served.chmod(0o666)
                 as_user(ALEX, path.unlink)
                 as_user(ALEX, swap)
@@ -315,7 +315,7 @@ def test_a_new_socket_is_not_mistaken_for_what_came_into_its_place_at_once(their
     assert_untouched(secret)
 
 
-def test_a_socket_from_an_earlier_start_is_known_again_or_not_taken(theirs: Path, secret: Path) -> None:
+def test_socket_of_an_earlier_start_is_verified_or_not_changed(theirs: Path, secret: Path) -> None:
     path = theirs / "s"
     with bound(path) as opened:
         path.chmod(0o666)
@@ -387,8 +387,8 @@ def test_a_path_is_removed_only_while_it_is_the_same_file(theirs: Path, secret: 
     assert paths.open_path(str(theirs / "b")) is None
 
 
-def test_directories_are_made_for_all_to_enter_also_behind_a_link_that_leads_nowhere(open_path: Path) -> None:
-    (open_path / "run").symlink_to("private/netd")  # as DynamicUser= leaves it behind
+def test_directories_are_created_accessible_also_behind_a_dangling_link(open_path: Path) -> None:
+    (open_path / "run").symlink_to("private/netd")  # as DynamicUser= leaves it
     umask = os.umask(0o077)
     paths.check_directory(str(open_path / "run" / "deep" / "socket"))
     os.umask(umask)
@@ -397,7 +397,7 @@ def test_directories_are_made_for_all_to_enter_also_behind_a_link_that_leads_now
     assert not (open_path / "run" / "deep" / "socket").exists()
 
 
-def test_a_directory_of_another_user_is_no_place_for_what_speaks_for_netd(theirs: Path) -> None:
+def test_directory_of_another_user_is_refused_for_the_control_socket(theirs: Path) -> None:
     as_user(ALEX, lambda: (theirs / "way").symlink_to(theirs.parent))
     (theirs / "roots").mkdir()
     for name in ("socket", "new/socket", "roots/socket", "roots/new/socket", "way/new/socket"):
@@ -407,7 +407,7 @@ def test_a_directory_of_another_user_is_no_place_for_what_speaks_for_netd(theirs
     assert not (theirs.parent / "new").exists()
 
 
-def test_nor_is_one_that_every_user_can_exchange(theirs: Path) -> None:
+def test_directory_that_every_user_can_replace_is_refused(theirs: Path) -> None:
     above = theirs.parent
     above.chmod(0o777)
     for name in ("socket", "new/socket"):
@@ -424,7 +424,7 @@ def test_nor_is_one_that_every_user_can_exchange(theirs: Path) -> None:
     assert not (above / "made").exists()
 
 
-def test_without_proc_a_socket_with_a_path_is_refused_in_plain_words(open_path: Path) -> None:
+def test_socket_with_a_path_is_refused_without_proc(open_path: Path) -> None:
     need_root()
     script = (
         "from tests.transport.test_listen import open_all\n"
@@ -440,7 +440,7 @@ def test_without_proc_a_socket_with_a_path_is_refused_in_plain_words(open_path: 
     assert not (open_path / "s").exists()
 
 
-def test_no_descriptor_stays_open(open_path: Path, theirs: Path) -> None:
+def test_descriptors_are_closed(open_path: Path, theirs: Path) -> None:
     (open_path / "link").symlink_to(open_path)
     as_user(ALEX, lambda: (theirs / "way").symlink_to(open_path))
     before = set(os.listdir("/proc/self/fd"))
@@ -454,7 +454,7 @@ def test_no_descriptor_stays_open(open_path: Path, theirs: Path) -> None:
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_link_is_made_in_the_place_of_what_is_there_and_read(tmp_path: Path) -> None:
+def test_link_replaces_a_file_and_is_read(tmp_path: Path) -> None:
     path = f"{tmp_path}/run/link"
     first = paths.make_link(path, "@one")
     assert paths.read_link(path) == "@one"
@@ -476,7 +476,7 @@ def test_link_is_made_in_the_place_of_what_is_there_and_read(tmp_path: Path) -> 
         os.close(descriptor)
 
 
-def test_link_is_not_made_where_another_user_can_exchange_it(theirs: Path) -> None:
+def test_link_is_not_created_where_another_user_can_replace_it(theirs: Path) -> None:
     shared = theirs.parent / "shared"
     shared.mkdir()
     for mode in (0o777, 0o1777, 0o775):
@@ -488,7 +488,7 @@ def test_link_is_not_made_where_another_user_can_exchange_it(theirs: Path) -> No
     assert [*shared.iterdir(), *theirs.iterdir()] == []
 
 
-def test_link_is_read_only_where_root_the_own_user_or_the_one_of_the_directory_made_it(theirs: Path) -> None:
+def test_link_is_read_if_root_netds_user_or_the_owner_of_the_directory_created_it(theirs: Path) -> None:
     as_user(ALEX, lambda: (theirs / "link").symlink_to("/one"))
     assert paths.read_link(f"{theirs}/link") == "/one"
     for mode in (0o777, 0o1777, 0o775):

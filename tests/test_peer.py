@@ -5,7 +5,7 @@ import pytest
 from netd.peer import Credentials, Peer
 
 
-def test_peers_as_text() -> None:
+def test_remote_is_the_peer_as_text() -> None:
     assert Peer("tcp", "192.0.2.7", 5).remote == "192.0.2.7:5"
     assert Peer("udp", "2001:db8::1", 5).remote == "[2001:db8::1]:5"
     assert Peer("unix", "", credentials=Credentials(1, 2, 3)).remote == "pid=1,uid=2,gid=3"
@@ -25,5 +25,5 @@ def test_peers_as_text() -> None:
         (Peer("unixgram", ""), "unnamed"),
     ],
 )
-def test_the_source_of_a_peer_is_what_stays_the_same(peer: Peer, source: str) -> None:
+def test_source_is_the_address_without_the_port(peer: Peer, source: str) -> None:
     assert peer.source == source

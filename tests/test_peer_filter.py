@@ -1,4 +1,4 @@
-"""Which peers an operator means."""
+"""The peers that a filter matches."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -50,14 +50,14 @@ NAMELESS = Peer("unix", "", credentials=Credentials(7, 1000, 100))
         ("", [NAMELESS]),
     ],
 )
-def test_a_filter_finds_the_peers_that_are_meant(text: str, peers: list[Peer]) -> None:
-    meant = PeerFilter(text)
-    assert [peer for peer in (V4, V6, LINK, PATH, NAMELESS) if meant.matches(peer)] == peers
+def test_filter_matches_the_peers_of_its_text(text: str, peers: list[Peer]) -> None:
+    selected = PeerFilter(text)
+    assert [peer for peer in (V4, V6, LINK, PATH, NAMELESS) if selected.matches(peer)] == peers
 
 
 def test_the_path_of_a_unix_peer_is_no_address() -> None:
     assert not PeerFilter("10.0.0.0/8").matches(Peer("unix", "10.0.0.9"))
-    assert PeerFilter("10.0.0.9").matches(Peer("unix", "10.0.0.9"))  # a list shows it so
+    assert PeerFilter("10.0.0.9").matches(Peer("unix", "10.0.0.9"))  # as a list shows it
 
 
 _ADDRESSES = st.integers(0, 2**32 - 1).map(IPv4Address) | st.one_of(
@@ -66,18 +66,18 @@ _ADDRESSES = st.integers(0, 2**32 - 1).map(IPv4Address) | st.one_of(
 
 
 @given(_ADDRESSES, _ADDRESSES, st.integers(0, 128))
-def test_a_network_holds_what_the_ipaddress_module_says(
+def test_filter_of_a_network_agrees_with_the_ipaddress_module(
     one: IPv4Address | IPv6Address, other: IPv4Address | IPv6Address, length: int
 ) -> None:
     network = ip_network((one, min(length, one.max_prefixlen)), strict=False)
     for address in (one, other):
         peer = Peer("tcp", unmap_host(host_text(address.packed)), 5)
-        kernel = ip_address(peer.host)  # as netd has it: an IPv4 peer of an IPv6 socket is IPv4
+        kernel = ip_address(peer.host)  # for netd, an IPv4 peer of an IPv6 socket is IPv4
         mapped = IPv6Address(0xFFFF << 32 | int(kernel)) if kernel.version == 4 else kernel
         inside = kernel in network or (network.prefixlen >= 96 and mapped in network)
         assert PeerFilter(str(network)).matches(peer) is inside
 
 
 @given(st.text())
-def test_no_text_does_worse_than_to_mean_no_peer(text: str) -> None:
+def test_filter_of_any_text_raises_no_error(text: str) -> None:
     PeerFilter(text).matches(V4)

@@ -1,4 +1,4 @@
-"""Telnet commands are removed, and none is kept in memory."""
+"""Telnet commands are removed, and take no memory."""
 
 from netd.telnet import TelnetFilter
 

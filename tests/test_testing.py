@@ -1,4 +1,4 @@
-"""The script of a conversation: what passes, and that each other thing fails, with what it shows then."""
+"""Scripts of conversations: steps that pass, and steps that fail, with their messages."""
 
 import re
 import subprocess
@@ -362,7 +362,7 @@ def test_bug_of_the_service_is_raised_as_it_is() -> None:
         (type("Thread", (), {"handler": lambda self, *it: None})(), "Thread holds no conversation"),
     ],
 )
-def test_what_a_transport_refuses_is_an_error(service: Any, message: str) -> None:
+def test_object_that_a_transport_refuses_is_an_error(service: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         script(service)
 
@@ -436,7 +436,7 @@ def test_peer_is_the_one_that_is_given() -> None:
     assert UDP_PEER.host == PEER.host
 
 
-def test_nothing_of_netd_needs_it_and_it_needs_no_sockets() -> None:
+def test_module_is_imported_by_no_other_and_imports_no_sockets() -> None:
     code = "import sys, netd.testing; print([name for name in sys.modules if name.startswith('netd.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not re.findall(r"netd\.(transport|daemon|config|admission|telemetry|client|cli)", done.stdout)

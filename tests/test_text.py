@@ -1,4 +1,4 @@
-"""Text for people."""
+"""Text for terminals, logs and messages."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from netd.text import escaped, printable, shown, suggestion
 
-# Also the halves of surrogate pairs, as which Python reads the octets of a path that are no UTF-8.
+# Also lone surrogates, to which Python decodes the octets of a path that is not UTF-8.
 _TEXTS = st.text(st.characters())
 
 
@@ -20,7 +20,7 @@ _TEXTS = st.text(st.characters())
         ("\udcff\x9b", "\\udcff\\x9b", "\\udcff\\x9b"),
     ],
 )
-def test_text_that_could_steer_a_terminal_is_escaped(text: str, on_a_terminal: str, in_ascii: str) -> None:
+def test_control_characters_are_escaped(text: str, on_a_terminal: str, in_ascii: str) -> None:
     assert printable(text) == on_a_terminal
     assert escaped(text) == in_ascii
 

@@ -1,4 +1,4 @@
-"""Durations, sizes, counts, switches."""
+"""Durations, sizes, counts, switches, time zones."""
 
 import re
 from datetime import UTC
@@ -15,14 +15,14 @@ anything = st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.no
 @pytest.mark.parametrize(
     ("text", "seconds"), [("250ms", 0.25), ("30s", 30), ("1.5m", 90), ("1h", 3600), ("1d", 86400), ("366d", 31622400)]
 )
-def test_durations(text: str, seconds: float) -> None:
+def test_duration_is_parsed(text: str, seconds: float) -> None:
     assert parse_duration(text) == parse_timeout(text) == seconds
 
 
 @pytest.mark.parametrize(
     "value", ["soon", "30", 30, "0s", "-1s", "1w", "1 s", "", None, "367d", "1e9s", "٣s", [], True]
 )
-def test_what_is_no_duration(value: object) -> None:
+def test_invalid_duration_is_an_error(value: object) -> None:
     with pytest.raises(ValueError, match="expected a duration such as 30s"):
         parse_duration(value)
     with pytest.raises(ValueError, match="expected a duration such as 30s"):
@@ -30,7 +30,7 @@ def test_what_is_no_duration(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", ["off", "0", 0, False])
-def test_what_lifts_a_limit(value: object) -> None:
+def test_off_lifts_a_limit(value: object) -> None:
     assert parse_timeout(value) is None
     assert parse_count(value) is None
 
@@ -38,23 +38,23 @@ def test_what_lifts_a_limit(value: object) -> None:
 @pytest.mark.parametrize(
     ("value", "octets"), [(512, 512), ("512", 512), ("64KiB", 65536), ("1MiB", 2**20), ("1GiB", 2**30)]
 )
-def test_sizes(value: object, octets: int) -> None:
+def test_size_is_parsed(value: object, octets: int) -> None:
     assert parse_size(value) == octets
 
 
 @pytest.mark.parametrize("value", [0, -1, "64kb", "64 KiB", "2GiB", True, None, 1.5, "", "1" * 5000])
-def test_what_is_no_size(value: object) -> None:
+def test_invalid_size_is_an_error(value: object) -> None:
     with pytest.raises(ValueError, match="expected a size such as 512 or 64KiB"):
         parse_size(value)
 
 
 @pytest.mark.parametrize("value", [-1, "many", 1.5, None, True, 2**31, "64"])
-def test_what_is_no_count(value: object) -> None:
+def test_invalid_count_is_an_error(value: object) -> None:
     with pytest.raises(ValueError, match="expected a number such as 64"):
         parse_count(value)
 
 
-def test_switches() -> None:
+def test_switch_is_parsed() -> None:
     assert [parse_switch(text) for text in ("1", "on", "yes", "true")] == [True] * 4
     assert [parse_switch(text) for text in ("0", "off", "no", "false")] == [False] * 4
     with pytest.raises(ValueError, match="expected on or off, got 'maybe'"):
@@ -82,12 +82,12 @@ def test_a_duration_written_and_read_again_is_the_same(whole: int, part: int, un
 
 
 @pytest.mark.parametrize("text", ["700ms", "9ms", "1.1h", "4.1d", "350ms"])
-def test_what_was_read_of_a_duration_is_what_is_written(text: str) -> None:
+def test_parsed_duration_is_the_same_after_it_is_written(text: str) -> None:
     seconds = parse_duration(text)
     assert parse_duration(_duration_text(seconds)) == seconds
 
 
-def test_time_zones() -> None:
+def test_time_zone_is_parsed() -> None:
     assert parse_zone("UTC") is UTC
     for name in ("Europe/Berlin", "Etc/GMT+1"):
         assert str(parse_zone(name)) == name
@@ -96,6 +96,6 @@ def test_time_zones() -> None:
 @pytest.mark.parametrize(
     "name", ["", "Mars/Olympus", "utc/", "../../etc/passwd", "/etc/localtime", "Europe", "a\0b", "\udc80"]
 )
-def test_what_is_no_time_zone(name: str) -> None:
+def test_unknown_time_zone_is_an_error(name: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"unknown time zone {name!r}: expected an IANA name such as")):
         parse_zone(name)

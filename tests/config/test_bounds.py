@@ -1,4 +1,4 @@
-"""Big configs: what they may hold in all, told with its place, and what they cost to load."""
+"""Large configs: bounds on their size, with the place of the first excess, and the cost of loading them."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def networks(number: int, first: int = 10) -> str:
 
 
 def lower(monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> str:
-    """Lower a bound, so that a small config meets it; what it is of."""
+    """Lower a bound, so that a small config exceeds it. Returns the message."""
     bound: Bound = getattr(bounds, name)
     for module in [module for key, module in sys.modules.items() if key.startswith("netd.config.")]:
         if hasattr(module, name):
@@ -46,7 +46,7 @@ def lower(monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> str:
     return f"more than {most} {bound.what}"
 
 
-def test_services_that_are_too_many_are_told_by_check(tmp_path: Path) -> None:
+def test_services_above_the_bound_are_reported_by_check(tmp_path: Path) -> None:
     most = bounds.SERVICES.most
     for name, head, numbers in (
         ("netd", "include: [a.yaml, b.yaml]\n", range(most // 2)),
@@ -61,7 +61,7 @@ def test_services_that_are_too_many_are_told_by_check(tmp_path: Path) -> None:
     assert f"s{most + 1}" not in done.stderr
 
 
-def test_as_many_services_as_there_may_be_are_good(tmp_path: Path) -> None:
+def test_services_up_to_the_bound_are_accepted(tmp_path: Path) -> None:
     most = bounds.SERVICES.most
     half = most // 2
     config = load(
@@ -79,20 +79,22 @@ def test_rules_of_defaults_count_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(places) == 1
 
 
-def test_rules_that_are_too_many_are_told_once_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_above_the_bound_are_reported_once_at_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     too_many = lower(monkeypatch, "RULES", 10)
     own = f", access: {{deny: [{networks(5)}]}}"
     text = "services:\n" + service(0, own) + service(1, own) + service(2, own.replace("10.", "11."))
-    assert len(load(tmp_path, text).services) == 3, "equal rules are one"
+    assert len(load(tmp_path, text).services) == 3, "equal rule sets count once"
     others = [service(n, own.replace("10.", f"1{n}.")) for n in (3, 4)]
     assert problems(tmp_path, text + "".join(others)) == [f"netd.yaml:5:44: services.s3.access: {too_many}"]
-    # Those of defaults are there again where a service adds to them.
+    # Those of defaults count again if a service adds rules.
     text = f"defaults: {{access: {{deny: [{networks(6)}]}}}}\nservices:\n" + service(0, ", access: {allow: [any]}")
     assert len(load(tmp_path, text).services) == 1
     assert problems(tmp_path, text + service(1)) == [f"netd.yaml:4:7: services.s1.access: {too_many}"]
 
 
-def test_times_that_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_above_the_bound_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     too_many = lower(monkeypatch, "TIMES", 2)
     text = "defaults: {access: {times: ['08:00-09:00', '10:00-11:00']}}\nservices:\n" + service(0) + service(1)
     assert len(load(tmp_path, text).services) == 2
@@ -100,7 +102,9 @@ def test_times_that_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert problems(tmp_path, text) == [f"netd.yaml:5:44: services.s2.access: {too_many}"]
 
 
-def test_listeners_and_networks_and_values_that_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listeners_networks_and_values_above_their_bounds_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     two = "services:\n" + service(0) + service(1)
     with monkeypatch.context() as lowered:
         too_many = lower(lowered, "LISTENERS", 1)

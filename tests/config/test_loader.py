@@ -1,4 +1,4 @@
-"""The loader: every problem at once, with its place; and what a good config becomes."""
+"""The loader: all problems at once, each with its place, and the config of a valid file."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def problems(tmp_path: Path, text: str) -> list[str]:
     return [problem.removeprefix(f"{tmp_path}/netd.yaml:") for problem in raised.value.problems]
 
 
-def test_a_good_config(tmp_path: Path) -> None:
+def test_config_is_loaded(tmp_path: Path) -> None:
     config = load(
         tmp_path,
         """
@@ -61,7 +61,7 @@ services:
     assert [str(endpoint) for endpoint in echo.listen] == ["tcp://*:7", "udp://*:7"]
 
 
-def test_every_problem_is_found_in_one_go(tmp_path: Path) -> None:
+def test_all_problems_are_found_at_once(tmp_path: Path) -> None:
     text = """\
 demon: {drain: 2s}
 daemon: {drain: soon}
@@ -107,7 +107,7 @@ services:
     ]
 
 
-def test_two_enabled_services_in_one_place(tmp_path: Path) -> None:
+def test_two_enabled_services_at_one_address_are_a_problem(tmp_path: Path) -> None:
     text = """\
 services:
   echo: {listen: [tcp://*:7]}
@@ -136,22 +136,22 @@ _PLACES = st.one_of(
 
 
 @given(st.lists(_PLACES, min_size=1, max_size=12))
-def test_places_are_taken_as_if_each_was_compared_with_all_before(
+def test_addresses_conflict_as_if_each_was_compared_with_all_before(
     tmp_path_factory: pytest.TempPathFactory, urls: list[str]
 ) -> None:
     endpoints = [Endpoint.parse(url) for url in urls]
     taken = [number for number, one in enumerate(endpoints) if any(one.overlaps(other) for other in endpoints[:number])]
     file = tmp_path_factory.getbasetemp() / "places.yaml"
     file.write_text(f"services: {{echo: {{listen: {json.dumps(urls)}}}}}\n")
-    told = []
+    reported = []
     try:
         loader.load(file)
     except ConfigError as error:
-        told = [int(number) for problem in error.problems for number in re.findall(r"listen\[(\d+)\]", problem)]
-    assert told == taken
+        reported = [int(number) for problem in error.problems for number in re.findall(r"listen\[(\d+)\]", problem)]
+    assert reported == taken
 
 
-def test_sections_whose_lines_are_all_commented_out(tmp_path: Path) -> None:
+def test_sections_whose_lines_are_all_commented_out_are_empty(tmp_path: Path) -> None:
     config = load(
         tmp_path,
         "include:\ndaemon:\nlog:\nbans:\ndefaults:\n  access:\n  limits:\n"
@@ -162,7 +162,7 @@ def test_sections_whose_lines_are_all_commented_out(tmp_path: Path) -> None:
     assert load(tmp_path, "").services == ()
 
 
-def test_a_value_that_is_left_out_is_a_problem_where_a_value_is_due(tmp_path: Path) -> None:
+def test_value_that_is_missing_is_a_problem(tmp_path: Path) -> None:
     assert problems(tmp_path, "daemon: {drain: }\n") == [
         "1:17: daemon.drain: expected a duration such as 30s, 5m or 1h, got nothing"
     ]
@@ -185,12 +185,12 @@ def test_a_value_that_is_left_out_is_a_problem_where_a_value_is_due(tmp_path: Pa
         ("a: [\n", "2:1: invalid YAML: while parsing a flow node, did not find expected node content"),
     ],
 )
-def test_other_problems(tmp_path: Path, text: str, problem: str) -> None:
+def test_value_of_another_type_is_a_problem(tmp_path: Path, text: str, problem: str) -> None:
     [found] = problems(tmp_path, text)
     assert found.startswith(problem)
 
 
-def test_a_fault_in_the_limits_hides_none_in_the_options(tmp_path: Path) -> None:
+def test_problem_in_the_limits_does_not_hide_one_in_the_options(tmp_path: Path) -> None:
     text = """\
 services:
   qotd: {listen: ["tcp://*:99999?backlgo=1&nodelay=maybe"], limits: {idle: soon}, options: {file: /proc/none}}
@@ -214,12 +214,12 @@ def test_problems_below_an_alias_have_their_path_and_the_place_of_the_alias(tmp_
     ]
 
 
-def test_a_value_that_cannot_be_read_is_told_once(tmp_path: Path) -> None:
+def test_value_that_cannot_be_read_is_reported_once(tmp_path: Path) -> None:
     assert problems(tmp_path, 'daemon: {drain: !!int ""}\n') == ["1:17: daemon.drain: cannot be read as int"]
 
 
-def test_configs_that_mean_harm_are_refused_soon(tmp_path: Path) -> None:
-    # Each of these took minutes or gigabytes when every part was looked at against every other.
+def test_malicious_configs_are_refused_quickly(tmp_path: Path) -> None:
+    # Each took minutes or gigabytes when all parts were compared with each other.
     many = ", ".join(f"tcp://127.{n >> 16}.{n >> 8 & 255}.{n & 255}:7" for n in range(10_000))
     for text, problem in (
         (f"services:\n  echo: {{listen: [{many}]}}\n", "more than 1000 addresses of one port"),
@@ -233,7 +233,7 @@ def test_configs_that_mean_harm_are_refused_soon(tmp_path: Path) -> None:
         assert problem in problems(tmp_path, text)[0]
 
 
-def test_includes(tmp_path: Path) -> None:
+def test_included_files_are_loaded_in_order(tmp_path: Path) -> None:
     (tmp_path / "conf.d").mkdir()
     (tmp_path / "conf.d" / "b.yaml").write_text("services:\n  echo: {listen: [tcp://*:7]}\n")
     (tmp_path / "conf.d" / "a.yaml").write_text("services:\n  upper: {listen: [tcp://*:8]}\n")
@@ -242,7 +242,7 @@ def test_includes(tmp_path: Path) -> None:
     assert [service.name for service in config.services] == ["discard", "upper", "echo"]
 
 
-def test_problems_with_includes(tmp_path: Path) -> None:
+def test_problems_of_included_files_have_their_place(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(
         "daemon: {drain: 1s}\nservices:\n  echo: {listen: [tcp://*:8]}\n  upper: {listen: [tcp://*:7]}\n"
     )
@@ -260,7 +260,7 @@ def test_problems_with_includes(tmp_path: Path) -> None:
     ]
 
 
-def test_a_directory_that_may_not_be_read_is_a_problem_and_not_an_empty_one(tmp_path: Path) -> None:
+def test_included_directory_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "conf.d").mkdir()
     (tmp_path / "conf.d" / "a.yaml").write_text("services:\n  echo: {listen: [tcp://*:7]}\n")
@@ -273,7 +273,7 @@ def test_a_directory_that_may_not_be_read_is_a_problem_and_not_an_empty_one(tmp_
         f"try: loader.load(Path({str(tmp_path / 'netd.yaml')!r}))\n"
         "except Exception as error: print(error)"
     )
-    # As a user who is not root and owns nothing there.
+    # As another user than root, without permissions there.
     for directory in [tmp_path, *tmp_path.parents][:3]:
         directory.chmod(directory.stat().st_mode | 0o011)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -281,7 +281,7 @@ def test_a_directory_that_may_not_be_read_is_a_problem_and_not_an_empty_one(tmp_
     assert done.stdout == f"{tmp_path}/netd.yaml:1:11: include[0]: '{tmp_path}/conf.d/*.yaml': Permission denied\n"
 
 
-def test_a_directory_with_signs_in_its_name_and_a_name_without_a_file(tmp_path: Path) -> None:
+def test_directory_whose_name_looks_like_a_pattern_is_found(tmp_path: Path) -> None:
     odd = tmp_path / "a[b]*"
     odd.mkdir()
     (odd / "more.yaml").write_text("services:\n  echo: {listen: [tcp://*:7]}\n")
@@ -298,13 +298,15 @@ def test_a_directory_with_signs_in_its_name_and_a_name_without_a_file(tmp_path: 
     assert "more than 1000 files" in problems(odd, "include: [many/*]\n")[0]
 
 
-def test_many_problems_are_cut_off(tmp_path: Path) -> None:
+def test_problems_above_a_bound_are_counted(tmp_path: Path) -> None:
     found = problems(tmp_path, "services:\n" + "".join(f"  s{n}: {{type: echo}}\n" for n in range(300)))
     assert len(found) == 101
     assert found[-1].endswith("and 200 more problems")
 
 
-def test_a_service_that_a_transport_does_not_suit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transport_that_the_service_type_does_not_serve_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class StreamOnly:
         def stream(self, peer: object) -> Any: ...
 
@@ -335,18 +337,20 @@ def test_a_plugin_that_fails_to_build_is_a_problem_not_a_traceback(
     ]
 
 
-def test_the_files_that_come_along_are_good() -> None:
+def test_shipped_configs_are_valid() -> None:
     assert [service.name for service in loader.load(ROOT / "config" / "netd.yaml").enabled] == ["echo"]
     assert len(loader.load(loader.BUILT_IN_FILE).enabled) == 9
     assert (ROOT / "config" / "dev.yaml").read_bytes() == loader.BUILT_IN_FILE.read_bytes()
 
 
-def test_the_config_that_is_used_when_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_config_is_the_installed_one_or_the_built_in_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(default_paths, "CONFIG_FILE", tmp_path / "netd.yaml")
     assert loader.default_file() == loader.BUILT_IN_FILE
     (tmp_path / "netd.yaml").symlink_to(tmp_path / "nowhere")
     assert loader.default_file() == tmp_path / "netd.yaml", (
-        "a dangling link is a mistake, not a wish for the built-in one"
+        "a dangling link is an error, and does not select the built-in config"
     )
     (tmp_path / "netd.yaml").unlink()
     (tmp_path / "netd.yaml").write_text("")
@@ -407,7 +411,9 @@ def test_no_config_does_worse_than_a_config_error(
 
 
 @given(st.data())
-def test_a_mutated_config_does_no_worse_either(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_mutated_config_does_no_worse_than_a_config_error(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     good = (ROOT / "config" / "netd.yaml").read_bytes().replace(b"\n  #", b"\n  ")
     content = bytearray(good)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -421,7 +427,7 @@ def test_a_mutated_config_does_no_worse_either(tmp_path_factory: pytest.TempPath
         assert all("\n" not in problem for problem in error.problems)
 
 
-def test_admission_is_layered_key_by_key(tmp_path: Path) -> None:
+def test_admission_is_merged_key_by_key(tmp_path: Path) -> None:
     config = load(
         tmp_path,
         """
@@ -435,7 +441,7 @@ services:
 """,
     )
     access, other = (service.access.read() for service in config.services)
-    # A name is a number from here on.
+    # Names have been replaced by numbers.
     assert access.rules == {"allow": ["uid:0", "10.0.0.0/8"], "deny": ["192.0.2.0/24"], "times": []}
     assert access.unix_ruling(0, []) == Ruling(True, "access.allow: uid:root")
     assert [hours.text for hours in other.times] == ["Mon-Fri 08:00-18:00"]
@@ -446,7 +452,7 @@ services:
     assert [named.text for named in config.bans.exempt] == ["10.0.0.0/8", "local"]
 
 
-def test_every_problem_of_admission_has_its_place(tmp_path: Path) -> None:
+def test_problems_of_admission_have_their_place(tmp_path: Path) -> None:
     text = """\
 bans: {threshold: often, duration: 2h}
 defaults:
@@ -489,7 +495,7 @@ services:
     ]
 
 
-def test_accounts_are_looked_up_also_where_other_things_are_wrong(tmp_path: Path) -> None:
+def test_accounts_are_looked_up_also_if_there_are_other_problems(tmp_path: Path) -> None:
     text = """\
 defaults: {access: {deny: ["uid:nobody-one"]}, limits: {idle: x}}
 services:
@@ -503,7 +509,7 @@ services:
     ]
 
 
-def test_a_gid_rule_cannot_hold_over_unixgram(tmp_path: Path) -> None:
+def test_gid_rule_is_refused_over_unixgram(tmp_path: Path) -> None:
     text = """\
 defaults: {access: {deny: ["gid:root"]}}
 services:
@@ -515,7 +521,7 @@ services:
     ]
 
 
-def test_which_connections_are_logged(tmp_path: Path) -> None:
+def test_log_connections_takes_all_summary_off_or_a_sample(tmp_path: Path) -> None:
     for text, access in (("all", "all"), ("off", "off"), ("summary", "summary"), ("sample 100", 100)):
         config = load(tmp_path, f"log: {{connections: {text}}}\n")
         assert config.log.connections == access

@@ -1,4 +1,4 @@
-"""Keys that had another name: they mean the same, and are told of."""
+"""Renamed keys: the old names mean the same, with a notice."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def bare(tmp_path: Path, lines: tuple[str, ...]) -> list[str]:
     return [line.removeprefix(f"{tmp_path}/netd.yaml:") for line in lines]
 
 
-def test_old_key_means_the_same_and_is_told_of(tmp_path: Path) -> None:
+def test_old_key_means_the_same_and_is_a_notice(tmp_path: Path) -> None:
     old, new = load(tmp_path, OLD), load(tmp_path, NEW)
     assert (old.daemon, old.log, old.bans) == (new.daemon, new.log, new.bans)
     assert old.daemon.heartbeat == 7.0
@@ -63,7 +63,7 @@ def test_old_key_means_the_same_and_is_told_of(tmp_path: Path) -> None:
     assert new.notices == ()
 
 
-def test_notices_are_told_beside_problems(tmp_path: Path) -> None:
+def test_notices_are_reported_beside_problems(tmp_path: Path) -> None:
     problems, notices = failure(tmp_path, OLD + "x: 1\n")
     assert [problem.partition(" ")[0] for problem in problems] == ["8:1:"]
     assert notices == NOTICES
@@ -120,6 +120,6 @@ def test_schema_knows_an_old_key_as_deprecated() -> None:
     }
 
 
-def test_files_that_come_along_have_no_old_key() -> None:
+def test_shipped_configs_have_no_old_key() -> None:
     for file in (Path(__file__).parents[2] / "config" / "netd.yaml", BUILT_IN_FILE):
         assert loader.load(file).notices == ()

@@ -1,4 +1,4 @@
-"""The JSON Schema says of a config what the loader says, as far as a schema can."""
+"""The JSON Schema accepts and refuses the same configs as the loader, as far as a schema can."""
 
 import json
 from pathlib import Path
@@ -14,17 +14,17 @@ CONFIG = Path(__file__).parents[2] / "config"
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
 
-def test_it_is_a_schema() -> None:
+def test_schema_is_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
 
 
 @pytest.mark.parametrize("file", [CONFIG / "netd.yaml", BUILT_IN_FILE])
-def test_the_files_that_come_along_fit_and_name_it(file: Path) -> None:
+def test_shipped_configs_match_the_schema_and_refer_to_it(file: Path) -> None:
     assert file.read_text().startswith("# yaml-language-server: $schema=netd.schema.json\n")
     VALIDATOR.validate(yaml.safe_load(file.read_text()))
 
 
-def test_the_file_beside_the_config_is_the_one_netd_prints() -> None:
+def test_schema_beside_the_config_is_the_one_that_netd_prints() -> None:
     assert json.loads((CONFIG / "netd.schema.json").read_text()) == json_schema(), (
         "run: netd schema > config/netd.schema.json"
     )
@@ -50,7 +50,7 @@ def test_the_file_beside_the_config_is_the_one_netd_prints() -> None:
         "services: []",
     ],
 )
-def test_what_does_not_fit(text: str) -> None:
+def test_invalid_config_does_not_match(text: str) -> None:
     assert not VALIDATOR.is_valid(yaml.safe_load(text))
 
 
@@ -66,11 +66,11 @@ def test_what_does_not_fit(text: str) -> None:
         "defaults: {limits: {idle: off, connections: 64, line: 1KiB}}",
     ],
 )
-def test_what_fits(text: str) -> None:
+def test_valid_config_matches(text: str) -> None:
     VALIDATOR.validate(yaml.safe_load(text))
 
 
-def test_every_default_in_it_is_one_that_a_file_may_have() -> None:
+def test_defaults_in_the_schema_are_valid_values() -> None:
     schema = json_schema()
     seen = 0
     for place in (schema, *schema["$defs"].values()):

@@ -1,4 +1,4 @@
-"""Reading YAML: places, duplicates, and files that mean harm."""
+"""Reading YAML: positions, duplicate keys, malicious files."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def complaint(content: bytes) -> str:
     return str(raised.value)
 
 
-def test_values() -> None:
+def test_scalars_are_resolved_as_in_yaml_1_1() -> None:
     text = "a: 1\nb: 1.5\nc: yes\nd: off\ne: ~\nf:\ng: text\nh: '1'\ni: 0x10\nj: [1, [x]]\nk: {l: m}\n"
     assert tree(text) == {
         "a": 1,
@@ -43,7 +43,7 @@ def test_values() -> None:
     }
 
 
-def test_what_yaml_1_1_makes_of_dates_and_base_60_is_text_here() -> None:
+def test_dates_and_base_60_numbers_of_yaml_1_1_are_text() -> None:
     assert tree("a: 2023-11-14\nb: 12:30\nc: 12:30:45.6\n=: x\n") == {
         "a": "2023-11-14",
         "b": "12:30",
@@ -52,7 +52,7 @@ def test_what_yaml_1_1_makes_of_dates_and_base_60_is_text_here() -> None:
     }
 
 
-def test_the_tag_that_means_text_is_no_problem() -> None:
+def test_tag_of_text_is_accepted() -> None:
     assert tree("a: ! 12\n") == {"a": "12"}
 
 
@@ -65,7 +65,7 @@ def test_an_empty_file_is_an_empty_mapping() -> None:
         assert tree(text) in ({}, {"a": 1})
 
 
-def test_places() -> None:
+def test_mark_is_the_position_of_a_value_or_key() -> None:
     found = parse(b"a:\n  b: [x,\n    y]\n", "f")
     assert found.mark(("a", "b", 1)) == Mark("f", 3, 5)
     assert found.mark(("a", "b")) == Mark("f", 2, 6)
@@ -73,7 +73,7 @@ def test_places() -> None:
     assert found.mark(("a", "b", 1, "nothing", "there")) == Mark("f", 3, 5)
 
 
-def test_a_key_that_stands_twice() -> None:
+def test_duplicate_key_is_a_problem() -> None:
     found = parse(b"a: 1\nb: {c: 1,\n  c: 2}\na: 2\n", "f")
     assert [str(problem) for problem in found.problems] == [
         "f:3:3: b.c: duplicate key, first in line 2",
@@ -111,7 +111,7 @@ def test_merged_keys_keep_their_order() -> None:
         ("a: !!binary eA==\n", "f:1:4: a: cannot be read as binary"),
     ],
 )
-def test_what_is_noted(text: str, message: str) -> None:
+def test_problem_leaves_a_tree(text: str, message: str) -> None:
     assert [str(problem) for problem in parse(text.encode(), "f").problems] == [message]
 
 
@@ -131,17 +131,17 @@ def test_what_is_noted(text: str, message: str) -> None:
         (b"a: b\x1b[1m\n", "f:1:5: invalid character"),
         (b"[" * 900, "nested deeper than 32 levels"),
         (b"{a: " * 900, "nested deeper than 32 levels"),
-        (b"[" * 100_000, "f:1:"),  # from 6.0.4 on PyYAML has a bound of its own, which it may meet first
+        (b"[" * 100_000, "f:1:"),  # PyYAML has a limit too since 6.0.4, which may apply first
         (b"{a: " * 100_000, "f:1:"),
         (b"- " * 100_000, "nested deeper than 32 levels"),
         (b"a: [" + b"1," * 60_000 + b"]", "more than 50000 values"),
     ],
 )
-def test_what_cannot_be_read(content: bytes, message: str) -> None:
+def test_content_that_cannot_be_read_is_an_error(content: bytes, message: str) -> None:
     assert message in complaint(content)
 
 
-def test_a_yaml_bomb_costs_nothing() -> None:
+def test_yaml_bomb_is_refused_early() -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
     bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
     assert "more than 50000 values, aliases expanded" in complaint(bomb.encode())
@@ -151,7 +151,7 @@ def test_a_yaml_bomb_costs_nothing() -> None:
     assert "more than 50000 values" in complaint(chain.encode())
 
 
-def test_files(tmp_path: Path) -> None:
+def test_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     def why(file: str) -> str:
         with pytest.raises(SourceError) as raised:
             source.read(file)
@@ -181,7 +181,7 @@ def test_no_content_does_worse_than_a_source_error(content: bytes) -> None:
         assert isinstance(found.tree, dict)
 
 
-# What YAML itself folds or refuses (line ends of its own, control characters) has its tests above.
+# Without characters that YAML folds or refuses (its line ends, control characters), which have tests above.
 words = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Zl", "Zp")), max_size=10)
 plain = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**40), 2**40), words),
@@ -191,7 +191,7 @@ plain = st.recursive(
 
 
 @given(st.dictionaries(words, plain, max_size=5))
-def test_what_yaml_writes_is_read_back(value: dict[str, Any]) -> None:
+def test_value_written_by_pyyaml_is_read_back(value: dict[str, Any]) -> None:
     found = parse(yaml.safe_dump(value, allow_unicode=True).encode(), "f")
     assert found.tree == value
     assert not found.problems

@@ -1,4 +1,4 @@
-"""A config that goes to another process is the same there."""
+"""A config is the same after the transfer to another process."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from netd.config.model import Config
 from netd.transport.listen import finish
 
 ROOT = Path(__file__).parents[2]
-# One key has its old name here (bans.after), of which there is a notice.
+# One key has its old name (bans.after), which gives a notice.
 ODD = """
 daemon: {workers: auto, connections: off, control: off, chroot: /, core: true, heartbeat: 1.5s, drain: 1d, user: nobody}
 log: {level: debug, format: logfmt, connections: sample 7, file: /x/log}
@@ -28,13 +28,13 @@ services:
 
 
 def sent(config: Config) -> Config:
-    """The config as it arrives."""
+    """The config after the transfer."""
     dumped = json.loads(json.dumps(transfer.dump(config)))
     return finish(transfer.restore(dumped, AccessTables(os.dup(config.access_tables.descriptor))))
 
 
 @pytest.mark.parametrize("text", [ODD, None, "services: {}\n"], ids=["odd", "shipped", "empty"])
-def test_a_config_arrives_as_it_was(tmp_path: Path, text: str | None) -> None:
+def test_config_is_the_same_after_the_transfer(tmp_path: Path, text: str | None) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text((ROOT / "config" / "netd.yaml").read_text() if text is None else text)
     config = loader.load(file)

@@ -1,4 +1,4 @@
-"""chargen: the pattern, its length in a datagram, and pages that no transport has to copy."""
+"""chargen: the pattern, its length in a datagram, and pages that are sent without a copy."""
 
 from itertools import islice
 
@@ -18,7 +18,7 @@ def test_chargen_is_the_ring_of_rfc_864() -> None:
         assert line == bytes(ring[(number + i) % 95] for i in range(72))
 
 
-def test_chargen_never_ends_and_never_asks() -> None:
+def test_chargen_never_ends_and_never_reads() -> None:
     assert all(islice(service("chargen").stream(PEER), 1000))
 
 
@@ -31,7 +31,7 @@ def test_chargen_answers_a_datagram_with_up_to_512_characters() -> None:
     assert 505 < max(lengths) <= 512
 
 
-def test_no_transport_has_to_copy_pages_of_chargen_together() -> None:
+def test_pages_of_chargen_are_sent_without_a_copy() -> None:
     page = next(service("chargen").stream(PEER))
     assert page is not None
     assert len(page) % 7030 == 0

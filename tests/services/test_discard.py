@@ -10,7 +10,7 @@ segments = st.lists(st.binary(min_size=1, max_size=200), max_size=8)
 
 
 @given(segments)
-def test_discard_says_nothing(pieces: list[bytes]) -> None:
+def test_discard_sends_nothing(pieces: list[bytes]) -> None:
     discard = service("discard")
     begun = script(discard)
     for piece in pieces:

@@ -10,7 +10,7 @@ from netd.testing import datagram, script
 from tests.support import service
 
 
-def test_qotd_says_one_of_its_quotes() -> None:
+def test_qotd_sends_one_of_its_quotes() -> None:
     qotd = service("qotd", quotes=["One\ntwo", "Three"])
     sent = {script(qotd).output() for _ in range(50)}
     assert sent == {b"One\r\ntwo\r\n", b"Three\r\n"}
@@ -40,7 +40,7 @@ def test_qotd_from_a_fortune_file(tmp_path: Path) -> None:
         (b"a\x1b[1m", "printable ASCII"),
     ],
 )
-def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_file_that_cannot_be_used_is_an_error(tmp_path: Path, content: bytes | None, message: str) -> None:
     file = tmp_path / "fortunes"
     if content is not None:
         file.write_bytes(content)
@@ -48,7 +48,7 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, content: bytes | None, messa
         service("qotd", file=str(file))
 
 
-def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+def test_file_that_is_too_large_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "fortunes"
     file.write_bytes(b"x" * (2**20 + 1))
     with pytest.raises(ValueError, match="larger than 1 MiB"):
@@ -58,6 +58,6 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [{"quotes": []}, {"quotes": [""]}, {"quotes": ["café"]}, {"quotes": ["a"], "file": "b"}, {"quotes": "a"}]
 )
-def test_quotes_that_cannot_be(options: dict[str, Any]) -> None:
+def test_invalid_quotes_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         service("qotd", **options)

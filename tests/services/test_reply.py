@@ -14,7 +14,7 @@ def test_reply_answers_the_first_message_and_closes() -> None:
     assert datagram(reply, b"") == b"hi"
 
 
-def test_reply_unasked_and_with_a_text_of_its_own() -> None:
+def test_reply_is_sent_at_once_and_with_a_text_of_the_config() -> None:
     script(service("reply", when="connect")).sends(b"hi\r\n").ends()
     text = "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
     script(service("reply", text=text)).receives(b"GET / HTTP/1.0\r\n\r\n").sends(text.encode()).ends()

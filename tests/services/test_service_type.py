@@ -1,4 +1,4 @@
-"""What a service class may declare: each declaration in the value it makes, and each that cannot be told."""
+"""The declarations of service classes, and the errors of invalid ones."""
 
 import socketserver
 import string
@@ -31,7 +31,7 @@ def declares(**attributes: object) -> type:
 
 
 def faults(service: type) -> str:
-    """What is wrong with a class. The error names it."""
+    """The error of a class, without its name."""
     with pytest.raises(DeclarationError) as caught:
         ServiceType.of(service)
     assert str(caught.value) == f"{service.__module__}:{service.__qualname__}: {caught.value.faults}"
@@ -67,7 +67,7 @@ def test_built_in_types_are_what_their_classes_declare(
     assert kind.layout == COMMON
 
 
-def test_built_in_types_are_all_looked_at_above() -> None:
+def test_built_in_types_are_all_checked_above() -> None:
     [mark] = test_built_in_types_are_what_their_classes_declare.pytestmark  # type: ignore[attr-defined]
     assert {values[0] for values in mark.args[1]} == set(table.BUILT_IN)
 
@@ -119,7 +119,7 @@ def test_class_has_counters_of_its_own_behind_the_common_ones() -> None:
     assert ServiceType.of(declares(stream=method, counters=())).layout == COMMON
 
 
-def test_class_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_class_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[type] = []
 
     class Watch(type):
@@ -171,9 +171,9 @@ def test_class_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("Option", Model, "Options"),
     ],
 )
-def test_misspelt_name_is_told_with_the_right_one(attribute: str, value: object, right: str) -> None:
-    said = faults(declares(stream=method, **{attribute: value}))
-    assert said == f"'{attribute}' means nothing to netd; did you mean '{right}'? (else begin it with '_')"
+def test_misspelt_name_is_reported_with_the_right_one(attribute: str, value: object, right: str) -> None:
+    message = faults(declares(stream=method, **{attribute: value}))
+    assert message == f"'{attribute}' means nothing to netd; did you mean '{right}'? (else begin it with '_')"
 
 
 @pytest.mark.parametrize("value", [True, False, None, method])
@@ -188,19 +188,19 @@ def test_misspelt_name_is_told_with_the_right_one(attribute: str, value: object,
         ("shortened", "truncate"),
     ],
 )
-def test_former_name_of_a_trait_is_told_with_the_present_one(old: str, new: str, value: object) -> None:
-    said = f"'{old}' is now called '{new}'"
-    assert faults(declares(stream=method, **{old: value})) == said
-    assert faults(type("Derived", (declares(stream=method, **{old: value}),), {})) == said
+def test_former_name_of_a_declaration_is_reported_with_the_present_one(old: str, new: str, value: object) -> None:
+    message = f"'{old}' is now called '{new}'"
+    assert faults(declares(stream=method, **{old: value})) == message
+    assert faults(type("Derived", (declares(stream=method, **{old: value}),), {})) == message
 
 
 @pytest.mark.parametrize(
     ("attribute", "right"), [("handlers", "handler"), ("handle", "handler"), ("streams", "stream")]
 )
-def test_misspelt_method_is_told_also_where_it_is_the_only_one(attribute: str, right: str) -> None:
-    said = faults(declares(**{attribute: method}))
-    assert f"'{attribute}' means nothing to netd; did you mean '{right}'?" in said
-    assert said.endswith("it is not a class with stream, datagram or handler")
+def test_misspelt_method_is_reported_also_if_it_is_the_only_one(attribute: str, right: str) -> None:
+    message = faults(declares(**{attribute: method}))
+    assert f"'{attribute}' means nothing to netd; did you mean '{right}'?" in message
+    assert message.endswith("it is not a class with stream, datagram or handler")
 
 
 def test_misspelt_name_is_found_in_a_base_class() -> None:
@@ -210,7 +210,7 @@ def test_misspelt_name_is_found_in_a_base_class() -> None:
 
 
 @given(trait=st.sampled_from([*FLAGS, *METHODS, "Options"]), data=st.data())
-def test_one_wrong_letter_in_any_name_is_an_error(trait: str, data: st.DataObject) -> None:
+def test_wrong_letter_in_a_name_is_an_error(trait: str, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(trait) - 1))
     letter = data.draw(st.sampled_from(string.ascii_letters))
     wrong = data.draw(
@@ -232,15 +232,15 @@ def test_one_wrong_letter_in_any_name_is_an_error(trait: str, data: st.DataObjec
 @pytest.mark.parametrize(
     "attributes",
     [
-        {"options": property(method)},  # what a service keeps under such a name is its own affair
+        {"options": property(method)},  # an attribute for the class's own use
         {"options": {"a": 1}},
-        {"handle": method},  # it has a stream, so it cannot mean a handler
+        {"handle": method},  # it has a stream, so this is no misspelt handler
         {"handlers": method},
         {"_reflect": True},
         {"limit": 3, "room": method, "port": 7, "name": "x", "timeout": 3.0, "close": method, "post": method},
         {"Options": Model, "options": method},
         {"datagram": method, "datagrams": method, "truncate": method, "truncat": method},
-        {"truncate": None, "rfc": None, "handler": None, "Options": None},  # what a base class may have is taken back
+        {"truncate": None, "rfc": None, "handler": None, "Options": None},  # cancels the declaration of a base class
         {
             "reflects": False,
             "discards_input": False,
@@ -250,12 +250,12 @@ def test_one_wrong_letter_in_any_name_is_an_error(trait: str, data: st.DataObjec
         },
     ],
 )
-def test_names_of_its_own_are_no_business_of_netd(attributes: dict[str, object]) -> None:
+def test_other_attributes_of_a_class_are_ignored(attributes: dict[str, object]) -> None:
     assert ServiceType.of(declares(stream=method, **attributes)).serving == "conversation"
 
 
 @pytest.mark.parametrize(
-    ("attributes", "said"),
+    ("attributes", "message"),
     [
         ({"reflects": "yes"}, "'reflects' has to be True or False, and is 'yes'"),
         ({"server_initiated": 1}, "'server_initiated' has to be True or False, and is 1"),
@@ -278,8 +278,8 @@ def test_names_of_its_own_are_no_business_of_netd(attributes: dict[str, object])
         ({"rfc": "x" * 1000}, f"'rfc' has to be the number of an RFC, and is '{'x' * 12}...{'x' * 13}'"),
     ],
 )
-def test_value_of_the_wrong_type_is_told(attributes: dict[str, object], said: str) -> None:
-    assert faults(declares(**{"stream": method, **attributes})).startswith(said)
+def test_value_of_the_wrong_type_is_an_error(attributes: dict[str, object], message: str) -> None:
+    assert faults(declares(**{"stream": method, **attributes})).startswith(message)
 
 
 class Handler(socketserver.BaseRequestHandler):
@@ -287,7 +287,7 @@ class Handler(socketserver.BaseRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("attributes", "said"),
+    ("attributes", "message"),
     [
         (
             {"stream": method, "handler": Handler},
@@ -328,30 +328,30 @@ class Handler(socketserver.BaseRequestHandler):
         ({"rfc": 862, "single_worker": True}, "it is not a class with stream, datagram or handler"),
     ],
 )
-def test_declarations_that_contradict_each_other_are_told(attributes: dict[str, object], said: str) -> None:
-    assert faults(declares(**attributes)) == said
+def test_contradicting_declarations_are_an_error(attributes: dict[str, object], message: str) -> None:
+    assert faults(declares(**attributes)) == message
 
 
-def test_all_faults_are_told_at_once() -> None:
-    said = faults(declares(stream=method, server_initiatd=True, rfc="x", client_speaks_first=True))
-    assert said.count("; ") >= 2
-    assert all(name in said for name in ("'server_initiatd'", "'rfc'", "'client_speaks_first'"))
+def test_errors_of_a_class_are_reported_at_once() -> None:
+    message = faults(declares(stream=method, server_initiatd=True, rfc="x", client_speaks_first=True))
+    assert message.count("; ") >= 2
+    assert all(name in message for name in ("'server_initiatd'", "'rfc'", "'client_speaks_first'"))
 
 
-def test_what_is_no_class_is_told() -> None:
+def test_object_that_is_no_class_is_an_error() -> None:
     for one in (Echo(), [Echo], None):
         with pytest.raises(DeclarationError, match="it is not a class with stream, datagram or handler"):
             ServiceType.of(one)
 
 
-def test_method_that_would_never_be_called_is_told() -> None:
+def test_method_that_would_never_be_called_is_an_error() -> None:
     class Loud(Echo):
         def stream(self, peer: Peer) -> Conversation:
             while data := (yield None):
                 yield data.upper()
 
-    said = "it inherits 'reflects', so its own 'stream' is never called; say reflects = False"
-    assert faults(Loud) == said
+    message = "it inherits 'reflects', so its own 'stream' is never called; say reflects = False"
+    assert faults(Loud) == message
     assert ServiceType.of(type("Louder", (Loud,), {"reflects": False})).serving == "conversation"
     assert ServiceType.of(type("Same", (Echo,), {})).serving == "echo"
     assert ServiceType.of(type("Again", (Loud,), {"reflects": True})).serving == "echo"
@@ -395,7 +395,7 @@ def test_any_declaration_is_a_value_or_an_error_that_names_the_class(attributes:
         assert str(error).startswith("netd_example:Shout: ")
         assert error.faults
         return
-    # Nothing that is declared is left out, whatever the combination.
+    # The value has every declaration, in any combination.
     assert kind.blocks == (attributes.get("handler") is not None)
     assert kind.streams or kind.datagrams
     assert bool(attributes.get("reflects")) == ("echo" in (kind.serving, kind.datagrams))
@@ -409,7 +409,7 @@ def test_any_declaration_is_a_value_or_an_error_that_names_the_class(attributes:
     assert (attributes.get("counters") or ()) == kind.layout.own
 
 
-def test_one_that_is_no_class_is_a_value_too() -> None:
+def test_service_type_without_a_class_is_a_value_too() -> None:
     """As for a service that is given by its options alone, such as a program to run."""
 
     class Command(Model):

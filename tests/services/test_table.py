@@ -1,4 +1,4 @@
-"""Service types from other packages: a real distribution on the path, good ones and broken ones."""
+"""Service types from other packages, valid and broken ones, in a real distribution on the path."""
 
 import json
 import os
@@ -109,14 +109,14 @@ def test_a_service_of_another_package_is_configured_and_served_like_a_built_in_o
     assert done.stdout == "b'> cba\\n'\n"
 
 
-def test_it_is_described(package: Path) -> None:
+def test_service_type_of_another_package_is_described(package: Path) -> None:
     done = run(package, "services", "reverse")
     assert done.returncode == 0, done.stderr
     assert "prefix: (required)" in done.stdout
     assert json.loads(run(package, "services", "reverse", "--json").stdout)["datagram"] is False
 
 
-def test_those_that_cannot_be_used_are_told_and_hide_no_other(package: Path) -> None:
+def test_service_types_that_cannot_be_used_are_reported_and_hide_no_other(package: Path) -> None:
     done = run(package, "services")
     assert done.returncode == 1
     assert "reverse" in done.stdout
@@ -131,7 +131,7 @@ def test_those_that_cannot_be_used_are_told_and_hide_no_other(package: Path) -> 
     ]
 
 
-def test_problems_with_its_options_are_one_line_each(package: Path) -> None:
+def test_problems_with_options_of_another_package_are_one_line_each(package: Path) -> None:
     config = """\
 services:
   reverse: {listen: [tcp://*:1], options: {prefix: bad}}
@@ -168,12 +168,12 @@ MISSPELT = (
 )
 
 
-def test_what_a_class_declares_wrongly_is_told_with_the_place_of_the_service(package: Path) -> None:
+def test_invalid_declaration_is_reported_with_the_place_of_the_service(package: Path) -> None:
     config = "services:\n  both: {listen: [tcp://*:1]}\n  loud: {type: misspelt, listen: [tcp://*:2]}\n"
     assert check(package, config) == [f"2:3: services.both: {BOTH}", f"3:16: services.loud.type: {MISSPELT}"]
 
 
-def test_what_a_class_declares_wrongly_is_told_among_the_types(package: Path) -> None:
+def test_invalid_declaration_is_reported_in_the_list_of_types(package: Path) -> None:
     done = run(package, "services")
     assert f"netd: {BOTH}" in done.stderr.splitlines()
     assert f"netd: {MISSPELT}" in done.stderr.splitlines()

@@ -59,14 +59,14 @@ def test_time_answers_questions(question: bytes, answer: bytes) -> None:
         b"0x10",
     ],
 )
-def test_time_says_what_it_understands(question: bytes) -> None:
+def test_time_answers_other_questions_with_its_usage(question: bytes) -> None:
     time = service("time")
     answer = time.datagram(question, PEER)
     assert answer.startswith(HELP)
     short = time.truncate(answer, 64)
     assert short.startswith(b"error: expected an empty line")
     assert len(short) <= 64
-    # The service goes on.
+    # The conversation continues.
     asked = script(time).sends(b"2023-11-14 22:13:20\r\n").receives(question + b"\n")
     assert asked.output().startswith(HELP)
     asked.receives(b"%H\n").sends(b"22\n").receives_eof().ends()
@@ -121,12 +121,12 @@ def test_rfc868_counts_from_1900_modulo_2_to_the_32(unix: float, octets: int) ->
         ({"encoding": "ntp"}, "'text' or 'rfc868'"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(message)):
         service("time", **options)
 
 
-def test_time_goes_on() -> None:
+def test_time_follows_the_clock() -> None:
     ticks = iter([0.0, 60.0, 120.0])
     time = service("time", clock=lambda: next(ticks), format="%M")
     script(time).sends(b"00\r\n").receives(b"\n\n").sends(b"01\n02\n").receives_eof().ends()
@@ -136,7 +136,7 @@ QUESTIONS = [b"", b" ", b"%H:%M:%S", b"%S.%f", b"%f", b"%%f", b"%s", b"170000000
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.5, 1.0, 3600.0, -1.5]), st.sampled_from(QUESTIONS))))
-def test_what_is_asked_again_is_answered_as_if_it_were_new(script: list[tuple[float, bytes]]) -> None:
+def test_repeated_question_is_answered_as_if_it_were_new(script: list[tuple[float, bytes]]) -> None:
     now = [NOW]
     old = service("time", clock=lambda: now[0], timezone="Asia/Shanghai")
     for seconds, question in script:
@@ -145,7 +145,7 @@ def test_what_is_asked_again_is_answered_as_if_it_were_new(script: list[tuple[fl
         assert old.datagram(question, PEER) == new.datagram(question, PEER)
 
 
-def test_strangers_who_ask_all_sorts_of_things_take_no_memory() -> None:
+def test_distinct_questions_take_no_memory() -> None:
     time = service("time")
     for number in range(1000):
         assert time.datagram(b"%d" % number, PEER).startswith(b"1970-01-01 0")

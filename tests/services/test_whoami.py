@@ -18,7 +18,7 @@ from tests.support import PEER, service
         ),
     ],
 )
-def test_whoami(peer: Peer, line: bytes) -> None:
+def test_whoami_sends_the_addresses_of_the_connection(peer: Peer, line: bytes) -> None:
     whoami = service("whoami")
     script(whoami, peer).sends(line).ends()
     assert datagram(whoami, b"", peer) == line

@@ -12,7 +12,7 @@ def chat(*, announce: bool = False, **options: Any) -> Any:
 
 
 def _lines(octets: bytes) -> list[str]:
-    # Not splitlines, which also cuts a line where no terminal does.
+    # Not splitlines, which also splits at characters that no terminal takes for a line end.
     text = octets.decode().replace("\r\n", "\n")
     assert not text or text.endswith("\n")
     return text.split("\n")[:-1]
@@ -30,22 +30,22 @@ class Talker:
             self.receive(line.encode() + b"\n")
 
     def receive(self, data: bytes) -> None:
-        """The chat receives this from it."""
+        """The chat receives this from the member."""
         self._unread += self._script.output()
         self._script.receives(data)
 
     def end(self) -> None:
-        """It has finished sending."""
+        """The member has finished sending."""
         self._unread += self._script.output()
         self._script.receives_eof()
 
     def reset(self) -> None:
-        """Its connection breaks."""
+        """The connection is reset."""
         self._unread += self._script.output()
         self._script.receives_reset()
 
     def read(self) -> list[str]:
-        """The lines it got since the last time, answers and posts."""
+        """The lines received since the last call, answers and posts."""
         octets, self._unread = self._unread + self._script.output(), b""
         return _lines(octets)
 
@@ -71,12 +71,12 @@ class Talker:
 
 
 class Mailer:
-    """Sends datagrams to a chat, as a guest, to which the chat may only send answers, or as a member."""
+    """Sends datagrams to a chat, as a member or as a guest, which receives answers only."""
 
     def __init__(
         self, chat: Any, *, guest: bool = False, host: str = "192.0.2.7", port: int = 5353, local_port: int = 7
     ) -> None:
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         self.reads = True  # False: what is posted is lost
         self.posted = 0
         self.missed = 0
@@ -90,17 +90,17 @@ class Mailer:
         if not self.reads:
             self.missed += 1
             return False
-        self.heard.append(data)
+        self.received.append(data)
         return True
 
     def send(self, message: str | bytes) -> None:
         data = message.encode() if isinstance(message, str) else message
         answer = datagram(self.chat, data, self._peer, self._post)
         if answer is not None:
-            self.heard.append(answer)
+            self.received.append(answer)
 
     def read(self) -> list[str]:
-        """The lines it got since the last time, answers and posts."""
-        octets = b"".join(self.heard)
-        self.heard.clear()
+        """The lines received since the last call, answers and posts."""
+        octets = b"".join(self.received)
+        self.received.clear()
         return _lines(octets)

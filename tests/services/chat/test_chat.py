@@ -1,4 +1,4 @@
-"""chat without sockets: what a line and a datagram say, how they are answered, and the options."""
+"""chat without sockets: lines, datagrams, the answers to them, and the options."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ from tests.services.chat.members import Mailer, Talker, chat
 from tests.support import PEER, service
 
 
-def test_what_one_says_all_others_hear() -> None:
+def test_message_is_sent_to_all_other_members() -> None:
     room = chat()
     alex, bob, eve = Talker(room), Talker(room), Talker(room)
     alex.say("alex : hello")
@@ -25,7 +25,7 @@ def test_what_one_says_all_others_hear() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "heard"),
+    ("line", "shown"),
     [
         ("hello", "192.0.2.7:5353 : hello"),
         ("http://x", "192.0.2.7:5353 : http://x"),
@@ -46,13 +46,13 @@ def test_what_one_says_all_others_hear() -> None:
         ("/etc/passwd", "192.0.2.7:5353 : /etc/passwd"),
     ],
 )
-def test_what_a_line_says(line: str, heard: str) -> None:
+def test_line_is_a_message_with_or_without_a_name(line: str, shown: str) -> None:
     room = chat()
     listener, mailed = Talker(room), Mailer(room, port=9)
     mailed.send("")
     Talker(room).say(line)
-    assert listener.read() == [heard]
-    assert mailed.read() == ["ok", heard]
+    assert listener.read() == [shown]
+    assert mailed.read() == ["ok", shown]
 
 
 def test_octets_that_are_no_text_are_shown_as_such() -> None:
@@ -62,7 +62,7 @@ def test_octets_that_are_no_text_are_shown_as_such() -> None:
     assert listener.read() == ["192.0.2.7:5353 : a\ufffdb\ufffd"]
 
 
-def test_a_name_alone_and_an_empty_line_say_nothing() -> None:
+def test_name_alone_and_empty_line_are_no_messages() -> None:
     room = chat(announce=True)
     listener, alex = Talker(room), Talker(room)
     alex.say("alex :", "", "  ", "\x07", "bob :")
@@ -71,7 +71,7 @@ def test_a_name_alone_and_an_empty_line_say_nothing() -> None:
     assert listener.read() == ["* bob has joined", "bob : hello"]
 
 
-def test_nobody_gets_another_name_by_mistake() -> None:
+def test_line_that_only_looks_like_a_name_changes_none() -> None:
     room = chat(announce=True)
     listener = Talker(room)
     for alex in (Talker(room), Mailer(room, port=9)):
@@ -99,7 +99,7 @@ def test_nobody_gets_another_name_by_mistake() -> None:
         ]
 
 
-def test_another_name_is_told_with_what_is_said_under_it() -> None:
+def test_new_name_is_announced_with_the_first_message_under_it() -> None:
     room = chat(announce=True)
     listener, alex = Talker(room), Talker(room)
     alex.say("hello", "alex :", "bob :", "hi", "carol :")
@@ -113,7 +113,7 @@ def test_another_name_is_told_with_what_is_said_under_it() -> None:
     ]
 
 
-def test_leaving_in_every_way() -> None:
+def test_member_leaves_with_a_command_or_at_the_end_of_file() -> None:
     for leave in (lambda t: t.say("q"), lambda t: t.say("bye "), Talker.end, Talker.reset):
         room = chat(announce=True)
         listener, alex = Talker(room), Talker(room)
@@ -128,7 +128,7 @@ def test_leaving_in_every_way() -> None:
         assert not listener.over
 
 
-def test_who_does_not_read_its_goodbye_has_left_all_the_same() -> None:
+def test_member_that_does_not_read_the_farewell_has_left() -> None:
     room = chat(announce=True)
     alex = room.stream(PEER, lambda data: True)
     next(alex)
@@ -138,7 +138,7 @@ def test_who_does_not_read_its_goodbye_has_left_all_the_same() -> None:
     assert listener.read() == ["* alex has joined", "alex : hello", "* alex has left"]
 
 
-def test_others_have_their_turn_between_two_messages() -> None:
+def test_conversation_yields_between_two_messages() -> None:
     room = chat()
     alex = room.stream(PEER, lambda data: True)
     next(alex)
@@ -149,7 +149,7 @@ def test_others_have_their_turn_between_two_messages() -> None:
     assert listener.read() == ["a : two"]
 
 
-def test_who_says_too_much_at_once_harms_itself_alone() -> None:
+def test_line_that_is_too_long_ends_only_the_connection_of_its_sender() -> None:
     room = chat(announce=True)
     listener, alex = Talker(room), Talker(room)
     alex.say("alex : hello", "x" * 4097)
@@ -169,7 +169,7 @@ def test_a_check_of_a_load_balancer_is_silent() -> None:
     assert listener.read() == ["* 192.0.2.7:5353 has joined", "192.0.2.7:5353 : hello"]
 
 
-def test_lines_end_as_ones_own_did() -> None:
+def test_lines_end_as_those_of_the_member() -> None:
     room = chat()
     new, lf, crlf, nul = script(room), script(room), script(room), script(room)
     lf.receives(b"a : 1\n")
@@ -184,7 +184,7 @@ def test_lines_end_as_ones_own_did() -> None:
         mailed.send(message)
     for member, end in ((new, b"\r\n"), (lf, b"\n"), (crlf, b"\r\n"), (nul, b"\r\n")):
         member.posts(b"".join(b"192.0.2.7:5353 : " + text + end for text in (b"a", b"b", b"c", b"d")))
-    assert mailed.heard == [b"ok\n", b"ok\r\n", b"ok\r\n", b"ok\n"]
+    assert mailed.received == [b"ok\n", b"ok\r\n", b"ok\r\n", b"ok\n"]
 
 
 def test_chunks_are_messages_without_a_line_end() -> None:
@@ -202,35 +202,35 @@ def test_datagrams_and_streams_share_the_room() -> None:
     eve.send("eve: hi\r\n")
     alex.say("alex : welcome")
     assert alex.read() == ["* bob has joined", "bob : hello", "* eve has joined", "eve : hi"]
-    assert bob.heard == [b"ok\n", b"* eve has joined\n", b"eve : hi\n", b"* alex has joined\n", b"alex : welcome\n"]
-    assert eve.heard == [b"ok\r\n", b"* alex has joined\r\n", b"alex : welcome\r\n"]
+    assert bob.received == [b"ok\n", b"* eve has joined\n", b"eve : hi\n", b"* alex has joined\n", b"alex : welcome\n"]
+    assert eve.received == [b"ok\r\n", b"* alex has joined\r\n", b"alex : welcome\r\n"]
     alex.read()
-    bob.heard.clear()
+    bob.received.clear()
     bob.send("q")
-    assert bob.heard == [b"* goodbye\n"]
+    assert bob.received == [b"* goodbye\n"]
     assert alex.read() == ["* bob has left"]
     eve.send("still there")
     assert bob.read() == ["* goodbye"]
 
 
-def test_a_farewell_of_nobody_is_answered_and_shows_nothing() -> None:
+def test_farewell_of_an_unknown_sender_is_answered_and_not_shown() -> None:
     room = chat(history=10)
     alex = Talker(room)
     alex.say("hello")
     bob = Mailer(room)
     bob.send("bye\r\n")
-    assert bob.heard == [b"* goodbye\r\n"]
+    assert bob.received == [b"* goodbye\r\n"]
     assert alex.read() == []
 
 
-def test_the_answer_may_be_the_last_message_of_somebody_else() -> None:
+def test_answer_may_be_the_last_message_of_another_member() -> None:
     room = chat(answer="last")
     bob = Mailer(room)
     bob.send("bob : anybody here?")
     assert bob.read() == ["ok"]
     alex = Talker(room)
     alex.say("alex : yes", "me")
-    bob.heard.clear()
+    bob.received.clear()
     bob.send("fine")
     bob.send("fine")
     assert bob.read() == ["alex : me", "alex : me"]
@@ -274,7 +274,7 @@ def test_a_line_is_no_longer_than_a_transport_can_post() -> None:
         ({"encoding": "ntp"}, "'text' or 'rfc868'"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(message)):
         service("time", **options)
 

@@ -10,7 +10,7 @@ from tests.services.chat.members import Mailer, Talker, chat
 from tests.support import NOW, PEER, service
 
 
-def test_who_sends_datagrams_belongs_to_the_room_until_idle_passes() -> None:
+def test_sender_of_datagrams_stays_in_the_room_until_idle_passes() -> None:
     now = [NOW]
     room = service("chat", clock=lambda: now[0], idle="60s")
     alex, bob, eve = Talker(room), Mailer(room, port=1), Mailer(room, port=2)
@@ -39,7 +39,7 @@ def test_the_same_sender_at_another_endpoint_is_the_same_member() -> None:
     assert there.read() == ["ok", "alex : hi"]
 
 
-def test_a_guest_may_speak_but_hears_nothing() -> None:
+def test_guest_sends_messages_but_receives_none() -> None:
     room = chat(announce=True)
     alex, guest = Talker(room), Mailer(room, guest=True)
     guest.send("eve : hello")
@@ -53,18 +53,18 @@ def test_a_guest_may_speak_but_hears_nothing() -> None:
     assert alex.read() == ["192.0.2.7:5353 : me again"]
 
 
-def test_what_a_guest_gets_is_never_long() -> None:
+def test_answers_to_a_guest_are_short() -> None:
     room = chat(name_required=True, max_members=1, answer="last")
     guest, other = Mailer(room, guest=True), Mailer(room)
     Mailer(room, port=9).send("")
     for text in ("x", "/color", "/color on\r\n", "x" * 5000, "eve : hello\r\n", "eve : hello", "q", *["eve : x"] * 99):
         guest.send(text)
         other.send(text)
-    assert all(len(answer) <= 64 for answer in (*guest.heard, *other.heard))
+    assert all(len(answer) <= 64 for answer in (*guest.received, *other.received))
     assert "* the room is full" in other.read()
 
 
-def test_a_member_that_may_no_longer_be_spoken_to_becomes_a_guest() -> None:
+def test_member_that_may_no_longer_be_sent_posts_becomes_a_guest() -> None:
     room = chat()
     member = Mailer(room)
     member.send("bob : hello")
@@ -75,7 +75,7 @@ def test_a_member_that_may_no_longer_be_spoken_to_becomes_a_guest() -> None:
     assert member.read() == ["ok"]
 
 
-def test_guests_are_forgotten_when_there_are_too_many() -> None:
+def test_guests_above_the_bound_are_removed() -> None:
     room = chat()
     listener = Talker(room)
     for port in range(1, 1026):
@@ -87,7 +87,7 @@ def test_guests_are_forgotten_when_there_are_too_many() -> None:
     assert len(room._room._guests) == 1024
 
 
-def test_newcomers_see_what_was_said_last() -> None:
+def test_new_members_receive_the_history() -> None:
     room = chat(history=2, announce=True)
     Talker(room).say("alex : one", "two", "three")
     new, mailed = Talker(room), Mailer(room)
@@ -96,25 +96,25 @@ def test_newcomers_see_what_was_said_last() -> None:
     assert mailed.read() == ["alex : two", "alex : three", "ok"]
 
 
-def test_a_newcomer_that_reads_slowly_sees_all_in_order_and_is_told_what_is_gone() -> None:
+def test_new_member_that_reads_slowly_receives_all_in_order_and_the_number_of_lost_messages() -> None:
     room = chat(history=3)
     alex = Talker(room)
     alex.say("a : 1", "2", "3")
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     def post(data: bytes) -> bool:
-        heard.append(data)
+        received.append(data)
         return True
 
     new = room.stream(PEER, post)
-    heard.append(next(new))
+    received.append(next(new))
     alex.say("4")
-    heard.append(next(new))
+    received.append(next(new))
     alex.say("5", "6", "7")
-    heard += [next(new), next(new), next(new), next(new)]
+    received += [next(new), next(new), next(new), next(new)]
     assert next(new) is None
     alex.say("8")
-    assert b"".join(heard).decode().splitlines() == [
+    assert b"".join(received).decode().splitlines() == [
         "a : 1",
         "a : 2",
         "* 2 messages lost, since you read too slowly",
@@ -122,14 +122,14 @@ def test_a_newcomer_that_reads_slowly_sees_all_in_order_and_is_told_what_is_gone
     ]
 
 
-def test_a_full_room() -> None:
+def test_full_room_refuses_members() -> None:
     room = chat(max_members=2, idle="60s")
     alex, bob = Talker(room), Mailer(room)
     bob.send("bob : hello")
     script(room).sends(b"* the room is full\r\n").ends()
     other = Mailer(room, port=9)
     other.send("me?")
-    assert other.heard == [b"* the room is full\n"]
+    assert other.received == [b"* the room is full\n"]
     assert alex.read() == ["bob : hello"]
     Mailer(room, guest=True, port=10).send("eve : hi")
     assert alex.read() == ["eve : hi"], "guests take no place"
@@ -148,7 +148,7 @@ def test_a_name_may_be_required() -> None:
     assert listener.read() == ["* alex has joined", "alex : hello", "* bob has joined", "bob : hi"]
 
 
-def test_a_name_and_its_colour_are_of_one_at_a_time() -> None:
+def test_name_and_its_colour_belong_to_one_member_at_a_time() -> None:
     room = chat(colors={"alex": {"fg": "red", "bg": "white"}})
     seer, listener = Talker(room), Talker(room)
     listener.say("/color off")
@@ -158,9 +158,9 @@ def test_a_name_and_its_colour_are_of_one_at_a_time() -> None:
     eve.say("alex: me", "ALEX : me", "\uff41lex :", "eve : me", "alex : me")
     mailed.send("alex : me")
     mailed.send("eve :")
-    told = "* that name is taken"
-    assert [line for line in eve.read() if line.startswith("*")] == [told] * 4
-    assert [line for line in mailed.read() if line.startswith("*")] == [told] * 2
+    taken = "* that name is taken"
+    assert [line for line in eve.read() if line.startswith("*")] == [taken] * 4
+    assert [line for line in mailed.read() if line.startswith("*")] == [taken] * 2
     assert listener.read() == [
         "alex : hello",
         "192.0.2.7:5353 : me",
@@ -175,7 +175,7 @@ def test_a_name_and_its_colour_are_of_one_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("way", ["q", "end", "reset", "rename", "idle", "mailed q"])
-def test_a_name_is_free_when_who_had_it_has_gone(way: str) -> None:
+def test_name_is_free_after_its_member_has_left(way: str) -> None:
     now = [NOW]
     room = service("chat", clock=lambda: now[0], idle="60s", announce=False)
     listener, talker, mailed, next_one = Talker(room), Talker(room), Mailer(room), Talker(room)
@@ -253,7 +253,7 @@ def test_a_guest_keeps_no_name_from_a_member() -> None:
     assert guest.read()[1:] == ["* that name is taken", "ok"]
 
 
-def test_who_has_no_name_since_it_is_taken_is_told_to_say_another() -> None:
+def test_member_that_asks_for_a_name_in_use_is_asked_for_another() -> None:
     room = chat(name_required=True)
     listener, mailed = Talker(room), Mailer(room, port=9)
     alex = Talker(room)
@@ -264,7 +264,7 @@ def test_who_has_no_name_since_it_is_taken_is_told_to_say_another() -> None:
     assert mailed.read() == ["* that name is taken; say another, as in NAME : hello", "ok"]
 
 
-def test_names_have_colours_for_those_who_want_them() -> None:
+def test_names_have_colours_for_members_that_enable_them() -> None:
     room = chat(colors={"alex": {"fg": "yellow", "bg": "green"}, "bob": {"bg": "bright_black"}})
     alex, bob, eve = Talker(room), Talker(room), Talker(room)
     eve.say("/color off")
@@ -299,7 +299,7 @@ def test_the_colour_of_a_name_is_always_the_same() -> None:
     ]
 
 
-def test_who_floods_is_not_shown_and_told_so_once() -> None:
+def test_flood_is_not_shown_and_reported_to_its_sender_once() -> None:
     now = [NOW]
     room = service("chat", clock=lambda: now[0], announce=False)
     listener, alex = Talker(room), Talker(room)
@@ -314,7 +314,7 @@ def test_who_floods_is_not_shown_and_told_so_once() -> None:
     assert alex.read() == ["* 3 messages not shown, since you wrote too fast", "* goodbye"]
 
 
-def test_who_floods_and_ends_is_told_at_last() -> None:
+def test_flood_that_ends_is_reported_at_the_end() -> None:
     listener, alex = Talker(room := chat()), Talker(room)
     alex.say(*[f"alex : {number}" for number in range(101)])
     alex.end()
@@ -322,7 +322,7 @@ def test_who_floods_and_ends_is_told_at_last() -> None:
     assert alex.read() == ["* 1 message not shown, since you wrote too fast"]
 
 
-def test_who_floods_with_datagrams_gets_no_answer() -> None:
+def test_flood_of_datagrams_gets_no_answer() -> None:
     now = [NOW]
     room = service("chat", clock=lambda: now[0])
     bob = Mailer(room)
@@ -335,7 +335,7 @@ def test_who_floods_with_datagrams_gets_no_answer() -> None:
     assert bob.read() == ["* 50 messages not shown, since you wrote too fast", "ok"]
 
 
-def test_who_does_not_read_loses_messages_and_is_told_how_many() -> None:
+def test_member_that_does_not_read_loses_messages_and_receives_their_number() -> None:
     room = chat()
     alex, bob, slow, mailed = Talker(room), Talker(room), Talker(room), Mailer(room)
     mailed.send("")
@@ -348,7 +348,7 @@ def test_who_does_not_read_loses_messages_and_is_told_how_many() -> None:
     assert bob.read() == [f"a : {number}" for number in range(1, 6)]
 
 
-def test_a_room_outlives_a_reload() -> None:
+def test_room_survives_a_reload() -> None:
     first = chat(history=3)
     alex, bob = Talker(first), Mailer(first)
     alex.say("alex : 1", "2", "3")

@@ -1,4 +1,4 @@
-"""A room and many members that come, speak, do not read and go at random, beside a model that knows what each hears."""
+"""A room whose members join, send, stop reading and leave at random, compared with a model of what each receives."""
 
 import re
 import unicodedata
@@ -17,11 +17,11 @@ from tests.support import service
 
 IDLE = 60.0
 _TAG = re.compile(r"#(\d+)#")
-_TOLD = re.compile(r"\* (\d+) messages? lost, since you read too slowly")
+_LOST = re.compile(r"\* (\d+) messages? lost, since you read too slowly")
 _GRAPHICS = re.compile(r"\x1b\[[0-9;]*m")
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}
 
-# Anything but what ends a line or is a telnet command, which concern the reader; the tags that are counted have a #.
+# Any octets but line ends and telnet commands, which are the subject of other tests, and #, which marks the tags.
 junk = st.one_of(
     st.binary(max_size=12),
     st.text(st.sampled_from("ab :é\x1b[31m\x00\x07\t\x7f\x85\x9b\u200f\u202e\u2066\u2028💬"), max_size=12).map(
@@ -32,11 +32,11 @@ names = st.sampled_from(["alex", "Alex", "bob", "grüß", "*", "ok", "x" * 32])
 
 
 class Record:
-    """What a member should have heard of, beside what it did."""
+    """The messages that a member should receive, and those that it received."""
 
-    def __init__(self, client: Talker | Mailer, heard: float | None, expected: list[int]) -> None:
+    def __init__(self, client: Talker | Mailer, last: float | None, expected: list[int]) -> None:
         self.client = client
-        self.last = heard  # when its last datagram came; None for streams
+        self.last = last  # the time of its last datagram; None for streams
         self.expected = expected
         self.always_read = True
         self.lines: list[str] = []
@@ -49,8 +49,8 @@ class Record:
         return [int(tag) for line in self.lines for tag in _TAG.findall(line)]
 
     @property
-    def told(self) -> int:
-        return sum(int(match[1]) for line in self.lines if (match := _TOLD.fullmatch(line)))
+    def reported_lost(self) -> int:
+        return sum(int(match[1]) for line in self.lines if (match := _LOST.fullmatch(line)))
 
 
 class RoomMachine(RuleBasedStateMachine):
@@ -87,29 +87,29 @@ class RoomMachine(RuleBasedStateMachine):
 
     # The model.
 
-    def _forget_idle(self) -> None:
+    def _remove_idle(self) -> None:
         for port, record in list(self.mailers.items()):
             assert record.last is not None
             if record.last + IDLE <= self.now:
                 self.former.append(self.mailers.pop(port))
 
     def _is_full(self) -> bool:
-        self._forget_idle()
+        self._remove_idle()
         return len(self.streams) + len(self.mailers) >= self.most
 
-    def _said(self, speaker: Record | None) -> None:
-        self._forget_idle()
+    def _expect(self, sender: Record | None) -> None:
+        self._remove_idle()
         for record in (*self.streams, *self.mailers.values()):
-            if record is not speaker:
+            if record is not sender:
                 record.expected.append(self.number)
         self.history.append(self.number)
 
     def _message(self, name: str | None, noise: bytes) -> bytes:
         self.number += 1
-        self.now += 0.1  # so that nobody ever floods
+        self.now += 0.1  # slow enough to be no flood
         return (f"{name} : ".encode() if name else b"") + b"x" + noise + b" #%d#" % self.number
 
-    # What happens.
+    # Events.
 
     @rule()
     def join(self) -> None:
@@ -125,7 +125,7 @@ class RoomMachine(RuleBasedStateMachine):
         record = data.draw(st.sampled_from(self.streams))
         assert isinstance(record.client, Talker)
         record.client.receive(self._message(name, noise) + b"\n")
-        self._said(record)
+        self._expect(record)
 
     @precondition(lambda self: self.streams)
     @rule(data=st.data(), line=st.sampled_from([b"\n", b"alex :\n", b"/color on\n", b"/color off\n", b"\x00\x1b\n"]))
@@ -133,12 +133,12 @@ class RoomMachine(RuleBasedStateMachine):
         record = data.draw(st.sampled_from(self.streams))
         assert isinstance(record.client, Talker)
         record.client.receive(line)
-        self._forget_idle()
+        self._remove_idle()
 
     @rule(port=st.integers(1, 4), name=st.none() | names, noise=junk, ended=st.booleans())
     def mail(self, port: int, name: str | None, noise: bytes, *, ended: bool) -> None:
         message = self._message(name, noise) + b"\n" * ended
-        self._forget_idle()
+        self._remove_idle()
         record = self.mailers.get(port)
         if record is None:
             full = self._is_full()
@@ -152,15 +152,15 @@ class RoomMachine(RuleBasedStateMachine):
         record.last = self.now
         assert isinstance(record.client, Mailer)
         record.client.send(message)
-        self._said(record)
+        self._expect(record)
 
     @rule(port=st.integers(11, 13), name=st.none() | names, noise=junk)
     def be_a_guest(self, port: int, name: str | None, noise: bytes) -> None:
         guest = self.guests.setdefault(port, Mailer(self.chat, guest=True, port=port))
         guest.send(self._message(name, noise))
-        self._said(None)
-        assert len(guest.heard) == 1
-        assert len(guest.heard.pop()) <= 64
+        self._expect(None)
+        assert len(guest.received) == 1
+        assert len(guest.received.pop()) <= 64
 
     @precondition(lambda self: self.streams)
     @rule(data=st.data(), way=st.sampled_from(["q", "bye", "end", "reset", "fault"]))
@@ -201,25 +201,25 @@ class RoomMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
 
-    # What always holds.
+    # Invariants.
 
     @invariant()
-    def everybody_hears_everything_once_and_in_order(self) -> None:
+    def members_receive_each_message_once_and_in_order(self) -> None:
         for record in (*self.streams, *self.mailers.values(), *self.former):
             record.update()
             if record.always_read:
                 assert record.tags == record.expected
-                assert not record.told
+                assert not record.reported_lost
             else:
-                heard = record.tags
-                assert heard == [tag for tag in record.expected if tag in set(heard)]
-                assert record.told <= record.client.missed
+                received = record.tags
+                assert received == [tag for tag in record.expected if tag in set(received)]
+                assert record.reported_lost <= record.client.missed
             for line in record.lines:
                 shown = _GRAPHICS.sub("", line)
                 assert not any(unicodedata.category(character) in _UNSEEN for character in shown)
 
     @invariant()
-    def a_name_is_of_one_alone(self) -> None:
+    def name_belongs_to_one_member(self) -> None:
         if self.chat is not None:
             room = self.chat._room
             holders = [it for it in (*room._streams, *room._datagrams.values(), *room._guests.values()) if it.name]
@@ -239,17 +239,17 @@ class RoomMachine(RuleBasedStateMachine):
             assert len(room._history) == len(self.history)
 
     def teardown(self) -> None:
-        """Whoever reads at last is told of all that it missed, and nobody is left behind."""
+        """A member that reads at last receives the number of lost messages, and the room is empty at the end."""
         if self.chat is None:
             return
-        self._forget_idle()
+        self._remove_idle()
         for record in (*self.streams, *self.mailers.values()):
             record.client.reads = True
         self.guests.setdefault(11, Mailer(self.chat, guest=True, port=11)).send(self._message(None, b""))
-        self._said(None)
+        self._expect(None)
         for record in (*self.streams, *self.mailers.values()):
             record.update()
-            assert record.told == record.client.missed
+            assert record.reported_lost == record.client.missed
             assert record.tags[-1] == self.number
         for record in self.streams:
             assert isinstance(record.client, Talker)

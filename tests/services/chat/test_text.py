@@ -1,4 +1,4 @@
-"""What may be shown of a line, and what may be a name, without a room."""
+"""The characters of a line that are shown, and valid names."""
 
 import unicodedata
 
@@ -20,12 +20,12 @@ texts = st.text(
 
 
 @pytest.mark.parametrize("character", UNSEEN)
-def test_what_cannot_be_seen_is_not_shown(character: str) -> None:
+def test_invisible_characters_are_not_shown(character: str) -> None:
     assert clean(f"al{character}ex : h{character}i".encode()) == "alex : hi"
 
 
 @pytest.mark.parametrize("text", ["👩\u200d💻 ❤\ufe0f", "می\u200cروم", "क्\u200dष", "ㅎ\u1160", "\U0001fae8"])
-def test_what_words_and_emoji_are_made_of_stays(text: str) -> None:
+def test_characters_of_words_and_emoji_stay(text: str) -> None:
     assert clean(text.encode()) == text
 
 
@@ -41,13 +41,13 @@ def test_a_name(name: str) -> None:
         *(name for it in UNSEEN + FILLERS + JOINERS for name in (it, f"a{it}", f"a{it}b")),
     ],
 )
-def test_what_is_no_name(name: str) -> None:
+def test_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="expected a word"):
         check_name(name)
 
 
 @given(st.one_of(st.binary(), texts.map(str.encode)))
-def test_all_that_is_shown_can_be_seen_or_joins_what_can(message: bytes) -> None:
+def test_shown_characters_are_visible_or_join_visible_ones(message: bytes) -> None:
     line = clean(message)
     for character in line:
         assert unicodedata.category(character) not in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp") or character in JOINERS
@@ -55,14 +55,14 @@ def test_all_that_is_shown_can_be_seen_or_joins_what_can(message: bytes) -> None
 
 
 @given(texts)
-def test_nothing_else_is_lost(text: str) -> None:
+def test_visible_text_stays_as_it_is(text: str) -> None:
     kept = [it for it in text if it in JOINERS or unicodedata.category(it)[0] not in "CZ"]
     line = clean(text.encode())
     assert [it for it in line if it in JOINERS or unicodedata.category(it)[0] not in "CZ"] == kept
 
 
 @given(texts, st.sampled_from([" : ", ": "]))
-def test_all_of_a_name_can_be_seen(name: str, colon: str) -> None:
+def test_characters_of_a_name_are_visible(name: str, colon: str) -> None:
     found, _ = split_name(clean(f"{name}{colon}hello".encode()))
     if found is not None:
         assert found.isprintable()

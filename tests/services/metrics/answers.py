@@ -1,4 +1,4 @@
-"""What the supervisor answers to the service `metrics` in these tests, and the service."""
+"""The service `metrics`, with fixed answers of the supervisor."""
 
 from typing import Any
 

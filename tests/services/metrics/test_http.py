@@ -1,4 +1,4 @@
-"""What metrics shows, by path, and what it says to requests of all kinds on real sockets."""
+"""The resources of metrics, by path, and its answers to valid and invalid requests on real sockets."""
 
 import json
 import re
@@ -39,11 +39,11 @@ def test_the_page_and_its_files() -> None:
     assert site().get("/page.js") == (HTTPStatus.OK, "text/javascript; charset=utf-8", b"1")
 
 
-def test_the_reports_are_what_netd_says_itself() -> None:
-    for path, said in (("/status.json", STATUS), ("/history.json", HISTORY)):
+def test_reports_are_those_of_netd_status() -> None:
+    for path, report in (("/status.json", STATUS), ("/history.json", HISTORY)):
         code, media_type, body = site().get(path)
         assert (code, media_type) == (HTTPStatus.OK, "application/json")
-        assert json.loads(body) == said
+        assert json.loads(body) == report
 
 
 def test_metrics_are_in_the_format_that_is_asked_for() -> None:
@@ -59,13 +59,13 @@ def test_verdicts(path: str, what: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz", "/status.json", "/history.json"])
-def test_without_an_answer_of_the_supervisor_there_is_none(path: str) -> None:
+def test_missing_answer_of_the_supervisor_is_an_error(path: str) -> None:
     code, _, body = Site({}, mute).get(path)
     assert (code, body) == (HTTPStatus.SERVICE_UNAVAILABLE, b"the supervisor does not answer\n")
 
 
 @pytest.mark.parametrize("path", ["/index.html", "/nothing", "", "*", "/.", "/page", "/metrics/", "/METRICS"])
-def test_elsewhere_is_nothing(path: str) -> None:
+def test_unknown_path_is_not_found(path: str) -> None:
     assert site().get(path).status == HTTPStatus.NOT_FOUND
 
 
@@ -93,12 +93,12 @@ def test_elsewhere_is_nothing(path: str) -> None:
         ("2130706433", False),
     ],
 )
-def test_on_loopback_a_request_may_name_localhost_and_addresses(local: str, host: str, good: bool) -> None:
+def test_request_on_loopback_may_name_localhost_and_addresses(local: str, host: str, good: bool) -> None:
     assert may_name(host, local) is good
 
 
 @given(st.text(max_size=40))
-def test_elsewhere_it_may_name_what_it_likes(host: str) -> None:
+def test_request_from_elsewhere_may_name_any_host(host: str) -> None:
     assert may_name(host, "192.0.2.1")
     assert may_name(host, "2001:db8::1%eth0")
     may_name(host, "127.0.0.1")
@@ -131,7 +131,7 @@ REQUESTS = [
     (b"GET / HTTP/1.0\r\n\r\n", 200),
     (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
     (b"GET / HTTP/1.1\nHost: localhost\n\n", 200),
-    (b"GET /healthz\n", 200),  # as a person types it
+    (b"GET /healthz\n", 200),  # as typed by hand
     (b"GET /healthz\r\n", 200),
     (b"\r\nGET /healthz\r\n", 200),  # RFC 9112, 2.2
     (b"\r\n\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
@@ -176,7 +176,7 @@ def test_requests(shown: tuple[Any, ServiceEvents], request_: bytes, code: int) 
         assert not re.search(rb"evil|x{4}|\x1b|hello|Python|passwd", answer), "nothing that came goes back"
 
 
-def test_every_answer_is_guarded(shown: tuple[Any, ServiceEvents]) -> None:
+def test_answers_have_security_headers(shown: tuple[Any, ServiceEvents]) -> None:
     for path in (b"/", b"/page.js", b"/status.json", b"/metrics", b"/healthz", b"/nothing"):
         head = fetch(shown[0], b"GET %s HTTP/1.0\r\n\r\n" % path).partition(b"\r\n\r\n")[0].decode().split("\r\n")
         for line in (
@@ -201,12 +201,12 @@ def test_head_is_get_without_the_body(shown: tuple[Any, ServiceEvents], path: st
 
 
 @pytest.mark.parametrize("url", ["tcp://[::1]:0", "unix://{tmp}/s"])
-def test_over_ipv6_and_unix_sockets(server: Server, tmp_path: Path, url: str) -> None:
+def test_requests_are_served_over_ipv6_and_unix_sockets(server: Server, tmp_path: Path, url: str) -> None:
     if "::1" in url and not has_ipv6():
         pytest.skip("no IPv6 on this host")
     address, _ = server.add(metrics_service(), url.format(tmp=tmp_path))
     assert code_of(fetch(address, b"GET / HTTP/1.1\r\nHost: [::1]\r\n\r\n")) == 200
-    # Over UNIX sockets no browser comes, so there any name will do.
+    # Browsers do not connect to UNIX sockets, so any name is accepted there.
     assert code_of(fetch(address, b"GET / HTTP/1.1\r\nHost: any.example\r\n\r\n")) == (421 if "::1" in url else 200)
 
 
@@ -231,13 +231,13 @@ def test_garbage_is_answered_or_closed(start: bytes, garbage: bytes) -> None:
     assert not answer or code_of(answer)
 
 
-def test_who_comes_and_goes_is_a_check(shown: tuple[Any, ServiceEvents]) -> None:
+def test_connection_without_a_request_is_a_check(shown: tuple[Any, ServiceEvents]) -> None:
     connect(shown[0]).close()
     until(lambda: ended(shown[1], 1))
     assert shown[1].counters.checks == 1
 
 
-def test_who_says_nothing_takes_no_thread_from_others(shown: tuple[Any, ServiceEvents]) -> None:
+def test_silent_client_takes_no_thread(shown: tuple[Any, ServiceEvents]) -> None:
     silent = [connect(shown[0]) for _ in range(2 * MOST_THREADS)]
     until(lambda: shown[1].counters.active == 2 * MOST_THREADS)
     assert code_of(fetch(shown[0], b"GET /healthz\r\n")) == 200
@@ -261,7 +261,7 @@ def test_slow_clients_take_no_more_threads_than_there_are_and_not_for_long(
     with connect(address) as refused:
         assert refused.recv(1) == b""
     assert events.counters.refused == {"threads": 1}
-    # They go on talking, little by little, and it does not help them.
+    # Clients that send an octet from time to time are closed too.
     talking = set(slow)
     while talking:
         for connection in talking:
@@ -274,12 +274,12 @@ def test_slow_clients_take_no_more_threads_than_there_are_and_not_for_long(
     assert code_of(fetch(address, b"GET /healthz\r\n")) == 200
 
 
-def test_however_lively_a_peer_is_its_request_has_an_end() -> None:
+def test_request_of_a_peer_that_keeps_sending_ends() -> None:
     near, far = socket.socketpair()
     times = iter(range(1000))
 
     def clock() -> float:
-        near.send(b"x")  # there is something to read, whenever one looks
+        near.send(b"x")  # so that there is always input
         return next(times)
 
     with near:
@@ -289,7 +289,7 @@ def test_however_lively_a_peer_is_its_request_has_an_end() -> None:
     assert next(times) < 20
 
 
-def test_who_does_not_finish_is_told_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unfinished_request_is_answered_with_an_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "_REQUEST_TIMEOUT", 0.2)
     address, _ = server.add(metrics_service(), "tcp://127.0.0.1:0")
     assert code_of(fetch(address, b"GET / HTTP/1.0\r\n")) == 408

@@ -1,4 +1,4 @@
-"""The page's files, and a service that cannot read them."""
+"""The files of the page, and a service that cannot read them."""
 
 import re
 from http import HTTPStatus
@@ -28,7 +28,7 @@ def test_every_file_of_the_page_has_a_type_and_asks_for_nothing_from_elsewhere()
         assert metrics_service()._site.get(f"/{name}").status == HTTPStatus.OK
 
 
-def test_files_that_cannot_be_read_are_the_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_that_cannot_be_read_is_an_error_of_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "_PAGE", Path("/proc/none"))
     metrics._files.cache_clear()
     with pytest.raises(ValueError, match="chroot"):

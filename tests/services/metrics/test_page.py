@@ -1,4 +1,4 @@
-"""The status page in a real browser, beside a real daemon: what it shows is what the counters say."""
+"""The status page in a real browser, beside a real daemon: it shows the values of the counters."""
 
 import shutil
 import socket
@@ -45,7 +45,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Complaints(list[str]):
-    """What a page complained about: errors, and what its policy forbade."""
+    """The errors of a page, and what its Content-Security-Policy blocked."""
 
     def of(self, page: Page) -> Page:
         page.on("console", lambda message: self.append(message.text) if message.type in ("error", "warning") else None)
@@ -55,7 +55,7 @@ class Complaints(list[str]):
 
 @pytest.fixture
 def complaints() -> Iterator[Complaints]:
-    """Looked at after each test."""
+    """Checked after each test."""
     found = Complaints()
     yield found
     assert found == []
@@ -79,7 +79,7 @@ def fact(page: Page, name: str) -> str:
 
 
 def numbers(running: Daemon, service: str) -> dict[str, int]:
-    """The same as the control socket tells them."""
+    """The same numbers from the control socket."""
     [row] = [one for one in running.ask("status")["services"] if one["service"] == service]
     return {name: row[name] for name in ("connections", "answered", "refused", "dropped", "failed")}
 
@@ -123,7 +123,7 @@ def test_values_are_those_of_the_counters_and_follow_them(
         until(lambda: fact(page, "Config") == f"{tmp_path}/netd.yaml, generation 1, last reload rejected")
 
 
-def test_it_outlives_the_daemon(browser: Browser, tmp_path: Path) -> None:
+def test_page_survives_a_restart_of_the_daemon(browser: Browser, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     complaints = Complaints()
@@ -148,11 +148,11 @@ def test_it_outlives_the_daemon(browser: Browser, tmp_path: Path) -> None:
         assert shown(page, "echo")["answered"] == 6
         for caption in page.locator("figcaption").all_inner_texts():
             assert "-" not in caption
-    # That nobody was there is what a browser says by itself.
+    # The browser itself logs that the connection was refused.
     assert all("ERR_CONNECTION_REFUSED" in one or "ERR_EMPTY_RESPONSE" in one for one in complaints), complaints
 
 
-def test_a_hidden_tab_asks_nothing(browser: Browser, tmp_path: Path, complaints: Complaints) -> None:
+def test_hidden_tab_sends_no_requests(browser: Browser, tmp_path: Path, complaints: Complaints) -> None:
     with daemon(CONFIG.replace("PORT", "0"), tmp_path) as running:
         page = open_page(browser, running, complaints)
         asked: list[str] = []
@@ -164,14 +164,14 @@ def test_a_hidden_tab_asks_nothing(browser: Browser, tmp_path: Path, complaints:
         page.evaluate(hide % "true" + tell)
         page.wait_for_load_state("networkidle")
         before = len(asked)
-        page.evaluate("new Promise(done => setTimeout(done, 5000))")  # what is looked at is that nothing happens
+        page.evaluate("new Promise(done => setTimeout(done, 5000))")  # long enough for two requests of a visible page
         assert len(asked) == before
         with page.expect_request("**/history.json"):
             page.evaluate(hide % "false" + tell)
         assert asked[before] == "status.json"
 
 
-def test_what_the_config_says_is_text(browser: Browser, tmp_path: Path, complaints: Complaints) -> None:
+def test_text_from_the_config_is_shown_as_text(browser: Browser, tmp_path: Path, complaints: Complaints) -> None:
     place = tmp_path / "<img src=x onerror=alert(1)>"
     place.mkdir()
     with daemon(CONFIG.replace("PORT", "0"), place) as running:
@@ -181,7 +181,7 @@ def test_what_the_config_says_is_text(browser: Browser, tmp_path: Path, complain
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_can_be_read_in_the_dark_and_on_a_phone(
+def test_page_is_readable_in_dark_mode_and_on_a_phone(
     browser: Browser, tmp_path: Path, complaints: Complaints, scheme: str
 ) -> None:
     names = [f"{number}-{'long' * 15}" for number in range(30)]
@@ -218,7 +218,7 @@ def contrast(one: str, other: str) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_without_scripts_it_says_where_to_look(browser: Browser, tmp_path: Path, complaints: Complaints) -> None:
+def test_page_without_scripts_refers_to_other_pages(browser: Browser, tmp_path: Path, complaints: Complaints) -> None:
     with daemon(CONFIG.replace("PORT", "0"), tmp_path) as running:
         page = open_page(browser, running, complaints, java_script_enabled=False)
         expect(page.locator(".notice").first).to_contain_text("JavaScript")
