@@ -1,0 +1,47 @@
+"""The values of the contract: waits, and the protocols of services."""
+
+import pytest
+
+from netd.contract import BlockingService, Context, DatagramService, StreamService, Wait
+
+
+def test_finished_wait_resumes_each_waiter_once() -> None:
+    wait, resumed = Wait(), list[int]()
+    for number in range(2):
+        wait.then(lambda number=number: resumed.append(number))  # type: ignore[misc]
+    assert (wait.done, resumed) == (False, [])
+    wait.finish()
+    wait.finish()
+    assert (wait.done, resumed) == (True, [0, 1])
+
+
+def test_waiter_of_a_finished_wait_is_resumed_at_once() -> None:
+    wait, resumed = Wait(), list[bool]()
+    wait.finish()
+    wait.then(lambda: resumed.append(wait.done))
+    assert resumed == [True]
+
+
+def test_waiter_that_waits_again_is_not_resumed_by_the_same_finish() -> None:
+    first, second, resumed = Wait(), Wait(), list[str]()
+    first.then(lambda: second.then(lambda: resumed.append("second")))
+    first.finish()
+    assert resumed == []
+    second.finish()
+    assert resumed == ["second"]
+
+
+def test_protocols_differ_by_their_methods() -> None:
+    def method(*arguments: object) -> None: ...
+
+    protocols = (StreamService, DatagramService, BlockingService)
+    for name, protocol in zip(("stream", "datagram", "handler"), protocols, strict=True):
+        service = type("Service", (), {name: method})()
+        assert [isinstance(service, one) for one in protocols] == [one is protocol for one in protocols]
+
+
+def test_context_without_a_daemon_reports_no_status() -> None:
+    assert Context().inspect("status") == {}
+    assert Context().random is not Context().random
+    with pytest.raises(AttributeError):
+        Context().line_limit = 1  # type: ignore[misc]
