@@ -1,4 +1,4 @@
-"""Whatever comes in, at every input: no traceback, and the next one is served."""
+"""Random input for services, the control socket, configs and arguments: no traceback, and netd still serves."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ EVERYWHERE = "".join(f"  {name}: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0
 ROOT = Path(__file__).parents[1]
 NUMBER = 300
 
-# What parsers stumble over, and what protocols here mean something by.
+# Strings that are special for parsers or for the protocols of services.
 _WORDS = (
     *(b"\0", b"\r", b"\n", b"\r\n", b"\r\0", b"\xff\xf4", b"\xff\xfa\x18\x01\xff\xf0", b"\xff\xfb", b"\x1b[31m"),
     *(
@@ -40,7 +40,7 @@ _WORDS = (
 
 
 def strings(seed: int) -> list[bytes]:
-    """So many strings, half of them pure noise, the others noise and words."""
+    """`NUMBER` strings: half of them random octets, the others made of words and random octets."""
     random = Random(seed)
     made = [random.randbytes(random.choice((0, 1, 2, 7, 64, 300, 9000))) for _ in range(NUMBER // 2)]
     while len(made) < NUMBER:
@@ -52,14 +52,14 @@ def strings(seed: int) -> list[bytes]:
 
 
 def no_bug(running: Daemon) -> None:
-    """Nothing was lost to a bug, and everybody is alive."""
+    """Assert that no service has failed, and that the worker runs."""
     status = running.ask("status")
     assert [service["service"] for service in status["services"] if service["failed"]] == []
     assert len(status["workers"]) == 1
     assert not any("Traceback" in str(line) for line in running.lines)
 
 
-def test_every_service_takes_whatever_comes(tmp_path: Path) -> None:
+def test_service_of_each_type_survives_random_input(tmp_path: Path) -> None:
     with daemon(f"services:\n{EVERYWHERE}", tmp_path) as running:
         worker = running.worker
         for number, name in enumerate(SERVICES):
@@ -77,7 +77,7 @@ def test_every_service_takes_whatever_comes(tmp_path: Path) -> None:
     assert not any(line["event"] in ("conversation_failed", "worker_lost", "netd_failed") for line in running.lines)
 
 
-def test_the_control_socket_takes_whatever_comes(tmp_path: Path) -> None:
+def test_control_socket_survives_random_input(tmp_path: Path) -> None:
     commands = ("status", "diff", "explain", "ban", "kick", "connections", "enable", "log-level")
     words = (
         "list",
@@ -95,7 +95,7 @@ def test_the_control_socket_takes_whatever_comes(tmp_path: Path) -> None:
         "\0",
     )
     random = Random(1)
-    # Without what telnet would get an answer to, which is no JSON.
+    # Without telnet commands, whose answers are not JSON.
     lines = [data.replace(b"\n", b" ").replace(b"\xff", b"\xfe") for data in strings(99)]
     lines += [
         " ".join(
@@ -111,19 +111,19 @@ def test_the_control_socket_takes_whatever_comes(tmp_path: Path) -> None:
                 with contextlib.suppress(OSError):
                     connection.sendall(line + b"\n")
                     connection.shutdown(socket.SHUT_WR)
-                said = b""
+                received = b""
                 with contextlib.suppress(ConnectionResetError):
                     while piece := connection.recv(65536):
-                        said += piece
-            for answer in said.splitlines():
-                told = json.loads(answer)
-                assert told["ok"] or told["exit_code"] in (1, 64), told
+                        received += piece
+            for answer in received.splitlines():
+                result = json.loads(answer)
+                assert result["ok"] or result["exit_code"] in (1, 64), result
         no_bug(running)
     assert not any(line["event"] == "command_failed" for line in running.lines)
 
 
 def mutated(random: Random, text: str) -> str:
-    """A config with something wrong in it, mostly."""
+    """A config with random changes, most of which make it invalid."""
     lines = text.splitlines()
     for _ in range(random.randint(1, 4)):
         place = random.randrange(len(lines))
@@ -163,9 +163,9 @@ def mutated(random: Random, text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_no_config_makes_a_traceback(tmp_path: Path) -> None:
+def test_invalid_config_raises_problems_and_no_other_exception(tmp_path: Path) -> None:
     random = Random(7)
-    # As an operator has it, with every default switched on.
+    # The shipped config with each commented default enabled.
     whole = (ROOT / "config" / "netd.yaml").read_text().replace("include: [conf.d/*.yaml]\n", "")
     whole = "\n".join(
         line.replace("    #", "    ").replace("  #", "  ") if "#" in line and ": " in line else line
@@ -188,7 +188,7 @@ def test_no_config_makes_a_traceback(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["explain"], ["ban", "add"], ["check", "-c"], ["kick"]])
-def test_no_argument_makes_a_traceback(tmp_path: Path, arguments: list[str]) -> None:
+def test_argument_of_any_kind_makes_no_traceback(tmp_path: Path, arguments: list[str]) -> None:
     with daemon("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n", tmp_path) as running:
         for odd in ("\udcff", "é" * 300, "-", "--", "[", "uid:", "1.2.3.4:99999999", "/dev/null/x", "\n", ""):
             given = [*arguments, "--from", odd, "--to", odd] if arguments == ["explain"] else [*arguments, odd]

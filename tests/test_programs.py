@@ -1,4 +1,4 @@
-"""The programs people probe with, nc and telnet, against a running netd."""
+"""nc and telnet as clients of a running netd."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ services:
 """
 NOW = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
-# What is typed, and what shows over a stream and over datagrams.
+# Service, input, and the output over a stream and over datagrams.
 TALKS = [
     ("echo", "hello\n", "hello\n", "hello\n"),
     ("time", "%Y\n", NOW + r"\r\n\d{4}\n", r"\d{4}\n"),
@@ -62,7 +62,7 @@ def program(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def type_until(process: subprocess.Popen[bytes], typed: str, wanted: str) -> None:
-    """Type something and read until it shows what is wanted, with nothing else behind it."""
+    """Send input to a program and read until its whole output matches ``wanted``."""
     assert process.stdin
     assert process.stdout
     process.stdin.write(typed.encode())
@@ -70,13 +70,15 @@ def type_until(process: subprocess.Popen[bytes], typed: str, wanted: str) -> Non
     shown = b""
     while not re.fullmatch(wanted, shown.decode()):
         piece = process.stdout.read1(4096)  # type: ignore[attr-defined]
-        assert piece, f"it ended after {shown!r}, and not with {wanted}"
+        assert piece, f"the output ended after {shown!r}, without {wanted}"
         shown += piece
 
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(("service", "typed", "stream", "datagram"), TALKS, ids=[talk[0] for talk in TALKS])
-def test_nc(running: tuple[Daemon, Path], host: str, service: str, typed: str, stream: str, datagram: str) -> None:
+def test_nc_gets_answers_over_tcp_and_udp(
+    running: tuple[Daemon, Path], host: str, service: str, typed: str, stream: str, datagram: str
+) -> None:
     need("nc")
     port = str(running[0].port(service))
     done = subprocess.run(
@@ -88,7 +90,7 @@ def test_nc(running: tuple[Daemon, Path], host: str, service: str, typed: str, s
 
 
 @pytest.mark.parametrize(("service", "typed", "stream", "datagram"), TALKS, ids=[talk[0] for talk in TALKS])
-def test_nc_over_unix_sockets(
+def test_nc_gets_answers_over_unix_sockets(
     running: tuple[Daemon, Path], service: str, typed: str, stream: str, datagram: str
 ) -> None:
     need("nc")
@@ -96,7 +98,7 @@ def test_nc_over_unix_sockets(
         ["nc", "-N", "-U", str(running[1] / service)], input=typed.encode(), capture_output=True, check=True, timeout=20
     )
     assert re.fullmatch(stream, done.stdout.decode())
-    # A worker answers as the user it is, so that user has to be able to write to the client's socket.
+    # The user of the worker needs write permission for the socket of the client.
     with tempfile.TemporaryDirectory() as place:
         os.chmod(place, 0o755)
         client = f'umask 0; exec nc -u -U -s "{place}/me" "$1"'
@@ -106,16 +108,16 @@ def test_nc_over_unix_sockets(
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(("service", "typed", "stream"), [talk[:3] for talk in TALKS], ids=[talk[0] for talk in TALKS])
-def test_telnet(running: tuple[Daemon, Path], host: str, service: str, typed: str, stream: str) -> None:
+def test_telnet_gets_an_answer(running: tuple[Daemon, Path], host: str, service: str, typed: str, stream: str) -> None:
     need("telnet")
     with program("telnet", host_or_skip(host), str(running[0].port(service))) as process:
-        # telnet sends a line end as CR LF, and shows one as LF.
+        # telnet sends a line end as CR LF, and prints one as LF.
         shown = stream.replace("\\r\\n", "\\n").replace("\r\n", "\n")
         greeting = r"Trying \S+\.\.\.\nConnected to \S+\nEscape character is '\^\]'\.\n"
         type_until(process, typed, greeting + shown.replace("\\n", "\\r?\\n").replace("\n", "\r?\n"))
 
 
-def test_telnet_answers_line_after_line(running: tuple[Daemon, Path]) -> None:
+def test_telnet_gets_an_answer_to_each_line(running: tuple[Daemon, Path]) -> None:
     need("telnet")
     with program("telnet", "127.0.0.1", str(running[0].port("pingpong"))) as process:
         type_until(process, "ping 1\n", r"(?s).*\^\]'\.\npong 1\r?\n")
@@ -123,7 +125,7 @@ def test_telnet_answers_line_after_line(running: tuple[Daemon, Path]) -> None:
             type_until(process, f"ping {number}\n", rf"pong {number}\r?\n")
 
 
-def test_a_telnet_session_goes_on_after_an_interrupt(running: tuple[Daemon, Path]) -> None:
+def test_telnet_session_continues_after_an_interrupt(running: tuple[Daemon, Path]) -> None:
     need("telnet")
     primary, terminal = pty.openpty()
     command = ["setsid", "--ctty", "telnet", "127.0.0.1", str(running[0].port("pingpong"))]
@@ -140,7 +142,7 @@ def test_a_telnet_session_goes_on_after_an_interrupt(running: tuple[Daemon, Path
         read_until(b"'^]'.")
         os.write(primary, b"ping 1\r")
         read_until(b"pong 1\r\n")
-        os.write(primary, b"\x03")  # sends IP and DO TIMING-MARK, and shows nothing until that is answered
+        os.write(primary, b"\x03")  # sends IP and DO TIMING-MARK, and prints nothing until the answer to that
         os.write(primary, b"ping 2\r")
         read_until(b"pong 2\r\n")
         os.write(primary, b"\x1d")
@@ -151,7 +153,7 @@ def test_a_telnet_session_goes_on_after_an_interrupt(running: tuple[Daemon, Path
     os.close(primary)
 
 
-def test_whoami_tells_nc_its_own_address(running: tuple[Daemon, Path]) -> None:
+def test_whoami_sends_nc_its_own_address(running: tuple[Daemon, Path]) -> None:
     need("nc")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

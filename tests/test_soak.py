@@ -1,4 +1,4 @@
-"""Hostile crowds for a minute or two: `make soak`. Real processes, real sockets, bounded in time."""
+"""Floods and slow peers for a minute or two: `make soak`. Real processes, real sockets, limited in time."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ SERVICES = ("echo", "discard", "daytime", "chargen", "time", "upper", "pingpong"
 
 
 def memory(running: Daemon) -> int:
-    """Octets that the supervisor and its worker have between them, without the files that others map too."""
+    """Octets of memory of the supervisor and its worker, without mapped files."""
     total = 0
     for pid in (running.process.pid, running.worker):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -32,7 +32,7 @@ def memory(running: Daemon) -> int:
 
 
 def p99(connection: socket.socket, number: int = 3000) -> float:
-    """The time that 99 of 100 round trips stay below, in microseconds."""
+    """The 99th percentile of the round-trip time, in microseconds."""
     times = []
     for _ in range(number):
         start = time.perf_counter()
@@ -45,13 +45,13 @@ def p99(connection: socket.socket, number: int = 3000) -> float:
 
 @contextlib.contextmanager
 def in_background(script: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
-    """A program of its own that goes on meanwhile."""
+    """A Python script that runs in a process of its own."""
     pipe = subprocess.PIPE
     with started(sys.executable, "-c", script, *arguments, stdin=pipe, stdout=pipe, text=True) as process:
         yield process
 
 
-# From 127.0.0.1 upwards, one datagram from each address, 100 and then a pause.
+# One datagram from each address from 127.0.0.1 upwards, with a pause after each 100.
 MILLION = """
 import socket, struct, sys, time
 port, number, pause = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
@@ -66,7 +66,7 @@ print("done", flush=True)
 """
 
 
-def test_a_million_datagrams_from_a_million_sources(tmp_path: Path) -> None:
+def test_million_datagrams_from_a_million_sources_take_no_memory_and_delay_no_other_source(tmp_path: Path) -> None:
     config = "services: {echo: {listen: [udp://127.0.0.1:0], limits: {exempt: []}}}\n"
     with daemon(config, tmp_path) as running, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as good:
         port = running.port("echo", "udp")
@@ -92,17 +92,17 @@ def test_a_million_datagrams_from_a_million_sources(tmp_path: Path) -> None:
                         if good.recv(100) == b"%d" % asked:
                             break
                     lost += 1
-                    assert attempt < 4, "a source that behaves is not answered any more"
+                    assert attempt < 4, "the well-behaved source gets no answers any more"
         grown = memory(running) - before
         counters = running.ask("status")["services"][0]["counters"]
-        print(f"{counters}; {asked} questions of one that behaves, {lost} sent again; {grown / 2**20:.1f} MB more")
+        print(f"{counters}; {asked} requests of a well-behaved source, {lost} sent again; {grown / 2**20:.1f} MB more")
         assert counters["datagrams_in"] + sum(counters.get("dropped", {}).values()) >= 1_000_000
-        assert counters["datagrams_in"] > 500_000, "most are lost before netd sees them: this shows nothing"
+        assert counters["datagrams_in"] > 500_000, "most are lost before netd receives them: the test proves nothing"
         assert counters.get("dropped", {}).get("rate", 0) == 0, "each source has sent one datagram"
         assert grown < 5 * 2**20
 
 
-# Connections from 127.0.0.2, as many as the rest of this core is good for; who is measured on it comes first.
+# Connections from 127.0.0.2, as many as SCHED_IDLE allows on this core: the measured client has priority.
 FLOOD = """
 import os, socket, struct, sys
 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -123,24 +123,24 @@ while True:
 
 
 @pytest.mark.parametrize("bans", ["off", "100/m"])
-def test_a_flood_of_connections_from_one_source_leaves_others_their_answers(tmp_path: Path, bans: str) -> None:
+def test_flood_of_connections_from_one_source_does_not_delay_other_sources(tmp_path: Path, bans: str) -> None:
     config = f"""
 bans: {{exempt: [], threshold: {bans}}}
 services: {{echo: {{listen: [tcp://127.0.0.1:0], limits: {{exempt: [], rate: tcp 100/s}}}}}}
 """
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
-        pytest.skip("flood and daemon need a core each")
+        pytest.skip("the flood and the daemon need a core each")
     with daemon(config, tmp_path) as running:
         os.sched_setaffinity(running.worker, {cores[0]})
-        os.sched_setaffinity(0, {cores[1]})  # and whoever floods
+        os.sched_setaffinity(0, {cores[1]})  # and the flood
         try:
             with socket.create_connection(("127.0.0.1", running.port("echo")), 20) as good, socket.socket() as closed:
                 closed.bind(("127.0.0.1", 0))
                 good.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                # What a flood takes of this process's own core is no matter of netd's. So for the quiet figure there is
-                # one too, but against a port on which nobody listens.
-                # Of three attempts one has to do: the tail of a shared core's latencies is not netd's alone.
+                # A flood also takes time on the core of this process. So the quiet figure has a flood too, of a port
+                # without a listener.
+                # One of three attempts has to pass: other processes of the host add to the tail of the latencies.
                 figures = []
                 for _ in range(3):
                     for port in (closed.getsockname()[1], running.port("echo")):
@@ -157,11 +157,11 @@ services: {{echo: {{listen: [tcp://127.0.0.1:0], limits: {{exempt: [], rate: tcp
         print(
             f"p99 in us, quiet and in the flood: {[round(figure) for figure in figures]}; refused {counters['refused']}"
         )
-        assert sum(counters["refused"].values()) > 1000, "that was no flood"
+        assert sum(counters["refused"].values()) > 1000, "too few connections for a flood"
         assert loud < 3 * quiet
 
 
-def test_slow_peers_of_every_kind_change_nothing_for_the_others(tmp_path: Path) -> None:
+def test_slow_peers_do_not_delay_other_peers_and_take_no_memory(tmp_path: Path) -> None:
     listen = "".join(f"  {name}: {{listen: [tcp://127.0.0.1:0]}}\n" for name in SERVICES)
     with daemon(f"services:\n{listen}", tmp_path) as running, contextlib.ExitStack() as stack:
         ports = {name: running.port(name) for name in SERVICES}
@@ -184,15 +184,15 @@ def test_slow_peers_of_every_kind_change_nothing_for_the_others(tmp_path: Path) 
                 slow.append((number % 3, one))
         with socket.create_connection(("127.0.0.1", ports["echo"]), 20) as good:
             quiet = min(p99(good, 1500) for _ in range(3))
-            # Those that never read have what they send come back until nothing moves; from then on memory is flat.
+            # Peers that never read fill all buffers. From then on the memory stays the same.
             levels, until = [], time.monotonic() + 60
             while time.monotonic() < until:
                 for kind, one in slow:
                     with contextlib.suppress(OSError):
                         if kind == 0 and time.monotonic() % 10 < 1:
-                            one.send(b"x")  # one octet now and then, and never a line end
+                            one.send(b"x")  # one octet from time to time, and never a line end
                         elif kind == 1:
-                            one.send(b"x\n" * 4096)  # and never a look at the answer; the third kind does nothing
+                            one.send(b"x\n" * 4096)  # and never reads the answer; the third kind does nothing
                 round_trips()
                 levels.append(memory(running))
                 time.sleep(0.5)
@@ -205,8 +205,8 @@ def test_slow_peers_of_every_kind_change_nothing_for_the_others(tmp_path: Path) 
         assert all(service["failed"] == 0 for service in status)
 
 
-# Connects, asks, and closes, again and again; each is a line in the log.
-VISITS = """
+# Connects, asks and closes, again and again. Each connection is a line in the log.
+CONNECTIONS = """
 import socket, struct, sys
 while True:
     for port in map(int, sys.argv[1:]):
@@ -217,8 +217,8 @@ while True:
 """
 
 
-def test_a_log_that_nobody_reads_for_a_minute_holds_up_nobody(tmp_path: Path) -> None:
-    """Two daemons under the same load, of which one writes its log into a pipe that is full after a second."""
+def test_log_in_a_pipe_without_a_reader_delays_no_peer(tmp_path: Path) -> None:
+    """Two daemons under the same load. One writes its log into a pipe that is full after a second."""
     daemons = {}
     with contextlib.ExitStack() as stack:
         for name in ("read", "unread"):
@@ -236,7 +236,7 @@ def test_a_log_that_nobody_reads_for_a_minute_holds_up_nobody(tmp_path: Path) ->
             daemons[name] = (process, control, ports)
         figures: dict[str, list[float]] = {name: [] for name in daemons}
         load = [ports[1] for _, _, ports in daemons.values()]
-        with in_background(VISITS, *load):
+        with in_background(CONNECTIONS, *load):
             end = time.monotonic() + 60
             while time.monotonic() < end:
                 for name, (_, _, ports) in daemons.items():
@@ -251,14 +251,14 @@ def test_a_log_that_nobody_reads_for_a_minute_holds_up_nobody(tmp_path: Path) ->
         assert medians["unread"] < 1.5 * medians["read"] + 100
         assert process.stderr
         os.set_blocking(process.stderr.fileno(), False)
-        told = b""
+        log = b""
 
-        def hears_of_it() -> bool:
-            nonlocal told
+        def loss_is_logged() -> bool:
+            nonlocal log
             with socket.create_connection(("127.0.0.1", ports[0]), 10) as connection:
-                connection.sendall(b"x")  # the next line that gets through tells of it, so there has to be one
+                connection.sendall(b"x")  # the next line that can be written reports the loss
                 connection.recv(1)
-            told += process.stderr.read() or b"" if process.stderr else b""
-            return b'"log_lines_lost","number":' in told
+            log += process.stderr.read() or b"" if process.stderr else b""
+            return b'"log_lines_lost","number":' in log
 
-        until(hears_of_it, 30)
+        until(loss_is_logged, 30)

@@ -1,6 +1,6 @@
-"""docs/tour.md, typed line by line at real terminals, whose screens have to show what the page shows.
+"""docs/tour.md, typed line by line at real terminals. The screens have to show the lines of the page.
 
-In a block with two columns each is a terminal, and the rows are in the order of time.
+In a block with two columns each column is a terminal, and the rows are in the order of time.
 """
 
 import os
@@ -26,7 +26,7 @@ SHELL, ENTER = "$ ", "⏎"
 KEYS = {"^C": b"\x03", "^]": b"\x1d"}
 WIDTH, HEIGHT = 110, 60
 
-# What the page has an example of, or leaves out, and what may stand there.
+# Examples and omissions of the page, and the patterns that match the real output.
 VARIES = {
     r"2026-\d\d-\d\d": r"\d{4}-\d\d-\d\d",
     r"14:\d\d:\d\d": r"\d\d:\d\d:\d\d",
@@ -37,17 +37,17 @@ VARIES = {
 
 
 class Shell(Terminal):
-    """A shell at a terminal, and how far the page has come with it."""
+    """A shell at a terminal, and the lines of the page that it has shown so far."""
 
     def __init__(self, directory: str) -> None:
         command = ["bash", "--norc", "--noprofile", "--noediting", "-i"]
         super().__init__(command, WIDTH, HEIGHT, environment(directory), directory)
-        os.close(self.terminal)  # so that the end of the shell is seen
+        os.close(self.terminal)  # so that reading ends with the shell
         self._shown: list[str] = []
         self._prompt = SHELL
 
     def follow(self, line: str) -> None:
-        """Type a line of the page, or expect to see it."""
+        """Type a line of the page, or expect it as output."""
         if line.startswith(SHELL):
             self._answer(line.removeprefix(SHELL).encode() + b"\r", SHELL)
             name = re.search(r"netd talk .*--name (\w+)", line)
@@ -65,7 +65,7 @@ class Shell(Terminal):
         self.type(keys)
 
     def see(self, prompt: str | None) -> None:
-        """Wait until the screen is what the page shows, with this prompt below; None: with any or none."""
+        """Wait until the screen shows the lines of the page, followed by this prompt. None: by any prompt or none."""
         end = time.monotonic() + 20
         while not self._is_like(prompt):
             if time.monotonic() > end:
@@ -86,16 +86,16 @@ class Shell(Terminal):
         return [line for line in super().lines if line]
 
     def colored(self) -> set[tuple[str, str, str]]:
-        """Names in colour that stand before something that was said, with that of the letters and the one behind."""
+        """The coloured names before messages, each with its foreground and its background."""
         names = set()
         for row, line in self.screen.buffer.items():
-            name, said, _ = self.screen.display[row].partition(" : ")
-            cells = [line[column] for column in range(len(name if said else ""))]
+            name, separator, _ = self.screen.display[row].partition(" : ")
+            cells = [line[column] for column in range(len(name if separator else ""))]
             names |= {(name, cell.fg, cell.bg) for cell in cells if (cell.fg, cell.bg) != ("default", "default")}
         return names
 
     def close(self) -> None:
-        os.close(self.primary)  # hangs up on the shell and on what runs in it
+        os.close(self.primary)  # SIGHUP for the shell and its programs
         try:
             self.process.wait(20)
         finally:
@@ -103,15 +103,15 @@ class Shell(Terminal):
 
 
 def pattern(line: str) -> str:
-    """What a line of the page may be elsewhere."""
+    """A pattern for a line of the page on any host at any time."""
     pieces = re.split(f"({'|'.join(VARIES)})", line)
     pieces[::2] = map(re.escape, pieces[::2])
-    pieces[1::2] = (next(may for example, may in VARIES.items() if re.fullmatch(example, it)) for it in pieces[1::2])
+    pieces[1::2] = (next(real for example, real in VARIES.items() if re.fullmatch(example, it)) for it in pieces[1::2])
     return "".join(pieces)
 
 
 def blocks(section: str) -> Iterator[list[tuple[int, str]]]:
-    """The console blocks of a section: which terminal, and a line of it."""
+    """The console blocks of a section: for each line the number of its terminal."""
     for block in re.findall(r"(?ms)^```console\n(.*?)^```$", SECTIONS[section]):
         rows = block.splitlines()
         if not rows[0].startswith("# "):
@@ -124,7 +124,7 @@ def blocks(section: str) -> Iterator[list[tuple[int, str]]]:
 
 
 def environment(directory: str) -> dict[str, str]:
-    """Of somebody who has netd in the path, and one of their own running."""
+    """The environment of a user with netd in PATH, and with a directory for the files of a running netd."""
     return {
         "HOME": directory,
         "LC_ALL": "C.UTF-8",
@@ -137,12 +137,12 @@ def environment(directory: str) -> dict[str, str]:
 
 
 def here(text: str, directory: str) -> str:
-    """A text of the page for a test, which does not wait as long as a person, and has its files to itself."""
+    """A text of the page with shorter intervals, and with files in the directory of the test."""
     return text.replace("--every 10s", "--every 1s").replace("/tmp/", f"{directory}/")
 
 
-def walk(directory: str, section: str) -> None:
-    """Do what a section says, and see what it shows."""
+def run_section(directory: str, section: str) -> None:
+    """Type the lines of a section, and check the screens."""
     colored: set[tuple[str, str, str]] = set()
     for lines in blocks(section):
         terminals = [Shell(directory) for _ in range(1 + max(number for number, _ in lines))]
@@ -165,7 +165,7 @@ def walk(directory: str, section: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_one_sees_what_the_tour_shows() -> None:
+def test_terminals_show_the_lines_of_the_tour() -> None:
     need("bash", "nc", "telnet")
 
     def run() -> None:
@@ -174,9 +174,9 @@ def test_one_sees_what_the_tour_shows() -> None:
             try:
                 for section in SECTIONS:
                     if section != "IPv6" or has_ipv6():
-                        walk(directory, section)
+                        run_section(directory, section)
                 if not has_ipv6():
-                    pytest.skip("no IPv6 on this host; all but that section is as the tour shows it")
+                    pytest.skip("no IPv6 on this host; all other sections are as the tour shows them")
             finally:
                 subprocess.run(
                     ["netd", "stop", "-c", f"{directory}/tour.yaml"],
@@ -188,7 +188,7 @@ def test_one_sees_what_the_tour_shows() -> None:
     in_namespace(run)
 
 
-def test_every_block_of_the_tour_is_run() -> None:
+def test_tour_has_no_block_that_is_not_run() -> None:
     run = sum(1 for section in SECTIONS for _ in blocks(section))
-    assert PAGE.count("```") == 2 * (run + 1)  # and the config
+    assert PAGE.count("```") == 2 * (run + 1)  # the config is one more block
     assert "\n$ " not in re.sub(r"(?ms)^```console\n.*?^```$", "", PAGE)

@@ -36,7 +36,7 @@ class Lab:
             **os.environ,
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LAB_SUITE": suite,
-            "LAB_NAME": f"netd-{suite}-{os.getpid()}",  # two checkouts may be tested at a time
+            "LAB_NAME": f"netd-{suite}-{os.getpid()}",  # two checkouts may be tested at the same time
             "LAB_CACHE": str(CACHE),
             "LAB_TTL_S": "900",
         }
@@ -60,13 +60,13 @@ class Lab:
         self.root = Path(self.call("root").stdout.strip())
 
     def run(self, *command: str, code: int | None = 0, text: str | None = None) -> str:
-        """Run a command inside; what it prints."""
+        """Run a command in the lab. Returns its output."""
         done = self.call("exec", *command, text=text)
         assert code is None or done.returncode == code, (command, done.returncode, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
     def python(self, script: str) -> str:
-        """Run a Python script inside; what it prints."""
+        """Run a Python script in the lab. Returns its output."""
         return self.run("/usr/bin/python3", "-", text=script).strip()
 
     def netd(self, *arguments: str, code: int | None = 0) -> str:
@@ -88,9 +88,9 @@ class Lab:
         self.run("systemctl", "daemon-reload")
 
     def log(self) -> list[dict[str, Any]]:
-        """What netd has logged since the test began, with the journal's fields under ``journal``."""
+        """The events that netd has logged since the test began, with the fields of the journal under ``journal``."""
         found = []
-        # Not by _COMM, which the journal does not know of one that is gone before it reads its last words.
+        # Not by _COMM: the journal does not have it for a process that exits before its last lines are read.
         text = self.run(
             "journalctl", "-o", "json", "--no-pager", f"--after-cursor={self._cursor}", "SYSLOG_IDENTIFIER=netd"
         )
@@ -109,7 +109,7 @@ class Lab:
         return self.events(name)[number - 1]
 
     def reset(self) -> None:
-        """As it was before anything was started."""
+        """Restore the state before the first start."""
         self.run("systemctl", "stop", "netd.socket", "netd.service", "netd@lab.service", code=None)
         shutil.rmtree(self.root / "etc/systemd/system/netd.service.d", ignore_errors=True)
         self.run("systemctl", "daemon-reload")
@@ -119,7 +119,7 @@ class Lab:
 
 
 def _value(text: str) -> Any:
-    """What a field of the journal was before it became text."""
+    """The value of a field that the journal has as text."""
     try:
         return json.loads(text)
     except ValueError:
@@ -127,7 +127,7 @@ def _value(text: str) -> Any:
 
 
 def _libraries(version: str) -> Path:
-    """What netd depends on, for a Python that has no pip."""
+    """A directory with the dependencies of netd, for a Python without pip."""
     setup = (ROOT / "setup.cfg").read_text()
     wanted = [
         line.strip() for line in setup.partition("install_requires =")[2].partition("\n\n")[0].split("\n") if line
@@ -148,7 +148,7 @@ def _libraries(version: str) -> Path:
 
 
 def _missing(suite: str) -> str:
-    """Why this lab cannot run here, if so."""
+    """The reason why this lab cannot run here, or an empty string."""
     if os.geteuid() != 0:
         return "needs root"
     if not Path("/sys/fs/cgroup").exists() or subprocess.run(["unshare", "-m", "true"], check=False).returncode:

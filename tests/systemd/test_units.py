@@ -1,4 +1,4 @@
-"""netd under a real systemd, as its units have it."""
+"""netd under a real systemd, with the shipped units."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import pytest
 from tests.support import faults_of_units, started, until
 from tests.systemd.conftest import ROOT, Lab
 
-# A tree is made once, which takes half a minute.
+# The first run makes a tree, which takes half a minute.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 ECHO = "services:\n  echo: {listen: [tcp://*:7, udp://*:7, 'unix:///run/netd/echo.sock']}\n"
@@ -34,7 +34,7 @@ EVERYWHERE = [
     ("AF_UNIX", "SOCK_STREAM", "/run/netd/echo.sock"),
 ]
 
-# Connects, asks and closes, again and again, until a file is there; one unanswered or refused request ends it.
+# Connects, asks and closes, again and again, until a file exists. A refused connection stops it.
 LOAD = """
 import os, socket, sys, threading
 failed, done, broken = [], 0, 0
@@ -61,7 +61,7 @@ print(failed or "none failed", done > 10 or done, broken)
 
 
 class Load:
-    """Requests without a pause inside a lab, while it is entered; then what became of them."""
+    """A context with continuous requests in a lab. ``result`` is the outcome of the requests."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -81,7 +81,7 @@ class Load:
         self.result = self._process.communicate(timeout=60)[0].strip()
 
 
-def test_started_means_listening_on_port_7_as_a_user_without_rights(lab: Lab) -> None:
+def test_started_unit_listens_on_port_7_as_an_unprivileged_user(lab: Lab) -> None:
     lab.config(ECHO)
     lab.run("systemctl", "start", "netd")
     assert lab.python(ASK.format(places=EVERYWHERE)) == "hello hello hello hello"
@@ -95,7 +95,7 @@ def test_started_means_listening_on_port_7_as_a_user_without_rights(lab: Lab) ->
     assert "pid" in json.loads(lab.netd("status", "--json"))
 
 
-def test_reloads_at_any_rate_do_not_have_the_watchdog_end_netd(lab: Lab) -> None:
+def test_watchdog_does_not_end_a_netd_that_reloads_continuously(lab: Lab) -> None:
     lab.config(ECHO)
     lab.drop_in("[Service]\nWatchdogSec=3\n")
     lab.run("systemctl", "start", "netd")
@@ -105,11 +105,11 @@ def test_reloads_at_any_rate_do_not_have_the_watchdog_end_netd(lab: Lab) -> None
     while time.monotonic() < until_then:
         lab.run("systemctl", "reload", "netd")
         reloads += 1
-    assert reloads > 9, "they come more often than the beats of one second"
+    assert reloads > 9, "reloads are more frequent than heartbeats"
     assert (lab.show("MainPID"), lab.show("NRestarts"), lab.show("ActiveState")) == (pid, "0", "active")
 
 
-def test_the_journal_has_fields_to_select_by(lab: Lab) -> None:
+def test_journal_has_the_fields_of_events(lab: Lab) -> None:
     lab.config(ECHO.replace("services:\n", "services:\n  upper: {listen: [tcp://127.0.0.1:70]}\n"))
     lab.run("systemctl", "start", "netd")
     lab.python(
@@ -133,25 +133,25 @@ def test_the_journal_has_fields_to_select_by(lab: Lab) -> None:
     assert re.fullmatch(r"127\.0\.0\.1:\d+", closed[0]["NETD_PEER"])
     assert closed[0]["MESSAGE"].startswith("connection_closed service=echo peer=127.0.0.1:")
     assert select("NETD_EVENT=netd_ready")[0]["MESSAGE"] == "netd_ready services=2 sockets=4"
-    # The supervisor and its workers are told apart, and what a level forbids is not there.
+    # The supervisor and its workers have their own pids, and events below the level are not logged.
     assert closed[0]["_PID"] != select("NETD_EVENT=netd_ready")[0]["_PID"]
     assert select("PRIORITY=7", "SYSLOG_IDENTIFIER=netd") == []
 
 
-def test_a_port_that_is_taken_fails_the_start(lab: Lab) -> None:
+def test_address_that_cannot_be_bound_fails_the_start(lab: Lab) -> None:
     lab.config("services:\n  echo: {listen: [tcp://192.0.2.1:7]}\n")
     lab.drop_in("[Service]\nRestart=no\n")
     lab.run("systemctl", "start", "netd", code=1)
     assert "cannot listen on tcp://192.0.2.1:7" in lab.run("journalctl", "-u", "netd", "-n", "20", "--no-pager")
 
 
-def test_a_config_with_problems_is_not_tried_again(lab: Lab) -> None:
+def test_netd_with_problems_in_its_config_is_not_restarted(lab: Lab) -> None:
     lab.config("services:\n  ecoh: {listen: [tcp://*:7]}\n")
     lab.run("systemctl", "start", "netd", code=1)
     assert (lab.show("ExecMainStatus"), lab.show("ActiveState")) == ("78", "failed")
 
 
-def test_a_reload_opens_a_privileged_port_and_one_with_problems_fails_and_changes_nothing(lab: Lab) -> None:
+def test_reload_opens_a_privileged_port_and_a_reload_with_problems_changes_nothing(lab: Lab) -> None:
     lab.config(ECHO)
     lab.run("systemctl", "start", "netd")
     lab.config(ECHO + "  time: {listen: [tcp://*:37], options: {encoding: rfc868}}\n")
@@ -164,9 +164,9 @@ def test_a_reload_opens_a_privileged_port_and_one_with_problems_fails_and_change
     assert lab.python("import socket; print(len(socket.create_connection(('127.0.0.1', 37)).recv(9)))") == "4"
 
 
-def test_notify_reload(lab: Lab) -> None:
+def test_reload_of_a_notify_reload_unit_is_reported(lab: Lab) -> None:
     if lab.suite == "host":
-        pytest.skip("systemd 252 does not know Type=notify-reload")
+        pytest.skip("systemd 252 has no Type=notify-reload")
     lab.config(ECHO)
     lab.drop_in((ROOT / "systemd/netd.service.d/notify-reload.conf").read_text())
     lab.run("systemctl", "start", "netd")
@@ -179,7 +179,7 @@ def test_notify_reload(lab: Lab) -> None:
     assert lab.show("ActiveState") == "active"
 
 
-def test_a_restart_under_load_refuses_nobody_and_loses_no_datagram(lab: Lab) -> None:
+def test_restart_under_load_refuses_no_connection_and_loses_no_datagram(lab: Lab) -> None:
     lab.config(ECHO)
     lab.run("systemctl", "start", "netd")
     first = lab.show("MainPID")
@@ -188,7 +188,7 @@ def test_a_restart_under_load_refuses_nobody_and_loses_no_datagram(lab: Lab) -> 
             lab.run("systemctl", "restart", "netd")
     assert load.result == "none failed True 0"
     assert lab.show("MainPID") != first
-    # Datagrams that come while nobody reads wait in the socket.
+    # Datagrams wait in the socket while no process reads it.
     lab.run("systemctl", "kill", "-s", "STOP", "netd")
     lab.python(
         "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 5555))\n"
@@ -215,7 +215,7 @@ def _wait_for_another(lab: Lab, worker: int) -> None:
     until(lambda: _workers(lab) not in ([], [worker]))
 
 
-def test_kill_9_of_a_worker_and_of_the_supervisor_under_load_refuse_nobody(lab: Lab) -> None:
+def test_kill_9_of_a_worker_and_of_the_supervisor_under_load_refuses_no_connection(lab: Lab) -> None:
     lab.config(ECHO)
     lab.run("systemctl", "start", "netd")
     with Load(lab) as load:
@@ -231,7 +231,7 @@ def test_kill_9_of_a_worker_and_of_the_supervisor_under_load_refuse_nobody(lab: 
     assert lab.python(ASK.format(places=EVERYWHERE)) == "hello hello hello hello"
 
 
-def test_a_worker_whose_loop_hangs_is_replaced_and_says_where_it_hung(lab: Lab) -> None:
+def test_worker_whose_loop_hangs_is_replaced_and_its_stack_is_logged(lab: Lab) -> None:
     lab.write(
         "/usr/local/lib/netd/netd_stuck.py",
         "class Stuck:\n    'Never comes back.'\n"
@@ -251,12 +251,12 @@ def test_a_worker_whose_loop_hangs_is_replaced_and_says_where_it_hung(lab: Lab) 
     assert (lab.show("MainPID"), lab.show("NRestarts")) == (pid, "0")
 
 
-def test_a_supervisor_that_hangs_is_caught_by_the_watchdog(lab: Lab) -> None:
+def test_supervisor_that_hangs_is_restarted_by_the_watchdog(lab: Lab) -> None:
     lab.config(ECHO)
     lab.drop_in("[Service]\nWatchdogSec=1\nTimeoutStopSec=2\n")
     lab.run("systemctl", "start", "netd")
     pid = lab.show("MainPID")
-    # Alive for three times as long as the watchdog waits, it has pinged.
+    # It runs for three times WatchdogSec=, so it has sent WATCHDOG=1.
     lab.run("sleep", "3")
     assert lab.show("MainPID") == pid
     lab.run("kill", "-STOP", pid)
@@ -264,7 +264,7 @@ def test_a_supervisor_that_hangs_is_caught_by_the_watchdog(lab: Lab) -> None:
     assert lab.python(ASK.format(places=EVERYWHERE)) == "hello hello hello hello"
 
 
-def test_socket_activation(lab: Lab) -> None:
+def test_socket_activation_starts_netd_and_keeps_the_sockets(lab: Lab) -> None:
     lab.config("services:\n  echo: {listen: [systemd://echo]}\n")
     lab.run("systemctl", "start", "netd.socket")
     assert lab.show("ActiveState") == "inactive"
@@ -284,7 +284,7 @@ def test_socket_activation(lab: Lab) -> None:
     assert "passed no socket named 'tiem'" in lab.events("reload_rejected")[-1]["problems"][0]
 
 
-def test_a_stop_gives_conversations_the_drain_time_and_no_more(lab: Lab) -> None:
+def test_stop_closes_conversations_after_the_drain_time(lab: Lab) -> None:
     lab.config("daemon: {drain: 1s, heartbeat: 200ms}\n" + ECHO)
     lab.run("systemctl", "start", "netd")
     nc = ("nsenter", "-t", lab.root.parts[2], "-n", "nc", "127.0.0.1", "7")
@@ -296,14 +296,14 @@ def test_a_stop_gives_conversations_the_drain_time_and_no_more(lab: Lab) -> None
         until(lambda: json.loads(lab.netd("connections", "--json"))["connections"][0]["bytes_out"] == 6)
         until(lambda: lab.show("StatusText") == "1 service, 1 connection, 1 worker, config 1")
         lab.run("systemctl", "stop", "netd")
-        # The journal may be a moment behind.
+        # The journal may be delayed.
         assert lab.wait_for("connection_closed")["outcome"] == "stopped"
         assert lab.wait_for("netd_stopped")
         assert lab.show("Result") == "success"
         held.communicate(timeout=20)
 
 
-def test_metrics_has_its_threads_and_files_under_the_unit(lab: Lab) -> None:
+def test_metrics_service_has_its_threads_and_files_under_the_unit(lab: Lab) -> None:
     lab.config("services:\n  metrics: {listen: [tcp://127.0.0.1:7090]}\n")
     lab.run("systemctl", "start", "netd")
     fetch = "import urllib.request\nprint(urllib.request.urlopen('http://127.0.0.1:7090%s', timeout=20).read())"
@@ -316,7 +316,7 @@ def test_metrics_has_its_threads_and_files_under_the_unit(lab: Lab) -> None:
         assert words in lab.python(fetch % path)
 
 
-def test_an_instance(lab: Lab) -> None:
+def test_instance_serves_the_config_of_its_name(lab: Lab) -> None:
     lab.config("services:\n  upper: {listen: [tcp://*:7]}\n", "lab")
     lab.run("systemctl", "start", "netd@lab")
     lab.run("systemctl", "reload", "netd@lab")
@@ -325,7 +325,7 @@ def test_an_instance(lab: Lab) -> None:
     assert json.loads(lab.netd("status", "--json", "-c", "/etc/netd/lab.yaml"))["pid"] == status["pid"]
 
 
-def test_a_classic_daemon_with_a_user_and_a_directory_of_its_own(lab: Lab) -> None:
+def test_sysv_daemon_with_the_user_and_directory_of_the_package(lab: Lab) -> None:
     for kind in ("sysusers", "tmpfiles"):
         lab.write(f"/etc/{kind}.d/netd.conf", (ROOT / "systemd" / f"{kind}.d" / "netd.conf").read_text())
     assert lab.run("systemd-sysusers", "/etc/sysusers.d/netd.conf")
@@ -352,7 +352,7 @@ def _shipped(directory: Path) -> list[Path]:
     return files
 
 
-def test_systemd_finds_no_fault_with_the_units_and_little_that_is_exposed(tmp_path: Path) -> None:
+def test_units_have_no_fault_and_a_low_exposure_for_systemd_analyze(tmp_path: Path) -> None:
     files = _shipped(tmp_path)
     assert {file.name for file in files} == {"netd.service", "netd@lab.service", "netd.socket"}
     assert faults_of_units(*files) == ""
@@ -366,7 +366,7 @@ def test_systemd_finds_no_fault_with_the_units_and_little_that_is_exposed(tmp_pa
             assert done.returncode == 0, done.stdout[-200:]
 
 
-def test_a_fault_of_a_unit_is_seen(tmp_path: Path) -> None:
+def test_fault_in_a_unit_is_found(tmp_path: Path) -> None:
     for file in _shipped(tmp_path):
         text = file.read_text()
         for line, fault in (
@@ -379,7 +379,7 @@ def test_a_fault_of_a_unit_is_seen(tmp_path: Path) -> None:
                 assert file.name in faults_of_units(file), fault
 
 
-def test_an_instance_is_confined_as_the_service_is() -> None:
+def test_instance_is_confined_like_the_service() -> None:
     one, other = (
         [line for line in (ROOT / "systemd" / name).read_text().splitlines() if line and not line.startswith("#")]
         for name in ("netd.service.in", "netd@.service.in")
