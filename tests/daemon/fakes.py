@@ -179,7 +179,7 @@ class Pool:
         self.notices: list[Notice] = []
         self.unforkable = 0
         """So many of the next forks fail."""
-        self.install: Callable[[WorkerProcess], Coroutine[Any, None, None]] = bring_nothing
+        self.sync: Callable[[WorkerProcess], Coroutine[Any, None, None]] = bring_nothing
         """What brings a new worker up to date."""
         self.pool = WorkerPool(
             self.tasks,
@@ -192,7 +192,7 @@ class Pool:
         )
 
     async def _bring_up_to_date(self, member: WorkerProcess) -> None:
-        await self.install(member)
+        await self.sync(member)
 
     def _fork(self, number: int) -> WorkerProcess:
         if self.unforkable:

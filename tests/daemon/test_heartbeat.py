@@ -83,7 +83,7 @@ def with_service(tmp_path: Path, config: str, preparing: float | None = None) ->
     path = install_service(tmp_path, "slow", SLOW)
     if preparing is not None:
         (tmp_path / "sitecustomize.py").write_text(
-            f"import netd.daemon.supervisor.requests\nnetd.daemon.requests.PREPARING = {preparing}\n"
+            f"import netd.daemon.supervisor.requests\nnetd.daemon.supervisor.requests.PREPARE_TIMEOUT = {preparing}\n"
         )
     (tmp_path / "netd.yaml").write_text(config + OFF)
     with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
@@ -169,7 +169,7 @@ def test_a_config_that_kills_every_worker_is_refused(tmp_path: Path, workers: in
         write(tmp_path, before + ON.format("die"))
         answer = running.ask("reload")
         assert (answer["ok"], answer["exit_code"]) == (False, 71)
-        assert "it died while it got ready" in answer["error"]
+        assert "the process exited while it prepared the config" in answer["error"]
         assert running.ask("status")["generation"] == 1
         with talking(running.port("echo")):
             pass
@@ -212,7 +212,7 @@ def test_a_config_that_takes_too_long_to_make_ready_is_refused_and_nothing_else_
         write(tmp_path, before + ON.format("wait"))
         answer = running.ask("reload")
         assert (answer["ok"], answer["exit_code"]) == (False, 71)
-        assert "it did not get ready within " in answer["error"]
+        assert "it did not prepare the config within " in answer["error"]
         assert running.ask("status")["generation"] == 1
         for worker in running.ask("status")["workers"]:
             os.kill(worker["pid"], signal.SIGWINCH)
@@ -324,7 +324,7 @@ def test_a_worker_that_hears_nothing_more_is_ended_and_holds_up_no_command(tmp_p
     before = ECHO.format(beat="200ms", workers=1, line=100)
     with with_service(tmp_path, before) as running:
         write(tmp_path, before + ON.format("shut"))
-        assert "it died while it got ready" in running.ask("reload")["error"]
+        assert "the process exited while it prepared the config" in running.ask("reload")["error"]
         assert running.event("worker_lost")["reason"] == "signal SIGKILL"
         write(tmp_path, before)
         assert running.ask("reload")["ok"]

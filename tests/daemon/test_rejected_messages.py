@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from netd.daemon.messages.from_supervisor import ListConnections
 from netd.daemon.messages.from_worker import ConnectionList, Done, Response
-from netd.daemon.supervisor.requests import PATIENCE
+from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT
 from tests.daemon.fakes import pool, silent
 from tests.daemon.messages.examples import LINE, ROW, SENT
 
@@ -140,7 +140,7 @@ def test_response_after_the_timeout_is_ignored(log: list[dict[str, Any]]) -> Non
         worker.behaviour = silent
         worker.busy_until = made.loop.now + 60
         asked = made.pool.ask(ListConnections())
-        made.loop.wait(PATIENCE + 1)
+        made.loop.wait(RESPONSE_TIMEOUT + 1)
         assert asked.get() == {}
         worker.respond(worker.last_request, ConnectionList(0, []))
         made.loop.settle()

@@ -1,4 +1,4 @@
-"""Bans: decided here, stored in `State`, enforced by the workers (`netd.admission.bans` holds the rules)."""
+"""Bans: decided here, stored in `State`, enforced by the workers. The rules are in `netd.admission.bans`."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Send = Callable[[SetBans], Result[Any]]
 
 
 class BanManager:
-    """Decides about bans. ``send`` sends them to the workers."""
+    """Bans sources. ``send`` sends the bans to the workers."""
 
     def __init__(self, state: State, events: DaemonEvents, loop: Loop, send: Send) -> None:
         self._state = state
@@ -32,8 +32,8 @@ class BanManager:
         self._send_to_workers = send
         self._offenders: dict[str, Offender] = {}  # by source: reported, and not processed yet
 
-    def reported(self, offender: Offender) -> None:
-        """Note a source that a worker refused too often. It is processed in the next turn of the loop."""
+    def record_offender(self, offender: Offender) -> None:
+        """Store a source that a worker refused too often. It is processed in the next iteration of the loop."""
         if not self._offenders:
             self._loop.call(self._process_offenders)
         if len(self._offenders) < _MOST_OFFENDERS:
@@ -55,12 +55,12 @@ class BanManager:
             self._send(*banned).then(lambda: self._log_banned(banned))
 
     def _log_banned(self, banned: dict[bytes, tuple[float, str]]) -> None:
-        """Log these bans, which every worker enforces by now."""
+        """Log these bans, once every worker enforces them."""
         for source, (seconds, why) in banned.items():
             self._events.source_banned(source_text(source), seconds, why)
 
     async def ban(self, text: str, duration: str, by: str) -> Answer:
-        """Ban a source by hand."""
+        """`netd ban add`. Raises `CommandError` for an invalid source or duration, and for an exempt source."""
         source = _source(text)
         try:
             seconds = parse_duration(duration)
@@ -74,7 +74,7 @@ class BanManager:
         return {"source": source_text(source), "seconds": seconds}
 
     async def unban(self, text: str, by: str) -> Answer:
-        """Lift a ban."""
+        """`netd ban remove`. Raises `CommandError` if the source is not banned."""
         source = _source(text)
         if not self._state.bans.remove(source, time.monotonic()):
             raise CommandError(f"{source_text(source)} is not banned")
@@ -83,7 +83,7 @@ class BanManager:
         return {"source": source_text(source)}
 
     def bans(self) -> Answer:
-        """The sources that are banned now, each with seconds left, number of bans and reason."""
+        """`netd ban list`: the banned sources, each with seconds left, number of bans and reason."""
         now = time.monotonic()
         return {
             "bans": [

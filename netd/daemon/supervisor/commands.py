@@ -1,6 +1,6 @@
-"""What there is to command at the control socket: to reload, to switch services, to list and to end connections.
+"""Commands of the control socket: reload, enable and disable services, list and close connections.
 
-Each command is a coroutine: while one waits for a worker, or for the config to be read, netd does everything else.
+Each command is a coroutine. While one waits for a worker or for the config, the loop serves everything else.
 """
 
 import gc
@@ -22,13 +22,13 @@ from netd.telemetry.daemon_events import DaemonEvents
 
 
 class Daemon(Protocol):
-    """What commands need of the supervisor."""
+    """The members of the supervisor that commands use."""
 
-    def config_adopted(self) -> None:
-        """A config is in force: what depends on it is to follow."""
+    def config_applied(self) -> None:
+        """Update what depends on the config, after a new one is in force."""
 
     def status_line(self) -> str:
-        """What the service manager shows."""
+        """The status that the service manager shows."""
 
 
 class Commands:
@@ -38,21 +38,21 @@ class Commands:
         self,
         state: State,
         pool: WorkerPool,
-        rollout: Reloader,
-        loading: ConfigReader,
+        reloader: Reloader,
+        config_reader: ConfigReader,
         events: DaemonEvents,
         daemon: Daemon,
     ) -> None:
         self._state = state
         self._pool = pool
-        self._reloader = rollout
-        self._config_reader = loading
+        self._reloader = reloader
+        self._config_reader = config_reader
         self._events = events
         self._daemon = daemon
-        self._due = False  # whether a signal has asked for a reload that did not begin yet
+        self._reload_pending = False  # whether SIGHUP requested a reload that has not begun
 
     async def diff(self) -> Answer:
-        """What a reload would do, and how many live connections each change concerns."""
+        """What a reload would change, and how many open connections each change affects."""
         state = self._state
         diff = await self._config_reader.load(state.config, state.initial)
         tables = state.tables
@@ -72,35 +72,35 @@ class Commands:
         }
 
     async def reload(self, by: str) -> Answer:
-        """Read the config again and put it in force, all of it or nothing of it."""
+        """Read the config again and put it in force. If any part fails, nothing changes."""
         self._not_while_stopping()
         async with self._reloader.queue:
             return await self._reload(by)
 
     async def reload_once(self, by: str) -> None:
-        """As `reload`, for signals, of which many count as one until netd begins to do what they say."""
-        if not self._due:
-            self._due = True
+        """As `reload`, for signals. Signals that arrive before a reload begins cause one reload."""
+        if not self._reload_pending:
+            self._reload_pending = True
             async with self._reloader.queue:
-                self._due = False
+                self._reload_pending = False
                 await self._reload(by)
 
     async def _reload(self, by: str) -> Answer:
         state = self._state
         systemd.notify_reloading()
-        gc.disable()  # what is made now stays, and to look through it again and again would take long
+        gc.disable()  # the new config stays in memory; collections while it is built would only take time
         try:
             self._not_while_stopping()
             diff = await self._config_reader.load(state.config, state.initial)
             self._events.config_keys_renamed(diff.config.notices)
             await self._reloader.apply(diff, diff.config, {})
         except Exception as error:
-            if isinstance(error, OSError):  # no descriptor or memory left, say
+            if isinstance(error, OSError):  # such as no descriptor or memory left
                 error = OpenError([f"cannot serve it: {error.strerror}; see the limits of this process (ulimit -a)"])
             if isinstance(error, OperatorError | CommandError):
                 problems = list(error.problems) if isinstance(error, OperatorError) else [str(error)]
                 self._events.reload_rejected(by, problems)
-            self._tell_manager()
+            self._notify_manager()
             raise error from None
         finally:
             gc.enable()
@@ -109,9 +109,9 @@ class Commands:
         state.generation += 1
         changes = {change.service: change.what for change in diff.changes}
         self._events.reload_applied(by, state.generation, changes, [*diff.settings], [*diff.restart_needed])
-        self._daemon.config_adopted()
-        await self._pool.settle()
-        self._tell_manager()
+        self._daemon.config_applied()
+        await self._pool.wait_for_starts()
+        self._notify_manager()
         return {
             "generation": state.generation,
             "changes": changes,
@@ -119,55 +119,55 @@ class Commands:
             "restart_needed": diff.restart_needed,
         }
 
-    def _tell_manager(self) -> None:
+    def _notify_manager(self) -> None:
         if not self._state.stopping:
             systemd.notify("READY=1", f"STATUS={self._daemon.status_line()}")
 
     async def switch(self, service: str, *, on: bool, by: str) -> Answer:
-        """Switch a service on or off until the next reload."""
+        """Enable or disable a service until the next reload."""
         async with self._reloader.queue:
             self._not_while_stopping()
             state = self._state
             state.require(service)
-            overrides = {name: wanted for name, wanted in state.overrides.items() if name != service}
+            overrides = {name: enabled for name, enabled in state.overrides.items() if name != service}
             if state.enabled_in_file(service) != on:
                 overrides[service] = on
             await self._reloader.switch(overrides)
-            self._daemon.config_adopted()
+            self._daemon.config_applied()
         (self._events.service_enabled if on else self._events.service_disabled)(service, by)
         return {"service": service, "enabled": on}
 
-    async def connections(self, wanted: dict[str, str]) -> Answer:
-        """Which connections there are."""
-        self._know(wanted)
-        found = await self._pool.ask_all(ListConnections(**wanted))
-        answers = _of(ConnectionList, found)
+    async def connections(self, selection: dict[str, str]) -> Answer:
+        """The open connections, of all or of a service or peer."""
+        self._require_service(selection)
+        responses = await self._pool.ask_all(ListConnections(**selection))
+        lists = _of_type(ConnectionList, responses)
         return {
-            "total": sum(answer.total for answer in answers),
-            "connections": [vars(row) for answer in answers for row in answer.connections],
+            "total": sum(one.total for one in lists),
+            "connections": [vars(row) for one in lists for row in one.connections],
         }
 
-    async def peers(self, wanted: dict[str, str]) -> Answer:
-        """Who has the most connections."""
-        self._know(wanted)
-        found = await self._pool.ask_all(ListPeers(**wanted))
-        return merged_peers(_of(PeerList, found))
+    async def peers(self, selection: dict[str, str]) -> Answer:
+        """The peers with the most connections."""
+        self._require_service(selection)
+        responses = await self._pool.ask_all(ListPeers(**selection))
+        return merged_peers(_of_type(PeerList, responses))
 
-    async def kick(self, wanted: dict[str, str], by: str) -> Answer:
-        """End connections."""
-        self._know(wanted)
-        answers = await self._pool.ask_all(Kick(**wanted))
-        number = sum(answer.number for answer in _of(Kicked, answers))
+    async def kick(self, selection: dict[str, str], by: str) -> Answer:
+        """Close connections, and return how many."""
+        self._require_service(selection)
+        responses = await self._pool.ask_all(Kick(**selection))
+        number = sum(response.number for response in _of_type(Kicked, responses))
         self._events.connections_kicked(number, by)
         return {"number": number}
 
-    def _know(self, wanted: dict[str, str]) -> None:
-        """A service that was removed may still have connections; one that nobody knows is a mistake."""
-        if "service" in wanted:
-            self._state.require(wanted["service"], once=True)
+    def _require_service(self, selection: dict[str, str]) -> None:
+        """Raise `CommandError` for a service that never existed. A removed one may still have connections."""
+        if "service" in selection:
+            self._state.require(selection["service"], once=True)
 
     async def set_log_level(self, level: str, by: str) -> Answer:
-        """Change what is logged, until the next reload."""
+        """Set the log level until the next reload."""
         if level not in get_args(logs.Level):
             raise CommandError(f"expected one of {', '.join(get_args(logs.Level))}", EXIT_USAGE)
         await self._set_log_level(level)
@@ -185,9 +185,9 @@ class Commands:
 
 
 def merged_peers(answers: Iterable[PeerList]) -> Answer:
-    """What several workers have answered, as one answer.
+    """The peer lists of several workers as one.
 
-    A peer that is not among the largest of one worker is listed with its connections to the others.
+    A worker lists only its largest peers, so a sum lacks the connections to workers that do not list the peer.
     """
     found: dict[str, list[int]] = {}
     for row in (row for answer in answers for row in answer.peers):
@@ -198,6 +198,6 @@ def merged_peers(answers: Iterable[PeerList]) -> Answer:
     return {"total": merged.total, "peers": list(map(vars, merged.peers))}
 
 
-def _of(kind: type[R], answers: Mapping[WorkerProcess, R | Failed]) -> list[R]:
-    """The responses of the workers that had one. Another worker failed, and what it had is not counted."""
+def _of_type(kind: type[R], answers: Mapping[WorkerProcess, R | Failed]) -> list[R]:
+    """The responses without those of workers that failed, whose connections are not counted."""
     return [answer for answer in answers.values() if isinstance(answer, kind)]

@@ -1,4 +1,4 @@
-"""What a new config changes: compared service by service, once, without doing anything."""
+"""Compares a new config with the one in force, service by service. It changes nothing."""
 
 import json
 from collections.abc import Generator, Iterator
@@ -11,63 +11,63 @@ from netd.endpoints import Endpoint
 
 What = Literal["added", "removed", "enabled", "disabled", "changed"]
 
-_LIVE = ("workers", "connections", "drain", "heartbeat")  # keys of `daemon:` that a reload puts in force
+_LIVE = ("workers", "connections", "drain", "heartbeat")  # keys of `daemon:` that a reload applies
 _LIVE_LOG = ("level", "connections")
 
 SocketKey = tuple[object, ...]
-"""What makes an endpoint the same place as before: all that cannot change while a socket is bound."""
+"""Identifies a socket across configs: all properties of an endpoint that cannot change while a socket is bound."""
 Sockets = dict[SocketKey, tuple[ServiceConfig, Endpoint]]
 
 
 @dataclass(frozen=True)
 class Change:
-    """What becomes of one service."""
+    """The change of one service."""
 
     service: str
     what: What
     details: tuple[str, ...]
-    """The keys that differ, and the endpoints that come (``+``) and go (``-``)."""
+    """The keys that differ, and the endpoints that are added (``+``) and removed (``-``)."""
     drain: float | None = None
-    """Seconds that its live connections have to finish, where it is no longer served; None: they are untouched."""
+    """Seconds that its open connections have to finish if it is no longer served; None: they are not affected."""
 
 
 @dataclass(frozen=True)
 class ConfigDiff:
-    """What a new config changes, and what follows from that for sockets, workers and connections."""
+    """The changes in a new config, and what they mean for sockets, workers and connections."""
 
     config: Config
-    """The new one."""
+    """The new config."""
     changes: tuple[Change, ...]
-    """The services that are not as before, in the order of their names."""
+    """The services that changed, in the order of their names."""
     settings: tuple[str, ...]
-    """What differs besides the services and is in force after a reload."""
+    """The other changes that a reload applies."""
     restart_needed: tuple[str, ...]
-    """The keys that differ from the config netd was started with, and that only a new start puts in force."""
-    served_otherwise: frozenset[str]
-    """Services that stay on and serve new connections in another way; where they listen is another matter."""
-    unknown: frozenset[str]
-    """Services that come on, or have another type: the counters of these no worker has."""
+    """The keys that differ from the config netd was started with, and that only a restart applies."""
+    reconfigured: frozenset[str]
+    """Services that stay enabled, and serve new connections in another way. Endpoints do not count."""
+    new_counters: frozenset[str]
+    """Services that are enabled now, or have another type: no worker has their counters yet."""
     sockets: Sockets
-    """Where the services that are on listen."""
+    """The sockets of the enabled services."""
 
     @cached_property
     def draining(self) -> dict[str, float]:
-        """The services that are no longer served, and how many seconds their connections have."""
+        """The services that are no longer served, and the seconds that their connections have to finish."""
         return {change.service: change.drain for change in self.changes if change.drain is not None}
 
     def dump(self) -> dict[str, Any]:
-        """As JSON has it, for `restore`: without the config, and the sockets, which that says."""
+        """As JSON, for `restore`: without the config, and without the sockets, which follow from the config."""
         return {
             "changes": [asdict(change) for change in self.changes],
             "settings": self.settings,
             "restart_needed": self.restart_needed,
-            "served_otherwise": sorted(self.served_otherwise),
-            "unknown": sorted(self.unknown),
+            "reconfigured": sorted(self.reconfigured),
+            "new_counters": sorted(self.new_counters),
         }
 
 
 def restore(dumped: dict[str, Any], config: Config) -> Generator[None, None, ConfigDiff]:
-    """What was dumped, of which this is the config. Yields after each piece of the work."""
+    """The diff that was dumped; ``config`` is its config. Yields after each piece of the work."""
     changes = []
     for change in dumped["changes"]:
         changes.append(Change(**{**change, "details": tuple(change["details"])}))
@@ -77,53 +77,53 @@ def restore(dumped: dict[str, Any], config: Config) -> Generator[None, None, Con
         tuple(changes),
         tuple(dumped["settings"]),
         tuple(dumped["restart_needed"]),
-        frozenset(dumped["served_otherwise"]),
-        frozenset(dumped["unknown"]),
+        frozenset(dumped["reconfigured"]),
+        frozenset(dumped["new_counters"]),
         (yield from _sockets(config)),
     )
 
 
 def from_nothing(config: Config) -> Generator[None, None, ConfigDiff]:
-    """What a config is to a process that serves nothing. Yields after each piece of the work."""
+    """The diff between no services and this config. Yields after each piece of the work."""
     return compare(config.model_copy(update={"services": ()}), config, config)
 
 
 def compare(old: Config, new: Config, initial: Config) -> Generator[None, None, ConfigDiff]:
-    """What ``new`` changes of ``old``, in a netd that was started with ``initial``.
+    """Compare ``new`` with ``old``, in a netd that was started with ``initial``.
 
     Yields after each piece of the work.
     """
     before = {service.name: service for service in old.services}
     after = {service.name: service for service in new.services}
     changes: list[Change] = []
-    served_otherwise: set[str] = set()
-    unknown: set[str] = set()
+    reconfigured: set[str] = set()
+    new_counters: set[str] = set()
     for name in sorted({*before, *after}):
         yield
-        was, will = before.get(name), after.get(name)
-        if was is will or was == will:
+        was, now = before.get(name), after.get(name)
+        if was is now or was == now:
             continue
-        if change := _compare_service(name, was, will):
+        if change := _compare_service(name, was, now):
             changes.append(change)
-        if will is None or not will.enabled:
+        if now is None or not now.enabled:
             continue
-        if was is None or not was.enabled or was.type != will.type:
-            unknown.add(name)
-        if was and was.enabled and _serves_otherwise(was, will):
-            served_otherwise.add(name)
+        if was is None or not was.enabled or was.type != now.type:
+            new_counters.add(name)
+        if was and was.enabled and _reconfigured(was, now):
+            reconfigured.add(name)
     return ConfigDiff(
         new,
         tuple(changes),
         tuple(_settings_changed(old, new)),
         tuple(_restart_needed(initial, new)),
-        frozenset(served_otherwise),
-        frozenset(unknown),
+        frozenset(reconfigured),
+        frozenset(new_counters),
         (yield from _sockets(new)),
     )
 
 
 def _compare_service(name: str, old: ServiceConfig | None, new: ServiceConfig | None) -> Change | None:
-    """What becomes of a service that is not equal to what it was."""
+    """The change of a service whose config differs; None if only its text does."""
     drain = old.policy.limits.drain if old and old.enabled and not (new and new.enabled) else None
     if new is None:
         return Change(name, "removed", (), drain)
@@ -149,7 +149,7 @@ def _differing(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
 
 
 def _flat(service: ServiceConfig, other: ServiceConfig) -> dict[str, object]:
-    """The rules and the policy by key (``limits.idle``), as they are written in a file; rules where they differ."""
+    """The policy by key (``limits.idle``) as a file has it, and the access rules if they differ."""
     flat: dict[str, object] = {}
     if service.access != other.access:
         flat |= {f"access.{key}": texts for key, texts in service.access.read().rules.items()}
@@ -181,7 +181,7 @@ def _settings_changed(old: Config, new: Config) -> Iterator[str]:
                 yield f"{section}.{key}: {_text(before[key])} -> {_text(after[key])}"
 
 
-def _serves_otherwise(old: ServiceConfig, new: ServiceConfig) -> bool:
+def _reconfigured(old: ServiceConfig, new: ServiceConfig) -> bool:
     return (old.type, old.access, old.policy, old.options) != (new.type, new.access, new.policy, new.options)
 
 

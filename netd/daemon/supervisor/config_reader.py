@@ -1,6 +1,6 @@
-"""Reading the config again while netd serves: in a process of its own, so that nothing waits for it.
+"""Reads the config again while netd serves, in a child process.
 
-What it takes to read a config, and how long a file system takes to give it, is not for the supervisor to wait for.
+The supervisor does not wait for a large config, a slow file system, or the constructor of a service.
 """
 
 import contextlib
@@ -28,27 +28,27 @@ from netd.errors import EXIT_OSERR, EXIT_SOFTWARE, OperatorError
 from netd.transport.listen import finish
 from netd.transport.loop import Loop
 
-LOADING = 60.0
-"""Seconds that reading a config may take, the largest of which takes ten on a common host (`netd.config.bounds`)."""
+READ_TIMEOUT = 60.0
+"""Seconds that reading a config may take. The largest one (`netd.config.bounds`) takes ten on a common host."""
 
 
 class ConfigReader:
-    """Reads the config with ``load``, as often as it is asked to."""
+    """Reads the config with ``load``, in a new child process each time."""
 
     def __init__(self, tasks: Tasks, loop: Loop, load: Callable[[], Config]) -> None:
         self._tasks = tasks
         self._loop = loop
         self._load = load
-        self._queue = Queue()  # one process at a time, however many ask
+        self._queue = Queue()  # one process at a time
         self._children: set[int] = set()
 
     async def load(self, old: Config, initial: Config) -> ConfigDiff:
-        """The config as its file says it now, and what it changes of ``old`` (`plan.compare`).
+        """Read the config file, and compare it with ``old`` (`config_diff.compare`).
 
-        `OperatorError` says what is wrong with it, `CommandError` why it could not be read.
+        Raises `OperatorError` with the problems of the config, `CommandError` if it could not be read.
         """
         async with self._queue:
-            answer, descriptors = await self._answer(old, initial)
+            answer, descriptors = await self._read(old, initial)
         if problems := answer.get("problems"):
             error = OperatorError(problems)
             error.exit_code = answer["exit_code"]
@@ -60,8 +60,8 @@ class ConfigReader:
         config = await self._tasks.in_slices(transfer.restore(answer["config"], tables))
         return await self._tasks.in_slices(config_diff.restore(answer["diff"], config))
 
-    async def _answer(self, old: Config, initial: Config) -> tuple[Message, list[int]]:
-        """What the process that reads says, and the descriptor of the access rules."""
+    async def _read(self, old: Config, initial: Config) -> tuple[Message, list[int]]:
+        """Have a child process read the config. Returns its answer, and the descriptor of the access rules."""
         result: Result[tuple[Message, list[int]]] = Result()
         try:
             ours, theirs = pair()
@@ -69,26 +69,26 @@ class ConfigReader:
                 parent = os.getpid()
                 pid = os.fork()
                 if pid == 0:
-                    _read(Channel(theirs, takes_descriptors=False), self._load, old, initial, parent)
+                    _run_reader(Channel(theirs, takes_descriptors=False), self._load, old, initial, parent)
         except OSError as error:
             raise CommandError(f"cannot start a process that reads the config: {error.strerror}", EXIT_OSERR) from None
         self._children.add(pid)
         channel = Channel(ours, takes_descriptors=True)
 
-        def hear(mask: int) -> None:
+        def on_readable(mask: int) -> None:
             try:
                 received = channel.receive()
             except DescriptorsLostError as error:
-                result.fail(CommandError(f"cannot take the access rules of the config: {error}", EXIT_OSERR))
+                result.fail(CommandError(f"cannot receive the access rules of the config: {error}", EXIT_OSERR))
             except ChannelError:
                 result.fail(CommandError("the process that reads the config died", EXIT_SOFTWARE))
             else:
                 if received:
                     result.set(received)
 
-        self._loop.watch(channel.fileno(), select.EPOLLIN, hear)
-        slow = CommandError(f"reading the config took more than {LOADING:.0f} s", EXIT_OSERR)
-        timer = self._loop.later(LOADING, lambda: result.fail(slow))
+        self._loop.watch(channel.fileno(), select.EPOLLIN, on_readable)
+        slow = CommandError(f"reading the config took more than {READ_TIMEOUT:.0f} s", EXIT_OSERR)
+        timer = self._loop.later(READ_TIMEOUT, lambda: result.fail(slow))
         try:
             return await result
         finally:
@@ -96,31 +96,31 @@ class ConfigReader:
             self._loop.unwatch(channel.fileno())
             channel.close()
             if pid in self._children:
-                os.kill(pid, signal.SIGKILL)  # it has said all, or takes too long
+                os.kill(pid, signal.SIGKILL)  # it has answered, or takes too long
 
     def reap(self) -> None:
-        """Some child ended: see whether it is one of these."""
+        """Reap the child processes that exited. Called at SIGCHLD."""
         for pid in list(self._children):
             if os.waitpid(pid, os.WNOHANG)[0]:
                 self._children.discard(pid)
 
 
 def _import(names: list[str]) -> Generator[None, None, None]:
-    """Import what services needed when they were made, since a worker may not be able to read it, as in a chroot.
+    """Import the modules that the services imported in their constructors: a worker in a chroot cannot read them.
 
-    They are made here no more: a constructor may take its time.
+    The constructors are not called here, since they may take long.
     """
     for name in names:
-        with contextlib.suppress(Exception):  # it was there a moment ago; where it is needed, the lack of it is told
+        with contextlib.suppress(Exception):  # if it fails now, the worker reports it
             importlib.import_module(name)
         yield
 
 
-def _read(channel: Channel, load: Callable[[], Config], old: Config, initial: Config, parent: int) -> NoReturn:
-    """What the process does that reads the config."""
+def _run_reader(channel: Channel, load: Callable[[], Config], old: Config, initial: Config, parent: int) -> NoReturn:
+    """The child process: read the config, send the answer to the supervisor, and exit."""
     try:
         known = set(sys.modules)
-        gc.freeze()  # what the parent has needs no look, and stays in memory that both share
+        gc.freeze()  # the parent's objects are not collected here, so their memory stays shared
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
@@ -138,6 +138,6 @@ def _read(channel: Channel, load: Callable[[], Config], old: Config, initial: Co
             answer = {"problems": error.problems, "exit_code": error.exit_code}
         except BaseException as error:  # a package with services may raise anything
             answer = {"bug": traceback.format_exception_only(error)[-1].strip()}
-        channel.send(answer, descriptors, LOADING)
+        channel.send(answer, descriptors, READ_TIMEOUT)
     finally:
         os._exit(0)

@@ -1,4 +1,4 @@
-"""Warnings about a config in force: what it permits at a risk, or asks for in vain."""
+"""Warnings about the config in force: risks that it permits, and limits that this process cannot provide."""
 
 import resource
 import sys
@@ -8,11 +8,11 @@ from netd.daemon.supervisor.listeners import Listeners
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ListenerEvents
 
-_OWN_DESCRIPTORS = 64  # of a worker, besides those of its connections and listeners
+_OWN_DESCRIPTORS = 64  # of a worker, besides connections and listeners
 
 
 def warn(config: Config, listeners: Listeners, events: DaemonEvents) -> None:
-    """Log a UDP service without reply guard, and limits that need more descriptors than RLIMIT_NOFILE permits."""
+    """Log UDP services without reply guard, and limits that need more descriptors than RLIMIT_NOFILE permits."""
     udp = {one.listener.service for one in listeners if one.listener.transport == "udp"}
     for service in config.enabled:
         if service.name in udp and not service.policy.reply_guard:

@@ -1,8 +1,8 @@
-"""The control socket: one line in, one JSON object out, as a conversation like any other.
+"""The control socket: receives a command per line, sends a JSON object for each. A service like any other.
 
 `echo status | nc -U /run/netd/control.sock` works as well as `netd status`. A line is a command and its arguments,
-``NAME`` or ``key=value``, with blanks between them. An answer has ``ok``; where that is false, ``error`` says why and
-``exit_code`` what a command line should make of it.
+``NAME`` or ``key=value``, separated by blanks. An answer has ``ok``. If that is false, it also has ``error``, the
+reason, and ``exit_code``, for the command line.
 """
 
 import os
@@ -26,15 +26,15 @@ LINE_LIMIT = 4096
 
 
 class CommandError(Exception):
-    """A command that cannot be done, with the exit code it is worth."""
+    """A command cannot be done. ``exit_code`` is for the command line."""
 
     def __init__(self, message: str, exit_code: int = EXIT_NO) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 
 
-class Reports(Protocol):
-    """What netd says of itself."""
+class Status(Protocol):
+    """The state of netd, and its counters over the last minutes."""
 
     def status(self) -> Answer: ...
 
@@ -42,7 +42,7 @@ class Reports(Protocol):
 
 
 class Commands(Protocol):
-    """What there is to control. Each may raise `CommandError` or `OperatorError`."""
+    """Commands. Each may raise `CommandError` or `OperatorError`."""
 
     async def diff(self) -> Answer: ...
 
@@ -50,17 +50,17 @@ class Commands(Protocol):
 
     async def switch(self, service: str, *, on: bool, by: str) -> Answer: ...
 
-    async def connections(self, wanted: dict[str, str]) -> Answer: ...
+    async def connections(self, selection: dict[str, str]) -> Answer: ...
 
-    async def peers(self, wanted: dict[str, str]) -> Answer: ...
+    async def peers(self, selection: dict[str, str]) -> Answer: ...
 
-    async def kick(self, wanted: dict[str, str], by: str) -> Answer: ...
+    async def kick(self, selection: dict[str, str], by: str) -> Answer: ...
 
     async def set_log_level(self, level: str, by: str) -> Answer: ...
 
 
 class Stop(Protocol):
-    """How netd is stopped."""
+    """Stops netd."""
 
     def __call__(self, by: str, *, now: bool = False) -> Answer: ...
 
@@ -76,15 +76,15 @@ class Bans(Protocol):
 
 
 class Tracer(Protocol):
-    """Looking on."""
+    """Traces. `start` sends lines to ``post``, and returns a function that stops the trace."""
 
-    async def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]: ...
+    async def start(self, selection: dict[str, str], post: Post) -> Callable[[], None]: ...
 
 
 class Attachments(Protocol):
-    """Talking to a service."""
+    """Connections to services. `open` returns a function that sends, and one that closes the connection."""
 
-    async def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]: ...
+    async def open(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]: ...
 
 
 _USAGE = {
@@ -116,22 +116,22 @@ class Control:
         tasks: Tasks,
         commands: Commands,
         stop: Stop,
-        reports: Reports,
+        status: Status,
         bans: Bans,
         explain: Callable[[str, str], Answer],
         tracer: Tracer,
-        visits: Attachments,
+        attachments: Attachments,
         group: int | None,
         events: DaemonEvents,
     ) -> None:
         self._tasks = tasks
         self._commands = commands
         self._stop = stop
-        self._status = reports
+        self._status = status
         self._bans = bans
         self._explain = explain
         self._tracer = tracer
-        self._attachments = visits
+        self._attachments = attachments
         self._group = group
         self._events = events
 
@@ -152,7 +152,10 @@ class Control:
             yield json_line(_failure(str(error), EXIT_USAGE))
 
     def _allowed(self, credentials: Credentials | None) -> bool:
-        """The path's permissions have let the peer connect; an abstract socket has none, and a path may be chmodded."""
+        """Whether the peer may control netd: root, the user of netd, or the group.
+
+        Permissions of the path are not enough: an abstract socket has none, and a path can be changed by chmod(1).
+        """
         if credentials is None:
             return False
         if credentials.uid in (0, os.geteuid()):
@@ -160,40 +163,40 @@ class Control:
         return self._group is not None and self._group in groups_of(credentials.uid, credentials.gid)
 
     def _follow(self, line: str, rest: bytes, post: Post) -> WaitingConversation:
-        """A command whose answer is followed by more, until the peer has finished sending.
+        """`talk` and `trace`: after the answer, ``post`` gets lines until the peer shuts down its sending side.
 
-        What the peer says behind it, of which ``rest`` has come, is for the service, and is no command.
+        All that the peer sends after the command is for the service; ``rest`` was received with the command.
         """
-        begun: list[tuple[Callable[[bytes], None], Callable[[], None]]] = []
-        left = False
+        started: list[tuple[Callable[[bytes], None], Callable[[], None]]] = []
+        closed = False
 
-        async def begin(command: str, words: list[str]) -> Answer:
+        async def start(command: str, words: list[str]) -> Answer:
             if command == "talk":
                 service = _arguments(command, words, ("service",)).get("service", "")
-                say, end = await self._attachments.enter(service, post)
+                send, close = await self._attachments.open(service, post)
             else:
-                end = await self._tracer.start(_arguments(command, words, ("service", "peer")), post)
-                say = _say_nothing
-            if left:
-                end()
+                close = await self._tracer.start(_arguments(command, words, ("service", "peer")), post)
+                send = _discard
+            if closed:
+                close()
             else:
-                begun.append((say, end))
+                started.append((send, close))
             return {}
 
         try:
-            yield json_line((yield from _result(self._tasks.start(self._answer(line, begin)))))
-            for say, _ in begun:
+            yield json_line((yield from _result(self._tasks.start(self._answer(line, start)))))
+            for send, _ in started:
                 if rest:
-                    say(rest)
+                    send(rest)
                 while data := (yield None):
-                    say(data)
+                    send(data)
         finally:
-            left = True
-            for _, end in begun:
-                end()
+            closed = True
+            for _, close in started:
+                close()
 
     async def answer(self, line: str, by: str) -> Answer:
-        """Do what a line says."""
+        """Run the command in a line, and return its answer."""
         return await self._answer(line, lambda command, words: self._do(command, words, by))
 
     async def _answer(self, line: str, do: Callable[[str, list[str]], Coroutine[Any, None, Answer]]) -> Answer:
@@ -204,7 +207,7 @@ class Control:
             return _failure(str(error), error.exit_code)
         except OperatorError as error:
             return _failure(error.problems[0], error.exit_code) | {"problems": error.problems}
-        except Exception as error:  # whatever it is, the daemon goes on
+        except Exception as error:  # a bug in a command does not end the daemon
             self._events.command_failed(command, error)
             return _failure(f"a bug in netd: {error!r}; see its log", EXIT_SOFTWARE)
 
@@ -255,12 +258,12 @@ def _arguments(command: str, words: list[str], known: Iterable[str]) -> dict[str
     return found
 
 
-def _say_nothing(data: bytes) -> None:
-    """Where nothing can be said."""
+def _discard(data: bytes) -> None:
+    """Discard what the peer sends: a trace has no input."""
 
 
 def _result(result: Result[Answer]) -> Generator[bytes | Wait | None, bytes, Answer]:
-    """The part of a conversation that waits for a command to be done."""
+    """Wait, in a conversation, for the result of a command."""
     wait = Wait()
     result.then(wait.finish)
     while not wait.done:
@@ -273,10 +276,10 @@ def _failure(message: str, exit_code: int) -> Answer:
 
 
 def log_exceptions(events: DaemonEvents, command: str, do: Callable[[], object]) -> None:
-    """Do something that a signal asked for; what goes wrong is told in the log."""
+    """Do something that no client waits for, such as after a signal. An exception is logged."""
     try:
         do()
     except (CommandError, OperatorError):
-        pass  # whoever raised it has told
-    except BaseException as error:  # a service's class may raise SystemExit, too
+        pass  # logged where it was raised
+    except BaseException as error:  # also SystemExit, which a service's class may raise
         events.command_failed(command, error)

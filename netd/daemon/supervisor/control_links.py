@@ -1,4 +1,4 @@
-"""The links by which a command finds this netd from the config that it was started with, whatever the file says now."""
+"""Links by which a command finds this netd from the path of its config, also after the file has changed."""
 
 import contextlib
 import os
@@ -7,9 +7,9 @@ from netd import default_paths, paths
 
 
 class ControlLinks:
-    """Links to the control socket in the runtime directory (`places.control_links`), until they are closed.
+    """Links to the control socket in the runtime directory (`default_paths.control_links`), until they are closed.
 
-    Where netd may not make one, there is none: a command looks where the config says, too.
+    If netd may not make a link, it makes none: a command also tries the path in the config.
     """
 
     def __init__(self, file: str, control: str) -> None:
@@ -21,7 +21,7 @@ class ControlLinks:
                 self._links.append((path, paths.make_link(path, target)))
 
     def close(self) -> None:
-        """Remove those that are still there; one may be that of a netd that was started later with the same config."""
+        """Remove the links that are still this netd's. One may belong to a netd that started later with the config."""
         for path, descriptor in self._links:
             with contextlib.suppress(OSError):
                 paths.remove(path, descriptor)

@@ -1,6 +1,6 @@
-"""`netd explain`: which check decides about a peer, from the memory that admission in the workers writes.
+"""`netd explain`: the check that admits or refuses a peer.
 
-No worker is asked.
+It reads the shared memory to which the workers' admission writes, and sends no request to a worker.
 """
 
 import time
@@ -16,7 +16,7 @@ from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.state import State
 from netd.errors import EXIT_USAGE
 
-_SOME_PORT = 49152  # an ephemeral port (RFC 6335), for a peer that is given without one
+_SOME_PORT = 49152  # an ephemeral port (RFC 6335), for a peer without a port
 
 
 class Explainer:
@@ -27,7 +27,10 @@ class Explainer:
         self._listeners = listeners
 
     def explain(self, peer: str, where: str) -> Answer:
-        """What decides whether ``peer`` is served at ``where`` (SERVICE/TRANSPORT) now, check by check."""
+        """Whether ``peer`` is served at ``where`` (SERVICE/TRANSPORT) now, with every check and its reason.
+
+        Raises `CommandError` for an unknown service, a transport it does not serve, or an invalid peer.
+        """
         name, _, transport = where.partition("/")
         self._state.require(name, exit_code=EXIT_USAGE)
         service = next(one for one in self._state.config.services if one.name == name)

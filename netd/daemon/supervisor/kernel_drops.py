@@ -9,8 +9,8 @@ from netd.daemon.supervisor.state import State
 from netd.shared.table import SUPERVISOR
 from netd.telemetry.service_events import ServiceEvents
 
-_SO_MEMINFO = 55  # asm-generic/socket.h; the socket module does not have it
-_MEMINFO = struct.Struct("9I")  # linux/sock_diag.h; the last one is SK_MEMINFO_DROPS
+_SO_MEMINFO = 55  # asm-generic/socket.h; not in the socket module
+_MEMINFO = struct.Struct("9I")  # linux/sock_diag.h; the last value is SK_MEMINFO_DROPS
 
 
 class KernelDrops:
@@ -19,19 +19,20 @@ class KernelDrops:
     def __init__(self, state: State, listeners: Listeners) -> None:
         self._state = state
         self._listeners = listeners
-        self._drops: dict[int, int] = {}  # the kernel's number at the last call, by listener
+        self._drops: dict[int, int] = {}  # the kernel's number at the last call, by listener id
         self._service_events: dict[str, ServiceEvents] = {}
 
     def count(self) -> None:
         """Count the datagrams and connections that the kernel dropped since the last call."""
         services = {service.name: service for service in self._state.config.services}
         before, self._drops = self._drops, {}
-        for one in self._listeners:
-            number = self._drops[one.number] = _kernel_drops(one.listener.socket)
-            since = (number - before.get(one.number, number)) & 0xFFFFFFFF
+        for record in self._listeners:
+            listener = record.listener
+            number = self._drops[record.id] = _kernel_drops(listener.socket)
+            since = (number - before.get(record.id, number)) & 0xFFFFFFFF
             if since:
-                events = self._events_of(services[one.listener.service])
-                if one.listener.streams:
+                events = self._events_of(services[listener.service])
+                if listener.streams:
                     events.connection_refused("backlog", number=since)
                 else:
                     events.datagrams_dropped(since, "kernel")
@@ -39,7 +40,7 @@ class KernelDrops:
             events.log_pending()
 
     def _events_of(self, service: ServiceConfig) -> ServiceEvents:
-        """The events of a service, kept because their log lines are throttled."""
+        """The events of a service. They are kept, because their log lines are throttled."""
         table = self._state.table(service)
         events = self._service_events.get(service.name)
         if events is None or events.table is not table:
@@ -50,7 +51,7 @@ class KernelDrops:
 def _kernel_drops(opened: socket.socket) -> int:
     """The number of datagrams or connections that the kernel has dropped at this socket; 0 before Linux 4.12.
 
-    It is the number that SO_RXQ_OVFL would put beside every datagram.
+    SO_RXQ_OVFL (socket(7)) would attach the same number to every datagram.
     """
     try:
         numbers = _MEMINFO.unpack(opened.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))

@@ -1,4 +1,4 @@
-"""The sockets the supervisor holds open, and how they change from one config to the next."""
+"""The listening sockets that the supervisor holds open, and their change from one config to the next."""
 
 import itertools
 import os
@@ -17,128 +17,131 @@ from netd.transport.listen import Listener, Skipped, advice, configure, open_lis
 
 
 @dataclass(frozen=True)
-class NumberedListener:
-    """A listener under the number by which workers know it."""
+class ListenerRecord:
+    """A listener, and the id that messages to workers use for it."""
 
-    number: int
+    id: int
     listener: Listener
 
 
 @dataclass
-class Pending:
-    """The sockets of a config that is not in force yet."""
+class PreparedListeners:
+    """The listeners of a config that is not in force yet."""
 
     diff: ConfigDiff
-    places: dict[SocketKey, list[NumberedListener]]
-    new: list[NumberedListener] = field(default_factory=list)
-    gone: list[NumberedListener] = field(default_factory=list)
+    by_key: dict[SocketKey, list[ListenerRecord]]
+    new: list[ListenerRecord] = field(default_factory=list)
+    removed: list[ListenerRecord] = field(default_factory=list)
 
 
 class Listeners:
-    """Open sockets by place. `prepare` opens what is new; then comes `commit` or `abort`."""
+    """The open listeners by `SocketKey`. `prepare` opens the new records; `commit` or `abort` follows."""
 
     def __init__(self, inherited: list[InheritedSocket], skipped: Skipped, failed: Skipped) -> None:
-        """``failed`` hears ``(service, url, error)`` of a socket whose options could not be changed."""
+        """``failed`` is called with ``(service, url, error)`` if the options of an open socket cannot be changed."""
         self._inherited = Inherited(inherited)
         self._skipped = skipped
         self._failed = failed
         self._stores = systemd.has_store()
-        self._places: dict[SocketKey, list[NumberedListener]] = {}
-        self._numbers = itertools.count(1)
+        self._by_key: dict[SocketKey, list[ListenerRecord]] = {}
+        self._ids = itertools.count(1)
 
-    def __iter__(self) -> "itertools.chain[NumberedListener]":
-        return itertools.chain.from_iterable(self._places.values())
+    def __iter__(self) -> "itertools.chain[ListenerRecord]":
+        return itertools.chain.from_iterable(self._by_key.values())
 
-    def prepare(self, diff: ConfigDiff) -> Generator[None, None, Pending]:
-        """Open what the new config needs and is not open. `OpenError`, and nothing opened, where that fails.
+    def prepare(self, diff: ConfigDiff) -> Generator[None, None, PreparedListeners]:
+        """Open the sockets of the new config that are not open. Yields after each piece of the work.
 
-        Yields after each piece of the work; one that is not finished has opened nothing.
+        Raises `OpenError` if one cannot be opened. Then, and if the generator is closed before its end, none is open.
         """
         wanted = diff.sockets
-        gone = [one for key, ones in self._places.items() if key not in wanted for one in ones]
-        missing = [(service.name, endpoint) for key, (service, endpoint) in wanted.items() if key not in self._places]
-        opened: dict[int, list[Listener]] = {}  # by endpoint; equal ones may be several
-        yielding = [one.listener for one in gone]
+        removed = [record for key, records in self._by_key.items() if key not in wanted for record in records]
+        missing = [(service.name, endpoint) for key, (service, endpoint) in wanted.items() if key not in self._by_key]
+        opened: dict[int, list[Listener]] = {}  # by endpoint; several may be equal
+        yielding = [record.listener for record in removed]
         for listener in (yield from opening(missing, self._skipped, self._failed, self._inherited, yielding)):
             opened.setdefault(id(listener.endpoint), []).append(listener)
-        pending = Pending(diff, {}, gone=gone)
+        prepared = PreparedListeners(diff, {}, removed=removed)
         for key, (service, endpoint) in wanted.items():
-            ones = self._places.get(key)
-            if ones is None:
-                ones = [NumberedListener(next(self._numbers), one) for one in opened[id(endpoint)]]
-                pending.new += ones
-            # A socket may pass from a service to another; who listens on it is not changed before all agree.
-            pending.places[key] = [
-                one
-                if one.listener.service == service.name
-                else NumberedListener(one.number, _for(service.name, one.listener))
-                for one in ones
+            records = self._by_key.get(key)
+            if records is None:
+                records = [ListenerRecord(next(self._ids), listener) for listener in opened[id(endpoint)]]
+                prepared.new += records
+            # A socket may pass from one service to another. Until the commit, the old record keeps its service.
+            prepared.by_key[key] = [
+                record
+                if record.listener.service == service.name
+                else ListenerRecord(record.id, _reassigned(service.name, record.listener))
+                for record in records
             ]
-        self._check_kinds(pending)
-        return pending
+        self._check_types(prepared)
+        return prepared
 
-    def _check_kinds(self, pending: Pending) -> None:
-        """What the service manager opened may not be what the service serves, or where its rules hold."""
-        services = pending.diff.config.services
+    def _check_types(self, prepared: PreparedListeners) -> None:
+        """Raise `OpenError` for inherited sockets that their service, or its access rules, do not support."""
+        services = prepared.diff.config.services
         types = {service.name: service.type for service in services}
         asks_groups = {service.name for service in services if service.access.asks_groups}
         problems = [
-            f"services.{one.listener.service}: {one.listener.url}: {NO_GROUPS}"
-            for ones in pending.places.values()
-            for one in ones
-            if one.listener.service in asks_groups and one.listener.transport == "unixgram"
+            f"services.{record.listener.service}: {record.listener.url}: {NO_GROUPS}"
+            for records in prepared.by_key.values()
+            for record in records
+            if record.listener.service in asks_groups and record.listener.transport == "unixgram"
         ]
-        for one in pending.new:
-            kind = table.find(types[one.listener.service])
+        for record in prepared.new:
+            kind = table.find(types[record.listener.service])
             assert kind is not None, "the config was checked"
-            if not (kind.streams if one.listener.streams else kind.datagrams):
+            if not (kind.streams if record.listener.streams else kind.datagrams):
                 problems.append(
-                    f"services.{one.listener.service}: {one.listener.endpoint} is a "
-                    f"{'stream' if one.listener.streams else 'datagram'} socket, which '{kind.name}' does not serve"
+                    f"services.{record.listener.service}: {record.listener.endpoint} is a "
+                    f"{'stream' if record.listener.streams else 'datagram'} socket, which '{kind.name}' does not serve"
                 )
         if problems:
-            self.abort(pending)
+            self.abort(prepared)
             raise OpenError(problems)
 
-    def commit(self, pending: Pending) -> None:
-        """The config is in force: change the options of what it keeps. `close_gone` closes the rest."""
-        for key, (_, endpoint) in pending.diff.sockets.items():
-            for one in pending.places[key]:
-                if one.listener.endpoint != endpoint:
+    def commit(self, prepared: PreparedListeners) -> None:
+        """Put the prepared listeners in force, and change the options of those that stay open.
+
+        The removed records stay open until `close_removed`.
+        """
+        for key, (_, endpoint) in prepared.diff.sockets.items():
+            for record in prepared.by_key[key]:
+                if record.listener.endpoint != endpoint:
                     try:
-                        configure(one.listener, endpoint)
-                    except (OSError, ValueError) as error:  # an owner that is gone, another file in its place
+                        configure(record.listener, endpoint)
+                    except (OSError, ValueError) as error:  # such as a removed user, or another file at the path
                         reason = error.strerror if isinstance(error, OSError) else error
-                        self._failed(one.listener.service, str(endpoint), str(reason))
-        self._places = pending.places
+                        self._failed(record.listener.service, str(endpoint), str(reason))
+        self._by_key = prepared.by_key
         if self._stores:
-            for one in pending.new:
-                if not one.listener.kept and not one.listener.endpoint.name:
-                    one.listener.kept = systemd.store(one.listener.socket)
+            for record in prepared.new:
+                if not record.listener.kept and not record.listener.endpoint.name:
+                    record.listener.kept = systemd.store(record.listener.socket)
         for left in self._inherited.pop_unused():
             systemd.remove_stored(left.name)
             left.socket.close()
 
-    def close_gone(self, pending: Pending) -> Generator[None, None, None]:
-        """Close what the config does not need, once no worker has it any more. Yields after each."""
-        for one in pending.gone:
-            self._close(one.listener)
+    def close_removed(self, prepared: PreparedListeners) -> Generator[None, None, None]:
+        """Close the listeners that the config does not have, once no worker uses them. Yields after each."""
+        for record in prepared.removed:
+            self._close(record.listener)
             yield
 
-    def abort(self, pending: Pending) -> None:
-        """The config is not to be."""
-        for one in pending.new:
-            self._close(one.listener)
+    def abort(self, prepared: PreparedListeners) -> None:
+        """Close the new listeners of a config that is not put in force."""
+        for record in prepared.new:
+            self._close(record.listener)
 
     def unclaimed(self) -> list[InheritedSocket]:
-        """What the service manager handed over and no service asks for."""
+        """The sockets that the service manager passed and no service uses."""
         return self._inherited.unclaimed()
 
     def close(self) -> None:
-        """Close all. What the service manager keeps stays open there, and its path in place, for the next start."""
-        for one in self:
-            one.listener.close(keep_path=bool(one.listener.kept))
-        self._places = {}
+        """Close all listeners. Those in the file descriptor store of systemd stay open there, with their paths."""
+        for record in self:
+            record.listener.close(keep_path=bool(record.listener.kept))
+        self._by_key = {}
 
     def _close(self, listener: Listener) -> None:
         if listener.kept:
@@ -146,22 +149,22 @@ class Listeners:
         listener.close()
 
 
-def _for(service: str, listener: Listener) -> Listener:
+def _reassigned(service: str, listener: Listener) -> Listener:
     return Listener(service, listener.endpoint, listener.socket, listener.file, listener.kept)
 
 
 def control_listener(path: str, group: str | None) -> Listener:
-    """Open the control socket, and its directory where that is missing. `OpenError` says why not."""
+    """Open the control socket, and make its directory if it is missing. Raises `OpenError` if that fails."""
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise OpenError([f"daemon.control: the path may have at most {LONGEST_PATH} octets: {path}"])
     endpoint = Endpoint("unix", path=path, options=SocketOptions(mode=0o660 if group else 0o600, group=group))
     if not path.startswith("@"):
         try:
             paths.check_directory(path)
-        except ValueError as error:  # which could answer in netd's name
+        except ValueError as error:  # another user could impersonate netd there
             problem = f"{error}, or name another place with daemon.control"
             raise OpenError([f"daemon.control: cannot listen on {endpoint}: {problem}"]) from None
-        except OSError as error:  # without the verdict, nothing is bound
+        except OSError as error:  # the directory could not be checked
             problem = f"{error.strerror}{advice(error, endpoint)}"
             raise OpenError([f"daemon.control: cannot listen on {endpoint}: {problem}"]) from None
     try:

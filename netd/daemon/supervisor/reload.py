@@ -1,4 +1,4 @@
-"""Putting a config in force: in every worker or in none."""
+"""Puts a config in force: in all workers or in none (two-phase commit)."""
 
 import json
 from collections.abc import Generator, Sequence
@@ -9,8 +9,8 @@ from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.control import CommandError
-from netd.daemon.supervisor.listeners import Listeners, NumberedListener, Pending
-from netd.daemon.supervisor.requests import PREPARING
+from netd.daemon.supervisor.listeners import ListenerRecord, Listeners, PreparedListeners
+from netd.daemon.supervisor.requests import PREPARE_TIMEOUT
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
@@ -18,12 +18,12 @@ from netd.daemon.tasks import Queue, Tasks
 from netd.errors import OpenError
 from netd.transport.listen import finish
 
-_DIED = "it died while it got ready"
-_SLOW = f"it did not get ready within {PREPARING:.0f} s: what its services do when they are made takes too long"
+_DIED = "the process exited while it prepared the config"
+_SLOW = f"it did not prepare the config within {PREPARE_TIMEOUT:.0f} s: the constructor of a service takes too long"
 
 
 class Reloader:
-    """Brings workers to what is in force, and what is in force to a new config. ``user`` is who the workers are."""
+    """Sends the config in force to new workers, and puts a new config in force. ``user`` is the workers' user."""
 
     def __init__(self, state: State, listeners: Listeners, pool: WorkerPool, tasks: Tasks, user: str) -> None:
         self._state = state
@@ -32,116 +32,117 @@ class Reloader:
         self._tasks = tasks
         self._user = user
         self.queue = Queue()
-        """What changes the config is done one after the other."""
+        """Commands that change the config run one at a time."""
 
-    async def install(self, worker: WorkerProcess) -> None:
-        """Bring a new worker up to date. `WorkerError` says why it cannot be."""
+    async def sync_worker(self, worker: WorkerProcess) -> None:
+        """Send a new worker the config in force. Raises `WorkerError` if the worker does not accept it."""
         state, requests = self._state, self._pool.requests
         answers = await requests.ask(SetDaemonLimits(), [state.daemon_limits.descriptor], [worker])
-        self._check([worker], answers)
+        self._require_success([worker], answers)
         answers = await requests.ask(SetBans(state.bans_until()), [], [worker])
-        self._check([worker], answers)
-        numbered = list(self._listeners)
+        self._require_success([worker], answers)
+        listeners = list(self._listeners)
         diff = await self._tasks.in_slices(config_diff.from_nothing(state.config))
-        message, descriptors = await self._tasks.in_slices(self._message(diff, numbered, numbered))
-        self._check([worker], await requests.prepare(message, descriptors, [worker]))
-        self._check([worker], await requests.ask(Commit(), [], [worker]))
+        message, descriptors = await self._tasks.in_slices(self._prepare_message(diff, listeners, listeners))
+        self._require_success([worker], await requests.prepare(message, descriptors, [worker]))
+        self._require_success([worker], await requests.ask(Commit(), [], [worker]))
 
-    def _check(self, workers: Sequence[WorkerProcess], answers: dict[WorkerProcess, Done | Failed]) -> None:
-        """Raise `WorkerError` where one of these workers has not answered, or has said what keeps it from it."""
+    def _require_success(self, workers: Sequence[WorkerProcess], answers: dict[WorkerProcess, Done | Failed]) -> None:
+        """Raise `WorkerError` if one of these workers has not answered, or has answered `Failed`."""
         for worker in workers:
-            answer = answers.get(worker, Failed(_DIED if worker.gone else _SLOW))
+            answer = answers.get(worker, Failed(_DIED if worker.disconnected else _SLOW))
             if isinstance(answer, Failed):
                 raise WorkerError(f"worker (user {self._user}): {answer.error}")
 
     async def switch(self, overrides: dict[str, bool]) -> None:
-        """Put in force, as `apply` does, the config as its file has it, but for what is switched on or off."""
+        """Put the config file that was read last in force, with these services enabled or disabled (`apply`)."""
         state = self._state
         work = config_diff.compare(state.config, state.effective(state.file, overrides), state.initial)
         await self.apply(await self._tasks.in_slices(work), state.file, overrides)
 
     async def apply(self, diff: ConfigDiff, file: Config, overrides: dict[str, bool]) -> None:
-        """Put a config in force in two phases: ``file``, as its file has it, with what was switched on or off.
+        """Put a config in force in two phases: ``file``, with the services in ``overrides`` enabled or disabled.
 
-        An `OperatorError` or `CommandError` means that nothing has changed. To be called by what is first in the
-        `queue`.
+        After an `OperatorError` or `CommandError` nothing has changed. The caller holds the `queue`.
         """
         state, pool = self._state, self._pool
         self._not_while_stopping()
-        pending = await self._tasks.in_slices(self._listeners.prepare(diff))
-        prepared: set[WorkerProcess] = set()
+        listeners = await self._tasks.in_slices(self._listeners.prepare(diff))
+        asked: set[WorkerProcess] = set()
         try:
             self._not_while_stopping()
-            await self._prepare_workers(pending, prepared)
+            await self._prepare_workers(listeners, asked)
             self._not_while_stopping()
         except BaseException:
-            pool.requests.tell(Abort(), prepared)
-            self._listeners.abort(pending)
+            pool.requests.send(Abort(), asked)
+            self._listeners.abort(listeners)
             state.drop_unused_tables()
             raise
-        # Nothing waits from here until the new config is what a new worker gets.
-        workers = [worker for worker in pool.workers.values() if worker in prepared]
+        # No await from here until `state.apply`: a worker that starts meanwhile must get the new config.
+        workers = [worker for worker in pool.workers.values() if worker in asked]
         committed = pool.ask(Commit(), workers=workers)
         if diff.draining:
-            pool.requests.tell(Retire(diff.draining), pool.leaving)
-        self._listeners.commit(pending)
-        state.adopt(file, overrides)
+            pool.requests.send(Retire(diff.draining), pool.draining)
+        self._listeners.commit(listeners)
+        state.apply(file, overrides)
         try:
             await committed
-            await self._tasks.in_slices(self._finish(pending))
-        except GeneratorExit:  # netd ends
-            finish(self._listeners.close_gone(pending))
+            await self._tasks.in_slices(self._finish(listeners))
+        except GeneratorExit:  # netd exits
+            finish(self._listeners.close_removed(listeners))
             raise
 
-    def _finish(self, pending: Pending) -> Generator[None, None, None]:
-        """What follows once the config is in force in every worker."""
-        yield from self._listeners.close_gone(pending)
-        for one in pending.new:
-            self._state.tell_listening(one.listener)
+    def _finish(self, listeners: PreparedListeners) -> Generator[None, None, None]:
+        """Close removed listeners and log new ones, once the config is in force in every worker."""
+        yield from self._listeners.close_removed(listeners)
+        for record in listeners.new:
+            self._state.log_listening(record.listener)
             yield
 
     def _not_while_stopping(self) -> None:
         if self._state.stopping:
             raise CommandError("netd is about to stop")
 
-    async def _prepare_workers(self, pending: Pending, prepared: set[WorkerProcess]) -> None:
-        """Have every worker make what the config needs. Adds them to ``prepared`` before they are asked.
+    async def _prepare_workers(self, listeners: PreparedListeners, asked: set[WorkerProcess]) -> None:
+        """Have every worker prepare the config. Adds each to ``asked`` before the request is sent.
 
-        A worker that dies meanwhile says nothing about the config, and gets a successor, which serves what is in force
-        and is asked then. Where that dies too, the config is to blame. `OpenError` says what keeps a worker from it.
+        If a worker exits meanwhile, the cause may be another one. Its successor, which serves the config in force, is
+        asked too; if that exits as well, the config is the cause. Raises `OpenError` if a worker cannot prepare it.
         """
-        all_of_them = [one for ones in pending.places.values() for one in ones]
-        work = self._message(pending.diff, all_of_them, pending.new)
+        all_records = [record for records in listeners.by_key.values() for record in records]
+        work = self._prepare_message(listeners.diff, all_records, listeners.new)
         message, descriptors = await self._tasks.in_slices(work)
         first: list[WorkerProcess] | None = None
         while True:
-            await self._pool.settle()
-            workers = [worker for worker in self._pool.workers.values() if worker not in prepared]
+            await self._pool.wait_for_starts()
+            workers = [worker for worker in self._pool.workers.values() if worker not in asked]
             if not workers:
                 return
             first = workers if first is None else []
-            prepared.update(workers)
+            asked.update(workers)
             answers = await self._pool.requests.prepare(message, descriptors, workers)
             try:
-                self._check([worker for worker in workers if not (worker.gone and worker in first)], answers)
+                self._require_success(
+                    [worker for worker in workers if not (worker.disconnected and worker in first)], answers
+                )
             except WorkerError as error:
                 raise OpenError([str(error)]) from None
 
-    def _message(
-        self, diff: ConfigDiff, all_of_them: list[NumberedListener], new: list[NumberedListener]
+    def _prepare_message(
+        self, diff: ConfigDiff, all_records: list[ListenerRecord], new: list[ListenerRecord]
     ) -> Generator[None, None, tuple[Prepare, list[int]]]:
-        """What a worker needs to serve the new config, besides what it has of the one before.
+        """The message that has a worker prepare the new config, with its descriptors.
 
-        The descriptors that go with it are the access tables, ``new`` ones of the listeners, and the counters of what
-        is unknown to it.
+        The descriptors are those of the access tables, of the ``new`` listeners, and of the counters that the worker
+        does not have.
         """
         config = diff.config
         services: list[str] = []
         counters: list[str] = []
-        descriptors = [config.access_tables.descriptor, *(one.listener.socket.fileno() for one in new)]
+        descriptors = [config.access_tables.descriptor, *(record.listener.socket.fileno() for record in new)]
         listeners: dict[str, list[int]] = {}
-        for one in all_of_them:
-            listeners.setdefault(one.listener.service, []).append(one.number)
+        for record in all_records:
+            listeners.setdefault(record.listener.service, []).append(record.id)
         for service in config.enabled:
             yield
             entry = ServiceEntry(
@@ -151,15 +152,15 @@ class Reloader:
                 policy=service.policy.model_dump_json(),
                 access=(service.access.offset, service.access.length),
                 listeners=listeners.get(service.name, []),
-                changed=service.name in diff.served_otherwise,
+                changed=service.name in diff.reconfigured,
             )
             services.append(entry.encode())
-            if service.name in diff.unknown:
+            if service.name in diff.new_counters:
                 counters.append(service.name)
                 descriptors.append(self._state.table(service).descriptor)
         message = Prepare(
             services=services,
-            new_listeners=[one.number for one in new],
+            new_listeners=[record.id for record in new],
             new_counters=counters,
             draining=diff.draining,
             log_connections=config.log.connections,

@@ -1,6 +1,7 @@
-"""Requests to workers, their responses, and the heartbeats that show that their loops turn.
+"""Requests to workers, their responses, and heartbeats, which detect workers whose loop hangs.
 
-The supervisor waits for no worker: a request is a `Result`, and a packet that finds no room ends what it was for.
+The supervisor does not block on a worker: `Requests.ask` returns a `Result`, and sending fails if the worker's socket
+buffer stays full.
 """
 
 import contextlib
@@ -27,44 +28,44 @@ from netd.daemon.messages.from_worker import (
     Response,
     TraceLines,
 )
-from netd.daemon.supervisor.spawn import Asked, WorkerProcess
+from netd.daemon.supervisor.spawn import PendingRequest, WorkerProcess
 from netd.daemon.tasks import Result
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop, Timer
 
-PATIENCE = 5.0
-"""Seconds a worker has to answer, and to end when it was told to."""
-PREPARING = 20.0
-"""Seconds a worker has to make what a config needs, of which all but the code of the services themselves is quick."""
+RESPONSE_TIMEOUT = 5.0
+"""Seconds a worker has to respond to a request, and to exit after `Stop`."""
+PREPARE_TIMEOUT = 20.0
+"""Seconds a worker has to prepare a config. Only the constructors of services may take long."""
 
-_MOST_MESSAGES = 100  # taken from a worker at once
-_ROOM = 0.25  # seconds until a worker's socket has room for a packet; it holds hundreds
+_MOST_MESSAGES = 100  # read from a worker at once
+_SEND_TIMEOUT = 0.25  # seconds to wait for space in a worker's socket buffer, which holds hundreds of packets
 _HEARTBEAT = encode(Heartbeat())
 
 
 class Requests:
-    """Asks workers. ``reported`` gets what a worker says unasked."""
+    """Sends requests to workers. ``on_notice`` is called with each message that is no response."""
 
-    def __init__(self, loop: Loop, events: DaemonEvents, reported: Callable[[WorkerProcess, Notice], None]) -> None:
+    def __init__(self, loop: Loop, events: DaemonEvents, on_notice: Callable[[WorkerProcess, Notice], None]) -> None:
         self._loop = loop
         self._events = events
-        self._reported = reported
+        self._on_notice = on_notice
 
     def watch(self, worker: WorkerProcess) -> None:
-        """Hear a worker from now on."""
-        self._loop.watch(worker.channel.fileno(), EPOLLIN, lambda events: self._hear(worker))
+        """Receive the messages of a worker from now on."""
+        self._loop.watch(worker.channel.fileno(), EPOLLIN, lambda mask: self._receive(worker))
 
     def ask(
         self,
         request: Request[R],
         descriptors: Sequence[int],
         workers: Iterable[WorkerProcess],
-        seconds: float = PATIENCE,
+        seconds: float = RESPONSE_TIMEOUT,
     ) -> Result[dict[WorkerProcess, R | Failed]]:
-        """Ask workers: their responses, once all have answered or are gone.
+        """Send a request to workers. The result is set once each has responded, or its channel is closed.
 
-        One that is gone has none. One that does not answer within ``seconds`` has none either, and is aborted, to be
-        replaced; unless it works on a config.
+        A worker without a response is not in the result. One that does not respond within ``seconds`` is aborted and
+        replaced, unless it is preparing a config.
         """
         result: Result[dict[WorkerProcess, Any]] = Result()
         answers: dict[WorkerProcess, Any] = {}
@@ -81,15 +82,15 @@ class Requests:
 
         def expired() -> None:
             for worker, number in list(waiting.items()):
-                worker.requests[number] = Asked(response, lambda answer: None)  # it may come yet
+                worker.requests[number] = PendingRequest(response, lambda answer: None)  # a late response is no error
                 if not _is_busy(worker):
                     self.abort(worker, seconds)
             result.set(answers)
 
         body, response = encode(request), response_to(request)
-        for worker in [worker for worker in workers if not worker.gone]:
+        for worker in [worker for worker in workers if not worker.disconnected]:
             waiting[worker] = worker.last_request + 1
-            self._send(worker, body, descriptors, Asked(response, partial(answered, worker)))
+            self._send_request(worker, body, descriptors, PendingRequest(response, partial(answered, worker)))
         if waiting:
             timer = self._loop.later(seconds, expired)
         else:
@@ -99,155 +100,158 @@ class Requests:
     async def prepare(
         self, request: Prepare, descriptors: Sequence[int], workers: Sequence[WorkerProcess]
     ) -> dict[WorkerProcess, Done | Failed]:
-        """As `ask`, for a config: what its services do when they are made may take long, and is no hang.
+        """As `ask`, for a config: a service's constructor may take long, which is no hang.
 
-        A worker that is not ready in time is not looked at for as long again: a config that is refused ends no
-        connection.
+        A worker that does not respond in time misses heartbeats for as long again without being aborted, so that a
+        rejected config closes no connection.
         """
         for worker in workers:
             worker.preparing = True
-        answers = await self.ask(request, descriptors, workers, PREPARING)
+        answers = await self.ask(request, descriptors, workers, PREPARE_TIMEOUT)
         for worker in workers:
             worker.preparing = False
         for worker in answers:
             worker.busy_until = 0.0
         return answers
 
-    def tell(self, order: Order, workers: Iterable[WorkerProcess], *, must: bool = True) -> None:
-        """Send workers what has no response. One that does not take it is aborted, if it ``must``."""
+    def send(self, order: Order, workers: Iterable[WorkerProcess], *, must: bool = True) -> None:
+        """Send a message without response. With ``must``, a worker that does not read it is aborted."""
         body = encode(order)
-        for worker in [worker for worker in workers if not worker.gone]:
+        for worker in [worker for worker in workers if not worker.disconnected]:
             try:
-                worker.channel.send_encoded(body, (), _ROOM if must else 0.0)
+                worker.channel.send_encoded(body, (), _SEND_TIMEOUT if must else 0.0)
             except ChannelError as error:
                 if must or error.half:
-                    self._not_sent(worker, error)
+                    self._on_send_error(worker, error)
 
-    def _send(self, worker: WorkerProcess, body: bytes, descriptors: Sequence[int], asked: Asked) -> None:
+    def _send_request(
+        self, worker: WorkerProcess, body: bytes, descriptors: Sequence[int], pending: PendingRequest
+    ) -> None:
         """Send a worker a request."""
         worker.last_request += 1
         number = worker.last_request
-        worker.requests[number] = asked
+        worker.requests[number] = pending
         try:
-            worker.channel.send_encoded(body, descriptors, _ROOM, number)
+            worker.channel.send_encoded(body, descriptors, _SEND_TIMEOUT, number)
         except ChannelError as error:
             with contextlib.suppress(ChannelError):
-                self._take(worker)  # one that ended may have said why, and that is the answer
+                self._read_messages(worker)  # a worker that exited may have sent the reason, which is its response
             if worker.requests.pop(number, None):
-                asked.take(None if isinstance(error, ClosedError) else Failed(str(error)))
-            if not worker.gone:
-                self._not_sent(worker, error)
+                pending.on_response(None if isinstance(error, ClosedError) else Failed(str(error)))
+            if not worker.disconnected:
+                self._on_send_error(worker, error)
 
-    def _not_sent(self, worker: WorkerProcess, error: ChannelError) -> None:
-        """A worker did not get a message. It is at fault where it is gone, or does not read."""
+    def _on_send_error(self, worker: WorkerProcess, error: ChannelError) -> None:
+        """Kill a worker whose channel is closed, and abort one that does not read. Other errors are not its fault."""
         if isinstance(error, ClosedError):
-            self._end(worker)
+            self._kill(worker)
         elif error.half or (str(error) == DOES_NOT_READ and not _is_busy(worker)):
-            self.abort(worker, _ROOM)
+            self.abort(worker, _SEND_TIMEOUT)
 
-    def _take(self, worker: WorkerProcess) -> None:
-        """Take what a worker has sent. `ChannelError` if it has ended, or is ended for what it sent."""
+    def _read_messages(self, worker: WorkerProcess) -> None:
+        """Read the messages of a worker. Raises `ChannelError` if it exited, or was killed for an invalid message."""
         try:
-            for _ in range(_MOST_MESSAGES):  # what is left waits: no worker may keep the supervisor busy
+            for _ in range(_MOST_MESSAGES):  # the rest waits, so that no worker keeps the supervisor busy
                 received = worker.channel.receive()
                 if received is None:
                     return
-                self._take_message(worker, received[0])
+                self._handle_message(worker, received[0])
         except ChannelError as error:
-            if isinstance(error, ProtocolError):  # once for each worker: nothing more is taken from it
+            if isinstance(error, ProtocolError):  # once for each worker: nothing more is read from it
                 self._events.message_rejected(worker.number, worker.pid, str(error))
-            self._end(worker)
+            self._kill(worker)
             raise
 
-    def _take_message(self, worker: WorkerProcess, received: Message) -> None:
+    def _handle_message(self, worker: WorkerProcess, received: Message) -> None:
         number, message = from_worker.decode(received)
-        worker.beaten = time.monotonic()
-        worker.unanswered = 0
+        worker.last_heartbeat = time.monotonic()
+        worker.missed_heartbeats = 0
         try:
             match message:
                 case Busy():
-                    if worker.preparing:  # a worker that was told to; one that hangs does not say so
-                        worker.busy_until = time.monotonic() + 2 * PREPARING
+                    if worker.preparing:  # otherwise it has no reason to send this
+                        worker.busy_until = time.monotonic() + 2 * PREPARE_TIMEOUT
                 case Offender() | ReportWanted() | TraceLines():
-                    self._reported(worker, message)
+                    self._on_notice(worker, message)
                 case _:
-                    asked = worker.requests.get(number or 0)
-                    if asked is None:
+                    pending = worker.requests.get(number or 0)
+                    if pending is None:
                         raise ProtocolError(f"a response to request {number}, which it does not have")
-                    # One that does not fit leaves the request where it is, to be ended with the worker.
-                    if not isinstance(message, asked.response | Failed):
+                    # With a response of the wrong type, the request stays open until the worker is disconnected.
+                    if not isinstance(message, pending.response | Failed):
                         raise ProtocolError(f"{type(message).__name__} in response to request {number}")
                     del worker.requests[number or 0]
-                    asked.take(message)
+                    pending.on_response(message)
         except ProtocolError:
             raise
-        except Exception as error:  # a bug ends no other worker
+        except Exception as error:  # a bug here affects only this worker
             self._events.command_failed("message of a worker", error)
-            raise ChannelError("its message was not dealt with") from error
+            raise ChannelError("its message was not handled") from error
 
-    def _hear(self, worker: WorkerProcess) -> None:
+    def _receive(self, worker: WorkerProcess) -> None:
         with contextlib.suppress(ChannelError):
-            self._take(worker)
+            self._read_messages(worker)
 
-    def _end(self, worker: WorkerProcess) -> None:
-        """Have done with a worker whose end of the channel is closed, or that is not trusted any more."""
-        self.hang_up(worker)
-        worker.signal(signal.SIGKILL)  # it may have ended already; SIGCHLD tells the rest
+    def _kill(self, worker: WorkerProcess) -> None:
+        """Disconnect and kill a worker that closed its end of the channel, or sent an invalid message."""
+        self.disconnect(worker)
+        worker.signal(signal.SIGKILL)  # it may have exited already; the pool reaps it after SIGCHLD
 
-    def hang_up(self, worker: WorkerProcess) -> None:
-        """There is nothing more to say to a worker, and nothing more to hear."""
-        if not worker.gone:
-            worker.gone = True
+    def disconnect(self, worker: WorkerProcess) -> None:
+        """Send nothing more to a worker, and receive nothing. Its open requests have no response."""
+        if not worker.disconnected:
+            worker.disconnected = True
             self._loop.unwatch(worker.channel.fileno())
         requests, worker.requests = worker.requests, {}
-        for asked in requests.values():
-            asked.take(None)
+        for pending in requests.values():
+            pending.on_response(None)
 
-    def beat(self, workers: Iterable[WorkerProcess]) -> bool:
-        """Ask every worker for a sign, and abort those that have not answered the last two times.
+    def send_heartbeats(self, workers: Iterable[WorkerProcess]) -> bool:
+        """Send a heartbeat to every worker, and abort those that missed the last two.
 
-        To be called once in an interval. True when all have answered since the last call, or work on a config.
+        Called once per `daemon.heartbeat`. Returns whether each worker has answered since the last call, or is
+        preparing a config.
         """
         alive = True
-        for worker in [worker for worker in workers if not worker.gone]:
+        for worker in [worker for worker in workers if not worker.disconnected]:
             try:
-                # What came while this process itself was held up counts.
-                self._take(worker)
+                # Answers that arrived while the supervisor itself was delayed count.
+                self._read_messages(worker)
             except ChannelError:
                 alive = False
                 continue
-            if worker.unanswered and _is_busy(worker):
+            if worker.missed_heartbeats and _is_busy(worker):
                 continue
-            alive = alive and not worker.unanswered
-            if worker.unanswered >= 2:
-                self.abort(worker, time.monotonic() - worker.beaten)
+            alive = alive and not worker.missed_heartbeats
+            if worker.missed_heartbeats >= 2:
+                self.abort(worker, time.monotonic() - worker.last_heartbeat)
             else:
-                worker.unanswered += 1
-                self._send(worker, _HEARTBEAT, (), Asked(Alive, partial(_note, worker)))
+                worker.missed_heartbeats += 1
+                self._send_request(worker, _HEARTBEAT, (), PendingRequest(Alive, partial(_store_lines_lost, worker)))
         return alive
 
     def abort(self, worker: WorkerProcess, seconds: float) -> None:
-        """End a worker that does not answer, with SIGABRT first, at which it writes down what it was doing."""
-        if worker.gone:
+        """End a worker that does not respond: SIGABRT, at which it writes its stack, and SIGKILL a second later."""
+        if worker.disconnected:
             return
-        self.hang_up(worker)
+        self.disconnect(worker)
         self._events.worker_aborted(worker.number, worker.pid, round(seconds, 1))
         worker.signal(signal.SIGABRT)
-        worker.signal(signal.SIGCONT)  # a stopped process would keep the abort waiting
-        self._loop.later(1.0, lambda: _kill(worker))
+        worker.signal(signal.SIGCONT)  # a stopped process would not handle SIGABRT
+        self._loop.later(1.0, lambda: _kill_unless_reaped(worker))
 
 
-def _note(worker: WorkerProcess, answer: Response | None) -> None:
+def _store_lines_lost(worker: WorkerProcess, answer: Response | None) -> None:
     if isinstance(answer, Alive):
         worker.lines_lost = answer.lines_lost
 
 
-def _kill(worker: WorkerProcess) -> None:
-    """Kill one that does not even abort. Until it is reaped, no other process has its number."""
+def _kill_unless_reaped(worker: WorkerProcess) -> None:
+    """Kill a worker that SIGABRT did not end. A closed channel means that it was reaped, and its pid may be reused."""
     if worker.channel.fileno() >= 0:
         worker.signal(signal.SIGKILL)
 
 
 def _is_busy(worker: WorkerProcess) -> bool:
-    """Whether it works on a config, which is no reason to end it."""
+    """Whether a worker is preparing a config, and may miss heartbeats."""
     return time.monotonic() < worker.busy_until

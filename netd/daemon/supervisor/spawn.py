@@ -1,4 +1,4 @@
-"""The birth of a worker: a fork of the supervisor that lets go of all that is the supervisor's."""
+"""Starts a worker: a fork of the supervisor that closes the supervisor's descriptors and gives up its rights."""
 
 import codecs
 import contextlib
@@ -22,74 +22,74 @@ from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 
 Entry = Callable[[int, Channel, Sink], int]
-"""What a worker runs: gets its number, its end of the channel and the log, and returns the exit code."""
+"""The main function of a worker. Arguments: its number, its end of the channel, the log. Returns the exit code."""
 
-_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # the supervisor's to answer
+_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)  # the supervisor handles them
 
 
 class WorkerError(Exception):
-    """A worker cannot be started or brought up to date; the message says why."""
+    """A worker cannot be started, or does not accept the config in force."""
 
 
-class Asked(NamedTuple):
-    """A request that a worker has not answered."""
+class PendingRequest(NamedTuple):
+    """A request without a response yet."""
 
     response: type
     """The type of its response, unless that is `Failed`."""
-    take: Callable[[Response | None], None]
-    """Gets the response; None: there will be none."""
+    on_response: Callable[[Response | None], None]
+    """Called with the response; None: the worker was disconnected."""
 
 
 @dataclass(eq=False)
 class WorkerProcess:
-    """A worker, as the supervisor knows it."""
+    """A worker, in the supervisor."""
 
     number: int
-    """Which column of the counters it writes."""
+    """The column of the counters that it writes."""
     pid: int
     channel: Channel
     stack: int
-    """A file in memory, in which it says what it was doing when it is aborted."""
+    """A memfd, to which faulthandler writes the worker's stack when it is aborted or crashes."""
     started: float
-    beaten: float
-    """When it answered last (CLOCK_MONOTONIC)."""
-    unanswered: int = 0
-    """Beats it was asked for since."""
+    last_heartbeat: float
+    """When its last message arrived (CLOCK_MONOTONIC)."""
+    missed_heartbeats: int = 0
+    """Heartbeats sent since."""
     preparing: bool = False
-    """Whether it was sent a config, and has not answered yet."""
+    """Whether it was sent a config, and has not responded yet."""
     busy_until: float = 0.0
-    """Until when it may work on a config without answering anything else (CLOCK_MONOTONIC)."""
-    requests: dict[int, Asked] = field(default_factory=dict)
-    """By number, also those whose response comes too late."""
+    """Until when it may prepare a config without responding to anything else (CLOCK_MONOTONIC)."""
+    requests: dict[int, PendingRequest] = field(default_factory=dict)
+    """The open requests by number, including those that timed out."""
     last_request: int = 0
     """The number of the last request."""
     lines_lost: int = 0
-    """How many lines of its log nobody will read, as it has said."""
-    leaving: bool = False
-    """Whether it accepts no more, and ends after its last connection."""
-    gone: bool = False
-    """Whether there is nothing more to say to it."""
+    """The number of log lines that it has dropped, from its last heartbeat."""
+    draining: bool = False
+    """Whether it accepts no connections, and exits after its last one."""
+    disconnected: bool = False
+    """Whether nothing more is sent to it or received from it."""
     ended: Result[None] = field(default_factory=Result)
-    """Done once its process has ended, and was reaped."""
+    """Set once its process has exited and was reaped."""
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if the process is there. Until it is reaped, no other process has its number."""
+        """Send a signal if the process exists. Its pid is not reused before it is reaped."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     def poll(self) -> int | None:
-        """The exit code, or the negative number of a signal, if the process has ended. It is reaped then."""
+        """Reap the process if it has exited. Returns the exit code, or the negative number of the signal."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         return os.waitstatus_to_exitcode(status) if pid else None
 
     def kill(self) -> None:
-        """End the process, and reap it."""
+        """Kill and reap the process."""
         self.signal(signal.SIGKILL)
         os.waitpid(self.pid, 0)
 
 
 def how_it_ended(code: int) -> str:
-    """How a process ended, from what `os.waitstatus_to_exitcode` makes of it."""
+    """The reason why a process ended, as text. ``code`` is from `os.waitstatus_to_exitcode`."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -98,14 +98,14 @@ def how_it_ended(code: int) -> str:
         return f"signal {-code}"  # a real-time signal has no name
 
 
-def fork(number: int, who: privileges.RunAs, sink: Sink, entry: Entry) -> WorkerProcess:
-    """Start a process that becomes ``who`` and runs ``entry``. `WorkerError` says why it cannot be started."""
+def fork(number: int, run_as: privileges.RunAs, sink: Sink, entry: Entry) -> WorkerProcess:
+    """Start a process that switches to the user ``run_as`` and runs ``entry``. Raises `WorkerError` if that fails."""
     parent = os.getpid()
     try:
         ours, theirs = pair()
     except OSError as error:
         raise WorkerError(f"cannot start a process: {error.strerror}") from None
-    _import_for_later()
+    _preload()
     gc.disable()  # see below
     stack = -1
     try:
@@ -119,14 +119,14 @@ def fork(number: int, who: privileges.RunAs, sink: Sink, entry: Entry) -> Worker
             os.close(stack)
         raise WorkerError(f"cannot start a process: {error.strerror}") from None
     if pid == 0:
-        # This frame is never left: the parent's objects stay as they are, and none of them closes anything here.
+        # This function does not return here, so no destructor of the parent's objects runs in the child.
         code = EXIT_SOFTWARE
         try:
-            # So that no collection of this process closes what the parent has open, or copies its memory.
+            # So that no garbage collection here closes the parent's objects, or copies shared memory.
             gc.freeze()
             gc.enable()
             channel = Channel(theirs, takes_descriptors=True)
-            code = _be_worker(number, who, sink, channel, stack, parent, entry)
+            code = _run_worker(number, run_as, sink, channel, stack, parent, entry)
         except BaseException as error:
             DaemonEvents().netd_failed(error)
         finally:
@@ -137,8 +137,8 @@ def fork(number: int, who: privileges.RunAs, sink: Sink, entry: Entry) -> Worker
     return WorkerProcess(number, pid, Channel(ours, takes_descriptors=False), stack, now, now)
 
 
-def _be_worker(
-    number: int, who: privileges.RunAs, sink: Sink, channel: Channel, stack: int, parent: int, entry: Entry
+def _run_worker(
+    number: int, run_as: privileges.RunAs, sink: Sink, channel: Channel, stack: int, parent: int, entry: Entry
 ) -> int:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -146,19 +146,19 @@ def _be_worker(
         signal.signal(ignored, signal.SIG_IGN)
     close_all_but({0, 1, 2, channel.fileno(), stack, sink.descriptor})
     faulthandler.enable(file=stack)
-    sink.lost = 0  # what the parent has lost, the parent tells
+    sink.lost = 0  # the parent reports its own
     try:
-        privileges.drop_to(who, parent)
+        privileges.drop_to(run_as, parent)
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        # In response to the first request, whatever that will be.
-        channel.send_encoded(encode(Failed(f"cannot become {who.name}: {reason}")), request=1)
+        # As the response to the first request, of any kind.
+        channel.send_encoded(encode(Failed(f"cannot become {run_as.name}: {reason}")), request=1)
         return EXIT_SOFTWARE
     return entry(number, channel, sink)
 
 
-def _import_for_later() -> None:
-    """Have in memory what Python would look for in its files at the first use: a worker may not be allowed to read."""
+def _preload() -> None:
+    """Import modules that Python would load at first use: a worker may have no access to the files."""
     for encoding in ("ascii", "latin-1", "unicode_escape", "utf-8"):
         codecs.lookup(encoding)
     for module in ("_strptime", "linecache", "traceback", "zoneinfo"):
@@ -166,10 +166,10 @@ def _import_for_later() -> None:
 
 
 def close_all_but(kept: set[int]) -> None:
-    """Close every other descriptor, which the process has from its parent."""
+    """Close all other descriptors, which the process has inherited."""
     start = 0
     for descriptor in sorted(kept):
-        if start < descriptor:  # an empty range would mean everything
+        if start < descriptor:  # an empty range would mean all
             os.closerange(start, descriptor)
         start = descriptor + 1
     os.closerange(start, os.sysconf("SC_OPEN_MAX"))

@@ -1,4 +1,4 @@
-"""What is in force: the config, what was switched on or off since, and the counters."""
+"""The state of the supervisor: the config in force, the services enabled or disabled by command, the counters."""
 
 import time
 
@@ -15,63 +15,63 @@ from netd.transport.listen import Listener
 
 
 class State:
-    """What the supervisor knows of the services."""
+    """The config in force, and everything that is kept for its services."""
 
     def __init__(self, config: Config) -> None:
         self.initial = config
-        """The one netd was started with."""
+        """The config that netd was started with."""
         self.file = config
-        """The config as its file has it."""
+        """The config that was last read from the file."""
         self.overrides: dict[str, bool] = {}
-        """What was switched on or off since it was read."""
+        """The services that were enabled or disabled by command since."""
         self.config = config
-        """What is in force: both together."""
+        """The config in force: the file with the overrides."""
         self.seen = set(self.names)
-        """The services there are or have been."""
-        self._tables: dict[tuple[str, str], Table] = {}  # by service and type: another type counts anew
+        """The names of all services, including removed ones."""
+        self._tables: dict[tuple[str, str], Table] = {}  # by service and type: a new type starts at 0
         self.daemon_limits = DaemonLimits()
-        """What the services' admission shares."""
+        """The limits that all services share."""
         self.bans = Bans(config.bans)
         self.generation = 1
         """How many configs have been in force."""
         self.log_level = config.log.level
         self.ready = False
-        """Whether every service listens, and a worker serves it."""
+        """Whether the start is complete: every service listens, and the workers serve."""
         self.stopping = False
-        """Whether nothing more is accepted, since netd is about to end."""
+        """Whether netd is stopping, and accepts no connections."""
         self.status_line = ""
-        """What the service manager was last told."""
+        """The status last sent to the service manager."""
         self.started = time.time()
         self._since = time.monotonic()
 
     @property
     def names(self) -> list[str]:
-        """The services, on or off."""
+        """The services, enabled or not."""
         return [service.name for service in self.file.services]
 
     @property
     def active(self) -> int:
-        """How many connections are open."""
-        return sum(self.daemon_limits.active)  # also of services that were removed, or have another type by now
+        """The number of open connections, including those of services that were removed or have another type now."""
+        return sum(self.daemon_limits.active)
 
     @property
     def seconds(self) -> float:
-        """How long netd has run."""
+        """The time since the start of netd, in seconds."""
         return time.monotonic() - self._since
 
     def require(self, service: str, *, once: bool = False, exit_code: int = EXIT_NO) -> None:
-        """See that there is such a service, or ``once`` was. `CommandError` proposes the name that may be meant."""
+        """Raise `CommandError`, with a similar name, if there is no such service. ``once``: a removed one will do."""
         if service not in (self.seen if once else self.names):
             name = service[:64]
             raise CommandError(f"there is no service '{name}'{suggestion(name, self.names)}", exit_code)
 
     def enabled_in_file(self, service: str) -> bool:
-        """Whether the file switches it on."""
+        """Whether the file enables the service."""
         return any(one.enabled for one in self.file.services if one.name == service)
 
     def effective(self, config: Config, overrides: dict[str, bool]) -> Config:
-        """The config with what was switched on or off."""
-        # Most services are as they were, and the same objects, so that comparing them takes no time.
+        """The config with these services enabled or disabled."""
+        # Services that do not change stay the same objects, which makes the comparison of configs fast.
         services = tuple(
             service
             if overrides.get(service.name, service.enabled) == service.enabled
@@ -80,8 +80,8 @@ class State:
         )
         return config.model_copy(update={"services": services})
 
-    def adopt(self, config: Config, overrides: dict[str, bool]) -> None:
-        """This is in force now."""
+    def apply(self, config: Config, overrides: dict[str, bool]) -> None:
+        """Store a config that is in force in the workers now."""
         self.config = self.effective(config, overrides)
         self.file, self.overrides = config, overrides
         self.seen |= set(self.names)
@@ -90,12 +90,12 @@ class State:
 
     @property
     def tables(self) -> dict[str, Table]:
-        """The counters by service, of those in force that have been on."""
+        """The counters by service, of the services in force that have been enabled."""
         keys = [(service.name, service.type) for service in self.config.services]
         return {key[0]: self._tables[key] for key in keys if key in self._tables}
 
     def table(self, service: ServiceConfig) -> Table:
-        """The counters of a service, as its type has them."""
+        """The counters of a service, with the layout of its type. Made at the first call."""
         key = (service.name, service.type)
         if key not in self._tables:
             kind = find(service.type)
@@ -104,27 +104,27 @@ class State:
         return self._tables[key]
 
     def drop_unused_tables(self) -> None:
-        """Give up the counters of services that are not in the config, or have another type there."""
+        """Close the counters of services that are not in the config, or have another type there."""
         for key in self._tables.keys() - {(service.name, service.type) for service in self.config.services}:
             self._tables.pop(key).close_descriptor()
 
-    def settle(self, worker: int) -> int:
-        """A worker is over, and what it had open is, too; how many connections that were."""
+    def reap_counters(self, worker: int) -> int:
+        """Count the open connections of a worker that exited as closed (``lost``). Returns how many there were."""
         self.daemon_limits.clear(worker)
         return sum(table.reap_counters(worker) for table in self._tables.values())
 
     def bans_until(self) -> dict[str, float]:
-        """Who is banned, as workers are told: sources in hexadecimal, and until when (CLOCK_MONOTONIC)."""
+        """The bans for `SetBans`: sources in hexadecimal, with the time until which they hold (CLOCK_MONOTONIC)."""
         return {source.hex(): ban.until for source, ban in self.bans.active(time.monotonic()).items()}
 
-    def tell_listening(self, listener: Listener) -> None:
-        """A service can be reached there."""
+    def log_listening(self, listener: Listener) -> None:
+        """Log that a service listens."""
         ListenerEvents(listener.service).listening(listener.url)
 
     def address_skipped(self, service: str, url: str, error: str) -> None:
-        """One of the addresses a name stands for is not on this host."""
+        """Log that one of the addresses of a name is not on this host."""
         ListenerEvents(service).address_skipped(url, error)
 
     def options_failed(self, service: str, url: str, error: str) -> None:
-        """An open socket did not get the options of a new config."""
+        """Log that the options of an open socket could not be changed."""
         ListenerEvents(service).options_failed(url, error)

@@ -1,6 +1,6 @@
-"""What netd says of itself: to `netd status`, and to the workers, whose blocking handlers show it to others.
+"""The reports for `netd status`, and for workers, which show them over HTTP (`metrics`).
 
-It is read from the memory that the workers write and from what the supervisor knows, so no worker has to be asked.
+They are made from the workers' shared memory and the supervisor's state, without a request to a worker.
 """
 
 import os
@@ -25,7 +25,7 @@ from netd.transport.loop import Loop
 
 
 class Status:
-    """Makes the reports, and hands them to workers that want them."""
+    """Makes the reports, and sends them to the workers that request them."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class Status:
         self._sink = sink
         self._loop = loop
         self._history = History()
-        self._status = {"status": self.status, "history": self.history}
-        self._wanted: set[tuple[WorkerProcess, str]] = set()
+        self._reports = {"status": self.status, "history": self.history}
+        self._requested: set[tuple[WorkerProcess, str]] = set()
 
     def status(self) -> Answer:
-        """What `netd status --json` prints."""
+        """The report that `netd status --json` prints."""
         self._kernel_drops.count()
         state, pool = self._state, self._pool
         now = time.monotonic()
@@ -61,11 +61,11 @@ class Status:
                 "worker": worker.number,
                 "pid": worker.pid,
                 "seconds": round(now - worker.started),
-                "heartbeat": round(now - worker.beaten, 1),
+                "heartbeat": round(now - worker.last_heartbeat, 1),
             }
             for _, worker in sorted(pool.workers.items())
         ]
-        workers += [{"worker": worker.number, "pid": worker.pid, "leaving": True} for worker in pool.leaving]
+        workers += [{"worker": worker.number, "pid": worker.pid, "leaving": True} for worker in pool.draining]
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -108,27 +108,27 @@ class Status:
         }
 
     def history(self) -> Answer:
-        """The numbers of the last minutes."""
+        """The counters over the last minutes (`History.report`)."""
         return self._history.report()
 
-    def note(self) -> None:
-        """Take a sample of the numbers, with every beat."""
+    def take_sample(self) -> None:
+        """Add the counters to the history. Called with every heartbeat."""
         tables = self._state.tables.items()
-        self._history.note({name: table.read() for name, table in tables}, time.monotonic(), time.time())
+        self._history.take_sample({name: table.read() for name, table in tables}, time.monotonic(), time.time())
 
-    def want(self, worker: WorkerProcess, what: str) -> None:
-        """A worker wants a report. It gets it once what is under way is done, ten times a second at most."""
-        if not self._wanted:
-            self._loop.later(0.0, self._hand_over)
-        self._wanted.add((worker, what))
+    def request_report(self, worker: WorkerProcess, report: str) -> None:
+        """Send a worker a report with the next tick of the timer wheel, which is at most ten times a second."""
+        if not self._requested:
+            self._loop.later(0.0, self._send_reports)
+        self._requested.add((worker, report))
 
-    def _hand_over(self) -> None:
-        wanted, self._wanted = self._wanted, set()
-        for what, make in self._status.items():
-            workers = [worker for worker, wish in wanted if wish == what]
+    def _send_reports(self) -> None:
+        requested, self._requested = self._requested, set()
+        for report, make in self._reports.items():
+            workers = [worker for worker, name in requested if name == report]
             if workers:
-                log_exceptions(self._events, what, partial(self._tell, what, make, workers))
+                log_exceptions(self._events, report, partial(self._send_report, report, make, workers))
 
-    def _tell(self, what: str, make: Callable[[], Answer], workers: list[WorkerProcess]) -> None:
-        """Tell them, but not one that has no room for it now: a thread of it waits, and asks again."""
-        self._pool.requests.tell(Report(what, make()), workers, must=False)
+    def _send_report(self, report: str, make: Callable[[], Answer], workers: list[WorkerProcess]) -> None:
+        """Send a report. A worker whose socket buffer is full does not get it; its thread requests it again."""
+        self._pool.requests.send(Report(report, make()), workers, must=False)

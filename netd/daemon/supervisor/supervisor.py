@@ -1,7 +1,7 @@
-"""The supervisor: opens the sockets, has workers serve them, and decides everything, one thing after the other.
+"""The supervisor: start, signals, heartbeats, and stop. It opens the sockets, and workers serve them.
 
 It reads no octet from the network. It keeps the rights it was started with, so that a reload can open a privileged
-port; the workers have none. Signals, the control socket, timers and the workers' channels all meet in its loop.
+port; the workers have none. One loop handles signals, the control socket, timers, and the workers' channels.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ from netd.daemon.supervisor.explain import Explainer
 from netd.daemon.supervisor.kernel_drops import KernelDrops
 from netd.daemon.supervisor.listeners import Listeners, control_listener
 from netd.daemon.supervisor.reload import Reloader
-from netd.daemon.supervisor.requests import PATIENCE
+from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT
 from netd.daemon.supervisor.spawn import Entry, WorkerError, WorkerProcess, fork
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.status import Status
@@ -53,45 +53,45 @@ from netd.transport.listen import Listener, finish, socket_url
 from netd.transport.loop import Loop, Timer
 from netd.transport.stream.server import StreamServer
 
-# A peer here is the operator, or a program that went wrong.
+# A client of the control socket is the operator, or a faulty program.
 _CONTROL_POLICY = Policy(limits=Limits.model_construct(connections=256, idle=10.0))
 
 
 def supervise(
     config: Config, load: Callable[[], Config], sink: logs.Sink, ready: Callable[[list[Listener]], None], entry: Entry
 ) -> int:
-    """Serve a checked config until told to stop; the exit code.
+    """Serve a checked config until netd is stopped. Returns the exit code.
 
-    ``load`` reads the config again, ``sink`` is where the log goes, ``ready`` is called once every service listens, and
-    ``entry`` is what workers run.
-    Raises `OperatorError` when netd cannot start, with nothing left behind.
+    ``load`` reads the config again, ``sink`` writes the log, ``ready`` is called once every service listens, and
+    ``entry`` is the main function of a worker.
+    Raises `OperatorError` if netd cannot start; all sockets and files are removed then.
     """
     try:
         supervisor = Supervisor(config, load, sink, entry)
     except OSError as error:
-        raise _no_means(error) from None
+        raise _startup_error(error) from None
     return supervisor.run(ready)
 
 
 class Supervisor:
-    """Runs netd."""
+    """The process that runs netd: its parts, its signals and its timers."""
 
     def __init__(self, config: Config, load: Callable[[], Config], sink: logs.Sink, entry: Entry) -> None:
-        who = privileges.resolve(config.daemon)
+        run_as = privileges.resolve(config.daemon)
         self._state = State(config)
         self._sink = sink
         self._events = DaemonEvents()
-        self._loop = Loop(batch=1)  # an operator may ask for much at once, and time-outs come in between
+        self._loop = Loop(batch=1)  # a client may send many commands at once; time-outs are checked in between
         self._tasks = Tasks(self._loop)
         self._listeners = Listeners(systemd.inherited(), self._state.address_skipped, self._state.options_failed)
         self._pool = WorkerPool(
             self._tasks,
             self._loop,
             self._events,
-            partial(fork, who=who, sink=sink, entry=entry),
-            self._install,
-            self._state.settle,
-            self._reported,
+            partial(fork, run_as=run_as, sink=sink, entry=entry),
+            self._sync_worker,
+            self._state.reap_counters,
+            self._on_notice,
         )
         self._bans = BanManager(self._state, self._events, self._loop, self._pool.ask_all)
         self._kernel_drops = KernelDrops(self._state, self._listeners)
@@ -100,23 +100,23 @@ class Supervisor:
         )
         self._tracer = Tracer(self._state, self._pool, self._loop)
         self._attachments = Attachments(self._state, self._pool, self._loop)
-        self._reloader = Reloader(self._state, self._listeners, self._pool, self._tasks, who.name)
+        self._reloader = Reloader(self._state, self._listeners, self._pool, self._tasks, run_as.name)
         self._config_reader = ConfigReader(self._tasks, self._loop, load)
         self._commands = Commands(self._state, self._pool, self._reloader, self._config_reader, self._events, self)
         self._control: tuple[StreamServer, Listener] | None = None
         self._links: ControlLinks | None = None
         self._deadline: Timer | None = None  # of the stop under way
-        self._beats: tuple[float, float, Timer] | None = None  # the interval, when the last one was, the next one
+        self._heartbeats: tuple[float, float, Timer] | None = None  # interval, time of the last one, timer of the next
 
     def run(self, ready: Callable[[list[Listener]], None]) -> int:
-        """Serve until told to stop; the exit code."""
+        """Serve until netd is stopped. Returns the exit code."""
         with Signals(self._loop, self._signal):
             self._events.netd_started(__version__, self._state.config.source, self._size)
             self._events.config_keys_renamed(self._state.config.notices)
             _raise_descriptor_limit()
             try:
                 started = self._tasks.start(self._start(ready))
-                started.then(lambda: self._loop.call(started.get))  # what it raised ends the loop
+                started.then(lambda: self._loop.call(started.get))  # its exception ends the loop
                 self._loop.run()
             except BaseException as error:
                 if not isinstance(error, OperatorError):
@@ -134,7 +134,7 @@ class Supervisor:
         return EXIT_SOFTWARE if self._pool.failed else EXIT_OK
 
     async def _start(self, ready: Callable[[list[Listener]], None]) -> None:
-        async with self._reloader.queue:  # a reload that is asked for meanwhile comes after it
+        async with self._reloader.queue:  # a reload requested meanwhile runs after the start
             await self._start_first(ready)
 
     async def _start_first(self, ready: Callable[[list[Listener]], None]) -> None:
@@ -145,47 +145,47 @@ class Supervisor:
             self._listeners.commit(finish(self._listeners.prepare(diff)))
             await self._pool.start(self._size)
         except OSError as error:
-            raise _no_means(error) from None
+            raise _startup_error(error) from None
         except WorkerError as error:
             raise OpenError([str(error)]) from None
         if state.stopping:
             return
         for one in self._listeners:
-            state.tell_listening(one.listener)
+            state.log_listening(one.listener)
         for inherited in self._listeners.unclaimed():
             self._events.socket_unclaimed(inherited.name, socket_url(inherited.socket))
         self._check_config()
         if self._control:
-            # Only now: a start that fails, as of a second netd with this config, leaves the links of the one that runs.
+            # Not before: a start that fails, such as that of a second netd, must not change the links of the first.
             self._links = ControlLinks(state.config.source, self._control[1].endpoint.path)
         self._events.netd_ready(len(state.config.enabled), sum(1 for _ in self._listeners))
         state.ready = True
-        self._status.note()
+        self._status.take_sample()
         systemd.notify("READY=1", f"STATUS={self.status_line()}")
-        self._keep_beating()
+        self._schedule_heartbeats()
         ready([one.listener for one in self._listeners])
 
-    async def _install(self, worker: WorkerProcess) -> None:
-        await self._reloader.install(worker)
-        await self._tracer.install(worker)
+    async def _sync_worker(self, worker: WorkerProcess) -> None:
+        await self._reloader.sync_worker(worker)
+        await self._tracer.sync_worker(worker)
 
-    def _reported(self, worker: WorkerProcess, notice: Notice) -> None:
+    def _on_notice(self, worker: WorkerProcess, notice: Notice) -> None:
         match notice:
             case Offender():
-                self._bans.reported(notice)
+                self._bans.record_offender(notice)
             case ReportWanted():
-                self._status.want(worker, notice.report)
+                self._status.request_report(worker, notice.report)
             case TraceLines():
-                self._tracer.told(notice)
+                self._tracer.on_lines(notice)
 
     def _open_control(self) -> None:
         daemon = self._state.config.daemon
         path = default_paths.control_socket() if daemon.control == "" else daemon.control
         if path is None:
             if daemon.control is not None:
-                self._events.control_failed("there is no $XDG_RUNTIME_DIR to put it into; daemon.control names a place")
+                self._events.control_failed("$XDG_RUNTIME_DIR is not set; set daemon.control to a path")
             return
-        # What may fail for want of descriptors comes before the path that would be left behind.
+        # Before the socket is bound: if this fails for lack of descriptors, no path is left behind.
         events = ServiceEvents("control", quiet=True)
         admission = AdmissionControl(
             "control", _CONTROL_POLICY, Access.of(AccessRules()), events.table, DaemonAdmission(), time.time
@@ -194,9 +194,9 @@ class Supervisor:
             listener = control_listener(path, daemon.control_group)
         except OpenError as error:
             if os.path.exists(path):
-                advice = "; is netd running already? daemon.control names another place"
+                advice = "; is netd running already? set daemon.control to another path"
                 raise OpenError(f"{problem}{advice}" for problem in error.problems) from None
-            # A place nobody chose, and which this user may not use, is no reason not to serve.
+            # netd starts without a control socket if its default path cannot be used.
             if daemon.control or "NETD_CONTROL" in os.environ:
                 raise
             self._events.control_failed(error.problems[0])
@@ -231,22 +231,22 @@ class Supervisor:
 
     # Commands.
 
-    def config_adopted(self) -> None:
-        """A config is in force: what depends on it follows."""
+    def config_applied(self) -> None:
+        """Update what depends on the config, after a new one is in force."""
         self._check_config()
         if len(self._state.config.services) > MANY:
             gc.collect(0)
             gc.freeze()
         if self._deadline is None:
             self._pool.resize(self._size)
-            self._keep_beating()
+            self._schedule_heartbeats()
 
     def _check_config(self) -> None:
-        self._kernel_drops.count()  # the drops of a new socket before now are no service's
+        self._kernel_drops.count()  # drops at a new socket before now are not counted
         config_warnings.warn(self._state.config, self._listeners, self._events)
 
     def stop(self, by: str, *, now: bool = False) -> Answer:
-        """Stop: let conversations finish first, unless that is under way already or not wanted."""
+        """Stop netd. Connections have `daemon.drain` to finish, unless ``now``, or netd is stopping already."""
         self._loop.call(lambda: self._stop(by, now=now))
         return {"pid": os.getpid()}
 
@@ -267,7 +267,7 @@ class Supervisor:
                 self._stop(name)
 
     def _background(self, what: str, task: Coroutine[Any, None, object]) -> None:
-        """Do something that a signal asked for; what goes wrong is told in the log."""
+        """Start a task that a signal requested. Its exceptions are logged."""
         result = self._tasks.start(task)
         result.then(lambda: log_exceptions(self._events, what, result.get))
 
@@ -279,8 +279,8 @@ class Supervisor:
         except OSError as error:
             self._events.log_failed(f"{path}: {error.strerror}")
             return
-        # Workers may not open it, so they get it handed.
-        self._pool.ask_all(SetLogFile(), [descriptor])  # it is on its way now, whenever they answer
+        # Workers may not open the file, so they are sent the descriptor.
+        self._pool.ask_all(SetLogFile(), [descriptor])  # it is sent now, so it need not stay open for the responses
         self._sink.replace(descriptor)
         self._events.log_reopened()
 
@@ -292,23 +292,23 @@ class Supervisor:
             systemd.notify(
                 "STOPPING=1",
                 f"STATUS=stopping, {self._state.active} connections left",
-                f"EXTEND_TIMEOUT_USEC={int((daemon.drain + 3 * PATIENCE) * 1e6)}",
+                f"EXTEND_TIMEOUT_USEC={int((daemon.drain + 3 * RESPONSE_TIMEOUT) * 1e6)}",
             )
             self._listeners.close()
             self._pool.drain()
             if self._pool.empty:
                 self._loop.stop()
-            self._deadline = self._loop.later(daemon.drain, self._cut)
+            self._deadline = self._loop.later(daemon.drain, self._force_stop)
         else:
             now = True
         if now:
             self._loop.wheel.drop(self._deadline)
-            self._deadline = self._loop.later(0.0, self._cut)
+            self._deadline = self._loop.later(0.0, self._force_stop)
 
-    def _cut(self) -> float | None:
-        """The time for conversations is over."""
+    def _force_stop(self) -> float | None:
+        """Close the remaining connections, when `daemon.drain` has expired."""
         self._pool.stop()
-        self._loop.later(PATIENCE, self._pool.abort)
+        self._loop.later(RESPONSE_TIMEOUT, self._pool.abort)
         return None
 
     @property
@@ -317,47 +317,47 @@ class Supervisor:
         return len(os.sched_getaffinity(0)) if workers == "auto" else workers
 
     @property
-    def _beat_interval(self) -> float:
-        """A third of what the watchdog wants at most, so that one late beat is no reason to be killed."""
+    def _heartbeat_interval(self) -> float:
+        """At most a third of the watchdog's interval, so that systemd does not kill netd for one late heartbeat."""
         watchdog = systemd.watchdog_interval()
         heartbeat = self._state.config.daemon.heartbeat
         return heartbeat if watchdog is None else min(heartbeat, watchdog / 3)
 
-    def _keep_beating(self) -> None:
-        """Go on in the interval of the config in force. However often that is exchanged, it puts no beat off."""
-        interval, now = self._beat_interval, time.monotonic()
+    def _schedule_heartbeats(self) -> None:
+        """Send heartbeats in the interval of the config in force. Frequent reloads do not delay the next heartbeat."""
+        interval, now = self._heartbeat_interval, time.monotonic()
         last = now
-        if self._beats is not None:
-            before, last, timer = self._beats
+        if self._heartbeats is not None:
+            before, last, timer = self._heartbeats
             if interval == before:
                 return
             self._loop.wheel.drop(timer)
-        self._beats = (interval, last, self._loop.later(max(0.0, last + interval - now), self._beat))
+        self._heartbeats = (interval, last, self._loop.later(max(0.0, last + interval - now), self._heartbeat))
 
-    def _beat(self) -> float | None:
-        assert self._beats is not None, "it was started"
+    def _heartbeat(self) -> float | None:
+        assert self._heartbeats is not None, "started by _schedule_heartbeats"
         if self._deadline is not None:
             return None
-        interval, _, timer = self._beats
-        self._beats = (interval, time.monotonic(), timer)
-        log_exceptions(self._events, "beat", self._look_around)
-        if self._pool.beat():
+        interval, _, timer = self._heartbeats
+        self._heartbeats = (interval, time.monotonic(), timer)
+        log_exceptions(self._events, "heartbeat", self._tick)
+        if self._pool.send_heartbeats():
             systemd.notify("WATCHDOG=1")
         if (line := self.status_line()) != self._state.status_line:
             self._state.status_line = line
             systemd.notify(f"STATUS={line}")
         return interval
 
-    def _look_around(self) -> None:
-        """Count and tell what nobody else does."""
+    def _tick(self) -> None:
+        """With every heartbeat: count kernel drops, take a sample for the history, log what the throttle held back."""
         self._kernel_drops.count()
-        self._status.note()
+        self._status.take_sample()
         self._events.log_pending()
         if self._control:
             self._control[0].events.log_pending()
 
     def status_line(self) -> str:
-        """What the service manager shows."""
+        """The status that the service manager shows."""
         state = self._state
         counted = (
             (len(state.config.enabled), "service"),
@@ -369,12 +369,12 @@ class Supervisor:
         )
 
 
-def _no_means(error: OSError) -> OpenError:
+def _startup_error(error: OSError) -> OpenError:
     return OpenError([f"cannot serve: {error.strerror}; see the limits of this process (ulimit -a)"])
 
 
 def _raise_descriptor_limit() -> None:
-    """Every connection takes a descriptor; the soft limit is there for programs that use select(2)."""
+    """Raise the soft limit of descriptors, which is low for programs that use select(2), to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

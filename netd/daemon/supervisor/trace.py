@@ -1,6 +1,6 @@
-"""`netd trace` in the supervisor: workers tell what comes and goes at a service, and it is passed on to who looks.
+"""`netd trace` in the supervisor: passes the data that workers receive and send at a service on to the operator.
 
-Both ends lose lines rather than make anybody wait, and say how many.
+If a queue is full, the worker and the supervisor drop lines instead of waiting, and report how many.
 """
 
 import itertools
@@ -28,23 +28,23 @@ class _Trace:
     post: Post
     skipped: int = 0
 
-    def tell(self, lines: list[TraceLine], skipped: int) -> None:
-        """Pass on what a worker says."""
+    def send(self, lines: list[TraceLine], skipped: int) -> None:
+        """Send the lines of a worker to the operator, and the number of lines that were dropped."""
         self.skipped += skipped
         for when, way, peer, size, data in lines:
-            self._post(time=round(when, 6), what=way, peer=peer, size=size, data=data)
+            self._send_line(time=round(when, 6), what=way, peer=peer, size=size, data=data)
         if self.skipped:
-            missed, self.skipped = self.skipped, 0
-            if not self.post(json_line({"skipped": missed})):
-                self.skipped += missed
+            dropped, self.skipped = self.skipped, 0
+            if not self.post(json_line({"skipped": dropped})):
+                self.skipped += dropped
 
-    def _post(self, **told: Any) -> None:
-        if not self.post(json_line(told)):
+    def _send_line(self, **fields: Any) -> None:
+        if not self.post(json_line(fields)):
             self.skipped += 1
 
 
 class Tracer:
-    """Knows who looks at what."""
+    """The traces that run."""
 
     def __init__(self, state: State, pool: WorkerPool, loop: Loop) -> None:
         self._state = state
@@ -53,36 +53,36 @@ class Tracer:
         self._traces: dict[int, _Trace] = {}
         self._numbers = itertools.count(1)
 
-    async def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]:
-        """Have ``post`` told what comes and goes at ``service``, of ``peer`` alone where that is given.
+    async def start(self, selection: dict[str, str], post: Post) -> Callable[[], None]:
+        """Send the data that the ``service`` in ``selection`` receives and sends to ``post``; of its ``peer`` if given.
 
-        Returns what ends it. `CommandError` says why it cannot be.
+        Returns a function that stops the trace. Raises `CommandError` for an unknown service, or too many traces.
         """
-        service, peer = wanted.get("service", ""), wanted.get("peer", "")
+        service, peer = selection.get("service", ""), selection.get("peer", "")
         self._state.require(service)
         if len(self._traces) == _MOST:
-            raise CommandError(f"there are {_MOST} traces already, and no more at one time")
+            raise CommandError(f"there are {_MOST} traces already, which is the limit")
         number = next(self._numbers)
         trace = self._traces[number] = _Trace(service, peer, post)
         await self._pool.ask_all(_message(number, trace))
         keep_alive(self._loop, post, lambda: number in self._traces)
         return lambda: self._stop(number)
 
-    async def install(self, worker: WorkerProcess) -> None:
-        """A worker that has just started looks as the others do."""
+    async def sync_worker(self, worker: WorkerProcess) -> None:
+        """Start all traces in a new worker."""
         for number, trace in list(self._traces.items()):
             await self._pool.ask(_message(number, trace), workers=[worker])
-            if number not in self._traces:  # it has ended meanwhile
-                self._pool.requests.tell(StopTrace(number), [worker])
+            if number not in self._traces:  # it was stopped meanwhile
+                self._pool.requests.send(StopTrace(number), [worker])
 
-    def told(self, told: TraceLines) -> None:
-        """A worker has something to show."""
-        if trace := self._traces.get(told.trace):
-            trace.tell(told.lines, told.skipped)
+    def on_lines(self, message: TraceLines) -> None:
+        """Pass on the lines of a worker, unless the trace was stopped."""
+        if trace := self._traces.get(message.trace):
+            trace.send(message.lines, message.skipped)
 
     def _stop(self, number: int) -> None:
         del self._traces[number]
-        self._pool.requests.tell(StopTrace(number), self._pool.everybody)
+        self._pool.requests.send(StopTrace(number), self._pool.all_workers)
 
 
 def _message(number: int, trace: _Trace) -> StartTrace:

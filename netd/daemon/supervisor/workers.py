@@ -1,4 +1,4 @@
-"""The crew: forks the workers, talks to them, sees that their loops turn, and replaces those that are lost."""
+"""The pool of workers: starts and stops workers, and restarts those that exit or hang, with back-off."""
 
 import contextlib
 import os
@@ -9,24 +9,24 @@ from typing import Any
 
 from netd.daemon.messages.from_supervisor import Drain, Request, Stop
 from netd.daemon.messages.from_worker import Failed, Notice, R
-from netd.daemon.supervisor.requests import PATIENCE, Requests
+from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT, Requests
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
 from netd.daemon.tasks import Result, Tasks
 from netd.shared.memory import MOST_WORKERS
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop, Timer
 
-_DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a worker is replaced that is lost again and again
-_STEADY = 60.0  # seconds after which a loss is not "again"
+_DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a worker that keeps exiting is restarted
+_STABLE = 60.0  # seconds between two exits after which the back-off starts again at 0
 _LONGEST_STACK = 16384
 
 
 class WorkerPool:
     """The workers of one supervisor.
 
-    ``fork`` starts the worker of this number; it raises `WorkerError` where that fails. ``install`` brings a new worker
-    up to date; it raises `WorkerError` when that fails. ``lost`` hears of a worker's end, and says how many connections
-    ended with it. ``reported`` hears what a worker says unasked.
+    ``fork`` starts the worker with this number, ``sync`` sends it the config in force; both raise `WorkerError` if that
+    fails. ``reap_counters`` is called with the number of a worker that exited, and returns how many connections it had.
+    ``on_notice`` is called with each message of a worker that is no response.
     """
 
     def __init__(
@@ -35,64 +35,63 @@ class WorkerPool:
         loop: Loop,
         events: DaemonEvents,
         fork: Callable[[int], WorkerProcess],
-        install: Callable[[WorkerProcess], Coroutine[Any, None, None]],
-        lost: Callable[[int], int],
-        reported: Callable[[WorkerProcess, Notice], None],
+        sync: Callable[[WorkerProcess], Coroutine[Any, None, None]],
+        reap_counters: Callable[[int], int],
+        on_notice: Callable[[WorkerProcess, Notice], None],
     ) -> None:
         self.workers: dict[int, WorkerProcess] = {}
-        """By number; without those that start or leave."""
+        """By number, without those that are starting or draining."""
         self.failed = False
-        """Whether a worker had to be killed when it should have ended."""
-        self.leaving: list[WorkerProcess] = []
-        """Those that accept no more, and end after their last connection."""
+        """Whether a worker did not exit by itself when netd stopped."""
+        self.draining: list[WorkerProcess] = []
+        """Workers that accept no connections, and exit after their last one."""
         self._tasks = tasks
         self._loop = loop
         self._events = events
         self._fork = fork
-        self._install = install
-        self._lost = lost
-        self.requests = Requests(loop, events, reported)
-        """How the workers are talked to."""
+        self._sync = sync
+        self._reap_counters = reap_counters
+        self.requests = Requests(loop, events, on_notice)
         self._size = 0
-        self._lines_lost = 0  # of the log, by workers that are no more
-        self._losses: dict[int, tuple[int, float]] = {}  # by number: how many in a row, and when the last one was
-        self._replacements: dict[int, Timer] = {}
-        self._starting: dict[int, WorkerProcess] = {}  # those that are not up to date yet
+        self._lines_lost = 0  # log lines dropped by workers that exited
+        self._losses: dict[int, tuple[int, float]] = {}  # by worker number: how many in a row, time of the last one
+        self._restarts: dict[int, Timer] = {}
+        self._starting: dict[int, WorkerProcess] = {}  # those without the config in force
         self._starts: set[Result[None]] = set()
-        self._trying: set[int] = set()  # numbers that are started, or were and nothing is decided yet
+        self._trying: set[int] = set()  # numbers whose start has not succeeded or failed yet
 
     # Size.
 
     def resize(self, size: int) -> None:
-        """Have so many workers; those that are too many drain and end. One that cannot be started is tried again."""
+        """Set the number of workers. The surplus drains and exits; a start that fails is retried with back-off."""
         self._size = size
-        # One that still drains writes its column, so its number is not free.
-        having = {*self.workers, *self._starting, *self._replacements, *self._trying}
-        taken = {*having, *(worker.number for worker in self.leaving)}
+        # A draining worker still writes its column of the counters, so its number is not free.
+        present = {*self.workers, *self._starting, *self._restarts, *self._trying}
+        taken = {*present, *(worker.number for worker in self.draining)}
         free = [number for number in range(MOST_WORKERS) if number not in taken]
-        for number in free[: max(0, size - len(having))]:
-            self._replace(number)
-        # The lowest numbers stay: the first worker serves what only one may serve.
-        for number in sorted(having)[size:]:
-            if number in self._replacements:
-                self._loop.wheel.drop(self._replacements.pop(number))
+        for number in free[: max(0, size - len(present))]:
+            self._restart(number)
+        # The lowest numbers stay: worker 0 serves the single_worker services.
+        for number in sorted(present)[size:]:
+            if number in self._restarts:
+                self._loop.wheel.drop(self._restarts.pop(number))
             elif number in self.workers or number in self._starting:
-                self._leave(number)
+                self._drain_worker(number)
 
-    async def settle(self) -> None:
-        """Wait until no worker is about to start, or has died without having a successor.
+    async def wait_for_starts(self) -> None:
+        """Wait until no worker is starting, and each that exited was reaped and its restart begun.
 
-        One that was lost again and again is not waited for, since its successor comes late.
+        A restart that the back-off delays is not waited for.
         """
-        while waiting := [*self._starts, *(worker.ended for worker in self.workers.values() if worker.gone)]:
+        while waiting := [*self._starts, *(worker.ended for worker in self.workers.values() if worker.disconnected)]:
             await waiting[0]
 
     async def start(self, size: int) -> None:
-        """Start the first workers; `WorkerError` says why one cannot be started."""
+        """Start the first workers. Raises `WorkerError` if one cannot be started."""
         self._size = size
         self._trying.update(range(size))
         for number in range(size):
-            if self._size:  # netd is not to stop already
+            if self._size:  # netd is not stopping
                 await self._start(number)
             self._trying.discard(number)
 
@@ -101,163 +100,163 @@ class WorkerPool:
         self._starting[number] = worker
         try:
             self.requests.watch(worker)
-            await self._install(worker)
+            await self._sync(worker)
         except Exception as error:
             if self._starting.get(number) is worker:
-                self._end(worker)
-            if worker.leaving:
+                self._discard(worker)
+            if worker.draining:
                 return
             if isinstance(error, WorkerError):
                 raise
             if not isinstance(error, OSError):
                 self._events.command_failed("start of a worker", error)
             raise WorkerError(str(getattr(error, "strerror", None) or error)) from None
-        if not worker.leaving:
+        if not worker.draining:
             self.workers[number] = self._starting.pop(number)
             self._events.worker_started(number, worker.pid)
 
-    # Talking.
+    # Messages.
 
     def ask(
         self, request: Request[R], descriptors: Sequence[int] = (), workers: Iterable[WorkerProcess] | None = None
     ) -> "Result[dict[WorkerProcess, R | Failed]]":
-        """Ask workers, by default all that neither start nor leave (`Requests.ask`)."""
+        """Send a request to workers (`Requests.ask`), by default to all that are neither starting nor draining."""
         return self.requests.ask(request, descriptors, list(self.workers.values() if workers is None else workers))
 
     def ask_all(
         self, request: Request[R], descriptors: Sequence[int] = ()
     ) -> "Result[dict[WorkerProcess, R | Failed]]":
-        """As `ask`, also of those that start or leave."""
-        return self.ask(request, descriptors, self.everybody)
+        """As `ask`, including workers that are starting or draining."""
+        return self.ask(request, descriptors, self.all_workers)
 
     @property
-    def everybody(self) -> list[WorkerProcess]:
-        """Also those that start or leave."""
-        return [*self.workers.values(), *self._starting.values(), *self.leaving]
+    def all_workers(self) -> list[WorkerProcess]:
+        """All workers, including those that are starting or draining."""
+        return [*self.workers.values(), *self._starting.values(), *self.draining]
 
-    def beat(self) -> bool:
-        """See that every worker's loop turns (`Requests.beat`)."""
-        return self.requests.beat(self.everybody)
+    def send_heartbeats(self) -> bool:
+        """Send a heartbeat to all workers (`Requests.send_heartbeats`)."""
+        return self.requests.send_heartbeats(self.all_workers)
 
     @property
     def healthy(self) -> bool:
-        """Whether there are as many workers as there should be, and each has answered the beat before the last one."""
-        return len(self.workers) >= self._size and all(worker.unanswered < 2 for worker in self.workers.values())
+        """Whether the pool is complete, and no worker has missed two heartbeats."""
+        return len(self.workers) >= self._size and all(worker.missed_heartbeats < 2 for worker in self.workers.values())
 
     @property
     def lines_lost(self) -> int:
-        """How many lines of workers' logs nobody will read."""
-        return self._lines_lost + sum(worker.lines_lost for worker in self.everybody)
+        """The number of log lines that workers have dropped."""
+        return self._lines_lost + sum(worker.lines_lost for worker in self.all_workers)
 
-    # Ends.
+    # Exits and restarts.
 
     def reap(self) -> None:
-        """Some child ended: see which, and have it replaced."""
-        for worker in self.everybody:
+        """Reap the workers that exited, and restart them. Called at SIGCHLD."""
+        for worker in self.all_workers:
             if (code := worker.poll()) is not None:
-                self._ended(worker, code)
+                self._on_exit(worker, code)
 
-    def _ended(self, worker: WorkerProcess, code: int) -> None:
-        connections = self._lost(worker.number)
+    def _on_exit(self, worker: WorkerProcess, code: int) -> None:
+        connections = self._reap_counters(worker.number)
         stack = os.pread(worker.stack, _LONGEST_STACK, 0).decode("utf-8", "replace").strip()
         self._lines_lost += worker.lines_lost
         self._close(worker)
         reason = how_it_ended(code)
-        if worker in self.leaving:
-            self.leaving.remove(worker)
+        if worker in self.draining:
+            self.draining.remove(worker)
             if code == 0:
                 self._events.worker_ended(worker.number, worker.pid)
             else:
                 self.failed = self.failed or self._size == 0
                 self._events.worker_lost(worker.number, worker.pid, reason, connections, None, stack)
-            self.resize(self._size)  # its number may be what another one waits for
+            self.resize(self._size)  # a start may have waited for its number
             return
         if self._starting.pop(worker.number, None):
-            return  # what starts it tells, and sees to the rest
+            return  # `_start` logs it, and retries
         del self.workers[worker.number]
         losses, when = self._losses.get(worker.number, (0, 0.0))
         now = time.monotonic()
-        losses = losses + 1 if now - when < _STEADY else 0
+        losses = losses + 1 if now - when < _STABLE else 0
         self._losses[worker.number] = (losses, now)
         delay = _DELAYS[min(losses, len(_DELAYS) - 1)]
         self._events.worker_lost(worker.number, worker.pid, reason, connections, delay, stack)
-        self._replace_after(worker.number, delay)
+        self._restart_after(worker.number, delay)
 
-    def _replace_after(self, number: int, delay: float) -> None:
+    def _restart_after(self, number: int, delay: float) -> None:
         if delay:
-            self._replacements[number] = self._loop.later(delay, lambda: self._replace(number))
+            self._restarts[number] = self._loop.later(delay, lambda: self._restart(number))
         else:
-            self._replace(number)
+            self._restart(number)
 
-    def _replace(self, number: int) -> None:
-        """Start a worker in place of one that was lost, or that is missing."""
-        self._replacements.pop(number, None)
+    def _restart(self, number: int) -> None:
+        """Start a worker with this number, in place of one that exited or is missing."""
+        self._restarts.pop(number, None)
         self._trying.add(number)
-        started = self._tasks.start(self._try(number))
+        started = self._tasks.start(self._start_or_retry(number))
         self._starts.add(started)
         started.then(lambda: self._starts.discard(started))
 
-    async def _try(self, number: int) -> None:
+    async def _start_or_retry(self, number: int) -> None:
         try:
             await self._start(number)
         except WorkerError as error:
-            if self._size:  # netd is not to stop
+            if self._size:  # netd is not stopping
                 self._events.worker_failed(number, str(error))
                 losses, _ = self._losses.get(number, (0, 0.0))
                 self._losses[number] = (losses + 1, time.monotonic())
-                self._replacements[number] = self._loop.later(
-                    _DELAYS[min(losses + 1, len(_DELAYS) - 1)], lambda: self._replace(number)
+                self._restarts[number] = self._loop.later(
+                    _DELAYS[min(losses + 1, len(_DELAYS) - 1)], lambda: self._restart(number)
                 )
         self._trying.discard(number)
-        self.resize(self._size)  # which may have changed meanwhile
+        self.resize(self._size)  # the size may have changed meanwhile
 
-    def _end(self, worker: WorkerProcess) -> None:
-        """End a worker that did not get to serve."""
+    def _discard(self, worker: WorkerProcess) -> None:
+        """Kill a worker whose start failed."""
         worker.kill()
         del self._starting[worker.number]
-        self._lost(worker.number)
+        self._reap_counters(worker.number)
         self._close(worker)
 
     def _close(self, worker: WorkerProcess) -> None:
-        self.requests.hang_up(worker)
+        self.requests.disconnect(worker)
         worker.channel.close()
         os.close(worker.stack)
         worker.ended.set(None)
 
-    def _leave(self, number: int) -> None:
+    def _drain_worker(self, number: int) -> None:
         worker = self.workers.pop(number, None) or self._starting.pop(number)
-        worker.leaving = True
-        self.leaving.append(worker)
-        self.requests.tell(Drain(), [worker])
+        worker.draining = True
+        self.draining.append(worker)
+        self.requests.send(Drain(), [worker])
 
-    # The end of all.
+    # Stop.
 
     def drain(self) -> None:
-        """Have every worker accept nothing more, and end after its last connection."""
+        """Have every worker accept no connections, and exit after its last one."""
         self.resize(0)
 
     def stop(self) -> None:
-        """Have every worker cut its connections and end; one that does not in time is aborted."""
+        """Have every worker close its connections and exit."""
         self.drain()
-        self.requests.tell(Stop(), self.leaving)
+        self.requests.send(Stop(), self.draining)
 
     def abort(self) -> None:
-        """End whoever is left."""
-        for worker in self.leaving:
-            if worker.gone:  # there is nothing more to say to it, and yet it may be there
+        """Abort the workers that have not exited."""
+        for worker in self.draining:
+            if worker.disconnected:  # its process may still exist
                 worker.signal(signal.SIGKILL)
             else:
-                self.requests.abort(worker, PATIENCE)
+                self.requests.abort(worker, RESPONSE_TIMEOUT)
 
     def kill(self) -> None:
-        """End everybody at once, when the supervisor itself cannot go on."""
-        for worker in self.everybody:
+        """Kill all workers, when the supervisor itself has to exit."""
+        for worker in self.all_workers:
             with contextlib.suppress(ChildProcessError):
                 worker.kill()
             self._close(worker)
-        self.workers, self._starting, self.leaving = {}, {}, []
+        self.workers, self._starting, self.draining = {}, {}, []
 
     @property
     def empty(self) -> bool:
         """Whether no worker is left."""
-        return not self.everybody
+        return not self.all_workers

@@ -379,7 +379,7 @@ def test_a_worker_that_talks_nonsense_bans_nobody_and_costs_little(
 
     manager = BanManager(state, DaemonEvents(), loop, tell)
     for number in range(5000):
-        manager.reported(Offender(f"c0{number:06x}", "echo", "rate"))
+        manager.record_offender(Offender(f"c0{number:06x}", "echo", "rate"))
     loop.call(loop.stop)
     loop.run()
     assert len(told) == 1
@@ -389,7 +389,7 @@ def test_a_worker_that_talks_nonsense_bans_nobody_and_costs_little(
         Offender("7f000001", "echo", "rate"),  # exempt
     ]
     for offender in nonsense:
-        manager.reported(offender)
+        manager.record_offender(offender)
     loop._running = True
     loop.call(loop.stop)
     loop.run()

@@ -55,7 +55,7 @@ def test_rules_that_differ_are_told_as_they_are_written(tmp_path: Path) -> None:
     )
     found = diff(old, new)
     assert found.changes == (changed("echo", *details),)
-    assert found.served_otherwise == {"echo"}
+    assert found.reconfigured == {"echo"}
 
 
 def test_rules_of_defaults_change_each_service_that_has_them(tmp_path: Path) -> None:
@@ -104,19 +104,22 @@ def test_service_that_is_no_longer_served_has_the_drain_that_it_had() -> None:
         Change("removed", "removed", (), 3.0),
     )
     assert found.draining == {"disabled": 4.0, "removed": 3.0}
-    assert (found.unknown, found.served_otherwise) == (NONE, NONE)
+    assert (found.new_counters, found.reconfigured) == (NONE, NONE)
 
 
 def test_service_is_unknown_to_workers_where_it_comes_on_or_has_another_type() -> None:
     old = read(SERVICES + ENDING)
     new = read(SERVICES + ENDING.replace("off:      {type: echo, enabled: false", "off: {type: upper, enabled: true"))
     assert diff(old, new).changes == (Change("off", "enabled", ("type: echo -> upper",)),)
-    assert (diff(old, new).unknown, diff(old, new).served_otherwise) == (frozenset({"off"}), NONE)
+    assert (diff(old, new).new_counters, diff(old, new).reconfigured) == (frozenset({"off"}), NONE)
     typed = read(SERVICES.replace("stays:    {type: echo", "stays: {type: upper") + ENDING)
     assert diff(old, typed).changes == (changed("stays", "type: echo -> upper"),)
-    assert (diff(old, typed).unknown, diff(old, typed).served_otherwise) == (frozenset({"stays"}), frozenset({"stays"}))
+    assert (diff(old, typed).new_counters, diff(old, typed).reconfigured) == (
+        frozenset({"stays"}),
+        frozenset({"stays"}),
+    )
     added = read(SERVICES + ENDING + '  more: {type: echo, listen: ["unix://@more"]}')
-    assert (diff(old, added).unknown, diff(old, added).draining) == (frozenset({"more"}), {})
+    assert (diff(old, added).new_counters, diff(old, added).draining) == (frozenset({"more"}), {})
 
 
 def test_service_that_listens_elsewhere_or_is_written_in_another_way_is_served_as_before() -> None:
@@ -124,22 +127,22 @@ def test_service_that_listens_elsewhere_or_is_written_in_another_way_is_served_a
     moved = read('services: {pingpong: {listen: ["unix://@a?backlog=7", "unix://@b"]}}')
     details = ("-unix://@a", "+unix://@a?backlog=7", "+unix://@b")
     assert diff(old, moved).changes == (changed("pingpong", *details),)
-    assert diff(old, moved).served_otherwise == NONE
+    assert diff(old, moved).reconfigured == NONE
     written = read('services: {pingpong: {listen: ["unix://@a"], options: {framing: line}}}')
     assert old.services[0] != written.services[0]
-    assert (diff(old, written).changes, diff(old, written).served_otherwise) == ((), NONE)
+    assert (diff(old, written).changes, diff(old, written).reconfigured) == ((), NONE)
     framed = read('services: {pingpong: {listen: ["unix://@a"], options: {framing: chunk}}}')
     assert diff(old, framed).changes == (changed("pingpong", "options.framing"),)
-    assert diff(old, framed).served_otherwise == {"pingpong"}
+    assert diff(old, framed).reconfigured == {"pingpong"}
 
 
 def test_settings_are_in_force_after_a_reload_or_need_a_restart() -> None:
     old = read("services: {}")
     new = read(
-        "daemon: {workers: 2, chroot: /}\nlog: {access: 'sample 3', format: json}\nbans: {first: 1s}\nservices: {}"
+        "daemon: {workers: 2, chroot: /}\nlog: {connections: 'sample 3', format: json}\nbans: {first: 1s}\nservices: {}"
     )
     found = diff(old, new)
-    assert found.settings == ("daemon.workers: 1 -> 2", "log.access: all -> sample 3", "bans.first: 60s -> 1s")
+    assert found.settings == ("daemon.workers: 1 -> 2", "log.connections: all -> sample 3", "bans.first: 60s -> 1s")
     assert found.restart_needed == ("daemon.chroot", "log.format")
     assert diff(new, new, old).settings == ()
     assert diff(new, new, old).restart_needed == found.restart_needed, "until the restart"
@@ -204,9 +207,9 @@ def test_every_service_is_in_the_sets_that_its_config_before_and_after_says(
         on = bool(was and was["enabled"]), bool(will and will["enabled"])
         same_type = bool(was and will and was["type"] == will["type"])
         assert (name in found.draining) == (on == (True, False))
-        assert (name in found.unknown) == (on[1] and not (on[0] and same_type))
+        assert (name in found.new_counters) == (on[1] and not (on[0] and same_type))
         ways = [one and {key: one[key] for key in ("type", "limits", "access")} for one in (was, will)]
-        assert (name in found.served_otherwise) == (on == (True, True) and ways[0] != ways[1])
+        assert (name in found.reconfigured) == (on == (True, True) and ways[0] != ways[1])
         assert sockets.count(name) == (len(set(will["listen"])) if will and on[1] else 0)
         if was is None or will is None:
             assert changes.get(name) == (None if was is will else "added" if will else "removed")
@@ -226,11 +229,11 @@ def test_config_changes_nothing_of_itself_and_all_of_nothing(entries: list[Entry
     config = config_of(entries)
     for same in (config, config_of(entries)):
         found = diff(config, same)
-        assert (found.changes, found.unknown, found.served_otherwise, found.draining) == ((), NONE, NONE, {})
+        assert (found.changes, found.new_counters, found.reconfigured, found.draining) == ((), NONE, NONE, {})
     every = finish(from_nothing(config))
     assert [change.what for change in every.changes] == ["added"] * len(config.services)
-    assert every.unknown == {service.name for service in config.enabled}
-    assert (every.settings, every.restart_needed, every.served_otherwise, every.draining) == ((), (), NONE, {})
+    assert every.new_counters == {service.name for service in config.enabled}
+    assert (every.settings, every.restart_needed, every.reconfigured, every.draining) == ((), (), NONE, {})
     assert every.sockets == diff(config, config).sockets
 
 

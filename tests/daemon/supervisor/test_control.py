@@ -52,14 +52,14 @@ class Commands:
     async def switch(self, service: str, *, on: bool, by: str) -> Answer:
         return self._note(service, on, by)
 
-    async def connections(self, wanted: dict[str, str]) -> Answer:
-        return self._note(wanted)
+    async def connections(self, selection: dict[str, str]) -> Answer:
+        return self._note(selection)
 
-    async def peers(self, wanted: dict[str, str]) -> Answer:
-        return self._note(wanted)
+    async def peers(self, selection: dict[str, str]) -> Answer:
+        return self._note(selection)
 
-    async def kick(self, wanted: dict[str, str], by: str) -> Answer:
-        return self._note(wanted, by)
+    async def kick(self, selection: dict[str, str], by: str) -> Answer:
+        return self._note(selection, by)
 
     def bans(self) -> Answer:
         return {"bans": []}
@@ -73,13 +73,13 @@ class Commands:
     def explain(self, peer: str, where: str) -> Answer:
         return self._note(peer, where)
 
-    async def start(self, wanted: dict[str, str], post: Post) -> Callable[[], None]:
-        if wanted == {"service": "unknown"}:
+    async def start(self, selection: dict[str, str], post: Post) -> Callable[[], None]:
+        if selection == {"service": "unknown"}:
             raise CommandError("there is no service 'unknown'")
-        self._note("trace", wanted)
+        self._note("trace", selection)
         return lambda: self.told.append(("end of trace",))
 
-    async def enter(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]:
+    async def open(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]:
         self._note("talk", service)
         return self.told.append, lambda: self.told.append("left")
 
@@ -449,7 +449,7 @@ def started_by_nobody(directory: str, **environment: str) -> tuple[int, list[dic
 @pytest.mark.parametrize(
     ("environment", "error"),
     [
-        ({}, "there is no $XDG_RUNTIME_DIR to put it into; daemon.control names a place"),
+        ({}, "$XDG_RUNTIME_DIR is not set; set daemon.control to a path"),
         ({"XDG_RUNTIME_DIR": "/proc/none"}, "daemon.control: cannot listen on unix:///proc/none/netd/control.sock: "),
     ],
     ids=["none", "unusable"],

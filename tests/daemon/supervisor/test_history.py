@@ -15,7 +15,7 @@ def test_samples_come_back_in_order_and_only_the_last_ones() -> None:
         counts = Counts(accepted=number, datagrams_out=2 * number, active=7)
         counts.refused["rate"] = number
         counts.dropped["kernel"] = 5
-        history.note({"echo": counts}, number * INTERVAL, 1e9 + number)
+        history.take_sample({"echo": counts}, number * INTERVAL, 1e9 + number)
     report = history.report()
     last = list(range(300 - SAMPLES, 300))
     assert report["times"] == [1e9 + number for number in last]
@@ -31,10 +31,10 @@ def test_samples_come_back_in_order_and_only_the_last_ones() -> None:
 
 def test_a_service_that_comes_later_is_unknown_before_and_one_that_goes_is_forgotten() -> None:
     history = History()
-    history.note({"old": Counts()}, 0.0, 0.0)
-    history.note({"old": Counts(), "new": Counts(accepted=3)}, 5.0, 5.0)
+    history.take_sample({"old": Counts()}, 0.0, 0.0)
+    history.take_sample({"old": Counts(), "new": Counts(accepted=3)}, 5.0, 5.0)
     assert history.report()["services"]["new"]["answered"] == [None, 3]
-    history.note({"new": Counts()}, 10.0, 10.0)
+    history.take_sample({"new": Counts()}, 10.0, 10.0)
     assert history.report()["services"].keys() == {"new"}
 
 
@@ -44,7 +44,7 @@ def test_samples_are_not_nearer_than_said(waits: list[float]) -> None:
     now = 0.0
     for wait in waits:
         now += wait
-        history.note({}, now, now)
+        history.take_sample({}, now, now)
     times = history.report()["times"]
     assert all(b - a >= INTERVAL * 0.9 - 0.01 for a, b in pairwise(times))
     assert len(times) <= SAMPLES
@@ -52,5 +52,5 @@ def test_samples_are_not_nearer_than_said(waits: list[float]) -> None:
 
 def test_whatever_a_worker_has_counted_is_no_reason_to_fail() -> None:
     history = History()
-    history.note({"echo": Counts(accepted=2**63 - 1, datagrams_out=2**63 - 1, active=-5)}, 0.0, 0.0)
+    history.take_sample({"echo": Counts(accepted=2**63 - 1, datagrams_out=2**63 - 1, active=-5)}, 0.0, 0.0)
     assert history.report()["services"]["echo"]["answered"] == [2**63 - 1]

@@ -26,7 +26,7 @@ from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.reload import Reloader
-from netd.daemon.supervisor.requests import PREPARING
+from netd.daemon.supervisor.requests import PREPARE_TIMEOUT
 from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.tasks import Result
@@ -78,7 +78,7 @@ def reload(tmp_path: Path) -> Iterator[Reload]:
     with pool() as made:
         one = Reload(tmp_path, made)
         with contextlib.closing(one.listeners):
-            made.install = one.reloader.install
+            made.sync = one.reloader.sync_worker
             made.start(2)
             assert len(made.workers) == 2
             for worker in made.workers:
@@ -200,7 +200,7 @@ def test_config_that_a_successor_dies_of_too_is_refused(reload: Reload) -> None:
     reload.pool.loop.settle()
     with pytest.raises(OpenError) as raised:
         result.get()
-    assert raised.value.problems == ("worker (user nobody): it died while it got ready",)
+    assert raised.value.problems == ("worker (user nobody): the process exited while it prepared the config",)
     assert kinds(other) == [Prepare, Abort]
     assert (reload.services, reload.ports) == (["echo"], 1)
     reload.pool.loop.wait(1)
@@ -217,15 +217,15 @@ def test_config_that_a_worker_prepares_too_slowly_is_refused_and_the_worker_stay
 
     slow.behaviour = prepares(begins)
     result = reload.apply(MORE)
-    reload.pool.loop.wait(PREPARING - TICK)
+    reload.pool.loop.wait(PREPARE_TIMEOUT - TICK)
     assert not result.done
     reload.pool.loop.wait(2 * TICK)
-    with pytest.raises(OpenError, match="it did not get ready within 20 s"):
+    with pytest.raises(OpenError, match="it did not prepare the config within 20 s"):
         result.get()
     assert (kinds(slow), kinds(other)) == ([Prepare, Abort], [Prepare, Abort])
     assert (reload.services, reload.ports) == (["echo"], 1)
     slow.respond(slow.last_request, Done())
-    reload.pool.loop.wait(PREPARING)
+    reload.pool.loop.wait(PREPARE_TIMEOUT)
     assert slow.signals == []
     slow.behaviour = willing
     assert reload.apply(MORE).get() is None
@@ -235,7 +235,7 @@ def test_worker_that_does_not_even_begin_to_prepare_is_aborted_and_its_successor
     hung, other = reload.pool.workers
     hung.behaviour = nothing
     result = reload.apply(MORE)
-    reload.pool.loop.wait(PREPARING + TICK)
+    reload.pool.loop.wait(PREPARE_TIMEOUT + TICK)
     assert hung.signals[0] == signal.SIGABRT
     assert result.get() is None
     assert reload.services == ["echo", "upper"]
@@ -258,7 +258,7 @@ def test_reload_ends_without_effect_where_netd_begins_to_stop(reload: Reload) ->
 def test_workers_that_leave_retire_the_services_that_end(reload: Reload) -> None:
     assert reload.apply(MORE).get() is None
     reload.pool.pool.resize(1)
-    [leaving] = reload.pool.pool.leaving
+    [leaving] = reload.pool.pool.draining
     assert isinstance(leaving, Worker)
     assert reload.apply(ECHO).get() is None
     assert leaving.received[-1] == Retire({"upper": 30.0})

@@ -39,7 +39,7 @@ def test_a_service_that_is_not_there_is_refused_with_the_name_that_may_be_meant(
 
 def test_a_service_that_was_removed_is_known_where_its_connections_may_be_meant(tmp_path: Path) -> None:
     state = State(config(tmp_path, "echo", "upper"))
-    state.adopt(config(tmp_path, "echo"), {})
+    state.apply(config(tmp_path, "echo"), {})
     state.require("upper", once=True)
     with pytest.raises(CommandError, match="^there is no service 'upper'; known: echo$"):
         state.require("upper")
@@ -83,11 +83,11 @@ def test_table_of_a_new_type_comes_with_the_config_or_goes_with_its_refusal(tmp_
     assert state.table(old.services[0]) is kept[0]
     accepted = state.table(new.services[0])
     assert accepted is not refused
-    state.adopt(new, overrides)
+    state.apply(new, overrides)
     assert state.tables == {"one": accepted, "two": kept[1]}
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(kept[0].descriptor)
-    state.adopt(old, overrides)
+    state.apply(old, overrides)
     assert state.tables == {"two": kept[1]}, "a type that comes back counts anew too"
 
 
@@ -96,7 +96,7 @@ def test_connections_are_counted_whatever_became_of_their_services(tmp_path: Pat
     for worker, number in ((0, 3), (1, 4)):
         state.daemon_limits.active[worker] += number
         state.table(state.config.services[0]).column(worker)[CELL["active"]] += number
-    state.adopt(typed(tmp_path, one="upper"), {})
+    state.apply(typed(tmp_path, one="upper"), {})
     assert state.active == 7
-    state.settle(0)
+    state.reap_counters(0)
     assert state.active == 4

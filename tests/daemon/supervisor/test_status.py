@@ -88,7 +88,7 @@ def want(server: Server, tmp_path: Path) -> Iterator[Callable[..., None]]:
 
         def all_of_them() -> None:
             for worker in workers:
-                made.want(worker.worker, "history")
+                made.request_report(worker.worker, "history")
             loop.later(2 * TICK, done.set)  # a later slot of the wheel than that in which they are told
 
         loop.call(all_of_them)
@@ -113,7 +113,7 @@ def test_a_worker_that_does_not_read_is_neither_waited_for_nor_ended(
     deaf.fill()
     want(deaf, other)
     assert other.told() == TOLD
-    assert not deaf.worker.gone
+    assert not deaf.worker.disconnected
     deaf.empty()
     want(deaf)
     assert deaf.told() == TOLD, "what found no room has left no half of a message"

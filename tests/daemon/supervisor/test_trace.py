@@ -124,7 +124,7 @@ def test_what_cannot_be_traced(tmp_path: Path) -> None:
         traces = [follow([running.control], ["trace", "service=echo"]) for _ in range(8)]
         assert [next(one)["ok"] for one in traces] == [True] * 8
         done = running.netd("trace", "echo")
-        assert (done.returncode, done.stderr) == (1, "netd: there are 8 traces already, and no more at one time\n")
+        assert (done.returncode, done.stderr) == (1, "netd: there are 8 traces already, which is the limit\n")
         for one in traces:
             one.close()  # type: ignore[attr-defined]
     assert running.netd("trace", "echo").returncode == 69

@@ -21,7 +21,7 @@ from netd.daemon.channel import DOES_NOT_READ
 from netd.daemon.messages.from_supervisor import Drain, Kick
 from netd.daemon.messages.from_worker import Alive, Busy, Failed, Kicked, Response
 from netd.daemon.supervisor import requests
-from netd.daemon.supervisor.requests import PATIENCE
+from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
 from netd.transport.wheel import TICK
 from tests.daemon.fakes import Behaviour, bring_nothing, pool, silent
@@ -85,12 +85,12 @@ async def refuse(worker: WorkerProcess) -> None:
 def test_worker_that_is_not_brought_up_to_date_is_killed_and_tried_again(log: list[dict[str, Any]]) -> None:
     with pool() as made:
         made.start(1)
-        made.install = refuse
+        made.sync = refuse
         made.workers[0].exit(1)
         made.loop.settle()
         assert made.forked[1].signals == [signal.SIGKILL]
         assert [line["error"] for line in events(log, "worker_failed")] == ["not this one"]
-        made.install = bring_nothing
+        made.sync = bring_nothing
         made.loop.wait(0.25 + TICK)
         assert made.workers == [made.forked[2]]
 
@@ -103,12 +103,12 @@ def test_pool_that_shrinks_drains_the_last_workers_and_starts_none(log: list[dic
         made.loop.settle()
         assert made.workers == [first]
         assert [one.received[-1] for one in others] == [Drain(), Drain()]
-        assert made.pool.leaving == others
+        assert made.pool.draining == others
         for one in others:
             one.exit(0)
         made.loop.settle()
         assert len(events(log, "worker_ended")) == 2
-        assert (len(made.forked), made.pool.leaving) == (3, [])
+        assert (len(made.forked), made.pool.draining) == (3, [])
 
 
 def test_worker_that_answers_no_heartbeat_twice_is_aborted_and_replaced(log: list[dict[str, Any]]) -> None:
@@ -118,7 +118,7 @@ def test_worker_that_answers_no_heartbeat_twice_is_aborted_and_replaced(log: lis
         hung.behaviour = silent
         healthy = []
         for _ in range(4):
-            healthy.append((made.pool.beat(), made.pool.healthy))
+            healthy.append((made.pool.send_heartbeats(), made.pool.healthy))
             made.loop.wait(5)
         assert healthy == [(True, True), (False, False), (False, False), (True, True)]
         [line] = events(log, "worker_aborted")
@@ -134,9 +134,9 @@ def test_worker_that_answers_a_heartbeat_late_is_left_alone(log: list[dict[str, 
         [worker] = made.workers
         worker.behaviour = silent
         for _ in range(4):
-            made.pool.beat()
+            made.pool.send_heartbeats()
             made.loop.wait(5)
-            made.pool.beat()
+            made.pool.send_heartbeats()
             made.loop.settle()
             worker.respond(worker.last_request, Alive(0))
             made.loop.settle()
@@ -167,11 +167,11 @@ def test_worker_that_prepares_a_config_has_forty_seconds_without_heartbeats(log:
         worker.behaviour = silent
         made.loop.settle()
         for _ in range(8):
-            made.pool.beat()
+            made.pool.send_heartbeats()
             made.loop.wait(4.9)
         assert worker.signals == []
         for _ in range(3):
-            made.pool.beat()
+            made.pool.send_heartbeats()
             made.loop.wait(4.9)
         assert worker.signals[0] == signal.SIGABRT
 
@@ -181,7 +181,7 @@ def test_lines_that_workers_have_lost_are_counted_also_of_those_that_ended() -> 
         made.start(2)
         for number, worker in enumerate(made.workers, 3):
             worker.behaviour = answers(Alive(number))
-        made.pool.beat()
+        made.pool.send_heartbeats()
         made.loop.settle()
         assert made.pool.lines_lost == 7
         made.workers[0].exit(1)
@@ -249,16 +249,16 @@ def test_worker_that_does_not_answer_a_request_is_aborted(log: list[dict[str, An
         [worker] = made.workers
         worker.behaviour = silent
         asked = made.pool.ask(Kick())
-        made.loop.wait(PATIENCE - TICK)
+        made.loop.wait(RESPONSE_TIMEOUT - TICK)
         assert not asked.done
         made.loop.wait(2 * TICK)
         assert asked.get() == {}
         assert worker.signals[0] == signal.SIGABRT
-        assert events(log, "worker_aborted")[0]["seconds"] == PATIENCE
+        assert events(log, "worker_aborted")[0]["seconds"] == RESPONSE_TIMEOUT
 
 
 def test_worker_that_does_not_read_is_aborted_unless_it_prepares_a_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "_ROOM", 0.0)
+    monkeypatch.setattr(requests, "_SEND_TIMEOUT", 0.0)
     with pool() as made:
         made.start(1)
         [worker] = made.workers
