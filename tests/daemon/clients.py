@@ -9,7 +9,7 @@ from tests.support import Daemon, read_all, read_exactly
 
 @contextlib.contextmanager
 def talking(place: int | str) -> Iterator[socket.socket]:
-    """A connection on which something was said already."""
+    """A connection to an echo service that was accepted, shown by one echo."""
     with socket.socket(socket.AF_INET if isinstance(place, int) else socket.AF_UNIX) as connection:
         connection.settimeout(20)
         connection.connect(("127.0.0.1", place) if isinstance(place, int) else place)
@@ -28,7 +28,7 @@ def refused(port: int) -> bool:
 
 
 def ask(port: int, data: bytes, source: str = "127.0.0.1") -> bytes:
-    """All that a service sends to this before it closes."""
+    """Send this, and return all that the service sends until it closes."""
     with socket.create_connection(("127.0.0.1", port), 10, (source, 0)) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -56,7 +56,7 @@ def answers(port: int, source: str = "127.0.0.1") -> bool:
 
 
 def load(running: Daemon, rounds: int) -> None:
-    """So many connections and as many datagrams to ``echo``, five octets each, and refused ones to ``closed``."""
+    """In each round: a connection and a datagram of five octets to ``echo``, and a refused connection to ``closed``."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.settimeout(20)
         sender.connect(("127.0.0.1", running.port("echo", "udp")))

@@ -1,4 +1,4 @@
-"""A loop whose time a test sets, and workers that are no processes, in the same loop at the other end of a channel."""
+"""Fakes: a loop with a manual clock, and workers without a process, which the same loop serves."""
 
 import os
 import select
@@ -25,11 +25,11 @@ from netd.transport.loop import Loop, Ready, Timer
 from netd.transport.wheel import TICK, Wheel
 
 Behaviour = Callable[[AnyRequest], Response | None]
-"""What a worker answers to a request; None: nothing."""
+"""Returns a worker's response to a request; None: no response."""
 
 
 class ManualLoop(Loop):
-    """A loop that turns when a test says so. Stands in for the module `time` too."""
+    """A loop that runs when a test calls `settle` or `wait`. It also replaces the module `time`."""
 
     def __init__(self) -> None:
         self.wheel = Wheel()
@@ -55,7 +55,7 @@ class ManualLoop(Loop):
         return timer
 
     def settle(self) -> None:
-        """Turn until nothing is left to do at this moment."""
+        """Run until no event and no call is left."""
         while True:
             poll = select.poll()
             for descriptor in self._watched:
@@ -70,7 +70,7 @@ class ManualLoop(Loop):
                 return
 
     def wait(self, seconds: float) -> None:
-        """Let so much time pass, and what falls due in it happen."""
+        """Advance the clock by so many seconds, and run what is due."""
         until = self.now + seconds
         self.settle()
         while self.now < until:
@@ -79,22 +79,32 @@ class ManualLoop(Loop):
             self.settle()
 
 
-def willing(request: AnyRequest) -> Response | None:
-    """Answers every request as it should be."""
+def succeed(request: AnyRequest) -> Response | None:
+    """Answers every request with success."""
     return Alive(0) if isinstance(request, Heartbeat) else Done()
 
 
-async def bring_nothing(member: WorkerProcess) -> None:
-    """A new worker needs nothing to be up to date."""
+async def sync_nothing(worker: WorkerProcess) -> None:
+    """Sends a new worker nothing."""
 
 
 def silent(request: AnyRequest) -> Response | None:
-    """Answers none."""
+    """Answers no request."""
     return None
 
 
+def answering(response: Response) -> Behaviour:
+    """Answers every request with this response."""
+    return lambda request: response
+
+
+def logged(log: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
+    """The log lines of this event."""
+    return [line for line in log if line["event"] == event]
+
+
 class Worker(WorkerProcess):
-    """A worker that is no process: its other end is served by the loop, and a signal is noted."""
+    """A worker without a process: the loop serves the other end of its channel, and signals are recorded."""
 
     def __init__(self, number: int, pid: int, loop: ManualLoop, behaviour: Behaviour) -> None:
         ours, theirs = pair()
@@ -106,7 +116,7 @@ class Worker(WorkerProcess):
         self.fatal = {signal.SIGKILL, signal.SIGABRT}
         """The signals that end it."""
         self.exited: Callable[[], object] = lambda: None
-        """Called when it has ended, as SIGCHLD would be sent."""
+        """Called when it has exited, in place of SIGCHLD."""
         self._loop = loop
         self._raw = theirs
         self._end = Channel(theirs, takes_descriptors=True)
@@ -138,18 +148,18 @@ class Worker(WorkerProcess):
         self._end.send_encoded(encode(notice))
 
     def send(self, packet: bytes) -> None:
-        """Send what may be no message."""
+        """Send a packet, which may be no valid message."""
         self._raw.send(packet)
 
     def fill(self) -> None:
-        """Leave no room in its socket, of which it reads nothing more."""
+        """Stop reading, and fill its socket buffer."""
         self._loop.unwatch(self._end.fileno())
         with pytest.raises(ChannelError, match=DOES_NOT_READ):
             while True:
                 self.channel.send({}, seconds=0.0)
 
     def exit(self, code: int) -> None:
-        """End, with an exit code or by the negative number of a signal."""
+        """Exit with a code, or the negative number of a signal."""
         if self._code is None:
             self._code = code
             self._loop.unwatch(self._end.fileno())
@@ -169,30 +179,30 @@ class Worker(WorkerProcess):
 
 
 class Pool:
-    """A `WorkerPool` of such workers. The next one that is forked behaves as ``behaviour`` says."""
+    """A `WorkerPool` of fake workers. The next one that is forked has this ``behaviour``."""
 
     def __init__(self, loop: ManualLoop) -> None:
         self.loop = loop
         self.tasks = Tasks(loop)
-        self.behaviour: Behaviour = willing
+        self.behaviour: Behaviour = succeed
         self.forked: list[Worker] = []
         self.notices: list[Notice] = []
         self.unforkable = 0
-        """So many of the next forks fail."""
-        self.sync: Callable[[WorkerProcess], Coroutine[Any, None, None]] = bring_nothing
-        """What brings a new worker up to date."""
+        """The number of the next forks that fail."""
+        self.sync: Callable[[WorkerProcess], Coroutine[Any, None, None]] = sync_nothing
+        """Sends a new worker the config in force."""
         self.pool = WorkerPool(
             self.tasks,
             loop,
             DaemonEvents(),
             self._fork,
-            self._bring_up_to_date,
+            self._sync,
             lambda number: 0,
-            lambda member, notice: self.notices.append(notice),
+            lambda worker, notice: self.notices.append(notice),
         )
 
-    async def _bring_up_to_date(self, member: WorkerProcess) -> None:
-        await self.sync(member)
+    async def _sync(self, worker: WorkerProcess) -> None:
+        await self.sync(worker)
 
     def _fork(self, number: int) -> WorkerProcess:
         if self.unforkable:
@@ -204,13 +214,13 @@ class Pool:
         return worker
 
     def start(self, size: int) -> None:
-        """Have the first workers."""
+        """Start the first workers."""
         self.tasks.start(self.pool.start(size))
         self.loop.settle()
 
     @property
     def workers(self) -> list[Worker]:
-        """Those that are up to date, by number."""
+        """The workers that serve, by number."""
         found = [self.pool.workers[number] for number in sorted(self.pool.workers)]
         assert all(isinstance(one, Worker) for one in found)
         return found  # type: ignore[return-value]
@@ -218,7 +228,7 @@ class Pool:
 
 @contextmanager
 def pool() -> Iterator[Pool]:
-    """A pool without workers, in a loop of its own."""
+    """A pool without workers, with its own loop."""
     loop = ManualLoop()
     with patch.object(workers, "time", loop), patch.object(requests, "time", loop):
         made = Pool(loop)

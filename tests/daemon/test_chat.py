@@ -1,4 +1,4 @@
-"""A room in real daemons: streams and datagrams, several workers, a reload, the operator, and nc."""
+"""The chat service in real daemons: streams and datagrams, several workers, a reload, the operator, and nc."""
 
 import contextlib
 import select
@@ -23,106 +23,106 @@ services:
 QUIET = "announce: false"
 
 
-class Member:
-    """Somebody in the room, over whatever socket."""
+class Client:
+    """A client of the chat, over a socket of any kind."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
-        self.heard = b""
+        self.received = b""
         connection.setblocking(False)
 
-    def say(self, text: str) -> None:
+    def send(self, text: str) -> None:
         self.connection.sendall(text.encode() + b"\n")
 
-    def listen(self) -> None:
-        """Take what there is."""
+    def read(self) -> None:
+        """Read the data that has arrived."""
         with contextlib.suppress(BlockingIOError):
             while piece := self.connection.recv(65536):
-                self.heard += piece
+                self.received += piece
 
     @property
     def lines(self) -> list[str]:
-        return [line for line in self.heard.decode().splitlines() if line != "ok"]
+        return [line for line in self.received.decode().splitlines() if line != "ok"]
 
 
-def over_tcp(running: Daemon) -> Member:
-    return Member(socket.create_connection(("127.0.0.1", running.port("chat")), 10))
+def over_tcp(running: Daemon) -> Client:
+    return Client(socket.create_connection(("127.0.0.1", running.port("chat")), 10))
 
 
-def over_udp(running: Daemon) -> Member:
+def over_udp(running: Daemon) -> Client:
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.connect(("127.0.0.1", running.port("chat", "udp")))
-    return Member(client)
+    return Client(client)
 
 
-def until_heard(members: Iterable[Member], number: int, seconds: float = 30) -> None:
-    """Until each of them has heard so many lines."""
-    waiting = {member.connection: member for member in members}
+def until_received(clients: Iterable[Client], number: int, seconds: float = 30) -> None:
+    """Wait until each of them has received so many lines."""
+    waiting = {client.connection: client for client in clients}
     end = time.monotonic() + seconds
     while waiting:
         ready = select.select(list(waiting), [], [], max(0, end - time.monotonic()))[0]
-        assert ready, [(len(member.lines), member.lines[-1:]) for member in waiting.values()][:3]
+        assert ready, [(len(client.lines), client.lines[-1:]) for client in waiting.values()][:3]
         for connection in ready:
-            waiting[connection].listen()
+            waiting[connection].read()
             if len(waiting[connection].lines) >= number:
                 del waiting[connection]
 
 
-def close(members: Iterable[Member]) -> None:
-    for member in members:
-        member.connection.close()
+def close(clients: Iterable[Client]) -> None:
+    for client in clients:
+        client.connection.close()
 
 
-def test_every_message_reaches_each_of_two_hundred_members_once(tmp_path: Path) -> None:
+def test_message_reaches_each_of_two_hundred_members_once(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=2, options=QUIET), tmp_path) as running:
-        members = [over_tcp(running) for _ in range(100)]
+        clients = [over_tcp(running) for _ in range(100)]
         until(lambda: running.ask("connections")["total"] == 100)  # connected may mean waiting to be accepted
-        members += [over_udp(running) for _ in range(100)]
-        for number, member in enumerate(members[100:]):
-            member.say(f"n{number} :")  # sets a name and shows nothing: that it is there is known now
-        for member in members[100:]:
-            while b"ok" not in member.heard:
-                select.select([member.connection], [], [], 10)
-                member.listen()
-        said = []
-        for number, member in enumerate(members):
-            member.say(f"m{number} : message {number}")
-            said.append(f"m{number} : message {number}")
-            until_heard(members[number + 1 :], number + 1)
-            until_heard(members[:number], number)  # who has spoken has not heard its own words
-        for number, member in enumerate(members):
-            member.listen()
-            assert member.lines == [line for line in said if line != said[number]]
-        close(members)
+        clients += [over_udp(running) for _ in range(100)]
+        for number, client in enumerate(clients[100:]):
+            client.send(f"n{number} :")  # sets a name and sends no message: the chat has its address now
+        for client in clients[100:]:
+            while b"ok" not in client.received:
+                select.select([client.connection], [], [], 10)
+                client.read()
+        sent = []
+        for number, client in enumerate(clients):
+            client.send(f"m{number} : message {number}")
+            sent.append(f"m{number} : message {number}")
+            until_received(clients[number + 1 :], number + 1)
+            until_received(clients[:number], number)  # a client does not receive its own message
+        for number, client in enumerate(clients):
+            client.read()
+            assert client.lines == [line for line in sent if line != sent[number]]
+        close(clients)
 
 
-def test_the_room_goes_on_after_a_reload_and_begins_anew_with_a_new_worker(tmp_path: Path) -> None:
+def test_chat_continues_after_a_reload_and_is_empty_in_a_new_worker(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=2, options=QUIET), tmp_path) as running:
         old, older = over_tcp(running), over_udp(running)
-        older.say("udo : hi")
-        until_heard([old], 1)
+        older.send("udo : hi")
+        until_received([old], 1)
         (tmp_path / "netd.yaml").write_text(CONFIG.format(workers=2, options="announce: true, history: 5"))
         running.ask("reload")
         new = over_tcp(running)
-        new.say("nora : hello")
-        until_heard([old], 3)
-        until_heard([older], 2)
+        new.send("nora : hello")
+        until_received([old], 3)
+        until_received([older], 2)
         assert old.lines == ["udo : hi", "* nora has joined", "nora : hello"]
         assert older.lines == ["* nora has joined", "nora : hello"]
-        old.say("ole : still here")
-        until_heard([new], 2)
-        assert new.lines == ["* ole has joined", "ole : still here"], "both are in one room"
+        old.send("ole : still here")
+        until_received([new], 2)
+        assert new.lines == ["* ole has joined", "ole : still here"], "both are in one chat"
         first = [line["pid"] for line in running.lines if line["event"] == "worker_started" and line["worker"] == 0]
         subprocess.run(["kill", "-9", str(first[0])], check=True)
         running.event("worker_started")
         again, another = over_tcp(running), over_tcp(running)
-        again.say("ada : anybody there?")
-        until_heard([another], 2)
-        assert another.lines == ["* ada has joined", "ada : anybody there?"]
+        again.send("ada : is this on?")
+        until_received([another], 2)
+        assert another.lines == ["* ada has joined", "ada : is this on?"]
         close([old, older, new, again, another])
 
 
-def test_the_operator_takes_part_from_the_host(tmp_path: Path) -> None:
+def test_operator_takes_part_by_netd_talk(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=2, options=QUIET), tmp_path) as running:
         alex = over_tcp(running)
         command = [sys.executable, "-u", "-m", "netd", "talk", "--control", running.control]
@@ -132,12 +132,12 @@ def test_the_operator_takes_part_from_the_host(tmp_path: Path) -> None:
             assert operator.stdin
             assert operator.stdout
             operator.stdin.write("good morning\n")
-            until_heard([alex], 1)
-            alex.say("alex : good morning to you")
+            until_received([alex], 1)
+            alex.send("alex : good morning to you")
             assert operator.stdout.readline() == "alex : good morning to you\n"
             operator.stdin.write("is it raining?\n")
-            until_heard([alex], 2)
-            alex.say("no")
+            until_received([alex], 2)
+            alex.send("no")
             assert operator.stdout.readline() == "alex : no\n"
             operator.stdin.write("bye\n")
             assert operator.stdout.readline() == "* goodbye\n"
@@ -146,7 +146,7 @@ def test_the_operator_takes_part_from_the_host(tmp_path: Path) -> None:
         alex.connection.close()
 
 
-def test_a_slow_reader_is_told_what_it_missed_and_slows_nobody(tmp_path: Path) -> None:
+def test_slow_reader_is_notified_of_missed_messages_and_delays_no_other(tmp_path: Path) -> None:
     config = CONFIG.format(workers=1, options=QUIET).replace("tcp://127.0.0.1:0", "tcp://127.0.0.1:0?sndbuf=4096")
     with daemon(config, tmp_path) as running:
         slow = socket.socket()
@@ -156,21 +156,21 @@ def test_a_slow_reader_is_told_what_it_missed_and_slows_nobody(tmp_path: Path) -
         speakers = [over_tcp(running) for _ in range(10)]
         for number in range(25):
             for speaker in speakers:
-                speaker.say("x" * 1000)
-            until_heard([good], (number + 1) * len(speakers))
+                speaker.send("x" * 1000)
+            until_received([good], (number + 1) * len(speakers))
             for speaker in speakers:
-                speaker.listen()  # who does not read is not read
+                speaker.read()  # the chat does not read from a client that does not read
         assert not any(line.startswith("*") for line in good.lines)
         slow.settimeout(20)
-        heard = b""
-        while b"read too slowly" not in heard:
-            speakers[0].say("late")
-            heard += slow.recv(65536)
+        received = b""
+        while b"read too slowly" not in received:
+            speakers[0].send("late")
+            received += slow.recv(65536)
         slow.close()
         close([good, *speakers])
 
 
-def test_nc_over_tcp_and_udp(tmp_path: Path) -> None:
+def test_nc_chats_over_tcp_and_udp(tmp_path: Path) -> None:
     need("nc")
     options = "colors: {alex: {fg: yellow, bg: green}}, color: on"
     with daemon(CONFIG.format(workers=1, options=options), tmp_path) as running:
@@ -180,7 +180,7 @@ def test_nc_over_tcp_and_udp(tmp_path: Path) -> None:
             ["nc", "-u", "-w1", "127.0.0.1", port], input=b"alex : hello\n", capture_output=True, check=True
         )
         assert done.stdout == b"ok\n"
-        until_heard([listener], 2)
+        until_received([listener], 2)
         assert listener.lines == [
             "* \x1b[33;42malex\x1b[0m has joined",
             "\x1b[33;42malex\x1b[0m : hello",
@@ -195,7 +195,7 @@ def test_nc_over_tcp_and_udp(tmp_path: Path) -> None:
         listener.connection.close()
 
 
-def test_with_two_workers_a_room_may_become_another_service_and_its_place_another_ones(tmp_path: Path) -> None:
+def test_chat_with_two_workers_may_change_its_type_and_pass_its_socket_to_another_service(tmp_path: Path) -> None:
     place = f'listen: ["unix://{ABSTRACT}"]'
 
     def reload(services: str) -> None:
@@ -203,7 +203,7 @@ def test_with_two_workers_a_room_may_become_another_service_and_its_place_anothe
         assert running.ask("reload")["ok"], running.ask("reload")
 
     def echoes() -> None:
-        for _ in range(8):  # by whichever worker is first
+        for _ in range(8):  # by any worker
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(10)
                 connection.connect(ABSTRACT.replace("@", "\0"))

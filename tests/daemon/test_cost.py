@@ -1,4 +1,4 @@
-"""What a request costs, counted and not timed: system calls, as strace(1) sees them."""
+"""The cost of a request, counted and not timed: system calls by strace(1), and allocations."""
 
 import re
 import socket
@@ -29,7 +29,7 @@ def calls(report: str) -> dict[str, int]:
 
 
 class Strace:
-    """Counts the calls of a process while it is entered."""
+    """Counts the system calls of a process inside a with statement."""
 
     def __init__(self, pid: int, report: Path) -> None:
         self._pid = pid
@@ -49,8 +49,10 @@ class Strace:
         self.calls = calls(self._report.read_text())
 
 
-@pytest.mark.parametrize(("service", "question"), [("echo", b"x" * 64), ("pingpong", b"ping 1\n")])
-def test_a_request_over_tcp_is_two_calls_and_a_part_of_a_wait(tmp_path: Path, service: str, question: bytes) -> None:
+@pytest.mark.parametrize(("service", "request"), [("echo", b"x" * 64), ("pingpong", b"ping 1\n")])
+def test_request_over_tcp_costs_two_system_calls_and_a_share_of_epoll_wait(
+    tmp_path: Path, service: str, request: bytes
+) -> None:
     need("strace")
     with daemon(CONFIG, tmp_path) as running:
         connections = [socket.create_connection(("127.0.0.1", running.port(service)), 20) for _ in range(CONNECTIONS)]
@@ -58,27 +60,27 @@ def test_a_request_over_tcp_is_two_calls_and_a_part_of_a_wait(tmp_path: Path, se
         with Strace(running.worker, tmp_path / "report") as strace:
             for _ in range(ROUNDS):
                 for connection in connections:
-                    connection.sendall(question)
+                    connection.sendall(request)
                 for connection in connections:
                     assert read_exactly(connection, 7 if service == "pingpong" else 64)
         requests = CONNECTIONS * ROUNDS
         assert strace.calls.pop("recvfrom") == requests
         assert strace.calls.pop("sendto") == requests
-        # How many requests one wait finds is up to the scheduler; a few calls are for beats and their answers.
+        # The scheduler decides how many requests one wait finds; a few calls are for heartbeats.
         assert strace.calls.pop("epoll_wait") <= requests + 50
         assert sum(strace.calls.values()) < 100, strace.calls
         for connection in connections:
             connection.close()
 
 
-def test_a_batch_of_datagrams_is_two_calls(tmp_path: Path) -> None:
+def test_batch_of_datagrams_costs_two_system_calls(tmp_path: Path) -> None:
     need("strace")
     with daemon(CONFIG, tmp_path) as running, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(20)
         client.connect(("127.0.0.1", running.port("echo", "udp")))
         with Strace(running.worker, tmp_path / "report") as strace:
             for _ in range(20):
-                # While it is stopped it cannot take them one by one.
+                # A stopped worker cannot receive them one by one.
                 subprocess.run(["kill", "-STOP", str(running.worker)], check=True)
                 for _ in range(64):
                     client.send(b"x" * 64)
@@ -89,7 +91,7 @@ def test_a_batch_of_datagrams_is_two_calls(tmp_path: Path) -> None:
         assert strace.calls["sendmmsg"] <= 20 + 5
 
 
-def test_an_idle_worker_makes_no_calls(tmp_path: Path) -> None:
+def test_idle_worker_makes_no_system_calls(tmp_path: Path) -> None:
     need("strace")
     config = CONFIG + "  metrics: {listen: [tcp://127.0.0.1:0]}\n"
     with daemon("daemon: {heartbeat: 1h}\n" + config, tmp_path) as running:
@@ -97,11 +99,11 @@ def test_an_idle_worker_makes_no_calls(tmp_path: Path) -> None:
             socket.create_connection(("127.0.0.1", running.port("echo"))),
             Strace(running.worker, tmp_path / "report") as strace,
         ):
-            time.sleep(1.5)  # nothing is waited for: that nothing happens is what is to be seen
+            time.sleep(1.5)  # no wait for a condition: the test is that nothing happens
         assert sum(strace.calls.values()) <= 2, strace.calls
 
 
-# Counts what is allocated, in memory that the test sees.
+# Counts allocations, in memory that the test shares.
 COUNT = """
 #include <fcntl.h>
 #include <stdint.h>
@@ -121,9 +123,9 @@ void *realloc(void *p, size_t n) { ++*count; return __libc_realloc(p, n); }
 
 
 @pytest.mark.parametrize(
-    ("service", "question", "most"), [("echo", b"x" * 64, 9), ("pingpong", b"ping 1\n", 17)], ids=["echo", "pingpong"]
+    ("service", "request", "most"), [("echo", b"x" * 64, 9), ("pingpong", b"ping 1\n", 17)], ids=["echo", "pingpong"]
 )
-def test_a_request_allocates_little(tmp_path: Path, service: str, question: bytes, most: int) -> None:
+def test_request_allocates_little(tmp_path: Path, service: str, request: bytes, most: int) -> None:
     need("cc")
     (tmp_path / "count.c").write_text(COUNT)
     library = str(tmp_path / "count.so")
@@ -144,11 +146,11 @@ def test_a_request_allocates_little(tmp_path: Path, service: str, question: byte
             def ask(number: int) -> int:
                 before = int.from_bytes(count.read_bytes(), sys.byteorder)
                 for _ in range(number):
-                    connection.sendall(question)
-                    assert read_exactly(connection, len(question)) in (question, b"pong 1\n")
+                    connection.sendall(request)
+                    assert read_exactly(connection, len(request)) in (request, b"pong 1\n")
                 return int.from_bytes(count.read_bytes(), sys.byteorder) - before
 
             ask(100)
-            allocated = round(ask(1000) / 1000)  # now and then the wheel of time-outs turns
+            allocated = round(ask(1000) / 1000)  # rounded, since the timer wheel allocates too
         assert running.stop() == 0
-    assert 1 <= allocated <= most, "what is allocated more has to be worth it"
+    assert 1 <= allocated <= most, "a higher limit needs a reason"

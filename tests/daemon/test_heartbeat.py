@@ -1,102 +1,21 @@
-"""The heartbeat of netd, and what a config that is hard to make ready does to it and to live connections: nothing."""
+"""Heartbeats and open connections during reloads, also of configs that are slow to prepare or fail."""
 
 import contextlib
 import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.daemon.clients import echoed, talking
 from tests.daemon.configs import write
+from tests.daemon.slow_service import ECHO, ON, SLOW, InBackground, children, logged, wake, with_service
 from tests.support import Daemon, daemon, install_service, until
 
-ECHO = (
-    "daemon: {{heartbeat: {beat}, workers: {workers}}}\n"
-    "services:\n  echo: {{listen: [tcp://127.0.0.1:0], limits: {{line: {line}}}}}\n"
-)
-OFF = "  slow: {enabled: false, listen: [tcp://127.0.0.1:0]}\n"  # so that its code is there before a worker is forked
-ON = "  slow: {{listen: [tcp://127.0.0.1:0], options: {{act: '{}'}}}}\n"
 
-# What a worker does when it makes the service; a process that only checks the config may still gain privileges.
-SLOW = """
-import os, pathlib, signal, socket
-from netd.values import Model
-
-class Service:
-    "Takes its time, or dies, where it is made in a worker."
-    class Options(Model):
-        act: str = ""
-        number: float = 0.0
-    def __init__(self, options, context):
-        if "NoNewPrivs:\\t1" in pathlib.Path("/proc/self/status").read_text():
-            if options.act == "wait":
-                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
-                signal.sigwait({signal.SIGWINCH})
-            if options.act == "raise":
-                raise ValueError("not here")
-            if options.act == "shut":
-                for number in map(int, os.listdir("/proc/self/fd")):
-                    try:
-                        channel = socket.socket(fileno=os.dup(number))
-                        if channel.type == socket.SOCK_SEQPACKET:
-                            channel.shutdown(socket.SHUT_RD)
-                    except OSError:
-                        pass
-                signal.pause()
-            if options.act in ("die", f"die {os.getpid()}"):
-                os.kill(os.getpid(), signal.SIGKILL)
-    def stream(self, peer):
-        yield b"here"
-"""
-
-
-class InBackground:
-    """A call in a thread of its own."""
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-        self._result: Any = None
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        self._result = self._function()
-
-    @property
-    def done(self) -> bool:
-        return not self._thread.is_alive()
-
-    def result(self) -> Any:
-        self._thread.join(60)
-        assert self.done
-        return self._result
-
-
-@contextlib.contextmanager
-def with_service(tmp_path: Path, config: str, preparing: float | None = None) -> Iterator[Daemon]:
-    """A netd that could serve a type ``slow``. ``preparing`` is how long a worker may take for a config."""
-    path = install_service(tmp_path, "slow", SLOW)
-    if preparing is not None:
-        (tmp_path / "sitecustomize.py").write_text(
-            f"import netd.daemon.supervisor.requests\nnetd.daemon.supervisor.requests.PREPARE_TIMEOUT = {preparing}\n"
-        )
-    (tmp_path / "netd.yaml").write_text(config + OFF)
-    with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
-        running.event("netd_ready")
-        yield running
-        assert running.stop() == 0
-
-
-def events(running: Daemon, name: str) -> list[dict[str, Any]]:
-    return [line for line in running.lines if line["event"] == name]
-
-
-def test_reloads_at_any_rate_do_not_keep_the_watchdog_waiting(tmp_path: Path) -> None:
+def test_reloads_at_any_rate_do_not_delay_the_watchdog(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text(ECHO.format(beat="1s", workers=1, line=100))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
@@ -120,7 +39,7 @@ def test_reloads_at_any_rate_do_not_keep_the_watchdog_waiting(tmp_path: Path) ->
                     before = number[0]
                     while manager.recv(1000) != b"WATCHDOG=1":
                         pass
-                    assert number[0] > before + 1, "the beat comes between reloads, not in a pause"
+                    assert number[0] > before + 1, "heartbeats are sent between reloads, not in a pause"
             finally:
                 enough.set()
                 for thread in threads:
@@ -128,7 +47,7 @@ def test_reloads_at_any_rate_do_not_keep_the_watchdog_waiting(tmp_path: Path) ->
             assert running.stop() == 0
 
 
-def test_what_a_reload_leaves_behind_is_released_with_its_last_connection(tmp_path: Path) -> None:
+def test_descriptors_of_a_reload_are_released_with_the_last_old_connection(tmp_path: Path) -> None:
     write(tmp_path, ECHO.format(beat="1h", workers=1, line=100))
     with daemon((tmp_path / "netd.yaml").read_text(), tmp_path) as running:
 
@@ -149,7 +68,7 @@ def test_what_a_reload_leaves_behind_is_released_with_its_last_connection(tmp_pa
         until(lambda: descriptors() <= before)
 
 
-def test_a_worker_that_dies_in_a_reload_is_replaced_and_the_config_is_in_force(tmp_path: Path) -> None:
+def test_worker_that_exits_in_a_reload_is_replaced_and_the_config_is_in_force(tmp_path: Path) -> None:
     before = ECHO.format(beat="5s", workers=1, line=100)
     with with_service(tmp_path, before) as running:
         write(tmp_path, before + ON.format(f"die {running.worker}"))
@@ -163,7 +82,7 @@ def test_a_worker_that_dies_in_a_reload_is_replaced_and_the_config_is_in_force(t
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_config_that_kills_every_worker_is_refused(tmp_path: Path, workers: int) -> None:
+def test_config_that_kills_every_worker_is_rejected(tmp_path: Path, workers: int) -> None:
     before = ECHO.format(beat="5s", workers=workers, line=100)
     with with_service(tmp_path, before) as running:
         write(tmp_path, before + ON.format("die"))
@@ -175,7 +94,7 @@ def test_a_config_that_kills_every_worker_is_refused(tmp_path: Path, workers: in
             pass
 
 
-def test_a_worker_that_hangs_before_a_reload_does_not_keep_the_config_from_being_in_force(tmp_path: Path) -> None:
+def test_worker_that_hangs_before_a_reload_does_not_prevent_it(tmp_path: Path) -> None:
     before = ECHO.format(beat="200ms", workers=2, line=100)
     with daemon(before, tmp_path) as running:
         os.kill(running.worker, signal.SIGSTOP)
@@ -188,12 +107,12 @@ def test_a_worker_that_hangs_before_a_reload_does_not_keep_the_config_from_being
             pass
 
 
-def test_a_service_that_takes_its_time_to_be_made_is_no_hang(tmp_path: Path) -> None:
+def test_slow_constructor_of_a_service_is_no_hang(tmp_path: Path) -> None:
     before = ECHO.format(beat="100ms", workers=1, line=100)
     with with_service(tmp_path, before) as running, talking(running.port("echo")) as live:
         write(tmp_path, before + ON.format("wait"))
         reload = InBackground(lambda: running.ask("reload"))
-        # Ten beats pass, of which the worker answers none, and netd answers all the while.
+        # The worker misses ten heartbeats, and netd answers commands meanwhile.
         until(lambda: running.ask("status")["workers"][0]["heartbeat"] > 1.0)
         assert not reload.done
         connections = InBackground(lambda: running.ask("connections"))
@@ -201,11 +120,11 @@ def test_a_service_that_takes_its_time_to_be_made_is_no_hang(tmp_path: Path) -> 
         assert reload.result()["changes"] == {"slow": "enabled"}
         assert connections.result()["total"] == 1
         echoed(live, b"still\n")
-    assert not events(running, "worker_aborted")
-    assert not events(running, "worker_lost")
+    assert not logged(running, "worker_aborted")
+    assert not logged(running, "worker_lost")
 
 
-def test_a_config_that_takes_too_long_to_make_ready_is_refused_and_nothing_else_happens(tmp_path: Path) -> None:
+def test_config_that_takes_too_long_to_prepare_is_rejected_without_effect(tmp_path: Path) -> None:
     before = ECHO.format(beat="100ms", workers=2, line=100)
     with with_service(tmp_path, before, preparing=1.0) as running, contextlib.ExitStack() as stack:
         live = [stack.enter_context(talking(running.port("echo"))) for _ in range(10)]
@@ -219,52 +138,13 @@ def test_a_config_that_takes_too_long_to_make_ready_is_refused_and_nothing_else_
         for connection in live:
             echoed(connection, b"still\n")
         write(tmp_path, before + ON.format("nothing"))
-        assert running.ask("reload")["changes"] == {"slow": "enabled"}, "and the next one can be taken"
+        assert running.ask("reload")["changes"] == {"slow": "enabled"}, "and the next one is accepted"
         for connection in live:
             echoed(connection, b"still\n")
-    assert not events(running, "worker_aborted")
+    assert not logged(running, "worker_aborted")
 
 
-def test_a_config_that_comes_slowly_keeps_nothing_waiting(tmp_path: Path) -> None:
-    text = ECHO.format(beat="5s", workers=1, line=100)
-    with daemon(text, tmp_path) as running, talking(running.port("echo")) as live:
-        file = tmp_path / "netd.yaml"
-        file.unlink()
-        os.mkfifo(file)
-        reload = InBackground(lambda: running.ask("reload"))
-        for _ in range(3):
-            assert running.ask("status")["generation"] == 1
-            echoed(live, b"still\n")
-        assert not reload.done
-        until(lambda: _feed(file, text, reload))
-        assert reload.result()["ok"]
-
-
-def _feed(file: Path, text: str, reload: InBackground) -> bool:
-    with contextlib.suppress(OSError):  # nothing reads now
-        descriptor = os.open(file, os.O_WRONLY | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "w") as fifo:
-            fifo.write(text)
-    return reload.done
-
-
-def test_netd_stops_while_a_config_is_read(tmp_path: Path) -> None:
-    text = ECHO.format(beat="5s", workers=1, line=100)
-    with daemon(text, tmp_path) as running:
-        file = tmp_path / "netd.yaml"
-        file.unlink()
-        os.mkfifo(file)
-        running.process.send_signal(signal.SIGHUP)
-        until(lambda: len(_children(running.process.pid)) == 2)
-        assert running.stop() == 0
-        assert not events(running, "command_failed")
-
-
-def _children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def test_commands_that_change_the_config_are_done_one_after_the_other(tmp_path: Path) -> None:
+def test_commands_that_change_the_config_run_one_at_a_time(tmp_path: Path) -> None:
     text = ECHO.format(beat="5s", workers=2, line=100)
     with daemon(text, tmp_path) as running:
         commands = [("reload",), ("disable", "echo"), ("enable", "echo")] * 10
@@ -279,7 +159,7 @@ def test_commands_that_change_the_config_are_done_one_after_the_other(tmp_path: 
             pass
 
 
-def test_many_hangups_are_not_more_reloads_than_are_needed(tmp_path: Path) -> None:
+def test_many_sighups_cause_few_reloads(tmp_path: Path) -> None:
     with daemon(ECHO.format(beat="5s", workers=1, line=100), tmp_path) as running:
         for _ in range(50):
             running.process.send_signal(signal.SIGHUP)
@@ -290,19 +170,19 @@ def test_many_hangups_are_not_more_reloads_than_are_needed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_reload_that_is_asked_for_while_netd_starts_comes_after_it(tmp_path: Path, workers: int) -> None:
+def test_reload_that_is_requested_during_the_start_runs_after_it(tmp_path: Path, workers: int) -> None:
     path = install_service(tmp_path, "slow", SLOW)
     before = ECHO.format(beat="5s", workers=workers, line=100)
     write(tmp_path, before + ON.format("wait"))
     with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
         running.event("netd_started")
-        until(lambda: len(_children(running.process.pid)) == 1)
+        until(lambda: len(children(running.process.pid)) == 1)
         write(tmp_path, before + "  more: {type: echo, listen: [tcp://127.0.0.1:0]}\n")
         running.process.send_signal(signal.SIGHUP)
 
         def all_started() -> bool:
-            for child in _children(running.process.pid):
-                _wake(int(child))
+            for child in children(running.process.pid):
+                wake(int(child))
             return os.path.exists(running.control) and len(running.ask("status")["workers"]) == workers
 
         until(all_started)
@@ -314,13 +194,7 @@ def test_a_reload_that_is_asked_for_while_netd_starts_comes_after_it(tmp_path: P
         assert running.stop() == 0
 
 
-def _wake(pid: int) -> None:
-    """Wake a process that waits for it; another one ignores it."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGWINCH)
-
-
-def test_a_worker_that_hears_nothing_more_is_ended_and_holds_up_no_command(tmp_path: Path) -> None:
+def test_worker_with_a_closed_channel_is_killed_and_delays_no_command(tmp_path: Path) -> None:
     before = ECHO.format(beat="200ms", workers=1, line=100)
     with with_service(tmp_path, before) as running:
         write(tmp_path, before + ON.format("shut"))
@@ -342,7 +216,7 @@ def test_options_may_be_numbers_of_any_size(tmp_path: Path, number: str) -> None
         echoed(live, b"still\n")
 
 
-def test_refused_reloads_leave_no_descriptors_behind(tmp_path: Path) -> None:
+def test_rejected_reloads_leak_no_descriptors(tmp_path: Path) -> None:
     before = ECHO.format(beat="5s", workers=1, line=100)
     with with_service(tmp_path, before) as running, socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -364,27 +238,3 @@ def test_refused_reloads_leave_no_descriptors_behind(tmp_path: Path) -> None:
         for number in range(1, 4):
             refuse(number)
         until(lambda: descriptors() <= known)
-
-
-def test_a_constructor_of_a_new_type_does_not_hold_up_the_supervisor(tmp_path: Path) -> None:
-    before = ECHO.format(beat="5s", workers=1, line=100)
-    # Where it is made outside of a worker, which is to be in the process that reads the config alone, it waits.
-    source = SLOW.replace('if "NoNewPrivs:\\t1" in', 'if "NoNewPrivs:\\t0" in')
-    assert source != SLOW
-    path = install_service(tmp_path, "slow", source)
-    write(tmp_path, before)
-    with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
-        running.event("netd_ready")
-        write(tmp_path, before + ON.format("wait").replace("listen", "enabled: false, listen"))
-        reload = InBackground(lambda: running.ask("reload"))
-        until(lambda: len(_children(running.process.pid)) == 2)
-        reader = int(_children(running.process.pid)[1])
-        assert running.ask("status")["generation"] == 1
-
-        def woken() -> bool:
-            _wake(reader)
-            return reload.done
-
-        until(woken)
-        assert reload.result()["changes"] == {"slow": "added"}
-        assert running.stop() == 0

@@ -1,4 +1,4 @@
-"""A metrics service in real daemons: it says what their counters say, whatever becomes of workers and config."""
+"""The metrics service in real daemons: it shows their counters, also after the loss of a worker and a reload."""
 
 import json
 import os
@@ -31,7 +31,7 @@ services:
 
 
 def get(running: Daemon, path: str) -> tuple[int, str]:
-    """The code and body of an answer."""
+    """The status code and body of an answer."""
     url = f"http://127.0.0.1:{running.port('metrics')}{path}"
     try:
         with urllib.request.urlopen(url, timeout=20) as answer:
@@ -42,7 +42,7 @@ def get(running: Daemon, path: str) -> tuple[int, str]:
 
 
 def numbers(running: Daemon, service: str = "echo") -> dict[str, float]:
-    """The daemon's numbers, and the service's by what is left of their labels: ``connections_closed_total.done``."""
+    """The metrics of the daemon and of a service, by name and other labels: ``connections_closed_total.done``."""
     code, text = get(running, "/metrics")
     assert code == 200
     found = {}
@@ -59,7 +59,7 @@ def shows(running: Daemon, wanted: Mapping[str, float], service: str = "echo") -
     until(lambda: wanted.items() <= numbers(running, service).items())
 
 
-def test_known_load_is_in_the_numbers_through_a_lost_worker_and_a_reload(tmp_path: Path) -> None:
+def test_metrics_count_a_known_load_across_a_lost_worker_and_a_reload(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=2, beat="5s"), tmp_path) as running:
         load(running, 50)
         counted = {
@@ -86,7 +86,7 @@ def test_known_load_is_in_the_numbers_through_a_lost_worker_and_a_reload(tmp_pat
         os.kill(running.worker, signal.SIGKILL)
         shows(running, {"workers_lost_total": 1, "daemon_workers": 2})
         load(running, 10)
-        # Nothing is lost that was counted.
+        # The counts of the killed worker are kept.
         shows(running, {"connections_closed_total.done": 60, "datagrams_answered_total": 60})
 
         file = tmp_path / "netd.yaml"
@@ -103,26 +103,26 @@ def test_known_load_is_in_the_numbers_through_a_lost_worker_and_a_reload(tmp_pat
         shows(running, {"service_enabled": 0}, "discard")
 
 
-def test_the_reports_are_those_of_netd_status(tmp_path: Path) -> None:
+def test_status_json_is_the_report_of_netd_status(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1, beat="100ms"), tmp_path) as running:
         load(running, 3)
         until(lambda: running.ask("status")["services"][0]["counters"]["closed"] == {"done": 3})
 
-        def settled(status: dict[str, Any]) -> dict[str, Any]:
-            """What does not change while one looks."""
+        def stable(status: dict[str, Any]) -> dict[str, Any]:
+            """The parts that do not change between two reports."""
             services = [one for one in status["services"] if one["service"] != "metrics"]
-            told = {key: value for key, value in status.items() if key not in ("ok", "seconds", "workers")}
-            return {**told, "services": services, "workers": [one["pid"] for one in status["workers"]]}
+            kept = {key: value for key, value in status.items() if key not in ("ok", "seconds", "workers")}
+            return {**kept, "services": services, "workers": [one["pid"] for one in status["workers"]]}
 
         own = json.loads(running.netd("status", "--json").stdout)
         shown = json.loads(get(running, "/status.json")[1])
-        assert settled(shown) == settled(own)
+        assert stable(shown) == stable(own)
         assert shown.keys() == own.keys() - {"ok"}
         history = json.loads(get(running, "/history.json")[1])
         assert history["services"].keys() == {"echo", "closed", "metrics"}
 
 
-def test_health_is_lost_with_a_worker_that_hangs_and_comes_back(tmp_path: Path) -> None:
+def test_healthz_fails_while_a_worker_hangs(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=2, beat="1s"), tmp_path) as running:
         assert (get(running, "/healthz"), get(running, "/readyz")) == ((200, "healthy\n"), (200, "ready\n"))
         os.kill(running.worker, signal.SIGSTOP)
@@ -132,7 +132,7 @@ def test_health_is_lost_with_a_worker_that_hangs_and_comes_back(tmp_path: Path) 
         until(lambda: get(running, "/healthz") == (200, "healthy\n"))
 
 
-def test_while_netd_stops_a_check_gets_no_connection(tmp_path: Path) -> None:
+def test_health_check_is_refused_while_netd_stops(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1, beat="5s"), tmp_path) as running:
         with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
             live.sendall(b"x")
@@ -151,11 +151,11 @@ def test_while_netd_stops_a_check_gets_no_connection(tmp_path: Path) -> None:
 
             until(is_refused)
             live.sendall(b"y")
-            assert live.recv(1) == b"y", "what is under way goes on"
+            assert live.recv(1) == b"y", "open connections stay open"
         assert running.process.wait(20) == 0
 
 
-def test_health_is_lost_with_the_supervisor(tmp_path: Path) -> None:
+def test_healthz_fails_while_the_supervisor_is_stopped(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1, beat="1m"), tmp_path) as running:
         assert get(running, "/healthz")[0] == 200
         os.kill(running.process.pid, signal.SIGSTOP)
@@ -163,12 +163,12 @@ def test_health_is_lost_with_the_supervisor(tmp_path: Path) -> None:
             until(lambda: get(running, "/healthz") == (503, "the supervisor does not answer\n"))
         finally:
             os.kill(running.process.pid, signal.SIGCONT)
-        # Stopped while it told the worker something, it takes the worker for slow, and lets it rest.
+        # A report that did not fit into the socket buffer is requested again.
         until(lambda: get(running, "/healthz")[0] == 200)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="chroot takes root")
-def test_in_a_chroot_all_is_there_that_was_loaded_at_the_start(tmp_path: Path) -> None:
+def test_metrics_in_a_chroot_serve_all_that_was_loaded_at_the_start(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     jail = tmp_path / "jail"
     jail.mkdir()
@@ -176,7 +176,7 @@ def test_in_a_chroot_all_is_there_that_was_loaded_at_the_start(tmp_path: Path) -
     with daemon(config, tmp_path) as running:
         for path in ("/", "/page.js", "/metrics", "/status.json"):
             assert get(running, path)[0] == 200
-        # A worker that was there before can load nothing more; the reload says so and changes nothing.
+        # A worker in a chroot cannot import the libraries after its start; the reload is rejected with the reason.
     without = "".join(line for line in config.splitlines(keepends=True) if "metrics" not in line)
     with daemon(without, tmp_path) as running:
         (tmp_path / "netd.yaml").write_text(config)
@@ -193,7 +193,7 @@ print(*sorted({"http.server", "prometheus_client"} & sys.modules.keys()))
 """
 
 
-def test_a_netd_without_metrics_does_not_pay_for_it(tmp_path: Path) -> None:
+def test_netd_without_metrics_does_not_import_their_libraries(tmp_path: Path) -> None:
     config = CONFIG.format(workers=1, beat="5s")
     without = "".join(line for line in config.splitlines(keepends=True) if "metrics" not in line)
     for text, loaded in ((config, "http.server prometheus_client\n"), (without, "\n")):

@@ -1,4 +1,4 @@
-"""netd as root with its files in a directory of another user, which puts something else in their place."""
+"""netd as root with its files in a directory of another user, which replaces them."""
 
 import contextlib
 import errno
@@ -25,7 +25,7 @@ from tests.support import ALEX, MALLORY, Daemon, as_user, daemon, need_root, unt
 
 
 def serve_as(user: int, path: Path) -> socket.socket:
-    """A socket of another user's that is in service."""
+    """A listening socket of a user."""
     opened = socket.socket(socket.AF_UNIX)
     opened.bind(str(path))
     opened.listen()
@@ -34,14 +34,16 @@ def serve_as(user: int, path: Path) -> socket.socket:
 
 
 def state(path: Path) -> tuple[int, ...]:
-    """Which file this is, and for whom."""
+    """The inode, owner and mode of a file."""
     status = path.lstat()
     return status.st_ino, status.st_uid, status.st_gid, status.st_mode
 
 
 @pytest.mark.parametrize("kind", ["unix", "unixgram"])
 @pytest.mark.parametrize("what", ["link", "socket", "nothing"])
-def test_a_reload_changes_netds_socket_or_nothing_and_tells(theirs: Path, secret: Path, kind: str, what: str) -> None:
+def test_reload_changes_its_own_socket_alone_and_logs_a_replaced_one(
+    theirs: Path, secret: Path, kind: str, what: str
+) -> None:
     def config(mode: str) -> str:
         return f'services:\n  echo: {{listen: ["{kind}://{theirs}/s?owner={ALEX}&mode={mode}"]}}\n'
 
@@ -66,16 +68,16 @@ def test_a_reload_changes_netds_socket_or_nothing_and_tells(theirs: Path, secret
             assert state(theirs / "s") == before
             assert stat.S_IMODE((theirs / "moved").stat().st_mode) == 0o600
     assert (theirs / "s").is_symlink() == (what == "link")
-    assert (theirs / "s").exists() == (what != "nothing"), "removed, or left behind"
+    assert (theirs / "s").exists() == (what != "nothing"), "a replaced path is not removed"
 
 
-def test_what_takes_the_place_of_a_socket_as_it_is_made_is_not_given_away(
+def test_link_that_replaces_a_new_socket_keeps_owner_and_mode(
     theirs: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_umask = os.umask
 
     def swap_then_set(umask: int) -> int:
-        if (theirs / "s").exists():  # bound, and not open to others yet
+        if (theirs / "s").exists():  # bound, but its mode is not set yet
             as_user(ALEX, (theirs / "s").unlink)
             as_user(ALEX, lambda: (theirs / "s").symlink_to(secret))
         return set_umask(umask)
@@ -88,7 +90,7 @@ def test_what_takes_the_place_of_a_socket_as_it_is_made_is_not_given_away(
 
 
 @pytest.mark.parametrize("back", [True, False])
-def test_a_socket_that_was_made_where_another_user_led_is_removed(
+def test_socket_that_was_bound_through_a_link_of_another_user_is_removed(
     theirs: Path, monkeypatch: pytest.MonkeyPatch, back: bool
 ) -> None:
     (theirs.parent / "roots").mkdir()
@@ -113,7 +115,7 @@ def test_a_socket_that_was_made_where_another_user_led_is_removed(
     assert not os.listdir(theirs.parent / "roots")
 
 
-def test_a_stale_socket_is_removed_from_the_directory_it_was_found_in(
+def test_stale_socket_is_removed_from_the_directory_it_was_found_in(
     theirs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (theirs.parent / "roots").mkdir()
@@ -138,7 +140,7 @@ def test_a_stale_socket_is_removed_from_the_directory_it_was_found_in(
 def started_with(
     open_path: Path, kept: socket.socket, listen: str, *launcher: str, manager: str = "no-such-socket"
 ) -> Iterator[subprocess.Popen[str]]:
-    """netd, started with a socket that the service manager has kept for it."""
+    """netd, started with a socket from the file descriptor store of the service manager."""
     (open_path / "netd.yaml").write_text(
         f'daemon: {{control: {open_path}/c}}\nservices:\n  echo: {{listen: ["{listen}"]}}\n'
     )
@@ -175,7 +177,7 @@ def started_with(
 
 
 @pytest.mark.parametrize("what", ["link", "link to it", "socket"])
-def test_a_start_with_a_kept_socket_does_not_touch_what_has_its_path_by_now(
+def test_start_with_a_stored_socket_does_not_change_another_file_at_its_path(
     theirs: Path, secret: Path, what: str
 ) -> None:
     with contextlib.ExitStack() as stack:
@@ -200,7 +202,7 @@ def test_a_start_with_a_kept_socket_does_not_touch_what_has_its_path_by_now(
         assert state(theirs / "moved") == moved
 
 
-def test_a_start_with_a_kept_socket_in_its_place_takes_it_and_gives_it_its_options(theirs: Path) -> None:
+def test_start_with_a_stored_socket_serves_it_and_sets_its_options(theirs: Path) -> None:
     with serve_as(0, theirs / "s") as kept, socket.socket(socket.AF_UNIX) as client:
         client.connect(f"{theirs}/s")  # and waits
         client.settimeout(20)
@@ -211,8 +213,8 @@ def test_a_start_with_a_kept_socket_in_its_place_takes_it_and_gives_it_its_optio
             client.close()
 
 
-def test_a_start_with_a_kept_socket_that_it_may_not_change_serves_it_as_it_is_and_tells(open_path: Path) -> None:
-    """As root is without CAP_NET_ADMIN in many a container."""
+def test_start_with_a_stored_socket_that_netd_may_not_change_serves_it_and_logs_it(open_path: Path) -> None:
+    """Root has no CAP_NET_ADMIN in many containers."""
     need_root()
     shared = open_path / "shared"
     shared.mkdir()
@@ -241,8 +243,8 @@ def test_a_start_with_a_kept_socket_that_it_may_not_change_serves_it_as_it_is_an
         client.close()
 
 
-def test_a_kept_socket_without_its_path_is_forgotten(theirs: Path) -> None:
-    """What a client could not reach, the service manager need not keep."""
+def test_stored_socket_without_its_path_is_removed_from_the_store(theirs: Path) -> None:
+    """No client can reach it, so the service manager need not store it."""
     with contextlib.ExitStack() as stack:
         manager = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         manager.bind(f"{theirs.parent}/manager")
@@ -259,13 +261,13 @@ def test_a_kept_socket_without_its_path_is_forgotten(theirs: Path) -> None:
 
 
 def run(file: Path) -> subprocess.CompletedProcess[str]:
-    """A netd that cannot start."""
+    """Run a netd that cannot start, until it exits."""
     return subprocess.run(
         [sys.executable, "-m", "netd", "run", "-c", str(file)], capture_output=True, text=True, check=False, timeout=60
     )
 
 
-def test_a_log_does_not_go_where_another_user_leads_it(theirs: Path, secret: Path) -> None:
+def test_log_is_not_written_through_a_link_of_another_user(theirs: Path, secret: Path) -> None:
     file = theirs.parent / "netd.yaml"
     file.write_text(
         f"daemon: {{control: {theirs.parent}/c}}\nlog: {{file: {theirs}/log}}\n"
@@ -293,10 +295,10 @@ def test_a_log_does_not_go_where_another_user_leads_it(theirs: Path, secret: Pat
         os.kill(netd.process.pid, signal.SIGUSR1)
         until(lambda: "it is a hard link" in (theirs / "log.1").read_text())
         assert netd.stop() == 0
-        assert "netd_stopped" in (theirs / "log.1").read_text(), "it goes where it went"
+        assert "netd_stopped" in (theirs / "log.1").read_text(), "the old log file stays in use"
 
 
-def test_a_log_may_be_a_link_to_standard_output(open_path: Path) -> None:
+def test_log_may_be_a_link_to_standard_output(open_path: Path) -> None:
     (open_path / "log").symlink_to("/dev/stdout")
     services = f'services:\n  echo: {{listen: ["unix://{open_path}/s"]}}\n'
     (open_path / "netd.yaml").write_text(f"log: {{file: {open_path}/log}}\n{services}")
@@ -307,7 +309,7 @@ def test_a_log_may_be_a_link_to_standard_output(open_path: Path) -> None:
         assert netd.stop() == 0
 
 
-def test_a_fifo_in_the_place_of_a_log_or_a_pid_file_keeps_netd_from_starting_and_does_not_hold_it_up(
+def test_fifo_in_place_of_a_log_or_pid_file_fails_the_start_without_blocking(
     theirs: Path,
 ) -> None:
     as_user(ALEX, lambda: os.mkfifo(theirs / "fifo"))

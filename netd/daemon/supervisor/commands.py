@@ -181,7 +181,7 @@ class Commands:
 
     def _not_while_stopping(self) -> None:
         if self._state.stopping:
-            raise CommandError("netd is about to stop")
+            raise CommandError("netd is stopping")
 
 
 def merged_peers(answers: Iterable[PeerList]) -> Answer:
@@ -199,5 +199,5 @@ def merged_peers(answers: Iterable[PeerList]) -> Answer:
 
 
 def _of_type(kind: type[R], answers: Mapping[WorkerProcess, R | Failed]) -> list[R]:
-    """The responses without those of workers that failed, whose connections are not counted."""
+    """The responses of this type. Workers that failed are left out, and their connections are not counted."""
     return [answer for answer in answers.values() if isinstance(answer, kind)]

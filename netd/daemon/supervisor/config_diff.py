@@ -123,7 +123,7 @@ def compare(old: Config, new: Config, initial: Config) -> Generator[None, None, 
 
 
 def _compare_service(name: str, old: ServiceConfig | None, new: ServiceConfig | None) -> Change | None:
-    """The change of a service whose config differs; None if only its text does."""
+    """The change of a service with another config; None if only the text of the config differs."""
     drain = old.policy.limits.drain if old and old.enabled and not (new and new.enabled) else None
     if new is None:
         return Change(name, "removed", (), drain)

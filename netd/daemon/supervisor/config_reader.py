@@ -81,7 +81,7 @@ class ConfigReader:
             except DescriptorsLostError as error:
                 result.fail(CommandError(f"cannot receive the access rules of the config: {error}", EXIT_OSERR))
             except ChannelError:
-                result.fail(CommandError("the process that reads the config died", EXIT_SOFTWARE))
+                result.fail(CommandError("the process that reads the config exited", EXIT_SOFTWARE))
             else:
                 if received:
                     result.set(received)

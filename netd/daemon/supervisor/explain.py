@@ -36,13 +36,13 @@ class Explainer:
         service = next(one for one in self._state.config.services if one.name == name)
         served = self._transports(service)
         if not served:
-            raise CommandError("netd is about to stop")
+            raise CommandError("netd is stopping")
         transport = transport or served[0]
         if transport not in served:
             raise CommandError(f"'{name}' serves {', '.join(served)}, not '{transport[:16]}'", EXIT_USAGE)
         checks = self._checks(service, peer, transport)
         if not service.enabled:
-            checks = [Check("enabled", passes=False, why="the service is switched off")]
+            checks = [Check("enabled", passes=False, why="the service is disabled")]
         decisive = next((check for check in checks if not check.passes), None)
         shown = checks[: checks.index(decisive) + 1] if decisive else checks
         return {
@@ -50,7 +50,7 @@ class Explainer:
             "to": f"{name}/{transport}",
             "served": decisive is None,
             "decided_by": decisive.name if decisive else None,
-            "why": decisive.why if decisive else "nothing speaks against it",
+            "why": decisive.why if decisive else "all checks pass",
             "checks": [check._asdict() for check in shown],
         }
 
@@ -75,7 +75,7 @@ class Explainer:
         ]
 
     def _transports(self, service: ServiceConfig) -> list[str]:
-        """The transports of a service: of its listeners, or those in the config if it is switched off."""
+        """The transports of a service: of its listeners, or those in the config if it is disabled."""
         if service.enabled:
             return sorted({one.listener.transport for one in self._listeners if one.listener.service == service.name})
         return sorted({one.transport for one in service.listen})

@@ -101,7 +101,7 @@ class Reloader:
 
     def _not_while_stopping(self) -> None:
         if self._state.stopping:
-            raise CommandError("netd is about to stop")
+            raise CommandError("netd is stopping")
 
     async def _prepare_workers(self, listeners: PreparedListeners, asked: set[WorkerProcess]) -> None:
         """Have every worker prepare the config. Adds each to ``asked`` before the request is sent.

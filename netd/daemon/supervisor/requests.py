@@ -1,4 +1,4 @@
-"""Requests to workers, their responses, and heartbeats, which detect workers whose loop hangs.
+"""Requests to workers, their responses, and heartbeats, which detect that a worker's loop hangs.
 
 The supervisor does not block on a worker: `Requests.ask` returns a `Result`, and sending fails if the worker's socket
 buffer stays full.
@@ -142,7 +142,7 @@ class Requests:
                 self._on_send_error(worker, error)
 
     def _on_send_error(self, worker: WorkerProcess, error: ChannelError) -> None:
-        """Kill a worker whose channel is closed, and abort one that does not read. Other errors are not its fault."""
+        """Kill a worker with a closed channel, and abort one that does not read. Other errors are not its fault."""
         if isinstance(error, ClosedError):
             self._kill(worker)
         elif error.half or (str(error) == DOES_NOT_READ and not _is_busy(worker)):

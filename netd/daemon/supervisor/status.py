@@ -130,5 +130,5 @@ class Status:
                 log_exceptions(self._events, report, partial(self._send_report, report, make, workers))
 
     def _send_report(self, report: str, make: Callable[[], Answer], workers: list[WorkerProcess]) -> None:
-        """Send a report. A worker whose socket buffer is full does not get it; its thread requests it again."""
+        """Send a report. A worker with a full socket buffer does not get it, and requests it again."""
         self._pool.requests.send(Report(report, make()), workers, must=False)

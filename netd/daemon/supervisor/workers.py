@@ -58,7 +58,7 @@ class WorkerPool:
         self._restarts: dict[int, Timer] = {}
         self._starting: dict[int, WorkerProcess] = {}  # those without the config in force
         self._starts: set[Result[None]] = set()
-        self._trying: set[int] = set()  # numbers whose start has not succeeded or failed yet
+        self._trying: set[int] = set()  # numbers of starts that have not succeeded or failed yet
 
     # Size.
 
@@ -211,7 +211,7 @@ class WorkerPool:
         self.resize(self._size)  # the size may have changed meanwhile
 
     def _discard(self, worker: WorkerProcess) -> None:
-        """Kill a worker whose start failed."""
+        """Kill a worker after its start failed."""
         worker.kill()
         del self._starting[worker.number]
         self._reap_counters(worker.number)

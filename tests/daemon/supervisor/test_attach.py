@@ -1,4 +1,4 @@
-"""The operator talks to services through the control socket."""
+"""`netd talk --service`: the operator at the control socket is connected to a service."""
 
 import json
 import os
@@ -26,19 +26,19 @@ services:
 """
 
 
-class Visitor:
-    """Somebody at the control socket."""
+class Operator:
+    """A client of the control socket."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self._lines = connection.makefile("rb")
 
-    def say(self, text: str) -> None:
+    def send(self, text: str) -> None:
         self.connection.sendall(text.encode())
 
-    def hear(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
         while not (line := self._lines.readline()).strip():
-            assert line, "it has ended"
+            assert line, "the connection is closed"
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -48,100 +48,100 @@ class Visitor:
 
 
 @contextmanager
-def visit(running: Daemon, service: str) -> Iterator[Visitor]:
+def attached(running: Daemon, service: str) -> Iterator[Operator]:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(20)
     connection.connect(running.control)
-    visitor = Visitor(connection)
+    operator = Operator(connection)
     try:
-        visitor.say(f"talk service={service}\n")
-        yield visitor
+        operator.send(f"talk service={service}\n")
+        yield operator
     finally:
-        visitor.close()
+        operator.close()
 
 
-def test_the_operator_is_a_peer_like_any_other(tmp_path: Path) -> None:
+def test_operator_is_a_peer_like_any_other(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
-        with visit(running, "pingpong") as visitor:
-            assert visitor.hear() == {"ok": True}
-            visitor.say("ping 1\nhello\n")
-            assert visitor.hear() == {"text": "pong 1\npong\n"}
+        with attached(running, "pingpong") as operator:
+            assert operator.receive() == {"ok": True}
+            operator.send("ping 1\nhello\n")
+            assert operator.receive() == {"text": "pong 1\npong\n"}
             [row] = running.ask("connections")["connections"]
             assert (row["service"], row["transport"]) == ("pingpong", "unix")
             assert row["peer"].startswith(f"pid={running.process.pid},")
-            visitor.say("status\n")
-            assert visitor.hear() == {"text": "pong\n"}, "it is the service that is spoken to now"
+            operator.send("status\n")
+            assert operator.receive() == {"text": "pong\n"}, "the service receives it, not the control socket"
         until(lambda: running.ask("connections")["total"] == 0)
 
 
-def test_it_is_told_when_the_service_has_said_its_last_word(tmp_path: Path) -> None:
+def test_operator_is_notified_when_the_service_closes_the_connection(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
-        with visit(running, "reply") as visitor:
-            assert visitor.hear() == {"ok": True}
-            visitor.say("hello\n")
-            assert visitor.hear() == {"text": "hi\n"}
-            assert visitor.hear() == {"end": True}
-            visitor.say("anybody there?\n")
-        with visit(running, "pingpong") as visitor:
-            assert visitor.hear() == {"ok": True}
+        with attached(running, "reply") as operator:
+            assert operator.receive() == {"ok": True}
+            operator.send("hello\n")
+            assert operator.receive() == {"text": "hi\n"}
+            assert operator.receive() == {"end": True}
+            operator.send("more\n")  # discarded without an error
+        with attached(running, "pingpong") as operator:
+            assert operator.receive() == {"ok": True}
             assert running.ask("kick", "service=pingpong")["number"] == 1
-            assert visitor.hear() == {"end": True}
+            assert operator.receive() == {"end": True}
 
 
-def test_where_the_operator_cannot_talk(tmp_path: Path) -> None:
+def test_attachment_is_refused_with_the_reason(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
         for service, error in (
             ("pingpon", "there is no service 'pingpon'; did you mean 'pingpong'?"),
             ("off", "'off' is switched off"),
             ("closed", "'closed' refused the connection: see the log"),
         ):
-            with visit(running, service) as visitor:
-                answer = visitor.hear()
+            with attached(running, service) as operator:
+                answer = operator.receive()
                 assert (answer["ok"], answer["error"]) == (False, error)
-        with visit(running, "echo") as visitor:
-            assert visitor.hear() == {"ok": True}, "that it has no stream socket is no hindrance"
-            visitor.say("hello")
-            assert visitor.hear() == {"text": "hello"}
+        with attached(running, "echo") as operator:
+            assert operator.receive() == {"ok": True}, "also a service without a stream socket"
+            operator.send("hello")
+            assert operator.receive() == {"text": "hello"}
 
 
-def test_netd_stops_while_somebody_talks(tmp_path: Path) -> None:
+def test_netd_stops_while_the_operator_is_attached(tmp_path: Path) -> None:
     with daemon("daemon: {drain: 100ms}\n" + CONFIG.partition("\n")[2], tmp_path) as running:
-        with visit(running, "pingpong") as visitor:
-            assert visitor.hear() == {"ok": True}
+        with attached(running, "pingpong") as operator:
+            assert operator.receive() == {"ok": True}
             assert running.stop() == 0
 
 
-def test_what_comes_behind_talk_is_for_the_service_and_no_command(tmp_path: Path) -> None:
+def test_data_after_talk_is_for_the_service_and_no_command(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running, socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(20)
         connection.connect(running.control)
         connection.sendall(b"talk service=pingpong\nping 1\nstop\n")
-        visitor = Visitor(connection)
-        assert visitor.hear() == {"ok": True}
-        assert visitor.hear() == {"text": "pong 1\npong\n"}
+        operator = Operator(connection)
+        assert operator.receive() == {"ok": True}
+        assert operator.receive() == {"text": "pong 1\npong\n"}
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(100) == b""
-        visitor.close()
+        operator.close()
         assert running.ask("status")["ready"]
 
 
-def test_a_refused_visit_leaves_nothing_and_one_is_traced(tmp_path: Path) -> None:
+def test_refused_attachment_leaves_no_descriptor_and_an_accepted_one_is_traced(tmp_path: Path) -> None:
     def pipes() -> int:
         found = [os.readlink(one) for one in Path(f"/proc/{first(running)}/fd").iterdir()]
         return sum(one.startswith("pipe:") for one in found)
 
     with daemon(CONFIG, tmp_path) as running:
-        with visit(running, "closed") as visitor:
-            assert not visitor.hear()["ok"]
+        with attached(running, "closed") as operator:
+            assert not operator.receive()["ok"]
         before = pipes()
         for _ in range(5):
-            with visit(running, "closed") as visitor:
-                assert not visitor.hear()["ok"]
+            with attached(running, "closed") as operator:
+                assert not operator.receive()["ok"]
         assert pipes() == before
         lines = follow([running.control], ["trace", "service=pingpong"])
         assert next(lines) == {"ok": True}
-        with visit(running, "pingpong") as visitor:
-            visitor.say("ping 2\n")
+        with attached(running, "pingpong") as operator:
+            operator.send("ping 2\n")
             assert [next(lines)["what"] for _ in range(3)] == ["opened", "in", "out"]
         lines.close()  # type: ignore[attr-defined]
 
@@ -151,46 +151,46 @@ def first(running: Daemon) -> int:
     return next(int(line["pid"]) for line in running.lines if line["event"] == "worker_started" and line["worker"] == 0)
 
 
-def test_a_visit_ends_with_its_service(tmp_path: Path) -> None:
+def test_attachment_is_closed_when_its_service_is_disabled(tmp_path: Path) -> None:
     config = CONFIG.replace("pingpong: {", "pingpong: {limits: {drain: 100ms}, ")
     with daemon(config, tmp_path) as running:
-        with visit(running, "pingpong") as visitor:
-            assert visitor.hear() == {"ok": True}
+        with attached(running, "pingpong") as operator:
+            assert operator.receive() == {"ok": True}
             running.ask("disable", "pingpong")
-            assert visitor.hear() == {"end": True}
+            assert operator.receive() == {"end": True}
 
 
-def test_an_operator_who_does_not_read_holds_the_service_back(tmp_path: Path) -> None:
+def test_operator_that_does_not_read_makes_the_service_wait(tmp_path: Path) -> None:
     config = CONFIG + "  gen: {type: chargen, listen: [tcp://127.0.0.1:0]}\n"
     with daemon(config, tmp_path) as running:
-        with visit(running, "gen") as visitor:
+        with attached(running, "gen") as operator:
             until(lambda: running.ask("connections", "service=gen")["total"] == 1)
 
             def sent() -> int:
                 return int(running.ask("connections", "service=gen")["connections"][0]["bytes_out"])
 
-            settled = [0, 0, 0, 0, 0]
+            counts = [0, 0, 0, 0, 0]
 
-            def stands_still() -> bool:
-                settled.append(sent())
-                return len(set(settled[-5:])) == 1 and settled[-1] > 0
+            def is_blocked() -> bool:
+                counts.append(sent())
+                return len(set(counts[-5:])) == 1 and counts[-1] > 0
 
-            until(stands_still)
-            said = ""
-            assert visitor.hear() == {"ok": True}
-            while len(said) < 1_000_000:
-                said += visitor.hear()["text"]
-            pattern = (said[:7030] * 150)[: len(said)]
-            assert said == pattern, "and nothing is lost when it reads on"
+            until(is_blocked)
+            received = ""
+            assert operator.receive() == {"ok": True}
+            while len(received) < 1_000_000:
+                received += operator.receive()["text"]
+            pattern = (received[:7030] * 150)[: len(received)]
+            assert received == pattern, "nothing is lost"
 
 
-def test_a_trace_shows_a_visit_that_begins_after_it(tmp_path: Path) -> None:
+def test_trace_shows_an_attachment_that_begins_after_it(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
         lines = follow([running.control], ["trace", "service=pingpong"])
         assert next(lines) == {"ok": True}
-        with visit(running, "pingpong") as visitor:
-            assert visitor.hear() == {"ok": True}
-            visitor.say("ping 1\n")
+        with attached(running, "pingpong") as operator:
+            assert operator.receive() == {"ok": True}
+            operator.send("ping 1\n")
             assert [next(lines)["what"] for _ in range(3)] == ["opened", "in", "out"]
         assert [next(lines)["what"] for _ in range(2)] == ["end", "closed"]
         lines.close()  # type: ignore[attr-defined]

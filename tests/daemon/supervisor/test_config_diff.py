@@ -1,4 +1,4 @@
-"""What a new config changes, what follows from that, and that it costs only what differs."""
+"""The comparison of two configs, and that it reads only what differs."""
 
 import json
 import tempfile
@@ -45,7 +45,7 @@ def changed(service: str, *details: str) -> Change:
     return Change(service, "changed", details)
 
 
-def test_rules_that_differ_are_told_as_they_are_written(tmp_path: Path) -> None:
+def test_rules_that_differ_are_listed_as_they_are_written(tmp_path: Path) -> None:
     old = load(tmp_path, "deny: [10.0.0.0/8, 'uid:root'], times: ['08:00-18:00']")
     new = load(tmp_path, "deny: [10.0.0.0/8], allow: [any, 'gid:27'], times: ['08:00-18:00 UTC']")
     details = (
@@ -94,7 +94,7 @@ ENDING = """
 """
 
 
-def test_service_that_is_no_longer_served_has_the_drain_that_it_had() -> None:
+def test_service_that_is_no_longer_served_drains_as_its_old_config_has_it() -> None:
     old = read(SERVICES + ENDING)
     new = read(SERVICES + '  disabled: {type: echo, enabled: false, listen: ["unix://@d"], limits: {drain: 9s}}')
     found = diff(old, new)
@@ -107,7 +107,7 @@ def test_service_that_is_no_longer_served_has_the_drain_that_it_had() -> None:
     assert (found.new_counters, found.reconfigured) == (NONE, NONE)
 
 
-def test_service_is_unknown_to_workers_where_it_comes_on_or_has_another_type() -> None:
+def test_service_needs_new_counters_if_it_is_enabled_or_has_another_type() -> None:
     old = read(SERVICES + ENDING)
     new = read(SERVICES + ENDING.replace("off:      {type: echo, enabled: false", "off: {type: upper, enabled: true"))
     assert diff(old, new).changes == (Change("off", "enabled", ("type: echo -> upper",)),)
@@ -122,7 +122,7 @@ def test_service_is_unknown_to_workers_where_it_comes_on_or_has_another_type() -
     assert (diff(old, added).new_counters, diff(old, added).draining) == (frozenset({"more"}), {})
 
 
-def test_service_that_listens_elsewhere_or_is_written_in_another_way_is_served_as_before() -> None:
+def test_service_that_listens_elsewhere_or_is_written_in_another_way_is_not_reconfigured() -> None:
     old = read('services: {pingpong: {listen: ["unix://@a"]}}')
     moved = read('services: {pingpong: {listen: ["unix://@a?backlog=7", "unix://@b"]}}')
     details = ("-unix://@a", "+unix://@a?backlog=7", "+unix://@b")
@@ -136,20 +136,21 @@ def test_service_that_listens_elsewhere_or_is_written_in_another_way_is_served_a
     assert diff(old, framed).reconfigured == {"pingpong"}
 
 
-def test_settings_are_in_force_after_a_reload_or_need_a_restart() -> None:
+def test_settings_are_applied_by_a_reload_or_need_a_restart() -> None:
     old = read("services: {}")
     new = read(
-        "daemon: {workers: 2, chroot: /}\nlog: {connections: 'sample 3', format: json}\nbans: {first: 1s}\nservices: {}"
+        "daemon: {workers: 2, chroot: /}\nlog: {connections: 'sample 3', format: json}\n"
+        "bans: {duration: 1s}\nservices: {}"
     )
     found = diff(old, new)
-    assert found.settings == ("daemon.workers: 1 -> 2", "log.connections: all -> sample 3", "bans.first: 60s -> 1s")
+    assert found.settings == ("daemon.workers: 1 -> 2", "log.connections: all -> sample 3", "bans.duration: 60s -> 1s")
     assert found.restart_needed == ("daemon.chroot", "log.format")
     assert diff(new, new, old).settings == ()
     assert diff(new, new, old).restart_needed == found.restart_needed, "until the restart"
     assert diff(new, old, old).restart_needed == ()
 
 
-def test_socket_is_known_by_its_place_whatever_serves_there_and_with_which_options() -> None:
+def test_socket_keeps_its_key_with_another_service_and_other_options() -> None:
     old = read("services: {echo: {listen: ['tcp://127.0.0.1:70', 'unix://@e']}}")
     new = read("services: {upper: {listen: ['tcp://127.0.0.1:70?backlog=7', 'unix://@u']}}")
     before, after = diff(new, old).sockets, diff(old, new).sockets
@@ -160,7 +161,7 @@ def test_socket_is_known_by_its_place_whatever_serves_there_and_with_which_optio
     ]
 
 
-def test_sockets_with_a_port_of_the_kernels_choice_are_as_many_as_are_asked_for() -> None:
+def test_sockets_on_port_0_are_as_many_as_the_config_lists() -> None:
     services = "services: {{{}: {{type: echo, listen: ['tcp://127.0.0.1:0', 'tcp://127.0.0.1:0']}}}}"
     one, other = read(services.format("one")), read(services.format("other"))
     assert len(diff(one, one).sockets) == 2
@@ -195,9 +196,7 @@ def config_of(entries: list[Entry]) -> Config:
 
 
 @given(before=CONFIG, after=CONFIG)
-def test_every_service_is_in_the_sets_that_its_config_before_and_after_says(
-    before: list[Entry], after: list[Entry]
-) -> None:
+def test_sets_of_a_diff_follow_from_the_service_before_and_after(before: list[Entry], after: list[Entry]) -> None:
     old, new = config_of(before), config_of(after)
     found = diff(old, new)
     changes = {change.service: change.what for change in found.changes}
@@ -220,12 +219,12 @@ def test_every_service_is_in_the_sets_that_its_config_before_and_after_says(
             assert changes.get(name) == (None if same else "changed")
     assert list(changes) == sorted(changes)
     restored = finish(restore(json.loads(json.dumps(found.dump())), new))
-    assert restored == found, "what another process compared is the same here"
+    assert restored == found, "a dumped diff is restored"
 
 
 @settings(max_examples=30)
 @given(entries=CONFIG)
-def test_config_changes_nothing_of_itself_and_all_of_nothing(entries: list[Entry]) -> None:
+def test_config_has_no_changes_from_itself_and_only_additions_from_nothing(entries: list[Entry]) -> None:
     config = config_of(entries)
     for same in (config, config_of(entries)):
         found = diff(config, same)
@@ -237,10 +236,10 @@ def test_config_changes_nothing_of_itself_and_all_of_nothing(entries: list[Entry
     assert every.sockets == diff(config, config).sockets
 
 
-def test_comparison_of_many_services_lets_others_have_their_turn() -> None:
+def test_comparison_of_many_services_yields_after_each() -> None:
     entries = {f"s{number}": {"type": "echo", "listen": [f"unix://@{number}"]} for number in range(100)}
     config = read(json.dumps({"services": entries}))
     nothing = config.model_copy(update={"services": ()})
     found = diff(nothing, config)
     for work in (compare(nothing, config, config), restore(found.dump(), config)):
-        assert sum(1 for _ in work) == 200, "once a service for what changes, and once for its sockets"
+        assert sum(1 for _ in work) == 200, "once per service for its change, and once for its sockets"

@@ -17,7 +17,7 @@ SERVICES = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
 
 
 def netd(*arguments: str, directory: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command that knows of no control socket but by its arguments and by the directory of the links."""
+    """A command that finds a control socket only by its arguments and by the directory of the links."""
     kept = {key: value for key, value in os.environ.items() if key != "NETD_CONTROL"}
     return subprocess.run(
         [sys.executable, "-m", "netd", *arguments],
@@ -37,11 +37,11 @@ def found(file: Path | str, directory: Path | None = None, **environment: str) -
 
 
 def links(place: Path) -> list[str]:
-    """Where the links in a test's runtime directory lead."""
+    """The targets of the links in a test's runtime directory."""
     return [os.readlink(path) for path in sorted((place / "run").glob("*")) if path.is_symlink()]
 
 
-def test_netd_is_found_by_its_config_whatever_that_says_now(tmp_path: Path, place: Path) -> None:
+def test_netd_is_found_by_the_path_of_its_config_after_the_file_has_changed(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "netd.yaml"
     with daemon(f"daemon: {{control: {tmp_path}/first}}\n" + SERVICES, tmp_path) as running:
         assert links(place) == [f"{tmp_path}/first"]
@@ -59,7 +59,7 @@ def test_netd_is_found_by_its_config_whatever_that_says_now(tmp_path: Path, plac
         for command in ("reload", "diff"):
             done = netd(command, "-c", str(file))
             assert (done.returncode, done.stderr.startswith(f"{file}:")) == (78, True)
-        assert running.event("reload_rejected")["problems"], "the netd that runs it has read it"
+        assert running.event("reload_rejected")["problems"], "the running netd has read it"
         file.unlink()
         assert found(file) == running.process.pid
     assert links(place) == []
@@ -74,7 +74,7 @@ def test_netd_is_found_by_every_name_of_its_config(tmp_path: Path) -> None:
         running.event("netd_ready")
         for name in ("linked.yaml", "real/netd.yaml", "linked/netd.yaml"):
             assert found(tmp_path / name) == found(name, tmp_path) == running.process.pid
-        # Who exchanges a config by exchanging the link to it names the same one still.
+        # A config that is replaced by replacing the link to it keeps its name.
         (tmp_path / "other.yaml").write_text(SERVICES)
         (tmp_path / "linked.yaml").unlink()
         (tmp_path / "linked.yaml").symlink_to("other.yaml")
@@ -106,7 +106,7 @@ def test_daemon_is_found_by_its_config(tmp_path: Path, place: Path) -> None:
     assert links(place) == []
 
 
-def test_link_that_a_crash_left_behind_does_no_harm_and_is_replaced(tmp_path: Path, place: Path) -> None:
+def test_link_that_a_crash_left_behind_is_ignored_and_replaced(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text(SERVICES)
     with Daemon("-c", str(file)) as first:
@@ -129,7 +129,7 @@ def test_link_that_a_crash_left_behind_does_no_harm_and_is_replaced(tmp_path: Pa
         assert second.stop() == 0
 
 
-def test_of_two_netds_with_one_config_the_one_that_started_last_is_found(tmp_path: Path, place: Path) -> None:
+def test_netd_that_started_last_is_found_of_two_with_one_config(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text(f"daemon: {{control: {tmp_path}/first}}\n" + SERVICES)
     with Daemon("-c", str(file)) as first:
@@ -142,7 +142,7 @@ def test_of_two_netds_with_one_config_the_one_that_started_last_is_found(tmp_pat
             assert found(file) == second.process.pid
             assert netd("status", "--control", f"{tmp_path}/first").returncode == 0
             assert first.stop() == 0
-            assert links(place) == [f"{tmp_path}/second"], "the first has left the link of the second alone"
+            assert links(place) == [f"{tmp_path}/second"], "the first has not removed the link of the second"
             assert second.stop() == 0
 
 
@@ -155,7 +155,7 @@ def test_start_that_fails_leaves_the_link_of_the_netd_that_runs(tmp_path: Path, 
         assert links(place) == [running.control]
 
 
-def test_netd_without_a_place_for_links_serves_all_the_same(tmp_path: Path) -> None:
+def test_netd_without_a_directory_for_links_serves(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text(SERVICES)
     with Daemon("-c", str(tmp_path / "netd.yaml"), RUNTIME_DIRECTORY=f"{tmp_path}/netd.yaml/run") as running:
         running.event("netd_ready")
@@ -181,5 +181,5 @@ def test_links_are_neither_made_nor_followed_where_another_user_can_exchange_the
             (above / "netd.yaml").write_text(SERVICES)
             [path] = default_paths.control_links(above / "netd.yaml", str(theirs))
             as_user(1234, lambda: os.symlink(f"{above}/c", path))
-            # The user whose directory it is may run a netd, for which root asks; any other user may not.
+            # Root follows a link of the directory's owner, which may run a netd, but not one of another user.
             assert (found(above / "netd.yaml") == running.process.pid) == (not shared)

@@ -1,4 +1,4 @@
-"""What netd remembers of its numbers."""
+"""The samples of the counters."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from netd.daemon.supervisor.history import INTERVAL, SAMPLES, History
 from netd.shared.table import Counts
 
 
-def test_samples_come_back_in_order_and_only_the_last_ones() -> None:
+def test_samples_are_reported_in_order_and_only_the_last_ones() -> None:
     history = History()
     for number in range(300):
         counts = Counts(accepted=number, datagrams_out=2 * number, active=7)
@@ -29,7 +29,7 @@ def test_samples_come_back_in_order_and_only_the_last_ones() -> None:
     }
 
 
-def test_a_service_that_comes_later_is_unknown_before_and_one_that_goes_is_forgotten() -> None:
+def test_service_that_is_added_later_has_none_before_and_a_removed_one_is_dropped() -> None:
     history = History()
     history.take_sample({"old": Counts()}, 0.0, 0.0)
     history.take_sample({"old": Counts(), "new": Counts(accepted=3)}, 5.0, 5.0)
@@ -39,7 +39,7 @@ def test_a_service_that_comes_later_is_unknown_before_and_one_that_goes_is_forgo
 
 
 @given(st.lists(st.floats(0, 20), max_size=50))
-def test_samples_are_not_nearer_than_said(waits: list[float]) -> None:
+def test_samples_are_at_least_the_interval_apart(waits: list[float]) -> None:
     history = History()
     now = 0.0
     for wait in waits:
@@ -50,7 +50,7 @@ def test_samples_are_not_nearer_than_said(waits: list[float]) -> None:
     assert len(times) <= SAMPLES
 
 
-def test_whatever_a_worker_has_counted_is_no_reason_to_fail() -> None:
+def test_samples_bound_any_number_that_a_worker_has_written() -> None:
     history = History()
     history.take_sample({"echo": Counts(accepted=2**63 - 1, datagrams_out=2**63 - 1, active=-5)}, 0.0, 0.0)
     assert history.report()["services"]["echo"]["answered"] == [2**63 - 1]

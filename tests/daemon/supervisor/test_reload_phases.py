@@ -1,4 +1,4 @@
-"""A reload in its phases with workers that are no processes: prepare, then commit or abort, in all or in none."""
+"""The phases of a reload, with fake workers: prepare, then commit or abort, in all workers or in none."""
 
 import contextlib
 import signal
@@ -33,14 +33,14 @@ from netd.daemon.tasks import Result
 from netd.errors import OpenError
 from netd.transport.listen import finish
 from netd.transport.wheel import TICK
-from tests.daemon.fakes import Behaviour, Pool, Worker, pool, willing
+from tests.daemon.fakes import Behaviour, Pool, Worker, pool, succeed
 
 ECHO = "services:\n  echo: {listen: ['tcp://127.0.0.1:0']}\n"
 MORE = ECHO + "  upper: {listen: ['tcp://127.0.0.1:0']}\n"
 
 
 class Reload:
-    """A config in force in a pool of such workers, and the next one."""
+    """A pool of fake workers with a config in force, to which the next one is applied."""
 
     def __init__(self, directory: Path, made: Pool) -> None:
         self._file = directory / "netd.yaml"
@@ -50,10 +50,10 @@ class Reload:
         self.listeners = Listeners([], self.state.address_skipped, self.state.options_failed)
         diff = finish(config_diff.from_nothing(self.state.config))
         self.listeners.commit(finish(self.listeners.prepare(diff)))
-        self.reloader = Reloader(self.state, self.listeners, made.pool, made.tasks, "nobody")
+        self.reloader = Reloader(self.state, self.listeners, made.pool, made.tasks, "alex")
 
     def apply(self, text: str) -> Result[None]:
-        """Begin to put this config in force, and go on until something has to be waited for."""
+        """Begin to put this config in force, and run the loop until it waits."""
         self._file.write_text(text)
         config = load(self._file)
         diff = finish(config_diff.compare(self.state.config, config, self.state.initial))
@@ -63,18 +63,18 @@ class Reload:
 
     @property
     def services(self) -> list[str]:
-        """What is in force."""
+        """The services in force."""
         return [service.name for service in self.state.config.enabled]
 
     @property
     def ports(self) -> int:
-        """How many sockets listen."""
+        """The number of listening sockets."""
         return sum(1 for _ in self.listeners)
 
 
 @pytest.fixture
 def reload(tmp_path: Path) -> Iterator[Reload]:
-    """One with two workers, which have prepared nothing but the first config."""
+    """A reload with two workers, which have prepared the first config only."""
     with pool() as made:
         one = Reload(tmp_path, made)
         with contextlib.closing(one.listeners):
@@ -92,11 +92,11 @@ def kinds(worker: Worker) -> list[type]:
 
 
 def prepares(behaviour: Behaviour) -> Behaviour:
-    """A worker that answers in this way where it is to prepare a config, and otherwise as it should."""
-    return lambda request: behaviour(request) if isinstance(request, Prepare) else willing(request)
+    """Answers `Prepare` as ``behaviour`` does, and all other requests with success."""
+    return lambda request: behaviour(request) if isinstance(request, Prepare) else succeed(request)
 
 
-def nothing(request: AnyRequest) -> Response | None:
+def no_response(request: AnyRequest) -> Response | None:
     return None
 
 
@@ -128,7 +128,7 @@ def test_config_that_all_workers_prepare_is_committed_by_all(reload: Reload, log
 
 def test_config_is_committed_by_no_worker_before_all_have_prepared_it(reload: Reload) -> None:
     first, last = reload.pool.workers
-    last.behaviour = prepares(nothing)
+    last.behaviour = prepares(no_response)
     result = reload.apply(MORE)
     assert (kinds(first), kinds(last)) == ([Prepare], [Prepare])
     assert (result.done, reload.services) == (False, ["echo"])
@@ -140,7 +140,7 @@ def test_config_is_committed_by_no_worker_before_all_have_prepared_it(reload: Re
 
 def test_config_is_what_a_new_worker_gets_before_the_commit_was_answered(reload: Reload) -> None:
     last = reload.pool.workers[1]
-    last.behaviour = lambda request: None if isinstance(request, Commit) else willing(request)
+    last.behaviour = lambda request: None if isinstance(request, Commit) else succeed(request)
     result = reload.apply(MORE)
     assert (result.done, reload.services) == (False, ["echo", "upper"])
     last.exit(-signal.SIGKILL)
@@ -154,24 +154,24 @@ def test_config_that_one_worker_cannot_prepare_is_aborted_in_all(reload: Reload)
     last.behaviour = prepares(lambda request: Failed("services.upper: not here"))
     with pytest.raises(OpenError) as raised:
         reload.apply(MORE).get()
-    assert raised.value.problems == ("worker (user nobody): services.upper: not here",)
+    assert raised.value.problems == ("worker (user alex): services.upper: not here",)
     assert (kinds(first), kinds(last)) == ([Prepare, Abort], [Prepare, Abort])
     assert (reload.services, reload.ports) == (["echo"], 1)
     assert set(reload.state.tables) == {"echo"}
-    last.behaviour = willing
-    assert reload.apply(MORE).get() is None, "and the next one can be taken"
+    last.behaviour = succeed
+    assert reload.apply(MORE).get() is None, "and the next one is accepted"
 
 
-def test_config_whose_port_is_taken_is_asked_of_no_worker(reload: Reload) -> None:
+def test_config_with_a_port_in_use_is_sent_to_no_worker(reload: Reload) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OpenError):
         reload.apply(MORE.replace("127.0.0.1:0']}\n  upper", f"127.0.0.1:{taken.getsockname()[1]}']}}\n  upper")).get()
     assert [kinds(worker) for worker in reload.pool.workers] == [[], []]
     assert (reload.services, reload.ports) == (["echo"], 1)
 
 
-def test_worker_that_dies_while_it_prepares_has_a_successor_that_is_asked_too(reload: Reload) -> None:
+def test_worker_that_exits_while_it_prepares_has_a_successor_that_is_asked_too(reload: Reload) -> None:
     lost, other = reload.pool.workers
-    lost.behaviour = prepares(nothing)
+    lost.behaviour = prepares(no_response)
     result = reload.apply(MORE)
     lost.exit(-signal.SIGSEGV)
     reload.pool.loop.settle()
@@ -179,36 +179,36 @@ def test_worker_that_dies_while_it_prepares_has_a_successor_that_is_asked_too(re
     successor = reload.pool.forked[2]
     assert reload.pool.workers == [successor, other]
     assert kinds(successor) == [SetDaemonLimits, SetBans, Prepare, Commit, Prepare, Commit]
-    assert entries(successor.received[2]).keys() == {"echo"}, "first what is in force"
+    assert entries(successor.received[2]).keys() == {"echo"}, "first the config in force"
     assert entries(successor.received[4]).keys() == {"echo", "upper"}
     assert kinds(other) == [Prepare, Commit]
     assert reload.services == ["echo", "upper"]
 
 
-def test_config_that_a_successor_dies_of_too_is_refused(reload: Reload) -> None:
+def test_config_at_which_the_successor_exits_too_is_rejected(reload: Reload) -> None:
     lost, other = reload.pool.workers
-    lost.behaviour = prepares(nothing)
+    lost.behaviour = prepares(no_response)
 
-    def dies(request: AnyRequest) -> Response | None:
+    def exits(request: AnyRequest) -> Response | None:
         if "upper" in entries(request):
             reload.pool.forked[2].exit(-signal.SIGSEGV)
         return Done()
 
-    reload.pool.behaviour = prepares(dies)
+    reload.pool.behaviour = prepares(exits)
     result = reload.apply(MORE)
     lost.exit(-signal.SIGSEGV)
     reload.pool.loop.settle()
     with pytest.raises(OpenError) as raised:
         result.get()
-    assert raised.value.problems == ("worker (user nobody): the process exited while it prepared the config",)
+    assert raised.value.problems == ("worker (user alex): the process exited while it prepared the config",)
     assert kinds(other) == [Prepare, Abort]
     assert (reload.services, reload.ports) == (["echo"], 1)
     reload.pool.loop.wait(1)
-    assert len(reload.pool.workers) == 2, "and is replaced in its turn"
+    assert len(reload.pool.workers) == 2, "it is replaced too"
     assert kinds(reload.pool.forked[3]) == [SetDaemonLimits, SetBans, Prepare, Commit]
 
 
-def test_config_that_a_worker_prepares_too_slowly_is_refused_and_the_worker_stays(reload: Reload) -> None:
+def test_config_that_a_worker_prepares_too_slowly_is_rejected_and_the_worker_stays(reload: Reload) -> None:
     slow, other = reload.pool.workers
 
     def begins(request: AnyRequest) -> Response | None:
@@ -227,13 +227,13 @@ def test_config_that_a_worker_prepares_too_slowly_is_refused_and_the_worker_stay
     slow.respond(slow.last_request, Done())
     reload.pool.loop.wait(PREPARE_TIMEOUT)
     assert slow.signals == []
-    slow.behaviour = willing
+    slow.behaviour = succeed
     assert reload.apply(MORE).get() is None
 
 
 def test_worker_that_does_not_even_begin_to_prepare_is_aborted_and_its_successor_asked(reload: Reload) -> None:
     hung, other = reload.pool.workers
-    hung.behaviour = nothing
+    hung.behaviour = no_response
     result = reload.apply(MORE)
     reload.pool.loop.wait(PREPARE_TIMEOUT + TICK)
     assert hung.signals[0] == signal.SIGABRT
@@ -242,20 +242,20 @@ def test_worker_that_does_not_even_begin_to_prepare_is_aborted_and_its_successor
     assert [worker.pid for worker in reload.pool.workers] == [reload.pool.forked[2].pid, other.pid]
 
 
-def test_reload_ends_without_effect_where_netd_begins_to_stop(reload: Reload) -> None:
+def test_reload_has_no_effect_if_netd_begins_to_stop(reload: Reload) -> None:
     first, last = reload.pool.workers
-    last.behaviour = prepares(nothing)
+    last.behaviour = prepares(no_response)
     result = reload.apply(MORE)
     reload.state.stopping = True
     last.respond(last.last_request, Done())
     reload.pool.loop.settle()
-    with pytest.raises(CommandError, match="netd is about to stop"):
+    with pytest.raises(CommandError, match="netd is stopping"):
         result.get()
     assert (kinds(first), kinds(last)) == ([Prepare, Abort], [Prepare, Abort])
     assert (reload.services, reload.ports) == (["echo"], 1)
 
 
-def test_workers_that_leave_retire_the_services_that_end(reload: Reload) -> None:
+def test_draining_workers_retire_the_services_that_are_removed(reload: Reload) -> None:
     assert reload.apply(MORE).get() is None
     reload.pool.pool.resize(1)
     [leaving] = reload.pool.pool.draining
@@ -265,11 +265,13 @@ def test_workers_that_leave_retire_the_services_that_end(reload: Reload) -> None
     assert (reload.services, reload.ports) == (["echo"], 1)
 
 
-def test_worker_that_cannot_be_brought_up_to_date_does_not_serve(reload: Reload, log: list[dict[str, Any]]) -> None:
+def test_worker_that_does_not_accept_the_config_in_force_does_not_serve(
+    reload: Reload, log: list[dict[str, Any]]
+) -> None:
     reload.pool.behaviour = lambda request: Failed("no descriptors left")
     reload.pool.workers[0].exit(1)
     reload.pool.loop.settle()
     worker: WorkerProcess = reload.pool.forked[2]
     assert worker not in reload.pool.workers
     failed = [line["error"] for line in log if line["event"] == "worker_failed"]
-    assert failed == ["worker (user nobody): no descriptors left"]
+    assert failed == ["worker (user alex): no descriptors left"]

@@ -1,4 +1,4 @@
-"""What the supervisor knows of the services."""
+"""The state of the supervisor: services, and the tables of their counters."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def typed(tmp_path: Path, **services: str) -> Config:
     return loader.load(file)
 
 
-def test_a_service_that_is_not_there_is_refused_with_the_name_that_may_be_meant(tmp_path: Path) -> None:
+def test_unknown_service_is_rejected_with_a_similar_name(tmp_path: Path) -> None:
     state = State(config(tmp_path, "echo", "upper"))
     state.require("echo")
     with pytest.raises(CommandError, match=r"^there is no service 'ecoh'; did you mean 'echo'\?$") as raised:
@@ -37,7 +37,7 @@ def test_a_service_that_is_not_there_is_refused_with_the_name_that_may_be_meant(
     assert raised.value.exit_code == 64
 
 
-def test_a_service_that_was_removed_is_known_where_its_connections_may_be_meant(tmp_path: Path) -> None:
+def test_removed_service_is_accepted_where_its_connections_may_be_meant(tmp_path: Path) -> None:
     state = State(config(tmp_path, "echo", "upper"))
     state.apply(config(tmp_path, "echo"), {})
     state.require("upper", once=True)
@@ -69,14 +69,16 @@ def test_service_has_one_table_with_the_layout_of_its_type(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("counting")
 @pytest.mark.parametrize("enabled", [True, False])
-def test_table_of_a_new_type_comes_with_the_config_or_goes_with_its_refusal(tmp_path: Path, *, enabled: bool) -> None:
+def test_table_of_a_new_type_is_kept_with_its_config_or_closed_with_its_rejection(
+    tmp_path: Path, *, enabled: bool
+) -> None:
     old, new = typed(tmp_path, one="echo", two="echo"), typed(tmp_path, one="counting", two="echo")
     overrides = {"one": enabled}
     state = State(old)
     kept = state.table(old.services[0]), state.table(old.services[1])
     refused = state.table(new.services[0])
     assert refused is not kept[0]
-    assert state.tables == {"one": kept[0], "two": kept[1]}, "nothing is shown of a config that is not in force"
+    assert state.tables == {"one": kept[0], "two": kept[1]}, "without those of a config that is not in force"
     state.drop_unused_tables()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(refused.descriptor)
@@ -88,10 +90,10 @@ def test_table_of_a_new_type_comes_with_the_config_or_goes_with_its_refusal(tmp_
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(kept[0].descriptor)
     state.apply(old, overrides)
-    assert state.tables == {"two": kept[1]}, "a type that comes back counts anew too"
+    assert state.tables == {"two": kept[1]}, "a type that is used again starts at 0"
 
 
-def test_connections_are_counted_whatever_became_of_their_services(tmp_path: Path) -> None:
+def test_connections_of_removed_services_are_counted(tmp_path: Path) -> None:
     state = State(typed(tmp_path, one="echo"))
     for worker, number in ((0, 3), (1, 4)):
         state.daemon_limits.active[worker] += number

@@ -1,4 +1,4 @@
-"""Who is told what netd says of itself, over a real channel: those who want it, and who listen."""
+"""The reports to workers, over a real channel."""
 
 import os
 import threading
@@ -22,11 +22,11 @@ from netd.telemetry.logs import Sink
 from netd.transport.wheel import TICK
 from tests.support import Server
 
-TOLD = {"kind": "Report", "report": "history"}
+REPORT = {"kind": "Report", "report": "history"}
 
 
 class Worker:
-    """Both ends of a channel to a worker that is none."""
+    """Both ends of a channel to a worker without a process."""
 
     def __init__(self, number: int) -> None:
         ours, theirs = pair()
@@ -34,7 +34,7 @@ class Worker:
         self.worker = WorkerProcess(number, 0, Channel(ours, takes_descriptors=False), -1, now, now)
         self._channel = Channel(theirs, takes_descriptors=True)
 
-    def told(self) -> Message:
+    def next_message(self) -> Message:
         """The next message."""
         assert wait([self._channel.fileno()], 10)
         received = self._channel.receive()
@@ -42,13 +42,13 @@ class Worker:
         return {key: value for key, value in received[0].items() if key != "answer"}
 
     def fill(self) -> None:
-        """Leave no room in its socket."""
+        """Fill its socket buffer."""
         with pytest.raises(ChannelError, match=DOES_NOT_READ):
             while True:
                 self.worker.channel.send({"kind": "Nothing"}, seconds=0.0)
 
     def empty(self) -> None:
-        """Read all that is there."""
+        """Read all messages."""
         while self._channel.receive() is not None:
             pass
 
@@ -66,8 +66,8 @@ def workers() -> Iterator[tuple[Worker, Worker]]:
 
 
 @pytest.fixture
-def want(server: Server, tmp_path: Path) -> Iterator[Callable[..., None]]:
-    """Have workers want the history, all at once, and wait until it was handed out."""
+def request_reports(server: Server, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Request the history for these workers at once, and wait until it was sent."""
     file = tmp_path / "netd.yaml"
     file.write_text("services: {}\n")
     state, events, loop = State(load(file)), DaemonEvents(), server.loop
@@ -77,43 +77,43 @@ def want(server: Server, tmp_path: Path) -> Iterator[Callable[..., None]]:
     def fork(number: int) -> WorkerProcess:
         raise AssertionError("no worker is started")
 
-    async def install(worker: WorkerProcess) -> None:
+    async def sync(worker: WorkerProcess) -> None:
         raise AssertionError("no worker is started")
 
-    pool = WorkerPool(Tasks(loop), loop, events, fork, install, lambda number: 0, lambda worker, message: None)
+    pool = WorkerPool(Tasks(loop), loop, events, fork, sync, lambda number: 0, lambda worker, message: None)
     made = Status(state, listeners, pool, KernelDrops(state, listeners), events, sink, loop)
 
-    def want(*workers: Worker) -> None:
+    def request_reports(*workers: Worker) -> None:
         done = threading.Event()
 
-        def all_of_them() -> None:
+        def request_all() -> None:
             for worker in workers:
                 made.request_report(worker.worker, "history")
-            loop.later(2 * TICK, done.set)  # a later slot of the wheel than that in which they are told
+            loop.later(2 * TICK, done.set)  # a later slot of the wheel than that of the reports
 
-        loop.call(all_of_them)
+        loop.call(request_all)
         assert done.wait(10)
 
-    yield want
+    yield request_reports
     os.close(sink.descriptor)
 
 
-def test_a_worker_that_wants_a_report_gets_it_again_and_again(
-    want: Callable[..., None], workers: tuple[Worker, Worker]
+def test_worker_gets_a_report_for_each_request(
+    request_reports: Callable[..., None], workers: tuple[Worker, Worker]
 ) -> None:
     for _ in range(3):
-        want(*workers)
-        assert [worker.told() for worker in workers] == [TOLD, TOLD]
+        request_reports(*workers)
+        assert [worker.next_message() for worker in workers] == [REPORT, REPORT]
 
 
-def test_a_worker_that_does_not_read_is_neither_waited_for_nor_ended(
-    want: Callable[..., None], workers: tuple[Worker, Worker]
+def test_worker_that_does_not_read_reports_is_neither_waited_for_nor_aborted(
+    request_reports: Callable[..., None], workers: tuple[Worker, Worker]
 ) -> None:
-    deaf, other = workers
-    deaf.fill()
-    want(deaf, other)
-    assert other.told() == TOLD
-    assert not deaf.worker.disconnected
-    deaf.empty()
-    want(deaf)
-    assert deaf.told() == TOLD, "what found no room has left no half of a message"
+    full, other = workers
+    full.fill()
+    request_reports(full, other)
+    assert other.next_message() == REPORT
+    assert not full.worker.disconnected
+    full.empty()
+    request_reports(full)
+    assert full.next_message() == REPORT, "the report that was not sent left no part of a message"

@@ -1,4 +1,4 @@
-"""`netd run` as a process: start, signals, and what it leaves behind."""
+"""`netd run` as a process: start, signals, stop, and the files and sockets that remain."""
 
 import contextlib
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from netd.config import loader
+from tests.daemon.processes import ECHO
 from tests.support import Daemon, daemon, install_service, is_gone, read_exactly, until
 
 CONFIG = """
@@ -26,7 +27,7 @@ services:
 """
 
 
-def test_what_is_switched_on_is_served_and_what_is_off_is_not(tmp_path: Path) -> None:
+def test_enabled_services_are_served_and_disabled_ones_are_not(tmp_path: Path) -> None:
     with daemon(CONFIG.format(drain="1s", tmp=tmp_path), tmp_path) as running:
         with socket.create_connection(("127.0.0.1", running.port("pingpong"))) as connection:
             connection.sendall(b"ping 1\r\n")
@@ -44,7 +45,7 @@ def test_what_is_switched_on_is_served_and_what_is_off_is_not(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_waits_for_conversations_and_takes_no_more(tmp_path: Path, number: int) -> None:
+def test_stop_waits_for_open_connections_and_accepts_none(tmp_path: Path, number: int) -> None:
     with daemon(CONFIG.format(drain="60s", tmp=tmp_path), tmp_path) as running:
         address = ("127.0.0.1", running.port("echo"))
         with socket.create_connection(address) as live:
@@ -65,11 +66,11 @@ def _accepts(address: tuple[str, int]) -> bool:
     except ConnectionRefusedError:
         return False
     except ConnectionResetError:
-        pass  # it waited at a listener that has been closed meanwhile
+        pass  # it was queued at a listener that was closed meanwhile
     return True
 
 
-def test_the_drain_time_is_the_end_of_patience(tmp_path: Path) -> None:
+def test_connections_are_closed_when_the_drain_time_expires(tmp_path: Path) -> None:
     with daemon(CONFIG.format(drain="300ms", tmp=tmp_path), tmp_path) as running:
         with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
             live.sendall(b"x")
@@ -79,7 +80,7 @@ def test_the_drain_time_is_the_end_of_patience(tmp_path: Path) -> None:
     assert [line["outcome"] for line in running.lines if line["event"] == "connection_closed"] == ["stopped"]
 
 
-def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
+def test_second_signal_stops_at_once(tmp_path: Path) -> None:
     with daemon(CONFIG.format(drain="1h", tmp=tmp_path), tmp_path) as running:
         with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
             live.sendall(b"x")
@@ -94,14 +95,14 @@ def test_two_signals_in_a_row_stop_as_cleanly_as_one(tmp_path: Path, pause: floa
     with daemon(CONFIG.format(drain="1s", tmp=tmp_path), tmp_path) as running:
         for _ in range(2):
             running.process.terminate()
-            time.sleep(pause)  # the moment at which the second one strikes is what differs
+            time.sleep(pause)  # the moment of the second signal differs
     assert [line["event"] for line in running.lines][-1] == "netd_stopped"
 
 
 @pytest.mark.parametrize("output", ["> /dev/full", "| true", ">&-", ">&- 2>&- <&-"])
-def test_whatever_becomes_of_its_output_it_serves_and_stops(tmp_path: Path, output: str) -> None:
+def test_netd_serves_and_stops_with_its_standard_output_closed_or_full(tmp_path: Path, output: str) -> None:
     text = loader.BUILT_IN_FILE.read_text()
-    # The built-in config is what talks on standard output; its ports may be taken, so it serves others here.
+    # Only the built-in config writes to standard output. Its ports may be in use, so it gets others here.
     script = (
         "import sys; from netd import default_paths; from netd.config import loader; from netd.cli import main\n"
         "from pathlib import Path\n"
@@ -133,7 +134,7 @@ def test_whatever_becomes_of_its_output_it_serves_and_stops(tmp_path: Path, outp
     assert not (tmp_path / "s").exists()
 
 
-def test_a_log_nobody_reads_holds_up_neither_service_nor_stop(tmp_path: Path) -> None:
+def test_log_pipe_that_is_not_read_blocks_neither_service_nor_stop(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text(f'services:\n  pingpong: {{listen: ["unix://{tmp_path}/s"]}}\n')
     reader, writer = os.pipe()
@@ -142,7 +143,7 @@ def test_a_log_nobody_reads_holds_up_neither_service_nor_stop(tmp_path: Path) ->
     try:
         until(lambda: (tmp_path / "s").exists() or process.poll() is not None, 20)
         assert process.poll() is None, os.read(reader, 65536).decode()
-        for _ in range(1000):  # each of them is a line, and a pipe holds some three hundred
+        for _ in range(1000):  # each logs a line, and a pipe holds some three hundred
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(20)
                 until(lambda: connection.connect_ex(str(tmp_path / "s")) == 0)
@@ -156,7 +157,7 @@ def test_a_log_nobody_reads_holds_up_neither_service_nor_stop(tmp_path: Path) ->
         os.close(reader)
 
 
-def test_without_descriptors_to_start_with_it_is_one_line_and_exit_code_71(tmp_path: Path, place: Path) -> None:
+def test_start_without_descriptors_prints_one_line_and_exits_with_71(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text("services:\n" + "".join(f"  e{n}: {{type: echo, listen: [tcp://127.0.0.1:0]}}\n" for n in range(6)))
     for limit in range(8, 26, 3):
@@ -165,10 +166,10 @@ def test_without_descriptors_to_start_with_it_is_one_line_and_exit_code_71(tmp_p
         assert done.returncode == 71, done.stderr
         assert "Traceback" not in done.stderr
         assert "Too many open files" in next(line for line in done.stderr.splitlines() if line.startswith("netd: "))
-        assert not (place / "control.sock").exists(), "it would be in the way of the next start"
+        assert not (place / "control.sock").exists(), "a stale socket would be left for the next start"
 
 
-def test_a_port_in_use_is_one_line_and_exit_code_71_and_nothing_is_left(tmp_path: Path) -> None:
+def test_port_in_use_prints_one_line_exits_with_71_and_leaves_no_file(tmp_path: Path) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -191,7 +192,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_71_and_nothing_is_left(tmp_path
     assert not (tmp_path / "upper.sock").exists()
 
 
-def test_a_config_with_problems_binds_nothing(tmp_path: Path) -> None:
+def test_config_with_problems_binds_nothing(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text(
         f"services:\n  upper: {{listen: ['unix://{tmp_path}/upper.sock']}}\n  ecoh: {{listen: [tcp://*:0]}}\n"
@@ -207,7 +208,7 @@ def test_a_config_with_problems_binds_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "upper.sock").exists()
 
 
-def test_after_kill_9_the_next_start_finds_its_places_free(tmp_path: Path) -> None:
+def test_start_after_kill_9_replaces_stale_sockets(tmp_path: Path) -> None:
     config = CONFIG.format(drain="1s", tmp=tmp_path)
     (tmp_path / "netd.yaml").write_text(config)
     with Daemon("-c", str(tmp_path / "netd.yaml")) as first:
@@ -220,7 +221,7 @@ def test_after_kill_9_the_next_start_finds_its_places_free(tmp_path: Path) -> No
         assert connection.recv(1) == b"x"
 
 
-def test_the_descriptor_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
+def test_descriptor_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")
     with Daemon("-c", str(file)) as running:
@@ -231,7 +232,7 @@ def test_the_descriptor_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
         assert running.stop() == 0
 
 
-def test_without_descriptors_connections_are_refused_at_once_and_others_are_served(tmp_path: Path) -> None:
+def test_connections_without_descriptors_are_refused_at_once_and_others_are_served(tmp_path: Path) -> None:
     config = "services:\n  echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}\n"
     (tmp_path / "netd.yaml").write_text(config)
     launcher = f"ulimit -n 40; exec {sys.executable} -m netd run -c {tmp_path}/netd.yaml"
@@ -261,8 +262,8 @@ def test_without_descriptors_connections_are_refused_at_once_and_others_are_serv
                 assert client.recv(1) == b"y"
         last = connections[-1]
         last.settimeout(20)
-        assert last.recv(1) == b"", "it has to be told that there is no place"
-        assert _cpu(process.pid) - before < 0.25, "it turns in circles"
+        assert last.recv(1) == b"", "it is refused by closing it"
+        assert _cpu(process.pid) - before < 0.25, "a busy loop"
         served.sendall(b"y")
         assert served.recv(1) == b"y"
         for connection in connections:
@@ -288,7 +289,7 @@ def _cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_a_service_manager_hears_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> None:
+def test_service_manager_is_notified_when_netd_is_ready_and_when_it_stops(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text(f'services:\n  echo: {{listen: ["unix://{tmp_path}/echo"]}}\n')
     for address in (str(tmp_path / "notify"), f"@netd-notify-{os.getpid()}"):
@@ -304,7 +305,7 @@ def test_a_service_manager_hears_when_it_is_ready_and_when_it_stops(tmp_path: Pa
                 assert running.stop() == 0
 
 
-def test_a_service_manager_that_does_not_listen_holds_up_nothing(tmp_path: Path) -> None:
+def test_service_manager_that_does_not_read_delays_nothing(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")
     datagram = socket.SOCK_DGRAM
@@ -333,7 +334,7 @@ class Service:
 
 
 @pytest.mark.slow
-def test_a_service_that_never_returns_is_left_behind(tmp_path: Path) -> None:
+def test_worker_with_a_service_that_never_returns_is_aborted_at_the_stop(tmp_path: Path) -> None:
     path = install_service(tmp_path, "stuck", STUCK)
     file = tmp_path / "netd.yaml"
     file.write_text(f'daemon: {{drain: 100ms}}\nservices:\n  stuck: {{listen: ["unix://{tmp_path}/s"]}}\n')
@@ -347,3 +348,33 @@ def test_a_service_that_never_returns_is_left_behind(tmp_path: Path) -> None:
     assert lost["reason"] == "signal SIGABRT"
     assert "netd_stuck.py" in lost["stack"]
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("daemon_section", "problem", "code"),
+    [
+        ("user: no-such-user", "daemon.user: there is no user 'no-such-user'", 78),
+        ("group: no-such-group", "daemon.group: there is no group 'no-such-group'", 78),
+        ("user: root", "daemon.user: 'root' is root; workers must run as another user", 78),
+        ("chroot: /proc/none", "daemon.chroot: there is no directory /proc/none", 78),
+        ("workers: 0", "daemon.workers: expected a number from 1 to 64, or auto, got 0", 78),
+        ("workers: many", "daemon.workers: expected a number from 1 to 64, or auto, got 'many'", 78),
+        ("heartbeat: 1ms", "daemon.heartbeat: ", 78),
+        ("control: relative", "daemon.control: expected an absolute path, got 'relative'", 78),
+        ("control: /proc/none/c", "daemon.control: cannot listen on unix:///proc/none/c", 71),
+        ("pid_file: /proc/none/p", "daemon.pid_file: cannot open /proc/none/p", 71),
+    ],
+)
+@pytest.mark.slow
+def test_setting_that_cannot_be_applied_prints_one_line(
+    tmp_path: Path, daemon_section: str, problem: str, code: int
+) -> None:
+    if os.geteuid() != 0 and ("root" in daemon_section or "chroot" in daemon_section):
+        pytest.skip("needs root")
+    (tmp_path / "netd.yaml").write_text(f"daemon: {{{daemon_section}}}\n" + ECHO.format("off"))
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
+        assert running.process.wait(20) == code
+        running.stop()
+    output = [line["line"] for line in running.lines if line["event"] == "not_json"]
+    assert any(problem in line for line in output), output
+    assert len(output) == 1

@@ -1,4 +1,4 @@
-"""The tables of counters as real processes have them: each as its service type declares it, also after reloads."""
+"""The tables of counters in real processes: with the counters that a service type declares, also after reloads."""
 
 import contextlib
 import os
@@ -21,11 +21,11 @@ class Service:
     def stream(self, peer):
         while data := (yield): yield data
 """
-# What reads the config has nothing that could be inspected.
+# The process that reads the config has no status to inspect.
 FRAIL = """
 from netd.values import Model
 class Service:
-    "Can be made by what reads the config, and by no worker."
+    "Can be made in the process that reads the config, and in no worker."
     Options = Model
     def __init__(self, options, context):
         if context.inspect.__name__ == "ask": raise OSError("not in a worker")
@@ -43,7 +43,7 @@ services:
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Daemon]:
     """A daemon with the service ``one`` of the type ``first``."""
-    # The supervisor imports them all at the start: workers may not read where they are.
+    # The supervisor imports them all at the start: workers may not read the directory.
     install_service(tmp_path, "first", "import netd_second, netd_frail" + SERVICE.format(FIRST.own))
     install_service(tmp_path, "frail", FRAIL)
     path = install_service(tmp_path, "second", SERVICE.format(SECOND.own))
@@ -55,7 +55,7 @@ def running(tmp_path: Path) -> Iterator[Daemon]:
 
 
 def write(tmp_path: Path, kind: str, frail: str = "false", access: str = "all") -> None:
-    """Have a config in the file in which ``one`` has this type."""
+    """Write a config in which ``one`` has this type."""
     (tmp_path / "netd.yaml").write_text(CONFIG.format(type=kind, frail=frail, access=access))
 
 
@@ -70,7 +70,7 @@ def tables(running: Daemon, layout: Layout) -> list[Table]:
 
 
 def mapped(running: Daemon) -> list[int]:
-    """How many tables each worker has in its memory."""
+    """The number of tables that each worker has mapped."""
     return [
         Path(f"/proc/{worker['pid']}/maps").read_text().count("/memfd:netd-counters")
         for worker in running.ask("status")["workers"]
@@ -122,7 +122,7 @@ def test_service_of_another_type_counts_in_a_new_table_and_its_old_connections_i
         write(tmp_path, "second")
         assert running.ask("reload")["changes"] == {"one": "changed"}
         assert status(running) == {}
-        assert tables(running, FIRST) == [], "the supervisor keeps no table that nothing is served with"
+        assert tables(running, FIRST) == [], "the supervisor closes a table that is not used"
         assert len(tables(running, SECOND)) == 1
         new = [stack.enter_context(connect(running, worker)) for worker in (0, 1)]
         for connection in old:
@@ -131,7 +131,7 @@ def test_service_of_another_type_counts_in_a_new_table_and_its_old_connections_i
         until(lambda: table.read().active == 0)
         counts = table.read()
         assert (counts.accepted, counts.closed, counts.bytes_in) == (2, {"done": 2}, 20)
-        assert status(running) == {"accepted": 2, "active": 2}, "what the old ones did is none of its numbers"
+        assert status(running) == {"accepted": 2, "active": 2}, "without the old connections"
         until(lambda: mapped(running) == before)
         worker = next(one["pid"] for one in running.ask("status")["workers"] if one["worker"] == 1)
         os.kill(worker, signal.SIGKILL)
@@ -149,20 +149,20 @@ def test_connections_of_the_old_type_are_among_those_that_a_stop_waits_for(runni
         running.ask("reload")
         with connect(running, 1):
             assert running.stop() == 0
-    [told] = [line for line in running.lines if line["event"] == "drain_started"]
-    assert told["connections"] == 2
+    [event] = [line for line in running.lines if line["event"] == "drain_started"]
+    assert event["connections"] == 2
 
 
-def test_summary_of_connections_tells_also_of_those_of_the_old_type(running: Daemon, tmp_path: Path) -> None:
+def test_summary_of_connections_counts_also_those_of_the_old_type(running: Daemon, tmp_path: Path) -> None:
     with connect(running, 0) as old:
         write(tmp_path, "second", access="summary")
         running.ask("reload")
         talk(old)
-    told = running.event("connections_closed")
-    assert (told["service"], told["number"], told["bytes_in"]) == ("one", 1, 10)
+    event = running.event("connections_closed")
+    assert (event["service"], event["number"], event["bytes_in"]) == ("one", 1, 10)
 
 
-def test_reload_that_is_refused_drops_the_table_of_the_new_type_and_keeps_the_old_one(
+def test_reload_that_is_rejected_drops_the_table_of_the_new_type_and_keeps_the_old_one(
     running: Daemon, tmp_path: Path
 ) -> None:
     with connect(running, 0) as first, connect(running, 1):

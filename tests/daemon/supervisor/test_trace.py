@@ -1,4 +1,4 @@
-"""`netd trace` with real daemons: several workers, one that is lost, a reload, a flood, and the ends of it."""
+"""`netd trace` with real daemons: several workers, the loss of one, a reload, a flood, and the end of a trace."""
 
 import json
 import signal
@@ -28,7 +28,7 @@ services:
 
 @contextmanager
 def trace(running: Daemon, *words: str) -> Iterator[Any]:
-    """What a trace says, line by line, from where it has begun."""
+    """The lines of a trace, from its start."""
     lines = follow([running.control], ["trace", *words])
     try:
         assert next(lines) == {"ok": True}
@@ -38,7 +38,7 @@ def trace(running: Daemon, *words: str) -> Iterator[Any]:
 
 
 def until_closed(lines: Iterator[dict[str, Any]], number: int = 1) -> list[dict[str, Any]]:
-    """The lines until so many connections are over."""
+    """The lines until so many connections are closed."""
     seen = []
     while number:
         seen.append(next(lines))
@@ -50,7 +50,7 @@ def data(lines: list[dict[str, Any]], what: str) -> list[bytes]:
     return [bytes.fromhex(line["data"]) for line in lines if line["what"] == what]
 
 
-def test_what_two_workers_serve_is_shown_of_this_service_and_peer_alone(tmp_path: Path) -> None:
+def test_trace_shows_one_service_and_peer_of_two_workers(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=2), tmp_path) as running:
         with trace(running, "service=upper", "peer=127.0.0.2") as lines:
             for number in range(20):
@@ -64,7 +64,7 @@ def test_what_two_workers_serve_is_shown_of_this_service_and_peer_alone(tmp_path
         assert [line["what"] for line in seen].count("opened") == 20
 
 
-def test_datagrams_are_shown_too(tmp_path: Path) -> None:
+def test_trace_shows_datagrams(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1), tmp_path) as running:
         with trace(running, "service=echo") as lines, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.connect(("127.0.0.1", running.port("echo", "udp")))
@@ -74,7 +74,7 @@ def test_datagrams_are_shown_too(tmp_path: Path) -> None:
         assert (second["what"], second["peer"]) == ("out", first["peer"])
 
 
-def test_a_trace_outlives_a_worker_and_a_reload(tmp_path: Path) -> None:
+def test_trace_continues_after_the_exit_of_a_worker_and_a_reload(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1), tmp_path) as running:
         with trace(running, "service=echo") as lines:
             worker = running.worker
@@ -89,7 +89,7 @@ def test_a_trace_outlives_a_worker_and_a_reload(tmp_path: Path) -> None:
             assert data(until_closed(lines), "in") == [b"another config"]
 
 
-def test_of_a_flood_a_part_is_shown_and_the_rest_is_counted(tmp_path: Path) -> None:
+def test_trace_of_a_flood_shows_a_part_and_counts_the_rest(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1), tmp_path) as running:
         with trace(running, "service=echo") as lines, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(10)
@@ -97,18 +97,18 @@ def test_of_a_flood_a_part_is_shown_and_the_rest_is_counted(tmp_path: Path) -> N
             for _ in range(5000):
                 client.send(bytes(100))
                 client.recv(200)
-            told = shown = 0
-            while told < 10000:
+            counted = shown = 0
+            while counted < 10000:
                 line = next(lines)
                 shown += "what" in line
-                told += line.get("skipped", 1)
-        assert told == 10000
+                counted += line.get("skipped", 1)
+        assert counted == 10000
         assert 100 < shown < 10000
 
 
-def test_nobody_is_looked_at_any_more_when_nobody_looks(tmp_path: Path) -> None:
+def test_traces_are_stopped_when_their_client_disconnects(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1), tmp_path) as running:
-        for _ in range(12):  # more than there may be at one time
+        for _ in range(12):  # more than may run at one time
             with trace(running, "service=echo"):
                 pass
             until(lambda: "connections" in running.ask("connections"))
@@ -117,7 +117,7 @@ def test_nobody_is_looked_at_any_more_when_nobody_looks(tmp_path: Path) -> None:
             assert data(until_closed(lines), "in") == [b"hello"], "and once"
 
 
-def test_what_cannot_be_traced(tmp_path: Path) -> None:
+def test_trace_rejects_an_unknown_service_and_a_ninth_trace(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1), tmp_path) as running:
         done = running.netd("trace", "eco")
         assert (done.returncode, done.stderr) == (1, "netd: there is no service 'eco'; did you mean 'echo'?\n")
@@ -135,7 +135,7 @@ def command(running: Daemon, *arguments: str) -> "AbstractContextManager[subproc
     return started(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_what_people_see(tmp_path: Path) -> None:
+def test_trace_command_prints_data_escaped_or_in_hex(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1), tmp_path) as running:
         for options, expected in (
             (["upper"], ['< {} 8 "a\\x1b[31m\\"b"', '> {} 8 "A\\x1b[31M\\"B"']),
@@ -160,7 +160,7 @@ def test_what_people_see(tmp_path: Path) -> None:
             assert [line.split()[1] for line in lines if not line.startswith(" ")] == ["+", "<", ">", "|", "-"]
 
 
-def test_a_trace_ends_with_netd(tmp_path: Path) -> None:
+def test_trace_command_exits_with_netd(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1), tmp_path) as running:
         with command(running, "echo", "--json") as process:
             assert process.stdout

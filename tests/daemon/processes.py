@@ -1,0 +1,26 @@
+"""The workers of a running daemon, as processes."""
+
+import contextlib
+from pathlib import Path
+
+from tests.support import Daemon
+
+ECHO = "services:\n  echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0], limits: {{connections: {}}}}}\n"
+
+
+def workers(running: Daemon) -> list[int]:
+    """The process ids of the workers that are not draining."""
+    return [worker["pid"] for worker in running.ask("status")["workers"] if "leaving" not in worker]
+
+
+def counters(running: Daemon) -> dict[str, object]:
+    """The counters of the first service."""
+    found: dict[str, object] = running.ask("status")["services"][0]["counters"]
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    with contextlib.suppress(OSError):
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False

@@ -1,0 +1,54 @@
+"""The warnings about a config, at the start and after a reload."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import Daemon, started
+
+
+def test_reply_guard_that_is_off_is_logged_at_the_start_and_after_a_reload(tmp_path: Path) -> None:
+    config = (
+        "services:\n  echo: {reply_guard: false, listen: [udp://127.0.0.1:0]}\n"
+        "  tcp: {type: echo, reply_guard: false, listen: [tcp://127.0.0.1:0]}\n"
+    )
+    (tmp_path / "netd.yaml").write_text(config)
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
+        warning = running.event("reply_guard_disabled")
+        assert (warning["level"], warning["service"]) == ("warning", "echo")
+        running.event("netd_ready")
+        assert running.ask("reload")["ok"]
+        assert running.event("reply_guard_disabled")["service"] == "echo"
+        assert running.stop() == 0
+        assert {line["service"] for line in running.lines if line["event"] == "reply_guard_disabled"} == {"echo"}
+
+
+def test_limits_that_need_more_descriptors_than_rlimit_nofile_are_logged(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limits, needed in (("connections: 5000", 5000), ("connections: 'off'", None)):
+        file.write_text(
+            "daemon: {connections: off}\n"
+            f"services:\n  echo: {{listen: [tcp://127.0.0.1:0], limits: {{{limits}}}}}\n"
+            "  more: {type: echo, listen: [tcp://127.0.0.1:0], limits: {connections: 10}}\n"
+        )
+        for limit in ("1000", str(hard)):
+            command = ["sh", "-c", f"ulimit -n {limit}; exec {sys.executable} -m netd run -c {file}"]
+            with started(*command, stderr=subprocess.PIPE, text=True) as process:
+                assert process.stderr
+                lines = []
+                for line in process.stderr:
+                    lines.append(line)
+                    if "netd_ready" in line:
+                        break
+                process.terminate()
+                process.stderr.read()
+                process.wait(20)
+            told = [line for line in map(json.loads, lines) if line["event"] == "descriptors_limited"]
+            if limit == "1000" or needed is None:
+                assert [line["limit"] for line in told] == [int(limit)]
+                assert needed is None or told[0]["needed"] != needed + 10
+            else:
+                assert told == []

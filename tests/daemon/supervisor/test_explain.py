@@ -1,0 +1,80 @@
+"""`netd explain`, in daemons of real processes."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import daemon
+
+EXPLAINED = """
+daemon: {connections: 7}
+bans: {exempt: [local, "2001:db8:1::7"]}
+services:
+  echo:
+    listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0, "unix://@{tmp}"]
+    access: {allow: [10.0.0.0/8, local, "uid:root"], deny: [10.6.6.0/24]}
+  off: {type: echo, enabled: false, listen: [tcp://127.0.0.1:0]}
+"""
+
+
+def test_explanation_names_the_check_that_decides(tmp_path: Path) -> None:
+    with daemon(EXPLAINED.replace("{tmp}", str(tmp_path)), tmp_path) as running:
+        assert running.ask("ban", "add", "10.1.1.1", "1h")["ok"]
+        assert running.ask("ban", "add", "2001:db8:1::8", "1h")["ok"]
+        own = running.port("echo", "udp")
+        for peer, where, code, decided, why in (
+            ("10.1.2.3:5353", "echo/udp", 0, None, "all checks pass"),
+            ("10.1.2.3", "echo/tcp", 0, None, "all checks pass"),
+            ("[::ffff:10.1.2.3]:5353", "echo", 0, None, "all checks pass"),
+            ("[::1]:5353", "echo/udp", 0, None, "all checks pass"),
+            ("10.1.2.3:53", "echo/udp", 1, "reply_guard", "source port below 1024"),
+            (f"10.1.2.3:{own}", "echo/udp", 1, "reply_guard", "a UDP port of this netd"),
+            ("224.0.0.1:5353", "echo/udp", 1, "reply_guard", "multicast"),
+            ("10.6.6.6:5353", "echo/udp", 1, "access", "access.deny: 10.6.6.0/24"),
+            ("2001:db8:1::8", "echo/tcp", 1, "bans", "(netd ban add,"),
+            ("2001:db8:1::7", "echo/tcp", 1, "access", "not listed in access.allow"),
+            ("2001:db8::7", "echo/tcp", 1, "access", "not listed in access.allow"),
+            ("10.1.1.1:5353", "echo/tcp", 1, "bans", "(netd ban add,"),
+            ("uid:0", "echo/unix", 0, None, "all checks pass"),
+            ("uid:54321", "echo/unix", 0, None, "all checks pass"),
+            ("gid:54321", "echo/unix", 0, None, "all checks pass"),
+            ("10.1.2.3", "off/tcp", 1, "enabled", "the service is disabled"),
+        ):
+            answer = running.ask("explain", f"from={peer}", f"to={where}")
+            assert (answer["decided_by"], answer["served"]) == (decided, code == 0), answer
+            assert why in answer["why"], answer
+            assert answer["checks"][-1]["passes"] is (code == 0)
+        done = running.netd("explain", "--from", "10.6.6.6:5353", "--to", "echo/udp")
+        assert done.returncode == 1
+        assert done.stdout.startswith("10.6.6.6:5353 at echo/udp is not served: access, access.deny: 10.6.6.0/24\n")
+        assert "reply_guard  yes     answers are sent" in done.stdout
+        done = running.netd("explain", "--from", "127.0.0.1", "--to", "echo/tcp", "--json")
+        assert done.returncode == 0
+        assert '"why": "0 of 7 in use"' in done.stdout
+        assert "local: exempt from rate and per_source" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("peer", "where", "error"),
+    [
+        ("10.1.2.3", "ecko/udp", "there is no service 'ecko'; did you mean 'echo'?"),
+        ("10.1.2.3", "echo/unixgram", "'echo' serves tcp, udp, unix, not 'unixgram'"),
+        ("10.1.2", "echo/udp", "expected an address such as 192.0.2.7 or 2001:db8::7, got '10.1.2'"),
+        ("10.1.2.3:70000", "echo/udp", "expected a port from 0 to 65535, got 70000"),
+        ("10.1.2.3", "echo/unix", "over a UNIX socket a peer is uid:NAME or gid:NAME"),
+        ("uid:no-such-user", "echo/unix", "there is no user 'no-such-user'"),
+        ("uid:99999999999", "echo/unix", "there is no user '99999999999'"),
+        ("uid:²", "echo/unix", "there is no user '²'"),
+        ("fe80::1%eth0:80", "echo/tcp", "expected an address such as"),
+        ("nonsense", "off/tcp", "expected an address such as"),
+        ("10.1.2.3", "off/udp", "'off' serves tcp, not 'udp'"),
+        ("uid:0", "echo/tcp", "expected an address such as"),
+    ],
+)
+def test_explain_rejects_unknown_services_transports_and_invalid_peers(
+    tmp_path: Path, peer: str, where: str, error: str
+) -> None:
+    with daemon(EXPLAINED.replace("{tmp}", str(tmp_path)), tmp_path) as running:
+        done = running.netd("explain", "--from", peer, "--to", where)
+        assert done.returncode == 64
+        assert error in done.stderr

@@ -1,0 +1,194 @@
+"""The listeners of a config, and the control socket in directories of several users."""
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netd import paths
+from netd.admission.access import NO_GROUPS
+from netd.config.loader import load
+from netd.daemon.supervisor.config_diff import from_nothing
+from netd.daemon.supervisor.listeners import Listeners, PreparedListeners, control_listener
+from netd.errors import OpenError
+from netd.transport.activation import InheritedSocket
+from netd.transport.listen import finish
+from tests.support import ALEX, as_user, need_root
+
+ECHO = "services: {{echo: {{listen: ['unix://{0}/a']}}}}"
+MORE = "services: {{echo: {{listen: ['unix://{0}/a', 'unix://{0}/b']}}}}"
+PASSED = "services: {{upper: {{listen: ['unix://{0}/a?mode=0604']}}}}"
+
+
+class Open:
+    """Listeners with the config `ECHO` in force."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.failed: list[tuple[str, str, str]] = []
+        self.listeners = Listeners([], lambda *skipped: None, lambda *failed: self.failed.append(failed))
+        self.listeners.commit(self.prepare(ECHO))
+
+    def prepare(self, text: str) -> PreparedListeners:
+        file = self.directory / "netd.yaml"
+        file.write_text(text.format(self.directory))
+        return finish(self.listeners.prepare(finish(from_nothing(load(file)))))
+
+    @property
+    def served(self) -> list[tuple[int, str, str]]:
+        """Id, service and file name of each listener in force."""
+        return [(one.id, one.listener.service, one.listener.url.rpartition("/")[2]) for one in self.listeners]
+
+    @property
+    def paths(self) -> list[str]:
+        return sorted(path.name for path in self.directory.iterdir() if path.is_socket())
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Open]:
+    made = Open(tmp_path)
+    assert (made.served, made.paths) == ([(1, "echo", "a")], ["a"])
+    yield made
+    made.listeners.close()
+    assert made.paths == []
+
+
+def test_new_listener_is_opened_at_the_preparation_and_served_after_the_commit(opened: Open) -> None:
+    prepared = opened.prepare(MORE)
+    assert (opened.served, opened.paths) == ([(1, "echo", "a")], ["a", "b"])
+    assert ([one.id for one in prepared.new], prepared.removed) == ([2], [])
+    opened.listeners.commit(prepared)
+    assert opened.served == [(1, "echo", "a"), (2, "echo", "b")]
+
+
+def test_abort_closes_the_new_listeners_and_keeps_the_old_ones(opened: Open) -> None:
+    opened.listeners.abort(opened.prepare(MORE))
+    assert (opened.served, opened.paths) == ([(1, "echo", "a")], ["a"])
+
+
+def test_removed_listener_stays_open_after_the_commit_until_it_is_closed(opened: Open) -> None:
+    prepared = opened.prepare("services: {{}}")
+    opened.listeners.commit(prepared)
+    assert (opened.served, opened.paths) == ([], ["a"])
+    finish(opened.listeners.close_removed(prepared))
+    assert opened.paths == []
+
+
+def test_listener_that_passes_to_another_service_keeps_its_id_and_socket(opened: Open) -> None:
+    [before] = opened.listeners
+    prepared = opened.prepare(PASSED)
+    assert opened.served == [(1, "echo", "a")], "until the commit"
+    assert (prepared.new, prepared.removed) == ([], [])
+    opened.listeners.commit(prepared)
+    [after] = opened.listeners
+    assert (after.id, after.listener.service) == (1, "upper")
+    assert after.listener.socket is before.listener.socket
+    assert stat.S_IMODE((opened.directory / "a").stat().st_mode) == 0o604
+    assert opened.failed == []
+
+
+def test_listener_with_options_that_cannot_be_changed_is_reported_and_served(opened: Open) -> None:
+    (opened.directory / "a").unlink()
+    (opened.directory / "a").write_text("")
+    opened.listeners.commit(opened.prepare(PASSED))
+    [(service, url, error)] = opened.failed
+    assert (service, url) == ("upper", f"unix://{opened.directory}/a?mode=0604")
+    assert "another file has taken its place" in error
+    assert [one.listener.service for one in opened.listeners] == ["upper"]
+
+
+def test_config_is_rejected_if_one_of_its_sockets_cannot_be_opened(opened: Open) -> None:
+    (opened.directory / "taken").write_text("")
+    with pytest.raises(OpenError):
+        opened.prepare("services: {{echo: {{listen: ['unix://{0}/a', 'unix://{0}/b', 'unix://{0}/taken']}}}}")
+    assert (opened.served, opened.paths) == ([(1, "echo", "a")], ["a"])
+
+
+def test_gid_rules_are_refused_on_an_inherited_datagram_socket(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as handed:
+        handed.bind(str(tmp_path / "s"))
+        listeners = Listeners([InheritedSocket("x", handed)], lambda *skipped: None, lambda *failed: None)
+        for access, problem in (
+            ("", None),
+            (", access: {deny: ['gid:27']}", f"services.echo: unixgram://{tmp_path}/s: {NO_GROUPS}"),
+            (", access: {deny: ['uid:27']}", None),
+        ):
+            file.write_text(f"services:\n  echo: {{listen: ['systemd://x']{access}}}\n")
+            if problem:
+                with pytest.raises(OpenError) as raised:
+                    finish(listeners.prepare(finish(from_nothing(load(file)))))
+                assert raised.value.problems == (problem,)
+            else:
+                listeners.commit(finish(listeners.prepare(finish(from_nothing(load(file))))))
+        listeners.close()
+
+
+def test_control_socket_is_not_bound_in_a_directory_of_another_user(theirs: Path) -> None:
+    as_user(ALEX, lambda: (theirs / "way").symlink_to(theirs.parent))
+    for place in (f"{theirs}/c", f"{theirs}/sub/c", f"{theirs}/way/new/c"):
+        with pytest.raises(OpenError) as raised:
+            control_listener(place, None)
+        [problem] = raised.value.problems
+        assert problem == (
+            f"daemon.control: cannot listen on unix://{place}: {theirs} belongs to another user (uid 1234); "
+            f"chown root {theirs}, or name another place with daemon.control"
+        )
+    assert os.listdir(theirs) == ["way"]
+    assert not list(theirs.parent.glob("new*"))
+
+
+def test_control_socket_is_not_bound_if_its_directory_cannot_be_checked(
+    open_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (open_path / "run").mkdir()
+
+    def exchanged(path: str) -> None:
+        raise OSError(errno.ELOOP, "the way was exchanged")
+
+    monkeypatch.setattr(paths, "check_directory", exchanged)
+    with pytest.raises(
+        OpenError, match=f"^daemon.control: cannot listen on unix://{open_path}/run/c: the way was exch"
+    ):
+        control_listener(f"{open_path}/run/c", None)
+    assert not os.listdir(open_path / "run")
+
+
+def test_control_socket_is_bound_in_a_directory_that_only_root_can_replace(open_path: Path) -> None:
+    open_path.chmod(0o1777)
+    control_listener(f"{open_path}/run/netd/c", None).close()
+    (open_path / "file").write_text("")
+    with pytest.raises(OpenError) as raised:
+        control_listener(f"{open_path}/file/c", None)
+    assert raised.value.problems == (
+        f"daemon.control: cannot listen on unix://{open_path}/file/c: {os.strerror(errno.ENOTDIR)}",
+    )
+
+
+def test_control_socket_that_the_user_may_not_bind_names_the_permission_it_needs(open_path: Path) -> None:
+    need_root()
+
+    def refused() -> None:
+        with pytest.raises(OpenError, match=f"Permission denied; {open_path}/run and its owner must let this user"):
+            control_listener(f"{open_path}/run/c", None)
+
+    as_user(ALEX, refused)
+
+
+def test_directory_that_replaces_a_new_one_keeps_its_mode(
+    theirs: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.mkdir
+
+    def make_then_swap(path: str, *arguments: int, **more: int) -> None:
+        make(path, *arguments, **more)
+        (theirs / "run").rename(theirs / "made")
+        as_user(ALEX, lambda: (theirs / "run").symlink_to(secret))
+
+    monkeypatch.setattr(os, "mkdir", make_then_swap)
+    with pytest.raises(OpenError):
+        control_listener(f"{theirs}/run/c", None)

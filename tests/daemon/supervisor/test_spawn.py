@@ -1,0 +1,179 @@
+"""The process of a worker: its start, its rights, and its end."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from netd.daemon.channel import Channel, wait
+from netd.daemon.messages.coding import encode
+from netd.daemon.messages.from_worker import Failed
+from netd.daemon.privileges import RunAs
+from netd.daemon.supervisor.spawn import WorkerProcess, close_all_but, fork, how_it_ended
+from netd.telemetry.logs import Sink
+from tests.daemon.processes import ECHO, alive, workers
+from tests.support import Daemon, daemon, until
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (0, "exit code 0"),
+        (70, "exit code 70"),
+        (-signal.SIGSEGV, "signal SIGSEGV"),
+        (-signal.SIGRTMIN - 1, f"signal {signal.SIGRTMIN + 1}"),
+    ],
+)
+def test_reason_of_an_exit_is_its_code_or_signal(code: int, text: str) -> None:
+    assert how_it_ended(code) == text
+
+
+def is_open(descriptor: int) -> bool:
+    with contextlib.suppress(OSError):
+        os.fstat(descriptor)
+        return True
+    return False
+
+
+def test_close_all_but_keeps_the_named_descriptors_alone() -> None:
+    reader, writer = os.pipe()
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
+    kept = {0, 1, 2, writer, others[1]}
+    pid = os.fork()
+    if pid == 0:
+        close_all_but(kept)
+        os.write(writer, " ".join(str(number) for number in range(1024) if is_open(number)).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    found = {int(number) for number in os.read(reader, 10_000).split()}
+    assert found == {number for number in kept if is_open(number)}
+    for descriptor in (reader, writer, *others):
+        os.close(descriptor)
+
+
+def forked(run_as: RunAs, entry: Callable[[int, Channel, Sink], int]) -> WorkerProcess:
+    """A worker with the number 3, which is ended with the test."""
+    sink = Sink(os.open(os.devnull, os.O_WRONLY))
+    try:
+        return fork(3, run_as, sink, entry)
+    finally:
+        os.close(sink.descriptor)
+
+
+def close(worker: WorkerProcess) -> None:
+    worker.channel.close()
+    os.close(worker.stack)
+
+
+def exit_code(worker: WorkerProcess) -> int:
+    codes: list[int] = []
+
+    def has_exited() -> bool:
+        code = worker.poll()
+        codes.extend([] if code is None else [code])
+        return bool(codes)
+
+    until(has_exited)
+    return codes[0]
+
+
+ME = RunAs("the user of the test")
+
+
+def test_worker_runs_its_entry_with_its_number_and_channel_and_exits_with_its_code() -> None:
+    def entry(number: int, channel: Channel, sink: Sink) -> int:
+        channel.send_encoded(encode(Failed(f"worker {number}")))
+        return 7
+
+    worker = forked(ME, entry)
+    assert worker.number == 3
+    assert wait([worker.channel.fileno()], 20)
+    received = worker.channel.receive()
+    assert received
+    assert received[0]["error"] == "worker 3"
+    assert exit_code(worker) == 7
+    close(worker)
+
+
+def test_worker_that_raises_exits_with_70_and_one_that_is_killed_by_its_signal() -> None:
+    def fails(number: int, channel: Channel, sink: Sink) -> int:
+        raise ZeroDivisionError
+
+    def waits(number: int, channel: Channel, sink: Sink) -> int:
+        signal.pause()
+        return 0
+
+    failed, killed = forked(ME, fails), forked(ME, waits)
+    assert exit_code(failed) == 70
+    assert killed.poll() is None
+    killed.signal(signal.SIGKILL)
+    assert exit_code(killed) == -signal.SIGKILL
+    killed.signal(signal.SIGKILL)  # no error once the process does not exist
+    for worker in (failed, killed):
+        close(worker)
+
+
+def test_worker_that_cannot_change_its_root_responds_to_the_first_request_with_the_reason() -> None:
+    worker = forked(RunAs("alex", chroot="/proc/none"), lambda number, channel, sink: 0)
+    assert exit_code(worker) == 70
+    received = worker.channel.receive()
+    assert received
+    message, _ = received
+    assert message["request"] == 1
+    assert message["error"].startswith("cannot become alex: ")
+    close(worker)
+
+
+@pytest.mark.slow
+def test_worker_that_a_signal_without_a_name_ended_is_replaced(tmp_path: Path) -> None:
+    with daemon(ECHO.format("off"), tmp_path) as running:
+        os.kill(workers(running)[0], signal.SIGRTMIN + 1)
+        assert running.event("worker_lost")["reason"] == f"signal {signal.SIGRTMIN + 1}"
+        until(lambda: workers(running))
+
+
+@pytest.mark.slow
+def test_workers_have_no_rights(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to see that it is given up")
+    with daemon("daemon: {workers: 1}\n" + ECHO.format("off"), tmp_path) as running:
+        [pid] = workers(running)
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        status = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
+        assert status["Uid"] == ["65534"] * 4
+        assert status["Gid"] == ["65534"] * 4
+        assert status["Groups"] in ([], ["65534"])
+        assert status["NoNewPrivs"] == ["1"]
+        assert {status[key][0] for key in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
+
+
+@pytest.mark.slow
+def test_worker_in_a_chroot_serves(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    jail = tmp_path / "jail"
+    jail.mkdir()
+    config = f"daemon: {{chroot: {jail}}}\n" + ECHO.format("off")
+    with daemon(config + "  clock: {type: time, listen: [tcp://127.0.0.1:0]}\n", tmp_path) as running:
+        assert os.readlink(f"/proc/{running.worker}/root") == str(jail)
+        with socket.create_connection(("127.0.0.1", running.port("clock"))) as connection:
+            assert b"20" in connection.recv(100)
+        assert json.loads(running.netd("status", "--json").stdout)["generation"] == 1
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.slow
+def test_workers_exit_with_the_supervisor(tmp_path: Path, stopped: bool) -> None:
+    (tmp_path / "netd.yaml").write_text("daemon: {workers: 3}\n" + ECHO.format("off"))
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
+        running.event("netd_ready")
+        orphans = workers(running)
+        if stopped:
+            os.kill(orphans[0], signal.SIGSTOP)
+        assert running.stop(signal.SIGKILL) == -signal.SIGKILL
+        until(lambda: not any(alive(pid) for pid in orphans))
