@@ -92,7 +92,7 @@ def open_listeners(
     """Open the endpoints of services. Raises `OpenError` with a line for each that failed, and then leaves none open.
 
     Sockets in ``inherited`` are used first. ``yielding`` are sockets that are about to be closed: they do not conflict
-    with a new socket whose address overlaps theirs.
+    with a new socket on an overlapping address.
     """
     return finish(opening(wanted, skipped, lambda *failed: None, inherited or Inherited(), yielding))
 

@@ -91,7 +91,7 @@ def dual(opened: socket.socket) -> bool:
     return not opened.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
 
-@pytest.mark.parametrize("name", ["path", "\udcff", "@abstract"])
+@pytest.mark.parametrize("name", ["path", "\udcff", "@abstract", "@\udcff"])
 def test_kept_unix_socket_is_found_by_its_path(bind: Bind, tmp_path: Path, name: str) -> None:
     address = f"\0{tmp_path}/{name}" if name.startswith("@") else f"{tmp_path}/{name}"
     kept = bind(socket.AF_UNIX, socket.SOCK_DGRAM, address)

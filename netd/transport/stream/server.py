@@ -124,7 +124,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
             self.loop.unwatch(self.socket.fileno())
 
     def server_close(self) -> None:
-        """Accept the connections in the queue, for which the handshake of TCP is done, then close the socket.
+        """Accept the connections in the queue, for which the TCP handshake is done, then close the socket.
 
         Open connections stay open.
         """

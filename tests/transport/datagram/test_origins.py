@@ -266,7 +266,7 @@ def test_answer_from_a_removed_address_leaves_from_another(url: str, kind: type[
 
 
 def meanwhile_here(server: Server, act: Callable[[], object]) -> None:
-    """Call ``function`` in this thread, and so in this namespace, while the loop of the server is held."""
+    """Call ``act`` in this thread, and so in this namespace, while the loop of the server is held."""
     held, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:

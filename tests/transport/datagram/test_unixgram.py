@@ -46,7 +46,7 @@ def bound(path: object) -> socket.socket:
 
 
 def meanwhile(server: Server, act: Callable[[], object]) -> None:
-    """Call ``function`` while the loop of the server is held."""
+    """Call ``act`` while the loop of the server is held."""
     done: list[BaseException | None] = []
 
     def run() -> None:
