@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -45,18 +45,6 @@ class Closing(Closed):
     async def receive(self) -> bytes | None:
         await self._sent.wait()
         return None
-
-
-@pytest.fixture
-def typed() -> Iterator[int]:
-    """A descriptor: data written to it is standard input of this process."""
-    kept = os.dup(0)
-    reader, writer = os.pipe()
-    os.dup2(reader, 0)
-    os.close(reader)
-    yield writer
-    os.dup2(kept, 0)
-    os.close(kept)
 
 
 def test_close_without_unsent_input_is_no_error(typed: int) -> None:
