@@ -151,7 +151,7 @@ def test_addresses_conflict_as_if_each_was_compared_with_all_before(
     assert reported == taken
 
 
-def test_sections_whose_lines_are_all_commented_out_are_empty(tmp_path: Path) -> None:
+def test_sections_with_all_lines_commented_out_are_empty(tmp_path: Path) -> None:
     config = load(
         tmp_path,
         "include:\ndaemon:\nlog:\nbans:\ndefaults:\n  access:\n  limits:\n"
@@ -281,7 +281,7 @@ def test_included_directory_that_cannot_be_read_is_a_problem(tmp_path: Path) -> 
     assert done.stdout == f"{tmp_path}/netd.yaml:1:11: include[0]: '{tmp_path}/conf.d/*.yaml': Permission denied\n"
 
 
-def test_directory_whose_name_looks_like_a_pattern_is_found(tmp_path: Path) -> None:
+def test_directory_with_a_name_like_a_pattern_is_found(tmp_path: Path) -> None:
     odd = tmp_path / "a[b]*"
     odd.mkdir()
     (odd / "more.yaml").write_text("services:\n  echo: {listen: [tcp://*:7]}\n")

@@ -113,7 +113,7 @@ class Busy(Fields):
 
 @dataclass(frozen=True)
 class Offender(Fields):
-    """A source whose connections a service has refused repeatedly."""
+    """A source that a service has refused repeatedly."""
 
     source: Annotated[str, Strict(), Field(pattern=r"^(?:[0-9a-f]{8}){1,2}$")]
     """As admission counts it (`netd.admission.addresses`), in hexadecimal."""

@@ -13,7 +13,7 @@ INTERVAL = 10**8
 
 
 def probe_of(url: str, *results: int, service: str = "echo", began: int = 0) -> Probe:
-    """The probe of a target without an address, whose questions have these results: nanoseconds, or an `Outcome`."""
+    """The probe of a target without an address, with these results of its questions: nanoseconds, or an `Outcome`."""
     poller = Poller()
     poller.close()
     question = find_question(service, 64, streams=True, random=Random(1))

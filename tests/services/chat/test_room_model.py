@@ -1,4 +1,4 @@
-"""A room whose members join, send, stop reading and leave at random, compared with a model of what each receives."""
+"""Members of a room that join, send, stop reading and leave at random, compared with a model of what each receives."""
 
 import re
 import unicodedata

@@ -1,0 +1,79 @@
+"""The words of the code and its pages: things are nouns, and a test is named after its subject."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.source_tree import ROOT
+
+_WORDS = "who|whose|whom|whoever|nobody|somebody|anybody|everybody|someone|anyone|everyone"
+_PEOPLE = re.compile(rf"(?<![\w`'\"./=<-])(?:{_WORDS})(?![\w`/=-])", re.IGNORECASE)
+_NAME = re.compile(rf"(?:^|_)(?:{_WORDS})(?:_|$)", re.IGNORECASE)
+_SUBJECT = re.compile(
+    r"test_(?:what|who|whoever|whatever|it|one|nobody|nothing|all|this|that|these|those|others)(?:_|$)"
+)
+
+# Text that is not a description: what users say in a chat, and the account of that name.
+_SPOKEN = {
+    "docs/tour.md": r"who is there|anybody here",
+    "netd/services/chat/room.py": r"say who you are",
+    "tests/client/talk/test_template.py": r".*",
+    "tests/services/chat/test_chat.py": r"anybody here",
+    "tests/services/chat/test_room.py": r"say who you are|somebody : hello",
+    "tests/services/test_qotd.py": r"- someone",
+    "tests/test_prose.py": r".*",
+}
+_ACCOUNT = r"user:? nobody|nobody-at-all"
+
+PYTHON = sorted(file for part in ("netd", "tests", "bench") for file in (ROOT / part).rglob("*.py"))
+PAGES = sorted(
+    file
+    for part in ("*.md", "docs/*.md", "config/*", "netd/config/*.yaml", "systemd/**/*", "Makefile")
+    for file in ROOT.glob(part)
+    if file.is_file()
+)
+
+
+def sentences(file: Path) -> Iterator[str]:
+    """The docstrings, comments and other texts of a Python file, or the lines of a page."""
+    text = file.read_text()
+    if file.suffix != ".py":
+        yield from text.splitlines()
+        return
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield from node.value.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+@pytest.mark.parametrize("file", [*PYTHON, *PAGES], ids=lambda file: str(file.relative_to(ROOT)))
+def test_sentences_name_things_and_not_people(file: Path) -> None:
+    spoken = re.compile(f"{_SPOKEN.get(str(file.relative_to(ROOT)), _ACCOUNT)}|{_ACCOUNT}")
+    assert [text for text in sentences(file) if _PEOPLE.search(spoken.sub("", text))] == []
+
+
+@pytest.mark.parametrize("file", PYTHON, ids=lambda file: str(file.relative_to(ROOT)))
+def test_names_of_functions_and_classes_name_things(file: Path) -> None:
+    nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert [node.name for node in nodes if _NAME.search(node.name) or _SUBJECT.match(node.name)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ("Refuse who waits.", True),
+        ("A peer whose address is forged", True),
+        ("Nobody reads it", True),
+        ("the user `nobody`", False),
+        ("knowhow, whole", False),
+    ],
+)
+def test_the_test_of_sentences_sees_people(text: str, is_found: bool) -> None:
+    assert bool(_PEOPLE.search(text)) is is_found
