@@ -95,7 +95,7 @@ def test_control_socket_survives_random_input(tmp_path: Path) -> None:
         "\0",
     )
     random = Random(1)
-    # Without telnet commands: their answers are not JSON.
+    # Without telnet commands: the answers to them are not JSON.
     lines = [data.replace(b"\n", b" ").replace(b"\xff", b"\xfe") for data in strings(99)]
     lines += [
         " ".join(

@@ -45,7 +45,7 @@ def p99(connection: socket.socket, number: int = 3000) -> float:
 
 @contextlib.contextmanager
 def in_background(script: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
-    """A Python script that runs in a process of its own."""
+    """A Python script that runs in another process."""
     pipe = subprocess.PIPE
     with started(sys.executable, "-c", script, *arguments, stdin=pipe, stdout=pipe, text=True) as process:
         yield process

@@ -127,8 +127,8 @@ class Channel:
     def receive(self) -> tuple[Message, list[int]] | None:
         """The next message with its descriptors, or None if no whole message was received yet.
 
-        `ClosedError` at the end, `ProtocolError` for an invalid message, `DescriptorsLostError` for a message with
-        descriptors that this process could not receive.
+        `ClosedError` at the end, `ProtocolError` for an invalid message, `DescriptorsLostError` for a message
+        where this process could not receive the descriptors.
         """
         while True:
             try:

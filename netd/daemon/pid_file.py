@@ -12,7 +12,7 @@ from netd.errors import OpenError
 
 
 def default_pid_file() -> str | None:
-    """The pid file of a daemon if its config names none. Its directory is created; None: no directory can hold it."""
+    """The path for a config without ``daemon.pid_file``. Creates its directory. None if there is no such path."""
     path = default_paths.pid_file()
     if path is not None:
         with contextlib.suppress(OSError, ValueError):  # the error is reported when the file is opened

@@ -47,7 +47,7 @@ def test_message_larger_than_a_packet_has_all_its_descriptors() -> None:
     other.close()
 
 
-def test_message_with_more_descriptors_than_the_limit_is_received_without_them() -> None:
+def test_message_with_descriptors_beyond_the_limit_is_received_without_them() -> None:
     one, other = ends()
     files = [os.memfd_create("x") for _ in range(20)]
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -20,7 +20,7 @@ def test_pid_file_holds_the_process_id_and_is_removed_at_the_end(open_path: Path
     assert not path.exists()
 
 
-def test_no_pid_file_is_made_without_a_path(open_path: Path) -> None:
+def test_pid_file_without_a_path_is_not_made(open_path: Path) -> None:
     with pid_file(None):
         assert os.listdir(open_path) == []
 

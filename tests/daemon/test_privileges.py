@@ -56,7 +56,7 @@ def test_root_resolves_a_group_and_a_chroot(tmp_path: Path) -> None:
     assert 1 in found.groups
 
 
-def test_root_without_a_user_resolves_to_the_default_users() -> None:
+def test_root_resolves_a_default_user() -> None:
     need_root()
     assert resolve(section()).name in ("netd", "nobody")
 
@@ -165,5 +165,5 @@ def test_process_is_killed_when_its_parent_ends() -> None:
         os.close(descriptor)
 
 
-def test_process_exits_when_its_parent_has_ended() -> None:
+def test_process_exits_if_its_parent_has_ended() -> None:
     assert in_child(lambda: end_with(1 if os.getppid() != 1 else 2)) == EXIT_OSERR

@@ -231,7 +231,7 @@ def test_kill_9_of_a_worker_and_of_the_supervisor_under_load_refuses_no_connecti
     assert lab.python(ASK.format(places=EVERYWHERE)) == "hello hello hello hello"
 
 
-def test_worker_with_a_hanging_loop_is_replaced_and_its_stack_is_logged(lab: Lab) -> None:
+def test_worker_with_a_loop_that_hangs_is_replaced_and_its_stack_is_logged(lab: Lab) -> None:
     lab.write(
         "/usr/local/lib/netd/netd_stuck.py",
         "class Stuck:\n    'Never comes back.'\n"

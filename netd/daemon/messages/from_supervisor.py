@@ -81,7 +81,7 @@ class Prepare(Request[Done]):
     new_listeners: list[Natural]
     """The numbers of listeners that are new to the worker."""
     new_counters: list[Text]
-    """The services, each in ``services``, with counters that are new to the worker."""
+    """The names of services, each in ``services``, with counters that are new to the worker."""
     draining: Mapping[Text, Seconds]
     """The services that end with the commit, and the seconds until their connections are closed."""
     log_connections: ConnectionLog

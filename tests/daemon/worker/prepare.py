@@ -25,7 +25,7 @@ class Memory:
     def entry(
         self, name: str, kind: str = "", *, listeners: Iterable[int] = (), options: str = "{}", changed: bool = True
     ) -> ServiceEntry:
-        """A service of a config, by default of the type that its name says."""
+        """A service of a config. Without ``kind``, its name is also its type."""
         place = (self._place.offset, self._place.length)
         return ServiceEntry(name, kind or name, options, "{}", place, list(listeners), changed)
 

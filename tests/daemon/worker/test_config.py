@@ -22,7 +22,7 @@ from tests.support import copies
 
 
 class Configured:
-    """A `WorkerConfig` in a loop that turns when a test says so."""
+    """A `WorkerConfig` in a loop that a test turns."""
 
     def __init__(self, number: int = 0) -> None:
         self.loop = ManualLoop()

@@ -14,7 +14,7 @@ from tests.support import Server, read_exactly, service, until
 
 
 class Traced:
-    """An echo service with taps, and the lines that are sent. ``accept`` says whether a notice can be sent."""
+    """An echo service with taps, and the lines that are sent. ``accept`` returns false to refuse a notice."""
 
     def __init__(self, server: Server, accept: Callable[[], bool] = lambda: True) -> None:
         self.sent: list[TraceLines] = []
