@@ -201,7 +201,7 @@ def reads_by_name(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
-def test_what_a_service_declares_is_read_in_one_place(file: Path) -> None:
+def test_declarations_of_a_service_are_read_in_one_place(file: Path) -> None:
     assert reads_by_name(file.read_text()) == []
 
 
@@ -256,3 +256,18 @@ def test_the_picture_of_the_house_has_every_room() -> None:
         assert f"`{room(file)}" in text or room(file) in ("__init__", "__main__"), (
             f"{room(file)} is not in docs/architecture.md"
         )
+
+
+def has_behaviour(file: Path) -> bool:
+    return any(
+        isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(ast.parse(file.read_text()))
+    )
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if has_behaviour(file)], ids=str)
+def test_source_file_with_behaviour_has_a_test_file_of_its_name(file: Path) -> None:
+    place = file.relative_to(ROOT / "netd")
+    name = place.parent.name if file.name == "__init__.py" else file.stem
+    test = ROOT / "tests" / place.parent / f"test_{name}.py"
+    assert test.is_file()
+    assert re.search(r"(?m)^(?:async )?def test_", test.read_text()), f"{test} tests nothing"

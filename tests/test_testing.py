@@ -422,17 +422,17 @@ def test_options_are_checked_as_those_of_a_config() -> None:
 
 
 def test_peer_is_the_one_that_is_given() -> None:
-    class Who:
+    class Introduction:
         def stream(self, peer: Peer) -> Conversation:
             yield peer.remote.encode()
 
         def datagram(self, data: bytes, peer: Peer) -> bytes | None:
             return peer.transport.encode()
 
-    script(Who()).sends(b"192.0.2.7:5353").ends()
-    script(Who(), PEER._replace(port=5)).sends(b"192.0.2.7:5").ends().also_segmented()
-    assert datagram(Who(), b"") == b"udp"
-    assert datagram(Who(), b"", PEER) == b"tcp"
+    script(Introduction()).sends(b"192.0.2.7:5353").ends()
+    script(Introduction(), PEER._replace(port=5)).sends(b"192.0.2.7:5").ends().also_segmented()
+    assert datagram(Introduction(), b"") == b"udp"
+    assert datagram(Introduction(), b"", PEER) == b"tcp"
     assert UDP_PEER.host == PEER.host
 
 

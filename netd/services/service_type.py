@@ -76,7 +76,7 @@ class ServiceType:
 
     @property
     def converses(self) -> bool:
-        """Whether it can serve any stream, also a socket pair (`netd talk --room`)."""
+        """Whether it can serve any stream, also a socket pair (`netd talk --service`)."""
         return self.serving not in (None, "thread")
 
     @classmethod

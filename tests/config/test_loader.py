@@ -61,7 +61,7 @@ services:
     assert [str(endpoint) for endpoint in echo.listen] == ["tcp://*:7", "udp://*:7"]
 
 
-def test_all_problems_are_found_at_once(tmp_path: Path) -> None:
+def test_problems_are_found_all_at_once(tmp_path: Path) -> None:
     text = """\
 demon: {drain: 2s}
 daemon: {drain: soon}

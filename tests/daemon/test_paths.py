@@ -376,7 +376,7 @@ def test_the_control_socket_of_a_user_without_rights_says_what_to_let_it_do(open
     as_user(ALEX, refused)
 
 
-def test_what_takes_the_place_of_a_new_directory_keeps_its_mode(
+def test_entry_that_replaces_a_new_directory_keeps_its_mode(
     theirs: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = os.mkdir

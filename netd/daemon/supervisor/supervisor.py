@@ -27,7 +27,6 @@ from netd.daemon.messages.from_supervisor import SetLogFile
 from netd.daemon.messages.from_worker import Notice, Offender, ReportWanted, TraceLines
 from netd.daemon.signals import Signals
 from netd.daemon.supervisor import config_diff, config_warnings
-from netd.daemon.supervisor.attach import Attachments
 from netd.daemon.supervisor.bans import BanManager
 from netd.daemon.supervisor.commands import Commands
 from netd.daemon.supervisor.config_reader import ConfigReader
@@ -41,6 +40,7 @@ from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT
 from netd.daemon.supervisor.spawn import Entry, WorkerError, WorkerProcess, fork
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.status import Status
+from netd.daemon.supervisor.talk import Attachments
 from netd.daemon.supervisor.trace import Tracer
 from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Tasks

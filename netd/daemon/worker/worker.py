@@ -41,7 +41,7 @@ from netd.daemon.messages.from_worker import Alive, Busy, Done, Failed, Kicked, 
 from netd.daemon.worker import connections
 from netd.daemon.worker.config import WorkerConfig
 from netd.daemon.worker.status_client import StatusClient
-from netd.daemon.worker.trace import Taps
+from netd.daemon.worker.taps import Taps
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.reasons import Refusal
 from netd.shared.daemon_limits import DaemonLimits

@@ -174,7 +174,7 @@ def test_order_has_no_response(running: RunningWorker) -> None:
     assert running.ask(Heartbeat()) == Alive(0)
 
 
-def test_attached_client_is_served_listed_and_kicked(running: RunningWorker) -> None:
+def test_talked_client_is_served_listed_and_kicked(running: RunningWorker) -> None:
     running.serve("echo", "upper")
     client, response = running.attach("upper")
     assert response == Done()

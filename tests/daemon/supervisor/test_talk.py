@@ -88,7 +88,7 @@ def test_operator_is_notified_when_the_service_closes_the_connection(tmp_path: P
             assert operator.receive() == {"end": True}
 
 
-def test_attachment_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_talkment_is_refused_with_the_reason(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
         for service, error in (
             ("pingpon", "there is no service 'pingpon'; did you mean 'pingpong'?"),
@@ -151,7 +151,7 @@ def first(running: Daemon) -> int:
     return next(int(line["pid"]) for line in running.lines if line["event"] == "worker_started" and line["worker"] == 0)
 
 
-def test_attachment_is_closed_when_its_service_is_disabled(tmp_path: Path) -> None:
+def test_talkment_is_closed_when_its_service_is_disabled(tmp_path: Path) -> None:
     config = CONFIG.replace("pingpong: {", "pingpong: {limits: {drain: 100ms}, ")
     with daemon(config, tmp_path) as running:
         with attached(running, "pingpong") as operator:

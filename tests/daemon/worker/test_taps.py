@@ -7,8 +7,8 @@ import pytest
 
 from netd.daemon.messages.from_supervisor import StartTrace
 from netd.daemon.messages.from_worker import Notice, TraceLines
-from netd.daemon.worker import trace
-from netd.daemon.worker.trace import Taps
+from netd.daemon.worker import taps
+from netd.daemon.worker.taps import Taps
 from netd.transport.stream.server import StreamServer
 from tests.support import Server, read_exactly, service, until
 
@@ -78,7 +78,7 @@ def test_lines_that_cannot_be_sent_are_counted_as_skipped(server: Server) -> Non
 
 
 def test_stopped_trace_sends_no_more_lines(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trace, "_INTERVAL", 0.01)
+    monkeypatch.setattr(taps, "_INTERVAL", 0.01)
     traced = Traced(server)
     traced.start(1)
     traced.start(2)
