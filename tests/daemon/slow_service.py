@@ -11,7 +11,7 @@ from typing import Any
 from tests.support import Daemon, install_service
 
 ECHO = (
-    "daemon: {{heartbeat: {beat}, workers: {workers}}}\n"
+    "daemon: {{heartbeat: {heartbeat}, workers: {workers}}}\n"
     "services:\n  echo: {{listen: [tcp://127.0.0.1:0], limits: {{line: {line}}}}}\n"
 )
 

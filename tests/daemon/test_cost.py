@@ -49,9 +49,9 @@ class Strace:
         self.calls = calls(self._report.read_text())
 
 
-@pytest.mark.parametrize(("service", "request"), [("echo", b"x" * 64), ("pingpong", b"ping 1\n")])
+@pytest.mark.parametrize(("service", "data"), [("echo", b"x" * 64), ("pingpong", b"ping 1\n")])
 def test_request_over_tcp_costs_two_system_calls_and_a_share_of_epoll_wait(
-    tmp_path: Path, service: str, request: bytes
+    tmp_path: Path, service: str, data: bytes
 ) -> None:
     need("strace")
     with daemon(CONFIG, tmp_path) as running:
@@ -60,7 +60,7 @@ def test_request_over_tcp_costs_two_system_calls_and_a_share_of_epoll_wait(
         with Strace(running.worker, tmp_path / "report") as strace:
             for _ in range(ROUNDS):
                 for connection in connections:
-                    connection.sendall(request)
+                    connection.sendall(data)
                 for connection in connections:
                     assert read_exactly(connection, 7 if service == "pingpong" else 64)
         requests = CONNECTIONS * ROUNDS
@@ -123,9 +123,9 @@ void *realloc(void *p, size_t n) { ++*count; return __libc_realloc(p, n); }
 
 
 @pytest.mark.parametrize(
-    ("service", "request", "most"), [("echo", b"x" * 64, 9), ("pingpong", b"ping 1\n", 17)], ids=["echo", "pingpong"]
+    ("service", "data", "most"), [("echo", b"x" * 64, 9), ("pingpong", b"ping 1\n", 17)], ids=["echo", "pingpong"]
 )
-def test_request_allocates_little(tmp_path: Path, service: str, request: bytes, most: int) -> None:
+def test_request_allocates_little(tmp_path: Path, service: str, data: bytes, most: int) -> None:
     need("cc")
     (tmp_path / "count.c").write_text(COUNT)
     library = str(tmp_path / "count.so")
@@ -146,8 +146,8 @@ def test_request_allocates_little(tmp_path: Path, service: str, request: bytes, 
             def ask(number: int) -> int:
                 before = int.from_bytes(count.read_bytes(), sys.byteorder)
                 for _ in range(number):
-                    connection.sendall(request)
-                    assert read_exactly(connection, len(request)) in (request, b"pong 1\n")
+                    connection.sendall(data)
+                    assert read_exactly(connection, len(data)) in (data, b"pong 1\n")
                 return int.from_bytes(count.read_bytes(), sys.byteorder) - before
 
             ask(100)

@@ -16,7 +16,7 @@ from tests.support import Daemon, daemon, install_service, until
 
 
 def test_reloads_at_any_rate_do_not_delay_the_watchdog(tmp_path: Path) -> None:
-    (tmp_path / "netd.yaml").write_text(ECHO.format(beat="1s", workers=1, line=100))
+    (tmp_path / "netd.yaml").write_text(ECHO.format(heartbeat="1s", workers=1, line=100))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(20)
@@ -48,7 +48,7 @@ def test_reloads_at_any_rate_do_not_delay_the_watchdog(tmp_path: Path) -> None:
 
 
 def test_descriptors_of_a_reload_are_released_with_the_last_old_connection(tmp_path: Path) -> None:
-    write(tmp_path, ECHO.format(beat="1h", workers=1, line=100))
+    write(tmp_path, ECHO.format(heartbeat="1h", workers=1, line=100))
     with daemon((tmp_path / "netd.yaml").read_text(), tmp_path) as running:
 
         def descriptors() -> int:
@@ -56,7 +56,7 @@ def test_descriptors_of_a_reload_are_released_with_the_last_old_connection(tmp_p
 
         def turn(line: int) -> None:
             with talking(running.port("echo")) as live:
-                write(tmp_path, ECHO.format(beat="1h", workers=1, line=line))
+                write(tmp_path, ECHO.format(heartbeat="1h", workers=1, line=line))
                 assert running.ask("reload")["changes"] == {"echo": "changed"}
                 echoed(live, b"still\n")
 
@@ -69,7 +69,7 @@ def test_descriptors_of_a_reload_are_released_with_the_last_old_connection(tmp_p
 
 
 def test_worker_that_exits_in_a_reload_is_replaced_and_the_config_is_in_force(tmp_path: Path) -> None:
-    before = ECHO.format(beat="5s", workers=1, line=100)
+    before = ECHO.format(heartbeat="5s", workers=1, line=100)
     with with_service(tmp_path, before) as running:
         write(tmp_path, before + ON.format(f"die {running.worker}"))
         answer = running.ask("reload")
@@ -83,7 +83,7 @@ def test_worker_that_exits_in_a_reload_is_replaced_and_the_config_is_in_force(tm
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_config_that_kills_every_worker_is_rejected(tmp_path: Path, workers: int) -> None:
-    before = ECHO.format(beat="5s", workers=workers, line=100)
+    before = ECHO.format(heartbeat="5s", workers=workers, line=100)
     with with_service(tmp_path, before) as running:
         write(tmp_path, before + ON.format("die"))
         answer = running.ask("reload")
@@ -95,7 +95,7 @@ def test_config_that_kills_every_worker_is_rejected(tmp_path: Path, workers: int
 
 
 def test_worker_that_hangs_before_a_reload_does_not_prevent_it(tmp_path: Path) -> None:
-    before = ECHO.format(beat="200ms", workers=2, line=100)
+    before = ECHO.format(heartbeat="200ms", workers=2, line=100)
     with daemon(before, tmp_path) as running:
         os.kill(running.worker, signal.SIGSTOP)
         write(tmp_path, before + "  more: {type: echo, listen: [tcp://127.0.0.1:0]}\n")
@@ -108,7 +108,7 @@ def test_worker_that_hangs_before_a_reload_does_not_prevent_it(tmp_path: Path) -
 
 
 def test_slow_constructor_of_a_service_is_no_hang(tmp_path: Path) -> None:
-    before = ECHO.format(beat="100ms", workers=1, line=100)
+    before = ECHO.format(heartbeat="100ms", workers=1, line=100)
     with with_service(tmp_path, before) as running, talking(running.port("echo")) as live:
         write(tmp_path, before + ON.format("wait"))
         reload = InBackground(lambda: running.ask("reload"))
@@ -125,7 +125,7 @@ def test_slow_constructor_of_a_service_is_no_hang(tmp_path: Path) -> None:
 
 
 def test_config_that_takes_too_long_to_prepare_is_rejected_without_effect(tmp_path: Path) -> None:
-    before = ECHO.format(beat="100ms", workers=2, line=100)
+    before = ECHO.format(heartbeat="100ms", workers=2, line=100)
     with with_service(tmp_path, before, preparing=1.0) as running, contextlib.ExitStack() as stack:
         live = [stack.enter_context(talking(running.port("echo"))) for _ in range(10)]
         write(tmp_path, before + ON.format("wait"))
@@ -145,7 +145,7 @@ def test_config_that_takes_too_long_to_prepare_is_rejected_without_effect(tmp_pa
 
 
 def test_commands_that_change_the_config_run_one_at_a_time(tmp_path: Path) -> None:
-    text = ECHO.format(beat="5s", workers=2, line=100)
+    text = ECHO.format(heartbeat="5s", workers=2, line=100)
     with daemon(text, tmp_path) as running:
         commands = [("reload",), ("disable", "echo"), ("enable", "echo")] * 10
         asked = [InBackground(lambda words=words: running.ask(*words)) for words in commands]  # type: ignore[misc]
@@ -160,7 +160,7 @@ def test_commands_that_change_the_config_run_one_at_a_time(tmp_path: Path) -> No
 
 
 def test_many_sighups_cause_few_reloads(tmp_path: Path) -> None:
-    with daemon(ECHO.format(beat="5s", workers=1, line=100), tmp_path) as running:
+    with daemon(ECHO.format(heartbeat="5s", workers=1, line=100), tmp_path) as running:
         for _ in range(50):
             running.process.send_signal(signal.SIGHUP)
         running.event("reload_applied")
@@ -172,7 +172,7 @@ def test_many_sighups_cause_few_reloads(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_reload_that_is_requested_during_the_start_runs_after_it(tmp_path: Path, workers: int) -> None:
     path = install_service(tmp_path, "slow", SLOW)
-    before = ECHO.format(beat="5s", workers=workers, line=100)
+    before = ECHO.format(heartbeat="5s", workers=workers, line=100)
     write(tmp_path, before + ON.format("wait"))
     with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
         running.event("netd_started")
@@ -195,7 +195,7 @@ def test_reload_that_is_requested_during_the_start_runs_after_it(tmp_path: Path,
 
 
 def test_worker_with_a_closed_channel_is_killed_and_delays_no_command(tmp_path: Path) -> None:
-    before = ECHO.format(beat="200ms", workers=1, line=100)
+    before = ECHO.format(heartbeat="200ms", workers=1, line=100)
     with with_service(tmp_path, before) as running:
         write(tmp_path, before + ON.format("shut"))
         assert "the process exited while it prepared the config" in running.ask("reload")["error"]
@@ -209,7 +209,7 @@ def test_worker_with_a_closed_channel_is_killed_and_delays_no_command(tmp_path: 
 
 @pytest.mark.parametrize("number", [".inf", ".nan", "1234567890123456789012345"])
 def test_options_may_be_numbers_of_any_size(tmp_path: Path, number: str) -> None:
-    before = ECHO.format(beat="5s", workers=1, line=100)
+    before = ECHO.format(heartbeat="5s", workers=1, line=100)
     with with_service(tmp_path, before) as running, talking(running.port("echo")) as live:
         write(tmp_path, before + f"  slow: {{listen: [tcp://127.0.0.1:0], options: {{number: {number}}}}}\n")
         assert running.ask("reload")["changes"] == {"slow": "enabled"}
@@ -217,7 +217,7 @@ def test_options_may_be_numbers_of_any_size(tmp_path: Path, number: str) -> None
 
 
 def test_rejected_reloads_leak_no_descriptors(tmp_path: Path) -> None:
-    before = ECHO.format(beat="5s", workers=1, line=100)
+    before = ECHO.format(heartbeat="5s", workers=1, line=100)
     with with_service(tmp_path, before) as running, socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

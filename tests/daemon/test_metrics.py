@@ -21,7 +21,7 @@ from tests.support import Daemon, daemon, until
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
 CONFIG = """
-daemon: {{workers: {workers}, heartbeat: {beat}}}
+daemon: {{workers: {workers}, heartbeat: {heartbeat}}}
 log: {{connections: off}}
 services:
   echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}
@@ -60,7 +60,7 @@ def shows(running: Daemon, wanted: Mapping[str, float], service: str = "echo") -
 
 
 def test_metrics_count_a_known_load_across_a_lost_worker_and_a_reload(tmp_path: Path) -> None:
-    with daemon(CONFIG.format(workers=2, beat="5s"), tmp_path) as running:
+    with daemon(CONFIG.format(workers=2, heartbeat="5s"), tmp_path) as running:
         load(running, 50)
         counted = {
             "connections_accepted_total": 50,
@@ -104,7 +104,7 @@ def test_metrics_count_a_known_load_across_a_lost_worker_and_a_reload(tmp_path: 
 
 
 def test_status_json_is_the_report_of_netd_status(tmp_path: Path) -> None:
-    with daemon(CONFIG.format(workers=1, beat="100ms"), tmp_path) as running:
+    with daemon(CONFIG.format(workers=1, heartbeat="100ms"), tmp_path) as running:
         load(running, 3)
         until(lambda: running.ask("status")["services"][0]["counters"]["closed"] == {"done": 3})
 
@@ -123,7 +123,7 @@ def test_status_json_is_the_report_of_netd_status(tmp_path: Path) -> None:
 
 
 def test_healthz_fails_while_a_worker_hangs(tmp_path: Path) -> None:
-    with daemon(CONFIG.format(workers=2, beat="1s"), tmp_path) as running:
+    with daemon(CONFIG.format(workers=2, heartbeat="1s"), tmp_path) as running:
         assert (get(running, "/healthz"), get(running, "/readyz")) == ((200, "healthy\n"), (200, "ready\n"))
         os.kill(running.worker, signal.SIGSTOP)
         until(lambda: get(running, "/healthz") == (503, "not healthy\n"))
@@ -133,7 +133,7 @@ def test_healthz_fails_while_a_worker_hangs(tmp_path: Path) -> None:
 
 
 def test_health_check_is_refused_while_netd_stops(tmp_path: Path) -> None:
-    with daemon(CONFIG.format(workers=1, beat="5s"), tmp_path) as running:
+    with daemon(CONFIG.format(workers=1, heartbeat="5s"), tmp_path) as running:
         with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
             live.sendall(b"x")
             assert live.recv(1) == b"x"
@@ -156,14 +156,14 @@ def test_health_check_is_refused_while_netd_stops(tmp_path: Path) -> None:
 
 
 def test_healthz_fails_while_the_supervisor_is_stopped(tmp_path: Path) -> None:
-    with daemon(CONFIG.format(workers=1, beat="1m"), tmp_path) as running:
+    with daemon(CONFIG.format(workers=1, heartbeat="1m"), tmp_path) as running:
         assert get(running, "/healthz")[0] == 200
         os.kill(running.process.pid, signal.SIGSTOP)
         try:
             until(lambda: get(running, "/healthz") == (503, "the supervisor does not answer\n"))
         finally:
             os.kill(running.process.pid, signal.SIGCONT)
-        # A report that did not fit into the socket buffer is requested again.
+        # The worker requests a report again after its time-out.
         until(lambda: get(running, "/healthz")[0] == 200)
 
 
@@ -172,7 +172,7 @@ def test_metrics_in_a_chroot_serve_all_that_was_loaded_at_the_start(tmp_path: Pa
     tmp_path.chmod(0o755)
     jail = tmp_path / "jail"
     jail.mkdir()
-    config = CONFIG.format(workers=1, beat="5s").replace("daemon: {", f"daemon: {{chroot: {jail}, ")
+    config = CONFIG.format(workers=1, heartbeat="5s").replace("daemon: {", f"daemon: {{chroot: {jail}, ")
     with daemon(config, tmp_path) as running:
         for path in ("/", "/page.js", "/metrics", "/status.json"):
             assert get(running, path)[0] == 200
@@ -194,7 +194,7 @@ print(*sorted({"http.server", "prometheus_client"} & sys.modules.keys()))
 
 
 def test_netd_without_metrics_does_not_import_their_libraries(tmp_path: Path) -> None:
-    config = CONFIG.format(workers=1, beat="5s")
+    config = CONFIG.format(workers=1, heartbeat="5s")
     without = "".join(line for line in config.splitlines(keepends=True) if "metrics" not in line)
     for text, loaded in ((config, "http.server prometheus_client\n"), (without, "\n")):
         (tmp_path / "netd.yaml").write_text(text)

@@ -42,7 +42,7 @@ class WorkerPool:
         self.workers: dict[int, WorkerProcess] = {}
         """By number, without those that are starting or draining."""
         self.failed = False
-        """Whether a worker did not exit by itself when netd stopped."""
+        """Whether a worker crashed or had to be killed while netd stopped."""
         self.draining: list[WorkerProcess] = []
         """Workers that accept no connections, and exit after their last one."""
         self._tasks = tasks

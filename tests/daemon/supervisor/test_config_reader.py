@@ -14,7 +14,7 @@ from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.config_reader import ConfigReader
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.tasks import Tasks
-from netd.errors import OperatorError
+from netd.errors import OpenError, OperatorError
 from netd.transport.loop import Loop
 from tests.daemon.clients import echoed, talking
 from tests.daemon.configs import write
@@ -26,7 +26,7 @@ class Reading:
     """A `ConfigReader` in a loop, with a config in force."""
 
     def __init__(self, file: Path) -> None:
-        file.write_text("services: {echo: {listen: ['unix://@e']}}")
+        file.write_text("services: {echo: {listen: ['tcp://127.0.0.1:0']}}")
         self.file = file
         self.config = loader.load(file)
         self.loop = Loop()
@@ -58,7 +58,7 @@ def reading(tmp_path: Path) -> Iterator[Reading]:
 
 def test_config_is_read_and_compared_in_a_child_process(reading: Reading) -> None:
     assert reading.diff(lambda: loader.load(reading.file)).changes == ()
-    reading.file.write_text("services: {upper: {listen: ['unix://@u'], access: {deny: [any]}}}")
+    reading.file.write_text("services: {upper: {listen: ['tcp://127.0.0.1:0'], access: {deny: [any]}}}")
     pids: list[int] = []
 
     def load() -> Config:
@@ -73,12 +73,19 @@ def test_config_is_read_and_compared_in_a_child_process(reading: Reading) -> Non
 
 
 def test_problems_of_a_config_are_raised_with_their_exit_code(reading: Reading) -> None:
-    reading.file.write_text("services: {ecoh: {listen: ['unix://@e']}}")
+    reading.file.write_text("services: {ecoh: {listen: ['tcp://127.0.0.1:0']}}")
     with pytest.raises(OperatorError) as raised:
         reading.diff(lambda: loader.load(reading.file))
     assert raised.value.exit_code == 78
     assert len(raised.value.problems) == 1
     assert "unknown service type 'ecoh'" in raised.value.problems[0]
+
+    def load() -> Config:
+        raise OpenError(["no memory"])
+
+    with pytest.raises(OperatorError, match="no memory") as raised:
+        reading.diff(load)
+    assert raised.value.exit_code == 71
 
 
 def test_bug_while_a_config_is_read_is_raised_with_its_type(reading: Reading) -> None:
@@ -100,7 +107,7 @@ def test_reader_that_is_killed_is_an_error(reading: Reading) -> None:
 
 
 def test_config_on_a_slow_file_system_blocks_neither_commands_nor_services(tmp_path: Path) -> None:
-    text = ECHO.format(beat="5s", workers=1, line=100)
+    text = ECHO.format(heartbeat="5s", workers=1, line=100)
     with daemon(text, tmp_path) as running, talking(running.port("echo")) as live:
         file = tmp_path / "netd.yaml"
         file.unlink()
@@ -115,7 +122,7 @@ def test_config_on_a_slow_file_system_blocks_neither_commands_nor_services(tmp_p
 
 
 def _feed(file: Path, text: str, reload: InBackground) -> bool:
-    with contextlib.suppress(OSError):  # nothing reads now
+    with contextlib.suppress(OSError):  # ENXIO: no process has it open for reading
         descriptor = os.open(file, os.O_WRONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "w") as fifo:
             fifo.write(text)
@@ -123,7 +130,7 @@ def _feed(file: Path, text: str, reload: InBackground) -> bool:
 
 
 def test_netd_stops_while_a_config_is_read(tmp_path: Path) -> None:
-    text = ECHO.format(beat="5s", workers=1, line=100)
+    text = ECHO.format(heartbeat="5s", workers=1, line=100)
     with daemon(text, tmp_path) as running:
         file = tmp_path / "netd.yaml"
         file.unlink()
@@ -135,8 +142,8 @@ def test_netd_stops_while_a_config_is_read(tmp_path: Path) -> None:
 
 
 def test_constructor_of_a_new_type_does_not_block_the_supervisor(tmp_path: Path) -> None:
-    before = ECHO.format(beat="5s", workers=1, line=100)
-    # Where it is made outside of a worker, which is to be in the process that reads the config alone, it waits.
+    before = ECHO.format(heartbeat="5s", workers=1, line=100)
+    # The constructor waits outside of a worker, which should be only in the process that reads the config.
     source = SLOW.replace('if "NoNewPrivs:\\t1" in', 'if "NoNewPrivs:\\t0" in')
     assert source != SLOW
     path = install_service(tmp_path, "slow", source)

@@ -121,7 +121,7 @@ def test_link_that_a_crash_left_behind_is_ignored_and_replaced(tmp_path: Path, p
         second.event("netd_ready")
         assert links(place) == [second.control]
         assert found(file) == second.process.pid
-        # Another one may run where the link leads.
+        # Another netd may listen at the target of the link.
         (tmp_path / "other.yaml").write_text(SERVICES)
         for path in default_paths.control_links(tmp_path / "other.yaml", f"{place}/run"):
             os.symlink(second.control, path)
