@@ -134,6 +134,11 @@ def test_missing_unix_socket_is_tried_again_with_each_question(poller: Poller, t
         assert len(receiver.recv(100)) == SIZE
     assert ask(session, listener)
     assert listener.results[2] == Outcome.REFUSED
+    (tmp_path / "s").unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(f"{tmp_path}/s")
+        assert ask(session, listener)
+        assert receiver.recv(100, socket.MSG_DONTWAIT) == ECHO.question(3, 3000)
     session.close()
 
 
@@ -260,7 +265,10 @@ def test_question_that_is_sent_in_part_delays_the_next_one(poller: Poller, serve
     assert ask(connected.session, connected.listener)
     assert not ask(connected.session, connected.listener)
     assert connected.listener.sent == [0]
-    received = 0
+    received = len(connected.peer.recv(2**20))
+    while select.select([connected.peer], [], [], 0.01)[0]:
+        received += len(connected.peer.recv(2**20))
+    assert not ask(connected.session, connected.listener), "there is room, but the first question is not complete"
     while received < size:
         poller.wait(0)
         received += len(connected.peer.recv(2**20))

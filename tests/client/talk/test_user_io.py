@@ -91,6 +91,22 @@ def test_input_has_finished_when_all_of_it_was_read_and_yielded(typed: int) -> N
     assert asyncio.run(read()) == [False, False, False, True]
 
 
+def test_end_of_a_pipe_is_found_before_it_is_read(typed: int) -> None:
+    async def read() -> bool:
+        ui = Pipe()
+        lines = ui.lines()
+        os.write(typed, b"one\n")
+        assert await anext(lines) == b"one\n"
+        reading = asyncio.create_task(anext(lines, None))
+        await asyncio.sleep(0)  # it waits for more
+        os.close(typed)
+        finished = ui.has_finished()
+        assert await reading is None
+        return finished
+
+    assert asyncio.run(read())
+
+
 def test_end_of_a_pipe_that_nothing_reads_is_found(typed: int) -> None:
     ui = Pipe()
     os.write(typed, b"x")
