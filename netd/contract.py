@@ -46,7 +46,7 @@ streams, one with ``datagram`` serves datagrams. A service that needs blocking c
     other as ``cls()``.
 
 netd reads these from the class, once, when it looks the type up (`netd.services.service_type`). A public attribute
-whose name resembles one of these, a value of another type, and contradicting declarations are errors, which
+with a name that resembles one of these, a value of another type, and contradicting declarations are errors, which
 ``netd check`` and ``netd services`` show. None, or False in place of True, cancels the declaration of a base class.
 Attributes for the class's own use begin with an underscore.
 

@@ -461,7 +461,7 @@ defaults:
 services:
   echo:
     listen: [tcp://*:7]
-    access: {deny: [uid:nobody-here, everybody], tims: []}
+    access: {deny: [uid:nobody-here, worldwide], tims: []}
     refuse: rest
     amplify: any
   time:
@@ -475,7 +475,7 @@ services:
         "4:31: defaults.limits.exempt[0]: expected an address, a network such as 10.0.0.0/8, local or any, got 'lan'",
         (
             "8:38: services.echo.access.deny[1]: "
-            "expected an address, a network such as 10.0.0.0/8, local, any, uid:NAME or gid:NAME, got 'everybody'"
+            "expected an address, a network such as 10.0.0.0/8, local, any, uid:NAME or gid:NAME, got 'worldwide'"
         ),
         "8:50: services.echo.access.tims: unknown key; did you mean 'times'?",
         (
