@@ -1,7 +1,7 @@
 """Fixtures, and the settings of hypothesis.
 
-A test has a place of its own: what a netd, or a command that looks for one, takes from its environment leads there, and
-what a test started or opened is gone at its end.
+Each test has a directory of its own, to which all environment variables of netd and its commands point. At the end of a
+test, the processes that it started have ended, and its sockets are closed.
 """
 
 import itertools
@@ -15,27 +15,22 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from tests.support import (
-    ALEX,
-    Server,
-    adopt_orphans,
-    assert_untouched,
-    directory_of,
-    need_root,
-    nothing_left,
-    open_directory,
-)
+from tests.support.directories import assert_untouched, directory_of, open_directory
+from tests.support.leftovers import adopt_orphans, nothing_left
+from tests.support.programs import need_root
+from tests.support.server import Server
+from tests.support.users import ALEX
 
-# A loaded machine is no reason to fail, and a failure has to come again.
+# No deadline, since the machine may be loaded; derandomized, so that a failure can be reproduced.
 settings.register_profile("netd", deadline=None, derandomize=True)
 settings.load_profile("netd")
 
-# What a service manager, a terminal or the administrator of this host says, and is not meant for a test.
-STRANGE = ("FDSTORE", "JOURNAL_STREAM", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_", "NO_COLOR", "COLUMNS", "LINES", "TZ")
+# Variables from a service manager, a terminal or the administrator of this host, which are removed.
+REMOVED = ("FDSTORE", "JOURNAL_STREAM", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_", "NO_COLOR", "COLUMNS", "LINES", "TZ")
 
 
 def _move_to(place: Path, patch: pytest.MonkeyPatch) -> None:
-    """Let this process and its children find a netd, and keep what a netd or `netd talk` keeps, in this place alone."""
+    """Point the environment of this process and its children to this directory."""
     place.mkdir()
     patch.setenv("NETD_CONTROL", f"{place}/control.sock")
     patch.setenv("RUNTIME_DIRECTORY", f"{place}/run")
@@ -45,17 +40,17 @@ def _move_to(place: Path, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]:
-    """A new place for each test; the first one is for the fixtures that several tests share."""
+    """A new directory for each test; the first one is for the fixtures that several tests share."""
     above = tmp_path_factory.mktemp("places")
     found = (above / str(number) for number in itertools.count())
     mask = os.umask(0o022)
-    # A job in the background ignores the one (sh(1)), nohup(1) the other, and so would what a test starts.
+    # A background job ignores SIGINT (sh(1)), and one under nohup(1) SIGHUP; the processes of a test inherit that.
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
     adopt_orphans()
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(STRANGE)]:
+        for name in [name for name in os.environ if name.startswith(REMOVED)]:
             patch.delenv(name)
         _move_to(next(found), patch)
         yield found
@@ -64,8 +59,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]
 
 @pytest.fixture(autouse=True)
 def place(places: Iterator[Path]) -> Iterator[Path]:
-    """The place of this test, which leaves neither a process nor a socket behind."""
-    # Not the fixture monkeypatch, which a test may use for this itself and undo.
+    """The directory of this test, which must leave no process and no socket behind."""
+    # Not the fixture monkeypatch, which a test may use for the same variables and undo.
     with nothing_left(), pytest.MonkeyPatch.context() as patch:
         where = next(places)
         _move_to(where, patch)
@@ -92,21 +87,21 @@ def log() -> Iterator[list[dict[str, Any]]]:
 
 @pytest.fixture
 def open_path() -> Iterator[Path]:
-    """A directory of the test's own where every user may go, unlike ``tmp_path``."""
+    """A directory of the test that every user can enter, unlike ``tmp_path``."""
     with open_directory() as directory:
         yield directory
 
 
 @pytest.fixture
 def theirs(open_path: Path) -> Path:
-    """A directory of another user's."""
+    """A directory of another user."""
     need_root()
     return directory_of(ALEX, open_path)
 
 
 @pytest.fixture
 def secret(open_path: Path) -> Iterator[Path]:
-    """A file of root's, which is the same at the end of the test."""
+    """A file of root, which must be unchanged at the end of the test."""
     file = open_path / "secret"
     file.write_text("secret")
     file.chmod(0o600)

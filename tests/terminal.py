@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pyte
 
-from tests.support import read_terminal
+from tests.support.pseudoterminal import read_terminal
 
 
 class Terminal:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from netd.shared.table import Counts
 from netd.telemetry.exposition import exposition
-from tests.support import need
+from tests.support.programs import need
 from tests.telemetry.statuses import status
 
 DOCS = Path(__file__).parents[1] / "docs"

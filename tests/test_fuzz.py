@@ -12,7 +12,7 @@ import pytest
 
 from netd.config import loader
 from netd.errors import ConfigError
-from tests.support import Daemon, daemon
+from tests.support.daemon import Daemon, daemon
 
 SERVICES = ("echo", "discard", "daytime", "chargen", "time", "upper", "pingpong", "reply", "qotd", "whoami", "chat")
 EVERYWHERE = "".join(f"  {name}: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}\n" for name in SERVICES)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import faults_of_units, need
+from tests.support.programs import faults_of_units, need
 
 ROOT = Path(__file__).parents[1]
 

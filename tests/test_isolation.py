@@ -12,7 +12,7 @@ import pytest
 
 from netd import default_paths
 from tests.source_tree import ROOT
-from tests.support import nothing_left
+from tests.support.leftovers import nothing_left
 
 # A directory of the file system, or what would be one, but no page of a web server and no rest of a path in a place.
 _PATH = re.compile(

@@ -11,7 +11,7 @@ from netd.contract import Conversation
 from netd.lines import Chunks, Lines, Reader, split_terminator
 from netd.peer import Peer
 from netd.testing import script
-from tests.support import answered
+from tests.support.services import answered
 
 
 class Reading:

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from netd import paths
-from tests.support import ALEX, MALLORY, as_user, assert_untouched, need_root
+from tests.support.directories import assert_untouched
+from tests.support.programs import need_root
+from tests.support.users import ALEX, MALLORY, as_user
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 

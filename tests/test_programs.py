@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Daemon, daemon, has_ipv6, need, read_terminal, started
+from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need, started
+from tests.support.pseudoterminal import read_terminal
+from tests.support.sockets import has_ipv6
 
 CONFIG = """
 services:

@@ -15,7 +15,10 @@ from typing import IO
 import pytest
 
 from netd.client.control import ask
-from tests.support import Daemon, daemon, read_exactly, started, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.programs import started
+from tests.support.sockets import read_exactly
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 

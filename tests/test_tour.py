@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import has_ipv6, in_namespace, need
+from tests.support.namespaces import in_namespace
+from tests.support.programs import need
+from tests.support.sockets import has_ipv6
 from tests.terminal import Terminal
 
 PAGE = (Path(__file__).parents[1] / "docs" / "tour.md").read_text()

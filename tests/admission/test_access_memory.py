@@ -9,7 +9,7 @@ from netd.addresses import parse_address
 from netd.admission.access import AccessRules
 from netd.admission.access_memory import AccessTables
 from netd.admission.access_table import Access, compile_rules
-from tests.support import copies
+from tests.support.descriptors import copies
 
 FIRST = AccessRules.model_validate({"deny": ["10.0.0.0/8", "gid:27"]})
 SECOND = AccessRules.model_validate({"allow": ["2001:db8::/32"]})

@@ -13,7 +13,7 @@ from netd.admission.control import AdmissionControl, Ticket, Verdict
 from netd.admission.daemon import DaemonAdmission
 from netd.reasons import Refusal
 from netd.shared.table import Table
-from tests.support import admission_for
+from tests.support.server import admission_for
 
 A, B, LOCAL = map(parse_address, ("192.0.2.7", "198.51.100.9", "127.0.0.1"))
 SUNDAY = 1795305600.0  # 2026-11-22 00:00 UTC

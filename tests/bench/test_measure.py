@@ -19,7 +19,8 @@ from bench.errors import FailedError
 from bench.measure import Plan
 from bench.peers import BUILD, PEERS, Peer, Place
 from bench.workloads import WORKLOADS, Workload
-from tests.support import is_gone, started
+from tests.support.leftovers import is_gone
+from tests.support.programs import started
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("cc"), reason="not installed: cc")]
 BY_NAME = {workload.name: workload for workload in WORKLOADS}

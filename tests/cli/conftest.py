@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import Daemon, daemon
+from tests.support.daemon import Daemon, daemon
 
 CONFIG = """
 services:

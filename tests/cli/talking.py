@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from tests.support import started
+from tests.support.programs import started
 
 
 def url_of(server: socket.socket) -> str:

@@ -17,7 +17,10 @@ from netd.cli.main import netd
 from netd.config.loader import BUILT_IN_FILE
 from netd.config.schema import json_schema
 from netd.services import table
-from tests.support import daemon, in_namespace, read_terminal, started
+from tests.support.daemon import daemon
+from tests.support.namespaces import in_namespace
+from tests.support.programs import started
+from tests.support.pseudoterminal import read_terminal
 
 
 def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:

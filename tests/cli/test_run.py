@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 from netd.config.loader import BUILT_IN_FILE
-from tests.support import daemon, in_namespace, read_terminal, started
+from tests.support.daemon import daemon
+from tests.support.namespaces import in_namespace
+from tests.support.programs import started
+from tests.support.pseudoterminal import read_terminal
 
 
 def test_run_with_a_config_prints_nothing_but_its_log(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from tests.cli.commands import run, run_with_answer
 from tests.client.fake_netd import FakeNetd
-from tests.support import is_gone, started, until
+from tests.support.leftovers import is_gone
+from tests.support.programs import started
+from tests.support.waiting import until
 
 
 def test_stop_returns_after_the_process_has_exited(place: Path) -> None:

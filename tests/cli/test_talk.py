@@ -17,7 +17,11 @@ from random import Random
 import pytest
 
 from tests.cli.talking import serving, talk, talking, type_and_read, url_of
-from tests.support import Daemon, daemon, free_port, in_namespace, need, started, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.namespaces import in_namespace
+from tests.support.programs import need, started
+from tests.support.sockets import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from tests.cli.talking import serving, talk, talking, type_and_read, url_of
-from tests.support import Daemon, read_all, read_exactly
+from tests.support.daemon import Daemon
+from tests.support.sockets import read_all, read_exactly
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 

@@ -9,7 +9,7 @@ import pytest
 from netd.client.control import ask, dial, follow
 from netd.errors import NotRunningError, UsageError
 from tests.client.fake_netd import FakeNetd
-from tests.support import ABSTRACT
+from tests.support.sockets import ABSTRACT
 
 OK = {"ok": True}
 

@@ -4,7 +4,8 @@ import contextlib
 import socket
 from collections.abc import Iterator
 
-from tests.support import Daemon, read_all, read_exactly
+from tests.support.daemon import Daemon
+from tests.support.sockets import read_all, read_exactly
 
 
 @contextlib.contextmanager

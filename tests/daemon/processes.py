@@ -3,7 +3,7 @@
 import contextlib
 from pathlib import Path
 
-from tests.support import Daemon
+from tests.support.daemon import Daemon
 
 ECHO = "services:\n  echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0], limits: {{connections: {}}}}}\n"
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.support import Daemon, install_service
+from tests.support.daemon import Daemon
+from tests.support.services import install_service
 
 ECHO = (
     "daemon: {{heartbeat: {heartbeat}, workers: {workers}}}\n"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, pair
-from tests.support import copies
+from tests.support.descriptors import copies
 
 
 def ends() -> tuple[Channel, Channel]:

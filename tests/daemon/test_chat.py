@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ABSTRACT, Daemon, daemon, need, read_all, started, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need, started
+from tests.support.sockets import ABSTRACT, read_all
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 

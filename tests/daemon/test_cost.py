@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Daemon, daemon, need, read_exactly, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need
+from tests.support.sockets import read_exactly
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 

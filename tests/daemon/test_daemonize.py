@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from netd.client.control import ask
-from tests.support import is_gone, until
+from tests.support.leftovers import is_gone
+from tests.support.waiting import until
 
 
 def start(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

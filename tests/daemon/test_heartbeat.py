@@ -12,7 +12,9 @@ import pytest
 from tests.daemon.clients import echoed, talking
 from tests.daemon.configs import write
 from tests.daemon.slow_service import ECHO, ON, SLOW, InBackground, children, logged, wake, with_service
-from tests.support import Daemon, daemon, install_service, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.services import install_service
+from tests.support.waiting import until
 
 
 def test_reloads_at_any_rate_do_not_delay_the_watchdog(tmp_path: Path) -> None:

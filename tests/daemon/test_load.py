@@ -13,7 +13,9 @@ import pytest
 
 from tests.daemon.clients import echoed, refused, talking
 from tests.daemon.configs import write
-from tests.support import Daemon, daemon, free_port, read_exactly, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.sockets import free_port, read_exactly
+from tests.support.waiting import until
 
 EVERYTHING = """
 log: {level: warning}

@@ -16,7 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.daemon.clients import load
-from tests.support import Daemon, daemon, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 

@@ -21,7 +21,10 @@ from netd.errors import OpenError
 from netd.transport.activation import KEPT
 from netd.transport.listen import open_listeners
 from tests.daemon.launcher import LAUNCHER
-from tests.support import ALEX, MALLORY, Daemon, as_user, daemon, need_root, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need_root
+from tests.support.users import ALEX, MALLORY, as_user
+from tests.support.waiting import until
 
 
 def serve_as(user: int, path: Path) -> socket.socket:

@@ -9,7 +9,7 @@ import pytest
 
 from netd.daemon.pid_file import default_pid_file, pid_file
 from netd.errors import OpenError
-from tests.support import ALEX, as_user
+from tests.support.users import ALEX, as_user
 
 
 def test_pid_file_holds_the_process_id_and_is_removed_at_the_end(open_path: Path) -> None:

@@ -12,7 +12,10 @@ import pytest
 from netd.config.model import DaemonSection
 from netd.daemon.privileges import RunAs, drop_to, end_with, resolve
 from netd.errors import EXIT_OSERR, OpenError, OperatorError
-from tests.support import ALEX, as_user, is_gone, need_root, until
+from tests.support.leftovers import is_gone
+from tests.support.programs import need_root
+from tests.support.users import ALEX, as_user
+from tests.support.waiting import until
 
 
 def section(**values: Any) -> DaemonSection:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.clients import echoes
-from tests.support import daemon
+from tests.support.daemon import daemon
 
 CONFIG = """
 defaults: {access: {deny: [127.0.0.9]}}

@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from tests.support import daemon
+from tests.support.daemon import daemon
 
 
 def test_started_supervisor_has_workers_that_serve(tmp_path: Path) -> None:

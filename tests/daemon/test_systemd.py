@@ -11,7 +11,7 @@ import pytest
 
 from netd.daemon import systemd
 from tests.daemon.launcher import LAUNCHER
-from tests.support import read_exactly
+from tests.support.sockets import read_exactly
 
 
 def test_sockets_of_the_service_manager_are_served_and_outlive_netd(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from itertools import islice
 
-from netd.testing import datagram
+from netd.testing import PEER, datagram
 from netd.transport.stream import stream_socket
-from tests.support import PEER, service
+from tests.support.services import service
 
 
 def test_chargen_is_the_ring_of_rfc_864() -> None:

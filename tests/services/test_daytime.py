@@ -1,7 +1,7 @@
 """daytime, over streams and datagrams, and its options."""
 
 from netd.testing import datagram, script
-from tests.support import service
+from tests.support.services import service
 
 
 def test_daytime_is_one_line_and_ignores_what_comes() -> None:

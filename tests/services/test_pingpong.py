@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.testing import datagram, script
-from tests.support import service
+from tests.support.services import service
 
 ANSWERS = [
     (b"ping", b"pong"),

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from netd.testing import datagram, script
-from tests.support import service
+from tests.support.services import service
 
 
 def test_qotd_sends_one_of_its_quotes() -> None:

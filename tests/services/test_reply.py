@@ -1,7 +1,7 @@
 """reply, to a message and at once."""
 
 from netd.testing import datagram, script
-from tests.support import service
+from tests.support.services import service
 
 
 def test_reply_answers_the_first_message_and_closes() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from netd.testing import NOW, PEER, datagram, script
-from tests.support import service
+from tests.support.services import service
 
 HELP = b"error: expected an empty line (now)"
 

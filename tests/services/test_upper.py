@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.testing import datagram, script
-from tests.support import service
+from tests.support.services import service
 
 segments = st.lists(st.binary(min_size=1, max_size=200), max_size=8)
 

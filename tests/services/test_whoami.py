@@ -3,8 +3,8 @@
 import pytest
 
 from netd.peer import Credentials, Peer
-from netd.testing import datagram, script
-from tests.support import PEER, service
+from netd.testing import PEER, datagram, script
+from tests.support.services import service
 
 
 @pytest.mark.parametrize(

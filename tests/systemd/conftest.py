@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import until
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 LAB = Path(__file__).parent / "lab"

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import faults_of_units, started, until
+from tests.support.programs import faults_of_units, started
+from tests.support.waiting import until
 from tests.systemd.conftest import ROOT, Lab
 
 # The first run makes a tree, which takes half a minute.

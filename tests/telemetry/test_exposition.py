@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from netd.reasons import Drop, Outcome, Refusal
 from netd.shared.table import DURATIONS, Counts
 from netd.telemetry.exposition import exposition
-from tests.support import need
+from tests.support.programs import need
 from tests.telemetry.statuses import status
 
 OPEN_METRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from netd.peer import Peer
 from netd.transport.stream.server import StreamServer
 from netd.transport.tap import Tap
-from tests.support import Server
+from tests.support.server import Server
 
 
 def tap(wanted: Callable[[Peer], bool] = lambda peer: True, flush: Callable[[Tap], None] = lambda tap: None) -> Tap:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from netd.transport.activation import KEPT, Inherited, InheritedSocket
-from tests.support import has_ipv6
+from tests.support.sockets import has_ipv6
 
 Bind = Callable[..., socket.socket]
 

@@ -7,7 +7,9 @@ from itertools import count
 from pathlib import Path
 
 from netd.testing import NOW
-from tests.support import Server, read_all, service
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import read_all
 from tests.transport.stream.peers import connect
 
 

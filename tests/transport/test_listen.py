@@ -14,7 +14,7 @@ import pytest
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
 from netd.transport.listen import Listener, open_listeners, socket_url, transport_of
-from tests.support import ABSTRACT, has_ipv6
+from tests.support.sockets import ABSTRACT, has_ipv6
 
 
 def open_all(*urls: str) -> list[Listener]:

@@ -13,7 +13,10 @@ from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.services.upper import Upper
 from netd.transport.tap import SHOWN, Tap
-from tests.support import ABSTRACT, Server, read_all, read_exactly, service, until
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import ABSTRACT, read_all, read_exactly
+from tests.support.waiting import until
 from tests.transport.sample_services import Board, Finger
 from tests.transport.stream.peers import connect
 from tests.transport.taps import look, tap

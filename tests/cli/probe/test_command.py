@@ -18,7 +18,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.client.probe.relay import Relay
-from tests.support import Daemon, daemon, in_namespace, started, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.namespaces import in_namespace
+from tests.support.programs import started
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 

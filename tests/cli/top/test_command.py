@@ -13,7 +13,7 @@ from netd.client.control import Answer
 from netd.errors import NotRunningError, OperatorError
 from tests.cli.top.answers import answer, service
 from tests.cli.top.views import view
-from tests.support import until
+from tests.support.waiting import until
 
 
 class Client(ControlClient):

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Daemon, daemon, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.waiting import until
 from tests.terminal import Terminal
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them

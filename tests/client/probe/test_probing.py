@@ -21,7 +21,9 @@ from netd.client.probe.probing import Plan, Probe, Probing
 from netd.client.probe.questions import SERVICES, find_question
 from netd.client.probe.targets import Target, parse_target, resolve
 from tests.client.probe.relay import Relay
-from tests.support import ABSTRACT, Server, has_ipv6, read_exactly, service
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import ABSTRACT, has_ipv6, read_exactly
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 

@@ -17,7 +17,7 @@ from netd.client.probe.questions import (
     usual_service,
 )
 from netd.testing import NOW, PEER, script
-from tests.support import service
+from tests.support.services import service
 
 RUN = 0x1234ABCD
 EPOCH = 2_208_988_800

@@ -15,7 +15,7 @@ from netd.client.probe.sessions import Datagrams, Stream, classify, open_socket
 from netd.client.probe.targets import Address
 from netd.errors import OpenError
 from tests.client.probe.listeners import Listener, wait_until
-from tests.support import read_exactly
+from tests.support.sockets import read_exactly
 
 SIZE = 64
 ECHO = Echo(SIZE, 7)

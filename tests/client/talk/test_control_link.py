@@ -11,7 +11,7 @@ import pytest
 
 from netd.client.talk.control_link import ControlLink
 from netd.errors import HungUpError, NotRunningError
-from tests.support import read_exactly
+from tests.support.sockets import read_exactly
 
 REQUEST = b"talk service=echo\n"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from netd.client.talk.terminal import HistoryFile
-from tests.support import read_exactly
+from tests.support.sockets import read_exactly
 from tests.terminal import Terminal
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them

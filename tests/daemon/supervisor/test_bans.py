@@ -15,7 +15,8 @@ from netd.daemon.tasks import Result
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop
 from tests.daemon.clients import answers, echoes
-from tests.support import daemon, until
+from tests.support.daemon import daemon
+from tests.support.waiting import until
 
 # By default, loopback is exempt from bans and limits.
 BANNING = """

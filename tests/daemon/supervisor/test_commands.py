@@ -12,10 +12,8 @@ from netd.daemon.messages.from_worker import MOST_PEERS, PeerList, PeerRow
 from netd.daemon.supervisor.commands import merged_peers
 from tests.daemon.clients import echoed, talking
 from tests.daemon.configs import write
-from tests.support import (
-    daemon,
-    read_exactly,
-)
+from tests.support.daemon import daemon
+from tests.support.sockets import read_exactly
 
 CONFIG = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n  off: {type: upper, enabled: false, listen: [tcp://*:0]}\n"
 

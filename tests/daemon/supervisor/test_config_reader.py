@@ -19,7 +19,9 @@ from netd.transport.loop import Loop
 from tests.daemon.clients import echoed, talking
 from tests.daemon.configs import write
 from tests.daemon.slow_service import ECHO, ON, SLOW, InBackground, children, logged, wake
-from tests.support import Daemon, daemon, install_service, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.services import install_service
+from tests.support.waiting import until
 
 
 class Reading:

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support import Daemon, started
+from tests.support.daemon import Daemon
+from tests.support.programs import started
 
 
 def test_reply_guard_that_is_off_is_logged_at_the_start_and_after_a_reload(tmp_path: Path) -> None:

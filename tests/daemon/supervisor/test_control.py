@@ -22,7 +22,11 @@ from netd.errors import ConfigError
 from netd.peer import Credentials, Peer
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop
-from tests.support import Daemon, answered, as_nobody, daemon, need, started, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need, started
+from tests.support.services import answered
+from tests.support.users import as_nobody
+from tests.support.waiting import until
 
 CONFIG = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n  off: {type: upper, enabled: false, listen: [tcp://*:0]}\n"
 

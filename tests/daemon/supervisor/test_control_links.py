@@ -11,7 +11,13 @@ import pytest
 
 from netd import default_paths
 from netd.daemon.supervisor.control_links import ControlLinks
-from tests.support import ABSTRACT, Daemon, as_user, daemon, directory_of, is_gone, need_root, open_directory, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.directories import directory_of, open_directory
+from tests.support.leftovers import is_gone
+from tests.support.programs import need_root
+from tests.support.sockets import ABSTRACT
+from tests.support.users import as_user
+from tests.support.waiting import until
 
 SERVICES = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
 

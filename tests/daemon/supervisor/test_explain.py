@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import daemon
+from tests.support.daemon import daemon
 
 EXPLAINED = """
 daemon: {connections: 7}

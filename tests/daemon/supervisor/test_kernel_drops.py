@@ -6,7 +6,8 @@ import signal
 import socket
 from pathlib import Path
 
-from tests.support import daemon, until
+from tests.support.daemon import daemon
+from tests.support.waiting import until
 
 
 def test_drops_of_the_kernel_are_counted_once(tmp_path: Path) -> None:

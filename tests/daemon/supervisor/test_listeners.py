@@ -17,7 +17,8 @@ from netd.daemon.supervisor.listeners import Listeners, PreparedListeners, contr
 from netd.errors import OpenError
 from netd.transport.activation import InheritedSocket
 from netd.transport.listen import finish
-from tests.support import ALEX, as_user, need_root
+from tests.support.programs import need_root
+from tests.support.users import ALEX, as_user
 
 ECHO = "services: {{echo: {{listen: ['unix://{0}/a']}}}}"
 MORE = "services: {{echo: {{listen: ['unix://{0}/a', 'unix://{0}/b']}}}}"

@@ -11,7 +11,10 @@ import pytest
 
 from tests.daemon.clients import echoed, echoes, refused, talking
 from tests.daemon.configs import write
-from tests.support import Daemon, daemon, free_port, install_service, read_exactly, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.services import install_service
+from tests.support.sockets import free_port, read_exactly
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize("way", ["netd reload", "SIGHUP"])

@@ -18,7 +18,8 @@ from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT
 from netd.transport.wheel import TICK
 from tests.daemon.fakes import answering, logged, pool, silent
 from tests.daemon.processes import ECHO
-from tests.support import daemon, read_exactly
+from tests.support.daemon import daemon
+from tests.support.sockets import read_exactly
 
 
 def test_worker_that_answers_no_heartbeat_twice_is_aborted_and_replaced(log: list[dict[str, Any]]) -> None:

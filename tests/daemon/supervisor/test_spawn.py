@@ -17,7 +17,8 @@ from netd.daemon.privileges import RunAs
 from netd.daemon.supervisor.spawn import WorkerProcess, close_all_but, fork, how_it_ended
 from netd.telemetry.logs import Sink
 from tests.daemon.processes import ECHO, alive, workers
-from tests.support import Daemon, daemon, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from netd.daemon.tasks import Tasks
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 from netd.transport.wheel import TICK
-from tests.support import Server
+from tests.support.server import Server
 
 REPORT = {"kind": "Report", "report": "history"}
 

@@ -15,7 +15,11 @@ import pytest
 
 from netd.config import loader
 from tests.daemon.processes import ECHO
-from tests.support import Daemon, daemon, install_service, is_gone, read_exactly, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.leftovers import is_gone
+from tests.support.services import install_service
+from tests.support.sockets import read_exactly
+from tests.support.waiting import until
 
 CONFIG = """
 log: {{level: debug}}

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from netd.shared.table import Layout, Table
-from tests.support import Daemon, install_service, read_exactly, until
+from tests.support.daemon import Daemon
+from tests.support.services import install_service
+from tests.support.sockets import read_exactly
+from tests.support.waiting import until
 
 FIRST = Layout(("started",))
 SECOND = Layout(tuple(f"exited.{number}" for number in range(40)))

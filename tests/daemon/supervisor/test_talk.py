@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from netd.client.control import follow
-from tests.support import Daemon, daemon, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 

@@ -14,7 +14,9 @@ import pytest
 
 from netd.client.control import follow
 from tests.daemon.clients import ask
-from tests.support import Daemon, daemon, started, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.programs import started
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 

@@ -23,7 +23,10 @@ from netd.transport.wheel import TICK
 from tests.daemon.clients import echoes
 from tests.daemon.fakes import answering, logged, pool, sync_nothing
 from tests.daemon.processes import ECHO, counters, workers
-from tests.support import Daemon, daemon, need, read_exactly, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need
+from tests.support.sockets import read_exactly
+from tests.support.waiting import until
 
 # Without processes.
 

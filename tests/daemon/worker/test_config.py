@@ -18,7 +18,7 @@ from netd.services.chat import Chat
 from netd.transport.stream.connections import Connections
 from tests.daemon.fakes import ManualLoop
 from tests.daemon.worker.prepare import Memory
-from tests.support import copies
+from tests.support.descriptors import copies
 
 
 class Configured:

@@ -12,7 +12,10 @@ from netd.daemon.worker import connections
 from netd.daemon.worker.connections import connection_filter, identifier, kick, list_connections, list_peers
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.server import StreamServer
-from tests.support import Server, read_exactly, service, until
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import read_exactly
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 
 from netd.daemon.worker import status_client
 from netd.daemon.worker.status_client import StatusClient
-from tests.support import Server, until
+from tests.support.server import Server
+from tests.support.waiting import until
 
 
 def test_many_threads_send_one_request_and_share_its_response(server: Server) -> None:

@@ -10,7 +10,10 @@ from netd.daemon.messages.from_worker import Notice, TraceLines
 from netd.daemon.worker import taps
 from netd.daemon.worker.taps import Taps
 from netd.transport.stream.server import StreamServer
-from tests.support import Server, read_exactly, service, until
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import read_exactly
+from tests.support.waiting import until
 
 
 class Traced:

@@ -37,7 +37,7 @@ from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.shared.daemon_limits import DaemonLimits
 from netd.telemetry.logs import Sink
 from tests.daemon.worker.prepare import Memory
-from tests.support import copies
+from tests.support.descriptors import copies
 
 
 class RunningWorker:

@@ -4,7 +4,7 @@ from typing import Any
 
 from netd.peer import Peer
 from netd.testing import PEER, UDP_PEER, datagram, script
-from tests.support import service
+from tests.support.services import service
 
 
 def chat(*, announce: bool = False, **options: Any) -> Any:

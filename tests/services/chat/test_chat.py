@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from netd.errors import PeerError
 from netd.peer import Peer
-from netd.testing import script
+from netd.testing import PEER, script
 from tests.services.chat.members import Mailer, Talker, chat
-from tests.support import PEER, service
+from tests.support.services import service
 
 
 def test_message_is_sent_to_all_other_members() -> None:

@@ -5,9 +5,9 @@ What many members do in it at random is in `test_room_model`.
 
 import pytest
 
-from netd.testing import script
+from netd.testing import NOW, PEER, script
 from tests.services.chat.members import Mailer, Talker, chat
-from tests.support import NOW, PEER, service
+from tests.support.services import service
 
 
 def test_sender_of_datagrams_stays_in_the_room_until_idle_passes() -> None:

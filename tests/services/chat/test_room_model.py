@@ -13,7 +13,7 @@ from netd.peer import Peer
 from netd.services.chat.text import folded
 from netd.testing import NOW
 from tests.services.chat.members import Mailer, Talker
-from tests.support import service
+from tests.support.services import service
 
 IDLE = 60.0
 _TAG = re.compile(r"#(\d+)#")

@@ -19,7 +19,9 @@ from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import MOST_THREADS
 from tests.services.metrics.answers import HISTORY, SAID, STATUS, metrics_service
-from tests.support import Server, has_ipv6, read_all, until
+from tests.support.server import Server
+from tests.support.sockets import has_ipv6, read_all
+from tests.support.waiting import until
 from tests.transport.stream.peers import connect, ended
 
 

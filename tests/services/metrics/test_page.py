@@ -10,7 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.daemon.clients import load
-from tests.support import Daemon, daemon, need, until
+from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

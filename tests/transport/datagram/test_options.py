@@ -7,7 +7,7 @@ import pytest
 from netd.endpoints import Endpoint
 from netd.services.echo import Echo
 from netd.transport.listen import Listener
-from tests.support import Server
+from tests.support.server import Server
 
 OPTIONS = {
     "time stamps": (socket.SOL_SOCKET, 29, 1),

@@ -17,7 +17,11 @@ from netd.endpoints import Endpoint
 from netd.services.echo import Echo
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.listen import Listener, open_listeners
-from tests.support import Server, has_ipv6, in_namespace, service, until
+from tests.support.namespaces import in_namespace
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import has_ipv6
+from tests.support.waiting import until
 from tests.transport.sample_services import BOTH, Board, PlainEcho
 from tests.transport.taps import look, tap
 

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.support import Server, has_ipv6, in_namespace, until
+from tests.support.namespaces import in_namespace
+from tests.support.server import Server
+from tests.support.sockets import has_ipv6
+from tests.support.waiting import until
 from tests.transport.sample_services import Board
 
 

@@ -15,7 +15,11 @@ from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.listen import open_listeners
-from tests.support import Server, has_ipv6, in_namespace, service, until
+from tests.support.namespaces import in_namespace
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import has_ipv6
+from tests.support.waiting import until
 from tests.transport.peers import ask, client
 from tests.transport.sample_services import BOTH, PlainEcho
 

@@ -11,7 +11,8 @@ from netd.admission.bans import BanRules
 from netd.admission.control import AdmissionControl
 from netd.services.echo import Echo
 from netd.transport.datagram.server import DatagramServer
-from tests.support import Server, until
+from tests.support.server import Server
+from tests.support.waiting import until
 from tests.transport.peers import ask, client
 from tests.transport.sample_services import BOTH, PlainEcho
 

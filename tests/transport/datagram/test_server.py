@@ -14,7 +14,11 @@ from netd.errors import PeerError
 from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.testing import PEER
-from tests.support import Server, copies, has_ipv6, service, until
+from tests.support.descriptors import copies
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import has_ipv6
+from tests.support.waiting import until
 from tests.transport.peers import ask, client
 from tests.transport.sample_services import BOTH, PlainEcho
 

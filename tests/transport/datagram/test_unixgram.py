@@ -16,7 +16,9 @@ import pytest
 from netd.endpoints import Endpoint
 from netd.services.echo import Echo
 from netd.transport.listen import open_listeners
-from tests.support import Server, daemon, until
+from tests.support.daemon import daemon
+from tests.support.server import Server
+from tests.support.waiting import until
 from tests.transport.peers import ask
 from tests.transport.sample_services import Board
 from tests.transport.taps import look, tap
@@ -309,7 +311,7 @@ import codecs, os, socket, sys
 from netd.endpoints import Endpoint
 from netd.services.echo import Echo
 from netd.transport.listen import open_listeners
-from tests.support import Server
+from tests.support.server import Server
 from tests.transport.datagram.test_unixgram import ATTACKS, bound, meanwhile
 from pathlib import Path
 codecs.lookup("unicode_escape")  # as a worker has it

@@ -19,7 +19,9 @@ from netd.transport.stream.echo import EchoConnection
 from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
 from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import ThreadedConnection
-from tests.support import Server, read_exactly, until
+from tests.support.server import Server
+from tests.support.sockets import read_exactly
+from tests.support.waiting import until
 from tests.transport.sample_services import PlainEcho
 from tests.transport.stream.joined import Joined, JoinedConnection, connect_to
 from tests.transport.stream.peers import connect, ended

@@ -8,7 +8,7 @@ from typing import Any
 from netd.contract import Wait, WaitingConversation
 from netd.errors import PeerError
 from netd.telemetry.service_events import ServiceEvents
-from tests.support import read_all
+from tests.support.sockets import read_all
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 

@@ -15,7 +15,9 @@ from netd.admission.bans import BanRules
 from netd.contract import Conversation
 from netd.peer import Peer
 from netd.services.echo import Echo
-from tests.support import Server, has_ipv6, read_all, read_exactly, until
+from tests.support.server import Server
+from tests.support.sockets import has_ipv6, read_all, read_exactly
+from tests.support.waiting import until
 from tests.transport.sample_services import DENY
 from tests.transport.stream.peers import connect
 

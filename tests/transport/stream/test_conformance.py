@@ -15,7 +15,9 @@ import pytest
 from netd.peer import Peer
 from netd.transport.stream.echo import SplicePipe
 from netd.transport.tap import Tap, Taps, Way
-from tests.support import Server, read_all, until
+from tests.support.server import Server
+from tests.support.sockets import read_all
+from tests.support.waiting import until
 from tests.transport.stream.joined import JoinedConnection, serve_joined
 from tests.transport.stream.kinds import KINDS, SENT, Case, Kind
 from tests.transport.stream.peers import RESET, ended

@@ -10,7 +10,10 @@ import pytest
 from netd.contract import Conversation
 from netd.peer import Peer
 from netd.services.echo import Echo
-from tests.support import Server, read_all, read_exactly, service, until
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import read_all, read_exactly
+from tests.support.waiting import until
 from tests.transport.sample_services import PlainEcho
 from tests.transport.stream.peers import RESET, ask, connect, ended
 

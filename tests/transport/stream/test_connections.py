@@ -25,7 +25,10 @@ from netd.transport.stream.conversation import ConversationConnection, PushConne
 from netd.transport.stream.echo import EchoConnection
 from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import ThreadedConnection
-from tests.support import Server, admission_for, has_ipv6, pipes, read_all, service
+from tests.support.descriptors import pipes
+from tests.support.server import Server, admission_for
+from tests.support.services import service
+from tests.support.sockets import has_ipv6, read_all
 from tests.transport.stream.peers import connect
 
 SHARED = DaemonAdmission()

@@ -12,7 +12,10 @@ import pytest
 from netd.contract import Conversation, Post
 from netd.peer import Peer
 from netd.services.echo import Echo
-from tests.support import ABSTRACT, Server, read_all, read_exactly, service, until
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import ABSTRACT, read_all, read_exactly
+from tests.support.waiting import until
 from tests.transport.stream.peers import connect, converse, ended
 
 

@@ -8,7 +8,9 @@ from functools import partial
 import pytest
 
 from netd.services.echo import Echo
-from tests.support import ABSTRACT, Server, read_all, read_exactly, until
+from tests.support.server import Server
+from tests.support.sockets import ABSTRACT, read_all, read_exactly
+from tests.support.waiting import until
 from tests.transport.sample_services import PlainEcho
 from tests.transport.stream.peers import connect, ended
 

@@ -24,7 +24,11 @@ from netd.transport.stream.connections import Connections
 from netd.transport.stream.preamble import Preambles
 from netd.transport.stream.server import StreamServer
 from netd.transport.tap import Tap
-from tests.support import Server, pipes, read_all, read_exactly, service, until
+from tests.support.descriptors import pipes
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import read_all, read_exactly
+from tests.support.waiting import until
 from tests.transport.sample_services import Finger, PlainEcho, Quiet
 from tests.transport.stream.peers import connect, ended, failed
 from tests.transport.stream.toy_preambles import BOTH, NAMED, PEER, TRANSFORMED, begun, name, xor

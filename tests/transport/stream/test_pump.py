@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream.pump import Pump
 from netd.transport.stream.stream_socket import CHUNK
-from tests.support import Server, read_all, read_exactly, until
+from tests.support.server import Server
+from tests.support.sockets import read_all, read_exactly
+from tests.support.waiting import until
 from tests.transport.stream.joined import Joined, JoinedConnection, connect_to, serve_joined
 from tests.transport.stream.peers import RESET, connect, ended
 

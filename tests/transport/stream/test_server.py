@@ -13,7 +13,10 @@ from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.telemetry.service_events import ServiceEvents
 from netd.testing import NOW
-from tests.support import Server, has_ipv6, service, until
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import has_ipv6
+from tests.support.waiting import until
 from tests.transport.stream.peers import ask, connect, converse, ended
 
 URLS = ["tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp://*:0", "unix://{tmp}/s", "unix://@netd-test-{tmp}"]

@@ -9,7 +9,9 @@ import pytest
 from netd.contract import Conversation
 from netd.errors import PeerError
 from netd.peer import Peer
-from tests.support import Server, read_all, read_exactly, until
+from tests.support.server import Server
+from tests.support.sockets import read_all, read_exactly
+from tests.support.waiting import until
 from tests.transport.stream.peers import RESET, ask, connect, ended, failed
 
 

@@ -19,7 +19,9 @@ from netd.transport.stream import connection as connection_module
 from netd.transport.stream import threaded
 from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import MOST_THREADS, ThreadSlots
-from tests.support import Server, read_all, until
+from tests.support.server import Server
+from tests.support.sockets import read_all
+from tests.support.waiting import until
 from tests.transport.sample_services import DENY, Finger, Quiet
 from tests.transport.stream.peers import connect, ended, failed
 

@@ -8,7 +8,9 @@ import pytest
 
 from netd.contract import Post, Wait, WaitingConversation
 from netd.peer import Peer
-from tests.support import Server, read_all, read_exactly, until
+from tests.support.server import Server
+from tests.support.sockets import read_all, read_exactly
+from tests.support.waiting import until
 from tests.transport.stream.peers import connect
 
 
