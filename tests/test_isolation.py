@@ -35,7 +35,7 @@ NAMED = {
     "tests/cli/top/answers.py": (r"/etc/netd/netd\.yaml", "a word in an answer"),
     "tests/cli/top/test_screen.py": (r"/etc/netd/netd\.yaml|/run/", "words in an answer"),
     "tests/client/probe/test_checks.py": (r"/run/it", "a word"),
-    "tests/client/probe/test_probing.py": (r"udp://a\.\.b:7", "no name that could exist"),
+    "tests/client/probe/test_faults.py": (r"udp://a\.\.b:7", "no name that could exist"),
     "tests/client/probe/test_targets.py": (r"\w+://\S+:[17]|://@x", "URLs that are read; no name that could exist"),
     "tests/client/talk/test_link.py": (r"\w+://name:7", "a name that means what the test says"),
     "tests/config/test_loader.py": (r"/run/[xyz]|\w+://\S+", "checked and not served"),
