@@ -54,7 +54,7 @@ def test_requests_are_sent_one_after_the_other() -> None:
 
 @pytest.fixture
 def top(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Top]:
-    """A loop with a view of two services and an update due in 0.5 s. Its client is `Client`."""
+    """A loop with two services in its view, an update that is due in 0.5 s, and a `Client`."""
     monkeypatch.setenv("TERM", "xterm")
     made = _Top(Client(), view(service("a"), service("b")), 0.5)
     yield made
