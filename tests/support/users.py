@@ -33,7 +33,7 @@ def as_user(user: int, do: Callable[[], object]) -> None:
 
 
 @functools.cache
-def as_nobody() -> tuple[str, ...]:
+def as_unprivileged_user() -> tuple[str, ...]:
     """A prefix for a command that runs it as another user than root; empty if this process is not root.
 
     The command can read the files that root can, since the checkout or the interpreter may be in a directory that other

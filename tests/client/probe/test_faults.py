@@ -12,7 +12,9 @@ from netd.client.probe.figures import summarise
 from netd.client.probe.outcomes import Outcome
 from tests.client.probe.measuring import SECOND, measure, probing_of, tcp_server, url_of
 from tests.client.probe.relay import Relay
-from tests.support import Server, read_exactly, service
+from tests.support.server import Server
+from tests.support.services import service
+from tests.support.sockets import read_exactly
 
 pytestmark = pytest.mark.slow  # runs of seconds
 

@@ -16,14 +16,11 @@ from netd.client.probe import probing
 from netd.client.probe.figures import summarise
 from netd.client.probe.probing import Plan, Probing
 from netd.client.probe.questions import SERVICES, find_question
-from netd.client.probe.targets import Target, parse_target, resolve
-from tests.client.probe.relay import Relay
+from netd.client.probe.targets import Target, parse_target
+from tests.client.probe.measuring import SECOND, TIMEOUT, all_right, measure, probing_of, tcp_server, url_of
 from tests.support.server import Server
 from tests.support.services import service
 from tests.support.sockets import ABSTRACT, has_ipv6, read_exactly
-from netd.client.probe.targets import Target, parse_target
-from tests.client.probe.measuring import SECOND, TIMEOUT, all_right, measure, probing_of, tcp_server, url_of
-from tests.support import ABSTRACT, Server, has_ipv6, read_exactly, service
 
 pytestmark = pytest.mark.slow  # runs of seconds
 

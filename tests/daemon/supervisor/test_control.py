@@ -25,7 +25,7 @@ from netd.transport.loop import Loop
 from tests.support.daemon import Daemon, daemon
 from tests.support.programs import need, started
 from tests.support.services import answered
-from tests.support.users import as_nobody
+from tests.support.users import as_unprivileged_user
 from tests.support.waiting import until
 
 CONFIG = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n  off: {type: upper, enabled: false, listen: [tcp://*:0]}\n"
@@ -307,7 +307,7 @@ def started_unprivileged(directory: str, **environment: str) -> tuple[int, list[
     os.chmod(directory, 0o755)
     places = ("NETD_CONTROL", "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY")
     kept = {key: value for key, value in os.environ.items() if key not in places}
-    command = [*as_nobody(), sys.executable, "-m", "netd", "run", "-c", str(file)]
+    command = [*as_unprivileged_user(), sys.executable, "-m", "netd", "run", "-c", str(file)]
     events, output = {}, ""
     with started(*command, stderr=subprocess.PIPE, text=True, env={**kept, **environment}) as process:
         assert process.stderr
