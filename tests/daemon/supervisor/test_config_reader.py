@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from netd.config import loader
 from netd.config.model import Config
+from netd.daemon.supervisor import config_reader
 from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.config_reader import ConfigReader
 from netd.daemon.supervisor.control import CommandError
@@ -106,6 +108,38 @@ def test_reader_that_is_killed_is_an_error(reading: Reading) -> None:
 
     with pytest.raises(CommandError, match="^the process that reads the config exited$"):
         reading.diff(load)
+
+
+def test_reader_that_takes_too_long_is_killed(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> Config:
+        signal.pause()
+        return reading.config
+
+    monkeypatch.setattr(config_reader, "READ_TIMEOUT", 0.01)
+    with pytest.raises(CommandError, match="^reading the config took more than 0 s$") as raised:
+        reading.diff(load)
+    assert raised.value.exit_code == 71
+
+
+def test_reader_is_not_started_before_the_one_before_it_has_answered(reading: Reading) -> None:
+    reader = ConfigReader(reading.tasks, reading.loop, lambda: loader.load(reading.file))
+    results = [reading.tasks.start(reader.load(reading.config, reading.config)) for _ in range(2)]
+    assert len(reader._children) == 1
+    results[1].then(reading.loop.stop)
+    reading.loop.run()
+    assert [result.get().changes for result in results] == [(), ()]
+
+
+def test_reader_that_cannot_be_started_is_an_error(reading: Reading) -> None:
+    reader = ConfigReader(reading.tasks, reading.loop, lambda: loader.load(reading.file))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        result = reading.tasks.start(reader.load(reading.config, reading.config))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with pytest.raises(CommandError, match="^cannot start a process that reads the config: Too many open files$"):
+        result.get()
 
 
 def test_config_on_a_slow_file_system_blocks_neither_commands_nor_services(tmp_path: Path) -> None:

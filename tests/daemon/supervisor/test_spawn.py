@@ -1,8 +1,10 @@
 """The process of a worker: its start, its rights, and its end."""
 
 import contextlib
+import gc
 import json
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -12,9 +14,9 @@ import pytest
 
 from netd.daemon.channel import Channel, wait
 from netd.daemon.messages.coding import encode
-from netd.daemon.messages.from_worker import Failed
+from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.privileges import RunAs
-from netd.daemon.supervisor.spawn import WorkerProcess, close_all_but, fork, how_it_ended
+from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, close_all_but, fork, how_it_ended
 from netd.telemetry.logs import Sink
 from tests.daemon.processes import ECHO, alive, workers
 from tests.support.daemon import Daemon, daemon
@@ -117,6 +119,52 @@ def test_worker_that_raises_exits_with_70_and_one_that_is_killed_by_its_signal()
     killed.signal(signal.SIGKILL)  # no error once the process does not exist
     for worker in (failed, killed):
         close(worker)
+
+
+def test_worker_ignores_the_signals_that_the_supervisor_handles() -> None:
+    def entry(number: int, channel: Channel, sink: Sink) -> int:
+        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            os.kill(os.getpid(), name)
+        return 5
+
+    worker = forked(ME, entry)
+    assert exit_code(worker) == 5
+    close(worker)
+
+
+def test_worker_that_is_aborted_leaves_its_stack() -> None:
+    def waits(number: int, channel: Channel, sink: Sink) -> int:
+        channel.send_encoded(encode(Done()))
+        signal.pause()
+        return 0
+
+    worker = forked(ME, waits)
+    assert wait([worker.channel.fileno()], 20)
+    worker.signal(signal.SIGABRT)
+    assert exit_code(worker) == -signal.SIGABRT
+    stack = os.pread(worker.stack, 16384, 0).decode()
+    assert stack.startswith("Fatal Python error: Aborted")
+    assert " in waits\n" in stack
+    close(worker)
+
+
+def test_fork_without_descriptors_fails_and_leaves_none_open() -> None:
+    sink = Sink(os.open(os.devnull, os.O_WRONLY))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first, second = os.dup(0), os.dup(0)  # the numbers that the channel gets
+    os.close(first)
+    os.close(second)
+    before = os.listdir("/proc/self/fd")
+    for limit in (first, second + 1):  # no descriptor for the channel; none for the stack
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            with pytest.raises(WorkerError, match=r"^cannot start a process: Too many open files$"):
+                fork(3, ME, sink, lambda number, channel, sink: 0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert gc.isenabled()
+        assert os.listdir("/proc/self/fd") == before
+    os.close(sink.descriptor)
 
 
 def test_worker_that_cannot_change_its_root_responds_to_the_first_request_with_the_reason() -> None:
