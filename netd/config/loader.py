@@ -184,7 +184,7 @@ class _Loader:
     def _check(self, part: Source, path: Where, value: Any, model: type[M]) -> M | None:
         """The section at ``path``, or None after its problems were added."""
         if value is None:
-            value = {}  # a section with all its lines commented out
+            value = {}  # a section with all lines commented out
         elif isinstance(value, dict):
             value = {key: inner for key, inner in value.items() if inner is not None or not is_section(model, key)}
         try:

@@ -44,7 +44,7 @@ def json_schema() -> dict[str, Any]:
             shown = {key: value for key, value in properties[new].items() if key != "default"}
             note = f"Renamed to {new}."
             properties[old] = {**shown, "deprecated": True, "title": old.capitalize(), "description": note}
-    # A section with all its lines commented out is null.
+    # A section with all lines commented out is null.
     for properties, names_of in (
         (schema["properties"], ("include", "daemon", "log", "bans", "defaults", "services")),
         (definitions["DefaultsSection"]["properties"], ("access", "limits")),

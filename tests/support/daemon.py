@@ -18,7 +18,7 @@ from netd.client.control import ask
 
 
 class Daemon:
-    """`netd run` as a process of its own. Its log is read continuously."""
+    """`netd run` as a process of its own, with its log read continuously."""
 
     def __init__(self, *arguments: str, **environment: str) -> None:
         self.lines: list[dict[str, Any]] = []
