@@ -1,10 +1,12 @@
 """Time of the server alone for a request, to a hundredth of a microsecond: turns of its loop within one process.
 
-    python -m bench.turn [--service NAME] [--connections N] [--rounds N]
+    python -m bench.turn [--service NAME] [--connections N] [--rounds N] [--connect]
 
 Client and server take turns on one core, and only the turns of the server are timed. So the figure has no second
 core, no wake-ups, and no load that could be the bottleneck. The benchmark has all of these, and its spread hides the
 cost of a few lines of code. The loop of bench/limit.c is timed too, on the same sockets.
+
+With --connect, each request has a connection of its own: accept, answer, close. The C loop has no part in that.
 """
 
 import argparse
@@ -46,7 +48,8 @@ class Turns:
             raise SystemExit(f"unknown service type {service}")
         [listener] = open_listeners([(service, Endpoint.parse("tcp://127.0.0.1:0"))], lambda *skipped: None)
         self._address = listener.socket.getsockname()
-        events = ServiceEvents(service)
+        self._events = events = ServiceEvents(service)
+        events.set_connection_log("off")
         context = Context(clock=time.time, random=random.SystemRandom(), line_limit=4096)
         policy = Policy.model_validate_json('{"limits": {"connections": "off", "per_source": "off"}}')
         admission = AdmissionControl(
@@ -114,19 +117,50 @@ class Turns:
         return took / self._number / 1000
 
 
+class Connects(Turns):
+    """A service that gets one request per connection, from clients that have finished sending by then."""
+
+    _expected = 0
+    """Connections that have ended when the round has."""
+
+    def _on_turn_end(self, mask: int) -> None:
+        now = time.perf_counter_ns()
+        os.eventfd_read(self._last)
+        if not len(self._server.connections) and self._events.counters.closed.total() == self._expected:
+            if self._began:
+                self.netd.append((now - self._began) / self._number / 1000)
+                self._receive_answers()
+                for client in self._clients:
+                    client.close()
+            if len(self.netd) == self._rounds:
+                return self._loop.stop()
+            self._clients = [socket.create_connection(self._address, 10) for _ in range(self._number)]
+            self._send_requests()
+            for client in self._clients:
+                client.shutdown(socket.SHUT_WR)
+            self._expected += self._number
+            self._began = time.perf_counter_ns()
+        os.eventfd_write(self._last, 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--service", default="echo", help="one that answers a line with one segment (echo)")
     parser.add_argument("--connections", type=int, default=64, help="on each of which a request waits (64)")
     parser.add_argument("--rounds", type=int, default=500, help="of both loops in turn (500)")
+    parser.add_argument("--connect", action="store_true", help="a connection for each request")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     library = BENCH / "build" / "limit.so"
     library.parent.mkdir(exist_ok=True)
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, BENCH / "limit.c"], check=True)
-    turns = Turns(options.service, options.connections, options.rounds)
+    if options.connect:
+        options.connections = min(options.connections, BATCH)
+    turns = (Connects if options.connect else Turns)(options.service, options.connections, options.rounds)
     turns.run()
     for name, figures in (("C", turns.limit), ("netd", turns.netd)):
+        if not figures:
+            continue
         least, median = min(figures), statistics.median(figures)
         print(f"{name:5} {median:6.2f} us a request, at least {least:.2f}")
 

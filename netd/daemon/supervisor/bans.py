@@ -1,4 +1,4 @@
-"""Bans: decided here, stored in `State`, enforced by the workers. The rules are in `netd.admission.bans`."""
+"""Bans of sources: workers report offenders, `netd.admission.bans` has the rules, workers get and enforce the bans."""
 
 import time
 from collections.abc import Callable
