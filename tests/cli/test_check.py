@@ -36,7 +36,7 @@ def test_check_lists_services_or_every_problem_with_its_place(tmp_path: Path) ->
 def test_check_reports_a_renamed_key(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     text = "daemon: {beat: 9s}\nservices:\n  echo: {listen: [tcp://*:7]}\n"
-    notice = f"{file}:1:10: daemon.beat: this key is called daemon.heartbeat now"
+    notice = f"{file}:1:10: daemon.beat: deprecated key, renamed to daemon.heartbeat"
     file.write_text(text)
     done = netd_process("check", "-c", str(file))
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: good; on: echo\n", notice + "\n")
@@ -55,11 +55,11 @@ def test_check_reports_a_renamed_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"\x7fELF\x00\x01", ":1:1: not text: character '\\x7f'"),
-        (b"\xff\xfe\x00", ":1:1: not UTF-8 text"),
+        (b"\x7fELF\x00\x01", ":1:1: invalid character '\\x7f'"),
+        (b"\xff\xfe\x00", ":1:1: invalid UTF-8"),
         (b"- a\n", ":1:1: expected a mapping of sections such as services:"),
-        (b"a: [", ": not YAML: "),
-        (b"x" * (2**20 + 1), ":1:1: larger than 1 MiB, which no config of this daemon needs"),
+        (b"a: [", ": invalid YAML: "),
+        (b"x" * (2**20 + 1), ":1:1: the file is larger than 1 MiB"),
         (
             b"a: &a [" + b"x," * 9 + b"]\nb: &b [" + b"*a," * 9 + b"]\nc: &c [" + b"*b," * 9999 + b"]\n",
             "more than 50000 values",

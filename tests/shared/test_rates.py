@@ -130,7 +130,7 @@ def test_rates_in_a_config(text: object, rate: Rate | None) -> None:
     ],
 )
 def test_rate_rejects_other_values(value: object) -> None:
-    with pytest.raises(ValueError, match="expected a rate such as 50/s|comes again within 366 days"):
+    with pytest.raises(ValueError, match="expected a rate such as 50/s|fills again within 366 days"):
         parse_rate(value)
 
 
