@@ -263,10 +263,13 @@ def make_link(path: str, target: str) -> int:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new, dir_fd=entry.directory)  # left by a process with the same id that was killed
         os.symlink(target, new, dir_fd=entry.directory)
+        descriptor = -1
         try:
             descriptor = os.open(new, _NODE, dir_fd=entry.directory)
             os.replace(new, entry.name, src_dir_fd=entry.directory, dst_dir_fd=entry.directory)
         except OSError:
+            if descriptor >= 0:
+                os.close(descriptor)
             os.unlink(new, dir_fd=entry.directory)
             raise
         return descriptor

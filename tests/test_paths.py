@@ -506,3 +506,12 @@ def test_link_is_read_if_root_netds_user_or_the_owner_of_the_directory_created_i
 
 def read(link: Path, target: str) -> None:
     assert paths.read_link(str(link)) == target
+
+
+def test_link_that_cannot_replace_a_directory_leaves_no_descriptor(open_path: Path) -> None:
+    (open_path / "link").mkdir()
+    before = sorted(os.listdir("/proc/self/fd"))
+    with pytest.raises(IsADirectoryError):
+        paths.make_link(f"{open_path}/link", "/x")
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert os.listdir(open_path) == ["link"]

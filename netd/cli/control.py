@@ -18,6 +18,7 @@ from netd.client.control import Answer
 from netd.errors import EXIT_NO, ConfigError, NotRunningError, OperatorError
 
 _TIMEOUT = 60.0  # seconds for an answer of netd,
+_LINK_TIMEOUT = 5.0  # for the netd behind a link, which is asked again if it does not answer,
 _LONG_TIMEOUT = 180.0  # and where netd may have to read its config, and to wait for another such command
 _LONG_COMMANDS = ("diff", "disable", "enable", "reload")
 
@@ -119,7 +120,7 @@ def _linked(file: Path) -> str | None:
         for link in default_paths.control_links(file, directory):
             with contextlib.suppress(OSError, NotRunningError):  # a link that is left after a crash
                 target = paths.read_link(link)
-                if target is not None and _runs(control.ask([target], ["status"]), file):
+                if target is not None and _runs(control.ask([target], ["status"], _LINK_TIMEOUT), file):
                     return target
     return None
 

@@ -7,6 +7,7 @@ import click
 
 from netd.client.control import Answer
 from netd.errors import EXIT_OK
+from netd.text import printable
 
 
 def print_answer(answer: Answer, text: str, *, as_json: bool) -> int:
@@ -17,8 +18,8 @@ def print_answer(answer: Answer, text: str, *, as_json: bool) -> int:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> str:
-    """Columns as wide as their widest cell; those named in ``right`` are flush right."""
-    texts = [list(heads), *([str(cell) for cell in row] for row in rows)]
+    """Columns as wide as their widest cell; those named in ``right`` are flush right. Cells are escaped."""
+    texts = [list(heads), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in texts) for column in range(len(heads))]
     return "\n".join(
         "  ".join(

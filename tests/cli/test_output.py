@@ -23,3 +23,7 @@ def test_answer_is_printed_as_text_or_as_json_without_ok(capsys: pytest.CaptureF
     assert capsys.readouterr().out == "no bans\n"
     assert print_answer(answer, "no bans", as_json=True) == 0
     assert json.loads(capsys.readouterr().out) == {"bans": []}
+
+
+def test_cells_of_a_table_are_escaped() -> None:
+    assert "\x1b" not in table(("A",), [["\x1b[2J\nnetd: forged"]])

@@ -36,8 +36,12 @@ class KernelDrops:
                     events.connection_refused("backlog", number=since)
                 else:
                     events.datagrams_dropped(since, "kernel")
-        for events in self._service_events.values():
-            events.log_pending()
+        tables = self._state.tables
+        for name, events in list(self._service_events.items()):
+            is_current = tables.get(name) is events.table
+            events.log_pending(final=not is_current)
+            if not is_current:  # the service was removed, or has another type
+                del self._service_events[name]
 
     def _events_of(self, service: ServiceConfig) -> ServiceEvents:
         """The events of a service. They are kept, because their log lines are throttled."""

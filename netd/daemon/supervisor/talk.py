@@ -17,6 +17,7 @@ from netd.daemon.messages.from_worker import Failed
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
+from netd.text import printable
 from netd.transport.loop import Loop
 
 _CHUNK = 4096  # octets read at once; any octets, written as JSON, fit into the send queue of the operator's connection
@@ -101,7 +102,7 @@ class Attachments:
         answer = (await asked).get(first, Failed("the worker did not answer"))
         if isinstance(answer, Failed):
             ours.close()
-            raise CommandError(answer.error)
+            raise CommandError(printable(answer.error[:1000]))
         attachment = Attachment(ours, post, self._loop)
         return attachment.send, attachment.close
 

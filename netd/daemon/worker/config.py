@@ -279,6 +279,7 @@ class WorkerConfig:
         if prepared is None:
             return
         wanted = prepared.listeners
+        ended: list[ServiceEvents] = []
         for name, service in self.services.items():
             new = prepared.services.get(name)
             for number, server in service.servers.items():
@@ -290,7 +291,7 @@ class WorkerConfig:
                     server.server_close()
                 self.retire(server)
             if new is None or new.events is not service.events:
-                service.events.log_pending(final=True)
+                ended.append(service.events)
             yield
         self.close_connections_later(prepared.draining)
         for name, service in prepared.services.items():
@@ -299,6 +300,8 @@ class WorkerConfig:
             # Assigned even if the rules are equal: this releases the memory of the config before.
             service.admission.access = service.access
         self.services = prepared.services
+        for events in ended:  # not before: the last connection of one may have closed meanwhile
+            events.log_pending(final=True)
         self._tables = prepared.tables
         self._sockets |= prepared.sockets
         self._sockets = {number: opened for number, opened in self._sockets.items() if number in wanted}

@@ -24,9 +24,8 @@ class Posts:
         self.socket = opened
         """The socket that sends them, or the traced one."""
         self._events = events
-        self._failed = failed
-        # No reference cycle: it would keep a server that a reload has replaced, with its descriptors, until it is
-        # collected.
+        # A server that a reload has replaced is kept neither by its posts, which a service may keep, nor by a cycle.
+        self._failed = WeakMethod(failed)
         send = WeakMethod(self._send)
 
         def wake() -> None:
@@ -67,6 +66,7 @@ class Posts:
             try:
                 send_from(self.socket, data, control, address)
             except OSError as error:
-                self._failed(error, 1)
+                if (failed := self._failed()) is not None:
+                    failed(error, 1)
             else:
                 self._events.datagrams_answered(1, len(data))

@@ -179,6 +179,9 @@ class ThreadedConnection(Connection):
         if self._handling:
             self._abort(outcome)
         else:
+            # A file object of the handler may keep the socket open after its close (socket.makefile).
+            with contextlib.suppress(OSError):  # epoll did not take it
+                self._owner.loop.unwatch(self.socket.fileno())
             super().close(outcome)
 
     def abandon(self) -> None:
@@ -203,15 +206,17 @@ class CountingSocket(socket.socket):
         super().__init__(request.family, request.type, request.proto, request.detach())
         self._connection = connection
 
-    def recv(self, *arguments: Any) -> bytes:
-        data = super().recv(*arguments)
-        self._connection.received(data)
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        data = super().recv(size, flags)
+        if not flags & socket.MSG_PEEK:
+            self._connection.received(data)
         return data
 
-    def recv_into(self, buffer: Any, *arguments: Any) -> int:
-        number = super().recv_into(buffer, *arguments)
-        with memoryview(buffer).cast("B") as octets:
-            self._connection.received(octets[:number])
+    def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> int:
+        number = super().recv_into(buffer, size, flags)
+        if not flags & socket.MSG_PEEK:
+            with memoryview(buffer).cast("B") as octets:
+                self._connection.received(octets[:number])
         return number
 
     def send(self, data: Any, *arguments: Any) -> int:

@@ -1,11 +1,14 @@
 """Unsolicited datagrams: the destinations allowed, the source address, and the bound of the queue."""
 
+import gc
 import socket
 import threading
+import weakref
 from typing import Any
 
 import pytest
 
+from netd.transport.datagram.server import DatagramServer
 from tests.support.namespaces import in_namespace
 from tests.support.server import Server
 from tests.support.sockets import has_ipv6
@@ -119,3 +122,27 @@ def test_post_on_a_closed_socket_is_rejected() -> None:
     [post] = board.posts
     assert post
     assert not post(b"anybody there?")
+
+
+def test_post_that_a_service_keeps_does_not_keep_a_released_server(server: Server) -> None:
+    board = Board()
+    address, _ = server.add(board, "udp://127.0.0.1:0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(address)
+        assert ask(client) == b"in"
+    [kept] = board.posts
+    assert kept is not None
+    replaced = server.servers.pop()
+    assert isinstance(replaced, DatagramServer)
+    found = weakref.ref(replaced)
+    gc.disable()
+    try:
+        server.loop.call(replaced.server_close)
+        server.loop.call(replaced.release)
+        server.settle()
+        del replaced
+        server.settle()
+        assert found() is None
+    finally:
+        gc.enable()
+    assert not kept(b"late")

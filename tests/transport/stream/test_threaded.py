@@ -458,3 +458,38 @@ def test_thread_slots_are_as_many_as_threads_may_be() -> None:
         slots.release()
     with pytest.raises(AssertionError):
         slots.release()
+
+
+def test_closed_connection_is_not_watched_while_the_handler_keeps_a_file_of_its_socket(server: Server) -> None:
+    files: list[Any] = []
+
+    class Keeper:
+        def handler(self, request: Any, client_address: Any, server: Any) -> None:
+            files.append(request.makefile("rb"))
+            files[-1].readline()
+            request.sendall(b"x")
+
+    address, events = server.add(Keeper(), "tcp://127.0.0.1:0")
+    with connect(address) as connection:
+        connection.sendall(b"hello\n")
+        assert connection.recv(1) == b"x"
+    until(lambda: ended(events, 1))
+    server.settle()
+    with pytest.raises(FileNotFoundError):  # else epoll_wait would return at once, again and again
+        server.loop._epoll.modify(files[0].fileno(), 0)
+    files[0].close()
+
+
+def test_peeked_octets_are_not_counted(server: Server) -> None:
+    class Peeker:
+        def handler(self, request: Any, client_address: Any, server: Any) -> None:
+            for flags in (socket.MSG_PEEK, socket.MSG_PEEK, 0):
+                assert request.recv(10, flags) == b"hello"
+            request.sendall(b"x")
+
+    address, events = server.add(Peeker(), "tcp://127.0.0.1:0")
+    with connect(address) as connection:
+        connection.sendall(b"hello")
+        assert connection.recv(1) == b"x"
+    until(lambda: ended(events, 1))
+    assert (events.counters.bytes_in, events.counters.bytes_out, events.counters.failed) == (5, 1, 0)
