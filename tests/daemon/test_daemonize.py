@@ -70,6 +70,7 @@ def test_daemon_detaches_and_the_caller_returns_once_all_sockets_listen(tmp_path
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("daemon", "more", "code", "problem"),
     [
@@ -92,6 +93,7 @@ def test_caller_fails_with_the_error_of_the_daemon(
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_stale_pid_file_is_replaced_and_a_second_daemon_is_refused(tmp_path: Path) -> None:
     write(tmp_path, f"pid_file: {tmp_path}/pid")
     (tmp_path / "pid").write_text("1\n")
@@ -117,6 +119,7 @@ def test_pid_file_left_by_kill_9_is_replaced(tmp_path: Path) -> None:
         assert another != pid
 
 
+@pytest.mark.slow
 def test_file_that_is_not_a_pid_file_is_not_changed(tmp_path: Path) -> None:
     write(tmp_path, f"pid_file: {tmp_path}/letter")
     (tmp_path / "letter").write_text("Dear all")
@@ -125,6 +128,7 @@ def test_file_that_is_not_a_pid_file_is_not_changed(tmp_path: Path) -> None:
     assert (tmp_path / "letter").read_text() == "Dear all"
 
 
+@pytest.mark.slow
 def test_log_is_reopened_at_sigusr1_by_all_processes(tmp_path: Path) -> None:
     write(tmp_path)
     assert start(tmp_path).returncode == 0
@@ -141,6 +145,7 @@ def test_log_is_reopened_at_sigusr1_by_all_processes(tmp_path: Path) -> None:
         assert (tmp_path / "log").stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.slow
 def test_daemon_started_with_a_relative_path_reloads_at_sighup(tmp_path: Path) -> None:
     write(tmp_path)
     assert start(tmp_path).returncode == 0
@@ -151,6 +156,7 @@ def test_daemon_started_with_a_relative_path_reloads_at_sighup(tmp_path: Path) -
     assert not (tmp_path / "u").exists()
 
 
+@pytest.mark.slow
 def test_daemon_without_a_log_file_prints_a_note(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text(f'services:\n  echo: {{listen: ["unix://{tmp_path}/s"]}}\n')
     done = start(tmp_path, NETD_CONTROL="c")
@@ -159,12 +165,14 @@ def test_daemon_without_a_log_file_prints_a_note(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_daemon_option_is_rejected_under_a_service_manager(tmp_path: Path) -> None:
     write(tmp_path)
     done = start(tmp_path, NOTIFY_SOCKET=f"{tmp_path}/n")
     assert (done.returncode, "under a service manager" in done.stderr) == (78, True)
 
 
+@pytest.mark.slow
 def test_core_files_are_limited_unless_the_config_enables_them(tmp_path: Path) -> None:
     write(tmp_path, "core: true")
     assert start(tmp_path).returncode == 0

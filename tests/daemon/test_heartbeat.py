@@ -17,6 +17,7 @@ from tests.support.services import install_service
 from tests.support.waiting import until
 
 
+@pytest.mark.slow
 def test_reloads_at_any_rate_do_not_delay_the_watchdog(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text(ECHO.format(heartbeat="1s", workers=1, line=100))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -49,6 +50,7 @@ def test_reloads_at_any_rate_do_not_delay_the_watchdog(tmp_path: Path) -> None:
             assert running.stop() == 0
 
 
+@pytest.mark.slow
 def test_descriptors_of_a_reload_are_released_with_the_last_old_connection(tmp_path: Path) -> None:
     write(tmp_path, ECHO.format(heartbeat="1h", workers=1, line=100))
     with daemon((tmp_path / "netd.yaml").read_text(), tmp_path) as running:
@@ -70,6 +72,7 @@ def test_descriptors_of_a_reload_are_released_with_the_last_old_connection(tmp_p
         until(lambda: descriptors() <= before)
 
 
+@pytest.mark.slow
 def test_worker_that_exits_in_a_reload_is_replaced_and_the_config_is_in_force(tmp_path: Path) -> None:
     before = ECHO.format(heartbeat="5s", workers=1, line=100)
     with with_service(tmp_path, before) as running:
@@ -83,6 +86,7 @@ def test_worker_that_exits_in_a_reload_is_replaced_and_the_config_is_in_force(tm
             assert connection.recv(10) == b"here"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_config_that_kills_every_worker_is_rejected(tmp_path: Path, workers: int) -> None:
     before = ECHO.format(heartbeat="5s", workers=workers, line=100)
@@ -96,6 +100,7 @@ def test_config_that_kills_every_worker_is_rejected(tmp_path: Path, workers: int
             pass
 
 
+@pytest.mark.slow
 def test_worker_that_hangs_before_a_reload_does_not_prevent_it(tmp_path: Path) -> None:
     before = ECHO.format(heartbeat="200ms", workers=2, line=100)
     with daemon(before, tmp_path) as running:
@@ -109,6 +114,7 @@ def test_worker_that_hangs_before_a_reload_does_not_prevent_it(tmp_path: Path) -
             pass
 
 
+@pytest.mark.slow
 def test_slow_constructor_of_a_service_is_no_hang(tmp_path: Path) -> None:
     before = ECHO.format(heartbeat="100ms", workers=1, line=100)
     with with_service(tmp_path, before) as running, talking(running.port("echo")) as live:
@@ -126,6 +132,7 @@ def test_slow_constructor_of_a_service_is_no_hang(tmp_path: Path) -> None:
     assert not logged(running, "worker_lost")
 
 
+@pytest.mark.slow
 def test_config_that_takes_too_long_to_prepare_is_rejected_without_effect(tmp_path: Path) -> None:
     before = ECHO.format(heartbeat="100ms", workers=2, line=100)
     with with_service(tmp_path, before, preparing=1.0) as running, contextlib.ExitStack() as stack:
@@ -146,6 +153,7 @@ def test_config_that_takes_too_long_to_prepare_is_rejected_without_effect(tmp_pa
     assert not logged(running, "worker_aborted")
 
 
+@pytest.mark.slow
 def test_commands_that_change_the_config_run_one_at_a_time(tmp_path: Path) -> None:
     text = ECHO.format(heartbeat="5s", workers=2, line=100)
     with daemon(text, tmp_path) as running:
@@ -161,6 +169,7 @@ def test_commands_that_change_the_config_run_one_at_a_time(tmp_path: Path) -> No
             pass
 
 
+@pytest.mark.slow
 def test_many_sighups_cause_few_reloads(tmp_path: Path) -> None:
     with daemon(ECHO.format(heartbeat="5s", workers=1, line=100), tmp_path) as running:
         for _ in range(50):
@@ -171,6 +180,7 @@ def test_many_sighups_cause_few_reloads(tmp_path: Path) -> None:
         assert running.ask("status")["generation"] < 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_reload_that_is_requested_during_the_start_runs_after_it(tmp_path: Path, workers: int) -> None:
     path = install_service(tmp_path, "slow", SLOW)
@@ -196,6 +206,7 @@ def test_reload_that_is_requested_during_the_start_runs_after_it(tmp_path: Path,
         assert running.stop() == 0
 
 
+@pytest.mark.slow
 def test_worker_with_a_closed_channel_is_killed_and_delays_no_command(tmp_path: Path) -> None:
     before = ECHO.format(heartbeat="200ms", workers=1, line=100)
     with with_service(tmp_path, before) as running:
@@ -209,6 +220,7 @@ def test_worker_with_a_closed_channel_is_killed_and_delays_no_command(tmp_path: 
             pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [".inf", ".nan", "1234567890123456789012345"])
 def test_options_may_be_numbers_of_any_size(tmp_path: Path, number: str) -> None:
     before = ECHO.format(heartbeat="5s", workers=1, line=100)
@@ -218,6 +230,7 @@ def test_options_may_be_numbers_of_any_size(tmp_path: Path, number: str) -> None
         echoed(live, b"still\n")
 
 
+@pytest.mark.slow
 def test_rejected_reloads_leak_no_descriptors(tmp_path: Path) -> None:
     before = ECHO.format(heartbeat="5s", workers=1, line=100)
     with with_service(tmp_path, before) as running, socket.socket() as taken:

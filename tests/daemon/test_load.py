@@ -69,6 +69,7 @@ def many(address: tuple[str, int], number: int) -> Iterator[list[socket.socket]]
 QUIET = EVERYTHING.replace("level: warning", "level: info")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["echo", "pingpong"])
 def test_ten_thousand_idle_connections_cost_under_1500_octets_each(tmp_path: Path, service: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -123,6 +124,7 @@ def _settled(pids: tuple[int, ...]) -> bool:
     return _activity(pids) == before
 
 
+@pytest.mark.slow
 def test_peers_that_send_and_never_read_cost_a_bounded_amount(tmp_path: Path) -> None:
     with daemon(QUIET, tmp_path) as running:
         pid = running.worker
@@ -151,6 +153,7 @@ def test_peers_that_send_and_never_read_cost_a_bounded_amount(tmp_path: Path) ->
             assert memory(pid) - before < 50 * 2 * 65536 + 4 * 2**20
 
 
+@pytest.mark.slow
 def test_burst_of_a_hundred_datagrams_to_each_service(tmp_path: Path) -> None:
     with daemon(QUIET, tmp_path) as running:
         threads = len(os.listdir(f"/proc/{running.worker}/task"))
@@ -164,6 +167,7 @@ def test_burst_of_a_hundred_datagrams_to_each_service(tmp_path: Path) -> None:
         assert len(os.listdir(f"/proc/{running.worker}/task")) == threads
 
 
+@pytest.mark.slow
 def test_closed_connections_leave_no_descriptors_and_no_memory(tmp_path: Path) -> None:
     with daemon(EVERYTHING.replace("warning", "info"), tmp_path) as running:
         pid = running.worker
@@ -194,6 +198,7 @@ def test_closed_connections_leave_no_descriptors_and_no_memory(tmp_path: Path) -
         assert memory(pid) - before < 2**20
 
 
+@pytest.mark.slow
 def test_four_hundred_reloads_under_load(tmp_path: Path) -> None:
     port, other = free_port(), free_port()
     config = (

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from netd import paths
-from netd.daemon.supervisor.listeners import control_listener
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
 from netd.transport.activation import KEPT
@@ -42,6 +40,7 @@ def state(path: Path) -> tuple[int, ...]:
     return status.st_ino, status.st_uid, status.st_gid, status.st_mode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["unix", "unixgram"])
 @pytest.mark.parametrize("what", ["link", "socket", "nothing"])
 def test_reload_changes_its_own_socket_alone_and_logs_a_replaced_one(
@@ -179,6 +178,7 @@ def started_with(
         netd.communicate(timeout=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["link", "link to it", "socket"])
 def test_start_with_a_stored_socket_does_not_change_another_file_at_its_path(
     theirs: Path, secret: Path, what: str
@@ -205,6 +205,7 @@ def test_start_with_a_stored_socket_does_not_change_another_file_at_its_path(
         assert state(theirs / "moved") == moved
 
 
+@pytest.mark.slow
 def test_start_with_a_stored_socket_serves_it_and_sets_its_options(theirs: Path) -> None:
     with serve_as(0, theirs / "s") as kept, socket.socket(socket.AF_UNIX) as client:
         client.connect(f"{theirs}/s")  # and waits
@@ -216,6 +217,7 @@ def test_start_with_a_stored_socket_serves_it_and_sets_its_options(theirs: Path)
             client.close()
 
 
+@pytest.mark.slow
 def test_start_with_a_stored_socket_that_netd_may_not_change_serves_it_and_logs_it(open_path: Path) -> None:
     """Root has no CAP_NET_ADMIN in many containers."""
     need_root()
@@ -246,6 +248,7 @@ def test_start_with_a_stored_socket_that_netd_may_not_change_serves_it_and_logs_
         client.close()
 
 
+@pytest.mark.slow
 def test_stored_socket_without_its_path_is_removed_from_the_store(theirs: Path) -> None:
     """No client can reach it, so the service manager need not store it."""
     with contextlib.ExitStack() as stack:
@@ -270,6 +273,7 @@ def run(file: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_log_is_not_written_through_a_link_of_another_user(theirs: Path, secret: Path) -> None:
     file = theirs.parent / "netd.yaml"
     file.write_text(
@@ -301,6 +305,7 @@ def test_log_is_not_written_through_a_link_of_another_user(theirs: Path, secret:
         assert "netd_stopped" in (theirs / "log.1").read_text(), "the old log file stays in use"
 
 
+@pytest.mark.slow
 def test_log_may_be_a_link_to_standard_output(open_path: Path) -> None:
     (open_path / "log").symlink_to("/dev/stdout")
     services = f'services:\n  echo: {{listen: ["unix://{open_path}/s"]}}\n'
@@ -312,6 +317,7 @@ def test_log_may_be_a_link_to_standard_output(open_path: Path) -> None:
         assert netd.stop() == 0
 
 
+@pytest.mark.slow
 def test_fifo_in_place_of_a_log_or_pid_file_fails_the_start_without_blocking(
     theirs: Path,
 ) -> None:
@@ -326,69 +332,3 @@ def test_fifo_in_place_of_a_log_or_pid_file_fails_the_start_without_blocking(
         file.write_text(f"daemon: {{control: {theirs.parent}/c{pid_file}}}\n{more}\n{services}")
         done = run(file)
         assert (done.returncode, done.stderr) == (71, f"netd: {key}: {problem}\n")
-
-
-def test_the_control_socket_is_not_for_a_directory_of_another_user(theirs: Path) -> None:
-    as_user(ALEX, lambda: (theirs / "way").symlink_to(theirs.parent))
-    for place in (f"{theirs}/c", f"{theirs}/sub/c", f"{theirs}/way/new/c"):
-        with pytest.raises(OpenError) as raised:
-            control_listener(place, None)
-        [problem] = raised.value.problems
-        assert problem == (
-            f"daemon.control: cannot listen on unix://{place}: {theirs} belongs to another user (uid 1234); "
-            f"chown root {theirs}, or name another place with daemon.control"
-        )
-    assert os.listdir(theirs) == ["way"]
-    assert not list(theirs.parent.glob("new*"))
-
-
-def test_the_control_socket_is_not_bound_where_its_directory_could_not_be_judged(
-    open_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (open_path / "run").mkdir()
-
-    def exchanged(path: str) -> None:
-        raise OSError(errno.ELOOP, "the way was exchanged")
-
-    monkeypatch.setattr(paths, "check_directory", exchanged)
-    with pytest.raises(
-        OpenError, match=f"^daemon.control: cannot listen on unix://{open_path}/run/c: the way was exch"
-    ):
-        control_listener(f"{open_path}/run/c", None)
-    assert not os.listdir(open_path / "run")
-
-
-def test_the_control_socket_is_for_a_directory_that_only_root_can_exchange(open_path: Path) -> None:
-    open_path.chmod(0o1777)
-    control_listener(f"{open_path}/run/netd/c", None).close()
-    (open_path / "file").write_text("")
-    with pytest.raises(OpenError) as raised:
-        control_listener(f"{open_path}/file/c", None)
-    assert raised.value.problems == (
-        f"daemon.control: cannot listen on unix://{open_path}/file/c: {os.strerror(errno.ENOTDIR)}",
-    )
-
-
-def test_the_control_socket_of_a_user_without_rights_says_what_to_let_it_do(open_path: Path) -> None:
-    need_root()
-
-    def refused() -> None:
-        with pytest.raises(OpenError, match=f"Permission denied; {open_path}/run and its owner must let this user"):
-            control_listener(f"{open_path}/run/c", None)
-
-    as_user(ALEX, refused)
-
-
-def test_entry_that_replaces_a_new_directory_keeps_its_mode(
-    theirs: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make = os.mkdir
-
-    def make_then_swap(path: str, *arguments: int, **more: int) -> None:
-        make(path, *arguments, **more)
-        (theirs / "run").rename(theirs / "made")
-        as_user(ALEX, lambda: (theirs / "run").symlink_to(secret))
-
-    monkeypatch.setattr(os, "mkdir", make_then_swap)
-    with pytest.raises(OpenError):
-        control_listener(f"{theirs}/run/c", None)

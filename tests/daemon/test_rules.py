@@ -20,6 +20,7 @@ def mapped(pid: int) -> int:
     return sum("memfd:netd-access" in line for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_unchanged_service_reads_its_rules_from_the_newest_memory(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
         port = running.port("echo")

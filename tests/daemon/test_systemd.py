@@ -14,6 +14,7 @@ from tests.daemon.launcher import LAUNCHER
 from tests.support.sockets import read_exactly
 
 
+@pytest.mark.slow
 def test_sockets_of_the_service_manager_are_served_and_outlive_netd(tmp_path: Path) -> None:
     stream, datagram, unix = (
         socket.socket(),

@@ -1,7 +1,6 @@
 """A socket for each question: the effect of each event on its question, over real sockets."""
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,28 +13,6 @@ from netd.client.probe.targets import Address
 from tests.client.probe.listeners import Listener, wait_until
 
 LINE = b"Tuesday, February 22, 1982 17:37:43-PST\r\n"
-
-
-@pytest.fixture
-def poller() -> Iterator[Poller]:
-    made = Poller()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def server() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as opened:
-        opened.settimeout(10)
-        yield opened
-
-
-@pytest.fixture
-def closed() -> Iterator[Address]:
-    """An address that refuses: bound, so that no other process gets it, and not listening."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield socket.AF_INET, taken.getsockname()
 
 
 class Asked:
@@ -78,10 +55,10 @@ def address_of(opened: socket.socket) -> Address:
     ],
 )
 def test_answer_over_a_stream_ends_with_its_close(
-    poller: Poller, server: socket.socket, pieces: list[bytes], result: int, corrupted: int
+    poller: Poller, stream_server: socket.socket, pieces: list[bytes], result: int, corrupted: int
 ) -> None:
-    asked = Asked(poller, Daytime(), address_of(server))
-    connection, _ = server.accept()
+    asked = Asked(poller, Daytime(), address_of(stream_server))
+    connection, _ = stream_server.accept()
     with connection:
         for piece in pieces:
             connection.sendall(piece)
@@ -93,9 +70,9 @@ def test_answer_over_a_stream_ends_with_its_close(
     assert asked.sessions.open_sessions == {}
 
 
-def test_answer_that_is_too_long_has_a_result_before_the_close(poller: Poller, server: socket.socket) -> None:
-    asked = Asked(poller, Daytime(), address_of(server))
-    connection, _ = server.accept()
+def test_answer_that_is_too_long_has_a_result_before_the_close(poller: Poller, stream_server: socket.socket) -> None:
+    asked = Asked(poller, Daytime(), address_of(stream_server))
+    connection, _ = stream_server.accept()
     with connection:
         connection.sendall(b"x" * 513)
         wait_until(poller, lambda: asked.has_result)
@@ -117,15 +94,17 @@ def test_datagram_is_the_whole_answer(poller: Poller) -> None:
     assert asked.listener.tally.connect.number == 0
 
 
-def test_connection_is_the_answer(poller: Poller, server: socket.socket) -> None:
-    asked = Asked(poller, Connect(), address_of(server))
+def test_connection_is_the_answer(poller: Poller, stream_server: socket.socket) -> None:
+    asked = Asked(poller, Connect(), address_of(stream_server))
     wait_until(poller, lambda: asked.has_result)
     assert (asked.listener.results, asked.listener.tally.connect.number) == ([1], 1)
-    server.accept()[0].close()
+    stream_server.accept()[0].close()
 
 
-def test_refused_question_is_asked_at_the_next_address(poller: Poller, server: socket.socket, closed: Address) -> None:
-    asked = Asked(poller, Connect(), closed, address_of(server))
+def test_refused_question_is_asked_at_the_next_address(
+    poller: Poller, stream_server: socket.socket, closed: Address
+) -> None:
+    asked = Asked(poller, Connect(), closed, address_of(stream_server))
     wait_until(poller, lambda: asked.has_result)
     assert asked.listener.results == [1]
     asked = Asked(poller, Connect(), closed)
@@ -136,8 +115,8 @@ def test_refused_question_is_asked_at_the_next_address(poller: Poller, server: s
     assert asked.sessions.open_sessions == {}
 
 
-def test_address_that_has_answered_is_kept(poller: Poller, server: socket.socket, closed: Address) -> None:
-    first = address_of(server)
+def test_address_that_has_answered_is_kept(poller: Poller, stream_server: socket.socket, closed: Address) -> None:
+    first = address_of(stream_server)
     asked = Asked(poller, Connect(), first, closed)
     wait_until(poller, lambda: asked.has_result)
     assert asked.sessions.next_address(first) is None
@@ -162,8 +141,8 @@ def test_unix_socket_with_a_full_queue_refuses(poller: Poller, tmp_path: Path) -
         assert Asked(poller, Connect(), address_of(server)).listener.results == [Outcome.REFUSED]
 
 
-def test_number_of_sockets_is_bounded_and_a_time_out_closes_one(poller: Poller, server: socket.socket) -> None:
-    asked = Asked(poller, Daytime(), address_of(server), limit=2)
+def test_number_of_sockets_is_bounded_and_a_time_out_closes_one(poller: Poller, stream_server: socket.socket) -> None:
+    asked = Asked(poller, Daytime(), address_of(stream_server), limit=2)
     assert asked.ask()
     assert not asked.ask()
     assert list(asked.sessions.open_sessions) == [0, 1]

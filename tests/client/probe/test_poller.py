@@ -13,13 +13,6 @@ HOUR = 3600 * 10**9
 
 
 @pytest.fixture
-def poller() -> Iterator[Poller]:
-    made = Poller()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     reader, writer = os.pipe()
     yield reader, writer

@@ -22,33 +22,11 @@ ECHO = Echo(SIZE, 7)
 
 
 @pytest.fixture
-def poller() -> Iterator[Poller]:
-    made = Poller()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def receiver() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         opened.bind(("127.0.0.1", 0))
         opened.settimeout(10)
         yield opened
-
-
-@pytest.fixture
-def server() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as opened:
-        opened.settimeout(10)
-        yield opened
-
-
-@pytest.fixture
-def closed() -> Iterator[Address]:
-    """An address that refuses: bound, so that no other process gets it, and not listening."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield socket.AF_INET, taken.getsockname()
 
 
 @pytest.fixture
@@ -165,13 +143,13 @@ def test_full_queue_delays_a_question_until_the_receiver_reads(poller: Poller, t
 class Connected:
     """A session that is open, and the other end of its connection."""
 
-    def __init__(self, poller: Poller, server: socket.socket, question: Tagged = ECHO) -> None:
+    def __init__(self, poller: Poller, stream_server: socket.socket, question: Tagged = ECHO) -> None:
         self.poller = poller
         self.listener = Listener()
-        self.session = Stream(self.listener, question, (address_of(server),), poller)
+        self.session = Stream(self.listener, question, (address_of(stream_server),), poller)
         self.session.open()
         wait_until(poller, lambda: self.listener.opened)
-        self.peer, _ = server.accept()
+        self.peer, _ = stream_server.accept()
         self.peer.settimeout(10)
 
     def ask(self, number: int = 1) -> bytes:
@@ -182,8 +160,8 @@ class Connected:
 
 
 @pytest.fixture
-def connected(poller: Poller, server: socket.socket) -> Iterator[Connected]:
-    made = Connected(poller, server)
+def connected(poller: Poller, stream_server: socket.socket) -> Iterator[Connected]:
+    made = Connected(poller, stream_server)
     yield made
     made.session.close()
     made.peer.close()
@@ -200,9 +178,9 @@ def test_answers_are_separated_however_the_stream_is_split(connected: Connected)
     assert connected.listener.results == [1, 1, 1]
 
 
-def test_greeting_is_no_answer_and_the_clock_is_read(poller: Poller, server: socket.socket) -> None:
+def test_greeting_is_no_answer_and_the_clock_is_read(poller: Poller, stream_server: socket.socket) -> None:
     question = TextTime(7)
-    connected = Connected(poller, server, question)
+    connected = Connected(poller, stream_server, question)
     assert ask(connected.session, connected.listener)
     connected.peer.sendall(b"netd time; ")
     connected.peer.sendall(b"send a format\r\n" + b"%08x 0 0 1700000000\r\n" % 7)
@@ -229,8 +207,8 @@ def test_octets_without_a_question_close_the_connection(connected: Connected) ->
     assert connected.peer.recv(1) == b""
 
 
-def test_line_without_an_end_closes_the_connection(poller: Poller, server: socket.socket) -> None:
-    connected = Connected(poller, server, TextTime(7))
+def test_line_without_an_end_closes_the_connection(poller: Poller, stream_server: socket.socket) -> None:
+    connected = Connected(poller, stream_server, TextTime(7))
     assert ask(connected.session, connected.listener)
     connected.peer.sendall(b"x" * 2000)
     wait_until(poller, lambda: connected.listener.woken)
@@ -242,7 +220,7 @@ def test_line_without_an_end_closes_the_connection(poller: Poller, server: socke
 
 @pytest.mark.parametrize("reset", [False, True])
 def test_close_loses_all_questions_and_the_next_one_connects_anew(
-    connected: Connected, server: socket.socket, reset: bool
+    connected: Connected, stream_server: socket.socket, reset: bool
 ) -> None:
     connected.ask(2)
     if reset:
@@ -255,13 +233,13 @@ def test_close_loses_all_questions_and_the_next_one_connects_anew(
     assert not connected.session.ask(number, data)
     wait_until(connected.poller, lambda: len(connected.listener.opened) == 2)
     assert connected.session.ask(number, data)
-    connected.peer, _ = server.accept()
+    connected.peer, _ = stream_server.accept()
     assert read_exactly(connected.peer, SIZE) == data
 
 
-def test_question_that_is_sent_in_part_delays_the_next_one(poller: Poller, server: socket.socket) -> None:
+def test_question_that_is_sent_in_part_delays_the_next_one(poller: Poller, stream_server: socket.socket) -> None:
     size = 2**23
-    connected = Connected(poller, server, Echo(size, 7))
+    connected = Connected(poller, stream_server, Echo(size, 7))
     assert ask(connected.session, connected.listener)
     assert not ask(connected.session, connected.listener)
     assert connected.listener.sent == [0]
@@ -279,10 +257,10 @@ def test_question_that_is_sent_in_part_delays_the_next_one(poller: Poller, serve
 
 
 def test_refused_connection_is_tried_at_the_next_address(
-    poller: Poller, server: socket.socket, closed: Address
+    poller: Poller, stream_server: socket.socket, closed: Address
 ) -> None:
     listener = Listener()
-    session = Stream(listener, ECHO, (closed, address_of(server)), poller)
+    session = Stream(listener, ECHO, (closed, address_of(stream_server)), poller)
     session.open()
     wait_until(poller, lambda: listener.opened)
     assert listener.errors == []

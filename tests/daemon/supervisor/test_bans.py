@@ -6,6 +6,8 @@ import socket
 import time
 from pathlib import Path
 
+import pytest
+
 from netd.config.loader import load
 from netd.daemon.messages.from_supervisor import SetBans
 from netd.daemon.messages.from_worker import Offender
@@ -58,6 +60,7 @@ def test_source_that_is_refused_too_often_is_banned_by_all_services_and_no_other
         assert status["shut"]["counters"]["refused"]["access"] >= 6
 
 
+@pytest.mark.slow
 def test_datagrams_with_a_forged_source_do_not_ban_that_source(tmp_path: Path) -> None:
     config = BANNING.replace("udp://127.0.0.1:0]", 'udp://127.0.0.1:0], limits: {exempt: [], rate: "udp 1/h"}')
     with daemon(config, tmp_path) as running:
@@ -70,6 +73,7 @@ def test_datagrams_with_a_forged_source_do_not_ban_that_source(tmp_path: Path) -
         assert echoes(running.port("open"), "127.0.0.2")
 
 
+@pytest.mark.slow
 def test_ban_commands_add_list_and_remove(tmp_path: Path) -> None:
     with daemon("services: {echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}\n", tmp_path) as running:
         done = running.netd("ban", "list")
@@ -98,6 +102,7 @@ def test_ban_commands_add_list_and_remove(tmp_path: Path) -> None:
         assert running.event("source_unbanned")["source"] == "2001:db8::/64"
 
 
+@pytest.mark.slow
 def test_ban_by_command_is_in_force_at_once_also_for_datagrams(tmp_path: Path) -> None:
     with daemon(BANNING.replace("workers: 2", "workers: 1"), tmp_path) as running:
         tcp, udp = running.port("open"), running.port("open", "udp")

@@ -33,6 +33,7 @@ def test_peers_of_all_workers_are_summed_and_bounded() -> None:
     assert merged_peers([]) == {"total": 0, "peers": []}
 
 
+@pytest.mark.slow
 def test_diff_and_reload_list_changed_settings(tmp_path: Path) -> None:
     config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
     with daemon(config, tmp_path) as running:
@@ -58,6 +59,7 @@ def test_diff_and_reload_list_changed_settings(tmp_path: Path) -> None:
         assert not running.ask("explain", "from=10.1.1.1", "to=echo")["checks"][-1]["why"].startswith("banned")
 
 
+@pytest.mark.slow
 def test_diff_lists_the_changes_of_a_reload_and_applies_none(tmp_path: Path) -> None:
     config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n  upper: {listen: [tcp://127.0.0.1:0]}\n"
     with daemon(config, tmp_path) as running, talking(running.port("echo")) as live:
@@ -82,6 +84,7 @@ def test_diff_lists_the_changes_of_a_reload_and_applies_none(tmp_path: Path) -> 
         assert running.ask("status")["generation"] == 1
 
 
+@pytest.mark.slow
 def test_commands_list_and_close_connections(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
         with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
@@ -109,6 +112,7 @@ def test_commands_list_and_close_connections(tmp_path: Path) -> None:
         assert (kicked["number"], kicked["by"].partition(",")[2]) == (1, f"uid={os.geteuid()},gid={os.getegid()}")
 
 
+@pytest.mark.slow
 def test_peers_are_listed_by_their_number_of_connections(tmp_path: Path) -> None:
     path = f"{tmp_path}/x.sock"
     config = f"""
@@ -143,6 +147,7 @@ services:
         assert running.ask("peers", "service=uper")["error"] == ("there is no service 'uper'; did you mean 'upper'?")
 
 
+@pytest.mark.slow
 def test_peer_is_selected_by_address_in_any_form_by_network_and_by_its_text_in_a_list(tmp_path: Path) -> None:
     path = f"{tmp_path}/x.sock"
     config = f'services: {{echo: {{listen: [tcp://127.0.0.1:0, "unix://{path}"]}}}}'
@@ -193,6 +198,7 @@ def test_service_is_enabled_and_disabled_until_the_next_reload(tmp_path: Path) -
         assert running.netd("enable", "ecoh").stderr == "netd: there is no service 'ecoh'; did you mean 'echo'?\n"
 
 
+@pytest.mark.slow
 def test_log_level_changes_at_once_and_until_the_next_reload(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
         assert running.netd("log-level", "debug").returncode == 0

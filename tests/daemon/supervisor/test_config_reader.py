@@ -142,6 +142,7 @@ def test_reader_that_cannot_be_started_is_an_error(reading: Reading) -> None:
         result.get()
 
 
+@pytest.mark.slow
 def test_config_on_a_slow_file_system_blocks_neither_commands_nor_services(tmp_path: Path) -> None:
     text = ECHO.format(heartbeat="5s", workers=1, line=100)
     with daemon(text, tmp_path) as running, talking(running.port("echo")) as live:
@@ -165,6 +166,7 @@ def _feed(file: Path, text: str, reload: InBackground) -> bool:
     return reload.done
 
 
+@pytest.mark.slow
 def test_netd_stops_while_a_config_is_read(tmp_path: Path) -> None:
     text = ECHO.format(heartbeat="5s", workers=1, line=100)
     with daemon(text, tmp_path) as running:
@@ -177,6 +179,7 @@ def test_netd_stops_while_a_config_is_read(tmp_path: Path) -> None:
         assert not logged(running, "command_failed")
 
 
+@pytest.mark.slow
 def test_constructor_of_a_new_type_does_not_block_the_supervisor(tmp_path: Path) -> None:
     before = ECHO.format(heartbeat="5s", workers=1, line=100)
     # The constructor waits outside of a worker, which should be only in the process that reads the config.

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.daemon import Daemon
 from tests.support.programs import started
 
 
+@pytest.mark.slow
 def test_reply_guard_that_is_off_is_logged_at_the_start_and_after_a_reload(tmp_path: Path) -> None:
     config = (
         "services:\n  echo: {reply_guard: false, listen: [udp://127.0.0.1:0]}\n"
@@ -26,6 +29,7 @@ def test_reply_guard_that_is_off_is_logged_at_the_start_and_after_a_reload(tmp_p
         assert {line["service"] for line in running.lines if line["event"] == "reply_guard_disabled"} == {"echo"}
 
 
+@pytest.mark.slow
 def test_limits_that_need_more_descriptors_than_rlimit_nofile_are_logged(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

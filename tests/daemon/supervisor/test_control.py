@@ -180,6 +180,7 @@ def test_any_input_is_answered_and_changes_nothing(pieces: list[bytes]) -> None:
     assert not [call for call in commands.calls if not isinstance(call, tuple)]
 
 
+@pytest.mark.slow
 def test_fuzz_of_the_real_socket_changes_nothing_and_crashes_nothing(tmp_path: Path) -> None:
     dice = random.Random(3)
     words = [b"status", b"connections", b"kick", b"peer=", b"::/0", b"\xff\xf4\xff\xfd\x06", b"\n", b"\0", b"x" * 5000]
@@ -225,6 +226,7 @@ def netd(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.slow
 def test_command_without_a_running_netd_exits_with_69_and_names_the_sockets_it_tried(tmp_path: Path) -> None:
     done = netd("status", "--control", f"{tmp_path}/c")
     assert done.returncode == 69
@@ -243,6 +245,7 @@ def test_command_without_a_running_netd_exits_with_69_and_names_the_sockets_it_t
         assert "Connection refused" in netd("status", "--control", f"{tmp_path}/other").stderr
 
 
+@pytest.mark.slow
 def test_command_reports_the_problems_of_a_config_by_which_it_finds_no_netd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +270,7 @@ def test_command_reports_the_problems_of_a_config_by_which_it_finds_no_netd(
         assert running.netd("reload", "-c", str(file)).returncode == 0
 
 
+@pytest.mark.slow
 def test_command_for_one_config_is_not_sent_to_the_netd_of_another(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
         (tmp_path / "other.yaml").write_text(CONFIG)
@@ -279,6 +283,7 @@ def test_command_for_one_config_is_not_sent_to_the_netd_of_another(tmp_path: Pat
         assert running.netd("status", "-c", f"{tmp_path}/netd.yaml").returncode == 0, "it still runs"
 
 
+@pytest.mark.slow
 def test_second_netd_does_not_take_the_socket_of_the_first(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
         with Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=running.control) as second:
@@ -289,6 +294,7 @@ def test_second_netd_does_not_take_the_socket_of_the_first(tmp_path: Path) -> No
         assert running.ask("status")["ok"]
 
 
+@pytest.mark.slow
 def test_netd_without_a_control_socket_serves(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text("daemon: {control: off}\n" + CONFIG)
     with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
@@ -327,6 +333,7 @@ def started_unprivileged(directory: str, **environment: str) -> tuple[int, list[
     return process.returncode, list(events.values()), output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "error"),
     [
@@ -345,6 +352,7 @@ def test_netd_without_a_path_for_a_control_socket_logs_it_and_serves(environment
     assert events[-1]["event"] == "netd_stopped"
 
 
+@pytest.mark.slow
 def test_control_path_that_the_operator_set_must_be_usable() -> None:
     with tempfile.TemporaryDirectory() as directory:
         code, events, output = started_unprivileged(directory, NETD_CONTROL="/proc/none/control.sock")
@@ -353,6 +361,7 @@ def test_control_path_that_the_operator_set_must_be_usable() -> None:
     assert not {"netd_ready", "control_failed"} & {str(event["event"]) for event in events}
 
 
+@pytest.mark.slow
 def test_stop_waits_until_netd_has_exited(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text("daemon: {drain: 1h}\n" + CONFIG)
     with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
@@ -374,6 +383,7 @@ def test_stop_waits_until_netd_has_exited(tmp_path: Path) -> None:
     assert running.lines[-1]["event"] == "netd_stopped"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allowed", [True, False])
 def test_control_group_may_control_netd(tmp_path: Path, allowed: bool) -> None:
     if os.geteuid() != 0:

@@ -47,6 +47,7 @@ def links(place: Path) -> list[str]:
     return [os.readlink(path) for path in sorted((place / "run").glob("*")) if path.is_symlink()]
 
 
+@pytest.mark.slow
 def test_netd_is_found_by_the_path_of_its_config_after_the_file_has_changed(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "netd.yaml"
     with daemon(f"daemon: {{control: {tmp_path}/first}}\n" + SERVICES, tmp_path) as running:
@@ -71,6 +72,7 @@ def test_netd_is_found_by_the_path_of_its_config_after_the_file_has_changed(tmp_
     assert links(place) == []
 
 
+@pytest.mark.slow
 def test_netd_is_found_by_every_name_of_its_config(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "linked").symlink_to("real")
@@ -89,6 +91,7 @@ def test_netd_is_found_by_every_name_of_its_config(tmp_path: Path) -> None:
         assert running.stop() == 0
 
 
+@pytest.mark.slow
 def test_abstract_control_socket_is_found(tmp_path: Path, place: Path) -> None:
     (tmp_path / "netd.yaml").write_text(SERVICES)
     with Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=ABSTRACT) as running:
@@ -100,6 +103,7 @@ def test_abstract_control_socket_is_found(tmp_path: Path, place: Path) -> None:
         assert running.stop() == 0
 
 
+@pytest.mark.slow
 def test_daemon_is_found_by_its_config(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text(f"log: {{file: {tmp_path}/log}}\n" + SERVICES)
@@ -112,6 +116,7 @@ def test_daemon_is_found_by_its_config(tmp_path: Path, place: Path) -> None:
     assert links(place) == []
 
 
+@pytest.mark.slow
 def test_link_that_a_crash_left_behind_is_ignored_and_replaced(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text(SERVICES)
@@ -135,6 +140,7 @@ def test_link_that_a_crash_left_behind_is_ignored_and_replaced(tmp_path: Path, p
         assert second.stop() == 0
 
 
+@pytest.mark.slow
 def test_netd_that_started_last_is_found_of_two_with_one_config(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text(f"daemon: {{control: {tmp_path}/first}}\n" + SERVICES)
@@ -152,6 +158,7 @@ def test_netd_that_started_last_is_found_of_two_with_one_config(tmp_path: Path, 
             assert second.stop() == 0
 
 
+@pytest.mark.slow
 def test_start_that_fails_leaves_the_link_of_the_netd_that_runs(tmp_path: Path, place: Path) -> None:
     with daemon(SERVICES, tmp_path) as running:
         port = running.port("echo")
@@ -161,6 +168,7 @@ def test_start_that_fails_leaves_the_link_of_the_netd_that_runs(tmp_path: Path, 
         assert links(place) == [running.control]
 
 
+@pytest.mark.slow
 def test_netd_without_a_directory_for_links_serves(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text(SERVICES)
     with Daemon("-c", str(tmp_path / "netd.yaml"), RUNTIME_DIRECTORY=f"{tmp_path}/netd.yaml/run") as running:
@@ -169,6 +177,7 @@ def test_netd_without_a_directory_for_links_serves(tmp_path: Path) -> None:
         assert running.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [False, True])
 def test_links_are_neither_made_nor_followed_where_another_user_can_exchange_them(
     shared: bool, monkeypatch: pytest.MonkeyPatch

@@ -54,6 +54,7 @@ def test_explanation_names_the_check_that_decides(tmp_path: Path) -> None:
         assert "local: exempt from rate and per_source" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("peer", "where", "error"),
     [

@@ -17,6 +17,7 @@ from tests.support.sockets import free_port, read_exactly
 from tests.support.waiting import until
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["netd reload", "SIGHUP"])
 def test_reload_changes_only_services_that_differ(tmp_path: Path, way: str) -> None:
     before = f"""
@@ -103,6 +104,7 @@ class Service:
 """
 
 
+@pytest.mark.slow
 def test_service_that_fails_to_take_over_is_logged_by_its_name_and_serves(tmp_path: Path) -> None:
     path = install_service(tmp_path, "heir", HEIR)
     config = "services:\n  one: {{type: heir, listen: [tcp://127.0.0.1:0], options: {{number: {}}}}}\n"
@@ -120,6 +122,7 @@ def test_service_that_fails_to_take_over_is_logged_by_its_name_and_serves(tmp_pa
         assert running.stop() == 0
 
 
+@pytest.mark.slow
 def test_service_that_is_disabled_has_its_drain_time(tmp_path: Path) -> None:
     config = "services:\n  echo: {listen: [tcp://127.0.0.1:0], limits: {drain: 300ms}}\n"
     with daemon(config, tmp_path) as running, talking(running.port("echo")) as live:
@@ -155,6 +158,7 @@ def test_config_with_problems_changes_nothing_and_all_of_them_are_reported(tmp_p
         assert running.netd("status").stdout.splitlines()[1] == f"config {tmp_path}/netd.yaml, generation 2"
 
 
+@pytest.mark.slow
 def test_port_that_is_taken_changes_nothing(tmp_path: Path) -> None:
     config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
     with daemon(config, tmp_path) as running, socket.socket() as holder, talking(running.port("echo")) as live:
@@ -172,6 +176,7 @@ def test_port_that_is_taken_changes_nothing(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.slow
 def test_config_that_one_worker_cannot_serve_is_rejected(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root: the worker may read less than the supervisor")
@@ -193,6 +198,7 @@ def test_config_that_one_worker_cannot_serve_is_rejected(tmp_path: Path) -> None
             assert running.ask("status")["generation"] == 1
 
 
+@pytest.mark.slow
 def test_endpoint_may_widen_narrow_and_pass_to_another_service(tmp_path: Path) -> None:
     port = free_port()
     narrow = f"services:\n  echo: {{listen: [tcp://127.0.0.1:{port}, udp://127.0.0.1:{port}]}}\n"
@@ -214,6 +220,7 @@ def test_endpoint_may_widen_narrow_and_pass_to_another_service(tmp_path: Path) -
         echoed(live, b"still\n")
 
 
+@pytest.mark.slow
 def test_paths_of_unix_sockets_are_made_and_removed_with_them(tmp_path: Path) -> None:
     config = 'services:\n  echo: {{listen: ["unix://{0}/{1}?mode={2}"]}}\n'
     with daemon(config.format(tmp_path, "a", "0600"), tmp_path) as running:
@@ -229,6 +236,7 @@ def test_paths_of_unix_sockets_are_made_and_removed_with_them(tmp_path: Path) ->
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.slow
 def test_number_of_workers_changes_and_live_connections_stay(tmp_path: Path) -> None:
     config = "daemon: {{workers: {}}}\nservices:\n  echo: {{listen: [tcp://127.0.0.1:0]}}\n"
     with daemon(config.format(3), tmp_path) as running, contextlib.ExitStack() as stack:
@@ -262,6 +270,7 @@ def test_queued_connection_is_served_after_its_service_was_disabled(tmp_path: Pa
         assert refused(port)
 
 
+@pytest.mark.slow
 def test_reload_opens_a_privileged_port_though_the_workers_have_no_rights(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root")
@@ -276,6 +285,7 @@ def test_reload_opens_a_privileged_port_though_the_workers_have_no_rights(tmp_pa
             assert read_exactly(connection, 2) == b"X\n"
 
 
+@pytest.mark.slow
 def test_log_connections_changes_with_a_reload(tmp_path: Path) -> None:
     services = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
 
@@ -296,6 +306,7 @@ def test_log_connections_changes_with_a_reload(tmp_path: Path) -> None:
     assert sum(line["event"] == "connection_closed" for line in running.lines) == 6 + 2
 
 
+@pytest.mark.slow
 def test_log_reports_a_renamed_key_once_per_load(tmp_path: Path) -> None:
     def notices(running: Daemon) -> list[str]:
         return [line["notice"] for line in running.lines if line["event"] == "config_key_renamed"]
@@ -318,6 +329,7 @@ def test_log_reports_a_renamed_key_once_per_load(tmp_path: Path) -> None:
         assert notices(running) == expected
 
 
+@pytest.mark.slow
 def test_new_rules_apply_to_new_connections_and_a_new_port_is_guarded_at_once(tmp_path: Path) -> None:
     config = "services:\n  echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}\n"
     with daemon(config, tmp_path) as running, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -98,6 +98,7 @@ def request_reports(server: Server, tmp_path: Path) -> Iterator[Callable[..., No
     os.close(sink.descriptor)
 
 
+@pytest.mark.slow
 def test_worker_gets_a_report_for_each_request(
     request_reports: Callable[..., None], workers: tuple[Worker, Worker]
 ) -> None:
@@ -106,6 +107,7 @@ def test_worker_gets_a_report_for_each_request(
         assert [worker.next_message() for worker in workers] == [REPORT, REPORT]
 
 
+@pytest.mark.slow
 def test_worker_that_does_not_read_reports_is_neither_waited_for_nor_aborted(
     request_reports: Callable[..., None], workers: tuple[Worker, Worker]
 ) -> None:

@@ -48,6 +48,7 @@ def test_enabled_services_are_served_and_disabled_ones_are_not(tmp_path: Path) -
     assert all(line["event"] != "not_json" for line in running.lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_waits_for_open_connections_and_accepts_none(tmp_path: Path, number: int) -> None:
     with daemon(CONFIG.format(drain="60s", tmp=tmp_path), tmp_path) as running:
@@ -74,6 +75,7 @@ def _accepts(address: tuple[str, int]) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_connections_are_closed_when_the_drain_time_expires(tmp_path: Path) -> None:
     with daemon(CONFIG.format(drain="300ms", tmp=tmp_path), tmp_path) as running:
         with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
@@ -84,6 +86,7 @@ def test_connections_are_closed_when_the_drain_time_expires(tmp_path: Path) -> N
     assert [line["outcome"] for line in running.lines if line["event"] == "connection_closed"] == ["stopped"]
 
 
+@pytest.mark.slow
 def test_second_signal_stops_at_once(tmp_path: Path) -> None:
     with daemon(CONFIG.format(drain="1h", tmp=tmp_path), tmp_path) as running:
         with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
@@ -94,6 +97,7 @@ def test_second_signal_stops_at_once(tmp_path: Path) -> None:
             assert running.stop(signal.SIGINT) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", [0.0, 0.0003, 0.001, 0.003, 0.01])
 def test_two_signals_in_a_row_stop_as_cleanly_as_one(tmp_path: Path, pause: float) -> None:
     with daemon(CONFIG.format(drain="1s", tmp=tmp_path), tmp_path) as running:
@@ -103,6 +107,7 @@ def test_two_signals_in_a_row_stop_as_cleanly_as_one(tmp_path: Path, pause: floa
     assert [line["event"] for line in running.lines][-1] == "netd_stopped"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["> /dev/full", "| true", ">&-", ">&- 2>&- <&-"])
 def test_netd_serves_and_stops_with_its_standard_output_closed_or_full(tmp_path: Path, output: str) -> None:
     text = loader.BUILT_IN_FILE.read_text()
@@ -138,6 +143,7 @@ def test_netd_serves_and_stops_with_its_standard_output_closed_or_full(tmp_path:
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_log_pipe_that_is_not_read_blocks_neither_service_nor_stop(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text(f'services:\n  pingpong: {{listen: ["unix://{tmp_path}/s"]}}\n')
@@ -161,6 +167,7 @@ def test_log_pipe_that_is_not_read_blocks_neither_service_nor_stop(tmp_path: Pat
         os.close(reader)
 
 
+@pytest.mark.slow
 def test_start_without_descriptors_prints_one_line_and_exits_with_71(tmp_path: Path, place: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text("services:\n" + "".join(f"  e{n}: {{type: echo, listen: [tcp://127.0.0.1:0]}}\n" for n in range(6)))
@@ -173,6 +180,7 @@ def test_start_without_descriptors_prints_one_line_and_exits_with_71(tmp_path: P
         assert not (place / "control.sock").exists(), "a stale socket would be left for the next start"
 
 
+@pytest.mark.slow
 def test_port_in_use_prints_one_line_exits_with_71_and_leaves_no_file(tmp_path: Path) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
@@ -196,6 +204,7 @@ def test_port_in_use_prints_one_line_exits_with_71_and_leaves_no_file(tmp_path: 
     assert not (tmp_path / "upper.sock").exists()
 
 
+@pytest.mark.slow
 def test_config_with_problems_binds_nothing(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text(
@@ -212,6 +221,7 @@ def test_config_with_problems_binds_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "upper.sock").exists()
 
 
+@pytest.mark.slow
 def test_start_after_kill_9_replaces_stale_sockets(tmp_path: Path) -> None:
     config = CONFIG.format(drain="1s", tmp=tmp_path)
     (tmp_path / "netd.yaml").write_text(config)
@@ -225,6 +235,7 @@ def test_start_after_kill_9_replaces_stale_sockets(tmp_path: Path) -> None:
         assert connection.recv(1) == b"x"
 
 
+@pytest.mark.slow
 def test_descriptor_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")
@@ -236,6 +247,7 @@ def test_descriptor_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
         assert running.stop() == 0
 
 
+@pytest.mark.slow
 def test_connections_without_descriptors_are_refused_at_once_and_others_are_served(tmp_path: Path) -> None:
     config = "services:\n  echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}\n"
     (tmp_path / "netd.yaml").write_text(config)
@@ -293,6 +305,7 @@ def _cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.slow
 def test_service_manager_is_notified_when_netd_is_ready_and_when_it_stops(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text(f'services:\n  echo: {{listen: ["unix://{tmp_path}/echo"]}}\n')
@@ -309,6 +322,7 @@ def test_service_manager_is_notified_when_netd_is_ready_and_when_it_stops(tmp_pa
                 assert running.stop() == 0
 
 
+@pytest.mark.slow
 def test_service_manager_that_does_not_read_delays_nothing(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")

@@ -114,6 +114,7 @@ def test_service_has_a_table_with_the_counters_of_its_type_which_status_sums_up(
         assert status(running) == {"accepted": 2, "active": 2, "own": {"started": 7}}
 
 
+@pytest.mark.slow
 def test_service_of_another_type_counts_in_a_new_table_and_its_old_connections_in_the_old(
     running: Daemon, tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ def test_service_of_another_type_counts_in_a_new_table_and_its_old_connections_i
         until(lambda: status(running) == {"accepted": 3, "active": 1, "closed": {"lost": 1, "done": 1}})
 
 
+@pytest.mark.slow
 def test_connections_of_the_old_type_are_among_those_that_a_stop_waits_for(running: Daemon, tmp_path: Path) -> None:
     with connect(running, 0):
         write(tmp_path, "second")
@@ -156,6 +158,7 @@ def test_connections_of_the_old_type_are_among_those_that_a_stop_waits_for(runni
     assert event["connections"] == 2
 
 
+@pytest.mark.slow
 def test_summary_of_connections_counts_also_those_of_the_old_type(running: Daemon, tmp_path: Path) -> None:
     with connect(running, 0) as old:
         write(tmp_path, "second", access="summary")
@@ -165,6 +168,7 @@ def test_summary_of_connections_counts_also_those_of_the_old_type(running: Daemo
     assert (event["service"], event["number"], event["bytes_in"]) == ("one", 1, 10)
 
 
+@pytest.mark.slow
 def test_reload_that_is_rejected_drops_the_table_of_the_new_type_and_keeps_the_old_one(
     running: Daemon, tmp_path: Path
 ) -> None:

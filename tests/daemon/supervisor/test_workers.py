@@ -417,6 +417,7 @@ def test_first_worker_is_restarted_after_a_reload_from_two_workers_to_one(tmp_pa
             assert connection.recv(100) == b"* goodbye\n"
 
 
+@pytest.mark.slow
 def test_connections_of_all_services_together_are_bounded_across_workers(tmp_path: Path) -> None:
     config = (
         "daemon: {connections: 3, workers: 2}\n"

@@ -77,6 +77,11 @@ class Kind:
     """Whether there may be a pipe."""
 
     @property
+    def is_plain(self) -> bool:
+        """Whether nothing precedes the service, and nothing is switched off."""
+        return self.preambles is NO_PREAMBLES and self.is_spliced
+
+    @property
     def echoes(self) -> bool:
         return self.way is not SendOnlyConnection
 

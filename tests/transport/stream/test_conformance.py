@@ -26,7 +26,9 @@ _FEW = 2**20
 """Octets of memory of this process that one connection may take, whatever its peer does."""
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: str(kind.name))
+@pytest.fixture(
+    params=[pytest.param(kind, marks=[pytest.mark.slow] * (not kind.is_plain), id=kind.name) for kind in KINDS]
+)
 def kind(request: pytest.FixtureRequest) -> Kind:
     found: Kind = request.param
     return found
