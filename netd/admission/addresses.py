@@ -1,15 +1,20 @@
-"""Sources (an IPv4 address or an IPv6 /64), the networks of a config, and longest prefix match."""
+"""Sources, the networks of a config, and longest prefix match.
+
+A source is an IPv4 address, or an IPv6 /64, which is what one customer is assigned. Where many parties share a /64, it
+is the whole address: in the prefixes of IPv4 hosts behind NAT64 (64:ff9b::/96, RFC 6052; 64:ff9b:1::/48, RFC 8215), and
+of link-local addresses (fe80::/10).
+"""
 
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_network
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
 
-from netd.addresses import Network, network_of, parse_address
+from netd.addresses import Network, host_text, is_link_local, network_of, parse_address
 from netd.text import shown
 
 LOCAL = (Network(127 << 24, 8, 32), Network(1, 128, 128))
@@ -17,27 +22,37 @@ LOCAL = (Network(127 << 24, 8, 32), Network(1, 128, 128))
 ANY = (Network(0, 0, 32), Network(0, 0, 128))
 """All addresses."""
 
+_NAT64 = (bytes.fromhex("0064ff9b") + bytes(8), bytes.fromhex("0064ff9b0001"))
+
 V = TypeVar("V")
 W = TypeVar("W")
 
 
 def source_of(address: bytes) -> bytes:
-    """The source of an address: the IPv4 address, or the IPv6 /64, which is what one customer is assigned."""
-    return address if len(address) == 4 else address[:8]
+    """The source of an address of 4 or 16 octets: 4, 8 or 16 octets."""
+    if len(address) == 4 or address.startswith(_NAT64) or is_link_local(address):
+        return address
+    return address[:8]
+
+
+def first_address(source: bytes) -> bytes:
+    """The first address of a source, 4 or 16 octets."""
+    return source if len(source) == 4 else source.ljust(16, b"\0")
 
 
 def source_text(source: bytes) -> str:
-    """A source as text: ``192.0.2.7`` or ``2001:db8::/64``."""
-    return str(ip_address(source)) if len(source) == 4 else f"{IPv6Address(source + bytes(8))}/64"
+    """A source as text: ``192.0.2.7``, ``2001:db8::/64`` or ``fe80::7``."""
+    text = host_text(first_address(source))
+    return f"{text}/64" if len(source) == 8 else text
 
 
 def parse_source(text: str) -> bytes:
     """Parse an address or an IPv6 /64 into its source; else ValueError."""
     address, slash, length = text.partition("/")
-    octets = parse_address(address)
-    if slash and length != ("32" if len(octets) == 4 else "64"):
+    source = source_of(parse_address(address))
+    if slash and length != str(8 * len(source)):
         raise ValueError(f"expected an address or an IPv6 /64, got {shown(text)}")
-    return source_of(octets)
+    return source
 
 
 def parse_networks(text: object) -> tuple[Network, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import model_validator
 
-from netd.admission.addresses import LOCAL, Named, NetworkOption, Prefixes, source_of
+from netd.admission.addresses import LOCAL, Named, NetworkOption, Prefixes, first_address, source_of
 from netd.values import Duration, Model, Rate, RateOrOff
 
 MOST = 4096
@@ -99,9 +99,8 @@ class Bans:
         return dict(sorted(bans, key=lambda item: item[1].until))
 
     def _is_exempt(self, source: bytes) -> bool:
-        address = source if len(source) == 4 else source + bytes(8)
         # The source ::/64 has one address that a peer can have, the loopback ::1.
-        return self._exempt.find(address) is not None or (
+        return self._exempt.find(first_address(source)) is not None or (
             source == bytes(8) and self._exempt.find(bytes(15) + b"\1") is not None
         )
 

@@ -15,8 +15,9 @@ class Limits(Model):
     """Connections of this service at one time. Each costs less than 1.5 KB, and half of daemon.connections stays free
     for the other services."""
     per_source: Count = 64
-    """Connections of this service at one time from one source: an IPv4 address, or an IPv6 /64. 64 is more than the
-    users and programs of one host need here, and leaves places for 127 other sources."""
+    """Connections of this service at one time from one source: an IPv4 address, or an IPv6 /64 (one address, if
+    it is link-local or behind NAT64). 64 is more than the users and programs of one host need here, and leaves places
+    for 127 other sources."""
     rate: RateOrOff = Rate(50, "s", 100, "udp")
     """New connections and datagrams accepted from one source, as in `50/s` or `50/s burst 100`; with `tcp` or `udp`
     before it, of that transport alone. Users and health checks send less than 50 a second, a tool that sends all its

@@ -12,7 +12,8 @@ from netd.errors import EXIT_OK, EXIT_USAGE
 @click.group(epilog="Example: netd ban add 192.0.2.7 --for 10m", invoke_without_command=True)
 @click.pass_context
 def ban(context: click.Context) -> None:
-    """List, add and remove bans. A banned source (an IPv4 address, or an IPv6 /64) is refused by all services.
+    """List, add and remove bans. A banned source is refused by all services: an IPv4 address, or an IPv6
+    /64; one address, where that is link-local or behind NAT64.
 
     Sources that are refused again and again are banned automatically: see `bans` in the config.
     """

@@ -18,7 +18,14 @@ def test_source_is_an_ipv4_address_or_an_ipv6_64() -> None:
         assert source_text(parse_source(text)) == text
     assert source_text(parse_source("2001:db8::5")) == "2001:db8::/64"
     assert source_text(parse_source("192.0.2.7/32")) == "192.0.2.7"
-    for text in ("192.0.2.0/24", "2001:db8::/32", "2001:db8::/128", "x"):
+    for shared in ("64:ff9b::c000:20%d", "64:ff9b:1::c000:20%d", "64:ff9b:1:ffff:1:2:3:%d", "fe80::%d"):
+        one, other = parse_source(shared % 1), parse_source(shared % 2)
+        assert one != other
+        assert source_text(one) == shared % 1
+        assert parse_source(f"{shared % 1}/128") == one
+    for network in ("64:ff9b:0:1::", "64:ff9b:2::", "fec0::"):
+        assert parse_source(f"{network}1") == parse_source(f"{network}2")
+    for text in ("64:ff9b::/64", "fe80::1/64", "192.0.2.0/24", "2001:db8::/32", "2001:db8::/128", "x"):
         with pytest.raises(ValueError, match="expected"):
             parse_source(text)
 

@@ -50,6 +50,15 @@ def test_exempt_source_is_never_banned() -> None:
     assert bans.record_offence(parse_source("192.0.3.7"), "x", 1.0) == 60
 
 
+@pytest.mark.parametrize(("one", "other"), [("64:ff9b::c000:201", "64:ff9b::c000:202"), ("fe80::1", "fe80::2")])
+def test_addresses_that_share_a_64_are_banned_one_by_one(one: str, other: str) -> None:
+    bans = Bans(BanRules.model_validate_json('{"exempt": ["64:ff9b::192.0.2.9"]}'))
+    bans.add(parse_address(one), 5.0, "netd ban add", 1.0)
+    assert bans.until(parse_source(one), 2.0) == 6.0
+    assert bans.until(parse_source(other), 2.0) is None
+    assert bans.record_offence(parse_source("64:ff9b::c000:209"), "x", 1.0) is None
+
+
 def test_ban_of_the_operator_is_added_and_removed() -> None:
     bans = Bans(BanRules(threshold="off"))  # type: ignore[arg-type]
     bans.add(PEER, 5.0, "netd ban add", 1.0)

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,6 +97,23 @@ def test_source_has_at_most_per_source_connections_and_takes_none_from_others() 
     assert admit(echo, A, 0.0) is None
     six, neighbour = parse_address("2001:db8::1"), parse_address("2001:db8::2")
     assert [admit(echo, six, 0.0), admit(echo, neighbour, 0.0), admit(echo, six, 0.0)] == [None, None, "per_source"]
+
+
+@pytest.mark.parametrize("pair", ["64:ff9b::c000:201 64:ff9b::c000:202", "fe80::1 fe80::2"])
+def test_addresses_that_share_a_64_have_their_own_limits_and_bans(pair: str) -> None:
+    one, other = map(parse_address, pair.split())
+    echo = admission('{"limits": {"per_source": 1}}')
+    assert [admit(echo, address, 0.0) for address in (one, one, other, other)] == [None, "per_source"] * 2
+    echo = admission('{"limits": {"rate": "2/m burst 2"}}')
+    assert [admit(echo, address, 0.0) for address in (one,) * 3 + (other,) * 3] == [None, None, "rate"] * 2
+    keys = [echo.check_datagram(address, 5353, 0.0, non_unicast=False).key for address in (one, other)]
+    assert all(keys)
+    assert keys[0] != keys[1]
+    shared = DaemonAdmission()
+    echo = admission(shared=shared)
+    shared.ban(source_of(one), 60.0)
+    assert [admit(echo, one, 0.0), admit(echo, other, 0.0)] == ["banned", None]
+    assert (names(echo, one), names(echo, other)) == (["bans"], [])
 
 
 def test_loopback_is_counted_and_other_networks_are_not_where_exempt_says_so() -> None:

@@ -115,7 +115,7 @@ class Busy(Fields):
 class Offender(Fields):
     """A source that a service has refused repeatedly."""
 
-    source: Annotated[str, Strict(), Field(pattern=r"^(?:[0-9a-f]{8}){1,2}$")]
+    source: Annotated[str, Strict(), Field(pattern=r"^(?:[0-9a-f]{8}|[0-9a-f]{16}|[0-9a-f]{32})$")]
     """As admission counts it (`netd.admission.addresses`), in hexadecimal."""
     service: Annotated[str, Strict(), Field(max_length=64)]
     refusal: Refusal

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
+from netd.admission.addresses import parse_source
 from netd.daemon.channel import Channel, ProtocolError, pair, wait
 from netd.daemon.messages import from_worker
 from netd.daemon.messages.coding import encode
@@ -15,6 +16,7 @@ from netd.daemon.messages.from_worker import (
     ConnectionList,
     ConnectionRow,
     Notice,
+    Offender,
     PeerList,
     PeerRow,
     Response,
@@ -104,12 +106,19 @@ def test_trace_with_an_invalid_line_is_rejected(line: object) -> None:
         from_worker.decode({**message, "lines": [line, LINE]})
 
 
+@pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::1", "64:ff9b::c000:201", "fe80::1"])
+def test_offender_may_be_any_source(address: str) -> None:
+    offender = Offender(parse_source(address).hex(), "echo", "rate")
+    assert from_worker.decode(json.loads(encode(offender))) == (None, offender)
+
+
 @pytest.mark.parametrize(
     "offender",
     [
         {"source": "c0ffffff", "service": "echo", "refusal": "\x1b[31m"},
         {"source": "c0ffffff", "service": "echo"},
         {"source": "c0ffff", "service": "echo", "refusal": "rate"},
+        {"source": "c0ffffff" * 3, "service": "echo", "refusal": "rate"},
         {"source": "C0FFFFFF", "service": "echo", "refusal": "rate"},
         {"source": "c0ffffff\n", "service": "echo", "refusal": "rate"},
         {"source": ["c0ffffff"], "service": {}, "refusal": None},
