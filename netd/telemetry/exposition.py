@@ -6,6 +6,7 @@ reasons have a series from the start, with 0, so that `rate()` counts the first 
 This module imports prometheus_client, which takes a while. Import it only where metrics are requested.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
@@ -26,7 +27,10 @@ from netd.shared.table import DURATIONS
 
 Answer = Mapping[str, Any]
 
-_OPEN_METRICS = "application/openmetrics-text"
+_OPEN_METRICS, _TEXT = "application/openmetrics-text", "text/plain"
+_RANGE = re.compile(
+    r"\s*(?P<type>[^;]*?)\s*(?:;(?!\s*q=)[^;]*)*(?:;\s*q=(?P<weight>[01](?:\.[0-9]{0,3})?)\s*(?:;.*)?)?", re.I
+)
 _UNITS = ("seconds", "bytes")
 
 _Family = type[GaugeMetricFamily] | type[CounterMetricFamily]
@@ -88,9 +92,16 @@ _REASONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 def exposition(status: Answer, accept: str) -> tuple[bytes, str]:
     """A status in the format that an Accept header selects, Prometheus' text or OpenMetrics, and its media type."""
     # Only this choice: prometheus_client would copy parameters of the header into the media type it returns.
-    asked = {part.partition(";")[0].strip() for part in accept.split(",")}
-    encode, media_type = choose_encoder(_OPEN_METRICS if _OPEN_METRICS in asked else "")
+    weight = _weight(accept, _OPEN_METRICS)
+    preferred = weight > 0 and weight >= _weight(accept, _TEXT)
+    encode, media_type = choose_encoder(_OPEN_METRICS if preferred else "")
     return encode(_Status(status)), media_type
+
+
+def _weight(accept: str, media_type: str) -> float:
+    """The weight of a media type that an Accept header names (RFC 9110, 12.4.2 and 12.5.1); 0: it does not."""
+    ranges = [match for part in accept.split(",") if (match := _RANGE.fullmatch(part)) is not None]
+    return max((float(match["weight"] or 1) for match in ranges if match["type"].lower() == media_type), default=0.0)
 
 
 class _Status(Collector):

@@ -158,6 +158,23 @@ def test_disabled_service_and_unhealthy_daemon_are_zero() -> None:
 
 
 @pytest.mark.parametrize(
+    ("accept", "is_open"),
+    [
+        ("application/openmetrics-text;q=0, text/plain", False),
+        ("application/openmetrics-text; version=1.0.0; q=0.000", False),
+        ("application/openmetrics-text;q=0.3,text/plain;q=0.5", False),
+        ("application/openmetrics-text;q=0.5,text/plain;q=0.5", True),
+        ("Application/OpenMetrics-Text ; Q=0.1", True),
+        ("text/plain;q=0.9;x=y, application/openmetrics-text", True),
+        ("application/openmetrics-text;q=2", False),
+        ("application/openmetrics-text;q=x, text/plain;q=0.1", False),
+    ],
+)
+def test_media_type_is_the_one_with_the_larger_weight(accept: str, is_open: bool) -> None:
+    assert exposition(status({}), accept)[1].startswith("application/openmetrics-text;" if is_open else "text/plain;")
+
+
+@pytest.mark.parametrize(
     "accept",
     ["", "*/*", "text/html", "text/plain;version=9;escaping=x", ",;=,;;", "application/openmetrics-text1", "ä"],
 )
