@@ -39,7 +39,7 @@ def served(core: int) -> Iterator[dict[str, str]]:
         for line in map(json.loads, netd.stderr):
             if line["event"] == "listening":
                 found[line["endpoint"].partition(":")[0]] = line["endpoint"]
-            elif line["event"] == "netd_ready":
+            elif line["event"] == "netd_started":
                 break
         try:
             yield found

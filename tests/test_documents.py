@@ -88,9 +88,9 @@ def test_every_event_is_snake_case_and_past_tense_and_stands_once() -> None:
     names = re.findall(r'(?:self\._log\.\w+|log)\(\s*"(\w+)"', text)
     names += re.findall(r'"(?:warning|error)",\s*"(\w+)"', text)
     assert len(names) == len(set(names))
-    assert set(names) >= {"connection_closed", "connection_refused", "datagrams_dropped", "listening", "netd_ready"}
+    assert set(names) >= {"connection_closed", "connection_refused", "datagrams_dropped", "listening", "netd_started"}
     for name in names:
-        assert re.fullmatch(r"[a-z]+(_[a-z]+)*_([a-z]+ed|lost)|listening|netd_ready", name), name
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*_([a-z]+ed|lost)|listening|netd_starting", name), name
 
 
 def test_every_dependency_has_its_line() -> None:

@@ -21,18 +21,18 @@ class DaemonEvents(ThrottledLog):
         self.last_reload_successful = True
         """Whether the last config that was read, at the start or by a reload, was put in force."""
 
-    def netd_started(self, version: str, config: str, workers: int) -> None:
+    def netd_starting(self, version: str, config: str, workers: int) -> None:
         """The config has no problems, and netd starts; its sockets are opened next."""
-        self._log.info("netd_started", version=version, config=config, workers=workers)
+        self._log.info("netd_starting", version=version, config=config, workers=workers)
 
     def config_keys_renamed(self, notices: Iterable[str]) -> None:
         """The config uses keys that were renamed."""
         for notice in notices:
             self._log.warning("config_key_renamed", notice=notice)
 
-    def netd_ready(self, services: int, sockets: int) -> None:
+    def netd_started(self, services: int, sockets: int) -> None:
         """Every enabled service is listening."""
-        self._log.info("netd_ready", services=services, sockets=sockets)
+        self._log.info("netd_started", services=services, sockets=sockets)
 
     def worker_started(self, worker: int, pid: int) -> None:
         """A worker has started to serve."""

@@ -89,7 +89,7 @@ def with_service(tmp_path: Path, config: str, preparing: float | None = None) ->
         )
     (tmp_path / "netd.yaml").write_text(config + OFF)
     with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         yield running
         assert running.stop() == 0
 

@@ -143,7 +143,7 @@ def test_request_allocates_little(tmp_path: Path, service: str, data: bytes, mos
         NETD_COUNT=str(count),
         PYTHONMALLOC="malloc",  # each object by itself
     ) as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         with socket.create_connection(("127.0.0.1", running.port(service)), 20) as connection:
 
             def ask(number: int) -> int:

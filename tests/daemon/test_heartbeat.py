@@ -25,7 +25,7 @@ def test_reloads_at_any_rate_do_not_delay_the_watchdog(tmp_path: Path) -> None:
         manager.settimeout(20)
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
         with Daemon("-c", str(tmp_path / "netd.yaml"), **environment) as running:
-            running.event("netd_ready")
+            running.event("netd_started")
             enough = threading.Event()
             number = [0]
 
@@ -187,7 +187,7 @@ def test_reload_that_is_requested_during_the_start_runs_after_it(tmp_path: Path,
     before = ECHO.format(heartbeat="5s", workers=workers, line=100)
     write(tmp_path, before + ON.format("wait"))
     with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
-        running.event("netd_started")
+        running.event("netd_starting")
         until(lambda: len(children(running.process.pid)) == 1)
         write(tmp_path, before + "  more: {type: echo, listen: [tcp://127.0.0.1:0]}\n")
         running.process.send_signal(signal.SIGHUP)
@@ -198,7 +198,7 @@ def test_reload_that_is_requested_during_the_start_runs_after_it(tmp_path: Path,
             return os.path.exists(running.control) and len(running.ask("status")["workers"]) == workers
 
         until(all_started)
-        running.event("netd_ready")
+        running.event("netd_started")
         assert running.event("reload_applied")["changes"] == {"more": "added", "slow": "removed"}
         assert len(running.ask("status")["workers"]) == workers
         with talking(running.port("more")):

@@ -234,7 +234,7 @@ def test_start_with_a_stored_socket_that_netd_may_not_change_serves_it_and_logs_
         lines = []
         for line in netd.stderr:
             lines.append(json.loads(line))
-            if lines[-1]["event"] == "netd_ready":
+            if lines[-1]["event"] == "netd_started":
                 break
         [told] = [line for line in lines if line["event"] == "options_failed"]
         assert (told["service"], told["endpoint"]) == ("echo", listen)
@@ -289,7 +289,7 @@ def test_log_is_not_written_through_a_link_of_another_user(theirs: Path, secret:
     (theirs / "log").unlink()
 
     with Daemon("-c", str(file), NETD_CONTROL=f"{theirs.parent}/c") as netd:
-        until(lambda: (theirs / "log").exists() and "netd_ready" in (theirs / "log").read_text())
+        until(lambda: (theirs / "log").exists() and "netd_started" in (theirs / "log").read_text())
         as_user(ALEX, lambda: (theirs / "log").rename(theirs / "log.1"))
         as_user(ALEX, lambda: (theirs / "log").symlink_to(secret))
         os.kill(netd.process.pid, signal.SIGUSR1)
@@ -312,7 +312,7 @@ def test_log_may_be_a_link_to_standard_output(open_path: Path) -> None:
     (open_path / "netd.yaml").write_text(f"log: {{file: {open_path}/log}}\n{services}")
     with Daemon("-c", str(open_path / "netd.yaml")) as netd:
         assert netd.process.stdout
-        while "netd_ready" not in netd.process.stdout.readline():
+        while "netd_started" not in netd.process.stdout.readline():
             assert netd.process.poll() is None
         assert netd.stop() == 0
 

@@ -134,7 +134,7 @@ def daemon(config: str, directory: Path) -> Iterator[Daemon]:
     file = directory / "netd.yaml"
     file.write_text(config)
     with Daemon("-c", str(file)) as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         yield running
         assert running.stop() == 0, running.lines[-5:]
         assert running.process.stdout

@@ -91,7 +91,7 @@ def test_started_unit_listens_on_port_7_as_an_unprivileged_user(lab: Lab) -> Non
     for line in lab.run("ps", "-o", "uid=,pid=", "-C", "netd").splitlines():
         assert int(line.split()[0]) >= 61184, "DynamicUser= begins there (systemd.exec(5))"
     assert re.search(r"CapEff:\s+0000000000000400$", lab.run("cat", f"/proc/{pid}/status"), re.MULTILINE)
-    ready = lab.wait_for("netd_ready")
+    ready = lab.wait_for("netd_started")
     assert (ready["journal"]["_SYSTEMD_UNIT"], ready["journal"]["_PID"]) == ("netd.service", pid)
     assert "pid" in json.loads(lab.netd("status", "--json"))
 
@@ -133,9 +133,9 @@ def test_journal_has_the_fields_of_events(lab: Lab) -> None:
     assert {entry["_SYSTEMD_UNIT"] for entry in closed} == {"netd.service"}
     assert re.fullmatch(r"127\.0\.0\.1:\d+", closed[0]["NETD_PEER"])
     assert closed[0]["MESSAGE"].startswith("connection_closed service=echo peer=127.0.0.1:")
-    assert select("NETD_EVENT=netd_ready")[0]["MESSAGE"] == "netd_ready services=2 sockets=4"
+    assert select("NETD_EVENT=netd_started")[0]["MESSAGE"] == "netd_started services=2 sockets=4"
     # The supervisor and its workers have their own pids, and events below the level are not logged.
-    assert closed[0]["_PID"] != select("NETD_EVENT=netd_ready")[0]["_PID"]
+    assert closed[0]["_PID"] != select("NETD_EVENT=netd_started")[0]["_PID"]
     assert select("PRIORITY=7", "SYSLOG_IDENTIFIER=netd") == []
 
 
@@ -338,7 +338,7 @@ def test_sysv_daemon_with_the_user_and_directory_of_the_package(lab: Lab) -> Non
         [worker] = _workers(lab)
         assert lab.run("ps", "-o", "user=,group=", "-p", str(worker)).split() == ["netd", "netd"]
         assert lab.run("cat", "/run/netd/netd.pid") == f"{json.loads(lab.netd('status', '--json'))['pid']}\n"
-        assert '"netd_ready"' in lab.run("cat", "/var/log/netd.log")
+        assert '"netd_started"' in lab.run("cat", "/var/log/netd.log")
     finally:
         lab.netd("stop")
 

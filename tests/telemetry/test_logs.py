@@ -120,10 +120,10 @@ def test_full_pipe_blocks_no_writer_and_lost_lines_are_reported() -> None:
             DaemonEvents().netd_stopped()
         assert os.get_blocking(writer), "other programs may share the descriptor"
         seen = 0
-        while b"netd_started" not in (piece := os.read(reader, 1000)):
+        while b"netd_starting" not in (piece := os.read(reader, 1000)):
             seen += piece.count(b"\n")
             if len(piece) < 1000:
-                DaemonEvents().netd_started("1", "c", 1)
+                DaemonEvents().netd_starting("1", "c", 1)
         piece += os.read(reader, 65536) if b"log_lines_lost" not in piece else b""
         lines = [json.loads(line) for line in piece.splitlines() if line.startswith(b"{") and line.endswith(b"}")]
         [lost] = [line["number"] for line in lines if line["event"] == "log_lines_lost"] or [0]

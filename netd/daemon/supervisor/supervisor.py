@@ -111,7 +111,7 @@ class Supervisor:
     def run(self, ready: Callable[[list[Listener]], None]) -> int:
         """Serve until netd is stopped. Returns the exit code."""
         with Signals(self._loop, self._signal):
-            self._events.netd_started(__version__, self._state.config.source, self._size)
+            self._events.netd_starting(__version__, self._state.config.source, self._size)
             self._events.config_keys_renamed(self._state.config.notices)
             _raise_descriptor_limit()
             try:
@@ -158,7 +158,7 @@ class Supervisor:
         if self._control:
             # Not before: a start that fails, such as that of a second netd, must not change the links of the first.
             self._links = ControlLinks(state.config.source, self._control[1].endpoint.path)
-        self._events.netd_ready(len(state.config.enabled), sum(1 for _ in self._listeners))
+        self._events.netd_started(len(state.config.enabled), sum(1 for _ in self._listeners))
         state.ready = True
         self._status.take_sample()
         systemd.notify("READY=1", f"STATUS={self.status_line()}")

@@ -217,7 +217,7 @@ def test_top_continues_after_a_restart_of_netd(tmp_path: Path) -> None:
     control = str(tmp_path / "control.sock")
     (tmp_path / "netd.yaml").write_text(CONFIG.format(directory=tmp_path))
     with Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=control) as first:
-        first.event("netd_ready")
+        first.event("netd_started")
         with top(control) as terminal:
             ask_echo(first, 5)
             terminal.wait(lambda: terminal.cell("echo", "ANSWERED") == "5")
@@ -228,7 +228,7 @@ def test_top_continues_after_a_restart_of_netd(tmp_path: Path) -> None:
             terminal.shows("(y/n)?")
             terminal.press("y")
             with Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=control) as second:
-                second.event("netd_ready")
+                second.event("netd_started")
                 terminal.shows(f"pid {second.process.pid}")
                 terminal.wait(lambda: terminal.cell("echo", "ANSWERED") == "0")
                 terminal.wait(lambda: "no answer" not in terminal.lines[-1])

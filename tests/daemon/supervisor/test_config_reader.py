@@ -188,7 +188,7 @@ def test_constructor_of_a_new_type_does_not_block_the_supervisor(tmp_path: Path)
     path = install_service(tmp_path, "slow", source)
     write(tmp_path, before)
     with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         write(tmp_path, before + ON.format("wait").replace("listen", "enabled: false, listen"))
         reload = InBackground(lambda: running.ask("reload"))
         until(lambda: len(children(running.process.pid)) == 2)

@@ -22,7 +22,7 @@ def test_reply_guard_that_is_off_is_logged_at_the_start_and_after_a_reload(tmp_p
     with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
         warning = running.event("reply_guard_disabled")
         assert (warning["level"], warning["service"]) == ("warning", "echo")
-        running.event("netd_ready")
+        running.event("netd_started")
         assert running.ask("reload")["ok"]
         assert running.event("reply_guard_disabled")["service"] == "echo"
         assert running.stop() == 0
@@ -46,7 +46,7 @@ def test_limits_that_need_more_descriptors_than_rlimit_nofile_are_logged(tmp_pat
                 lines = []
                 for line in process.stderr:
                     lines.append(line)
-                    if "netd_ready" in line:
+                    if "netd_started" in line:
                         break
                 process.terminate()
                 process.stderr.read()

@@ -298,7 +298,7 @@ def test_second_netd_does_not_take_the_socket_of_the_first(tmp_path: Path) -> No
 def test_netd_without_a_control_socket_serves(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text("daemon: {control: off}\n" + CONFIG)
     with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         assert not os.path.exists(running.control)
         assert running.stop() == 0
 
@@ -323,7 +323,7 @@ def started_unprivileged(directory: str, **environment: str) -> tuple[int, list[
                 continue
             event = json.loads(line)
             events[event["event"]] = event
-            if event["event"] == "netd_ready":
+            if event["event"] == "netd_started":
                 port = int(events["listening"]["endpoint"].rpartition(":")[2])
                 with socket.create_connection(("127.0.0.1", port), 20) as connection:
                     connection.sendall(b"x")
@@ -358,14 +358,14 @@ def test_control_path_that_the_operator_set_must_be_usable() -> None:
         code, events, output = started_unprivileged(directory, NETD_CONTROL="/proc/none/control.sock")
     assert code == 71
     assert "/proc/none/control.sock" in output
-    assert not {"netd_ready", "control_failed"} & {str(event["event"]) for event in events}
+    assert not {"netd_started", "control_failed"} & {str(event["event"]) for event in events}
 
 
 @pytest.mark.slow
 def test_stop_waits_until_netd_has_exited(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text("daemon: {drain: 1h}\n" + CONFIG)
     with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         command = [sys.executable, "-m", "netd", "stop", "--control", running.control]
         with socket.create_connection(("127.0.0.1", running.port("echo"))) as live, started(*command) as stopping:
             live.sendall(b"x")

@@ -79,7 +79,7 @@ def test_netd_is_found_by_every_name_of_its_config(tmp_path: Path) -> None:
     (tmp_path / "linked.yaml").symlink_to("real/netd.yaml")
     (tmp_path / "real" / "netd.yaml").write_text(SERVICES)
     with Daemon("-c", str(tmp_path / "linked.yaml")) as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         for name in ("linked.yaml", "real/netd.yaml", "linked/netd.yaml"):
             assert found(tmp_path / name) == found(name, tmp_path) == running.process.pid
         # A config that is replaced by replacing the link to it keeps its name.
@@ -95,7 +95,7 @@ def test_netd_is_found_by_every_name_of_its_config(tmp_path: Path) -> None:
 def test_abstract_control_socket_is_found(tmp_path: Path, place: Path) -> None:
     (tmp_path / "netd.yaml").write_text(SERVICES)
     with Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=ABSTRACT) as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         assert links(place) == [ABSTRACT]
         assert found(tmp_path / "netd.yaml") == running.process.pid
         assert netd("status", NETD_CONTROL=ABSTRACT).returncode == 0
@@ -121,7 +121,7 @@ def test_link_that_a_crash_left_behind_is_ignored_and_replaced(tmp_path: Path, p
     file = tmp_path / "netd.yaml"
     file.write_text(SERVICES)
     with Daemon("-c", str(file)) as first:
-        first.event("netd_ready")
+        first.event("netd_started")
         first.stop(signal.SIGKILL)
         assert links(place) == [first.control]
         done = netd("status", "-c", str(file))
@@ -129,7 +129,7 @@ def test_link_that_a_crash_left_behind_is_ignored_and_replaced(tmp_path: Path, p
         done = netd("status", "-c", str(file), NETD_CONTROL=f"{tmp_path}/d")
         assert f"looked at {tmp_path}/d (" in done.stderr
     with Daemon("-c", str(file)) as second:
-        second.event("netd_ready")
+        second.event("netd_started")
         assert links(place) == [second.control]
         assert found(file) == second.process.pid
         # Another netd may listen at the target of the link.
@@ -145,11 +145,11 @@ def test_netd_that_started_last_is_found_of_two_with_one_config(tmp_path: Path, 
     file = tmp_path / "netd.yaml"
     file.write_text(f"daemon: {{control: {tmp_path}/first}}\n" + SERVICES)
     with Daemon("-c", str(file)) as first:
-        first.event("netd_ready")
+        first.event("netd_started")
         assert found(file) == first.process.pid
         file.write_text(SERVICES)
         with Daemon("-c", str(file), NETD_CONTROL=f"{tmp_path}/second") as second:
-            second.event("netd_ready")
+            second.event("netd_started")
             file.write_text(f"daemon: {{control: {tmp_path}/first}}\n" + SERVICES)
             assert found(file) == second.process.pid
             assert netd("status", "--control", f"{tmp_path}/first").returncode == 0
@@ -172,7 +172,7 @@ def test_start_that_fails_leaves_the_link_of_the_netd_that_runs(tmp_path: Path, 
 def test_netd_without_a_directory_for_links_serves(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text(SERVICES)
     with Daemon("-c", str(tmp_path / "netd.yaml"), RUNTIME_DIRECTORY=f"{tmp_path}/netd.yaml/run") as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         assert not [line for line in running.lines if line["level"] != "info"]
         assert running.stop() == 0
 

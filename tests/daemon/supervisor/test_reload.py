@@ -110,7 +110,7 @@ def test_service_that_fails_to_take_over_is_logged_by_its_name_and_serves(tmp_pa
     config = "services:\n  one: {{type: heir, listen: [tcp://127.0.0.1:0], options: {{number: {}}}}}\n"
     write(tmp_path, config.format(1))
     with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         write(tmp_path, config.format(2))
         assert running.ask("reload")["changes"] == {"one": "changed"}
         failed = running.event("inherit_failed")

@@ -220,7 +220,7 @@ def test_worker_in_a_chroot_serves(tmp_path: Path) -> None:
 def test_workers_exit_with_the_supervisor(tmp_path: Path, stopped: bool) -> None:
     (tmp_path / "netd.yaml").write_text("daemon: {workers: 3}\n" + ECHO.format("off"))
     with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         orphans = workers(running)
         if stopped:
             os.kill(orphans[0], signal.SIGSTOP)

@@ -226,7 +226,7 @@ def test_start_after_kill_9_replaces_stale_sockets(tmp_path: Path) -> None:
     config = CONFIG.format(drain="1s", tmp=tmp_path)
     (tmp_path / "netd.yaml").write_text(config)
     with Daemon("-c", str(tmp_path / "netd.yaml")) as first:
-        first.event("netd_ready")
+        first.event("netd_started")
         first.stop(signal.SIGKILL)
     assert (tmp_path / "echo.sock").exists()
     with daemon(config, tmp_path), socket.socket(socket.AF_UNIX) as connection:
@@ -240,7 +240,7 @@ def test_descriptor_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")
     with Daemon("-c", str(file)) as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         limits = Path(f"/proc/{running.process.pid}/limits").read_text()
         soft, hard = next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3:5]
         assert soft == hard
@@ -260,7 +260,7 @@ def test_connections_without_descriptors_are_refused_at_once_and_others_are_serv
             if '"listening"' in line:
                 scheme, _, place = json.loads(line)["endpoint"].partition("://")
                 ports[scheme] = int(place.rpartition(":")[2])
-            if "netd_ready" in line:
+            if "netd_started" in line:
                 break
         connections = [socket.create_connection(("127.0.0.1", ports["tcp"])) for _ in range(60)]
         served = connections[0]
@@ -335,7 +335,7 @@ def test_service_manager_that_does_not_read_delays_nothing(tmp_path: Path) -> No
             while True:
                 other.send(b"x")
         with Daemon("-c", str(file), NOTIFY_SOCKET=str(tmp_path / "notify")) as running:
-            running.event("netd_ready")
+            running.event("netd_started")
             with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
                 connection.sendall(b"x")
                 assert connection.recv(1) == b"x"
@@ -357,7 +357,7 @@ def test_worker_with_a_service_that_never_returns_is_aborted_at_the_stop(tmp_pat
     file = tmp_path / "netd.yaml"
     file.write_text(f'daemon: {{drain: 100ms}}\nservices:\n  stuck: {{listen: ["unix://{tmp_path}/s"]}}\n')
     with Daemon("-c", str(file), PYTHONPATH=path) as running:
-        running.event("netd_ready")
+        running.event("netd_started")
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(tmp_path / "s"))
             until(lambda: _cpu(running.worker) > 1.0)

@@ -52,7 +52,7 @@ def running(tmp_path: Path) -> Iterator[Daemon]:
     path = install_service(tmp_path, "second", SERVICE.format(SECOND.own))
     write(tmp_path, "first")
     with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as started:
-        started.event("netd_ready")
+        started.event("netd_started")
         yield started
         assert started.stop() == 0, started.lines[-5:]
 

@@ -254,7 +254,7 @@ def test_kill_9_at_any_moment_of_the_start_does_not_prevent_the_next(tmp_path: P
             first.process.wait(moment)  # the moment of the kill differs
         first.stop(signal.SIGKILL)
     with Daemon("-c", str(file)) as second:
-        second.event("netd_ready")
+        second.event("netd_started")
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(f"{tmp_path}/s")
             connection.sendall(b"x")
@@ -274,7 +274,7 @@ def test_kill_9_during_a_reload_or_stop_does_not_prevent_the_next_start(tmp_path
     for number in range(5):
         file.write_text(text.format(tmp_path, number))
         with Daemon("-c", str(file)) as running:
-            running.event("netd_ready")
+            running.event("netd_started")
             file.write_text(text.format(tmp_path, number + 1))
             running.process.send_signal(signal.SIGHUP if what == "reload" else signal.SIGTERM)
             with contextlib.suppress(Exception):
@@ -364,7 +364,7 @@ ASK_FROM = """
 import contextlib, socket, subprocess, sys
 netd = subprocess.Popen(sys.argv[1:], stderr=subprocess.PIPE)
 for line in netd.stderr:
-    if b"netd_ready" in line:
+    if b"netd_started" in line:
         break
 held = []
 def ask(source, family=socket.AF_INET):
