@@ -14,7 +14,7 @@ import click
 
 from netd import default_paths, paths
 from netd.client import control
-from netd.client.control import Answer
+from netd.client.control import Answer, not_netd
 from netd.errors import EXIT_NO, ConfigError, NotRunningError, OperatorError
 
 _TIMEOUT = 60.0  # seconds for an answer of netd,
@@ -30,6 +30,8 @@ class ControlClient:
         self._file = file
         self._path = path
         self._paths: Sequence[str] = ()
+        self.answered: str | None = None
+        """The control socket at which netd has answered last."""
 
     def ask(self, *words: str, **named: str | None) -> Answer:
         """The answer to a request. Raises `OperatorError` with netd's exit code where netd refuses it."""
@@ -37,7 +39,9 @@ class ControlClient:
         self._paths = self._paths or self.paths()
         try:
             seconds = _LONG_TIMEOUT if words[0] in _LONG_COMMANDS else _TIMEOUT
-            return check_response(control.ask(self._paths, _words(words, named), seconds))
+            answer = control.ask(self._paths, _words(words, named), seconds)
+            self.answered = answer.path
+            return check_response(answer)
         except NotRunningError:
             self._paths = ()
             raise
@@ -45,7 +49,9 @@ class ControlClient:
     def follow(self, *words: str, **named: str | None) -> Iterator[Answer]:
         """The messages that netd sends after its answer to a request, as they arrive."""
         answers = control.follow(self.paths(), _words(words, named))
-        check_response(next(answers, {}))
+        answer = next(answers)
+        self.answered = answer.path
+        check_response(answer)
         return answers
 
     def paths(self) -> Sequence[str]:
@@ -59,17 +65,25 @@ def _words(words: Sequence[str], named: Mapping[str, str | None]) -> list[str]:
 
 def check_response(answer: Answer) -> Answer:
     """The answer, if netd has carried out the request. Raises `OperatorError` with netd's exit code otherwise."""
-    if not answer.get("ok"):
-        error = OperatorError(answer.get("problems") or [str(answer.get("error"))])
-        error.exit_code = int(answer.get("exit_code", EXIT_NO))
-        if error.exit_code == ConfigError.exit_code:
-            raise ConfigError(error.problems)
-        raise error
-    return answer
+    if answer.get("ok") is True:
+        return answer
+    problems = answer.get("problems") or [answer.get("error")]
+    code = answer.get("exit_code", EXIT_NO)
+    told = isinstance(problems, list) and all(isinstance(problem, str) for problem in problems)
+    if not told or not isinstance(code, int) or not 0 < code < 128:
+        raise not_netd(answer.path, "it neither accepts the request nor says why not")
+    if code == ConfigError.exit_code:
+        raise ConfigError(problems)
+    error = OperatorError(problems)
+    error.exit_code = code
+    raise error
 
 
 def control_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options that select a running netd, and a `ControlClient` for it as argument ``client``."""
+    """Give a command the options that select a running netd, and a `ControlClient` for it as argument ``client``.
+
+    An answer that lacks what the command needs, or has it in another form, is an error of the process that sent it.
+    """
 
     @click.option(
         "-c",
@@ -86,7 +100,15 @@ def control_options(command: Callable[..., int]) -> Callable[..., int]:
     )
     @wraps(command)
     def with_client(*arguments: Any, file: Path | None, path: str | None, **options: Any) -> int:
-        return command(*arguments, client=ControlClient(file, path), **options)
+        client = ControlClient(file, path)
+        try:
+            return command(*arguments, client=client, **options)
+        except UnicodeError:
+            raise
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            if client.answered is None:
+                raise
+            raise not_netd(client.answered, f"{type(error).__name__}: {error}") from error
 
     return with_client
 
@@ -107,7 +129,7 @@ def _find(file: Path | None, path: str | None) -> Sequence[str]:
         try:
             answer = control.ask(found, ["status"])
             if not _runs(answer, file):
-                raise NotRunningError([f"no netd runs {file}: the one at {found[0]} runs {answer['config']}"])
+                raise NotRunningError([f"no netd runs {file}: the one at {answer.path} runs {answer['config']}"])
         except NotRunningError:
             _check_config(file)
             raise
@@ -127,9 +149,11 @@ def _linked(file: Path) -> str | None:
 
 def _runs(answer: Answer, file: Path) -> bool:
     """Whether this is the status of the netd that runs a config; True for a refusal, which the request gets too."""
-    if "config" not in answer:
+    runs = answer.received.get("config")
+    if runs is None:
         return True
-    runs = str(answer["config"])
+    if not isinstance(runs, str) or "\0" in runs:
+        return False
     try:
         return os.path.samefile(runs, file)
     except OSError:  # the file was removed, or this user may not reach it

@@ -12,7 +12,7 @@ from netd.text import printable
 
 def print_answer(answer: Answer, text: str, *, as_json: bool) -> int:
     """Print an answer: the text made of it, or the answer itself as JSON. The exit code."""
-    shown = {key: value for key, value in answer.items() if key != "ok"}
+    shown = {key: value for key, value in answer.received.items() if key != "ok"}
     click.echo(json.dumps(shown, indent=2) if as_json else text)
     return EXIT_OK
 

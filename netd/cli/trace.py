@@ -3,15 +3,15 @@
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import click
 
 from netd.cli.control import ControlClient, control_options
 from netd.cli.options import json_option, peer_option
-from netd.client.control import Answer
 from netd.errors import EXIT_OK, NotRunningError
-from netd.text import escaped, printable
+from netd.text import escaped
 
 _SIGNS = {"opened": "+", "in": "<", "out": ">", "end": "|", "closed": "-"}
 _TEXT = 64  # octets shown as text in one line; --hex shows all that were captured
@@ -40,7 +40,7 @@ def trace(client: ControlClient, service: str, peer: str | None, *, as_hex: bool
         click.echo(f"tracing {service}; press Ctrl-C to stop", err=True)
         for message in messages:
             if as_json:
-                click.echo(json.dumps(message))
+                click.echo(json.dumps(message.received))
             else:
                 for line in _lines(message, as_hex=as_hex):
                     click.echo(line)
@@ -48,7 +48,7 @@ def trace(client: ControlClient, service: str, peer: str | None, *, as_hex: bool
     return EXIT_OK
 
 
-def _lines(message: Answer, *, as_hex: bool) -> Iterator[str]:
+def _lines(message: Mapping[str, Any], *, as_hex: bool) -> Iterator[str]:
     """The lines that show a message of the trace."""
     if "skipped" in message:
         yield f"({message['skipped']} skipped)"
@@ -57,7 +57,7 @@ def _lines(message: Answer, *, as_hex: bool) -> Iterator[str]:
     size = int(message["size"])
     data = bytes.fromhex(message["data"])
     clock = time.strftime("%H:%M:%S", time.localtime(when))
-    head = f"{clock}.{int(when % 1 * 1e6):06d} {_SIGNS[message['what']]} {printable(message['peer'])}"
+    head = f"{clock}.{int(when % 1 * 1e6):06d} {_SIGNS[message['what']]} {message['peer']}"
     if message["what"] not in ("in", "out"):
         yield head
     elif size and not data:

@@ -6,25 +6,66 @@ A command that only sends a request should answer at once, so nothing is importe
 import contextlib
 import json
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from netd.errors import NotRunningError, UsageError
-
-Answer = dict[str, Any]
+from netd.text import printable
 
 _LONGEST = 2**24  # octets of an answer
+_KEEP_ALIVES = 10  # messages a second without a meaning, from a peer that is not netd; netd sends one in five seconds
+
+
+class Answer(dict[str, Any]):
+    """An answer of netd, in which all text is printable: none of it can be a control sequence of the terminal.
+
+    Everything that commands print of an answer comes from here, but for JSON.
+    """
+
+    def __init__(self, received: dict[str, Any], path: str = "") -> None:
+        """``received``: the JSON object; ``path``: the control socket that it came from."""
+        super().__init__(_printable(received))
+        self.received = received
+        """The answer as netd sent it, for other programs."""
+        self.path = path
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(key): _printable(item) for key, item in value.items()}
+    return [_printable(item) for item in value] if isinstance(value, list) else value
+
+
+def answer_of(line: bytes, path: str) -> Answer:
+    """The answer in a line from the control socket at ``path``. Raises `NotRunningError` where it is no JSON object."""
+    try:
+        received = json.loads(line)
+        if isinstance(received, dict):
+            return Answer(received, path)
+    except (ValueError, RecursionError):
+        pass
+    raise not_netd(path, "its answer is no JSON object")
+
+
+def not_netd(path: str, reason: object) -> NotRunningError:
+    """The error for an answer that makes no sense; its exit code is that of a netd that is not there."""
+    return NotRunningError(
+        [f"the process that listens at {path} does not answer as netd does: {printable(str(reason))[:100]}"]
+    )
 
 
 def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> Answer:
     """Send a request to the first netd that listens on one of these paths, and return its answer.
 
-    Raises `NotRunningError` where none listens or answers, and `UsageError` for an empty word or one with blanks: a
-    request is a line of words.
+    Raises `NotRunningError` where none listens or answers within ``seconds``, and `UsageError` for an empty word or one
+    with blanks: a request is a line of words.
     """
     with _connected(paths, words, seconds) as (connection, path):
         connection.shutdown(socket.SHUT_WR)
-        return _answer(connection, path)
+        return answer_of(Lines(connection, path, seconds).read() or b"", path)
 
 
 def follow(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> Iterator[Answer]:
@@ -33,10 +74,81 @@ def follow(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) ->
     netd sends at least an empty line every few seconds: raises `NotRunningError` after ``seconds`` without one.
     """
     with _connected(paths, words, seconds) as (connection, path):
-        with connection.makefile("rb") as lines:
-            while line := lines.readline(_LONGEST):
-                if line.strip():
-                    yield _object(line, path)
+        lines, keep_alives = Lines(connection, path, seconds), KeepAlives(path)
+        yield answer_of(lines.read() or b"", path)
+        while (line := lines.read()) is not None:
+            keep_alives.check(meant=bool(line))
+            if line:
+                yield answer_of(line, path)
+
+
+def attach(
+    paths: Sequence[str], words: Sequence[str], seconds: float = 60.0
+) -> tuple[Answer, socket.socket, bytearray]:
+    """As `ask`, for a request that makes the connection one to a service.
+
+    Returns the answer, the connection, and what was received on it behind the answer.
+    """
+    connection, path = dial(paths, words, seconds)
+    lines = Lines(connection, path, seconds)
+    try:
+        return answer_of(lines.read() or b"", path), connection, lines.rest
+    except OSError as error:
+        connection.close()
+        raise _broken(path, error) from None
+    except BaseException:
+        connection.close()
+        raise
+
+
+class KeepAlives:
+    """Notices a peer that sends messages without a meaning, which keep a connection alive, faster than netd does."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._since = time.monotonic()
+        self._number = 0
+
+    def check(self, *, meant: bool) -> None:
+        """Count a message; ``meant``: it has a meaning. Raises `NotRunningError` after too many without one."""
+        if meant:
+            self._since, self._number = time.monotonic(), 0
+            return
+        self._number += 1
+        if self._number > _KEEP_ALIVES * (1 + time.monotonic() - self._since):
+            raise not_netd(self._path, "it sends messages without a meaning, and no others")
+
+
+class Lines:
+    """The lines that arrive at a connection. What was received behind the last line read is in ``rest``."""
+
+    def __init__(self, connection: socket.socket, path: str, seconds: float) -> None:
+        """``path``: the control socket, for errors. ``seconds``: the time for one line."""
+        self._connection = connection
+        self._path = path
+        self._seconds = seconds
+        self.rest = bytearray()
+
+    def read(self) -> bytes | None:
+        """The next line, without its end; None at the end of the stream. A last line may have no end.
+
+        Raises TimeoutError and other OSErrors of the connection, and `NotRunningError` for a line that is too long.
+        """
+        until = time.monotonic() + self._seconds
+        searched = 0
+        while (end := self.rest.find(b"\n", searched)) < 0:
+            searched = len(self.rest)
+            if searched > _LONGEST:
+                raise not_netd(self._path, "its answer is too long")
+            self._connection.settimeout(max(0.001, until - time.monotonic()))
+            if not (piece := self._connection.recv(65536)):
+                end = searched
+                break
+            self.rest += piece
+        line = bytes(self.rest[:end])
+        ended = end < len(self.rest)
+        del self.rest[: end + 1]
+        return line if line or ended else None
 
 
 @contextlib.contextmanager
@@ -81,24 +193,3 @@ def _broken(path: str, error: OSError) -> NotRunningError:
     return NotRunningError(
         [f"netd at {path}: {'no answer in time' if isinstance(error, TimeoutError) else error.strerror}"]
     )
-
-
-def _answer(connection: socket.socket, path: str) -> Answer:
-    pieces = []
-    size = 0
-    while piece := connection.recv(65536):
-        pieces.append(piece)
-        size += len(piece)
-        if size > _LONGEST:
-            break
-    return _object(b"".join(pieces), path)
-
-
-def _object(data: bytes, path: str) -> Answer:
-    try:
-        answer = json.loads(data)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise NotRunningError([f"the process that listens at {path} is not netd: its answer is no JSON object"])
-    return answer

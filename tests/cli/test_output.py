@@ -5,6 +5,7 @@ import json
 import pytest
 
 from netd.cli.output import print_answer, table
+from netd.client.control import Answer
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
@@ -18,7 +19,7 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 
 
 def test_answer_is_printed_as_text_or_as_json_without_ok(capsys: pytest.CaptureFixture[str]) -> None:
-    answer = {"ok": True, "bans": []}
+    answer = Answer({"ok": True, "bans": []})
     assert print_answer(answer, "no bans", as_json=False) == 0
     assert capsys.readouterr().out == "no bans\n"
     assert print_answer(answer, "no bans", as_json=True) == 0

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from netd.cli.main import netd
 from netd.cli.trace import _lines
+from netd.client.control import Answer
 from netd.errors import NotRunningError
 from tests.client.fake_netd import FakeNetd
 
@@ -33,7 +34,7 @@ def message(what: str, data: bytes = b"", size: int | None = None) -> dict[str, 
     ],
 )
 def test_message_is_a_line_with_time_direction_and_escaped_octets(given: dict[str, object], lines: list[str]) -> None:
-    assert list(_lines(given, as_hex=False)) == [f"12:00:00.250000 {line}" for line in lines]
+    assert list(_lines(Answer(given), as_hex=False)) == [f"12:00:00.250000 {line}" for line in lines]
 
 
 def test_hexadecimal_shows_all_captured_octets() -> None:

@@ -1,12 +1,14 @@
 """The client of the control socket: connections, requests, answers and their errors."""
 
+import json
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 
-from netd.client.control import ask, dial, follow
+from netd.client.control import KeepAlives, Lines, answer_of, ask, attach, dial, follow
 from netd.errors import NotRunningError, UsageError
 from tests.client.fake_netd import FakeNetd
 from tests.support.sockets import ABSTRACT
@@ -62,14 +64,16 @@ def test_error_names_every_path_and_its_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"not JSON", b"[1]\n", b'{"ok": tr'])
 def test_answer_that_is_no_object_is_an_error(tmp_path: Path, data: bytes) -> None:
     with FakeNetd(tmp_path / "c", data) as fake:
-        with pytest.raises(NotRunningError, match=f"the process that listens at {tmp_path}/c is not netd"):
+        with pytest.raises(
+            NotRunningError, match=f"the process that listens at {tmp_path}/c does not answer as netd does"
+        ):
             ask([fake.path], ["status"])
 
 
 def test_answer_that_is_too_long_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netd.client.control._LONGEST", 100_000)
     with FakeNetd(tmp_path / "c", {"ok": True, "text": "x" * 1_000_000}) as fake:
-        with pytest.raises(NotRunningError, match="is not netd"):
+        with pytest.raises(NotRunningError, match="does not answer as netd does"):
             ask([fake.path], ["status"])
 
 
@@ -93,5 +97,57 @@ def test_message_that_is_no_object_is_an_error(tmp_path: Path) -> None:
     with FakeNetd(tmp_path / "c", b'{"ok": true}\nhello\n') as fake:
         messages = follow([fake.path], ["trace"])
         assert next(messages) == OK
-        with pytest.raises(NotRunningError, match="is not netd"):
+        with pytest.raises(NotRunningError, match="does not answer as netd does"):
             next(messages)
+
+
+def test_text_of_an_answer_is_printable_and_the_answer_as_received_is_kept() -> None:
+    received = {"a\x1b": ["\x1b]0;x\x07", {"b": "\u202e\n"}, 7, None, True]}
+    answer = answer_of(json.dumps(received).encode(), "c")
+    assert answer == {"a\\x1b": ["\\x1b]0;x\\x07", {"b": "\\u202e\\n"}, 7, None, True]}
+    assert (answer.received, answer.path) == (received, "c")
+
+
+def test_octets_behind_the_answer_are_kept(tmp_path: Path) -> None:
+    with FakeNetd(tmp_path / "c", b'{"ok": true}\nmore') as fake:
+        answer, connection, rest = attach([fake.path], ["talk"])
+        with connection:
+            assert (answer, bytes(rest) + connection.recv(9)) == (OK, b"more")
+
+
+def test_lines_are_bounded_in_time_as_a_whole(tmp_path: Path) -> None:
+    """A peer that sends an octet now and then does not keep the client."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        lines = Lines(reader, "c", 0.05)
+        stopped = threading.Event()
+
+        def drip() -> None:
+            while not stopped.wait(0.001):
+                writer.send(b"x")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        with pytest.raises(TimeoutError):
+            lines.read()
+        stopped.set()
+        dripping.join()
+
+
+def test_last_line_may_have_no_end(tmp_path: Path) -> None:
+    reader, writer = socket.socketpair()
+    with reader:
+        with writer:
+            writer.sendall(b"a\n\nb")
+        lines = Lines(reader, "c", 10)
+        assert [lines.read() for _ in range(4)] == [b"a", b"", b"b", None]
+
+
+def test_messages_without_a_meaning_are_an_error_where_they_come_without_a_pause() -> None:
+    keep_alives = KeepAlives("c")
+    for _ in range(100):
+        keep_alives.check(meant=False)
+        keep_alives.check(meant=True)
+    with pytest.raises(NotRunningError, match="messages without a meaning"):
+        for _ in range(1000):
+            keep_alives.check(meant=False)

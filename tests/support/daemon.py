@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from netd.client.control import ask
+from netd.client.control import Answer, ask
 
 
 class Daemon:
@@ -85,7 +85,7 @@ class Daemon:
             env={**os.environ, "NETD_CONTROL": self.control},
         )
 
-    def ask(self, *words: str) -> dict[str, Any]:
+    def ask(self, *words: str) -> Answer:
         """The answer of its control socket."""
         return ask([self.control], words)
 

@@ -1,10 +1,9 @@
 """A link to a service of a running netd on this host, through its control socket."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 
-from netd.client.control import Answer, dial
+from netd.client.control import KeepAlives, answer_of, attach, not_netd
 from netd.errors import HungUpError
 
 _MESSAGE_LIMIT = 262_144  # octets of a message from netd
@@ -20,19 +19,11 @@ class ControlLink:
 
         Raises `NotRunningError` where no netd listens.
         """
-        connection, self.address = dial(paths, ["talk", f"service={service}"])
+        self.answer, self._socket, self._buffer = attach(paths, ["talk", f"service={service}"])
+        self.address = self.answer.path
         self.url = f"'{service}'"
-        self._socket = connection
-        self._buffer = b""
-        self.answer: Answer = json.loads(self._receive_answer())
-        connection.setblocking(False)
-
-    def _receive_answer(self) -> bytes:
-        while (line := self._next_line()) is None:
-            if not (data := self._socket.recv(4096)):
-                return b"{}"
-            self._buffer += data
-        return line
+        self._keep_alives = KeepAlives(self.address)
+        self._socket.setblocking(False)
 
     def _next_line(self) -> bytes | None:
         """The next complete line; None if there is none yet."""
@@ -40,7 +31,7 @@ class ControlLink:
         if not end:
             return None
         self._buffer = rest
-        return line
+        return bytes(line)
 
     async def send(self, data: bytes) -> bool:
         try:
@@ -52,18 +43,22 @@ class ControlLink:
     async def receive(self) -> bytes | None:
         while True:
             while (line := self._next_line()) is not None:
-                message = json.loads(line) if line.strip() else {}
+                message = answer_of(line or b"{}", self.address).received
                 if message.get("end"):
                     return None
-                if text := message.get("text"):
-                    return str(text).encode()
+                text = message.get("text")
+                self._keep_alives.check(meant=bool(text))
+                if text:
+                    return str(text).encode("utf-8", "backslashreplace")
             try:
                 data = await asyncio.get_running_loop().sock_recv(self._socket, _MESSAGE_LIMIT)
             except OSError as error:
                 raise HungUpError([f"{self.url}: {error.strerror}"]) from None
-            if not data or len(self._buffer) > _MESSAGE_LIMIT:
+            if not data:
                 return None
             self._buffer += data
+            if len(self._buffer) > 2 * _MESSAGE_LIMIT:
+                raise not_netd(self.address, "a message is too long")
 
     async def finish(self) -> None:
         """Do nothing: the control protocol has no end of input, only a close."""

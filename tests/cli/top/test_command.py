@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_requests_are_sent_one_after_the_other() -> None:
     requests.put(("peers",))
     until(lambda: client.requests)
     assert (client.requests, requests.pending, requests.answers()) == ([("status",)], 2, [])
-    client.answers.put({"a": 1})
+    client.answers.put(Answer({"a": 1}))
     woken.get(timeout=10)
     [(request, found, when)] = requests.answers()
     assert (request, found, requests.pending) == (("status",), {"a": 1}, 1)
@@ -68,10 +69,10 @@ def client_of(top: _Top) -> Client:
     return client
 
 
-def handle(top: _Top, *answers: Answer | Exception) -> None:
+def handle(top: _Top, *answers: dict[str, Any] | Exception) -> None:
     """Let the client answer, and the loop handle the answers."""
     for one in answers:
-        client_of(top).answers.put(one)
+        client_of(top).answers.put(Answer(one) if isinstance(one, dict) else one)
     until(lambda: top._requests._answers.qsize() == len(answers))
     top._handle_answers()
 

@@ -11,6 +11,7 @@ import pytest
 
 from netd.client.talk.control_link import ControlLink
 from netd.errors import HungUpError, NotRunningError
+from tests.client.fake_netd import FakeNetd
 from tests.support.sockets import read_exactly
 
 REQUEST = b"talk service=echo\n"
@@ -35,8 +36,6 @@ class Attached:
         # In pieces, as netd may send it.
         for place in range(0, len(first), 5):
             self.netd.sendall(first[place : place + 5])
-        if not first:
-            self.netd.shutdown(socket.SHUT_WR)
 
     def receive(self) -> bytes | None:
         return asyncio.run(asyncio.wait_for(self.link.receive(), 10))
@@ -52,12 +51,24 @@ def attached(tmp_path: Path) -> Iterator[Attached]:
 
 def test_answer_of_netd_is_kept(tmp_path: Path) -> None:
     refusal = {"ok": False, "error": "no such service"}
-    for number, (first, answer) in enumerate([(json.dumps(refusal).encode() + b"\n", refusal), (b"", {})]):
-        made = Attached(f"{tmp_path}/{number}", first)
-        assert made.link.answer == answer
-        assert (made.link.url, made.link.address) == ("'echo'", f"{tmp_path}/{number}")
-        made.link.close()
-        made.netd.close()
+    made = Attached(f"{tmp_path}/c", json.dumps(refusal).encode() + b"\n")
+    assert made.link.answer == refusal
+    assert (made.link.url, made.link.address) == ("'echo'", f"{tmp_path}/c")
+    made.link.close()
+    made.netd.close()
+
+
+@pytest.mark.parametrize("answer", [b"", b"hello\n", b"\n", b"[]\n"])
+def test_answer_that_is_no_object_is_an_error(tmp_path: Path, answer: bytes) -> None:
+    with FakeNetd(tmp_path / "c", answer) as fake, pytest.raises(NotRunningError, match="does not answer as netd does"):
+        ControlLink([fake.path], "echo")
+
+
+@pytest.mark.parametrize("line", [b"hello", b"[]", b"7"])
+def test_message_that_is_no_object_is_an_error(attached: Attached, line: bytes) -> None:
+    attached.netd.sendall(line + b"\n")
+    with pytest.raises(NotRunningError, match="does not answer as netd does"):
+        attached.receive()
 
 
 def test_missing_netd_is_an_error(tmp_path: Path) -> None:
@@ -98,10 +109,11 @@ def test_text_behind_the_answer_is_not_lost(tmp_path: Path) -> None:
     made.netd.close()
 
 
-def test_message_that_is_too_long_ends_the_conversation(attached: Attached) -> None:
+def test_message_that_is_too_long_is_an_error(attached: Attached) -> None:
     endless = threading.Thread(target=send_without_an_end, args=(attached.netd,))
     endless.start()
-    assert attached.receive() is None
+    with pytest.raises(NotRunningError, match="a message is too long"):
+        attached.receive()
     attached.link.close()
     endless.join(10)
     assert not endless.is_alive()
