@@ -9,6 +9,12 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+_MPTCP, _UDPLITE = 262, 136  # linux/in.h
+_SERVED = {
+    socket.SOCK_STREAM: {0, socket.IPPROTO_TCP, _MPTCP},
+    socket.SOCK_DGRAM: {0, socket.IPPROTO_UDP, _UDPLITE},
+}  # 0: UNIX
+
 KEPT = "netd-kept-"
 """The prefix of the names under which netd stores its own sockets."""
 
@@ -35,9 +41,16 @@ class Inherited:
                 self._named.setdefault(inherited.name, []).append(inherited.socket)
 
     def dup_named(self, name: str) -> list[socket.socket]:
-        """Duplicates of all sockets of this name, in the order of the unit. A later call returns them again."""
+        """Duplicates of all sockets of this name, in the order of the unit. A later call returns them again.
+
+        Raises ValueError if netd cannot serve one of them.
+        """
         self._claimed.add(name)
-        return [opened.dup() for opened in self._named.get(name, [])]
+        sockets = self._named.get(name, [])
+        for opened in sockets:
+            if fault := fault_of(opened):
+                raise ValueError(fault)
+        return [opened.dup() for opened in sockets]
 
     def pop_kept(self, family: int, kind: int, address: Any, *, dual: bool = False) -> InheritedSocket | None:
         """The stored socket that is bound to this address, if there is one. The caller owns it from then on.
@@ -63,6 +76,26 @@ class Inherited:
         """The stored sockets that no endpoint has taken. The caller owns them from then on."""
         left, self._kept = list(self._kept.values()), {}
         return left
+
+
+def fault_of(opened: socket.socket) -> str:
+    """Why netd cannot serve a socket of the service manager (systemd.socket(5)); empty if it can."""
+    families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+    if opened.family not in families or opened.proto not in _SERVED.get(opened.type, ()):
+        kind = ", ".join(str(getattr(one, "name", one)) for one in (opened.family, opened.type))
+        return (
+            f"the service manager passed a socket of another kind ({kind}, protocol {opened.proto}); "
+            "netd serves ListenStream= and ListenDatagram= over TCP, UDP and UNIX"
+        )
+    try:
+        opened.getpeername()
+    except OSError:
+        if opened.type == socket.SOCK_DGRAM or opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return ""
+        return "the service manager passed a stream socket that does not listen"
+    if opened.type == socket.SOCK_DGRAM:
+        return "the service manager passed a datagram socket that is connected to one peer"
+    return "the service manager passed a connection; netd takes the listening socket (Accept=no in its unit)"
 
 
 def _place(opened: socket.socket) -> object:

@@ -14,6 +14,23 @@ from tests.daemon.launcher import LAUNCHER
 from tests.support.sockets import read_exactly
 
 
+def launch(config: Path, *sockets: tuple[str, socket.socket]) -> "subprocess.Popen[str]":
+    """Start netd with these sockets, each under its name, as a service manager does."""
+    handed = [opened.fileno() for _, opened in sockets]
+    return subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "netd", "run", "-c", str(config)],
+        pass_fds=sorted(set(handed)),
+        env={
+            **os.environ,
+            "HANDED": " ".join(map(str, handed)),
+            "LISTEN_FDS": str(len(handed)),
+            "LISTEN_FDNAMES": ":".join(name for name, _ in sockets),
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.mark.slow
 def test_sockets_of_the_service_manager_are_served_and_outlive_netd(tmp_path: Path) -> None:
     stream, datagram, unix = (
@@ -30,19 +47,14 @@ def test_sockets_of_the_service_manager_are_served_and_outlive_netd(tmp_path: Pa
         f"daemon: {{control: {tmp_path}/c}}\nservices:\n"
         "  echo: {listen: [systemd://echo]}\n  upper: {listen: [systemd://upper.socket]}\n"
     )
-    handed = [stream.fileno(), datagram.fileno(), unix.fileno(), stream.fileno()]
-
-    netd = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "netd", "run", "-c", f"{tmp_path}/netd.yaml"],
-        pass_fds=sorted(set(handed)),
-        env={
-            **os.environ,
-            "HANDED": " ".join(map(str, handed)),
-            "LISTEN_FDS": "4",
-            "LISTEN_FDNAMES": "echo:echo:upper.socket:other",
-        },
-        stderr=subprocess.PIPE,
-        text=True,
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
+    netd = launch(
+        tmp_path / "netd.yaml",
+        ("echo", stream),
+        ("echo", datagram),
+        ("upper.socket", unix),
+        ("other", stream),
+        ("netlink", netlink),
     )
     try:
         for kind, address in ((socket.SOCK_STREAM, stream.getsockname()), (socket.SOCK_DGRAM, datagram.getsockname())):
@@ -60,13 +72,35 @@ def test_sockets_of_the_service_manager_are_served_and_outlive_netd(tmp_path: Pa
         netd.terminate()
         _, log = netd.communicate(timeout=20)
     assert netd.returncode == 0
-    [unclaimed] = [line for line in map(json.loads, log.splitlines()) if line["event"] == "socket_unclaimed"]
-    assert unclaimed["name"] == "other"
+    unclaimed = [line for line in map(json.loads, log.splitlines()) if line["event"] == "socket_unclaimed"]
+    assert [line["name"] for line in unclaimed] == ["other", "netlink"]
+    assert unclaimed[0]["endpoint"] == "tcp://{}:{}".format(*stream.getsockname())
+    assert "(AF_NETLINK, SOCK_RAW, protocol 0)" in unclaimed[1]["endpoint"]
     assert (tmp_path / "s").exists(), "the service manager owns it"
     with socket.create_connection(stream.getsockname()):
         pass  # it still listens
-    for opened in (stream, datagram, unix):
+    for opened in (stream, datagram, unix, netlink):
         opened.close()
+
+
+@pytest.mark.slow
+def test_service_with_a_connection_of_the_service_manager_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "netd.yaml").write_text(
+        f"daemon: {{control: {tmp_path}/c}}\nservices:\n  echo: {{listen: [systemd://echo]}}\n"
+    )
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        netd = launch(tmp_path / "netd.yaml", ("echo", accepted))
+        _, log = netd.communicate(timeout=20)
+    assert netd.returncode == 71
+    [line] = [line for line in log.splitlines() if not line.startswith("{")]
+    assert line == (
+        "netd: services.echo: cannot listen on systemd://echo: the service manager passed a connection; "
+        "netd takes the listening socket (Accept=no in its unit)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Inherited sockets: those of a socket unit by name, those of an earlier netd by address."""
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from netd.transport.activation import KEPT, Inherited, InheritedSocket
+from netd.transport.activation import KEPT, Inherited, InheritedSocket, fault_of
 from tests.support.sockets import has_ipv6
 
 Bind = Callable[..., socket.socket]
@@ -29,7 +30,7 @@ def bind() -> Iterator[Bind]:
 
 
 def test_sockets_of_one_name_are_duplicated_in_order_each_time(bind: Bind) -> None:
-    first, second = (bind(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)) for _ in range(2))
+    first, second = (bind(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)) for _ in range(2))
     inherited = Inherited([InheritedSocket("echo", first), InheritedSocket("echo", second)])
     for _ in range(2):
         copies = inherited.dup_named("echo")
@@ -111,3 +112,46 @@ def test_kept_socket_that_is_put_back_is_found_again_and_unused_in_the_end(bind:
         assert inherited.pop_unused() == []
         inherited.put_back(found)
     assert [left.socket for left in inherited.pop_unused()] == [kept]
+
+
+def no_listener() -> socket.socket:
+    opened = socket.socket()
+    opened.bind(("127.0.0.1", 0))
+    return opened
+
+
+def connection() -> socket.socket:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        return listener.accept()[0]
+
+
+def connected_datagrams() -> socket.socket:
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.bind(("127.0.0.1", 0))
+    opened.connect(opened.getsockname())
+    return opened
+
+
+def unix_pair() -> socket.socket:
+    one, other = socket.socketpair()
+    other.close()
+    return one
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (no_listener, "a stream socket that does not listen"),
+        (connection, "passed a connection; netd takes the listening socket (Accept=no in its unit)"),
+        (unix_pair, "passed a connection; netd takes the listening socket (Accept=no in its unit)"),
+        (connected_datagrams, "a datagram socket that is connected to one peer"),
+        (lambda: socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET), "another kind (AF_UNIX, SOCK_SEQPACKET, "),
+        (lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW), "another kind (AF_NETLINK, SOCK_RAW, protocol 0)"),
+    ],
+)
+def test_socket_that_netd_cannot_serve_is_refused(make: Callable[[], socket.socket], reason: str) -> None:
+    with make() as opened, socket.create_server(("127.0.0.1", 0)) as good:
+        inherited = Inherited([InheritedSocket("x", good), InheritedSocket("x", opened)])
+        with pytest.raises(ValueError, match=re.escape(reason)):
+            inherited.dup_named("x")
+        assert fault_of(good) == ""

@@ -49,6 +49,7 @@ from netd.services.service_type import ServiceType
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ServiceEvents
+from netd.transport.activation import fault_of
 from netd.transport.listen import Listener, finish, socket_url
 from netd.transport.loop import Loop, Timer
 from netd.transport.stream.server import StreamServer
@@ -153,7 +154,8 @@ class Supervisor:
         for one in self._listeners:
             state.log_listening(one.listener)
         for inherited in self._listeners.unclaimed():
-            self._events.socket_unclaimed(inherited.name, socket_url(inherited.socket))
+            opened = inherited.socket
+            self._events.socket_unclaimed(inherited.name, fault_of(opened) or socket_url(opened))
         self._check_config()
         if self._control:
             # Not before: a start that fails, such as that of a second netd, must not change the links of the first.

@@ -70,6 +70,11 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.slot = 0
         self._ticket: Ticket | None = None  # of the last connection that `verify_request` admitted
         self._listening = False
+        # A connection inherits the options of its listener. netd sets them on sockets of its own; on those that it was
+        # passed it is too late, for a connection that came before.
+        self._sets_options = listener.family != socket.AF_UNIX and not listener.getsockopt(
+            socket.SOL_SOCKET, socket.SO_OOBINLINE
+        )
         self._reserve: int | None = None  # a descriptor to close when none is left, to refuse connections
         listener.setblocking(False)
 
@@ -105,6 +110,9 @@ class StreamServer(socketserver.ThreadingTCPServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         request, client_address = self.socket.accept()
         request.setblocking(False)
+        if self._sets_options:
+            request.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return request, client_address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:

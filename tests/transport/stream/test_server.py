@@ -13,9 +13,11 @@ from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.telemetry.service_events import ServiceEvents
 from netd.testing import NOW
+from netd.transport.listen import Listener
+from netd.transport.stream.server import StreamServer
 from tests.support.server import Server
 from tests.support.services import service
-from tests.support.sockets import has_ipv6
+from tests.support.sockets import has_ipv6, read_exactly
 from tests.support.waiting import until
 from tests.transport.stream.peers import ask, connect, converse, ended
 
@@ -68,7 +70,7 @@ def test_full_service_refuses_and_accepts_again(server: Server, log: list[dict[s
     assert [event["number"] for event in log if event["event"] == "connection_refused"] == [1]
 
 
-class Listener:
+class FailingListener:
     """A listening socket: accept fails with each of these error codes first."""
 
     family = socket.AF_INET
@@ -92,7 +94,7 @@ def test_server_accepts_on_after_transient_errors(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0")
     stream = server.servers[0]
     codes = [errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN]
-    stream.socket = Listener(stream.socket, iter(codes))
+    stream.socket = FailingListener(stream.socket, iter(codes))
     assert ask(address, b"x") == b"x"
     assert events.counters.refused == {}
 
@@ -100,3 +102,30 @@ def test_server_accepts_on_after_transient_errors(server: Server) -> None:
 def test_url_of_a_bound_endpoint() -> None:
     assert Endpoint.parse("tcp://*:0").at("127.0.0.1", 5) == "tcp://127.0.0.1:5"
     assert ServiceEvents("x", clock=lambda: NOW).counters.active == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "answer"),
+    [
+        ("echo", [b"ab", b"!c", b"d\n"], b"abcd\n"),
+        ("pingpong", [b"\xff\xf4\xff", b"!\xf2", b"ping 1\r\n"], b"pong 1\r\n"),
+    ],
+)
+def test_urgent_data_over_a_socket_of_the_service_manager_is_in_line(
+    server: Server, name: str, parts: list[bytes], answer: bytes
+) -> None:
+    def say(connection: socket.socket) -> None:
+        for part in parts:
+            connection.send(part.removeprefix(b"!"), socket.MSG_OOB if part.startswith(b"!") else 0)
+
+    opened = socket.create_server(("127.0.0.1", 0))
+    with connect(opened.getsockname()) as early, connect(opened.getsockname()) as other:
+        say(early)
+        server.serve(service(name), Listener("test", Endpoint.parse("systemd://x"), opened))
+        say(other)
+        for connection in (early, other):
+            assert read_exactly(connection, len(answer)) == answer
+        [streams] = server.servers
+        assert isinstance(streams, StreamServer)
+        served = [one.socket for one in streams.connections]
+        assert [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in served] == [1, 1]  # type: ignore[attr-defined]
