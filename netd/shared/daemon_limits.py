@@ -1,6 +1,8 @@
 """Shared memory of the limits of all services: the connections of each worker, and the buckets of the rates."""
 
-from netd.shared.memory import MOST_WORKERS, SharedMemory
+from collections.abc import Container
+
+from netd.shared.memory import MOST_COUNTED, MOST_WORKERS, SharedMemory
 from netd.shared.rates import CELLS, Rates
 
 
@@ -14,6 +16,18 @@ class DaemonLimits(SharedMemory):
         """The number of open connections of each worker, over all services."""
         self.rates = Rates(numbers[MOST_WORKERS:])
 
-    def clear(self, worker: int) -> None:
-        """Set the connections of a worker that has exited to 0."""
-        self.active[worker] = 0
+    @property
+    def connections(self) -> int:
+        """The number of open connections. Any worker can write any number."""
+        return min(max(sum(self.active), 0), MOST_COUNTED)
+
+    def settle(self, running: Container[int]) -> None:
+        """Remove what workers that have ended wrote. Only these numbers belong to ``running`` workers.
+
+        An attacker in control of a worker can write all of this memory. So every bucket is full afterwards, and an
+        impossible number of connections is 0.
+        """
+        for worker, number in enumerate(self.active):
+            if worker not in running or not 0 <= number <= MOST_COUNTED:
+                self.active[worker] = 0
+        self.clear(MOST_WORKERS * 8, len(self.octets))

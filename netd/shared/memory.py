@@ -10,12 +10,16 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 MOST_WORKERS = 64
 """The largest number of workers. Each writes in a part of the memory by its number."""
 
+MOST_COUNTED = 2**62
+"""The largest number that a counter can reach. A larger or negative one was written by a faulty worker."""
+
 
 class SharedMemory:
     """Memory that other processes can map by its descriptor. It is zero at first, and only pages in use are allocated.
 
     ``descriptor`` refers to memory of another process; without it, new memory is made under ``name``. The object owns
-    the descriptor, also if it raises ValueError since the descriptor does not refer to such memory.
+    the descriptor, also if it raises ValueError since the descriptor does not refer to such memory. A forked process
+    does not have the mapping.
     """
 
     def __init__(self, name: str, size: int, descriptor: int | None = None) -> None:
@@ -31,7 +35,20 @@ class SharedMemory:
         """Call it once the descriptor will be sent to no other process. The mapping stays."""
         if not (made or _is_sealed(descriptor, size)):
             raise ValueError(f"not a sealed memory {name} of {size} octets")
-        self.octets = memoryview(mmap.mmap(descriptor, size))
+        self._map = mmap.mmap(descriptor, size)
+        # A worker, which is a fork, has only the memory that it is sent.
+        self._map.madvise(mmap.MADV_DONTFORK)
+        self.octets = memoryview(self._map)
+
+    def clear(self, start: int, stop: int) -> None:
+        """Set these octets to zero. Whole pages are released, as in new memory (MADV_REMOVE, madvise(2))."""
+        first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, stop // mmap.PAGESIZE * mmap.PAGESIZE
+        if first >= last:
+            self.octets[start:stop] = bytes(stop - start)
+            return
+        self._map.madvise(mmap.MADV_REMOVE, first, last - first)
+        self.octets[start:first] = bytes(first - start)
+        self.octets[last:stop] = bytes(stop - last)
 
 
 def _is_sealed(descriptor: int, size: int) -> bool:

@@ -42,8 +42,3 @@ class Sources:
         """The number of connections of the source: an upper bound."""
         end = workers * BLOCK
         return min(sum(self._cells[place:end:BLOCK]) for place in places(source, WIDTH))
-
-
-def clear(cells: memoryview, worker: int) -> None:
-    """Remove all connections of a worker that has exited."""
-    cells[worker * BLOCK : (worker + 1) * BLOCK] = memoryview(bytes(4 * BLOCK)).cast("i")

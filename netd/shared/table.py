@@ -1,12 +1,18 @@
 """The counters of each service, in memory that all processes of netd share.
 
-A service has one `Table` with a column of cells for each process. Only that process writes it, so that no addition
+A service has one `Table` with a column of cells for each worker. Only that worker writes it, so that no addition
 needs a lock and none is lost when a worker dies. The value of a counter is its sum over the columns. A header precedes
-the columns, and the connections by source (`netd.shared.sources`) follow them.
+the columns, and the connections by source (`netd.shared.sources`) follow them. The supervisor's column is in its own
+memory.
+
+An attacker in control of a worker can write all of the shared memory. The supervisor believes no number in it, and
+removes what is impossible when the worker has ended (`Table.settle`).
 """
 
 import math
+import mmap
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -15,7 +21,7 @@ from typing import get_args
 
 from netd.reasons import Drop, Outcome, Refusal
 from netd.shared import sources
-from netd.shared.memory import MOST_WORKERS, SharedMemory
+from netd.shared.memory import MOST_COUNTED, MOST_WORKERS, SharedMemory
 
 DURATIONS = (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600)
 """The upper bounds of the classes in which connections are counted by their duration, in seconds. One more class, for
@@ -37,7 +43,6 @@ _COMMON = (
     *(f"refused.{reason}" for reason in get_args(Refusal)),
     *(f"dropped.{reason}" for reason in get_args(Drop)),
 )
-_LEAST, _MOST = -(2**63), 2**63 - 1  # the range of a cell
 _LINE = 8  # cells of eight octets in a cache line; no two processes write to the same line
 
 
@@ -67,7 +72,7 @@ class Layout:
     @cached_property
     def digest(self) -> bytes:
         """A digest of the layout, for a table's header."""
-        return blake2b(repr((_ROLES, MOST_WORKERS, *self.cells)).encode(), digest_size=_DIGEST).digest()
+        return blake2b(repr((MOST_WORKERS, *self.cells)).encode(), digest_size=_DIGEST).digest()
 
 
 COMMON = Layout()
@@ -78,15 +83,15 @@ CELL = COMMON.cells
 
 
 class Role(Enum):
-    """A process other than a worker, and the number of its column."""
+    """A process other than a worker, and the number of its column, which is in its own memory."""
 
     SUPERVISOR = 0
 
 
 SUPERVISOR = Role.SUPERVISOR
 
-_ROLES = 8  # columns, before those of the workers; some are unused
 _HEADER = _LINE  # cells
+_SOURCES_BLOCK = sources.BLOCK * 4  # octets
 _DIGEST = 16  # octets of the header, at its start
 _WORKERS = 2  # cell of the header: the number of workers
 _TOTAL_RATE = 3  # cell of the header: when the bucket of `limits.total_rate` is full
@@ -143,16 +148,18 @@ class Table(SharedMemory):
 
     def __init__(self, descriptor: int | None = None, layout: Layout = COMMON) -> None:
         self.layout = layout
-        first = _HEADER + _ROLES * layout.width  # the first cell of the workers
-        cells = first + MOST_WORKERS * layout.width
-        super().__init__("netd-counters", cells * 8 + MOST_WORKERS * sources.BLOCK * 4, descriptor)
+        cells = _HEADER + MOST_WORKERS * layout.width
+        # Whole pages, which `clear` releases.
+        self._sources_start = -(-cells * 8 // mmap.PAGESIZE) * mmap.PAGESIZE
+        super().__init__("netd-counters", self._sources_start + MOST_WORKERS * _SOURCES_BLOCK, descriptor)
         numbers = self.octets[: cells * 8].cast("q")
         self._header = numbers[:_HEADER]
-        self._of_roles = numbers[_HEADER:first]
-        self._of_workers = numbers[first:]
+        self._of_workers = numbers[_HEADER:]
+        self._of_roles = memoryview(bytearray(len(Role) * layout.width * 8)).cast("q")
+        self._known_workers = 0
         self.total_rate = self._header[_TOTAL_RATE : _TOTAL_RATE + 1]
         """The bucket of `limits.total_rate` (`netd.shared.rates`), one cell that all workers write."""
-        self.sources = self.octets[cells * 8 :].cast("i")
+        self.sources = self.octets[self._sources_start :].cast("i")
         """The cells of the connections by source (`netd.shared.sources`)."""
         if descriptor is None:
             self._sign()
@@ -161,6 +168,7 @@ class Table(SharedMemory):
 
     def _sign(self) -> None:
         self.octets[:_DIGEST] = self.layout.digest
+        self._header[_WORKERS] = self._known_workers
 
     def column(self, process: int | Role) -> memoryview:
         """The cells that a process writes: a worker by its number (0 to `MOST_WORKERS` - 1), others by their role."""
@@ -172,13 +180,12 @@ class Table(SharedMemory):
         return self._of_workers[cell :: self.layout.width]
 
     def read(self) -> "Counts":
-        """The sums of all counters over all processes."""
+        """The sums of all counters over the workers that this process knows of, and its own roles."""
         counts = Counts()
-        # Any worker can write here, also a faulty one.
-        workers = min(max(self.workers, 0), MOST_WORKERS)
-        columns = [self.column(process) for process in (*Role, *range(workers))]
-        for name, number in zip(self.layout.cells, map(sum, zip(*columns, strict=True)), strict=False):
-            if number:
+        columns = [self.column(process) for process in (*Role, *range(self._known_workers))]
+        for name, total in zip(self.layout.cells, map(sum, zip(*columns, strict=True)), strict=False):
+            if total:
+                number = min(max(total, 0), MOST_COUNTED)
                 kind, dot, reason = name.partition(".")
                 if name not in CELL:
                     counts.own[name] = number
@@ -190,25 +197,53 @@ class Table(SharedMemory):
 
     @property
     def workers(self) -> int:
-        """The number of workers' columns that have been used."""
+        """The number of workers' columns that have been used, as the header says. Any worker can write any number."""
         return self._header[_WORKERS]
 
     @workers.setter
     def workers(self, number: int) -> None:
-        self._header[_WORKERS] = max(number, self._header[_WORKERS])
+        self._known_workers = max(number, self._known_workers)
+        self._header[_WORKERS] = max(self._known_workers, self._header[_WORKERS])
 
-    def reap_counters(self, worker: int) -> int:
-        """Count the open connections of a worker that has exited as ``closed.lost``. Return their number.
+    def settle(self, running: Container[int]) -> int:
+        """Count the open connections of workers that have ended as ``closed.lost``. Return their number.
 
-        The worker may have died between two additions, so the number is that of its accepted connections minus its
-        closed ones, not ``active``.
+        Only these numbers belong to ``running`` workers. A number that no counter can reach is discarded in all
+        columns, and the bucket of the total rate is full afterwards.
         """
-        self._sign()  # the worker may have overwritten it, and the next one has to find it
-        column = self.column(worker)
-        if not any(column):
-            return 0  # then its block of sources is zero too
-        sources.clear(self.sources, worker)
-        lost = column[CELL["accepted"]] - sum(column[cell] for name, cell in CELL.items() if name.startswith("closed."))
-        column[CELL["active"]] = 0
-        column[CELL["closed.lost"]] = min(max(column[CELL["closed.lost"]] + lost, _LEAST), _MOST)
-        return int(lost)
+        self._sign()
+        self.total_rate[0] = 0
+        lost = 0
+        for worker in range(self._known_workers):
+            column = self.column(worker)
+            _discard_impossible(column)
+            if worker not in running:
+                lost += _close_connections(column)
+                self._clear_sources(worker, worker + 1)
+        unused = (_HEADER + self._known_workers * self.layout.width) * 8
+        self.clear(unused, self._sources_start)
+        self._clear_sources(self._known_workers, MOST_WORKERS)
+        return lost
+
+    def _clear_sources(self, worker: int, end: int) -> None:
+        self.clear(self._sources_start + worker * _SOURCES_BLOCK, self._sources_start + end * _SOURCES_BLOCK)
+
+
+def _discard_impossible(column: memoryview) -> None:
+    if min(column) < 0 or max(column) > MOST_COUNTED:
+        for cell, number in enumerate(column):
+            if not 0 <= number <= MOST_COUNTED:
+                column[cell] = 0
+
+
+def _close_connections(column: memoryview) -> int:
+    """Count the open connections in a column as ``closed.lost``. Return their number.
+
+    The worker may have ended between two additions, so the number is that of its accepted connections minus its closed
+    ones, not ``active``.
+    """
+    closed = sum(column[cell] for name, cell in CELL.items() if name.startswith("closed."))
+    lost = max(0, column[CELL["accepted"]] - closed)
+    column[CELL["active"]] = 0
+    column[CELL["closed.lost"]] = min(column[CELL["closed.lost"]] + lost, MOST_COUNTED)
+    return int(lost)

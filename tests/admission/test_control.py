@@ -83,8 +83,9 @@ def test_places_of_a_worker_that_dies_are_released() -> None:
     other = admission(shared=DaemonAdmission(daemon_limits, worker=1, connections=2), table=table)
     assert [admit(one, A, 0.0), admit(other, A, 0.0)] == [None, None]
     assert [admit(one, A, 0.0), admit(other, A, 0.0)] == ["daemon_connections", "daemon_connections"]
-    daemon_limits.clear(0)
-    table.reap_counters(0)
+    table.workers = 2
+    daemon_limits.settle({1})
+    table.settle({1})
     assert admit(other, A, 0.0) is None
 
 

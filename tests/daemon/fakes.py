@@ -197,7 +197,7 @@ class Pool:
             DaemonEvents(),
             self._fork,
             self._sync,
-            lambda number: 0,
+            lambda running: 0,
             lambda worker, notice: self.notices.append(notice),
         )
 

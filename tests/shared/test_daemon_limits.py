@@ -2,9 +2,12 @@
 
 import os
 
+import pytest
+
 from netd.shared.daemon_limits import DaemonLimits
-from netd.shared.memory import MOST_WORKERS
+from netd.shared.memory import MOST_COUNTED, MOST_WORKERS
 from netd.values import Rate
+from tests.shared.fills import FILLS
 
 RATE = Rate(1, "h", 1)
 
@@ -18,14 +21,24 @@ def test_connections_and_rates_are_the_same_in_every_process() -> None:
     assert not other.rates.take(b"x", RATE, 5.0)
 
 
-def test_clear_removes_the_connections_of_one_worker_alone() -> None:
+def test_settle_keeps_the_connections_of_running_workers_alone() -> None:
     limits = DaemonLimits()
     for worker in range(MOST_WORKERS):
         limits.active[worker] = worker
+    limits.settle({0, 1, MOST_WORKERS - 2})
+    assert list(limits.active) == [0, 1, *[0] * (MOST_WORKERS - 4), MOST_WORKERS - 2, 0]
+    assert limits.connections == MOST_WORKERS - 1
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_settle_removes_all_that_a_worker_wrote(fill: bytes) -> None:
+    limits = DaemonLimits()
     assert limits.rates.take(b"x", RATE, 5.0)
-    limits.clear(MOST_WORKERS - 1)
-    assert list(limits.active) == [*range(MOST_WORKERS - 1), 0]
-    assert limits.rates.left(b"x", RATE, 5.0) == 0
+    limits.octets[:] = fill * (len(limits.octets) // len(fill))
+    assert 0 <= limits.connections <= MOST_COUNTED
+    limits.settle({0})
+    assert not any(limits.octets)
+    assert limits.rates.take(b"x", RATE, 5.0)
 
 
 def test_buckets_and_connections_do_not_overlap() -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.shared.sources import BLOCK, Sources, clear
+from netd.shared.sources import BLOCK, Sources
 
 MINE = bytes([192, 0, 2, 7])
 
@@ -31,16 +31,6 @@ def test_source_never_has_more_than_its_limit_in_all_workers_together(
         elif held[worker, source]:
             workers[worker].remove(bytes([10, 0, 0, source]))
             held[worker, source] -= 1
-
-
-def test_places_of_a_worker_that_died_are_free_again() -> None:
-    shared = cells(2)
-    one, other = Sources(shared, 0), Sources(shared, 1)
-    assert all(one.add(MINE, 4, 2) for _ in range(3))
-    assert other.add(MINE, 4, 2)
-    assert not other.add(MINE, 4, 2)
-    clear(shared, 0)
-    assert [other.add(MINE, 4, 2) for _ in range(4)] == [True, True, True, False]
 
 
 def test_source_among_thousands_is_refused_few_connections() -> None:

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
-from netd.shared.memory import MOST_WORKERS
+from netd.shared.memory import MOST_COUNTED, MOST_WORKERS
 from netd.shared.sources import Sources
 from netd.shared.table import CELL, COMMON, SUPERVISOR, Counts, Layout, Role, Table
+from tests.shared.fills import FILLS
 
 MINE = bytes([192, 0, 2, 7])
 PROGRAMS = Layout(("started", "exited.0", "exited.1"))
@@ -24,11 +26,11 @@ def test_table_holds_the_sources_and_the_counters() -> None:
     for name in ("accepted", "accepted", "accepted", "closed.done"):
         column[CELL[name]] += 1
     column[CELL["active"]] = 3  # the worker died between two additions, as a connection ended
-    assert table.reap_counters(1) == 2
+    assert table.settle({0}) == 2
     assert sources.add(MINE, 1, 2)
     counts = table.read()
     assert (counts.accepted, counts.active, counts.closed) == (3, 0, {"done": 1, "lost": 2})
-    assert table.reap_counters(0) == 0
+    assert table.settle({}) == 0
 
 
 def test_supervisor_has_a_column() -> None:
@@ -111,10 +113,26 @@ def test_process_with_the_same_layout_writes_to_the_same_cells() -> None:
 def test_table_is_readable_after_a_worker_wrote_arbitrary_values() -> None:
     table = Table()
     column = table.column(0)
-    table.workers = 2**62
+    table.workers = 1
     column[CELL["accepted"]], column[CELL["closed.done"]] = 2**63 - 1, -(2**63)
-    assert table.read().accepted == 2**63 - 1
-    table.reap_counters(0)
+    assert (table.read().accepted, table.read().closed) == (MOST_COUNTED, {"done": 0})
+    table.settle({})
+    assert table.read() == Counts()
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_settle_removes_all_that_a_worker_wrote(fill: bytes) -> None:
+    table = Table()
+    table.workers = 2
+    table.column(SUPERVISOR)[CELL["refused.backlog"]] = 3
+    worker = Table(os.dup(table.descriptor))
+    worker.octets[:] = fill * (len(worker.octets) // len(fill))
+    assert table.read().refused["backlog"] <= MOST_COUNTED
+    assert table.settle({1}) == 0
+    assert table.read() == Counts(refused=Counter(backlog=3)), "the supervisor's column is in its own memory"
+    assert (table.workers, table.total_rate[0], any(table.all(CELL["active"]))) == (2, 0, False)
+    assert table.settle({}) == 0
+    assert not any(table.sources)
 
 
 def test_table_is_signed_again_after_a_worker_overwrote_its_header() -> None:
@@ -123,5 +141,5 @@ def test_table_is_signed_again_after_a_worker_overwrote_its_header() -> None:
     worker.octets[:64] = bytes([255] * 64)
     with pytest.raises(ValueError, match="another layout"):
         Table(os.dup(table.descriptor))
-    table.reap_counters(0)
+    table.settle({})
     Table(os.dup(table.descriptor))

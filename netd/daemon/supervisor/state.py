@@ -1,6 +1,7 @@
 """The state of the supervisor: the config in force, the services enabled or disabled by command, the counters."""
 
 import time
+from collections.abc import Container
 
 from netd.admission.bans import Bans
 from netd.config.model import Config, ServiceConfig
@@ -29,6 +30,7 @@ class State:
         self.seen = set(self.names)
         """The names of all services, including removed ones."""
         self._tables: dict[tuple[str, str], Table] = {}  # by service and type: a new type starts at 0
+        self._workers = 0  # columns of workers in each table
         self.daemon_limits = DaemonLimits()
         """The limits that all services share."""
         self.bans = Bans(config.bans)
@@ -52,7 +54,7 @@ class State:
     @property
     def active(self) -> int:
         """The number of open connections, including those of services that were removed or have another type now."""
-        return sum(self.daemon_limits.active)
+        return self.daemon_limits.connections
 
     @property
     def seconds(self) -> float:
@@ -101,17 +103,27 @@ class State:
             kind = find(service.type)
             assert kind is not None, "the config was checked"
             self._tables[key] = Table(layout=kind.layout)
+            self._tables[key].workers = self._workers
         return self._tables[key]
+
+    def add_worker(self, number: int) -> None:
+        """Count what the worker with this number writes, which has started."""
+        self._workers = max(number + 1, self._workers)
+        for table in self._tables.values():
+            table.workers = self._workers
 
     def drop_unused_tables(self) -> None:
         """Close the counters of services that are not in the config, or have another type there."""
         for key in self._tables.keys() - {(service.name, service.type) for service in self.config.services}:
             self._tables.pop(key).close_descriptor()
 
-    def reap_counters(self, worker: int) -> int:
-        """Count the open connections of a worker that exited as closed (``lost``). Returns how many there were."""
-        self.daemon_limits.clear(worker)
-        return sum(table.reap_counters(worker) for table in self._tables.values())
+    def settle_counters(self, running: Container[int]) -> int:
+        """Count the open connections of a worker that has exited as closed (``lost``). Returns how many there were.
+
+        Only these numbers belong to ``running`` workers. What the worker may have written elsewhere is removed.
+        """
+        self.daemon_limits.settle(running)
+        return sum(table.settle(running) for table in self._tables.values())
 
     def bans_until(self) -> dict[str, float]:
         """The bans for `SetBans`: sources in hexadecimal, with the time until which they hold (CLOCK_MONOTONIC)."""

@@ -91,7 +91,7 @@ class Supervisor:
             self._events,
             partial(fork, run_as=run_as, sink=sink, entry=entry),
             self._sync_worker,
-            self._state.reap_counters,
+            self._state.settle_counters,
             self._on_notice,
         )
         self._bans = BanManager(self._state, self._events, self._loop, self._pool.ask_all)
@@ -168,6 +168,7 @@ class Supervisor:
         ready([one.listener for one in self._listeners])
 
     async def _sync_worker(self, worker: WorkerProcess) -> None:
+        self._state.add_worker(worker.number)
         await self._reloader.sync_worker(worker)
         await self._tracer.sync_worker(worker)
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from typing import Any
 
 from netd.daemon.messages.from_supervisor import Drain, Request, Stop
@@ -25,7 +25,8 @@ class WorkerPool:
     """The workers of one supervisor.
 
     ``fork`` starts the worker with this number, ``sync`` sends it the config in force; both raise `WorkerError` if that
-    fails. ``reap_counters`` is called with the number of a worker that exited, and returns how many connections it had.
+    fails. When a worker has exited, ``settle_counters`` is called with the numbers of the others, and returns how many
+    connections it had.
     ``on_notice`` is called with each message of a worker that is no response.
     """
 
@@ -36,7 +37,7 @@ class WorkerPool:
         events: DaemonEvents,
         fork: Callable[[int], WorkerProcess],
         sync: Callable[[WorkerProcess], Coroutine[Any, None, None]],
-        reap_counters: Callable[[int], int],
+        settle_counters: Callable[[Container[int]], int],
         on_notice: Callable[[WorkerProcess, Notice], None],
     ) -> None:
         self.workers: dict[int, WorkerProcess] = {}
@@ -50,7 +51,7 @@ class WorkerPool:
         self._events = events
         self._fork = fork
         self._sync = sync
-        self._reap_counters = reap_counters
+        self._settle_counters = settle_counters
         self.requests = Requests(loop, events, on_notice)
         self._size = 0
         self._lines_lost = 0  # log lines dropped by workers that exited
@@ -157,7 +158,7 @@ class WorkerPool:
                 self._on_exit(worker, code)
 
     def _on_exit(self, worker: WorkerProcess, code: int) -> None:
-        connections = self._reap_counters(worker.number)
+        connections = self._settle_counters(self._numbers_but(worker))
         stack = os.pread(worker.stack, _LONGEST_STACK, 0).decode("utf-8", "replace").strip()
         self._lines_lost += worker.lines_lost
         self._close(worker)
@@ -214,8 +215,11 @@ class WorkerPool:
         """Kill a worker after its start failed."""
         worker.kill()
         del self._starting[worker.number]
-        self._reap_counters(worker.number)
+        self._settle_counters(self._numbers_but(worker))
         self._close(worker)
+
+    def _numbers_but(self, exited: WorkerProcess) -> set[int]:
+        return {worker.number for worker in self.all_workers if worker is not exited}
 
     def _close(self, worker: WorkerProcess) -> None:
         self.requests.disconnect(worker)

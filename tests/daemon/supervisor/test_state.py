@@ -100,5 +100,5 @@ def test_connections_of_removed_services_are_counted(tmp_path: Path) -> None:
         state.table(state.config.services[0]).column(worker)[CELL["active"]] += number
     state.apply(typed(tmp_path, one="upper"), {})
     assert state.active == 7
-    state.reap_counters(0)
+    state.settle_counters({1})
     assert state.active == 4

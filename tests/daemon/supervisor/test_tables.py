@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from netd.shared.table import Layout, Table
-from tests.support.daemon import Daemon
+from tests.daemon.clients import answers, echoes
+from tests.shared.fills import FILLS
+from tests.support.daemon import Daemon, daemon
 from tests.support.services import install_service
 from tests.support.sockets import read_exactly
 from tests.support.waiting import until
@@ -121,6 +123,7 @@ def test_service_of_another_type_counts_in_a_new_table_and_its_old_connections_i
     with contextlib.ExitStack() as stack:
         old = [stack.enter_context(connect(running, worker)) for worker in (0, 1)]
         [table] = tables(running, FIRST)
+        table.workers = 2
         table.column(1)[FIRST.cells["started"]] += 5
         before = mapped(running)
         write(tmp_path, "second")
@@ -191,3 +194,30 @@ def test_reload_that_is_rejected_drops_the_table_of_the_new_type_and_keeps_the_o
         assert running.netd("reload").returncode == 0
         with connect(running, 0), connect(running, 1):
             assert status(running) == {"accepted": 2, "active": 2}
+
+
+def fill_shared_memory(running: Daemon, fill: bytes) -> None:
+    """Write this to all memory that the worker shares, as code in the worker could."""
+    maps = [line.split() for line in Path(f"/proc/{running.worker}/maps").read_text().splitlines()]
+    inodes = {
+        int(words[4]) for words in maps if words[-2].startswith(("/memfd:netd-counters", "/memfd:netd-admission"))
+    }
+    for descriptor in Path(f"/proc/{running.process.pid}/fd").iterdir():
+        if descriptor.stat().st_ino in inodes:
+            with descriptor.open("r+b") as memory:
+                memory.write(fill * (os.fstat(memory.fileno()).st_size // len(fill)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fill", FILLS)
+def test_worker_that_fills_the_shared_memory_does_not_harm_its_successor(tmp_path: Path, fill: bytes) -> None:
+    limits = "{connections: 10, per_source: 5, rate: 10/m, total_rate: 10/m, exempt: [192.0.2.0/24]}"
+    config = f"services: {{echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0], limits: {limits}}}}}"
+    with daemon(config, tmp_path) as running:
+        fill_shared_memory(running, fill)
+        os.kill(running.worker, signal.SIGKILL)
+        running.event("worker_started")
+        assert echoes(running.port("echo"))
+        assert answers(running.port("echo", "udp"))
+        until(lambda: status(running).get("closed") == {"done": 1})
+    assert [line["event"] for line in running.lines].count("worker_lost") == 1
