@@ -33,6 +33,7 @@ _COMMON = (
     "failed",
     "loops",
     "checks",
+    "requests",
     "bytes_in",
     "bytes_out",
     "datagrams_in",
@@ -115,13 +116,15 @@ class Counts:
     """Peers that sent back the answers they received, hundreds of times in a row."""
     checks: int = 0
     """Connections closed without an octet received or sent, such as a load balancer's health checks."""
+    requests: int = 0
+    """Requests on connections: what one recv(2) returned, or a closed connection on which nothing was received."""
     duration_us: int = 0
     """The total duration of closed connections, in microseconds."""
     durations: Counter[str] = field(default_factory=Counter)
     """Closed connections by duration. The key is the upper bound of the class, one of `DURATIONS` or ``inf``."""
     bytes_in: int = 0
     bytes_out: int = 0
-    """Octets received and sent, of closed connections and of datagrams."""
+    """Octets received and sent, on connections and in datagrams."""
     datagrams_in: int = 0
     datagrams_out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)

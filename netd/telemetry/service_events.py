@@ -15,6 +15,7 @@ from netd.telemetry.throttle import QUIET, ThrottledLog
 
 # The cells that the hot path updates.
 _ACCEPTED, _FAILED, _LOOPS, _CHECKS = CELL["accepted"], CELL["failed"], CELL["loops"], CELL["checks"]
+_REQUESTS = CELL["requests"]
 _BYTES_IN, _BYTES_OUT = CELL["bytes_in"], CELL["bytes_out"]
 _DATAGRAMS_IN, _DATAGRAMS_OUT = CELL["datagrams_in"], CELL["datagrams_out"]
 _CLOSED = {outcome: CELL[f"closed.{outcome}"] for outcome in get_args(Outcome)}
@@ -32,6 +33,10 @@ def _origin(error: BaseException) -> str:
     place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
     return f"{type(error).__name__} {place}"
 
+
+Traffic = tuple[int, int, int]
+"""What has moved on a connection: requests, octets received, octets sent. A request is what one recv(2) returned."""
+NOTHING: Traffic = (0, 0, 0)
 
 ConnectionLog = Literal["all", "summary", "off"] | int
 """The connections that are logged when they close: all, a sum once a minute, none, or one in so many."""
@@ -109,21 +114,39 @@ class ServiceEvents(ThrottledLog):
         source = peer if isinstance(peer, str) else peer.user
         self._log_throttled(f"refused.{reason}", source, number, "warning", "connection_refused", **details)
 
-    def connection_closed(self, peer: Peer, bytes_in: int, bytes_out: int, duration: float, outcome: Outcome) -> None:
+    def traffic_moved(self, requests: int, bytes_in: int, bytes_out: int) -> None:
+        """So much more has moved on an open connection."""
+        cells = self._cells
+        cells[_REQUESTS] += requests
+        cells[_BYTES_IN] += bytes_in
+        cells[_BYTES_OUT] += bytes_out
+
+    def connection_closed(
+        self,
+        peer: Peer,
+        bytes_in: int,
+        bytes_out: int,
+        duration: float,
+        outcome: Outcome,
+        requests: int = 0,
+        counted: Traffic = NOTHING,
+    ) -> None:
         """A connection was closed after ``duration`` seconds. One without an octet was a check, and is a debug line.
 
-        `set_connection_log` selects which of the others are logged.
+        ``counted`` is what `traffic_moved` has counted of it. A connection without a request counts as one: the service
+        has spoken first, or the connection was a check. `set_connection_log` selects which of the others are logged.
         """
         cells = self._cells
         cells[_CLOSED[outcome]] += 1
         cells[_SHORTEST + bisect_left(DURATIONS, duration)] += 1
         cells[_DURATION] += int(duration * 1e6)
+        cells[_REQUESTS] += (requests or 1) - counted[0]
         log = self._log.debug
         if not (bytes_in or bytes_out):
             cells[_CHECKS] += 1
         else:
-            cells[_BYTES_IN] += bytes_in
-            cells[_BYTES_OUT] += bytes_out
+            cells[_BYTES_IN] += bytes_in - counted[1]
+            cells[_BYTES_OUT] += bytes_out - counted[2]
         if (bytes_in or bytes_out) and not self._quiet:
             log = self._log.info
             if self._connection_log != "all" and not self._sample(bytes_in, bytes_out):

@@ -126,7 +126,7 @@ void *realloc(void *p, size_t n) { ++*count; return __libc_realloc(p, n); }
 
 
 @pytest.mark.parametrize(
-    ("service", "data", "most"), [("echo", b"x" * 64, 9), ("pingpong", b"ping 1\n", 17)], ids=["echo", "pingpong"]
+    ("service", "data", "most"), [("echo", b"x" * 64, 10), ("pingpong", b"ping 1\n", 18)], ids=["echo", "pingpong"]
 )
 def test_request_allocates_little(tmp_path: Path, service: str, data: bytes, most: int) -> None:
     need("cc")

@@ -1,5 +1,6 @@
 """The metrics service in real daemons: it shows their counters, also after the loss of a worker and a reload."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.daemon.clients import load
+from tests.daemon.clients import echoed, load, talking
 from tests.support.daemon import Daemon, daemon
+from tests.support.sockets import read_exactly
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
@@ -102,6 +104,31 @@ def test_metrics_count_a_known_load_across_a_lost_worker_and_a_reload(tmp_path: 
         shows(running, {"service_enabled": 1}, "discard")
         assert running.netd("disable", "discard").returncode == 0
         shows(running, {"service_enabled": 0}, "discard")
+
+
+def test_traffic_of_open_connections_moves_and_is_counted_once(tmp_path: Path) -> None:
+    config = CONFIG.format(workers=2, heartbeat="1m") + "  chargen: {listen: [tcp://127.0.0.1:0]}\n"
+    with daemon(config, tmp_path) as running, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(talking(running.port("echo"))) for _ in range(4)]
+        for number in range(2, 5):
+            for client in clients:
+                echoed(client, b"hello\n")
+            octets = 24 * number
+            moved = {
+                "connections_requests_total": 4 * number,
+                "received_bytes_total": octets,
+                "sent_bytes_total": octets,
+            }
+            shows(running, {**moved, "connections_active": 4, "connections_closed_total.done": 0})
+            counters = running.ask("status")["services"][0]["counters"]
+            assert (counters["requests"], counters["bytes_in"], counters["bytes_out"]) == (4 * number, octets, octets)
+        endless = stack.enter_context(socket.create_connection(("127.0.0.1", running.port("chargen"))))
+        read = 0
+        for _ in range(3):
+            read += len(read_exactly(endless, 500_000))
+            assert running.ask("status")["services"][3]["counters"]["bytes_out"] >= read
+        stack.close()
+        shows(running, {**moved, "connections_active": 0, "connections_closed_total.done": 4})
 
 
 def test_status_json_is_the_report_of_netd_status(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def test_counters_add_up(log: list[dict[str, Any]]) -> None:
         "refused": {"connections": 1, "backlog": 4},
         "loops": 1,
         "checks": 1,
+        "requests": 2,
         "duration_us": 1_000_000,
         "durations": {"1": 2},
         "bytes_in": 17,
@@ -130,3 +131,17 @@ def test_pending_events_and_sums_are_logged_at_the_end(log: list[dict[str, Any]]
         ("connections_closed", 3),
         ("connection_refused", 39),
     ]
+
+
+def test_traffic_that_was_counted_while_a_connection_was_open_is_not_counted_again_at_its_end() -> None:
+    events = ServiceEvents("test")
+    peer = Peer("tcp", "192.0.2.7", 5)
+    events.traffic_moved(2, 10, 20)
+    events.traffic_moved(1, 5, 0)
+    counts = events.counters
+    assert (counts.requests, counts.bytes_in, counts.bytes_out) == (3, 15, 20)
+    events.connection_closed(peer, 16, 21, 0.5, "done", 4, (3, 15, 20))
+    counts = events.counters
+    assert (counts.requests, counts.bytes_in, counts.bytes_out, counts.checks) == (4, 16, 21, 0)
+    events.connection_closed(peer, 0, 9, 0.5, "done")
+    assert events.counters.requests == 5, "the service spoke, and the client did not"

@@ -129,6 +129,11 @@ class Kick(Selection, Request[Kicked]):
 
 
 @dataclass(frozen=True)
+class CountTraffic(Request[Done]):
+    """Count what has moved on open connections, which otherwise is counted when they are closed."""
+
+
+@dataclass(frozen=True)
 class SetLogLevel(Request[Done]):
     """Log events of this level and above."""
 
@@ -206,6 +211,7 @@ AnyRequest = (
     | ListConnections
     | ListPeers
     | Kick
+    | CountTraffic
     | SetLogLevel
     | SetLogFile
     | StartTrace

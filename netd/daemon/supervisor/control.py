@@ -36,7 +36,7 @@ class CommandError(Exception):
 class Status(Protocol):
     """The state of netd, and its counters over the last minutes."""
 
-    def status(self) -> Answer: ...
+    async def current(self) -> Answer: ...
 
     def history(self) -> Answer: ...
 
@@ -215,7 +215,7 @@ class Control:
         commands = self._commands
         match command, words:
             case "status", []:
-                return self._status.status()
+                return await self._status.current()
             case "history", []:
                 return self._status.history()
             case "diff", []:

@@ -15,7 +15,7 @@ from typing import Any
 from netd.daemon.channel import DOES_NOT_READ, ChannelError, ClosedError, Message, ProtocolError
 from netd.daemon.messages import from_worker
 from netd.daemon.messages.coding import encode
-from netd.daemon.messages.from_supervisor import Heartbeat, Order, Prepare, Request, response_to
+from netd.daemon.messages.from_supervisor import CountTraffic, Heartbeat, Order, Prepare, Request, response_to
 from netd.daemon.messages.from_worker import (
     Alive,
     Busy,
@@ -41,6 +41,8 @@ PREPARE_TIMEOUT = 20.0
 _MOST_MESSAGES = 100  # read from a worker at once
 _SEND_TIMEOUT = 0.25  # seconds to wait for space in a worker's socket buffer, which holds hundreds of packets
 _HEARTBEAT = encode(Heartbeat())
+_COUNT = encode(CountTraffic())
+_COUNT_TIMEOUT = 0.1  # seconds to wait for the counts of workers: a reader of the status notices no more
 
 
 class Requests:
@@ -124,21 +126,53 @@ class Requests:
                 if must or error.half:
                     self._on_send_error(worker, error)
 
+    def count_traffic(self, workers: Iterable[WorkerProcess]) -> Result[None]:
+        """Have workers count what has moved on open connections.
+
+        The result is set once they have, or after `_COUNT_TIMEOUT`: a worker that does not respond, or not read, has
+        counted less. It is not asked again before it has responded.
+        """
+        result: Result[None] = Result()
+        asked = {worker for worker in workers if not worker.counting and not worker.disconnected}
+        timer = self._loop.later(_COUNT_TIMEOUT, lambda: result.set(None))
+
+        def counted(worker: WorkerProcess, answer: Response | None) -> None:
+            worker.counting = False
+            asked.discard(worker)
+            finish()
+
+        def finish() -> None:
+            if not asked:
+                self._loop.wheel.drop(timer)
+                result.set(None)
+
+        for worker in list(asked):
+            worker.counting = True
+            self._send_request(worker, _COUNT, (), PendingRequest(Done, partial(counted, worker)), must=False)
+        finish()
+        return result
+
     def _send_request(
-        self, worker: WorkerProcess, body: bytes, descriptors: Sequence[int], pending: PendingRequest
+        self,
+        worker: WorkerProcess,
+        body: bytes,
+        descriptors: Sequence[int],
+        pending: PendingRequest,
+        *,
+        must: bool = True,
     ) -> None:
-        """Send a worker a request."""
+        """Send a worker a request. ``must`` as for `send`."""
         worker.last_request += 1
         number = worker.last_request
         worker.requests[number] = pending
         try:
-            worker.channel.send_encoded(body, descriptors, _SEND_TIMEOUT, number)
+            worker.channel.send_encoded(body, descriptors, _SEND_TIMEOUT if must else 0.0, number)
         except ChannelError as error:
             with contextlib.suppress(ChannelError):
                 self._read_messages(worker)  # a worker that exited may have sent the reason, which is its response
             if worker.requests.pop(number, None):
                 pending.on_response(None if isinstance(error, ClosedError) else Failed(str(error)))
-            if not worker.disconnected:
+            if not worker.disconnected and (must or error.half):
                 self._on_send_error(worker, error)
 
     def _on_send_error(self, worker: WorkerProcess, error: ChannelError) -> None:

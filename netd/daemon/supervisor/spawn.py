@@ -63,6 +63,8 @@ class WorkerProcess:
     """The open requests by number, including those that timed out."""
     last_request: int = 0
     """The number of the last request."""
+    counting: bool = False
+    """Whether it was asked to count its traffic, and has not responded yet."""
     lines_lost: int = 0
     """The number of log lines that it has dropped, from its last heartbeat."""
     draining: bool = False

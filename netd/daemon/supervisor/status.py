@@ -19,6 +19,7 @@ from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
+from netd.daemon.tasks import Result
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 from netd.transport.loop import Loop
@@ -47,6 +48,14 @@ class Status:
         self._history = History()
         self._reports = {"status": self.status, "history": self.history}
         self._requested: set[tuple[WorkerProcess, str]] = set()
+
+    async def current(self) -> Answer:
+        """The status, with all that has moved until now."""
+        await self._count_traffic()
+        return self.status()
+
+    def _count_traffic(self) -> Result[None]:
+        return self._pool.requests.count_traffic(self._pool.all_workers)
 
     def status(self) -> Answer:
         """The report that `netd status --json` prints."""
@@ -113,13 +122,16 @@ class Status:
 
     def take_sample(self) -> None:
         """Add the counters to the history. Called with every heartbeat."""
+        self._count_traffic().then(lambda: log_exceptions(self._events, "history", self._take_sample))
+
+    def _take_sample(self) -> None:
         tables = self._state.tables.items()
         self._history.take_sample({name: table.read() for name, table in tables}, time.monotonic(), time.time())
 
     def request_report(self, worker: WorkerProcess, report: str) -> None:
         """Send a worker a report with the next tick of the timer wheel, which is at most ten times a second."""
         if not self._requested:
-            self._loop.later(0.0, self._send_reports)
+            self._loop.later(0.0, lambda: self._count_traffic().then(self._send_reports))
         self._requested.add((worker, report))
 
     def _send_reports(self) -> None:

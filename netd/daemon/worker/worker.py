@@ -20,6 +20,7 @@ from netd.daemon.messages.from_supervisor import (
     AnyRequest,
     Attach,
     Commit,
+    CountTraffic,
     Drain,
     Heartbeat,
     Kick,
@@ -122,7 +123,7 @@ class Worker:
 
     def _carry_out(self, request: int | None, command: AnyRequest | Order, descriptors: list[int]) -> Response | None:
         """Carry out a message. Returns the response, or None where that is sent later."""
-        if not isinstance(command, Heartbeat):
+        if not isinstance(command, Heartbeat | CountTraffic):
             self._config.finish_commit()
         open_connections = self._config.connections
         match command:
@@ -146,6 +147,9 @@ class Worker:
                 return connections.list_peers(self._number, open_connections(), command)
             case Kick():
                 return Kicked(connections.kick(self._number, open_connections(), command))
+            case CountTraffic():
+                for one in self._config.connections_by_listener():
+                    one.count_traffic()
             case SetLogLevel():
                 logs.set_level(command.level)
             case SetLogFile():

@@ -26,7 +26,7 @@ from typing import Any, Protocol, cast
 from netd.admission.limits import Limits
 from netd.peer import Peer
 from netd.reasons import Outcome
-from netd.telemetry.service_events import ServiceEvents
+from netd.telemetry.service_events import NOTHING, ServiceEvents, Traffic
 from netd.transport.loop import Loop
 from netd.transport.stream.pump import Pump
 from netd.transport.stream.stream_socket import CHUNK, StreamSocket, WrappedSocket
@@ -77,8 +77,10 @@ class Connection:
         "active",
         "bytes_in",
         "bytes_out",
+        "counted",
         "opened",
         "peer",
+        "requests",
         "slot",
         "socket",
     )
@@ -91,8 +93,10 @@ class Connection:
         self.socket = self._untraced = request  # what `socket` is without a trace
         self.peer = peer
         self.opened = self.active = now = owner.loop.now
+        self.requests = 0  # reads of input that gave some
         self.bytes_in = 0
         self.bytes_out = 0
+        self.counted = NOTHING  # of these three, in the counters already
         self._output = Pump()
         self._eof = False
         self._ending: Outcome | None = None
@@ -111,6 +115,14 @@ class Connection:
     def service_name(self) -> str:
         """The name of the service it talks to."""
         return self._owner.events.service
+
+    def take_uncounted(self) -> Traffic:
+        """The requests, octets received and octets sent since the last call."""
+        total, before = (self.requests, self.bytes_in, self.bytes_out), self.counted
+        if total == before:
+            return NOTHING
+        self.counted = total
+        return total[0] - before[0], total[1] - before[1], total[2] - before[2]
 
     def start(self) -> None:
         """Wait for input and for the time-outs."""
@@ -173,6 +185,7 @@ class Connection:
 
     def _count(self, received: int, sent: int) -> bool:
         """Count so many octets more. False: there are more than `limits.bytes`."""
+        self.requests += received > 0
         self.bytes_in += received
         self.bytes_out += sent
         return self.bytes_in + self.bytes_out <= self._owner.most_bytes

@@ -13,7 +13,7 @@ from netd.admission.control import AdmissionControl, Ticket
 from netd.peer import Peer
 from netd.reasons import Outcome, Refusal
 from netd.services.service_type import ServiceType, Serving
-from netd.telemetry.service_events import ServiceEvents
+from netd.telemetry.service_events import NOTHING, ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.sockaddr import connection_credentials, inet_peer, unix_peer
 from netd.transport.stream.admission import StreamAdmission
@@ -150,10 +150,22 @@ class Connections:
             self._record(connection.peer, "closed")
         self._control.release(ticket)  # first, so that a connection which is counted as closed has no place
         self.events.connection_closed(
-            connection.peer, connection.bytes_in, connection.bytes_out, self.loop.now - connection.opened, outcome
+            connection.peer,
+            connection.bytes_in,
+            connection.bytes_out,
+            self.loop.now - connection.opened,
+            outcome,
+            connection.requests,
+            connection.counted,
         )
         if self._on_release:
             self._release_if_empty()
+
+    def count_traffic(self) -> None:
+        """Count what has moved on the open connections since the last call."""
+        for connection in self._tickets:
+            if connection.begun and (traffic := connection.take_uncounted()) is not NOTHING:
+                self.events.traffic_moved(*traffic)
 
     def trace(self, taps: Taps) -> None:
         """Record to these taps from now on, and to no others."""

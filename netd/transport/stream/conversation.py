@@ -55,7 +55,9 @@ class ConversationConnection(Connection):
         self.bytes_in = all_in = self.bytes_in + received
         if all_in + self.bytes_out > owner.most_bytes:
             return self.close("bytes")
-        if not received:
+        if received:
+            self.requests += 1
+        else:
             self._eof = True
         if mask != IN or received == _SEGMENT:
             self._rearm = True  # there may be more input

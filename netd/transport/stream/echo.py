@@ -111,6 +111,7 @@ class EchoConnection(Connection):
         owner = self._owner
         self.active = owner.loop.now
         received = len(data)
+        self.requests += 1
         self.bytes_in = all_in = self.bytes_in + received
         self.bytes_out = all_out = self.bytes_out + sent
         if all_in + all_out > owner.most_bytes:

@@ -31,6 +31,7 @@ COMMANDS: list[tuple[Any, int]] = [
     (ListConnections(service="echo"), 0),
     (ListPeers(), 0),
     (Kick(peer="192.0.2.7"), 0),
+    (from_supervisor.CountTraffic(), 0),
     (from_supervisor.SetLogLevel("info"), 0),
     (from_supervisor.SetLogFile(), 1),
     (from_supervisor.StartTrace(1, "echo", ""), 0),

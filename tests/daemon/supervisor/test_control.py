@@ -41,7 +41,7 @@ class Commands:
         self.calls.append(call)
         return {"calls": len(self.calls)}
 
-    def status(self) -> Answer:
+    async def current(self) -> Answer:
         return {"fine": True}
 
     def history(self) -> Answer:

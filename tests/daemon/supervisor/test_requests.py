@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from netd.daemon.channel import DOES_NOT_READ
-from netd.daemon.messages.from_supervisor import Kick
-from netd.daemon.messages.from_worker import Alive, Busy, Failed, Kicked
+from netd.daemon.messages.from_supervisor import CountTraffic, Kick
+from netd.daemon.messages.from_worker import Alive, Busy, Done, Failed, Kicked
 from netd.daemon.supervisor import requests
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT
 from netd.transport.wheel import TICK
@@ -211,3 +211,50 @@ for number in sorted(map(int, os.listdir(f"/proc/{pid}/fd"))):
         found.detach()
 sys.exit("no channel")
 """
+
+
+def test_workers_that_have_counted_are_not_waited_for_longer() -> None:
+    with pool() as made:
+        made.start(2)
+        counted = made.pool.requests.count_traffic(made.pool.all_workers)
+        made.loop.settle()
+        assert counted.done
+        assert [worker.received[-1] for worker in made.workers] == [CountTraffic(), CountTraffic()]
+        assert made.pool.requests.count_traffic([]).done, "no worker is waited for"
+        assert made.loop.wheel.due == float("inf"), "no time-out is left"
+
+
+def test_worker_that_does_not_count_is_waited_for_once_and_neither_aborted_nor_asked_again() -> None:
+    with pool() as made:
+        made.start(2)
+        hung, other = made.workers
+        hung.behaviour = silent
+        counted = made.pool.requests.count_traffic(made.pool.all_workers)
+        moments = []
+        for _ in range(3):
+            moments.append(counted.done)
+            made.loop.wait(0.1)
+        assert moments[0] is False
+        assert counted.done
+        again = made.pool.requests.count_traffic(made.pool.all_workers)
+        made.loop.settle()
+        assert again.done
+        assert [hung.received.count(CountTraffic()), other.received.count(CountTraffic())] == [1, 2]
+        hung.respond(hung.last_request, Done())
+        made.loop.settle()
+        made.pool.requests.count_traffic(made.pool.all_workers)
+        made.loop.settle()
+        assert hung.received.count(CountTraffic()) == 2
+        assert hung.signals == []
+
+
+def test_worker_with_a_full_socket_buffer_is_not_asked_to_count() -> None:
+    with pool() as made:
+        made.start(2)
+        full, other = made.workers
+        full.fill()
+        counted = made.pool.requests.count_traffic(made.pool.all_workers)
+        made.loop.settle()
+        assert counted.done
+        assert CountTraffic() in other.received
+        assert (full.signals, full.disconnected) == ([], False)

@@ -249,3 +249,32 @@ def test_trace_begins_and_ends_while_a_connection_is_open(case: Case) -> None:
     else:
         assert {way for way, _, _ in tap.lines} <= {"out"}
     assert case.outcome() == "done"
+
+
+def test_traffic_of_an_open_connection_is_counted_once_and_the_rest_at_its_end(case: Case) -> None:
+    case.serve()
+    counters = case.events.table
+
+    def counted() -> tuple[int, int]:
+        case.server.loop.call(case.connections.count_traffic)
+        case.server.settle()
+        counts = counters.read()
+        return counts.bytes_in, counts.bytes_out
+
+    with case.connect() as client:
+        for number in range(1, 4):
+            case.exchange(client, b"x" * 1000)
+            if case.kind.echoes:
+                until(lambda number=number: counted() == (number * 1000, number * 1000))  # type: ignore[misc]
+            else:
+                assert counted()[1]
+        case.exchange(client, b"y" * 500)
+        client.shutdown(socket.SHUT_WR)
+        read_all(client)
+    case.outcome()
+    counts = counters.read()
+    if case.kind.echoes:
+        assert (counts.bytes_in, counts.bytes_out) == (3500, 3500)
+        assert 4 <= counts.requests <= 3500
+    else:
+        assert (counts.bytes_out, counts.requests) == (len(SENT), 1)
