@@ -9,13 +9,15 @@ This file holds values only; ``netd/transport/listen.py`` opens the sockets.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, Literal, TypeAlias
 
 from netd.accounts import parse_id
 from netd.addresses import address_text, parse_address, split_port
+from netd.errors import InvalidValueError, faults_of
 from netd.peer import Transport
-from netd.text import shown, suggestion
+from netd.text import likely, shown
 from netd.values import parse_size, parse_switch
 
 Scheme: TypeAlias = Literal[Transport, "systemd"]
@@ -124,20 +126,30 @@ class Endpoint:
     def parse(cls, text: object) -> "Endpoint":
         """The endpoint of a URL. Raises ValueError."""
         if not isinstance(text, str) or "://" not in text:
-            raise ValueError(f"expected a URL such as tcp://*:7, got {shown(text)}")
+            raise InvalidValueError(f"expected a URL such as tcp://*:7, got {shown(text)}", _url_hint(text))
         scheme, _, rest = text.partition("://")
         place, _, query = rest.partition("?")
         if scheme not in _KEYS:
-            raise ValueError(f"unknown scheme {shown(scheme)}{suggestion(scheme, _KEYS)}")
+            raise InvalidValueError(f"unknown scheme {shown(scheme)}", likely(scheme, _KEYS))
         transport: Scheme = scheme
+        parse_place: Callable[[str], dict[str, Any]]
         match transport:
             case "tcp" | "udp":
-                parse_place = _parse_authority
+                parse_place = partial(_parse_authority, transport)
             case "systemd":
                 parse_place = _parse_name
             case _:
                 parse_place = _parse_path
-        return cls(transport, options=_parse_query(transport, query), text=text, **parse_place(place))
+        faults: list[InvalidValueError] = []
+        parsed: dict[str, Any] = {}
+        for part in (partial(parse_place, place), partial(_parse_query, transport, query)):
+            try:
+                parsed |= part()
+            except ValueError as error:
+                faults += faults_of(error)
+        if faults:
+            raise InvalidValueError(faults[0].message, faults[0].hint, faults[1:4])
+        return cls(transport, text=text, **parsed)
 
     def __str__(self) -> str:
         return self.text or self.at(self.host, self.port)
@@ -182,10 +194,13 @@ def _covers(wide: Endpoint, narrow: Endpoint) -> bool:
     return False
 
 
-def _parse_authority(place: str) -> dict[str, Any]:
+def _parse_authority(scheme: str, place: str) -> dict[str, Any]:
     host, port = split_port(place)
     if port is None or not re.fullmatch(r"[^\s/@]+", host):
-        raise ValueError(f"expected HOST:PORT such as *:7, 192.0.2.1:7 or [2001:db8::1]:7, got {shown(place)}")
+        raise InvalidValueError(
+            f"expected HOST:PORT such as *:7, 192.0.2.1:7 or [2001:db8::1]:7, got {shown(place)}",
+            _authority_hint(scheme, place),
+        )
     if ":" in host:
         host = _canonical(host, 6)
     elif re.fullmatch(r"[0-9.]+", host):
@@ -222,21 +237,58 @@ def _parse_name(place: str) -> dict[str, Any]:
     return {"name": place}
 
 
-def _parse_query(transport: Scheme, query: str) -> SocketOptions:
+def _parse_query(transport: Scheme, query: str) -> dict[str, Any]:
     given: dict[str, Any] = {}
-    problems = []
+    faults: list[InvalidValueError] = []
     for item in query.split("&") if query else ():
         key, equals, value = item.partition("=")
         if key not in _KEYS[transport]:
-            problems.append(f"unknown socket option {shown(key)} for {transport}{suggestion(key, _KEYS[transport])}")
+            hint = likely(key, _KEYS[transport])
+            faults.append(InvalidValueError(f"unknown socket option {shown(key)} for {transport}", hint))
         elif not equals or key in given:
-            problems.append(f"socket option {key} is given " + ("twice" if key in given else "without a value"))
+            how = "twice" if key in given else "without a value"
+            faults.append(InvalidValueError(f"socket option {key} is given {how}"))
         else:
             try:
                 given[key] = _PARSERS[key](value)
             except ValueError as error:
                 given[key] = None
-                problems.append(f"socket option {key}: {error}")
-    if problems:
-        raise ValueError("; ".join(problems[:4]))
-    return SocketOptions(**given)
+                faults += (
+                    InvalidValueError(f"socket option {key}: {one.message}", one.hint) for one in faults_of(error)
+                )
+    if faults:
+        raise InvalidValueError(faults[0].message, faults[0].hint, faults[1:4])
+    return {"options": SocketOptions(**given)}
+
+
+def _url_hint(text: object) -> str:
+    """The URL that a text without a scheme may mean."""
+    if not isinstance(text, str):
+        return ""
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme in _KEYS and rest:
+        # unix:/run/x, tcp:host:7
+        meant = f"{scheme}://{rest.lstrip('/')}" if scheme in ("tcp", "udp", "systemd") else f"{scheme}://{rest}"
+    elif text.startswith("/"):
+        meant = f"unix://{text}"
+    elif re.fullmatch(r"\d{1,5}", text):
+        meant = f"tcp://*:{text}"
+    else:
+        meant = f"tcp://{text}"
+    return _guess(meant)
+
+
+def _authority_hint(scheme: str, place: str) -> str:
+    """The URL that an address without a host, or an IPv6 address without brackets, may mean."""
+    host, _, port = place.rpartition(":")
+    if not port.isdigit() or "[" in host:
+        return ""
+    return _guess(f"{scheme}://[{host}]:{port}" if host else f"{scheme}://*:{port}")
+
+
+def _guess(url: str) -> str:
+    try:
+        Endpoint.parse(url)
+    except ValueError:
+        return ""
+    return f"did you mean '{url}'?"

@@ -35,11 +35,6 @@ class OperatorError(Exception):
 class ConfigError(OperatorError):
     """The config is invalid; nothing was bound or changed (exit code 78, EX_CONFIG)."""
 
-    def __init__(self, problems: Iterable[str], notices: Iterable[str] = ()) -> None:
-        super().__init__(problems)
-        self.notices = tuple(notices)
-        """Messages about the config that are no problems, such as keys that were renamed."""
-
 
 class OpenError(OperatorError):
     """A socket cannot be opened; the ones opened before it are closed again (exit code 71, EX_OSERR)."""
@@ -81,3 +76,20 @@ class PeerError(Exception):
     def answer(self) -> bytes:
         """The line that the peer receives."""
         return b"error: " + str(self).encode("ascii", "replace") + b"\r\n"
+
+
+class InvalidValueError(ValueError):
+    """A value that cannot be used: why, and what may be meant. A value may have several such faults (``others``)."""
+
+    def __init__(self, message: str, hint: str = "", others: "Iterable[InvalidValueError]" = ()) -> None:
+        self.message = message
+        self.hint = hint
+        """What may be meant, or what to do; empty if that is not known."""
+        self.faults = (self, *others)
+        texts = (f"{one.message}; {one.hint}" if one.hint else one.message for one in self.faults)
+        super().__init__("; ".join(texts))
+
+
+def faults_of(error: ValueError) -> tuple[InvalidValueError, ...]:
+    """The faults of a value: those that the error has, or the error itself, without a hint."""
+    return error.faults if isinstance(error, InvalidValueError) else (InvalidValueError(str(error)),)

@@ -27,9 +27,15 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
+def likely(given: str, known: Iterable[str]) -> str:
+    """``did you mean 'idle'?`` for a misspelt word, ``known: …`` if none is similar, empty if none is known."""
+    by_lower = {word.lower(): word for word in sorted(known, reverse=True)}
+    if near := difflib.get_close_matches(given.lower(), by_lower, n=1):
+        return f"did you mean '{by_lower[near[0]]}'?"
+    return f"known: {', '.join(sorted(by_lower.values()))}" if by_lower else ""
+
+
 def suggestion(given: str, known: Iterable[str]) -> str:
-    """``; did you mean 'idle'?`` for a misspelt word, or ``; known: …`` if none is similar."""
-    known = sorted(known)
-    if near := difflib.get_close_matches(given, known, n=1):
-        return f"; did you mean '{near[0]}'?"
-    return f"; known: {', '.join(known)}" if known else ""
+    """As `likely`, to append to a message: ``; did you mean 'idle'?``"""
+    hint = likely(given, known)
+    return f"; {hint}" if hint else ""

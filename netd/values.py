@@ -6,6 +6,7 @@ in the same notation, so that another process can parse them.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import cached_property
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, WithJsonSchema
 
+from netd.errors import InvalidValueError
 from netd.text import shown
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
@@ -23,6 +25,22 @@ _OCTETS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _RATE = re.compile(r"(?:(tcp|udp) +)?(\d{1,7})/(s|m|h|d)(?: +burst +(\d{1,7}))?", re.ASCII)
 _LONGEST = 366 * 86400.0
 _LIFTED = (0, "0", "off")  # False equals 0
+
+# What operators write in place of the notation, for hints.
+_UNIT_WORDS = {
+    "ms": "ms msec msecs millisecond milliseconds",
+    "s": "s sec secs second seconds",
+    "m": "m min mins minute minutes",
+    "h": "h hr hrs hour hours",
+    "d": "d day days",
+}
+_UNITS = {"": "s"} | {word: unit for unit, words in _UNIT_WORDS.items() for word in words.split()}
+_OFF_WORDS = ("none", "never", "no", "unlimited", "infinite", "infinity", "disabled", "-1", "-1s")
+_SWITCH_WORDS = {
+    **dict.fromkeys(("1", "y", "yes", "on", "true", "enable", "enabled"), "true"),
+    **dict.fromkeys(("0", "n", "no", "off", "false", "disable", "disabled"), "false"),
+}
+_LONGEST_GUESS = 32
 
 
 class Model(BaseModel):
@@ -38,14 +56,18 @@ def parse_duration(value: object) -> float:
         seconds = round(float(match[1]) * _SECONDS[match[2]], 9)
         if 0 < seconds <= _LONGEST:
             return seconds
-    raise ValueError(f"expected a duration such as 30s, 5m or 1h, got {shown(value)}")
+    raise InvalidValueError(f"expected a duration such as 30s, 5m or 1h, got {shown(value)}", _duration_hint(value))
 
 
 def parse_timeout(value: object) -> float | None:
     """Seconds, or None if the limit is lifted with ``off`` or ``0``."""
     if value is None:
         raise ValueError("expected a duration such as 30s, or off, got nothing")
-    return None if value in _LIFTED else parse_duration(value)
+    if value in _LIFTED:
+        return None
+    if hint := _off_hint(value):
+        raise InvalidValueError(f"expected a duration such as 30s, or off, got {shown(value)}", hint)
+    return parse_duration(value)
 
 
 def parse_size(value: object) -> int:
@@ -54,7 +76,7 @@ def parse_size(value: object) -> int:
         size = int(match[1]) * _OCTETS[match[2]]
         if 0 < size < 2**31:
             return size
-    raise ValueError(f"expected a size such as 512 or 64KiB, got {shown(value)}")
+    raise InvalidValueError(f"expected a size such as 512 or 64KiB, got {shown(value)}", _size_hint(value))
 
 
 def parse_count(value: object) -> int | None:
@@ -63,7 +85,8 @@ def parse_count(value: object) -> int | None:
         return None
     if isinstance(value, int) and value is not True and 0 < value < 2**31:
         return value
-    raise ValueError(f"expected a number such as 64, or off, got {shown(value)}")
+    hint = _off_hint(value) or number_hint(value)
+    raise InvalidValueError(f"expected a number such as 64, or off, got {shown(value)}", hint)
 
 
 @dataclass(frozen=True)
@@ -107,7 +130,8 @@ def parse_rate(value: object) -> Rate | None:
             if rate.depth > _LONGEST * 1e9:
                 raise ValueError(f"expected a burst that fills again within 366 days, got {shown(value)}")
             return rate
-    raise ValueError(f"expected a rate such as 50/s, or 50/s burst 100, or off, got {shown(value)}")
+    hint = _off_hint(value) or _rate_hint(value)
+    raise InvalidValueError(f"expected a rate such as 50/s, or 50/s burst 100, or off, got {shown(value)}", hint)
 
 
 def parse_switch(value: str) -> bool:
@@ -127,6 +151,98 @@ def parse_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError):
         raise ValueError(f"unknown time zone {shown(name)}: expected an IANA name such as Asia/Shanghai") from None
+
+
+# Hints at what a value that cannot be parsed may mean: ``did you mean '5m'?``, or empty.
+
+
+def _guess(text: str, given: object, parse: Callable[[str], object]) -> str:
+    """The hint at a value, if it is another one than that given, and can be parsed."""
+    try:
+        if text == given:
+            return ""
+        parse(text)
+    except ValueError:
+        return ""
+    return f"did you mean '{text}'?"
+
+
+def _lower(value: object) -> str:
+    """A text or number in lower case; empty for another value, and for one that is too long to be a mere slip."""
+    text = str(value).strip().lower() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    return text if len(text) <= _LONGEST_GUESS else ""
+
+
+def _duration_hint(value: object) -> str:
+    text = _lower(value)
+    pattern = r"(\d+(?:\.\d+)?)\s*([a-z]*)"
+    parts = [(number, _UNITS.get(word)) for number, word in re.findall(pattern, text, re.ASCII)]
+    if not parts or re.sub(pattern, "", text, flags=re.ASCII).strip(" ,") or any(unit is None for _, unit in parts):
+        return ""
+    if len(parts) > 1 and re.search(r"\d$", text, re.ASCII):
+        return ""  # 1h30
+    if len(parts) == 1:
+        return _guess("".join(map(str, parts[0])), value, parse_duration)
+    seconds = sum(float(number) * _SECONDS[str(unit)] for number, unit in parts)  # 1h30m
+    unit = next((unit for unit in ("h", "m", "s") if seconds % _SECONDS[unit] == 0), "ms")
+    return _guess(f"{seconds / _SECONDS[unit]:.0f}{unit}", value, parse_duration)
+
+
+def _size_hint(value: object) -> str:
+    match = re.fullmatch(r"(\d+)\s*(?:([kmg])i?b?|b|bytes?|octets?)", _lower(value), re.ASCII)
+    return _guess(match[1] + (f"{match[2].upper()}iB" if match[2] else ""), value, parse_size) if match else ""
+
+
+def _rate_hint(value: object) -> str:
+    pattern = r"(?:(tcp|udp)\s+)?(\d+)\s*r?\s*(?:/|per)?\s*([a-z]*)(?:[\s,]+burst\s*=?\s*(\d+))?"
+    match = re.fullmatch(pattern, _lower(value), re.ASCII)
+    unit = _UNITS.get(match[3]) if match else None
+    if not match or unit is None:
+        return ""
+    transport, burst = f"{match[1]} " * bool(match[1]), f" burst {match[4]}" * bool(match[4])
+    return _guess(f"{transport}{match[2]}/{unit}{burst}", value, parse_rate)
+
+
+def _off_hint(value: object) -> str:
+    return "did you mean 'off'?" if _lower(value) in _OFF_WORDS else ""
+
+
+def number_hint(value: object) -> str:
+    """The hint at a number that is written as text."""
+    text = value if isinstance(value, str) else ""
+    if not re.fullmatch(r"-?\d{1,19}", text, re.ASCII):
+        return ""
+    # Without quotes, YAML reads all of them as numbers but those such as 08.
+    return f"did you mean {int(text)}?" if re.match("-?0[0-9]", text) else "write it without quotes"
+
+
+def list_hint(value: object) -> str:
+    """The hint at a list, written as one value, or as items that YAML reads as one text."""
+    if not isinstance(value, str):
+        return ""
+    if re.match(r"-[^\s-]", value):
+        return "a space is missing after '-'"
+    return f"did you mean [{value}]?" if re.fullmatch(r"[^\s,\[\]{}#&!|>%@\"'`]+", value) else ""
+
+
+def switch_hint(value: object) -> str:
+    """The hint at true or false, written as text or as a number."""
+    text = _lower(value)
+    if meant := _SWITCH_WORDS.get(text):
+        quoted = isinstance(value, str) and text not in ("0", "1", "y", "n") and not text.startswith(("en", "dis"))
+        return "write it without quotes" if quoted else f"did you mean {meant}?"
+    return ""
+
+
+def bound_text(bound: object, given: object) -> str:
+    """A bound in the notation of the value that exceeds it: a duration, a size, or a number."""
+    if isinstance(given, str) and isinstance(bound, int | float):
+        if _DURATION.fullmatch(given):
+            return _duration_text(bound)
+        if match := re.search("(KiB|MiB|GiB)$", given):
+            unit = next(unit for unit in (match[1], "KiB", "") if bound % _OCTETS[unit] == 0)
+            return f"{bound // _OCTETS[unit]}{unit}"
+    return str(bound)
 
 
 def _text_schema(pattern: str, *others: dict[str, Any]) -> WithJsonSchema:

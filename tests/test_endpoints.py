@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.endpoints import Endpoint
+from netd.errors import InvalidValueError
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,46 @@ def test_url_is_parsed(text: str, parts: tuple[object, ...]) -> None:
     assert (endpoint.transport, endpoint.host, endpoint.port, endpoint.path) == parts
     assert str(endpoint) == text
     assert endpoint.streams == (endpoint.transport in ("tcp", "unix"))
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("unix:/tmp/y", "did you mean 'unix:///tmp/y'?"),
+        ("/tmp/y", "did you mean 'unix:///tmp/y'?"),
+        ("unix:@y", "did you mean 'unix://@y'?"),
+        ("*:7007", "did you mean 'tcp://*:7007'?"),
+        ("localhost:7007", "did you mean 'tcp://localhost:7007'?"),
+        ("tcp:*:7", "did you mean 'tcp://*:7'?"),
+        ("[::1]:7", "did you mean 'tcp://[::1]:7'?"),
+        ("7007", "did you mean 'tcp://*:7007'?"),
+        ("tcp://::1:7007", "did you mean 'tcp://[::1]:7007'?"),
+        ("udp://:7", "did you mean 'udp://*:7'?"),
+        ("tpc://*:7", "did you mean 'tcp'?"),
+        ("TCP://*:7", "did you mean 'tcp'?"),
+        ("tcp://*:7?backlgo=1", "did you mean 'backlog'?"),
+        ("nonsense", ""),
+        ("tcp://localhost", ""),
+        ("tcp://[[::1]]:7", ""),
+        (7, ""),
+        ("", ""),
+    ],
+)
+def test_url_that_can_be_guessed_has_a_hint(text: object, hint: str) -> None:
+    with pytest.raises(ValueError, match=".") as raised:
+        Endpoint.parse(text)
+    assert getattr(raised.value, "hint", "") == hint
+
+
+def test_faults_of_a_url_are_told_one_by_one() -> None:
+    with pytest.raises(InvalidValueError) as raised:
+        Endpoint.parse("tcp://nonsense?backlgo=1&nodelay=maybe&nodelay=on")
+    assert [fault.message for fault in raised.value.faults] == [
+        "expected HOST:PORT such as *:7, 192.0.2.1:7 or [2001:db8::1]:7, got 'nonsense'",
+        "unknown socket option 'backlgo' for tcp",
+        "socket option nodelay: expected on or off, got 'maybe'",
+        "socket option nodelay is given twice",
+    ]
 
 
 def test_socket_options_are_parsed() -> None:

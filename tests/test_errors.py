@@ -10,12 +10,14 @@ from netd.errors import (
     EXIT_USAGE,
     ConfigError,
     HungUpError,
+    InvalidValueError,
     NotRunningError,
     OpenError,
     OperatorError,
     PeerError,
     UnreachableError,
     UsageError,
+    faults_of,
 )
 
 
@@ -35,8 +37,19 @@ def test_error_of_the_operator_has_its_exit_code(error: type[OperatorError], cod
 
 
 def test_problems_are_one_line_each() -> None:
-    error = ConfigError((line for line in ("a", "b")), (line for line in ("c",)))
-    assert (error.problems, error.notices, str(error)) == (("a", "b"), ("c",), "a\nb")
+    error = ConfigError(line for line in ("a", "b"))
+    assert (error.problems, str(error)) == (("a", "b"), "a\nb")
+
+
+def test_a_value_has_one_fault_or_several_each_with_its_hint() -> None:
+    one = InvalidValueError("unknown word 'tpc'", "did you mean 'tcp'?")
+    assert (one.faults, str(one)) == ((one,), "unknown word 'tpc'; did you mean 'tcp'?")
+    both = InvalidValueError("first", "", [one])
+    assert [(fault.message, fault.hint) for fault in both.faults] == [("first", ""), (one.message, one.hint)]
+    assert str(both) == f"first; {one}"
+    assert faults_of(both) == both.faults
+    [other] = faults_of(ValueError("as it is"))
+    assert (other.message, other.hint) == ("as it is", "")
 
 
 def test_peer_receives_an_ascii_line() -> None:

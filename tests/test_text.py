@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.text import escaped, printable, shown, suggestion
+from netd.text import escaped, likely, printable, shown, suggestion
 
 # Also lone surrogates, to which Python decodes the octets of a path that is not UTF-8.
 _TEXTS = st.text(st.characters())
@@ -60,3 +60,5 @@ def test_a_misspelt_word_gets_the_nearest_one_or_all() -> None:
     assert suggestion("idel", ["idle", "line"]) == "; did you mean 'idle'?"
     assert suggestion("zzz", ["line", "idle"]) == "; known: idle, line"
     assert suggestion("zzz", []) == ""
+    assert likely("INFO", ["debug", "info"]) == "did you mean 'info'?"
+    assert likely("info", ["INFO", "Debug"]) == "did you mean 'INFO'?"

@@ -1,13 +1,26 @@
 """Durations, sizes, counts, switches, time zones."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.values import _duration_text, parse_count, parse_duration, parse_size, parse_switch, parse_timeout, parse_zone
+from netd.errors import InvalidValueError
+from netd.values import (
+    _duration_text,
+    list_hint,
+    parse_count,
+    parse_duration,
+    parse_rate,
+    parse_size,
+    parse_switch,
+    parse_timeout,
+    parse_zone,
+    switch_hint,
+)
 
 anything = st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.lists(st.text()))
 
@@ -52,6 +65,87 @@ def test_invalid_size_is_an_error(value: object) -> None:
 def test_invalid_count_is_an_error(value: object) -> None:
     with pytest.raises(ValueError, match="expected a number such as 64"):
         parse_count(value)
+
+
+@pytest.mark.parametrize(
+    ("parse", "value", "hint"),
+    [
+        (parse_duration, 30, "did you mean '30s'?"),
+        (parse_duration, "30", "did you mean '30s'?"),
+        (parse_duration, 1.5, "did you mean '1.5s'?"),
+        (parse_duration, "5 min", "did you mean '5m'?"),
+        (parse_duration, "1hour", "did you mean '1h'?"),
+        (parse_duration, "2 Days", "did you mean '2d'?"),
+        (parse_duration, "1h30m", "did you mean '90m'?"),
+        (parse_duration, "1m 500ms", "did you mean '60500ms'?"),
+        (parse_timeout, "never", "did you mean 'off'?"),
+        (parse_timeout, "10sec", "did you mean '10s'?"),
+        (parse_size, "1MB", "did you mean '1MiB'?"),
+        (parse_size, "4k", "did you mean '4KiB'?"),
+        (parse_size, "4 kib", "did you mean '4KiB'?"),
+        (parse_size, "512 bytes", "did you mean '512'?"),
+        (parse_rate, "20/sec", "did you mean '20/s'?"),
+        (parse_rate, 20, "did you mean '20/s'?"),
+        (parse_rate, "10r/s", "did you mean '10/s'?"),
+        (parse_rate, "5 per minute", "did you mean '5/m'?"),
+        (parse_rate, "UDP 50/s burst=100", "did you mean 'udp 50/s burst 100'?"),
+        (parse_rate, "unlimited", "did you mean 'off'?"),
+        (parse_count, "64", "write it without quotes"),
+        (parse_count, "064", "did you mean 64?"),
+        (parse_count, "none", "did you mean 'off'?"),
+    ],
+)
+def test_value_in_another_notation_has_a_hint(parse: Callable[[object], object], value: object, hint: str) -> None:
+    with pytest.raises(InvalidValueError) as raised:
+        parse(value)
+    assert raised.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("parse", "values"),
+    [
+        (parse_duration, ["soon", "0s", "367d", "5 apples", "1h30", "s", True, None, [5], "9" * 5000]),
+        (parse_size, ["2GiB", "9999999MB", "1e3", "k", True, None]),
+        (parse_rate, ["0/s", "20/fortnight", "burst 5", "1/d burst 9999999", None]),
+        (parse_count, ["many", -5, 2**31, True]),
+    ],
+)
+def test_value_that_cannot_be_guessed_has_no_hint(parse: Callable[[object], object], values: list[object]) -> None:
+    for value in values:
+        with pytest.raises(ValueError, match="expected") as raised:
+            parse(value)
+        assert getattr(raised.value, "hint", "") == ""
+
+
+@given(st.one_of(st.text(max_size=20), st.integers(), st.from_regex(r"[0-9]{1,4} ?[a-zA-Z/]{0,8}", fullmatch=True)))
+def test_hint_at_a_value_can_be_used(value: object) -> None:
+    for parse in (parse_duration, parse_timeout, parse_size, parse_rate):
+        try:
+            parse(value)
+        except ValueError as error:
+            if match := re.fullmatch("did you mean '(.*)'\\?", getattr(error, "hint", "")):
+                parse(match[1])
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("No", "write it without quotes"),
+        ("y", "did you mean true?"),
+        (0, "did you mean false?"),
+        ("disabled", "did you mean false?"),
+        (2, ""),
+        ("maybe", ""),
+    ],
+)
+def test_switch_in_another_notation_has_a_hint(value: object, hint: str) -> None:
+    assert switch_hint(value) == hint
+
+
+def test_list_in_another_notation_has_a_hint() -> None:
+    assert list_hint("tcp://*:7") == "did you mean [tcp://*:7]?"
+    assert list_hint("-tcp://*:7 -udp://*:7") == "a space is missing after '-'"
+    assert [list_hint(value) for value in ("a, b", "a b", "", 7, None)] == [""] * 5
 
 
 def test_switch_is_parsed() -> None:

@@ -89,7 +89,7 @@ def _run() -> tuple[int, Sequence[str]]:
     except click.exceptions.Exit as end:
         return end.exit_code, ()
     except ConfigError as error:
-        return error.exit_code, error.problems  # each starts with file:line:column, as editors expect
+        return error.exit_code, _problems(error)
     except OperatorError as error:
         return error.exit_code, [f"netd: {problem}" for problem in error.problems]
     except click.ClickException as error:
@@ -101,6 +101,14 @@ def _run() -> tuple[int, Sequence[str]]:
         return _output_failed(error)
     except Exception:
         return EXIT_SOFTWARE, [traceback.format_exc()]
+
+
+def _problems(error: ConfigError) -> Sequence[str]:
+    """The lines for the problems of a config. Each starts with file:line:column, as editors expect."""
+    from netd.cli import excerpts  # only here, so that other commands start fast
+    from netd.config.problems import InvalidConfigError
+
+    return excerpts.report(error) if isinstance(error, InvalidConfigError) else error.problems
 
 
 def _output_failed(error: OSError) -> tuple[int, Sequence[str]]:

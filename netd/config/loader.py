@@ -23,7 +23,7 @@ from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config import source
 from netd.config.bounds import LISTENERS, NETWORKS, SERVICES, VALUES, Bound
-from netd.config.findings import describe, exists, is_section, model_at
+from netd.config.findings import describe, exists, is_section, model_at, unknown_key
 from netd.config.model import (
     SERVICE_NAME,
     Config,
@@ -34,15 +34,16 @@ from netd.config.model import (
     ServiceConfig,
     ServiceSection,
 )
+from netd.config.problems import InvalidConfigError, Mark, Problem, Where
 from netd.config.renamed import rename_keys
 from netd.config.rules import RuleSets, merge, resolve_accounts
-from netd.config.source import Mark, Problem, Source, SourceError, Where
+from netd.config.source import Source, SourceError
 from netd.contract import Context
 from netd.endpoints import Endpoint
-from netd.errors import ConfigError
+from netd.errors import faults_of
 from netd.services import table
 from netd.services.service_type import ServiceType
-from netd.text import shown, suggestion
+from netd.text import likely, shown
 from netd.values import Model
 
 _MOST_FILES = 1000
@@ -81,6 +82,7 @@ class _Loader:
     def __init__(self, file: str) -> None:
         self._file = file
         self._problems: list[Problem] = []
+        self._notices: list[Problem] = []
         self._services: list[ServiceConfig] = []
         self._totals: Counter[Bound] = Counter()
         self._addresses: Counter[tuple[str, int]] = Counter()
@@ -89,10 +91,10 @@ class _Loader:
     def load(self) -> Config:
         main = self._read(self._file)
         if main is None:
-            raise ConfigError(map(str, self._problems))
+            raise self._invalid()
         problems, notices = rename_keys(main)
         self._problems += problems
-        lines = tuple(map(str, notices))
+        self._notices += notices
         self._note_unknown_keys(main, FileSection.model_fields)
         daemon = self._check(main, ("daemon",), main.tree.get("daemon"), DaemonSection)
         log = self._check(main, ("log",), main.tree.get("log"), LogSection)
@@ -104,7 +106,7 @@ class _Loader:
         for part in itertools.chain((main,), self._included(main)):
             self._check_services(part, defaults or DefaultsSection(), seen)
         if self._problems or daemon is None or log is None or bans is None:
-            raise ConfigError(self._report(), lines)
+            raise self._invalid()
         self._rules.tables.seal()
         return Config(
             source=self._file,
@@ -113,19 +115,17 @@ class _Loader:
             bans=bans,
             services=tuple(self._services),
             access_tables=self._rules.tables,
-            notices=lines,
+            notices=tuple(self._notices),
         )
 
-    def _report(self) -> Iterator[str]:
+    def _invalid(self) -> InvalidConfigError:
         """The problems, sorted by file and line; those above a bound are counted only."""
         problems = sorted(self._problems, key=lambda problem: problem.mark)
-        yield from map(str, problems[:_MOST_PROBLEMS])
-        if len(problems) > _MOST_PROBLEMS:
-            yield f"{self._file}: and {len(problems) - _MOST_PROBLEMS} more problems"
+        return InvalidConfigError(problems[:_MOST_PROBLEMS], self._notices, max(0, len(problems) - _MOST_PROBLEMS))
 
-    def _add_problem(self, part: Source, path: Where, message: str, *, key: bool = False) -> None:
+    def _add_problem(self, part: Source, path: Where, message: str, hint: str = "", *, key: bool = False) -> None:
         if path not in part.unreadable:  # a value that could not be read has a message already
-            self._problems.append(Problem(part.mark(path, key=key), path, message))
+            self._problems.append(Problem(part.mark(path, key=key), path, message, hint))
 
     def _within(self, part: Source, path: Where, bound: Bound, number: int = 1) -> bool:
         """Count ``number`` more of something, and return whether the bound holds. The first excess is a problem."""
@@ -135,10 +135,17 @@ class _Loader:
             self._add_problem(part, path, f"more than {bound.most} {bound.what}", key=True)
         return total <= bound.most
 
-    def _note_unknown_keys(self, part: Source, known: Iterable[str]) -> None:
-        known = list(known)
-        for key in part.tree.keys() - known:
-            self._add_problem(part, (key,), f"unknown key{suggestion(key, known)}", key=True)
+    def _note_unknown_keys(self, part: Source, known: Iterable[str], *, included: bool = False) -> None:
+        """Report the top-level keys that are not known, but for ``x-…``, which may hold values for aliases."""
+        for key, value in part.tree.items():
+            if key in known or key.startswith("x-"):
+                continue
+            message, hint = unknown_key(key, known)
+            if key in table.BUILT_IN or (isinstance(value, dict) and "listen" in value):
+                message, hint = "a service belongs below 'services:'", "indent it"
+            elif included:
+                message, hint = "an included file may contain 'services' only", ""
+            self._add_problem(part, (key,), message, hint, key=True)
 
     def _read(self, file: str, *, included: bool = False) -> Source | None:
         try:
@@ -177,8 +184,7 @@ class _Loader:
             if part := self._read(file, included=True):
                 if not self._within(part, (), VALUES, part.values):
                     return
-                for key in part.tree.keys() - {"services"}:
-                    self._add_problem(part, (key,), "an included file may contain 'services' only", key=True)
+                self._note_unknown_keys(part, ("services",), included=True)
                 yield part
 
     def _check(self, part: Source, path: Where, value: Any, model: type[M]) -> M | None:
@@ -198,14 +204,15 @@ class _Loader:
                 match item["type"]:
                     case "extra_forbidden":
                         known = model_at(model, item["loc"][:-1]).model_fields
-                        self._add_problem(part, where, f"unknown key{suggestion(str(where[-1]), known)}", key=True)
+                        self._add_problem(part, where, *unknown_key(str(where[-1]), known), key=True)
                     case "missing":
                         self._add_problem(part, where[:-1], f"the key '{where[-1]}' is missing", key=True)
                     case _:
                         # For a union of types, pydantic appends the type that it tried to the path.
                         while not exists(part.tree, where):
                             where = where[:-1]
-                        self._add_problem(part, where, describe(item))
+                        for fault in describe(item):
+                            self._add_problem(part, where, fault.message, fault.hint)
             return None
 
     def _check_with_rules(
@@ -270,7 +277,8 @@ class _Loader:
         try:
             kind.build(options, Context(line_limit=limits.line))
         except ValueError as error:
-            self._add_problem(part, (*path, "options"), str(error))
+            for fault in faults_of(error):
+                self._add_problem(part, (*path, "options"), fault.message, fault.hint)
         except Exception as error:  # a class from another package may raise anything
             self._add_problem(part, (*path, "options"), f"service type '{kind.name}' cannot be built: {error!r}")
         if section is None or rules is None:
@@ -303,15 +311,15 @@ class _Loader:
     def _find_type(self, part: Source, path: Where, given: object, name: str) -> ServiceType | None:
         if given is not None and not isinstance(given, str):
             return None  # a problem of the section already
-        where, hint = (path, " (or set 'type:')") if given is None else ((*path, "type"), "")
+        where, extra = (path, " (or set 'type:')") if given is None else ((*path, "type"), "")
         wanted = name if given is None else given
         try:
             if kind := table.find(wanted):
                 return kind
-            message = f"unknown service type {shown(wanted)}{suggestion(wanted, table.names())}{hint}"
+            message, hint = f"unknown service type {shown(wanted)}", likely(wanted, table.names()) + extra
         except ValueError as error:
-            message = str(error)
-        self._add_problem(part, where, message, key=given is None)
+            message, hint = str(error), ""
+        self._add_problem(part, where, message, hint, key=given is None)
         return None
 
     def _check_endpoints(

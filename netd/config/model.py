@@ -8,19 +8,22 @@ import re
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, WithJsonSchema, model_validator
 
+from netd.accounts import parse_id
 from netd.admission.access import AccessRules
 from netd.admission.access_memory import AccessPlace, AccessTables
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
+from netd.config.problems import Problem
 from netd.endpoints import Endpoint
+from netd.errors import InvalidValueError
 from netd.shared.memory import MOST_WORKERS
 from netd.telemetry.logs import Format, Level
 from netd.telemetry.service_events import ConnectionLog
 from netd.text import shown
-from netd.values import Count, Duration, Model
+from netd.values import Count, Duration, Model, list_hint, number_hint
 
 SERVICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
@@ -31,7 +34,8 @@ def _endpoint(value: object) -> Endpoint:
 
 def _listen(value: object) -> tuple[Any, ...]:
     if not isinstance(value, list) or not value:
-        raise ValueError(f"expected a list of URLs such as [tcp://*:7, udp://*:7], got {shown(value)}")
+        message = f"expected a list of URLs such as [tcp://*:7, udp://*:7], got {shown(value)}"
+        raise InvalidValueError(message, list_hint(value))
     return tuple(value)
 
 
@@ -49,7 +53,9 @@ def _workers(value: object) -> int | Literal["auto"]:
         return "auto"
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_WORKERS:
         return value
-    raise ValueError(f"expected a number from 1 to {MOST_WORKERS}, or auto, got {shown(value)}")
+    raise InvalidValueError(
+        f"expected a number from 1 to {MOST_WORKERS}, or auto, got {shown(value)}", number_hint(value)
+    )
 
 
 def _path(value: object) -> str:
@@ -70,7 +76,22 @@ PathOrOff = Annotated[
     BeforeValidator(_path_or_off),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^/"}, {"enum": ["off", False, ""]}]}),
 ]
-Account = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?$")]
+_ACCOUNT = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?$"
+
+
+def _account(value: object) -> str:
+    """A user or group by name or number. YAML reads a number without quotes as one."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str) and re.fullmatch(_ACCOUNT, text) and not (text.isdigit() and parse_id(text) is None):
+        return text
+    raise ValueError(f"expected the name or number of an account, got {shown(value)}")
+
+
+Account = Annotated[
+    str,
+    BeforeValidator(_account),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _ACCOUNT}, {"type": "integer", "minimum": 0}]}),
+]
 
 
 def _connections(value: object) -> ConnectionLog:
@@ -219,8 +240,8 @@ class Config(Model):
     services: tuple[ServiceConfig, ...]
     access_tables: AccessTables
     """The access rules of all services."""
-    notices: tuple[str, ...] = ()
-    """Notices for the operator, a line each: keys that were renamed."""
+    notices: tuple[InstanceOf[Problem], ...] = ()
+    """Notices for the operator: keys that were renamed."""
 
     @property
     def enabled(self) -> tuple[ServiceConfig, ...]:

@@ -1,6 +1,7 @@
 """Keys that were renamed: the old name is accepted, with a notice."""
 
-from netd.config.source import Problem, Source
+from netd.config.problems import Problem
+from netd.config.source import Source
 
 RENAMED = {
     "daemon": {"beat": "heartbeat"},

@@ -64,7 +64,8 @@ def json_schema() -> dict[str, Any]:
         for name in names
     }
     services["additionalProperties"] = {"$ref": "#/$defs/ServiceSection"}
-    return {"$schema": SCHEMA_DIALECT, **schema, "title": "netd.yaml"}
+    values = {"^x-": {"description": "Values for anchors and aliases; netd does not read them."}}
+    return {"$schema": SCHEMA_DIALECT, **schema, "patternProperties": values, "title": "netd.yaml"}
 
 
 def _write_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None:

@@ -10,11 +10,12 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from netd.text import printable
+from netd.config import syntax
+from netd.config.problems import Mark, Problem, Where
 
 _LARGEST_FILE = 2**20
 _MOST_VALUES = 50_000
@@ -26,36 +27,9 @@ _CONSTRUCTOR = yaml.constructor.SafeConstructor()
 _TAG = "tag:yaml.org,2002:"
 
 
-class Mark(NamedTuple):
-    """A position in a file; line and column count from 1."""
-
-    file: str
-    line: int = 1
-    column: int = 1
-
-
-Where = tuple[str | int, ...]
-"""The path of a value: keys and list positions from the top."""
-
 Place = tuple[Any, ...]
 """The position of a value: line and column; then for a list the positions of its items, for a mapping those of each key
 and its value, by key. Tuples, since objects would cost much memory for tens of thousands of items."""
-
-
-class Problem(NamedTuple):
-    """An error in the config, for the operator to correct."""
-
-    mark: Mark
-    path: Where
-    message: str
-
-    def __str__(self) -> str:
-        """``FILE:LINE:COLUMN: services.echo.listen[0]: message``"""
-        path = "".join(f"[{step}]" if isinstance(step, int) else f".{printable(step[:200])}" for step in self.path)
-        where = f"{printable(self.mark.file)}:{self.mark.line}:{self.mark.column}: "
-        # The message of a service type from another package may have several lines; a problem has one.
-        message = printable(" ".join(self.message.split("\n")))
-        return where + (f"{path.removeprefix('.')}: " if path else "") + message
 
 
 class SourceError(Exception):
@@ -143,12 +117,10 @@ def parse(content: bytes, file: str) -> Source:
     try:
         tree, place = builder.document(yaml.parse(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
-        at = error.problem_mark or error.context_mark
-        mark = Mark(file, at.line + 1, at.column + 1) if at else Mark(file)
-        what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise SourceError(Problem(mark, (), f"invalid YAML: {what}")) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise SourceError(Problem(Mark(file), (), f"invalid YAML: {str(error).splitlines()[0]}")) from None
+        fault = syntax.explain(error, text, _LOADER)
+        raise SourceError(Problem(Mark(file, fault.line, fault.column), (), fault.message, fault.hint)) from None
+    except (yaml.YAMLError, RecursionError):  # its limit of nesting, for example
+        raise SourceError(Problem(Mark(file), (), "invalid YAML: nested too deep, or a line too long")) from None
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
@@ -182,8 +154,8 @@ class _Builder:
     def _stop(self, event: Any, path: Where, message: str) -> SourceError:
         return SourceError(Problem(Mark(self._file, *_place(event)), path, message))
 
-    def _add_problem(self, event: Any, path: Where, message: str) -> None:
-        self.problems.append(Problem(Mark(self._file, *_place(event)), path, message))
+    def _add_problem(self, event: Any, path: Where, message: str, hint: str = "") -> None:
+        self.problems.append(Problem(Mark(self._file, *_place(event)), path, message, hint))
 
     def _count(self, event: Any, path: Where, number: int = 1, octets: int = 0) -> None:
         self.values += number
@@ -290,7 +262,15 @@ class _Builder:
                 case "bool":
                     return _CONSTRUCTOR.construct_yaml_bool(node)
                 case "int" if ":" not in event.value and len(event.value) < 32:
-                    return _CONSTRUCTOR.construct_yaml_int(node)
+                    number = _CONSTRUCTOR.construct_yaml_int(node)
+                    if event.implicit[0] and re.match("[-+]?0[0-7_]+$", event.value):
+                        self._add_problem(
+                            event,
+                            path,
+                            f"{event.value} is {number} in YAML 1.1, which takes a leading zero for octal",
+                            "write it without the zero, or in quotes",
+                        )
+                    return number
                 case "float" if ":" not in event.value:
                     return _CONSTRUCTOR.construct_yaml_float(node)
                 case "!" | "str" | "int" | "float" | "timestamp" | "value" | "merge":

@@ -13,6 +13,7 @@ from netd.admission.access_memory import AccessPlace, AccessTables
 from netd.admission.bans import BanRules
 from netd.admission.policy import Policy
 from netd.config.model import Config, DaemonSection, LogSection, ServiceConfig
+from netd.config.problems import Mark, Problem
 from netd.endpoints import Endpoint
 from netd.services import table
 
@@ -76,5 +77,5 @@ def restore(dumped: dict[str, Any], tables: AccessTables) -> Generator[None, Non
         bans=BanRules.model_validate_json(dumped["bans"]),
         services=tuple(services),
         access_tables=tables,
-        notices=tuple(dumped["notices"]),
+        notices=tuple(Problem(Mark(*mark), tuple(path), *texts) for mark, path, *texts in dumped["notices"]),
     )

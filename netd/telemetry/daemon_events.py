@@ -25,10 +25,10 @@ class DaemonEvents(ThrottledLog):
         """The config has no problems, and netd starts; its sockets are opened next."""
         self._log.info("netd_starting", version=version, config=config, workers=workers)
 
-    def config_keys_renamed(self, notices: Iterable[str]) -> None:
+    def config_keys_renamed(self, notices: Iterable[object]) -> None:
         """The config uses keys that were renamed."""
         for notice in notices:
-            self._log.warning("config_key_renamed", notice=notice)
+            self._log.warning("config_key_renamed", notice=str(notice))
 
     def netd_started(self, services: int, sockets: int) -> None:
         """Every enabled service is listening."""

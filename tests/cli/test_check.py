@@ -1,12 +1,15 @@
 """`netd check` and `netd schema`: output and exit codes."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from netd.config.schema import json_schema
 from tests.cli.commands import netd_process
+from tests.terminal import Terminal
 
 
 def test_check_lists_services_or_every_problem_with_its_place(tmp_path: Path) -> None:
@@ -41,7 +44,15 @@ def test_check_reports_a_renamed_key(tmp_path: Path) -> None:
     done = netd_process("check", "-c", str(file))
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: good; on: echo\n", notice + "\n")
     answer = json.loads(netd_process("check", "-c", str(file), "--json").stdout)
-    assert (answer["ok"], answer["notices"]) == (True, [notice])
+    fields = {
+        "file": str(file),
+        "line": 1,
+        "column": 10,
+        "path": "daemon.beat",
+        "message": "deprecated key, renamed to daemon.heartbeat",
+        "hint": None,
+    }
+    assert (answer["ok"], answer["notices"]) == (True, [fields])
 
     file.write_text(text + "x: 1\n")
     done = netd_process("check", "-c", str(file))
@@ -49,7 +60,7 @@ def test_check_reports_a_renamed_key(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[0] == notice
     assert done.stderr.splitlines()[1].startswith(f"{file}:4:1: x: unknown key")
     answer = json.loads(netd_process("check", "-c", str(file), "--json").stdout)
-    assert (answer["ok"], answer["notices"], len(answer["problems"])) == (False, [notice], 1)
+    assert (answer["ok"], answer["notices"], len(answer["problems"])) == (False, [fields], 1)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +69,8 @@ def test_check_reports_a_renamed_key(tmp_path: Path) -> None:
         (b"\x7fELF\x00\x01", ":1:1: invalid character '\\x7f'"),
         (b"\xff\xfe\x00", ":1:1: invalid UTF-8"),
         (b"- a\n", ":1:1: expected a mapping of sections such as services:"),
-        (b"a: [", ": invalid YAML: "),
-        (b"x" * (2**20 + 1), ":1:1: the file is larger than 1 MiB"),
+        (b"a: [", ":1:4: this [ is not closed"),
+        (b"x" * (2**20 + 1), ": the file is larger than 1 MiB"),
         (
             b"a: &a [" + b"x," * 9 + b"]\nb: &b [" + b"*a," * 9 + b"]\nc: &c [" + b"*b," * 9999 + b"]\n",
             "more than 50000 values",
@@ -79,7 +90,40 @@ def test_file_that_is_no_config_is_reported_in_one_line(tmp_path: Path, content:
 def test_unreadable_file_is_reported_in_one_line(tmp_path: Path) -> None:
     done = netd_process("check", "-c", str(tmp_path / "none.yaml"))
     assert done.returncode == 78
-    assert done.stderr == f"{tmp_path}/none.yaml:1:1: cannot be read: No such file or directory\n"
+    assert done.stderr == f"{tmp_path}/none.yaml: cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize(("command", "no_color"), [("check", ""), ("run", "1")])
+def test_problems_on_a_terminal_have_an_excerpt_and_a_count(tmp_path: Path, command: str, no_color: str) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("daemon: {drain: 30}\nservices:\n  echo: {listen: [tcp://*:7], enabled: 'no'}\n")
+    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": no_color}
+    terminal = Terminal([sys.executable, "-m", "netd", command, "-c", str(file)], 160, 20, environment)
+    try:
+        terminal.wait(lambda: "2 problems" in terminal.lines)
+        assert terminal.process.wait() == 78
+    finally:
+        terminal.close()
+    assert terminal.lines[:7] == [
+        f"{file}:1:17: daemon.drain: expected a duration such as 30s, 5m or 1h, got 30",
+        "    1 | daemon: {drain: 30}",
+        "                        ^^ did you mean '30s'?",
+        f"{file}:3:40: services.echo.enabled: expected true or false, got 'no'",
+        "    3 |   echo: {listen: [tcp://*:7], enabled: 'no'}",
+        "                                               ^^^^ write it without quotes",
+        "2 problems",
+    ]
+    assert (b"\x1b[31m" in terminal.output) is (no_color == "")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "services:\n  echo: {enabled: false, listen: [tcp://*:7]}\n"])
+def test_config_that_serves_nothing_is_a_notice(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(text)
+    done = netd_process("check", "-c", str(file))
+    assert (done.returncode, done.stderr) == (0, f"{file}: no service is on; netd would serve nothing\n")
+    [notice] = json.loads(netd_process("check", "-c", str(file), "--json").stdout)["notices"]
+    assert (notice["line"], notice["message"]) == (None, "no service is on")
 
 
 def test_schema_prints_the_json_schema() -> None:

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netd import default_paths
 from netd.admission.access_table import Ruling
 from netd.admission.policy import RefusalLine
-from netd.config import loader
+from netd.config import loader, source
 from netd.config.model import Config
+from netd.config.problems import InvalidConfigError
 from netd.endpoints import Endpoint
 from netd.errors import ConfigError
 from netd.services import table
@@ -96,10 +98,13 @@ services:
         "12:62: services.lab.options.x: unknown key",
         "13:50: services.time.options.format: unknown directive '%Q'",
         "13:66: services.time.options.timezone: unknown time zone 'Mars': expected an IANA name such as Asia/Shanghai",
-        "14:21: services.daytime.listen: expected a list of URLs such as [tcp://*:7, udp://*:7], got 'tcp://*:13'",
+        (
+            "14:21: services.daytime.listen: expected a list of URLs such as [tcp://*:7, udp://*:7], got 'tcp://*:13'"
+            "; did you mean [tcp://*:13]?"
+        ),
         "15:3: services.discard: the key 'listen' is missing",
         "16:3: services.-: expected 1 to 64 letters, digits, '_', '.' or '-', beginning with a letter or digit",
-        "16:67: services.-.limits.connections: expected a number such as 64, or off, got -1",
+        "16:67: services.-.limits.connections: expected a number such as 64, or off, got -1; did you mean 'off'?",
         "17:41: services.qotd.options: file '/proc/none': No such file or directory",
         f"18:3: services.number: unknown service type 'number'; known: {known} (or set 'type:')",
         "18:11: services.number: expected a mapping, got 7",
@@ -182,12 +187,45 @@ def test_value_that_is_missing_is_a_problem(tmp_path: Path) -> None:
         ("include: conf.d/*.yaml\n", "1:10: include: expected a list of file names, got 'conf.d/*.yaml'"),
         ("include: [7]\n", "1:10: include: expected a list of file names, got [7]"),
         ("log: yes\n", "1:6: log: expected a mapping, got true"),
-        ("a: [\n", "2:1: invalid YAML: while parsing a flow node, did not find expected node content"),
+        ("a: [\n", "1:4: this [ is not closed"),
     ],
 )
 def test_value_of_another_type_is_a_problem(tmp_path: Path, text: str, problem: str) -> None:
     [found] = problems(tmp_path, text)
     assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("services:\necho:\n  listen: [tcp://*:7]\n", "2:1: echo: a service belongs below 'services:'; indent it"),
+        ("mine: {type: echo, listen: [tcp://*:7]}\n", "1:1: mine: a service belongs below 'services:'; indent it"),
+        ("daemon: {drain:30s}\n", "1:10: daemon.drain:30s: unknown key; a space is missing after 'drain:'"),
+        (
+            "daemon: {drain: 30}\n",
+            "1:17: daemon.drain: expected a duration such as 30s, 5m or 1h, got 30; did you mean '30s'?",
+        ),
+        ("log: {level: INFO}\n", "did you mean 'info'?"),
+        ("defaults: {limits: {datagram: 9000000}}\n", "expected at most 65535, got 9000000"),
+        ("defaults: {limits: {connections: 010}}\n", "defaults.limits.connections: 010 is 8 in YAML 1.1"),
+        ('services: {echo: {listen: [tcp://*:7], enabled: "no"}}\n', "got 'no'; write it without quotes"),
+        ("services: {echo: {listen: ['unix:/y']}}\n", "did you mean 'unix:///y'?"),
+        ("services: {echo: {listen: ['*:7007']}}\n", "did you mean 'tcp://*:7007'?"),
+        ("services: {echo: {listen: ['tcp://::1:7007']}}\n", "did you mean 'tcp://[::1]:7007'?"),
+    ],
+)
+def test_slip_is_reported_with_what_may_be_meant(tmp_path: Path, text: str, found: str) -> None:
+    [problem] = problems(tmp_path, text)
+    assert found in problem
+
+
+def test_top_level_keys_for_anchors_are_allowed(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text("x-y: [&p 9]\nservices:\n  discard: {listen: [tcp://*:9]}\n")
+    text = "include: [more.yaml]\nx-common: &c {idle: 5m}\nservices:\n  echo: {listen: [tcp://*:7], limits: *c}\n"
+    assert [service.policy.limits.idle for service in load(tmp_path, text).services] == [300.0, 300.0]
+    assert problems(tmp_path, "xcommon: 1\n") == [
+        "1:1: xcommon: unknown key; known: bans, daemon, defaults, include, log, services"
+    ]
 
 
 def test_problem_in_the_limits_does_not_hide_one_in_the_options(tmp_path: Path) -> None:
@@ -196,11 +234,10 @@ services:
   qotd: {listen: ["tcp://*:99999?backlgo=1&nodelay=maybe"], limits: {idle: soon}, options: {file: /proc/none}}
   quotes: {type: qotd, listen: [tcp://*:17], options: {quotes: [café]}}
 """
-    url, idle, file, quote = problems(tmp_path, text)
-    assert url == (
-        "2:19: services.qotd.listen[0]: unknown socket option 'backlgo' for tcp; did you mean 'backlog'?; "
-        "socket option nodelay: expected on or off, got 'maybe'"
-    )
+    port, option, switch, idle, file, quote = problems(tmp_path, text)
+    assert port == "2:19: services.qotd.listen[0]: expected a port from 0 to 65535, got 99999"
+    assert option == ("2:19: services.qotd.listen[0]: unknown socket option 'backlgo' for tcp; did you mean 'backlog'?")
+    assert switch == "2:19: services.qotd.listen[0]: socket option nodelay: expected on or off, got 'maybe'"
     assert idle == "2:76: services.qotd.limits.idle: expected a duration such as 30s, 5m or 1h, got 'soon'"
     assert file == "2:92: services.qotd.options: file '/proc/none': No such file or directory"
     assert quote.startswith("3:65: services.quotes.options.quotes[0]: a quote may hold printable ASCII")
@@ -398,6 +435,25 @@ VALUES = st.recursive(
 )
 
 
+# Phrases of pydantic and of both parsers of PyYAML.
+FOREIGN = re.compile(
+    "nput should|pydantic|valid (string|integer|number|dictionary|list|tuple|boolean)|greater than|less than|"
+    "while (scanning|parsing)|did not find|could not find|but (found|got) |found (character|unexpected|unknown|"
+    "undefined|duplicate|incompatible)|block (mapping|end|collection)|flow (mapping|sequence|node)|simple key|"
+    "not allowed (in|here)|<(stream|document|block)|Traceback"
+)
+
+
+def assert_own_words(error: ConfigError) -> None:
+    assert isinstance(error, InvalidConfigError)
+    for problem in error.found:
+        # The part in quotes is the operator's.
+        told = re.sub(r"'[^']*'|\"[^\"]*\"", "", f"{problem.message} {problem.hint}")
+        assert not FOREIGN.search(told), problem
+        assert "\n" not in str(problem)
+        assert problem.mark.line or not problem.path, "a problem of a value has its line"
+
+
 @given(st.dictionaries(st.sampled_from(["services", "daemon", "log", "defaults", "include"]), VALUES))
 def test_no_config_does_worse_than_a_config_error(
     tmp_path_factory: pytest.TempPathFactory, sections: dict[str, str]
@@ -407,7 +463,8 @@ def test_no_config_does_worse_than_a_config_error(
     try:
         loader.load(file)
     except ConfigError as error:
-        assert all(problem.startswith(f"{file}:") and "\n" not in problem for problem in error.problems)
+        assert all(problem.startswith(f"{file}:") for problem in error.problems)
+        assert_own_words(error)
 
 
 @given(st.data())
@@ -424,7 +481,38 @@ def test_mutated_config_does_no_worse_than_a_config_error(
     try:
         loader.load(file)
     except ConfigError as error:
-        assert all("\n" not in problem for problem in error.problems)
+        assert_own_words(error)
+
+
+SLIPS = [
+    "\t", " ", "  ", "\n", ":", ": ", "- ", "-", ",", "[", "]", "{", "}", "'", '"', "*", "&", "!", "%", "@", "`", "|",
+    ">", "#", "?", "\\", "0", "010", "~", "off", "-1", "1e99", ".nan", ".inf", "9" * 40, "1h30m", "<<", "x" * 1100,
+    "[::1]", "*:7", "---\n", "...", "é", "\x85", "!!int x", "&a", "*a", "tcp://", "{a: b}", "[c]", "''",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("parser", ["CSafeLoader", "SafeLoader"])
+@given(data=st.data())
+def test_slip_in_a_good_config_is_told_in_the_words_of_netd(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, parser: str
+) -> None:
+    full = re.sub(r"(?m)^(\s*)#(\w+: )", r"\1\2", (ROOT / "config" / "netd.yaml").read_text())
+    lines = [line for line in full.splitlines(keepends=True) if not line.lstrip().startswith("#")]
+    for _ in range(data.draw(st.integers(1, 3))):
+        number = data.draw(st.integers(0, len(lines) - 1))
+        line = lines[number]
+        # Most mistakes are at the edges of words.
+        at = data.draw(st.sampled_from([match.start() for match in re.finditer(r"\b|(?=[^\w\s])|$", line)]))
+        cut = data.draw(st.integers(0, 8))
+        lines[number] = line[:at] + data.draw(st.sampled_from(SLIPS)) + line[at + cut :]
+    file = tmp_path_factory.getbasetemp() / "slip.yaml"
+    file.write_text("".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "_LOADER", getattr(yaml, parser))
+        try:
+            loader.load(file)
+        except ConfigError as error:
+            assert_own_words(error)
 
 
 def test_admission_is_merged_key_by_key(tmp_path: Path) -> None:
@@ -471,7 +559,10 @@ services:
     assert problems(tmp_path, text) == [
         "1:19: bans.threshold: expected a rate such as 50/s, or 50/s burst 100, or off, got 'often'",
         "3:20: defaults.access.allow[0]: '10.0.0.1/8' has host bits set; did you mean '10.0.0.0/8'?",
-        "4:18: defaults.limits.rate: expected a rate such as 50/s, or 50/s burst 100, or off, got 50",
+        (
+            "4:18: defaults.limits.rate: "
+            "expected a rate such as 50/s, or 50/s burst 100, or off, got 50; did you mean '50/s'?"
+        ),
         "4:31: defaults.limits.exempt[0]: expected an address, a network such as 10.0.0.0/8, local or any, got 'lan'",
         (
             "8:38: services.echo.access.deny[1]: "
@@ -482,7 +573,7 @@ services:
             "9:13: services.echo.refuse: "
             "expected close, reset, or {line: TEXT} with one line of at most 512 characters, got 'rest'"
         ),
-        "10:14: services.echo.amplify: expected a list, got 'any'",
+        "10:14: services.echo.amplify: expected a list, got 'any'; did you mean [any]?",
         (
             "13:22: services.time.access.times[0]: "
             "expected times such as 'Mon-Fri 08:00-18:00 Europe/Berlin', got 'always'"

@@ -7,8 +7,8 @@ import pytest
 from netd.config import loader, schema
 from netd.config.loader import BUILT_IN_FILE
 from netd.config.model import Config, FileSection
+from netd.config.problems import InvalidConfigError, Problem
 from netd.config.renamed import RENAMED
-from netd.errors import ConfigError
 from netd.values import Model
 
 OLD = """\
@@ -45,14 +45,13 @@ def load(tmp_path: Path, text: str) -> Config:
 
 def failure(tmp_path: Path, text: str) -> tuple[list[str], list[str]]:
     """The problems and the notices of a config."""
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(InvalidConfigError) as raised:
         load(tmp_path, text)
-    found = raised.value
-    return bare(tmp_path, found.problems), bare(tmp_path, found.notices)
+    return bare(tmp_path, raised.value.found), bare(tmp_path, raised.value.notices)
 
 
-def bare(tmp_path: Path, lines: tuple[str, ...]) -> list[str]:
-    return [line.removeprefix(f"{tmp_path}/netd.yaml:") for line in lines]
+def bare(tmp_path: Path, problems: tuple[Problem, ...]) -> list[str]:
+    return [str(problem).removeprefix(f"{tmp_path}/netd.yaml:") for problem in problems]
 
 
 def test_old_key_means_the_same_and_is_a_notice(tmp_path: Path) -> None:
@@ -74,7 +73,7 @@ def test_problem_of_an_old_key_is_at_its_place(tmp_path: Path) -> None:
     assert problems == [
         "1:28: log.connections: expected all, summary, off, or a sample such as 'sample 100', got 'x'",
         "3:9: daemon.beat: cannot be read as float",
-        "4:9: daemon.core: expected true or false, got 'y'",
+        "4:9: daemon.core: expected true or false, got 'y'; did you mean true?",
     ]
 
 

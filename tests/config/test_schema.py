@@ -64,6 +64,8 @@ def test_invalid_config_does_not_match(text: str) -> None:
         "include:\ndaemon:\nlog:\ndefaults:\nservices:\n",
         "services: {echo: {type: , listen: [tcp://*:7], limits: , options: }}",
         "defaults: {limits: {idle: off, connections: 64, line: 1KiB}}",
+        "daemon: {user: 65534, group: nogroup}",
+        "x-anything: [1, {a: b}]",
     ],
 )
 def test_valid_config_matches(text: str) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.config import source
-from netd.config.source import Mark, SourceError, parse
+from netd.config.problems import Mark
+from netd.config.source import SourceError, parse
 
 
 def tree(text: str) -> Any:
@@ -40,6 +41,21 @@ def test_scalars_are_resolved_as_in_yaml_1_1() -> None:
         "i": 16,
         "j": [1, ["x"]],
         "k": {"l": "m"},
+    }
+
+
+def test_number_with_a_leading_zero_is_a_problem_and_never_octal() -> None:
+    for text in ("010", "-007", "0_1"):
+        [problem] = parse(f"a: {text}\n".encode(), "f").problems
+        assert str(problem).startswith(f"f:1:4: a: {text} is ")
+        assert problem.hint == "write it without the zero, or in quotes"
+    assert tree("a: 0\nb: '010'\nc: 0x10\nd: 0.5\ne: 010/8\nf: [09]\n") == {
+        "a": 0,
+        "b": "010",
+        "c": 16,
+        "d": 0.5,
+        "e": "010/8",
+        "f": ["09"],
     }
 
 
@@ -118,9 +134,9 @@ def test_problem_leaves_a_tree(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a: [1\nb: 2\n", "f:2:2: invalid YAML: "),
-        (b"a: 'x\n", "f:2:1: invalid YAML: "),
-        (b"\ta: 1\n", "f:1:1: invalid YAML: "),
+        (b"a: [1\nb: 2\n", "f:1:4: this [ is not closed"),
+        (b"a: 'x\n", "f:1:4: this quote is not closed"),
+        (b"\ta: 1\n", "f:1:1: a tab; YAML is indented with spaces"),
         (b"a: 1\n--- \nb: 1\n", "f:2:1: more than one document in the file"),
         (b"- a\n", "f:1:1: expected a mapping of sections such as services:"),
         (b"hello\n", "f:1:1: expected a mapping"),
@@ -157,8 +173,8 @@ def test_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
             source.read(file)
         return str(raised.value)
 
-    assert why(str(tmp_path / "none")) == f"{tmp_path}/none:1:1: cannot be read: No such file or directory"
-    assert why(str(tmp_path)) == f"{tmp_path}:1:1: cannot be read: Is a directory"
+    assert why(str(tmp_path / "none")) == f"{tmp_path}/none: cannot be read: No such file or directory"
+    assert why(str(tmp_path)) == f"{tmp_path}: cannot be read: Is a directory"
     assert "cannot be read: embedded null" in why("a\0b")
     (tmp_path / "huge").write_bytes(b"#" * (2**20 + 1))
     assert "larger than 1 MiB" in why(str(tmp_path / "huge"))

@@ -256,7 +256,7 @@ def test_command_reports_the_problems_of_a_config_by_which_it_finds_no_netd(
         monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}/elsewhere")
         # Neither a file with a syntax error, nor one without a path for the control socket, leads to it.
         for text, problem in (
-            (config + "  echo: [\n", f"{file}:6:1: invalid YAML: "),
+            (config + "  echo: [\n", f"{file}:5:9: this [ is not closed"),
             (CONFIG.replace("tcp:", "tpc:"), f"{file}:2:19: services.echo.listen[0]: unknown scheme 'tpc'"),
         ):
             file.write_text(text)

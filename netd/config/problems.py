@@ -1,0 +1,77 @@
+"""The problems of a config: each with its place in the file, a message, and a hint at the remedy."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from netd.errors import ConfigError
+from netd.text import printable
+
+Where = tuple[str | int, ...]
+"""The path of a value: keys and list positions from the top."""
+
+
+class Mark(NamedTuple):
+    """A position in a file; line and column count from 1. Line 0 stands for the file as a whole."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        """``FILE:LINE:COLUMN``, or ``FILE``"""
+        return f"{printable(self.file)}:{self.line}:{self.column}" if self.line else printable(self.file)
+
+
+class Problem(NamedTuple):
+    """An error in the config, for the operator to correct, or a notice."""
+
+    mark: Mark
+    path: Where
+    message: str
+    hint: str = ""
+    """What the operator may have meant, or what to do; empty if that is not known."""
+
+    @property
+    def subject(self) -> str:
+        """The path as text, such as ``services.echo.listen[0]``; empty for the whole file."""
+        path = "".join(f"[{step}]" if isinstance(step, int) else f".{printable(step[:200])}" for step in self.path)
+        return path.removeprefix(".")
+
+    @property
+    def statement(self) -> str:
+        """``FILE:LINE:COLUMN: services.echo.listen[0]: message``"""
+        return ": ".join(filter(None, (str(self.mark), self.subject, _one_line(self.message))))
+
+    def __str__(self) -> str:
+        """As `statement`, with the hint behind ``; ``"""
+        return self.statement + (f"; {_one_line(self.hint)}" if self.hint else "")
+
+    def fields(self) -> dict[str, Any]:
+        """The parts for JSON: file, line, column, path, message and hint; null for those that it does not have."""
+        return {
+            "file": self.mark.file,
+            "line": self.mark.line or None,
+            "column": self.mark.column or None,
+            "path": self.subject or None,
+            "message": self.message,
+            "hint": self.hint or None,
+        }
+
+
+def _one_line(text: str) -> str:
+    # The message of a service type from another package may have several lines; a problem has one.
+    return printable(" ".join(text.split("\n")))
+
+
+class InvalidConfigError(ConfigError):
+    """A config with problems, and the notices about it, such as keys that were renamed."""
+
+    def __init__(self, found: Iterable[Problem], notices: Iterable[Problem] = (), left_out: int = 0) -> None:
+        self.found = tuple(found)
+        self.notices = tuple(notices)
+        self.left_out = left_out
+        """The number of further problems, which are not in ``found``."""
+        lines = list(map(str, self.found))
+        if left_out:
+            lines.append(f"{printable(self.found[0].mark.file)}: and {left_out} more problems")
+        super().__init__(lines)
