@@ -3,9 +3,9 @@
 from typing import Literal
 
 Outcome = Literal["done", "reset", "idle", "lifetime", "bytes", "peer_error", "failed", "kicked", "stopped", "lost"]
-"""Why a connection ended: the service closed it, the peer reset it, it exceeded ``limits.idle``, ``lifetime`` or
-``bytes``, the peer violated the protocol, the service has a bug, the operator closed it (`netd kick`), netd or the
-service stopped, the worker crashed."""
+"""Why a connection ended: the service closed it, the peer reset it, it exceeded ``limits.idle`` (or the peer
+acknowledged nothing for as long), ``lifetime`` or ``bytes``, the peer violated the protocol, the service has a bug, the
+operator closed it (`netd kick`), netd or the service stopped, the worker crashed."""
 Refusal = Literal[
     "banned",
     "access",

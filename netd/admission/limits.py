@@ -29,8 +29,9 @@ class Limits(Model):
     """Sources exempt from per_source and rate: networks, addresses, `local` or `any`. Loopback, since tests and
     measurements use it. UNIX peers have no address, and are always exempt."""
     idle: Timeout = 300.0
-    """Close a connection on which nothing was received or sent for this long. 5 minutes is enough for a user to type a
-    line, and frees the connection of a dead peer."""
+    """Close a connection on which nothing was received or sent for this long, or where the peer acknowledges nothing of
+    what was sent (TCP_USER_TIMEOUT, tcp(7)). 5 minutes is enough for a user to type a line, and frees the connection
+    of a dead peer."""
     lifetime: Timeout = None
     """Close a connection this long after it was accepted, idle or not; off, since a long transfer is legitimate."""
     bytes: SizeOrOff = None

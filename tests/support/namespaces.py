@@ -13,6 +13,12 @@ from tests.support.programs import need
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
+def enter_namespace() -> None:
+    """Move this thread to a new network namespace, with all sockets that it opens from then on."""
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 def in_namespace(run: Callable[[], None], *commands: str) -> None:
     """Run a test in a new network namespace, with loopback up and after these ``ip`` commands.
 
@@ -24,8 +30,7 @@ def in_namespace(run: Callable[[], None], *commands: str) -> None:
 
     def enter_and_run() -> None:
         try:
-            if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            enter_namespace()
             for command in ("link set lo up", *commands):
                 subprocess.run(["ip", *command.split()], check=True)
             run()

@@ -3,13 +3,20 @@
 import re
 import socket
 import struct
+import subprocess
 from itertools import count
 from pathlib import Path
 
+import pytest
+
+from netd.endpoints import Endpoint
 from netd.testing import NOW
+from netd.transport.listen import Listener
 from tests.support.server import Server
 from tests.support.services import service
 from tests.support.sockets import read_all
+from tests.support.veth import Far, joined
+from tests.support.waiting import until
 from tests.transport.stream.peers import connect
 
 
@@ -90,3 +97,34 @@ def test_member_that_does_not_read_loses_messages_with_a_notice_and_delays_no_ot
     assert int(slow.lines.readline()[4:10]) == len(heard) + int(told[1])
     for guest in (alex, bob, slow):
         guest.close()
+
+
+@pytest.mark.parametrize("passed", [False, True])
+def test_member_behind_a_dead_link_leaves_although_others_talk(passed: bool) -> None:
+    def run(far: Far) -> None:
+        with Server() as server:
+            chat = service("chat", clock=count(NOW, 60.0).__next__)  # so slow that no member writes too fast
+            if passed:
+                listener = Listener("test", Endpoint.parse("systemd://chat"), socket.create_server(("", 0)))
+                events = server.serve(chat, listener, policy={"limits": {"idle": "1s"}})
+                port = listener.socket.getsockname()[1]
+            else:
+                (_, port, *_), events = server.add(chat, "tcp://*:0", idle="1s")
+            lost = Guest(far(lambda: connect(("10.0.0.1", port))))
+            lost.send(b"lost : hello")
+            near = Guest(connect(("127.0.0.1", port)))
+            near.send(b"near : hello", b"/color off")
+            lost.receives(b"* near has joined", b"near : hello")
+            far(lambda: subprocess.run(["ip", "addr", "del", "10.0.0.9/24", "dev", "ve0"], check=True))
+
+            def is_alone() -> bool:
+                near.send(b"anybody?")
+                return events.counters.closed["idle"] == 1
+
+            until(is_alone)
+            near.send(b"q")
+            assert b"* lost has left" in read_all(near.socket)
+            lost.close()
+            near.close()
+
+    joined(run)

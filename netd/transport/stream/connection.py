@@ -18,6 +18,7 @@ peer does. `_eof` says that the peer has finished sending, `_rearm` that the ker
 waited for next (`EDGE`).
 """
 
+import errno
 import select
 from collections.abc import Callable
 from socket import SHUT_WR
@@ -40,9 +41,21 @@ unless the event says more than `IN`: the peer has finished, or there is urgent 
 and after a full read, the kernel has to be asked anew. A UNIX socket gives less for other reasons too, such as
 descriptors sent along, so it has no edge.
 """
+# The peer acknowledges nothing any more (TCP_USER_TIMEOUT, tcp(7)); an ICMP message said why, or none.
+_VANISHED = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
 _LINGER = 2.0  # seconds a finished peer has to close its side
 
 Ready = Callable[[int], None]
+
+
+def outcome_of(error: OSError) -> Outcome:
+    """The outcome of a connection that recv(2) or send(2) finds broken."""
+    return "idle" if error.errno in _VANISHED else "reset"
+
+
+def is_broken(error: OSError) -> bool:
+    """Whether an error says that a connection is broken."""
+    return isinstance(error, ConnectionError | TimeoutError) or error.errno in _VANISHED
 
 
 class Owner(Protocol):
@@ -179,8 +192,8 @@ class Connection:
             return recv(*arguments)
         except BlockingIOError:
             return None
-        except OSError:
-            self.close("reset")
+        except OSError as error:
+            self.close(outcome_of(error))
             return None
 
     def _count(self, received: int, sent: int) -> bool:
@@ -200,8 +213,8 @@ class Connection:
             sent = self.socket.send(data)
         except BlockingIOError:
             sent = 0
-        except OSError:
-            self.close("reset")
+        except OSError as error:
+            self.close(outcome_of(error))
             return False
         self.bytes_out = all_out = self.bytes_out + sent
         if self.bytes_in + all_out > self._owner.most_bytes:
@@ -225,8 +238,8 @@ class Connection:
                 sent = output.flush(self.socket)
             except BlockingIOError:
                 return
-            except OSError:
-                return self.close("reset")
+            except OSError as error:
+                return self.close(outcome_of(error))
             self.active = self._owner.loop.now
             if not self._count(0, sent):
                 return self.close("bytes")

@@ -11,7 +11,7 @@ from netd.errors import PeerError
 from netd.peer import Peer
 from netd.reasons import Outcome
 from netd.transport.send_queue import SendQueue
-from netd.transport.stream.connection import IN, OUT, Connection, Owner, Ready
+from netd.transport.stream.connection import IN, OUT, Connection, Owner, Ready, outcome_of
 from netd.transport.stream.stream_socket import CHUNK, StreamSocket
 
 # The share of a conversation in one turn of the loop, so that a busy or hostile peer does not delay others:
@@ -47,8 +47,8 @@ class ConversationConnection(Connection):
             data = self.socket.recv(_SEGMENT)
         except BlockingIOError:
             return
-        except OSError:
-            return self.close("reset")
+        except OSError as error:
+            return self.close(outcome_of(error))
         owner = self._owner
         self.active = owner.loop.now
         received = len(data)

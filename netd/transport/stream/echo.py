@@ -7,7 +7,7 @@ import struct
 import termios
 
 from netd.peer import Peer
-from netd.transport.stream.connection import IN, Connection, Owner
+from netd.transport.stream.connection import IN, Connection, Owner, outcome_of
 from netd.transport.stream.stream_socket import CHUNK, BareSocket
 from netd.transport.tap import Taps
 
@@ -98,16 +98,16 @@ class EchoConnection(Connection):
             data = connection.recv(CHUNK)
         except BlockingIOError:
             return
-        except OSError:
-            return self.close("reset")
+        except OSError as error:
+            return self.close(outcome_of(error))
         if not data:
             return self.close("done")  # nothing is pending while this waits for input
         try:
             sent = connection.send(data)
         except BlockingIOError:
             sent = 0
-        except OSError:
-            return self.close("reset")
+        except OSError as error:
+            return self.close(outcome_of(error))
         owner = self._owner
         self.active = owner.loop.now
         received = len(data)
@@ -131,8 +131,8 @@ class EchoConnection(Connection):
         except BlockingIOError:
             # No input, or none that splice(2) takes: it stops before urgent data.
             return self._await_input()
-        except OSError:
-            return self.close("reset")
+        except OSError as error:
+            return self.close(outcome_of(error))
         if not received:
             # The end of file, or urgent data before it: only recv can tell.
             self._await_input()

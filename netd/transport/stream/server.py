@@ -36,6 +36,7 @@ _TRANSIENT = {
     errno.ENETUNREACH,
     errno.ETIMEDOUT,
 }
+_IN_LINE = (socket.SOL_SOCKET, socket.SO_OOBINLINE)
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -70,11 +71,15 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.slot = 0
         self._ticket: Ticket | None = None  # of the last connection that `verify_request` admitted
         self._listening = False
-        # A connection inherits the options of its listener. netd sets them on sockets of its own; on those that it was
-        # passed it is too late, for a connection that came before.
-        self._sets_options = listener.family != socket.AF_UNIX and not listener.getsockopt(
-            socket.SOL_SOCKET, socket.SO_OOBINLINE
-        )
+        # What is set on each connection: it inherits from the listener what was set before it came (tcp(7)), which netd
+        # does only where it opened the listener itself.
+        self._options: tuple[tuple[int, int, int], ...] = ()
+        if listener.family != socket.AF_UNIX:
+            timeout = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _milliseconds(admission.policy.limits.idle))
+            if listener.getsockopt(*_IN_LINE):
+                listener.setsockopt(*timeout)
+            else:
+                self._options = ((*_IN_LINE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), timeout)
         self._reserve: int | None = None  # a descriptor to close when none is left, to refuse connections
         listener.setblocking(False)
 
@@ -110,9 +115,8 @@ class StreamServer(socketserver.ThreadingTCPServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         request, client_address = self.socket.accept()
         request.setblocking(False)
-        if self._sets_options:
-            request.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for option in self._options:
+            request.setsockopt(*option)
         return request, client_address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
@@ -195,3 +199,8 @@ class StreamServer(socketserver.ThreadingTCPServer):
             peer = unmap_host(client_address[0]) if isinstance(client_address, tuple) else ""
             self.connections.stream_admission.refuse(request, "no_resources", peer)
             request.close()
+
+
+def _milliseconds(idle: float | None) -> int:
+    """``limits.idle`` as TCP_USER_TIMEOUT: 0, which is the default, for none."""
+    return min(max(1, round(1000 * idle)), 2**31 - 1) if idle is not None else 0

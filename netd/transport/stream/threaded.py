@@ -16,7 +16,7 @@ from typing import Any
 
 from netd.peer import Peer
 from netd.reasons import Outcome
-from netd.transport.stream.connection import IN, Connection, Owner
+from netd.transport.stream.connection import IN, Connection, Owner, is_broken, outcome_of
 from netd.transport.stream.stream_socket import BareSocket
 from netd.transport.tap import Taps
 
@@ -137,11 +137,11 @@ class ThreadedConnection(Connection):
         """The handler has returned: finish the connection, unless it was aborted."""
         if not self._release_thread():
             return
-        if failure and not isinstance(failure, ConnectionError | TimeoutError):
+        if isinstance(failure, OSError) and is_broken(failure):
+            self._ending = self._ending or outcome_of(failure)
+        elif failure:
             self._owner.events.conversation_failed(self.peer, failure)
             self._ending = "failed"
-        elif failure and not self._ending:
-            self._ending = "reset"
         outcome = self._ending or "done"
         if self._aborted or failure or self.descriptor < 0:
             return self._end(outcome)
