@@ -111,6 +111,12 @@ class Tasks:
         finally:
             work.close()
 
+    def sleep(self, seconds: float) -> Result[None]:
+        """Await it to continue after so many seconds."""
+        result: Result[None] = Result()
+        self._loop.later(seconds, lambda: result.set(None))
+        return result
+
     def turn(self) -> Result[None]:
         """Await it to let the loop make the calls that wait already."""
         result: Result[None] = Result()

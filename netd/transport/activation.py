@@ -5,9 +5,10 @@ manager (FDSTORE=1, sd_notify(3)) is found by its address. Inherited listening s
 down: they are open elsewhere too.
 """
 
+import os
 import socket
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _MPTCP, _UDPLITE = 262, 136  # linux/in.h
 _SERVED = {
@@ -18,6 +19,8 @@ _SERVED = {
 KEPT = "netd-kept-"
 """The prefix of the names under which netd stores its own sockets."""
 
+_IFNAMSIZ = 16  # linux/if.h
+
 
 @dataclass(frozen=True)
 class InheritedSocket:
@@ -27,16 +30,48 @@ class InheritedSocket:
     socket: socket.socket
 
 
+class Place(NamedTuple):
+    """What a socket is bound to. Two open sockets with equal places would be the same to clients."""
+
+    family: int
+    kind: int
+    address: Any
+    """As the socket module has it. The IPv6 flow label and scope are left out where they are zero."""
+    dual: bool = False
+    """Whether it is an IPv6 socket that takes IPv4 too (IPV6_V6ONLY off)."""
+    device: str = ""
+    """The network interface; empty: any."""
+
+    @classmethod
+    def at(cls, family: int, kind: int, address: Any, *, dual: bool = False, device: str | None = None) -> "Place":
+        """The place of a socket that is bound to this address."""
+        if isinstance(address, tuple):
+            address = (*address[:2], *(part for part in address[2:] if part))
+        return cls(family, kind, address, dual, device or "")
+
+    @classmethod
+    def of(cls, opened: socket.socket) -> "Place":
+        """The place of an open socket."""
+        address, dual, device = opened.getsockname(), False, b""
+        if isinstance(address, bytes):
+            address = address.decode("utf-8", "surrogateescape")
+        if opened.family in (socket.AF_INET, socket.AF_INET6):
+            device = opened.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _IFNAMSIZ).rstrip(b"\0")
+        if opened.family == socket.AF_INET6:
+            dual = not opened.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        return cls.at(opened.family, opened.type, address, dual=dual, device=os.fsdecode(device))
+
+
 class Inherited:
     """The sockets that the service manager passed: those of its units by name, those of an earlier netd by address."""
 
     def __init__(self, sockets: list[InheritedSocket] | None = None) -> None:
-        self._kept: dict[object, InheritedSocket] = {}
+        self._kept: dict[Place, InheritedSocket] = {}
         self._named: dict[str, list[socket.socket]] = {}
         self._claimed: set[str] = set()
         for inherited in sockets or ():
             if inherited.name.startswith(KEPT):
-                self._kept[_place(inherited.socket)] = inherited
+                self._kept[Place.of(inherited.socket)] = inherited
             else:
                 self._named.setdefault(inherited.name, []).append(inherited.socket)
 
@@ -52,16 +87,13 @@ class Inherited:
                 raise ValueError(fault)
         return [opened.dup() for opened in sockets]
 
-    def pop_kept(self, family: int, kind: int, address: Any, *, dual: bool = False) -> InheritedSocket | None:
-        """The stored socket that is bound to this address, if there is one. The caller owns it from then on.
-
-        ``dual``: an IPv6 socket that takes IPv4 too (IPV6_V6ONLY off).
-        """
-        return self._kept.pop((family, kind, _plain(address), dual), None)
+    def pop_kept(self, place: Place) -> InheritedSocket | None:
+        """The stored socket at this place, if there is one. The caller owns it from then on."""
+        return self._kept.pop(place, None)
 
     def put_back(self, kept: InheritedSocket) -> None:
         """Undo `pop_kept` for a socket that the caller cannot use: `pop_unused` returns it."""
-        self._kept[_place(kept.socket)] = kept
+        self._kept[Place.of(kept.socket)] = kept
 
     def unclaimed(self) -> list[InheritedSocket]:
         """The sockets of all names that were never passed to `dup_named`."""
@@ -96,18 +128,3 @@ def fault_of(opened: socket.socket) -> str:
     if opened.type == socket.SOCK_DGRAM:
         return "the service manager passed a datagram socket that is connected to one peer"
     return "the service manager passed a connection; netd takes the listening socket (Accept=no in its unit)"
-
-
-def _place(opened: socket.socket) -> object:
-    dual = opened.family == socket.AF_INET6 and not opened.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-    address = opened.getsockname()
-    if isinstance(address, bytes):
-        address = address.decode("utf-8", "surrogateescape")
-    return (opened.family, opened.type, _plain(address), dual)
-
-
-def _plain(address: Any) -> object:
-    """An address without the IPv6 flow label and scope where they are zero, as they are unless given."""
-    if isinstance(address, str):
-        return address
-    return (*address[:2], *(part for part in address[2:] if part))

@@ -17,7 +17,8 @@ from netd.addresses import address_text, unmap_host
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
 from netd.peer import Transport
-from netd.transport.activation import Inherited
+from netd.transport.activation import Inherited, Place
+from netd.transport.advice import advice
 from netd.transport.sockaddr import IP_PKTINFO, path_text
 
 _IP_FREEBIND = 15  # linux/in.h; the socket module does not have it
@@ -91,8 +92,9 @@ def open_listeners(
 ) -> list[Listener]:
     """Open the endpoints of services. Raises `OpenError` with a line for each that failed, and then leaves none open.
 
-    Sockets in ``inherited`` are used first. ``yielding`` are sockets that are about to be closed: they do not conflict
-    with a new socket on an overlapping address.
+    Sockets in ``inherited`` are used first. ``yielding`` are sockets that are about to be closed: one with the address
+    of an endpoint is used again, in a new `Listener`; others do not conflict with a new socket on an overlapping
+    address.
     """
     return finish(opening(wanted, skipped, lambda *failed: None, inherited or Inherited(), yielding))
 
@@ -122,8 +124,10 @@ def opening(
         if problems:
             raise OpenError(problems)
     except BaseException:
+        yielded = {listener.socket for listener in yielding}
         for listener in listeners:
-            listener.close()
+            if listener.socket not in yielded:
+                listener.close()
         raise
     return listeners
 
@@ -145,7 +149,7 @@ class _Opener:
         self._skipped = skipped
         self._failed = failed
         self._inherited = inherited
-        self._yielding = yielding
+        self._yielding = {Place.of(listener.socket): listener for listener in yielding if not listener.endpoint.name}
 
     def open(self, service: str, endpoint: Endpoint) -> list[Listener]:
         """The sockets of one endpoint. Raises OSError or ValueError with the reason why there is none."""
@@ -193,13 +197,16 @@ class _Opener:
         self, service: str, endpoint: Endpoint, family: int, address: tuple[Any, ...], *, dual: bool = False
     ) -> Listener:
         kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
-        if kept := self._inherited.pop_kept(family, kind, address, dual=dual):
+        options = endpoint.options
+        place = Place.at(family, kind, address, dual=dual, device=options.device)
+        if bound := self._yielding.pop(place, None):
+            return Listener(service, endpoint, bound.socket, kept=bound.kept)
+        if kept := self._inherited.pop_kept(place):
             listener = Listener(service, endpoint, kept.socket, kept=kept.name)
             if not endpoint.streams:
                 ask_for_senders(kept.socket)
             configure(listener, endpoint)
             return listener
-        options = endpoint.options
         opened = socket.socket(family, kind)
         listener = Listener(service, endpoint, opened)
         try:
@@ -229,7 +236,7 @@ class _Opener:
         except OSError as error:
             ours = [
                 other.socket
-                for other in self._yielding
+                for other in self._yielding.values()
                 if other.streams == listener.streams and other.endpoint.port == listener.endpoint.port != 0
             ]
             if error.errno != errno.EADDRINUSE or not ours:
@@ -249,7 +256,7 @@ class _Opener:
         path = endpoint.path
         address = "\0" + path[1:] if path.startswith("@") else path
         kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
-        kept = self._inherited.pop_kept(socket.AF_UNIX, kind, address)
+        kept = self._inherited.pop_kept(Place.at(socket.AF_UNIX, kind, address))
         file = paths.bound_file(kept.socket, path, new=False) if kept and address == path else None
         if kept and address == path and not file:  # without its path, no client can reach the socket
             self._inherited.put_back(kept)
@@ -316,6 +323,8 @@ def configure(listener: Listener, endpoint: Endpoint) -> None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, options.keepalive)
         # Urgent data is received in line: out of line, its octet would be lost, and stops splice(2).
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    if opened.family != socket.AF_UNIX:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, options.reuse_port)
     if options.rcvbuf is not None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.rcvbuf)
     if options.sndbuf is not None:
@@ -350,29 +359,3 @@ def _remove_stale(path: str, kind: int) -> None:
     finally:
         os.close(found)
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-
-
-def advice(error: Exception, endpoint: Endpoint) -> str:
-    """The remedy for an endpoint that cannot be opened, to append to the error; empty where there is none."""
-    code = error.errno if isinstance(error, OSError) else None
-    directory = os.path.dirname(endpoint.path)
-    match code:
-        case errno.EADDRINUSE if endpoint.path:
-            return "; another program listens there"
-        case errno.EADDRINUSE:
-            return f"; see which program has it: ss -{'t' if endpoint.streams else 'u'}lnp 'sport = :{endpoint.port}'"
-        case errno.EACCES if not endpoint.path and endpoint.port < 1024:
-            return "; a port below 1024 needs root or CAP_NET_BIND_SERVICE (capabilities(7))"
-        case errno.EADDRNOTAVAIL:
-            return "; this host has no such address (see: ip address); freebind=on binds it anyway"
-        case errno.EINVAL if endpoint.host.startswith("fe80"):
-            return "; a link-local address needs its interface, as in [fe80::1%eth0]"
-        case errno.ENODEV:
-            return f"; there is no interface '{endpoint.options.device}' (see: ip link)"
-        case errno.ENOENT if endpoint.path:
-            return f"; make the directory {directory} first"
-        case errno.EACCES | errno.EPERM if endpoint.path:
-            return f"; {directory} and its owner must let this user write there, and only root gives files away"
-        case socket.EAI_NONAME:
-            return "; name an address, or see that the name resolves on this host"
-    return ""

@@ -13,7 +13,7 @@ LISTENING = select.EPOLLIN | select.EPOLLEXCLUSIVE
 """The mask for a socket that several processes share: the kernel wakes one of them, not all. It cannot be modified,
 only removed and added again (epoll_ctl(2))."""
 
-Ready = Callable[[int], None]
+Ready = Callable[[int], object]
 """Called with the mask of the events that occurred on a descriptor (epoll(7))."""
 
 

@@ -46,6 +46,9 @@ class ManualLoop(Loop):
     def unwatch(self, descriptor: int) -> None:
         self._watched.pop(descriptor, None)
 
+    def unwatch_closing(self, descriptor: int) -> None:
+        self.unwatch(descriptor)
+
     def call(self, function: Callable[[], object]) -> None:
         self._calls.append(function)
 

@@ -7,6 +7,7 @@ import pytest
 
 from netd.daemon.tasks import SLICE, Queue, Result, Tasks
 from netd.transport.loop import Loop
+from tests.daemon.fakes import ManualLoop
 
 
 @pytest.fixture
@@ -74,6 +75,21 @@ def test_exception_of_a_coroutine_is_in_its_result_and_is_raised_in_coroutines_t
     assert waiting.get() == "caught"
     with pytest.raises(KeyError):
         failing.get()
+
+
+def test_coroutine_that_sleeps_continues_after_that_time() -> None:
+    loop = ManualLoop()
+    tasks = Tasks(loop)
+
+    async def sleeps() -> str:
+        await tasks.sleep(3.0)
+        return "awake"
+
+    result = tasks.start(sleeps())
+    loop.wait(2.0)
+    assert not result.done
+    loop.wait(2.0)
+    assert result.get() == "awake"
 
 
 def test_coroutines_in_a_queue_run_in_the_order_in_which_they_came(loop: Loop) -> None:

@@ -1,9 +1,12 @@
 """Clients of datagram servers."""
 
 import contextlib
+import itertools
 import socket
 from collections.abc import Iterator
 from typing import Any
+
+_numbers = itertools.count()
 
 
 @contextlib.contextmanager
@@ -13,7 +16,7 @@ def client(address: Any, tmp_path: Any = None) -> Iterator[socket.socket]:
     family = socket.AF_UNIX if unix else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         if unix:
-            sock.bind(f"{tmp_path}/client-{id(sock)}" if tmp_path else "")
+            sock.bind(f"{tmp_path}/client-{next(_numbers)}" if tmp_path else "")
         sock.settimeout(20)
         sock.connect(address)
         yield sock

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from netd.transport.activation import KEPT, Inherited, InheritedSocket, fault_of
+from netd.transport.activation import KEPT, Inherited, InheritedSocket, Place, fault_of
 from tests.support.sockets import has_ipv6
 
 Bind = Callable[..., socket.socket]
@@ -53,7 +53,7 @@ def test_name_that_no_endpoint_uses_is_unclaimed(bind: Bind) -> None:
 def test_socket_of_a_unit_is_not_found_by_its_address_nor_a_kept_one_by_its_name(bind: Bind) -> None:
     one, other = (bind(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)) for _ in range(2))
     inherited = Inherited([InheritedSocket("echo", one), InheritedSocket(f"{KEPT}1", other)])
-    assert inherited.pop_kept(socket.AF_INET, socket.SOCK_STREAM, one.getsockname()) is None
+    assert inherited.pop_kept(Place.at(socket.AF_INET, socket.SOCK_STREAM, one.getsockname())) is None
     assert inherited.dup_named(f"{KEPT}1") == []
     assert [found.socket for found in inherited.unclaimed()] == [one]
     assert [found.socket for found in inherited.pop_unused()] == [other]
@@ -67,12 +67,14 @@ def test_kept_socket_is_found_by_family_type_address_and_dual_stack() -> None:
         kept.listen()
         port = kept.getsockname()[1]
         inherited = Inherited([InheritedSocket(f"{KEPT}1", kept)])
-        assert inherited.pop_kept(socket.AF_INET6, socket.SOCK_STREAM, ("::", port)) is None, "it serves IPv4 too"
-        assert inherited.pop_kept(socket.AF_INET6, socket.SOCK_DGRAM, ("::", port), dual=True) is None
-        found = inherited.pop_kept(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True)
+        assert inherited.pop_kept(Place.at(socket.AF_INET6, socket.SOCK_STREAM, ("::", port))) is None, (
+            "it serves IPv4 too"
+        )
+        assert inherited.pop_kept(Place.at(socket.AF_INET6, socket.SOCK_DGRAM, ("::", port), dual=True)) is None
+        found = inherited.pop_kept(Place.at(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True))
         assert found
         assert found.socket is kept
-        assert inherited.pop_kept(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True) is None
+        assert inherited.pop_kept(Place.at(socket.AF_INET6, socket.SOCK_STREAM, ("::", port), dual=True)) is None
         assert inherited.pop_unused() == []
 
 
@@ -82,10 +84,20 @@ def test_kept_ipv6_socket_is_found_with_and_without_flow_label_and_scope(bind: B
     port = kept.getsockname()[1]
     for address in (("::1", port), ("::1", port, 0, 0)):
         inherited = Inherited([InheritedSocket(f"{KEPT}1", kept)])
-        assert inherited.pop_kept(socket.AF_INET6, socket.SOCK_DGRAM, ("::1", port, 0, 3)) is None
-        found = inherited.pop_kept(socket.AF_INET6, socket.SOCK_DGRAM, address, dual=dual(kept))
+        assert inherited.pop_kept(Place.at(socket.AF_INET6, socket.SOCK_DGRAM, ("::1", port, 0, 3))) is None
+        found = inherited.pop_kept(Place.at(socket.AF_INET6, socket.SOCK_DGRAM, address, dual=dual(kept)))
         assert found
         assert found.name == f"{KEPT}1"
+
+
+def test_kept_socket_that_is_bound_to_an_interface_is_found_with_it_alone(bind: Bind) -> None:
+    kept = bind(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0))
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+    inherited = Inherited([InheritedSocket(f"{KEPT}1", kept)])
+    assert inherited.pop_kept(Place.at(socket.AF_INET, socket.SOCK_DGRAM, kept.getsockname())) is None
+    found = inherited.pop_kept(Place.at(socket.AF_INET, socket.SOCK_DGRAM, kept.getsockname(), device="lo"))
+    assert found
+    assert found.socket is kept
 
 
 def dual(opened: socket.socket) -> bool:
@@ -97,8 +109,8 @@ def test_kept_unix_socket_is_found_by_its_path(bind: Bind, tmp_path: Path, name:
     address = f"\0{tmp_path}/{name}" if name.startswith("@") else f"{tmp_path}/{name}"
     kept = bind(socket.AF_UNIX, socket.SOCK_DGRAM, address)
     inherited = Inherited([InheritedSocket(f"{KEPT}1", kept)])
-    assert inherited.pop_kept(socket.AF_UNIX, socket.SOCK_STREAM, address) is None
-    found = inherited.pop_kept(socket.AF_UNIX, socket.SOCK_DGRAM, address)
+    assert inherited.pop_kept(Place.at(socket.AF_UNIX, socket.SOCK_STREAM, address)) is None
+    found = inherited.pop_kept(Place.at(socket.AF_UNIX, socket.SOCK_DGRAM, address))
     assert found
     assert found.socket is kept
 
@@ -107,7 +119,7 @@ def test_kept_socket_that_is_put_back_is_found_again_and_unused_in_the_end(bind:
     kept = bind(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0))
     inherited = Inherited([InheritedSocket(f"{KEPT}1", kept)])
     for _ in range(2):
-        found = inherited.pop_kept(socket.AF_INET, socket.SOCK_STREAM, kept.getsockname())
+        found = inherited.pop_kept(Place.at(socket.AF_INET, socket.SOCK_STREAM, kept.getsockname()))
         assert found
         assert inherited.pop_unused() == []
         inherited.put_back(found)

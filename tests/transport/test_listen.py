@@ -156,14 +156,14 @@ def test_port_in_use_is_an_error_with_a_remedy() -> None:
         [problem] = refusal("udp://127.0.0.1:0", f"tcp://127.0.0.1:{port}")
         assert problem == (
             f"services.s: cannot listen on tcp://127.0.0.1:{port}: Address already in use; "
-            f"see which program has it: ss -tlnp 'sport = :{port}'"
+            f"see which program has it: ss -tanp 'sport = :{port}'"
         )
     finally:
         holder.close()
     [holder] = open_all("udp://127.0.0.1:0")
     port = holder.socket.getsockname()[1]
     try:
-        assert "ss -ulnp" in refusal(f"udp://127.0.0.1:{port}")[0]
+        assert "ss -uanp" in refusal(f"udp://127.0.0.1:{port}")[0]
     finally:
         holder.close()
 
@@ -370,3 +370,19 @@ def test_transport_of_a_listener_is_that_of_its_socket(tmp_path: Path, transport
     assert listener.url == handed.url == socket_url(listener.socket)
     assert listener.url.startswith(f"{transport}://{place.removesuffix('0')}")
     close([listener])
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_yielding_socket_with_the_address_of_an_endpoint_is_used_again(scheme: str) -> None:
+    [old] = open_all(f"{scheme}://127.0.0.1:0")
+    url = f"{scheme}://127.0.0.1:{old.socket.getsockname()[1]}?reuse_port=on"
+    [new] = open_listeners([("s", Endpoint.parse(url))], lambda *skipped: None, yielding=[old])
+    assert (new.socket, str(new.endpoint)) == (old.socket, url)
+    with pytest.raises(OpenError):
+        open_listeners(
+            [("s", Endpoint.parse(url)), ("s", Endpoint.parse("tcp://192.0.2.1:0"))],
+            lambda *skipped: None,
+            yielding=[old],
+        )
+    assert old.socket.fileno() >= 0, "a failure leaves it open"
+    close([old])

@@ -101,7 +101,12 @@ class Prepare(Request[Done]):
 
 @dataclass(frozen=True)
 class Commit(Request[Done]):
-    """Put the prepared config in force."""
+    """Put the prepared config in force. The listeners that it does not have stay in service until `CloseRemoved`."""
+
+
+@dataclass(frozen=True)
+class CloseRemoved(Request[Done]):
+    """Serve what is in the queues of the listeners that the config in force does not have, and close them."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +213,7 @@ AnyRequest = (
     | SetBans
     | Prepare
     | Commit
+    | CloseRemoved
     | ListConnections
     | ListPeers
     | Kick

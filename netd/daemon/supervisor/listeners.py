@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 
 from netd import paths
@@ -13,7 +13,9 @@ from netd.endpoints import LONGEST_PATH, Endpoint, SocketOptions
 from netd.errors import OpenError
 from netd.services import table
 from netd.transport.activation import Inherited, InheritedSocket
-from netd.transport.listen import Listener, Skipped, advice, configure, open_listeners, opening
+from netd.transport.advice import advice
+from netd.transport.arrivals import stop_arrivals
+from netd.transport.listen import Listener, Skipped, configure, open_listeners, opening
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,18 @@ class PreparedListeners:
     by_key: dict[SocketKey, list[ListenerRecord]]
     new: list[ListenerRecord] = field(default_factory=list)
     removed: list[ListenerRecord] = field(default_factory=list)
+
+    def replaced(self) -> list[ListenerRecord]:
+        """The removed TCP listeners with an address that a new listener serves too."""
+        new: dict[int, list[Endpoint]] = {}
+        for record in self.new:
+            new.setdefault(record.listener.endpoint.port, []).append(record.listener.endpoint)
+        return [
+            record
+            for record in self.removed
+            if record.listener.transport == "tcp"
+            and any(record.listener.endpoint.overlaps(one) for one in new.get(record.listener.endpoint.port, ()))
+        ]
 
 
 class Listeners:
@@ -62,11 +76,18 @@ class Listeners:
         for listener in (yield from opening(missing, self._skipped, self._failed, self._inherited, yielding)):
             opened.setdefault(id(listener.endpoint), []).append(listener)
         prepared = PreparedListeners(diff, {}, removed=removed)
+        by_socket = {record.listener.socket: record for record in removed}
         for key, (service, endpoint) in wanted.items():
             records = self._by_key.get(key)
             if records is None:
-                records = [ListenerRecord(next(self._ids), listener) for listener in opened[id(endpoint)]]
-                prepared.new += records
+                records = []
+                for listener in opened[id(endpoint)]:
+                    if same := by_socket.get(listener.socket):  # its address has another text, or other options
+                        prepared.removed.remove(same)
+                        records.append(ListenerRecord(same.id, listener))
+                    else:
+                        records.append(ListenerRecord(next(self._ids), listener))
+                        prepared.new.append(records[-1])
             # A socket may pass from one service to another. Until the commit, the old record keeps its service.
             prepared.by_key[key] = [
                 record
@@ -105,9 +126,10 @@ class Listeners:
 
         The removed records stay open until `close_removed`.
         """
+        before = {record.id: record.listener.endpoint for record in self}
         for key, (_, endpoint) in prepared.diff.sockets.items():
             for record in prepared.by_key[key]:
-                if record.listener.endpoint != endpoint:
+                if before.get(record.id, endpoint) != endpoint:
                     try:
                         configure(record.listener, endpoint)
                     except (OSError, ValueError) as error:  # such as a removed user, or another file at the path
@@ -122,8 +144,18 @@ class Listeners:
             systemd.remove_stored(left.name)
             left.socket.close()
 
+    def stop_arrivals(self, records: Iterable[ListenerRecord]) -> None:
+        """Have what arrives from now on go to the listeners that replace these."""
+        for record in records:
+            if record.listener.kept:  # else the next start could find it, and get nothing from it
+                systemd.remove_stored(record.listener.kept)
+            _stop_arrivals(record.listener)
+
     def close_removed(self, prepared: PreparedListeners) -> Generator[None, None, None]:
-        """Close the listeners that the config does not have, once no worker uses them. Yields after each."""
+        """Close the listeners that the config does not have; workers have them still. Yields after each.
+
+        Nothing arrives at them from now on.
+        """
         for record in prepared.removed:
             self._close(record.listener)
             yield
@@ -140,13 +172,22 @@ class Listeners:
     def close(self) -> None:
         """Close all listeners. Those in the file descriptor store of systemd stay open there, with their paths."""
         for record in self:
+            if not record.listener.kept:
+                _stop_arrivals(record.listener)
             record.listener.close(keep_path=bool(record.listener.kept))
         self._by_key = {}
 
     def _close(self, listener: Listener) -> None:
         if listener.kept:
             systemd.remove_stored(listener.kept)
+        _stop_arrivals(listener)
         listener.close()
+
+
+def _stop_arrivals(listener: Listener) -> None:
+    """As `stop_arrivals`, but for a socket of the service manager, which keeps it open."""
+    if not listener.endpoint.name:
+        stop_arrivals(listener.socket)
 
 
 def _reassigned(service: str, listener: Listener) -> Listener:

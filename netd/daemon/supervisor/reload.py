@@ -4,7 +4,16 @@ import json
 from collections.abc import Generator, Sequence
 
 from netd.config.model import Config
-from netd.daemon.messages.from_supervisor import Abort, Commit, Prepare, Retire, ServiceEntry, SetBans, SetDaemonLimits
+from netd.daemon.messages.from_supervisor import (
+    Abort,
+    CloseRemoved,
+    Commit,
+    Prepare,
+    Retire,
+    ServiceEntry,
+    SetBans,
+    SetDaemonLimits,
+)
 from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.config_diff import ConfigDiff
@@ -17,6 +26,7 @@ from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Queue, Tasks
 from netd.errors import OpenError
 from netd.text import printable
+from netd.transport.arrivals import HANDSHAKE
 from netd.transport.listen import finish
 
 _LONGEST_ERROR = 2000  # characters of a worker's error in a message to the operator
@@ -90,17 +100,30 @@ class Reloader:
         state.apply(file, overrides)
         try:
             await committed
-            await self._tasks.in_slices(self._finish(listeners))
+            await self._tasks.in_slices(self._log_listening(listeners.new))
+            await self._close_removed(listeners, workers)
         except GeneratorExit:  # netd exits
             finish(self._listeners.close_removed(listeners))
             raise
 
-    def _finish(self, listeners: PreparedListeners) -> Generator[None, None, None]:
-        """Close removed listeners and log new ones, once the config is in force in every worker."""
-        yield from self._listeners.close_removed(listeners)
-        for record in listeners.new:
+    def _log_listening(self, new: list[ListenerRecord]) -> Generator[None, None, None]:
+        for record in new:
             self._state.log_listening(record.listener)
             yield
+
+    async def _close_removed(self, listeners: PreparedListeners, workers: list[WorkerProcess]) -> None:
+        """Close the removed listeners here and in the workers, which serve what is in their queues.
+
+        Nothing arrives after that: connections and datagrams go to a new listener at their address, or are refused. The
+        workers close them last, since a connection that arrives between two closes would be reset.
+        """
+        if not listeners.removed:
+            return
+        if replaced := listeners.replaced():
+            self._listeners.stop_arrivals(replaced)
+            await self._tasks.sleep(HANDSHAKE)
+        await self._tasks.in_slices(self._listeners.close_removed(listeners))
+        await self._pool.ask(CloseRemoved(), workers=workers)
 
     def _not_while_stopping(self) -> None:
         if self._state.stopping:

@@ -103,12 +103,14 @@ class WorkerConfig:
         self._prepared: _PreparedConfig | None = None
         self._preparation: Iterator[None] | None = None  # the slices of a prepare under way
         self._running_commit: _RunningCommit | None = None
+        self._removed: list[Server] = []  # of listeners that the config in force does not have, until `close_removed`
         self._retained: set[Connections] = set()  # open connections without a server
 
     def servers(self) -> Iterator[Server]:
         """All servers."""
         for service in self.services.values():
             yield from service.servers.values()
+        yield from self._removed
 
     def traceable(self) -> Iterator[Traceable]:
         """All objects that taps are attached to."""
@@ -129,7 +131,8 @@ class WorkerConfig:
 
     def events(self) -> set[ServiceEvents]:
         """The events of all services, including services that have ended and still have connections."""
-        return {service.events for service in self.services.values()} | {one.events for one in self._retained}
+        others = (*self._removed, *self._retained)
+        return {service.events for service in self.services.values()} | {one.events for one in others}
 
     def retain(self, connections: Connections) -> None:
         """Serve connections that have no server, until the last one is closed."""
@@ -138,9 +141,13 @@ class WorkerConfig:
 
     def _on_last_closed(self, connections: Connections) -> None:
         self._retained.discard(connections)
-        service = self.services.get(connections.events.service)
-        if service is None or service.events is not connections.events:
-            connections.events.log_pending(final=True)
+        self._log_ended(connections.events)
+
+    def _log_ended(self, events: ServiceEvents) -> None:
+        """Log what these events hold back, if their service has ended."""
+        service = self.services.get(events.service)
+        if service is None or service.events is not events:
+            events.log_pending(final=True)
 
     def close(self) -> None:
         """Close all listeners and connections."""
@@ -287,9 +294,10 @@ class WorkerConfig:
                     continue
                 if number in wanted:
                     server.retire()
+                    self.retire(server)
                 else:
-                    server.server_close()
-                self.retire(server)
+                    server.answer_queue()
+                    self._removed.append(server)
             if new is None or new.events is not service.events:
                 ended.append(service.events)
             yield
@@ -323,6 +331,14 @@ class WorkerConfig:
             server.start()
             yield
 
+    def close_removed(self) -> None:
+        """Close the listeners that the config in force does not have, after what is in their queues was served."""
+        removed, self._removed = self._removed, []
+        for server in removed:
+            server.server_close()
+            self.retire(server)
+            self._log_ended(server.events)
+
     def forget_verdicts(self) -> None:
         """Have each sender of datagrams checked again: the bans or the limits have changed."""
         for server in self.servers():
@@ -338,7 +354,7 @@ class WorkerConfig:
     def close_connections_later(self, drains: Mapping[str, float]) -> None:
         """Close the connections of services that were switched off, after the seconds in ``drains``."""
         for connections in self.connections_by_listener():
-            if connections and (drain := drains.get(connections.events.service)) is not None:
+            if (drain := drains.get(connections.events.service)) is not None:
                 self._loop.later(drain, connections.close_all)
 
     def abort(self) -> None:

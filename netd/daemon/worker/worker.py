@@ -19,6 +19,7 @@ from netd.daemon.messages.from_supervisor import (
     Abort,
     AnyRequest,
     Attach,
+    CloseRemoved,
     Commit,
     CountTraffic,
     Drain,
@@ -139,6 +140,8 @@ class Worker:
             case Commit():
                 self._config.commit(partial(self._respond, request))
                 return None
+            case CloseRemoved():
+                self._config.close_removed()
             case Abort():
                 self._config.abort()
             case ListConnections():

@@ -28,6 +28,7 @@ from netd.transport.datagram.unixgram import AnsweringSocket, NoSocketError
 from netd.transport.loop import LISTENING, Loop
 from netd.transport.tap import Taps, TracedDatagramSocket
 
+_LAST_BATCHES = 256  # answered when the socket is closed: more than a large receive buffer holds
 _IP_FREEBIND = 15  # linux/in.h; the socket module does not have it
 _TRANSIENT = {
     errno.ECONNREFUSED,
@@ -103,7 +104,18 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             self.loop.unwatch(self._descriptor)
 
     def server_close(self) -> None:
-        """Stop receiving, and close the socket."""
+        """Answer the datagrams in the queue, then close the socket."""
+        self.answer_queue()
+        self._close_socket()
+
+    def answer_queue(self) -> None:
+        """Answer the datagrams in the queue."""
+        if self._listening:
+            for _ in range(_LAST_BATCHES):
+                if not self._ready(0):
+                    return
+
+    def _close_socket(self) -> None:
         if self.socket.fileno() >= 0:
             self.retire()
             self.socket.close()
@@ -113,8 +125,9 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self._posts = None  # it refers to this object
 
     def close(self) -> None:
-        """Release everything."""
-        self.server_close()
+        """Close the socket, and release everything."""
+        self._close_socket()
+        self.release()
 
     def trace(self, taps: Taps) -> None:
         """Record to these taps from now on, and to no others."""
@@ -132,23 +145,26 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         """Drop all cached verdicts, since bans, rules or ports have changed."""
         self._senders.clear()
 
-    def _ready(self, mask: int) -> None:
-        """Receive and answer one batch of datagrams."""
+    def _ready(self, mask: int) -> bool:
+        """Receive and answer one batch of datagrams. False: none was in the queue."""
         datagrams = self._datagrams
         try:
             lengths = datagrams.receive()
         except BlockingIOError:
-            return
+            return False
         except OSError as error:
-            return self._receive_failed(error)
+            self._receive_failed(error)
+            return True
         if self._reflects:
             number = len(lengths)
             datagrams.reflect(number)
             if max(lengths) <= self._longest and self._senders.are_fast(datagrams.keys(number)):
                 datagrams.reuse_packet_info()
                 self.events.datagrams_received(number, sum(lengths))
-                return self._send(datagrams, 0, lengths)
+                self._send(datagrams, 0, lengths)
+                return True
         self.process_request(lengths, datagrams)
+        return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer a batch in the thread of the loop: ``request`` is the lengths, ``client_address`` the `Datagrams`."""

@@ -136,13 +136,14 @@ class StreamServer(socketserver.ThreadingTCPServer):
             self.loop.unwatch(self.socket.fileno())
 
     def server_close(self) -> None:
-        """Accept the connections in the queue, for which the TCP handshake is done, then close the socket.
+        """Accept the connections in the queue, then close the socket. Open connections stay open."""
+        self.answer_queue()
+        self._close_listener()
 
-        Open connections stay open.
-        """
+    def answer_queue(self) -> None:
+        """Accept the connections in the queue, for which the TCP handshake is done."""
         if self._listening:
             self._accept_batch(_LAST_BATCH)
-        self._close_listener()
 
     def _close_listener(self) -> None:
         if self.socket.fileno() >= 0:

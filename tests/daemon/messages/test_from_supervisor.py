@@ -28,6 +28,7 @@ COMMANDS: list[tuple[Any, int]] = [
     (from_supervisor.SetBans({"c0000207": 12.5, "c0000208": None}), 0),
     (Prepare(["{}"], [1, 2], ["echo"], {"time": 5.0}, "all", None, "{}"), 4),
     (from_supervisor.Commit(), 0),
+    (from_supervisor.CloseRemoved(), 0),
     (ListConnections(service="echo"), 0),
     (ListPeers(), 0),
     (Kick(peer="192.0.2.7"), 0),

@@ -18,6 +18,7 @@ from netd.errors import OpenError
 from netd.transport.activation import InheritedSocket
 from netd.transport.listen import finish
 from tests.support.programs import need_root
+from tests.support.sockets import free_port
 from tests.support.users import ALEX, as_user
 
 ECHO = "services: {{echo: {{listen: ['unix://{0}/a']}}}}"
@@ -90,6 +91,46 @@ def test_listener_that_passes_to_another_service_keeps_its_id_and_socket(opened:
     assert after.listener.socket is before.listener.socket
     assert stat.S_IMODE((opened.directory / "a").stat().st_mode) == 0o604
     assert opened.failed == []
+
+
+def test_socket_with_the_same_address_under_another_text_stays_open(tmp_path: Path) -> None:
+    port = free_port()
+    listeners = Listeners([], lambda *skipped: None, lambda *failed: None)
+
+    def prepare(url: str) -> PreparedListeners:
+        (tmp_path / "netd.yaml").write_text(f"services: {{echo: {{listen: ['{url}']}}}}")
+        return finish(listeners.prepare(finish(from_nothing(load(tmp_path / "netd.yaml")))))
+
+    listeners.commit(prepare(f"tcp://127.0.0.1:{port}"))
+    [before] = listeners
+    listeners.abort(prepare(f"tcp://127.0.0.1:{port}?reuse_port=on"))
+    for url in (f"tcp://127.0.0.1:{port}?reuse_port=on&nodelay=off", f"tcp://127.0.0.1:{port}?freebind=on"):
+        prepared = prepare(url)
+        assert (prepared.new, prepared.removed, prepared.replaced()) == ([], [], [])
+        listeners.commit(prepared)
+        [after] = listeners
+        assert (after.id, after.listener.socket) == (before.id, before.listener.socket)
+        for name, value in ((socket.SO_REUSEPORT, "reuse_port=on" in url), (socket.SO_ACCEPTCONN, True)):
+            assert bool(after.listener.socket.getsockopt(socket.SOL_SOCKET, name)) == value
+        assert after.listener.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == ("nodelay" not in url)
+    listeners.close()
+
+
+def test_tcp_listener_is_replaced_if_a_new_one_has_its_address(tmp_path: Path) -> None:
+    port, other = free_port(), free_port()
+    listeners = Listeners([], lambda *skipped: None, lambda *failed: None)
+
+    def prepare(*places: str) -> PreparedListeners:
+        urls = [f"{scheme}://{place}" for place in places for scheme in ("tcp", "udp")]
+        (tmp_path / "netd.yaml").write_text(f"services: {{echo: {{listen: {urls}}}}}")
+        return finish(listeners.prepare(finish(from_nothing(load(tmp_path / "netd.yaml")))))
+
+    listeners.commit(prepare(f"127.0.0.1:{port}", f"127.0.0.1:{other}"))
+    prepared = prepare(f"*:{port}")
+    assert [record.listener.url for record in prepared.replaced()] == [f"tcp://127.0.0.1:{port}"]
+    assert len(prepared.removed) == 4
+    listeners.abort(prepared)
+    listeners.close()
 
 
 def test_listener_with_options_that_cannot_be_changed_is_reported_and_served(opened: Open) -> None:

@@ -254,20 +254,86 @@ def test_number_of_workers_changes_and_live_connections_stay(tmp_path: Path) -> 
         until(lambda: running.ask("status")["services"][0]["connections"] == 0)
 
 
-def test_queued_connection_is_served_after_its_service_was_disabled(tmp_path: Path) -> None:
-    config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
-    with daemon(config, tmp_path) as running:
-        port = running.port("echo")
-        os.kill(running.worker, signal.SIGSTOP)
-        waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
-        switch = threading.Thread(target=running.ask, args=("disable", "echo"))
-        switch.start()
+def waiting(running: Daemon, directory: Path, stack: contextlib.ExitStack) -> list[socket.socket]:
+    """Clients of ``echo`` that wait in the queues of its sockets, which the stopped worker does not read."""
+    os.kill(running.worker, signal.SIGSTOP)
+    clients = []
+    for number in range(200):  # more than are served in two turns of the loop
+        for scheme, kind in (("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM)):
+            client = stack.enter_context(socket.socket(socket.AF_INET, kind))
+            client.connect(("127.0.0.1", running.port("echo", scheme)))
+            clients.append(client)
+        if number < 10:  # net.unix.max_dgram_qlen
+            for name, kind in (("s", socket.SOCK_STREAM), ("d", socket.SOCK_DGRAM)):
+                client = stack.enter_context(socket.socket(socket.AF_UNIX, kind))
+                client.bind(f"{directory}/{name}{number}")
+                (directory / f"{name}{number}").chmod(0o666)
+                client.connect(f"{directory}/{name}")
+                clients.append(client)
+    for client in clients:
+        client.settimeout(20)
+        client.send(b"hello")
+    return clients
+
+
+EVERY_TRANSPORT = "tcp://127.0.0.1:0, udp://127.0.0.1:0, 'unix://{0}/s', 'unixgram://{0}/d'"
+
+
+@pytest.mark.parametrize("how", ["disable", "stop"])
+def test_peers_in_the_queues_are_served_by_a_listener_that_is_closed(open_path: Path, how: str) -> None:
+    open_path.chmod(0o777)
+    config = f"services:\n  echo: {{listen: [{EVERY_TRANSPORT.format(open_path)}]}}\n"
+    with daemon(config, open_path) as running, contextlib.ExitStack() as stack:
+        clients = waiting(running, open_path, stack)
+        ending = threading.Thread(target=running.ask, args=("disable", "echo") if how == "disable" else ("stop",))
+        ending.start()
+        if how == "stop":
+            running.event("drain_started")
         os.kill(running.worker, signal.SIGCONT)
-        switch.join()
-        for connection in waiting:
-            echoed(connection, b"hello")
-            connection.close()
-        assert refused(port)
+        ending.join()
+        assert {client.recv(10) for client in clients} == {b"hello"}
+        until(lambda: refused(running.port("echo")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_address_that_moves_under_load_loses_no_connection_and_no_datagram(tmp_path: Path, workers: int) -> None:
+    port = free_port()
+    config = f"daemon: {{{{workers: {workers}}}}}\nservices:\n  echo: {{{{listen: ['tcp://{{0}}', 'udp://{{0}}']}}}}\n"
+    places = [place.format(port) for place in ("*:{}", "127.0.0.1:{}", "localhost:{}", "0.0.0.0:{}")]
+    failures: list[BaseException] = []
+    enough = threading.Event()
+    done = [0, 0]
+
+    def ask(number: int, kind: socket.SocketKind) -> None:
+        while not enough.is_set():
+            try:
+                with socket.socket(socket.AF_INET, kind) as client:
+                    client.settimeout(20)
+                    client.connect(("127.0.0.1", port))
+                    client.send(b"x")
+                    assert client.recv(9) == b"x"
+                    done[number] += 1
+            except BaseException as error:
+                failures.append(error)
+
+    with daemon(config.format(places[0]), tmp_path) as running:
+        threads = [
+            threading.Thread(target=ask, args=one)
+            for one in [(0, socket.SOCK_STREAM), (0, socket.SOCK_STREAM), (1, socket.SOCK_DGRAM)]
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for place in [*places[1:], *places, places[1]]:
+                write(tmp_path, config.format(place))
+                assert running.ask("reload")["ok"]
+        finally:
+            enough.set()
+            for thread in threads:
+                thread.join()
+        assert failures == []
+        assert min(done) > 100
 
 
 @pytest.mark.slow

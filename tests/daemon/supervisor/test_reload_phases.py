@@ -13,6 +13,7 @@ from netd.config.loader import load
 from netd.daemon.messages.from_supervisor import (
     Abort,
     AnyRequest,
+    CloseRemoved,
     Commit,
     Order,
     Prepare,
@@ -31,9 +32,11 @@ from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.tasks import Result
 from netd.errors import OpenError
+from netd.transport.arrivals import HANDSHAKE
 from netd.transport.listen import finish
 from netd.transport.wheel import TICK
 from tests.daemon.fakes import Behaviour, Pool, Worker, pool, succeed
+from tests.support.sockets import free_port
 
 ECHO = "services:\n  echo: {listen: ['tcp://127.0.0.1:0']}\n"
 MORE = ECHO + "  upper: {listen: ['tcp://127.0.0.1:0']}\n"
@@ -253,6 +256,43 @@ def test_reload_has_no_effect_if_netd_begins_to_stop(reload: Reload) -> None:
         result.get()
     assert (kinds(first), kinds(last)) == ([Prepare, Abort], [Prepare, Abort])
     assert (reload.services, reload.ports) == (["echo"], 1)
+
+
+def test_workers_close_a_removed_listener_after_the_supervisor_did(reload: Reload) -> None:
+    assert reload.apply(MORE).get() is None
+    [_, removed] = (record.listener.socket for record in reload.listeners)
+    for worker in reload.pool.workers:
+        worker.received.clear()
+        worker.behaviour = lambda request: None if isinstance(request, CloseRemoved) else succeed(request)
+    result = reload.apply(ECHO)
+    assert not result.done
+    assert removed.fileno() == -1
+    for worker in reload.pool.workers:
+        assert kinds(worker) == [Prepare, Commit, CloseRemoved]
+        worker.respond(worker.last_request, Done())
+    reload.pool.loop.settle()
+    assert result.get() is None
+
+
+def test_replaced_listener_is_closed_when_no_handshake_is_under_way(reload: Reload) -> None:
+    [before] = (record.listener.socket for record in reload.listeners)
+    port = free_port()
+    assert reload.apply(ECHO.replace(":0", f":{port}")).get() is None
+    assert before.fileno() == -1, "another address does not replace it"
+    [before] = (record.listener.socket for record in reload.listeners)
+    for worker in reload.pool.workers:
+        worker.received.clear()
+    result = reload.apply(ECHO.replace("127.0.0.1:0", f"*:{port}"))
+    with socket.create_connection(("127.0.0.1", port)):
+        [after] = (record.listener.socket for record in reload.listeners)
+        after.settimeout(10)
+        after.accept()[0].close()
+    reload.pool.loop.wait(HANDSHAKE - TICK)
+    assert (result.done, before.fileno() >= 0) == (False, True)
+    assert kinds(reload.pool.workers[0]) == [Prepare, Commit]
+    reload.pool.loop.wait(2 * TICK)
+    assert (result.get(), before.fileno()) == (None, -1)
+    assert kinds(reload.pool.workers[0]) == [Prepare, Commit, CloseRemoved]
 
 
 def test_draining_workers_retire_the_services_that_are_removed(reload: Reload) -> None:

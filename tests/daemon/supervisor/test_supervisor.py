@@ -198,7 +198,7 @@ def test_port_in_use_prints_one_line_exits_with_71_and_leaves_no_file(tmp_path: 
     [line] = lines
     assert line == (
         f"netd: services.echo: cannot listen on tcp://127.0.0.1:{port}: Address already in use; "
-        f"see which program has it: ss -tlnp 'sport = :{port}'"
+        f"see which program has it: ss -tanp 'sport = :{port}'"
     )
     assert "listening" not in done.stderr
     assert not (tmp_path / "upper.sock").exists()

@@ -209,5 +209,30 @@ def test_listener_of_a_removed_service_is_closed(configured: Configured, listene
     assert len(list(configured.config.connections_by_listener())) == 1
     assert copies(listener.fileno()) == 2
     configured.apply()
+    configured.config.close_removed()
     assert list(configured.config.connections_by_listener()) == []
     assert copies(listener.fileno()) == 1
+
+
+def test_listener_of_a_removed_service_is_served_until_it_is_closed(
+    configured: Configured, listener: socket.socket
+) -> None:
+    configured.apply(configured.entry("echo", listeners=[1]), new_listeners={1: listener.fileno()})
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+    with clients[0], clients[1], clients[2]:
+        for client in clients:
+            client.settimeout(10)
+        clients[0].connect(listener.getsockname())
+        configured.apply()
+        assert len(list(configured.config.connections())) == 1, "the one in the queue"
+        clients[1].connect(listener.getsockname())
+        configured.loop.settle()
+        assert len(list(configured.config.connections())) == 2
+        clients[2].connect(listener.getsockname())
+        configured.config.close_removed()
+        assert len(list(configured.config.connections())) == 3
+        assert copies(listener.fileno()) == 1
+        for client in clients:
+            client.sendall(b"x")
+            configured.loop.settle()
+            assert client.recv(1) == b"x"

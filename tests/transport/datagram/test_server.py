@@ -76,6 +76,22 @@ def test_burst_of_a_hundred_gets_a_hundred_answers(server: Server, kind: type[Ec
 
 
 @BOTH
+def test_queue_is_answered_before_the_socket_is_closed(server: Server, batched: bool) -> None:
+    address, _ = server.add(Echo(), "udp://127.0.0.1:0", batched=batched)
+    [listening] = server.servers
+    with client(address) as sock:
+
+        def close() -> None:
+            for number in range(150):
+                sock.send(b"%d" % number)
+            listening.server_close()
+
+        server.loop.call(close)
+        assert [sock.recv(10) for _ in range(150)] == [b"%d" % number for number in range(150)]
+        assert listening.socket.fileno() == -1
+
+
+@BOTH
 def test_burst_with_silence_in_between(server: Server, batched: bool) -> None:
     class Odd:
         """Answers a datagram that starts with 1, and raises `PeerError` for one that starts with 2."""
