@@ -1,4 +1,9 @@
-"""Counts the datagrams and connections that the kernel drops because a socket's queue is full (SO_MEMINFO)."""
+"""Counts the datagrams and connections that the kernel drops because a socket's queue is full (SO_MEMINFO).
+
+At a TCP listener the kernel also counts a client that resets the connection before its handshake is complete, as the
+checks of HAProxy do, and scanners. So the drops there are refusals only up to the number of overflows of all listeners
+in this network namespace.
+"""
 
 import socket
 import struct
@@ -11,6 +16,7 @@ from netd.telemetry.service_events import ServiceEvents
 
 _SO_MEMINFO = 55  # asm-generic/socket.h; not in the socket module
 _MEMINFO = struct.Struct("9I")  # linux/sock_diag.h; the last value is SK_MEMINFO_DROPS
+_OVERFLOWS = ("ListenOverflows", "TCPReqQFullDrop")  # the queue of connections, and that of handshakes
 
 
 class KernelDrops:
@@ -20,22 +26,32 @@ class KernelDrops:
         self._state = state
         self._listeners = listeners
         self._drops: dict[int, int] = {}  # the kernel's number at the last call, by listener id
+        self._overflows = _overflows()
+        self._unassigned = 0  # overflows before the last call that were not at the listeners, as far as was known
         self._service_events: dict[str, ServiceEvents] = {}
 
     def count(self) -> None:
         """Count the datagrams and connections that the kernel dropped since the last call."""
         services = {service.name: service for service in self._state.config.services}
         before, self._drops = self._drops, {}
+        overflows, self._overflows = self._overflows, _overflows()
+        # The kernel does not count both at one moment, so an overflow may be counted before its drop.
+        new = self._overflows - overflows
+        unassigned = new + self._unassigned
         for record in self._listeners:
             listener = record.listener
             number = self._drops[record.id] = _kernel_drops(listener.socket)
             since = (number - before.get(record.id, number)) & 0xFFFFFFFF
+            if listener.streams:
+                since = min(since, unassigned)
+                unassigned -= since
             if since:
                 events = self._events_of(services[listener.service])
                 if listener.streams:
                     events.connection_refused("backlog", number=since)
                 else:
                     events.datagrams_dropped(since, "kernel")
+        self._unassigned = min(unassigned, new)
         tables = self._state.tables
         for name, events in list(self._service_events.items()):
             is_current = tables.get(name) is events.table
@@ -62,3 +78,17 @@ def _kernel_drops(opened: socket.socket) -> int:
     except (OSError, struct.error):
         return 0
     return int(numbers[-1])
+
+
+def _overflows() -> int:
+    """How many connections the kernel has dropped in this network namespace because a queue of a listener was full.
+
+    0 without /proc: then no refusal is counted.
+    """
+    try:
+        with open("/proc/self/net/netstat") as lines:
+            names, values = next((line.split(), next(lines).split()) for line in lines if line.startswith("TcpExt:"))
+    except (OSError, StopIteration):
+        return 0
+    found = dict(zip(names[1:], map(int, values[1:]), strict=True))
+    return sum(found.get(name, 0) for name in _OVERFLOWS)

@@ -4,9 +4,11 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 from pathlib import Path
 
 from tests.support.daemon import daemon
+from tests.support.namespaces import in_namespace
 from tests.support.waiting import until
 
 
@@ -32,3 +34,36 @@ def test_drops_of_the_kernel_are_counted_once(tmp_path: Path) -> None:
             assert counters["dropped"]["kernel"] == first
             assert counters["datagrams_in"] + first == 200
         assert running.event("datagrams_dropped")["reason"] == "kernel"
+
+
+def test_client_that_resets_before_its_handshake_is_complete_is_no_refusal(tmp_path: Path) -> None:
+    def check() -> None:
+        with daemon("services:\n  echo: {listen: ['tcp://127.0.0.1:0?backlog=1']}\n", tmp_path) as running:
+
+            def refusals() -> int:
+                return running.ask("status")["services"][0]["counters"].get("refused", {}).get("backlog", 0)
+
+            address = ("127.0.0.1", running.port("echo"))
+            before = embryonic_resets()
+            for _ in range(20):
+                with socket.socket() as client:  # as the checks of HAProxy do
+                    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    client.connect(address)
+            assert embryonic_resets() == before + 20
+            assert refusals() == 0
+            os.kill(running.worker, signal.SIGSTOP)
+            with contextlib.ExitStack() as stack:
+                for _ in range(8):
+                    waiting = stack.enter_context(socket.socket())
+                    waiting.setblocking(False)
+                    waiting.connect_ex(address)
+                assert refusals() >= 6, "the queue holds one more than the backlog"
+                os.kill(running.worker, signal.SIGCONT)
+
+    in_namespace(check)
+
+
+def embryonic_resets() -> int:
+    lines = Path("/proc/thread-self/net/netstat").read_text().splitlines()
+    return int(dict(zip(lines[0].split(), lines[1].split(), strict=True))["EmbryonicRsts"])
