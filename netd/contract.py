@@ -31,6 +31,9 @@ streams, one with ``datagram`` serves datagrams. A service that needs blocking c
     is closed when none comes within ten seconds.
 ``single_worker``
     True: the peers of the service share data in its memory, so only one of several workers serves it.
+``polled``
+    True: its clients are programs that ask again and again, as monitoring does, so its connections are logged at debug
+    unless `log_connections` of the service says otherwise.
 ``take_over``
     A method: called with the old service object, of the same class, when a reload has changed the service. Connections
     that are open stay with the old object.

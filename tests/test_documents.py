@@ -57,6 +57,7 @@ def test_the_config_shows_every_key_with_its_default() -> None:
     for key, field in Policy.model_fields.items():
         if key not in ("access", "limits"):
             assert f"#   {key}: {json.dumps(field.default).strip(chr(34))}" in text, key
+    assert "#   log_connections: all" in text
     types = set()
     for name, entry in full["services"].items():
         kind = table.find(entry.get("type", name))
@@ -77,6 +78,7 @@ def test_the_config_shows_every_key_with_its_default() -> None:
         "type",
         "enabled",
         "listen",
+        "log_connections",
         "options",
     }
 

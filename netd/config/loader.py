@@ -297,6 +297,7 @@ class _Loader:
                     reply_guard=section.reply_guard,
                     amplify=section.amplify,
                 ),
+                log_connections=section.log_connections or ("debug" if kind.polled else None),
                 options=options,
                 given=given or {},
             )

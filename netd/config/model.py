@@ -98,11 +98,21 @@ def _connections(value: object) -> ConnectionLog:
     if value is False:
         return "off"
     match value:
-        case "all" | "summary" | "off":
+        case "all" | "debug" | "summary" | "off":
             return value
         case str() if match := re.fullmatch(r"sample ([1-9]\d{0,8})", value, re.ASCII):
             return int(match[1])
-    raise ValueError(f"expected all, summary, off, or a sample such as 'sample 100', got {shown(value)}")
+    raise ValueError(f"expected all, debug, summary, off, or a sample such as 'sample 100', got {shown(value)}")
+
+
+LoggedConnections = Annotated[
+    ConnectionLog,
+    BeforeValidator(_connections),
+    PlainSerializer(lambda which: f"sample {which}" if isinstance(which, int) else which, when_used="json"),
+    WithJsonSchema(
+        {"anyOf": [{"enum": ["all", "debug", "summary", "off", False]}, {"pattern": "^sample [1-9][0-9]{0,8}$"}]}
+    ),
+]
 
 
 class DaemonSection(Model):
@@ -153,17 +163,10 @@ class LogSection(Model):
     """console (readable text), json (a JSON object a line), logfmt (key=value), journal (fields for journalctl), or
     auto: console on a terminal, journal if standard error is connected to systemd's journal, else json."""
 
-    connections: Annotated[
-        ConnectionLog,
-        BeforeValidator(_connections),
-        PlainSerializer(lambda which: f"sample {which}" if isinstance(which, int) else which, when_used="json"),
-        WithJsonSchema(
-            {"anyOf": [{"enum": ["all", "summary", "off", False]}, {"pattern": "^sample [1-9][0-9]{0,8}$"}]}
-        ),
-    ] = "all"
-    """Which connections are logged when they end: all, one in so many (`sample 100`), summary (totals once a minute),
-    or off. All, since each may be of interest later. A connection without data, such as a load balancer's check, is
-    logged at debug only."""
+    connections: LoggedConnections = "all"
+    """Which connections are logged when they end: all, all at debug (`debug`), one in so many (`sample 100`), summary
+    (totals once a minute), or off. All, since each may be of interest later. A connection without data, such as a load
+    balancer's check, is logged at debug only. `log_connections` of a service overrides it."""
     file: Path | None = None
     """A file to append to. Unset: standard error. SIGUSR1 reopens it, for log rotation."""
 
@@ -193,6 +196,9 @@ class ServiceSection(Policy):
     """The URLs to listen on: tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, unixgram:///PATH, unix://@ABSTRACT,
     or systemd://NAME for sockets with this FileDescriptorName= (systemd.socket(5)). HOST is an address, a name, or *
     for all addresses of both families. Socket options follow as ?key=value&key=value."""
+    log_connections: LoggedConnections | None = None
+    """Which of its connections are logged when they end, as `log.connections` says for all services. Unset: as that
+    says, but debug for `metrics`, since its clients ask again and again."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The options of the service type; `netd services TYPE` explains them."""
 
@@ -222,6 +228,8 @@ class ServiceConfig(Model):
     access: AccessPlace
     """Its access rules."""
     policy: Policy
+    log_connections: ConnectionLog | None = None
+    """None: as `LogSection.connections` says."""
     options: Model
     given: dict[str, Any]
     """The options as in the file, from which another process builds the same ones."""

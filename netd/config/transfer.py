@@ -35,6 +35,7 @@ def dump(config: Config) -> dict[str, Any]:
                     "listen": [str(endpoint) for endpoint in service.listen],
                     "access": _place(service.access),
                     "policy": service.policy.model_dump_json(),
+                    "log_connections": service.log_connections,
                     "given": service.given,
                 }
             )
@@ -65,6 +66,7 @@ def restore(dumped: dict[str, Any], tables: AccessTables) -> Generator[None, Non
                 listen=tuple(map(Endpoint.parse, entry["listen"])),
                 access=AccessPlace(bytes.fromhex(digest), tables, offset, length, asks_groups),
                 policy=policy,
+                log_connections=entry["log_connections"],
                 options=options,
                 given=entry["given"],
             )

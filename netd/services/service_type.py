@@ -61,6 +61,8 @@ class ServiceType:
     """Whether it has ``truncate``, for a peer that may not get all of an answer."""
     client_speaks_first: bool = False
     """Whether a connection takes a thread only once input has come."""
+    polled: bool = False
+    """Whether its connections are logged at debug by default."""
     layout: Layout = COMMON
     """What is counted for a service of this type, and where it stands in its table (``counters``)."""
 
@@ -95,7 +97,7 @@ class ServiceType:
 _NO_SERVICE = "it is not a class with stream, datagram or handler"
 
 # What a class may declare. An attribute that is None declares nothing.
-_FLAGS = ("reflects", "discards_input", "server_initiated", "client_speaks_first", "single_worker")
+_FLAGS = ("reflects", "discards_input", "server_initiated", "client_speaks_first", "single_worker", "polled")
 _METHODS = ("stream", "datagram", "handler", "take_over", "truncate")
 _TRAITS = {"rfc", "counters", "Options", *_FLAGS, *_METHODS}
 # Former names. A class that still has one would silently lose what it declares.
@@ -237,6 +239,7 @@ def _read(service: type, name: str) -> ServiceType:
         takes_over="take_over" in has,
         truncates="truncate" in has,
         client_speaks_first=flag["client_speaks_first"],
+        polled=flag["polled"],
         layout=Layout(has.get("counters", ())),
     )
 

@@ -38,8 +38,8 @@ Traffic = tuple[int, int, int]
 """What has moved on a connection: requests, octets received, octets sent. A request is what one recv(2) returned."""
 NOTHING: Traffic = (0, 0, 0)
 
-ConnectionLog = Literal["all", "summary", "off"] | int
-"""The connections that are logged when they close: all, a sum once a minute, none, or one in so many."""
+ConnectionLog = Literal["all", "debug", "summary", "off"] | int
+"""The connections that are logged when they close: all, all at debug, a sum once a minute, none, or one in so many."""
 
 
 class ListenerEvents(ThrottledLog):
@@ -69,8 +69,8 @@ class ServiceEvents(ThrottledLog):
     """The events of one service in one process.
 
     ``process`` (a worker by its number, another process by its role) writes its column of ``table``; without a table,
-    the counters are this process's alone. ``clock`` returns monotonic seconds. The connections of a ``quiet`` service
-    are debug lines.
+    the counters are this process's alone. ``clock`` returns monotonic seconds. ``connection_log`` is the first mode of
+    `set_connection_log`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class ServiceEvents(ThrottledLog):
         process: int | Role = 0,
         clock: Callable[[], float] = time.monotonic,
         *,
-        quiet: bool = False,
+        connection_log: ConnectionLog = "all",
     ) -> None:
         super().__init__(clock, service=service)
         self.service = service
@@ -88,8 +88,7 @@ class ServiceEvents(ThrottledLog):
         if isinstance(process, int):
             self.table.workers = process + 1
         self._cells = self.table.column(process)
-        self._quiet = quiet
-        self._connection_log: ConnectionLog = "all"
+        self._connection_log: ConnectionLog = connection_log
         # Connections, octets received and octets sent since the last line of `log.connections: summary`.
         self._closed = [0, 0, 0]
         self._next_summary = 0.0
@@ -147,7 +146,7 @@ class ServiceEvents(ThrottledLog):
         else:
             cells[_BYTES_IN] += bytes_in - counted[1]
             cells[_BYTES_OUT] += bytes_out - counted[2]
-        if (bytes_in or bytes_out) and not self._quiet:
+        if (bytes_in or bytes_out) and self._connection_log != "debug":
             log = self._log.info
             if self._connection_log != "all" and not self._sample(bytes_in, bytes_out):
                 return

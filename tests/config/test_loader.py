@@ -613,13 +613,32 @@ services:
 
 
 def test_log_connections_takes_all_summary_off_or_a_sample(tmp_path: Path) -> None:
-    for text, access in (("all", "all"), ("off", "off"), ("summary", "summary"), ("sample 100", 100)):
+    for text, access in (
+        ("all", "all"),
+        ("debug", "debug"),
+        ("off", "off"),
+        ("summary", "summary"),
+        ("sample 100", 100),
+    ):
         config = load(tmp_path, f"log: {{connections: {text}}}\n")
         assert config.log.connections == access
         assert config.log.model_dump(mode="json")["connections"] == text
     assert problems(tmp_path, "log: {connections: sample 0}\n") == [
-        "1:20: log.connections: expected all, summary, off, or a sample such as 'sample 100', got 'sample 0'"
+        "1:20: log.connections: expected all, debug, summary, off, or a sample such as 'sample 100', got 'sample 0'"
     ]
     assert problems(tmp_path, "log: {format: journal, file: /x}\n") == [
         "1:6: log: file and format: journal are mutually exclusive"
     ]
+
+
+def test_service_has_a_connection_log_of_its_own_and_metrics_is_quiet(tmp_path: Path) -> None:
+    text = """\
+services:
+  metrics: {listen: [tcp://localhost:1]}
+  loud: {type: metrics, listen: [tcp://localhost:2], log_connections: all}
+  echo: {listen: [tcp://*:3]}
+  some: {type: echo, listen: [tcp://*:4], log_connections: sample 100}
+  none: {type: echo, listen: [tcp://*:5], log_connections: off}
+"""
+    assert [service.log_connections for service in load(tmp_path, text).services] == ["debug", "all", None, 100, "off"]
+    assert "expected all, debug, summary, off" in problems(tmp_path, text.replace("sample 100", "some"))[0]

@@ -72,7 +72,7 @@ def test_logged_connections_are_written_as_they_are_read(value: object, which: o
 
 @pytest.mark.parametrize("value", ["sample", "sample 0", "sample 1000000000", "sample ٣", True, 7, "none"])
 def test_logged_connections_of_another_kind_are_refused(value: object) -> None:
-    assert failure(LogSection, connections=value).startswith("expected all, summary, off, or a sample such as")
+    assert failure(LogSection, connections=value).startswith("expected all, debug, summary, off, or a sample such as")
 
 
 def test_file_and_journal_are_mutually_exclusive() -> None:

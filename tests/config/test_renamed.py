@@ -71,7 +71,7 @@ def test_notices_are_reported_beside_problems(tmp_path: Path) -> None:
 def test_problem_of_an_old_key_is_at_its_place(tmp_path: Path) -> None:
     problems, _ = failure(tmp_path, "log: {level: info, access: x}\ndaemon:\n  beat: !!float x\n  core: y\n")
     assert problems == [
-        "1:28: log.connections: expected all, summary, off, or a sample such as 'sample 100', got 'x'",
+        "1:28: log.connections: expected all, debug, summary, off, or a sample such as 'sample 100', got 'x'",
         "3:9: daemon.beat: cannot be read as float",
         "4:9: daemon.core: expected true or false, got 'y'; did you mean true?",
     ]

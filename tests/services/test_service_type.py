@@ -17,7 +17,7 @@ from netd.shared.table import CELL, COMMON, Layout
 from netd.testing import PEER
 from netd.values import Model
 
-FLAGS = ("reflects", "discards_input", "server_initiated", "client_speaks_first", "single_worker")
+FLAGS = ("reflects", "discards_input", "server_initiated", "client_speaks_first", "single_worker", "polled")
 METHODS = ("stream", "datagram", "handler", "take_over", "truncate")
 
 
@@ -46,7 +46,7 @@ def faults(service: type) -> str:
         ("daytime", "send_only", "answer", set()),
         ("discard", "conversation", "answer", set()),
         ("echo", "echo", "echo", set()),
-        ("metrics", "thread", None, {"client_speaks_first"}),
+        ("metrics", "thread", None, {"client_speaks_first", "polled"}),
         ("pingpong", "conversation", "answer", set()),
         ("qotd", "send_only", "answer", {"truncates"}),
         ("reply", "conversation", "answer", set()),
@@ -61,7 +61,7 @@ def test_built_in_types_are_what_their_classes_declare(
     kind = table.find(name)
     assert kind
     assert (kind.name, kind.serving, kind.datagrams) == (name, serving, datagrams)
-    flags = ("single_worker", "takes_over", "truncates", "client_speaks_first")
+    flags = ("single_worker", "takes_over", "truncates", "client_speaks_first", "polled")
     assert {flag for flag in flags if vars(kind)[flag]} == more
     assert kind.blocks == (serving == "thread") != kind.converses
     assert kind.layout == COMMON
@@ -247,6 +247,7 @@ def test_wrong_letter_in_a_name_is_an_error(trait: str, data: st.DataObject) -> 
             "server_initiated": False,
             "client_speaks_first": False,
             "single_worker": True,
+            "polled": True,
         },
     ],
 )
@@ -403,6 +404,7 @@ def test_any_declaration_is_a_value_or_an_error_that_names_the_class(attributes:
     assert bool(attributes.get("discards_input")) == (kind.serving == "send_only")
     assert bool(attributes.get("client_speaks_first")) == kind.client_speaks_first
     assert bool(attributes.get("single_worker")) == kind.single_worker
+    assert bool(attributes.get("polled")) == kind.polled
     assert bool(attributes.get("take_over")) == kind.takes_over
     assert bool(attributes.get("truncate")) == kind.truncates
     assert (attributes.get("rfc"), attributes.get("Options") or NoOptions) == (kind.rfc, kind.options)

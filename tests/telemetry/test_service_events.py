@@ -65,12 +65,14 @@ def closed(events: ServiceEvents, number: int) -> None:
 
 def test_connection_log_selects_the_lines(log: list[dict[str, Any]]) -> None:
     clock = Clock()
-    for mode, lines in (("all", 100), ("off", 0), ("summary", 0), (7, 14)):
+    for mode, lines in (("all", 100), ("debug", 0), ("off", 0), ("summary", 0), (7, 14)):
         events = ServiceEvents("echo", clock=clock)
         events.set_connection_log(mode)  # type: ignore[arg-type]
         closed(events, 100)
         assert sum(line["level"] == "info" for line in log) == lines
-        assert sum(line["level"] == "debug" for line in log) == 100, "a check is a debug line in every mode"
+        checks = [line for line in log if line["level"] == "debug" and not line["bytes_in"]]
+        assert len(checks) == 100, "a check is a debug line in every mode"
+        assert sum(line["level"] == "debug" for line in log) == (200 if mode == "debug" else 100)
         assert events.counters.closed == {"done": 200}
         log.clear()
 

@@ -55,6 +55,7 @@ class ServiceEntry(Fields):
     """The numbers of its listeners."""
     changed: Flag
     """Whether it differs from the service of this name in the config in force."""
+    log_connections: ConnectionLog
 
     def encode(self) -> str:
         """An item of `Prepare.services`."""
@@ -84,7 +85,6 @@ class Prepare(Request[Done]):
     """The names of services, each in ``services``, with counters that are new to the worker."""
     draining: Mapping[Text, Seconds]
     """The services that end with the commit, and the seconds until their connections are closed."""
-    log_connections: ConnectionLog
     connections: Natural | None
     """``daemon.connections``"""
     bans: Text

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from netd.config.model import Config, ServiceConfig
 from netd.endpoints import Endpoint
+from netd.telemetry.service_events import ConnectionLog
 
 What = Literal["added", "removed", "enabled", "disabled", "changed"]
 
@@ -142,6 +143,8 @@ def _differing(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
     for key, value in before.items():
         if value != after[key]:
             yield f"{key}: {_text(value)} -> {_text(after[key])}"
+    if old.log_connections != new.log_connections:
+        yield f"log_connections: {_logged(old.log_connections)} -> {_logged(new.log_connections)}"
     if old.type == new.type and old.options != new.options:
         for key in type(old.options).model_fields:
             if getattr(old.options, key) != getattr(new.options, key):
@@ -156,6 +159,12 @@ def _flat(service: ServiceConfig, other: ServiceConfig) -> dict[str, object]:
     for key, value in service.policy.model_dump(mode="json").items():
         flat |= {f"limits.{inner}": one for inner, one in value.items()} if key == "limits" else {key: value}
     return flat
+
+
+def _logged(mode: ConnectionLog | None) -> str:
+    if mode is None:
+        return "as log.connections"
+    return f"sample {mode}" if isinstance(mode, int) else mode
 
 
 def _text(value: object) -> str:

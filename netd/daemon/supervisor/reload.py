@@ -179,6 +179,7 @@ class Reloader:
                 access=(service.access.offset, service.access.length),
                 listeners=listeners.get(service.name, []),
                 changed=service.name in diff.reconfigured,
+                log_connections=service.log_connections or config.log.connections,
             )
             services.append(entry.encode())
             if service.name in diff.new_counters:
@@ -189,7 +190,6 @@ class Reloader:
             new_listeners=[record.id for record in new],
             new_counters=counters,
             draining=diff.draining,
-            log_connections=config.log.connections,
             connections=config.daemon.connections,
             bans=config.bans.model_dump_json(),
         )

@@ -189,7 +189,7 @@ class Supervisor:
                 self._events.control_failed("$XDG_RUNTIME_DIR is not set; set daemon.control to a path")
             return
         # Before the socket is bound: if this fails for lack of descriptors, no path is left behind.
-        events = ServiceEvents("control", quiet=True)
+        events = ServiceEvents("control", connection_log="debug")
         admission = AdmissionControl(
             "control", _CONTROL_POLICY, Access.of(AccessRules()), events.table, DaemonAdmission(), time.time
         )

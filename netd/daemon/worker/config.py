@@ -68,12 +68,12 @@ class _PreparedConfig:
     connections: int | None
     """``daemon.connections``"""
     bans: BanRules
-    log_connections: ConnectionLog
     draining: Mapping[str, float]
     """The services that end with the commit, and the seconds until their connections are closed."""
     listeners: set[int] = field(default_factory=set)
     """The numbers of all listeners, including those of services that another worker serves."""
     services: dict[str, ServiceInstance] = field(default_factory=dict)
+    log_connections: dict[str, ConnectionLog] = field(default_factory=dict)
     sockets: dict[int, socket.socket] = field(default_factory=dict)
     """The new listeners, by number."""
     tables: dict[str, Table] = field(default_factory=dict)
@@ -182,9 +182,7 @@ class WorkerConfig:
     def _prepare(self, message: Prepare, descriptors: list[int]) -> Iterator[None]:
         """The slices of `prepare`. Any exception means that this worker cannot serve the config."""
         bans = BanRules.model_validate_json(message.bans)
-        self._prepared = prepared = _PreparedConfig(
-            message.connections, bans, message.log_connections, message.draining
-        )
+        self._prepared = prepared = _PreparedConfig(message.connections, bans, message.draining)
         tables = dict(self._tables)
         entries: dict[str, ServiceEntry] = {}
         left = descriptors[::-1]
@@ -194,6 +192,7 @@ class WorkerConfig:
                 entry = ServiceEntry.decode(text)
                 entries[entry.name] = entry
                 prepared.listeners.update(entry.listeners)
+                prepared.log_connections[entry.name] = entry.log_connections
             for content, name in message.attached():
                 yield
                 if content == "listener":
@@ -322,8 +321,8 @@ class WorkerConfig:
             opened.getsockname() for opened in datagram_sockets if opened.family == socket.AF_UNIX
         )
         self.forget_verdicts()
-        for events in self.events():
-            events.set_connection_log(prepared.log_connections)
+        for name, service in self.services.items():
+            service.events.set_connection_log(prepared.log_connections[name])
         self._attach_taps(
             server.connections if isinstance(server, StreamServer) else server for server in prepared.servers
         )

@@ -19,6 +19,7 @@ class Metrics:
     """Shows the state of netd over HTTP: a live page at /, /metrics for Prometheus, /healthz and /readyz."""
 
     client_speaks_first = True
+    polled = True
 
     class Options(Model):
         """Options of ``metrics``; there are none."""

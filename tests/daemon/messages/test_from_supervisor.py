@@ -26,7 +26,7 @@ COMMANDS: list[tuple[Any, int]] = [
     (Heartbeat(), 0),
     (from_supervisor.SetDaemonLimits(), 1),
     (from_supervisor.SetBans({"c0000207": 12.5, "c0000208": None}), 0),
-    (Prepare(["{}"], [1, 2], ["echo"], {"time": 5.0}, "all", None, "{}"), 4),
+    (Prepare(["{}"], [1, 2], ["echo"], {"time": 5.0}, None, "{}"), 4),
     (from_supervisor.Commit(), 0),
     (from_supervisor.CloseRemoved(), 0),
     (ListConnections(service="echo"), 0),
@@ -57,12 +57,12 @@ def test_message_of_each_type_is_decoded_as_it_was_encoded_if_its_descriptors_ma
 
 
 def test_service_entry_is_decoded_as_it_was_encoded() -> None:
-    entry = ServiceEntry("echo", "echo", '{"size":1e999}', "{}", (8, 64), [1, 2], changed=True)
+    entry = ServiceEntry("echo", "echo", '{"size":1e999}', "{}", (8, 64), [1, 2], changed=True, log_connections=100)
     assert ServiceEntry.decode(entry.encode()) == entry
 
 
 def test_descriptors_of_a_config_are_in_the_order_in_which_it_names_them() -> None:
-    prepare = Prepare(["{}"], [7, 8], ["echo", "time"], {}, "all", None, "{}")
+    prepare = Prepare(["{}"], [7, 8], ["echo", "time"], {}, None, "{}")
     assert list(prepare.attached()) == [
         ("access", 0),
         ("listener", 7),

@@ -373,6 +373,41 @@ def test_log_connections_changes_with_a_reload(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_connection_log_of_a_service_overrides_that_of_all_and_changes_with_a_reload(tmp_path: Path) -> None:
+    config = """
+log: {{connections: {}}}
+services:
+  echo: {{listen: [tcp://127.0.0.1:0]}}
+  noisy: {{type: echo, listen: [tcp://127.0.0.1:0], log_connections: {}}}
+  metrics: {{listen: [tcp://127.0.0.1:0]}}
+"""
+
+    def connect(running: Daemon) -> None:
+        def closed() -> list[int]:
+            return [sum(one["counters"].get("closed", {}).values()) for one in running.ask("status")["services"]]
+
+        before = closed()
+        for name in ("echo", "noisy", "metrics"):
+            with socket.create_connection(("127.0.0.1", running.port(name)), 20) as connection:
+                connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                assert connection.recv(1)
+
+        until(lambda: closed() == [number + 1 for number in before])
+
+    with daemon(config.format("all", "off"), tmp_path) as running:
+        connect(running)
+        (tmp_path / "netd.yaml").write_text(config.format("off", "all"))
+        answer = running.ask("reload")
+        assert answer["changes"] == {"noisy": "changed"}
+        assert answer["settings"] == ["log.connections: all -> off"]
+        connect(running)
+        (tmp_path / "netd.yaml").write_text(config.format("off", "sample 2"))
+        assert running.netd("diff").stdout.splitlines() == ["noisy: changed", "    log_connections: all -> sample 2"]
+    closed = [line["service"] for line in running.lines if line["event"] == "connection_closed"]
+    assert closed == ["echo", "noisy"]
+
+
+@pytest.mark.slow
 def test_log_reports_a_renamed_key_once_per_load(tmp_path: Path) -> None:
     def notices(running: Daemon) -> list[str]:
         return [line["notice"] for line in running.lines if line["event"] == "config_key_renamed"]

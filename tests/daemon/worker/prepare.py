@@ -27,7 +27,7 @@ class Memory:
     ) -> ServiceEntry:
         """A service of a config. Without ``kind``, its name is also its type."""
         place = (self._place.offset, self._place.length)
-        return ServiceEntry(name, kind or name, options, "{}", place, list(listeners), changed)
+        return ServiceEntry(name, kind or name, options, "{}", place, list(listeners), changed, "all")
 
     def prepare(self, *entries: ServiceEntry, new_listeners: dict[int, int] | None = None) -> tuple[Prepare, list[int]]:
         """A config with these services, and its descriptors. ``new_listeners`` are descriptors by number.
@@ -44,7 +44,6 @@ class Memory:
             new_listeners=list(new_listeners),
             new_counters=[entry.name for entry in added],
             draining={},
-            log_connections="all",
             connections=None,
             bans="{}",
         )
