@@ -101,7 +101,7 @@ def netd(
     def command(place: Place) -> list[str]:
         scheme = "udp" if place.protocol == "udp" else "tcp"
         name = service or (place.protocol if place.protocol in ("pingpong", "time", "chargen") else "echo")
-        options = ", options: {encoding: text}" if name == "time" else ""
+        options = ", options: {encoding: text, greeting: true}" if name == "time" else ""
         lines = [f"services: {{{name}: {{listen: ['{scheme}://127.0.0.1:{place.port}']{options}}}}}"]
         daemon = [f"workers: {workers}"] if workers > 1 else []
         if place.connections > 8000:

@@ -53,8 +53,8 @@ with a name that resembles one of these, a value of another type, and contradict
 ``netd check`` and ``netd services`` show. None, or False in place of True, cancels the declaration of a base class.
 Attributes for the class's own use begin with an underscore.
 
-After ``b""`` there is no more input: a conversation that asks for some is closed. A conversation that waits
-for something other than its peer yields a `Wait`.
+After ``b""`` there is no more input: a conversation that asks for some is closed. A conversation that receives for a
+limited time yields a `Receive`; one that waits for something other than its peer yields a `Wait`.
 
 This file holds values only; it performs no input or output.
 """
@@ -63,15 +63,25 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, final, runtime_checkable
 
 from netd.peer import Peer
 
-Conversation: TypeAlias = Generator[bytes | None, bytes, None]
-"""Yields octets to send, or None to receive; ``send`` passes in the octets received; returns to close."""
 
-WaitingConversation: TypeAlias = "Generator[bytes | Wait | None, bytes, None]"
-"""A conversation that may also yield a `Wait`."""
+@final
+class Receive(NamedTuple):
+    r"""Yielded by a conversation to receive, as with a bare yield, for a limited time.
+
+    ``send`` passes in None where no input comes within ``seconds`` after all output was sent::
+
+        while (data := (yield Receive(30.0))) is None:
+            yield b"still there?\r\n"
+    """
+
+    seconds: float | None = None
+    """How long to wait, at most 0.1 s longer. None: as a bare yield."""
+    unanswered: str = ""
+    """What the peer has sent and gets no answer to as yet, for `netd trace`, `netd connections` and the log."""
 
 
 @final
@@ -103,6 +113,12 @@ class Wait:
             self._waiting.append(resume)
 
 
+Conversation: TypeAlias = Generator[bytes | Receive | None, bytes, None]
+"""Yields octets to send, or None to receive; ``send`` passes in the octets received; returns to close."""
+
+WaitingConversation: TypeAlias = Generator[bytes | Receive | Wait | None, bytes | None, None]
+"""A conversation that may also yield a `Wait`, or take the None of a `Receive`."""
+
 Post: TypeAlias = Callable[[bytes], bool]
 """Sends octets to one peer, between the output of its conversation. Thread-safe; never blocks. Returns False, and drops
 the octets, if the peer has disconnected or if its queue of unsent posts is full."""
@@ -126,7 +142,7 @@ class Context:
 class StreamService(Protocol):
     """A service over TCP and UNIX streams: one conversation for each connection."""
 
-    def stream(self, peer: Peer) -> WaitingConversation: ...
+    def stream(self, peer: Peer) -> Conversation | WaitingConversation: ...
 
 
 @runtime_checkable

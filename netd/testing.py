@@ -31,7 +31,7 @@ from types import GeneratorType
 from typing import Any, Literal, NoReturn
 from weakref import WeakMethod
 
-from netd.contract import Context, Post, Wait
+from netd.contract import Context, Post, Receive, Wait
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.services.service_type import ServiceType
@@ -47,7 +47,7 @@ _MOST = 2**26  # octets that a conversation may send in one turn, where
 _OVERHEAD = 64  # octets are added for each piece
 _LONGEST_SHOWN = 400  # characters of one step in an error message
 
-_Verb = Literal["receives", "receives_eof", "receives_reset", "sends", "posts", "waits", "ends"]
+_Verb = Literal["receives", "receives_eof", "receives_reset", "times_out", "sends", "posts", "waits", "ends"]
 _Step = tuple[_Verb, tuple[bytes, ...]]
 
 
@@ -115,6 +115,7 @@ class Script:
         self._steps: list[_Step] = []
         self._unstated: list[tuple[_Verb, bytearray]] = []  # output that no step has stated
         self._wait: Wait | None = None
+        self._receive: Receive | None = None
         self._eof = False
         kind = ServiceType.of(type(service))
         if not kind.converses:
@@ -156,6 +157,22 @@ class Script:
         self._steps.append(("receives_reset", ()))
         self._close()
         return self
+
+    def times_out(self) -> "Script":
+        r"""Nothing comes from the peer for as long as the conversation waits (`Receive`)::
+
+        script(shell).receives(b"login\n").sends(b"password: ").times_out().sends(b"too late\r\n").ends()
+        """
+        if not self._receive or self._receive.seconds is None:
+            self._fail("times_out")
+        self._begin_input("times_out", ())
+        self._advance(None)
+        return self
+
+    @property
+    def unanswered(self) -> str:
+        """What the peer has sent and gets no answer to as yet, as the conversation says (`Receive`)."""
+        return self._receive.unanswered if self._receive else ""
 
     def sends(self, data: bytes) -> "Script":
         """The conversation has sent this next, in any number of pieces. b"": it has sent nothing next."""
@@ -219,7 +236,7 @@ class Script:
 
     def _advance(self, data: bytes | None) -> None:
         """Resume the conversation, until it asks for input, waits, or ends."""
-        self._wait = None
+        self._wait = self._receive = None
         size = 0
         try:
             piece = self._conversation.send(data)
@@ -227,8 +244,11 @@ class Script:
                 if isinstance(piece, Wait):
                     self._wait = piece
                     return
-                if not isinstance(piece, bytes):
-                    raise TypeError(f"a conversation yields bytes, None or a Wait, not {reprlib.repr(piece)}")
+                if isinstance(piece, Receive):
+                    self._receive = piece
+                    break
+                if type(piece) is not bytes:
+                    raise TypeError(f"a conversation yields bytes, None, Receive or Wait, not {reprlib.repr(piece)}")
                 self._add("sends", piece)
                 size += len(piece) + _OVERHEAD
                 if size > _MOST:
@@ -253,7 +273,7 @@ class Script:
 
     def _close(self) -> None:
         self.ended = True
-        self._wait = None
+        self._wait = self._receive = None
         self._conversation.close()
 
     def _weak_post(self) -> Post:

@@ -25,12 +25,11 @@ services:
   upper:    {{listen: [tcp://*:0, udp://*:0, "unix://{tmp}/upper", "unixgram://{tmp}/upper-datagram"]}}
   whoami:   {{listen: [tcp://*:0, udp://*:0, "unix://{tmp}/whoami", "unixgram://{tmp}/whoami-datagram"]}}
 """
-NOW = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 # Service, input, and the output over a stream and over datagrams.
 TALKS = [
     ("echo", "hello\n", "hello\n", "hello\n"),
-    ("time", "%Y\n", NOW + r"\r\n\d{4}\n", r"\d{4}\n"),
+    ("time", "%Y\n", r"\d{4}\n", r"\d{4}\n"),
     ("pingpong", "ping 42\n", "pong 42\n", "pong 42\n"),
     ("upper", "hello\n", "HELLO\n", "HELLO\n"),
     (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from netd.contract import Context, Conversation, Post, Wait, WaitingConversation
+from netd.contract import Context, Conversation, Post, Receive, Wait, WaitingConversation
 from netd.errors import PeerError
 from netd.lines import Lines
 from netd.peer import Peer
@@ -272,6 +272,32 @@ def test_wait_is_finished_by_the_test() -> None:
     asked.sends(b"x").receives(b"y").sends(b"waity").receives_eof().ends()
 
 
+class Patient:
+    """Asks again where no answer comes in time."""
+
+    def stream(self, peer: Peer) -> WaitingConversation:
+        yield b"name? "
+        while (data := (yield Receive(30.0))) is None:
+            yield b"well? "
+        yield b"hello " + data
+        yield Receive(None, "a name")
+
+
+def test_receive_times_out_where_the_script_says_so() -> None:
+    begun = script(Patient()).sends(b"name? ").times_out().sends(b"well? ").times_out().sends(b"well? ")
+    begun.receives(b"alex").sends(b"hello alex")
+    assert begun.unanswered == "a name"
+    assert "- times_out\n+ asks for input" in failure(begun.times_out)
+    assert "- times_out\n+ sends          b'name? '" in failure(lambda: script(Patient()).times_out())
+    assert "- times_out\n+ asks for input" in failure(lambda: script(Says()).times_out())
+    with pytest.raises(ValueError, match="a script with times_out cannot be repeated"):
+        script(Patient()).sends(b"name? ").times_out().sends(b"well? ").also_segmented()
+
+
+def test_receive_after_the_end_of_file_ends_the_conversation() -> None:
+    script(Patient()).sends(b"name? ").receives_eof().sends(b"hello ").ends()
+
+
 def test_conversation_that_waits_receives_nothing() -> None:
     asked = script(Slow()).receives(b"x").sends(b"wait")
     assert "- receives       b'y'\n+ waits" in failure(lambda: asked.receives(b"y"))
@@ -355,8 +381,8 @@ def test_bug_of_the_service_is_raised_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("service", "message"),
     [
-        (Says("text"), "yields bytes, None or a Wait, not 'text'"),
-        (Says(bytearray(b"x")), "yields bytes, None or a Wait, not bytearray"),
+        (Says("text"), "yields bytes, None, Receive or Wait, not 'text'"),
+        (Says(bytearray(b"x")), "yields bytes, None, Receive or Wait, not bytearray"),
         (type("Silent", (), {"stream": lambda self, peer: None})(), "no generator"),
         (type("Mail", (), {"datagram": lambda self, data, peer: None})(), "Mail holds no conversation"),
         (type("Thread", (), {"handler": lambda self, *it: None})(), "Thread holds no conversation"),

@@ -15,7 +15,10 @@ from netd.errors import EXIT_NO, EXIT_OK
 @control_options
 @json_option
 def connections(client: ControlClient, service: str | None, peer: str | None, *, as_json: bool) -> int:
-    """List live connections: peer, age, idle time and octets. At most 1,000 for each worker, and the total number."""
+    """List live connections: peer, age, idle time and octets. At most 1,000 for each worker, and the total number.
+
+    Below the table: the connections that wait for the rest of a message, and what they have received.
+    """
     answer = client.ask("connections", service=service, peer=peer)
     rows = [
         [
@@ -29,6 +32,9 @@ def connections(client: ControlClient, service: str | None, peer: str | None, *,
     ]
     numbers = ("AGE", "IDLE", "IN", "OUT")
     text = table(("ID", "SERVICE", "PEER", "LOCAL", *numbers), rows, numbers)
+    for row in answer["connections"]:
+        if unanswered := row.get("unanswered"):
+            text += f"\n{row['id']}: {unanswered}"
     if answer["total"] > len(rows):
         text += f"\n{len(rows)} of {answer['total']}"
     return print_answer(answer, text if rows else "no connections", as_json=as_json)

@@ -13,7 +13,7 @@ from netd.cli.options import json_option, peer_option
 from netd.errors import EXIT_OK, NotRunningError
 from netd.text import escaped
 
-_SIGNS = {"opened": "+", "in": "<", "out": ">", "end": "|", "closed": "-"}
+_SIGNS = {"opened": "+", "in": "<", "out": ">", "end": "|", "unanswered": "?", "closed": "-"}
 _TEXT = 64  # octets shown as text in one line; --hex shows all that were captured
 _ROW = 16  # octets in a line of --hex
 
@@ -31,6 +31,7 @@ def trace(client: ControlClient, service: str, peer: str | None, *, as_hex: bool
     +  a connection is opened       <  octets or a datagram received
     -  a connection is closed       >  octets or a datagram sent
     |  the peer has finished sending
+    ?  the peer gets no answer as yet, and why
 
     The service does not wait for the trace: messages that cannot be shown in time are skipped and counted. Of a long
     message only the beginning is shown; octets that netd moves with splice(2) (echo, in bulk) are only counted.
@@ -58,7 +59,9 @@ def _lines(message: Mapping[str, Any], *, as_hex: bool) -> Iterator[str]:
     data = bytes.fromhex(message["data"])
     clock = time.strftime("%H:%M:%S", time.localtime(when))
     head = f"{clock}.{int(when % 1 * 1e6):06d} {_SIGNS[message['what']]} {message['peer']}"
-    if message["what"] not in ("in", "out"):
+    if message["what"] == "unanswered":
+        yield f"{head} {escaped(data.decode('latin-1'))}"
+    elif message["what"] not in ("in", "out"):
         yield head
     elif size and not data:
         yield f"{head} {size} (not captured)"

@@ -1,26 +1,23 @@
 """pingpong: each message is answered ``pong``, as a check that the host answers."""
 
-from netd.contract import Context, Conversation
-from netd.lines import Framing, messages, split_terminator
+from netd.contract import Context, WaitingConversation
+from netd.lines import split_terminator
 from netd.peer import Peer
-from netd.values import Model
+from netd.services.framing import Framed
 
 
 class PingPong:
     """Answers each message with ``pong``, and ``ping TEXT`` with ``pong TEXT``, so that answers can be told apart."""
 
-    class Options(Model):
+    class Options(Framed):
         """Options of ``pingpong``."""
 
-        framing: Framing = "line"
-        """``line``: a line end ends a message; ``chunk``: each segment is one, for programs that send no newline."""
-
     def __init__(self, options: Options, context: Context) -> None:
-        self._framing = options.framing
+        self._options = options
         self._line_limit = context.line_limit
 
-    def stream(self, peer: Peer) -> Conversation:
-        reader = messages(self._framing, self._line_limit)
+    def stream(self, peer: Peer) -> WaitingConversation:
+        reader = self._options.reader(self._line_limit)
         while (message := (yield from reader.read())) is not None:
             yield _pong(message) + reader.terminator
 

@@ -7,11 +7,12 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from netd.contract import Context, Conversation
-from netd.lines import Framing, messages, split_terminator
+from netd.contract import Context, WaitingConversation
+from netd.lines import split_terminator
 from netd.peer import Peer
+from netd.services.framing import Framed
 from netd.services.time_format import LONGEST_FORMAT, Format, check_format, format_time
-from netd.values import Model, TimeZone, parse_zone
+from netd.values import TimeZone, parse_zone
 
 _MOST_ANSWERS = 64  # kept in the cache
 _TIMESTAMP = re.compile(rb"[+-]?\d{1,15}(?:\.\d{1,9})?")
@@ -40,11 +41,11 @@ class _Cache:
 
 
 class Time:
-    """Sends the time: as text, and again for each line received, or as the four octets of RFC 868."""
+    """Sends the time: as text, and again for each message received, or as the four octets of RFC 868."""
 
     rfc = 868
 
-    class Options(Model):
+    class Options(Framed):
         """Options of ``time``."""
 
         encoding: Literal["text", "rfc868"] = "text"
@@ -53,8 +54,9 @@ class Time:
         """IANA name of the time zone for text; UTC, since the peers of a network share no other."""
         format: Format = "%Y-%m-%d %H:%M:%S"
         """strftime(3) format for text, at most 256 characters; the default sorts."""
-        framing: Framing = "line"
-        """``line``: a line end ends a question; ``chunk``: each segment is one, for programs that send no newline."""
+        greeting: Literal[True, False, "auto"] = "auto"
+        """Whether a stream begins with the time: true, false, or auto: if no question comes within ``pause``, so that a
+        program that asks first gets the answer to its question first."""
 
         @model_validator(mode="after")
         def _only_text_has_a_format(self) -> "Time.Options":
@@ -67,17 +69,19 @@ class Time:
         self._clock = context.clock
         self._zone = parse_zone(options.timezone)
         self._format = options.format
-        self._framing = options.framing
+        self._options = options
         self._line_limit = context.line_limit
         self._binary = options.encoding == "rfc868"
         self._cache = _Cache()
 
-    def stream(self, peer: Peer) -> Conversation:
+    def stream(self, peer: Peer) -> WaitingConversation:
         if self._binary:
             yield self._octets()
             return
-        reader = messages(self._framing, self._line_limit)
-        yield self._answer(b"") + b"\r\n"
+        options = self._options
+        reader = options.reader(self._line_limit)
+        if options.greeting is True or (options.greeting and (yield from reader.is_silent(options.pause))):
+            yield self._answer(b"") + b"\r\n"
         while (question := (yield from reader.read())) is not None:
             yield self._answer(question) + reader.terminator
 

@@ -159,6 +159,10 @@ class ServiceEvents(ThrottledLog):
             outcome=outcome,
         )
 
+    def message_unanswered(self, peer: Peer, what: str) -> None:
+        """A connection waits for the rest of a message: ``what`` it has received. Once for a connection."""
+        self._log.debug("message_unanswered", peer=peer.remote, received=what)
+
     def set_connection_log(self, mode: ConnectionLog) -> None:
         """Select the connections that are logged from now on. The pending sum is logged first."""
         if mode != self._connection_log:

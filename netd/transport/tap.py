@@ -17,8 +17,9 @@ SHOWN = 256
 _MOST = 20_000  # octets of all lines that wait, so that they fit into one packet to the supervisor
 _OVERHEAD = 120  # octets that a line takes besides its text
 
-Way = Literal["opened", "in", "out", "end", "closed"]
-"""A connection was opened, octets or a datagram were received or sent, the peer has finished sending, it was closed."""
+Way = Literal["opened", "in", "out", "end", "unanswered", "closed"]
+"""A connection was opened, octets or a datagram were received or sent, the peer has finished sending, the peer gets no
+answer as yet (the data of the line is a text), it was closed."""
 Line = tuple[float, Way, str, int, str]
 """The time (Unix time), the event, the peer, the number of octets, and the first of them in hexadecimal."""
 

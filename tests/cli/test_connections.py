@@ -31,6 +31,12 @@ def test_connections_are_a_table_with_the_total_number_where_not_all_are_listed(
     assert json.loads(run_with_answer(place, answer, "connections", "--json")[1]) == answer
 
 
+def test_connections_that_get_no_answer_are_listed_with_the_reason_below_the_table(place: Path) -> None:
+    row = {**ROW, "unanswered": "4 octets without a line end"}
+    output = run_with_answer(place, {"connections": [ROW, row], "total": 2}, "connections")[1]
+    assert output.splitlines()[3:] == ["0-7: 4 octets without a line end"]
+
+
 def test_empty_list_of_connections_is_no_table(place: Path) -> None:
     options = ("--service", "echo", "--peer", "192.0.2.0/24")
     done = run_with_answer(place, {"connections": [], "total": 0}, "connections", *options)

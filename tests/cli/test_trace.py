@@ -31,6 +31,7 @@ def message(what: str, data: bytes = b"", size: int | None = None) -> dict[str, 
         (message("out", b"x" * 70), [f'> 192.0.2.7:5\\x1b 70 "{"x" * 64}" (6 more)']),
         (message("out", b"", 4096), ["> 192.0.2.7:5\\x1b 4096 (not captured)"]),
         (message("in", b""), ['< 192.0.2.7:5\\x1b 0 ""']),
+        (message("unanswered", b"4 octets\x1b"), ["? 192.0.2.7:5\\x1b 4 octets\\x1b"]),
     ],
 )
 def test_message_is_a_line_with_time_direction_and_escaped_octets(given: dict[str, object], lines: list[str]) -> None:

@@ -30,6 +30,15 @@ def test_answers(message: bytes, answer: bytes) -> None:
         script(service("pingpong", framing="chunk")).receives(message).sends(answer).receives_eof().ends()
 
 
+def test_program_without_line_ends_is_answered_after_a_pause() -> None:
+    begun = script(service("pingpong"))
+    for message, answer in ANSWERS:
+        if message:
+            begun.receives(message).times_out().sends(answer)
+    begun = script(service("pingpong", framing="line")).receives(b"ping 1").times_out()
+    begun.receives(b"\n").sends(b"pong 1\n").receives_eof().ends()
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r\0"])
 def test_segments_do_not_matter(end: bytes) -> None:
     begun = script(service("pingpong"))

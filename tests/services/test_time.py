@@ -34,7 +34,7 @@ def test_time_answers_questions(question: bytes, answer: bytes) -> None:
     time = service("time")
     assert datagram(time, question) == answer
     assert datagram(time, question + b"\n") == answer + b"\n"
-    begun = script(time).sends(b"2023-11-14 22:13:20\r\n").receives(question + b"\r\n").sends(answer + b"\r\n")
+    begun = script(time).receives(question + b"\r\n").sends(answer + b"\r\n")
     begun.receives_eof().ends().also_segmented()
 
 
@@ -67,7 +67,7 @@ def test_time_answers_other_questions_with_its_usage(question: bytes) -> None:
     assert short.startswith(b"error: expected an empty line")
     assert len(short) <= 64
     # The conversation continues.
-    asked = script(time).sends(b"2023-11-14 22:13:20\r\n").receives(question + b"\n")
+    asked = script(time).receives(question + b"\n")
     assert asked.output().startswith(HELP)
     asked.receives(b"%H\n").sends(b"22\n").receives_eof().ends()
 
@@ -81,13 +81,31 @@ def test_no_question_costs_memory_or_fails(question: bytes | str) -> None:
 
 def test_time_in_a_zone_of_its_own() -> None:
     time = service("time", timezone="Asia/Shanghai", format="%H:%M %Z")
-    script(time).sends(b"06:13 CST\r\n").receives(b"0\n").sends(b"08:00 CST\n").receives_eof().ends()
+    script(time).receives(b"0\n\n").sends(b"08:00 CST\n06:13 CST\n").receives_eof().ends()
 
 
 def test_time_with_chunk_framing_answers_without_a_newline() -> None:
-    time = service("time", framing="chunk")
-    begun = script(time).sends(b"2023-11-14 22:13:20\r\n").receives(b"%H").sends(b"22").receives(b"%M").sends(b"13")
+    begun = script(service("time", framing="chunk")).receives(b"%H").sends(b"22").receives(b"%M").sends(b"13")
     begun.receives(b"0\r\n").sends(b"1970-01-01 00:00:00\r\n").receives_eof().ends()
+
+
+@pytest.mark.parametrize("framing", ["auto", "line", "chunk"])
+def test_greeting_waits_for_a_pause_and_a_client_that_asks_at_once_gets_none(framing: str) -> None:
+    now = b"2023-11-14 22:13:20\r\n"
+    time = service("time", framing=framing)
+    script(time).times_out().sends(now).receives(b"%H\n").sends(b"22\n").receives_eof().ends()
+    script(time).receives(b"%H\n").sends(b"22\n").receives(b"%M\n").sends(b"13\n").receives_eof().ends()
+    script(time).receives_eof().sends(now).ends()
+    always, never = service("time", framing=framing, greeting=True), service("time", framing=framing, greeting=False)
+    script(always).sends(now).receives(b"%H\n").sends(b"22\n").receives_eof().ends()
+    script(never).receives(b"%H\n").sends(b"22\n").receives_eof().ends()
+    script(never).receives_eof().ends()
+
+
+def test_program_that_sends_no_line_end_gets_the_answers_to_its_questions_alone() -> None:
+    begun = script(service("time"))
+    for question, answer in ((b"%H", b"22"), (b"1700000000", b"2023-11-14 22:13:20"), (b"0", b"1970-01-01 00:00:00")):
+        begun.receives(question).times_out().sends(answer)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +136,10 @@ def test_rfc868_counts_from_1900_modulo_2_to_the_32(unix: float, octets: int) ->
         ({"format": "x" * 257}, "at most 256 characters"),
         ({"format": "a\nb"}, "printable characters"),
         ({"encoding": "rfc868", "format": "%H"}, "format: has no meaning with encoding: rfc868"),
+        ({"encoding": "rfc868", "greeting": False}, "greeting: has no meaning with encoding: rfc868"),
         ({"encoding": "ntp"}, "'text' or 'rfc868'"),
+        ({"greeting": "never"}, "True, False or 'auto'"),
+        ({"pause": "50ms"}, "greater than or equal to 0.1"),
     ],
 )
 def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
@@ -129,7 +150,7 @@ def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> N
 def test_time_follows_the_clock() -> None:
     ticks = iter([0.0, 60.0, 120.0])
     time = service("time", clock=lambda: next(ticks), format="%M")
-    script(time).sends(b"00\r\n").receives(b"\n\n").sends(b"01\n02\n").receives_eof().ends()
+    script(time).receives(b"\n\n\n").sends(b"00\n01\n02\n").receives_eof().ends()
 
 
 QUESTIONS = [b"", b" ", b"%H:%M:%S", b"%S.%f", b"%f", b"%%f", b"%s", b"1700000000.5", b"nonsense", b"%Q", b"%S" * 100]

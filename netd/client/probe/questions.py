@@ -22,7 +22,7 @@ class Tagged(ABC):
     longest: int
     """Octets of the longest right answer."""
     greets = False
-    """Whether the service sends a line before the first question."""
+    """Whether the service may send a line before the first answer."""
 
     @abstractmethod
     def question(self, number: int, due: int) -> bytes:

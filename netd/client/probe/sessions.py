@@ -331,7 +331,8 @@ class Stream(_Socket):
     def _handle_answers(self, now: int) -> None:
         tally = self._listener.tally
         if self._greeting and (end := self._received.find(b"\n") + 1):
-            del self._received[:end]
+            if self._question.number(bytes(self._received[:end])) is None:
+                del self._received[:end]
             self._greeting = False
         while not self._greeting and (length := self._question.length(self._received)):
             answer = bytes(self._received[:length])

@@ -58,6 +58,8 @@ class ConnectionRow(Fields):
     """Since octets were last received or sent."""
     bytes_in: Natural
     bytes_out: Natural
+    unanswered: Text
+    """What the peer has sent and gets no answer to as yet; empty if there is nothing."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,10 @@ from time import monotonic
 from netd.daemon.messages.from_supervisor import Selection
 from netd.daemon.messages.from_worker import MOST_ROWS, ConnectionList, ConnectionRow, PeerList
 from netd.peer_filter import PeerFilter
+from netd.text import escaped
 from netd.transport.stream.connection import Connection
+
+_LONGEST_TEXT = 100  # characters of what a service says about its peer
 
 
 def list_connections(worker: int, connections: Iterable[Connection], selection: Selection) -> ConnectionList:
@@ -73,4 +76,5 @@ def _row(worker: int, connection: Connection) -> ConnectionRow:
         idle=round(max(0.0, monotonic() - connection.active), 3),
         bytes_in=connection.bytes_in,
         bytes_out=connection.bytes_out,
+        unanswered=escaped(connection.unanswered)[:_LONGEST_TEXT],
     )

@@ -2,11 +2,12 @@
 
 from typing import Literal
 
-from netd.contract import Context, Conversation, Post
-from netd.lines import Framing, LineTooLong, messages, split_terminator
+from netd.contract import Context, Post, WaitingConversation
+from netd.lines import LineTooLong, split_terminator
 from netd.peer import Peer
 from netd.services.chat.room import Member, Room, Rules, line_end
 from netd.services.chat.text import clean, cut
+from netd.services.framing import Framed
 
 # A line that is sent on may be three times as long (an octet that is not UTF-8 becomes U+FFFD). It still has to fit
 # into the send queue of one peer, and into one datagram.
@@ -28,11 +29,9 @@ class Chat:
     server_initiated = True
     single_worker = True
 
-    class Options(Rules):
+    class Options(Framed, Rules):
         """Options of ``chat``."""
 
-        framing: Framing = "line"
-        """``line``: a line end ends a message; ``chunk``: each segment is one, for programs that send no newline."""
         answer: Literal["ack", "last"] = "ack"
         """The answer to a datagram. ``ack``: ok; ``last``: the last message of another member, or ok if there is none;
         a source that `amplify` does not list gets only the start of it."""
@@ -47,7 +46,7 @@ class Chat:
         self._room = before._room
         self._room.apply(self._options)
 
-    def stream(self, peer: Peer, post: Post) -> Conversation:
+    def stream(self, peer: Peer, post: Post) -> WaitingConversation:
         room = self._room
         member = room.join(peer, post)
         if member is None:
@@ -55,7 +54,7 @@ class Chat:
             return
         try:
             yield from room.replay(member)
-            reader = messages(self._options.framing, self._line_limit)
+            reader = self._options.reader(self._line_limit)
             while (message := (yield from reader.read())) is not None:
                 member.set_line_end(reader.terminator)
                 line = clean(message)

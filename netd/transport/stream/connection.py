@@ -3,7 +3,7 @@
 A connection is always in one state, which is the method that the loop calls:
 
     state       waits for           method      pending      `_ending`
-    receiving   input               `_receive`  nothing      None
+    receiving   input               `_receive`  nothing      None       for a limited time too (`Receive`)
     flushing    room                `_flush`    maybe        maybe
     waiting     neither (`Wait`)    `_on_hup`   nothing      None       a conversation waits for something else
     lingering   the peer's end      `_linger`   nothing      an outcome
@@ -71,6 +71,9 @@ class Owner(Protocol):
     wraps: bool
     """Whether sockets are a `WrappedSocket`."""
 
+    def unanswered(self, connection: "Connection", /, *, first: bool) -> None:
+        """The peer gets no answer as yet (`Connection.unanswered`). ``first``: for the first time."""
+
     def closed(self, connection: "Connection", outcome: Outcome, /) -> None:
         """The connection has ended, and is no longer watched or timed. Its socket is still open."""
 
@@ -100,6 +103,11 @@ class Connection:
 
     begun = True
     """Whether the service has it."""
+
+    @property
+    def unanswered(self) -> str:
+        """What the peer has sent and gets no answer to as yet, where the service says so (`Receive`); else empty."""
+        return ""
 
     def __init__(self, owner: Owner, request: StreamSocket, peer: Peer) -> None:
         self._owner = owner

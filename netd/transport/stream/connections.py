@@ -140,6 +140,12 @@ class Connections:
                 self._control.release(ticket)
                 stream.close()
 
+    def unanswered(self, connection: Connection, *, first: bool) -> None:
+        if self._taps:
+            self._record(connection.peer, "unanswered", connection.unanswered.encode())
+        if first:
+            self.events.message_unanswered(connection.peer, connection.unanswered)
+
     def closed(self, connection: Connection, outcome: Outcome) -> None:
         """Close the socket of a connection that has ended, and release its ticket. A second call does nothing."""
         ticket = self._tickets.pop(connection, None)
@@ -173,9 +179,9 @@ class Connections:
         for connection in self._tickets:
             connection.trace(taps)
 
-    def _record(self, peer: Peer, way: Way) -> None:
+    def _record(self, peer: Peer, way: Way, text: bytes = b"") -> None:
         for tap in self._taps:
-            tap.record(peer, way)
+            tap.record(peer, way, len(text), text)
 
     def close_all(self) -> None:
         """Close all connections."""

@@ -1,12 +1,13 @@
 """Conversations: the service is a generator, which is resumed with the input and yields the output."""
 
+import reprlib
 import select
 from time import monotonic
 from types import GeneratorType
 from typing import Any
 from weakref import WeakMethod
 
-from netd.contract import Wait, WaitingConversation
+from netd.contract import Receive, Wait, WaitingConversation
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.reasons import Outcome
@@ -24,14 +25,17 @@ _MOST_POSTED = 65536  # octets of posts that wait (`SendQueue`)
 class ConversationConnection(Connection):
     """A connection that a generator of the service serves."""
 
-    __slots__ = ("_conversation", "_more_to_send")
+    __slots__ = ("_asked", "_conversation", "_is_told", "_pause_ends")
 
     def __init__(self, owner: Owner, request: StreamSocket, peer: Peer, service: Any) -> None:
         self._conversation = self._begin(service, peer)
         if not isinstance(self._conversation, GeneratorType):
             raise TypeError(f"{type(service).__name__}.stream returned no generator: it has no yield in it")
         super().__init__(owner, request, peer)
-        self._more_to_send = False  # the turn ended before the output did
+        # What it has yielded last: None or a `Receive` for input, a `Wait`, or output, if the turn ended before that.
+        self._asked: bytes | Receive | Wait | None = None
+        self._pause_ends = 0.0  # when a `Receive` has waited long enough
+        self._is_told = False
 
     def _begin(self, service: Any, peer: Peer) -> WaitingConversation:
         conversation: WaitingConversation = service.stream(peer)
@@ -64,11 +68,11 @@ class ConversationConnection(Connection):
         self._advance(data)
 
     def _continue(self) -> None:
-        if self._more_to_send:
+        if self._asked is None or type(self._asked) is Receive:
+            self._await_input()
+        else:
             self.active = self._owner.loop.now
             self._advance(None)
-        else:
-            self._await_input()
 
     def _advance(self, data: bytes | None) -> None:
         """Resume the conversation with ``data`` (None: for more output), and send its output."""
@@ -78,16 +82,19 @@ class ConversationConnection(Connection):
         piece: Any
         try:
             try:
-                piece = conversation.send(data)  # type: ignore[arg-type]  # None resumes a generator without a value
-                if piece is not None and type(piece) is not Wait:
-                    output += piece
-                    if len(output) < CHUNK and (piece := next(conversation)) is not None and type(piece) is not Wait:
+                piece = conversation.send(data)
+                if type(piece) is bytes:
+                    output = piece
+                    if len(output) < CHUNK and (piece := next(conversation)) is not None and type(piece) is bytes:
                         more = [output, piece]
                         piece = self._collect(more)
-                self._more_to_send = piece is not None
-                # After the end of file there is no input, so a conversation that waits for input has ended.
-                if self._eof and not self._more_to_send:
-                    self._ending = "done"
+                self._asked = piece
+                if piece is None or type(piece) is Receive:
+                    # After the end of file there is no input, so a conversation that waits for input has ended.
+                    if self._eof:
+                        self._ending = "done"
+                elif type(piece) is not bytes and type(piece) is not Wait:
+                    raise TypeError(f"a conversation yields bytes, None, Receive or Wait, not {reprlib.repr(piece)}")
             except StopIteration:
                 self._ending = "done"
             except PeerError as error:
@@ -102,13 +109,50 @@ class ConversationConnection(Connection):
             return
         if self._ending:
             self._finish(self._ending)
-        elif self._more_to_send:
-            if type(piece) is Wait:
-                self._wait_for(piece)
-            else:
-                self._wait(OUT, self._flush)
-        elif self._rearm or self._mask != self._owner.input:
+        elif piece is None:
+            if self._rearm or self._mask != self._owner.input:
+                self._await_input()
+        elif type(piece) is Receive:
             self._await_input()
+        elif type(piece) is Wait:
+            self._wait_for(piece)
+        else:
+            self._wait(OUT, self._flush)
+
+    def _await_input(self) -> None:
+        super()._await_input()
+        if type(asked := self._asked) is not Receive:
+            return
+        if asked.unanswered:
+            self._owner.unanswered(self, first=not self._is_told)
+            self._is_told = True
+        if asked.seconds is not None:
+            self._pause_ends = monotonic() + asked.seconds
+            wheel = self._owner.loop.wheel
+            wheel.drop(self)
+            wheel.add(self, self._next_timeout() or self._pause_ends)
+
+    @property
+    def _is_pausing(self) -> bool:
+        """Whether the conversation waits for input for a limited time."""
+        asked = self._asked
+        return type(asked) is Receive and asked.seconds is not None and self._is_receiving and not self._ending
+
+    def _end_pause(self) -> None:
+        """Resume the conversation without input, unless there is some by now."""
+        if not self._is_pausing or self._pause_ends > monotonic() or self.descriptor < 0:
+            return
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        if not poll.poll(0):
+            sent = self.bytes_out
+            self._advance(None)
+            if self.bytes_out != sent:
+                self.active = self._owner.loop.now
+
+    @property
+    def unanswered(self) -> str:
+        return self._asked.unanswered if type(self._asked) is Receive else ""
 
     def _wait_for(self, wait: Wait) -> None:
         """Resume the conversation when ``wait`` ends. Until then, wait for neither input nor room to send."""
@@ -132,24 +176,33 @@ class ConversationConnection(Connection):
     @property
     def _is_waiting(self) -> bool:
         """Whether the conversation waits for something other than its peer."""
-        return self._more_to_send and self._mask == 0
+        return type(self._asked) is Wait and self._mask == 0
+
+    def _next_timeout(self) -> float | None:
+        when = super()._next_timeout()
+        if not self._is_pausing:
+            return when
+        return self._pause_ends if when is None else min(when, self._pause_ends)
 
     def expire(self, now: float) -> float | None:
         if self._is_waiting:
             self.active = now
+        elif self._is_pausing and now >= self._pause_ends:
+            # Not now: what the conversation does next may need a time-out of its own.
+            self._owner.loop.call(self._end_pause)
         return super().expire(now)
 
-    def _collect(self, pieces: list[bytes]) -> bytes | Wait | None:
-        """Append more output of this turn to ``pieces``: the last piece; None or a `Wait` if the conversation waits.
+    def _collect(self, pieces: list[bytes]) -> bytes | Receive | Wait | None:
+        """Append more output of this turn to ``pieces``: what was yielded last, the last piece or no output.
 
         One answer to one question, the common case, never gets here.
         """
         size = sum(map(len, pieces))
         until = monotonic() + _TURN
-        piece: bytes | Wait | None = pieces[-1]
+        piece: bytes | Receive | Wait | None = pieces[-1]
         while size < CHUNK and len(pieces) < _PIECES and monotonic() <= until:
             piece = next(self._conversation)
-            if piece is None or type(piece) is Wait:
+            if type(piece) is not bytes:
                 break
             pieces.append(piece)
             size += len(piece)

@@ -51,9 +51,10 @@ def test_answer_of_the_service_is_right_and_has_its_number(
 @pytest.mark.parametrize("question", [question for question, _ in tagged()])
 def test_answers_in_a_stream_are_separated(question: Tagged) -> None:
     name = {"Echo": "echo", "PingPong": "pingpong", "TextTime": "time"}[type(question).__name__]
-    asked = script(service(name))
+    asked = script(service(name, greeting=True) if question.greets else service(name))
     greeting = asked.output()
     assert (greeting.count(b"\n"), greeting[-1:]) == ((1, b"\n") if question.greets else (0, b""))
+    assert question.number(greeting) is None
     asked.receives(*(question.question(number, number * 1000) for number in range(3)))
     received = bytearray(asked.output())
     for number in range(3):

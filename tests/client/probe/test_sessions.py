@@ -191,6 +191,16 @@ def test_greeting_is_no_answer_and_the_clock_is_read(poller: Poller, stream_serv
     connected.peer.close()
 
 
+def test_service_that_greets_may_answer_without_a_greeting(poller: Poller, stream_server: socket.socket) -> None:
+    connected = Connected(poller, stream_server, TextTime(7))
+    assert ask(connected.session, connected.listener)
+    connected.peer.sendall(b"%08x 0 0 1700000000\r\n" % 7)
+    wait_until(poller, lambda: connected.listener.answers)
+    assert connected.listener.answers == [(0, 1_700_000_000)]
+    connected.session.close()
+    connected.peer.close()
+
+
 def test_wrong_answer_is_of_its_question_alone(connected: Connected) -> None:
     questions = bytearray(connected.ask(3))
     questions[SIZE + 30] ^= 1

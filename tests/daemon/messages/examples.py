@@ -17,7 +17,7 @@ from netd.daemon.messages.from_worker import (
     TraceLines,
 )
 
-ROW = ConnectionRow("0-7-1", "echo", "tcp", "192.0.2.7:4711", "192.0.2.1:7", 1.5, 0, 3, 4)
+ROW = ConnectionRow("0-7-1", "echo", "tcp", "192.0.2.7:4711", "192.0.2.1:7", 1.5, 0, 3, 4, "4 octets")
 LINE = [1.0, "in", "x", 1, "61"]
 SENT: list[Response | Notice] = [
     Done(),

@@ -35,7 +35,10 @@ def test_message_of_each_type_is_decoded_as_it_was_encoded() -> None:
 
 def test_longest_list_of_connections_fits_into_a_message() -> None:
     path = escaped("\udcff" * 108)  # a path with no octet that is text, both ends of a UNIX socket (unix(7))
-    row = ConnectionRow("63-1048576-ffffffff", "x" * 64, "unix", path, path, 1e9 + 0.123, 1e9 + 0.123, 2**63, 2**63)
+    seconds, octets = 1e9 + 0.123, 2**63
+    row = ConnectionRow(
+        "63-1048576-ffffffff", "x" * 64, "unix", path, path, seconds, seconds, octets, octets, "\\" * 100
+    )
     ours, theirs = pair()
     supervisor, worker = Channel(ours, takes_descriptors=False), Channel(theirs, takes_descriptors=True)
     pieces = encode(ConnectionList(10**6, [row] * MOST_ROWS))

@@ -48,8 +48,20 @@ def test_list_shows_each_connection_with_its_addresses_and_octets(opened: Any) -
         assert (row.service, row.transport, row.bytes_in, row.bytes_out) == ("test", "tcp", 1, 1)
         assert row.local == "{}:{}".format(*clients[0].getpeername())
         assert 0 <= row.idle <= row.seconds < 60
+        assert row.unanswered == ""
     assert len({row.id for row in listed.connections}) == 3
     assert all(row.id.startswith("3-") for row in listed.connections), "the worker's number"
+
+
+def test_list_says_what_gets_no_answer(server: Server) -> None:
+    address, _ = server.add(service("pingpong", pause="100ms"), "tcp://127.0.0.1:0")
+    [listening] = server.servers
+    assert isinstance(listening, StreamServer)
+    with socket.create_connection(address, 10) as client:
+        client.sendall(b"p")
+        until(lambda: any(one.unanswered for one in listening.connections))
+        [row] = list_connections(0, listening.connections, Selection()).connections
+        assert row.unanswered.startswith("1 octet without a line end")
 
 
 def test_long_list_shows_the_first_connections_and_counts_all(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
-from netd.contract import Wait, WaitingConversation
+from netd.contract import Receive, Wait, WaitingConversation
 from netd.errors import PeerError
 from netd.telemetry.service_events import ServiceEvents
 from tests.support.sockets import read_all
@@ -53,7 +53,7 @@ def converse(conversation: WaitingConversation, pieces: Iterable[bytes], most: i
     try:
         word = next(conversation)
         while len(said) < most:
-            if word is None:
+            if word is None or isinstance(word, Receive):
                 word = conversation.send(next(waiting))
             else:
                 assert not isinstance(word, Wait), "there is nothing here to wait for"
