@@ -41,7 +41,7 @@ def test_client_that_resets_before_its_handshake_is_complete_is_no_refusal(tmp_p
         with daemon("services:\n  echo: {listen: ['tcp://127.0.0.1:0?backlog=1']}\n", tmp_path) as running:
 
             def refusals() -> int:
-                return running.ask("status")["services"][0]["counters"].get("refused", {}).get("backlog", 0)
+                return int(running.ask("status")["services"][0]["counters"].get("refused", {}).get("backlog", 0))
 
             address = ("127.0.0.1", running.port("echo"))
             before = embryonic_resets()
