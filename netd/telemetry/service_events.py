@@ -38,6 +38,11 @@ Traffic = tuple[int, int, int]
 """What has moved on a connection: requests, octets received, octets sent. A request is what one recv(2) returned."""
 NOTHING: Traffic = (0, 0, 0)
 
+
+def _known(details: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in details.items() if value}
+
+
 ConnectionLog = Literal["all", "debug", "summary", "off"] | int
 """The connections that are logged when they close: all, all at debug, a sum once a minute, none, or one in so many."""
 
@@ -106,12 +111,14 @@ class ServiceEvents(ThrottledLog):
         """A connection was accepted. `connection_closed` follows."""
         self._cells[_ACCEPTED] += 1
 
-    def connection_refused(self, reason: Refusal, peer: str | Credentials = "", number: int = 1) -> None:
+    def connection_refused(
+        self, reason: Refusal, peer: str | Credentials = "", number: int = 1, *, endpoint: str = ""
+    ) -> None:
         """``number`` connections were refused, the last one from the address or local process ``peer``."""
         self._cells[_REFUSED[reason]] += number
-        details = {"reason": reason} | ({"peer": str(peer)} if peer else {})
+        details = {"reason": reason, "endpoint": endpoint, "peer": str(peer)}
         source = peer if isinstance(peer, str) else peer.user
-        self._log_throttled(f"refused.{reason}", source, number, "warning", "connection_refused", **details)
+        self._log_throttled(f"refused.{reason}", source, number, "warning", "connection_refused", **_known(details))
 
     def traffic_moved(self, requests: int, bytes_in: int, bytes_out: int) -> None:
         """So much more has moved on an open connection."""
@@ -210,12 +217,17 @@ class ServiceEvents(ThrottledLog):
         self._cells[_DATAGRAMS_OUT] += number
         self._cells[_BYTES_OUT] += octets
 
-    def datagrams_dropped(self, number: int, reason: Drop, peer: Peer | None = None) -> None:
-        """``number`` datagrams were dropped, or their answers not sent; the last one is from ``peer``."""
+    def datagrams_dropped(
+        self, number: int, reason: Drop, endpoint: str, peer: Peer | None = None, error: str = ""
+    ) -> None:
+        """``number`` datagrams to ``endpoint`` were dropped, or their answers not sent; the last one is from ``peer``.
+
+        ``error`` is that of the system call.
+        """
         self._cells[_DROPPED[reason]] += number
-        details = {"reason": reason} | ({"peer": peer.remote} if peer else {})
+        details = {"reason": reason, "endpoint": endpoint, "peer": peer.remote if peer else "", "error": error}
         source = peer.source if peer else ""
-        self._log_throttled(f"dropped.{reason}", source, number, "warning", "datagrams_dropped", **details)
+        self._log_throttled(f"dropped.{reason}", source, number, "warning", "datagrams_dropped", **_known(details))
 
     def loop_detected(self, peer: Peer) -> None:
         """A peer sent back the answers it received, hundreds of times in a row. Only the rate limits it."""

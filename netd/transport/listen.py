@@ -79,8 +79,12 @@ def transport_of(opened: socket.socket) -> Transport:
 def socket_url(opened: socket.socket) -> str:
     """The URL of the address that a socket is bound to."""
     address = opened.getsockname()
-    unix = opened.family == socket.AF_UNIX
-    place = path_text(address) if unix else address_text(unmap_host(address[0]), address[1])
+    if opened.family == socket.AF_UNIX:
+        place = path_text(address)
+    elif address[0] == "::" and not opened.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        place = address_text("*", address[1])
+    else:
+        place = address_text(unmap_host(address[0]), address[1])
     return f"{transport_of(opened)}://{place}"
 
 

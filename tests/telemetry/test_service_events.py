@@ -19,7 +19,7 @@ def test_counters_add_up(log: list[dict[str, Any]]) -> None:
     events.datagrams_received(2, 7)
     events.datagrams_answered(1, 3)
     events.connection_refused("backlog", number=4)
-    events.datagrams_dropped(2, "rate", peer)
+    events.datagrams_dropped(2, "rate", "udp://*:7", peer)
     events.loop_detected(peer)
     assert events.counters.summary() == {
         "accepted": 3,

@@ -19,12 +19,12 @@ def test_event_is_logged_at_once_and_then_once_a_minute(log: list[dict[str, Any]
     clock = Clock()
     events = ServiceEvents("echo", clock=clock)
     for _ in range(10):
-        events.datagrams_dropped(3, "too_long")
+        events.datagrams_dropped(3, "too_long", "")
     clock.now += 59
-    events.datagrams_dropped(1, "too_long")
-    events.datagrams_dropped(1, "no_room")
+    events.datagrams_dropped(1, "too_long", "")
+    events.datagrams_dropped(1, "no_room", "")
     clock.now += 2
-    events.datagrams_dropped(1, "too_long")
+    events.datagrams_dropped(1, "too_long", "")
     assert events.counters.dropped == {"too_long": 32, "no_room": 1}
     assert [(event["reason"], event["number"]) for event in log] == [("too_long", 3), ("no_room", 1), ("too_long", 29)]
     assert {event["service"] for event in log} == {"echo"}
@@ -34,7 +34,7 @@ def test_pending_events_are_logged_once_their_minute_has_passed(log: list[dict[s
     clock = Clock()
     events = ServiceEvents("echo", clock=clock)
     for number in range(10):
-        events.datagrams_dropped(2, "rate", Peer("udp", "192.0.2.7", number))
+        events.datagrams_dropped(2, "rate", "", Peer("udp", "192.0.2.7", number))
         events.connection_refused("rate", "192.0.2.7")
         events.conversation_failed(Peer("tcp", "192.0.2.7", number), ZeroDivisionError("oops"))
     assert len(log) == 3, "the first of each"

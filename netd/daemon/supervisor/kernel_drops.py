@@ -48,9 +48,9 @@ class KernelDrops:
             if since:
                 events = self._events_of(services[listener.service])
                 if listener.streams:
-                    events.connection_refused("backlog", number=since)
+                    events.connection_refused("backlog", number=since, endpoint=listener.url)
                 else:
-                    events.datagrams_dropped(since, "kernel")
+                    events.datagrams_dropped(since, "kernel", listener.url)
         self._unassigned = min(unassigned, new)
         tables = self._state.tables
         for name, events in list(self._service_events.items()):

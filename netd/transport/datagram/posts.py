@@ -20,7 +20,9 @@ _MOST = 262_144  # octets that wait to be sent
 class Posts:
     """The unsolicited datagrams of one socket. ``failed`` is called for each that could not be sent."""
 
-    def __init__(self, opened: Any, events: ServiceEvents, loop: Loop, failed: Callable[[OSError, int], None]) -> None:
+    def __init__(
+        self, opened: Any, events: ServiceEvents, loop: Loop, failed: Callable[[OSError, SenderEntry], None]
+    ) -> None:
         self.socket = opened
         """The socket that sends them, or the traced one."""
         self._events = events
@@ -32,7 +34,7 @@ class Posts:
             if (method := send()) is not None:
                 loop.call(method)
 
-        self._queue = SendQueue[tuple[bytes, Control, Any]](_MOST, wake)
+        self._queue = SendQueue[tuple[bytes, Control, Any, SenderEntry]](_MOST, wake)
 
     def post_to(self, entry: SenderEntry) -> Post | None:
         """A `Post` to a sender, over UDP from the destination of its datagram. None if posts to it are not allowed.
@@ -42,7 +44,7 @@ class Posts:
         """
         sender = entry.sender
         if isinstance(sender, UnixSender):
-            return self._post(sender.path, entry.control) if sender.path else None
+            return self._post(sender.path, entry.control, entry) if sender.path else None
         if not entry.verdict.amplify and not is_loopback(sender.address):
             return None
         if is_link_local(sender.address) and not sender.interface:
@@ -53,20 +55,20 @@ class Posts:
         else:
             interface = sender.interface if is_link_local(sender.address) else 0
             address = (socket.inet_ntop(family, map_to_ipv6(sender.address)), sender.port, 0, interface)
-        return self._post(address, origin(sender, family))
+        return self._post(address, origin(sender, family), entry)
 
-    def _post(self, address: Any, control: Control) -> Post:
+    def _post(self, address: Any, control: Control, entry: SenderEntry) -> Post:
         def post(data: bytes) -> bool:
-            return self.socket.fileno() >= 0 and self._queue.put(data, (data, control, address))
+            return self.socket.fileno() >= 0 and self._queue.put(data, (data, control, address, entry))
 
         return post
 
     def _send(self) -> None:
-        for data, control, address in self._queue.take():
+        for data, control, address, entry in self._queue.take():
             try:
                 send_from(self.socket, data, control, address)
             except OSError as error:
                 if (failed := self._failed()) is not None:
-                    failed(error, 1)
+                    failed(error, entry)
             else:
                 self._events.datagrams_answered(1, len(data))

@@ -6,6 +6,7 @@ one (`single.py`). An answer that cannot be sent at once is dropped and counted,
 """
 
 import errno
+import os
 import socket
 import socketserver
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from netd.transport.datagram.posts import Posts
 from netd.transport.datagram.senders import SenderEntry, Senders
 from netd.transport.datagram.single import Datagrams, SingleDatagrams, UnixDatagrams
 from netd.transport.datagram.unixgram import AnsweringSocket, NoSocketError
+from netd.transport.listen import socket_url
 from netd.transport.loop import LISTENING, Loop
 from netd.transport.tap import Taps, TracedDatagramSocket
 
@@ -80,10 +82,11 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self._guard = admission.guard
         self._longest = admission.policy.limits.datagram
         self._descriptor = listener.fileno()
+        self._url = socket_url(listener)
         self._listening = False
         self._posts: Posts | None = None
         if kind.datagrams == "push":
-            self._posts = Posts(self.socket, events, loop, self._send_failed)
+            self._posts = Posts(self.socket, events, loop, self._post_failed)
         self._senders = Senders(admission, loop, self._descriptor, self.server_address)
         self._untraced = self.socket
         self._single: type[SingleDatagrams] = UnixDatagrams if unix else SingleDatagrams
@@ -190,7 +193,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
                 run = []
         self._send(datagrams, len(lengths) - len(run), run)
         for drop, (count, entry) in drops.items():
-            self.events.datagrams_dropped(count, drop, self._senders.peer(entry))
+            self.events.datagrams_dropped(count, drop, self._url, self._senders.peer(entry))
 
     def _drop(self, entry: SenderEntry, length: int) -> Drop | None:
         """Why a datagram of this length is dropped, if it is."""
@@ -224,11 +227,11 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if loops:
             self.events.loop_detected(peer)
         if checked is None:
-            self.events.datagrams_dropped(1, "amplification", peer)
+            self.events.datagrams_dropped(1, "amplification", self._url, peer)
             return None
         if self._reflects or datagrams.set_answer(slot, checked):
             return len(checked)
-        self.events.datagrams_dropped(1, "unsendable", peer)
+        self.events.datagrams_dropped(1, "unsendable", self._url, peer, os.strerror(errno.EMSGSIZE))
         return None
 
     def _ask(self, peer: Peer, method: Callable[..., Any], *arguments: object) -> bytes | None:
@@ -266,8 +269,17 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         """Count an error that an earlier datagram caused, or a lack of memory: the next call may succeed."""
         if error.errno not in _TRANSIENT:
             raise error
-        self.events.datagrams_dropped(1, "receive_failed")
+        self.events.datagrams_dropped(1, "receive_failed", self._url, None, str(error.strerror))
 
-    def _send_failed(self, error: OSError, number: int, peer: Peer | None = None) -> None:
-        reason: Drop = "no_room" if isinstance(error, BlockingIOError) else "unsendable"
-        self.events.datagrams_dropped(number, error.reason if isinstance(error, NoSocketError) else reason, peer)
+    def _send_failed(self, error: OSError, number: int, peer: Peer) -> None:
+        if isinstance(error, BlockingIOError):
+            return self.events.datagrams_dropped(number, "no_room", self._url, peer)
+        if isinstance(error, NoSocketError):
+            return self.events.datagrams_dropped(number, error.reason, self._url, peer)
+        text = str(error.strerror)
+        if error.errno == errno.EACCES and peer.family == "unix":
+            text += "; the socket must be writable for the user of netd's workers"
+        self.events.datagrams_dropped(number, "unsendable", self._url, peer, text)
+
+    def _post_failed(self, error: OSError, entry: SenderEntry) -> None:
+        self._send_failed(error, 1, self._senders.peer(entry))

@@ -33,7 +33,10 @@ def test_drops_of_the_kernel_are_counted_once(tmp_path: Path) -> None:
             counters = running.ask("status")["services"][0]["counters"]
             assert counters["dropped"]["kernel"] == first
             assert counters["datagrams_in"] + first == 200
-        assert running.event("datagrams_dropped")["reason"] == "kernel"
+        dropped = running.event("datagrams_dropped")
+        assert (dropped["reason"], dropped["endpoint"]) == ("kernel", running.url("echo", "udp"))
+        [refused] = [line for line in running.lines if line["event"] == "connection_refused"]
+        assert refused["endpoint"] == running.url("echo")
 
 
 def test_client_that_resets_before_its_handshake_is_complete_is_no_refusal(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_posts_that_wait_are_bounded_and_unsendable_ones_counted(server: Server,
         go_on.set()
         server.settle()
         assert events.counters.dropped["unsendable"] == 1
+        assert [line["peer"] for line in log] == [f"127.0.0.1:{client.getsockname()[1]}"]
         assert post(b"again")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.connect(address)

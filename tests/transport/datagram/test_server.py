@@ -127,6 +127,7 @@ def test_datagram_above_the_limit_is_dropped_and_the_rest_answered(
     assert events.counters.datagrams_in == 2
     [event] = [event for event in log if event["event"] == "datagrams_dropped"]
     assert (event["reason"], event["peer"].partition(":")[0]) == ("too_long", "127.0.0.1")
+    assert (event["endpoint"], "error" in event) == (f"udp://127.0.0.1:{address[1]}", False)
 
 
 @BOTH
@@ -302,7 +303,9 @@ def test_answer_that_cannot_be_sent_names_its_own_peer(
         server.settle()
         assert events.counters.dropped == {"unsendable": 1}
         peer = f"127.0.0.1:{other.getsockname()[1]}"
-        assert [(line["reason"], line["peer"]) for line in log] == [("unsendable", peer)]
+        [event] = log
+        assert (event["reason"], event["peer"], event["error"]) == ("unsendable", peer, "Message too long")
+        assert event["endpoint"] == f"udp://127.0.0.1:{address[1]}"
 
 
 def test_many_sources_at_once(server: Server) -> None:

@@ -18,6 +18,7 @@ from netd.services.echo import Echo
 from netd.transport.listen import open_listeners
 from tests.support.daemon import daemon
 from tests.support.server import Server
+from tests.support.users import ALEX, as_user
 from tests.support.waiting import until
 from tests.transport.peers import ask
 from tests.transport.sample_services import Board
@@ -222,6 +223,28 @@ def test_relative_path_gets_no_answer(server: Server, tmp_path: Path) -> None:
     with run_client(address, "c", os.getuid(), cwd=tmp_path) as client:
         until(lambda: events.counters.dropped == {"source_path": 1}, 20)
         client.kill()
+
+
+def test_answer_that_the_client_does_not_let_netd_write_names_its_path_and_the_remedy(
+    open_path: Path, log: list[dict[str, Any]]
+) -> None:
+    def ask() -> None:
+        with Server() as server, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            server.add(Echo(), f"unixgram://{open_path}/d")
+            client.bind(f"{open_path}/me")
+            (open_path / "me").chmod(0)
+            client.sendto(b"hello", f"{open_path}/d")
+            until(lambda: log)
+            [event] = log
+            assert (event["event"], event["reason"]) == ("datagrams_dropped", "unsendable")
+            assert (event["endpoint"], event["peer"]) == (f"unixgram://{open_path}/d", f"{open_path}/me")
+            assert event["error"] == "Permission denied; the socket must be writable for the user of netd's workers"
+
+    open_path.chmod(0o777)
+    if os.geteuid() == 0:
+        as_user(ALEX, ask)
+    else:
+        ask()
 
 
 def test_client_in_a_folder_behind_a_link_is_answered(server: Server, tmp_path: Path) -> None:
