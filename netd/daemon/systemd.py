@@ -39,13 +39,13 @@ def watchdog_interval() -> float | None:
     return None
 
 
-def has_store() -> bool:
-    """Whether the service manager keeps sockets for the next start (FileDescriptorStoreMax=).
+def store_size() -> int:
+    """How many sockets the service manager keeps for the next start (FileDescriptorStoreMax=); 0: none.
 
     systemd sets FDSTORE from version 254 on. For an older one the unit has to set it.
     """
     number = os.environ.get("FDSTORE", "")
-    return "NOTIFY_SOCKET" in os.environ and number.isdigit() and int(number) > 0
+    return int(number) if "NOTIFY_SOCKET" in os.environ and number.isdigit() else 0
 
 
 def store(opened: socket.socket) -> str:

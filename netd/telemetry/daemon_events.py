@@ -85,6 +85,11 @@ class DaemonEvents(ThrottledLog):
         """The limits of the config need more descriptors than this process may have; None: no limit is set."""
         self._log.warning("descriptors_limited", needed=needed, limit=limit)
 
+    def store_limited(self, number: int, limit: int) -> None:
+        """The service manager stores ``limit`` sockets, so it closes ``number`` others when netd restarts."""
+        advice = "a restart refuses their clients; raise FileDescriptorStoreMax= and FDSTORE in the unit"
+        self._log.warning("store_limited", number=number, limit=limit, advice=advice)
+
     def source_banned(self, source: str, seconds: float, by: str) -> None:
         """All services refuse a source for ``seconds``; ``by`` is the operator, or the reason."""
         self.counts["source_banned"] += 1

@@ -12,7 +12,10 @@ _OWN_DESCRIPTORS = 64  # of a worker, besides connections and listeners
 
 
 def warn(config: Config, listeners: Listeners, events: DaemonEvents) -> None:
-    """Log UDP services without reply guard, and limits that need more descriptors than RLIMIT_NOFILE permits."""
+    """Log UDP services without reply guard, and what exceeds a limit of this process or of the service manager.
+
+    These are RLIMIT_NOFILE, and the number of sockets that the service manager stores for the next start.
+    """
     udp = {one.listener.service for one in listeners if one.listener.transport == "udp"}
     for service in config.enabled:
         if service.name in udp and not service.policy.reply_guard:
@@ -23,3 +26,5 @@ def warn(config: Config, listeners: Listeners, events: DaemonEvents) -> None:
     needed += 2 * sum(1 for _ in listeners) + _OWN_DESCRIPTORS
     if needed > limit != resource.RLIM_INFINITY:
         events.descriptors_limited(needed if needed < sys.maxsize else None, limit)
+    if listeners.store_size and (left := listeners.not_stored()):
+        events.store_limited(len(left), listeners.store_size)

@@ -56,7 +56,8 @@ class Listeners:
         self._inherited = Inherited(inherited)
         self._skipped = skipped
         self._failed = failed
-        self._stores = systemd.has_store()
+        self.store_size = systemd.store_size()
+        """How many sockets the service manager stores for the next start; 0: none."""
         self._by_key: dict[SocketKey, list[ListenerRecord]] = {}
         self._ids = itertools.count(1)
 
@@ -136,19 +137,23 @@ class Listeners:
                         reason = error.strerror if isinstance(error, OSError) else error
                         self._failed(record.listener.service, str(endpoint), str(reason))
         self._by_key = prepared.by_key
-        if self._stores:
-            for record in prepared.new:
-                if not record.listener.kept and not record.listener.endpoint.name:
-                    record.listener.kept = systemd.store(record.listener.socket)
         for left in self._inherited.pop_unused():
             systemd.remove_stored(left.name)
             left.socket.close()
+        for record in prepared.removed:
+            _remove_stored(record.listener)
+        not_stored = self.not_stored()
+        stored = sum(1 for record in self if record.listener.kept)
+        for listener in not_stored[: max(0, self.store_size - stored)]:
+            listener.kept = systemd.store(listener.socket)
+
+    def not_stored(self) -> list[Listener]:
+        """The listeners that the service manager does not keep open for the next start."""
+        return [one.listener for one in self if not one.listener.kept and not one.listener.endpoint.name]
 
     def stop_arrivals(self, records: Iterable[ListenerRecord]) -> None:
         """Have what arrives from now on go to the listeners that replace these."""
         for record in records:
-            if record.listener.kept:  # else the next start could find it, and get nothing from it
-                systemd.remove_stored(record.listener.kept)
             _stop_arrivals(record.listener)
 
     def close_removed(self, prepared: PreparedListeners) -> Generator[None, None, None]:
@@ -178,10 +183,15 @@ class Listeners:
         self._by_key = {}
 
     def _close(self, listener: Listener) -> None:
-        if listener.kept:
-            systemd.remove_stored(listener.kept)
+        _remove_stored(listener)
         _stop_arrivals(listener)
         listener.close()
+
+
+def _remove_stored(listener: Listener) -> None:
+    if listener.kept:
+        systemd.remove_stored(listener.kept)
+        listener.kept = ""
 
 
 def _stop_arrivals(listener: Listener) -> None:

@@ -1,7 +1,9 @@
 """The warnings about a config, at the start and after a reload."""
 
 import json
+import os
 import resource
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +59,35 @@ def test_limits_that_need_more_descriptors_than_rlimit_nofile_are_logged(tmp_pat
                 assert needed is None or told[0]["needed"] != needed + 10
             else:
                 assert told == []
+
+
+@pytest.mark.slow
+def test_sockets_that_the_service_manager_does_not_store_are_logged_and_their_files_removed(tmp_path: Path) -> None:
+    config = "services: {{echo: {{listen: [{}]}}}}"
+    file = tmp_path / "netd.yaml"
+
+    def listen(names: str) -> None:
+        file.write_text(config.format(", ".join(f"'unix://{tmp_path}/{name}'" for name in names)))
+
+    def left() -> list[str]:
+        return sorted(path.name for path in tmp_path.iterdir() if path.is_socket() and len(path.name) == 1)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"{tmp_path}/manager")
+        listen("abcd")
+        with Daemon("-c", str(file), NOTIFY_SOCKET=f"{tmp_path}/manager", FDSTORE="2") as running:
+            warning = running.event("store_limited")
+            assert (warning["level"], warning["number"], warning["limit"]) == ("warning", 2, 2)
+            listen("bcd")
+            assert running.ask("reload")["ok"]
+            assert running.event("store_limited")["number"] == 1
+            assert running.stop() == 0
+        assert left() == ["b", "c"], "c has taken the room that a left"
+        told: list[bytes] = []
+        while b"STOPPING=1" not in b"".join(told):
+            message, rights, *_ = socket.recv_fds(manager, 4096, 1)
+            told.append(message)
+            for descriptor in rights:
+                os.close(descriptor)
+        stored = [message.splitlines()[0] for message in told if message.startswith(b"FDSTORE")]
+        assert stored == [b"FDSTORE=1", b"FDSTORE=1", b"FDSTOREREMOVE=1", b"FDSTORE=1"]
