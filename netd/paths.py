@@ -324,13 +324,17 @@ class SocketFile:
         self.descriptor = descriptor
         """A descriptor (O_PATH) of the file itself."""
 
+    def check(self) -> None:
+        """Raise OSError if another file has taken its place."""
+        if not is_at(self._path, self.descriptor):
+            raise OSError(errno.ESTALE, "another file has taken its place")
+
     def change(self, owner: int, group: int, mode: int) -> None:
         """Set the owner and group (-1: unchanged) and the permissions of this file, and of no other. Raises OSError.
 
         Raises PermissionError if the file may be the right one, but netd cannot verify that.
         """
-        if not is_at(self._path, self.descriptor):
-            raise OSError(errno.ESTALE, "another file has taken its place")
+        self.check()
         status = os.fstat(self.descriptor)
         if owner in (-1, status.st_uid) and group in (-1, status.st_gid) and stat.S_IMODE(status.st_mode) == mode:
             return

@@ -60,6 +60,11 @@ class Listener:
             return f"{self.transport}://*:{url.rpartition(':')[2]}"
         return url
 
+    @property
+    def has_lost_file(self) -> bool:
+        """Whether it has a path, and no file is there any more."""
+        return self.file is not None and not os.path.lexists(self.endpoint.path)
+
     def close(self, *, keep_path: bool = False) -> None:
         """Close the socket, and remove its file if the path still leads to the one that was made."""
         self.socket.close()
@@ -211,7 +216,10 @@ class _Opener:
                 ask_for_senders(kept.socket)
             configure(listener, endpoint)
             return listener
-        opened = socket.socket(family, kind)
+        try:
+            opened = socket.socket(family, kind)
+        except PermissionError as error:  # a system call filter forbids the family
+            raise OSError(errno.EAFNOSUPPORT, error.strerror) from error
         listener = Listener(service, endpoint, opened)
         try:
             if not endpoint.streams:

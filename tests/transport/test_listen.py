@@ -1,5 +1,6 @@
 """Opening endpoints: the sockets and their options, and the one line of an error."""
 
+import errno
 import gc
 import os
 import socket
@@ -14,6 +15,7 @@ import pytest
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
 from netd.transport.listen import Listener, open_listeners, socket_url, transport_of
+from tests.support.seccomp import without_family
 from tests.support.sockets import ABSTRACT, has_ipv6
 
 
@@ -135,6 +137,19 @@ def test_host_without_ipv6_serves_all_of_ipv4(monkeypatch: pytest.MonkeyPatch) -
     [listener] = open_all("tcp://*:0")
     assert listener.socket.getsockname()[0] == "0.0.0.0"
     listener.close()
+
+
+def test_host_that_forbids_ipv6_serves_all_of_ipv4() -> None:
+    def check() -> None:
+        told: list[str] = []
+        wanted = [("s", Endpoint.parse(url)) for url in ("tcp://*:0", "udp://*:0", "tcp://localhost:0")]
+        listeners = open_listeners(wanted, lambda service, url, error: told.append(error))
+        assert {listener.socket.family for listener in listeners} == {socket.AF_INET}
+        assert set(told) <= {os.strerror(errno.EPERM)}
+        close(listeners)
+        assert refusal("tcp://[::1]:0")[0].endswith(f": {os.strerror(errno.EPERM)}")
+
+    without_family(socket.AF_INET6, check)
 
 
 def test_address_of_a_name_that_this_host_lacks_is_skipped_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 import itertools
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from netd import paths
 from netd.admission.access import NO_GROUPS
 from netd.daemon import systemd
-from netd.daemon.supervisor.config_diff import ConfigDiff, SocketKey
+from netd.daemon.supervisor.config_diff import ConfigDiff, SocketKey, Sockets
 from netd.endpoints import LONGEST_PATH, Endpoint, SocketOptions
 from netd.errors import OpenError
 from netd.services import table
@@ -52,7 +53,9 @@ class Listeners:
     """The open listeners by `SocketKey`. `prepare` opens the new records; `commit` or `abort` follows."""
 
     def __init__(self, inherited: list[InheritedSocket], skipped: Skipped, failed: Skipped) -> None:
-        """``failed`` is called with ``(service, url, error)`` if the options of an open socket cannot be changed."""
+        """``failed`` is called with ``(service, url, error)`` if the options of an open socket cannot be changed, or if
+        another file is in the place of its file.
+        """
         self._inherited = Inherited(inherited)
         self._skipped = skipped
         self._failed = failed
@@ -67,11 +70,13 @@ class Listeners:
     def prepare(self, diff: ConfigDiff) -> Generator[None, None, PreparedListeners]:
         """Open the sockets of the new config that are not open. Yields after each piece of the work.
 
+        A UNIX socket that has lost its file is opened anew, since no client can find it.
         Raises `OpenError` if one cannot be opened. Then, and if the generator is closed before its end, none is open.
         """
         wanted = diff.sockets
-        removed = [record for key, records in self._by_key.items() if key not in wanted for record in records]
-        missing = [(service.name, endpoint) for key, (service, endpoint) in wanted.items() if key not in self._by_key]
+        in_force = yield from self._usable(wanted)
+        removed = [record for key, records in self._by_key.items() if key not in in_force for record in records]
+        missing = [(service.name, endpoint) for key, (service, endpoint) in wanted.items() if key not in in_force]
         opened: dict[int, list[Listener]] = {}  # by endpoint; several may be equal
         yielding = [record.listener for record in removed]
         for listener in (yield from opening(missing, self._skipped, self._failed, self._inherited, yielding)):
@@ -79,9 +84,8 @@ class Listeners:
         prepared = PreparedListeners(diff, {}, removed=removed)
         by_socket = {record.listener.socket: record for record in removed}
         for key, (service, endpoint) in wanted.items():
-            records = self._by_key.get(key)
-            if records is None:
-                records = []
+            records = in_force.get(key, [])
+            if key not in in_force:
                 for listener in opened[id(endpoint)]:
                     if same := by_socket.get(listener.socket):  # its address has another text, or other options
                         prepared.removed.remove(same)
@@ -98,6 +102,19 @@ class Listeners:
             ]
         self._check_types(prepared)
         return prepared
+
+    def _usable(self, wanted: Sockets) -> Generator[None, None, dict[SocketKey, list[ListenerRecord]]]:
+        """The records in force that a config can use as they are."""
+        found: dict[SocketKey, list[ListenerRecord]] = {}
+        for key, records in self._by_key.items():
+            yield
+            if key not in wanted or any(record.listener.has_lost_file for record in records):
+                continue
+            found[key] = records
+            for listener in (record.listener for record in records):
+                if listener.file and listener.endpoint == wanted[key][1]:  # else `configure` does it at the commit
+                    self._try(listener, listener.file.check)
+        return found
 
     def _check_types(self, prepared: PreparedListeners) -> None:
         """Raise `OpenError` for inherited sockets that their service, or its access rules, do not support."""
@@ -131,11 +148,7 @@ class Listeners:
         for key, (_, endpoint) in prepared.diff.sockets.items():
             for record in prepared.by_key[key]:
                 if before.get(record.id, endpoint) != endpoint:
-                    try:
-                        configure(record.listener, endpoint)
-                    except (OSError, ValueError) as error:  # such as a removed user, or another file at the path
-                        reason = error.strerror if isinstance(error, OSError) else error
-                        self._failed(record.listener.service, str(endpoint), str(reason))
+                    self._try(record.listener, partial(configure, record.listener, endpoint))
         self._by_key = prepared.by_key
         for left in self._inherited.pop_unused():
             systemd.remove_stored(left.name)
@@ -146,6 +159,13 @@ class Listeners:
         stored = sum(1 for record in self if record.listener.kept)
         for listener in not_stored[: max(0, self.store_size - stored)]:
             listener.kept = systemd.store(listener.socket)
+
+    def _try(self, listener: Listener, change: Callable[[], None]) -> None:
+        try:
+            change()
+        except (OSError, ValueError) as error:  # such as a removed user, or another file at the path
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._failed(listener.service, str(listener.endpoint), str(reason))
 
     def not_stored(self) -> list[Listener]:
         """The listeners that the service manager does not keep open for the next start."""

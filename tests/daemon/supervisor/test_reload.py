@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import stat
 import threading
 from pathlib import Path
 
@@ -234,6 +235,26 @@ def test_paths_of_unix_sockets_are_made_and_removed_with_them(tmp_path: Path) ->
         with talking(f"{tmp_path}/b"):
             pass
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.slow
+def test_socket_that_lost_its_file_is_there_again_after_a_reload(tmp_path: Path) -> None:
+    config = f'services:\n  echo: {{listen: ["unix://{tmp_path}/s", "unixgram://{tmp_path}/d?mode=0600"]}}\n'
+    with daemon(config, tmp_path) as running, talking(f"{tmp_path}/s") as live:
+        (tmp_path / "s").unlink()
+        (tmp_path / "d").unlink()
+        done = running.netd("reload")
+        assert done.returncode == 0, done.stderr
+        with talking(f"{tmp_path}/s"):
+            echoed(live, b"still\n")
+        assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o600
+        (tmp_path / "s").unlink()
+        (tmp_path / "s").write_text("another file")
+        assert running.netd("reload").returncode == 0
+        failed = running.event("options_failed")
+        assert (failed["endpoint"], failed["error"]) == (f"unix://{tmp_path}/s", "another file has taken its place")
+        assert not {"d"} - {path.name for path in tmp_path.iterdir()}
+    assert (tmp_path / "s").read_text() == "another file"
 
 
 @pytest.mark.slow
