@@ -14,7 +14,9 @@ services:
   time:     {{listen: ["tcp://127.0.0.1:0"]}}
   daytime:  {{listen: ["tcp://127.0.0.1:0"]}}
   pingpong: {{listen: ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"]}}
-  chat:     {{listen: ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "unix://{tmp}/chat"]}}
+  chat:
+    listen: ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "unix://{tmp}/chat"]
+    options: {{announce: false}}
 """
 
 

@@ -110,11 +110,16 @@ def test_chat_continues_after_a_reload_and_is_empty_in_a_new_worker(tmp_path: Pa
         new.send("nora : hello")
         until_received([old], 3)
         until_received([older], 2)
+        until_received([new], 1)
         assert old.lines == ["udo : hi", "* nora has joined", "nora : hello"]
         assert older.lines == ["* nora has joined", "nora : hello"]
         old.send("ole : still here")
-        until_received([new], 2)
-        assert new.lines == ["* ole has joined", "ole : still here"], "both are in one chat"
+        until_received([new], 3)
+        assert new.lines == [
+            "* here: udo, 1 other; q leaves",
+            "* ole has joined",
+            "ole : still here",
+        ], "both are in one chat"
         first = [line["pid"] for line in running.lines if line["event"] == "worker_started" and line["worker"] == 0]
         subprocess.run(["kill", "-9", str(first[0])], check=True)
         running.event("worker_started")

@@ -6,13 +6,12 @@ from netd.contract import Context, Post, WaitingConversation
 from netd.lines import LineTooLong, split_terminator
 from netd.peer import Peer
 from netd.services.chat.room import Member, Room, Rules, line_end
-from netd.services.chat.text import clean, cut
+from netd.services.chat.text import clean, cut, is_farewell
 from netd.services.framing import Framed
 
 # A line that is sent on may be three times as long (an octet that is not UTF-8 becomes U+FFFD). It still has to fit
 # into the send queue of one peer, and into one datagram.
 _LONGEST_LINE = 16384
-_FAREWELLS = ("q", "bye")
 # Each has to fit into 64 octets, which netd may send over UDP in answer to any datagram (`amplify`).
 _FULL = "* the room is full"
 _GOODBYE = "* goodbye"
@@ -23,7 +22,8 @@ class Chat:
     """A room: sends each message to all other members, over streams and datagrams and at every endpoint of the service.
 
     A line or a datagram is a message. ``NAME : text`` sets the sender's name, the first time also ``NAME: text``,
-    unless another member has it; ``q`` or ``bye`` leaves.
+    unless another member has it; ``q`` or ``bye`` leaves. A member over a stream that sends no line ends, and so waits
+    for an answer, gets one.
     """
 
     server_initiated = True
@@ -58,11 +58,13 @@ class Chat:
             while (message := (yield from reader.read())) is not None:
                 member.set_line_end(reader.terminator)
                 line = clean(message)
-                if line.rstrip() in _FAREWELLS:
+                if is_farewell(line, member.name):
                     room.leave(member)
                     yield self._flood_notice(member) + member.with_line_end(_GOODBYE)
                     return
                 answer = room.handle_line(member, line)
+                if answer == "" and not reader.terminator:
+                    answer = "ok"
                 # Also an empty answer: at each yield the transport may let the loop serve other connections.
                 yield member.with_line_end(answer) if answer else b""
             yield self._flood_notice(member)
@@ -74,8 +76,10 @@ class Chat:
         if len(message) > self._line_limit:
             raise LineTooLong(self._line_limit)
         line = clean(message)
-        if line.rstrip() in _FAREWELLS:
-            self._room.forget(peer)
+        sender = self._room.sender(peer)
+        if is_farewell(line, sender.name if sender else ""):
+            if sender:
+                self._room.leave(sender)
             return _GOODBYE.encode() + (line_end(terminator) or b"\n")
         member = self._room.datagram_member(peer, post)
         if member is None:
@@ -84,7 +88,8 @@ class Chat:
         answer = self._room.handle_line(member, line)
         if answer is None:
             return None  # an answer would acknowledge a message that was not shown
-        return member.with_line_end(answer) if answer else self._acknowledgement(member)
+        news = member.news()
+        return news + member.with_line_end(answer) if answer else news or self._acknowledgement(member)
 
     def truncate(self, answer: bytes, most: int) -> bytes:
         """The beginning of the line."""

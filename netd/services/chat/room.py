@@ -8,11 +8,13 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from netd.contract import Post
 from netd.peer import Peer
+from netd.services.chat.news import News
 from netd.services.chat.text import Color, Name, folded, painted, split_name
 from netd.values import Duration, Model
 
 _RATE, _BURST = 20.0, 100.0  # messages a second, and at once after a pause: more than a person types
 _MOST_GUESTS = 1024
+_MOST_LISTED = 8  # names that a new member gets
 
 NAMELESS = "* say who you are, as in NAME : hello"
 TAKEN = "* that name is taken"
@@ -47,10 +49,14 @@ class Rules(Model):
     max_members: Annotated[int, Field(ge=1, le=1024)] = 256
     """The most members in the room, 1 to 1024. Each message is sent to all of them, so its cost grows with this."""
     announce: bool = True
-    """Whether the room shows that a member joins, leaves or changes its name. A member that has sent no message, such
-    as a load balancer's check, is not announced."""
+    """Whether the room shows that a member joins, leaves or changes its name, and answers the first message of a member
+    over a stream with the names of the others. A member that has sent no message, such as a load balancer's check, is
+    not announced."""
     name_required: bool = False
     """Whether a member needs a name before its messages are shown; off: the address stands in place of the name."""
+    push: bool = True
+    """Whether members over datagrams are sent the messages of others at once. Off: these come with the answer to the
+    next datagram of the member, the latest in at most 1024 octets, for a program that receives once for each send."""
     idle: Duration = 300.0
     """How long a member over datagrams stays in the room after its last one; 5m, as limits.idle for a connection."""
 
@@ -87,6 +93,7 @@ class Member:
         "post",
         "terminator",
         "unshown",
+        "welcomed",
     )
 
     def __init__(self, peer: Peer, post: Post | None, now: float, terminator: bytes) -> None:
@@ -104,6 +111,7 @@ class Member:
         self.guest_notice_sent = False
         self.lost = 0  # messages that its post refused
         self.unshown = 0  # messages above the rate
+        self.welcomed = False  # it was told which members are here
         self._tokens = _BURST
         self._at = now
 
@@ -125,6 +133,13 @@ class Member:
         # One post for both: else, with room for the notice only, it could be all that this member gets from now on.
         notice = self.with_line_end(lost_notice(self.lost)) if self.lost else b""
         self.lost = 0 if self.post(notice + line) else self.lost + 1
+
+    def news(self) -> bytes:
+        """What was posted since the last answer, if this member is sent nothing but answers (`Rules.push`)."""
+        if not isinstance(self.post, News):
+            return b""
+        lost, lines = self.post.take()
+        return (self.with_line_end(lost_notice(lost)) if lost else b"") + lines
 
     def may_speak(self, now: float) -> bool:
         """Whether one more message is within the rate; one that is not is counted."""
@@ -209,6 +224,9 @@ class Room:
         now = self._clock()
         self._expire(now)
         key = key_of(peer)
+        if post is not None and not self._rules.push:
+            before = self._datagrams.get(key)
+            post = before.post if before and isinstance(before.post, News) else News()
         if post is None:
             if (former := self._datagrams.get(key)) is not None:
                 self.leave(former)
@@ -243,11 +261,10 @@ class Room:
         if member.announced_as:
             self._announce(member, " has left")
 
-    def forget(self, peer: Peer) -> None:
-        """Remove the member or guest that sends datagrams from this address."""
+    def sender(self, peer: Peer) -> Member | None:
+        """The member or guest that has sent datagrams from this address."""
         key = key_of(peer)
-        if (member := self._datagrams.get(key) or self._guests.get(key)) is not None:
-            self.leave(member)
+        return self._datagrams.get(key) or self._guests.get(key)
 
     def _is_full(self, now: float) -> bool:
         self._expire(now)
@@ -285,7 +302,20 @@ class Room:
         self._history.append(message)
         self._message_count += 1
         self._show(message, member)
+        if not answer and not member.welcomed and self._rules.announce and member in self._streams:
+            member.welcomed = True
+            answer = self._others_than(member)
         return answer
+
+    def _others_than(self, member: Member) -> str:
+        """The names of the others for a new member, and how to leave."""
+        others = [one for one in (*self._streams, *self._datagrams.values()) if one is not member]
+        if not others:
+            return "* you are alone here; q leaves"
+        names = sorted(one.announced_as for one in others if one.announced_as)[:_MOST_LISTED]
+        if rest := len(others) - len(names):
+            names.append(f"{rest} other{'s' * (rest > 1)}")
+        return f"* here: {', '.join(names)}; q leaves"
 
     def _name(self, member: Member, name: str) -> bool:
         """Give a member this name; False if another one has it, or a name that looks the same.

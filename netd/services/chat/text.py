@@ -22,6 +22,8 @@ _JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji need them
 _BLIND = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _NAMED = re.compile(r"([^\s:]{1,32})(?:( :)(?: |$)|: )(.*)")
 _GRAPHICS = re.compile(rb"\x1b\[[0-9;]*m")
+_CONTROL_SEQUENCES = re.compile("(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]")  # colours and others (ECMA-48, 5.4)
+_FAREWELLS = ("q", "bye")
 
 ColorName = Literal[
     "black",
@@ -90,9 +92,9 @@ _SHOWN = _Shown(
 
 
 def clean(message: bytes) -> str:
-    """The text of a message that may be shown, without leading blanks."""
+    """The text of a message that may be shown, without colours and leading blanks."""
     text = message.decode(errors="replace")
-    return (text if text.isprintable() else text.translate(_SHOWN)).lstrip()
+    return (text if text.isprintable() else _CONTROL_SEQUENCES.sub("", text).translate(_SHOWN)).lstrip()
 
 
 def _is_name(word: str) -> bool:
@@ -109,6 +111,12 @@ def split_name(line: str, before: str = "") -> tuple[str | None, str]:
     if (match := _NAMED.fullmatch(line)) and _is_name(match[1]) and (match[2] or before in ("", match[1])):
         return match[1], match[3].strip()
     return None, line.strip()
+
+
+def is_farewell(line: str, name: str) -> bool:
+    """Whether the sender of a cleaned line leaves: with ``q`` or ``bye``, or ``NAME : q`` with its own ``name``."""
+    said, text = split_name(line, name)
+    return text in _FAREWELLS and said in (None, name)
 
 
 def folded(name: str) -> str:

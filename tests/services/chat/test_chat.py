@@ -41,7 +41,7 @@ def test_message_is_sent_to_all_other_members() -> None:
         ("x" * 32 + " : hello", "x" * 32 + " : hello"),
         ("x" * 33 + " : hello", "192.0.2.7:5353 : " + "x" * 33 + " : hello"),
         ("a\u200db : hello", "192.0.2.7:5353 : a\u200db : hello"),
-        ("a\x1b[31m\x00\x07b\x7f\x9b1\u202e\u2066!\u2028x", "192.0.2.7:5353 : a[31mb1! x"),
+        ("a\x1b[31m\x00\x07b\x7f\x9b1\u202e\u2066!\u2028x", "192.0.2.7:5353 : ab1! x"),
         ("alex : q", "alex : q"),
         ("/etc/passwd", "192.0.2.7:5353 : /etc/passwd"),
     ],
@@ -118,6 +118,7 @@ def test_member_leaves_with_a_command_or_at_the_end_of_file() -> None:
         room = chat(announce=True)
         listener, alex = Talker(room), Talker(room)
         alex.say("alex : hello")
+        assert alex.read() == ["* here: 1 other; q leaves"]
         listener.read()
         leave(alex)
         assert alex.over
@@ -133,7 +134,7 @@ def test_member_that_does_not_read_the_farewell_has_left() -> None:
     alex = room.stream(PEER, lambda data: True)
     next(alex)
     listener = Talker(room)
-    assert alex.send(b"alex : hello\nbye\n") == b""
+    assert alex.send(b"alex : hello\nbye\n") == b"* here: 1 other; q leaves\n"
     assert next(alex) == b"* goodbye\n"
     assert listener.read() == ["* alex has joined", "alex : hello", "* alex has left"]
 
@@ -154,7 +155,7 @@ def test_line_that_is_too_long_ends_only_the_connection_of_its_sender() -> None:
     listener, alex = Talker(room), Talker(room)
     alex.say("alex : hello", "x" * 4097)
     assert alex.over
-    assert alex.read() == ["error: a line may have at most 4096 octets"]
+    assert alex.read() == ["* here: 1 other; q leaves", "error: a line may have at most 4096 octets"]
     assert listener.read() == ["* alex has joined", "alex : hello", "* alex has left"]
 
 
@@ -190,9 +191,108 @@ def test_lines_end_as_those_of_the_member() -> None:
 def test_chunks_are_messages_without_a_line_end() -> None:
     room = chat(framing="chunk")
     alex, bob = script(room), script(room)
-    alex.receives(b"alex : hello")
+    alex.receives(b"alex : hello").sends(b"ok\r\n")
     bob.posts(b"alex : hello\r\n").receives(b"bob : one\ntwo\n")
     alex.posts(b"bob : one two\r\n").receives(b"bye").sends(b"* goodbye\r\n").ends()
+
+
+def test_member_that_sends_no_line_ends_gets_an_answer_to_each_message() -> None:
+    room = chat(announce=True)
+    alex = script(room).receives(b"hello").times_out().sends(b"* you are alone here; q leaves\r\n")
+    alex.receives(b"alex : how are you?").times_out().sends(b"ok\r\n").receives(b"alex :").times_out().sends(b"ok\r\n")
+    alex.receives(b"q").times_out().sends(b"* goodbye\r\n").ends()
+
+
+def test_first_message_over_a_stream_is_answered_with_the_other_members() -> None:
+    room = chat(announce=True)
+    alex = Talker(room)
+    alex.say("", "alex :", "/color off")
+    assert alex.read() == ["* colors are off"], "no message yet"
+    alex.say("hello", "hello?")
+    assert alex.read() == ["* you are alone here; q leaves"]
+    quiet, bob, carol = Talker(room), Mailer(room, port=1), Talker(room)
+    bob.send("bob : hi")
+    assert bob.read() == ["ok"]
+    alex.read()
+    carol.say("alex : it is me", "carol : it is me")
+    assert [line for line in carol.read() if line.startswith("* that") or "here" in line] == [
+        "* that name is taken",
+        "* here: alex, bob, 1 other; q leaves",
+    ]
+    for number in range(9):
+        Mailer(room, port=10 + number).send(f"m{number} : hi")
+    quiet.say("hi")
+    assert quiet.read()[-1] == "* here: alex, bob, carol, m0, m1, m2, m3, m4, 4 others; q leaves"
+
+
+@pytest.mark.parametrize("farewell", ["alex : q", "alex: bye", "alex :  q "])
+def test_member_leaves_with_its_own_name_before_the_farewell(farewell: str) -> None:
+    room = chat()
+    listener, alex, mailed = Talker(room), Talker(room), Mailer(room, port=9)
+    alex.say("alex : hello", farewell)
+    assert alex.over
+    mailed.send("alex : me")
+    mailed.send("eve : q")
+    assert listener.read() == ["alex : hello", "alex : me", "eve : q"], "another name is a message"
+    mailed.send("eve : q")
+    mailed.send("eve : still me")
+    assert mailed.read() == ["ok", "ok", "* goodbye", "ok"]
+
+
+def test_colours_in_a_message_and_in_a_name_are_removed() -> None:
+    room = chat()
+    listener = Talker(room)
+    Mailer(room).send("\x1b[1;33;42malex : hi\x1b[0m there\x9b7m\x1b[2J\x1b[?25l!")
+    assert listener.read() == ["alex : hi there!"]
+
+
+def test_without_push_an_answer_is_all_that_is_sent_over_datagrams() -> None:
+    room = chat(push=False, history=1, announce=True)
+    alex = Talker(room)
+    alex.say("alex : anybody here?")
+    ann, ben = Mailer(room), Mailer(room, host="192.0.2.8")
+    ann.send("ann : I am")
+    assert ann.received == [b"alex : anybody here?\n"]
+    ben.send("ben : x")
+    alex.say("hello")
+    assert len(ann.received) == 1
+    ann.send("ann : what?")
+    ann.send("ann : nothing?")
+    ben.send("ann : q")
+    ben.send("q")
+    assert ann.received[1:] == [b"* ben has joined\nben : x\nalex : hello\n", b"ok\n"]
+    assert ben.received[1:] == [b"alex : hello\nann : what?\nann : nothing?\n* that name is taken\n", b"* goodbye\n"]
+    assert ann.posted == ben.posted == 0
+
+
+def test_answer_with_the_last_message_has_each_message_once_without_push() -> None:
+    room = chat(push=False, answer="last")
+    ann, alex = Mailer(room), Talker(room)
+    ann.send("ann : hi")
+    alex.say("alex : one", "two")
+    for _ in range(2):
+        ann.send("ann : and?")
+    assert ann.received == [b"ok\n", b"alex : one\nalex : two\n", b"alex : two\n"]
+
+
+def test_push_can_be_switched_at_a_reload() -> None:
+    before = chat()
+    ann, alex = Mailer(before), Talker(before)
+    ann.send("ann : hi")
+    room = chat(push=False)
+    room.take_over(before)
+    ann.chat = room
+    alex.say("alex : one")
+    assert ann.read() == ["ok", "alex : one"], "it is a member with a post until its next datagram"
+    ann.send("ann : hi")
+    alex.say("two")
+    assert ann.read() == ["ok"]
+    again = chat()
+    again.take_over(room)
+    ann.chat = again
+    ann.send("ann : hi")
+    alex.say("three")
+    assert ann.read() == ["ok", "alex : three"]
 
 
 def test_datagrams_and_streams_share_the_room() -> None:
@@ -201,7 +301,13 @@ def test_datagrams_and_streams_share_the_room() -> None:
     bob.send("bob : hello")
     eve.send("eve: hi\r\n")
     alex.say("alex : welcome")
-    assert alex.read() == ["* bob has joined", "bob : hello", "* eve has joined", "eve : hi"]
+    assert alex.read() == [
+        "* bob has joined",
+        "bob : hello",
+        "* eve has joined",
+        "eve : hi",
+        "* here: bob, eve; q leaves",
+    ]
     assert bob.received == [b"ok\n", b"* eve has joined\n", b"eve : hi\n", b"* alex has joined\n", b"alex : welcome\n"]
     assert eve.received == [b"ok\r\n", b"* alex has joined\r\n", b"alex : welcome\r\n"]
     alex.read()
@@ -254,7 +360,9 @@ def test_a_line_is_no_longer_than_a_transport_can_post() -> None:
     listener, alex = script(room), script(room)
     alex.receives(b"x : " + b"\x80" * 16380 + b"\n")
     assert len(listener.output()) < 65536 - 64
-    alex.receives(b"x" * 16385 + b"\n").sends(b"error: a line may have at most 16384 octets\r\n").ends()
+    alex.sends(b"* here: 1 other; q leaves\n").receives(b"x" * 16385 + b"\n").sends(
+        b"error: a line may have at most 16384 octets\r\n"
+    ).ends()
     listener.posts(b"* x has left\r\n")
     with pytest.raises(PeerError, match="16384"):
         room.datagram(b"x" * 16385, PEER, lambda data: True)

@@ -23,7 +23,7 @@ def test_sender_of_datagrams_stays_in_the_room_until_idle_passes() -> None:
     alex.say("two")
     assert bob.read() == ["ok", "* alex has joined", "alex : one"]
     assert eve.read() == ["ok", "ok", "* alex has joined", "alex : one", "* bob has left", "alex : two"]
-    assert alex.read() == ["* bob has joined", "bob : hello", "* bob has left"]
+    assert alex.read() == ["* bob has joined", "bob : hello", "* here: bob, 1 other; q leaves", "* bob has left"]
     bob.send("again")
     assert alex.read() == ["* 192.0.2.7:1 has joined", "192.0.2.7:1 : again"], "its name is forgotten too"
 
@@ -45,7 +45,7 @@ def test_guest_sends_messages_but_receives_none() -> None:
     guest.send("eve : hello")
     guest.send("are you there?")
     alex.say("alex : yes")
-    assert alex.read() == ["eve : hello", "eve : are you there?"]
+    assert alex.read() == ["eve : hello", "eve : are you there?", "* you are alone here; q leaves"]
     assert guest.read() == ["* others hear you, but you cannot hear them from here", "ok"]
     assert guest.posted == 0
     guest.send("q")
