@@ -60,6 +60,12 @@ class HungUpError(OperatorError):
     exit_code = EXIT_NO
 
 
+class NoAnswerError(OperatorError):
+    """The remote end was sent something, and has answered nothing (exit code 1)."""
+
+    exit_code = EXIT_NO
+
+
 class UsageError(OperatorError):
     """The arguments of a command are invalid (exit code 64, EX_USAGE)."""
 

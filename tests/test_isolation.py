@@ -37,7 +37,9 @@ NAMED = {
     "tests/client/probe/test_checks.py": (r"/run/it", "a word"),
     "tests/client/probe/test_faults.py": (r"udp://a\.\.b:7", "no name that could exist"),
     "tests/client/probe/test_targets.py": (r"\w+://\S+:[17]|://@x", "URLs that are read; no name that could exist"),
+    "tests/client/talk/test_conversation.py": (r"tcp://name:7", "the name of a link that has no socket"),
     "tests/client/talk/test_link.py": (r"\w+://name:7", "a name that means what the test says"),
+    "tests/client/test_urls.py": (r"/run/x|\w+://\S+:[17]|://@x", "URLs that are read"),
     "tests/config/test_loader.py": (r"/run/[xyz]|\w+://\S+", "checked and not served"),
     "tests/daemon/supervisor/test_workers.py": (r"tcp://\*:7", "in a network namespace"),
     "tests/daemon/test_daemonize.py": (

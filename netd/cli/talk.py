@@ -11,13 +11,20 @@ from netd.cli.options import parsed
 from netd.client.talk.control_link import ControlLink
 from netd.client.talk.conversation import Schedule
 from netd.client.talk.conversation import talk as run_conversation
-from netd.client.talk.link import Link, client_endpoint, connect
+from netd.client.talk.link import Link, connect
 from netd.client.talk.template import Template
 from netd.client.talk.user_io import Pipe, UserInterface
+from netd.client.urls import client_endpoint
 from netd.endpoints import Endpoint
 from netd.errors import EXIT_OK
 from netd.services.chat.text import check_name
 from netd.values import parse_duration
+
+_ENDS = {"none": b"", "lf": b"\n", "crlf": b"\r\n"}
+
+
+def _wait(text: str) -> float:
+    return 0.0 if text == "0" else parse_duration(text)
 
 
 @click.command(
@@ -28,6 +35,7 @@ More:
   netd talk --every 10s --send '{now}' udp://localhost:9999
   netd talk --every 2s --send '{seq} {time:%H:%M:%S}' --count 5 tcp://localhost:7007
   echo 'ping 42' | netd talk tcp://localhost:8888
+  echo ping | netd talk --end none tcp://localhost:8000
   netd talk --service chat --name operator
 """
 )
@@ -54,11 +62,17 @@ More:
 )
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after --every has sent N times.")
 @click.option(
+    "--end",
+    type=click.Choice(list(_ENDS)),
+    help="The line end that is sent. Default: lf, as typed. With none a line over a stream waits until the one before "
+    "is answered, or for a second.",
+)
+@click.option(
     "--wait",
-    callback=parsed(parse_duration),
+    callback=parsed(_wait),
     metavar="DURATION",
-    help="How long to wait for another answer after the input has ended. Default: 1s over datagrams, and after a "
-    "last line `q` or `bye` or Ctrl-D; over a stream at the end of a pipe, until the other end closes.",
+    help="How long to wait for another answer after the input has ended; 0: for none. Default: 1s over datagrams, and "
+    "after a last line `q` or `bye` or Ctrl-D; over a stream at the end of a pipe, until the other end closes.",
 )
 @control_options
 def talk(
@@ -70,6 +84,7 @@ def talk(
     every: float | None,
     template: Template | None,
     count: int | None,
+    end: str | None,
     wait: float | None,
 ) -> int:
     """Talk to a service, line by line.
@@ -80,11 +95,12 @@ def talk(
     conversation ends at the end of input (Ctrl-D), with a line `q` or `bye`, which is sent, after --count, or when the
     other end closes.
 
-    Of a pipe all lines are sent: a `q` or `bye` ends the conversation only if no input follows for a second. With
-    --every, the end of a pipe such as /dev/null ends the conversation only if its last line is one of these.
+    Of a pipe all lines are sent, the last one without a line end if it has none: a `q` or `bye` ends the conversation
+    only if no input follows for a second. With --every, the end of a pipe such as /dev/null ends the conversation only
+    if its last line is one of these.
 
     Exit code 0: this side ended the conversation, or the other end closed after a last line `q` or `bye`; 1: the other
-    end closed before; 69: it cannot be reached.
+    end closed before, or did not take or answer anything; 69: it cannot be reached.
     """
     if [endpoint, service, room].count(None) != 2:
         raise click.UsageError("expected either a URL or --service")
@@ -94,7 +110,7 @@ def talk(
         raise click.UsageError("--count needs --every")
     schedule = None if every is None or template is None else Schedule(template, every, count)
     with contextlib.closing(connect(endpoint) if endpoint else _attach(client, str(service or room))) as link:
-        run_conversation(link, _user_interface(link, name), name, schedule, wait)
+        run_conversation(link, _user_interface(link, name), name, schedule, wait, None if end is None else _ENDS[end])
     return EXIT_OK
 
 

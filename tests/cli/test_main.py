@@ -93,6 +93,8 @@ def test_output_that_cannot_be_written_is_reported_in_one_line() -> None:
         ("check -c {none} 2>&-", 78),
         ("bogus 2> /dev/full", 64),
         ("bogus 2>&- >&- <&-", 64),
+        ("talk unix://{none} <&-", 69),
+        ("talk unix://{none} <&- >&- 2>&-", 69),
         ("check -c {good} > /dev/full 2> /dev/full", 71),
     ],
 )

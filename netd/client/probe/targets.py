@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from netd.addresses import address_text, is_loopback, pack_address
+from netd.client.urls import client_endpoint
 from netd.endpoints import Endpoint
 from netd.errors import UsageError
 
@@ -41,18 +42,9 @@ class Target:
 def parse_target(url: str) -> Endpoint:
     """The endpoint of a URL that a client can connect to. Raises UsageError."""
     try:
-        if "://" not in url:
-            raise ValueError("expected a URL such as tcp://192.0.2.1:7, udp://[::1]:7 or unix:///run/echo.sock")
-        endpoint = Endpoint.parse(url)
-        if endpoint.transport == "systemd":
-            raise ValueError("expected tcp://, udp://, unix:// or unixgram://; systemd:// is for listeners")
-        if "?" in url:
-            raise ValueError("socket options are for listeners")
-        if not endpoint.path and (endpoint.host in ("*", "0.0.0.0", "::") or endpoint.port == 0):
-            raise ValueError("expected the address and the port of one service, such as tcp://192.0.2.1:7")
+        return client_endpoint(url)
     except ValueError as error:
         raise UsageError([f"{url}: {error}"]) from None
-    return endpoint
 
 
 def resolve(endpoints: Sequence[Endpoint]) -> list[Target]:

@@ -63,5 +63,8 @@ class ControlLink:
     async def finish(self) -> None:
         """Do nothing: the control protocol has no end of input, only a close."""
 
+    async def delivered(self) -> bool:
+        return True  # netd reads it; what the service reads is not known
+
     def close(self) -> None:
         self._socket.close()

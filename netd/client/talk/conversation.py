@@ -7,13 +7,18 @@ import time
 from dataclasses import dataclass
 
 from netd.client.talk.link import Link
-from netd.client.talk.template import NamePrefix, Template, is_farewell
+from netd.client.talk.template import NamePrefix, Template, is_farewell, with_end
 from netd.client.talk.user_io import Interrupted, UserInterface
-from netd.errors import HungUpError
+from netd.errors import HungUpError, NoAnswerError
 
 QUIET = 1.0
 """Seconds without an answer, or without input after a farewell, that end the wait for one: long for a network, short
 for a person."""
+
+
+REFUSAL = 0.1
+"""Seconds that the other end of a stream has to refuse a connection, before the first line of a pipe is sent: if it
+closes at once, it is up to its scheduler whether it has read that line, and so whether that line is lost."""
 
 
 @dataclass(frozen=True)
@@ -27,44 +32,67 @@ class Schedule:
     """The number of texts; None: no limit."""
 
 
-def talk(link: Link, ui: UserInterface, name: str | None, schedule: Schedule | None, wait: float | None) -> None:
+def talk(
+    link: Link,
+    ui: UserInterface,
+    name: str | None = None,
+    schedule: Schedule | None = None,
+    wait: float | None = None,
+    end: bytes | None = None,
+) -> None:
     """Run a conversation until this side has finished and was answered.
 
-    Raises `HungUpError` where the other end closes before, and the `OperatorError` of a link that fails. A close after
-    a farewell is no error.
+    Raises `HungUpError` where the other end closes before, `NoAnswerError` where it has answered nothing, and the
+    `OperatorError` of a link that fails. A close after a farewell is no error.
 
     At a terminal, a farewell (``q``, ``bye``) ends the input. In a pipe it does so only if no input follows for
     `QUIET`: all of a pipe is to be sent, and a line that is a farewell in a chat may be a line like others elsewhere.
 
     ``wait``: seconds without an answer after which the wait for another one ends, or seconds in all after a farewell.
-    None: `QUIET` where the link carries messages or the user has left, else until the other end closes.
+    None: `QUIET` where the link carries messages or the user has left, else until the other end closes. 0: no answer
+    is waited for, or missed.
+
+    ``end``: the line end that is sent, LF, CR LF or nothing; None: that of the input. Without one, a line over a stream
+    is sent when the one before was answered, or after `QUIET`: only this tells them apart.
     """
     # epoll(7) refuses a file as standard input; poll(2) does not.
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.PollSelector())) as runner:
         try:
-            runner.run(_Talk(link, ui, name, schedule, wait).run())
+            runner.run(_Talk(link, ui, name, schedule, wait, end).run())
         except Interrupted:
             raise KeyboardInterrupt from None
 
 
 class _Talk:
     def __init__(
-        self, link: Link, ui: UserInterface, name: str | None, schedule: Schedule | None, wait: float | None
+        self,
+        link: Link,
+        ui: UserInterface,
+        name: str | None,
+        schedule: Schedule | None,
+        wait: float | None,
+        end: bytes | None,
     ) -> None:
         self._link = link
         self._ui = ui
         self._schedule = schedule
         self._wait = wait
+        self._end = end
         self._name = name
         self._prefix = NamePrefix(name)
         self._closed = False  # by the other end
         self._sent_farewell = False
         self._unsent = False  # some input could not be sent
+        self._asked = False  # something but a farewell was sent
+        self._answered = False  # something was received
+        self._heard = asyncio.Event()  # something was received since the last line was sent, or the end
         self._sending = asyncio.Lock()
         self._last_activity = time.monotonic()
 
     async def run(self) -> None:
         receiving = asyncio.create_task(self._receive())
+        if self._link.streams and not self._ui.interactive:
+            await asyncio.wait((receiving,), timeout=REFUSAL)
         sending = asyncio.create_task(self._send_all())
         try:
             await asyncio.wait((receiving, sending), return_when=asyncio.FIRST_COMPLETED)
@@ -79,17 +107,25 @@ class _Talk:
                 )
             if self._unsent:
                 raise HungUpError([f"{self._link.url}: closed by the other end"])
+            if self._asked and not self._answered and self._wait != 0:
+                raise NoAnswerError([f"{self._link.url}: nothing was received{self._hint()}"])
         finally:
             await _cancel(receiving, sending)
+
+    def _hint(self) -> str:
+        return "" if self._end == b"" else "; if a message has no line end there, try --end none"
 
     async def _receive(self) -> None:
         try:
             while (data := await self._link.receive()) is not None:
                 self._last_activity = time.monotonic()
+                self._answered = True
+                self._heard.set()
                 await self._ui.show(data, whole=not self._link.streams)
                 await asyncio.sleep(0)  # a peer that sends without a pause must not starve the other tasks
         finally:
             self._closed = True
+            self._heard.set()
             await self._ui.show_end()
 
     async def _send_all(self) -> bool:
@@ -110,6 +146,7 @@ class _Talk:
         """Send the input. Whether the user has left: with a farewell, or with the end of input at a terminal."""
         async with contextlib.aclosing(self._ui.lines()) as lines:
             timeout: float | None = None
+            begins = True  # what comes next is the beginning of a line
             while True:
                 try:
                     line = await asyncio.wait_for(anext(lines, None), timeout)
@@ -117,11 +154,23 @@ class _Talk:
                     return True
                 if line is None:
                     return self._prefix.farewell or self._ui.interactive
-                await self._send(self._prefix.add(line))
+                if data := self._prefix.add(line):
+                    if begins and self._end == b"" and self._link.streams:
+                        await self._wait_for_turn()
+                    await self._send(data)
+                begins = line.endswith(b"\n")
                 self._sent_farewell |= self._prefix.farewell
                 if self._prefix.farewell and self._ui.interactive:
                     return True
                 timeout = QUIET if self._prefix.farewell else None
+
+    async def _wait_for_turn(self) -> None:
+        """Wait until the line that was sent last has an answer, or has had the time for one."""
+        if self._asked:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._last_activity + QUIET - time.monotonic()):
+                    await self._heard.wait()
+        self._heard.clear()
 
     async def _send_scheduled(self, schedule: Schedule) -> bool:
         prefix = NamePrefix(self._name)
@@ -130,19 +179,21 @@ class _Talk:
         while number != schedule.count:
             await asyncio.sleep(due - time.monotonic())
             number += 1
-            await self._send(prefix.add(schedule.template.render(time.time(), number) + b"\n"))
+            if line := prefix.add(schedule.template.render(time.time(), number) + b"\n"):
+                await self._send(line)
             # Texts that were missed, while the peer did not read or the host was suspended, are skipped.
             due = max(due + schedule.every, time.monotonic())
         return False
 
-    async def _send(self, data: bytes) -> None:
-        if data:
-            async with self._sending:
-                # A peer that has closed its side may still receive (shutdown(2)), but not after a farewell.
-                sent = not (self._closed and self._sent_farewell) and await self._link.send(data)
-            # A farewell or an empty line that could not be sent is no loss.
-            self._unsent |= not sent and bool(data.strip()) and not is_farewell(data)
-            self._last_activity = time.monotonic()
+    async def _send(self, line: bytes) -> None:
+        async with self._sending:
+            # A peer that has closed its side may still receive (shutdown(2)), but not after a farewell.
+            sent = not (self._closed and self._sent_farewell) and await self._link.send(with_end(line, self._end))
+        # A farewell or an empty line that could not be sent is no loss.
+        means = bool(line.strip()) and not is_farewell(line)
+        self._asked |= means
+        self._unsent |= means and not sent
+        self._last_activity = time.monotonic()
 
     async def _finish(self, receiving: asyncio.Task[None], *, left: bool) -> None:
         """Signal the end of input, and wait for the remaining answers."""
@@ -157,6 +208,8 @@ class _Talk:
                 return
             await asyncio.wait((receiving,), timeout=timeout)
         _check_end(receiving, left=left)
+        # A peer that closes at once and one that has read everything before can look the same until now.
+        self._unsent |= self._asked and not left and not await self._link.delivered()
 
 
 def _check_end(receiving: asyncio.Task[None], *, left: bool) -> None:

@@ -2,8 +2,11 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import socket
+import termios
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -11,13 +14,15 @@ from typing import Any, Protocol
 from netd.addresses import address_text
 from netd.endpoints import Endpoint
 from netd.errors import HungUpError, UnreachableError, UsageError
-from netd.text import shown
 
 _CONNECT_TIMEOUT = 10.0
 """Seconds for a connection to one address of a name, before the next one is tried: three lost SYNs."""
 
 _RECEIVE_SIZE = 65536
 """Octets that are received with one call: more than any datagram holds."""
+
+_ACKNOWLEDGE_TIMEOUT = 1.0
+"""Seconds for the other end to acknowledge or reset what was sent, after it has closed: some round trips."""
 
 _MAX_UNANSWERED = 16
 """Datagrams that are kept, to be sent to another address of the name if this one does not answer."""
@@ -50,22 +55,10 @@ class Link(Protocol):
     async def finish(self) -> None:
         """Signal the end of this side's stream."""
 
+    async def delivered(self) -> bool:
+        """Whether the other end has taken everything that was sent, as far as it says. Call it after the end."""
+
     def close(self) -> None: ...
-
-
-def client_endpoint(text: str) -> Endpoint:
-    """The endpoint of a URL that a client can connect to. Raises ValueError."""
-    example = "expected a URL such as tcp://localhost:7, udp://[::1]:7 or unix:///run/echo.sock"
-    if "://" not in text:
-        raise ValueError(f"{example}, got {shown(text)}")
-    endpoint = Endpoint.parse(text)
-    if endpoint.transport == "systemd":
-        raise ValueError(f"{example}; systemd:// is for listeners")
-    if endpoint.host == "*" or (endpoint.host and not endpoint.port):
-        raise ValueError(f"{example}; {text} is not an address to connect to")
-    if "?" in text:
-        raise ValueError(f"{example}; socket options are for listeners")
-    return endpoint
 
 
 def connect(endpoint: Endpoint) -> Link:
@@ -172,6 +165,18 @@ class StreamLink:
         except OSError:
             pass  # the connection is closed already
 
+    async def delivered(self) -> bool:
+        # A peer that has closed its socket, and not only one direction, answers further data with a reset.
+        until = time.monotonic() + _ACKNOWLEDGE_TIMEOUT
+        while not self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            if self._socket.family == socket.AF_UNIX or time.monotonic() > until:
+                return True
+            unacknowledged = fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4))  # SIOCOUTQ, tcp(7)
+            if not any(unacknowledged):
+                return True
+            await asyncio.sleep(0.01)
+        return False
+
     def close(self) -> None:
         self._socket.close()
 
@@ -247,6 +252,9 @@ class DatagramLink:
 
     async def finish(self) -> None:
         """Do nothing: datagrams have no end of stream."""
+
+    async def delivered(self) -> bool:
+        return True
 
     def close(self) -> None:
         for connection in self._all:

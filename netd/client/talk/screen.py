@@ -16,6 +16,7 @@ _SGR_LIMIT = 64
 _SPECIAL = re.compile(rf"\x1b\[[0-9;]{{0,{_SGR_LIMIT}}}m|\r\n|[^\n\t -~]")
 # A possible start of one of the first two; the next octets decide.
 _UNFINISHED = re.compile(rf"(?:\r|\x1b(?:\[[0-9;]{{0,{_SGR_LIMIT}}})?)\Z")
+_SGR = re.compile(r"\x1b\[[0-9;]*m")
 _RESET = "\x1b[0m"
 _JOINERS = "\u200c\u200d"  # scripts and emojis are written with them
 
@@ -45,6 +46,12 @@ def _show(special: re.Match[str]) -> str:
     text = special[0]
     if text == "\r\n":
         return "\n"
-    if len(text) > 1 or text in _JOINERS or unicodedata.category(text) == "Zs":
-        return text
-    return printable(text)
+    if len(text) > 1:
+        # No number of SGR is above 255, and prompt_toolkit fails on such a colour.
+        return text if all(int(number) <= 255 for number in re.findall("[0-9]+", text)) else printable(text)
+    return text if text in _JOINERS or unicodedata.category(text) == "Zs" else printable(text)
+
+
+def is_prompt(line: str) -> bool:
+    """Whether a line without an end asks for input, and is complete: it ends in a blank or a colon."""
+    return _SGR.sub("", line).endswith((" ", ":"))

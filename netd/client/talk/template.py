@@ -1,4 +1,4 @@
-"""The text that is sent: the fields of ``--send``, the name prefix of ``--name``, and the splitting into lines.
+"""The text that is sent: the fields of ``--send``, the name prefix of ``--name``, lines and their ends.
 
 Values only: no input, no output.
 """
@@ -80,6 +80,13 @@ class NamePrefix:
         if not self._prefix or not begins or self.farewell:
             return piece
         return self._prefix + piece if piece.strip() else b""
+
+
+def with_end(line: bytes, end: bytes | None) -> bytes:
+    """The line with another line end, if it has one. ``end``: LF, CR LF or nothing; None leaves the line as it is."""
+    if end is None or not line.endswith(b"\n"):
+        return line
+    return line.removesuffix(b"\n").removesuffix(b"\r") + end
 
 
 def split(data: bytes, most: int) -> list[bytes]:

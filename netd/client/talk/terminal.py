@@ -4,38 +4,48 @@ Imported only where there is a terminal, since prompt_toolkit takes long to impo
 """
 
 import asyncio
-import contextlib
 import os
+import re
 import sys
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import in_terminal
+from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI
-from prompt_toolkit.history import History
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from netd.client.talk.screen import Sanitizer
-from netd.client.talk.user_io import Interrupted, encoded
+from netd.client.talk.history import HistoryFile, history_path
+from netd.client.talk.screen import Sanitizer, is_prompt
+from netd.client.talk.user_io import SILENCE, Interrupted, encoded
 
-_HISTORY_LINES = 1000
-"""Lines of history: weeks of typing, and read in a millisecond."""
+_PAUSE = 0.05
+"""Seconds between two drawings, in which keys are handled. Data that arrives meanwhile is drawn together."""
 
-_HISTORY_SIZE = 2**20
-"""Octets that are read from the end of the history file."""
+_GATHERED = 16_384
+"""Characters that wait to be drawn, before no more data is received."""
+
+_PASSWORD = re.compile("passw|passphrase", re.IGNORECASE)
 
 _PROMPT_LIMIT = 256
 """Characters of an unfinished line that become the prompt; a longer line is broken."""
 
 
 class Terminal:
-    """Lines from a prompt. An unfinished line of the other end, such as ``login: ``, becomes the prompt."""
+    """Lines from a prompt. An unfinished line of the other end, such as ``login: ``, becomes the prompt.
+
+    If it does not look like a prompt, and nothing follows for a moment, it is an answer without a line end, and gets
+    one.
+    """
 
     interactive = True
 
     def __init__(self, prompt: str) -> None:
         self._prompt = prompt
         self._unfinished = ""  # the last line of the other end, if it has no line end yet
+        self._ended = False  # this side has ended that line
+        self._gathered = ""  # text that was not drawn yet
+        self._drawing: asyncio.Task[None] | None = None
+        self._silence: asyncio.TimerHandle | None = None
         self._sanitizer = Sanitizer()
         output = Vt100_Output.from_pty(sys.stdout, term=os.environ.get("TERM"))
         # No cursor position requests: nothing is drawn below the line being typed, and a reply that arrives after the
@@ -43,10 +53,16 @@ class Terminal:
         output.enable_cpr = False
         self._session: PromptSession[str] = PromptSession(
             lambda: ANSI(self._unfinished or self._prompt),
-            history=HistoryFile(_history_file()),
+            history=HistoryFile(history_path(), lambda: self._hides_input),
             output=output,
             enable_suspend=True,
+            is_password=Condition(lambda: self._hides_input),
         )
+
+    @property
+    def _hides_input(self) -> bool:
+        """Whether the other end asks for a password, which neither the screen nor the history shows."""
+        return bool(_PASSWORD.search(self._unfinished)) and is_prompt(self._unfinished)
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         while (text := await self._read()) is not None:
@@ -75,19 +91,67 @@ class Terminal:
             raise Interrupted from None
 
     async def show(self, data: bytes, *, whole: bool) -> None:
-        text = self._unfinished + self._sanitizer.feed(data, final=whole)
-        lines, end, self._unfinished = text.rpartition("\n")
-        if self._unfinished and (whole or len(self._unfinished) > _PROMPT_LIMIT):
-            lines, end, self._unfinished = text, "\n", ""
-        if end:
-            async with in_terminal():
-                sys.stdout.buffer.write(encoded(lines + end))
-                sys.stdout.buffer.flush()
+        text = self._sanitizer.feed(data, final=whole)
+        if whole and text and not text.endswith("\n"):
+            text += "\n"
+        self._gather(text)
+        while len(self._gathered) > _GATHERED:
+            assert self._drawing
+            if (await asyncio.wait((self._drawing,), timeout=_PAUSE))[0]:
+                self._drawing.result()
+
+    def _gather(self, text: str) -> None:
+        """Have text drawn. Raises the error of an earlier drawing."""
+        if self._silence:
+            self._silence.cancel()
+        if self._ended and text:
+            text, self._ended = text.removeprefix("\n"), False
+        self._gathered += text
+        if self._drawing and self._drawing.done():
+            self._drawing.result()
+            self._drawing = None
+        self._drawing = self._drawing or asyncio.create_task(self._draw_with_pauses())
+
+    async def _draw_with_pauses(self) -> None:
+        while self._gathered:
+            self._draw()
+            await asyncio.sleep(_PAUSE)
+
+    def _draw(self) -> None:
+        """Draw what was gathered above the line being typed.
+
+        The terminal stays in raw mode, unlike in prompt_toolkit's `in_terminal`: a Ctrl-D that comes meanwhile would be
+        lost, and data without a break would keep all keys away.
+        """
+        lines, end, self._unfinished = (self._unfinished + self._gathered).rpartition("\n")
+        self._gathered = ""
+        if len(self._unfinished) > _PROMPT_LIMIT:
+            lines, end, self._unfinished = lines + end + self._unfinished, "\n", ""
         if self._unfinished:
-            self._session.app.invalidate()
+            self._silence = asyncio.get_running_loop().call_later(SILENCE, self._on_silence)
+        app = self._session.app
+        if end:
+            if app.is_running:
+                app.renderer.erase()
+            sys.stdout.buffer.write(encoded(lines + end))
+            sys.stdout.buffer.flush()
+        app.invalidate()
+
+    def _on_silence(self) -> None:
+        if self._unfinished and not is_prompt(self._unfinished):
+            self._gather("\n")
+            self._ended = True
 
     async def show_end(self) -> None:
         await self.show(b"", whole=True)
+        if self._drawing:
+            await asyncio.wait((self._drawing,))
+            self._drawing.result()
+        if self._silence:
+            self._silence.cancel()
+        if self._unfinished:
+            self._gathered = "\n"
+            self._draw()
         self._erase_prompt()
 
     def _erase_prompt(self) -> None:
@@ -96,44 +160,3 @@ class Terminal:
 
     def has_finished(self) -> bool:
         return False
-
-
-class HistoryFile(History):
-    """The lines typed, in a file with mode 0600; only in memory where the file cannot be written."""
-
-    def __init__(self, file: str | None) -> None:
-        super().__init__()
-        self._file = file
-
-    def load_history_strings(self) -> Iterable[str]:
-        """The newest first."""
-        try:
-            with open(self._file or os.devnull, "rb") as file:
-                begin = max(0, os.fstat(file.fileno()).st_size - _HISTORY_SIZE)
-                file.seek(begin)
-                lines = file.read(_HISTORY_SIZE).decode("utf-8", "surrogateescape").split("\n")[begin > 0 : -1]
-        except OSError:
-            return []
-        if begin or len(lines) > 2 * _HISTORY_LINES:
-            lines = lines[-_HISTORY_LINES:]
-            self._write("".join(f"{line}\n" for line in lines), os.O_TRUNC)
-        return lines[: -_HISTORY_LINES - 1 : -1]
-
-    def store_string(self, string: str) -> None:
-        self._write(string + "\n", os.O_APPEND)
-
-    def _write(self, text: str, flag: int) -> None:
-        if self._file is None:
-            return
-        with contextlib.suppress(OSError):
-            os.makedirs(os.path.dirname(self._file), 0o700, exist_ok=True)
-            with open(os.open(self._file, os.O_WRONLY | os.O_CREAT | flag, 0o600), "wb") as file:
-                file.write(text.encode("utf-8", "surrogateescape"))
-
-
-def _history_file() -> str | None:
-    """A path under $XDG_STATE_HOME, if that is absolute as the XDG Base Directory Specification demands."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(state):
-        state = os.path.expanduser("~/.local/state")
-    return os.path.join(state, "netd", "talk_history") if os.path.isabs(state) else None

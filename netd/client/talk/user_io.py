@@ -7,11 +7,18 @@ import sys
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from netd.client.talk.screen import Sanitizer
+from netd.client.talk.screen import Sanitizer, is_prompt
 from netd.client.talk.template import split
 
 _READ_SIZE = 65536
 """Octets that are read from standard input with one call, and of the longest line that is sent in one piece."""
+
+SILENCE = 0.3
+"""Seconds without data that end a line of the other end which has no line end: an answer is sent at once, and a lost
+segment is repeated after 0.2 s at least (RFC 6298 as Linux has it)."""
+
+_LINE_LIMIT = 256
+"""Characters of an unfinished line that are remembered."""
 
 
 class Interrupted(Exception):
@@ -46,7 +53,9 @@ class Pipe:
         self._ended = False
         self._all_yielded = True  # of the octets that were read
         self._sanitizer = Sanitizer() if sys.stdout.isatty() else None
-        self._within_line = False  # of the output
+        self._unfinished = ""  # the end of the last line of the output, if it has no line end
+        self._ended = False  # this side has ended that line
+        self._silence: asyncio.TimerHandle | None = None
 
     async def lines(self) -> AsyncGenerator[bytes, None]:
         rest = b""
@@ -77,14 +86,29 @@ class Pipe:
 
     async def show(self, data: bytes, *, whole: bool) -> None:
         if self._sanitizer:
-            text = self._sanitizer.feed(data, final=whole)
-            if whole and (text or self._within_line) and not text.endswith("\n"):
-                text += "\n"
-            if text:
-                self._within_line = not text.endswith("\n")
-            data = encoded(text)
-        sys.stdout.buffer.write(data)
+            self._show_text(self._sanitizer.feed(data, final=whole), whole=whole)
+        else:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+
+    def _show_text(self, text: str, *, whole: bool) -> None:
+        """Show text at a terminal, where an answer without a line end is followed by one."""
+        if self._silence:
+            self._silence.cancel()
+        if self._ended and text:
+            text, self._ended = text.removeprefix("\n"), False
+        if whole and (text or self._unfinished) and not text.endswith("\n"):
+            text += "\n"
+        sys.stdout.buffer.write(encoded(text))
         sys.stdout.buffer.flush()
+        self._unfinished = (self._unfinished + text).rpartition("\n")[2][-_LINE_LIMIT:]
+        if self._unfinished:
+            self._silence = asyncio.get_running_loop().call_later(SILENCE, self._on_silence)
+
+    def _on_silence(self) -> None:
+        if not is_prompt(self._unfinished):
+            self._show_text("", whole=True)
+            self._ended = True
 
     async def show_end(self) -> None:
         if self._sanitizer:

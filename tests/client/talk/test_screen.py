@@ -5,8 +5,10 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prompt_toolkit.formatted_text import ANSI, to_formatted_text
+from prompt_toolkit.styles import Style
 
-from netd.client.talk.screen import Sanitizer
+from netd.client.talk.screen import Sanitizer, is_prompt
 
 
 def shown(*pieces: bytes) -> str:
@@ -26,6 +28,7 @@ def shown(*pieces: bytes) -> str:
         (b"\x1b[2J\x1b]0;title\x07\x1bc", "\\x1b[2J\\x1b]0;title\\x07\\x1bc"),
         (b"\x1b[1;", "\\x1b[1;"),
         (b"\x1b[" + b"1" * 65 + b"m", "\\x1b[" + "1" * 65 + "m"),
+        (b"\x1b[38;2;256;0;0mx\x1b[38;5;999m", "\\x1b[38;2;256;0;0mx\\x1b[38;5;999m"),
         (b"\x1b[?25l\x1b[6n", "\\x1b[?25l\\x1b[6n"),
         (b"over\rwritten\x08\x7f\0", "over\\rwritten\\x08\\x7f\\x00"),
         ("\x9b31m\x85\u2028\u202e\u200b\ufeff\ue000".encode(), "\\x9b31m\\x85\\u2028\\u202e\\u200b\\ufeff\\ue000"),
@@ -69,3 +72,26 @@ def test_sanitizer_holds_back_little() -> None:
     sanitizer = Sanitizer()
     assert len(sanitizer.feed(b"\x1b[" + b"1;" * 100_000)) > 200_000
     assert len(sanitizer.feed(b"\x1b" * 100_000)) == 4 * 99_999
+
+
+@given(st.lists(st.text("0123456789;", max_size=12)))
+def test_every_colour_that_passes_can_be_drawn_as_a_prompt(numbers: list[str]) -> None:
+    text = Sanitizer().feed("".join(f"\x1b[{number}mx" for number in numbers).encode())
+    for style, *_ in to_formatted_text(ANSI(text)):
+        colour = Style([]).get_attrs_for_style_str(style).color
+        assert not colour or colour.startswith("ansi") or re.fullmatch("[0-9a-f]{6}", colour)
+
+
+@pytest.mark.parametrize(
+    ("line", "prompt"),
+    [
+        ("login: ", True),
+        ("Password:", True),
+        ("$ ", True),
+        ("\x1b[32m> \x1b[0m", True),
+        ("hello", False),
+        ("pong.", False),
+    ],
+)
+def test_line_that_ends_in_a_blank_or_a_colon_is_a_prompt(line: str, prompt: bool) -> None:
+    assert is_prompt(line) == prompt

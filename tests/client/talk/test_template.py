@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netd.client.talk.template import NamePrefix, Template, is_farewell, split
+from netd.client.talk.template import NamePrefix, Template, is_farewell, split, with_end
 
 NOW = 1_700_000_000.9
 
@@ -95,3 +95,16 @@ def test_lines_are_split_after_line_ends_and_at_the_limit(data: bytes, most: int
     assert all(0 < len(line) <= most for line in lines)
     assert all(line.find(b"\n") in (-1, len(line) - 1) for line in lines)
     assert all(line.endswith(b"\n") or len(line) == most for line in lines[:-1])
+
+
+@pytest.mark.parametrize(
+    ("line", "ends"),
+    [
+        (b"hello\n", [b"hello\n", b"hello", b"hello\n", b"hello\r\n"]),
+        (b"hello\r\n", [b"hello\r\n", b"hello", b"hello\n", b"hello\r\n"]),
+        (b"\n", [b"\n", b"", b"\n", b"\r\n"]),
+        (b"hello", [b"hello"] * 4),
+    ],
+)
+def test_line_end_is_replaced_where_there_is_one(line: bytes, ends: list[bytes]) -> None:
+    assert [with_end(line, end) for end in (None, b"", b"\n", b"\r\n")] == ends

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import stat
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from netd.client.talk.terminal import HistoryFile
 from tests.support.sockets import read_exactly
 from tests.terminal import Terminal
 
@@ -106,6 +106,8 @@ def test_line_can_be_edited_and_recalled(listener: socket.socket, tmp_path: Path
         user.type(UP, UP, b" again", ENTER)
         assert read_exactly(server, 12) == b"hello again\n"
         user.see("> hello", "> grü你", "> hello again", ">")
+        server.sendall(b"hi\n")
+        user.see("hi", ">")
         user.type(CTRL_D)
         user.leave(0)
     assert file.read_text() == "hello\ngrü你\nhello again\n"
@@ -123,7 +125,6 @@ def test_unfinished_line_of_the_other_end_is_the_prompt(listener: socket.socket)
     with talking(listener) as (user, server):
         user.see(">")
         server.sendall(b"Welcome.\nlog")
-        user.see("Welcome.", "log")
         server.sendall(b"in: ")
         user.see("Welcome.", "login:")
         user.type(b"alex", ENTER)
@@ -138,6 +139,7 @@ def test_name_is_in_the_prompt_and_in_sent_lines(listener: socket.socket) -> Non
         user.see("alex :")
         user.type(b"hello", ENTER, ENTER, b"q", ENTER)
         assert read_exactly(server, 100) == b"alex : hello\nq\n"  # and nothing more
+        server.sendall(b"* goodbye\n")
         server.close()
         user.leave(0)
 
@@ -167,6 +169,7 @@ def test_pasted_text_is_sent_line_by_line(listener: socket.socket) -> None:
         user.see(">")
         user.type(b"\x1b[200~one\r\ntwo\nq\nthree\x1b[201~", ENTER)
         assert read_exactly(server, 100) == b"one\ntwo\nq\n"
+        server.sendall(b"hm\n")
         server.close()
         user.leave(0)
 
@@ -202,21 +205,126 @@ def test_colours_are_shown_and_other_sequences_are_escaped(listener: socket.sock
         assert b"\x1b[6n" not in user.output
 
 
-def test_endless_peer_does_not_keep_the_user(listener: socket.socket) -> None:
+FLOODS = {
+    "lines": b"and another thing\n" * 5000,
+    "long lines": b"x" * 99_999 + b"\n",
+    "no line ends": b"x" * 100_000,
+    "nuls": bytes(100_000),
+    "titles": b"\x1b]0;x\x07" * 20_000,
+    "unfinished sequences": b"\x1b[" * 50_000,
+    "prompts": b"login: \n" * 20_000 + b"password:",
+}
+
+
+@contextlib.contextmanager
+def flooding(server: socket.socket, data: bytes) -> Iterator[None]:
+    """A server that sends without a break, until the other end closes."""
+
+    def send_for_ever() -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                server.sendall(data)
+
+    thread = threading.Thread(target=send_for_ever)
+    thread.start()
+    yield
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("flood", "keys", "code"),
+    [*((flood, CTRL_C, 130) for flood in FLOODS), ("nuls", CTRL_D, 0), ("lines", b"q" + ENTER, 0)],
+)
+def test_endless_peer_does_not_keep_the_user(listener: socket.socket, flood: str, keys: bytes, code: int) -> None:
     with talking(listener) as (user, server):
         user.see(">")
-        user.type(b"q", ENTER)
-        thread = threading.Thread(target=send_for_ever, args=(server,))
-        thread.start()
+        with flooding(server, FLOODS[flood]):
+            user.wait(lambda: len(user.output) > 100_000)
+            user.type(keys)
+            user.leave(code)
+
+
+@pytest.mark.parametrize("flood", ["long lines", "titles"])
+def test_line_is_typed_and_sent_beside_an_endless_peer(listener: socket.socket, flood: str) -> None:
+    with talking(listener) as (user, server):
+        user.see(">")
+        with flooding(server, FLOODS[flood]):
+            user.wait(lambda: len(user.output) > 100_000)
+            user.type(b"enough", ENTER)
+            user.wait(lambda: select.select([server], [], [], 0)[0])
+            assert read_exactly(server, 7) == b"enough\n"
+            user.type(CTRL_C)
+            user.leave(130)
+
+
+def test_colour_out_of_range_is_escaped(listener: socket.socket) -> None:
+    with talking(listener) as (user, server):
+        user.see(">")
+        server.sendall(b"\x1b[38;2;999;999;999mlogin: ")
+        user.see("\\x1b[38;2;999;999;999mlogin:")
+        user.type(b"alex", ENTER)
+        assert read_exactly(server, 5) == b"alex\n"
+        server.sendall(b"\x1b[48;2;256;0;0mx\n\x1b[38;5;255mfine\n")
+        user.see("\\x1b[48;2;256;0;0mx", "fine", ">")
+
+
+def test_answer_without_a_line_end_is_a_line_of_its_own(listener: socket.socket) -> None:
+    with talking(listener, "--end", "none") as (user, server):
+        user.see(">")
+        for said, answer in ((b"hi", b"hello"), (b"how", b"fine"), (b"and you?", b"well\n")):
+            user.type(said, ENTER)
+            assert read_exactly(server, len(said)) == said
+            server.sendall(answer)
+            user.see(f"> {said.decode()}", answer.decode().strip(), ">")
+        server.sendall(b"late")
+        user.see("late", ">")
+        server.sendall(b"\nnext\n")  # the line end of what was shown as a line already
+        user.see("late", "next", ">")
+
+
+def test_line_end_is_sent_as_chosen(listener: socket.socket) -> None:
+    with talking(listener, "--end", "crlf") as (user, server):
+        user.see(">")
+        user.type(b"hello", ENTER)
+        assert read_exactly(server, 7) == b"hello\r\n"
+
+
+def test_silent_peer_is_reported(listener: socket.socket) -> None:
+    with talking(listener) as (user, server):
+        user.see(">")
+        user.type(b"ping", ENTER)
+        assert read_exactly(server, 5) == b"ping\n"
+        user.see("> ping", ">")
+        user.type(CTRL_D)
+        user.leave(1)
+        assert "nothing was received; if a message has no line end there, try --end none" in "".join(user.lines)
+
+
+def test_password_is_neither_shown_nor_stored(listener: socket.socket, tmp_path: Path) -> None:
+    with talking(listener, state=tmp_path) as (user, server):
+        server.sendall(b"Password: ")
+        user.see("Password:")
+        user.type(b"secret", ENTER)
+        assert read_exactly(server, 7) == b"secret\n"
+        server.sendall(b"Welcome.\n")
+        user.see("Password: ******", "Welcome.", ">")
+        user.type(b"hello", ENTER)
+        user.see("> hello", ">")
+    assert (tmp_path / "netd" / "talk_history").read_text() == "hello\n"
+
+
+def test_history_that_is_a_fifo_keeps_neither_the_prompt_nor_the_end(listener: socket.socket, tmp_path: Path) -> None:
+    (tmp_path / "netd").mkdir()
+    os.mkfifo(tmp_path / "netd" / "talk_history")
+    with talking(listener, state=tmp_path) as (user, server):
+        user.see(">")
+        user.type(b"hello", ENTER)
+        assert read_exactly(server, 6) == b"hello\n"
+        server.sendall(b"hi\n")
+        user.see("> hello", "hi", ">")
+        user.type(CTRL_D)
         user.leave(0)
-        thread.join(20)
-        assert not thread.is_alive()
-
-
-def send_for_ever(server: socket.socket) -> None:
-    with contextlib.suppress(ConnectionError):
-        while True:
-            server.sendall(b"and another thing\n" * 50_000)
 
 
 def test_schedule_runs_beside_typed_input(listener: socket.socket) -> None:
@@ -226,6 +334,7 @@ def test_schedule_runs_beside_typed_input(listener: socket.socket) -> None:
         user.type(b"q", ENTER)
         received = read_exactly(server, 2**20).splitlines()
         assert received == [*(b"tick %d" % number for number in range(3, len(received) + 2)), b"q"]
+        server.sendall(b"* goodbye\n")
         server.close()
         user.leave(0)
 
@@ -253,32 +362,3 @@ def test_dumb_terminal_is_used_without_a_prompt(listener: socket.socket) -> None
         assert b"\\x1b[2Jhi\r\nnetd: " in user.output
     finally:
         user.close()
-
-
-def test_history_is_bounded(tmp_path: Path) -> None:
-    file = tmp_path / "there" / "history"
-    history = HistoryFile(str(file))
-    assert list(history.load_history_strings()) == []
-    for number in range(2001):
-        history.store_string(f"line {number}")
-    latest = [f"line {number}" for number in range(2000, 1000, -1)]
-    assert list(HistoryFile(str(file)).load_history_strings()) == latest
-    assert len(file.read_text().splitlines()) == 1000
-    assert list(HistoryFile(str(file)).load_history_strings()) == latest
-
-
-def test_history_of_long_lines_is_bounded(tmp_path: Path) -> None:
-    file = tmp_path / "history"
-    file.write_text("".join(f"{number} {'x' * 5000}\n" for number in range(300)))
-    lines = list(HistoryFile(str(file)).load_history_strings())
-    assert lines[0] == "299 " + "x" * 5000
-    assert {len(line) for line in lines} <= {5002, 5003, 5004}
-    assert 100 < len(lines) < 300
-    assert file.stat().st_size <= 2**20
-
-
-def test_history_is_in_memory_where_there_can_be_no_file() -> None:
-    for history in (HistoryFile(None), HistoryFile("/dev/null/history")):
-        history.append_string("hello")
-        assert history.get_strings() == ["hello"]
-        assert list(history.load_history_strings()) == []

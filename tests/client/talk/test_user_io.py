@@ -140,3 +140,26 @@ def test_output_to_a_terminal_is_escaped_and_ends_with_a_line_end(
 def test_characters_that_standard_output_cannot_encode_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Output(terminal=True, encoding="ascii"))
     assert encoded("grü") == b"gr\\xfc"
+
+
+def test_answer_without_a_line_end_is_a_line_of_its_own_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = Output(terminal=True)
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setattr("netd.client.talk.user_io.SILENCE", 0.0)
+
+    async def show() -> None:
+        ui = Pipe()
+        for piece, wanted in (
+            (b"hello", b"hello\n"),
+            (b"fine", b"hello\nfine\n"),
+            (b"\nlate\n", b"hello\nfine\nlate\n"),  # with the line end that was missing
+            (b"name: ", b"hello\nfine\nlate\nname: "),
+            (b"yes", b"hello\nfine\nlate\nname: yes\n"),
+        ):
+            await ui.show(piece, whole=False)
+            while output.data.getvalue() != wanted:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)
+            assert output.data.getvalue() == wanted
+
+    asyncio.run(asyncio.wait_for(show(), 20))

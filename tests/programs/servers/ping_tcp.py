@@ -1,0 +1,17 @@
+"""Answers ping with pong, and anything else not at all."""
+
+import socket
+
+server = socket.socket()
+server.bind(("127.0.0.1", 0))
+server.listen(5)
+print(server.getsockname()[1], flush=True)
+while True:
+    client, address = server.accept()
+    while True:
+        data = client.recv(1024)
+        if not data:
+            break
+        if data == b"ping":
+            client.send(b"pong")
+    client.close()
