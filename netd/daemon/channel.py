@@ -3,7 +3,7 @@
 A SOCK_SEQPACKET pair (unix(7)) keeps the boundaries of packets and reports at once that the other end was closed. A
 packet has at most 60,000 octets. The supervisor sends a longer message as a file in memory (memfd_create(2)), so that
 it never waits for a worker to read. A worker splits it into packets. The supervisor does not trust workers: it accepts
-no descriptors from them, and limits the size of their messages.
+no descriptors from them, and limits the number of packets in a message.
 """
 
 import array
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 _PIECE = 60_000  # octets in a packet; two of them fit where the kernel's socket buffers are small
 _MOST_DESCRIPTORS = 250  # in a packet; the kernel accepts 253 (SCM_MAX_FD, unix(7))
-_LONGEST = 2**21  # octets of a message in packets; the longest list of connections has fewer
+_LONGEST = 2**20  # octets of a message in packets, that is of a worker
 _RESERVED = 16  # descriptors; a config that adds more than so many services needs other free ones
 _LONGEST_NUMBER = 20  # characters
 _MORE, _LAST, _MEMORY = b"+", b".", b"@"
@@ -149,6 +149,9 @@ class Channel:
             if data[:1] == _MEMORY and self._ancillary_size and not flags & socket.MSG_TRUNC:
                 self._read_memory(data[1:])
                 continue
+            # Else a message of single octets would take long to receive.
+            if data[:1] == _MORE and len(data) <= _PIECE and not self._ancillary_size:
+                raise ProtocolError("a packet before the last one of a message is not full")
             self._pieces.append(data[1:])
             self._size += len(data)
             if flags & socket.MSG_CTRUNC:
@@ -156,7 +159,7 @@ class Channel:
                     raise ProtocolError("the packet has descriptors, which a worker may not send")
                 self._lost = True
             if flags & socket.MSG_TRUNC or self._size > _LONGEST or data[:1] not in (_MORE, _LAST):
-                raise ProtocolError("the packet is not part of a message, or the message is longer than 2 MiB")
+                raise ProtocolError("the packet is not part of a message, or the message is longer than 1 MiB")
             if data[:1] == _LAST:
                 return self._complete()
 

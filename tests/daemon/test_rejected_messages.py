@@ -87,12 +87,13 @@ def test_message_with_random_fields_is_accepted_or_is_one_event(
 @pytest.mark.parametrize(
     ("packet", "problem"),
     [
-        (b"?{}", "the packet is not part of a message, or the message is longer than 2 MiB"),
+        (b"?{}", "the packet is not part of a message, or the message is longer than 1 MiB"),
+        (b"+{", "a packet before the last one of a message is not full"),
         (b".{", "the message is not a valid JSON object"),
         (b"." + b"[" * 50_000, "the message is not a valid JSON object"),
         (b'.{"kind":"Alive","request":1,"lines_lost":' + b"9" * 30 + b"}", "the message is not a valid JSON object"),
     ],
-    ids=["mark", "torn", "deep", "huge"],
+    ids=["mark", "small", "torn", "deep", "huge"],
 )
 def test_invalid_packet_is_one_event(log: list[dict[str, Any]], packet: bytes, problem: str) -> None:
     with pool() as made:

@@ -7,17 +7,27 @@ from typing import Annotated, TypeVar, get_args
 from pydantic import Field, Strict
 
 from netd.daemon.channel import Message
-from netd.daemon.messages.coding import Fields, Natural, Seconds, Text, read, readers
+from netd.daemon.messages.coding import Fields, Natural, Seconds, read, readers
+from netd.peer import Transport
 from netd.reasons import Refusal
 from netd.transport.tap import SHOWN, Way
 
 MOST_ROWS = 1000
 """Connections in the list of one worker. It counts the others."""
+MOST_ROW_OCTETS = 900_000
+"""Octets of the connections in a list, encoded, so that it fits into a message. Only long paths use them up."""
+LONGEST_ERROR = 2000
+"""Characters of an error."""
+LONGEST_UNANSWERED = 100
+"""Characters of what a peer gets no answer to."""
 MOST_PEERS = 100
 """Peers in a list, those with the most connections: more than a screen shows, few enough for frequent requests."""
 _MOST_LINES = 500  # of a trace in one notice; a tap holds fewer
 _LONGEST_PEER = 648  # characters: a path of 108 octets (unix(7)), each of which may be escaped as six
 _NEVER = 2.0**40  # seconds since 1970 that no clock shows
+
+Name = Annotated[str, Strict(), Field(max_length=64)]
+PeerName = Annotated[str, Strict(), Field(max_length=_LONGEST_PEER)]
 
 
 # Responses.
@@ -32,7 +42,7 @@ class Done(Fields):
 class Failed(Fields):
     """The request was not carried out. A response to a request of any kind."""
 
-    error: Text
+    error: Annotated[str, Strict(), Field(max_length=LONGEST_ERROR)]
 
 
 @dataclass(frozen=True)
@@ -47,24 +57,24 @@ class Alive(Fields):
 class ConnectionRow(Fields):
     """An open connection."""
 
-    id: Text
-    service: Text
-    transport: Text
-    peer: Text
-    local: Text
+    id: Name
+    service: Name
+    transport: Transport
+    peer: PeerName
+    local: PeerName
     seconds: Seconds
     """Since the connection was opened."""
     idle: Seconds
     """Since octets were last received or sent."""
     bytes_in: Natural
     bytes_out: Natural
-    unanswered: Text
+    unanswered: Annotated[str, Strict(), Field(max_length=LONGEST_UNANSWERED)]
     """What the peer has sent and gets no answer to as yet; empty if there is nothing."""
 
 
 @dataclass(frozen=True)
 class ConnectionList(Fields):
-    """The number of selected connections, and the first `MOST_ROWS` of them."""
+    """The number of selected connections, and the first of them that fit, at most `MOST_ROWS`."""
 
     total: Natural
     connections: Annotated[list[ConnectionRow], Field(max_length=MOST_ROWS)]
@@ -74,7 +84,7 @@ class ConnectionList(Fields):
 class PeerRow(Fields):
     """A peer, the number of its connections, and their octets."""
 
-    peer: Text
+    peer: PeerName
     connections: Natural
     bytes_in: Natural
     bytes_out: Natural
@@ -119,7 +129,7 @@ class Offender(Fields):
 
     source: Annotated[str, Strict(), Field(pattern=r"^(?:[0-9a-f]{8}|[0-9a-f]{16}|[0-9a-f]{32})$")]
     """As admission counts it (`netd.admission.addresses`), in hexadecimal."""
-    service: Annotated[str, Strict(), Field(max_length=64)]
+    service: Name
     refusal: Refusal
 
 
@@ -133,7 +143,7 @@ class ReportWanted(Fields):
 TraceLine = tuple[
     Annotated[float, Strict(), Field(ge=0, lt=_NEVER)],
     Way,
-    Annotated[str, Strict(), Field(max_length=_LONGEST_PEER)],
+    PeerName,
     Natural,
     Annotated[str, Strict(), Field(pattern=rf"^(?:[0-9a-f]{{2}}){{0,{SHOWN}}}$")],
 ]

@@ -29,7 +29,6 @@ from netd.text import printable
 from netd.transport.arrivals import HANDSHAKE
 from netd.transport.listen import finish
 
-_LONGEST_ERROR = 2000  # characters of a worker's error in a message to the operator
 _DIED = "the process exited while it prepared the config"
 _SLOW = f"it did not prepare the config within {PREPARE_TIMEOUT:.0f} s: the constructor of a service takes too long"
 
@@ -65,7 +64,7 @@ class Reloader:
             answer = answers.get(worker, Failed(_DIED if worker.disconnected else _SLOW))
             if isinstance(answer, Failed):
                 # A worker may be controlled by an attacker, and this reaches the operator's terminal.
-                raise WorkerError(f"worker (user {self._user}): {printable(answer.error[:_LONGEST_ERROR])}")
+                raise WorkerError(f"worker (user {self._user}): {printable(answer.error)}")
 
     async def switch(self, overrides: dict[str, bool]) -> None:
         """Put the config file that was read last in force, with these services enabled or disabled (`apply`)."""

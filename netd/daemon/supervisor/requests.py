@@ -38,7 +38,7 @@ RESPONSE_TIMEOUT = 5.0
 PREPARE_TIMEOUT = 20.0
 """Seconds a worker has to prepare a config. Only the constructors of services may take long."""
 
-_MOST_MESSAGES = 100  # read from a worker at once
+_MOST_MESSAGES, _LONGEST_TURN = 100, 0.02  # messages read from a worker at once, and seconds for them
 _SEND_TIMEOUT = 0.25  # seconds to wait for space in a worker's socket buffer, which holds hundreds of packets
 _HEARTBEAT = encode(Heartbeat())
 _COUNT = encode(CountTraffic())
@@ -185,7 +185,10 @@ class Requests:
     def _read_messages(self, worker: WorkerProcess) -> None:
         """Read the messages of a worker. Raises `ChannelError` if it exited, or was killed for an invalid message."""
         try:
-            for _ in range(_MOST_MESSAGES):  # the rest waits, so that no worker keeps the supervisor busy
+            until = time.monotonic() + _LONGEST_TURN
+            for _ in range(_MOST_MESSAGES):
+                if time.monotonic() > until:
+                    return  # the rest waits, so that no worker keeps the supervisor busy
                 received = worker.channel.receive()
                 if received is None:
                     return

@@ -23,7 +23,7 @@ from netd.admission.policy import Policy
 from netd.contract import Context
 from netd.daemon.garbage import MANY
 from netd.daemon.messages.from_supervisor import Prepare, ServiceEntry
-from netd.daemon.messages.from_worker import Done, Failed
+from netd.daemon.messages.from_worker import LONGEST_ERROR, Done, Failed
 from netd.services import table
 from netd.services.service_type import ServiceType
 from netd.shared.table import Table
@@ -369,8 +369,9 @@ class WorkerConfig:
 
 
 def _reason(error: Exception) -> str:
-    """The text of an exception, for the operator."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
+    """The text of an exception, for the operator, at most as long as a message may say it."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
+    return text[:LONGEST_ERROR]
 
 
 def _kind(entry: ServiceEntry) -> ServiceType:

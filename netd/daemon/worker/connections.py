@@ -3,20 +3,34 @@
 from collections.abc import Callable, Iterable
 from time import monotonic
 
+from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_supervisor import Selection
-from netd.daemon.messages.from_worker import MOST_ROWS, ConnectionList, ConnectionRow, PeerList
+from netd.daemon.messages.from_worker import (
+    LONGEST_UNANSWERED,
+    MOST_ROW_OCTETS,
+    MOST_ROWS,
+    ConnectionList,
+    ConnectionRow,
+    PeerList,
+)
 from netd.peer_filter import PeerFilter
 from netd.text import escaped
 from netd.transport.stream.connection import Connection
 
-_LONGEST_TEXT = 100  # characters of what a service says about its peer
-
 
 def list_connections(worker: int, connections: Iterable[Connection], selection: Selection) -> ConnectionList:
-    """The number of the selected connections, and the first `MOST_ROWS` of them."""
+    """The number of the selected connections, and the first of them that fit into a message, at most `MOST_ROWS`."""
     selected = connection_filter(worker, selection)
     found = [connection for connection in connections if selected(connection)]
-    return ConnectionList(len(found), [_row(worker, connection) for connection in found[:MOST_ROWS]])
+    rows: list[ConnectionRow] = []
+    left = MOST_ROW_OCTETS
+    for connection in found[:MOST_ROWS]:
+        row = _row(worker, connection)
+        left -= len(encode(row))
+        if left < 0:
+            break
+        rows.append(row)
+    return ConnectionList(len(found), rows)
 
 
 def list_peers(worker: int, connections: Iterable[Connection], selection: Selection) -> PeerList:
@@ -76,5 +90,5 @@ def _row(worker: int, connection: Connection) -> ConnectionRow:
         idle=round(max(0.0, monotonic() - connection.active), 3),
         bytes_in=connection.bytes_in,
         bytes_out=connection.bytes_out,
-        unanswered=escaped(connection.unanswered)[:_LONGEST_TEXT],
+        unanswered=escaped(connection.unanswered)[:LONGEST_UNANSWERED],
     )

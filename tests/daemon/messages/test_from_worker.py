@@ -1,27 +1,24 @@
 """The messages of a worker, encoded and decoded, and their limits: an attacker may control the worker."""
 
 import json
-import threading
 from typing import Any, get_args
 
 import pytest
 
 from netd.admission.addresses import parse_source
-from netd.daemon.channel import Channel, ProtocolError, pair, wait
+from netd.daemon.channel import ProtocolError
 from netd.daemon.messages import from_worker
 from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_worker import (
+    LONGEST_ERROR,
     MOST_PEERS,
     MOST_ROWS,
-    ConnectionList,
-    ConnectionRow,
     Notice,
     Offender,
     PeerList,
     PeerRow,
     Response,
 )
-from netd.text import escaped
 from tests.daemon.messages.examples import LINE, ROW, SENT
 
 
@@ -31,27 +28,6 @@ def test_message_of_each_type_is_decoded_as_it_was_encoded() -> None:
         request = {"request": 5} if isinstance(message, Response) else {}
         read = from_worker.decode({**json.loads(encode(message)), **request})
         assert read == (request.get("request"), message)
-
-
-def test_longest_list_of_connections_fits_into_a_message() -> None:
-    path = escaped("\udcff" * 108)  # a path with no octet that is text, both ends of a UNIX socket (unix(7))
-    seconds, octets = 1e9 + 0.123, 2**63
-    row = ConnectionRow(
-        "63-1048576-ffffffff", "x" * 64, "unix", path, path, seconds, seconds, octets, octets, "\\" * 100
-    )
-    ours, theirs = pair()
-    supervisor, worker = Channel(ours, takes_descriptors=False), Channel(theirs, takes_descriptors=True)
-    pieces = encode(ConnectionList(10**6, [row] * MOST_ROWS))
-    sending = threading.Thread(target=worker.send_encoded, args=(pieces,), kwargs={"request": 10**6})
-    sending.start()
-    received = None
-    while received is None and wait([supervisor.fileno()], 10):
-        received = supervisor.receive()
-    sending.join()
-    assert received
-    assert len(received[0]["connections"]) == MOST_ROWS
-    supervisor.close()
-    worker.close()
 
 
 def test_peers_with_the_most_connections_are_listed_first_and_the_others_are_left_out() -> None:
@@ -107,6 +83,22 @@ def test_trace_with_an_invalid_line_is_rejected(line: object) -> None:
     assert from_worker.decode({**message, "lines": [LINE, LINE]})
     with pytest.raises(ProtocolError, match=r"TraceLines: 'lines\.0"):
         from_worker.decode({**message, "lines": [line, LINE]})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"kind": "Failed", "request": 1, "error": "x" * (LONGEST_ERROR + 1)},
+        {"kind": "PeerList", "request": 1, "total": 1, "peers": [vars(PeerRow("x" * 649, 1, 1, 1))]},
+        *(
+            {"kind": "ConnectionList", "request": 1, "total": 1, "connections": [vars(ROW) | {name: "x" * 649}]}
+            for name in ("id", "service", "transport", "peer", "local")
+        ),
+    ],
+)
+def test_message_with_a_long_text_is_rejected(message: dict[str, object]) -> None:
+    with pytest.raises(ProtocolError):
+        from_worker.decode(message)
 
 
 @pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::1", "64:ff9b::c000:201", "fe80::1"])

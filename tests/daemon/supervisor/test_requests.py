@@ -12,7 +12,7 @@ import pytest
 
 from netd.daemon.channel import DOES_NOT_READ
 from netd.daemon.messages.from_supervisor import CountTraffic, Kick
-from netd.daemon.messages.from_worker import Alive, Busy, Done, Failed, Kicked
+from netd.daemon.messages.from_worker import Alive, Busy, Done, Failed, Kicked, ReportWanted
 from netd.daemon.supervisor import requests
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT
 from netd.transport.wheel import TICK
@@ -167,6 +167,27 @@ def test_worker_that_does_not_read_is_aborted_unless_it_prepares_a_config(monkey
         worker.busy_until = 0.0
         assert made.pool.ask(Kick()).get() == {worker: Failed(DOES_NOT_READ)}
         assert worker.signals[0] == signal.SIGABRT
+
+
+def test_worker_that_sends_without_a_pause_does_not_delay_others() -> None:
+    with pool() as made:
+        made.start(2)
+        attacker, other = made.workers
+
+        class Slow(list[Any]):
+            """Notices that take ten milliseconds each."""
+
+            def append(self, notice: Any) -> None:
+                made.loop.now += 0.01
+                super().append(notice)
+
+        made.notices = Slow()
+        for _ in range(50):
+            attacker.report(ReportWanted("status"))
+        other.report(ReportWanted("history"))
+        made.loop.settle()
+        assert len(made.notices) == 51
+        assert made.notices.index(ReportWanted("history")) < 5
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,20 @@
 """The connections of a worker: which of them a selection means, and the lists of them."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from netd.daemon.channel import Channel, pair, wait
+from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_supervisor import Selection
+from netd.daemon.messages.from_worker import MOST_ROWS, ConnectionRow
 from netd.daemon.worker import connections
 from netd.daemon.worker.connections import connection_filter, identifier, kick, list_connections, list_peers
+from netd.text import escaped
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.server import StreamServer
 from tests.support.server import Server
@@ -68,6 +73,31 @@ def test_long_list_shows_the_first_connections_and_counts_all(opened: Any, monke
     monkeypatch.setattr(connections, "MOST_ROWS", 2)
     listed = list_connections(0, opened[0], Selection())
     assert (listed.total, len(listed.connections)) == (3, 2)
+
+
+def test_list_of_connections_with_long_paths_fits_into_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = escaped("\udcff" * 108)  # a path with no octet that is text, both ends of a UNIX socket (unix(7))
+    seconds, octets = 1e9 + 0.123, 2**63
+    row = ConnectionRow(
+        "63-1048576-ffffffff", "x" * 64, "unix", path, path, seconds, seconds, octets, octets, "\\" * 100
+    )
+    monkeypatch.setattr(connections, "_row", lambda worker, connection: row)
+    opened: list[Any] = [object()] * 10_000
+    listed = list_connections(63, opened, Selection())
+    assert listed.total == 10_000
+    assert 400 < len(listed.connections) < MOST_ROWS
+    ours, theirs = pair()
+    supervisor, worker = Channel(ours, takes_descriptors=False), Channel(theirs, takes_descriptors=True)
+    sending = threading.Thread(target=worker.send_encoded, args=(encode(listed),), kwargs={"request": 10**6})
+    sending.start()
+    received = None
+    while received is None and wait([supervisor.fileno()], 10):
+        received = supervisor.receive()
+    sending.join()
+    assert received
+    assert len(received[0]["connections"]) == len(listed.connections)
+    supervisor.close()
+    worker.close()
 
 
 def test_selection_matches_all_its_fields(opened: Any) -> None:
