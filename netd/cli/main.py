@@ -66,6 +66,9 @@ def netd(context: click.Context) -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    if sys.argv[1:2] == ["run"]:
+        # They would end this process until the daemon handles them. Blocked ones wait until then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGUSR1))
     _open_standard_descriptors()
     code, problems = _run()
     for stream, text in ((sys.stdout, ""), (sys.stderr, "".join(f"{line}\n" for line in problems))):

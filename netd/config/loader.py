@@ -147,9 +147,9 @@ class _Loader:
                 message, hint = "an included file may contain 'services' only", ""
             self._add_problem(part, (key,), message, hint, key=True)
 
-    def _read(self, file: str, *, included: bool = False) -> Source | None:
+    def _read(self, file: str) -> Source | None:
         try:
-            part = source.read(file, included=included)
+            part = source.read(file)
         except SourceError as error:
             self._problems.append(error.problem)
             return None
@@ -181,7 +181,7 @@ class _Loader:
                 self._add_problem(main, ("include", number), f"more than {_MOST_FILES} files")
                 return
         for file in files:
-            if part := self._read(file, included=True):
+            if part := self._read(file):
                 if not self._within(part, (), VALUES, part.values):
                     return
                 self._note_unknown_keys(part, ("services",), included=True)

@@ -9,7 +9,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -82,16 +81,13 @@ class Source:
             self.unreadable.add((section, new))
 
 
-def read(file: str, *, included: bool = False) -> Source:
-    """Read a file. Raises `SourceError`.
-
-    A file that matched a pattern must be a regular one: opening a FIFO would block until a process writes to it.
-    """
+def read(file: str) -> Source:
+    """Read a file. Raises `SourceError`, also for anything but a regular file: reading a FIFO could block for ever."""
     top = Mark(file)
     try:
-        if included and not stat.S_ISREG(os.stat(file).st_mode):
-            raise SourceError(Problem(top, (), "not a regular file"))
-        with Path(file).open("rb") as stream:
+        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise SourceError(Problem(top, (), "not a regular file"))
             content = stream.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

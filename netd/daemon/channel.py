@@ -205,6 +205,17 @@ class ReservedDescriptors:
             while len(self._held) < _RESERVED:
                 self._held.append(os.dup(self._channel.fileno()))
 
+    def missing(self, number: int) -> int:
+        """How many descriptors this process lacks to reserve all and to open ``number`` others."""
+        self.fill()
+        others: list[int] = []
+        with contextlib.suppress(OSError):
+            while len(others) < number:
+                others.append(os.dup(self._channel.fileno()))
+        for descriptor in others:
+            os.close(descriptor)
+        return _RESERVED - len(self._held) + number - len(others)
+
     def release(self) -> None:
         """Close the reserved descriptors."""
         while self._held:

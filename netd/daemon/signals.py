@@ -26,6 +26,7 @@ class Signals:
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in _WATCHED:
             signal.signal(number, lambda number, frame: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)  # `netd run` blocks some until now
         self._loop.watch(self._reader, select.EPOLLIN, self._on_readable)
         return self
 

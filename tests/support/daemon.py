@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,15 @@ from netd.client.control import Answer, ask
 class Daemon:
     """`netd run` as a process of its own, with its log read continuously."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    def __init__(self, *arguments: str, command: Sequence[str] = (), **environment: str) -> None:
+        """``command`` runs it, as ``setpriv`` with options; it replaces itself by the program that follows."""
         self.lines: list[dict[str, Any]] = []
         self.output = ""
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.directory = tempfile.TemporaryDirectory(prefix="netd-")
         self.control = environment.setdefault("NETD_CONTROL", f"{self.directory.name}/control.sock")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "netd", "run", *arguments],
+            [*command, sys.executable, "-m", "netd", "run", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,

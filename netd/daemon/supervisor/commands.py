@@ -10,6 +10,7 @@ from typing import Any, Protocol, get_args
 from netd.daemon import systemd
 from netd.daemon.messages.from_supervisor import Kick, ListConnections, ListPeers, SetLogLevel
 from netd.daemon.messages.from_worker import ConnectionList, Failed, Kicked, PeerList, R
+from netd.daemon.resource_limits import described
 from netd.daemon.supervisor.config_reader import ConfigReader
 from netd.daemon.supervisor.control import Answer, CommandError
 from netd.daemon.supervisor.reload import Reloader
@@ -96,7 +97,7 @@ class Commands:
             await self._reloader.apply(diff, diff.config, {})
         except Exception as error:
             if isinstance(error, OSError):  # such as no descriptor or memory left
-                error = OpenError([f"cannot serve it: {error.strerror}; see the limits of this process (ulimit -a)"])
+                error = OpenError([f"cannot serve it: {described(error)}"])
             if isinstance(error, OperatorError | CommandError):
                 problems = list(error.problems) if isinstance(error, OperatorError) else [str(error)]
                 self._events.reload_rejected(by, problems)

@@ -16,6 +16,7 @@ from netd.daemon import privileges
 from netd.daemon.channel import Channel, pair
 from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_worker import Failed, Response
+from netd.daemon.resource_limits import described
 from netd.daemon.tasks import Result
 from netd.errors import EXIT_SOFTWARE
 from netd.telemetry.daemon_events import DaemonEvents
@@ -106,7 +107,7 @@ def fork(number: int, run_as: privileges.RunAs, sink: Sink, entry: Entry) -> Wor
     try:
         ours, theirs = pair()
     except OSError as error:
-        raise WorkerError(f"cannot start a process: {error.strerror}") from None
+        raise WorkerError(f"cannot start a process: {described(error)}") from None
     _preload()
     gc.disable()  # see below
     stack = -1
@@ -119,7 +120,7 @@ def fork(number: int, run_as: privileges.RunAs, sink: Sink, entry: Entry) -> Wor
             end.close()
         if stack >= 0:
             os.close(stack)
-        raise WorkerError(f"cannot start a process: {error.strerror}") from None
+        raise WorkerError(f"cannot start a process: {described(error)}") from None
     if pid == 0:
         # This function does not return here, so no destructor of the parent's objects runs in the child.
         code = EXIT_SOFTWARE

@@ -4,10 +4,8 @@ It reads no octet from the network. It keeps the rights it was started with, so 
 port; the workers have none. One loop handles signals, the control socket, timers, and the workers' channels.
 """
 
-import contextlib
 import gc
 import os
-import resource
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -21,7 +19,7 @@ from netd.admission.daemon import DaemonAdmission
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config.model import Config
-from netd.daemon import privileges, systemd
+from netd.daemon import privileges, resource_limits, systemd
 from netd.daemon.garbage import MANY
 from netd.daemon.messages.from_supervisor import SetLogFile
 from netd.daemon.messages.from_worker import Notice, Offender, ReportWanted, TraceLines
@@ -114,7 +112,7 @@ class Supervisor:
         with Signals(self._loop, self._signal):
             self._events.netd_starting(__version__, self._state.config.source, self._size)
             self._events.config_keys_renamed(self._state.config.notices)
-            _raise_descriptor_limit()
+            resource_limits.raise_descriptor_limit()
             try:
                 started = self._tasks.start(self._start(ready))
                 started.then(lambda: self._loop.call(started.get))  # its exception ends the loop
@@ -373,11 +371,4 @@ class Supervisor:
 
 
 def _startup_error(error: OSError) -> OpenError:
-    return OpenError([f"cannot serve: {error.strerror}; see the limits of this process (ulimit -a)"])
-
-
-def _raise_descriptor_limit() -> None:
-    """Raise the soft limit of descriptors, which is low for programs that use select(2), to the hard one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return OpenError([f"cannot serve: {resource_limits.described(error)}"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from netd.daemon.messages.from_supervisor import Drain, Request, Stop
 from netd.daemon.messages.from_worker import Failed, Notice, R
+from netd.daemon.resource_limits import described
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT, Requests
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
 from netd.daemon.tasks import Result, Tasks
@@ -109,9 +110,10 @@ class WorkerPool:
                 return
             if isinstance(error, WorkerError):
                 raise
-            if not isinstance(error, OSError):
-                self._events.command_failed("start of a worker", error)
-            raise WorkerError(str(getattr(error, "strerror", None) or error)) from None
+            if isinstance(error, OSError):
+                raise WorkerError(f"cannot start a worker: {described(error)}") from None
+            self._events.command_failed("start of a worker", error)
+            raise WorkerError(str(error)) from None
         if not worker.draining:
             self.workers[number] = self._starting.pop(number)
             self._events.worker_started(number, worker.pid)

@@ -40,6 +40,7 @@ from netd.daemon.messages.from_supervisor import (
     StopTrace,
 )
 from netd.daemon.messages.from_worker import Alive, Busy, Done, Failed, Kicked, Notice, Offender, ReportWanted, Response
+from netd.daemon.resource_limits import too_few_descriptors
 from netd.daemon.worker import connections
 from netd.daemon.worker.config import WorkerConfig
 from netd.daemon.worker.status_client import StatusClient
@@ -53,6 +54,7 @@ from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
 
 _SWITCH_INTERVAL = 0.0005  # seconds
+_CONNECTION_DESCRIPTORS = 4  # of a connection: its socket, and those that a service may open for it, such as a pipe
 
 
 def work(number: int, channel: Channel, sink: logs.Sink) -> int:
@@ -135,7 +137,9 @@ class Worker:
                 return Alive(self._sink.lost)
             case Prepare():
                 self._send(Busy())  # building a service may take longer than a heartbeat
-                self._config.prepare(command, descriptors, partial(self._respond, request))
+                self._config.prepare(
+                    command, descriptors, partial(self._on_prepared, request, not self._config.services)
+                )
                 return None
             case Commit():
                 self._config.commit(partial(self._respond, request))
@@ -180,6 +184,16 @@ class Worker:
             case Stop():
                 self._loop.stop()
         return Done()
+
+    def _on_prepared(self, request: int | None, first: bool, response: Done | Failed) -> None:
+        """Respond to `Prepare`. A worker without descriptors for a connection does not accept its ``first`` config.
+
+        Later ones it does: then connections may have the descriptors.
+        """
+        if first and isinstance(response, Done) and (missing := self._reserved.missing(_CONNECTION_DESCRIPTORS)):
+            self._config.abort()
+            response = Failed(too_few_descriptors(missing))
+        self._respond(request, response)
 
     def _respond(self, request: int | None, response: Response) -> None:
         """Send the response to a request. An order has no number and gets no response."""

@@ -1,6 +1,5 @@
 """The process that reads the config while netd serves."""
 
-import contextlib
 import os
 import resource
 import signal
@@ -142,39 +141,40 @@ def test_reader_that_cannot_be_started_is_an_error(reading: Reading) -> None:
         result.get()
 
 
+def _stop_reader(running: Daemon) -> int:
+    """Stop the process that reads the config, once it has begun. Returns its pid."""
+    until(lambda: len(children(running.process.pid)) == 2)
+    [reader] = {int(child) for child in children(running.process.pid)} - {running.worker}
+    os.kill(reader, signal.SIGSTOP)
+    return reader
+
+
+# Reading this takes so long that the process can be stopped meanwhile.
+LONG = "".join(f"  off{number}: {{type: echo, enabled: false, listen: [tcp://*:0]}}\n" for number in range(2000))
+
+
 @pytest.mark.slow
-def test_config_on_a_slow_file_system_blocks_neither_commands_nor_services(tmp_path: Path) -> None:
+def test_config_that_is_read_slowly_blocks_neither_commands_nor_services(tmp_path: Path) -> None:
     text = ECHO.format(heartbeat="5s", workers=1, line=100)
     with daemon(text, tmp_path) as running, talking(running.port("echo")) as live:
-        file = tmp_path / "netd.yaml"
-        file.unlink()
-        os.mkfifo(file)
+        write(tmp_path, text + LONG)
         reload = InBackground(lambda: running.ask("reload"))
+        reader = _stop_reader(running)
         for _ in range(3):
             assert running.ask("status")["generation"] == 1
             echoed(live, b"still\n")
         assert not reload.done
-        until(lambda: _feed(file, text, reload))
+        os.kill(reader, signal.SIGCONT)
         assert reload.result()["ok"]
-
-
-def _feed(file: Path, text: str, reload: InBackground) -> bool:
-    with contextlib.suppress(OSError):  # ENXIO: no process has it open for reading
-        descriptor = os.open(file, os.O_WRONLY | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "w") as fifo:
-            fifo.write(text)
-    return reload.done
 
 
 @pytest.mark.slow
 def test_netd_stops_while_a_config_is_read(tmp_path: Path) -> None:
     text = ECHO.format(heartbeat="5s", workers=1, line=100)
     with daemon(text, tmp_path) as running:
-        file = tmp_path / "netd.yaml"
-        file.unlink()
-        os.mkfifo(file)
+        write(tmp_path, text + LONG)
         running.process.send_signal(signal.SIGHUP)
-        until(lambda: len(children(running.process.pid)) == 2)
+        _stop_reader(running)
         assert running.stop() == 0
         assert not logged(running, "command_failed")
 

@@ -158,7 +158,7 @@ def test_fork_without_descriptors_fails_and_leaves_none_open() -> None:
     for limit in (first, second + 1):  # no descriptor for the channel; none for the stack
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
         try:
-            with pytest.raises(WorkerError, match=r"^cannot start a process: Too many open files$"):
+            with pytest.raises(WorkerError, match=r"^cannot start a process: Too many open files: "):
                 fork(3, ME, sink, lambda number, channel, sink: 0)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from netd.config import loader
+from tests.daemon.clients import echoes
 from tests.daemon.processes import ECHO
 from tests.support.daemon import Daemon, daemon
 from tests.support.leftovers import is_gone
@@ -108,6 +109,32 @@ def test_two_signals_in_a_row_stop_as_cleanly_as_one(tmp_path: Path, pause: floa
 
 
 @pytest.mark.slow
+def test_signals_that_come_early_are_handled_after_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(f"log: {{file: {tmp_path}/log}}\n" + ECHO.format("off"))
+    with Daemon("-c", str(file)) as starting:
+        early = 1 << signal.SIGHUP - 1 | 1 << signal.SIGUSR1 - 1
+        status = Path(f"/proc/{starting.process.pid}/status")
+
+        def blocks_them() -> bool:
+            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            return int(lines["SigBlk"], 16) & early == early
+
+        until(blocks_them)
+        starting.process.send_signal(signal.SIGHUP)
+        starting.process.send_signal(signal.SIGUSR1)
+        until(lambda: '"reload_applied"' in _text(tmp_path / "log"), 30)
+        assert starting.stop() == 0
+        events = [json.loads(line)["event"] for line in _text(tmp_path / "log").splitlines()]
+        assert events.count("reload_applied") == events.count("log_reopened") == 1
+        assert events.index("netd_started") < events.index("reload_applied")
+
+
+def _text(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["> /dev/full", "| true", ">&-", ">&- 2>&- <&-"])
 def test_netd_serves_and_stops_with_its_standard_output_closed_or_full(tmp_path: Path, output: str) -> None:
     text = loader.BUILT_IN_FILE.read_text()
@@ -178,6 +205,31 @@ def test_start_without_descriptors_prints_one_line_and_exits_with_71(tmp_path: P
         assert "Traceback" not in done.stderr
         assert "Too many open files" in next(line for line in done.stderr.splitlines() if line.startswith("netd: "))
         assert not (place / "control.sock").exists(), "a stale socket would be left for the next start"
+
+
+@pytest.mark.slow
+def test_limit_that_leaves_no_descriptor_for_a_connection_is_told_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(ECHO.format("off"))
+
+    def start(limit: int) -> subprocess.CompletedProcess[str]:
+        command = f"ulimit -n {limit}; exec {sys.executable} -m netd run -c {file}"
+        return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+
+    needed = 0
+    for limit in (24, 28):
+        done = start(limit)
+        assert done.returncode == 71, done.stderr
+        [line] = [line for line in done.stderr.splitlines() if line.startswith("netd: ")]
+        assert f"Too many open files: {limit} are allowed" in line
+        assert "; raise the limit (ulimit -n, or LimitNOFILE= of the unit)" in line
+        if found := re.search(r"allowed, and one connection to these services needs (\d+);", line):
+            needed = int(found[1])
+    assert needed > 28
+    with Daemon("-c", str(file), command=("sh", "-c", f'ulimit -n {needed}; exec "$@"', "sh")) as running:
+        running.event("netd_started")
+        assert echoes(running.port("echo"))
+        assert running.stop() == 0
 
 
 @pytest.mark.slow

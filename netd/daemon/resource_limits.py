@@ -1,0 +1,33 @@
+"""The limits that the kernel sets for this process (getrlimit(2)): the number of descriptors, and errors at a limit."""
+
+import contextlib
+import errno
+import resource
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the soft limit of descriptors, which is low for programs that use select(2), to the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def described(error: OSError) -> str:
+    """The text of an error for lack of resources, with the limit or the place to look for it."""
+    if error.errno == errno.EMFILE:
+        return f"{error.strerror}: {_allowed()}; {_ADVICE}"
+    return f"{error.strerror}; see the limits of this process (ulimit -a)"
+
+
+def too_few_descriptors(missing: int) -> str:
+    """An error where this process needs so many more descriptors to serve one connection."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return f"Too many open files: {_allowed()}, and one connection to these services needs {limit + missing}; {_ADVICE}"
+
+
+_ADVICE = "raise the limit (ulimit -n, or LimitNOFILE= of the unit)"
+
+
+def _allowed() -> str:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return f"{limit} are allowed"
