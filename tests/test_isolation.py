@@ -52,6 +52,7 @@ NAMED = {
     "tests/services/test_whoami.py": (r"/run/x", "a word"),
     "tests/telemetry/statuses.py": (r"/run/x\.sock|\w+://\S+:7", "words in an answer"),
     "tests/telemetry/test_logs.py": (r"tcp://127\.0\.0\.1:7", "a word"),
+    "tests/support/cgroups.py": (r"/sys/fs/cgroup", "a group of its own below that of the tests, which it removes"),
     "tests/test_addresses.py": (r"/run/.*", "words"),
     "tests/test_endpoints.py": (r".*", "URLs that are read and not opened"),
     "tests/test_isolation.py": (r".*", "this list"),

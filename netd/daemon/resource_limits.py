@@ -1,8 +1,12 @@
-"""The limits that the kernel sets for this process (getrlimit(2)): the number of descriptors, and errors at a limit."""
+"""The limits that the kernel sets for this process: descriptors (getrlimit(2)), memory, and errors at a limit."""
 
 import contextlib
 import errno
 import resource
+from pathlib import Path
+
+_OOM_SCORE, _MOST_OOM_SCORE = Path("/proc/self/oom_score_adj"), 1000
+_REPLACEABLE = 500
 
 
 def raise_descriptor_limit() -> None:
@@ -10,6 +14,17 @@ def raise_descriptor_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def end_before_parent_at_oom() -> None:
+    """Have the kernel end this process, and not its parent, when memory runs out (oom_score_adj, proc(5)).
+
+    For a process that the parent replaces. Call it with the rights of the parent, since a process that has changed its
+    user may not write to its own files in /proc.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        score = int(_OOM_SCORE.read_text()) + _REPLACEABLE
+        _OOM_SCORE.write_text(str(min(score, _MOST_OOM_SCORE)))
 
 
 def described(error: OSError) -> str:

@@ -1,10 +1,20 @@
-"""Errors at the limits of this process."""
+"""Errors at the limits of this process, and the processes that end when memory runs out."""
 
+import contextlib
 import errno
 import os
 import resource
+import socket
+from pathlib import Path
+
+import pytest
 
 from netd.daemon.resource_limits import described, too_few_descriptors
+from tests.daemon.clients import echoes
+from tests.daemon.processes import ECHO
+from tests.support.cgroups import memory_cgroup
+from tests.support.daemon import Daemon
+from tests.support.services import install_service
 
 ADVICE = "raise the limit (ulimit -n, or LimitNOFILE= of the unit)"
 
@@ -23,3 +33,52 @@ def test_error_names_the_limit_of_descriptors() -> None:
 
 def test_error_at_another_limit_says_where_to_look() -> None:
     assert described(error(errno.ENOMEM)) == "Cannot allocate memory; see the limits of this process (ulimit -a)"
+
+
+def oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [0, 700])
+def test_worker_has_a_higher_oom_score_than_the_supervisor(tmp_path: Path, before: int) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(ECHO.format("off"))
+    raised = ("sh", "-c", f'echo {before} > /proc/self/oom_score_adj; exec "$@"', "sh")
+    with Daemon("-c", str(file), command=raised) as running:
+        running.event("netd_started")
+        assert (oom_score(running.process.pid), oom_score(running.worker)) == (before, min(before + 500, 1000))
+        assert running.stop() == 0
+
+
+GREEDY = """
+class Service:
+    "Takes a megabyte of memory for each line."
+    def stream(self, peer):
+        taken = []
+        while (yield):
+            taken.append(bytearray(b"x" * 2**20))
+            yield b"more"
+"""
+
+
+@pytest.mark.slow
+def test_worker_ends_when_memory_runs_out_and_is_replaced(tmp_path: Path) -> None:
+    path = install_service(tmp_path, "greedy", GREEDY)
+    file = tmp_path / "netd.yaml"
+    file.write_text(ECHO.format("off") + "  greedy: {listen: [tcp://127.0.0.1:0]}\n")
+    with memory_cgroup() as group, Daemon("-c", str(file), PYTHONPATH=path) as running:
+        group.add(running.process.pid)
+        running.event("netd_started")
+        group.limit_to_usage(2**20)
+        with (
+            contextlib.suppress(ConnectionError),
+            socket.create_connection(("127.0.0.1", running.port("greedy"))) as one,
+        ):
+            one.sendall(b"\n")
+            while one.recv(100):
+                one.sendall(b"\n")
+        assert running.event("worker_lost")["reason"] == "signal SIGKILL"
+        running.event("worker_started")
+        assert echoes(running.port("echo"))
+        assert running.stop() == 0

@@ -91,6 +91,9 @@ def test_started_unit_listens_on_port_7_as_an_unprivileged_user(lab: Lab) -> Non
     for line in lab.run("ps", "-o", "uid=,pid=", "-C", "netd").splitlines():
         assert int(line.split()[0]) >= 61184, "DynamicUser= begins there (systemd.exec(5))"
     assert re.search(r"CapEff:\s+0000000000000400$", lab.run("cat", f"/proc/{pid}/status"), re.MULTILINE)
+    worker = json.loads(lab.netd("status", "--json"))["workers"][0]["pid"]
+    scores = [lab.run("cat", f"/proc/{process}/oom_score_adj").strip() for process in (pid, worker)]
+    assert (scores, lab.show("OOMPolicy")) == (["0", "500"], "continue")
     ready = lab.wait_for("netd_started")
     assert (ready["journal"]["_SYSTEMD_UNIT"], ready["journal"]["_PID"]) == ("netd.service", pid)
     assert "pid" in json.loads(lab.netd("status", "--json"))

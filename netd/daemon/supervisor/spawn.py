@@ -16,7 +16,7 @@ from netd.daemon import privileges
 from netd.daemon.channel import Channel, pair
 from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_worker import Failed, Response
-from netd.daemon.resource_limits import described
+from netd.daemon.resource_limits import described, end_before_parent_at_oom
 from netd.daemon.tasks import Result
 from netd.errors import EXIT_SOFTWARE
 from netd.telemetry.daemon_events import DaemonEvents
@@ -149,6 +149,7 @@ def _run_worker(
         signal.signal(ignored, signal.SIG_IGN)
     close_all_but({0, 1, 2, channel.fileno(), stack, sink.descriptor})
     faulthandler.enable(file=stack)
+    end_before_parent_at_oom()
     sink.lost = 0  # the parent reports its own
     try:
         privileges.drop_to(run_as, parent)
