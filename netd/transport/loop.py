@@ -35,7 +35,8 @@ class Loop:
     A watched descriptor may turn out to be closed (-1), by a thread of a handler that has the socket: then `change`,
     `redirect` and `unwatch_closing` do nothing.
 
-    An exception that leaves a callback is a bug in the transport: it ends the loop, and `run` raises it.
+    An exception that leaves a callback is a bug in the transport: it ends the loop, and `run` raises it. A MemoryError
+    in the callback of a descriptor is no bug, so `on_memory_error` may end the object that has the descriptor.
     """
 
     def __init__(self, batch: int = 256) -> None:
@@ -43,6 +44,8 @@ class Loop:
         self.wheel = Wheel()
         self.now = time.monotonic()
         """The time at which epoll_wait(2) returned the events being handled (CLOCK_MONOTONIC)."""
+        self.on_memory_error: Callable[[int, MemoryError], bool] = lambda descriptor, error: False
+        """Called with the descriptor. Returns whether the loop goes on."""
         self._batch = batch
         self._epoll = select.epoll()
         self._ready: list[Ready | None] = []  # by descriptor, which the kernel keeps small
@@ -119,7 +122,11 @@ class Loop:
                 # An earlier callback may have closed the descriptor, or opened another one of its number, which must
                 # take a spurious wake-up without harm.
                 if ready := found[descriptor]:
-                    ready(mask)
+                    try:
+                        ready(mask)
+                    except MemoryError as error:
+                        if not self.on_memory_error(descriptor, error):
+                            raise
             if wheel.due <= self.now:
                 wheel.advance(self.now)
 

@@ -82,3 +82,47 @@ def test_worker_ends_when_memory_runs_out_and_is_replaced(tmp_path: Path) -> Non
         running.event("worker_started")
         assert echoes(running.port("echo"))
         assert running.stop() == 0
+
+
+TIGHT = """
+from netd.transport.stream import echo
+class Service:
+    "Has echo connections receive more than there is memory for, until the next line."
+    def stream(self, peer):
+        yield
+        before, echo.CHUNK = echo.CHUNK, 2**60
+        yield b"tight"
+        yield
+        echo.CHUNK = before
+"""
+
+
+@pytest.mark.slow
+def test_connection_that_finds_no_memory_ends_alone(tmp_path: Path) -> None:
+    path = install_service(tmp_path, "tight", TIGHT)
+    file = tmp_path / "netd.yaml"
+    file.write_text(ECHO.format("off") + "  tight: {listen: [tcp://127.0.0.1:0]}\n")
+    with Daemon("-c", str(file), PYTHONPATH=path) as running, contextlib.ExitStack() as stack:
+        running.event("netd_started")
+        live, greedy, tight = (
+            stack.enter_context(socket.create_connection(("127.0.0.1", running.port(name)), 20))
+            for name in ("echo", "echo", "tight")
+        )
+        live.sendall(b"x")
+        assert live.recv(1) == b"x"
+        tight.sendall(b"\n")
+        assert tight.recv(10) == b"tight"
+        greedy.sendall(b"x")
+        with contextlib.suppress(ConnectionError):
+            assert greedy.recv(1) == b""
+        tight.sendall(b"\n")
+        assert tight.recv(10) == b""
+        failed = running.event("conversation_failed")
+        assert failed["error"].startswith("MemoryError ")
+        assert "Traceback" in failed["exception"]
+        live.sendall(b"y")
+        assert live.recv(1) == b"y"
+        stack.close()
+        assert running.stop() == 0
+    events = [line["event"] for line in running.lines]
+    assert (events.count("conversation_failed"), events.count("worker_lost")) == (1, 0)

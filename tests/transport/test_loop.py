@@ -1,5 +1,6 @@
 """The loop: calls from other threads, stale events, bugs."""
 
+import contextlib
 import os
 import select
 import threading
@@ -62,6 +63,31 @@ def test_bug_in_a_callback_ends_the_loop_and_is_raised(loop: Loop) -> None:
     loop.call(fail)
     with pytest.raises(ZeroDivisionError):
         loop.run()
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_memory_error_in_the_callback_of_a_descriptor_ends_the_loop_unless_it_is_handled(
+    loop: Loop, ended: bool
+) -> None:
+    reader, writer = os.pipe()
+    errors: list[tuple[int, str]] = []
+
+    def fail(mask: int) -> None:
+        raise MemoryError("no memory")
+
+    def on_memory_error(descriptor: int, error: MemoryError) -> bool:
+        errors.append((descriptor, str(error)))
+        loop.stop()
+        return ended
+
+    loop.on_memory_error = on_memory_error
+    loop.watch(reader, select.EPOLLIN, fail)
+    os.write(writer, b"x")
+    with contextlib.nullcontext() if ended else pytest.raises(MemoryError):
+        loop.run()
+    assert errors == [(reader, "no memory")]
+    os.close(reader)
+    os.close(writer)
 
 
 def test_call_that_adds_another_one_lets_events_be_handled_in_between(loop: Loop) -> None:

@@ -57,6 +57,15 @@ def kick(worker: int, connections: Iterable[Connection], selection: Selection) -
     return len(found)
 
 
+def fail(connections: Iterable[Connection], descriptor: int, error: MemoryError) -> bool:
+    """Close the connection with this descriptor, in which there was no memory left. False: there is none."""
+    for connection in connections:
+        if connection.descriptor == descriptor:
+            connection.fail(error)
+            return True
+    return False
+
+
 def connection_filter(worker: int, selection: Selection) -> Callable[[Connection], bool]:
     """A test for connections: all fields of ``selection`` that are not empty have to match.
 

@@ -74,6 +74,9 @@ class Worker:
         self._status_client = StatusClient(self._loop, lambda report: self._send(ReportWanted(report)))
         self._taps = Taps(self._loop, self._send)
         self._config = WorkerConfig(number, self._loop, self._status_client.request, self._taps.attach)
+        self._loop.on_memory_error = lambda descriptor, error: connections.fail(
+            self._config.connections(), descriptor, error
+        )
         self._reserved = ReservedDescriptors(channel)
         self._reserved.fill()
         self._loop.watch(channel.fileno(), select.EPOLLIN, self._on_readable)

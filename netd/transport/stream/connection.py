@@ -310,6 +310,11 @@ class Connection:
         self._owner.loop.unwatch_closing(self.socket.fileno())
         self._end(outcome)
 
+    def fail(self, error: BaseException) -> None:
+        """End it now, for an exception while it was served, and log that."""
+        self._owner.events.conversation_failed(self.peer, error)
+        self.close("failed")
+
     def abandon(self) -> None:
         """End a connection that `close` could not end, since the loop has ended."""
 

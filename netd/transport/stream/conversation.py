@@ -103,8 +103,7 @@ class ConversationConnection(Connection):
             if more:
                 output = b"".join(more)
         except BaseException as error:  # an exception of a service, SystemExit too, ends this conversation alone
-            self._owner.events.conversation_failed(self.peer, error)
-            return self.close("failed")
+            return self.fail(error)
         if output and not self._send(output):
             return
         if self._ending:

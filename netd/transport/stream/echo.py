@@ -70,10 +70,14 @@ class SplicePipe:
 
     def _drain(self, number: int) -> bytes:
         pieces = []
-        while number:
-            pieces.append(os.read(self._source, number))
-            number -= len(pieces[-1])
-        return b"".join(pieces)
+        try:
+            while number:
+                pieces.append(os.read(self._source, number))
+                number -= len(pieces[-1])
+            return b"".join(pieces)
+        except MemoryError:
+            self.close()  # the rest must not reach the peer of another connection
+            raise
 
 
 class EchoConnection(Connection):

@@ -102,7 +102,7 @@ class PreambleConnection(Connection):
         except PeerError:
             found, mask = None, 0
         except BaseException as error:
-            return self._fail(error)
+            return self.fail(error)
         left = found[0] if found else 0
         while left:
             if not (header := self._take(self.socket.recv, left)):
@@ -118,7 +118,7 @@ class PreambleConnection(Connection):
         try:
             is_admitted = self._host.admit_named(self, peer)
         except BaseException as error:
-            return self._fail(error)
+            return self.fail(error)
         if is_admitted:
             self._transform()
 
@@ -128,7 +128,7 @@ class PreambleConnection(Connection):
         try:
             self._conversation = self._preambles.transforming(self.peer)
         except BaseException as error:
-            return self._fail(error)
+            return self.fail(error)
         self._advance(None)
 
     def _receive_handshake(self, mask: int) -> None:
@@ -153,7 +153,7 @@ class PreambleConnection(Connection):
             output += error.answer
             self._ending = "peer_error"
         except BaseException as error:
-            return self._fail(error)
+            return self.fail(error)
         if output and not self._send(output):
             return
         if self._ending:
@@ -167,16 +167,11 @@ class PreambleConnection(Connection):
         try:
             stream = self._wrap(self.socket)
         except BaseException as error:
-            return self._fail(error)
+            return self.fail(error)
         self._host.begin(self, stream)
 
     def _await_input(self) -> None:
         self._wait(self._owner.input, self._receive)  # its socket is not wrapped yet
-
-    def _fail(self, error: BaseException) -> None:
-        """A bug in a preamble ends this connection alone."""
-        self._owner.events.conversation_failed(self.peer, error)
-        self.close("failed")
 
     def close(self, outcome: Outcome) -> None:
         try:

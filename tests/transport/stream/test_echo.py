@@ -1,6 +1,8 @@
 """Echo connections: bulk data, flow control and urgent data, with splice(2) and as a conversation (`PlainEcho`)."""
 
+import contextlib
 import gc
+import os
 import socket
 import threading
 from functools import partial
@@ -8,6 +10,7 @@ from functools import partial
 import pytest
 
 from netd.services.echo import Echo
+from netd.transport.stream.echo import SplicePipe
 from tests.support.server import Server
 from tests.support.sockets import ABSTRACT, read_all, read_exactly
 from tests.support.waiting import until
@@ -43,6 +46,36 @@ def test_echo_returns_megabytes(server: Server, kind: type[Echo], url: str) -> N
     assert back == data
     until(lambda: events.counters.closed["done"] == 1)
     assert (events.counters.bytes_in, events.counters.bytes_out) == (len(data), len(data))
+
+
+def test_pipe_without_memory_to_empty_it_keeps_nothing_for_another_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(descriptor: int, size: int) -> bytes:
+        raise MemoryError
+
+    pipe = SplicePipe()
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        there.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                there.send(b"theirs" * 10_000)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                here.send(b"x" * 10_000)
+        assert pipe.open()
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "read", no_memory)
+            with pytest.raises(MemoryError):
+                pipe.turn(here)
+    one, other = socket.socketpair()
+    with one, other:
+        one.setblocking(False)
+        other.send(b"mine")
+        assert pipe.open()
+        assert pipe.turn(one) == (4, b"")
+        assert other.recv(100) == b"mine"
+    pipe.close()
 
 
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
