@@ -42,6 +42,6 @@ class Limits(Model):
     line: Annotated[Size, Field(le=2**20)] = 4096
     """The longest line of a line service, in octets, at most 1 MiB. 4 KiB is more than a user types, and one page of
     memory per peer."""
-    datagram: Annotated[Size, Field(le=65535)] = 8192
-    """The longest datagram, in octets, at most 65535; a longer one is dropped and counted. 8 KiB is inetd's buffer, and
-    more than any of these services needs."""
+    datagram: Annotated[Size, Field(le=65535)] = 65535
+    """The longest datagram, in octets, at most 65535; a longer one is dropped and counted. UDP carries up to
+    65507 over IPv4, and echo is what jumbo frames are tested with. Long ones take memory only when they come."""

@@ -87,6 +87,14 @@ def _column(array: bytearray, stride: int, offset: int, field: Any = None) -> me
     return memoryview(array).cast("I")[offset // _WORD :: stride // _WORD]
 
 
+def make_memory() -> mmap.mmap:
+    """Anonymous memory for the datagrams of a batch, of which only the pages that were written to exist.
+
+    A slot is as large as any datagram can be.
+    """
+    return mmap.mmap(-1, SLOTS * _SLOT)
+
+
 class Batch:
     """The arrays for one UDP socket: up to `SLOTS` datagrams, each with its source and destination.
 
@@ -96,16 +104,18 @@ class Batch:
     shares_room = True
     """Whether an answer for which there is no room (EAGAIN) means that there is none for the others either."""
 
-    def __init__(self, descriptor: int, family: int, largest: int) -> None:
-        """``descriptor`` and ``family`` are the socket's; ``largest`` is the longest datagram to receive, in octets."""
+    def __init__(self, descriptor: int, family: int, largest: int, memory: mmap.mmap) -> None:
+        """``descriptor`` and ``family`` are the socket's; ``largest`` is the longest datagram to receive, in octets.
+
+        ``memory`` is from `make_memory`. Batches share it if each is sent before another one is received.
+        """
         assert _functions is not None, "AVAILABLE is true"
         self._recvmmsg, self._sendmmsg = _functions
         self._descriptor = descriptor
         self._family = family
         self._ipv6 = family == socket.AF_INET6
         self._header = _IN6_HEADER if self._ipv6 else _IN_HEADER
-        # Anonymous memory, of which only what is written to exists: a slot is as large as any answer can be.
-        self._data = mmap.mmap(-1, SLOTS * _SLOT)
+        self._data = memory
         self._sources = bytearray(SLOTS * _SOURCE_SIZE)
         length = _CONTROL_AT + (_BOTH_CONTROL if self._ipv6 else _IN_CONTROL)
         self._key = struct.Struct(f"{length}s{_SOURCE_SIZE - length}x")

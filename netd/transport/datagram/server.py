@@ -11,7 +11,9 @@ import socket
 import socketserver
 from collections.abc import Callable
 from functools import partial
+from mmap import mmap
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from netd.admission.control import AdmissionControl
 from netd.errors import PeerError
@@ -45,6 +47,16 @@ _TRANSIENT = {
     errno.ENOBUFS,
     errno.ENOMEM,
 }
+
+
+# One for all servers of a loop: a batch is answered before the next one is received.
+_memories: WeakKeyDictionary[Loop, mmap] = WeakKeyDictionary()
+
+
+def _memory_of(loop: Loop) -> mmap:
+    if loop not in _memories:
+        _memories[loop] = mmsg.make_memory()
+    return _memories[loop]
 
 
 class DatagramServer(socketserver.ThreadingUDPServer):
@@ -92,7 +104,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self._single: type[SingleDatagrams] = UnixDatagrams if unix else SingleDatagrams
         self._batch: mmsg.Batch | None = None
         if batched and not unix:
-            self._batch = mmsg.Batch(self._descriptor, listener.family, self._longest)
+            self._batch = mmsg.Batch(self._descriptor, listener.family, self._longest, _memory_of(loop))
         self._datagrams: Datagrams = self._batch or self._single(self.socket, self._longest)
 
     def start(self) -> None:

@@ -25,7 +25,7 @@ def test_structures_have_the_layout_of_the_c_library() -> None:
 
 def arrived(family: int, address: bytes, control: bytes) -> mmsg.Batch:
     """A batch with a datagram in the first slot."""
-    arrays = mmsg.Batch(-1, family, 100)
+    arrays = mmsg.Batch(-1, family, 100, mmsg.make_memory())
     name = struct.pack("!HH4s20x" if family == socket.AF_INET else "!HHI16s4x", 0, 5353, *(
         (address,) if family == socket.AF_INET else (0, address)
     ))  # fmt: skip

@@ -14,6 +14,7 @@ from netd.errors import PeerError
 from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.testing import PEER
+from netd.transport.datagram import mmsg
 from tests.support.descriptors import copies
 from tests.support.server import Server
 from tests.support.services import service
@@ -88,6 +89,7 @@ def test_queue_is_answered_before_the_socket_is_closed(server: Server, batched: 
 
         server.loop.call(close)
         assert [sock.recv(10) for _ in range(150)] == [b"%d" % number for number in range(150)]
+        server.settle()
         assert listening.socket.fileno() == -1
 
 
@@ -131,10 +133,27 @@ def test_datagram_above_the_limit_is_dropped_and_the_rest_answered(
 
 
 @BOTH
-def test_largest_datagram_comes_back(server: Server, batched: bool) -> None:
-    address, _ = server.add(Echo(), "udp://127.0.0.1:0", batched=batched, datagram="65507")
-    data = os.urandom(65507)
+@pytest.mark.parametrize("length", [8_192, 8_193, 8_973, 9_000, 65_507])
+def test_datagram_of_any_length_comes_back(server: Server, length: int, batched: bool) -> None:
+    address, _ = server.add(Echo(), "udp://127.0.0.1:0", batched=batched)
+    data = os.urandom(length)
     assert ask(address, data) == data
+
+
+def test_servers_of_one_loop_share_the_memory_of_their_batches(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    make = mmsg.make_memory
+
+    def count() -> Any:
+        made.append(make())
+        return made[-1]
+
+    monkeypatch.setattr(mmsg, "make_memory", count)
+    addresses = [server.add(kind(), "udp://127.0.0.1:0")[0] for kind in (Echo, PlainEcho, Echo)]
+    for length in (65_507, 10):
+        for number, address in enumerate(addresses):
+            assert ask(address, b"%d" % number * length) == b"%d" % number * length
+    assert len(made) == 1
 
 
 @BOTH

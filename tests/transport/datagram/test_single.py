@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.endpoints import Endpoint
-from netd.transport.datagram.mmsg import SLOTS, Batch
+from netd.transport.datagram.mmsg import SLOTS, Batch, make_memory
 from netd.transport.datagram.single import Datagrams, SingleDatagrams
 from netd.transport.listen import open_listeners
 
@@ -27,10 +27,9 @@ def opened() -> Any:
 
 
 def way(make: type[Any], opened: socket.socket, largest: int = 100) -> Datagrams:
-    made: Datagrams = (
-        make(opened, largest) if make is SingleDatagrams else make(opened.fileno(), socket.AF_INET, largest)
-    )
-    return made
+    if make is SingleDatagrams:
+        return SingleDatagrams(opened, largest)
+    return Batch(opened.fileno(), socket.AF_INET, largest, make_memory())
 
 
 @WAYS
