@@ -11,7 +11,7 @@ UNITDIR ?= /etc/systemd/system
 LIBDIR = $(PREFIX)/lib/netd
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage soak bench bench-quick clean install
+.PHONY: help run test check coverage soak bench bench-quick clean install uninstall
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -66,9 +66,10 @@ install: ## install under PREFIX, with unit file and config (DESTDIR for package
 	@set -e; \
 	root=; test -z "$(DESTDIR)" || root=$$(realpath -m -- "$(DESTDIR)"); \
 	lib="$$root$(LIBDIR)"; etc="$$root$(SYSCONFDIR)/netd"; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
-	mkdir "$$work/source"; cp -R netd setup.cfg pyproject.toml README.md LICENSE "$$work/source"; \
+	mkdir "$$work/source"; cp -R netd config setup.cfg pyproject.toml README.md LICENSE "$$work/source"; \
 	$(PYTHON) -m venv "$$work/venv"; \
 	"$$work/venv/bin/python" -m pip wheel --quiet --disable-pip-version-check -w "$$work/wheels" "$$work/source"; \
+	next=enable\ --now; test ! -e "$$lib" || next=restart; \
 	rm -rf "$$lib"; \
 	$(PYTHON) -m venv "$$lib"; \
 	"$$lib/bin/python" -m pip install --quiet --disable-pip-version-check --no-index -f "$$work/wheels" netd; \
@@ -77,17 +78,34 @@ install: ## install under PREFIX, with unit file and config (DESTDIR for package
 	install -d "$$root$(PREFIX)/bin" "$$etc/conf.d" "$$root$(UNITDIR)"; \
 	ln -sf "$(LIBDIR)/bin/netd" "$$root$(PREFIX)/bin/netd"; \
 	install -m 644 config/netd.schema.json "$$etc/netd.schema.json"; \
-	if test -e "$$etc/netd.yaml"; then \
-		echo "$(SYSCONFDIR)/netd/netd.yaml is there and stays; the new one is netd.yaml.new"; \
+	config=; rm -f "$$etc/netd.yaml.new"; \
+	if ! test -e "$$etc/netd.yaml"; then install -m 644 config/netd.yaml "$$etc/netd.yaml"; \
+	elif ! cmp -s config/netd.yaml "$$etc/netd.yaml"; then \
+		config=" (it is there and stays; the new one is netd.yaml.new)"; \
 		install -m 644 config/netd.yaml "$$etc/netd.yaml.new"; \
-	else install -m 644 config/netd.yaml "$$etc/netd.yaml"; fi; \
+	fi; \
 	for unit in netd.service netd@.service; do \
 		sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' "systemd/$$unit.in" > "$$root$(UNITDIR)/$$unit"; \
 	done; \
 	install -m 644 systemd/netd.socket "$$root$(UNITDIR)/netd.socket"; \
 	case $$(readlink -f "$$lib/bin/python") in /root/*|/home/*) \
 		echo "The unit cannot run $$(readlink -f "$$lib/bin/python"): it sees no home directory." \
-			"Install with a PYTHON= that is not in one." >&2;; esac
+			"Install with a PYTHON= that is not in one." >&2;; esac; \
+	echo "Installed$${root:+ below $$root}:"; \
+	echo "  program  $(PREFIX)/bin/netd, in $(LIBDIR)"; \
+	echo "  config   $(SYSCONFDIR)/netd/netd.yaml$$config"; \
+	echo "  units    $(UNITDIR)/netd.service, netd@.service, netd.socket"; \
+	test -n "$$root" || echo "Next: systemctl daemon-reload && systemctl $$next netd"
+
+uninstall: ## remove what make install put there, but the configs
+	@set -e; \
+	root=; test -z "$(DESTDIR)" || root=$$(realpath -m -- "$(DESTDIR)"); etc="$$root$(SYSCONFDIR)/netd"; \
+	rm -rf "$$root$(LIBDIR)"; \
+	rm -f "$$root$(PREFIX)/bin/netd" "$$etc/netd.schema.json" "$$etc/netd.yaml.new"; \
+	for unit in netd.service netd@.service netd.socket; do rm -f "$$root$(UNITDIR)/$$unit"; done; \
+	echo "Removed$${root:+ below $$root}: $(PREFIX)/bin/netd, $(LIBDIR), and the units in $(UNITDIR)"; \
+	test ! -e "$$etc" || echo "The configs in $(SYSCONFDIR)/netd are left."; \
+	test -n "$$root" || echo "Next, where netd runs: systemctl disable --now netd; systemctl daemon-reload"
 
 # The environment is made anew when what it depends on has changed.
 $(VENV)/made:

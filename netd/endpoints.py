@@ -121,6 +121,8 @@ class Endpoint:
     options: SocketOptions = SocketOptions()
     text: str = field(default="", compare=False)
     """The URL as the operator wrote it."""
+    place: str = field(default="", compare=False)
+    """Where it stands in the config, as FILE:LINE:COLUMN; empty if it stands in none."""
 
     @classmethod
     def parse(cls, text: object) -> "Endpoint":

@@ -42,6 +42,14 @@ class OpenError(OperatorError):
     exit_code = EXIT_OSERR
 
 
+class ControlTakenError(OpenError):
+    """Another process listens at the ``path`` that the control socket is to have (exit code 71)."""
+
+    def __init__(self, problems: Iterable[str], path: str) -> None:
+        super().__init__(problems)
+        self.path = path
+
+
 class NotRunningError(OperatorError):
     """No netd answers at the control socket, or access to it is denied (exit code 69, EX_UNAVAILABLE)."""
 

@@ -1,4 +1,4 @@
-"""`make install`, as a packager and as root use it."""
+"""`make install` and `make uninstall`, as a packager and as root use it."""
 
 import os
 import subprocess
@@ -11,11 +11,11 @@ from tests.support.programs import faults_of_units, need
 ROOT = Path(__file__).parents[1]
 
 
-def install(**variables: object) -> str:
+def make(target: str, **variables: object) -> str:
     need("make")
     settings = [f"{name}={value}" for name, value in variables.items()]
     done = subprocess.run(
-        ["make", "-C", str(ROOT), "install", *settings],
+        ["make", "--no-print-directory", "-C", str(ROOT), target, *settings],
         capture_output=True,
         text=True,
         check=False,
@@ -53,7 +53,10 @@ def test_an_install_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_install_under_a_prefix(tmp_path: Path) -> None:
     place = {"PREFIX": tmp_path / "usr", "SYSCONFDIR": tmp_path / "etc", "UNITDIR": tmp_path / "units"}
-    install(**place)
+    text = make("install", **place)
+    for part in ("usr/bin/netd", "usr/lib/netd", "etc/netd/netd.yaml", "units/netd.service"):
+        assert f"{tmp_path}/{part}" in text
+    assert text.splitlines()[-1].endswith(" enable --now netd")
     netd = tmp_path / "usr" / "bin" / "netd"
     config = tmp_path / "etc" / "netd" / "netd.yaml"
     done = subprocess.run([netd, "check", "-c", config], capture_output=True, text=True, check=False, cwd="/")
@@ -64,6 +67,18 @@ def test_install_under_a_prefix(tmp_path: Path) -> None:
     unit = (tmp_path / "units" / "netd.service").read_text()
     assert f"ExecStart={netd} run -c {config}" in unit
     assert "@" not in unit.replace("@system-service", "").replace("@privileged", "").replace("@resources", "")
+    done = subprocess.run([netd, "config", "--example"], capture_output=True, text=True, check=False, cwd="/")
+    assert (done.returncode, done.stdout) == (0, config.read_text()), "the example is in the package"
+    # An upgrade, with a config that is the new one.
+    (config.parent / "netd.yaml.new").write_text("of an earlier upgrade\n")
+    text = make("install", **place)
+    assert "stays" not in text
+    assert text.splitlines()[-1].endswith(" restart netd")
+    assert not (config.parent / "netd.yaml.new").exists()
+    text = make("uninstall", **place)
+    left = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()]
+    assert left == ["etc/netd/netd.yaml"]
+    assert f"The configs in {tmp_path}/etc/netd are left." in text
 
 
 @pytest.mark.timeout(300)
@@ -76,7 +91,9 @@ def test_a_staged_install_names_no_staging_directory_and_keeps_a_config(tmp_path
     config.parent.mkdir(parents=True)
     config.write_text("services: {}\n")
     before = {file.name for file in ROOT.iterdir()}
-    assert "netd.yaml is there and stays" in install(DESTDIR=name, PREFIX="/opt/netd-test")
+    assert "netd.yaml (it is there and stays; the new one is netd.yaml.new)" in make(
+        "install", DESTDIR=name, PREFIX="/opt/netd-test"
+    )
     assert config.read_text() == "services: {}\n"
     assert (config.parent / "netd.yaml.new").read_text() == (ROOT / "config" / "netd.yaml").read_text()
     assert {file.name for file in ROOT.iterdir()} == before, "something is left in the checkout"
@@ -86,3 +103,6 @@ def test_a_staged_install_names_no_staging_directory_and_keeps_a_config(tmp_path
     assert guilty == []
     assert os.readlink(stage / "opt/netd-test/bin/netd") == "/opt/netd-test/lib/netd/bin/netd"
     assert "/opt/netd-test/lib/netd/bin/python" in (stage / "opt/netd-test/lib/netd/bin/netd").read_text()
+    make("uninstall", DESTDIR=name, PREFIX="/opt/netd-test")
+    left = {str(path.relative_to(stage)) for path in stage.rglob("*") if not path.is_dir()}
+    assert left == {"etc/netd/netd.yaml"}

@@ -23,6 +23,7 @@ refused (a port in use, a missing right), 78 the config is wrong.
 _COMMANDS = {
     "run": ("run",),
     "check": ("check", "schema"),
+    "config": ("config",),
     "services": ("services",),
     "status": ("status",),
     "reload": ("diff", "reload", "enable", "disable", "log-level"),

@@ -3,21 +3,26 @@
 import contextlib
 import os
 import select
-from collections.abc import Callable
+import shutil
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
 from netd.cli.options import config_option
+from netd.client import control
 from netd.config import loader
 from netd.config.model import Config
 from netd.daemon.daemonize import detach as run_detached
 from netd.daemon.pid_file import default_pid_file, pid_file
 from netd.daemon.start import start
-from netd.errors import EXIT_OK, OpenError
+from netd.errors import EXIT_OK, ControlTakenError, OpenError, OperatorError
 from netd.telemetry import logs
 from netd.telemetry.journal import SOCKET
 from netd.transport.listen import Listener
+
+_ASK_TIMEOUT = 2.0  # seconds for the answer of the netd that has the control socket
 
 
 @click.command(epilog="Example: netd run -c /etc/netd/netd.yaml")
@@ -48,7 +53,24 @@ def run(file: Path | None, detach: bool) -> int:
 
 
 def _serve(config: Config, file: Path, ready: Callable[[list[Listener]], None], pids: str | None) -> int:
-    """Run the supervisor in this process, with its process id in the file ``pids``. The exit code."""
+    """Run the supervisor in this process, with its process id in the file ``pids``. The exit code.
+
+    Errors that name a key of the config get its place there.
+    """
+    try:
+        return _supervise(config, file, ready, pids)
+    except OperatorError as error:
+        located = OperatorError(_located(problem, config.places) for problem in error.problems)
+        located.exit_code = error.exit_code
+        raise located from None
+
+
+def _located(problem: str, places: Mapping[str, str]) -> str:
+    key = problem.partition(":")[0]
+    return f"{places[key]}: {problem}" if key in places else problem
+
+
+def _supervise(config: Config, file: Path, ready: Callable[[list[Listener]], None], pids: str | None) -> int:
     descriptor = 2
     if config.log.file is not None:
         try:
@@ -62,8 +84,27 @@ def _serve(config: Config, file: Path, ready: Callable[[list[Listener]], None], 
     try:
         with pid_file(pids):
             return start(config, lambda: loader.load(file), sink, ready)
+    except ControlTakenError as error:
+        advice = f"{_occupant(error.path)}; set daemon.control to another path"
+        raise OpenError(f"{problem}{advice}" for problem in error.problems) from None
     finally:
         sink.finish()
+
+
+def _occupant(path: str) -> str:
+    """The netd that answers at a control socket, to append to the error."""
+    try:
+        answer = control.ask([path], ["status"], _ASK_TIMEOUT)
+        return f": netd (pid {int(answer['pid'])}, config {answer['config']})"
+    except (OperatorError, LookupError, TypeError, ValueError):  # it may be another program, or refuse the request
+        return "; is netd running already?"
+
+
+def _command() -> str:
+    """How a user may type the name of this program in another terminal."""
+    if shutil.which("netd"):
+        return "netd"
+    return f"{sys.executable} -m netd" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
 
 
 def _introduce(listeners: list[Listener]) -> None:
@@ -77,6 +118,7 @@ def _introduction(listeners: list[Listener]) -> str:
     endpoints: dict[str, list[str]] = {}
     for listener in listeners:
         endpoints.setdefault(listener.service, []).append(listener.url)
+    netd = _command()
     served = "\n".join(f"  {service:<9} {'  '.join(urls)}" for service, urls in endpoints.items())
     return f"""\
 netd listens on loopback only (the built-in config; use -c FILE for your own):
@@ -85,11 +127,16 @@ netd listens on loopback only (the built-in config; use -c FILE for your own):
 
 Try, in another terminal:
 
-  echo hello | nc -N localhost 7007       hello
+  echo hello | nc -N localhost 7007       hello (-N is of OpenBSD's nc; leave it out with another)
   echo hello | nc -u -w1 localhost 7007   the same over UDP
   telnet localhost 7037                   the time; then an empty line, %H:%M, or 0; Ctrl-] and quit
   echo 'ping 42' | nc -N localhost 8888   pong 42
   telnet localhost 7083                   a chat room; type alex : hello, and q to leave
+
+or, with the client of netd:
+
+  {netd} talk tcp://localhost:7007
+  {netd} status
 
 Its status page is at http://localhost:7090/
 

@@ -37,8 +37,13 @@ def services(name: str | None, as_json: bool) -> int:
         _print_one(kinds[0])
     else:
         for kind in kinds:
-            click.echo(f"{kind.name:<10} {_rfc(kind):<8} {_transports(kind):<17} {kind.summary}")
+            click.echo(f"{kind.name:<10} {_rfc(kind):<8} {_transports(kind):<17} {_plain(kind.summary)}")
     return EXIT_NO if problems else EXIT_OK
+
+
+def _plain(text: str) -> str:
+    """A docstring for a terminal, without the double backticks of RST."""
+    return text.replace("``", "`")
 
 
 def _rfc(kind: ServiceType) -> str:
@@ -64,12 +69,12 @@ def _print_one(kind: ServiceType) -> None:
     click.echo(
         f"{kind.name} ({_rfc(kind)}; {_transports(kind)})\n" if kind.rfc else f"{kind.name} ({_transports(kind)})\n"
     )
-    click.echo(click.wrap_text(kind.summary))
+    click.echo(click.wrap_text(_plain(kind.summary)))
     fields = kind.options.model_fields
     click.echo("\nOptions:" if fields else "\nNo options.")
     written = kind.options.model_construct().model_dump(mode="json")
     for name, field in fields.items():
         default = "(required)" if field.is_required() else json.dumps(written[name])
         click.echo(f"\n  {name}: {default}")
-        description = " ".join((field.description or "").split())
+        description = _plain(" ".join((field.description or "").split()))
         click.echo(click.wrap_text(description, initial_indent="    ", subsequent_indent="    "))

@@ -11,6 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +54,9 @@ _WILDCARDS = ("*", "0.0.0.0", "::")
 
 BUILT_IN_FILE = Path(__file__).parent / "dev.yaml"
 """Services on loopback and high ports; in a checkout it is linked as config/dev.yaml."""
+
+EXAMPLE_FILE = Path(__file__).parent / "netd.yaml"
+"""The commented config with every key; in a checkout it is a link to config/netd.yaml."""
 
 # Threads are few, so that a source gets some of them only, and for a limited time.
 _BLOCKING = Limits.model_validate({"per_source": 8, "lifetime": "60s"})
@@ -116,6 +120,11 @@ class _Loader:
             services=tuple(self._services),
             access_tables=self._rules.tables,
             notices=tuple(self._notices),
+            places={
+                f"{section}.{key}": str(main.mark((section, key)))
+                for section in ("daemon", "log")
+                for key in main.tree.get(section) or ()
+            },
         )
 
     def _invalid(self) -> InvalidConfigError:
@@ -341,7 +350,7 @@ class _Loader:
                 self._add_problem(part, path, f"service type '{kind.name}' serves {can} only")
             if entry.get("enabled", True) is True:
                 self._check_overlap(part, path, name, endpoint)
-            endpoints.append(endpoint)
+            endpoints.append(replace(endpoint, place=str(part.mark(path))))
         return tuple(endpoints)
 
     def _check_overlap(self, part: Source, path: Where, name: str, endpoint: Endpoint) -> None:

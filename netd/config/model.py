@@ -250,6 +250,9 @@ class Config(Model):
     """The access rules of all services."""
     notices: tuple[InstanceOf[Problem], ...] = ()
     """Notices for the operator: keys that were renamed."""
+    places: dict[str, str] = Field(default_factory=dict)
+    """Where the keys of `daemon` and `log` stand, as FILE:LINE:COLUMN by ``daemon.user`` and the like; only in the
+    process that has read the file."""
 
     @property
     def enabled(self) -> tuple[ServiceConfig, ...]:

@@ -7,6 +7,7 @@ Options of services are checked again: they are objects of the service's class, 
 
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 from netd.admission.access_memory import AccessPlace, AccessTables
@@ -32,7 +33,7 @@ def dump(config: Config) -> dict[str, Any]:
                     "name": service.name,
                     "type": service.type,
                     "enabled": service.enabled,
-                    "listen": [str(endpoint) for endpoint in service.listen],
+                    "listen": [(str(endpoint), endpoint.place) for endpoint in service.listen],
                     "access": _place(service.access),
                     "policy": service.policy.model_dump_json(),
                     "log_connections": service.log_connections,
@@ -63,7 +64,7 @@ def restore(dumped: dict[str, Any], tables: AccessTables) -> Generator[None, Non
                 name=entry["name"],
                 type=kind.name,
                 enabled=entry["enabled"],
-                listen=tuple(map(Endpoint.parse, entry["listen"])),
+                listen=tuple(replace(Endpoint.parse(url), place=place) for url, place in entry["listen"]),
                 access=AccessPlace(bytes.fromhex(digest), tables, offset, length, asks_groups),
                 policy=policy,
                 log_connections=entry["log_connections"],

@@ -128,7 +128,8 @@ def opening(
                 listeners += opener.open(service, endpoint)
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
-                problems.append(f"services.{service}: cannot listen on {endpoint}: {reason}{advice(error, endpoint)}")
+                remedy = advice(error, endpoint)
+                problems.append(f"{subject(service, endpoint)}: cannot listen on {endpoint}: {reason}{remedy}")
             yield
         if problems:
             raise OpenError(problems)
@@ -139,6 +140,11 @@ def opening(
                 listener.close()
         raise
     return listeners
+
+
+def subject(service: str, endpoint: Endpoint) -> str:
+    """The beginning of an error of an endpoint: its place in the config, if it has one, and its service."""
+    return f"{endpoint.place}: services.{service}" if endpoint.place else f"services.{service}"
 
 
 def finish(work: Generator[None, None, T]) -> T:

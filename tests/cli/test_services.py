@@ -3,7 +3,7 @@
 import json
 
 from netd.services import table
-from tests.cli.commands import netd_process
+from tests.cli.commands import netd_process, run
 
 
 def test_services_lists_every_type() -> None:
@@ -23,6 +23,12 @@ def test_services_describes_one_type() -> None:
     assert (one["rfc"], one["stream"], one["datagram"]) == (868, True, True)
     assert one["options"]["timezone"]["default"] == "UTC"
     assert "No options." in netd_process("services", "echo").stdout
+
+
+def test_text_for_a_terminal_has_no_markup() -> None:
+    for arguments in ([], *([name] for name in table.BUILT_IN)):
+        code, text = run("services", *arguments)
+        assert (code, "``" in text) == (0, False)
 
 
 def test_unknown_service_type_exits_with_1_and_a_suggestion() -> None:

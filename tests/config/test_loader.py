@@ -642,3 +642,17 @@ services:
 """
     assert [service.log_connections for service in load(tmp_path, text).services] == ["debug", "all", None, 100, "off"]
     assert "expected all, debug, summary, off" in problems(tmp_path, text.replace("sample 100", "some"))[0]
+
+
+def test_endpoints_and_keys_of_the_daemon_know_their_place(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text("services:\n  upper: {listen: [tcp://*:8]}\n")
+    config = load(
+        tmp_path,
+        "include: [more.yaml]\ndaemon: {drain: 1s,\n  pid_file: /run/x}\nlog:\nservices:\n"
+        "  echo: {listen: [tcp://*:7,\n    udp://*:7]}\n",
+    )
+    here = f"{tmp_path}/netd.yaml"
+    assert config.places == {"daemon.drain": f"{here}:2:17", "daemon.pid_file": f"{here}:3:13"}
+    echo, upper = ([endpoint.place for endpoint in service.listen] for service in config.services)
+    assert (echo, upper) == ([f"{here}:6:19", f"{here}:7:5"], [f"{tmp_path}/more.yaml:2:20"])
+    assert Endpoint.parse("tcp://*:7") == config.services[0].listen[0], "the place is no difference"

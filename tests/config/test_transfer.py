@@ -45,4 +45,5 @@ def test_config_is_the_same_after_the_transfer(tmp_path: Path, text: str | None)
     assert other.services == config.services
     for old, new in zip(config.services, other.services, strict=True):
         assert new.access.read().rules == old.access.read().rules
-        assert [str(endpoint) for endpoint in new.listen] == [str(endpoint) for endpoint in old.listen]
+        for endpoint, other_endpoint in zip(old.listen, new.listen, strict=True):
+            assert (str(endpoint), endpoint.place) == (str(other_endpoint), other_endpoint.place)

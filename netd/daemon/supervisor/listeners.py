@@ -16,7 +16,7 @@ from netd.services import table
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.advice import advice
 from netd.transport.arrivals import stop_arrivals
-from netd.transport.listen import Listener, Skipped, configure, open_listeners, opening
+from netd.transport.listen import Listener, Skipped, configure, open_listeners, opening, subject
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Listeners:
         types = {service.name: service.type for service in services}
         asks_groups = {service.name for service in services if service.access.asks_groups}
         problems = [
-            f"services.{record.listener.service}: {record.listener.url}: {NO_GROUPS}"
+            f"{subject(record.listener.service, record.listener.endpoint)}: {record.listener.url}: {NO_GROUPS}"
             for records in prepared.by_key.values()
             for record in records
             if record.listener.service in asks_groups and record.listener.transport == "unixgram"
@@ -132,7 +132,7 @@ class Listeners:
             assert kind is not None, "the config was checked"
             if not (kind.streams if record.listener.streams else kind.datagrams):
                 problems.append(
-                    f"services.{record.listener.service}: {record.listener.endpoint} is a "
+                    f"{subject(record.listener.service, record.listener.endpoint)}: {record.listener.endpoint} is a "
                     f"{'stream' if record.listener.streams else 'datagram'} socket, which '{kind.name}' does not serve"
                 )
         if problems:

@@ -42,7 +42,7 @@ from netd.daemon.supervisor.talk import Attachments
 from netd.daemon.supervisor.trace import Tracer
 from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Tasks
-from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
+from netd.errors import EXIT_OK, EXIT_SOFTWARE, ControlTakenError, OpenError, OperatorError
 from netd.services.service_type import ServiceType
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
@@ -195,8 +195,7 @@ class Supervisor:
             listener = control_listener(path, daemon.control_group)
         except OpenError as error:
             if os.path.exists(path):
-                advice = "; is netd running already? set daemon.control to another path"
-                raise OpenError(f"{problem}{advice}" for problem in error.problems) from None
+                raise ControlTakenError(error.problems, path) from None
             # netd starts without a control socket if its default path cannot be used.
             if daemon.control or "NETD_CONTROL" in os.environ:
                 raise

@@ -290,7 +290,11 @@ def test_second_netd_does_not_take_the_socket_of_the_first(tmp_path: Path) -> No
             assert second.process.wait(20) == 71
             second.stop()
         [line] = [line["line"] for line in second.lines if line["event"] == "not_json"]
-        assert "is netd running already?" in line
+        occupant = f"another program listens there: netd (pid {running.process.pid}, config {tmp_path}/netd.yaml)"
+        assert line == (
+            f"netd: daemon.control: cannot listen on unix://{running.control}: Address already in use; "
+            f"{occupant}; set daemon.control to another path\n"
+        )
         assert running.ask("status")["ok"]
 
 

@@ -157,7 +157,7 @@ def test_gid_rules_are_refused_on_an_inherited_datagram_socket(tmp_path: Path) -
         listeners = Listeners([InheritedSocket("x", handed)], lambda *skipped: None, lambda *failed: None)
         for access, problem in (
             ("", None),
-            (", access: {deny: ['gid:27']}", f"services.echo: unixgram://{tmp_path}/s: {NO_GROUPS}"),
+            (", access: {deny: ['gid:27']}", f"{file}:2:19: services.echo: unixgram://{tmp_path}/s: {NO_GROUPS}"),
             (", access: {deny: ['uid:27']}", None),
         ):
             file.write_text(f"services:\n  echo: {{listen: ['systemd://x']{access}}}\n")

@@ -249,7 +249,7 @@ def test_port_in_use_prints_one_line_exits_with_71_and_leaves_no_file(tmp_path: 
     lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     [line] = lines
     assert line == (
-        f"netd: services.echo: cannot listen on tcp://127.0.0.1:{port}: Address already in use; "
+        f"netd: {file}:3:19: services.echo: cannot listen on tcp://127.0.0.1:{port}: Address already in use; "
         f"see which program has it: ss -tanp 'sport = :{port}'"
     )
     assert "listening" not in done.stderr
@@ -448,3 +448,5 @@ def test_setting_that_cannot_be_applied_prints_one_line(
     output = [line["line"] for line in running.lines if line["event"] == "not_json"]
     assert any(problem in line for line in output), output
     assert len(output) == 1
+    column = len("daemon: {") + daemon_section.index(":") + 3
+    assert f"{tmp_path}/netd.yaml:1:{column}: {problem}" in output[0]
