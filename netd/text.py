@@ -19,6 +19,14 @@ def escaped(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
+def shortened(text: str, width: int) -> str:
+    """The text, cut in the middle where it has more than ``width`` characters: both ends of a URL tell it apart."""
+    if len(text) <= width:
+        return text
+    end = max(0, width - 1) // 2
+    return text[: max(0, width - 1 - end)] + "…" + text[len(text) - end :]
+
+
 def shown(value: object) -> str:
     """A value as error messages quote it: at most 60 characters, and cheap for any value."""
     if value is None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.text import escaped, likely, printable, shown, suggestion
+from netd.text import escaped, likely, printable, shortened, shown, suggestion
 
 # Also lone surrogates, to which Python decodes the octets of a path that is not UTF-8.
 _TEXTS = st.text(st.characters())
@@ -62,3 +62,11 @@ def test_a_misspelt_word_gets_the_nearest_one_or_all() -> None:
     assert suggestion("zzz", []) == ""
     assert likely("INFO", ["debug", "info"]) == "did you mean 'info'?"
     assert likely("info", ["INFO", "Debug"]) == "did you mean 'INFO'?"
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [(20, "tcp://localhost:7007"), (99, "tcp://localhost:7007"), (12, "tcp://…:7007"), (11, "tcp:/…:7007"), (1, "…")],
+)
+def test_shortened_text_keeps_both_ends(width: int, text: str) -> None:
+    assert shortened("tcp://localhost:7007", width) == text

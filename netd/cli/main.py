@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -122,10 +123,15 @@ def _output_failed(error: OSError) -> tuple[int, Sequence[str]]:
 
 
 def _open_standard_descriptors() -> None:
-    """Open 0, 1 and 2 where the parent process has closed them, before another file gets one of these numbers."""
+    """Open 0, 1 and 2 where the parent process has closed them, before another file gets one of these numbers.
+
+    With PYTHONUNBUFFERED, standard output has no buffer, and loses what one write(2) does not take: give it one.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    if sys.stdout and isinstance(sys.stdout.buffer, io.RawIOBase):
+        sys.stdout = os.fdopen(1, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

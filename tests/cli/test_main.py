@@ -84,6 +84,15 @@ def test_output_that_cannot_be_written_is_reported_in_one_line() -> None:
         assert (done.returncode, done.stderr) == (71, "netd: [Errno 28] No space left on device\n"), command
 
 
+def test_short_write_is_an_error_also_without_a_buffer(tmp_path: Path) -> None:
+    script = f"ulimit -f 2; exec {sys.executable} -m netd schema > {tmp_path}/schema"
+    for environment in ({}, {"PYTHONUNBUFFERED": "1"}):
+        done = subprocess.run(
+            ["sh", "-c", script], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (71, "netd: [Errno 27] File too large\n")
+
+
 @pytest.mark.parametrize(
     ("command", "code"),
     [

@@ -85,6 +85,20 @@ def test_members_of_a_room_hear_each_other() -> None:
         type_and_read(alex, b"how are you\n", b"\033[1;33;42meve : hi\033[0m\033[1;33;42malex : how are you\033[0m")
 
 
+@pytest.mark.parametrize("server", ["hello_tcp", "upper_tcp", "upper_udp", "ping_tcp", "ping_udp"])
+def test_probe_measures_wrong_and_missing_answers_and_the_server_survives(server: str) -> None:
+    arguments = ["--service", "echo", "--count", "3", "--rate", "20/s", "--timeout", "300ms"]
+    with serving(server) as url:
+        command = [sys.executable, "-m", "netd", "probe", url, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "sent 3, received 0, lost 3 (100 %)" in done.stdout
+    if server.startswith("upper"):
+        assert "expected the 64 octets of the question, got 64 octets: " in done.stdout
+    else:
+        assert "3 timed out" in done.stdout
+
+
 def test_dialogue_at_a_terminal_has_a_line_for_each_answer() -> None:
     with serving("dialogue_tcp") as url:
         command = [sys.executable, "-m", "netd", "talk", "--end", "none", url]

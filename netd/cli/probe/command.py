@@ -72,6 +72,7 @@ class _Probe(click.Command):
     show_default=True,
     help="Octets of a question of echo or pingpong.",
 )
+@click.option("--binary", is_flag=True, help="Ask echo with octets of all values, in place of printable text.")
 @click.option(
     "--timeout",
     metavar="DURATION",
@@ -144,6 +145,7 @@ def _probe(
     *,
     service: str | None,
     size: int,
+    binary: bool,
     json: bool,
     csv: bool,
     prometheus: bool,
@@ -160,7 +162,7 @@ def _probe(
     for endpoint in endpoints:
         name = service or usual_service(endpoint.port)
         try:
-            question = find_question(name, size, streams=endpoint.streams, random=random.SystemRandom())
+            question = find_question(name, size, streams=endpoint.streams, random=random.SystemRandom(), binary=binary)
         except ValueError as error:
             raise UsageError([f"{endpoint}: {name}: {error}"]) from None
         questions.append((name, question))
@@ -177,7 +179,7 @@ def _probe(
     summaries = [summarise(one) for one in run.probes]
     click.echo(_output(run, summaries, output_format, evaluate))
     if draw:
-        draw(run.probes)
+        draw(run.probes, run.epoch)
     return summaries
 
 
@@ -196,10 +198,11 @@ def _output(run: Probing, summaries: list[Summary], output_format: str | None, e
             verdict = {} if state is None else {"state": state.name, "line": line}
             return formats.as_json(summaries, run.seconds, interrupted=run.interrupted, **verdict)
         case "csv":
-            return formats.as_csv(run.probes)
+            return formats.as_csv(run.probes, run.epoch)
         case "prometheus":
             return formats.as_prometheus(summaries, time.time())
-    return line or summary_text(run, summaries)
+    width = os.get_terminal_size(1).columns if os.isatty(1) else 0
+    return line or summary_text(run, summaries, width or None)
 
 
 def _plan(
@@ -228,7 +231,7 @@ def _check_flood_limit(targets: Sequence[Target], plan: Plan, limit: Rate) -> No
         raise UsageError([f"{rate:g} questions a second would leave this host, and {allowed}; {remedy}"])
 
 
-def _plotter(plot: str | None) -> Callable[[Sequence[Probe]], None] | None:
+def _plotter(plot: str | None) -> Callable[[Sequence[Probe], int], None] | None:
     """A function that draws into the file of ``--plot``. Raises UsageError, before any question, if it could not."""
     if plot is None:
         return None
@@ -241,4 +244,4 @@ def _plotter(plot: str | None) -> Callable[[Sequence[Probe]], None] | None:
     directory = os.path.dirname(plot) or "."
     if not os.access(directory, os.W_OK) or os.path.isdir(plot):
         raise UsageError([f"--plot: cannot write {plot}"])
-    return lambda probes: draw(probes, plot)
+    return lambda probes, epoch: draw(probes, plot, epoch)

@@ -91,7 +91,7 @@ def evaluate(summary: Summary, warn: Thresholds, crit: Thresholds) -> Verdict:
                 break
     if summary.corrupted:
         state = _worse(state, State.WARNING)
-        problems.append(f"{summary.corrupted} wrong answers")
+        problems.append(f"{summary.corrupted} wrong answers: {summary.wrong}")
     if not summary.received:
         unresolved = summary.losses[Outcome.UNRESOLVED.word] > 0
         state = State.UNKNOWN if unresolved or not summary.sent else State.CRITICAL

@@ -32,7 +32,7 @@ class Summary:
     target: str
     service: str
     address: str
-    """The first address; empty where the name cannot be resolved."""
+    """The address that answered, or the last one that was tried; empty where the name cannot be resolved."""
     sent: int
     received: int
     lost: int
@@ -43,6 +43,8 @@ class Summary:
     duplicated: int
     reordered: int
     corrupted: int
+    wrong: str
+    """What was expected and what came, of the last answer that was not right."""
     losses: dict[str, int]
     reasons: dict[str, str]
     rtt: Times
@@ -87,11 +89,10 @@ def summarise(probe: Probe) -> Summary:
     """The figures of one target."""
     tally: Tally = probe.tally
     lost = tally.sent - tally.received
-    addresses = probe.target.addresses
     return Summary(
         target=probe.target.name,
         service=probe.service,
-        address=address_as_text(addresses[0]) if addresses else "",
+        address=address_as_text(probe.address) if probe.address else "",
         sent=tally.sent,
         received=tally.received,
         lost=lost,
@@ -100,6 +101,7 @@ def summarise(probe: Probe) -> Summary:
         duplicated=tally.duplicated,
         reordered=tally.reordered,
         corrupted=tally.corrupted,
+        wrong=tally.wrong,
         losses={outcome.word: tally.lost[outcome] for outcome in LOSSES},
         reasons={
             outcome.word: tally.reasons.get(outcome) or MESSAGES[outcome] for outcome in LOSSES if tally.lost[outcome]

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
+from datetime import UTC, datetime
 
 from netd.client.probe.figures import Summary, Times
 from netd.client.probe.outcomes import Outcome
@@ -19,11 +20,14 @@ def as_json(summaries: Sequence[Summary], seconds: float, **more: object) -> str
     return json.dumps({"targets": targets, "seconds": seconds, **more}, indent=2)
 
 
-def as_csv(probes: Sequence[Probe]) -> str:
-    """A row for each question: when it was due, in seconds after the first one, its outcome, and the time it took."""
+def as_csv(probes: Sequence[Probe], epoch: int) -> str:
+    """A row for each question: when it was due, in seconds after the first one, its outcome, and the time it took.
+
+    The last column is the time at which it was due, in UTC. ``epoch``: the wall clock minus the monotonic one.
+    """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["target", "service", "number", "due", "outcome", "rtt"])
+    rows.writerow(["target", "service", "number", "due", "outcome", "rtt", "time"])
     first = min(probe.began for probe in probes)
     for probe in probes:
         for number, result in probe.tally.results():
@@ -31,9 +35,16 @@ def as_csv(probes: Sequence[Probe]) -> str:
                 continue
             took = f"{result / 1e9:.9f}" if result >= 0 else ""
             outcome = "received" if result >= 0 else Outcome(result).word
-            due = f"{(probe.due(number) - first) / 1e9:.6f}"
-            rows.writerow([probe.target.name, probe.service, number, due, outcome, took])
+            due = probe.due(number)
+            after = f"{(due - first) / 1e9:.6f}"
+            rows.writerow([probe.target.name, probe.service, number, after, outcome, took, _utc(due + epoch)])
     return text.getvalue().removesuffix("\n")
+
+
+def _utc(nanoseconds: int) -> str:
+    """A time as in netd's log: ``2026-11-21T09:14:07.000000Z``."""
+    when = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
+    return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def as_prometheus(summaries: Sequence[Summary], now: float) -> str:

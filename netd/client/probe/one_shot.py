@@ -11,7 +11,7 @@ from collections import deque
 
 from netd.client.probe.outcomes import Outcome
 from netd.client.probe.poller import Poller
-from netd.client.probe.questions import Plain
+from netd.client.probe.questions import Plain, describe_wrong
 from netd.client.probe.sessions import SessionListener, classify, open_socket
 from netd.client.probe.targets import Address
 
@@ -37,6 +37,10 @@ class OneShotSessions:
         self.open_sessions: dict[int, OneShotSession] = {}
         self._addresses = deque(addresses)
         self._limit = limit
+
+    @property
+    def address(self) -> Address:
+        return self._addresses[0]
 
     def open(self) -> None:
         self.listener.on_open(None)
@@ -135,8 +139,8 @@ class OneShotSession:
         if question.right(self._received):
             listener.on_answer(self._number, now, question.clock(self._received, time.time()))
         elif self._received:
-            listener.tally.corrupted += 1
-            listener.tally.lose(self._number, Outcome.WRONG)
+            listener.tally.corrupt(describe_wrong(question, self._received))
+            listener.tally.lose(self._number, Outcome.WRONG, listener.tally.wrong)
         else:
             listener.tally.lose(self._number, Outcome.CLOSED)
         listener.wake()

@@ -4,11 +4,12 @@ This needs matplotlib, which the extra `netd[plot]` installs.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from netd.client.probe.probing import Probe
 
@@ -18,8 +19,8 @@ _LOG_RATIO = 20  # of the longest to the shortest time; above it the axis is log
 _PER_LINE = 2  # targets in a line of the legend
 
 
-def draw(probes: Sequence[Probe], path: str) -> None:
-    """Draw into a file with a name in .svg or .png."""
+def draw(probes: Sequence[Probe], path: str, epoch: int) -> None:
+    """Draw into a file with a name in .svg or .png. ``epoch``: the wall clock minus the monotonic one, nanoseconds."""
     took = [np.array([result for _, result in probe.tally.results() if result >= 0]) for probe in probes]
     everything = np.concatenate(took)
     least, most = (max(1, int(everything.min())), max(2, int(everything.max()))) if everything.size else (1, 2)
@@ -46,8 +47,8 @@ def draw(probes: Sequence[Probe], path: str) -> None:
                 markersize=3,
                 label=label,
             )
-            # Lost questions have no time, so they are drawn on the lower edge.
-            over_time.plot(
+            # Lost questions have no time, so they are drawn on the lower edge, where the layout would leave a margin.
+            marks = over_time.plot(
                 lost,
                 [0.0] * len(lost),
                 "x",
@@ -56,6 +57,7 @@ def draw(probes: Sequence[Probe], path: str) -> None:
                 clip_on=False,
                 transform=over_time.get_xaxis_transform(),
             )
+            marks[0].set_in_layout(False)
             if values.size:
                 distribution.hist(
                     values / size, bins=bins / size, orientation="horizontal", color=colour, histtype="step"
@@ -70,7 +72,12 @@ def draw(probes: Sequence[Probe], path: str) -> None:
         over_time.set_ylabel(f"answer took [{unit}]")
         over_time.yaxis.set_major_formatter("{x:g}")
         distribution.set_xlabel("answers")
-        over_time.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_PER_LINE, frameon=False, markerscale=3)
+        distribution.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=2))
+        began = datetime.fromtimestamp((first + epoch) / 1e9, UTC)
+        figure.suptitle(f"netd probe, {began:%Y-%m-%d %H:%M:%S} UTC")
+        figure.legend(
+            *over_time.get_legend_handles_labels(), loc="outside lower center", ncols=_PER_LINE, markerscale=3
+        )
         for axes in (over_time, distribution):
             axes.grid(color="0.9")
             axes.set_axisbelow(True)

@@ -24,7 +24,7 @@ from netd.client.probe.poller import Poller
 from netd.client.probe.questions import Plain, Tagged
 from netd.client.probe.sessions import Datagrams, Session, Stream
 from netd.client.probe.tally import Tally
-from netd.client.probe.targets import Target
+from netd.client.probe.targets import Address, Target
 
 _NEVER = 2**63 - 1
 _MAX_SOCKETS = 512
@@ -85,6 +85,11 @@ class Probe:
         self._opening: int | None = None
         self._ends: int | None = None
         self._session = _session(self, question, poller, max_sockets)
+
+    @property
+    def address(self) -> Address | None:
+        """The address that was asked last: of a name with several, the one that answers, if one does."""
+        return self._session.address if self._session else None
 
     def due(self, number: int) -> int:
         return self.began + number * self._plan.interval
@@ -241,6 +246,8 @@ class Probing:
         ]
         self.interrupted = False
         self.seconds = 0.0
+        self.epoch = time.time_ns() - time.monotonic_ns()
+        """The wall clock minus the monotonic one when the run began, in nanoseconds."""
 
     def run(self, progress: Callable[[Sequence[Probe]], None] | None = None) -> None:
         """Send all questions and wait for their outcomes. ``progress`` is called four times a second."""

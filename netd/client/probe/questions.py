@@ -8,11 +8,16 @@ import re
 from abc import ABC, abstractmethod
 from random import Random
 
+from netd.text import escaped
+
 _HEADER = 20  # octets: 4 of the run, 8 of the sequence number, 8 of the time at which it was due
+_TEXT_HEADER = 40  # characters: the same in hexadecimal
+_FILLER = b"abcdefghijklmnopqrstuvwxyz0123456789"
 _SHORTEST_LINE = 64  # octets; run, number and time may not fit into fewer
 _LONGEST_DATAGRAM = 65507  # what IPv4 and UDP leave of 65535
 _LONGEST_STREAMED = 2**20
 _LONGEST_LINE = 4096  # netd's limits.line
+_QUOTED = 32  # octets of a wrong answer that are shown
 _RFC868_EPOCH = 2_208_988_800  # 1970-01-01 in seconds since 1900-01-01, both 00:00 UTC
 
 
@@ -21,6 +26,8 @@ class Tagged(ABC):
 
     longest: int
     """Octets of the longest right answer."""
+    expected: str
+    """The right answer in words."""
     greets = False
     """Whether the service may send a line before the first answer."""
 
@@ -50,6 +57,8 @@ class Plain(ABC):
 
     longest: int
     """Octets of the longest right answer; 0: the connection is the answer."""
+    expected: str
+    """The right answer in words."""
 
     @abstractmethod
     def right(self, answer: bytes) -> bool:
@@ -60,15 +69,51 @@ class Plain(ABC):
         return None
 
 
+def describe_wrong(question: Tagged | Plain, answer: bytes) -> str:
+    """What was expected, and what came, as text that is safe for a terminal."""
+    return f"expected {question.expected}, got {_quoted(answer)}"
+
+
+def _quoted(answer: bytes) -> str:
+    size = f"{len(answer)} octet{'s' * (len(answer) != 1)}"
+    more = "…" * (len(answer) > _QUOTED)
+    return f'{size}: "{escaped(answer[:_QUOTED].decode("latin-1"))}{more}"' if answer else size
+
+
 def _line_length(received: bytearray) -> int:
     return received.find(b"\n") + 1
 
 
-class Echo(Tagged):
-    """Octets that have to come back unchanged (RFC 862)."""
+class TextEcho(Tagged):
+    """A line of printable text that has to come back unchanged: also for servers that decode what they receive."""
 
     def __init__(self, size: int, run: int) -> None:
         self.longest = size
+        self.expected = f"the {size} octets of the question"
+        self._head = b"%08x" % run
+        self._tail = (_FILLER * (size // len(_FILLER) + 1))[: size - _TEXT_HEADER - 1] + b"\n"
+
+    def question(self, number: int, due: int) -> bytes:
+        return b"%b%016x%016x%b" % (self._head, number, due, self._tail)
+
+    def length(self, received: bytearray) -> int:
+        return self.longest if len(received) >= self.longest else 0
+
+    def number(self, answer: bytes) -> int | None:
+        if len(answer) != self.longest or not (match := re.match(self._head + b"([0-9a-f]{16})", answer)):
+            return None
+        return int(match[1], 16)
+
+    def right(self, answer: bytes, number: int, due: int) -> bool:
+        return answer == self.question(number, due)
+
+
+class Echo(Tagged):
+    """Octets of all values that have to come back unchanged (RFC 862)."""
+
+    def __init__(self, size: int, run: int) -> None:
+        self.longest = size
+        self.expected = f"the {size} octets of the question"
         self._head = run.to_bytes(4)
         self._tail = (bytes(range(256)) * (size // 256 + 1))[: size - _HEADER]
 
@@ -92,6 +137,7 @@ class PingPong(Tagged):
 
     def __init__(self, size: int, run: int) -> None:
         self.longest = size + 1  # where the line ends with CRLF
+        self.expected = "pong and the rest of the question"
         self._size = size
         self._run = run
 
@@ -115,6 +161,7 @@ class TextTime(Tagged):
     """Asks netd's text time for the seconds since 1970, in a format that holds the rest of the question."""
 
     longest = 256
+    expected = "the question with the seconds since 1970 for %s"
     greets = True
 
     def __init__(self, run: int) -> None:
@@ -150,8 +197,11 @@ class Daytime(Plain):
     """One line with the date and the time (RFC 867), which fixes no syntax: printable text with a digit in it."""
 
     longest = 512
+    expected = "one printable line with a digit in it"
 
     def right(self, answer: bytes) -> bool:
+        if len(answer) > self.longest:
+            return False
         try:
             line = answer.decode().rstrip("\r\n")
         except UnicodeDecodeError:
@@ -163,6 +213,7 @@ class Rfc868(Plain):
     """Four octets: the seconds since 1900, modulo 2^32 (RFC 868)."""
 
     longest = 4
+    expected = "4 octets"
 
     def right(self, answer: bytes) -> bool:
         return len(answer) == 4
@@ -177,6 +228,7 @@ class Connect(Plain):
     """No question: the connection is the answer."""
 
     longest = 0
+    expected = "a connection"
 
     def right(self, answer: bytes) -> bool:
         return True
@@ -192,15 +244,20 @@ def usual_service(port: int) -> str:
     return _BY_PORT.get(port, "echo")
 
 
-def find_question(service: str, size: int, *, streams: bool, random: Random) -> Tagged | Plain:
-    """Questions of ``size`` octets for a service. Raises ValueError where there are none."""
+def find_question(service: str, size: int, *, streams: bool, random: Random, binary: bool = False) -> Tagged | Plain:
+    """Questions of ``size`` octets for a service. Raises ValueError where there are none.
+
+    ``binary``: those for echo have octets of all values, and not printable text.
+    """
     run = random.getrandbits(32)
     match service:
         case "echo":
+            least = _HEADER if binary else _TEXT_HEADER + 1
             most = _LONGEST_STREAMED if streams else _LONGEST_DATAGRAM
-            if not _HEADER <= size <= most:
-                raise ValueError(f"expected a size from {_HEADER} (run, number, time) to {most}, got {size}")
-            return Echo(size, run)
+            if not least <= size <= most:
+                shorter = "" if binary else f", or from {_HEADER} with --binary"
+                raise ValueError(f"expected a size from {least} (run, number, time) to {most}{shorter}, got {size}")
+            return Echo(size, run) if binary else TextEcho(size, run)
         case "pingpong":
             if not _SHORTEST_LINE <= size <= _LONGEST_LINE:
                 raise ValueError(f"expected a size from {_SHORTEST_LINE} to {_LONGEST_LINE}, got {size}")

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from netd.client.probe.outcomes import Outcome, outcome_of
 from netd.client.probe.poller import Poller
-from netd.client.probe.questions import Tagged
+from netd.client.probe.questions import Tagged, describe_wrong
 from netd.client.probe.tally import Tally
 from netd.client.probe.targets import Address
 from netd.errors import OpenError
@@ -55,6 +55,10 @@ class Session(Protocol):
 
     lingers: bool
     """Whether a second answer can arrive after the first."""
+
+    @property
+    def address(self) -> Address:
+        """The address of the name that is asked: the first one, or after an error the next."""
 
     def open(self) -> None:
         """Open the socket. Calls `on_open` or `on_open_error` of the listener, maybe before this returns."""
@@ -104,6 +108,10 @@ class _Socket:
         self._addresses = deque(addresses)
         self._poller = poller
         self._socket: socket.socket | None = None
+
+    @property
+    def address(self) -> Address:
+        return self._addresses[0]
 
     def compose(self, number: int, due: int) -> bytes:
         return self._question.question(number, due)
@@ -211,7 +219,7 @@ class Datagrams(_Socket):
         if number is not None and asked and self._question.right(answer, number, self._listener.due(number)):
             self._listener.on_answer(number, now, self._question.clock(answer))
         else:
-            tally.corrupted += 1
+            tally.corrupt(describe_wrong(self._question, answer))
 
     def on_timeout(self, number: int) -> None:
         pass
@@ -233,6 +241,8 @@ class Stream(_Socket):
         self._awaited: deque[int] = deque()
         """Questions sent on this connection, also those that have timed out: their answers may still arrive."""
         self._greeting = False
+        self._astray = False
+        """Whether an answer on this connection was wrong, so that octets behind it may be a part of it."""
 
     def open(self) -> None:
         address = self._addresses[0]
@@ -338,17 +348,19 @@ class Stream(_Socket):
             answer = bytes(self._received[:length])
             del self._received[:length]
             if not self._awaited:
-                tally.corrupted += 1
-                return self._fail(Outcome.WRONG, "")
+                if not self._astray:
+                    tally.corrupt(describe_wrong(self._question, answer))
+                return self._fail(Outcome.WRONG, tally.wrong)
             number = self._awaited.popleft()
             if self._question.right(answer, number, self._listener.due(number)):
                 self._listener.on_answer(number, now, self._question.clock(answer))
             else:
-                tally.corrupted += 1
-                tally.lose(number, Outcome.WRONG)
+                self._astray = True
+                tally.corrupt(describe_wrong(self._question, answer))
+                tally.lose(number, Outcome.WRONG, tally.wrong)
         if len(self._received) > self._question.longest + _LONGEST_GREETING:
-            tally.corrupted += 1
-            self._fail(Outcome.WRONG, "")
+            tally.corrupt(describe_wrong(self._question, bytes(self._received)))
+            self._fail(Outcome.WRONG, tally.wrong)
 
     def _fail(self, outcome: Outcome, reason: str) -> None:
         """Close the connection: all questions on it are lost."""
@@ -365,6 +377,7 @@ class Stream(_Socket):
     def close(self) -> None:
         super().close()
         self._connected = False
+        self._astray = False
         self._unsent = memoryview(b"")
         self._received.clear()
         self._awaited.clear()

@@ -43,6 +43,10 @@ class Series:
         self.sum += value
         self.last = value
 
+    def recent(self, number: int) -> list[int]:
+        """The last values, at most so many."""
+        return [self._kept[place % self._limit] for place in range(max(0, self.number - number), self.number)]
+
     def kept(self) -> list[int]:
         """The last values, in no particular order."""
         return self._kept.tolist()
@@ -65,6 +69,8 @@ class Tally:
         """Answers that arrived after the answer to a later question (RFC 4737)."""
         self.corrupted = 0
         """Answers that were not right."""
+        self.wrong = ""
+        """What was expected, and what came instead, of the last of these."""
         self.rtt = Series(limit)
         self.lag = Series(limit)
         """The delay of each question sent, by this process alone."""
@@ -115,6 +121,11 @@ class Tally:
         else:
             self.late += 1
         return False
+
+    def corrupt(self, wrong: str) -> None:
+        """Count an answer that is not right. ``wrong``: what was expected, and what came."""
+        self.corrupted += 1
+        self.wrong = wrong
 
     def lose(self, number: int, outcome: Outcome, reason: str = "") -> None:
         """Record the loss of a question, unless it has an outcome already."""

@@ -22,6 +22,7 @@ from tests.support.daemon import Daemon, daemon
 from tests.support.namespaces import in_namespace
 from tests.support.programs import started
 from tests.support.waiting import until
+from tests.terminal import Terminal
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
@@ -191,7 +192,7 @@ def test_check_of_an_unreachable_target_is_critical_or_unknown(netd: Daemon) -> 
     assert (done.returncode, done.stdout.partition(" -")[0]) == (3, "PROBE UNKNOWN")
     done = probe("tcp://127.0.0.1", "--warn", "loss=1%")
     assert (done.returncode, done.stderr) == (3, "")
-    assert done.stdout.startswith("PROBE UNKNOWN - tcp://127.0.0.1: expected HOST:PORT")
+    assert done.stdout.startswith("PROBE UNKNOWN - tcp://127.0.0.1: expected a URL such as")
 
 
 @pytest.mark.parametrize(
@@ -218,6 +219,7 @@ def test_wrong_answers_exit_with_1(netd: Daemon) -> None:
     [target] = json.loads(done.stdout)["targets"]
     assert done.returncode == 1
     assert (target["received"], target["corrupted"], target["losses"]["timed_out"]) == (0, 10, 10)
+    assert re.match(r'expected the 64 octets of the question, got \d+ octets: "', target["wrong"])
 
 
 def test_single_damaged_answer_exits_with_1(netd: Daemon) -> None:
@@ -262,9 +264,9 @@ def test_unreachable_network_and_resolver_are_reported() -> None:
         (["udp://127.0.0.1:7", "--rate", "1000000/s"], "more than 100000 questions a second"),
         (["udp://127.0.0.1:7", "--rate", "100000/s", "--timeout", "10s"], "more than 500000 questions"),
         (["udp://127.0.0.1:7", "--service", "connect"], "a datagram service has no connections"),
-        (["udp://127.0.0.1:7", "--size", "8"], "expected a size from 20"),
-        (["udp://*:7"], "expected the address and the port of one service"),
-        (["udp://127.0.0.1:0"], "expected the address and the port of one service"),
+        (["udp://127.0.0.1:7", "--size", "8"], "expected a size from 41"),
+        (["udp://*:7"], "is not an address to connect to"),
+        (["udp://127.0.0.1:0"], "is not an address to connect to"),
         (["systemd://x"], "systemd:// is for listeners"),
         (["tcp://127.0.0.1:7?backlog=1"], "socket options are for listeners"),
         (["127.0.0.1:7"], "expected a URL"),
@@ -336,3 +338,30 @@ def test_terminal_shows_a_live_table_and_then_only_the_summary(netd: Daemon) -> 
     assert url.encode() in live
     assert b"sent 50, received 50" in summary
     assert b"\x1b[?25h" in output  # the cursor is shown again
+
+
+def test_interrupt_leaves_only_a_summary_that_fits_the_terminal(netd: Daemon) -> None:
+    urls = [netd.url("echo", "udp"), netd.url("echo")]
+    command = [sys.executable, "-m", "netd", "probe", *urls, "--count", "0", "--rate", "50/s"]
+    terminal = Terminal(command, 60, 60, {**os.environ, "TERM": "xterm"})
+    try:
+        terminal.wait(lambda: any(line.startswith("target ") for line in terminal.lines))
+        shown = "\n".join(terminal.lines)
+        assert all(f":{url.rpartition(':')[2]}" in shown for url in urls), "the ports tell the targets apart"
+        terminal.type(b"\x03")
+        terminal.wait(lambda: terminal.process.poll() is not None)
+        while terminal.read(0):
+            pass
+        assert terminal.process.returncode == 0
+        lines = [line for line in terminal.lines if line]
+        assert lines[0].removeprefix("^C") == f"{urls[0]}, echo"
+        assert "MEDIAN" in [line.split()[0] for line in lines], "a row for each figure"
+        assert lines[-3].split() == ["TARGET", "SENT", "LOSS", "MEDIAN", "P99", "MAX"]
+    finally:
+        terminal.close()
+
+
+def test_json_names_the_address_that_answered(netd: Daemon) -> None:
+    port = netd.port("echo")
+    done = probe(f"tcp://localhost:{port}", "--service", "echo", *QUICK, "--json")
+    assert json.loads(done.stdout)["targets"][0]["address"] == f"127.0.0.1:{port}"

@@ -13,8 +13,8 @@ from tests.client.probe.probes import probe_of
 MS = 10**6
 
 
-def text_of(probe: Probe) -> list[str]:
-    return _target_text(probe, summarise(probe)).splitlines()
+def text_of(probe: Probe, width: int | None = None) -> list[str]:
+    return _target_text(probe, summarise(probe), width).splitlines()
 
 
 def test_figures_and_bars_of_answers_are_shown() -> None:
@@ -80,5 +80,36 @@ def test_targets_are_separated_by_a_blank_line() -> None:
     run = Probing([], Plan(1, 1, 1))
     run._poller.close()
     run.probes = [probe_of("udp://192.0.2.1:7"), probe_of("tcp://192.0.2.1:7")]
-    first, second = summary_text(run, [summarise(probe) for probe in run.probes]).split("\n\n")
+    first, second, table = summary_text(run, [summarise(probe) for probe in run.probes]).split("\n\n")
     assert (first.partition(",")[0], second.partition(",")[0]) == ("udp://192.0.2.1:7", "tcp://192.0.2.1:7")
+    assert [line.split() for line in table.splitlines()] == [
+        ["TARGET", "SENT", "LOSS", "MEDIAN", "P99", "MAX"],
+        ["udp://192.0.2.1:7", "0", "-", "-", "-", "-"],
+        ["tcp://192.0.2.1:7", "0", "-", "-", "-", "-"],
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 79])
+def test_figures_fit_the_terminal(width: int) -> None:
+    asked = probe_of("udp://192.0.2.1:7", *(number * MS + 123_456 for number in range(300)))
+    for number in range(300):
+        asked.tally.lag.add(number)
+        asked.tally.connect.add(number * MS)
+    run = Probing([], Plan(1, 1, 1))
+    run._poller.close()
+    run.probes = [asked, asked]
+    heading, *rest = summary_text(run, [summarise(asked)] * 2, width).splitlines()
+    assert heading == "udp://192.0.2.1:7, echo"
+    assert [line for line in rest if len(line) > width and not line.startswith("sent 300")] == []
+    rows = [line.split()[0] for line in rest if line]
+    assert "MEDIAN" in rows if width < 79 else "rtt" in rows
+
+
+def test_wrong_answers_are_shown_with_what_was_expected() -> None:
+    asked = probe_of("udp://192.0.2.1:37", Outcome.TIMED_OUT, service="rfc868")
+    asked.tally.corrupt('expected 4 octets, got 1 octet: "x"')
+    assert 'corrupted: expected 4 octets, got 1 octet: "x"' in text_of(asked)
+    asked.tally.ask()
+    asked.tally.lose(1, Outcome.WRONG, asked.tally.wrong)
+    assert '1 wrong: expected 4 octets, got 1 octet: "x"' in text_of(asked)
+    assert not [line for line in text_of(asked) if line.startswith("corrupted:")]

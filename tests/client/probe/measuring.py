@@ -20,7 +20,11 @@ def probing_of(
 ) -> Probing:
     endpoints = [parse_target(url) for url in urls]
     asked = [
-        (target, kind, find_question(kind, size, streams=target.endpoint.streams, random=random.Random(1)))
+        (
+            target,
+            kind,
+            find_question(kind, size, streams=target.endpoint.streams, random=random.Random(1), binary=size < 64),
+        )
         for target in resolve(endpoints)
     ]
     return Probing(asked, Plan(round(interval * SECOND), timeout, count))

@@ -7,7 +7,7 @@ import threading
 import time
 from random import Random
 
-_NUMBER = slice(4, 12)  # where echo questions of netd probe carry their sequence number
+_NUMBER = slice(8, 24)  # in hexadecimal, in a question of echo as text
 
 
 class Relay:
@@ -38,7 +38,7 @@ class Relay:
         self._back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._back.connect(("127.0.0.1", port))
         self._end, self._ended = socket.socketpair()
-        self._held: list[tuple[float, int, bytes, bool]] = []
+        self._held: list[tuple[float, int, bytes, int | None]] = []
         self._client = ("", 0)
         self._thread = threading.Thread(target=self._run)
 
@@ -94,6 +94,7 @@ class Relay:
         if self._random.random() < lose:
             self.lost += 1
             return
+        number = int(answer[_NUMBER], 16)
         copies = [answer]
         if self._random.random() < double:
             self.doubled += 1
@@ -103,16 +104,16 @@ class Relay:
             if self._random.random() < damage:
                 self.damaged += 1
                 changed[self._random.randrange(len(changed))] ^= self._random.randrange(1, 256)
-            self._hold(bytes(changed), damaged=bytes(changed) != copy)
+            self._hold(bytes(changed), number if bytes(changed) == copy else None)
 
-    def _hold(self, answer: bytes, *, damaged: bool) -> None:
+    def _hold(self, answer: bytes, number: int | None) -> None:
+        """Keep an answer until its delay is over. ``number``: its number; None where it is damaged."""
         delay = self._random.uniform(*self._delay)
-        number = int.from_bytes(answer[_NUMBER])
-        if not damaged:
+        if number is not None:
             self.delays[number] = min(delay, self.delays.get(number, delay))
-        heapq.heappush(self._held, (time.monotonic() + delay, self._random.getrandbits(32), answer, damaged))
+        heapq.heappush(self._held, (time.monotonic() + delay, self._random.getrandbits(32), answer, number))
 
-    def _pass_on(self, answer: bytes, damaged: bool) -> None:
-        if not damaged:
-            self.passed.append(int.from_bytes(answer[_NUMBER]))
+    def _pass_on(self, answer: bytes, number: int | None) -> None:
+        if number is not None:
+            self.passed.append(number)
         self._front.sendto(answer, self._client)

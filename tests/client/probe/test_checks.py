@@ -24,6 +24,7 @@ GOOD = Summary(
     duplicated=0,
     reordered=0,
     corrupted=0,
+    wrong="",
     losses=NO_LOSSES | {"timed_out": 2},
     reasons={"timed_out": "no right answer in time"},
     rtt=FAST,
@@ -142,6 +143,6 @@ def test_missing_figure_is_unknown_and_wrong_answers_are_a_warning() -> None:
     assert evaluate(without_offset, {}, {}).state is State.OK
     slow = evaluate(without_offset, parse_thresholds("offset=1s"), parse_thresholds("rtt=1ms"))
     assert slow.state is State.CRITICAL, "critical is worse than unknown"
-    wrong = evaluate(replace(GOOD, corrupted=6), {}, {})
-    assert (wrong.state, wrong.text) == (State.WARNING, "6 wrong answers")
+    wrong = evaluate(replace(GOOD, corrupted=6, wrong="expected 4 octets, got 0 octets"), {}, {})
+    assert (wrong.state, wrong.text) == (State.WARNING, "6 wrong answers: expected 4 octets, got 0 octets")
     assert "wrong=6;;;0;" in wrong.data

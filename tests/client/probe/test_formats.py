@@ -28,13 +28,13 @@ def test_json_has_the_figures_of_each_target_and_more() -> None:
 
 
 def test_csv_has_a_row_for_each_question_that_was_sent() -> None:
-    rows = list(csv.reader(io.StringIO(as_csv([GOOD, DEAD]))))
+    rows = list(csv.reader(io.StringIO(as_csv([GOOD, DEAD], 1_700_000_000 * 10**9))))
     assert rows == [
-        ["target", "service", "number", "due", "outcome", "rtt"],
-        ["udp://192.0.2.1:7", "echo", "0", "0.000000", "received", "0.002000000"],
-        ["udp://192.0.2.1:7", "echo", "1", "0.100000", "timed_out", ""],
-        ["udp://192.0.2.1:7", "echo", "2", "0.200000", "received", "0.004000000"],
-        ["tcp://192.0.2.1:7", "echo", "0", "0.005000", "refused", ""],
+        ["target", "service", "number", "due", "outcome", "rtt", "time"],
+        ["udp://192.0.2.1:7", "echo", "0", "0.000000", "received", "0.002000000", "2023-11-14T22:13:20.000000Z"],
+        ["udp://192.0.2.1:7", "echo", "1", "0.100000", "timed_out", "", "2023-11-14T22:13:20.100000Z"],
+        ["udp://192.0.2.1:7", "echo", "2", "0.200000", "received", "0.004000000", "2023-11-14T22:13:20.200000Z"],
+        ["tcp://192.0.2.1:7", "echo", "0", "0.005000", "refused", "", "2023-11-14T22:13:20.005000Z"],
     ]
 
 

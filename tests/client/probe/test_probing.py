@@ -72,6 +72,7 @@ def test_name_is_measured_at_the_address_that_answers(server: Server, scheme: st
     run = Probing([(Target(endpoint, tuple(addresses)), kind, question)], Plan(SECOND // 100, TIMEOUT, 20))
     run.run()
     all_right(summarise(run.probes[0]))
+    assert summarise(run.probes[0]).address == f"127.0.0.1:{port}", "and not the first address of the name"
     all_right(measure(f"{scheme}://localhost:{port}", kind)[1])
 
 

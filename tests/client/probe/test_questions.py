@@ -12,7 +12,9 @@ from netd.client.probe.questions import (
     Plain,
     Rfc868,
     Tagged,
+    TextEcho,
     TextTime,
+    describe_wrong,
     find_question,
     usual_service,
 )
@@ -29,6 +31,7 @@ def tagged() -> list[tuple[Tagged, object]]:
     """Questions, each with its service of netd."""
     return [
         (Echo(64, RUN), service("echo")),
+        (TextEcho(64, RUN), service("echo")),
         (PingPong(64, RUN), service("pingpong")),
         (TextTime(RUN), service("time")),
     ]
@@ -50,7 +53,7 @@ def test_answer_of_the_service_is_right_and_has_its_number(
 
 @pytest.mark.parametrize("question", [question for question, _ in tagged()])
 def test_answers_in_a_stream_are_separated(question: Tagged) -> None:
-    name = {"Echo": "echo", "PingPong": "pingpong", "TextTime": "time"}[type(question).__name__]
+    name = {"Echo": "echo", "TextEcho": "echo", "PingPong": "pingpong", "TextTime": "time"}[type(question).__name__]
     asked = script(service(name, greeting=True) if question.greets else service(name))
     greeting = asked.output()
     assert (greeting.count(b"\n"), greeting[-1:]) == ((1, b"\n") if question.greets else (0, b""))
@@ -89,6 +92,10 @@ def test_arbitrary_octets_raise_nothing(question: Tagged, _: object, answer: byt
 def test_questions_have_the_given_size() -> None:
     for size in (20, 21, 300, 1472, 65507):
         assert len(Echo(size, RUN).question(2**40, 2**50)) == size
+    for size in (41, 300, 1472, 65507):
+        question = TextEcho(size, RUN).question(2**40, 2**50)
+        assert (len(question), question[-1:]) == (size, b"\n")
+        assert question[:-1].decode().isprintable()
     for size in (64, 100, 4096):
         assert len(PingPong(size, RUN).question(10**12, 2**62)) == size
 
@@ -124,6 +131,8 @@ def test_rfc868_answer_has_four_octets() -> None:
         (b"two\r\nlines 12:00\r\n", False),
         (b"\x1b[2J12:00\r\n", False),
         (b"\xff12:00\r\n", False),
+        (b"12:00 " + b"x" * 505 + b"\n", True),
+        (b"12:00 " + b"x" * 506 + b"\n", False),
     ],
 )
 def test_daytime_answer_is_one_printable_line_with_a_digit(line: bytes, right: bool) -> None:
@@ -141,7 +150,7 @@ def test_services_have_questions_over_streams(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "size", "streams"),
-    [("echo", 19, True), ("echo", 65508, False), ("echo", 2**20 + 1, True), ("pingpong", 63, True),
+    [("echo", 40, True), ("echo", 65508, False), ("echo", 2**20 + 1, True), ("pingpong", 63, True),
      ("pingpong", 4097, True), ("connect", 64, False)],
 )  # fmt: skip
 def test_invalid_size_or_transport_is_an_error(name: str, size: int, streams: bool) -> None:
@@ -153,3 +162,30 @@ def test_usual_service_depends_on_the_port() -> None:
     assert [usual_service(port) for port in (7, 13, 37, 7037, 8888, 0, 12345)] == [
         "echo", "daytime", "rfc868", "time", "pingpong", "echo", "echo"
     ]  # fmt: skip
+
+
+def test_echo_is_asked_with_printable_text_unless_it_is_to_be_binary() -> None:
+    for size, binary, kind in ((41, False, TextEcho), (20, True, Echo)):
+        assert type(find_question("echo", size, streams=True, random=random.Random(1), binary=binary)) is kind
+    with pytest.raises(ValueError, match="expected a size from 41 .* to 65507, or from 20 with --binary, got 20"):
+        find_question("echo", 20, streams=False, random=random.Random(1))
+    with pytest.raises(ValueError, match="expected a size from 20 .* to 65507, got 19"):
+        find_question("echo", 19, streams=False, random=random.Random(1), binary=True)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "text"),
+    [
+        (Rfc868(), b"", "expected 4 octets, got 0 octets"),
+        (Rfc868(), b"x", 'expected 4 octets, got 1 octet: "x"'),
+        (Rfc868(), b"2023-11-14 22:13:20\r\n", r'expected 4 octets, got 21 octets: "2023-11-14 22:13:20\r\n"'),
+        (Daytime(), b"\x1b[2J\xff" * 9, 'expected one printable line with a digit in it, got 45 octets: "'),
+        (TextEcho(64, RUN), b"x" * 65, f'expected the 64 octets of the question, got 65 octets: "{"x" * 32}…"'),
+    ],
+)
+def test_wrong_answer_is_described_by_what_was_expected_and_what_came(
+    question: Tagged | Plain, answer: bytes, text: str
+) -> None:
+    described = describe_wrong(question, answer)
+    assert described.startswith(text)
+    assert described.isprintable()

@@ -208,6 +208,16 @@ def test_wrong_answer_is_of_its_question_alone(connected: Connected) -> None:
     wait_until(connected.poller, lambda: len(connected.listener.answers) == 2)
     assert connected.listener.results == [1, Outcome.WRONG, 1]
     assert connected.listener.tally.corrupted == 1
+    reason = f"expected the {SIZE} octets of the question, got {SIZE} octets: "
+    assert connected.listener.tally.reasons[Outcome.WRONG].startswith(reason)
+
+
+def test_endless_wrong_answer_is_counted_once(connected: Connected) -> None:
+    connected.ask(1)
+    connected.peer.sendall(b"x" * SIZE * 3)
+    wait_until(connected.poller, lambda: connected.listener.woken)
+    assert connected.listener.results == [Outcome.WRONG]
+    assert connected.listener.tally.corrupted == 1
 
 
 def test_octets_without_a_question_close_the_connection(connected: Connected) -> None:

@@ -100,3 +100,18 @@ def test_offset_begins_anew_after_a_clock_was_set() -> None:
     offset.add(100, 100.5, 100.5)
     offset.add(200, 101.5, 101.5)
     assert offset.seconds == pytest.approx(99)
+
+
+@pytest.mark.parametrize(("number", "recent"), [(0, []), (2, [0, 1]), (5, [2, 3, 4]), (8, [5, 6, 7]), (10, [7, 8, 9])])
+def test_recent_values_are_the_last_ones(number: int, recent: list[int]) -> None:
+    series = Series(limit=4)
+    for value in range(number):
+        series.add(value)
+    assert series.recent(3) == recent
+
+
+def test_last_wrong_answer_is_kept() -> None:
+    tally = Tally()
+    for wrong in ("expected a, got b", "expected a, got c"):
+        tally.corrupt(wrong)
+    assert (tally.corrupted, tally.wrong) == (2, "expected a, got c")
