@@ -128,7 +128,7 @@ def test_service_that_listens_elsewhere_or_is_written_in_another_way_is_not_reco
     details = ("-unix://@a", "+unix://@a?backlog=7", "+unix://@b")
     assert diff(old, moved).changes == (changed("pingpong", *details),)
     assert diff(old, moved).reconfigured == NONE
-    written = read('services: {pingpong: {listen: ["unix://@a"], options: {framing: line}}}')
+    written = read('services: {pingpong: {listen: ["unix://@a"], options: {framing: auto}}}')
     assert old.services[0] != written.services[0]
     assert (diff(old, written).changes, diff(old, written).reconfigured) == ((), NONE)
     framed = read('services: {pingpong: {listen: ["unix://@a"], options: {framing: chunk}}}')
