@@ -1,6 +1,13 @@
-"""Reasons in logs, counters and metrics: for the end of a connection, for a refusal, for a dropped datagram."""
+"""Reasons in logs, counters and metrics: for the end of a connection, for a refusal, for a dropped datagram.
+
+Scripts depend on these terms, and on the JSON that has them (docs/json.md).
+"""
 
 from typing import Literal
+
+FORMAT_VERSION = 1
+"""The version of all JSON that netd prints and serves, ``format_version`` in it. It changes when a field is removed or
+renamed, or gets another type, unit or meaning."""
 
 Outcome = Literal["done", "reset", "idle", "lifetime", "bytes", "peer_error", "failed", "kicked", "stopped", "lost"]
 """Why a connection ended: the service closed it, the peer reset it, it exceeded ``limits.idle`` (or the peer

@@ -6,7 +6,7 @@ from netd.cli.columns import readable_duration
 from netd.cli.control import ControlClient, control_options
 from netd.cli.options import json_option
 from netd.cli.output import print_answer, table
-from netd.errors import EXIT_OK, EXIT_USAGE
+from netd.errors import EXIT_USAGE
 
 
 @click.group(epilog="Example: netd ban add 192.0.2.7 --for 10m", invoke_without_command=True)
@@ -28,7 +28,9 @@ def ban(context: click.Context) -> None:
 def list_(client: ControlClient, *, as_json: bool) -> int:
     """List banned sources: the time left, the number of bans in a row, and the reason."""
     answer = client.ask("ban", "list")
-    rows = [[one["source"], readable_duration(one["seconds"]), one["times"], one["why"]] for one in answer["bans"]]
+    rows = [
+        [one["source"], readable_duration(one["remaining_seconds"]), one["times"], one["why"]] for one in answer["bans"]
+    ]
     text = table(("SOURCE", "LEFT", "TIMES", "WHY"), rows, ("LEFT", "TIMES")) if rows else "no bans"
     return print_answer(answer, text, as_json=as_json)
 
@@ -37,16 +39,19 @@ def list_(client: ControlClient, *, as_json: bool) -> int:
 @click.argument("source")
 @click.option("--for", "duration", default="1h", show_default=True, help="How long: 30s, 5m, 1h, 7d.")
 @control_options
-def add(client: ControlClient, source: str, duration: str) -> int:
+@json_option
+def add(client: ControlClient, source: str, duration: str, *, as_json: bool) -> int:
     """Ban a source: an address, or an IPv6 /64. Live connections stay open (netd kick closes them)."""
-    client.ask("ban", "add", source, duration)
-    return EXIT_OK
+    answer = client.ask("ban", "add", source, duration)
+    text = f"{answer['source']} is banned for {readable_duration(answer['remaining_seconds'])}"
+    return print_answer(answer, text, as_json=as_json)
 
 
 @ban.command(epilog="Example: netd ban remove 192.0.2.7")
 @click.argument("source")
 @control_options
-def remove(client: ControlClient, source: str) -> int:
+@json_option
+def remove(client: ControlClient, source: str, *, as_json: bool) -> int:
     """Remove a ban, and reset the number of bans in a row. Exit code 1 when there is none."""
-    client.ask("ban", "remove", source)
-    return EXIT_OK
+    answer = client.ask("ban", "remove", source)
+    return print_answer(answer, f"{answer['source']} is not banned any more", as_json=as_json)

@@ -9,6 +9,7 @@ import click
 
 from netd.cli.excerpts import notes
 from netd.cli.options import config_option
+from netd.cli.output import print_json
 from netd.config import loader
 from netd.config.problems import InvalidConfigError, Mark, Problem
 from netd.config.schema import json_schema
@@ -32,7 +33,7 @@ def check(file: Path | None, as_json: bool) -> int:
         if not as_json:
             raise
         answer = {"file": str(file), "ok": False, "problems": _fields(error.found), "notices": _fields(error.notices)}
-        click.echo(json.dumps({**answer, "left_out": error.left_out}, indent=2))
+        print_json({**answer, "left_out": error.left_out})
         return EXIT_CONFIG
     enabled = [service.name for service in config.enabled]
     disabled = [service.name for service in config.services if not service.enabled]
@@ -41,7 +42,7 @@ def check(file: Path | None, as_json: bool) -> int:
         notices.append(Problem(Mark(str(file)), (), "no service is on", "netd would serve nothing"))
     if as_json:
         answer = {"file": str(file), "ok": True, "enabled": enabled, "disabled": disabled, "notices": _fields(notices)}
-        click.echo(json.dumps(answer, indent=2))
+        print_json(answer)
     else:
         for line in notes(notices):
             click.echo(line, err=True)

@@ -7,7 +7,14 @@ from netd.text import printable
 Answer = dict[str, Any]
 Row = dict[str, Any]
 
-NUMBERS = ("CONNECTIONS", "ANSWERED", "REFUSED", "DROPPED", "FAILED")
+NUMBERS = {
+    "OPEN": "connections",
+    "REQUESTS": "requests",
+    "REFUSED": "refused",
+    "DROPPED": "dropped",
+    "FAILED": "failed",
+}
+"""The columns of numbers by head, with their fields in a status answer."""
 HEADS = ("SERVICE", "ENDPOINT", *NUMBERS, "STATE")
 
 
@@ -17,22 +24,36 @@ def service_rows(answer: Answer) -> list[Row]:
         {
             "SERVICE": printable(service["service"]),
             "ENDPOINT": [printable(url) for url in service["endpoints"]],
-            **{head: service[head.lower()] for head in NUMBERS},
+            **{head: service[field] for head, field in NUMBERS.items()},
             "STATE": ("on" if service["enabled"] else "off") + (f" ({service['why']})" if service["why"] else ""),
         }
         for service in answer["services"]
     ]
 
 
+def reasons(service: Answer) -> list[str]:
+    """Why connections of a service were refused and datagrams dropped, with numbers: ``refused: rate 5, access 2``."""
+    return [
+        f"{name}: {', '.join(f'{reason} {number}' for reason, number in _most(service['counters'][counter]))}"
+        for name, counter in (("refused", "connections_refused"), ("dropped", "datagrams_dropped"))
+        if service["counters"][counter]
+    ]
+
+
+def _most(numbers: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(numbers.items(), key=lambda one: -one[1])
+
+
 def daemon_lines(answer: Answer) -> list[str]:
     """Two lines about the daemon, from a status answer."""
-    draining = sum("leaving" in worker for worker in answer["workers"])
+    draining = sum(worker["leaving"] for worker in answer["workers"])
     workers = len(answer["workers"]) - draining
     leaving = f", {draining} leaving" if draining else ""
     stopping = ", stopping" if answer["stopping"] else ""
-    bans = f", {answer['bans']} source{'s' * (answer['bans'] != 1)} banned" if answer["bans"] else ""
+    banned = answer["banned_sources"]
+    bans = f", {banned} source{'s' * (banned != 1)} banned" if banned else ""
     daemon = (
-        f"netd {answer['version']}, pid {answer['pid']}, up {readable_duration(answer['seconds'])}{stopping}, "
+        f"netd {answer['version']}, pid {answer['pid']}, up {readable_duration(answer['uptime_seconds'])}{stopping}, "
         f"{workers} worker{'s' * (workers != 1)}{leaving}, log level {answer['log_level']}"
     )
     rejected = "" if answer["last_reload_successful"] else ", last reload rejected"

@@ -23,15 +23,15 @@ def connections(client: ControlClient, service: str | None, peer: str | None, *,
     rows = [
         [
             *(row[key] for key in ("id", "service", "peer", "local")),
-            readable_duration(row["seconds"]),
-            readable_duration(row["idle"]),
-            row["bytes_in"],
-            row["bytes_out"],
+            readable_duration(row["age_seconds"]),
+            readable_duration(row["idle_seconds"]),
+            row["received_bytes"],
+            row["sent_bytes"],
         ]
         for row in answer["connections"]
     ]
     numbers = ("AGE", "IDLE", "IN", "OUT")
-    text = table(("ID", "SERVICE", "PEER", "LOCAL", *numbers), rows, numbers)
+    text = table(("ID", "SERVICE", "PEER", "LOCAL", *numbers), rows, numbers, whole=("ID",))
     for row in answer["connections"]:
         if unanswered := row.get("unanswered"):
             text += f"\n{row['id']}: {unanswered}"
@@ -56,6 +56,6 @@ def kick(client: ControlClient, id: str | None, service: str | None, peer: str |
     if not (id or service or peer):
         raise click.UsageError("expected an ID, --service or --peer")
     answer = client.ask("kick", id=id, service=service, peer=peer)
-    number = answer["number"]
+    number = answer["closed"]
     print_answer(answer, f"{number} connection{'s' * (number != 1)} closed", as_json=as_json)
     return EXIT_OK if number else EXIT_NO

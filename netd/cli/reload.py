@@ -9,7 +9,6 @@ from netd.cli.control import ControlClient, control_options
 from netd.cli.options import json_option
 from netd.cli.output import print_answer
 from netd.client.control import Answer
-from netd.errors import EXIT_OK
 
 
 @click.command(epilog="Example: netd diff")
@@ -29,13 +28,13 @@ def diff(client: ControlClient, *, as_json: bool) -> int:
 
 def _affected(change: Answer) -> str:
     """What happens to the live connections of a changed service."""
-    live = change["live"]
+    live = change["connections"]
     if not live:
         return ""
     if live == 1:
-        fate = "has limits.drain to finish" if change["connections"] == "drained" else "stays as it is"
+        fate = "has limits.drain to finish" if change["drained"] else "stays as it is"
         return f"; its live connection {fate}"
-    fate = "have limits.drain to finish" if change["connections"] == "drained" else "stay as they are"
+    fate = "have limits.drain to finish" if change["drained"] else "stay as they are"
     return f"; its {live} live connections {fate}"
 
 
@@ -49,34 +48,50 @@ def reload(client: ControlClient, *, as_json: bool) -> int:
     refuses a socket.
     """
     answer = client.ask("reload")
-    lines = [f"{service}: {what}" for service, what in answer["changes"].items()]
+    lines = [f"{change['service']}: {change['what']}" for change in answer["changes"]]
     lines += answer["settings"]
     lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
     return print_answer(answer, "\n".join([*lines, f"config {answer['generation']} is in force"]), as_json=as_json)
 
 
-@click.command(epilog="Example: netd enable echo")
+@click.command(epilog="Example: netd enable echo", short_help="Switch a service on, until the next reload.")
 @click.argument("name")
 @control_options
-def enable(client: ControlClient, name: str) -> int:
+@json_option
+def enable(client: ControlClient, name: str, *, as_json: bool) -> int:
     """Switch a service on, until the next reload."""
-    client.ask("enable", name)
-    return EXIT_OK
+    return _switch(client, "enable", name, as_json=as_json)
 
 
-@click.command(epilog="Example: netd disable echo")
+@click.command(epilog="Example: netd disable echo", short_help="Switch a service off, until the next reload.")
 @click.argument("name")
 @control_options
-def disable(client: ControlClient, name: str) -> int:
+@json_option
+def disable(client: ControlClient, name: str, *, as_json: bool) -> int:
     """Switch a service off, until the next reload. Its live connections have limits.drain to finish."""
-    client.ask("disable", name)
-    return EXIT_OK
+    return _switch(client, "disable", name, as_json=as_json)
 
 
-@click.command("log-level", epilog="Example: netd log-level debug")
-@click.argument("level", type=click.Choice(["debug", "info", "warning", "error", "critical"]))
+def _switch(client: ControlClient, command: str, name: str, *, as_json: bool) -> int:
+    answer = client.ask(command, name)
+    state = "on" if answer["enabled"] else "off"
+    text = f"{answer['service']} is {state}, until the next reload"
+    if not answer["changed"]:
+        text = f"{answer['service']} was {state} already"
+    return print_answer(answer, text, as_json=as_json)
+
+
+@click.command("log-level", epilog="Example: netd log-level debug", short_help="Print or change the log level.")
+@click.argument(
+    "level", required=False, type=click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False)
+)
 @control_options
-def log_level(client: ControlClient, level: str) -> int:
-    """Change the log level, until the next reload."""
-    client.ask("log-level", level)
-    return EXIT_OK
+@json_option
+def log_level(client: ControlClient, level: str | None, *, as_json: bool) -> int:
+    """Print the log level, or change it until the next reload."""
+    answer = client.ask("log-level", *([level] if level else []))
+    now = answer["log_level"]
+    text = now
+    if level:
+        text = f"the log level is {now}, until the next reload" if answer["changed"] else f"it was {now} already"
+    return print_answer(answer, text, as_json=as_json)

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from netd.errors import EXIT_NO, EXIT_OK
-from netd.services import table
+from netd.cli.output import print_json, table
+from netd.errors import EXIT_NO, EXIT_OK, UsageError
 from netd.services.service_type import ServiceType
+from netd.services.table import find, names
 from netd.text import suggestion
 
 
@@ -17,9 +18,9 @@ from netd.text import suggestion
 def services(name: str | None, as_json: bool) -> int:
     """List the service types, or describe one: its purpose, RFC, transports and options."""
     kinds, problems = [], []
-    for one in [name] if name else table.names():
+    for one in [name] if name else names():
         try:
-            kind = table.find(one)
+            kind = find(one)
         except ValueError as error:
             problems.append(str(error))
         else:
@@ -27,17 +28,17 @@ def services(name: str | None, as_json: bool) -> int:
     for problem in problems:
         click.echo(f"netd: {problem}", err=True)
     if not kinds and not problems:
-        click.echo(f"netd: unknown service type '{name}'{suggestion(str(name), table.names())}", err=True)
+        raise UsageError([f"unknown service type '{name}'{suggestion(str(name), names())}"])
     if not kinds:
         return EXIT_NO
     if as_json:
-        described = [_describe(kind) for kind in kinds]
-        click.echo(json.dumps(described[0] if name else described, indent=2))
+        print_json({"types": [_describe(kind) for kind in kinds]})
     elif name:
         _print_one(kinds[0])
     else:
-        for kind in kinds:
-            click.echo(f"{kind.name:<10} {_rfc(kind):<8} {_transports(kind):<17} {_plain(kind.summary)}")
+        rows = [(kind.name, _rfc(kind), _transports(kind), _plain(kind.summary)) for kind in kinds]
+        heads = ("TYPE", "RFC", "TRANSPORTS", "SUMMARY")
+        click.echo(table(heads, rows, whole=heads[:3]))
     return EXIT_NO if problems else EXIT_OK
 
 

@@ -1,25 +1,105 @@
 """``netd status``: the services of a running netd and their counters."""
 
+import textwrap
+from collections.abc import Iterable
+
 import click
 
-from netd.cli.columns import HEADS, NUMBERS, daemon_lines, service_rows
+from netd.cli.columns import HEADS, NUMBERS, Row, daemon_lines, readable_duration, reasons, service_rows
 from netd.cli.control import ControlClient, control_options
 from netd.cli.options import json_option
-from netd.cli.output import print_answer, table
+from netd.cli.output import print_answer, table, terminal_width
+from netd.client.control import Answer
 
 
-@click.command(epilog="Example: netd status --json")
+@click.command(epilog="Example: netd status echo", short_help="Show the services of a running netd, or one in full.")
+@click.argument("service", required=False)
+@click.option("--all", "all_", is_flag=True, help="Show services that are off as rows too.")
 @control_options
 @json_option
-def status(client: ControlClient, *, as_json: bool) -> int:
-    """Show the services of a running netd, and their counters since it started.
+def status(client: ControlClient, service: str | None, *, all_: bool, as_json: bool) -> int:
+    """Show the services of a running netd, and their counters since it started; of one SERVICE also its limits.
+
+    \b
+    OPEN      connections open now
+    REQUESTS  what arrived at once on a connection (at least one for each), and datagrams
+    REFUSED   connections refused
+    DROPPED   datagrams dropped, or their answers not sent
+    FAILED    requests that failed by a bug in the service
 
     Exit code 0: netd is running; 69: it is not.
-    """
-    answer = client.ask("status")
+    """  # noqa: D301  # the backslash is for click, which keeps the lines behind it as they are
+    answer = client.ask("status", service=service)
+    text = _describe(answer["services"][0]) if service else _overview(answer, all_=all_)
+    return print_answer(answer, text, as_json=as_json)
+
+
+def _overview(answer: Answer, *, all_: bool) -> str:
+    """The daemon, a table of the services that are on, why they refused, and the names of those that are off."""
+    rows = service_rows(answer)
+    shown = [row for row in rows if all_ or row["STATE"].startswith("on")]
     cells = []
-    for row in service_rows(answer):
+    for row in shown:
         first, *others = row["ENDPOINT"] or ["-"]
         cells.append([first if head == "ENDPOINT" else row[head] for head in HEADS])
         cells += [[other if head == "ENDPOINT" else "" for head in HEADS] for other in others]
-    return print_answer(answer, "\n".join([*daemon_lines(answer), "", table(HEADS, cells, NUMBERS)]), as_json=as_json)
+    parts = [daemon_lines(answer)]
+    parts.append([table(HEADS, cells, tuple(NUMBERS))] if shown else ["no service is on"])
+    told = [(service["service"], reasons(service)) for service in answer["services"]]
+    parts.append([_wrapped(f"{name}: {'; '.join(why)}") for name, why in told if why])
+    if len(shown) < len(rows):
+        parts.append([_wrapped(line) for line in _off(rows)])
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def _off(rows: Iterable[Row]) -> list[str]:
+    """The services that are off, a line for each reason."""
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        if not row["STATE"].startswith("on"):
+            names.setdefault(row["STATE"], []).append(row["SERVICE"])
+    return [f"{state}: {', '.join(services)}" for state, services in names.items()]
+
+
+def _describe(service: Answer) -> str:
+    """All about one service."""
+    counters = service["counters"]
+    durations = counters["connections_duration_seconds"]
+    mean = f"; {readable_duration(durations['sum'] / durations['count'])} on average" if durations["count"] else ""
+    why = f" ({service['why']})" if service["why"] else ""
+    kind = "" if service["type"] == service["service"] else f", type {service['type']}"
+    facts = [
+        (service["service"], f"{'on' if service['enabled'] else 'off'}{why}{kind}"),
+        ("sockets" if service["enabled"] else "would listen on", " ".join(service["endpoints"]) or "none"),
+        (
+            "connections",
+            f"{service['connections']} open, {counters['connections_accepted']} accepted",
+        ),
+        ("without an octet", str(counters["connections_checks"])),
+        ("ended", f"{_by_reason(counters['connections_closed'])}{mean}"),
+        ("requests", str(service["requests"])),
+        ("octets", f"{counters['received_bytes']} received, {counters['sent_bytes']} sent"),
+        ("datagrams", f"{counters['datagrams_received']} received, {counters['datagrams_answered']} answered"),
+        ("refused", _by_reason(counters["connections_refused"])),
+        ("dropped", _by_reason(counters["datagrams_dropped"])),
+        ("failed", str(service["failed"])),
+        ("loops", str(counters["loops_detected"])),
+        *((name, str(number)) for name, number in counters["own"].items()),
+        *((f"limits.{name}", _value(value)) for name, value in service["limits"].items()),
+    ]
+    return table(("", ""), facts).lstrip("\n")
+
+
+def _by_reason(numbers: dict[str, int]) -> str:
+    """A sum and its parts, the largest first."""
+    parts = ", ".join(f"{reason} {number}" for reason, number in sorted(numbers.items(), key=lambda one: -one[1]))
+    return f"{sum(numbers.values())}: {parts}" if numbers else "0"
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _wrapped(line: str) -> str:
+    width = terminal_width()
+    return textwrap.fill(line, width, subsequent_indent="    ") if width else line

@@ -7,19 +7,22 @@ import select
 import click
 
 from netd.cli.control import ControlClient, control_options
-from netd.errors import EXIT_OK
+from netd.cli.options import json_option
+from netd.cli.output import print_answer
 
 
 @click.command(epilog="Example: netd stop")
 @click.option("--now", is_flag=True, help="Close live connections at once.")
 @control_options
-def stop(client: ControlClient, *, now: bool) -> int:
+@json_option
+def stop(client: ControlClient, *, now: bool, as_json: bool) -> int:
     """Stop a running netd, and wait until it has exited. Live connections have daemon.drain to finish."""
-    pid = int(client.ask("stop", *(["now"] if now else []))["pid"])
+    answer = client.ask("stop", *(["now"] if now else []))
+    pid = int(answer["pid"])
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(pid)
         try:
             select.select([descriptor], [], [])
         finally:
             os.close(descriptor)
-    return EXIT_OK
+    return print_answer(answer, f"netd has stopped (pid {pid})", as_json=as_json)

@@ -133,9 +133,9 @@ class Counts:
     """The counters of the service type, by name."""
 
     @property
-    def answered(self) -> int:
-        """Connections accepted and datagrams answered."""
-        return self.accepted + self.datagrams_out
+    def all_requests(self) -> int:
+        """Requests on connections, and datagrams that were passed to the service."""
+        return self.requests + self.datagrams_in
 
     def summary(self) -> dict[str, object]:
         """The counters that are not zero, for a log line."""

@@ -9,7 +9,6 @@ This module imports prometheus_client, which takes a while. Import it only where
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from itertools import accumulate
 from typing import Any, get_args
 
 from prometheus_client.exposition import choose_encoder
@@ -23,7 +22,6 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from netd.reasons import Drop, Outcome, Refusal
-from netd.shared.table import DURATIONS
 
 Answer = Mapping[str, Any]
 
@@ -44,7 +42,7 @@ _DAEMON: tuple[tuple[_Family, str, str, Callable[[Answer], float]], ...] = (
         _GAUGE,
         "daemon_workers",
         "Worker processes that serve.",
-        lambda status: sum("leaving" not in worker for worker in status["workers"]),
+        lambda status: sum(not worker["leaving"] for worker in status["workers"]),
     ),
     (_GAUGE, "config_generation", "How many configs have been applied.", lambda status: status["generation"]),
     (
@@ -53,46 +51,55 @@ _DAEMON: tuple[tuple[_Family, str, str, Callable[[Answer], float]], ...] = (
         "Whether the last config that was loaded was applied.",
         lambda status: status["last_reload_successful"],
     ),
-    (_GAUGE, "bans_active", "Sources that are banned now.", lambda status: status["bans"]),
-    (_COUNTER, "log_lines_lost", "Log lines that could not be written.", lambda status: status["log_lines_lost"]),
-    (_COUNTER, "workers_lost", "Workers that exited unexpectedly.", lambda status: status["counts"]["worker_lost"]),
-    (_COUNTER, "reloads_applied", "Configs applied by a reload.", lambda status: status["counts"]["reload_applied"]),
-    (_COUNTER, "reloads_rejected", "Configs rejected by a reload.", lambda status: status["counts"]["reload_rejected"]),
-    (_COUNTER, "sources_banned", "Bans of sources.", lambda status: status["counts"]["source_banned"]),
+    (_GAUGE, "bans_active", "Sources that are banned now.", lambda status: status["banned_sources"]),
+    (
+        _COUNTER,
+        "log_lines_lost",
+        "Log lines that could not be written.",
+        lambda status: status["counters"]["log_lines_lost"],
+    ),
+    (_COUNTER, "workers_lost", "Workers that exited unexpectedly.", lambda status: status["counters"]["workers_lost"]),
+    (_COUNTER, "reloads_applied", "Configs applied by a reload.", lambda status: status["counters"]["reloads_applied"]),
+    (
+        _COUNTER,
+        "reloads_rejected",
+        "Configs rejected by a reload.",
+        lambda status: status["counters"]["reloads_rejected"],
+    ),
+    (_COUNTER, "sources_banned", "Bans of sources.", lambda status: status["counters"]["sources_banned"]),
     (
         _COUNTER,
         "control_refused",
         "Connections to the control socket without permission.",
-        lambda status: status["counts"]["control_refused"],
+        lambda status: status["counters"]["control_refused"],
     ),
 )
 """Metrics of the daemon: type, name, help, and the value in the status."""
 
-_SERVICE: tuple[tuple[_Family, str, str, str], ...] = (
-    (_GAUGE, "connections_active", "Connections open now.", "active"),
-    (_COUNTER, "connections_accepted", "Connections accepted.", "accepted"),
-    (_COUNTER, "connections_checks", "Connections closed without an octet received or sent.", "checks"),
+_SERVICE: tuple[tuple[_Family, str, str], ...] = (
+    (_GAUGE, "connections_active", "Connections open now."),
+    (_COUNTER, "connections_accepted", "Connections accepted."),
+    (_COUNTER, "connections_checks", "Connections closed without an octet received or sent."),
     (
         _COUNTER,
         "connections_requests",
         "Requests on connections: what arrived at once, or a closed connection on which nothing arrived.",
-        "requests",
     ),
-    (_COUNTER, "received_bytes", "Octets received, on connections and in datagrams.", "bytes_in"),
-    (_COUNTER, "sent_bytes", "Octets sent, on connections and in datagrams.", "bytes_out"),
-    (_COUNTER, "datagrams_received", "Datagrams received.", "datagrams_in"),
-    (_COUNTER, "datagrams_answered", "Datagrams answered.", "datagrams_out"),
-    (_COUNTER, "conversations_failed", "Conversations and datagrams that failed by a bug in the service.", "failed"),
-    (_COUNTER, "loops_detected", "Peers that kept sending back the answers they received.", "loops"),
+    (_COUNTER, "received_bytes", "Octets received, on connections and in datagrams."),
+    (_COUNTER, "sent_bytes", "Octets sent, on connections and in datagrams."),
+    (_COUNTER, "datagrams_received", "Datagrams received."),
+    (_COUNTER, "datagrams_answered", "Datagrams answered."),
+    (_COUNTER, "conversations_failed", "Conversations and datagrams that failed by a bug in the service."),
+    (_COUNTER, "loops_detected", "Peers that kept sending back the answers they received."),
 )
-"""Metrics of each service: type, name, help, and its counter (`netd.shared.table.Counts`)."""
+"""Metrics of each service: type, name, which is that of its counter (`netd.telemetry.counters`), and help."""
 
-_REASONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    ("connections_closed", "Connections closed, by outcome.", "closed", get_args(Outcome)),
-    ("connections_refused", "Connections refused, by reason.", "refused", get_args(Refusal)),
-    ("datagrams_dropped", "Datagrams dropped, or their answers not sent, by reason.", "dropped", get_args(Drop)),
+_REASONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("connections_closed", "Connections closed, by outcome.", get_args(Outcome)),
+    ("connections_refused", "Connections refused, by reason.", get_args(Refusal)),
+    ("datagrams_dropped", "Datagrams dropped, or their answers not sent, by reason.", get_args(Drop)),
 )
-"""Counters with a reason: name, help, the service's counter, and all reasons."""
+"""Counters with a reason: name, help, and all reasons."""
 
 
 def exposition(status: Answer, accept: str) -> tuple[bytes, str]:
@@ -126,15 +133,15 @@ class _Status(Collector):
         for one in services:
             enabled.add_metric((one["service"],), float(one["enabled"]))
         yield enabled
-        for family, name, explanation, counter in _SERVICE:
+        for family, name, explanation in _SERVICE:
             metric = family(f"netd_{name}", explanation, labels=("service",), unit=_unit(name))
             for one in services:
-                metric.add_metric((one["service"],), one["counters"].get(counter, 0))
+                metric.add_metric((one["service"],), one["counters"][name])
             yield metric
-        for name, explanation, counter, reasons in _REASONS:
+        for name, explanation, reasons in _REASONS:
             metric = _COUNTER(f"netd_{name}", explanation, labels=("service", "reason"))
             for one in services:
-                numbers = one["counters"].get(counter, {})
+                numbers = one["counters"][name]
                 for reason in reasons:
                     metric.add_metric((one["service"], reason), numbers.get(reason, 0))
             yield metric
@@ -161,11 +168,7 @@ def _durations(services: list[Answer]) -> Metric:
     metric = HistogramMetricFamily(
         f"netd_{name}", "Duration of closed connections.", labels=("service",), unit=_unit(name)
     )
-    bounds = [*(str(float(bound)) for bound in DURATIONS), "+Inf"]
-    classes = [*(f"{bound:g}" for bound in DURATIONS), "inf"]
     for one in services:
-        counters = one["counters"]
-        numbers = accumulate(counters.get("durations", {}).get(name, 0) for name in classes)
-        buckets = list(zip(bounds, numbers, strict=True))
-        metric.add_metric((one["service"],), buckets, sum_value=counters.get("duration_us", 0) / 1e6)
+        durations = one["counters"][name]
+        metric.add_metric((one["service"],), list(durations["buckets"].items()), sum_value=durations["sum"])
     return metric

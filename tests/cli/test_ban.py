@@ -17,7 +17,7 @@ def test_every_command_about_bans_has_help_with_an_example(command: str) -> None
     assert f"Example: netd ban {command}" in done.output
 
 
-BAN = {"source": "192.0.2.7", "seconds": 90, "times": 2, "why": "rate"}
+BAN = {"source": "192.0.2.7", "remaining_seconds": 90, "times": 2, "why": "rate"}
 
 
 def test_list_shows_bans_as_a_table_or_as_json(place: Path) -> None:
@@ -32,12 +32,15 @@ def test_list_shows_bans_as_a_table_or_as_json(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "request_line"),
+    ("arguments", "request_line", "output"),
     [
-        (["add", "192.0.2.7"], "ban add 192.0.2.7 1h"),
-        (["add", "192.0.2.7", "--for", "10m"], "ban add 192.0.2.7 10m"),
-        (["remove", "192.0.2.7"], "ban remove 192.0.2.7"),
+        (["add", "192.0.2.7"], "ban add 192.0.2.7 1h", "192.0.2.7 is banned for 1h0m\n"),
+        (["add", "192.0.2.7", "--for", "10m"], "ban add 192.0.2.7 10m", "192.0.2.7 is banned for 1h0m\n"),
+        (["remove", "192.0.2.7"], "ban remove 192.0.2.7", "192.0.2.7 is not banned any more\n"),
     ],
 )
-def test_add_and_remove_send_a_request_and_print_nothing(place: Path, arguments: list[str], request_line: str) -> None:
-    assert run_with_answer(place, {}, "ban", *arguments) == (0, "", request_line)
+def test_add_and_remove_print_what_they_did(place: Path, arguments: list[str], request_line: str, output: str) -> None:
+    answer = {"source": "192.0.2.7", "remaining_seconds": 3600.0}
+    assert run_with_answer(place, answer, "ban", *arguments) == (0, output, request_line)
+    printed = json.loads(run_with_answer(place, answer, "ban", *arguments, "--json")[1])
+    assert printed == answer

@@ -19,6 +19,7 @@ def test_check_lists_services_or_every_problem_with_its_place(tmp_path: Path) ->
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: good; on: echo; off: time\n", "")
     done = netd_process("check", "-c", str(file), "--json")
     assert json.loads(done.stdout) == {
+        "format_version": 1,
         "file": str(file),
         "ok": True,
         "enabled": ["echo"],

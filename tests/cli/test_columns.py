@@ -5,7 +5,7 @@ import pytest
 from netd.cli.columns import daemon_lines
 from tests.cli.top.answers import answer
 
-SERVING, LEAVING = {"worker": 0, "pid": 2, "seconds": 1}, {"worker": 1, "pid": 3, "leaving": True}
+SERVING, LEAVING = {"worker": 0, "leaving": False}, {"worker": 1, "leaving": True}
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_workers_that_drain_are_counted_apart(workers: list[dict[str, object]], 
 
 def test_config_line_shows_generation_rejected_reload_and_bans() -> None:
     assert daemon_lines(answer())[1] == "config /etc/netd/netd.yaml, generation 1"
-    rejected = answer(last_reload_successful=False, bans=2)
+    rejected = answer(last_reload_successful=False, banned_sources=2)
     assert (
         daemon_lines(rejected)[1] == "config /etc/netd/netd.yaml, generation 1, last reload rejected, 2 sources banned"
     )

@@ -13,10 +13,10 @@ ROW = {
     "service": "echo",
     "peer": "192.0.2.7:5353",
     "local": "192.0.2.1:7",
-    "seconds": 3700,
-    "idle": 4.4,
-    "bytes_in": 10,
-    "bytes_out": 200,
+    "age_seconds": 3700,
+    "idle_seconds": 4.4,
+    "received_bytes": 10,
+    "sent_bytes": 200,
 }
 
 
@@ -48,9 +48,13 @@ def test_empty_list_of_connections_is_no_table(place: Path) -> None:
     [(0, 1, "0 connections closed\n"), (1, 0, "1 connection closed\n"), (2, 0, "2 connections closed\n")],
 )
 def test_kick_exits_with_1_where_no_connection_was_closed(place: Path, number: int, code: int, output: str) -> None:
-    assert run_with_answer(place, {"number": number}, "kick", "0-7") == (code, output, "kick id=0-7")
-    done = run_with_answer(place, {"number": number}, "kick", "--service", "echo", "--peer", "192.0.2.7", "--json")
-    assert (done[0], json.loads(done[1]), done[2]) == (code, {"number": number}, "kick service=echo peer=192.0.2.7")
+    assert run_with_answer(place, {"closed": number}, "kick", "0-7") == (code, output, "kick id=0-7")
+    done = run_with_answer(place, {"closed": number}, "kick", "--service", "echo", "--peer", "192.0.2.7", "--json")
+    assert (done[0], json.loads(done[1]), done[2]) == (
+        code,
+        {"closed": number},
+        "kick service=echo peer=192.0.2.7",
+    )
 
 
 def test_kick_without_a_selection_is_a_usage_error() -> None:

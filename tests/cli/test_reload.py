@@ -11,7 +11,13 @@ from tests.cli.commands import run, run_with_answer
 
 
 def change(live: int, connections: str, *details: str) -> dict[str, Any]:
-    return {"service": "echo", "what": "changed", "live": live, "connections": connections, "details": list(details)}
+    return {
+        "service": "echo",
+        "what": "changed",
+        "connections": live,
+        "drained": connections == "drained",
+        "details": list(details),
+    }
 
 
 @pytest.mark.parametrize(
@@ -42,7 +48,7 @@ def test_diff_shows_settings_and_what_needs_a_restart(place: Path) -> None:
 
 def test_reload_shows_changes_and_the_generation(place: Path) -> None:
     answer = {
-        "changes": {"echo": "changed"},
+        "changes": [{"service": "echo", "what": "changed"}],
         "settings": ["log.level: info, was debug"],
         "restart_needed": ["workers"],
         "generation": 3,
@@ -57,9 +63,28 @@ def test_reload_shows_changes_and_the_generation(place: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("words", [("enable", "echo"), ("disable", "echo"), ("log-level", "debug")])
-def test_change_until_the_next_reload_prints_nothing(place: Path, words: tuple[str, ...]) -> None:
-    assert run_with_answer(place, {}, *words) == (0, "", " ".join(words))
+@pytest.mark.parametrize(
+    ("words", "answer", "output"),
+    [
+        (("enable", "echo"), {"enabled": True, "changed": True}, "echo is on, until the next reload\n"),
+        (("enable", "echo"), {"enabled": True, "changed": False}, "echo was on already\n"),
+        (("disable", "echo"), {"enabled": False, "changed": True}, "echo is off, until the next reload\n"),
+        (("disable", "echo"), {"enabled": False, "changed": False}, "echo was off already\n"),
+        (("log-level", "debug"), {"changed": True}, "the log level is debug, until the next reload\n"),
+        (("log-level", "debug"), {"changed": False}, "it was debug already\n"),
+        (("log-level",), {}, "debug\n"),
+    ],
+)
+def test_change_until_the_next_reload_prints_what_it_did(
+    place: Path, words: tuple[str, ...], answer: dict[str, Any], output: str
+) -> None:
+    answer |= {"service": "echo", "log_level": "debug"}
+    assert run_with_answer(place, answer, *words) == (0, output, " ".join(words))
+    assert json.loads(run_with_answer(place, answer, *words, "--json")[1]) == answer
+
+
+def test_log_level_is_taken_in_upper_case(place: Path) -> None:
+    assert run_with_answer(place, {"log_level": "info", "changed": True}, "log-level", "INFO")[2] == "log-level info"
 
 
 def test_unknown_log_level_is_not_sent() -> None:

@@ -9,17 +9,18 @@ from tests.cli.commands import netd_process, run
 def test_services_lists_every_type() -> None:
     done = netd_process("services")
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()] == table.names()
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["TYPE", *table.names()]
     assert "RFC 862  stream, datagram" in done.stdout
     described = json.loads(netd_process("services", "--json").stdout)
-    assert [one["type"] for one in described] == table.names()
+    assert described["format_version"] == 1
+    assert [one["type"] for one in described["types"]] == table.names()
 
 
 def test_services_describes_one_type() -> None:
     done = netd_process("services", "time")
     for word in ("RFC 868", "stream, datagram", "encoding:", "timezone:", "format:", "framing:", '"%Y-%m-%d %H:%M:%S"'):
         assert word in done.stdout
-    one = json.loads(netd_process("services", "time", "--json").stdout)
+    [one] = json.loads(netd_process("services", "time", "--json").stdout)["types"]
     assert (one["rfc"], one["stream"], one["datagram"]) == (868, True, True)
     assert one["options"]["timezone"]["default"] == "UTC"
     assert "No options." in netd_process("services", "echo").stdout
@@ -31,7 +32,7 @@ def test_text_for_a_terminal_has_no_markup() -> None:
         assert (code, "``" in text) == (0, False)
 
 
-def test_unknown_service_type_exits_with_1_and_a_suggestion() -> None:
+def test_unknown_service_type_exits_with_64_and_a_suggestion() -> None:
     done = netd_process("services", "ecoh")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (64, "")
     assert done.stderr == "netd: unknown service type 'ecoh'; did you mean 'echo'?\n"

@@ -1,26 +1,115 @@
-"""`netd status`: the request and the table of services."""
+"""`netd status`: the request, the table of services, and the description of one."""
 
 import json
+import os
+import sys
 from pathlib import Path
+
+import pytest
 
 from tests.cli.commands import run_with_answer
 from tests.cli.top.answers import answer, service
+from tests.daemon.clients import talking
+from tests.support.daemon import daemon
+from tests.terminal import Terminal
 
 
 def test_each_further_endpoint_has_its_own_row(place: Path) -> None:
     given = answer(
-        service("echo", endpoints=["tcp://127.0.0.1/a", "udp://127.0.0.1/a"], answered=12),
+        service("echo", endpoints=["tcp://127.0.0.1/a", "udp://127.0.0.1/a"], requests=12),
         service("off", endpoints=[], enabled=False, why="by the config"),
     )
-    code, output, request = run_with_answer(place, given, "status")
+    code, output, request = run_with_answer(place, given, "status", "--all")
     assert (code, request) == (0, "status")
     first, _, blank, *rows = output.splitlines()
     assert first.startswith("netd 0.1.0, pid 1, ")
     assert blank == ""
     assert [row.split() for row in rows] == [
-        ["SERVICE", "ENDPOINT", "CONNECTIONS", "ANSWERED", "REFUSED", "DROPPED", "FAILED", "STATE"],
+        ["SERVICE", "ENDPOINT", "OPEN", "REQUESTS", "REFUSED", "DROPPED", "FAILED", "STATE"],
         ["echo", "tcp://127.0.0.1/a", "0", "12", "0", "0", "0", "on"],
         ["udp://127.0.0.1/a"],
         ["off", "-", "0", "0", "0", "0", "0", "off", "(by", "the", "config)"],
     ]
     assert json.loads(run_with_answer(place, given, "status", "--json")[1]) == given
+
+
+def test_services_that_are_off_are_a_line_for_each_reason(place: Path) -> None:
+    off = {"enabled": False, "why": "by the config"}
+    disabled = {"enabled": False, "why": "by netd disable, until the next reload"}
+    given = answer(service("a", **off), service("echo"), service("b", **disabled), service("c", **off))
+    assert run_with_answer(place, given, "status")[1].splitlines()[-3:] == [
+        "",
+        "off (by the config): a, c",
+        "off (by netd disable, until the next reload): b",
+    ]
+    assert "no service is on" in run_with_answer(place, answer(service("a", **off)), "status")[1]
+
+
+def test_reasons_of_refusals_and_drops_follow_the_table(place: Path) -> None:
+    counters = {"connections_refused": {"access": 8, "rate": 60}, "datagrams_dropped": {"kernel": 2}}
+    output = run_with_answer(place, answer(service("echo", refused=68, counters=counters), service("a")), "status")[1]
+    assert output.endswith("\n\necho: refused: rate 60, access 8; dropped: kernel 2\n")
+
+
+def test_description_of_a_service_has_its_reasons_and_limits(place: Path) -> None:
+    counters = {
+        "connections_accepted": 7,
+        "connections_closed": {"done": 3, "reset": 1},
+        "connections_refused": {"access": 8, "rate": 60},
+        "connections_duration_seconds": {"count": 4, "sum": 360.0, "buckets": {}},
+        "received_bytes": 500,
+        "own": {"members": 2},
+    }
+    limits = {"connections": 64, "rate": "50/s burst 100", "exempt": ["local"], "idle": "5m"}
+    given = answer(service("echo", connections=3, requests=9, counters=counters, limits=limits))
+    code, output, request = run_with_answer(place, given, "status", "echo")
+    assert (code, request) == (0, "status service=echo")
+    assert [line.split("  ", 1)[0] + ": " + line.split("  ")[-1].strip() for line in output.splitlines()] == [
+        "echo: on",
+        "sockets: tcp://127.0.0.1/echo",
+        "connections: 3 open, 7 accepted",
+        "without an octet: 0",
+        "ended: 4: done 3, reset 1; 1m30s on average",
+        "requests: 9",
+        "octets: 500 received, 0 sent",
+        "datagrams: 0 received, 0 answered",
+        "refused: 68: rate 60, access 8",
+        "dropped: 0",
+        "failed: 0",
+        "loops: 0",
+        "members: 2",
+        "limits.connections: 64",
+        "limits.rate: 50/s burst 100",
+        "limits.exempt: local",
+        "limits.idle: 5m",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words", [("status",), ("status", "--all"), ("status", "echo"), ("connections",), ("ban", "list"), ("services",)]
+)
+def test_tables_fit_a_terminal_and_are_whole_in_a_pipe(place: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    path = place / ("a" * (85 - len(str(place)))) / "echo.sock"
+    path.parent.mkdir()
+    config = f"""services:
+  a-service-with-a-long-name: {{type: echo, listen: [tcp://127.0.0.1:0, 'unix://{path}']}}
+  echo: {{listen: [tcp://127.0.0.1:0]}}
+  upper: {{enabled: false, listen: [tcp://127.0.0.1:0]}}
+"""
+    with daemon(config, tmp_path) as running, talking(str(path)):
+        running.ask("ban", "add", "2001:db8:1234:5678::/64", "1h")
+        whole = running.netd(*words).stdout
+        environment = {**os.environ, "TERM": "xterm", "NETD_CONTROL": running.control}
+        terminal = Terminal([sys.executable, "-m", "netd", *words], 80, 60, environment)
+        try:
+            terminal.wait(lambda: terminal.process.poll() is not None)
+            while terminal.read(0):
+                pass
+        finally:
+            terminal.close()
+    lines = [line for line in terminal.output.decode().splitlines() if not line.startswith("config ")]
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 80
+    if words[-1] in ("status", "--all", "connections"):
+        assert str(path) in whole

@@ -25,11 +25,11 @@ def test_stop_returns_after_the_process_has_exited(place: Path) -> None:
         process.stdin.close()
         waiting.join(10)
     assert fake.requests == ["stop"]
-    assert found == [(0, ""), True]
+    assert found == [(0, f"netd has stopped (pid {process.pid})\n"), True]
 
 
 def test_stop_of_a_process_that_has_exited_returns_at_once(place: Path) -> None:
     if not (pid := os.fork()):
         os._exit(0)
     os.waitpid(pid, 0)
-    assert run_with_answer(place, {"pid": pid}, "stop", "--now") == (0, "", "stop now")
+    assert run_with_answer(place, {"pid": pid}, "stop", "--now") == (0, f"netd has stopped (pid {pid})\n", "stop now")

@@ -10,7 +10,7 @@ ECHO = "services:\n  echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0], lim
 
 def workers(running: Daemon) -> list[int]:
     """The process ids of the workers that are not draining."""
-    return [worker["pid"] for worker in running.ask("status")["workers"] if "leaving" not in worker]
+    return [worker["pid"] for worker in running.ask("status")["workers"] if not worker["leaving"]]
 
 
 def counters(running: Daemon) -> dict[str, object]:

@@ -121,12 +121,16 @@ def test_traffic_of_open_connections_moves_and_is_counted_once(tmp_path: Path) -
             }
             shows(running, {**moved, "connections_active": 4, "connections_closed_total.done": 0})
             counters = running.ask("status")["services"][0]["counters"]
-            assert (counters["requests"], counters["bytes_in"], counters["bytes_out"]) == (4 * number, octets, octets)
+            assert (counters["connections_requests"], counters["received_bytes"], counters["sent_bytes"]) == (
+                4 * number,
+                octets,
+                octets,
+            )
         endless = stack.enter_context(socket.create_connection(("127.0.0.1", running.port("chargen"))))
         read = 0
         for _ in range(3):
             read += len(read_exactly(endless, 500_000))
-            assert running.ask("status")["services"][3]["counters"]["bytes_out"] >= read
+            assert running.ask("status")["services"][3]["counters"]["sent_bytes"] >= read
         stack.close()
         shows(running, {**moved, "connections_active": 0, "connections_closed_total.done": 4})
 
@@ -134,12 +138,14 @@ def test_traffic_of_open_connections_moves_and_is_counted_once(tmp_path: Path) -
 def test_status_json_is_the_report_of_netd_status(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1, heartbeat="100ms"), tmp_path) as running:
         load(running, 3)
-        until(lambda: running.ask("status")["services"][0]["counters"]["closed"] == {"done": 3})
+        until(lambda: running.ask("status")["services"][0]["counters"]["connections_closed"] == {"done": 3})
 
         def stable(status: dict[str, Any]) -> dict[str, Any]:
             """The parts that do not change between two reports."""
             services = [one for one in status["services"] if one["service"] != "metrics"]
-            kept = {key: value for key, value in status.items() if key not in ("ok", "seconds", "workers")}
+            kept = {
+                key: value for key, value in status.items() if key not in ("ok", "started", "uptime_seconds", "workers")
+            }
             return {**kept, "services": services, "workers": [one["pid"] for one in status["workers"]]}
 
         own = json.loads(running.netd("status", "--json").stdout)

@@ -207,7 +207,7 @@ def test_restart_under_load_refuses_no_connection_and_loses_no_datagram(lab: Lab
         )
     )
     [service] = json.loads(lab.netd("status", "--json"))["services"]
-    assert service["counters"]["datagrams_in"] == 10
+    assert service["counters"]["datagrams_received"] == 10
     assert lab.python(ASK.format(places=EVERYWHERE)) == "hello hello hello hello"
 
 

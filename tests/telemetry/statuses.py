@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from netd.shared.table import Counts
+from netd.telemetry.counters import published
 
 
 def status(services: Mapping[str, Counts], *, enabled: bool = True, **changes: object) -> dict[str, Any]:
@@ -16,22 +17,22 @@ def status(services: Mapping[str, Counts], *, enabled: bool = True, **changes: o
         "healthy": True,
         "generation": 3,
         "last_reload_successful": True,
-        "bans": 2,
-        "log_lines_lost": 7,
-        "counts": {
-            "worker_lost": 1,
-            "reload_applied": 2,
-            "reload_rejected": 3,
-            "source_banned": 4,
+        "banned_sources": 2,
+        "counters": {
+            "workers_lost": 1,
+            "reloads_applied": 2,
+            "reloads_rejected": 3,
+            "sources_banned": 4,
             "control_refused": 5,
+            "log_lines_lost": 7,
         },
-        "workers": [{"worker": 0}, {"worker": 1}, {"worker": 0, "leaving": True}],
+        "workers": [{"worker": number, "leaving": number == 2} for number in range(3)],
         "services": [
             {
                 "service": name,
                 "enabled": enabled,
                 "endpoints": ["tcp://127.0.0.1:7", "tcp://[::1]:7", "udp://127.0.0.1:7", "unix:///run/x.sock"],
-                "counters": one.summary(),
+                "counters": published(one),
             }
             for name, one in services.items()
         ],

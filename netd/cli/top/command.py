@@ -81,7 +81,7 @@ class _RequestThread:
 def top(client: ControlClient, *, interval: float, sort: str) -> int:
     """Show the services of a running netd on a terminal, updated live, until q is pressed; ? lists the keys.
 
-    RATE is connections accepted and datagrams answered a second.
+    RATE is requests a second: what arrived at once on a connection, at least one for each connection, and datagrams.
     """
     require_terminal()
     view = View(sort.upper())

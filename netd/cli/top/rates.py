@@ -12,13 +12,15 @@ _ASCII = "_.:-=+*#"
 
 
 class Rates:
-    """Answers a second of each service, from one status answer to the next."""
+    """Requests and octets a second of each service, from one status answer to the next."""
 
     def __init__(self) -> None:
         self.series: dict[str, deque[float | None]] = {}
-        """By service, the newest last; None where the rate is unknown."""
-        self._before: dict[str, int] = {}
-        self._daemon: tuple[int, float] | None = None
+        """Requests by service, the newest last; None where the rate is unknown."""
+        self.octets: dict[str, float | None] = {}
+        """Octets received and sent by service, the newest rate; None where it is unknown."""
+        self._before: dict[str, tuple[int, int]] = {}
+        self._daemon: str | None = None
         self._when = 0.0
 
     def add(self, answer: Mapping[str, Any], now: float) -> None:
@@ -26,14 +28,15 @@ class Rates:
 
         After a restart of netd, or a reset of a service's counters, the rate is unknown until the next answer.
         """
-        counts = {service["service"]: int(service["answered"]) for service in answer["services"]}
-        daemon = (answer["pid"], answer["started"])
+        counts = {service["service"]: _counts(service) for service in answer["services"]}
+        daemon = str(answer["run"])
         before = self._before if daemon == self._daemon else {}
         seconds = now - self._when
         for name, count in counts.items() if self._daemon else ():
-            known = name in before and count >= before[name] and seconds > 0
-            rate = (count - before[name]) / seconds if known else None
-            self.series.setdefault(name, deque(maxlen=KEPT)).append(rate)
+            rates = _rates(before.get(name), count, seconds)
+            self.series.setdefault(name, deque(maxlen=KEPT)).append(rates[0])
+            self.octets[name] = rates[1]
+        self.octets = {name: rate for name, rate in self.octets.items() if name in counts}
         self.series = {name: kept for name, kept in self.series.items() if name in counts}
         self._before, self._daemon, self._when = counts, daemon, now
 
@@ -43,7 +46,7 @@ class Rates:
             if name not in self._before:
                 continue
             kept = list(self.series.get(name, ()))
-            past = resampled(history["times"], numbers["answered"], now, interval)
+            past = resampled(history["times"], numbers["requests"], now, interval)
             self.series[name] = deque([*past, *kept], maxlen=KEPT)
 
     def last(self, service: str) -> float | None:
@@ -60,6 +63,19 @@ class Rates:
             known = [rate for rate in rates if rate is not None]
             totals.append(sum(known) if known else None)
         return totals
+
+
+def _counts(service: Mapping[str, Any]) -> tuple[int, int]:
+    counters = service["counters"]
+    return int(service["requests"]), int(counters["received_bytes"]) + int(counters["sent_bytes"])
+
+
+def _rates(
+    before: tuple[int, int] | None, after: tuple[int, int], seconds: float
+) -> tuple[float, float] | tuple[None, None]:
+    if before is None or seconds <= 0 or after[0] < before[0] or after[1] < before[1]:
+        return None, None
+    return (after[0] - before[0]) / seconds, (after[1] - before[1]) / seconds
 
 
 def resampled(times: Sequence[float], counts: Sequence[int | None], now: float, interval: float) -> list[float | None]:

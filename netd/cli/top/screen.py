@@ -4,17 +4,16 @@ from rich.cells import set_cell_size
 from rich.layout import Layout
 from rich.text import Text
 
-from netd.cli.columns import NUMBERS, Answer, Row, daemon_lines
+from netd.cli.columns import NUMBERS, Answer, Row, daemon_lines, reasons
 from netd.cli.top.rates import readable_number, readable_rate, sparkline
 from netd.cli.top.view import HELP, View
 from netd.text import printable
 
 # Left to right. A narrow screen omits columns in the order of `_OMITTED_FIRST`; the lines below the table show
 # everything about the selected service.
-_SERVICE_HEADS = ("SERVICE", "ENDPOINT", "RATE", "GRAPH", *NUMBERS, "STATE")
-_PEER_HEADS = ("PEER", "CONNECTIONS", "IN", "OUT")
-_OMITTED_FIRST = ("ENDPOINT", "GRAPH", "STATE", "ANSWERED", "DROPPED", "FAILED", "REFUSED", "CONNECTIONS")
-_SHORT = {"CONNECTIONS": "CONNS"}
+_SERVICE_HEADS = ("SERVICE", "ENDPOINT", "RATE", "OCTETS/S", "GRAPH", *NUMBERS, "STATE")
+_PEER_HEADS = ("PEER", "OPEN", "IN", "OUT")
+_OMITTED_FIRST = ("ENDPOINT", "REQUESTS", "GRAPH", "DROPPED", "FAILED", "REFUSED", "OPEN", "OCTETS/S", "STATE")
 _TEXTS = ("SERVICE", "ENDPOINT", "PEER", "GRAPH", "STATE")
 _WIDEST = {"SERVICE": 24, "ENDPOINT": 44}
 _GRAPH = 10  # columns: a narrower graph is of no use
@@ -65,7 +64,7 @@ class Screen:
         text = (
             f"{on} of {len(services)} service{'s' * (len(services) != 1)} on, "
             f"{connections} connection{'s' * (connections != 1)}, "
-            f"{readable_rate(total[-1] if total else None)} answered/s"
+            f"{readable_rate(total[-1] if total else None)} requests/s"
         )
         columns = min(_TOTAL, width - len(text) - _GAP)
         if columns < _GRAPH:
@@ -106,7 +105,7 @@ class Screen:
         rows, selected = view.window(view.rows(), page)
         cells = [{head: _cell(head, value) for head, value in row.items()} for row in rows]
         widths = _fit(_PEER_HEADS if view.shows_peers else _SERVICE_HEADS, cells, width)
-        lines = [self._row({head: _SHORT.get(head, head) for head in widths}, widths, "reverse green", view.sort)]
+        lines = [self._row({head: head for head in widths}, widths, "reverse green", view.sort)]
         for number, (row, texts) in enumerate(zip(rows, cells, strict=True)):
             if "GRAPH" in widths:
                 series = view.rates.series.get(row["SERVICE"], ())
@@ -128,7 +127,7 @@ def _fit(heads: tuple[str, ...], cells: list[dict[str, str]], width: int) -> dic
     """The columns that fit, and their widths: those of their cells, and one column gets the rest of the screen."""
     widths = {}
     for head in heads:
-        natural = max([len(_SHORT.get(head, head)), *(len(row.get(head, "")) for row in cells)])
+        natural = max([len(head), *(len(row.get(head, "")) for row in cells)])
         # At least 6 for numbers, so that columns do not become wider as the numbers grow.
         widths[head] = min(natural, _WIDEST.get(head, width)) if head in _TEXTS else max(natural, 6)
     if "GRAPH" in widths:
@@ -150,7 +149,7 @@ def _cell(head: str, value: object) -> str:
     if isinstance(value, list):
         more = f" +{len(value) - 1}" if len(value) > 1 else ""
         return value[0] + more if value else "-"
-    if head == "RATE":
+    if head in ("RATE", "OCTETS/S"):
         assert value is None or isinstance(value, float)
         return readable_rate(value)
     if isinstance(value, int):
@@ -173,11 +172,9 @@ def _details(view: View) -> list[str]:
     why = f" ({service['why']})" if service["why"] else ""
     endpoints = " ".join(printable(url) for url in service["endpoints"])
     counters: Answer = service["counters"]
-    facts = [f"{readable_number(counters.get(f'bytes_{way}', 0))} octets {way}" for way in ("in", "out")]
-    for what in ("refused", "dropped"):
-        reasons = ", ".join(f"{reason} {number}" for reason, number in counters.get(what, {}).items())
-        facts += [f"{what}: {reasons}"] if reasons else []
-    if checks := counters.get("checks"):
+    facts = [f"{readable_number(counters[f'{way}_bytes'])} octets {way}" for way in ("received", "sent")]
+    facts += reasons(service)
+    if checks := counters["connections_checks"]:
         facts.append(f"checks: {checks}")
     state = "on" if service["enabled"] else "off"
     kind = f" ({service['type']})" if service["type"] != service["service"] else ""

@@ -4,8 +4,8 @@ from netd.cli.columns import HEADS, Answer, Row, service_rows
 from netd.cli.top.rates import Rates, ordered
 from netd.text import printable
 
-SERVICE_SORTS = ("RATE", *(head for head in HEADS if head != "ENDPOINT"))
-PEER_SORTS = ("CONNECTIONS", "IN", "OUT", "PEER")
+SERVICE_SORTS = ("RATE", "OCTETS/S", *(head for head in HEADS if head != "ENDPOINT"))
+PEER_SORTS = ("OPEN", "IN", "OUT", "PEER")
 
 HELP = (
     ("up, down, k, j", "select a service; page up, page down, home, end"),
@@ -18,7 +18,8 @@ HELP = (
     ("Ctrl-Z", "suspend; fg in the shell resumes"),
     ("q, Ctrl-C", "quit"),
     ("", ""),
-    ("RATE", "connections accepted and datagrams answered a second"),
+    ("RATE", "requests a second: what arrived at once on a connection (at least one each), and datagrams"),
+    ("OCTETS/S", "octets received and sent a second, on connections and in datagrams"),
     ("GRAPH", "the rate over time, scaled to its highest value"),
 )
 
@@ -89,14 +90,18 @@ class View:
             rows = [
                 {
                     "PEER": printable(peer["peer"]),
-                    "CONNECTIONS": peer["connections"],
-                    "IN": peer["bytes_in"],
-                    "OUT": peer["bytes_out"],
+                    "OPEN": peer["connections"],
+                    "IN": peer["received_bytes"],
+                    "OUT": peer["sent_bytes"],
                 }
                 for peer in peers
             ]
         else:
-            rows = [{**row, "RATE": self.rates.last(row["SERVICE"])} for row in service_rows(self.answer)]
+            rates = self.rates
+            rows = [
+                {**row, "RATE": rates.last(row["SERVICE"]), "OCTETS/S": rates.octets.get(row["SERVICE"])}
+                for row in service_rows(self.answer)
+            ]
         return ordered(rows, self.sort, reverse=self.reverse)
 
     def window(self, rows: list[Row], page: int) -> tuple[list[Row], int]:

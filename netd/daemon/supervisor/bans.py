@@ -71,7 +71,7 @@ class BanManager:
             raise CommandError(f"{source_text(source)}: {error}", EXIT_USAGE) from None
         await self._send(source)
         self._events.source_banned(source_text(source), seconds, by)
-        return {"source": source_text(source), "seconds": seconds}
+        return {"source": source_text(source), "remaining_seconds": seconds}
 
     async def unban(self, text: str, by: str) -> Answer:
         """`netd ban remove`. Raises `CommandError` if the source is not banned."""
@@ -89,7 +89,7 @@ class BanManager:
             "bans": [
                 {
                     "source": source_text(source),
-                    "seconds": round(ban.until - now, 1),
+                    "remaining_seconds": round(ban.until - now, 1),
                     "times": ban.times,
                     "why": ban.why,
                 }

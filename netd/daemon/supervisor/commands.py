@@ -63,8 +63,8 @@ class Commands:
                     "service": change.service,
                     "what": change.what,
                     "details": change.details,
-                    "live": tables[change.service].read().active if change.service in tables else 0,
-                    "connections": "untouched" if change.drain is None else "drained",
+                    "connections": tables[change.service].read().active if change.service in tables else 0,
+                    "drained": change.drain is not None,
                 }
                 for change in diff.changes
             ],
@@ -115,7 +115,7 @@ class Commands:
         self._notify_manager()
         return {
             "generation": state.generation,
-            "changes": changes,
+            "changes": [{"service": service, "what": what} for service, what in changes.items()],
             "settings": diff.settings,
             "restart_needed": diff.restart_needed,
         }
@@ -130,13 +130,14 @@ class Commands:
             self._not_while_stopping()
             state = self._state
             state.require(service)
+            was = next(one.enabled for one in state.config.services if one.name == service)
             overrides = {name: enabled for name, enabled in state.overrides.items() if name != service}
             if state.enabled_in_file(service) != on:
                 overrides[service] = on
             await self._reloader.switch(overrides)
             self._daemon.config_applied()
         (self._events.service_enabled if on else self._events.service_disabled)(service, by)
-        return {"service": service, "enabled": on}
+        return {"service": service, "enabled": on, "changed": was != on}
 
     async def connections(self, selection: dict[str, str]) -> Answer:
         """The open connections, of all or of a service or peer."""
@@ -145,7 +146,22 @@ class Commands:
         lists = _of_type(ConnectionList, responses)
         return {
             "total": sum(one.total for one in lists),
-            "connections": [vars(row) for one in lists for row in one.connections],
+            "connections": [
+                {
+                    "id": row.id,
+                    "service": row.service,
+                    "transport": row.transport,
+                    "peer": row.peer,
+                    "local": row.local,
+                    "age_seconds": row.seconds,
+                    "idle_seconds": row.idle,
+                    "received_bytes": row.bytes_in,
+                    "sent_bytes": row.bytes_out,
+                    "unanswered": row.unanswered,
+                }
+                for one in lists
+                for row in one.connections
+            ],
         }
 
     async def peers(self, selection: dict[str, str]) -> Answer:
@@ -160,20 +176,25 @@ class Commands:
         responses = await self._pool.ask_all(Kick(**selection))
         number = sum(response.number for response in _of_type(Kicked, responses))
         self._events.connections_kicked(number, by)
-        return {"number": number}
+        return {"closed": number}
 
     def _require_service(self, selection: dict[str, str]) -> None:
         """Raise `CommandError` for a service that never existed. A removed one may still have connections."""
         if "service" in selection:
             self._state.require(selection["service"], once=True)
 
+    def log_level(self) -> Answer:
+        """The log level."""
+        return {"log_level": self._state.log_level}
+
     async def set_log_level(self, level: str, by: str) -> Answer:
         """Set the log level until the next reload."""
         if level not in get_args(logs.Level):
             raise CommandError(f"expected one of {', '.join(get_args(logs.Level))}", EXIT_USAGE)
+        was = self._state.log_level
         await self._set_log_level(level)
         self._events.log_level_changed(level, by)
-        return {"level": level}
+        return {"log_level": level, "changed": was != level}
 
     async def _set_log_level(self, level: Any) -> None:
         logs.set_level(level)
@@ -196,7 +217,18 @@ def merged_peers(answers: Iterable[PeerList]) -> Answer:
         for place, number in enumerate((row.connections, row.bytes_in, row.bytes_out)):
             sums[place] += number
     merged = PeerList.of(sum(answer.total for answer in answers), found)
-    return {"total": merged.total, "peers": list(map(vars, merged.peers))}
+    return {
+        "total": merged.total,
+        "peers": [
+            {
+                "peer": row.peer,
+                "connections": row.connections,
+                "received_bytes": row.bytes_in,
+                "sent_bytes": row.bytes_out,
+            }
+            for row in merged.peers
+        ],
+    }
 
 
 def _of_type(kind: type[R], answers: Mapping[WorkerProcess, R | Failed]) -> list[R]:

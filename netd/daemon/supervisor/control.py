@@ -2,7 +2,7 @@
 
 `echo status | nc -U /run/netd/control.sock` works as well as `netd status`. A line is a command and its arguments,
 ``NAME`` or ``key=value``, separated by blanks. An answer has ``ok``. If that is false, it also has ``error``, the
-reason, and ``exit_code``, for the command line.
+reason, and ``exit_code``, for the command line. docs/json.md describes the answers.
 """
 
 import os
@@ -16,6 +16,7 @@ from netd.daemon.tasks import Result, Tasks
 from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_USAGE, OperatorError
 from netd.lines import Lines, LineTooLong
 from netd.peer import Credentials, Peer
+from netd.reasons import FORMAT_VERSION
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.text import suggestion
 
@@ -36,7 +37,7 @@ class CommandError(Exception):
 class Status(Protocol):
     """The state of netd, and its counters over the last minutes."""
 
-    async def current(self) -> Answer: ...
+    async def current(self, service: str = "") -> Answer: ...
 
     def history(self) -> Answer: ...
 
@@ -55,6 +56,8 @@ class Commands(Protocol):
     async def peers(self, selection: dict[str, str]) -> Answer: ...
 
     async def kick(self, selection: dict[str, str], by: str) -> Answer: ...
+
+    def log_level(self) -> Answer: ...
 
     async def set_log_level(self, level: str, by: str) -> Answer: ...
 
@@ -88,7 +91,7 @@ class Attachments(Protocol):
 
 
 _USAGE = {
-    "status": "status",
+    "status": "status [service=NAME]",
     "history": "history",
     "diff": "diff",
     "reload": "reload",
@@ -99,7 +102,7 @@ _USAGE = {
     "kick": "kick id=ID | peer=ADDRESS | service=NAME",
     "ban": "ban list | ban add SOURCE DURATION | ban remove SOURCE",
     "explain": "explain from=PEER to=SERVICE/TRANSPORT",
-    "log-level": "log-level LEVEL",
+    "log-level": "log-level [LEVEL]",
     "talk": "talk service=NAME",
     "trace": "trace service=NAME [peer=ADDRESS]",
     "stop": "stop [now]",
@@ -202,7 +205,7 @@ class Control:
     async def _answer(self, line: str, do: Callable[[str, list[str]], Coroutine[Any, None, Answer]]) -> Answer:
         command, *words = line.split() or [""]
         try:
-            return {"ok": True, **(await do(command, words))}
+            return {"ok": True, "format_version": FORMAT_VERSION, **(await do(command, words))}
         except CommandError as error:
             return _failure(str(error), error.exit_code)
         except OperatorError as error:
@@ -214,8 +217,8 @@ class Control:
     async def _do(self, command: str, words: list[str], by: str) -> Answer:
         commands = self._commands
         match command, words:
-            case "status", []:
-                return await self._status.current()
+            case "status", _:
+                return await self._status.current(**_arguments(command, words, ("service",)))
             case "history", []:
                 return self._status.history()
             case "diff", []:
@@ -239,6 +242,8 @@ class Control:
             case "explain", [_, _]:
                 given = _arguments(command, words, ("from", "to"))
                 return self._explain(given["from"], given["to"])
+            case "log-level", []:
+                return commands.log_level()
             case "log-level", [level]:
                 return await commands.set_log_level(level, by)
             case "stop", [] | ["now"]:
@@ -272,7 +277,7 @@ def _result(result: Result[Answer]) -> Generator[bytes | Wait | None, bytes, Ans
 
 
 def _failure(message: str, exit_code: int) -> Answer:
-    return {"ok": False, "error": message, "exit_code": exit_code}
+    return {"ok": False, "format_version": FORMAT_VERSION, "error": message, "exit_code": exit_code}
 
 
 def log_exceptions(events: DaemonEvents, command: str, do: Callable[[], object]) -> None:

@@ -32,7 +32,7 @@ class Explainer:
         Raises `CommandError` for an unknown service, a transport it does not serve, or an invalid peer.
         """
         name, _, transport = where.partition("/")
-        self._state.require(name, exit_code=EXIT_USAGE)
+        self._state.require(name)
         service = next(one for one in self._state.config.services if one.name == name)
         served = self._transports(service)
         if not served:

@@ -6,7 +6,7 @@ from collections.abc import Container
 from netd.admission.bans import Bans
 from netd.config.model import Config, ServiceConfig
 from netd.daemon.supervisor.control import CommandError
-from netd.errors import EXIT_NO
+from netd.errors import EXIT_USAGE
 from netd.services.table import find
 from netd.shared.daemon_limits import DaemonLimits
 from netd.shared.table import Table
@@ -43,8 +43,8 @@ class State:
         """Whether netd is stopping, and accepts no connections."""
         self.status_line = ""
         """The status last sent to the service manager."""
-        self.started = time.time()
-        self._since = time.monotonic()
+        self.started = time.monotonic()
+        """When netd was started (CLOCK_MONOTONIC)."""
 
     @property
     def names(self) -> list[str]:
@@ -59,13 +59,13 @@ class State:
     @property
     def seconds(self) -> float:
         """The time since the start of netd, in seconds."""
-        return time.monotonic() - self._since
+        return time.monotonic() - self.started
 
-    def require(self, service: str, *, once: bool = False, exit_code: int = EXIT_NO) -> None:
+    def require(self, service: str, *, once: bool = False) -> None:
         """Raise `CommandError`, with a similar name, if there is no such service. ``once``: a removed one will do."""
         if service not in (self.seen if once else self.names):
             name = service[:64]
-            raise CommandError(f"there is no service '{name}'{suggestion(name, self.names)}", exit_code)
+            raise CommandError(f"there is no service '{name}'{suggestion(name, self.names)}", EXIT_USAGE)
 
     def enabled_in_file(self, service: str) -> bool:
         """Whether the file enables the service."""

@@ -4,6 +4,7 @@ They are made from the workers' shared memory and the supervisor's state, withou
 """
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,9 +21,16 @@ from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Result
+from netd.reasons import FORMAT_VERSION
+from netd.telemetry.counters import published
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.logs import Sink
 from netd.transport.loop import Loop
+
+
+def since_1970() -> float:
+    """What to add to a time of CLOCK_MONOTONIC for the Unix time, by the clock as it is now."""
+    return time.time() - time.monotonic()
 
 
 class Status:
@@ -46,13 +54,21 @@ class Status:
         self._sink = sink
         self._loop = loop
         self._history = History()
+        self._run = f"{os.getpid()}-{state.started:.6f}"
         self._reports = {"status": self.status, "history": self.history}
         self._requested: set[tuple[WorkerProcess, str]] = set()
 
-    async def current(self) -> Answer:
-        """The status, with all that has moved until now."""
+    async def current(self, service: str = "") -> Answer:
+        """The status, with all that has moved until now; of ``service`` alone, with its limits, if one is given."""
+        if service:
+            self._state.require(service)
         await self._count_traffic()
-        return self.status()
+        answer = self.status()
+        if service:
+            config = next(one for one in self._state.config.services if one.name == service)
+            [found] = [one for one in answer["services"] if one["service"] == service]
+            answer["services"] = [found | {"limits": config.policy.model_dump(mode="json")["limits"]}]
+        return answer
 
     def _count_traffic(self) -> Result[None]:
         return self._pool.requests.count_traffic(self._pool.all_workers)
@@ -65,32 +81,43 @@ class Status:
         urls: dict[str, list[str]] = {}
         for one in self._listeners:
             urls.setdefault(one.listener.service, []).append(one.listener.url)
-        workers: list[dict[str, Any]] = [
-            {
-                "worker": worker.number,
-                "pid": worker.pid,
-                "seconds": round(now - worker.started),
-                "heartbeat": round(now - worker.last_heartbeat, 1),
-            }
-            for _, worker in sorted(pool.workers.items())
-        ]
-        workers += [{"worker": worker.number, "pid": worker.pid, "leaving": True} for worker in pool.draining]
+        workers = [(worker, False) for _, worker in sorted(pool.workers.items())]
+        workers += [(worker, True) for worker in pool.draining]
+        events = self._events.counts
         return {
             "version": __version__,
+            "host": socket.gethostname(),
             "pid": os.getpid(),
+            "run": self._run,
             "config": state.config.source,
             "generation": state.generation,
             "last_reload_successful": self._events.last_reload_successful,
-            "started": state.started,
-            "seconds": round(state.seconds, 3),
+            # By the clock as it is now, which may have been set since.
+            "started": round(since_1970() + state.started, 3),
+            "uptime_seconds": round(state.seconds, 3),
             "ready": state.ready and not state.stopping,
             "healthy": pool.healthy,
             "stopping": state.stopping,
             "log_level": state.log_level,
-            "log_lines_lost": self._sink.lost + pool.lines_lost,
-            "bans": len(state.bans.active(now)),
-            "counts": dict(self._events.counts),
-            "workers": workers,
+            "banned_sources": len(state.bans.active(now)),
+            "counters": {
+                "workers_lost": events["worker_lost"],
+                "reloads_applied": events["reload_applied"],
+                "reloads_rejected": events["reload_rejected"],
+                "sources_banned": events["source_banned"],
+                "control_refused": events["control_refused"],
+                "log_lines_lost": self._sink.lost + pool.lines_lost,
+            },
+            "workers": [
+                {
+                    "worker": worker.number,
+                    "pid": worker.pid,
+                    "uptime_seconds": round(now - worker.started, 1),
+                    "heartbeat_seconds": round(now - worker.last_heartbeat, 1),
+                    "leaving": is_leaving,
+                }
+                for worker, is_leaving in workers
+            ],
             "services": [self._service(service, urls.get(service.name, [])) for service in state.config.services],
         }
 
@@ -109,16 +136,16 @@ class Status:
             "why": why,
             "endpoints": urls if service.enabled else [str(endpoint) for endpoint in service.listen],
             "connections": counts.active,
-            "answered": counts.answered,
+            "requests": counts.all_requests,
             "refused": counts.refused.total(),
             "dropped": counts.dropped.total(),
             "failed": counts.failed,
-            "counters": counts.summary(),
+            "counters": published(counts),
         }
 
     def history(self) -> Answer:
         """The counters over the last minutes (`History.report`)."""
-        return self._history.report()
+        return self._history.report(since_1970())
 
     def take_sample(self) -> None:
         """Add the counters to the history. Called with every heartbeat."""
@@ -126,7 +153,7 @@ class Status:
 
     def _take_sample(self) -> None:
         tables = self._state.tables.items()
-        self._history.take_sample({name: table.read() for name, table in tables}, time.monotonic(), time.time())
+        self._history.take_sample({name: table.read() for name, table in tables}, time.monotonic())
 
     def request_report(self, worker: WorkerProcess, report: str) -> None:
         """Send a worker a report with the next tick of the timer wheel, which is at most ten times a second."""
@@ -143,4 +170,4 @@ class Status:
 
     def _send_report(self, report: str, make: Callable[[], Answer], workers: list[WorkerProcess]) -> None:
         """Send a report. A worker with a full socket buffer does not get it, and requests it again."""
-        self._pool.requests.send(Report(report, make()), workers, must=False)
+        self._pool.requests.send(Report(report, {"format_version": FORMAT_VERSION, **make()}), workers, must=False)

@@ -297,11 +297,11 @@ def test_flood_limit_does_not_apply_to_loopback(netd: Daemon) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_run_prints_its_figures(netd: Daemon, number: int) -> None:
-    before = sum(service["answered"] for service in netd.ask("status")["services"])
+    before = sum(service["requests"] for service in netd.ask("status")["services"])
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "netd", "probe", netd.url("echo", "udp")]
     with started(*command, "--count", "0", "--rate", "100/s", "--json", stdout=pipe, stderr=pipe, text=True) as running:
-        until(lambda: sum(service["answered"] for service in netd.ask("status")["services"]) > before + 20)
+        until(lambda: sum(service["requests"] for service in netd.ask("status")["services"]) > before + 20)
         running.send_signal(number)
         out, errors = running.communicate(timeout=20)
     result = json.loads(out)

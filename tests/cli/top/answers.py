@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from netd.shared.table import Counts
+from netd.telemetry.counters import published
+
 
 def service(name: str, **given: Any) -> dict[str, Any]:
     return {
@@ -11,12 +14,12 @@ def service(name: str, **given: Any) -> dict[str, Any]:
         "why": "",
         "endpoints": [f"tcp://127.0.0.1/{name}"],
         "connections": 0,
-        "answered": 0,
+        "requests": 0,
         "refused": 0,
         "dropped": 0,
         "failed": 0,
-        "counters": {},
         **given,
+        "counters": {**published(Counts()), **given.get("counters", {})},
     }
 
 
@@ -27,12 +30,13 @@ def answer(*services: dict[str, Any], **given: Any) -> dict[str, Any]:
         "config": "/etc/netd/netd.yaml",
         "generation": 1,
         "last_reload_successful": True,
+        "run": "1-0",
         "started": 0.0,
-        "seconds": 1.0,
+        "uptime_seconds": 1.0,
         "stopping": False,
         "log_level": "info",
-        "bans": 0,
-        "workers": [{"worker": 0, "pid": 2, "seconds": 1}],
+        "banned_sources": 0,
+        "workers": [{"worker": 0, "pid": 2, "leaving": False}],
         "services": list(services),
         **given,
     }

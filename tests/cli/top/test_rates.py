@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from netd.cli.top.rates import Rates, ordered, readable_number, readable_rate, resampled, sparkline
 
 
-def sample(pid: int = 1, **answered: int) -> dict[str, Any]:
-    services = [{"service": name, "answered": number} for name, number in answered.items()]
-    return {"pid": pid, "started": 1000.0 + pid, "services": services}
+def sample(pid: int = 1, **requests: int) -> dict[str, Any]:
+    services = [
+        {"service": name, "requests": number, "counters": {"received_bytes": number * 10, "sent_bytes": number}}
+        for name, number in requests.items()
+    ]
+    return {"run": f"{pid}-1000.0", "services": services}
 
 
 def test_rate_is_the_difference_between_two_answers_per_second() -> None:
@@ -20,6 +23,7 @@ def test_rate_is_the_difference_between_two_answers_per_second() -> None:
     assert rates.last("echo") is None
     rates.add(sample(echo=30, time=5), 102.0)
     assert (rates.last("echo"), rates.last("time")) == (10.0, 0.0)
+    assert rates.octets == {"echo": 110.0, "time": 0.0}
     assert rates.total(9) == [10.0]
 
 
@@ -29,6 +33,7 @@ def test_rate_is_unknown_after_a_restart_or_a_reset_until_the_next_answer() -> N
     rates.add(sample(echo=20, time=20), 101.0)
     rates.add(sample(pid=2, echo=500, time=0), 102.0)
     assert (rates.last("echo"), rates.last("time"), rates.total(1)) == (None, None, [None])
+    assert rates.octets == {"echo": None, "time": None}
     rates.add(sample(pid=2, echo=503, time=9), 103.0)
     assert list(rates.series["echo"]) == [10.0, None, 3.0]
     rates.add(sample(pid=2, echo=1, time=10), 104.0)
@@ -50,9 +55,9 @@ def test_history_is_inserted_before_measured_rates() -> None:
     history = {
         "times": [1000, 1005, 1010],
         "services": {
-            "echo": {"answered": [0, 10, 60]},
-            "late": {"answered": [None, 0, 5]},
-            "gone": {"answered": [1, 2, 3]},
+            "echo": {"requests": [0, 10, 60]},
+            "late": {"requests": [None, 0, 5]},
+            "gone": {"requests": [1, 2, 3]},
         },
     }
     rates.prefill(history, 1010.0, 2.5)

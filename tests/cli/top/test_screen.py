@@ -10,7 +10,7 @@ from tests.cli.top.views import drawn, press, screen, view
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (40, 10), (20, 5), (3, 2), (1, 1)])
 @pytest.mark.parametrize("key", ["", "?", "tab"])
 def test_screen_fits_the_terminal(width: int, height: int, key: str) -> None:
-    shown = view(*(service(f"a-service-with-a-long-name-{number}", answered=10**9) for number in range(90)))
+    shown = view(*(service(f"a-service-with-a-long-name-{number}", requests=10**9) for number in range(90)))
     press(shown, key)
     for blocks in (True, False):
         lines = screen(shown, width, height, blocks=blocks)
@@ -21,19 +21,24 @@ def test_screen_fits_the_terminal(width: int, height: int, key: str) -> None:
 
 def test_wide_screen_shows_more_columns() -> None:
     shown = view(service("a", endpoints=["tcp://127.0.0.1:7", "udp://127.0.0.1:7"]), service("b", endpoints=[]))
-    heads = "RATE GRAPH CONNS ANSWERED REFUSED DROPPED FAILED STATE"
-    assert screen(shown)[3].split() == ["SERVICE", *heads.split()]
+    heads = "RATE OCTETS/S GRAPH OPEN REQUESTS REFUSED DROPPED FAILED STATE"
+    assert screen(shown)[3].split() == ["SERVICE", *heads.replace("REQUESTS ", "").split()]
     assert screen(shown, 120)[3].split() == ["SERVICE", "ENDPOINT", *heads.split()]
     assert screen(shown, 120)[4].split()[1:3] == ["tcp://127.0.0.1:7", "+1"]
-    assert screen(shown, 50)[3].split() == ["SERVICE", "RATE", "CONNS", "REFUSED", "DROPPED", "FAILED"]
+    assert screen(shown, 50)[3].split() == ["SERVICE", "RATE", "OCTETS/S", "OPEN", "REFUSED", "STATE"]
 
 
 def test_selected_service_is_shown_in_full() -> None:
-    counters = {"bytes_in": 1500, "refused": {"rate": 3, "ban": 1}, "dropped": {"queue": 2}, "checks": 4}
+    counters = {
+        "received_bytes": 1500,
+        "connections_refused": {"ban": 1, "rate": 3},
+        "datagrams_dropped": {"queue": 2},
+        "connections_checks": 4,
+    }
     shown = view(service("a", type="time", enabled=False, why="by the config", counters=counters))
     assert [line.rstrip() for line in screen(shown, 100)[-3:-1]] == [
         "a (time) off (by the config): tcp://127.0.0.1/a",
-        "1500 octets in; 0 octets out; refused: rate 3, ban 1; dropped: queue 2; checks: 4",
+        "1500 octets received; 0 octets sent; refused: rate 3, ban 1; dropped: queue 2; checks: 4",
     ]
 
 

@@ -109,7 +109,7 @@ def test_screen_shows_services_and_keys_sort_them(tmp_path: Path) -> None:
         ask_echo(running, 7)
         for _ in range(3):
             held.enter_context(connect(running, "upper"))
-        with top(running.control, "--sort", "answered") as terminal:
+        with top(running.control, "--sort", "requests") as terminal:
             assert terminal.lines[0].startswith(f"netd 0.1.0, pid {running.process.pid}, up ")
             assert terminal.lines[1] == f"config {tmp_path}/netd.yaml, generation 1"[:80].rstrip()
             assert terminal.lines[2].startswith("2 of 3 services on, 3 connections, ")
@@ -160,8 +160,8 @@ def test_pause_freezes_the_picture(tmp_path: Path) -> None:
         ask_echo(running, 5)
         # A key draws the picture again. By then requests sent before or at the pause have their answers.
         for key, text in (("?", "any key closes this help"), ("?", "PAUSED")):
-            now = running.ask("status")["seconds"]
-            until(lambda now=now: running.ask("status")["seconds"] > now + 1.0)  # type: ignore[misc]
+            now = running.ask("status")["uptime_seconds"]
+            until(lambda now=now: running.ask("status")["uptime_seconds"] > now + 1.0)  # type: ignore[misc]
             terminal.press(key)
             terminal.shows(text)
         terminal.wait(lambda: terminal.lines == before)
@@ -274,7 +274,7 @@ def test_history_of_netd_is_drawn_at_once(tmp_path: Path) -> None:
         answer = running.ask("status")
     now = int(time.time())
     counts = [None, 0, 10, 30]
-    history = {"times": [now - 15, now - 10, now - 5, now], "services": {"echo": {"answered": counts}}}
+    history = {"times": [now - 15, now - 10, now - 5, now], "services": {"echo": {"requests": counts}}}
     with in_place_of_netd(f"{tmp_path}/fake", "--interval", "5") as (terminal, serve):
         serve(answer)
         serve({"ok": True, **history})

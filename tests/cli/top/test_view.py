@@ -11,27 +11,27 @@ def names(shown: View, page: int = 100) -> list[str]:
 
 
 def test_sort_keys_cycle_through_the_columns() -> None:
-    shown = view(service("a", answered=1), service("b", answered=3, connections=1), service("c", connections=7))
+    shown = view(service("a", requests=1), service("b", requests=3, connections=1), service("c", connections=7))
     assert names(shown) == ["*a", "b", "c"]
-    shown.on_status(answer(service("a", answered=1), service("b", answered=3), service("c", answered=4)), 1.0)
+    shown.on_status(answer(service("a", requests=1), service("b", requests=3), service("c", requests=4)), 1.0)
     assert names(shown) == ["*c", "a", "b"], "by rate"
-    press(shown, "s")
+    press(shown, "s", "s")
     assert (shown.sort, names(shown)) == ("SERVICE", ["*a", "b", "c"])
     press(shown, "r")
     assert names(shown) == ["*c", "b", "a"]
     press(shown, "r", ">", ">")
-    assert (shown.sort, names(shown)) == ("ANSWERED", ["*c", "b", "a"])
-    press(shown, "<", "<", "<", "<")
+    assert (shown.sort, names(shown)) == ("REQUESTS", ["*c", "b", "a"])
+    press(shown, *["<"] * 5)
     assert shown.sort == "STATE"
 
 
 def test_selection_follows_the_service() -> None:
-    shown = view(service("a", answered=1), service("b", answered=2), service("c", answered=3), sort="ANSWERED")
+    shown = view(service("a", requests=1), service("b", requests=2), service("c", requests=3), sort="REQUESTS")
     press(shown, "j", "down", "k")
     assert names(shown) == ["c", "*b", "a"]
-    shown.on_status(answer(service("a"), service("b", answered=9), service("c", answered=3)), 1.0)
+    shown.on_status(answer(service("a"), service("b", requests=9), service("c", requests=3)), 1.0)
     assert names(shown) == ["*b", "c", "a"]
-    shown.on_status(answer(service("a"), service("c", answered=3)), 2.0)
+    shown.on_status(answer(service("a"), service("c", requests=3)), 2.0)
     assert names(shown) == ["*c", "a"], "the selected service was removed"
     press(shown, *["up"] * 5)
     assert names(shown) == ["*c", "a"]
@@ -81,12 +81,12 @@ def test_peers_are_requested_while_they_are_shown() -> None:
     assert shown.requests() == [("status",)]
     press(shown, "P")
     assert shown.requests() == [("status",), ("peers",)]
-    peer = {"peer": "192.0.2.7", "connections": 2, "bytes_in": 7, "bytes_out": 10**9}
-    shown.peers = {"total": 5, "peers": [peer, {**peer, "peer": "2001:db8::1", "connections": 1, "bytes_in": 8}]}
+    peer = {"peer": "192.0.2.7", "connections": 2, "received_bytes": 7, "sent_bytes": 10**9}
+    shown.peers = {"total": 5, "peers": [peer, {**peer, "peer": "2001:db8::1", "connections": 1, "received_bytes": 8}]}
     lines = screen(shown)
     assert lines[2].rstrip() == "peers of all services: 5 connections, 3 of them from the 2 peers with most"
     assert [line.split() for line in lines[3:6]] == [
-        ["PEER", "CONNS", "IN", "OUT"],
+        ["PEER", "OPEN", "IN", "OUT"],
         ["192.0.2.7", "2", "7", "1.0G"],
         ["2001:db8::1", "1", "8", "1.0G"],
     ]

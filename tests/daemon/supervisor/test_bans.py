@@ -42,7 +42,7 @@ def test_source_that_is_refused_too_often_is_banned_by_all_services_and_no_other
         assert answers(running.port("open", "udp"), "127.0.0.3")
         [ban] = running.ask("ban", "list")["bans"]
         assert (ban["source"], ban["times"], ban["why"]) == ("127.0.0.2", 1, "shut: access")
-        assert running.ask("status")["bans"] == 1
+        assert running.ask("status")["banned_sources"] == 1
 
         # The ban stays in force after a reload, and in new workers.
         assert running.ask("reload")["ok"]
@@ -54,10 +54,10 @@ def test_source_that_is_refused_too_often_is_banned_by_all_services_and_no_other
 
         assert running.ask("ban", "remove", "127.0.0.2")["ok"]
         assert echoes(running.port("open"), "127.0.0.2")
-        assert running.ask("status")["bans"] == 0
+        assert running.ask("status")["banned_sources"] == 0
         status = {service["service"]: service for service in running.ask("status")["services"]}
-        assert status["open"]["counters"]["refused"]["banned"] >= 3
-        assert status["shut"]["counters"]["refused"]["access"] >= 6
+        assert status["open"]["counters"]["connections_refused"]["banned"] >= 3
+        assert status["shut"]["counters"]["connections_refused"]["access"] >= 6
 
 
 @pytest.mark.slow
@@ -68,7 +68,7 @@ def test_datagrams_with_a_forged_source_do_not_ban_that_source(tmp_path: Path) -
             one.bind(("127.0.0.2", 0))
             for _ in range(1000):
                 one.sendto(b"x", ("127.0.0.1", running.port("open", "udp")))
-        until(lambda: running.ask("status")["services"][0]["counters"].get("dropped", {}).get("rate", 0) > 100)
+        until(lambda: running.ask("status")["services"][0]["counters"]["datagrams_dropped"].get("rate", 0) > 100)
         assert running.ask("ban", "list")["bans"] == []
         assert echoes(running.port("open"), "127.0.0.2")
 
@@ -81,7 +81,7 @@ def test_ban_commands_add_list_and_remove(tmp_path: Path) -> None:
         done = running.netd("ban", "add", "127.0.0.9")
         assert (done.returncode, done.stderr) == (64, "netd: 127.0.0.9: listed in bans.exempt\n")
         done = running.netd("ban", "add", "2001:db8::7", "--for", "10m")
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "2001:db8::/64 is banned for 10m0s\n", "")
         done = running.netd("ban", "list")
         assert done.stdout.splitlines()[0].split() == ["SOURCE", "LEFT", "TIMES", "WHY"]
         assert done.stdout.splitlines()[1].startswith("2001:db8::/64")
@@ -115,9 +115,9 @@ def test_ban_by_command_is_in_force_at_once_also_for_datagrams(tmp_path: Path) -
             # The worker has cached that it admits this sender; the ban must remove that entry.
             assert running.ask("ban", "add", "127.0.0.5", "1h")["ok"]
             one.sendto(b"x", ("127.0.0.1", udp))
-            until(lambda: running.ask("status")["services"][0]["counters"].get("dropped"))
+            until(lambda: running.ask("status")["services"][0]["counters"]["datagrams_dropped"])
         assert not echoes(tcp, "127.0.0.5")
-        assert running.ask("status")["services"][0]["counters"]["dropped"] == {"banned": 1}
+        assert running.ask("status")["services"][0]["counters"]["datagrams_dropped"] == {"banned": 1}
         assert running.netd("ban", "remove", "127.0.0.5").returncode == 0
         assert answers(udp, "127.0.0.5")
 

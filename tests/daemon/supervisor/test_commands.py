@@ -28,7 +28,10 @@ def test_peers_of_all_workers_are_summed_and_bounded() -> None:
     second = PeerList(20, [row("::2", 7, 5, 5), row("::1", 5, 20, 2), row("::3", 1)])
     merged = merged_peers([first, second])
     assert merged["total"] == 1020
-    assert merged["peers"][:2] == [vars(row("::1", 8, 30, 3)), vars(row("::2", 7, 5, 5))]
+    assert merged["peers"][:2] == [
+        {"peer": "::1", "connections": 8, "received_bytes": 30, "sent_bytes": 3},
+        {"peer": "::2", "connections": 7, "received_bytes": 5, "sent_bytes": 5},
+    ]
     assert len(merged["peers"]) == MOST_PEERS
     assert merged_peers([]) == {"total": 0, "peers": []}
 
@@ -79,7 +82,7 @@ def test_diff_lists_the_changes_of_a_reload_and_applies_none(tmp_path: Path) -> 
             f"    +unix://{tmp_path}/u",
             "daemon.chroot: changed; needs a restart",
         ]
-        assert json.loads(running.netd("diff", "--json").stdout)["changes"][0]["live"] == 1
+        assert json.loads(running.netd("diff", "--json").stdout)["changes"][0]["connections"] == 1
         echoed(live, b"still\n")
         assert running.ask("status")["generation"] == 1
 
@@ -94,12 +97,12 @@ def test_commands_list_and_close_connections(tmp_path: Path) -> None:
             assert lines[0].startswith("netd 0.1.0, pid ")
             assert lines[1] == f"config {tmp_path}/netd.yaml, generation 1"
             assert lines[3].split() == (
-                ["SERVICE", "ENDPOINT", "CONNECTIONS", "ANSWERED", "REFUSED", "DROPPED", "FAILED", "STATE"]
+                ["SERVICE", "ENDPOINT", "OPEN", "REQUESTS", "REFUSED", "DROPPED", "FAILED", "STATE"]
             )
             assert lines[4].split() == ["echo", running.url("echo"), "1", "1", "0", "0", "0", "on"]
-            assert lines[5].split()[-4:] == ["off", "(by", "the", "config)"]
+            assert lines[6].startswith("off (by the config): ")
             [row] = json.loads(running.netd("connections", "--service", "echo", "--json").stdout)["connections"]
-            assert (row["bytes_in"], row["service"]) == (1, "echo")
+            assert (row["received_bytes"], row["service"]) == (1, "echo")
             assert running.netd("connections", "--peer", "192.0.2.0/24").stdout == "no connections\n"
             assert running.netd("kick", row["id"]).stdout == "1 connection closed\n"
             assert connection.recv(1) == b""
@@ -137,8 +140,8 @@ services:
         answer = running.ask("peers")
         assert (answer["total"], len(answer["peers"])) == (173, 100)
         assert answer["peers"][:2] == [
-            {"peer": "127.0.0.2", "connections": 30, "bytes_in": 60, "bytes_out": 60},
-            {"peer": "127.0.0.3", "connections": 21, "bytes_in": 42, "bytes_out": 42},
+            {"peer": "127.0.0.2", "connections": 30, "received_bytes": 60, "sent_bytes": 60},
+            {"peer": "127.0.0.3", "connections": 21, "received_bytes": 42, "sent_bytes": 42},
         ]
         unix = {f"uid={os.geteuid()}", f"{tmp_path}/\\x1b1", f"{tmp_path}/\\x1b2"}
         assert unix < {peer["peer"] for peer in answer["peers"]}, "of equal ones those that moved more come first"

@@ -41,8 +41,8 @@ class Commands:
         self.calls.append(call)
         return {"calls": len(self.calls)}
 
-    async def current(self) -> Answer:
-        return {"fine": True}
+    async def current(self, service: str = "") -> Answer:
+        return {"fine": True, "service": service}
 
     def history(self) -> Answer:
         return {"times": []}
@@ -87,6 +87,9 @@ class Commands:
         self._record("talk", service)
         return self.calls.append, lambda: self.calls.append("closed")
 
+    def log_level(self) -> Answer:
+        return {"log_level": "info"}
+
     async def set_log_level(self, level: str, by: str) -> Answer:
         raise CommandError("no such level", 64)
 
@@ -113,7 +116,7 @@ def answers_to(
 def test_line_is_a_command_and_an_answer_is_an_object() -> None:
     answers, commands = answers_to(b"status\nenable a\r\n", b"disable b\nkick peer=::1 service=x\nstop now\n")
     me = f"pid=1,uid={os.geteuid()},gid=7"
-    assert answers[0] == {"ok": True, "fine": True}
+    assert answers[0] == {"ok": True, "format_version": 1, "fine": True, "service": ""}
     assert commands.calls == [
         ("a", True, me),
         ("b", False, me),
@@ -124,7 +127,7 @@ def test_line_is_a_command_and_an_answer_is_an_object() -> None:
 
 def test_trace_runs_until_the_peer_shuts_down_its_sending_side() -> None:
     answers, commands = answers_to(b"trace service=a peer=::1\n", b"status\n", b"whatever")
-    assert answers == [{"ok": True}], "it accepts no more commands"
+    assert answers == [{"ok": True, "format_version": 1}], "it accepts no more commands"
     assert commands.calls == [("trace", {"service": "a", "peer": "::1"}), ("end of trace",)]
     answers, commands = answers_to(b"trace service=unknown\nstatus\n")
     assert [answer["ok"] for answer in answers] == [False], "the rest is no command either"
@@ -133,7 +136,7 @@ def test_trace_runs_until_the_peer_shuts_down_its_sending_side() -> None:
 
 def test_data_after_talk_is_sent_to_the_service() -> None:
     answers, commands = answers_to(b"talk service=a\n", b"status\n", b"bye")
-    assert answers == [{"ok": True}]
+    assert answers == [{"ok": True, "format_version": 1}]
     assert commands.calls == [("talk", "a"), b"status\n", b"bye", "closed"]
 
 

@@ -25,14 +25,14 @@ def test_drops_of_the_kernel_are_counted_once(tmp_path: Path) -> None:
                 waiting.setblocking(False)
                 waiting.connect_ex(("127.0.0.1", running.port("echo")))
             counters = running.ask("status")["services"][0]["counters"]
-            assert counters["dropped"]["kernel"] > 150
-            assert counters["refused"]["backlog"] >= 1
-            first = counters["dropped"]["kernel"]
+            assert counters["datagrams_dropped"]["kernel"] > 150
+            assert counters["connections_refused"]["backlog"] >= 1
+            first = counters["datagrams_dropped"]["kernel"]
             os.kill(running.worker, signal.SIGCONT)
-            until(lambda: running.ask("status")["services"][0]["counters"].get("datagrams_in", 0) > 0)
+            until(lambda: running.ask("status")["services"][0]["counters"]["datagrams_received"] > 0)
             counters = running.ask("status")["services"][0]["counters"]
-            assert counters["dropped"]["kernel"] == first
-            assert counters["datagrams_in"] + first == 200
+            assert counters["datagrams_dropped"]["kernel"] == first
+            assert counters["datagrams_received"] + first == 200
         dropped = running.event("datagrams_dropped")
         assert (dropped["reason"], dropped["endpoint"]) == ("kernel", running.url("echo", "udp"))
         [refused] = [line for line in running.lines if line["event"] == "connection_refused"]
@@ -44,7 +44,7 @@ def test_client_that_resets_before_its_handshake_is_complete_is_no_refusal(tmp_p
         with daemon("services:\n  echo: {listen: ['tcp://127.0.0.1:0?backlog=1']}\n", tmp_path) as running:
 
             def refusals() -> int:
-                return int(running.ask("status")["services"][0]["counters"].get("refused", {}).get("backlog", 0))
+                return int(running.ask("status")["services"][0]["counters"]["connections_refused"].get("backlog", 0))
 
             address = ("127.0.0.1", running.port("echo"))
             before = embryonic_resets()

@@ -114,7 +114,7 @@ def test_service_that_fails_to_take_over_is_logged_by_its_name_and_serves(tmp_pa
     with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
         running.event("netd_started")
         write(tmp_path, config.format(2))
-        assert running.ask("reload")["changes"] == {"one": "changed"}
+        assert running.ask("reload")["changes"] == [{"service": "one", "what": "changed"}]
         failed = running.event("inherit_failed")
         assert (failed["service"], failed["level"]) == ("one", "error")
         assert "KeyError" in failed["exception"]
@@ -267,7 +267,7 @@ def test_number_of_workers_changes_and_live_connections_stay(tmp_path: Path) -> 
         for number in (1, 2, 1, 3):
             write(tmp_path, config.format(number))
             assert running.netd("reload").returncode == 0
-            serving = [worker for worker in running.ask("status")["workers"] if "leaving" not in worker]
+            serving = [worker for worker in running.ask("status")["workers"] if not worker["leaving"]]
             assert len(serving) == number
             assert running.ask("connections")["total"] == 30, "including those of draining workers"
             for connection in live:
@@ -379,12 +379,16 @@ def test_log_connections_changes_with_a_reload(tmp_path: Path) -> None:
     services = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
 
     def connect(running: Daemon, number: int) -> None:
-        before = running.ask("status")["services"][0]["counters"].get("closed", {}).get("done", 0)
+        before = running.ask("status")["services"][0]["counters"]["connections_closed"].get("done", 0)
         for _ in range(number):
             with socket.create_connection(("127.0.0.1", running.port("echo")), 20) as connection:
                 connection.sendall(b"x")
                 assert connection.recv(1) == b"x"
-        until(lambda: running.ask("status")["services"][0]["counters"]["closed"]["done"] == before + number)
+        until(
+            lambda: (
+                running.ask("status")["services"][0]["counters"]["connections_closed"].get("done") == before + number
+            )
+        )
 
     with daemon("log: {connections: off}\n" + services, tmp_path) as running:
         connect(running, 6)
@@ -469,14 +473,17 @@ def test_new_rules_apply_to_new_connections_and_a_new_port_is_guarded_at_once(tm
             # The port of the probe, on another address, becomes one of our own.
             more = f"  more: {{type: echo, listen: ['udp://127.0.0.2:{port}']}}\n"
             (tmp_path / "netd.yaml").write_text(config.replace("[tcp", "[tcp") + more)
-            assert running.ask("reload")["changes"] == {"more": "added"}
+            assert running.ask("reload")["changes"] == [{"service": "more", "what": "added"}]
             probe.sendto(b"x", echo)
-            until(lambda: running.ask("status")["services"][0]["counters"].get("dropped") == {"source_port": 1})
+            until(lambda: running.ask("status")["services"][0]["counters"]["datagrams_dropped"] == {"source_port": 1})
             denied = config.replace("]}", "], access: {deny: [127.0.0.1]}}")
             (tmp_path / "netd.yaml").write_text(denied)
             done = running.netd("diff")
             assert "    access.deny: [] -> [127.0.0.1]\n" in done.stdout
-            assert running.ask("reload")["changes"] == {"echo": "changed", "more": "removed"}
+            assert running.ask("reload")["changes"] == [
+                {"service": "echo", "what": "changed"},
+                {"service": "more", "what": "removed"},
+            ]
             old.sendall(b"y")
             assert old.recv(1) == b"y"
         assert not echoes(running.port("echo"))

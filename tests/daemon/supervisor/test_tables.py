@@ -104,7 +104,9 @@ def talk(connection: socket.socket) -> None:
 def status(running: Daemon) -> dict[str, object]:
     """The counters of the service, without those of octets and times."""
     counters = running.ask("status")["services"][0]["counters"]
-    return {name: counters[name] for name in counters.keys() & {"accepted", "active", "closed", "own"}}
+    names = {"accepted": "connections_accepted", "active": "connections_active", "closed": "connections_closed"}
+    shown = {short: counters[name] for short, name in (names | {"own": "own"}).items()}
+    return {name: value for name, value in shown.items() if value}
 
 
 def test_service_has_a_table_with_the_counters_of_its_type_which_status_sums_up(running: Daemon) -> None:
@@ -127,7 +129,7 @@ def test_service_of_another_type_counts_in_a_new_table_and_its_old_connections_i
         table.column(1)[FIRST.cells["started"]] += 5
         before = mapped(running)
         write(tmp_path, "second")
-        assert running.ask("reload")["changes"] == {"one": "changed"}
+        assert running.ask("reload")["changes"] == [{"service": "one", "what": "changed"}]
         assert status(running) == {}
         assert tables(running, FIRST) == [], "the supervisor closes a table that is not used"
         assert len(tables(running, SECOND)) == 1

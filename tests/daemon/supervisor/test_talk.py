@@ -64,7 +64,7 @@ def attached(running: Daemon, service: str) -> Iterator[Operator]:
 def test_operator_is_a_peer_like_any_other(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
         with attached(running, "pingpong") as operator:
-            assert operator.receive() == {"ok": True}
+            assert operator.receive() == {"ok": True, "format_version": 1}
             operator.send("ping 1\nhello\n")
             assert operator.receive() == {"text": "pong 1\npong\n"}
             [row] = running.ask("connections")["connections"]
@@ -78,14 +78,14 @@ def test_operator_is_a_peer_like_any_other(tmp_path: Path) -> None:
 def test_operator_is_notified_when_the_service_closes_the_connection(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
         with attached(running, "reply") as operator:
-            assert operator.receive() == {"ok": True}
+            assert operator.receive() == {"ok": True, "format_version": 1}
             operator.send("hello\n")
             assert operator.receive() == {"text": "hi\n"}
             assert operator.receive() == {"end": True}
             operator.send("more\n")  # discarded without an error
         with attached(running, "pingpong") as operator:
-            assert operator.receive() == {"ok": True}
-            assert running.ask("kick", "service=pingpong")["number"] == 1
+            assert operator.receive() == {"ok": True, "format_version": 1}
+            assert running.ask("kick", "service=pingpong")["closed"] == 1
             assert operator.receive() == {"end": True}
 
 
@@ -100,7 +100,7 @@ def test_talkment_is_refused_with_the_reason(tmp_path: Path) -> None:
                 answer = operator.receive()
                 assert (answer["ok"], answer["error"]) == (False, error)
         with attached(running, "echo") as operator:
-            assert operator.receive() == {"ok": True}, "also a service without a stream socket"
+            assert operator.receive() == {"ok": True, "format_version": 1}, "also a service without a stream socket"
             operator.send("hello")
             assert operator.receive() == {"text": "hello"}
 
@@ -108,7 +108,7 @@ def test_talkment_is_refused_with_the_reason(tmp_path: Path) -> None:
 def test_netd_stops_while_the_operator_is_attached(tmp_path: Path) -> None:
     with daemon("daemon: {drain: 100ms}\n" + CONFIG.partition("\n")[2], tmp_path) as running:
         with attached(running, "pingpong") as operator:
-            assert operator.receive() == {"ok": True}
+            assert operator.receive() == {"ok": True, "format_version": 1}
             assert running.stop() == 0
 
 
@@ -118,7 +118,7 @@ def test_data_after_talk_is_for_the_service_and_no_command(tmp_path: Path) -> No
         connection.connect(running.control)
         connection.sendall(b"talk service=pingpong\nping 1\nstop\n")
         operator = Operator(connection)
-        assert operator.receive() == {"ok": True}
+        assert operator.receive() == {"ok": True, "format_version": 1}
         assert operator.receive() == {"text": "pong 1\npong\n"}
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(100) == b""
@@ -140,7 +140,7 @@ def test_refused_attachment_leaves_no_descriptor_and_an_accepted_one_is_traced(t
                 assert not operator.receive()["ok"]
         assert pipes() == before
         lines = follow([running.control], ["trace", "service=pingpong"])
-        assert next(lines) == {"ok": True}
+        assert next(lines) == {"ok": True, "format_version": 1}
         with attached(running, "pingpong") as operator:
             operator.send("ping 2\n")
             assert [next(lines)["what"] for _ in range(3)] == ["opened", "in", "out"]
@@ -156,7 +156,7 @@ def test_talkment_is_closed_when_its_service_is_disabled(tmp_path: Path) -> None
     config = CONFIG.replace("pingpong: {", "pingpong: {limits: {drain: 100ms}, ")
     with daemon(config, tmp_path) as running:
         with attached(running, "pingpong") as operator:
-            assert operator.receive() == {"ok": True}
+            assert operator.receive() == {"ok": True, "format_version": 1}
             running.ask("disable", "pingpong")
             assert operator.receive() == {"end": True}
 
@@ -168,7 +168,7 @@ def test_operator_that_does_not_read_makes_the_service_wait(tmp_path: Path) -> N
             until(lambda: running.ask("connections", "service=gen")["total"] == 1)
 
             def sent() -> int:
-                return int(running.ask("connections", "service=gen")["connections"][0]["bytes_out"])
+                return int(running.ask("connections", "service=gen")["connections"][0]["sent_bytes"])
 
             counts = [0, 0, 0, 0, 0]
 
@@ -178,7 +178,7 @@ def test_operator_that_does_not_read_makes_the_service_wait(tmp_path: Path) -> N
 
             until(is_blocked)
             received = ""
-            assert operator.receive() == {"ok": True}
+            assert operator.receive() == {"ok": True, "format_version": 1}
             while len(received) < 1_000_000:
                 received += operator.receive()["text"]
             pattern = (received[:7030] * 150)[: len(received)]
@@ -188,9 +188,9 @@ def test_operator_that_does_not_read_makes_the_service_wait(tmp_path: Path) -> N
 def test_trace_shows_an_attachment_that_begins_after_it(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
         lines = follow([running.control], ["trace", "service=pingpong"])
-        assert next(lines) == {"ok": True}
+        assert next(lines) == {"ok": True, "format_version": 1}
         with attached(running, "pingpong") as operator:
-            assert operator.receive() == {"ok": True}
+            assert operator.receive() == {"ok": True, "format_version": 1}
             operator.send("ping 1\n")
             assert [next(lines)["what"] for _ in range(3)] == ["opened", "in", "out"]
         assert [next(lines)["what"] for _ in range(2)] == ["end", "closed"]

@@ -152,12 +152,12 @@ def test_kill_9_under_load_refuses_no_connection_and_loses_no_count(tmp_path: Pa
         assert {line["reason"] for line in lost} == {"signal SIGKILL"}
         until(lambda: running.ask("status")["services"][0]["connections"] == 0)
         counts = counters(running)
-        closed = counts["closed"]
+        closed = counts["connections_closed"]
         assert isinstance(closed, dict)
         assert closed.get("lost", 0) == sum(line["connections"] for line in lost)
-        assert counts["accepted"] == sum(closed.values())
-        assert isinstance(counts["accepted"], int)
-        assert counts["accepted"] >= answered[0], "the counts of the killed worker are kept"
+        assert counts["connections_accepted"] == sum(closed.values())
+        assert isinstance(counts["connections_accepted"], int)
+        assert counts["connections_accepted"] >= answered[0], "the counts of the killed worker are kept"
 
 
 @pytest.mark.slow
@@ -214,7 +214,7 @@ def test_limit_of_connections_holds_across_workers(tmp_path: Path) -> None:
                 served += connection.recv(1) == b"x"
         assert served == 10
         assert running.ask("status")["services"][0]["connections"] == 10
-        assert counters(running)["refused"] == {"connections": 50}
+        assert counters(running)["connections_refused"] == {"connections": 50}
 
 
 @pytest.mark.slow
@@ -398,9 +398,7 @@ def test_first_worker_is_restarted_after_a_reload_from_two_workers_to_one(tmp_pa
     with daemon("daemon: {workers: 2}\n" + room, tmp_path) as running:
 
         def first() -> list[int]:
-            return [
-                one["pid"] for one in running.ask("status")["workers"] if one["worker"] == 0 and "leaving" not in one
-            ]
+            return [one["pid"] for one in running.ask("status")["workers"] if one["worker"] == 0 and not one["leaving"]]
 
         while True:
             [pid] = first()

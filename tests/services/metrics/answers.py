@@ -8,7 +8,7 @@ from netd.shared.table import Counts
 from tests.telemetry.statuses import status
 
 STATUS = status({"echo": Counts(accepted=3)})
-HISTORY = {"times": [1.5], "services": {"echo": {"answered": [3]}}}
+HISTORY = {"times": [1.5], "services": {"echo": {"requests": [3]}}}
 SAID = {"status": STATUS, "history": HISTORY}
 
 

@@ -83,7 +83,7 @@ def fact(page: Page, name: str) -> str:
 def numbers(running: Daemon, service: str) -> dict[str, int]:
     """The same numbers from the control socket."""
     [row] = [one for one in running.ask("status")["services"] if one["service"] == service]
-    return {name: row[name] for name in ("connections", "answered", "refused", "dropped", "failed")}
+    return {name: row[name] for name in ("connections", "requests", "refused", "dropped", "failed")}
 
 
 def test_values_are_those_of_the_counters_and_follow_them(
@@ -98,8 +98,8 @@ def test_values_are_those_of_the_counters_and_follow_them(
             load(running, rounds)
             with socket.create_connection(("127.0.0.1", running.port("echo"))):
                 until(lambda: numbers(running, "echo")["connections"] == 1)
-                answered = 2 * (20 + rounds) + 1 + (rounds > 0)
-                wanted = {"connections": 1, "answered": answered, "refused": 0, "dropped": 0, "failed": 0}
+                requests = 2 * (20 + rounds) + (rounds > 0)  # the open connection has sent nothing yet
+                wanted = {"connections": 1, "requests": requests, "refused": 0, "dropped": 0, "failed": 0}
                 assert numbers(running, "echo") == wanted
                 until(lambda: shown(page, "echo") == numbers(running, "echo"))
                 assert shown(page, "echo") == wanted
@@ -147,7 +147,7 @@ def test_page_survives_a_restart_of_the_daemon(browser: Browser, tmp_path: Path)
         assert fact(page, "Process") != first
         load(running, 3)
         until(lambda: shown(page, "echo") == numbers(running, "echo"))
-        assert shown(page, "echo")["answered"] == 6
+        assert shown(page, "echo")["requests"] == 6
         for caption in page.locator("figcaption").all_inner_texts():
             assert "-" not in caption
     # The browser itself logs that the connection was refused.
@@ -233,21 +233,22 @@ def test_rates_are_of_one_run_and_never_negative(browser: Browser, tmp_path: Pat
         result = page.evaluate(
             """async () => {
                 const {ofStatus, ofHistory, joined, columns, reference} = await import("./samples.js");
-                const row = (service, answered, connections) =>
-                    ({service, answered, connections, refused: 0, dropped: 0});
-                const at = (started, seconds, ...services) => ofStatus({started, seconds, services});
+                const row = (service, requests, connections) =>
+                    ({service, requests, connections, refused: 0, dropped: 0});
+                const at = (started, seconds, ...services) =>
+                    ofStatus({started, run: `7-${started}`, uptime_seconds: seconds, services});
                 const history = ofHistory({times: [1001, 1006], services: {
-                    echo: {answered: [10, 20], connections: [1, 2], refused: [0, 0], dropped: [0, 0]},
-                    late: {answered: [null, 5], connections: [null, 1], refused: [null, 0], dropped: [null, 0]},
-                }}, 1000);
+                    echo: {requests: [10, 20], connections: [1, 2], refused: [0, 0], dropped: [0, 0]},
+                    late: {requests: [null, 5], connections: [null, 1], refused: [null, 0], dropped: [null, 0]},
+                }}, "7-1000");
                 let known = joined([at(1000, 1.5, row("echo", 12, 1))], history);
                 known = joined(known, [at(1000, 8, row("echo", 30, 3), row("late", 9, 1))]);
                 known = joined(known, [at(1000, 10, row("echo", 1, 0), row("late", 19, 1))]);  // echo began anew
                 known = joined(known, [at(1020, 1, row("echo", 2, 0))]);  // another run
                 known = joined(known, [at(1020, 3, row("echo", 8, 4))]);
                 return {
-                    all: columns(known, "", ["answered", "connections"]),
-                    late: columns(known, "late", ["answered", "connections"]),
+                    all: columns(known, "", ["requests", "connections"]),
+                    late: columns(known, "late", ["requests", "connections"]),
                     reference: reference(known, 60).time,
                     old: joined(known, [at(5000, 1)]).length,
                 };

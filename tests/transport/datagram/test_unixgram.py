@@ -392,5 +392,5 @@ def test_worker_answers_no_socket_of_its_own_netd(place: Path) -> None:
         def counts() -> dict[str, Any]:
             return dict(running.ask("status")["services"][0]["counters"])
 
-        until(lambda: counts().get("dropped"))
-        assert (counts()["dropped"], counts()["datagrams_in"]) == ({"source_path": 1}, 1)
+        until(lambda: counts()["datagrams_dropped"])
+        assert (counts()["datagrams_dropped"], counts()["datagrams_received"]) == ({"source_path": 1}, 1)

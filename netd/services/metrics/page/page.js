@@ -7,14 +7,14 @@ const TIMEOUT = 5000; // milliseconds for a response
 const CALM = 8; // seconds over which "now" is averaged
 
 const PLOTS = [
-  [{ name: "answered", word: "answered", colour: "first" }],
+  [{ name: "requests", word: "requests", colour: "first" }],
   [{ name: "connections", word: "open", colour: "first" }],
   [
     { name: "refused", word: "refused", colour: "second" },
     { name: "dropped", word: "dropped", colour: "third", dash: [5, 3] },
   ],
 ];
-const COLUMNS = ["connections", "answered", "refused", "dropped", "failed"];
+const COLUMNS = ["connections", "requests", "refused", "dropped", "failed"];
 const WORRYING = ["refused", "dropped", "failed"];
 
 const byId = (id) => document.getElementById(id);
@@ -78,14 +78,14 @@ function showDaemon(status) {
   say(byId("version"), status.version);
   const workers = status.workers.filter((one) => !one.leaving);
   const facts = [
-    ["Up", duration(status.seconds)],
+    ["Up", duration(status.uptime_seconds)],
     ["Process", String(status.pid)],
     ["Workers", workers.length],
     ["Log level", status.log_level],
-    ["Workers lost", status.counts.worker_lost, true],
-    ["Configs refused", status.counts.reload_rejected, true],
-    ["Sources banned", status.bans, true],
-    ["Log lines lost", status.log_lines_lost, true],
+    ["Workers lost", status.counters.workers_lost, true],
+    ["Configs refused", status.counters.reloads_rejected, true],
+    ["Sources banned", status.banned_sources, true],
+    ["Log lines lost", status.counters.log_lines_lost, true],
     [
       "Config",
       `${status.config}, generation ${status.generation}${status.last_reload_successful ? "" : ", last reload rejected"}`,
@@ -104,11 +104,11 @@ function showDaemon(status) {
     say(said, worrying ? whole.format(value) : String(value));
     said.className = worrying && value > 0 ? "bad" : "";
   });
-  const oldest = Math.max(0, ...workers.map((one) => one.heartbeat));
+  const oldest = Math.max(0, ...workers.map((one) => one.heartbeat_seconds));
   say(byId("crew").querySelector("summary"), `Workers: the oldest heartbeat is ${oldest.toFixed(1)} s old`);
   byId("workers").replaceChildren(
     ...status.workers.map((one) => {
-      const told = one.leaving ? "leaving" : `up ${duration(one.seconds)}, heartbeat ${one.heartbeat.toFixed(1)} s ago`;
+      const told = one.leaving ? "leaving" : `up ${duration(one.uptime_seconds)}, heartbeat ${one.heartbeat_seconds.toFixed(1)} s ago`;
       return element("li", `${one.worker}: process ${one.pid}, ${told}`);
     }),
   );
@@ -259,10 +259,13 @@ async function look() {
   try {
     const status = await ask("status.json");
     if (turn !== round) return;
-    const missed = shown === null || silentSince !== null || shown.started !== status.started || timer === 0;
+    // A clock that was set has all times anew.
+    const isSet = shown !== null && shown.run === status.run && Math.abs(shown.started - status.started) > 1;
+    const missed = shown === null || silentSince !== null || shown.run !== status.run || isSet || timer === 0;
     const history = missed ? await ask("history.json") : null;
     if (turn !== round) return;
-    if (history) known = samples.joined(known, samples.ofHistory(history, status.started));
+    if (isSet) known = [];
+    if (history) known = samples.joined(known, samples.ofHistory(history, status.run));
     known = samples.joined(known, [samples.ofStatus(status)]);
     shown = status;
     silentSince = null;

@@ -4,7 +4,7 @@
 // as in netd's history. Within a run all numbers but `connections` only grow.
 
 export const MINUTES = 10;
-export const NUMBERS = ["answered", "connections", "refused", "dropped"];
+export const NUMBERS = ["requests", "connections", "refused", "dropped"];
 
 // The sample in a response of status.json.
 export function ofStatus(status) {
@@ -12,7 +12,7 @@ export function ofStatus(status) {
   for (const one of status.services) {
     services.set(one.service, Object.fromEntries(NUMBERS.map((name) => [name, one[name]])));
   }
-  return { time: status.started + status.seconds, run: status.started, services };
+  return { time: status.started + status.uptime_seconds, run: status.run, services };
 }
 
 // The samples in a response of history.json, of this run.
@@ -20,7 +20,7 @@ export function ofHistory(history, run) {
   return history.times.map((time, place) => {
     const services = new Map();
     for (const [service, rows] of Object.entries(history.services)) {
-      if (rows.answered[place] !== null) {
+      if (rows.requests[place] !== null) {
         services.set(service, Object.fromEntries(NUMBERS.map((name) => [name, rows[name][place]])));
       }
     }

@@ -1,0 +1,32 @@
+"""The counters of a service in JSON."""
+
+from collections import Counter
+
+from netd.shared.table import Counts
+from netd.telemetry.counters import published
+
+
+def test_numbers_are_always_there_and_reasons_where_they_have_occurred() -> None:
+    counters = published(Counts(accepted=2, bytes_in=7, refused=Counter(rate=3), own=Counter(members=1)))
+    assert (counters["connections_accepted"], counters["received_bytes"], counters["sent_bytes"]) == (2, 7, 0)
+    assert (counters["connections_refused"], counters["datagrams_dropped"]) == ({"rate": 3}, {})
+    assert counters["own"] == {"members": 1}
+
+
+def test_durations_are_a_cumulative_histogram_in_seconds() -> None:
+    counts = Counts(duration_us=1_500_000, durations=Counter({"0.01": 2, "1": 1, "inf": 1}))
+    assert published(counts)["connections_duration_seconds"] == {
+        "count": 4,
+        "sum": 1.5,
+        "buckets": {
+            "0.001": 0,
+            "0.01": 2,
+            "0.1": 2,
+            "1.0": 3,
+            "10.0": 3,
+            "60.0": 3,
+            "600.0": 3,
+            "3600.0": 3,
+            "+Inf": 4,
+        },
+    }
