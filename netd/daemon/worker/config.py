@@ -104,6 +104,7 @@ class WorkerConfig:
         self._preparation: Iterator[None] | None = None  # the slices of a prepare under way
         self._running_commit: _RunningCommit | None = None
         self._removed: list[Server] = []  # of listeners that the config in force does not have, until `close_removed`
+        self._draining: Mapping[str, float] = {}  # as of the last commit
         self._retained: set[Connections] = set()  # open connections without a server
 
     def servers(self) -> Iterator[Server]:
@@ -300,7 +301,8 @@ class WorkerConfig:
             if new is None or new.events is not service.events:
                 ended.append(service.events)
             yield
-        self.close_connections_later(prepared.draining)
+        self._draining = prepared.draining
+        self.close_connections_later(self._draining)
         for name, service in prepared.services.items():
             if before := self.services.get(name):
                 _take_over(service, before)
@@ -337,6 +339,7 @@ class WorkerConfig:
             server.server_close()
             self.retire(server)
             self._log_ended(server.events)
+        self.close_connections_later(self._draining)
 
     def forget_verdicts(self) -> None:
         """Have each sender of datagrams checked again: the bans or the limits have changed."""
@@ -353,7 +356,7 @@ class WorkerConfig:
     def close_connections_later(self, drains: Mapping[str, float]) -> None:
         """Close the connections of services that were switched off, after the seconds in ``drains``."""
         for connections in self.connections_by_listener():
-            if (drain := drains.get(connections.events.service)) is not None:
+            if connections and (drain := drains.get(connections.events.service)) is not None:
                 self._loop.later(drain, connections.close_all)
 
     def abort(self) -> None:

@@ -29,7 +29,12 @@ class Memory:
         place = (self._place.offset, self._place.length)
         return ServiceEntry(name, kind or name, options, "{}", place, list(listeners), changed, "all")
 
-    def prepare(self, *entries: ServiceEntry, new_listeners: dict[int, int] | None = None) -> tuple[Prepare, list[int]]:
+    def prepare(
+        self,
+        *entries: ServiceEntry,
+        new_listeners: dict[int, int] | None = None,
+        draining: dict[str, float] | None = None,
+    ) -> tuple[Prepare, list[int]]:
         """A config with these services, and its descriptors. ``new_listeners`` are descriptors by number.
 
         Counters are sent for a service that is not in ``counters`` yet. The receiver owns the descriptors.
@@ -43,7 +48,7 @@ class Memory:
             services=[entry.encode() for entry in entries],
             new_listeners=list(new_listeners),
             new_counters=[entry.name for entry in added],
-            draining={},
+            draining=draining or {},
             connections=None,
             bans="{}",
         )

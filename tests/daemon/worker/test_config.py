@@ -3,6 +3,7 @@
 import gc
 import os
 import socket
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,18 +33,28 @@ class Configured:
         self.config.shared = DaemonAdmission()
         self.responses: list[Done | Failed] = []
 
-    def prepare(self, *entries: ServiceEntry, new_listeners: dict[int, int] | None = None) -> list[int]:
+    def prepare(
+        self,
+        *entries: ServiceEntry,
+        new_listeners: dict[int, int] | None = None,
+        draining: dict[str, float] | None = None,
+    ) -> list[int]:
         """Begin to prepare a config. Returns the descriptors, which the config owns."""
-        message, descriptors = self.memory.prepare(*entries, new_listeners=new_listeners)
+        message, descriptors = self.memory.prepare(*entries, new_listeners=new_listeners, draining=draining)
         self.config.prepare(message, list(descriptors), self.responses.append)
         return descriptors
 
     def commit(self) -> None:
         self.config.commit(self.responses.append)
 
-    def apply(self, *entries: ServiceEntry, new_listeners: dict[int, int] | None = None) -> None:
+    def apply(
+        self,
+        *entries: ServiceEntry,
+        new_listeners: dict[int, int] | None = None,
+        draining: dict[str, float] | None = None,
+    ) -> None:
         """Put a config in force."""
-        self.prepare(*entries, new_listeners=new_listeners)
+        self.prepare(*entries, new_listeners=new_listeners, draining=draining)
         self.loop.settle()
         self.commit()
         self.loop.settle()
@@ -236,3 +247,24 @@ def test_listener_of_a_removed_service_is_served_until_it_is_closed(
             client.sendall(b"x")
             configured.loop.settle()
             assert client.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("connects", [True, False])
+def test_drain_holds_for_connections_that_a_removed_listener_has_accepted_since(
+    configured: Configured, listener: socket.socket, connects: bool
+) -> None:
+    configured.apply(configured.entry("echo", listeners=[1]), new_listeners={1: listener.fileno()})
+    served = weakref.ref(configured.config.services["echo"].service)
+    configured.traceable.clear()
+    configured.apply(draining={"echo": 5.0})
+    with socket.socket(socket.AF_UNIX) as client:
+        if connects:
+            client.connect(listener.getsockname())
+            configured.loop.settle()
+        configured.config.close_removed()
+        gc.collect()
+        assert (len(list(configured.config.connections())), served() is not None) == (connects, connects)
+        configured.loop.wait(6.0)
+        assert list(configured.config.connections()) == []
+        gc.collect()
+        assert served() is None, "nothing keeps the service"
