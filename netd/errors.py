@@ -27,8 +27,10 @@ class OperatorError(Exception):
 
     exit_code = EXIT_CONFIG
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    def __init__(self, problems: Iterable[str], exit_code: int | None = None) -> None:
         self.problems = tuple(problems)
+        if exit_code is not None:
+            self.exit_code = exit_code
         super().__init__("\n".join(self.problems))
 
 

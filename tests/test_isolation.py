@@ -29,6 +29,7 @@ NAMED = {
     "tests/systemd": (r".*", "the lab, which has a root and a network of its own"),
     "tests/admission/test_control.py": (r"/run/netd.*", "paths that are compared and not opened"),
     "tests/cli/probe/test_command.py": (r".*:7", "refused before anything is sent, or in a network namespace"),
+    "tests/cli/test_check.py": (r"\w+://(\*|192\.0\.2\.1):\d+.*", "read only, or an address that no host has"),
     "tests/cli/test_columns.py": (r"/etc/netd/netd\.yaml", "a word in an answer"),
     "tests/cli/test_run.py": (r"\S+:7090", "in a network namespace"),
     "tests/cli/test_talk.py": (r"\S+:7", "refused before anything is sent, or of a name that does not exist"),

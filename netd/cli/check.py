@@ -1,7 +1,9 @@
 """Commands about the config without a running netd: ``netd check`` and ``netd schema``."""
 
+import errno
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +13,27 @@ from netd.cli.excerpts import notes
 from netd.cli.options import config_option
 from netd.cli.output import print_json
 from netd.config import loader
-from netd.config.problems import InvalidConfigError, Mark, Problem
+from netd.config.model import Config
+from netd.config.problems import InvalidConfigError, Mark, Problem, located
 from netd.config.schema import json_schema
-from netd.errors import EXIT_CONFIG, EXIT_OK
+from netd.errors import EXIT_CONFIG, EXIT_OK, EXIT_OSERR, OpenError, OperatorError
 
 
 @click.command(epilog="Example: netd check -c /etc/netd/netd.yaml")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
-def check(file: Path | None, as_json: bool) -> int:
-    """Check a config: print every problem with its line and column. Nothing is opened or changed.
+@click.option(
+    "--system",
+    is_flag=True,
+    help="Try too whether this host and user permit it: open each socket for a moment, and look up the user and group.",
+)
+def check(file: Path | None, as_json: bool, system: bool) -> int:
+    """Check a config: print every problem with its line and column. Without --system, nothing is opened or changed.
 
-    A key that has been renamed is accepted, with a notice; so is a config in which no service is on.
+    A key that has been renamed is accepted, with a notice; so is a config in which no service is on. With --system, an
+    address in use is no problem, since a running netd may have it.
 
-    Exit code 0: netd can use the config; 78: it cannot.
+    Exit code 0: netd can use the config; 78: it cannot; 71: with --system, the system refuses a part of it.
     """
     file = file or loader.default_file()
     try:
@@ -35,6 +44,11 @@ def check(file: Path | None, as_json: bool) -> int:
         answer = {"file": str(file), "ok": False, "problems": _fields(error.found), "notices": _fields(error.notices)}
         print_json({**answer, "left_out": error.left_out})
         return EXIT_CONFIG
+    if system and (problems := [located(problem, config.places) for problem in _refusals(config)]):
+        if not as_json:
+            raise OpenError(problems)
+        click.echo(json.dumps({"file": str(file), "ok": False, "refused": problems}, indent=2))
+        return EXIT_OSERR
     enabled = [service.name for service in config.enabled]
     disabled = [service.name for service in config.services if not service.enabled]
     notices = list(config.notices)
@@ -49,6 +63,27 @@ def check(file: Path | None, as_json: bool) -> int:
         off = f"; off: {', '.join(disabled)}" if disabled else ""
         click.echo(f"{file}: good; on: {', '.join(enabled) or 'nothing'}{off}")
     return EXIT_OK
+
+
+def _refusals(config: Config) -> Iterator[str]:
+    """What the system does not permit this process of a config."""
+    from netd.daemon import privileges  # only here, since a check without --system needs neither
+    from netd.transport.listen import open_listeners
+
+    try:
+        privileges.resolve(config.daemon)
+    except OperatorError as error:
+        yield from error.problems
+    in_use = os.strerror(errno.EADDRINUSE)
+    for service in config.enabled:
+        for endpoint in service.listen:
+            if endpoint.name:
+                continue  # the service manager opens it
+            try:
+                for listener in open_listeners([(service.name, endpoint)], lambda *skipped: None):
+                    listener.close()
+            except OpenError as error:
+                yield from (problem for problem in error.problems if in_use not in problem)
 
 
 def _fields(problems: Iterable[Problem]) -> list[dict[str, Any]]:

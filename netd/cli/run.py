@@ -5,7 +5,7 @@ import os
 import select
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -14,6 +14,7 @@ from netd.cli.options import config_option
 from netd.client import control
 from netd.config import loader
 from netd.config.model import Config
+from netd.config.problems import located
 from netd.daemon.daemonize import detach as run_detached
 from netd.daemon.pid_file import default_pid_file, pid_file
 from netd.daemon.start import start
@@ -60,14 +61,7 @@ def _serve(config: Config, file: Path, ready: Callable[[list[Listener]], None], 
     try:
         return _supervise(config, file, ready, pids)
     except OperatorError as error:
-        located = OperatorError(_located(problem, config.places) for problem in error.problems)
-        located.exit_code = error.exit_code
-        raise located from None
-
-
-def _located(problem: str, places: Mapping[str, str]) -> str:
-    key = problem.partition(":")[0]
-    return f"{places[key]}: {problem}" if key in places else problem
+        raise OperatorError((located(problem, config.places) for problem in error.problems), error.exit_code) from None
 
 
 def _supervise(config: Config, file: Path, ready: Callable[[list[Listener]], None], pids: str | None) -> int:

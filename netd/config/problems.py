@@ -1,6 +1,6 @@
 """The problems of a config: each with its place in the file, a message, and a hint at the remedy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from netd.errors import ConfigError
@@ -56,6 +56,12 @@ class Problem(NamedTuple):
             "message": self.message,
             "hint": self.hint or None,
         }
+
+
+def located(problem: str, places: Mapping[str, str]) -> str:
+    """An error that begins with a key of the config (``daemon.user: …``), with its place (`Config.places`) before."""
+    key = problem.partition(":")[0]
+    return f"{places[key]}: {problem}" if key in places else problem
 
 
 def _one_line(text: str) -> str:

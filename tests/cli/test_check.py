@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -115,6 +116,28 @@ def test_problems_on_a_terminal_have_an_excerpt_and_a_count(tmp_path: Path, comm
         "2 problems",
     ]
     assert (b"\x1b[31m" in terminal.output) is (no_color == "")
+
+
+def test_check_of_the_system_tries_what_a_start_would_do(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        file.write_text(
+            f"services:\n  echo: {{listen: [tcp://127.0.0.1:{taken.getsockname()[1]}, 'unix://{tmp_path}/s']}}\n"
+            "  upper: {enabled: false, listen: [tcp://192.0.2.1:7]}\n  time: {listen: [systemd://x]}\n"
+        )
+        done = netd_process("check", "-c", str(file), "--system")
+    assert (done.returncode, done.stderr) == (0, ""), "an address in use may be that of the netd that runs"
+    assert not (tmp_path / "s").exists()
+
+    file.write_text(f"services:\n  echo: {{listen: [tcp://192.0.2.1:7, 'unix://{tmp_path}/none/s']}}\n")
+    assert netd_process("check", "-c", str(file)).returncode == 0
+    done = netd_process("check", "-c", str(file), "--system")
+    assert done.returncode == 71
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"netd: {file}:2:19: services.echo: cannot listen on tcp://192.0.2.1:7: ")
+    assert f"make the directory {tmp_path}/none first" in second
+    done = netd_process("check", "-c", str(file), "--system", "--json")
+    assert (done.returncode, len(json.loads(done.stdout)["refused"])) == (71, 2)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "services:\n  echo: {enabled: false, listen: [tcp://*:7]}\n"])

@@ -656,3 +656,11 @@ def test_endpoints_and_keys_of_the_daemon_know_their_place(tmp_path: Path) -> No
     echo, upper = ([endpoint.place for endpoint in service.listen] for service in config.services)
     assert (echo, upper) == ([f"{here}:6:19", f"{here}:7:5"], [f"{tmp_path}/more.yaml:2:20"])
     assert Endpoint.parse("tcp://*:7") == config.services[0].listen[0], "the place is no difference"
+
+
+def test_log_file_in_a_directory_that_does_not_exist_is_a_problem(tmp_path: Path) -> None:
+    assert load(tmp_path, f"log: {{file: {tmp_path}/log}}\n").log.file == f"{tmp_path}/log"
+    for directory in (f"{tmp_path}/none", f"{tmp_path}/netd.yaml"):
+        assert problems(tmp_path, f"log: {{file: {directory}/log}}\n") == [
+            f"1:13: log.file: there is no directory {directory}; make it first"
+        ]

@@ -1,6 +1,6 @@
 """Problems of a config: their line, and their parts."""
 
-from netd.config.problems import InvalidConfigError, Mark, Problem
+from netd.config.problems import InvalidConfigError, Mark, Problem, located
 
 
 def test_problem_is_a_line_with_its_place_path_and_hint() -> None:
@@ -43,3 +43,10 @@ def test_problems_above_a_bound_are_told_by_number() -> None:
     error = InvalidConfigError([Problem(Mark("f", 1, 1), (), "x")], [Problem(Mark("f"), (), "note")], 7)
     assert error.problems == ("f:1:1: x", "f: and 7 more problems")
     assert (error.exit_code, len(error.found), len(error.notices)) == (78, 1, 1)
+
+
+def test_error_that_begins_with_a_key_gets_its_place() -> None:
+    places = {"daemon.user": "f:1:2"}
+    assert located("daemon.user: there is none", places) == "f:1:2: daemon.user: there is none"
+    assert located("daemon.users: there is none", places) == "daemon.users: there is none"
+    assert located("other", {}) == "other"

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # One key has its old name (bans.after), which gives a notice.
 ODD = """
 daemon: {workers: auto, connections: off, control: off, chroot: /, core: true, heartbeat: 1.5s, drain: 1d, user: nobody}
-log: {level: debug, format: logfmt, connections: sample 7, file: /x/log}
+log: {level: debug, format: logfmt, connections: sample 7, file: /log}
 bans: {after: off, exempt: [any, 10.0.0.0/8]}
 defaults: {access: {allow: [any], times: ["Mon-Fri 08:00-18:00 Europe/Berlin"]}, limits: {idle: off, rate: off}}
 services:
