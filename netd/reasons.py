@@ -39,6 +39,7 @@ Drop = Literal[
     "source_path",
     "destination",
     "amplification",
+    "loop",
     "too_long",
     "no_address",
     "no_room",
@@ -46,6 +47,7 @@ Drop = Literal[
     "receive_failed",
     "kernel",
 ]
-"""Why a datagram, or the answer to it, was dropped: the name of the limit or rule, or the objection of the reply guard;
-or the path of a UNIX sender does not lead to a socket of the same user, or leads to one of this netd; or the receive
-queue of the socket was full, so that the kernel dropped it."""
+"""Why a datagram, or the answer to it, was dropped: the name of the limit or rule, or the objection of the reply guard
+(``loop``: the exchange with this sender might have no end); or the path of a UNIX sender does not lead to a socket of
+the same user, or leads to one of this netd; or the receive queue of the socket was full, so that the kernel dropped
+it."""

@@ -7,7 +7,7 @@ source.
 
 from collections.abc import Callable, Hashable, Set
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from netd.addresses import is_non_unicast
 from netd.admission.bans import exemption
@@ -22,6 +22,9 @@ _SMALL = 64
 """The octets that an answer may have whatever the length of its question."""
 
 _LOWEST_PORT = 1024  # RFC 6335: the ports below are for services, and no client sends from them
+# The ports of clients that do not choose one (ip_local_port_range, ip(7)). A host may have others, but that cannot be
+# read everywhere (ProcSubset=pid, systemd.exec(5)).
+_CLIENT_PORTS = range(32768, 61000)
 
 EXPLANATIONS: dict[Objection, str] = {
     "source_port": "source port below 1024, or a UDP port of this netd: an answer could start an endless loop",
@@ -57,21 +60,33 @@ class ReplyGuard:
         """Whether an answer to this address may be longer than its question."""
         return not self._on or self._amplify.find(address) is not None
 
-    def check_answer(
-        self, peer: Hashable, question: bytes, answer: bytes, now: float, *, amplify: bool, shorten: Shorten | None
-    ) -> tuple[bytes | None, bool]:
-        """Return the answer to send, maybe shortened, or None; and whether it completes a loop, True once for each one.
+    def watch(self, name: Hashable, port: int, *, is_exempt: bool) -> "Watched | None":
+        """How to watch a sender for loops; ``is_exempt``: it has no rate, which would end them. None: not at all."""
+        if not is_exempt:
+            return Watched(name)
+        return Watched(name, is_exempt=True, any_content=port not in _CLIENT_PORTS) if self._on else None
 
-        ``peer`` identifies the two ends of the exchange; None: it cannot be part of a loop. Without ``amplify`` (see
-        `amplifies`) an answer has at most the length of its question, or 64 octets.
+    def check_answer(
+        self,
+        watched: "Watched | None",
+        question: bytes,
+        answer: bytes,
+        now: float,
+        *,
+        amplify: bool,
+        shorten: Shorten | None,
+    ) -> tuple[bytes | None, int]:
+        """Return the answer to send, maybe shortened, or None; and how long a run of exchanges it continues (`Loops`).
+
+        Without ``amplify`` (see `amplifies`) an answer has at most the length of its question, or 64 octets.
         """
         if not amplify and len(answer) > len(question) and len(answer) > _SMALL:
             most = max(_SMALL, len(question))
             shorter = shorten(answer, most) if shorten else None
             if shorter is None or len(shorter) > most:
-                return None, False
+                return None, 0
             answer = shorter
-        return answer, peer is not None and self._loops.record_exchange(peer, question, answer, now)
+        return answer, self._loops.record_exchange(watched, question, answer, now) if watched else 0
 
     def explain_question(self, address: bytes, port: int, ours: Set[int]) -> tuple[bool, str]:
         """Whether `check_question` passes a datagram that was sent to a unicast address, and why."""
@@ -89,6 +104,17 @@ class ReplyGuard:
         return f"an answer has at most the length of its question, or {_SMALL} octets"
 
 
+class Watched(NamedTuple):
+    """A sender that is watched for loops."""
+
+    name: Hashable
+    """Identifies the sender and the socket."""
+    is_exempt: bool = False
+    """Whether it has no rate, so that a loop would not end by itself."""
+    any_content: bool = False
+    """Whether a question may differ from the last answer: the services at both ends may choose what they send."""
+
+
 @dataclass(slots=True)
 class _Run:
     """A run of exchanges with one peer, each with the last answer as its question."""
@@ -100,22 +126,26 @@ class _Run:
 
 
 class Loops:
-    """Detects a peer that sends back the answer it just received, hundreds of times in a row.
+    """Counts the exchanges in a row in which a peer sends back the answer it just received.
 
     A probe also repeats its question. But it sends at intervals, not more than ten times a second for half a minute
     from one port. So a pause of `PAUSE` ends a run. 64 peers are watched at one time; a run in progress keeps its slot.
     """
 
     MOST = 300
-    """Exchanges in a row that make a loop."""
+    """Exchanges in a row that make a loop, unless the peer is a client that repeats a question as fast as it can."""
+    ENDLESS = 10_000
+    """Exchanges in a row after which a new run begins. A loop makes that many in a second or two. It ends when one
+    datagram is dropped; a client sends that one again."""
     PAUSE = 0.1
     """The pause between two exchanges that ends a run, in seconds."""
 
     def __init__(self) -> None:
         self._runs: dict[int, _Run] = {}  # most services never have one
 
-    def record_exchange(self, peer: Hashable, question: bytes, answer: bytes, now: float) -> bool:
-        """Record a question and its answer. Return True when they complete a loop, once in each run."""
+    def record_exchange(self, watched: Watched, question: bytes, answer: bytes, now: float) -> int:
+        """Record a question and its answer. Return the length of the run that they continue; 0: they begin one."""
+        peer = watched.name
         slot = hash(peer) & 63
         run = self._runs.get(slot)
         if run is None:
@@ -123,11 +153,11 @@ class Loops:
         in_run = now - run.when < self.PAUSE
         if run.peer != peer:
             if in_run and run.number:
-                return False
+                return 0
             run.peer, run.number = peer, 0
-        elif in_run and hash(question) == run.answer:
+        elif in_run and run.number < self.ENDLESS and (watched.any_content or hash(question) == run.answer):
             run.number += 1
         else:
             run.number = 0
         run.answer, run.when = hash(answer), now
-        return run.number == self.MOST
+        return run.number

@@ -230,7 +230,7 @@ class ServiceEvents(ThrottledLog):
         self._log_throttled(f"dropped.{reason}", source, number, "warning", "datagrams_dropped", **_known(details))
 
     def loop_detected(self, peer: Peer) -> None:
-        """A peer sent back the answers it received, hundreds of times in a row. Only the rate limits it."""
+        """A peer sent back the answers it received, hundreds of times in a row. A rate limits it, or a drop ends it."""
         self._cells[_LOOPS] += 1
         self._log_throttled("loop", peer.source, 1, "warning", "loop_detected", peer=peer.remote)
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from netd.addresses import parse_address
 from netd.admission.policy import Policy
-from netd.admission.reply_guard import EXPLANATIONS, Loops, Objection, ReplyGuard
+from netd.admission.reply_guard import EXPLANATIONS, Loops, Objection, ReplyGuard, Watched
 
 OURS = frozenset({7, 7007, 40000})
 A, B = parse_address("192.0.2.7"), parse_address("2001:db8::7")
+PEER = Watched("peer")
 
 
 def guard(**policy: object) -> ReplyGuard:
@@ -103,47 +104,67 @@ def test_explanation_agrees_with_the_length_limit(switched_on: bool, listed: lis
     assert (why == "reply_guard is off") == (not switched_on)
 
 
-def test_loop_is_detected_in_the_sent_answer_and_only_with_a_peer() -> None:
-    def detected(peer: object, times: int = 1000) -> int:
+def test_run_is_of_sent_answers_and_only_of_a_sender_that_is_watched() -> None:
+    def longest(watched: Watched | None, times: int = 1000) -> int:
         asked, data = guard(), b"x" * 10
-        return sum(
-            asked.check_answer(peer, data, data * 100, number / 1000, amplify=False, shorten=lambda *_: data)[1]
+        return max(
+            asked.check_answer(watched, data, data * 100, number / 1000, amplify=False, shorten=lambda *_: data)[1]
             for number in range(times)
         )
 
-    assert detected("peer") == 1
-    assert detected(None) == 0
+    assert longest(PEER) == 999
+    assert longest(None) == 0
 
 
-def exchange(loops: Loops, number: int, pause: float = 0.001, peer: bytes = b"peer", start: float = 0.0) -> list[int]:
-    """Have a peer send back this many answers. Return the exchanges at which a loop was detected."""
-    return [n for n in range(number) if loops.record_exchange(peer, b"x", b"x", start + n * pause)]
+def test_exempt_sender_is_watched_whatever_it_sends_unless_its_port_is_that_of_a_client() -> None:
+    assert guard().watch("peer", 40000, is_exempt=False) == Watched("peer")
+    assert guard(reply_guard=False).watch("peer", 40000, is_exempt=False) == Watched("peer")
+    assert guard().watch("peer", 40000, is_exempt=True) == Watched("peer", is_exempt=True)
+    assert guard().watch("peer", 7007, is_exempt=True) == Watched("peer", is_exempt=True, any_content=True)
+    assert guard(reply_guard=False).watch("peer", 7007, is_exempt=True) is None
 
 
-def test_peer_that_sends_back_each_answer_is_detected_once() -> None:
+def runs(loops: Loops, number: int, pause: float = 0.001, watched: Watched = PEER, start: float = 0.0) -> list[int]:
+    """Have a peer send back this many answers: the lengths of the run."""
+    return [loops.record_exchange(watched, b"x", b"x", start + n * pause) for n in range(number)]
+
+
+def test_run_is_of_answers_that_a_peer_sends_back() -> None:
     loops = Loops()
-    assert exchange(loops, 10_000) == [Loops.MOST]
-    assert exchange(loops, 1000, start=1000.0) == [Loops.MOST], "after a pause it is another loop"
+    assert runs(loops, 1000) == list(range(1000))
+    assert runs(loops, 1000, start=1000.0) == list(range(1000)), "after a pause it is another run"
+
+
+def test_run_ends_when_it_is_endless() -> None:
+    found = runs(Loops(), 3 * Loops.ENDLESS)
+    assert found[: Loops.ENDLESS + 3] == [*range(Loops.ENDLESS + 1), 0, 1]
+    assert found.count(Loops.ENDLESS) == 2
 
 
 def test_probe_that_repeats_its_question_is_no_loop() -> None:
-    assert exchange(Loops(), 100_000, pause=0.2) == []
+    assert max(runs(Loops(), 100_000, pause=0.2)) == 0
 
 
 def test_peer_with_questions_other_than_the_answers_is_no_loop() -> None:
     loops = Loops()
     for number in range(10_000):
         word = b"%d" % number
-        assert not loops.record_exchange(b"peer", word, word, number / 1000)
+        assert loops.record_exchange(PEER, word, word, number / 1000) == 0
     for number in range(10_000):
-        assert not loops.record_exchange(b"other", b"time?", b"12:00", number / 1000)
+        assert loops.record_exchange(Watched("other"), b"time?", b"12:00", number / 1000) == 0
+
+
+def test_service_that_chooses_its_answers_is_in_a_loop() -> None:
+    loops, watched = Loops(), Watched(b"chargen", any_content=True)
+    found = [loops.record_exchange(watched, b"%d" % number, b"x", number / 1000) for number in range(1000)]
+    assert found == list(range(1000))
 
 
 def test_loop_is_detected_among_other_peers() -> None:
     loops = Loops()
-    named = 0
+    longest = 0
     for number in range(2000):
-        named += loops.record_exchange(b"looper", b"x", b"x", number / 1000)
+        longest = max(longest, loops.record_exchange(PEER, b"x", b"x", number / 1000))
         for other in range(100):
-            loops.record_exchange(b"%d" % (number * 100 + other), b"y", b"y", number / 1000)
-    assert named == 1
+            loops.record_exchange(Watched(b"%d" % (number * 100 + other)), b"y", b"y", number / 1000)
+    assert longest > Loops.MOST

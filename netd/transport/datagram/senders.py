@@ -3,11 +3,12 @@
 In a flood of forged sources each occurs once, so no more than `_MOST` are kept.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from netd.addresses import unmap_host
 from netd.admission.control import AdmissionControl, Verdict
+from netd.admission.reply_guard import Watched
 from netd.peer import Peer
 from netd.transport.datagram.single import Datagrams
 from netd.transport.datagram.unixgram import UnixSender
@@ -21,16 +22,19 @@ _KNOWN_FOR = 1.0  # seconds; then rules that depend on the time are checked agai
 class SenderEntry:
     """A sender, and the verdict on its datagrams."""
 
-    __slots__ = ("control", "name", "peer", "sender", "verdict")
+    __slots__ = ("control", "is_known", "key", "peer", "sender", "verdict", "watched")
 
-    def __init__(self, sender: Sender | UnixSender, verdict: Verdict, control: Any, name: Hashable) -> None:
+    def __init__(self, sender: Sender | UnixSender, verdict: Verdict, control: Any, watched: Watched | None) -> None:
         self.sender = sender
         self.verdict = verdict
         self.control = control
         """The control messages of an answer, for `set_control` of the `Datagrams`; None: those of the question."""
-        self.name = name
-        """Identifies the sender and this socket to the reply guard; None if the sender has no rate (UDP) or no path
-        (UNIX)."""
+        self.watched = watched
+        """How the reply guard watches it; None: not at all."""
+        self.key: object = None
+        """Its key, if it may become fast (`Senders.are_fast`)."""
+        self.is_known = False
+        """Whether it has begun a run of exchanges (`Loops`)."""
         self.peer: Peer | None = None
         """Made by the first call of `Senders.peer`."""
 
@@ -66,6 +70,18 @@ class Senders:
         known = self._entries.get
         return [known(key) or self._look_up(key, datagrams, slot) for slot, key in enumerate(datagrams.keys(number))]
 
+    def trust_next(self, entry: SenderEntry) -> None:
+        """Watch a sender no more once it begins its second run of exchanges: a loop never ends its first."""
+        if entry.is_known:
+            self.trust(entry)
+        entry.is_known = True
+
+    def trust(self, entry: SenderEntry) -> None:
+        """Watch a sender no more, until its verdict is asked for again."""
+        entry.watched = None
+        if entry.key is not None:
+            self._fast.add(entry.key)
+
     def peer(self, entry: SenderEntry) -> Peer:
         """The `Peer` of a sender, for the service."""
         if entry.peer is None:
@@ -89,16 +105,19 @@ class Senders:
         sender: Any = datagrams.sender(slot)
         if isinstance(sender, UnixSender):
             verdict = self._admission.check_unix_datagram(sender.credentials and sender.credentials.uid, sender.path)
-            name: Hashable = (self._descriptor, sender.path) if sender.path else None
+            watched = Watched((self._descriptor, sender.path)) if sender.path else None
         else:
             verdict = self._admission.check_datagram(
                 sender.address, sender.port, self._loop.now, non_unicast=sender.non_unicast
             )
-            name = (self._descriptor, verdict.key, sender.port) if verdict.key else None
+            name = (self._descriptor, verdict.key or sender.address, sender.port)
+            watched = self._admission.guard.watch(name, sender.port, is_exempt=not verdict.key)
         control = datagrams.origin(slot, sender)
-        entry = SenderEntry(sender, verdict, control, name)
+        entry = SenderEntry(sender, verdict, control, watched)
         if datagrams.has_key(slot):
             self._entries[key] = entry
             if verdict.drop is None and verdict.key is None and control is None:
-                self._fast.add(key)
+                entry.key = key
+                if watched is None:
+                    self.trust(entry)
         return entry

@@ -16,6 +16,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from netd.admission.control import AdmissionControl
+from netd.admission.reply_guard import Loops
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.reasons import Drop
@@ -30,6 +31,7 @@ from netd.transport.datagram.single import Datagrams, SingleDatagrams, UnixDatag
 from netd.transport.datagram.unixgram import AnsweringSocket, NoSocketError
 from netd.transport.listen import socket_url
 from netd.transport.loop import LISTENING, Loop
+from netd.transport.sockaddr import is_connected
 from netd.transport.tap import Taps, TracedDatagramSocket
 
 _LAST_BATCHES = 256  # answered when the socket is closed: more than a large receive buffer holds
@@ -47,6 +49,8 @@ _TRANSIENT = {
     errno.ENOBUFS,
     errno.ENOMEM,
 }
+
+_NOTED = {0, Loops.MOST, Loops.ENDLESS}
 
 
 # One for all servers of a loop: a batch is answered before the next one is received.
@@ -219,7 +223,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     def _answer(self, datagrams: Datagrams, slot: int, length: int, entry: SenderEntry) -> int | None:
         """Replace the question by its answer, and return its length. None: there is no answer."""
         self.events.datagrams_received(1, length)
-        if self._reflects and entry.name is None:
+        if self._reflects and entry.watched is None:
             return length
         question = datagrams.datagram(slot, length)
         peer = entry.peer or self._senders.peer(entry)
@@ -233,11 +237,11 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if answer is None:
             return None
         shorten = partial(self._ask, peer, self._truncate) if self._truncate else None
-        checked, loops = self._guard.check_answer(
-            entry.name, question, answer, self.loop.now, amplify=entry.verdict.amplify, shorten=shorten
+        checked, run = self._guard.check_answer(
+            entry.watched, question, answer, self.loop.now, amplify=entry.verdict.amplify, shorten=shorten
         )
-        if loops:
-            self.events.loop_detected(peer)
+        if run in _NOTED and entry.watched and self._ends_loop(entry, peer, run):
+            return None
         if checked is None:
             self.events.datagrams_dropped(1, "amplification", self._url, peer)
             return None
@@ -245,6 +249,24 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             return len(checked)
         self.events.datagrams_dropped(1, "unsendable", self._url, peer, os.strerror(errno.EMSGSIZE))
         return None
+
+    def _ends_loop(self, entry: SenderEntry, peer: Peer, run: int) -> bool:
+        """Whether this datagram is dropped, since it is in a loop that no rate ends. ``run`` is one of `_NOTED`."""
+        watched = entry.watched
+        if watched is None or not watched.is_exempt:
+            if run == Loops.MOST:
+                self.events.loop_detected(peer)
+        elif run == Loops.ENDLESS:
+            self.events.loop_detected(peer)
+            self.events.datagrams_dropped(1, "loop", self._url, peer)
+            return True
+        elif run == Loops.MOST:
+            # A service answers all peers from one socket, which is connected to none.
+            if is_connected(peer.port, peer.local_port):
+                self._senders.trust(entry)
+        elif not watched.any_content:
+            self._senders.trust_next(entry)
+        return False
 
     def _ask(self, peer: Peer, method: Callable[..., Any], *arguments: object) -> bytes | None:
         """Call a method of the service for an answer. An exception, SystemExit too, costs this answer alone."""

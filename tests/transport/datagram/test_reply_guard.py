@@ -6,15 +6,18 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from netd.admission.reply_guard import Loops
 from netd.endpoints import Endpoint
 from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.listen import open_listeners
+from tests.support.daemon import daemon
 from tests.support.namespaces import in_namespace
 from tests.support.server import Server
 from tests.support.services import service
@@ -291,6 +294,65 @@ def test_two_daemons_on_high_ports_stop_at_the_rate() -> None:
             assert here_events.counters.datagrams_out + there_events.counters.datagrams_out < 1000
 
     in_namespace(run, "address add 10.9.9.1/24 dev lo", "address add 10.9.9.2/24 dev lo")
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "number"), [("echo", 0, 2), ("upper", 0, 1), ("chargen", 7019, 1), ("reply", 7007, 1)]
+)
+def test_loop_between_two_daemons_on_loopback_is_ended(name: str, port: int, number: int) -> None:
+    def run() -> None:
+        with Server() as one, Server() as other:
+            here, here_events = one.add(service(name), f"udp://127.0.0.1:{port}", batched=name != "upper")
+            there, there_events = other.add(service(name), f"udp://127.0.0.1:{port and port + 1}")
+            one.shared.ports, other.shared.ports = {here[1]}, {there[1]}
+            for _ in range(number):
+                spoof(there, here)
+            until(lambda: here_events.counters.dropped["loop"] + there_events.counters.dropped["loop"] == number, 50)
+            for server in (one, other, one):
+                server.settle()
+            both = here_events.counters, there_events.counters
+            assert sum(counters.loops for counters in both) == number
+            assert sum(counters.datagrams_in - counters.datagrams_out for counters in both) == number
+
+    in_namespace(run)
+
+
+def test_client_that_repeats_a_question_as_fast_as_it_can_is_answered(server: Server) -> None:
+    address, events = server.add(Echo(), "udp://127.0.0.1:0")
+    dropped = 0
+    # A service would have such a socket: not connected.
+    with bound(0) as sock:
+        sock.settimeout(1)
+        for _ in range(Loops.ENDLESS + 1000):
+            sock.sendto(b"x", address)
+            try:
+                assert sock.recv(10) == b"x"
+            except TimeoutError:
+                dropped += 1
+    assert dropped <= 1  # where this machine pauses for long, a run ends
+    assert events.counters.dropped == ({"loop": 1} if dropped else {})
+
+
+@pytest.mark.slow
+def test_loop_between_two_real_daemons_is_ended(tmp_path: Path) -> None:
+    def run() -> None:
+        config = "services:\n  echo: {listen: ['udp://127.0.0.1:0']}\n"
+        for name in ("one", "other"):
+            (tmp_path / name).mkdir()
+        with daemon(config, tmp_path / "one") as one, daemon(config, tmp_path / "other") as other:
+            ports = [found.port("echo", "udp") for found in (one, other)]
+            spoof(("127.0.0.1", ports[0]), ("127.0.0.1", ports[1]))
+
+            def counted(name: str) -> int:
+                return sum(found.ask("status")["services"][0]["counters"].get(name, 0) for found in (one, other))
+
+            until(lambda: counted("loops"), 60)
+            before = counted("datagrams_in")
+            assert ask(("127.0.0.1", ports[0]), b"x") == b"x"
+            assert counted("datagrams_in") == before + 1
+            assert counted("loops") == 1
+
+    in_namespace(run)
 
 
 @pytest.mark.parametrize("url", ["udp://0.0.0.0:4007", "udp://*:4007"])

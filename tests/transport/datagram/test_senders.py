@@ -9,6 +9,7 @@ import pytest
 
 from netd.admission.bans import BanRules
 from netd.admission.control import AdmissionControl
+from netd.admission.reply_guard import Loops
 from netd.services.echo import Echo
 from netd.transport.datagram.server import DatagramServer
 from tests.support.server import Server
@@ -61,7 +62,18 @@ def test_verdict_is_asked_for_once_and_again_after_a_second(
         assert len(asked) == before + 1
 
 
-def test_echoed_datagram_of_a_fast_sender_is_looked_up_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("exempt", "repeats", "connected", "number"),
+    [
+        (["local"], False, True, 2),
+        (["local"], True, True, Loops.MOST + 1),
+        (["local"], True, False, 400),  # it might be a service
+        ([], False, True, 400),
+    ],
+)
+def test_exempt_sender_is_fast_once_it_is_found_to_be_a_client(
+    server: Server, monkeypatch: pytest.MonkeyPatch, exempt: list[str], repeats: bool, connected: bool, number: int
+) -> None:
     looked: list[int] = []
     answer = DatagramServer._answer
 
@@ -70,17 +82,17 @@ def test_echoed_datagram_of_a_fast_sender_is_looked_up_once(server: Server, monk
         return answer(self, *arguments)
 
     monkeypatch.setattr(DatagramServer, "_answer", counted)
-    for exempt, number in ((["local"], 1), ([], 51)):
-        address, _ = server.add(Echo(), "udp://127.0.0.1:0", exempt=exempt)
-        looked.clear()
-        with client(address) as sock:
-            sock.send(b"x")
-            assert sock.recv(1) == b"x"
-            server.servers[-1]._senders._until = float("inf")  # type: ignore[union-attr]  # however long this takes
-            for _ in range(50):
-                sock.send(b"x")
-                assert sock.recv(1) == b"x"
-        assert len(looked) == number
+    address, _ = server.add(Echo(), "udp://127.0.0.1:0", exempt=exempt, rate="100000/s")
+    server.servers[-1]._senders._until = float("inf")  # type: ignore[union-attr]  # however long this takes
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(20)
+        if connected:
+            sock.connect(address)
+        for question in range(400):
+            said = b"x" if repeats else b"%d" % question
+            sock.sendto(said, address)
+            assert sock.recv(9) == said
+    assert len(looked) == number
 
 
 def test_sender_cache_is_bounded(server: Server) -> None:
