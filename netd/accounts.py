@@ -40,6 +40,14 @@ def find_user(name: str) -> pwd.struct_passwd:
         raise ValueError(f"there is no user {shown(name)}") from None
 
 
+def user_name(user: int) -> str:
+    """The name of a user, or ``uid=1234`` for one without an account."""
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"uid={user}"
+
+
 def groups_of(user: int, group: int | None = None) -> list[int]:
     """The supplementary groups of a user and its primary one: ``group``, or without it that of the account."""
     try:

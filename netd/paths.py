@@ -342,7 +342,8 @@ class SocketFile:
             raise PermissionError(errno.EPERM, "without CAP_NET_ADMIN, netd cannot verify that this is its own socket")
         # fchmod(2) does not accept an O_PATH descriptor; AT_EMPTY_PATH for chmod needs Linux 6.6 (fchmodat2(2)).
         here = proc_path(self.descriptor)
-        if owner != -1 or group != -1:
+        # A file that has the group already is not given away, which a system call filter may forbid.
+        if owner not in (-1, status.st_uid) or group not in (-1, status.st_gid):
             os.chown(here, owner, group)
         os.chmod(here, mode)
 

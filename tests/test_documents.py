@@ -1,5 +1,6 @@
 """Documents and examples beside the code: that they state what the code does."""
 
+import ast
 import configparser
 import json
 import re
@@ -93,6 +94,51 @@ def test_every_event_is_snake_case_and_past_tense_and_stands_once() -> None:
     assert set(names) >= {"connection_closed", "connection_refused", "datagrams_dropped", "listening", "netd_started"}
     for name in names:
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*_([a-z]+ed|lost)|listening|netd_starting", name), name
+
+
+def events_of_the_code() -> dict[str, tuple[str, set[str]]]:
+    """The events that netd logs, by name: their levels as the page has them, and the names of their fields."""
+    found: dict[str, tuple[str, set[str]]] = {"log_lines_lost": ("warning", {"number"})}
+    for file in ("service_events", "daemon_events"):
+        for method in ast.walk(ast.parse((ROOT / "netd" / "telemetry" / f"{file}.py").read_text())):
+            if not isinstance(method, ast.FunctionDef):
+                continue
+            calls = [call for call in ast.walk(method) if isinstance(call, ast.Call)]
+            for call in calls:
+                called = ast.unparse(call.func)
+                words = [word.value for word in call.args if isinstance(word, ast.Constant)]
+                if called == "self._log_throttled":
+                    level, name = words[-2:]
+                elif called.startswith("self._log.") or called == "log":
+                    level, name = "info" if called == "log" else called.removeprefix("self._log."), words[0]
+                else:
+                    continue
+                fields = {key.arg for key in call.keywords if key.arg} | (
+                    {"number"} if "throttled" in called else set()
+                )
+                for node in ast.walk(method):
+                    if isinstance(node, ast.Dict):
+                        fields |= {str(key.value) for key in node.keys if isinstance(key, ast.Constant)}
+                    elif isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("fields", "details"):
+                        fields |= {str(node.slice.value)} if isinstance(node.slice, ast.Constant) else set()
+                found[str(name)] = str(level), {"exception" if field == "exc_info" else str(field) for field in fields}
+    return found
+
+
+def test_logging_page_lists_every_event_with_its_level_and_every_field() -> None:
+    page = (ROOT / "docs" / "logging.md").read_text()
+    events = page.partition("## Events")[2]
+    fields = set(
+        re.findall(r"`(\w+)`", "".join(re.findall(r"^\|(.*?)\|", page.partition("## Fields")[2], re.MULTILINE)))
+    )
+    listed: dict[str, str] = {}
+    for names, levels in re.findall(r"^\| (`.*?) \| (.*?) \|", events, re.MULTILINE):
+        here = re.findall(r"\w+", names)
+        both = levels.split(", ")
+        listed |= dict(zip(here, both if len(both) == len(here) else both * len(here), strict=True))
+    known = events_of_the_code()
+    assert listed == {name: level for name, (level, _) in known.items()}
+    assert fields - set(listed) == set().union(*(names for _, names in known.values())) | {"service"}
 
 
 def test_every_dependency_has_its_line() -> None:

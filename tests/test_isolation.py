@@ -60,6 +60,8 @@ NAMED = {
     "tests/test_install.py": (r"/opt/netd-test\S*", "a word in what is staged elsewhere"),
     "tests/test_peer.py": (r"/run/", "a word"),
     "tests/test_peer_filter.py": (r"/run/.*", "words"),
+    "tests/daemon/test_log_output.py": (r"/dev/log|/run/none", "in a mount namespace, or a word"),
+    "tests/support/namespaces.py": (r"/dev/?\S*", "in a mount namespace"),
     "tests/test_default_paths.py": (r"/run/netd", "the place that is asked for, and not used"),
     "tests/test_values.py": (r"/etc/.*", "names of time zones that are none"),
     "tests/test_tour.py": (r"/tmp/", "what the tour says, which is put into the test's place"),

@@ -73,7 +73,7 @@ def main() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGUSR1))
     _open_standard_descriptors()
     code, problems = _run()
-    for stream, text in ((sys.stdout, ""), (sys.stderr, "".join(f"{line}\n" for line in problems))):
+    for stream, text in ((sys.stdout, ""), (sys.stderr, _error_text(problems))):
         try:
             stream.write(text)
             stream.flush()
@@ -82,8 +82,18 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if stream is sys.stdout and code == EXIT_OK:
                 code, problems = _output_failed(error)
-                click.echo("\n".join(problems), err=True, nl=bool(problems))
+                click.echo(_error_text(problems), err=True, nl=False)
     sys.exit(code)
+
+
+def _error_text(problems: Sequence[str]) -> str:
+    """Problems as lines. In the journal, each has the priority of an error (sd-daemon(3))."""
+    if not problems:
+        return ""
+    from netd.telemetry.journal import is_journal  # here, since the import takes long
+
+    prefix = "<3>" if is_journal(2) else ""
+    return "".join(f"{prefix}{line}\n" for problem in problems for line in problem.splitlines())
 
 
 def _run() -> tuple[int, Sequence[str]]:

@@ -16,11 +16,11 @@ from netd.config import loader
 from netd.config.model import Config
 from netd.config.problems import located
 from netd.daemon.daemonize import detach as run_detached
+from netd.daemon.log_output import open_log
 from netd.daemon.pid_file import default_pid_file, pid_file
 from netd.daemon.start import start
-from netd.errors import EXIT_OK, ControlTakenError, OpenError, OperatorError
-from netd.telemetry import logs
-from netd.telemetry.journal import SOCKET
+from netd.errors import EXIT_OK, ControlTakenError, OperatorError
+from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.listen import Listener
 
 _ASK_TIMEOUT = 2.0  # seconds for the answer of the netd that has the control socket
@@ -46,43 +46,45 @@ def run(file: Path | None, detach: bool) -> int:
         if path := os.environ.get("NETD_CONTROL"):
             os.environ["NETD_CONTROL"] = path if path.startswith("@") else os.path.abspath(path)
         pids = config.daemon.pid_file or default_pid_file()
-        for note in run_detached(config, lambda ready: _serve(loader.load(file), file, ready, pids)):
+
+        def serve(ready: Callable[[list[Listener]], None]) -> int:
+            return _serve(loader.load(file), file, ready, pids, detached=True)
+
+        for note in run_detached(config, serve):
             click.echo(f"netd: {note}", err=True)
         return EXIT_OK
     built_in = file.samefile(loader.BUILT_IN_FILE)
     return _serve(config, file, _introduce if built_in else lambda listeners: None, config.daemon.pid_file)
 
 
-def _serve(config: Config, file: Path, ready: Callable[[list[Listener]], None], pids: str | None) -> int:
-    """Run the supervisor in this process, with its process id in the file ``pids``. The exit code.
-
-    Errors that name a key of the config get its place there.
-    """
+def _serve(
+    config: Config, file: Path, ready: Callable[[list[Listener]], None], pids: str | None, *, detached: bool = False
+) -> int:
+    """Run the supervisor in this process, with its process id in the file ``pids``. The exit code."""
     try:
-        return _supervise(config, file, ready, pids)
+        output = open_log(config.log, detached=detached)
     except OperatorError as error:
-        raise OperatorError((located(problem, config.places) for problem in error.problems), error.exit_code) from None
-
-
-def _supervise(config: Config, file: Path, ready: Callable[[list[Listener]], None], pids: str | None) -> int:
-    descriptor = 2
-    if config.log.file is not None:
-        try:
-            descriptor = logs.open_file(config.log.file)
-        except OSError as error:
-            raise OpenError([f"log.file: cannot open {config.log.file}: {error.strerror}"]) from None
-    try:
-        sink = logs.set_up(config.log.level, config.log.format, descriptor)
-    except OSError as error:
-        raise OpenError([f"log.format: there is no journal at {SOCKET}: {error.strerror}"]) from None
+        raise _explained(error, config) from None
     try:
         with pid_file(pids):
-            return start(config, lambda: loader.load(file), sink, ready)
-    except ControlTakenError as error:
-        advice = f"{_occupant(error.path)}; set daemon.control to another path"
-        raise OpenError(f"{problem}{advice}" for problem in error.problems) from None
+            return start(config, lambda: loader.load(file), output.sink, ready)
+    except OperatorError as error:
+        explained = _explained(error, config)
+        if output.logs_problems:
+            DaemonEvents().start_failed(explained.problems)
+        if not output.prints_problems:
+            explained.problems = ()
+        raise explained from None
     finally:
-        sink.finish()
+        output.sink.finish()
+
+
+def _explained(error: OperatorError, config: Config) -> OperatorError:
+    """The error with the netd that has the control socket, and with the places of the keys that it names."""
+    advice = (
+        f"{_occupant(error.path)}; set daemon.control to another path" if isinstance(error, ControlTakenError) else ""
+    )
+    return OperatorError((f"{located(problem, config.places)}{advice}" for problem in error.problems), error.exit_code)
 
 
 def _occupant(path: str) -> str:

@@ -3,6 +3,9 @@
 import os
 import stat
 
+LOG_DIRECTORY_HINT = "make it first; under systemd see the drop-in log-file.conf"
+"""The remedy for a missing directory of `log.file`."""
+
 
 def missing_directory(file: str) -> str:
     """The directory of a file, if it does not exist; empty if it does, or if this user may not see that."""

@@ -6,7 +6,7 @@ checks the sections of the file one by one, with the models ending in ``Section`
 
 import re
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, WithJsonSchema, model_validator
 
@@ -22,6 +22,7 @@ from netd.errors import InvalidValueError
 from netd.shared.memory import MOST_WORKERS
 from netd.telemetry.logs import Format, Level
 from netd.telemetry.service_events import ConnectionLog
+from netd.telemetry.syslog import Facility
 from netd.text import shown
 from netd.values import Count, Duration, Model, list_hint, number_hint
 
@@ -71,6 +72,24 @@ def _path_or_off(value: object) -> str | None:
 
 
 Path = Annotated[str, BeforeValidator(_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
+SYSLOG: Final = "syslog"
+"""The value of `log.file` for the syslogd of this host."""
+
+
+def _log_file(value: object) -> str:
+    if value == SYSLOG:
+        return SYSLOG
+    try:
+        return _path(value)
+    except ValueError:
+        raise ValueError(f"expected an absolute path, or syslog, got {shown(value)}") from None
+
+
+LogFile = Annotated[
+    str,
+    BeforeValidator(_log_file),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^/"}, {"const": SYSLOG}]}),
+]
 PathOrOff = Annotated[
     str | None,
     BeforeValidator(_path_or_off),
@@ -167,13 +186,19 @@ class LogSection(Model):
     """Which connections are logged when they end: all, all at debug (`debug`), one in so many (`sample 100`), summary
     (totals once a minute), or off. All, since each may be of interest later. A connection without data, such as a load
     balancer's check, is logged at debug only. `log_connections` of a service overrides it."""
-    file: Path | None = None
-    """A file to append to. Unset: standard error. SIGUSR1 reopens it, for log rotation."""
+    file: LogFile | None = None
+    """A file to append to, or syslog: the syslogd of this host (/dev/log), in logfmt or JSON. Unset: standard error, or
+    syslog with `netd run --daemon`, which has none. SIGUSR1 reopens it, for log rotation."""
+    facility: Facility = "daemon"
+    """The facility of messages to the syslogd: user, daemon, auth, authpriv, or local0 to local7 (syslog(3)). daemon,
+    since netd is one."""
 
     @model_validator(mode="after")
     def _one_place(self) -> "LogSection":
         if self.file and self.format == "journal":
             raise ValueError("file and format: journal are mutually exclusive")
+        if self.file == SYSLOG and self.format == "console":
+            raise ValueError("file: syslog and format: console are mutually exclusive; syslog is logfmt or json")
         return self
 
 

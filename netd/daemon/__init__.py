@@ -6,5 +6,6 @@ and reads nothing from the network. `worker/` reads from the network and has no 
 Both use `channel.py` (the socket pair between them), `messages/` (the messages on it) and `garbage.py`. The supervisor
 uses `privileges.py` (to become an unprivileged user, in a new worker), `tasks.py` (coroutines in a loop), `signals.py`,
 `systemd.py` (sd_notify(3), sd_listen_fds(3)) and `json_lines.py` (the control socket). `start.py` connects the two.
-`daemonize.py` (`netd run --daemon`) and `pid_file.py` are for hosts without a service manager.
+`log_output.py` opens the log. `daemonize.py` (`netd run --daemon`) and `pid_file.py` are for hosts without a service
+manager.
 """

@@ -11,7 +11,8 @@ from typing import NoReturn
 
 import daemon  # type: ignore[import-untyped]
 
-from netd.config.model import Config
+from netd.config.model import SYSLOG, Config, LogSection
+from netd.daemon.log_output import missing_syslog
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
 from netd.transport.listen import Listener
 
@@ -47,6 +48,14 @@ def detach(config: Config, serve: Callable[[Ready], int]) -> list[str]:
     return list(report["notes"])
 
 
+def _notes(log: LogSection) -> tuple[str, ...]:
+    """What the operator should know about the log: that it goes to the syslogd of a host without one."""
+    if log.format == "journal" or log.file not in (None, SYSLOG) or not (missing := missing_syslog()):
+        return ()
+    unset = "" if log.file else "log.file is not set, and "
+    return (f"{unset}{missing}; nothing is logged until one runs",)
+
+
 def _run_daemon(config: Config, serve: Callable[[Ready], int], writer: int) -> NoReturn:
     code = EXIT_SOFTWARE
     reported = False
@@ -60,7 +69,7 @@ def _run_daemon(config: Config, serve: Callable[[Ready], int], writer: int) -> N
             os.close(writer)
 
     try:
-        notes = () if config.log.file else ("log.file is not set, so nothing is logged",)
+        notes = _notes(config.log)
         with daemon.DaemonContext(
             detach_process=True,
             umask=_UMASK,

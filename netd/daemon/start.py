@@ -5,7 +5,7 @@ from collections.abc import Callable
 from netd.config.model import Config
 from netd.daemon.supervisor.supervisor import supervise
 from netd.daemon.worker.worker import work
-from netd.telemetry.logs import Sink
+from netd.telemetry.sink import Sink
 from netd.transport.listen import Listener
 
 

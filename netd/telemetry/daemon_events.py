@@ -1,18 +1,28 @@
 """Events of the whole daemon: one method each, which increments the counter and writes the log line."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
+from netd.accounts import user_name
 from netd.peer import Credentials
 from netd.telemetry.throttle import ThrottledLog
 
 Event = Literal["worker_lost", "reload_applied", "reload_rejected", "source_banned", "control_refused"]
 """The events that are counted."""
 
+_MOST_PROBLEMS = 20  # lines about one config
+
+
+def _bounded(problems: Sequence[str]) -> Iterator[str]:
+    """The problems, and in place of those beyond the first ones their number."""
+    yield from problems[:_MOST_PROBLEMS]
+    if (more := len(problems) - _MOST_PROBLEMS) > 0:
+        yield f"and {more} more, which netd check lists"
+
 
 class DaemonEvents(ThrottledLog):
-    """Events of the whole daemon. ``by`` is the cause: a signal, or a peer at the control socket."""
+    """Events of the whole daemon. ``by`` is the cause: a signal, or a command and its user (`netd reload, root`)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,6 +34,11 @@ class DaemonEvents(ThrottledLog):
     def netd_starting(self, version: str, config: str, workers: int) -> None:
         """The config has no problems, and netd starts; its sockets are opened next."""
         self._log.info("netd_starting", version=version, config=config, workers=workers)
+
+    def start_failed(self, problems: Sequence[str]) -> None:
+        """The start failed. Each problem has a line of its own."""
+        for problem in _bounded(problems):
+            self._log.error("start_failed", problem=problem)
 
     def config_keys_renamed(self, notices: Iterable[object]) -> None:
         """The config uses keys that were renamed."""
@@ -79,7 +94,8 @@ class DaemonEvents(ThrottledLog):
     def control_refused(self, by: Credentials | None) -> None:
         """A peer without permission tried to control netd."""
         self.counts["control_refused"] += 1
-        self._log_throttled("control_refused", by.user if by else "", 1, "warning", "control_refused", by=str(by))
+        fields = {"by": user_name(by.uid), "pid": by.pid} if by else {}
+        self._log_throttled("control_refused", by.user if by else "", 1, "warning", "control_refused", **fields)
 
     def descriptors_limited(self, needed: int | None, limit: int) -> None:
         """The limits of the config need more descriptors than this process may have; None: no limit is set."""
@@ -113,11 +129,12 @@ class DaemonEvents(ThrottledLog):
         self.last_reload_successful = True
         self._log.info("reload_applied", by=by, generation=generation, changes=changes, **fields)
 
-    def reload_rejected(self, by: str, problems: list[str]) -> None:
-        """The new config cannot be put in force. The old one stays."""
+    def reload_rejected(self, by: str, problems: Sequence[str]) -> None:
+        """The new config cannot be put in force. The old one stays. Each problem has a line of its own."""
         self.counts["reload_rejected"] += 1
         self.last_reload_successful = False
-        self._log.error("reload_rejected", by=by, problems=problems)
+        for problem in _bounded(problems):
+            self._log.error("reload_rejected", by=by, problem=problem)
 
     def service_enabled(self, service: str, by: str) -> None:
         """A service was enabled by command, until the next reload."""
@@ -136,11 +153,11 @@ class DaemonEvents(ThrottledLog):
         self._log.warning("log_level_changed", log_level=level, by=by)
 
     def log_reopened(self) -> None:
-        """The log file was opened again, after SIGUSR1."""
+        """The log file was opened again, or netd has connected to the syslogd again, after SIGUSR1."""
         self._log.info("log_reopened")
 
     def log_failed(self, error: str) -> None:
-        """The log file cannot be opened again. The log goes to the old one."""
+        """The log cannot be written where the config says. ``error`` has the reason, and where the log goes instead."""
         self._log.error("log_failed", error=error)
 
     def drain_started(self, by: str, connections: int, drain: float) -> None:

@@ -5,15 +5,17 @@ An entry is one datagram of ``KEY=value`` lines; a value of several lines is pre
 ``journalctl NETD_SERVICE=echo NETD_EVENT=connection_refused`` finds the refused connections of echo.
 """
 
-import json
 import os
 import socket
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from netd.telemetry.formats import pairs, plain
+
 SOCKET = "/run/systemd/journal/socket"
 
-_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # syslog(3)
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""The severities of syslog(3), by level."""
 _LONGEST = 16384  # octets of a value: an entry has to fit into one datagram
 
 
@@ -36,25 +38,20 @@ def connect(path: str = SOCKET) -> int:
 def render(logger: object, method: str, event: MutableMapping[str, Any]) -> bytes:
     """Render an event as an entry. MESSAGE is the event's name and its keys in one line, then the traceback."""
     name, level = str(event.pop("event")), str(event.pop("level", method))
-    fields = {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in event.items()}
-    exception = fields.pop("exception", "")
-    message = " ".join([name, *(f"{key}={_quoted(value)}" for key, value in fields.items())])
+    exception = event.pop("exception", "")
+    message = f"{name} {pairs(event)}" if event else name
+    fields = {key: plain(value) for key, value in event.items()}
     if exception:
         fields["exception"] = exception
     return entry(
         {
             "MESSAGE": f"{message}\n{exception}" if exception else message,
-            "PRIORITY": str(_PRIORITIES.get(level, 6)),
+            "PRIORITY": str(PRIORITIES.get(level, 6)),
             "SYSLOG_IDENTIFIER": "netd",
             "NETD_EVENT": name,
             **{f"NETD_{key.upper()}": value for key, value in fields.items()},
         }
     )
-
-
-def lost(number: int) -> bytes:
-    """The entry that reports the number of lost entries."""
-    return render(None, "warning", {"event": "log_lines_lost", "number": number})
 
 
 def entry(fields: Mapping[str, str]) -> bytes:
@@ -67,9 +64,3 @@ def entry(fields: Mapping[str, str]) -> bytes:
         else:
             parts.append(key.encode() + b"=" + data + b"\n")
     return b"".join(parts)
-
-
-def _quoted(value: str) -> str:
-    if value.isprintable() and " " not in value and '"' not in value:
-        return value
-    return json.dumps(value, ensure_ascii=not value.isprintable())

@@ -112,12 +112,15 @@ class ServiceEvents(ThrottledLog):
         self._cells[_ACCEPTED] += 1
 
     def connection_refused(
-        self, reason: Refusal, peer: str | Credentials = "", number: int = 1, *, endpoint: str = ""
+        self, reason: Refusal, source: str | Credentials = "", number: int = 1, *, endpoint: str = ""
     ) -> None:
-        """``number`` connections were refused, the last one from the address or local process ``peer``."""
+        """``number`` connections were refused, the last one from this address or local process."""
         self._cells[_REFUSED[reason]] += number
-        details = {"reason": reason, "endpoint": endpoint, "peer": str(peer)}
-        source = peer if isinstance(peer, str) else peer.user
+        details = {"reason": reason, "endpoint": endpoint}
+        if isinstance(source, Credentials):
+            details["peer"] = str(source)
+            source = source.user
+        details["source"] = source
         self._log_throttled(f"refused.{reason}", source, number, "warning", "connection_refused", **_known(details))
 
     def traffic_moved(self, requests: int, bytes_in: int, bytes_out: int) -> None:
@@ -225,14 +228,17 @@ class ServiceEvents(ThrottledLog):
         ``error`` is that of the system call.
         """
         self._cells[_DROPPED[reason]] += number
-        details = {"reason": reason, "endpoint": endpoint, "peer": peer.remote if peer else "", "error": error}
+        details = {"reason": reason, "endpoint": endpoint, "error": error}
+        if peer:
+            details |= {"peer": peer.remote, "source": peer.source}
         source = peer.source if peer else ""
         self._log_throttled(f"dropped.{reason}", source, number, "warning", "datagrams_dropped", **_known(details))
 
     def loop_detected(self, peer: Peer) -> None:
         """A peer sent back the answers it received, hundreds of times in a row. A rate limits it, or a drop ends it."""
         self._cells[_LOOPS] += 1
-        self._log_throttled("loop", peer.source, 1, "warning", "loop_detected", peer=peer.remote)
+        details = {"peer": peer.remote, "source": peer.source}
+        self._log_throttled("loop", peer.source, 1, "warning", "loop_detected", **details)
 
     def accept_paused(self, error: str) -> None:
         """accept(2) failed for lack of resources; the listener pauses for a moment."""
@@ -240,6 +246,11 @@ class ServiceEvents(ThrottledLog):
 
     def service_stopped(self) -> None:
         """The service has stopped: a line with its counters, at debug if all are zero."""
-        summary = self.counters.summary()
+        summary: dict[str, object] = {}
+        for name, value in self.counters.summary().items():
+            if name.startswith("duration"):
+                continue  # for /metrics
+            parts = value.items() if isinstance(value, dict) else [("", value)]
+            summary |= {f"{name}_{part}".replace(".", "_").rstrip("_"): count for part, count in parts}
         log = self._log.info if summary else self._log.debug
         log("service_stopped", **summary)

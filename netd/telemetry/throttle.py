@@ -79,7 +79,7 @@ class ThrottledLog:
         """Use the logger as it is configured now."""
         self._log = structlog.get_logger().bind(**self._context)
 
-    def _log_throttled(self, kind: str, source: str, number: int, level: str, event: str, **details: object) -> None:
+    def _log_throttled(self, kind: str, source: str, number: int, level: str, event: str, /, **details: object) -> None:
         """Log ``number`` events if a line is due; else `log_pending` logs them once it is."""
         key = self._throttle.key(kind, source)
         if counted := self._throttle.count(key, number):

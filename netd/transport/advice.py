@@ -6,6 +6,9 @@ import socket
 
 from netd.endpoints import Endpoint
 
+CONTROL_GROUP_DROP_IN = "under systemd see the drop-in control-group.conf"
+"""The remedy where the unit keeps netd from giving its control socket to a group."""
+
 
 def advice(error: Exception, endpoint: Endpoint) -> str:
     """The remedy for an endpoint that cannot be opened, to append to the error; empty where there is none."""
@@ -26,6 +29,9 @@ def advice(error: Exception, endpoint: Endpoint) -> str:
             return f"; there is no interface '{endpoint.options.device}' (see: ip link)"
         case errno.ENOENT if endpoint.path:
             return f"; make the directory {directory} first"
+        case errno.EPERM if endpoint.options.group:
+            group = endpoint.options.group
+            return f"; only root and members of the group '{group}' may give a file to it; {CONTROL_GROUP_DROP_IN}"
         case errno.EACCES | errno.EPERM if endpoint.path:
             return f"; {directory} and its owner must let this user write there, and only root gives files away"
         case socket.EAI_NONAME:

@@ -662,5 +662,5 @@ def test_log_file_in_a_directory_that_does_not_exist_is_a_problem(tmp_path: Path
     assert load(tmp_path, f"log: {{file: {tmp_path}/log}}\n").log.file == f"{tmp_path}/log"
     for directory in (f"{tmp_path}/none", f"{tmp_path}/netd.yaml"):
         assert problems(tmp_path, f"log: {{file: {directory}/log}}\n") == [
-            f"1:13: log.file: there is no directory {directory}; make it first"
+            f"1:13: log.file: there is no directory {directory}; {LOG_DIRECTORY_HINT}"
         ]

@@ -92,7 +92,7 @@ def test_old_key_is_known_behind_an_alias_and_in_a_section_that_is_none(tmp_path
     assert bare(tmp_path, config.notices) == ["4:3: log.access: deprecated key, renamed to log.connections"]
     problems, notices = failure(tmp_path, "daemon: &one {beat: 1s}\nlog: *one\nbans: [beat]\n")
     assert problems == [
-        "2:6: log.beat: unknown key; known: connections, file, format, level",
+        "2:6: log.beat: unknown key; known: connections, facility, file, format, level",
         "3:7: bans: expected a mapping, got ['beat']",
     ]
     assert notices == ["1:15: daemon.beat: deprecated key, renamed to daemon.heartbeat"]

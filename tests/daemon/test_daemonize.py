@@ -157,15 +157,6 @@ def test_daemon_started_with_a_relative_path_reloads_at_sighup(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_daemon_without_a_log_file_prints_a_note(tmp_path: Path) -> None:
-    (tmp_path / "netd.yaml").write_text(f'services:\n  echo: {{listen: ["unix://{tmp_path}/s"]}}\n')
-    done = start(tmp_path, NETD_CONTROL="c")
-    assert (done.returncode, done.stderr) == (0, "netd: log.file is not set, so nothing is logged\n")
-    with running(tmp_path):
-        pass
-
-
-@pytest.mark.slow
 def test_daemon_option_is_rejected_under_a_service_manager(tmp_path: Path) -> None:
     write(tmp_path)
     done = start(tmp_path, NOTIFY_SOCKET=f"{tmp_path}/n")

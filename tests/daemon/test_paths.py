@@ -195,8 +195,7 @@ def test_start_with_a_stored_socket_does_not_change_another_file_at_its_path(
         with started_with(theirs.parent, kept, f"unix://{theirs}/s?owner={ALEX}&mode=0604") as netd:
             _, said = netd.communicate(timeout=20)
         assert netd.returncode == 71
-        problem = said.splitlines()[-1]
-        _, _, problem = problem.partition(": services.echo: ")
+        problem = json.loads(said.splitlines()[-1])["problem"].partition(": services.echo: ")[2]
         assert problem.startswith(f"cannot listen on unix://{theirs}/s?owner={ALEX}&mode=0604: ")
         assert problem.endswith(
             "Address already in use; another program listens there"
@@ -299,7 +298,10 @@ def test_log_is_not_written_through_a_link_of_another_user(theirs: Path, secret:
         until(lambda: "log_failed" in (theirs / "log.1").read_text())
         lines = [json.loads(line) for line in (theirs / "log.1").read_text().splitlines()]
         [failed] = [line["error"] for line in lines if line["event"] == "log_failed"]
-        assert failed == f"{theirs}/log: log is a symbolic link that another user made (uid 1234)"
+        assert failed == (
+            f"log.file: cannot open {theirs}/log: log is a symbolic link that another user made (uid 1234); "
+            "the log goes on as before"
+        )
         (theirs / "log").unlink()
         os.link(secret, theirs / "log")  # as any user can where fs.protected_hardlinks is off
         os.kill(netd.process.pid, signal.SIGUSR1)
@@ -335,4 +337,6 @@ def test_fifo_in_place_of_a_log_or_pid_file_fails_the_start_without_blocking(
         file.write_text(f"daemon: {{control: {theirs.parent}/c{pid_file}}}\n{more}\n{services}")
         done = run(file)
         assert done.returncode == 71
-        assert re.fullmatch(rf"netd: {file}:\d:\d+: {re.escape(f'{key}: {problem}')}\n", done.stderr)
+        # Without a log, it is a line on standard error.
+        said = json.loads(done.stderr)["problem"] if key == "daemon.pid_file" else done.stderr[len("netd: ") : -1]
+        assert re.fullmatch(rf"{file}:\d:\d+: {re.escape(f'{key}: {problem}')}", said)

@@ -1,4 +1,4 @@
-"""Network namespaces."""
+"""Namespaces of networks and of mounts."""
 
 import ctypes
 import os
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.programs import need
+from tests.support.programs import need, need_root
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 
@@ -44,3 +44,23 @@ def in_namespace(run: Callable[[], None], *commands: str) -> None:
         pytest.skip("not root")
     if failure:
         raise failure[0]
+
+
+# A script that runs a command with a /dev of its own, where nothing listens at /dev/log.
+_OWN_DEV = """
+mount -t tmpfs own /dev
+for one in null:3 zero:5 full:7 random:8 urandom:9; do mknod -m 666 /dev/${one%:*} c 1 ${one#*:}; done
+exec "$@"
+"""
+
+
+def with_own_dev(*command: object) -> list[str]:
+    """The command that runs another one with a /dev of its own. Skips the test without root."""
+    need_root()
+    need("unshare")
+    return ["unshare", "-m", "sh", "-c", _OWN_DEV, "sh", *(str(word) for word in command)]
+
+
+def in_mounts_of(process: int, *command: object) -> list[str]:
+    """The command that runs another one in the mount namespace of a process."""
+    return ["nsenter", "-t", str(process), "-m", *(str(word) for word in command)]

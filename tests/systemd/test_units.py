@@ -163,7 +163,7 @@ def test_reload_opens_a_privileged_port_and_a_reload_with_problems_changes_nothi
     assert lab.python("import socket; print(len(socket.create_connection(('127.0.0.1', 37)).recv(9)))") == "4"
     lab.config(ECHO + "  tiem: {listen: [tcp://*:38]}\n")
     lab.run("systemctl", "reload", "netd", code=1)
-    assert "did you mean 'time'?" in lab.wait_for("reload_rejected")["problems"][0]
+    assert "did you mean 'time'?" in lab.wait_for("reload_rejected")["problem"]
     assert lab.show("ActiveState") == "active"
     assert lab.python("import socket; print(len(socket.create_connection(('127.0.0.1', 37)).recv(9)))") == "4"
 
@@ -285,7 +285,7 @@ def test_socket_activation_starts_netd_and_keeps_the_sockets(lab: Lab) -> None:
     assert {line["name"] for line in lab.events("socket_unclaimed")} == {"echo"}
     lab.config("services:\n  time: {listen: [systemd://tiem]}\n")
     lab.run("systemctl", "reload", "netd", code=1)
-    assert "passed no socket named 'tiem'" in lab.events("reload_rejected")[-1]["problems"][0]
+    assert "passed no socket named 'tiem'" in lab.events("reload_rejected")[-1]["problem"]
 
 
 def test_stop_closes_conversations_after_the_drain_time(lab: Lab) -> None:

@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
+from netd.accounts import user_name
 from netd.peer import Credentials
 from netd.telemetry.daemon_events import DaemonEvents, Event
 
@@ -17,7 +18,7 @@ def test_peer_that_is_refused_control_again_and_again_is_one_line(log: list[dict
     for pid in range(100):
         events.control_refused(Credentials(pid, 33, 33))
     events.control_refused(Credentials(5, 34, 34))
-    assert [line["by"] for line in log] == ["pid=0,uid=33,gid=33", "pid=5,uid=34,gid=34"]
+    assert [(line["by"], line["pid"]) for line in log] == [(user_name(33), 0), (user_name(34), 5)]
     assert events.counts["control_refused"] == 101
 
 
@@ -89,3 +90,14 @@ def test_ban_is_counted_and_its_lifting_is_not(log: list[dict[str, Any]]) -> Non
         ("source_banned", "192.0.2.7", "echo: rate"),
         ("source_unbanned", "192.0.2.7", "uid=0"),
     ]
+
+
+def test_each_problem_is_a_line_and_there_are_few_of_them(log: list[dict[str, Any]]) -> None:
+    events = DaemonEvents()
+    events.reload_rejected("SIGHUP", ["x:1: one", "y:2: two"])
+    assert [(line["by"], line["problem"]) for line in log] == [("SIGHUP", "x:1: one"), ("SIGHUP", "y:2: two")]
+    assert events.counts["reload_rejected"] == 1
+    log.clear()
+    events.start_failed([f"x:{number}: one" for number in range(5000)])
+    assert [line["event"] for line in log] == ["start_failed"] * 21
+    assert [line["problem"] for line in log[-2:]] == ["x:19: one", "and 4980 more, which netd check lists"]

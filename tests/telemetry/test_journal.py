@@ -53,11 +53,6 @@ def test_value_is_cut_to_what_fits_into_a_datagram() -> None:
     assert len(fields(entry)["NETD_EXCEPTION"]) == 16_384
 
 
-def test_lost_entries_are_reported_with_their_number() -> None:
-    found = fields(journal.lost(17))
-    assert (found["NETD_EVENT"], found["NETD_NUMBER"], found["PRIORITY"]) == ("log_lines_lost", "17", "4")
-
-
 def test_entries_are_sent_to_the_socket_of_the_journal(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         journal.connect(str(tmp_path / "socket"))
@@ -65,7 +60,7 @@ def test_entries_are_sent_to_the_socket_of_the_journal(tmp_path: Path) -> None:
         journald.bind(str(tmp_path / "socket"))
         journald.settimeout(20)
         descriptor = journal.connect(str(tmp_path / "socket"))
-        os.write(descriptor, journal.lost(1))
+        os.write(descriptor, journal.render(None, "warning", {"event": "x_happened", "number": 1}))
         os.close(descriptor)
         assert fields(journald.recv(65536))["NETD_NUMBER"] == "1"
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from netd.peer import Peer
+from netd.peer import Credentials, Peer
 from netd.shared.table import DURATIONS
 from netd.telemetry.service_events import ServiceEvents
 from tests.telemetry.clock import Clock
@@ -37,7 +37,44 @@ def test_counters_add_up(log: list[dict[str, Any]]) -> None:
         "dropped": {"rate": 2},
     }
     events.service_stopped()
-    assert log[-1]["accepted"] == 3
+    assert log[-1] == {
+        "level": "info",
+        "event": "service_stopped",
+        "service": "echo",
+        "accepted": 3,
+        "closed_done": 1,
+        "closed_reset": 1,
+        "refused_connections": 1,
+        "refused_backlog": 4,
+        "loops": 1,
+        "checks": 1,
+        "requests": 2,
+        "bytes_in": 17,
+        "bytes_out": 23,
+        "datagrams_in": 2,
+        "datagrams_out": 1,
+        "dropped_rate": 2,
+    }
+
+
+def test_peer_is_an_address_with_its_port_and_source_is_one_without(log: list[dict[str, Any]]) -> None:
+    events = ServiceEvents("echo")
+    peer = Peer("udp", "2001:db8::1", 5)
+    local = Credentials(17, 33, 44)
+    events.connection_refused("access", "2001:db8::1")
+    events.connection_refused("access", local)
+    events.datagrams_dropped(1, "rate", "udp://*:7", peer)
+    events.loop_detected(peer)
+    events.connection_closed(peer, 1, 1, 0.5, "done")
+    events.conversation_failed(peer, ZeroDivisionError())
+    assert [(line.get("peer"), line.get("source")) for line in log] == [
+        (None, "2001:db8::1"),
+        ("pid=17,uid=33,gid=44", "uid=33"),
+        ("[2001:db8::1]:5", "2001:db8::1"),
+        ("[2001:db8::1]:5", "2001:db8::1"),
+        ("[2001:db8::1]:5", None),
+        ("[2001:db8::1]:5", None),
+    ]
 
 
 def test_connections_are_counted_by_how_long_they_took() -> None:

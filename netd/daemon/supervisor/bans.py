@@ -64,9 +64,7 @@ class BanManager:
         source = _source(text)
         try:
             seconds = parse_duration(duration)
-            self._state.bans.add(
-                parse_address(text.partition("/")[0]), seconds, f"netd ban add, {by}", time.monotonic()
-            )
+            self._state.bans.add(parse_address(text.partition("/")[0]), seconds, by, time.monotonic())
         except ValueError as error:
             raise CommandError(f"{source_text(source)}: {error}", EXIT_USAGE) from None
         await self._send(source)

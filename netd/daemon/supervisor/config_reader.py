@@ -20,7 +20,7 @@ from netd.config.model import Config
 from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, pair
 from netd.daemon.privileges import end_with
 from netd.daemon.resource_limits import end_before_parent_at_oom
-from netd.daemon.supervisor import config_diff
+from netd.daemon.supervisor import config_diff, restart_check
 from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.spawn import close_all_but
@@ -133,6 +133,7 @@ def _run_reader(channel: Channel, load: Callable[[], Config], old: Config, initi
         try:
             config = load()
             diff = finish(config_diff.compare(old, config, initial))
+            restart_check.check(initial, config)
             modules = [name for name in sys.modules if name not in known]
             answer = {"config": transfer.dump(config), "diff": diff.dump(), "modules": modules}
             descriptors.append(config.access_tables.descriptor)

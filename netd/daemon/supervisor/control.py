@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, Protocol
 
-from netd.accounts import groups_of
+from netd.accounts import groups_of, user_name
 from netd.contract import Post, Wait, WaitingConversation
 from netd.daemon.json_lines import json_line
 from netd.daemon.tasks import Result, Tasks
@@ -139,10 +139,10 @@ class Control:
         self._events = events
 
     def stream(self, peer: Peer, post: Post) -> WaitingConversation:
-        by = str(peer.credentials)
+        user = user_name(peer.credentials.uid) if peer.credentials else "an unknown user"
         if not self._allowed(peer.credentials):
             self._events.control_refused(peer.credentials)
-            yield json_line(_failure(f"{by} may not control netd", EXIT_NO))
+            yield json_line(_failure(f"{user} may not control netd", EXIT_NO))
             return
         lines = Lines(LINE_LIMIT)
         try:
@@ -150,7 +150,7 @@ class Control:
                 text = line.decode("utf-8", "replace")
                 if text.split()[:1] in (["trace"], ["talk"]):
                     return (yield from self._follow(text, lines.rest(), post))
-                yield json_line((yield from _result(self._tasks.start(self.answer(text, by)))))
+                yield json_line((yield from _result(self._tasks.start(self.answer(text, user)))))
         except LineTooLong as error:
             yield json_line(_failure(str(error), EXIT_USAGE))
 
@@ -198,9 +198,9 @@ class Control:
             for _, close in started:
                 close()
 
-    async def answer(self, line: str, by: str) -> Answer:
-        """Run the command in a line, and return its answer."""
-        return await self._answer(line, lambda command, words: self._do(command, words, by))
+    async def answer(self, line: str, user: str) -> Answer:
+        """Run the command in a line, for a user, and return its answer."""
+        return await self._answer(line, lambda command, words: self._do(command, words, user))
 
     async def _answer(self, line: str, do: Callable[[str, list[str]], Coroutine[Any, None, Answer]]) -> Answer:
         command, *words = line.split() or [""]
@@ -214,8 +214,9 @@ class Control:
             self._events.command_failed(command, error)
             return _failure(f"a bug in netd: {error!r}; see its log", EXIT_SOFTWARE)
 
-    async def _do(self, command: str, words: list[str], by: str) -> Answer:
+    async def _do(self, command: str, words: list[str], user: str) -> Answer:
         commands = self._commands
+        by = f"netd {' '.join([command, *words[:1]]) if command == 'ban' else command}, {user}"
         match command, words:
             case "status", _:
                 return await self._status.current(**_arguments(command, words, ("service",)))

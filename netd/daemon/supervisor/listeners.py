@@ -14,7 +14,7 @@ from netd.endpoints import LONGEST_PATH, Endpoint, SocketOptions
 from netd.errors import OpenError
 from netd.services import table
 from netd.transport.activation import Inherited, InheritedSocket
-from netd.transport.advice import advice
+from netd.transport.advice import CONTROL_GROUP_DROP_IN, advice
 from netd.transport.arrivals import stop_arrivals
 from netd.transport.listen import Listener, Skipped, configure, open_listeners, opening, subject
 
@@ -230,6 +230,11 @@ def control_listener(path: str, group: str | None) -> Listener:
         raise OpenError([f"daemon.control: the path may have at most {LONGEST_PATH} octets: {path}"])
     endpoint = Endpoint("unix", path=path, options=SocketOptions(mode=0o660 if group else 0o600, group=group))
     if not path.startswith("@"):
+        # With DynamicUser= and RuntimeDirectoryPreserve=, /run/netd leads there, and only root may enter it. Within the
+        # unit that cannot be seen.
+        if group and os.geteuid() != 0 and os.path.realpath(path).startswith("/run/private/"):
+            problem = f"systemd lets only root enter /run/private, where {path} leads to; {CONTROL_GROUP_DROP_IN}"
+            raise OpenError([f"daemon.control_group: the group '{group}' cannot use the control socket: {problem}"])
         try:
             paths.check_directory(path)
         except ValueError as error:  # another user could impersonate netd there

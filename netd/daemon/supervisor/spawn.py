@@ -20,7 +20,7 @@ from netd.daemon.resource_limits import described, end_before_parent_at_oom
 from netd.daemon.tasks import Result
 from netd.errors import EXIT_SOFTWARE
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.telemetry.logs import Sink
+from netd.telemetry.sink import Sink
 
 Entry = Callable[[int, Channel, Sink], int]
 """The main function of a worker. Arguments: its number, its end of the channel, the log. Returns the exit code."""

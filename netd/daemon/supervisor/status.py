@@ -24,7 +24,7 @@ from netd.daemon.tasks import Result
 from netd.reasons import FORMAT_VERSION
 from netd.telemetry.counters import published
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.telemetry.logs import Sink
+from netd.telemetry.sink import Sink
 from netd.transport.loop import Loop
 
 

@@ -44,9 +44,9 @@ from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Tasks
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, ControlTakenError, OpenError, OperatorError
 from netd.services.service_type import ServiceType
-from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ServiceEvents
+from netd.telemetry.sink import Sink
 from netd.transport.activation import fault_of
 from netd.transport.listen import Listener, finish, socket_url
 from netd.transport.loop import Loop, Timer
@@ -57,7 +57,7 @@ _CONTROL_POLICY = Policy(limits=Limits.model_construct(connections=256, idle=10.
 
 
 def supervise(
-    config: Config, load: Callable[[], Config], sink: logs.Sink, ready: Callable[[list[Listener]], None], entry: Entry
+    config: Config, load: Callable[[], Config], sink: Sink, ready: Callable[[list[Listener]], None], entry: Entry
 ) -> int:
     """Serve a checked config until netd is stopped. Returns the exit code.
 
@@ -75,7 +75,7 @@ def supervise(
 class Supervisor:
     """The process that runs netd: its parts, its signals and its timers."""
 
-    def __init__(self, config: Config, load: Callable[[], Config], sink: logs.Sink, entry: Entry) -> None:
+    def __init__(self, config: Config, load: Callable[[], Config], sink: Sink, entry: Entry) -> None:
         run_as = privileges.resolve(config.daemon)
         self._state = State(config)
         self._sink = sink
@@ -184,7 +184,10 @@ class Supervisor:
         path = default_paths.control_socket() if daemon.control == "" else daemon.control
         if path is None:
             if daemon.control is not None:
-                self._events.control_failed("$XDG_RUNTIME_DIR is not set; set daemon.control to a path")
+                problem = "$XDG_RUNTIME_DIR is not set; set daemon.control to a path"
+                if daemon.control_group:
+                    raise OpenError([f"daemon.control_group: {problem}"])
+                self._events.control_failed(problem)
             return
         # Before the socket is bound: if this fails for lack of descriptors, no path is left behind.
         events = ServiceEvents("control", connection_log="debug")
@@ -197,7 +200,7 @@ class Supervisor:
             if os.path.exists(path):
                 raise ControlTakenError(error.problems, path) from None
             # netd starts without a control socket if its default path cannot be used.
-            if daemon.control or "NETD_CONTROL" in os.environ:
+            if daemon.control or daemon.control_group or "NETD_CONTROL" in os.environ:
                 raise
             self._events.control_failed(error.problems[0])
             return
@@ -272,12 +275,12 @@ class Supervisor:
         result.then(lambda: log_exceptions(self._events, what, result.get))
 
     def _reopen_log(self) -> None:
-        if not (path := self._state.initial.log.file):
+        if self._sink.reopen is None:
             return
         try:
-            descriptor = logs.open_file(path)
-        except OSError as error:
-            self._events.log_failed(f"{path}: {error.strerror}")
+            descriptor = self._sink.reopen()
+        except OpenError as error:
+            self._events.log_failed(f"{error}; the log goes on as before")
             return
         # Workers may not open the file, so they are sent the descriptor.
         self._pool.ask_all(SetLogFile(), [descriptor])  # it is sent now, so it need not stay open for the responses
@@ -366,6 +369,7 @@ class Supervisor:
         )
         return ", ".join(f"{number} {noun}{'s' * (number != 1)}" for number, noun in counted) + (
             f", config {state.generation}"
+            + ("" if self._events.last_reload_successful else "; the last reload was rejected")
         )
 
 

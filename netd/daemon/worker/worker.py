@@ -50,6 +50,7 @@ from netd.reasons import Refusal
 from netd.shared.daemon_limits import DaemonLimits
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.sink import Sink
 from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
 
@@ -57,7 +58,7 @@ _SWITCH_INTERVAL = 0.0005  # seconds
 _CONNECTION_DESCRIPTORS = 4  # of a connection: its socket, and those that a service may open for it, such as a pipe
 
 
-def work(number: int, channel: Channel, sink: logs.Sink) -> int:
+def work(number: int, channel: Channel, sink: Sink) -> int:
     """Run a worker, in a process that has dropped its privileges. Returns the exit code."""
     return Worker(number, channel, sink).run()
 
@@ -65,7 +66,7 @@ def work(number: int, channel: Channel, sink: logs.Sink) -> int:
 class Worker:
     """Serves until the supervisor sends `Stop` or closes the channel."""
 
-    def __init__(self, number: int, channel: Channel, sink: logs.Sink) -> None:
+    def __init__(self, number: int, channel: Channel, sink: Sink) -> None:
         self._number = number
         self._channel = channel
         self._sink = sink

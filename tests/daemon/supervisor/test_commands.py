@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from netd.accounts import user_name
 from netd.daemon.messages.from_worker import MOST_PEERS, PeerList, PeerRow
 from netd.daemon.supervisor.commands import merged_peers
 from tests.daemon.clients import echoed, talking
@@ -112,7 +113,7 @@ def test_commands_list_and_close_connections(tmp_path: Path) -> None:
             )
         assert running.event("connection_closed")["outcome"] == "kicked"
         kicked = running.event("connections_kicked")
-        assert (kicked["number"], kicked["by"].partition(",")[2]) == (1, f"uid={os.geteuid()},gid={os.getegid()}")
+        assert (kicked["number"], kicked["by"]) == (1, f"netd kick, {user_name(os.geteuid())}")
 
 
 @pytest.mark.slow

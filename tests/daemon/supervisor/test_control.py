@@ -5,6 +5,7 @@ import json
 import os
 import random
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netd.accounts import user_name
 from netd.contract import Post
 from netd.daemon.supervisor.control import Answer, CommandError, Control
 from netd.daemon.tasks import Tasks
@@ -115,13 +117,13 @@ def answers_to(
 
 def test_line_is_a_command_and_an_answer_is_an_object() -> None:
     answers, commands = answers_to(b"status\nenable a\r\n", b"disable b\nkick peer=::1 service=x\nstop now\n")
-    me = f"pid=1,uid={os.geteuid()},gid=7"
+    me = user_name(os.geteuid())
     assert answers[0] == {"ok": True, "format_version": 1, "fine": True, "service": ""}
     assert commands.calls == [
-        ("a", True, me),
-        ("b", False, me),
-        ({"peer": "::1", "service": "x"}, me),
-        (True, me),
+        ("a", True, f"netd enable, {me}"),
+        ("b", False, f"netd disable, {me}"),
+        ({"peer": "::1", "service": "x"}, f"netd kick, {me}"),
+        (True, f"netd stop, {me}"),
     ]
 
 
@@ -292,11 +294,11 @@ def test_second_netd_does_not_take_the_socket_of_the_first(tmp_path: Path) -> No
         with Daemon("-c", str(tmp_path / "netd.yaml"), NETD_CONTROL=running.control) as second:
             assert second.process.wait(20) == 71
             second.stop()
-        [line] = [line["line"] for line in second.lines if line["event"] == "not_json"]
+        [problem] = [line["problem"] for line in second.lines if line["event"] == "start_failed"]
         occupant = f"another program listens there: netd (pid {running.process.pid}, config {tmp_path}/netd.yaml)"
-        assert line == (
-            f"netd: daemon.control: cannot listen on unix://{running.control}: Address already in use; "
-            f"{occupant}; set daemon.control to another path\n"
+        assert problem == (
+            f"daemon.control: cannot listen on unix://{running.control}: Address already in use; "
+            f"{occupant}; set daemon.control to another path"
         )
         assert running.ask("status")["ok"]
 
@@ -310,13 +312,16 @@ def test_netd_without_a_control_socket_serves(tmp_path: Path) -> None:
         assert running.stop() == 0
 
 
-def started_unprivileged(directory: str, **environment: str) -> tuple[int, list[dict[str, object]], str]:
-    """A netd of an unprivileged user; ``environment`` sets the path of its control socket.
+def started_unprivileged(
+    directory: str, section: str = "", **environment: str
+) -> tuple[int, list[dict[str, object]], str]:
+    """A netd of an unprivileged user, with this section in its config; ``environment`` has the path of its control
+    socket.
 
     When it is ready, an echo is requested, and it is stopped. Returns its exit code, its events, and other output.
     """
     file = Path(directory, "netd.yaml")
-    file.write_text(CONFIG)
+    file.write_text(section + CONFIG)
     os.chmod(directory, 0o755)
     places = ("NETD_CONTROL", "XDG_RUNTIME_DIR", "RUNTIME_DIRECTORY")
     kept = {key: value for key, value in os.environ.items() if key not in places}
@@ -363,9 +368,26 @@ def test_netd_without_a_path_for_a_control_socket_logs_it_and_serves(environment
 def test_control_path_that_the_operator_set_must_be_usable() -> None:
     with tempfile.TemporaryDirectory() as directory:
         code, events, output = started_unprivileged(directory, NETD_CONTROL="/proc/none/control.sock")
-    assert code == 71
-    assert "/proc/none/control.sock" in output
-    assert not {"netd_started", "control_failed"} & {str(event["event"]) for event in events}
+    assert (code, output) == (71, "")
+    assert [event["event"] for event in events] == ["netd_starting", "start_failed"]
+    assert "/proc/none/control.sock" in str(events[-1]["problem"])
+
+
+@pytest.mark.slow
+def test_control_group_that_netd_may_not_give_its_socket_to_fails_the_start() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        os.mkdir(f"{directory}/run")
+        os.chmod(f"{directory}/run", 0o777 | stat.S_ISVTX)
+        section = "daemon: {control_group: daemon}\n"
+        code, events, _ = started_unprivileged(directory, section, RUNTIME_DIRECTORY=f"{directory}/run/netd")
+        assert code == 71
+        assert "Operation not permitted; only root and members of the group 'daemon'" in str(events[-1]["problem"])
+        assert str(events[-1]["problem"]).endswith("under systemd see the drop-in control-group.conf")
+        code, events, _ = started_unprivileged(directory, section)
+        assert code == 71
+        assert str(events[-1]["problem"]).endswith(
+            ": daemon.control_group: $XDG_RUNTIME_DIR is not set; set daemon.control to a path"
+        )
 
 
 @pytest.mark.slow
@@ -419,4 +441,4 @@ def test_control_group_may_control_netd(tmp_path: Path, allowed: bool) -> None:
                 check=False,
             )
             assert "may not control netd" in json.loads(with_mode.stdout)["error"]
-            assert running.event("control_refused")["by"].endswith("uid=65534,gid=65534")
+            assert running.event("control_refused")["by"] == user_name(65534)

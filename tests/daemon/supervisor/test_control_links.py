@@ -66,7 +66,7 @@ def test_netd_is_found_by_the_path_of_its_config_after_the_file_has_changed(tmp_
         for command in ("reload", "diff"):
             done = netd(command, "-c", str(file))
             assert (done.returncode, done.stderr.startswith(f"{file}:")) == (78, True)
-        assert running.event("reload_rejected")["problems"], "the running netd has read it"
+        assert running.event("reload_rejected")["problem"], "the running netd has read it"
         file.unlink()
         assert found(file) == running.process.pid
     assert links(place) == []

@@ -17,7 +17,7 @@ from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.privileges import RunAs
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, close_all_but, fork, how_it_ended
-from netd.telemetry.logs import Sink
+from netd.telemetry.sink import Sink
 from tests.daemon.processes import ECHO, alive, workers
 from tests.support.daemon import Daemon, daemon
 from tests.support.waiting import until

@@ -18,7 +18,7 @@ from netd.daemon.supervisor.status import Status
 from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Tasks
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.telemetry.logs import Sink
+from netd.telemetry.sink import Sink
 from netd.transport.wheel import TICK
 from tests.support.server import Server
 

@@ -35,7 +35,7 @@ from netd.daemon.messages.from_worker import Alive, Busy, ConnectionList, Done, 
 from netd.daemon.worker.worker import Worker
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.shared.daemon_limits import DaemonLimits
-from netd.telemetry.logs import Sink
+from netd.telemetry.sink import Sink
 from tests.daemon.worker.prepare import Memory
 from tests.support.descriptors import copies
 

@@ -34,7 +34,9 @@ def ask(address: Any, data: bytes) -> bytes:
 
 
 def reasons(log: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return [(event["reason"], event["peer"]) for event in log if event["event"] == "connection_refused"]
+    return [
+        (event["reason"], event.get("peer", event["source"])) for event in log if event["event"] == "connection_refused"
+    ]
 
 
 @pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://{tmp}/s"])

@@ -137,7 +137,7 @@ def test_rules_apply_to_the_named_peer_and_not_to_its_proxy(server: Server, log:
     assert [ask("198.51.100.3"), ask("198.51.100.4")] == [b"", b"HELLO"]
     assert events.counters.refused == {"access": 1, "per_source": 1, "rate": 1, "banned": 1}
     refused = [line for line in log if line["event"] == "connection_refused"]
-    assert {(line["reason"], line["peer"]) for line in refused} == {
+    assert {(line["reason"], line["source"]) for line in refused} == {
         ("access", "192.0.2.7"),
         ("per_source", "198.51.100.1"),
         ("rate", "198.51.100.1"),
@@ -174,7 +174,7 @@ def test_sender_that_may_not_name_a_peer_is_refused_at_once(server: Server, log:
     with connect(address) as connection:
         assert connection.recv(1) == b"", "before it has said a word"
     assert (events.counters.refused, events.counters.accepted) == ({"access": 1}, 0)
-    assert [line["peer"] for line in log if line["event"] == "connection_refused"] == ["127.0.0.1"]
+    assert [line["source"] for line in log if line["event"] == "connection_refused"] == ["127.0.0.1"]
     with socket.create_connection(address, 20, ("127.0.0.2", 0)) as proxy:
         proxy.sendall(PEER + b"hello")
         assert read_exactly(proxy, 5) == b"hello"

@@ -1,0 +1,117 @@
+"""The formats of a log line: JSON, logfmt, and coloured text for people. All are processors of structlog.
+
+In logfmt and text no value is JSON: a list is ``a,b``, a mapping ``a:1,b:2``. No value begins another line, ends its
+field early, or controls a terminal.
+"""
+
+import json
+import time
+import traceback
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from netd.text import printable
+
+Event = MutableMapping[str, Any]
+
+LONGEST_EXCEPTION = 8192
+"""Characters of a traceback; a longer one is cut in its middle."""
+
+
+def exception(logger: object, method: str, event: Event) -> Event:
+    """Render the traceback. A peer may have chosen the text of an exception: it is cut, and control characters are
+    escaped.
+    """
+    if error := event.pop("exc_info", None):
+        text = "".join(traceback.format_exception(error)).rstrip("\n")
+        if len(text) > LONGEST_EXCEPTION:
+            half = LONGEST_EXCEPTION // 2
+            text = f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
+        lines = text.split("\n")
+        event["exception"] = "\n".join(map(printable, lines))
+    return event
+
+
+def plain(value: object) -> str:
+    """A value as text."""
+    match value:
+        case str():
+            return value
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case Mapping():
+            return ",".join(f"{plain(key)}:{plain(one)}" for key, one in value.items())
+        case list() | tuple():
+            return ",".join(map(plain, value))
+    return str(value)
+
+
+def pairs(fields: Mapping[str, object]) -> str:
+    """Fields as ``key=value``, a value in quotes where it has to be. A field that is None is left out."""
+    return " ".join(f"{key}={_quoted(printable(plain(value)))}" for key, value in fields.items() if value is not None)
+
+
+def _quoted(text: str) -> str:
+    if text and not any(one in text for one in ' ="'):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def logfmt(logger: object, method: str, event: Event) -> str:
+    """Render an event as logfmt (https://brandur.org/logfmt), without the time."""
+    name, level = event.pop("event"), event.pop("level", method)
+    return pairs({"level": level, "event": name, **event})
+
+
+def logfmt_with_time(logger: object, method: str, event: Event) -> str:
+    """Render an event as logfmt. The time is UTC (RFC 3339)."""
+    return f"time={_Clock.now()} {logfmt(logger, method, event)}"
+
+
+def lines(logger: object, method: str, event: Event) -> Event:
+    """Prepare an event for text: escape its values. A traceback is indented, so that none of its lines looks like the
+    beginning of another event.
+    """
+    for key, value in event.items():
+        if key == "exception":
+            event[key] = "    " + value.replace("\n", "\n    ")
+        else:
+            event[key] = printable(plain(value))
+    return event
+
+
+class _Clock:
+    """The time as text (RFC 3339, UTC). The text of a second is kept, since rendering it is a large part of a line."""
+
+    _known = (-1, "")
+
+    @classmethod
+    def now(cls) -> str:
+        now = time.time()
+        second, text = cls._known
+        if second != int(now):
+            second = int(now)
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            cls._known = second, text
+        return f"{text}.{int((now - second) * 1e6):06d}Z"
+
+
+# It escapes all but printable ASCII, since control characters could control a terminal.
+_ENCODER = json.JSONEncoder(default=repr, separators=(",", ":"))
+
+
+def as_json(logger: object, method: str, event: Event) -> str | bytes:
+    """Render an event as a JSON object. Time, level and event come first, since people read the lines too.
+
+    Most lines are about a connection, and are a part of its cost. So the faster encoder renders them.
+    """
+    entry = {"timestamp": _Clock.now(), "level": method, "event": event.pop("event", ""), **event}
+    try:
+        line = to_json(entry, fallback=repr)
+    except ValueError:  # text with half of a surrogate pair
+        return _ENCODER.encode(entry)
+    return line + b"\n" if line.isascii() and b"\x7f" not in line else _ENCODER.encode(entry)

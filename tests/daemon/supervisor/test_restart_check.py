@@ -1,0 +1,81 @@
+"""Keys of a config that only a restart applies, checked at the reload."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from netd.config import loader
+from netd.config.model import Config
+from netd.daemon.supervisor import restart_check
+from netd.errors import OpenError
+from tests.support.daemon import daemon
+
+SERVICES = "services:\n  echo: {{listen: [tcp://127.0.0.1:0]}}\n"
+
+
+def load(tmp_path: Path, sections: str) -> Config:
+    (tmp_path / "netd.yaml").write_text((sections + SERVICES).format(tmp=tmp_path))
+    return loader.load(tmp_path / "netd.yaml")
+
+
+def problems(tmp_path: Path, sections: str, initial: str = "") -> list[str]:
+    """The problems of the next start with a config, in a netd that was started with ``initial``."""
+    before, after = load(tmp_path, initial), load(tmp_path, sections)
+    files = sorted(tmp_path.rglob("*"))
+    try:
+        restart_check.check(before, after)
+    except OpenError as error:
+        assert all(problem.endswith(" (netd could not restart)") for problem in error.problems)
+        return [problem.removesuffix(" (netd could not restart)") for problem in error.problems]
+    finally:
+        before.access_tables.close()
+        after.access_tables.close()
+        assert sorted(tmp_path.rglob("*")) == files, "it leaves nothing behind"
+    return []
+
+
+@pytest.mark.parametrize(
+    ("sections", "problem"),
+    [
+        ("log: {{file: {tmp}}}\n", "log.file: cannot open {tmp}: Is a directory"),
+        ("daemon: {{pid_file: {tmp}/no/pid}}\n", "daemon.pid_file: cannot open {tmp}/no/pid"),
+        ("daemon: {{user: no-such-user}}\n", "daemon.user: there is no user 'no-such-user'"),
+        ("daemon: {{control: {tmp}/c, control_group: no-such}}\n", "there is no group 'no-such'"),
+    ],
+)
+def test_key_with_which_a_start_would_fail_is_a_problem(tmp_path: Path, sections: str, problem: str) -> None:
+    if "user" in sections and os.geteuid() != 0:
+        pytest.skip("needs root")
+    [found] = problems(tmp_path, sections)
+    assert problem.format(tmp=tmp_path) in found
+
+
+def test_keys_with_problems_are_reported_together(tmp_path: Path) -> None:
+    found = problems(tmp_path, "log: {{file: {tmp}}}\ndaemon: {{pid_file: {tmp}/no/pid}}\n")
+    assert [problem.partition(":")[0] for problem in found] == ["log.file", "daemon.pid_file"]
+
+
+def test_key_that_is_the_same_as_at_the_start_is_not_tried(tmp_path: Path) -> None:
+    sections = "log: {{file: {tmp}}}\ndaemon: {{pid_file: {tmp}/no/pid, control_group: no-such}}\n"
+    assert problems(tmp_path, sections, sections) == []
+
+
+def test_keys_with_which_a_start_succeeds_are_no_problem_and_leave_nothing(tmp_path: Path) -> None:
+    assert problems(tmp_path, "log: {{file: {tmp}/log}}\ndaemon: {{pid_file: {tmp}/pid, control: {tmp}/c}}\n") == []
+    (tmp_path / "log").write_text("one\n")
+    group = os.getegid()
+    sections = f"log: {{{{file: {{tmp}}/log}}}}\ndaemon: {{{{control: {{tmp}}/c, control_group: '{group}'}}}}\n"
+    assert problems(tmp_path, sections) == []
+    assert (tmp_path / "log").read_text() == "one\n"
+
+
+def test_reload_of_a_log_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    config = SERVICES.format()
+    with daemon(config, tmp_path) as running:
+        (tmp_path / "netd.yaml").write_text(f"log: {{file: {tmp_path}}}\n" + config)
+        answer = running.ask("reload")
+        assert answer["error"].startswith(f"log.file: cannot open {tmp_path}: Is a directory")
+        assert answer["exit_code"] == 71
+        assert running.event("reload_rejected")["problem"] == answer["error"]
+        assert running.ask("status")["generation"] == 1

@@ -1,0 +1,220 @@
+"""The sink of the log, which never blocks."""
+
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import structlog
+
+from netd.telemetry import logs
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.sink import Sink, open_file
+
+
+def test_full_pipe_blocks_no_writer_and_lost_lines_are_reported() -> None:
+    for reader, writer in (os.pipe(), tuple(end.detach() for end in socket.socketpair())):
+        logs.set_up("info", "json", writer)
+        for _ in range(10_000):
+            DaemonEvents().netd_stopped()
+        assert os.get_blocking(writer), "other programs may share the descriptor"
+        seen = 0
+        while b"netd_starting" not in (piece := os.read(reader, 1000)):
+            seen += piece.count(b"\n")
+            if len(piece) < 1000:
+                DaemonEvents().netd_starting("1", "c", 1)
+        piece += os.read(reader, 65536) if b"log_lines_lost" not in piece else b""
+        lines = [json.loads(line) for line in piece.splitlines() if line.startswith(b"{") and line.endswith(b"}")]
+        [lost] = [line["number"] for line in lines if line["event"] == "log_lines_lost"] or [0]
+        assert lost > 1000
+        structlog.get_config()["logger_factory"]().close()
+        os.close(reader)
+        os.close(writer)
+
+
+def test_sink_keeps_no_more_than_a_line_for_a_slow_reader() -> None:
+    reader, writer = os.pipe()
+    sink = logs.set_up("info", "json", writer)
+    for number in range(3000):
+        sink.msg("x" * 8000)
+        if number > 10:
+            os.read(reader, 4096)
+        assert len(sink._rest) <= 8001
+    os.close(reader)
+    os.close(writer)
+    sink.close()
+
+
+def test_finish_reports_lost_lines_to_a_late_reader() -> None:
+    reader, writer = os.pipe()
+    sink = logs.set_up("info", "json", writer)
+    for _ in range(3000):
+        DaemonEvents().netd_stopped()
+    os.close(writer)
+    seen: list[bytes] = []
+
+    def read_all() -> None:
+        while piece := os.read(reader, 65536):
+            seen.append(piece)
+
+    late = threading.Timer(0.2, read_all)
+    late.start()
+    sink.finish(10)
+    sink.close()
+    late.join()
+    lines = [json.loads(line) for line in b"".join(seen).splitlines()]
+    assert lines[-1]["event"] == "log_lines_lost"
+    assert lines[-1]["number"] + len(lines) - 1 == 3000
+    os.close(reader)
+
+
+def test_finish_does_not_wait_for_a_reader_that_has_closed() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    for descriptor in (writer, full):
+        sink = Sink(descriptor)
+        sink.msg("lost")
+        assert sink._lost == 1
+        sink.finish(600)  # longer than the time-out of a test
+        sink.close()
+        os.close(descriptor)
+
+
+def test_log_that_cannot_be_written_raises_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    logs.set_up("info", "json", writer)
+    DaemonEvents().netd_stopped()
+    os.close(writer)
+    DaemonEvents().netd_stopped()
+    structlog.reset_defaults()
+
+
+def test_line_that_was_written_in_part_does_not_begin_the_next_file(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    sink = logs.set_up("info", "json", writer)
+    while not sink._rest:
+        sink.msg("x" * 60_000)
+    before = sink.lost
+    sink.replace(open_file(str(tmp_path / "new")))
+    assert sink.lost == before + 1
+    DaemonEvents().netd_stopped()
+    lines = [json.loads(line) for line in (tmp_path / "new").read_text().splitlines()]
+    assert [(line["event"], line.get("number")) for line in lines] == [
+        ("log_lines_lost", sink.lost),
+        ("netd_stopped", None),
+    ]
+    os.close(reader)
+    os.close(writer)
+    sink.close()
+
+
+def test_report_of_lost_lines_that_was_written_in_part_is_repeated(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    sink = Sink(writer, lambda number: b"%d lost" % number + b"." * 100_000 + b"\n")
+    while not sink.lost:
+        sink.msg("x" * 60_000)
+    lost = sink.lost
+    while not sink._reported:
+        os.read(reader, 4096)
+        sink._catch_up()
+    sink.replace(open_file(str(tmp_path / "new")))
+    sink.msg("next")
+    first, second = (tmp_path / "new").read_text().splitlines()
+    assert (first.rstrip("."), second) == (f"{lost} lost", "next")
+    assert sink.lost == lost
+    os.close(reader)
+    os.close(writer)
+    sink.close()
+
+
+def test_lost_lines_are_reported_in_the_format_of_the_log() -> None:
+    for form, words in (("logfmt", "level=warning event=log_lines_lost number=1"), ("console", "log_lines_lost")):
+        reader, writer = os.pipe()
+        sink = logs.set_up("info", form, writer)  # type: ignore[arg-type]
+        sink._lost = 1
+        DaemonEvents().netd_stopped()
+        first, second = os.read(reader, 65536).decode().splitlines()
+        assert words in first
+        assert "number=1" in first
+        assert "netd_stopped" in second
+        os.close(reader)
+        os.close(writer)
+        sink.close()
+
+
+@pytest.mark.parametrize(("before", "after"), [("", "x\n"), ("a\n", "a\nx\n"), ("a\nb", "a\nb\nx\n")])
+def test_last_line_of_a_file_that_has_no_end_gets_one(before: str, after: str, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(before)
+    descriptor = open_file(str(tmp_path / "log"))
+    Sink(descriptor).msg("x")
+    os.close(descriptor)
+    assert (tmp_path / "log").read_text() == after
+
+
+def test_log_file_is_opened_without_reading_and_with_mode_0640(tmp_path: Path) -> None:
+    descriptor = open_file(str(tmp_path / "log"))
+    assert os.fstat(descriptor).st_mode & 0o777 == 0o640
+    os.close(descriptor)
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = open_file(str(tmp_path / "fifo"))
+    Sink(descriptor).msg("x")
+    assert os.read(reader, 9) == b"x\n"
+    os.close(reader)
+    os.close(descriptor)
+
+
+def test_logger_that_was_restarted_gets_the_next_line(tmp_path: Path) -> None:
+    path = str(tmp_path / "log")
+
+    def connect() -> int:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+            connection.connect(path)
+            return connection.detach()
+
+    def run_logger() -> socket.socket:
+        logger = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        logger.bind(path)
+        logger.settimeout(20)
+        return logger
+
+    logger = run_logger()
+    descriptor = connect()
+    sink = Sink(descriptor, connect=connect)
+    os.close(descriptor)
+    sink.msg("one")
+    assert logger.recv(99) == b"one\n"
+    logger.close()
+    os.unlink(path)
+    sink.msg("two")
+    sink.msg("three")
+    assert sink.lost == 2
+    logger = run_logger()
+    sink._next_connect = time.monotonic()  # a second later
+    sink.msg("four")
+    assert json.loads(logger.recv(99)) == {"event": "log_lines_lost", "number": 2}
+    assert logger.recv(99) == b"four\n"
+    logger.close()
+    sink.close()
+
+
+def test_missing_logger_is_looked_for_once_a_second() -> None:
+    attempts: list[float] = []
+
+    def connect() -> int:
+        attempts.append(time.monotonic())
+        raise FileNotFoundError
+
+    descriptor = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).detach()
+    sink = Sink(descriptor, connect=connect)
+    os.close(descriptor)
+    for _ in range(1000):
+        sink.msg("x")
+    assert sink.lost == 1000
+    assert len(attempts) <= 1 + time.monotonic() - attempts[0]
+    sink.close()
