@@ -16,6 +16,7 @@ from netd import default_paths
 from netd.admission.access_table import Ruling
 from netd.admission.policy import RefusalLine
 from netd.config import loader, source
+from netd.config.host import LOG_DIRECTORY_HINT
 from netd.config.model import Config
 from netd.config.problems import InvalidConfigError
 from netd.endpoints import Endpoint
