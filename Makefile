@@ -105,7 +105,7 @@ uninstall: ## remove what make install put there, but the configs
 	for unit in netd.service netd@.service netd.socket; do rm -f "$$root$(UNITDIR)/$$unit"; done; \
 	echo "Removed$${root:+ below $$root}: $(PREFIX)/bin/netd, $(LIBDIR), and the units in $(UNITDIR)"; \
 	test ! -e "$$etc" || echo "The configs in $(SYSCONFDIR)/netd are left."; \
-	test -n "$$root" || echo "Next, where netd runs: systemctl disable --now netd; systemctl daemon-reload"
+	test -n "$$root" || echo "Next, where netd still runs: systemctl stop netd; systemctl daemon-reload"
 
 # The environment is made anew when what it depends on has changed.
 $(VENV)/made:

@@ -1,6 +1,6 @@
 """Access rules: longest prefix, deny on a tie, users and groups, times."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -99,6 +99,9 @@ def at(day: int, hour: int, minute: int = 0, month: int = 11) -> float:
     return datetime(2026, month, day, hour, minute, tzinfo=BERLIN).timestamp()  # 16 November 2026 is a Monday
 
 
+TWICE = datetime(2026, 10, 25, tzinfo=UTC).timestamp()  # 02:00 in Berlin, which comes again an hour later
+
+
 @pytest.mark.parametrize(
     ("times", "open_at", "closed_at"),
     [
@@ -115,6 +118,11 @@ def at(day: int, hour: int, minute: int = 0, month: int = 11) -> float:
         ("00:00-00:00 Europe/Berlin", [at(21, 0), at(21, 13)], []),
         # Local time, with daylight saving.
         ("08:00-09:00 Europe/Berlin", [at(15, 8, 30, month=7), at(15, 8, 30, month=12)], [at(15, 9, 30, month=7)]),
+        # On 29 March 2026 the hour from 02:00 is missing, on 25 October that from 02:00 comes twice.
+        ("01:30-02:30 Europe/Berlin", [at(29, 1, 59, month=3)], [at(29, 3, 0, month=3), at(29, 3, 29, month=3)]),
+        ("02:00-03:00 Europe/Berlin", [], [at(29, 1, 59, month=3), at(29, 3, 0, month=3)]),
+        ("02:00-03:00 Europe/Berlin", [TWICE, TWICE + 7199], [TWICE - 1, TWICE + 7200]),
+        ("02:15-02:45 Europe/Berlin", [TWICE + 900, TWICE + 4500], [TWICE + 2700, TWICE + 6300]),
     ],
 )
 def test_times_of_the_week(times: str, open_at: list[float], closed_at: list[float]) -> None:
