@@ -4,6 +4,7 @@ These commands should answer at once, so nothing is imported here that takes lon
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
@@ -105,8 +106,9 @@ def control_options(command: Callable[..., int]) -> Callable[..., int]:
             return command(*arguments, client=client, **options)
         except UnicodeError:
             raise
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-            if client.answered is None:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSError) as error:
+            out_of_range = not isinstance(error, OSError) or error.errno in (errno.EINVAL, errno.EOVERFLOW)
+            if client.answered is None or not out_of_range:
                 raise
             raise not_netd(client.answered, f"{type(error).__name__}: {error}") from error
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from netd.cli.main import netd
 from netd.errors import OperatorError
 from tests.cli.commands import run
 from tests.client.fake_netd import FakeNetd
@@ -122,6 +124,27 @@ def test_answer_without_what_the_command_needs_is_no_answer_of_netd(place: Path,
     with FakeNetd(place / "control.sock", {"ok": True}), pytest.raises(OperatorError, match=": KeyError: ") as caught:
         run(*words)
     assert caught.value.exit_code == 69
+
+
+@pytest.mark.parametrize("pid", [0, -1, 10**400, "x", None, [1]])
+def test_process_that_cannot_be_is_no_answer_of_netd(place: Path, pid: object) -> None:
+    with FakeNetd(place / "control.sock", {"ok": True, "pid": pid}), pytest.raises(OperatorError) as caught:
+        run("stop")
+    assert caught.value.exit_code == 69
+
+
+def test_message_of_a_trace_with_anything_in_any_place_is_printable_or_an_error(place: Path) -> None:
+    message = {"time": 1.5, "what": "in", "peer": "192.0.2.7:5", "size": 1, "data": "78"}
+    values: tuple[tuple[Any, ...], ...] = ((), (HOSTILE,), (None,), (10**400,), (1e18,), (-1,), ([],), ({},), (1e999,))
+    variants = [changed(message, at, *value) for at in places(message) if at for value in values]
+    variants += [{"skipped": HOSTILE}, {}]
+    for variant in variants:
+        with FakeNetd(place / "control.sock", b'{"ok": true}\n' + json.dumps(variant).encode() + b"\n"):
+            done = CliRunner().invoke(netd, ["trace", "echo"], standalone_mode=False)
+        assert isinstance(done.exception, OperatorError), variant
+        assert done.exception.exit_code == 69
+        assert all(line.isprintable() for line in done.stdout.split("\n")), variant
+        assert str(done.exception).isprintable()
 
 
 def test_bug_of_a_command_stays_a_bug(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
