@@ -4,7 +4,7 @@ import click
 
 from netd.cli.columns import readable_duration
 from netd.cli.control import ControlClient, control_options
-from netd.cli.options import json_option
+from netd.cli.options import json_option, parsed, seconds
 from netd.cli.output import print_answer, table
 from netd.errors import EXIT_USAGE
 
@@ -37,12 +37,20 @@ def list_(client: ControlClient, *, as_json: bool) -> int:
 
 @ban.command(epilog="Example: netd ban add 192.0.2.7 --for 10m")
 @click.argument("source")
-@click.option("--for", "duration", default="1h", show_default=True, help="How long: 30s, 5m, 1h, 7d.")
+@click.option(
+    "--for",
+    "duration",
+    callback=parsed(seconds),
+    metavar="DURATION",
+    default="1h",
+    show_default=True,
+    help="How long: 30s, 5m, 1h, 7d.",
+)
 @control_options
 @json_option
-def add(client: ControlClient, source: str, duration: str, *, as_json: bool) -> int:
+def add(client: ControlClient, source: str, duration: float, *, as_json: bool) -> int:
     """Ban a source: an address, or an IPv6 /64. Live connections stay open (netd kick closes them)."""
-    answer = client.ask("ban", "add", source, duration)
+    answer = client.ask("ban", "add", source, f"{duration:.3f}s")
     text = f"{answer['source']} is banned for {readable_duration(answer['remaining_seconds'])}"
     return print_answer(answer, text, as_json=as_json)
 

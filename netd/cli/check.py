@@ -19,7 +19,7 @@ from netd.config.schema import json_schema
 from netd.errors import EXIT_CONFIG, EXIT_OK, EXIT_OSERR, OpenError, OperatorError
 
 
-@click.command(epilog="Example: netd check -c /etc/netd/netd.yaml")
+@click.command(epilog="Example: netd check -c /etc/netd/netd.yaml", short_help="Print every problem of a config.")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @click.option(
@@ -90,7 +90,9 @@ def _fields(problems: Iterable[Problem]) -> list[dict[str, Any]]:
     return [problem.fields() for problem in problems]
 
 
-@click.command(epilog="Example: netd schema > netd.schema.json")
+@click.command(
+    epilog="Example: netd schema > netd.schema.json", short_help="Print the JSON Schema of the config, for editors."
+)
 def schema() -> int:
     """Print the JSON Schema of the config, for completion and checks in an editor."""
     click.echo(json.dumps(json_schema(), indent=2))

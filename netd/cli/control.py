@@ -90,13 +90,13 @@ def control_options(command: Callable[..., int]) -> Callable[..., int]:
         "-c",
         "--config",
         "file",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         help="The config that the running netd was started with, whatever its text is now.",
     )
     @click.option(
         "--control",
         "path",
-        type=click.Path(),
+        type=click.Path(readable=False),
         help="Its control socket. Default: $NETD_CONTROL, else that of /etc/netd/netd.yaml, else the usual places.",
     )
     @wraps(command)

@@ -8,7 +8,10 @@ from netd.cli.output import print_answer, table
 from netd.errors import EXIT_NO, EXIT_OK
 
 
-@click.command(epilog="Example: netd explain --from 192.0.2.7:5353 --to echo/udp")
+@click.command(
+    epilog="Example: netd explain --from 192.0.2.7:5353 --to echo/udp",
+    short_help="Show which rule, limit or ban decides about a peer.",
+)
 @click.option("--from", "peer", required=True, help="ADDRESS, ADDRESS:PORT, or for a UNIX socket uid:NAME or gid:NAME.")
 @click.option("--to", "where", required=True, help="SERVICE/TRANSPORT: tcp, udp, unix or unixgram.")
 @control_options
@@ -19,7 +22,11 @@ def explain(client: ControlClient, peer: str, where: str, *, as_json: bool) -> i
     Exit code 0: the peer would be served; 1: it would not.
     """
     answer = client.ask("explain", **{"from": peer, "to": where})
-    verdict = "is served" if answer["served"] else f"is not served: {answer['decided_by']}, {answer['why']}"
+    verdict = "is served"
+    if not answer["served"]:
+        # A reason may begin with the key of the config that the check is named after.
+        named = answer["why"].startswith(f"{answer['decided_by']}.")
+        verdict = f"is not served: {'' if named else answer['decided_by'] + ', '}{answer['why']}"
     rows = [[check["name"], "yes" if check["passes"] else "no", check["why"]] for check in answer["checks"]]
     text = f"{answer['from']} at {answer['to']} {verdict}\n\n{table(('CHECK', 'PASSES', 'WHY'), rows)}"
     print_answer(answer, text, as_json=as_json)

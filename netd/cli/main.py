@@ -39,13 +39,48 @@ _COMMANDS = {
 }
 
 
+# The commands in `netd --help`, by what they work on; the rest comes last.
+_GROUPS = {
+    "Run and check": ("run", "check", "config", "services", "schema"),
+    "Ask and change a running netd": (
+        "status",
+        "top",
+        "connections",
+        "trace",
+        "explain",
+        "ban",
+        "kick",
+        "diff",
+        "reload",
+        "enable",
+        "disable",
+        "log-level",
+        "stop",
+    ),
+    "Clients": ("talk", "probe"),
+}
+
+
 class _Commands(click.Group):
     """The group of commands. It imports only the file of the command that runs, so that this starts fast."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return [name for names in _COMMANDS.values() for name in names]
+        return [*(name for names in _COMMANDS.values() for name in names), "help"]
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        grouped = {name for names in _GROUPS.values() for name in names}
+        groups = {**_GROUPS, "Help": tuple(name for name in self.list_commands(context) if name not in grouped)}
+        widest = max(map(len, self.list_commands(context)))
+        for group, names in groups.items():
+            commands = [(name, self.get_command(context, name)) for name in names]
+            rows = [(name.ljust(widest), command.get_short_help_str(120)) for name, command in commands if command]
+            if rows:
+                with formatter.section(group):
+                    formatter.write_dl(rows)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name == "help":
+            return _help
         for file, names in _COMMANDS.items():
             if name in names:
                 module = importlib.import_module(f"netd.cli.{file}")
@@ -64,6 +99,16 @@ def netd(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(EXIT_USAGE)
+
+
+@click.command("help", epilog="Example: netd help kick", short_help="Show the help of a command.")
+@click.argument("command", nargs=-1)
+@click.pass_context
+def _help(context: click.Context, command: tuple[str, ...]) -> int:
+    """Show the help of a command, as `netd COMMAND --help` does."""
+    assert context.parent, "netd itself"
+    netd.main([*command, "--help"], prog_name="netd", standalone_mode=False)
+    return EXIT_OK
 
 
 def main() -> None:
@@ -108,7 +153,9 @@ def _run() -> tuple[int, Sequence[str]]:
     except OperatorError as error:
         return error.exit_code, [f"netd: {problem}" for problem in error.problems]
     except click.ClickException as error:
-        usage = error.ctx.get_usage() + "\n\n" if isinstance(error, click.UsageError) and error.ctx else ""
+        usage = ""
+        if isinstance(error, click.UsageError) and error.ctx:
+            usage = f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.\n\n"
         return EXIT_USAGE, [f"{usage}Error: {error.format_message()}"]
     except (click.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT, ()

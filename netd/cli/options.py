@@ -1,5 +1,6 @@
 """Options that several commands share, and the parsing of arguments."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,8 @@ from netd.peer_filter import PeerFilter
 
 C = TypeVar("C", bound=Callable[..., Any])
 T = TypeVar("T")
+
+_NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 
 config_option = click.option(
     "-c",
@@ -32,6 +35,13 @@ def _check_peer(context: click.Context, parameter: click.Parameter, text: str | 
     if text is None or text.startswith(("/", "@", "pid=", "uid=")) or PeerFilter(text).network:
         return text
     raise click.BadParameter(f"expected an address, a network or a peer as netd connections shows it, got {text!r}")
+
+
+def seconds(text: str) -> float:
+    """Seconds, from a duration as in the config, ``250ms`` or ``5m``, or from a number of seconds: ``5``, ``0.5``."""
+    from netd.values import parse_duration  # only here, since it takes long
+
+    return parse_duration(f"{text}s" if _NUMBER.fullmatch(text) else text)
 
 
 def parsed(parse: Callable[[str], T]) -> Callable[[click.Context, click.Parameter, str | None], T | None]:

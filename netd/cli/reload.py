@@ -11,7 +11,7 @@ from netd.cli.output import print_answer
 from netd.client.control import Answer
 
 
-@click.command(epilog="Example: netd diff")
+@click.command(epilog="Example: netd diff", short_help="Show what a reload would change.")
 @control_options
 @json_option
 def diff(client: ControlClient, *, as_json: bool) -> int:

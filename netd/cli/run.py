@@ -26,7 +26,9 @@ from netd.transport.listen import Listener
 _ASK_TIMEOUT = 2.0  # seconds for the answer of the netd that has the control socket
 
 
-@click.command(epilog="Example: netd run -c /etc/netd/netd.yaml")
+@click.command(
+    epilog="Example: netd run -c /etc/netd/netd.yaml", short_help="Run the services that the config enables."
+)
 @config_option
 @click.option("--daemon", "detach", is_flag=True, help="Go into the background once every service listens.")
 def run(file: Path | None, detach: bool) -> int:

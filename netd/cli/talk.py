@@ -7,7 +7,7 @@ import sys
 import click
 
 from netd.cli.control import ControlClient, check_response, control_options
-from netd.cli.options import parsed
+from netd.cli.options import parsed, seconds
 from netd.client.talk.control_link import ControlLink
 from netd.client.talk.conversation import Schedule
 from netd.client.talk.conversation import talk as run_conversation
@@ -18,13 +18,12 @@ from netd.client.urls import client_endpoint
 from netd.endpoints import Endpoint
 from netd.errors import EXIT_OK
 from netd.services.chat.text import check_name
-from netd.values import parse_duration
 
 _ENDS = {"none": b"", "lf": b"\n", "crlf": b"\r\n"}
 
 
 def _wait(text: str) -> float:
-    return 0.0 if text == "0" else parse_duration(text)
+    return 0.0 if text == "0" else seconds(text)
 
 
 @click.command(
@@ -49,7 +48,7 @@ More:
 @click.option("--name", callback=parsed(check_name), metavar="NAME", help="Put `NAME : ` before each line, for a chat.")
 @click.option(
     "--every",
-    callback=parsed(parse_duration),
+    callback=parsed(seconds),
     metavar="DURATION",
     help="Send the text of --send now, and again every 10s, 2m, …",
 )

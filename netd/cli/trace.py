@@ -18,7 +18,9 @@ _TEXT = 64  # octets shown as text in one line; --hex shows all that were captur
 _ROW = 16  # octets in a line of --hex
 
 
-@click.command(epilog="Example: netd trace echo --peer 192.0.2.7")
+@click.command(
+    epilog="Example: netd trace echo --peer 192.0.2.7", short_help="Show the data that a service receives and sends."
+)
 @click.argument("service")
 @peer_option("Only that of this address (with or without port) or network.")
 @click.option("--hex", "as_hex", is_flag=True, help="Show octets in hexadecimal, beside their characters.")

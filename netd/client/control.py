@@ -177,6 +177,10 @@ def dial(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> t
             )  # abstract, written as in `Endpoint.path`
         except OSError as error:
             connection.close()
+            if isinstance(error, PermissionError):
+                raise NotRunningError(
+                    [f"this user may not ask the netd at {path}: be root, or see daemon.control_group"]
+                ) from None
             failures.append(f"{path} ({error.strerror or error})")
             continue
         try:
@@ -186,7 +190,7 @@ def dial(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> t
             raise _broken(path, error) from None
         return connection, path
     looked = ", ".join(failures) or "nowhere: there is neither $XDG_RUNTIME_DIR nor /run/netd"
-    raise NotRunningError([f"netd is not running, or this user may not connect to it; looked at {looked}"])
+    raise NotRunningError([f"netd is not running; looked at {looked}"])
 
 
 def _broken(path: str, error: OSError) -> NotRunningError:

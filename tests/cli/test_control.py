@@ -11,7 +11,10 @@ from netd import default_paths
 from netd.cli.control import ControlClient, check_response, control_options
 from netd.client.control import Answer
 from netd.errors import ConfigError, NotRunningError, OperatorError
+from tests.cli.commands import run
 from tests.client.fake_netd import FakeNetd
+from tests.support.programs import need_root
+from tests.support.users import ALEX, as_user
 
 OK = {"ok": True}
 SERVICES = "services: {echo: {listen: [tcp://127.0.0.1:0]}}\n"
@@ -158,3 +161,19 @@ def test_options_of_a_command_select_the_netd(tmp_path: Path) -> None:
     file = config(tmp_path / "netd.yaml", f"daemon: {{control: {tmp_path}/c}}")
     with FakeNetd(tmp_path / "c", status(file), OK):
         assert command(["-c", str(file)], standalone_mode=False) == 7
+
+
+def test_control_socket_that_the_user_may_not_open_is_said_so_however_it_is_named(place: Path) -> None:
+    need_root()
+    (place / "control.sock").touch(0o600)
+
+    def ask_as_another_user() -> None:
+        for words in ((), ("--control", f"{place}/control.sock")):
+            with pytest.raises(OperatorError) as caught:
+                run("status", *words)
+            assert caught.value.exit_code == 69
+            assert list(caught.value.problems) == [
+                f"this user may not ask the netd at {place}/control.sock: be root, or see daemon.control_group"
+            ]
+
+    as_user(ALEX, ask_as_another_user)

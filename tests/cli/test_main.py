@@ -1,6 +1,7 @@
 """The command line as a user runs it: help, usage errors, and exit codes where output fails."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,27 @@ def test_every_command_has_help_with_an_example() -> None:
     assert "Exit codes:" in overview
     for code in (0, 1, 64, 69, 70, 71, 78):
         assert f"{code} " in overview.partition("Exit codes:")[2]
+
+
+def test_list_of_commands_has_each_in_a_group_with_a_whole_sentence() -> None:
+    overview = CliRunner().invoke(netd, ["--help"], prog_name="netd").output.partition("\n  Exit codes")[0]
+    _, *groups = re.split(r"^(?=\S[^:\n]*:$)", overview.partition("Options:")[2], flags=re.M)
+    rows = {group.splitlines()[0]: re.findall(r"^  (\S+) +(\S.*)$", group, flags=re.M) for group in groups}
+    assert rows.pop("Help:") == [("help", "Show the help of a command.")]
+    listed = [name for commands in rows.values() for name, _ in commands]
+    assert sorted([*listed, "help"]) == sorted(netd.list_commands(click.Context(netd)))
+    assert all(text.endswith(".") for commands in rows.values() for _, text in commands)
+
+
+def test_help_of_a_command_is_that_of_its_option() -> None:
+    for words in (["kick"], ["ban", "add"], []):
+        done = netd_process("help", *words)
+        assert (done.returncode, done.stdout) == (0, netd_process(*words, "--help").stdout)
+    assert netd_process("help", "kcik").returncode == 64
+
+
+def test_usage_error_names_the_option_that_helps() -> None:
+    assert netd_process("kick").stderr.splitlines()[1] == "Try 'netd kick --help'."
 
 
 def test_version_prints_name_and_version() -> None:

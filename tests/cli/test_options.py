@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from netd.cli.main import netd
-from netd.cli.options import parsed, peer_option
+from netd.cli.options import parsed, peer_option, seconds
 from netd.values import parse_duration
 
 
@@ -41,3 +41,31 @@ def test_parser_error_is_a_usage_error_that_names_the_option() -> None:
         command(["--every", "soon"], standalone_mode=False)
     assert caught.value.param
     assert caught.value.param.name == "every"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("5", 5.0), ("0.5", 0.5), ("250ms", 0.25), ("5m", 300.0), ("366d", 366 * 86400.0)]
+)
+def test_duration_is_as_in_the_config_or_a_number_of_seconds(text: str, found: float) -> None:
+    assert seconds(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1e3", "5 m", "soon", "\u0665"])
+def test_other_text_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a duration"):
+        seconds(text)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("top", "--interval", "soon"),
+        ("ban", "add", "192.0.2.7", "--for", "soon"),
+        ("talk", "--every", "soon"),
+        ("probe", "--interval", "soon"),
+    ],
+)
+def test_every_command_takes_durations_in_the_same_way(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(netd, words)
+    assert done.exit_code != 0
+    assert "expected a duration such as 30s, 5m or 1h, got 'soon'" in done.output

@@ -53,7 +53,7 @@ def test_error_names_every_path_and_its_reason(tmp_path: Path) -> None:
         ask([f"{tmp_path}/none", f"{tmp_path}/file", "x" * 200], ["status"])
     [problem] = caught.value.problems
     assert problem == (
-        "netd is not running, or this user may not connect to it; looked at "
+        "netd is not running; looked at "
         f"{tmp_path}/none (No such file or directory), {tmp_path}/file (Connection refused), "
         f"{'x' * 200} (AF_UNIX path too long)"
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from netd.cli.options import parsed
+from netd.cli.options import parsed, seconds
 from netd.cli.probe.summary import summary_text
 from netd.client.probe import checks, formats
 from netd.client.probe.checks import State, Thresholds
@@ -18,7 +18,7 @@ from netd.client.probe.probing import Plan, Probe, Probing
 from netd.client.probe.questions import SERVICES, find_question, usual_service
 from netd.client.probe.targets import Target, parse_target, resolve
 from netd.errors import EXIT_NO, EXIT_OK, OperatorError, UsageError
-from netd.values import Rate, parse_duration, parse_rate, parse_size
+from netd.values import Rate, parse_rate, parse_size
 
 _COUNT = 10
 _INTERVAL = 1.0  # seconds
@@ -45,7 +45,11 @@ class _Probe(click.Command):
             ctx.exit(State.UNKNOWN)
 
 
-@click.command(cls=_Probe, epilog="Example: netd probe udp://192.0.2.1:7 tcp://192.0.2.1:7 --count 100 --rate 20/s")
+@click.command(
+    cls=_Probe,
+    epilog="Example: netd probe udp://192.0.2.1:7 tcp://192.0.2.1:7 --count 100 --rate 20/s",
+    short_help="Measure services, of netd or others.",
+)
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @click.option(
     "--service",
@@ -57,12 +61,12 @@ class _Probe(click.Command):
 @click.option(
     "--interval",
     metavar="DURATION",
-    callback=parsed(parse_duration),
+    callback=parsed(seconds),
     help="Time between two questions.  [default: 1s]",
 )
 @click.option("--rate", metavar="RATE", callback=parsed(_rate), help="The same as a rate: 50/s.")
 @click.option(
-    "--duration", metavar="DURATION", callback=parsed(parse_duration), help="Ask for this time, in place of --count."
+    "--duration", metavar="DURATION", callback=parsed(seconds), help="Ask for this time, in place of --count."
 )
 @click.option(
     "--size",
@@ -76,7 +80,7 @@ class _Probe(click.Command):
 @click.option(
     "--timeout",
     metavar="DURATION",
-    callback=parsed(parse_duration),
+    callback=parsed(seconds),
     default="2s",
     show_default=True,
     help="A question without an answer after this time is lost.",

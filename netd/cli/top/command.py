@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from netd.cli.control import ControlClient, control_options
+from netd.cli.options import parsed, seconds
 from netd.cli.top.screen import Screen
 from netd.cli.top.terminal import Capabilities, Keyboard, has_blocks, require_terminal
 from netd.cli.top.view import SERVICE_SORTS, Request, View
@@ -66,9 +67,21 @@ class _RequestThread:
             self._wake()
 
 
-@click.command(epilog="Example: netd top --sort connections")
+def _interval(text: str) -> float:
+    interval = seconds(text)
+    if 0.1 <= interval <= 60:
+        return interval
+    raise ValueError(f"expected 100ms to 60s, got {text!r}")
+
+
+@click.command(epilog="Example: netd top --sort open", short_help="Show the services of a running netd, updated live.")
 @click.option(
-    "--interval", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="Seconds between two updates."
+    "--interval",
+    metavar="DURATION",
+    callback=parsed(_interval),
+    default="1s",
+    show_default=True,
+    help="Time between two updates, 100ms to 60s.",
 )
 @click.option(
     "--sort",

@@ -13,7 +13,7 @@ from netd.accounts import groups_of, user_name
 from netd.contract import Post, Wait, WaitingConversation
 from netd.daemon.json_lines import json_line
 from netd.daemon.tasks import Result, Tasks
-from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_USAGE, OperatorError
+from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_UNAVAILABLE, EXIT_USAGE, OperatorError
 from netd.lines import Lines, LineTooLong
 from netd.peer import Credentials, Peer
 from netd.reasons import FORMAT_VERSION
@@ -142,7 +142,9 @@ class Control:
         user = user_name(peer.credentials.uid) if peer.credentials else "an unknown user"
         if not self._allowed(peer.credentials):
             self._events.control_refused(peer.credentials)
-            yield json_line(_failure(f"{user} may not control netd", EXIT_NO))
+            yield json_line(
+                _failure(f"{user} may not control netd: be root, or see daemon.control_group", EXIT_UNAVAILABLE)
+            )
             return
         lines = Lines(LINE_LIMIT)
         try:

@@ -367,7 +367,7 @@ def test_missing_terminal_or_netd_is_reported_in_one_line(tmp_path: Path) -> Non
         )
         for control, term, code, text in (
             (running.control, "dumb", 64, "netd: netd top cannot draw on a terminal of the type 'dumb'"),
-            (f"{tmp_path}/none", "xterm", 69, "netd: netd is not running, or this user may not connect to it"),
+            (f"{tmp_path}/none", "xterm", 69, "netd: netd is not running; looked at "),
         ):
             terminal = Top(control, TERM=term)
             assert terminal.process.wait(20) == code

@@ -85,13 +85,14 @@ def test_ban_commands_add_list_and_remove(tmp_path: Path) -> None:
         done = running.netd("ban", "list")
         assert done.stdout.splitlines()[0].split() == ["SOURCE", "LEFT", "TIMES", "WHY"]
         assert done.stdout.splitlines()[1].startswith("2001:db8::/64")
+        answer = running.ask("ban", "add", "192.0.2.7", "soon")
+        assert answer["error"].startswith("192.0.2.7: expected a duration such as 30s")
         for arguments, code, error in (
             (
                 ("add", "10.0.0.0/8"),
                 64,
                 "expected an address or an IPv6 /64, got '10.0.0.0/8'; access.deny takes networks",
             ),
-            (("add", "192.0.2.7", "--for", "soon"), 64, "192.0.2.7: expected a duration such as 30s"),
             (("remove", "192.0.2.7"), 1, "192.0.2.7 is not banned"),
             (("remove", "x y"), 64, "expected a word without blanks, got 'x y'"),
         ):

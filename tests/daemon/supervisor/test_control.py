@@ -235,10 +235,7 @@ def netd(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 def test_command_without_a_running_netd_exits_with_69_and_names_the_sockets_it_tried(tmp_path: Path) -> None:
     done = netd("status", "--control", f"{tmp_path}/c")
     assert done.returncode == 69
-    assert done.stderr == (
-        "netd: netd is not running, or this user may not connect to it; looked at "
-        f"{tmp_path}/c (No such file or directory)\n"
-    )
+    assert done.stderr == (f"netd: netd is not running; looked at {tmp_path}/c (No such file or directory)\n")
     assert f"{tmp_path}/d" in netd("stop", NETD_CONTROL=f"{tmp_path}/d").stderr
     (tmp_path / "netd.yaml").write_text(f"daemon: {{control: {tmp_path}/e}}\n")
     done = netd("reload", "-c", f"{tmp_path}/netd.yaml", "--control", f"{tmp_path}/c", NETD_CONTROL=f"{tmp_path}/d")
@@ -440,5 +437,7 @@ def test_control_group_may_control_netd(tmp_path: Path, allowed: bool) -> None:
                 capture_output=True,
                 check=False,
             )
-            assert "may not control netd" in json.loads(with_mode.stdout)["error"]
+            refusal = json.loads(with_mode.stdout)
+            assert refusal["error"].endswith(" may not control netd: be root, or see daemon.control_group")
+            assert refusal["exit_code"] == 69
             assert running.event("control_refused")["by"] == user_name(65534)
