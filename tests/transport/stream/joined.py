@@ -53,9 +53,7 @@ class JoinedConnection(Connection):
             if self.descriptor < 0 or came is went is None:
                 return
             self.active = self._owner.loop.now
-            self.bytes_in += came[0] if came else 0
-            self.bytes_out += went[1] if went else 0
-            if self.bytes_in + self.bytes_out > self._owner.most_bytes:
+            if not self._count(came[0] if came else 0, went[1] if went else 0):
                 return self.close("bytes")
             if self._input.ended and self._output.ended:
                 return self.close("done")
