@@ -53,7 +53,8 @@ def test_answers_arrive_while_the_input_is_open(running: Daemon, scheme: str) ->
 
 def test_services_of_netd_answer(running: Daemon) -> None:
     assert talk(running.url("pingpong"), typed=b"ping 42\n").stdout.split() == [b"pong", b"42"]
-    assert re.fullmatch(rb"\d{4}-.*\r\n\d{4}\r?\n", talk(running.url("time"), typed=b"%Y\n").stdout)
+    # With a greeting only if the pipe says nothing for a while.
+    assert re.fullmatch(rb"(\d{4}-.*\r\n)?\d{4}\r?\n", talk(running.url("time"), typed=b"%Y\n").stdout)
     done = talk(running.url("daytime"))
     assert (done.returncode, done.stderr) == (0, b"")  # the server closed after the client had finished
     assert done.stdout.endswith(b"-UTC\r\n")
@@ -330,7 +331,7 @@ def test_operator_talks_through_the_control_socket(tmp_path: Path) -> None:
         assert talk("pingpong", "ping 1\nping 2\n") == (0, "pong 1\npong 2\n", "")
         assert talk("pingpong", "ping 3\n", "--room") == (0, "pong 3\n", ""), "its old name"
         assert talk("off", "ping 1\n") == (1, "", "netd: 'off' is switched off\n")
-        assert talk("ping", "ping 1\n")[0] == 1
+        assert talk("ping", "ping 1\n")[0] == 64
         running.ask("stop")
         assert running.process.wait(20) == 0
         code, _, error = talk("pingpong", "ping 1\n")
