@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need
 
 PAGE = (Path(__file__).parents[1] / "docs" / "operating.md").read_text()
 CHECKS = re.findall(r"(?m)^    (check_.+)$", PAGE)
@@ -32,15 +32,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_check_of_the_page_is_ok(running: Daemon, check: str) -> None:
+def test_check_of_the_page_is_ok(running: Daemon, check: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, *words = shlex.split(check)
-    plugin = shutil.which(name, path=PATH)
-    if not plugin:
-        pytest.skip(f"not installed: {name}")
+    monkeypatch.setenv("PATH", PATH)
+    need(name)
     at = words.index("-p") + 1
     datagrams = name == "check_udp" or ("-u" in words[:-1] and name == "check_time")
     words[at] = str(running.port(SERVICES[words[at]], "udp" if datagrams else "tcp"))
-    done = subprocess.run([plugin, *words], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([name, *words], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done.stdout
 
 

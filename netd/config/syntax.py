@@ -180,7 +180,17 @@ class _Explainer:
         for one in dict.fromkeys((self._start[0], before, number)):
             if bare := _BARE.match(self._line(one)):
                 return self._fault((one, bare.end(1)), f"a colon is missing after '{bare[1][:40]}'")
+        above = self._line(before)
+        if self._rest(self._at).startswith(":") and before < number and not above.lstrip().startswith("#"):
+            if not re.search(r":(\s|$)", above):
+                return self._fault((before, _indent(above)), "no colon in this line, and the next one has a key")
+            if _indent(head) > _indent(above):
+                return self._misplaced((number, _indent(head)))
         return None
+
+    def _misplaced(self, at: tuple[int, int]) -> Fault:
+        message = f"this line is indented by {at[1]}, unlike those that it belongs to"
+        return self._fault(at, message, "indent all keys of a section alike")
 
     def _block(self) -> Fault | None:
         """A line that is indented in another way than those around it, or text after a value in quotes."""
@@ -189,16 +199,21 @@ class _Explainer:
         if re.search(r"[|>][-+\d]*$", head) or re.match(r"[|>]", self._rest(self._start)):
             return self._fault(self._at, "nothing but a comment can stand after | or >")
         if head.strip():
+            if rest[:1] in (",", "?"):
+                return self._fault(self._at, f"a value cannot begin with {rest[0]}", "write it in quotes")
+            if re.match(r"- |-$", rest):
+                return self._fault(self._at, "a list item after a key", "begin each item in a line of its own")
             closed = head.rstrip()[-1:]
             if closed in ("'", '"', "]", "}"):
                 return self._fault(self._at, f"text after the closing {closed}")
             return None
         if rest.startswith("- "):
             return self._fault(self._at, "a list item where a key is expected", "indent all items of a list alike")
-        if rest:
-            message = f"this line is indented by {len(head)}, unlike those that it belongs to"
-            return self._fault(self._at, message, "indent all keys of a section alike")
-        return None
+        return self._misplaced(self._at) if rest else None
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
 
 
 def _kind(bracket: str) -> str:

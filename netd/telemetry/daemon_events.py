@@ -97,6 +97,10 @@ class DaemonEvents(ThrottledLog):
         fields = {"by": user_name(by.uid), "pid": by.pid} if by else {}
         self._log_throttled("control_refused", by.user if by else "", 1, "warning", "control_refused", **fields)
 
+    def no_service_enabled(self, config: str) -> None:
+        """The config enables no service, so netd serves nothing."""
+        self._log.warning("no_service_enabled", config=config)
+
     def descriptors_limited(self, needed: int | None, limit: int) -> None:
         """The limits of the config need more descriptors than this process may have; None: no limit is set."""
         self._log.warning("descriptors_limited", needed=needed, limit=limit)

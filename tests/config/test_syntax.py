@@ -93,6 +93,13 @@ def loader(request: pytest.FixtureRequest) -> Any:
             "4:4: this line is indented by 3, unlike those that it belongs to; indent all keys of a section alike",
         ),
         (
+            "log:\n  level: info\n   format: auto\n",
+            "3:4: this line is indented by 3, unlike those that it belongs to; indent all keys of a section alike",
+        ),
+        ("a: ,b\n", "1:4: a value cannot begin with ,; write it in quotes"),
+        ("a: - b\n", "1:4: a list item after a key; begin each item in a line of its own"),
+        ("upper and lower\n  enabled: false\n", "1:1: no colon in this line, and the next one has a key"),
+        (
             "a:\n    listen:\n    - tcp://*:7\n    enabled: true\n    - udp://*:7\n",
             "5:5: a list item where a key is expected; indent all items of a list alike",
         ),

@@ -12,10 +12,12 @@ _OWN_DESCRIPTORS = 64  # of a worker, besides connections and listeners
 
 
 def warn(config: Config, listeners: Listeners, events: DaemonEvents) -> None:
-    """Log UDP services without reply guard, and what exceeds a limit of this process or of the service manager.
+    """Log a config without a service, UDP services without reply guard, and what exceeds a limit of this process.
 
-    These are RLIMIT_NOFILE, and the number of sockets that the service manager stores for the next start.
+    The limits are RLIMIT_NOFILE, and the number of sockets that the service manager stores for the next start.
     """
+    if not config.enabled:
+        events.no_service_enabled(config.source)
     udp = {one.listener.service for one in listeners if one.listener.transport == "udp"}
     for service in config.enabled:
         if service.name in udp and not service.policy.reply_guard:

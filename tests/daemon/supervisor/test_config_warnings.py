@@ -32,6 +32,20 @@ def test_reply_guard_that_is_off_is_logged_at_the_start_and_after_a_reload(tmp_p
 
 
 @pytest.mark.slow
+def test_config_without_a_service_is_logged_at_the_start_and_after_a_reload(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("services: {echo: {enabled: false, listen: [tcp://127.0.0.1:0]}}\n")
+    with Daemon("-c", str(file)) as running:
+        warning = running.event("no_service_enabled")
+        assert (warning["level"], warning["config"]) == ("warning", str(file))
+        running.event("netd_started")
+        file.write_text("")
+        assert running.ask("reload")["ok"]
+        running.event("no_service_enabled")
+        assert running.stop() == 0
+
+
+@pytest.mark.slow
 def test_limits_that_need_more_descriptors_than_rlimit_nofile_are_logged(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
