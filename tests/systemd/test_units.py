@@ -202,7 +202,7 @@ def test_restart_under_load_refuses_no_connection_and_loses_no_datagram(lab: Lab
     until(lambda: lab.show("ActiveState") == "active" and lab.show("MainPID") != "0", 30)
     until(
         lambda: (
-            "datagrams_in"
+            "datagrams_received"
             in json.loads(lab.netd("status", "--json", code=None) or "{}").get("services", [{}])[0].get("counters", {})
         )
     )
@@ -297,7 +297,7 @@ def test_stop_closes_conversations_after_the_drain_time(lab: Lab) -> None:
         held.stdin.write("hello\n")
         held.stdin.flush()
         until(lambda: json.loads(lab.netd("connections", "--json"))["connections"])
-        until(lambda: json.loads(lab.netd("connections", "--json"))["connections"][0]["bytes_out"] == 6)
+        until(lambda: json.loads(lab.netd("connections", "--json"))["connections"][0]["sent_bytes"] == 6)
         until(lambda: lab.show("StatusText") == "1 service, 1 connection, 1 worker, config 1")
         lab.run("systemctl", "stop", "netd")
         # The journal may be delayed.
