@@ -113,7 +113,8 @@ def test_service_type_of_another_package_is_described(package: Path) -> None:
     done = run(package, "services", "reverse")
     assert done.returncode == 0, done.stderr
     assert "prefix: (required)" in done.stdout
-    assert json.loads(run(package, "services", "reverse", "--json").stdout)["datagram"] is False
+    [described] = json.loads(run(package, "services", "reverse", "--json").stdout)["types"]
+    assert described["datagram"] is False
 
 
 def test_service_types_that_cannot_be_used_are_reported_and_hide_no_other(package: Path) -> None:
