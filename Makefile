@@ -9,6 +9,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR ?= /etc/systemd/system
 LIBDIR = $(PREFIX)/lib/netd
+EXAMPLES = $(PREFIX)/share/doc/netd/examples
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check coverage soak bench bench-quick clean install uninstall
@@ -88,6 +89,10 @@ install: ## install under PREFIX, with unit file and config (DESTDIR for package
 		sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' "systemd/$$unit.in" > "$$root$(UNITDIR)/$$unit"; \
 	done; \
 	install -m 644 systemd/netd.socket "$$root$(UNITDIR)/netd.socket"; \
+	rotate="$$root$(SYSCONFDIR)/logrotate.d/netd"; test -e "$$rotate" || install -D -m 644 contrib/logrotate/netd "$$rotate"; \
+	examples="$$root$(EXAMPLES)"; rm -rf "$$examples"; install -d "$$examples/netd.service.d"; \
+	install -m 644 systemd/netd.service.d/*.conf "$$examples/netd.service.d"; \
+	cp -R contrib/fail2ban contrib/lnav "$$examples"; \
 	case $$(readlink -f "$$lib/bin/python") in /root/*|/home/*) \
 		echo "The unit cannot run $$(readlink -f "$$lib/bin/python"): it sees no home directory." \
 			"Install with a PYTHON= that is not in one." >&2;; esac; \
@@ -95,6 +100,8 @@ install: ## install under PREFIX, with unit file and config (DESTDIR for package
 	echo "  program  $(PREFIX)/bin/netd, in $(LIBDIR)"; \
 	echo "  config   $(SYSCONFDIR)/netd/netd.yaml$$config"; \
 	echo "  units    $(UNITDIR)/netd.service, netd@.service, netd.socket"; \
+	echo "  logs     $(SYSCONFDIR)/logrotate.d/netd"; \
+	echo "  examples $(EXAMPLES): drop-ins of the unit, fail2ban, lnav"; \
 	test -n "$$root" || echo "Next: systemctl daemon-reload && systemctl $$next netd"
 
 uninstall: ## remove what make install put there, but the configs
@@ -103,6 +110,8 @@ uninstall: ## remove what make install put there, but the configs
 	rm -rf "$$root$(LIBDIR)"; \
 	rm -f "$$root$(PREFIX)/bin/netd" "$$etc/netd.schema.json" "$$etc/netd.yaml.new"; \
 	for unit in netd.service netd@.service netd.socket; do rm -f "$$root$(UNITDIR)/$$unit"; done; \
+	rotate="$$root$(SYSCONFDIR)/logrotate.d/netd"; if cmp -s contrib/logrotate/netd "$$rotate"; then rm "$$rotate"; fi; \
+	rm -rf "$$root$(PREFIX)/share/doc/netd"; \
 	echo "Removed$${root:+ below $$root}: $(PREFIX)/bin/netd, $(LIBDIR), and the units in $(UNITDIR)"; \
 	test ! -e "$$etc" || echo "The configs in $(SYSCONFDIR)/netd are left."; \
 	test -n "$$root" || echo "Next, where netd still runs: systemctl stop netd; systemctl daemon-reload"

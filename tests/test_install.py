@@ -64,6 +64,16 @@ def test_install_under_a_prefix(tmp_path: Path) -> None:
     assert (config.parent / "netd.schema.json").exists()
     assert {file.name for file in (tmp_path / "units").iterdir()} == {"netd.service", "netd@.service", "netd.socket"}
     assert faults_of_units(tmp_path / "units" / "netd.service") == ""
+    examples = tmp_path / "usr" / "share" / "doc" / "netd" / "examples"
+    assert {str(file.relative_to(examples)) for file in examples.rglob("*.*") if file.is_file()} == {
+        "fail2ban/filter.d/netd.conf",
+        "fail2ban/jail.d/netd.conf",
+        "lnav/netd.json",
+        "netd.service.d/control-group.conf",
+        "netd.service.d/log-file.conf",
+        "netd.service.d/notify-reload.conf",
+    }
+    assert (tmp_path / "etc" / "logrotate.d" / "netd").exists()
     unit = (tmp_path / "units" / "netd.service").read_text()
     assert f"ExecStart={netd} run -c {config}" in unit
     assert "@" not in unit.replace("@system-service", "").replace("@privileged", "").replace("@resources", "")

@@ -40,7 +40,7 @@ class Lab:
             "LAB_CACHE": str(CACHE),
             "LAB_TTL_S": "900",
         }
-        self._cursor = ""
+        self.cursor = ""
         self.root = Path("/")
 
     def call(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -92,7 +92,7 @@ class Lab:
         found = []
         # Not by _COMM: the journal does not have it for a process that exits before its last lines are read.
         text = self.run(
-            "journalctl", "-o", "json", "--no-pager", f"--after-cursor={self._cursor}", "SYSLOG_IDENTIFIER=netd"
+            "journalctl", "-o", "json", "--no-pager", f"--after-cursor={self.cursor}", "SYSLOG_IDENTIFIER=netd"
         )
         for line in text.splitlines():
             entry = json.loads(line)
@@ -115,7 +115,7 @@ class Lab:
         self.run("systemctl", "daemon-reload")
         self.run("systemctl", "reset-failed", code=None)
         text = self.run("journalctl", "--sync") + self.run("journalctl", "-n", "1", "-q", "--show-cursor")
-        self._cursor = text.rpartition("-- cursor: ")[2].strip()
+        self.cursor = text.rpartition("-- cursor: ")[2].strip()
 
 
 def _value(text: str) -> Any:
