@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,27 @@ def test_input_in_time_is_received_and_no_time_out_follows(server: Server, url: 
     assert patient.timed_out == 0
 
 
+class Hold:
+    """A call that keeps the loop of a server busy until ``go_on`` is set."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self) -> None:
+        self.begun.set()
+        self.go_on.wait(20)
+
+
+def hold(server: Server, then: Callable[[], object] = lambda: None) -> Hold:
+    """Keep the loop busy, after the calls that it has been given by now, once ``then`` was called."""
+    held = Hold()
+    server.loop.call(held)
+    then()
+    assert held.begun.wait(20)
+    return held
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_input_that_has_come_is_received_though_the_time_is_over(server: Server, *, wrapped: bool) -> None:
     patient = Patient(0.2)
@@ -93,12 +115,11 @@ def test_input_that_has_come_is_received_though_the_time_is_over(server: Server,
             assert read_exactly(connection, 3) == b"OK\n"
         connection.sendall(code(b"one"))
         assert code(read_exactly(connection, 5)) == b"<one>"
-        held, go_on = threading.Event(), threading.Event()
-        server.loop.call(lambda: (held.set(), go_on.wait(20))[0])  # type: ignore[func-returns-value]
-        assert held.wait(20)
+        expired = hold(server)
+        assert not expired.go_on.wait(0.5), "the time passes, while the loop is busy"
+        before_it_is_resumed = hold(server, expired.go_on.set)
         connection.sendall(code(b"two"))
-        assert not go_on.wait(0.5), "the time passes, while the loop is busy"
-        go_on.set()
+        before_it_is_resumed.go_on.set()
         assert code(read_exactly(connection, 5)) == b"<two>"
         assert code(read_exactly(connection, 1)) == b"-"
 
