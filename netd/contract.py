@@ -159,7 +159,9 @@ class BlockingService(Protocol):
     ``handler`` is a request handler of `socketserver`: netd calls it with the socket, the client's address and the
     server; when it returns, the connection is closed. A subclass of `socketserver.BaseRequestHandler`, as an attribute
     of the class, is one. Use it for few and short connections: a listener has 32 threads, a source gets at most 8 of
-    them, and a connection ends after a minute, unless the config sets `limits.per_source` and `limits.lifetime`.
+    them, and a connection ends after a minute, unless the config sets `limits.per_source` and `limits.lifetime`. The
+    client's address is a host and a port; over UNIX the peer as text (`Peer.remote`) and 0. A handler of datagrams
+    cannot be served.
     """
 
     def handler(self, request: Any, client_address: Any, server: Any, /) -> object: ...

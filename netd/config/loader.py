@@ -329,7 +329,7 @@ class _Loader:
         try:
             if kind := table.find(wanted):
                 return kind
-            message, hint = f"unknown service type {shown(wanted)}", likely(wanted, table.names()) + extra
+            message, hint = f"unknown service type {shown(wanted)}", likely(wanted, table.usable_names()) + extra
         except ValueError as error:
             message, hint = str(error), ""
         self._add_problem(part, where, message, hint, key=given is None)

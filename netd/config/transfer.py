@@ -54,7 +54,7 @@ def restore(dumped: dict[str, Any], tables: AccessTables) -> Generator[None, Non
     services = []
     for text in dumped["services"]:
         entry = json.loads(text)
-        kind = table.find(entry["type"])
+        kind = table.find_again(entry["type"])
         assert kind is not None, "the config was checked"
         policy = Policy.model_validate_json(entry["policy"])
         options = kind.options.model_validate_json(json.dumps(entry["given"]))

@@ -13,6 +13,7 @@ from functools import cache, partial
 from typing import Any, Literal
 
 from netd.contract import Context
+from netd.services.socketserver_classes import why_no_handler, why_no_service
 from netd.shared.table import COMMON, Layout
 from netd.values import Model
 
@@ -87,6 +88,8 @@ class ServiceType:
 
         A config may have thousands of services of one class, so the result is cached.
         """
+        if fault := why_no_service(service):
+            raise DeclarationError(service, fault)
         if not isinstance(service, type):
             raise DeclarationError(service, _NO_SERVICE)
         if faults := _faults(service):
@@ -146,7 +149,7 @@ def _faults(service: type) -> str:
     faults += [_mistyped(name, value) for name, value in members.items() if name in _TRAITS]
     has = {name for name in _TRAITS & members.keys() if name not in _FLAGS or members[name] is True}
     faults += [f"it has both '{one}' and '{other}': {why}" for one, other, why in _EXCLUDE if {one, other} <= has]
-    faults += _never_called(service, has)
+    faults += [*_never_called(service, has), why_no_handler(members.get("handler"))]
     if has & {"stream", "datagram", "handler"}:
         faults += [
             f"'{name}' is for a class with {' or '.join(map(repr, those))}{hint}"

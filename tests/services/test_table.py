@@ -181,3 +181,36 @@ def test_invalid_declaration_is_reported_in_the_list_of_types(package: Path) -> 
     assert "reverse" in done.stdout
     one = run(package, "services", "misspelt")
     assert (one.returncode, one.stdout, one.stderr) == (1, "", f"netd: {MISSPELT}\n")
+
+
+def test_types_that_cannot_be_used_are_not_suggested(package: Path) -> None:
+    [line] = check(package, "services:\n  zzz: {listen: [tcp://*:7]}\n")
+    known = line.partition("known: ")[2].partition(" (")[0].split(", ")
+    assert "reverse" in known
+    assert not {"missing", "nothing", "wrong", "leaver", "misspelt", "both"} & set(known)
+
+
+def test_package_that_is_installed_later_is_found_and_a_changed_one_is_outdated(
+    package: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    script = f"""
+import pathlib, site
+from netd.services import table
+site.getsitepackages = lambda: [{str(package)!r}]
+assert table.find("reverse") is None
+assert table.find_again("reverse").name == "reverse", "by a .pth file, as pip install -e writes it"
+assert not table.is_outdated("reverse")
+assert not table.is_outdated("echo")
+source = pathlib.Path({str(package)!r}, "netd_example.py")
+source.write_text(source.read_text() + "#")
+assert table.is_outdated("reverse")
+source.unlink()
+assert table.is_outdated("reverse")
+"""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for file in package.glob("*.dist-info"):
+        file.rename(elsewhere / file.name)
+    (package / "example.pth").write_text(f"{elsewhere}\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from netd.config.model import Config, ServiceConfig
 from netd.endpoints import Endpoint
+from netd.services import table
 from netd.telemetry.service_events import ConnectionLog
 
 What = Literal["added", "removed", "enabled", "disabled", "changed"]
@@ -200,6 +201,9 @@ def _restart_needed(initial: Config, new: Config) -> Iterator[str]:
         for key in type(before).model_fields:
             if key not in live and getattr(before, key) != getattr(after, key):
                 yield f"{section}.{key}"
+    for name in sorted({service.type for service in new.services}):
+        if table.is_outdated(name):
+            yield f"code of service type '{name}'"
 
 
 def _sockets(config: Config) -> Generator[None, None, Sockets]:

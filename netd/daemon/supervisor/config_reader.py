@@ -26,6 +26,7 @@ from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.spawn import close_all_but
 from netd.daemon.tasks import Queue, Result, Tasks
 from netd.errors import EXIT_OSERR, EXIT_SOFTWARE, OperatorError
+from netd.services import table
 from netd.transport.listen import finish
 from netd.transport.loop import Loop
 
@@ -131,6 +132,7 @@ def _run_reader(channel: Channel, load: Callable[[], Config], old: Config, initi
         answer: dict[str, Any]
         descriptors: list[int] = []
         try:
+            table.look_again()
             config = load()
             diff = finish(config_diff.compare(old, config, initial))
             restart_check.check(initial, config)

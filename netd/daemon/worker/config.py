@@ -380,7 +380,7 @@ def _reason(error: Exception) -> str:
 def _kind(entry: ServiceEntry) -> ServiceType:
     """The type of a service. `_UnpreparedError` if this worker cannot find it, as in a chroot without its package."""
     try:
-        kind = table.find(entry.type)
+        kind = table.find_again(entry.type)
     except ValueError as error:
         raise _UnpreparedError(f"services.{entry.name}: {error}") from error
     if kind is None:

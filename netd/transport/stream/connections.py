@@ -230,6 +230,8 @@ def _echo(connections: Connections, stream: Any, peer: Peer, _: Any) -> Connecti
 
 def _thread(connections: Connections, request: Any, peer: Peer, client_address: Any) -> Connection:
     assert connections.threads, "a service that blocks has a handle"
+    if peer.family == "unix":
+        client_address = (peer.remote, 0)  # the handlers of socketserver and http.server take its first element
     return ThreadedConnection(connections, request, peer, client_address, connections.threads)
 
 

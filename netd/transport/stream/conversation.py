@@ -103,7 +103,12 @@ class ConversationConnection(Connection):
             if more:
                 output = b"".join(more)
         except BaseException as error:  # an exception of a service, SystemExit too, ends this conversation alone
-            return self.fail(error)
+            # What it yielded before is sent.
+            output = b"".join([one for one in more or [output] if type(one) is bytes])
+            if not output:
+                return self.fail(error)
+            self._owner.events.conversation_failed(self.peer, error)
+            self._ending = "failed"
         if output and not self._send(output):
             return
         if self._ending:

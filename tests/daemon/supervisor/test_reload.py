@@ -14,6 +14,7 @@ import pytest
 from tests.daemon.clients import echoed, echoes, refused, talking
 from tests.daemon.configs import write
 from tests.support.daemon import Daemon, daemon
+from tests.support.directories import open_directory
 from tests.support.services import install_service
 from tests.support.sockets import free_port, read_exactly
 from tests.support.waiting import until
@@ -121,6 +122,33 @@ def test_service_that_fails_to_take_over_is_logged_by_its_name_and_serves(tmp_pa
         with socket.create_connection(("127.0.0.1", running.port("one")), 20) as connection:
             assert connection.recv(10) == b"served"
         assert running.ask("status")["services"][0]["failed"] == 1
+        assert running.stop() == 0
+
+
+@pytest.mark.slow
+def test_package_is_found_by_a_reload_and_changed_code_is_reported(tmp_path: Path) -> None:
+    with open_directory() as packages:
+        packages.chmod(0o755)  # as that of installed packages: the worker, another user, finds them too
+        _install_and_change(tmp_path, packages)
+
+
+def _install_and_change(tmp_path: Path, packages: Path) -> None:
+    source = "class Service:\n    def stream(self, peer): yield b'one'\n"
+    write(tmp_path, "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")
+    with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=f"{packages}{os.pathsep}{os.getcwd()}") as running:
+        running.event("netd_started")
+        install_service(packages, "late", source)
+        write(tmp_path, "services:\n  late: {listen: [tcp://127.0.0.1:0]}\n")
+        assert running.ask("reload")["restart_needed"] == []
+        running.event("reload_applied")
+        with socket.create_connection(("127.0.0.1", running.port("late")), 20) as connection:
+            assert connection.recv(10) == b"one"
+        (packages / "netd_late.py").write_text(source.replace("one", "another"))
+        done = running.netd("reload")
+        assert (done.returncode, done.stdout) == (
+            0,
+            "code of service type 'late': changed; needs a restart\nconfig 3 is in force\n",
+        )
         assert running.stop() == 0
 
 

@@ -32,8 +32,12 @@ class Buggy:
                 case b"number":
                     yield 7  # type: ignore[misc]
                 case b"said":
-                    yield b"something"
+                    yield b"said "
+                    yield b"before"
                     raise ZeroDivisionError("after that")
+                case b"then":
+                    yield b"said before"
+                    yield "not bytes"  # type: ignore[misc]
                 case b"peer":
                     raise PeerError("you are not nice")
             yield data
@@ -42,9 +46,12 @@ class Buggy:
             self.left += 1
 
 
-@pytest.mark.parametrize("how", [b"raise", b"text", b"number", b"said"])
+@pytest.mark.parametrize(
+    ("how", "sent"),
+    [(b"raise", b""), (b"text", b""), (b"number", b""), (b"said", b"said before"), (b"then", b"said before")],
+)
 def test_bug_in_a_service_costs_one_conversation_and_is_one_event(
-    server: Server, log: list[dict[str, Any]], how: bytes
+    server: Server, log: list[dict[str, Any]], how: bytes, sent: bytes
 ) -> None:
     buggy = Buggy()
     address, events = server.add(buggy, "tcp://127.0.0.1:0")
@@ -53,7 +60,7 @@ def test_bug_in_a_service_costs_one_conversation_and_is_one_event(
         assert read_exactly(other, 4) == b"fine"
         with connect(address) as connection:
             connection.sendall(how)
-            assert read_all(connection) == b""
+            assert read_all(connection) == sent
         until(lambda: events.counters.closed["failed"] == 1)
         [failure] = [event for event in log if event["event"] == "conversation_failed"]
         assert failure["level"] == "error"

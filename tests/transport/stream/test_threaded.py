@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import http.server
 import os
 import select
 import socket
@@ -56,6 +57,44 @@ def test_handler_of_the_standard_library_serves(
     [line] = [line for line in log if line["event"] == "connection_closed"]
     assert line["bytes_out"] == 6
     assert line["bytes_in"] >= 6
+
+
+class Web:
+    """A service with a handler of http.server, which logs the host of its client."""
+
+    def __init__(self) -> None:
+        self.clients = clients = list[Any]()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_error(404)
+
+            def log_message(self, *arguments: object) -> None:
+                clients.append((self.address_string(), self.client_address))
+
+        self._handler = Handler
+
+    def handler(self, request: socket.socket, client_address: Any, server: Any) -> object:
+        return self._handler(request, client_address, server)
+
+
+@pytest.mark.parametrize("has_path", [False, True])
+def test_handler_gets_the_peer_of_a_unix_connection_as_host_and_port(
+    server: Server, tmp_path: Any, has_path: bool
+) -> None:
+    web = Web()
+    address, events = server.add(web, f"unix://{tmp_path}/s")
+    with socket.socket(socket.AF_UNIX) as connection:
+        if has_path:
+            connection.bind(f"{tmp_path}/client")
+        connection.settimeout(20)
+        connection.connect(address)
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.0 404 ")
+    until(lambda: ended(events, 1))
+    assert events.counters.failed == 0
+    host = f"{tmp_path}/client" if has_path else f"pid={os.getpid()},uid={os.getuid()},gid={os.getgid()}"
+    assert set(web.clients) == {(host, (host, 0))}
 
 
 def test_many_clients_at_once_are_all_served(server: Server) -> None:
