@@ -12,7 +12,7 @@ LIBDIR = $(PREFIX)/lib/netd
 EXAMPLES = $(PREFIX)/share/doc/netd/examples
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage soak bench bench-quick clean install uninstall
+.PHONY: help run test check coverage soak attack release bench bench-quick clean install uninstall
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -42,6 +42,11 @@ coverage: $(VENV)/installed-dev ## run the tests but the slow ones, and print wh
 
 soak: $(VENV)/installed-dev ## a hostile crowd for some minutes
 	$(BIN)/python -m pytest -m soak -s tests/test_soak.py
+
+attack: $(VENV)/installed-dev ## try to make netd lose something, in a quarter of an hour, and print a table of what it lost
+	$(BIN)/python -m pytest -q -m attack tests/attack
+
+release: check soak attack ## all that a release has to pass
 
 bench: $(VENV)/installed bench/build/env/installed ## measure netd beside its peers, in 20 minutes (needs cc); ARGS=--help
 	$(BIN)/python -m bench $(ARGS)

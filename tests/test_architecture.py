@@ -221,7 +221,8 @@ def test_no_file_is_long_and_every_file_says_what_it_is(file: Path) -> None:
 def test_every_test_file_has_its_place_in_the_tree() -> None:
     for file in (ROOT / "tests").rglob("*/test_*.py"):
         place = file.parent.relative_to(ROOT / "tests")
-        assert (ROOT / "netd" / place).is_dir() or (ROOT / place).is_dir(), file
+        if place.name != "attack":  # it tries all of netd at once
+            assert (ROOT / "netd" / place).is_dir() or (ROOT / place).is_dir(), file
 
 
 def imported_tests(text: str) -> list[str]:

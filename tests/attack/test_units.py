@@ -1,0 +1,77 @@
+"""netd under a real systemd, restarted, killed and stopped under load."""
+
+import time
+
+import pytest
+
+from tests.attack.conftest import Row
+from tests.attack.load import load
+from tests.support.waiting import until
+from tests.systemd.conftest import Lab
+
+ECHO = "services: {echo: {listen: [tcp://*:7, udp://*:7], limits: {rate: off}}}\n"
+ADDRESS = ("127.0.0.1", 7)
+
+
+def _prefix(lab: Lab) -> list[str]:
+    return ["nsenter", "-t", lab.root.parts[2], "-n", "-m"]
+
+
+def test_restarts_under_load(lab: Lab, row: Row) -> None:
+    lab.config(ECHO)
+    lab.run("systemctl", "start", "netd")
+    with load([ADDRESS], [ADDRESS], prefix=_prefix(lab)) as outcomes:
+        for _ in range(5):
+            lab.run("systemctl", "restart", "netd")
+            lab.run("systemctl", "reset-failed", "netd")
+    row(f"systemd {lab.suite}, 5 restarts, {outcomes.tried}", outcomes.seen)
+    assert outcomes.lost == {}
+
+
+def test_supervisor_is_killed_under_load(lab: Lab, row: Row) -> None:
+    lab.config(ECHO)
+    lab.run("systemctl", "start", "netd")
+    with load([ADDRESS], [ADDRESS], prefix=_prefix(lab)) as outcomes:
+        for _ in range(4):
+            pid = lab.show("MainPID")
+            lab.run("kill", "-9", pid)
+            until(lambda old=pid: _serves_again(lab, old), 60)  # type: ignore[misc]
+            lab.run("systemctl", "reset-failed", "netd")
+    row(f"systemd {lab.suite}, 4 kills of the supervisor, {outcomes.tried}", outcomes.seen)
+    # What the workers serve at the moment of the kill is lost with them: two clients of each kind.
+    assert set(outcomes.lost) <= {"tcp_reset", "udp_lost"}
+    assert sum(outcomes.lost.values()) <= 4 * 4
+
+
+def _serves_again(lab: Lab, old: str) -> bool:
+    return lab.show("MainPID") not in ("0", old) and lab.show("ActiveState") == "active"
+
+
+def test_stopped_supervisor_is_replaced_by_the_watchdog(lab: Lab, row: Row) -> None:
+    lab.config(ECHO)
+    lab.drop_in("[Service]\nWatchdogSec=3\n")
+    lab.run("systemctl", "start", "netd")
+    pid = lab.show("MainPID")
+    start = time.monotonic()
+    lab.run("kill", "-STOP", pid)
+    until(lambda: _serves_again(lab, pid), 60)
+    row(f"systemd {lab.suite}, SIGSTOP, WatchdogSec=3", f"replaced after {time.monotonic() - start:.0f} s")
+
+
+@pytest.mark.parametrize("number", [500, 600])
+def test_restarts_with_many_sockets(lab: Lab, row: Row, number: int) -> None:
+    """The file descriptor store of the unit has a limit; beyond it, netd warns."""
+    endpoints = ", ".join(f"tcp://127.0.0.1:{10_000 + place}" for place in range(number))
+    lab.config(f"services: {{echo: {{listen: [tcp://*:7]}}, more: {{type: echo, listen: [{endpoints}]}}}}\n")
+    lab.run("systemctl", "start", "netd")
+    with load([ADDRESS, ("127.0.0.1", 10_000)], threads=1, prefix=_prefix(lab)) as outcomes:
+        for _ in range(2):
+            lab.run("systemctl", "restart", "netd")
+            lab.run("systemctl", "reset-failed", "netd")
+    warnings = len(lab.events("store_limited"))
+    row(
+        f"systemd {lab.suite}, {number + 1} sockets, 2 restarts, {outcomes.tried}",
+        f"{outcomes.seen}; {warnings} warned",
+    )
+    assert outcomes.lost == {}, "the sockets of these two are stored first"
+    assert warnings == (3 if number > 512 else 0), "at each start"
