@@ -123,6 +123,9 @@ class _Talk:
                 self._heard.set()
                 await self._ui.show(data, whole=not self._link.streams)
                 await asyncio.sleep(0)  # a peer that sends without a pause must not starve the other tasks
+        except asyncio.CancelledError:
+            self._ui.discard()
+            raise
         finally:
             self._closed = True
             self._heard.set()

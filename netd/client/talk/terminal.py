@@ -21,8 +21,9 @@ from netd.client.talk.user_io import SILENCE, Interrupted, encoded
 _PAUSE = 0.05
 """Seconds between two drawings, in which keys are handled. Data that arrives meanwhile is drawn together."""
 
-_GATHERED = 16_384
-"""Characters that wait to be drawn, before no more data is received."""
+_GATHERED = 8192
+"""Characters that are drawn at once, and that wait to be drawn before no more data is received: a slow terminal takes a
+fraction of a second for them, in which no key is handled."""
 
 _PASSWORD = re.compile("passw|passphrase", re.IGNORECASE)
 
@@ -123,8 +124,7 @@ class Terminal:
         The terminal stays in raw mode, unlike in prompt_toolkit's `in_terminal`: a Ctrl-D that comes meanwhile would be
         lost, and data without a break would keep all keys away.
         """
-        lines, end, self._unfinished = (self._unfinished + self._gathered).rpartition("\n")
-        self._gathered = ""
+        lines, end, self._unfinished = (self._unfinished + self._next_piece()).rpartition("\n")
         if len(self._unfinished) > _PROMPT_LIMIT:
             lines, end, self._unfinished = lines + end + self._unfinished, "\n", ""
         if self._unfinished:
@@ -136,6 +136,18 @@ class Terminal:
             sys.stdout.buffer.write(encoded(lines + end))
             sys.stdout.buffer.flush()
         app.invalidate()
+
+    def _next_piece(self) -> str:
+        """Take the text to draw next: lines, or a part of a line that is long, but no part of a colour sequence."""
+        cut = len(self._gathered)
+        if cut > _GATHERED:
+            cut = self._gathered.rfind("\n", 0, _GATHERED) + 1 or self._gathered.rfind("\x1b", 1, _GATHERED)
+            cut = cut if cut > 0 else _GATHERED
+        piece, self._gathered = self._gathered[:cut], self._gathered[cut:]
+        return piece
+
+    def discard(self) -> None:
+        self._gathered = ""
 
     def _on_silence(self) -> None:
         if self._unfinished and not is_prompt(self._unfinished):

@@ -37,6 +37,9 @@ class UserInterface(Protocol):
     async def show(self, data: bytes, *, whole: bool) -> None:
         """Show data from the other end. ``whole``: it is a message, and not a part of a stream."""
 
+    def discard(self) -> None:
+        """Do not show what waits to be shown: the user has left."""
+
     async def show_end(self) -> None:
         """Show the end of the other end's data."""
 
@@ -109,6 +112,9 @@ class Pipe:
         if not is_prompt(self._unfinished):
             self._show_text("", whole=True)
             self._ended = True
+
+    def discard(self) -> None:
+        pass  # nothing waits
 
     async def show_end(self) -> None:
         if self._sanitizer:

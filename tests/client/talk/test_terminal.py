@@ -258,6 +258,16 @@ def test_line_is_typed_and_sent_beside_an_endless_peer(listener: socket.socket, 
             user.leave(130)
 
 
+def test_long_coloured_line_is_drawn_in_pieces_with_whole_sequences(listener: socket.socket) -> None:
+    with talking(listener) as (user, server):
+        user.see(">")
+        server.sendall(b"\x1b[31mab\x1b[0m" * 3000 + b"\nend\n")
+        user.see("end", ">")
+        assert user.output.count(b"ab") == 3000
+        shown = "".join(user.lines[:-2])
+        assert set(shown) == {"a", "b"}
+
+
 def test_colour_out_of_range_is_escaped(listener: socket.socket) -> None:
     with talking(listener) as (user, server):
         user.see(">")
