@@ -92,9 +92,10 @@ class _Clock:
     @classmethod
     def now(cls) -> str:
         now = time.time()
+        whole = int(now)
         second, text = cls._known
-        if second != int(now):
-            second = int(now)
+        if second != whole:
+            second = whole
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             cls._known = second, text
         return f"{text}.{int((now - second) * 1e6):06d}Z"
