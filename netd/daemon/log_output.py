@@ -53,11 +53,17 @@ def _with_reopen(opened: Sink, reopen: Callable[[], int]) -> LogOutput:
 
 
 def _to_journal(section: LogSection) -> LogOutput:
+    os.close(connect_journal())
+    opened = logs.set_up(section.level, "journal")
+    return LogOutput(opened, logs_problems=True, prints_problems=not journal.is_journal(2))
+
+
+def connect_journal() -> int:
+    """A descriptor of a socket to the journal. Raises `OpenError` if there is none."""
     try:
-        opened = logs.set_up(section.level, "journal")
+        return journal.connect()
     except OSError as error:
         raise OpenError([f"log.format: there is no journal at {journal.SOCKET}: {error.strerror}"]) from None
-    return LogOutput(opened, logs_problems=True, prints_problems=not journal.is_journal(2))
 
 
 def _to_standard_error(section: LogSection) -> LogOutput:

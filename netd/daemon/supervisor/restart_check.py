@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from netd import default_paths, paths
 from netd.config.model import SYSLOG, Config
 from netd.daemon import privileges
-from netd.daemon.log_output import open_file
+from netd.daemon.log_output import connect_journal, open_file
 from netd.daemon.pid_file import pid_file
 from netd.daemon.supervisor.listeners import control_listener
 from netd.errors import OpenError, OperatorError
@@ -25,7 +25,10 @@ def check(initial: Config, new: Config) -> None:
     checks: list[Callable[[], None]] = []
     if new.log.file not in (None, SYSLOG, initial.log.file):
         checks.append(lambda: _try_log_file(str(new.log.file)))
-    if after.control_group and (after.control, after.control_group) != (before.control, before.control_group):
+    if new.log.format == "journal" != initial.log.format:
+        checks.append(_try_journal)
+    given = after.control or after.control_group  # a default path that cannot be used is no problem
+    if given and (after.control, after.control_group) != (before.control, before.control_group):
         checks.append(lambda: _try_control(after.control, after.control_group))
     if after.pid_file not in (None, before.pid_file):
         checks.append(lambda: _try_pid_file(after.pid_file))
@@ -52,6 +55,10 @@ def _try_log_file(path: str) -> None:
                 paths.remove(path, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _try_journal() -> None:
+    os.close(connect_journal())
 
 
 def _try_control(path: str | None, group: str | None) -> None:

@@ -1,6 +1,7 @@
 """Keys of a config that only a restart applies, checked at the reload."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from netd.config import loader
 from netd.config.model import Config
 from netd.daemon.supervisor import restart_check
 from netd.errors import OpenError
+from netd.telemetry import journal
 from tests.support.daemon import daemon
 
 SERVICES = "services:\n  echo: {{listen: [tcp://127.0.0.1:0]}}\n"
@@ -39,6 +41,7 @@ def problems(tmp_path: Path, sections: str, initial: str = "") -> list[str]:
     ("sections", "problem"),
     [
         ("log: {{file: {tmp}}}\n", "log.file: cannot open {tmp}: Is a directory"),
+        ("daemon: {{control: /proc/none/c}}\n", "daemon.control: cannot listen on unix:///proc/none/"),
         ("daemon: {{pid_file: {tmp}/no/pid}}\n", "daemon.pid_file: cannot open {tmp}/no/pid"),
         ("daemon: {{user: no-such-user}}\n", "daemon.user: there is no user 'no-such-user'"),
         ("daemon: {{control: {tmp}/c, control_group: no-such}}\n", "there is no group 'no-such'"),
@@ -49,6 +52,12 @@ def test_key_with_which_a_start_would_fail_is_a_problem(tmp_path: Path, sections
         pytest.skip("needs root")
     [found] = problems(tmp_path, sections)
     assert problem.format(tmp=tmp_path) in found
+
+
+def test_journal_that_is_missing_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "connect", partial(journal.connect, str(tmp_path / "journal")))
+    [found] = problems(tmp_path, "log: {{format: journal}}\n")
+    assert found.startswith("log.format: there is no journal at ")
 
 
 def test_keys_with_problems_are_reported_together(tmp_path: Path) -> None:
