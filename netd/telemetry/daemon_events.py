@@ -83,6 +83,10 @@ class DaemonEvents(ThrottledLog):
         """A worker could not be started, or did not accept the config. The start is retried."""
         self._log.error("worker_failed", worker=worker, error=error)
 
+    def workers_delayed(self, number: int, draining: int) -> None:
+        """So many workers start when some of the ``draining`` ones have ended: there are `MOST_WORKERS` at most."""
+        self._log.warning("workers_delayed", number=number, draining=draining)
+
     def worker_ended(self, worker: int, pid: int) -> None:
         """A worker that was no longer needed has exited."""
         self._log.info("worker_ended", worker=worker, pid=pid)

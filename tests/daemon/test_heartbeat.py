@@ -13,6 +13,7 @@ from tests.daemon.clients import echoed, talking
 from tests.daemon.configs import write
 from tests.daemon.slow_service import ECHO, ON, SLOW, InBackground, children, logged, wake, with_service
 from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need_root
 from tests.support.services import install_service
 from tests.support.waiting import until
 
@@ -47,6 +48,45 @@ def test_reloads_at_any_rate_do_not_delay_the_watchdog(tmp_path: Path) -> None:
                 enough.set()
                 for thread in threads:
                     thread.join()
+            assert running.stop() == 0
+
+
+@pytest.mark.slow
+def test_netd_without_a_worker_is_not_ready_and_does_not_notify_the_watchdog(open_path: Path, tmp_path: Path) -> None:
+    need_root()
+    jail = open_path / "jail"
+    jail.mkdir()
+    (tmp_path / "netd.yaml").write_text(
+        f"daemon: {{chroot: {jail}, heartbeat: 100ms}}\nservices:\n  echo: {{listen: [tcp://127.0.0.1:0]}}\n"
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
+        with Daemon("-c", str(tmp_path / "netd.yaml"), **environment) as running:
+            running.event("netd_started")
+            while manager.recv(1000) != b"WATCHDOG=1":
+                pass
+            assert running.ask("status")["ready"]
+            jail.rmdir()
+            os.kill(running.worker, signal.SIGKILL)
+            running.event("worker_failed")
+            status = running.ask("status")
+            assert (status["ready"], status["healthy"], status["workers"]) == (False, False, [])
+            done = running.netd("reload")
+            assert done.returncode == 0
+            assert done.stderr == "netd: 0 of 1 workers run: see worker_lost and worker_failed in the log\n"
+            while b" 0 workers" not in manager.recv(1000):
+                pass  # a heartbeat sends this after its message to the watchdog
+            manager.settimeout(0.5)  # five heartbeats
+            with pytest.raises(TimeoutError):
+                while True:
+                    assert manager.recv(1000) != b"WATCHDOG=1"
+            jail.mkdir()
+            manager.settimeout(20)
+            while manager.recv(1000) != b"WATCHDOG=1":
+                pass
+            until(lambda: running.ask("status")["ready"])
             assert running.stop() == 0
 
 

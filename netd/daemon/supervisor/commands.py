@@ -113,11 +113,13 @@ class Commands:
         self._daemon.config_applied()
         await self._pool.wait_for_starts()
         self._notify_manager()
+        shortage = "" if self._pool.serves else f"{self._pool.shortage}: see worker_lost and worker_failed in the log"
         return {
             "generation": state.generation,
             "changes": [{"service": service, "what": what} for service, what in changes.items()],
             "settings": diff.settings,
             "restart_needed": diff.restart_needed,
+            "warnings": [shortage] * bool(shortage),
         }
 
     def _notify_manager(self) -> None:

@@ -95,7 +95,7 @@ class Status:
             # By the clock as it is now, which may have been set since.
             "started": round(since_1970() + state.started, 3),
             "uptime_seconds": round(state.seconds, 3),
-            "ready": state.ready and not state.stopping,
+            "ready": state.ready and not state.stopping and pool.serves,
             "healthy": pool.healthy,
             "stopping": state.stopping,
             "log_level": state.log_level,

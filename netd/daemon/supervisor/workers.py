@@ -19,6 +19,7 @@ from netd.transport.loop import Loop, Timer
 
 _DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a worker that keeps exiting is restarted
 _STABLE = 60.0  # seconds between two exits after which the back-off starts again at 0
+_LONGEST_GAP = _DELAYS[-1] + 10.0  # seconds for which workers may be missing: the longest back-off, and two heartbeats
 _LONGEST_STACK = 16384
 
 
@@ -55,6 +56,8 @@ class WorkerPool:
         self._settle_counters = settle_counters
         self.requests = Requests(loop, events, on_notice)
         self._size = 0
+        self._incomplete_since: float | None = None  # when the first of the missing workers was lost (CLOCK_MONOTONIC)
+        self._delayed = 0  # the number of workers that wait for those that drain, as last logged
         self._lines_lost = 0  # log lines dropped by workers that exited
         self._losses: dict[int, tuple[int, float]] = {}  # by worker number: how many in a row, time of the last one
         self._restarts: dict[int, Timer] = {}
@@ -67,11 +70,14 @@ class WorkerPool:
     def resize(self, size: int) -> None:
         """Set the number of workers. The surplus drains and exits; a start that fails is retried with back-off."""
         self._size = size
+        self._note_size()
         # A draining worker still writes its column of the counters, so its number is not free.
         present = {*self.workers, *self._starting, *self._restarts, *self._trying}
         taken = {*present, *(worker.number for worker in self.draining)}
         free = [number for number in range(MOST_WORKERS) if number not in taken]
-        for number in free[: max(0, size - len(present))]:
+        starts = free[: max(0, size - len(present))]
+        self._trying.update(starts)  # all of them first: a start that fails at once calls this method
+        for number in starts:
             self._restart(number)
         # The lowest numbers stay: worker 0 serves the single_worker services.
         for number in sorted(present)[size:]:
@@ -116,6 +122,7 @@ class WorkerPool:
             raise WorkerError(str(error)) from None
         if not worker.draining:
             self.workers[number] = self._starting.pop(number)
+            self._note_size()
             self._events.worker_started(number, worker.pid)
 
     # Messages.
@@ -138,13 +145,50 @@ class WorkerPool:
         return [*self.workers.values(), *self._starting.values(), *self.draining]
 
     def send_heartbeats(self) -> bool:
-        """Send a heartbeat to all workers (`Requests.send_heartbeats`)."""
-        return self.requests.send_heartbeats(self.all_workers)
+        """Send a heartbeat to all workers (`Requests.send_heartbeats`). Returns also whether there are enough."""
+        responding = self.requests.send_heartbeats(self.all_workers)
+        # One that prepares the config may take its time. Before that, a worker that cannot start ends.
+        present = bool(self.workers) or any(worker.preparing for worker in self._starting.values())
+        return responding and present and not self._lacks_workers
 
     @property
     def healthy(self) -> bool:
         """Whether the pool is complete, and no worker has missed two heartbeats."""
-        return len(self.workers) >= self._size and all(worker.missed_heartbeats < 2 for worker in self.workers.values())
+        return self._is_complete and all(worker.missed_heartbeats < 2 for worker in self.workers.values())
+
+    @property
+    def serves(self) -> bool:
+        """Whether there is a worker, and no other one is missing for longer than the back-off explains."""
+        return bool(self.workers) and not self._lacks_workers
+
+    @property
+    def shortage(self) -> str:
+        """How many workers are missing, for the operator; empty if none is."""
+        return "" if self._is_complete else f"{len(self.workers)} of {self._startable} workers run"
+
+    @property
+    def _startable(self) -> int:
+        """The number of workers there can be: one that drains keeps its number."""
+        return min(self._size, MOST_WORKERS - len(self.draining))
+
+    @property
+    def _is_complete(self) -> bool:
+        return len(self.workers) >= self._startable and (not self._size or bool(self.workers))
+
+    @property
+    def _lacks_workers(self) -> bool:
+        since = self._incomplete_since
+        return since is not None and time.monotonic() - since > _LONGEST_GAP
+
+    def _note_size(self) -> None:
+        """Called when the size, or the number of workers, has changed."""
+        if self._is_complete:
+            self._incomplete_since = None
+        elif self._incomplete_since is None:
+            self._incomplete_since = time.monotonic()
+        if (delayed := self._size - self._startable) > self._delayed:
+            self._events.workers_delayed(delayed, len(self.draining))
+        self._delayed = delayed
 
     @property
     def lines_lost(self) -> int:
@@ -177,6 +221,7 @@ class WorkerPool:
         if self._starting.pop(worker.number, None):
             return  # `_start` logs it, and retries
         del self.workers[worker.number]
+        self._note_size()
         losses, when = self._losses.get(worker.number, (0, 0.0))
         now = time.monotonic()
         losses = losses + 1 if now - when < _STABLE else 0

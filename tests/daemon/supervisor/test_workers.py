@@ -19,6 +19,7 @@ import pytest
 from netd.daemon.messages.from_supervisor import Drain
 from netd.daemon.messages.from_worker import Alive
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
+from netd.shared.memory import MOST_WORKERS
 from netd.transport.wheel import TICK
 from tests.daemon.clients import echoes
 from tests.daemon.fakes import answering, logged, pool, sync_nothing
@@ -64,6 +65,54 @@ def test_worker_that_cannot_be_forked_is_tried_again_with_backoff(log: list[dict
             assert len(logged(log, "worker_failed")) == tried, f"not before {delay} s"
             made.loop.wait(2 * TICK)
         assert [one.number for one in made.workers] == [0, 1]
+        assert made.pool.healthy
+
+
+def test_pool_without_workers_does_not_serve_and_one_that_lacks_some_for_long_neither() -> None:
+    with pool() as made:
+        made.start(2)
+        made.unforkable = 1000
+        made.workers[1].exit(1)
+        made.loop.settle()
+        assert (made.pool.healthy, made.pool.serves, made.pool.shortage) == (False, True, "1 of 2 workers run")
+        assert made.pool.send_heartbeats(), "the back-off explains it"
+        made.loop.wait(41)
+        assert not made.pool.serves
+        made.pool.send_heartbeats()
+        made.loop.settle()
+        assert not made.pool.send_heartbeats()
+        made.unforkable = 0
+        made.loop.wait(31)
+        made.pool.send_heartbeats()
+        made.loop.settle()
+        assert (made.pool.healthy, made.pool.serves, made.pool.shortage) == (True, True, "")
+        assert made.pool.send_heartbeats()
+        made.unforkable = 1000
+        for worker in made.workers:
+            worker.exit(1)
+        made.loop.settle()
+        assert (made.pool.serves, made.pool.send_heartbeats()) == (False, False), "at once"
+
+
+def test_workers_that_wait_for_those_that_drain_are_not_missing(log: list[dict[str, Any]]) -> None:
+    with pool() as made:
+        made.start(MOST_WORKERS)
+        for size in (1, MOST_WORKERS, MOST_WORKERS - 1, MOST_WORKERS):
+            made.pool.resize(size)
+            made.loop.settle()
+            if size == 1:
+                leaving = made.pool.draining[:2]
+                for worker in made.pool.draining[2:]:
+                    worker.exit(0)  # type: ignore[attr-defined]
+                made.loop.settle()
+        assert len(made.pool.workers) == MOST_WORKERS - 2
+        assert (made.pool.healthy, made.pool.shortage) == (True, "")
+        lines = logged(log, "workers_delayed")
+        assert [(line["number"], line["draining"]) for line in lines] == [(2, 2), (2, 2)]
+        for worker in leaving:
+            worker.exit(0)  # type: ignore[attr-defined]
+        made.loop.settle()
+        assert len(made.pool.workers) == MOST_WORKERS
         assert made.pool.healthy
 
 
