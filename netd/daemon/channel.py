@@ -137,6 +137,8 @@ class Channel:
                 )
             except BlockingIOError:
                 return None
+            except ConnectionResetError:
+                continue  # once: the other end was closed with unread packets. Its last ones are still to be received.
             except OSError as error:
                 raise ChannelError(str(error.strerror)) from None
             for level, kind, rights in ancillary:

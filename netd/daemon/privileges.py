@@ -123,6 +123,17 @@ def drop_to(identity: RunAs, parent: int) -> None:
     end_with(parent)  # last, since setresuid(2) clears the signal
 
 
+def explained(identity: RunAs, error: OSError | RuntimeError) -> str:
+    """Why `drop_to` failed, and what to do about it."""
+    reason = error.strerror if isinstance(error, OSError) else error
+    if isinstance(error, OSError) and error.filename:
+        return f"daemon.chroot: cannot change the root directory to {error.filename}: {reason}"
+    text = f"cannot become {identity.name}: {reason}"
+    if isinstance(error, PermissionError):
+        text += "; root needs CAP_SETUID and CAP_SETGID for that: grant them, or start netd as another user than root"
+    return text
+
+
 def end_with(parent: int) -> None:
     """Have the kernel kill this process when its ``parent`` ends (PR_SET_PDEATHSIG). Exit if the parent has ended."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -174,6 +174,9 @@ class Worker(WorkerProcess):
         if number in self.fatal:
             self.exit(-number)
 
+    def has_exited(self) -> bool:
+        return self._code is not None
+
     def poll(self) -> int | None:
         return self._code
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, ProtocolError, pair
+from netd.daemon.channel import Channel, ChannelError, ClosedError, DescriptorsLostError, ProtocolError, pair
 from tests.support.descriptors import copies
 
 
@@ -127,3 +127,14 @@ def test_number_that_is_too_long_or_not_finite_is_an_error(text: bytes) -> None:
         with pytest.raises(ChannelError):
             channel.receive()
         channel.close()
+
+
+def test_messages_of_an_end_that_was_closed_with_unread_packets_are_received() -> None:
+    one, other = ends()
+    one.send({"unread": 1})
+    other.send({"last": 2})
+    other.close()
+    assert one.receive() == ({"last": 2}, [])
+    with pytest.raises(ClosedError):
+        one.receive()
+    one.close()

@@ -225,6 +225,12 @@ class Requests:
             self._events.command_failed("message of a worker", error)
             raise ChannelError("its message was not handled") from error
 
+    def receive_rest(self, worker: WorkerProcess) -> None:
+        """Receive the messages of a worker that has exited: the last one may say why."""
+        with contextlib.suppress(ChannelError):
+            while not worker.disconnected and (received := worker.channel.receive()):
+                self._handle_message(worker, received[0])
+
     def _receive(self, worker: WorkerProcess) -> None:
         with contextlib.suppress(ChannelError):
             self._read_messages(worker)

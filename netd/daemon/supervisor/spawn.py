@@ -80,6 +80,10 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
+    def has_exited(self) -> bool:
+        """Whether the process has exited and was not reaped yet."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def poll(self) -> int | None:
         """Reap the process if it has exited. Returns the exit code, or the negative number of the signal."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -154,9 +158,8 @@ def _run_worker(
     try:
         privileges.drop_to(run_as, parent)
     except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
         # As the response to the first request, of any kind.
-        channel.send_encoded(encode(Failed(f"cannot become {run_as.name}: {reason}")), request=1)
+        channel.send_encoded(encode(Failed(privileges.explained(run_as, error))), request=1)
         return EXIT_SOFTWARE
     return entry(number, channel, sink)
 
@@ -171,9 +174,13 @@ def _preload() -> None:
 
 def close_all_but(kept: set[int]) -> None:
     """Close all other descriptors, which the process has inherited."""
+    end = os.sysconf("SC_OPEN_MAX")
+    with contextlib.suppress(OSError):
+        # Without close_range(2), which is new in Linux 5.9, each number up to the limit is tried, which may be 2**30.
+        end = max(map(int, os.listdir("/proc/self/fd"))) + 1
     start = 0
     for descriptor in sorted(kept):
         if start < descriptor:  # an empty range would mean all
             os.closerange(start, descriptor)
         start = descriptor + 1
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(start, end)

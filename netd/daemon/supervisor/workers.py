@@ -200,7 +200,10 @@ class WorkerPool:
     def reap(self) -> None:
         """Reap the workers that exited, and restart them. Called at SIGCHLD."""
         for worker in self.all_workers:
-            if (code := worker.poll()) is not None:
+            if worker.has_exited():
+                self.requests.receive_rest(worker)
+                code = worker.poll()
+                assert code is not None, "it has exited"
                 self._on_exit(worker, code)
 
     def _on_exit(self, worker: WorkerProcess, code: int) -> None:

@@ -141,6 +141,19 @@ def test_response_that_a_worker_sent_before_it_exited_counts() -> None:
         assert made.pool.ask(Kick()).get() == {lost: Failed("cannot become netd")}
 
 
+def test_response_that_a_worker_sent_before_it_was_reaped_counts() -> None:
+    with pool() as made:
+        made.start(1)
+        [lost] = made.workers
+        lost.behaviour = silent
+        asked = made.pool.ask(Kick())
+        lost.respond(lost.last_request, Failed("cannot become netd"))
+        lost.exited = lambda: None
+        lost.exit(70)
+        made.pool.reap()
+        assert asked.get() == {lost: Failed("cannot become netd")}
+
+
 def test_worker_that_does_not_answer_a_request_is_aborted(log: list[dict[str, Any]]) -> None:
     with pool() as made:
         made.start(1)

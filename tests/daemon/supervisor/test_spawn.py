@@ -7,6 +7,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, close_all_b
 from netd.telemetry.sink import Sink
 from tests.daemon.processes import ECHO, alive, workers
 from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need, need_root
 from tests.support.waiting import until
 
 
@@ -174,7 +177,7 @@ def test_worker_that_cannot_change_its_root_responds_to_the_first_request_with_t
     assert received
     message, _ = received
     assert message["request"] == 1
-    assert message["error"].startswith("cannot become alex: ")
+    assert message["error"].startswith("daemon.chroot: cannot change the root directory to /proc/none: No such file")
     close(worker)
 
 
@@ -226,3 +229,44 @@ def test_workers_exit_with_the_supervisor(tmp_path: Path, stopped: bool) -> None
             os.kill(orphans[0], signal.SIGSTOP)
         assert running.stop(signal.SIGKILL) == -signal.SIGKILL
         until(lambda: not any(alive(pid) for pid in orphans))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_root_without_the_capabilities_to_change_its_user_gets_the_same_line_each_time(tmp_path: Path) -> None:
+    need_root()
+    need("setpriv", "taskset")
+    file = tmp_path / "netd.yaml"
+    file.write_text("daemon: {user: daemon}\n" + ECHO.format("off"))
+    without = ("setpriv", "--bounding-set=-setuid,-setgid", "--inh-caps=-setuid,-setgid")
+    processor = str(min(os.sched_getaffinity(0)))  # one, on which the worker may exit before the supervisor goes on
+    command = ("taskset", "-c", processor, *without, sys.executable, "-m", "netd", "run", "-c", file)
+    expected = (
+        "netd: worker (user daemon): cannot become daemon: Operation not permitted; root needs CAP_SETUID and "
+        "CAP_SETGID for that: grant them, or start netd as another user than root"
+    )
+    for _ in range(10):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (71, expected)
+
+
+OLD_KERNEL = """
+#include <errno.h>
+#include <unistd.h>
+int close_range(unsigned first, unsigned last, int flags) { errno = ENOSYS; return -1; }
+long sysconf(int name) { return name == _SC_OPEN_MAX ? 1L << 30 : name == _SC_PAGESIZE ? getpagesize() : 1; }
+"""
+
+
+@pytest.mark.slow
+def test_worker_starts_soon_without_close_range_and_with_a_huge_limit_of_descriptors(tmp_path: Path) -> None:
+    need("cc")
+    (tmp_path / "old.c").write_text(OLD_KERNEL)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "old.so", tmp_path / "old.c"], check=True)
+    file = tmp_path / "netd.yaml"
+    file.write_text(ECHO.format("off"))
+    with Daemon("-c", str(file), LD_PRELOAD=str(tmp_path / "old.so")) as running:
+        running.event("netd_started")  # closing 2**30 descriptors one by one takes minutes
+        os.kill(running.worker, signal.SIGKILL)
+        running.event("worker_started")
+        assert running.stop() == 0
