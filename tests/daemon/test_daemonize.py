@@ -71,6 +71,19 @@ def test_daemon_detaches_and_the_caller_returns_once_all_sockets_listen(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_daemon_starts_without_standard_descriptors(tmp_path: Path, closed: str) -> None:
+    write(tmp_path)
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "netd", "run", "--daemon", "-c"]
+    done = subprocess.run([*command, tmp_path / "netd.yaml"], check=False, timeout=60)
+    assert done.returncode == 0
+    with running(tmp_path), socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(f"{tmp_path}/s")
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("daemon", "more", "code", "problem"),
     [

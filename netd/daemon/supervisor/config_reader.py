@@ -42,7 +42,8 @@ class ConfigReader:
         self._loop = loop
         self._load = load
         self._queue = Queue()  # one process at a time
-        self._children: set[int] = set()
+        self.children: set[int] = set()
+        """The process ids of the child processes that were not reaped yet."""
 
     async def load(self, old: Config, initial: Config) -> ConfigDiff:
         """Read the config file, and compare it with ``old`` (`config_diff.compare`).
@@ -74,7 +75,7 @@ class ConfigReader:
                     _run_reader(Channel(theirs, takes_descriptors=False), self._load, old, initial, parent)
         except OSError as error:
             raise CommandError(f"cannot start a process that reads the config: {error.strerror}", EXIT_OSERR) from None
-        self._children.add(pid)
+        self.children.add(pid)
         channel = Channel(ours, takes_descriptors=True)
 
         def on_readable(mask: int) -> None:
@@ -97,14 +98,14 @@ class ConfigReader:
             self._loop.wheel.drop(timer)
             self._loop.unwatch(channel.fileno())
             channel.close()
-            if pid in self._children:
+            if pid in self.children:
                 os.kill(pid, signal.SIGKILL)  # it has answered, or takes too long
 
     def reap(self) -> None:
         """Reap the child processes that exited. Called at SIGCHLD."""
-        for pid in list(self._children):
+        for pid in list(self.children):
             if os.waitpid(pid, os.WNOHANG)[0]:
-                self._children.discard(pid)
+                self.children.discard(pid)
 
 
 def _import(names: list[str]) -> Generator[None, None, None]:

@@ -8,7 +8,7 @@ import importlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -103,6 +103,15 @@ def how_it_ended(code: int) -> str:
         return f"signal {signal.Signals(-code).name}"
     except ValueError:
         return f"signal {-code}"  # a real-time signal has no name
+
+
+def reap_orphans(known: Container[int]) -> None:
+    """Reap the children that exited and are not ``known``: as PID 1 of a container netd gets the orphans of others."""
+    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    with contextlib.suppress(ChildProcessError):  # there are no children
+        # A known one that has exited just now hides others, until the signal for it comes.
+        while (found := os.waitid(os.P_ALL, 0, flags)) and found.si_pid not in known:
+            os.waitpid(found.si_pid, 0)
 
 
 def fork(number: int, run_as: privileges.RunAs, sink: Sink, entry: Entry) -> WorkerProcess:

@@ -35,7 +35,7 @@ from netd.daemon.supervisor.kernel_drops import KernelDrops
 from netd.daemon.supervisor.listeners import Listeners, control_listener
 from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT
-from netd.daemon.supervisor.spawn import Entry, WorkerError, WorkerProcess, fork
+from netd.daemon.supervisor.spawn import Entry, WorkerError, WorkerProcess, fork, reap_orphans
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.status import Status
 from netd.daemon.supervisor.talk import Attachments
@@ -113,6 +113,7 @@ class Supervisor:
             self._events.netd_starting(__version__, self._state.config.source, self._size)
             self._events.config_keys_renamed(self._state.config.notices)
             resource_limits.raise_descriptor_limit()
+            self._loop.call(lambda: self._signal("SIGCHLD"))  # orphans may have exited before, where this is PID 1
             try:
                 started = self._tasks.start(self._start(ready))
                 started.then(lambda: self._loop.call(started.get))  # its exception ends the loop
@@ -260,6 +261,7 @@ class Supervisor:
             case "SIGCHLD":
                 self._pool.reap()
                 self._config_reader.reap()
+                reap_orphans({worker.pid for worker in self._pool.all_workers} | self._config_reader.children)
                 if self._pool.empty and self._deadline is not None:
                     self._loop.stop()
             case "SIGHUP":

@@ -45,7 +45,7 @@ class Reading:
 
         def reaped() -> bool:
             reader.reap()
-            return not reader._children
+            return not reader.children
 
         until(reaped)
         return result.get()
@@ -123,7 +123,7 @@ def test_reader_that_takes_too_long_is_killed(reading: Reading, monkeypatch: pyt
 def test_reader_is_not_started_before_the_one_before_it_has_answered(reading: Reading) -> None:
     reader = ConfigReader(reading.tasks, reading.loop, lambda: loader.load(reading.file))
     results = [reading.tasks.start(reader.load(reading.config, reading.config)) for _ in range(2)]
-    assert len(reader._children) == 1
+    assert len(reader.children) == 1
     results[1].then(reading.loop.stop)
     reading.loop.run()
     assert [result.get().changes for result in results] == [(), ()]

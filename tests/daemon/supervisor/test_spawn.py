@@ -18,8 +18,9 @@ from netd.daemon.channel import Channel, wait
 from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.privileges import RunAs
-from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, close_all_but, fork, how_it_ended
+from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, close_all_but, fork, how_it_ended, reap_orphans
 from netd.telemetry.sink import Sink
+from tests.daemon.clients import echoes
 from tests.daemon.processes import ECHO, alive, workers
 from tests.support.daemon import Daemon, daemon
 from tests.support.programs import need, need_root
@@ -270,3 +271,51 @@ def test_worker_starts_soon_without_close_range_and_with_a_huge_limit_of_descrip
         os.kill(running.worker, signal.SIGKILL)
         running.event("worker_started")
         assert running.stop() == 0
+
+
+def test_orphans_are_reaped_and_known_children_are_not() -> None:
+    def exited() -> int:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(7)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return pid
+
+    orphans = [exited() for _ in range(3)]
+    known = exited()
+    reap_orphans({known})
+    for pid in orphans:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    assert os.waitstatus_to_exitcode(os.waitpid(known, 0)[1]) == 7
+
+
+# Runs netd as PID 1, and leaves it orphans: each shell exits before the process that it has started.
+CONTAINER = """
+mount -t proc proc /proc
+(for n in $(seq 50); do (sh -c 'read line < /proc/self/stat' &) ; done) &
+exec "$@"
+"""
+
+
+@pytest.mark.slow
+def test_netd_as_pid_1_reaps_orphans_and_reports_no_worker_lost(tmp_path: Path) -> None:
+    need_root()
+    need("unshare")
+    file = tmp_path / "netd.yaml"
+    file.write_text(ECHO.format("off"))
+    container = ("unshare", "--fork", "--pid", "--mount", "--kill-child", "sh", "-c", CONTAINER, "sh")
+    with Daemon("-c", str(file), command=container) as running:
+        running.event("netd_started")
+        [netd] = map(int, Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split())
+
+        def states() -> list[str]:
+            found = Path(f"/proc/{netd}/task/{netd}/children").read_text().split()
+            return [Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] for pid in found]
+
+        until(lambda: len(states()) == 1)
+        assert echoes(running.port("echo"))
+        os.kill(netd, signal.SIGTERM)
+        assert running.process.wait(20) == 0
+        running.stop()
+    assert "worker_lost" not in [line["event"] for line in running.lines]
