@@ -22,7 +22,7 @@ from netd.admission.access import NO_GROUPS, AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
-from netd.config import source
+from netd.config import source, workers
 from netd.config.bounds import LISTENERS, NETWORKS, SERVICES, VALUES, Bound
 from netd.config.findings import describe, exists, is_section, model_at, unknown_key
 from netd.config.host import LOG_DIRECTORY_HINT, missing_directory
@@ -102,6 +102,9 @@ class _Loader:
         self._notices += notices
         self._note_unknown_keys(main, FileSection.model_fields)
         daemon = self._check(main, ("daemon",), main.tree.get("daemon"), DaemonSection)
+        self._daemon = daemon or DaemonSection()
+        for key, message in workers.faults(self._daemon):
+            self._add_problem(main, ("daemon", key), message)
         log = self._check(main, ("log",), main.tree.get("log"), LogSection)
         bans = self._check(main, ("bans",), main.tree.get("bans"), BanRules)
         if log and log.file and (directory := missing_directory(log.file)):
@@ -351,6 +354,8 @@ class _Loader:
             if endpoint.transport != "systemd" and not (kind.streams if endpoint.streams else kind.datagrams):
                 can = "streams (tcp, unix)" if kind.streams else "datagrams (udp, unixgram)"
                 self._add_problem(part, path, f"service type '{kind.name}' serves {can} only")
+            if workers.answers_astray(self._daemon, endpoint):
+                self._add_problem(part, path, "daemon.chroot hides the sockets of clients; listen on unixgram://@NAME")
             if entry.get("enabled", True) is True:
                 self._check_overlap(part, path, name, endpoint)
             endpoints.append(replace(endpoint, place=str(part.mark(path))))

@@ -73,16 +73,18 @@ def test_netd_without_a_worker_is_not_ready_and_does_not_notify_the_watchdog(ope
             running.event("worker_failed")
             status = running.ask("status")
             assert (status["ready"], status["healthy"], status["workers"]) == (False, False, [])
-            done = running.netd("reload")
-            assert done.returncode == 0
-            assert done.stderr == "netd: 0 of 1 workers run: see worker_lost and worker_failed in the log\n"
             while b" 0 workers" not in manager.recv(1000):
                 pass  # a heartbeat sends this after its message to the watchdog
             manager.settimeout(0.5)  # five heartbeats
             with pytest.raises(TimeoutError):
                 while True:
                     assert manager.recv(1000) != b"WATCHDOG=1"
+            for _ in range(3):
+                running.event("worker_failed")  # the next one is 15 s after the last of these
             jail.mkdir()
+            done = running.netd("reload")
+            assert done.returncode == 0
+            assert done.stderr == "netd: 0 of 1 workers run: see worker_lost and worker_failed in the log\n"
             manager.settimeout(20)
             while manager.recv(1000) != b"WATCHDOG=1":
                 pass
