@@ -5,13 +5,14 @@ A parser takes the value from YAML and returns the converted one, or raises Valu
 in the same notation, so that another process can parse them.
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import cached_property
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import TZPATH, ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, WithJsonSchema
 
@@ -150,6 +151,10 @@ def parse_zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError):
+        if not any(os.path.isdir(path) and os.listdir(path) for path in TZPATH):
+            raise ValueError(
+                f"no data for the time zone {shown(name)}: install tzdata (with daemon.chroot, in it), or use UTC"
+            ) from None
         raise ValueError(f"unknown time zone {shown(name)}: expected an IANA name such as Asia/Shanghai") from None
 
 

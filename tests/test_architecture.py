@@ -29,6 +29,7 @@ LEVELS = (
         "addresses",
         "accounts",
         "default_paths",
+        "host_zone",
         "text",
         "reasons",
         "paths",

@@ -42,6 +42,7 @@ NAMED = {
     "tests/client/talk/test_link.py": (r"\w+://name:7", "a name that means what the test says"),
     "tests/client/test_urls.py": (r"/run/x|\w+://\S+:[17]|://@x", "URLs that are read"),
     "tests/config/test_loader.py": (r"/run/[xyz]|\w+://\S+", "checked and not served"),
+    "tests/config/test_workers.py": (r"://@NAME", "a word in a message"),
     "tests/daemon/supervisor/test_workers.py": (r"tcp://\*:7", "in a network namespace"),
     "tests/daemon/test_daemonize.py": (
         r"tcp://(?:\*|192\.0\.2\.1):7",
@@ -56,6 +57,7 @@ NAMED = {
     "tests/support/cgroups.py": (r"/sys/fs/cgroup", "a group of its own below that of the tests, which it removes"),
     "tests/test_addresses.py": (r"/run/.*", "words"),
     "tests/test_endpoints.py": (r".*", "URLs that are read and not opened"),
+    "tests/test_host_zone.py": (r"/etc/localtime", "in a mount namespace"),
     "tests/test_isolation.py": (r".*", "this list"),
     "tests/test_install.py": (r"/opt/netd-test\S*", "a word in what is staged elsewhere"),
     "tests/test_peer.py": (r"/run/", "a word"),

@@ -1,8 +1,12 @@
 """Durations, sizes, counts, switches, time zones."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -193,3 +197,22 @@ def test_time_zone_is_parsed() -> None:
 def test_unknown_time_zone_is_an_error(name: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"unknown time zone {name!r}: expected an IANA name such as")):
         parse_zone(name)
+
+
+def test_host_without_time_zone_data_is_told_so(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['tzdata'] = None; from netd.values import parse_zone\n"
+        "try: parse_zone('Europe/Berlin')\nexcept ValueError as error: print(error)\n"
+        "print(parse_zone('UTC'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONTZPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [
+        "no data for the time zone 'Europe/Berlin': install tzdata (with daemon.chroot, in it), or use UTC",
+        "UTC",
+    ]

@@ -51,7 +51,7 @@ def reload(client: ControlClient, *, as_json: bool) -> int:
     lines = [f"{change['service']}: {change['what']}" for change in answer["changes"]]
     lines += answer["settings"]
     lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
-    for warning in answer["warnings"]:
+    for warning in answer.get("warnings", ()):  # a netd before this version has none
         click.echo(f"netd: {warning}", err=True)
     return print_answer(answer, "\n".join([*lines, f"config {answer['generation']} is in force"]), as_json=as_json)
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Container
 
+from netd import host_zone
 from netd.admission.bans import Bans
 from netd.config.model import Config, ServiceConfig
 from netd.daemon.supervisor.control import CommandError
@@ -84,6 +85,7 @@ class State:
 
     def apply(self, config: Config, overrides: dict[str, bool]) -> None:
         """Store a config that is in force in the workers now."""
+        host_zone.read_again()
         self.config = self.effective(config, overrides)
         self.file, self.overrides = config, overrides
         self.seen |= set(self.names)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from netd import host_zone
 from netd.admission.access_memory import AccessTables
 from netd.admission.access_table import Access
 from netd.admission.bans import BanRules
@@ -23,7 +24,8 @@ from netd.admission.policy import Policy
 from netd.contract import Context
 from netd.daemon.garbage import MANY
 from netd.daemon.messages.from_supervisor import Prepare, ServiceEntry
-from netd.daemon.messages.from_worker import LONGEST_ERROR, Done, Failed
+from netd.daemon.messages.from_worker import Done, Failed
+from netd.daemon.worker.faults import reason
 from netd.services import table
 from netd.services.service_type import ServiceType
 from netd.shared.table import Table
@@ -175,7 +177,7 @@ class WorkerConfig:
                     return self._loop.call(lambda: self._resume_prepare(preparation, respond))
         except Exception as error:
             self.abort()
-            respond(Failed(_reason(error)))
+            respond(Failed(reason(error)))
         else:
             self._preparation = None
             respond(Done())
@@ -221,7 +223,7 @@ class WorkerConfig:
                 access = access_at(*entry.access)
                 prepared.services[entry.name] = self._prepare_service(entry, kind, prepared, access)
             except Exception as error:  # the class of a service may raise anything
-                raise _UnpreparedError(f"services.{entry.name}: {_reason(error)}") from error
+                raise _UnpreparedError(f"services.{entry.name}: {reason(error)}") from error
 
     def _prepare_service(
         self, entry: ServiceEntry, kind: ServiceType, prepared: _PreparedConfig, access: Access
@@ -285,6 +287,7 @@ class WorkerConfig:
         prepared, self._prepared = self._prepared, None
         if prepared is None:
             return
+        host_zone.read_again()
         wanted = prepared.listeners
         ended: list[ServiceEvents] = []
         for name, service in self.services.items():
@@ -369,12 +372,6 @@ class WorkerConfig:
             for opened in self._prepared.sockets.values():
                 opened.close()
             self._prepared = None
-
-
-def _reason(error: Exception) -> str:
-    """The text of an exception, for the operator, at most as long as a message may say it."""
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or repr(error)
-    return text[:LONGEST_ERROR]
 
 
 def _kind(entry: ServiceEntry) -> ServiceType:
