@@ -9,7 +9,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR ?= /etc/systemd/system
 LIBDIR = $(PREFIX)/lib/netd
-EXAMPLES = $(PREFIX)/share/doc/netd/examples
+DOCDIR = $(PREFIX)/share/doc/netd
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check coverage soak attack release bench bench-quick clean install uninstall
@@ -95,9 +95,8 @@ install: ## install under PREFIX, with unit file and config (DESTDIR for package
 	done; \
 	install -m 644 systemd/netd.socket "$$root$(UNITDIR)/netd.socket"; \
 	rotate="$$root$(SYSCONFDIR)/logrotate.d/netd"; test -e "$$rotate" || install -D -m 644 contrib/logrotate/netd "$$rotate"; \
-	examples="$$root$(EXAMPLES)"; rm -rf "$$examples"; install -d "$$examples/netd.service.d"; \
-	install -m 644 systemd/netd.service.d/*.conf "$$examples/netd.service.d"; \
-	cp -R contrib/fail2ban contrib/lnav "$$examples"; \
+	doc="$$root$(DOCDIR)"; rm -rf "$$doc"; install -d "$$doc/examples"; cp -R README.md CHANGELOG.md LICENSE docs "$$doc"; \
+	cp -R systemd/*.d contrib/fail2ban contrib/lnav "$$doc/examples"; chmod -R u=rwX,go=rX "$$doc"; \
 	case $$(readlink -f "$$lib/bin/python") in /root/*|/home/*) \
 		echo "The unit cannot run $$(readlink -f "$$lib/bin/python"): it sees no home directory." \
 			"Install with a PYTHON= that is not in one." >&2;; esac; \
@@ -106,18 +105,18 @@ install: ## install under PREFIX, with unit file and config (DESTDIR for package
 	echo "  config   $(SYSCONFDIR)/netd/netd.yaml$$config"; \
 	echo "  units    $(UNITDIR)/netd.service, netd@.service, netd.socket"; \
 	echo "  logs     $(SYSCONFDIR)/logrotate.d/netd"; \
-	echo "  examples $(EXAMPLES): drop-ins of the unit, fail2ban, lnav"; \
+	echo "  pages    $(DOCDIR)/docs, with rules for Prometheus and a dashboard for Grafana"; \
+	echo "  examples $(DOCDIR)/examples: drop-ins of the unit, sysusers.d, tmpfiles.d, fail2ban, lnav"; \
 	test -n "$$root" || echo "Next: systemctl daemon-reload && systemctl $$next netd"
 
 uninstall: ## remove what make install put there, but the configs
 	@set -e; \
 	root=; test -z "$(DESTDIR)" || root=$$(realpath -m -- "$(DESTDIR)"); etc="$$root$(SYSCONFDIR)/netd"; \
-	rm -rf "$$root$(LIBDIR)"; \
+	rm -rf "$$root$(LIBDIR)" "$$root$(DOCDIR)"; \
 	rm -f "$$root$(PREFIX)/bin/netd" "$$etc/netd.schema.json" "$$etc/netd.yaml.new"; \
 	for unit in netd.service netd@.service netd.socket; do rm -f "$$root$(UNITDIR)/$$unit"; done; \
 	rotate="$$root$(SYSCONFDIR)/logrotate.d/netd"; if cmp -s contrib/logrotate/netd "$$rotate"; then rm "$$rotate"; fi; \
-	rm -rf "$$root$(PREFIX)/share/doc/netd"; \
-	echo "Removed$${root:+ below $$root}: $(PREFIX)/bin/netd, $(LIBDIR), and the units in $(UNITDIR)"; \
+	echo "Removed$${root:+ below $$root}: $(PREFIX)/bin/netd, $(LIBDIR), $(DOCDIR), and the units in $(UNITDIR)"; \
 	test ! -e "$$etc" || echo "The configs in $(SYSCONFDIR)/netd are left."; \
 	test -n "$$root" || echo "Next, where netd still runs: systemctl stop netd; systemctl daemon-reload"
 

@@ -54,9 +54,11 @@ def test_an_install_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 def test_install_under_a_prefix(tmp_path: Path) -> None:
     place = {"PREFIX": tmp_path / "usr", "SYSCONFDIR": tmp_path / "etc", "UNITDIR": tmp_path / "units"}
     text = make("install", **place)
-    for part in ("usr/bin/netd", "usr/lib/netd", "etc/netd/netd.yaml", "units/netd.service"):
+    for part in ("usr/bin/netd", "usr/lib/netd", "etc/netd/netd.yaml", "units/netd.service", "usr/share/doc/netd"):
         assert f"{tmp_path}/{part}" in text
     assert text.splitlines()[-1].endswith(" enable --now netd")
+    for page in ("README.md", "docs/operating.md", "docs/alerts.yaml"):
+        assert (tmp_path / "usr" / "share" / "doc" / "netd" / page).is_file()
     netd = tmp_path / "usr" / "bin" / "netd"
     config = tmp_path / "etc" / "netd" / "netd.yaml"
     done = subprocess.run([netd, "check", "-c", config], capture_output=True, text=True, check=False, cwd="/")
@@ -72,6 +74,8 @@ def test_install_under_a_prefix(tmp_path: Path) -> None:
         "netd.service.d/control-group.conf",
         "netd.service.d/log-file.conf",
         "netd.service.d/notify-reload.conf",
+        "sysusers.d/netd.conf",
+        "tmpfiles.d/netd.conf",
     }
     assert (tmp_path / "etc" / "logrotate.d" / "netd").exists()
     unit = (tmp_path / "units" / "netd.service").read_text()
