@@ -47,7 +47,7 @@ def check(file: Path | None, as_json: bool, system: bool) -> int:
     if system and (problems := [located(problem, config.places) for problem in _refusals(config)]):
         if not as_json:
             raise OpenError(problems)
-        click.echo(json.dumps({"file": str(file), "ok": False, "refused": problems}, indent=2))
+        print_json({"file": str(file), "ok": False, "refused": problems, "notices": _fields(config.notices)})
         return EXIT_OSERR
     enabled = [service.name for service in config.enabled]
     disabled = [service.name for service in config.services if not service.enabled]
