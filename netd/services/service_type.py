@@ -64,6 +64,8 @@ class ServiceType:
     """Whether a connection takes a thread only once input has come."""
     polled: bool = False
     """Whether its connections are logged at debug by default."""
+    module: str = ""
+    """The module of its class."""
     layout: Layout = COMMON
     """What is counted for a service of this type, and where it stands in its table (``counters``)."""
 
@@ -243,6 +245,7 @@ def _read(service: type, name: str) -> ServiceType:
         truncates="truncate" in has,
         client_speaks_first=flag["client_speaks_first"],
         polled=flag["polled"],
+        module=service.__module__,
         layout=Layout(has.get("counters", ())),
     )
 

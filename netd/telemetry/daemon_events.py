@@ -54,7 +54,7 @@ class DaemonEvents(ThrottledLog):
         self._log.info("worker_started", worker=worker, pid=pid)
 
     def worker_aborted(self, worker: int, pid: int, seconds: float) -> None:
-        """A worker did not respond for this many seconds, and gets SIGABRT; `worker_lost` follows, with its stack."""
+        """A worker did not respond for this many seconds, and gets SIGABRT; `worker_lost` follows: it says where."""
         self._log.error("worker_aborted", worker=worker, pid=pid, seconds=seconds)
 
     def message_rejected(self, worker: int, pid: int, error: str) -> None:
@@ -67,13 +67,22 @@ class DaemonEvents(ThrottledLog):
         self._log_throttled("request_rejected", "", 1, "error", "request_rejected", worker=worker, error=error)
 
     def worker_lost(
-        self, worker: int, pid: int, reason: str, connections: int, delay: float | None, stack: str
+        self,
+        worker: int,
+        pid: int,
+        reason: str,
+        connections: int,
+        delay: float | None,
+        stack: str,
+        culprit: Mapping[str, str],
     ) -> None:
         """A worker exited, and its connections were closed. It is restarted after ``delay`` seconds; None: never.
 
-        ``stack`` is its Python stack, if it was aborted or crashed.
+        ``stack`` is its Python stack, if it was aborted or crashed, and ``culprit`` the fields ``at`` and ``services``:
+        where in which service it was.
         """
         fields: dict[str, object] = {} if delay is None else {"delay": delay}
+        fields |= culprit
         if stack:
             fields["stack"] = stack
         self.counts["worker_lost"] += 1

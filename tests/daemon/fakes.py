@@ -205,6 +205,7 @@ class Pool:
             self._sync,
             lambda running: 0,
             lambda worker, notice: self.notices.append(notice),
+            lambda stack: {},
         )
 
     async def _sync(self, worker: WorkerProcess) -> None:

@@ -55,14 +55,22 @@ def test_reload_applied_logs_only_differences(
 
 
 @pytest.mark.parametrize(
-    ("delay", "stack", "details"),
-    [(None, "", {}), (0.0, "", {"delay": 0.0}), (1.5, "File x", {"delay": 1.5, "stack": "File x"})],
+    ("delay", "stack", "culprit", "details"),
+    [
+        (None, "", {}, {}),
+        (0.0, "", {}, {"delay": 0.0}),
+        (1.5, "File x", {"at": "x:1 in y"}, {"delay": 1.5, "at": "x:1 in y", "stack": "File x"}),
+    ],
 )
 def test_lost_worker_is_counted_and_logged_with_the_known_details(
-    log: list[dict[str, Any]], delay: float | None, stack: str, details: dict[str, object]
+    log: list[dict[str, Any]],
+    delay: float | None,
+    stack: str,
+    culprit: dict[str, str],
+    details: dict[str, object],
 ) -> None:
     events = DaemonEvents()
-    events.worker_lost(1, 77, "SIGKILL", 3, delay, stack)
+    events.worker_lost(1, 77, "SIGKILL", 3, delay, stack, culprit)
     assert events.counts["worker_lost"] == 1
     head = {"level": "error", "event": "worker_lost", "worker": 1, "pid": 77, "reason": "SIGKILL", "connections": 3}
     assert log == [head | details]

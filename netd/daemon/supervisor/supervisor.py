@@ -36,6 +36,7 @@ from netd.daemon.supervisor.listeners import Listeners, control_listener
 from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT
 from netd.daemon.supervisor.spawn import Entry, WorkerError, WorkerProcess, fork, reap_orphans
+from netd.daemon.supervisor.stacks import culprit
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.status import Status
 from netd.daemon.supervisor.talk import Attachments
@@ -91,6 +92,7 @@ class Supervisor:
             self._sync_worker,
             self._state.settle_counters,
             self._on_notice,
+            lambda stack: culprit(stack, self._state.config.enabled),
         )
         self._bans = BanManager(self._state, self._events, self._loop, self._pool.ask_all)
         self._kernel_drops = KernelDrops(self._state, self._listeners)

@@ -29,7 +29,8 @@ class WorkerPool:
     ``fork`` starts the worker with this number, ``sync`` sends it the config in force; both raise `WorkerError` if that
     fails. When a worker has exited, ``settle_counters`` is called with the numbers of the others, and returns how many
     connections it had.
-    ``on_notice`` is called with each message of a worker that is no response.
+    ``on_notice`` is called with each message of a worker that is no response, ``culprit`` with the stack of one that is
+    lost, for the fields of the log line about it.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class WorkerPool:
         sync: Callable[[WorkerProcess], Coroutine[Any, None, None]],
         settle_counters: Callable[[Container[int]], int],
         on_notice: Callable[[WorkerProcess, Notice], None],
+        culprit: Callable[[str], dict[str, str]],
     ) -> None:
         self.workers: dict[int, WorkerProcess] = {}
         """By number, without those that are starting or draining."""
@@ -54,6 +56,7 @@ class WorkerPool:
         self._fork = fork
         self._sync = sync
         self._settle_counters = settle_counters
+        self._culprit = culprit
         self.requests = Requests(loop, events, on_notice)
         self._size = 0
         self._incomplete_since: float | None = None  # when the first of the missing workers was lost (CLOCK_MONOTONIC)
@@ -218,7 +221,9 @@ class WorkerPool:
                 self._events.worker_ended(worker.number, worker.pid)
             else:
                 self.failed = self.failed or self._size == 0
-                self._events.worker_lost(worker.number, worker.pid, reason, connections, None, stack)
+                self._events.worker_lost(
+                    worker.number, worker.pid, reason, connections, None, stack, self._culprit(stack)
+                )
             self.resize(self._size)  # a start may have waited for its number
             return
         if self._starting.pop(worker.number, None):
@@ -230,7 +235,7 @@ class WorkerPool:
         losses = losses + 1 if now - when < _STABLE else 0
         self._losses[worker.number] = (losses, now)
         delay = _DELAYS[min(losses, len(_DELAYS) - 1)]
-        self._events.worker_lost(worker.number, worker.pid, reason, connections, delay, stack)
+        self._events.worker_lost(worker.number, worker.pid, reason, connections, delay, stack, self._culprit(stack))
         self._restart_after(worker.number, delay)
 
     def _restart_after(self, number: int, delay: float) -> None:

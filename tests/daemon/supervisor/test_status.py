@@ -80,7 +80,9 @@ def request_reports(server: Server, tmp_path: Path) -> Iterator[Callable[..., No
     async def sync(worker: WorkerProcess) -> None:
         raise AssertionError("no worker is started")
 
-    pool = WorkerPool(Tasks(loop), loop, events, fork, sync, lambda number: 0, lambda worker, message: None)
+    pool = WorkerPool(
+        Tasks(loop), loop, events, fork, sync, lambda number: 0, lambda worker, message: None, lambda stack: {}
+    )
     made = Status(state, listeners, pool, KernelDrops(state, listeners), events, sink, loop)
 
     def request_reports(*workers: Worker) -> None:

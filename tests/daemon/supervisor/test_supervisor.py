@@ -419,6 +419,7 @@ def test_worker_with_a_service_that_never_returns_is_aborted_at_the_stop(tmp_pat
     [lost] = [line for line in running.lines if line["event"] == "worker_lost"]
     assert lost["reason"] == "signal SIGABRT"
     assert "netd_stuck.py" in lost["stack"]
+    assert (lost["at"], lost["services"]) == ("netd_stuck.py:6 in stream", "stuck")
     assert not (tmp_path / "s").exists()
 
 
