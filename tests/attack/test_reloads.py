@@ -199,7 +199,7 @@ def test_signals_before_netd_isready(tmp_path: Path, row: Row) -> None:
             for _ in range(20):
                 running.process.send_signal(signal.SIGHUP)
                 time.sleep(0.01)
-            running.event("netd_ready")
+            running.event("netd_started")
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(path)
             assert running.stop() == 0

@@ -46,7 +46,7 @@ def test_explanation_names_the_check_that_decides(tmp_path: Path) -> None:
             assert answer["checks"][-1]["passes"] is (code == 0)
         done = running.netd("explain", "--from", "10.6.6.6:5353", "--to", "echo/udp")
         assert done.returncode == 1
-        assert done.stdout.startswith("10.6.6.6:5353 at echo/udp is not served: access, access.deny: 10.6.6.0/24\n")
+        assert done.stdout.startswith("10.6.6.6:5353 at echo/udp is not served: access.deny: 10.6.6.0/24\n")
         assert "reply_guard  yes     answers are sent" in done.stdout
         done = running.netd("explain", "--from", "127.0.0.1", "--to", "echo/tcp", "--json")
         assert done.returncode == 0
