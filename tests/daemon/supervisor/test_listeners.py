@@ -150,6 +150,34 @@ def test_config_is_rejected_if_one_of_its_sockets_cannot_be_opened(opened: Open)
     assert (opened.served, opened.paths) == ([(1, "echo", "a")], ["a"])
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "problem"),
+    [
+        ("time", socket.SOCK_DGRAM, None),
+        ("metrics", socket.SOCK_STREAM, None),
+        ("metrics", socket.SOCK_DGRAM, "is a datagram socket, which 'metrics' does not serve"),
+    ],
+)
+def test_inherited_socket_of_a_type_that_its_service_does_not_serve_is_refused(
+    tmp_path: Path, name: str, kind: int, problem: str | None
+) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(f"services:\n  one: {{type: {name}, listen: ['systemd://x']}}\n")
+    with socket.socket(socket.AF_INET, kind) as handed:
+        handed.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            handed.listen()
+        listeners = Listeners([InheritedSocket("x", handed)], lambda *skipped: None, lambda *failed: None)
+        work = listeners.prepare(finish(from_nothing(load(file))))
+        if problem:
+            with pytest.raises(OpenError) as raised:
+                finish(work)
+            assert raised.value.problems == (f"services.one: systemd://x {problem}",)
+        else:
+            listeners.commit(finish(work))
+        listeners.close()
+
+
 def test_gid_rules_are_refused_on_an_inherited_datagram_socket(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as handed:
