@@ -69,7 +69,7 @@ class SocketOptions:
     freebind: bool = False
     """Bind an address that this host does not have yet (IP_FREEBIND, ip(7)), for floating addresses."""
     device: str | None = None
-    """Receive on this network interface, or in this VRF, only (SO_BINDTODEVICE, socket(7)); answers are routed there."""
+    """Receive on this network interface, or in this VRF, only (SO_BINDTODEVICE, socket(7)); answers leave there."""
     reuse_port: bool = False
     """Share the port with other processes that set this option (SO_REUSEPORT, socket(7))."""
     mode: int = 0o666
