@@ -326,8 +326,9 @@ class WorkerConfig:
             opened.getsockname() for opened in datagram_sockets if opened.family == socket.AF_UNIX
         )
         self.forget_verdicts()
-        for name, service in self.services.items():
-            service.events.set_connection_log(prepared.log_connections[name])
+        for events in self.events():  # also of connections that stayed open when their service got another type
+            if (mode := prepared.log_connections.get(events.service)) is not None:
+                events.set_connection_log(mode)
         self._attach_taps(
             server.connections if isinstance(server, StreamServer) else server for server in prepared.servers
         )

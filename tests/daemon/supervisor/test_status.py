@@ -10,6 +10,7 @@ import pytest
 
 from netd.config.loader import load
 from netd.daemon.channel import DOES_NOT_READ, Channel, ChannelError, Message, pair, wait
+from netd.daemon.supervisor import status
 from netd.daemon.supervisor.kernel_drops import KernelDrops
 from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.spawn import WorkerProcess
@@ -121,3 +122,10 @@ def test_worker_that_does_not_read_reports_is_neither_waited_for_nor_aborted(
     full.empty()
     request_reports(full)
     assert full.next_message() == REPORT, "the report that was not sent left no part of a message"
+
+
+def test_unix_time_of_the_start_follows_the_clock_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.time
+    before = status.since_1970()
+    monkeypatch.setattr(status.time, "time", lambda: real() + 3600.0)
+    assert round(status.since_1970() - before) == 3600, "the clock was set an hour ahead"
