@@ -127,5 +127,5 @@ def test_worker_that_does_not_read_reports_is_neither_waited_for_nor_aborted(
 def test_unix_time_of_the_start_follows_the_clock_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
     real = time.time
     before = status.since_1970()
-    monkeypatch.setattr(status.time, "time", lambda: real() + 3600.0)
+    monkeypatch.setattr(time, "time", lambda: real() + 3600.0)
     assert round(status.since_1970() - before) == 3600, "the clock was set an hour ahead"
