@@ -11,6 +11,7 @@ import pytest
 
 from netd.telemetry.exposition import exposition
 from tests.daemon.clients import talking
+from tests.daemon.configs import write
 from tests.source_tree import ROOT
 from tests.support.daemon import Daemon, daemon
 from tests.telemetry.statuses import status
@@ -64,7 +65,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
   upper: {listen: [tcp://127.0.0.1:0], access: {deny: [any]}}
   off: {type: upper, enabled: false, listen: [tcp://127.0.0.1:0]}
 """
-    with daemon(config, tmp_path_factory.mktemp("n")) as process:
+    directory = tmp_path_factory.mktemp("n")
+    with daemon(config, directory) as process:
+        write(directory, "services: 7\n")
+        assert not process.ask("reload")["ok"]
+        write(directory, config)
         for number in range(2):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
                 client.sendto(b"x" * (number + 1), ("127.0.0.1", process.port("echo", "udp")))

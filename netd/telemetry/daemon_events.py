@@ -1,5 +1,6 @@
 """Events of the whole daemon: one method each, which increments the counter and writes the log line."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, get_args
@@ -28,8 +29,19 @@ class DaemonEvents(ThrottledLog):
         super().__init__()
         self.counts: Counter[Event] = Counter(dict.fromkeys(get_args(Event), 0))
         """The number of each since netd started."""
-        self.last_reload_successful = True
+        self.last: dict[Event, float] = {}
+        """When each last happened, by CLOCK_MONOTONIC."""
+        self.reload_problems: tuple[str, ...] = ()
+        """The problems of the config that was read last, if a reload has rejected it."""
+
+    @property
+    def last_reload_successful(self) -> bool:
         """Whether the last config that was read, at the start or by a reload, was put in force."""
+        return not self.reload_problems
+
+    def _count(self, event: Event) -> None:
+        self.counts[event] += 1
+        self.last[event] = time.monotonic()
 
     def netd_starting(self, version: str, config: str, workers: int) -> None:
         """The config has no problems, and netd starts; its sockets are opened next."""
@@ -85,7 +97,7 @@ class DaemonEvents(ThrottledLog):
         fields |= culprit
         if stack:
             fields["stack"] = stack
-        self.counts["worker_lost"] += 1
+        self._count("worker_lost")
         self._log.error("worker_lost", worker=worker, pid=pid, reason=reason, connections=connections, **fields)
 
     def worker_failed(self, worker: int, error: str) -> None:
@@ -106,7 +118,7 @@ class DaemonEvents(ThrottledLog):
 
     def control_refused(self, by: Credentials | None) -> None:
         """A peer without permission tried to control netd."""
-        self.counts["control_refused"] += 1
+        self._count("control_refused")
         fields = {"by": user_name(by.uid), "pid": by.pid} if by else {}
         self._log_throttled("control_refused", by.user if by else "", 1, "warning", "control_refused", **fields)
 
@@ -125,7 +137,7 @@ class DaemonEvents(ThrottledLog):
 
     def source_banned(self, source: str, seconds: float, by: str) -> None:
         """All services refuse a source for ``seconds``; ``by`` is the operator, or the reason."""
-        self.counts["source_banned"] += 1
+        self._count("source_banned")
         self._log.warning("source_banned", source=source, seconds=seconds, by=by)
 
     def source_unbanned(self, source: str, by: str) -> None:
@@ -142,15 +154,15 @@ class DaemonEvents(ThrottledLog):
         """A new config is in force, with these changes of services and settings."""
         fields = {"settings": settings} if settings else {}
         fields |= {"restart_needed": restart_needed} if restart_needed else {}
-        self.counts["reload_applied"] += 1
-        self.last_reload_successful = True
+        self._count("reload_applied")
+        self.reload_problems = ()
         self._log.info("reload_applied", by=by, generation=generation, changes=changes, **fields)
 
     def reload_rejected(self, by: str, problems: Sequence[str]) -> None:
         """The new config cannot be put in force. The old one stays. Each problem has a line of its own."""
-        self.counts["reload_rejected"] += 1
-        self.last_reload_successful = False
-        for problem in _bounded(problems):
+        self._count("reload_rejected")
+        self.reload_problems = tuple(_bounded(problems)) or ("rejected",)
+        for problem in self.reload_problems:
             self._log.error("reload_rejected", by=by, problem=problem)
 
     def service_enabled(self, service: str, by: str) -> None:

@@ -1,5 +1,6 @@
 """The events of the daemon: the counter and the line together."""
 
+import time
 from typing import Any, get_args
 
 import pytest
@@ -27,9 +28,12 @@ def test_reload_is_counted_and_the_last_one_is_remembered(log: list[dict[str, An
     successful = [events.last_reload_successful]
     events.reload_rejected("SIGHUP", ["x:1: one"])
     successful.append(events.last_reload_successful)
+    assert events.reload_problems == ("x:1: one",)
     events.reload_applied("SIGHUP", 2, {"echo": "changed"}, [], [])
     successful.append(events.last_reload_successful)
     assert successful == [True, False, True]
+    assert events.reload_problems == ()
+    assert events.last["reload_rejected"] <= events.last["reload_applied"] <= time.monotonic()
     assert (events.counts["reload_rejected"], events.counts["reload_applied"]) == (1, 1)
     assert [(line["event"], line["level"]) for line in log] == [
         ("reload_rejected", "error"),

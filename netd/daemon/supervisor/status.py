@@ -23,7 +23,7 @@ from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Result
 from netd.reasons import FORMAT_VERSION
 from netd.telemetry.counters import published
-from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.daemon_events import DaemonEvents, Event
 from netd.telemetry.sink import Sink
 from netd.transport.loop import Loop
 
@@ -92,6 +92,7 @@ class Status:
             "config": state.config.source,
             "generation": state.generation,
             "last_reload_successful": self._events.last_reload_successful,
+            "last_reload_problems": list(self._events.reload_problems),
             # By the clock as it is now, which may have been set since.
             "started": round(since_1970() + state.started, 3),
             "uptime_seconds": round(state.seconds, 3),
@@ -108,6 +109,11 @@ class Status:
                 "control_refused": events["control_refused"],
                 "log_lines_lost": self._sink.lost + pool.lines_lost,
             },
+            "last": {
+                "workers_lost": self._last("worker_lost"),
+                "reloads_rejected": self._last("reload_rejected"),
+                "sources_banned": self._last("source_banned"),
+            },
             "workers": [
                 {
                     "worker": worker.number,
@@ -120,6 +126,11 @@ class Status:
             ],
             "services": [self._service(service, urls.get(service.name, [])) for service in state.config.services],
         }
+
+    def _last(self, event: Event) -> float | None:
+        """The Unix time of the last event of this kind."""
+        when = self._events.last.get(event)
+        return None if when is None else round(since_1970() + when, 3)
 
     def _service(self, service: ServiceConfig, urls: list[str]) -> dict[str, Any]:
         state = self._state

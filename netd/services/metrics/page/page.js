@@ -4,7 +4,6 @@ import * as samples from "./samples.js";
 
 const EVERY = 2000; // milliseconds between two requests
 const TIMEOUT = 5000; // milliseconds for a response
-const CALM = 8; // seconds over which "now" is averaged
 
 const PLOTS = [
   [{ name: "requests", word: "requests", colour: "first" }],
@@ -13,15 +12,23 @@ const PLOTS = [
     { name: "refused", word: "refused", colour: "second" },
     { name: "dropped", word: "dropped", colour: "third", dash: [5, 3] },
   ],
+  [
+    { name: "received_bytes", word: "in", colour: "first" },
+    { name: "sent_bytes", word: "out", colour: "third", dash: [5, 3] },
+  ],
 ];
-const COLUMNS = ["connections", "requests", "refused", "dropped", "failed"];
+const COLUMNS = ["connections", "requests", "received_bytes", "sent_bytes", "refused", "dropped", "failed"];
+const REASONS = { refused: "connections_refused", dropped: "datagrams_dropped" };
 const WORRYING = ["refused", "dropped", "failed"];
 
 const byId = (id) => document.getElementById(id);
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
+const ALL = "all services but metrics"; // this page would count itself
+
 let known = []; // samples
+let pages = new Set(); // the services of type metrics
 let shown = null; // the status
 let silentSince = null; // a Date, while netd does not answer
 let timer = 0;
@@ -39,8 +46,20 @@ function duration(seconds) {
   return days === 0 ? `${hours}h${minutes % 60}m` : `${days}d${hours % 24}h`;
 }
 
-function perSecond(value) {
+function bytes(value) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+  let unit = 0;
+  for (; value >= 1000 && unit < units.length - 1; unit += 1) value /= 1024;
+  return `${value < 10 && unit > 0 ? value.toFixed(1) : whole.format(Math.round(value))} ${units[unit]}`;
+}
+
+function amount(name, value) {
+  return name.endsWith("_bytes") ? bytes(value) : whole.format(value);
+}
+
+function perSecond(name, value) {
   if (value === null) return "";
+  if (name.endsWith("_bytes")) return `${bytes(value)}/s`;
   return `${value < 10 ? Math.round(value * 10) / 10 : whole.format(Math.round(value))}/s`;
 }
 
@@ -59,10 +78,24 @@ function say(node, text) {
 
 // The daemon.
 
+const HINTS = {
+  "Workers lost": "workers that ended unexpectedly since netd started; each was replaced",
+  "Reloads rejected": "configs with problems, since netd started; the config before stayed in force",
+  "Sources banned": "bans that are in force now: netd ban list",
+  "Log lines lost": "lines that could not be written since netd started",
+  Generation: "how many configs have been in force since netd started",
+};
+
+// How long ago a counter last grew, for the text after it.
+function ago(status, name) {
+  const when = status.last[name];
+  return when === null ? "" : `, ${duration(Math.max(0, status.started + status.uptime_seconds - when))} ago`;
+}
+
 function showState(word, good) {
   say(byId("state"), word);
   byId("state").className = good ? "good" : "bad";
-  document.title = `netd: ${word}`;
+  document.title = shown ? `netd on ${shown.host}: ${word}` : `netd: ${word}`;
 }
 
 function showDaemon(status) {
@@ -75,34 +108,36 @@ function showDaemon(status) {
         ? ["healthy", true]
         : ["not ready", false];
   showState(stale ? "no answer" : word, good && !stale);
+  say(byId("host"), `on ${status.host}`);
   say(byId("version"), status.version);
+  const problems = status.last_reload_problems;
+  const [problem, more] = [problems[0] ?? "", problems.length > 1 ? `, and ${problems.length - 1} more` : ""];
+  byId("rejected").hidden = problems.length === 0;
+  say(byId("rejected"), `The last reload was rejected${ago(status, "reloads_rejected")}: ${problem}${more}`);
   const workers = status.workers.filter((one) => !one.leaving);
   const facts = [
     ["Up", duration(status.uptime_seconds)],
     ["Process", String(status.pid)],
     ["Workers", workers.length],
     ["Log level", status.log_level],
-    ["Workers lost", status.counters.workers_lost, true],
-    ["Configs refused", status.counters.reloads_rejected, true],
-    ["Sources banned", status.banned_sources, true],
-    ["Log lines lost", status.counters.log_lines_lost, true],
-    [
-      "Config",
-      `${status.config}, generation ${status.generation}${status.last_reload_successful ? "" : ", last reload rejected"}`,
-    ],
+    ["Workers lost", `${whole.format(status.counters.workers_lost)}${ago(status, "workers_lost")}`],
+    ["Reloads rejected", `${whole.format(status.counters.reloads_rejected)}${ago(status, "reloads_rejected")}`],
+    ["Sources banned", whole.format(status.banned_sources)],
+    ["Log lines lost", whole.format(status.counters.log_lines_lost)],
+    ["Generation", status.generation],
+    ["Config", status.config],
   ];
   const list = byId("facts");
-  facts.forEach(([name, value, worrying], place) => {
+  facts.forEach(([name, value], place) => {
     if (!list.children[place]) {
       const fact = element("div", "", name === "Config" ? "wide" : "");
+      fact.title = HINTS[name] ?? "";
       const said = element("dd");
       said.dataset.fact = name;
       fact.append(element("dt", name), said);
       list.append(fact);
     }
-    const said = list.children[place].lastChild;
-    say(said, worrying ? whole.format(value) : String(value));
-    said.className = worrying && value > 0 ? "bad" : "";
+    say(list.children[place].lastChild, String(value));
   });
   const oldest = Math.max(0, ...workers.map((one) => one.heartbeat_seconds));
   say(byId("crew").querySelector("summary"), `Workers: the oldest heartbeat is ${oldest.toFixed(1)} s old`);
@@ -117,6 +152,15 @@ function showDaemon(status) {
 // The table.
 
 const rows = new Map(); // by service
+const HEADS = {
+  connections: "Open",
+  requests: "Requests",
+  received_bytes: "In",
+  sent_bytes: "Out",
+  refused: "Refused",
+  dropped: "Dropped",
+  failed: "Failed",
+};
 
 function rowOf(service) {
   const row = element("tr");
@@ -130,9 +174,10 @@ function rowOf(service) {
   for (const name of COLUMNS) {
     const cell = element("td");
     cell.role = "cell";
+    cell.dataset.head = HEADS[name];
     const value = element("span");
     value.dataset.number = name;
-    cell.append(value, element("span", "", "fine"));
+    cell.append(value, element("span", "", "fine"), element("span", "", "fine"));
     row.append(cell);
   }
   return row;
@@ -140,7 +185,7 @@ function rowOf(service) {
 
 function showServices(status) {
   const last = known[known.length - 1];
-  const before = samples.reference(known, CALM);
+  const before = samples.reference(known, known.length - 1);
   const body = byId("services");
   status.services.forEach((one, place) => {
     const row = rows.get(one.service) ?? rowOf(one.service);
@@ -151,11 +196,13 @@ function showServices(status) {
     say(places, one.endpoints.join("  "));
     say(why, one.enabled && !one.why ? "" : `${one.enabled ? "on" : "off"}${one.why ? ` (${one.why})` : ""}`);
     COLUMNS.forEach((name, number) => {
-      const [value, now] = row.children[number + 1].children;
+      const [value, now, reasons] = row.children[number + 1].children;
       const counted = samples.NUMBERS.includes(name) && name !== "connections";
       const grows = counted ? samples.rate(before, last, one.service, name) : null;
-      say(value, whole.format(one[name]));
-      say(now, grows ? perSecond(grows) : "");
+      say(value, amount(name, one[name] ?? one.counters[name] ?? 0));
+      say(now, grows ? perSecond(name, grows) : "");
+      const found = Object.entries(one.counters[REASONS[name]] ?? {}).sort((a, b) => b[1] - a[1]);
+      say(reasons, found.map(([reason, count]) => `${reason.replaceAll("_", " ")} ${short.format(count)}`).join(", "));
       value.className = name === "failed" && one.failed > 0 ? "bad" : "";
       now.className = grows && WORRYING.includes(name) ? "fine bad" : "fine";
     });
@@ -167,15 +214,18 @@ function showServices(status) {
     }
   }
   const chosen = byId("chosen");
+  pages = new Set(status.services.filter((one) => one.type === "metrics").map((one) => one.service));
   const names = ["", ...rows.keys()];
   if (names.length !== chosen.length || names.some((name, place) => chosen.options[place].value !== name)) {
     const was = chosen.value;
-    chosen.replaceChildren(...names.map((name) => new Option(name || "all services", name)));
+    chosen.replaceChildren(...names.map((name) => new Option(name || ALL, name)));
     chosen.value = names.includes(was) ? was : "";
   }
 }
 
 // The plots.
+
+const axisText = (name, value) => (name.endsWith("_bytes") ? bytes(value) : short.format(value));
 
 function makePlots() {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -199,12 +249,13 @@ function makePlots() {
         legend: { show: false },
         cursor: { y: false, sync: { key: "netd" }, drag: { x: false, y: false }, points: { size: 6 } },
         scales: {
-          x: { range: (_, __, last) => [last - samples.MINUTES * 60, last] },
+          // From the start of netd: ten minutes are mostly empty at first.
+          x: { range: (_, first, last) => [Math.max(last - samples.MINUTES * 60, Math.min(first, last - 60)), last] },
           y: { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.1)] },
         },
         axes: [
           { ...axis, space: 60, size: 28, values: (_, times) => times.map((time) => timeOfDay(new Date(time * 1000), "short")) },
-          { ...axis, space: 30, size: 44, values: (_, values) => values.map((value) => short.format(value)) },
+          { ...axis, space: 30, size: 52, values: (_, values) => values.map((value) => axisText(lines[0].name, value)) },
         ],
         series: [
           {},
@@ -228,19 +279,22 @@ function makePlots() {
   });
 }
 
-// Above a plot: the values under the cursor, or the last ones.
+// Above a plot: the values under the cursor, and above all plots the time of them; or the last values.
 function showValues(plot, lines, caption) {
-  const place = plot.cursor.idx ?? plot.data[0].length - 1;
+  const times = plot.data[0];
+  const under = plot.cursor.idx;
+  const place = under ?? times.length - 1;
+  say(byId("time"), under === null || under === undefined ? "" : timeOfDay(new Date(times[under] * 1000), "medium"));
   lines.forEach(({ name, word }, number) => {
     const value = plot.data[number + 1][place] ?? null;
-    const told = name === "connections" ? value : perSecond(value);
+    const told = name === "connections" ? value : perSecond(name, value);
     say(caption.children[number], `${word} ${value === null ? "unknown" : told}`);
   });
 }
 
 function showPlots() {
   for (const { plot, lines, caption } of plots) {
-    plot.setData(samples.columns(known, byId("chosen").value, lines.map((line) => line.name)));
+    plot.setData(samples.columns(known, byId("chosen").value, lines.map((line) => line.name), pages));
     showValues(plot, lines, caption);
   }
 }

@@ -4,13 +4,17 @@
 // as in netd's history. Within a run all numbers but `connections` only grow.
 
 export const MINUTES = 10;
-export const NUMBERS = ["requests", "connections", "refused", "dropped"];
+export const WINDOW = 8; // seconds over which a rate is taken, everywhere on the page
+export const NUMBERS = ["requests", "connections", "refused", "dropped", "received_bytes", "sent_bytes"];
+
+// The numbers in a status: octets are among the counters.
+const numbersOf = (one) => Object.fromEntries(NUMBERS.map((name) => [name, one[name] ?? one.counters?.[name] ?? 0]));
 
 // The sample in a response of status.json.
 export function ofStatus(status) {
   const services = new Map();
   for (const one of status.services) {
-    services.set(one.service, Object.fromEntries(NUMBERS.map((name) => [name, one[name]])));
+    services.set(one.service, numbersOf(one));
   }
   return { time: status.started + status.uptime_seconds, run: status.run, services };
 }
@@ -21,7 +25,7 @@ export function ofHistory(history, run) {
     const services = new Map();
     for (const [service, rows] of Object.entries(history.services)) {
       if (rows.requests[place] !== null) {
-        services.set(service, Object.fromEntries(NUMBERS.map((name) => [name, rows[name][place]])));
+        services.set(service, Object.fromEntries(NUMBERS.map((name) => [name, rows[name]?.[place] ?? 0])));
       }
     }
     return { time, run, services };
@@ -37,53 +41,60 @@ export function joined(known, come) {
   return [...known.filter((one) => one.time < first - 1), ...come].filter((one) => one.time > last - MINUTES * 60 - 10);
 }
 
-// The growth a second of a number of a service (or of all, for "") between two samples; null if it is unknown: another
-// run of netd, a service that is not in both, or counters that started again.
-export function rate(before, after, service, name) {
+// The services that are meant: one, or for "" all but those in `left`, a Set.
+function* meant(sample, service, left) {
+  for (const entry of sample.services) {
+    if (service === "" ? !left.has(entry[0]) : service === entry[0]) yield entry;
+  }
+}
+
+// The growth a second of a number of a service (or of all, for "", but those in `left`) between two samples; null if it
+// is unknown: another run of netd, a service that is not in both, or counters that started again.
+export function rate(before, after, service, name, left = new Set()) {
   const seconds = after.time - before.time;
   if (before.run !== after.run || seconds <= 0) return null;
   let grown = null;
-  for (const [one, numbers] of after.services) {
+  for (const [one, numbers] of meant(after, service, left)) {
     const old = before.services.get(one);
-    if ((service === "" || one === service) && old && numbers[name] >= old[name]) {
-      grown = (grown ?? 0) + numbers[name] - old[name];
-    }
+    if (old && numbers[name] >= old[name]) grown = (grown ?? 0) + numbers[name] - old[name];
   }
   return grown === null ? null : grown / seconds;
 }
 
-// A number of a service, or the sum of all for ""; null if the service is not in the sample.
-export function level(sample, service, name) {
-  if (service !== "") return sample.services.get(service)?.[name] ?? null;
-  let sum = 0;
-  for (const numbers of sample.services.values()) sum += numbers[name];
+// A number of a service, or the sum of all for "" but those in `left`; null if the service is not in the sample.
+export function level(sample, service, name, left = new Set()) {
+  let sum = service === "" ? 0 : null;
+  for (const [, numbers] of meant(sample, service, left)) sum += numbers[name];
   return sum;
 }
 
+// The sample to compare the one at `place` with for its rate: of the same run, and `WINDOW` older, or the oldest one.
+export function reference(samples, place) {
+  const last = samples[place];
+  let found = last;
+  for (let one = place - 1; one >= 0 && samples[one].run === last.run; one -= 1) {
+    found = samples[one];
+    if (found.time <= last.time - WINDOW) break;
+  }
+  return found;
+}
+
 // The columns of a plot: the times, and the values of each name. Between two runs there is a gap.
-export function columns(samples, service, names) {
+export function columns(samples, service, names, left = new Set()) {
   const times = [];
   const values = names.map(() => []);
   samples.forEach((sample, place) => {
-    const before = samples[place - 1];
-    if (before && before.run !== sample.run) {
-      times.push((before.time + sample.time) / 2);
+    const last = samples[place - 1];
+    if (last && last.run !== sample.run) {
+      times.push((last.time + sample.time) / 2);
       for (const column of values) column.push(null);
     }
     times.push(sample.time);
+    const before = reference(samples, place);
     names.forEach((name, number) => {
-      let value = null;
-      if (name === "connections") value = level(sample, service, name);
-      else if (before) value = rate(before, sample, service, name);
-      values[number].push(value);
+      const counts = name !== "connections";
+      values[number].push(counts ? rate(before, sample, service, name, left) : level(sample, service, name, left));
     });
   });
   return [times, ...values];
-}
-
-// The sample to compare the last one with for the current rate: some seconds old, which averages it.
-export function reference(samples, seconds) {
-  const last = samples[samples.length - 1];
-  const old = samples.findLast((one) => one.run === last.run && one.time <= last.time - seconds);
-  return old ?? samples.find((one) => one.run === last.run);
 }
