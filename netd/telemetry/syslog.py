@@ -33,6 +33,8 @@ Facility = Literal[
 _CODES = {"user": 1, "daemon": 3, "auth": 4, "authpriv": 10} | {f"local{number}": 16 + number for number in range(8)}
 _LONGEST = 8192  # octets of a datagram: what rsyslogd accepts by default (its $MaxMessageSize)
 
+_LEFT_OUT = b" ... "
+
 Event = MutableMapping[str, Any]
 
 
@@ -58,6 +60,16 @@ def renderer(facility: Facility, message: Callable[[object, str, Event], str | b
         head = f"<{priority}>{time.strftime('%b %e %H:%M:%S')} netd[{os.getpid()}]: "
         text = message(logger, method, event)
         data = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
-        return (head.encode() + data.rstrip(b"\n"))[:_LONGEST]
+        return _cut(head.encode() + data.rstrip(b"\n"))
 
     return render
+
+
+def _cut(data: bytes) -> bytes:
+    """What is too long is cut in its middle: a traceback ends with the error."""
+    if len(data) <= _LONGEST:
+        return data
+    half = (_LONGEST - len(_LEFT_OUT)) // 2
+    # Half of a character is left out too.
+    first, last = (part.decode("utf-8", "ignore").encode() for part in (data[:half], data[-half:]))
+    return first + _LEFT_OUT + last
