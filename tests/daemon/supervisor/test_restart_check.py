@@ -12,6 +12,8 @@ from netd.daemon.supervisor import restart_check
 from netd.errors import OpenError
 from netd.telemetry import journal
 from tests.support.daemon import daemon
+from tests.support.programs import need_root
+from tests.support.users import ALEX, as_user
 
 SERVICES = "services:\n  echo: {{listen: [tcp://127.0.0.1:0]}}\n"
 
@@ -43,15 +45,26 @@ def problems(tmp_path: Path, sections: str, initial: str = "") -> list[str]:
         ("log: {{file: {tmp}}}\n", "log.file: cannot open {tmp}: Is a directory"),
         ("daemon: {{control: /proc/none/c}}\n", "daemon.control: cannot listen on unix:///proc/none/"),
         ("daemon: {{pid_file: {tmp}/no/pid}}\n", "daemon.pid_file: cannot open {tmp}/no/pid"),
-        ("daemon: {{user: no-such-user}}\n", "daemon.user: there is no user 'no-such-user'"),
         ("daemon: {{control: {tmp}/c, control_group: no-such}}\n", "there is no group 'no-such'"),
     ],
 )
 def test_key_with_which_a_start_would_fail_is_a_problem(tmp_path: Path, sections: str, problem: str) -> None:
-    if "user" in sections and os.geteuid() != 0:
-        pytest.skip("needs root")
     [found] = problems(tmp_path, sections)
     assert problem.format(tmp=tmp_path) in found
+
+
+def test_user_that_only_root_may_become_is_a_problem_for_another_user(tmp_path: Path) -> None:
+    need_root()
+    before, after = load(tmp_path, ""), load(tmp_path, "daemon: {{user: nobody}}\n")
+
+    def refused() -> None:
+        with pytest.raises(OpenError) as raised:
+            restart_check.check(before, after)
+        assert raised.value.problems[0].startswith("daemon.user: only root may become 'nobody'")
+
+    as_user(ALEX, refused)
+    before.access_tables.close()
+    after.access_tables.close()
 
 
 def test_journal_that_is_missing_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
