@@ -223,7 +223,7 @@ def test_limit_that_leaves_no_descriptor_for_a_connection_is_told_at_the_start(t
     for limit in (24, 28):
         done = start(limit)
         assert done.returncode == 71, done.stderr
-        [line] = [line for line in done.stderr.splitlines() if line.startswith("netd: ")]
+        line = json.loads(done.stderr.splitlines()[-1])["problem"]
         assert f"Too many open files: {limit} are allowed" in line
         assert "; raise the limit (ulimit -n, or LimitNOFILE= of the unit)" in line
         if found := re.search(r"allowed, and one connection to these services needs (\d+);", line):
