@@ -12,7 +12,7 @@ LIBDIR = $(PREFIX)/lib/netd
 DOCDIR = $(PREFIX)/share/doc/netd
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage soak attack release bench bench-quick clean install uninstall
+.PHONY: help run test check coverage soak attack programs release bench bench-quick clean install uninstall
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -46,7 +46,12 @@ soak: $(VENV)/installed-dev ## a hostile crowd for some minutes
 attack: $(VENV)/installed-dev ## try to make netd lose something, in a quarter of an hour, and print a table of what it lost
 	$(BIN)/python -m pytest -q -m attack tests/attack
 
-release: check soak attack ## all that a release has to pass
+programs: ## install the programs that the tests of a release run (Debian; as root)
+	@.ci/install release
+
+# A missing program, or a lack of rights, fails a test here.
+release: export NETD_REQUIRE_TOOLS = all
+release: programs check soak attack ## all that a release has to pass, with all programs (as root)
 
 bench: $(VENV)/installed bench/build/env/installed ## measure netd beside its peers, in 20 minutes (needs cc); ARGS=--help
 	$(BIN)/python -m bench $(ARGS)

@@ -1,6 +1,5 @@
 """nc and telnet as clients of a running netd."""
 
-import contextlib
 import os
 import pty
 import re
@@ -12,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import programs
 from tests.support.daemon import Daemon, daemon
-from tests.support.programs import need, started
+from tests.support.programs import need, program, started, type_until
 from tests.support.pseudoterminal import read_terminal
 from tests.support.sockets import has_ipv6
 
@@ -54,26 +54,6 @@ def host_or_skip(host: str) -> str:
     if ":" in host and not has_ipv6():
         pytest.skip("no IPv6 on this host")
     return host
-
-
-@contextlib.contextmanager
-def program(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    pipe = subprocess.PIPE
-    with started(*arguments, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-        yield process
-
-
-def type_until(process: subprocess.Popen[bytes], typed: str, wanted: str) -> None:
-    """Send input to a program and read until its whole output matches ``wanted``."""
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(typed.encode())
-    process.stdin.flush()
-    shown = b""
-    while not re.fullmatch(wanted, shown.decode()):
-        piece = process.stdout.read1(4096)  # type: ignore[attr-defined]
-        assert piece, f"the output ended after {shown!r}, without {wanted}"
-        shown += piece
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -165,3 +145,23 @@ def test_whoami_sends_nc_its_own_address(running: tuple[Daemon, Path]) -> None:
         ["nc", "-N", "-p", port, "127.0.0.1", str(netd)], input=b"", capture_output=True, check=True, timeout=20
     )
     assert done.stdout == f"peer=127.0.0.1:{port} local=127.0.0.1:{netd} transport=tcp family=ipv4\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("required", "program", "outcome"),
+    [
+        ("", "netd-none", "Skipped"),
+        ("1", "netd-none", "Failed"),
+        ("1", "netd-nothing", "Skipped"),
+        ("all", "netd-nothing", "Failed"),
+    ],
+)
+def test_missing_program_skips_a_test_unless_it_is_required(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, required: str, program: str, outcome: str
+) -> None:
+    monkeypatch.setattr(programs, "LIST", tmp_path / "list")
+    programs.LIST.write_text("# Words.\nnone netd-none check\nnothing netd-nothing release\n")
+    monkeypatch.setenv("NETD_REQUIRE_TOOLS", required)
+    with pytest.raises(BaseException, match=f"not installed: {program}") as raised:
+        need(program)
+    assert type(raised.value).__name__ == outcome

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,14 +11,39 @@ from typing import Any
 
 import pytest
 
+from tests.source_tree import ROOT
 
-def need(*programs: str) -> None:
-    """Skip the test without these programs; fail if NETD_REQUIRE_TOOLS is set, as in CI."""
-    missing = [program for program in programs if not shutil.which(program)]
-    if missing and os.environ.get("NETD_REQUIRE_TOOLS"):
-        pytest.fail(f"not installed: {', '.join(missing)}")
+PLACES = ("/usr/sbin", "/usr/lib/nagios/plugins", "/usr/lib64/nagios/plugins")
+"""Where programs are too that are not in the PATH of every user."""
+LIST = ROOT / ".ci" / "programs"
+"""A program a line: the Debian package, a command or file of it, and what requires it: `check` or `release`."""
+
+
+def place_of(program: str) -> str | None:
+    """The path of an installed program, which may be a file of it that is no command."""
+    if os.path.isabs(program):
+        return program if os.path.exists(program) else None
+    return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *PLACES]))
+
+
+def only_for_a_release() -> set[str]:
+    """The programs without which `make check` passes."""
+    lines = [line.split() for line in LIST.read_text().splitlines() if not line.startswith("#")]
+    return {program for _, program, needed in lines if needed == "release"}
+
+
+def need(*programs: str) -> str:
+    """The path of the first of these programs. Without them, skip the test, or fail if NETD_REQUIRE_TOOLS is set.
+
+    Set to ``all``, as for a release, it requires all programs; else, as in CI, those that `make check` needs.
+    """
+    missing = {program for program in programs if not place_of(program)}
+    required = os.environ.get("NETD_REQUIRE_TOOLS")
+    if required and (missing if required == "all" else missing - only_for_a_release()):
+        pytest.fail(f"not installed: {', '.join(sorted(missing))}")
     if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+        pytest.skip(f"not installed: {', '.join(sorted(missing))}")
+    return str(place_of(programs[0]))
 
 
 def need_root() -> None:
@@ -34,6 +60,27 @@ def started(*command: object, **options: Any) -> Iterator["subprocess.Popen[Any]
             yield process
         finally:
             process.kill()
+
+
+@contextlib.contextmanager
+def program(*command: object) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process with pipes, as `type_until` needs it; it is killed at the end."""
+    pipe = subprocess.PIPE
+    with started(*command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        yield process
+
+
+def type_until(process: "subprocess.Popen[bytes]", typed: str, wanted: str) -> None:
+    """Send input to a program and read until its whole output matches ``wanted``."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(typed.encode())
+    process.stdin.flush()
+    shown = b""
+    while not re.fullmatch(wanted, shown.decode()):
+        piece = process.stdout.read1(4096)  # type: ignore[attr-defined]
+        assert piece, f"the output ended after {shown!r}, without {wanted}"
+        shown += piece
 
 
 def faults_of_units(*files: Path) -> str:
