@@ -1,6 +1,5 @@
 """Programs as clients of services with their default options: netcats, socat, telnet, rdate, scanners."""
 
-import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +9,8 @@ import pytest
 
 from tests.support.daemon import Daemon, daemon
 from tests.support.directories import open_directory
-from tests.support.programs import need, need_root, program, type_until
+from tests.support.namespaces import embryonic_resets, in_namespace
+from tests.support.programs import need, program, type_until
 
 pytestmark = pytest.mark.slow  # a daemon, and clients that wait
 
@@ -123,13 +123,15 @@ def test_nmap_recognizes_the_services(running: tuple[Daemon, Path]) -> None:
         "nping --tcp --flags syn -c 3 --delay 10ms -p {port} 127.0.0.1",
     ],
 )
-def test_half_open_connections_are_no_refusals(running: tuple[Daemon, Path], scan: str) -> None:
-    need_root()
-    netd = running[0]
-    name, *words = scan.format(port=netd.port("echo")).split()
-    output(need(name), *words)
-    status = json.loads(netd.netd("status", "--json").stdout)
-    assert [one["refused"] for one in status["services"] if one["service"] == "echo"] == [0]
+def test_half_open_connections_are_no_refusals(tmp_path: Path, scan: str) -> None:
+    def check() -> None:
+        with daemon("services:\n  echo: {listen: ['tcp://127.0.0.1:0']}\n", tmp_path) as netd:
+            name, *words = scan.format(port=netd.port("echo")).split()
+            output(need(name), *words)
+            assert embryonic_resets() >= 3
+            assert netd.refusals("echo") == 0
+
+    in_namespace(check)
 
 
 def test_nping_connects(running: tuple[Daemon, Path]) -> None:

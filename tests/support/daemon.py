@@ -104,6 +104,10 @@ class Daemon:
     def port(self, service: str, scheme: str = "tcp") -> int:
         return int(self.url(service, scheme).rpartition(":")[2])
 
+    def refusals(self, service: str) -> int:
+        """How many connections of a service were refused."""
+        return sum(int(one["refused"]) for one in self.ask("status")["services"] if one["service"] == service)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Stop it; its exit code."""
         if self.process.poll() is None:

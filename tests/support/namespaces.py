@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,12 @@ def in_namespace(run: Callable[[], None], *commands: str) -> None:
         pytest.skip("not root")
     if failure:
         raise failure[0]
+
+
+def embryonic_resets() -> int:
+    """The connections that were reset before their handshake was complete, in the network namespace of this thread."""
+    lines = Path("/proc/thread-self/net/netstat").read_text().splitlines()
+    return int(dict(zip(lines[0].split(), lines[1].split(), strict=True))["EmbryonicRsts"])
 
 
 # A script that runs a command with a /dev of its own, where nothing listens at /dev/log.

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 from tests.support.daemon import daemon
-from tests.support.namespaces import in_namespace
+from tests.support.namespaces import embryonic_resets, in_namespace
 from tests.support.waiting import until
 
 
@@ -65,8 +65,3 @@ def test_client_that_resets_before_its_handshake_is_complete_is_no_refusal(tmp_p
                 os.kill(running.worker, signal.SIGCONT)
 
     in_namespace(check)
-
-
-def embryonic_resets() -> int:
-    lines = Path("/proc/thread-self/net/netstat").read_text().splitlines()
-    return int(dict(zip(lines[0].split(), lines[1].split(), strict=True))["EmbryonicRsts"])
