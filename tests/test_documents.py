@@ -4,6 +4,7 @@ import ast
 import configparser
 import json
 import re
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config.model import DaemonSection, DefaultsSection, FileSection, LogSection, ServiceSection
 from netd.endpoints import SocketOptions
+from netd.reasons import Drop, Outcome, Refusal
 from netd.services import table
 from netd.services.service_type import ServiceType
 from tests.source_tree import ROOT
@@ -126,19 +128,34 @@ def events_of_the_code() -> dict[str, tuple[str, set[str]]]:
 
 
 def test_logging_page_lists_every_event_with_its_level_and_every_field() -> None:
-    page = (ROOT / "docs" / "logging.md").read_text()
-    events = page.partition("## Events")[2]
-    fields = set(
-        re.findall(r"`(\w+)`", "".join(re.findall(r"^\|(.*?)\|", page.partition("## Fields")[2], re.MULTILINE)))
-    )
+    fields = set(names_in_the_table_of("Fields"))
     listed: dict[str, str] = {}
-    for names, levels in re.findall(r"^\| (`.*?) \| (.*?) \|", events, re.MULTILINE):
+    for names, levels in re.findall(r"^\| (`.*?) \| (.*?) \|", section_on_logging("Events"), re.MULTILINE):
         here = re.findall(r"\w+", names)
         both = levels.split(", ")
         listed |= dict(zip(here, both if len(both) == len(here) else both * len(here), strict=True))
     known = events_of_the_code()
     assert listed == {name: level for name, (level, _) in known.items()}
-    assert fields - set(listed) == set().union(*(names for _, names in known.values())) | {"service"}
+    assert fields == set().union(*(names for _, names in known.values())) | {"service"}
+
+
+@pytest.mark.parametrize(("title", "terms"), [("Refused", Refusal), ("Dropped", Drop), ("Ended", Outcome)])
+def test_logging_page_explains_every_reason_once(title: str, terms: Any) -> None:
+    assert sorted(names_in_the_table_of(title)) == sorted(get_args(terms))
+
+
+def section_on_logging(title: str) -> str:
+    """The text below a title of the page about logging, up to the next title."""
+    page = (ROOT / "docs" / "logging.md").read_text()
+    found = re.search(rf"^##+ {title}\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+def names_in_the_table_of(title: str) -> list[str]:
+    """The names in the first column of the table below a title of that page."""
+    rows = re.findall(r"^\|(.*?)\|", section_on_logging(title), re.MULTILINE)
+    return re.findall(r"`(\w+)`", "".join(rows))
 
 
 def test_every_dependency_has_its_line() -> None:
