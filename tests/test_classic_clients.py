@@ -11,6 +11,7 @@ from tests.support.daemon import Daemon, daemon
 from tests.support.directories import open_directory
 from tests.support.namespaces import embryonic_resets, in_namespace
 from tests.support.programs import need, need_root, program, type_until
+from tests.support.sockets import has_ipv6
 
 pytestmark = pytest.mark.slow  # a daemon, and clients that wait
 
@@ -20,7 +21,7 @@ services:
   daytime:  {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}
   discard:  {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}
   echo:     {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}
-  pingpong: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0, "unix://{tmp}/stream", "unixgram://{tmp}/datagram"]}}
+  pingpong: {{listen: [tcp://*:0, udp://*:0, "unix://{tmp}/stream", "unixgram://{tmp}/datagram"]}}
   rdate:    {{type: time, listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0], options: {{encoding: rfc868}}}}
   upper:    {{listen: [tcp://127.0.0.1:0]}}
 """
@@ -60,6 +61,11 @@ CLIENTS = {
     "socat unix": ("socat - UNIX-CONNECT:{tmp}/stream", "ping 1\n", "pong 1\n"),
     "socat unixgram": ("socat - UNIX-SENDTO:{tmp}/datagram,bind={tmp}/me,umask=0", "ping 1\n", "pong 1\n"),
     "curl": ("curl -sN telnet://{tcp}", "ping 1\n", "pong 1\n"),
+    "ncat ipv6": ("ncat ::1 {port}", "ping 1\n", "pong 1\n"),
+    "busybox nc ipv6": ("busybox nc ::1 {port}", "ping 1\n", "pong 1\n"),
+    "socat ipv6": ("socat - TCP6:[::1]:{port}", "ping 1\n", "pong 1\n"),
+    "socat udp ipv6": ("socat - UDP6:[::1]:{udp}", "ping 1", "pong 1"),
+    "curl ipv6": ("curl -sNg telnet://[::1]:{port}", "ping 1\n", "pong 1\n"),
 }
 
 
@@ -81,6 +87,8 @@ def filled(command: str, running: tuple[Daemon, Path]) -> list[str]:
 @pytest.mark.parametrize("client", CLIENTS)
 def test_client_gets_an_answer(running: tuple[Daemon, Path], client: str) -> None:
     command, typed, wanted = CLIENTS[client]
+    if "::1" in command and not has_ipv6():
+        pytest.skip("no IPv6 on this host")
     with program(*filled(command, running)) as process:
         type_until(process, typed, wanted)
 
