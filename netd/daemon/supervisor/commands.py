@@ -55,7 +55,7 @@ class Commands:
     async def diff(self) -> Answer:
         """What a reload would change, and how many open connections each change affects."""
         state = self._state
-        diff = await self._config_reader.load(state.config, state.initial)
+        diff = await self._config_reader.load(state.in_force, state.initial)
         tables = state.tables
         return {
             "changes": [
@@ -92,7 +92,7 @@ class Commands:
         gc.disable()  # the new config stays in memory; collections while it is built would only take time
         try:
             self._not_while_stopping()
-            diff = await self._config_reader.load(state.config, state.initial)
+            diff = await self._config_reader.load(state.in_force, state.initial)
             self._events.config_keys_renamed(diff.config.notices)
             await self._reloader.apply(diff, diff.config, {})
         except Exception as error:

@@ -38,6 +38,7 @@ class State:
         self.generation = 1
         """How many configs have been in force."""
         self.log_level = config.log.level
+        """The level in force: that of the config, or the one set by command since."""
         self.ready = False
         """Whether the start is complete: every service listens, and the workers serve."""
         self.stopping = False
@@ -46,6 +47,11 @@ class State:
         """The status last sent to the service manager."""
         self.started = time.monotonic()
         """When netd was started (CLOCK_MONOTONIC)."""
+
+    @property
+    def in_force(self) -> Config:
+        """What a reload changes: `config`, with the log level that was set by command."""
+        return self.config.model_copy(update={"log": self.config.log.model_copy(update={"level": self.log_level})})
 
     @property
     def names(self) -> list[str]:
