@@ -134,10 +134,7 @@ def opening(
         if problems:
             raise OpenError(problems)
     except BaseException:
-        yielded = {listener.socket for listener in yielding}
-        for listener in listeners:
-            if listener.socket not in yielded:
-                listener.close()
+        opener.discard(listeners)
         raise
     return listeners
 
@@ -165,6 +162,13 @@ class _Opener:
         self._failed = failed
         self._inherited = inherited
         self._yielding = {Place.of(listener.socket): listener for listener in yielding if not listener.endpoint.name}
+        self._in_force = {listener.socket for listener in yielding}
+
+    def discard(self, listeners: list[Listener]) -> None:
+        """Close listeners after a failure, except those with a socket of ``yielding``, which stays in force."""
+        for listener in listeners:
+            if listener.socket not in self._in_force:
+                listener.close()
 
     def open(self, service: str, endpoint: Endpoint) -> list[Listener]:
         """The sockets of one endpoint. Raises OSError or ValueError with the reason why there is none."""
@@ -202,8 +206,7 @@ class _Opener:
                 failures.append((str(address[0]), error))
         for host, failure in failures:
             if failure.errno not in _NOT_HERE or not listeners:
-                for listener in listeners:
-                    listener.close()
+                self.discard(listeners)
                 raise failure
             self._skipped(service, endpoint.at(host, endpoint.port), str(failure.strerror))
         return listeners

@@ -401,3 +401,20 @@ def test_yielding_socket_with_the_address_of_an_endpoint_is_used_again(scheme: s
         )
     assert old.socket.fileno() >= 0, "a failure leaves it open"
     close([old])
+
+
+def test_yielding_socket_stays_open_if_another_address_of_the_name_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    [old] = open_all("tcp://127.0.0.1:0")
+    port = old.socket.getsockname()[1]
+    holder = socket.create_server(("127.0.0.2", port))
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.1", "127.0.0.2")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **more: found)
+    try:
+        for wanted in ([f"tcp://name:{port}"], ["tcp://127.0.0.3:0", f"tcp://name:{port}"]):
+            with pytest.raises(OpenError, match="Address already in use"):
+                open_listeners([("s", Endpoint.parse(url)) for url in wanted], lambda *skipped: None, yielding=[old])
+            with socket.socket() as client:
+                client.connect(("127.0.0.1", port))
+    finally:
+        holder.close()
+        old.close()
