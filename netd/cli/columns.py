@@ -1,5 +1,6 @@
 """The table of services that `netd status` prints and `netd top` updates. Values only: no input, no output."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from netd.text import printable
@@ -45,19 +46,44 @@ def _most(numbers: dict[str, int]) -> list[tuple[str, int]]:
 
 
 def daemon_lines(answer: Answer) -> list[str]:
-    """Two lines about the daemon, from a status answer."""
+    """Two lines about the daemon, from a status answer, and one for each problem: not healthy, or a rejected reload."""
     draining = sum(worker["leaving"] for worker in answer["workers"])
     workers = len(answer["workers"]) - draining
     leaving = f", {draining} leaving" if draining else ""
-    stopping = ", stopping" if answer["stopping"] else ""
+    state = ", stopping" if answer["stopping"] else "" if answer["ready"] else ", not ready"
+    lost = answer["counters"]["workers_lost"]
+    losses = f", {lost} worker{'s' * (lost != 1)} lost{_ago(answer, 'workers_lost', ', the last ')}" if lost else ""
     banned = answer["banned_sources"]
     bans = f", {banned} source{'s' * (banned != 1)} banned" if banned else ""
     daemon = (
-        f"netd {answer['version']}, pid {answer['pid']}, up {readable_duration(answer['uptime_seconds'])}{stopping}, "
-        f"{workers} worker{'s' * (workers != 1)}{leaving}, log level {answer['log_level']}"
+        f"netd {answer['version']}, pid {answer['pid']}, up {readable_duration(answer['uptime_seconds'])}{state}, "
+        f"{workers} worker{'s' * (workers != 1)}{leaving}{losses}, log level {answer['log_level']}"
     )
-    rejected = "" if answer["last_reload_successful"] else ", last reload rejected"
-    return [daemon, f"config {printable(answer['config'])}, generation {answer['generation']}{rejected}{bans}"]
+    config = f"config {printable(answer['config'])}, generation {answer['generation']}{bans}"
+    return [daemon, config, *_problems(answer)]
+
+
+def _problems(answer: Answer) -> Iterator[str]:
+    # A netd before this version reports neither missing workers nor missed heartbeats, nor why it rejected a reload.
+    if not answer["healthy"]:
+        missing = answer.get("workers_missing", 0)
+        why = [f"{missing} worker{'s' * (missing != 1)} missing"] if missing else []
+        for worker in answer["workers"]:
+            if worker.get("missed_heartbeats", 0) >= 2 and not worker["leaving"]:
+                silent = readable_duration(worker["heartbeat_seconds"])
+                why.append(f"worker {worker['worker']} (pid {worker['pid']}) silent for {silent}")
+        yield f"NOT HEALTHY: {', '.join(why) or 'a worker is missing or silent'}"
+    if not answer["last_reload_successful"]:
+        first, *others = answer.get("last_reload_problems") or ["the log says why"]
+        more = f" and {len(others)} more" if others else ""
+        yield f"reload rejected{_ago(answer, 'reloads_rejected')}: {printable(first)}{more}"
+
+
+def _ago(answer: Answer, event: str, before: str = " ") -> str:
+    """How long before this answer an event was last, by the clock of netd; empty where that is not known."""
+    when = answer.get("last", {}).get(event)
+    seconds = answer["started"] + answer["uptime_seconds"] - (when or 0)
+    return "" if when is None else f"{before}{readable_duration(max(0.0, seconds))} ago"
 
 
 def readable_duration(seconds: float) -> str:

@@ -43,7 +43,8 @@ def _overview(answer: Answer, *, all_: bool) -> str:
         first, *others = row["ENDPOINT"] or ["-"]
         cells.append([first if head == "ENDPOINT" else row[head] for head in HEADS])
         cells += [[other if head == "ENDPOINT" else "" for head in HEADS] for other in others]
-    parts = [daemon_lines(answer)]
+    daemon, config, *problems = daemon_lines(answer)
+    parts = [[_wrapped(daemon), config, *map(_wrapped, problems)]]
     parts.append([table(HEADS, cells, tuple(NUMBERS))] if shown else ["no service is on"])
     told = [(service["service"], reasons(service)) for service in answer["services"]]
     parts.append([_wrapped(f"{name}: {'; '.join(why)}") for name, why in told if why])
@@ -102,4 +103,4 @@ def _value(value: object) -> str:
 
 def _wrapped(line: str) -> str:
     width = terminal_width()
-    return textwrap.fill(line, width, subsequent_indent="    ") if width else line
+    return textwrap.fill(line, width, subsequent_indent="    ", break_on_hyphens=False) if width else line

@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+from netd.cli.columns import daemon_lines
 from tests.cli.commands import run_with_answer
 from tests.cli.top.answers import answer, service
 from tests.daemon.clients import talking
 from tests.support.daemon import daemon
+from tests.support.waiting import until
 from tests.terminal import Terminal
 
 
@@ -83,6 +87,24 @@ def test_description_of_a_service_has_its_reasons_and_limits(place: Path) -> Non
         "limits.exempt: local",
         "limits.idle: 5m",
     ]
+
+
+@pytest.mark.slow
+def test_silent_worker_and_rejected_reload_are_shown(tmp_path: Path) -> None:
+    with daemon(
+        "daemon: {workers: 1, heartbeat: 1s}\nservices: {echo: {listen: ['tcp://127.0.0.1:0']}}\n", tmp_path
+    ) as running:
+        assert len(running.netd("status").stdout.partition("\n\n")[0].splitlines()) == 2
+        (tmp_path / "netd.yaml").write_text("bogus: 1\n")
+        assert running.netd("reload").returncode == 78
+        rejected = f"reload rejected [0-9]+s ago: {re.escape(str(tmp_path))}/netd.yaml:1:1: bogus: .*"
+        assert re.fullmatch(rejected, running.netd("status").stdout.splitlines()[2])
+        worker = running.worker
+        os.kill(worker, signal.SIGSTOP)
+        silent = f"NOT HEALTHY: worker 0 \\(pid {worker}\\) silent for [0-9]+s"
+        until(lambda: re.fullmatch(silent, daemon_lines(running.ask("status"))[-2]))
+        running.event("worker_started")
+        assert ", 1 worker lost, the last " in running.netd("status").stdout
 
 
 @pytest.mark.slow

@@ -32,14 +32,14 @@ class Screen:
     def draw(self, width: int, height: int) -> Layout:
         """The whole screen."""
         view = self._view
-        head = [
-            *(daemon_lines(view.answer) if height >= 10 else ()),
-            self._peers_line() if view.shows_peers else self._totals_line(width),
-        ]
+        about = daemon_lines(view.answer) if height >= 10 else []
+        head = [*about, self._peers_line() if view.shows_peers else self._totals_line(width)]
         foot = _details(view) if height >= 15 else []
         texts = [self._text(line) for line in (*head, *foot)]
         if height >= 10:
             texts[0].stylize("bold")
+        for problem in texts[2 : len(about)]:
+            problem.stylize("bold red")
         texts.append(self._last_line(width))
         body = _help() if view.shows_help else self._table(width, height - len(texts) - 1)
         layout = Layout()

@@ -114,12 +114,14 @@ class Status:
                 "reloads_rejected": self._last("reload_rejected"),
                 "sources_banned": self._last("source_banned"),
             },
+            "workers_missing": pool.missing,
             "workers": [
                 {
                     "worker": worker.number,
                     "pid": worker.pid,
                     "uptime_seconds": round(now - worker.started, 1),
                     "heartbeat_seconds": round(now - worker.last_heartbeat, 1),
+                    "missed_heartbeats": worker.missed_heartbeats,
                     "leaving": is_leaving,
                 }
                 for worker, is_leaving in workers

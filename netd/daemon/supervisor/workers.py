@@ -157,7 +157,7 @@ class WorkerPool:
     @property
     def healthy(self) -> bool:
         """Whether the pool is complete, and no worker has missed two heartbeats."""
-        return self._is_complete and all(worker.missed_heartbeats < 2 for worker in self.workers.values())
+        return not self.missing and all(worker.missed_heartbeats < 2 for worker in self.workers.values())
 
     @property
     def serves(self) -> bool:
@@ -167,7 +167,7 @@ class WorkerPool:
     @property
     def shortage(self) -> str:
         """How many workers are missing, for the operator; empty if none is."""
-        return "" if self._is_complete else f"{len(self.workers)} of {self._startable} workers run"
+        return f"{len(self.workers)} of {self._startable} workers run" if self.missing else ""
 
     @property
     def _startable(self) -> int:
@@ -175,8 +175,9 @@ class WorkerPool:
         return min(self._size, MOST_WORKERS - len(self.draining))
 
     @property
-    def _is_complete(self) -> bool:
-        return len(self.workers) >= self._startable and (not self._size or bool(self.workers))
+    def missing(self) -> int:
+        """How many workers are missing. At least one is wanted, unless netd stops."""
+        return max(0, max(self._startable, min(self._size, 1)) - len(self.workers))
 
     @property
     def _lacks_workers(self) -> bool:
@@ -185,7 +186,7 @@ class WorkerPool:
 
     def _note_size(self) -> None:
         """Called when the size, or the number of workers, has changed."""
-        if self._is_complete:
+        if not self.missing:
             self._incomplete_since = None
         elif self._incomplete_since is None:
             self._incomplete_since = time.monotonic()
