@@ -52,6 +52,10 @@ class ControlTakenError(OpenError):
         self.path = path
 
 
+class PidFileTakenError(OpenError):
+    """Another netd, which runs, holds the lock of the pid file (exit code 71)."""
+
+
 class NotRunningError(OperatorError):
     """No netd answers at the control socket, or access to it is denied (exit code 69, EX_UNAVAILABLE)."""
 

@@ -16,7 +16,7 @@ from netd.config import loader
 from netd.config.model import Config
 from netd.config.problems import InvalidConfigError, Mark, Problem, located
 from netd.config.schema import json_schema
-from netd.errors import EXIT_CONFIG, EXIT_OK, EXIT_OSERR, OpenError, OperatorError
+from netd.errors import EXIT_CONFIG, EXIT_OK, EXIT_OSERR, OpenError
 
 
 @click.command(epilog="Example: netd check -c /etc/netd/netd.yaml", short_help="Print every problem of a config.")
@@ -25,7 +25,7 @@ from netd.errors import EXIT_CONFIG, EXIT_OK, EXIT_OSERR, OpenError, OperatorErr
 @click.option(
     "--system",
     is_flag=True,
-    help="Try too whether this host and user permit it: open each socket for a moment, and look up the user and group.",
+    help="Try too whether this host and user permit it: open each socket and file for a moment, and look up accounts.",
 )
 def check(file: Path | None, as_json: bool, system: bool) -> int:
     """Check a config: print every problem with its line and column. Without --system, nothing is opened or changed.
@@ -67,13 +67,10 @@ def check(file: Path | None, as_json: bool, system: bool) -> int:
 
 def _refusals(config: Config) -> Iterator[str]:
     """What the system does not permit this process of a config."""
-    from netd.daemon import privileges  # only here, since a check without --system needs neither
+    from netd.daemon.supervisor import restart_check  # only here, since a check without --system needs neither
     from netd.transport.listen import open_listeners
 
-    try:
-        privileges.resolve(config.daemon)
-    except OperatorError as error:
-        yield from error.problems
+    yield from restart_check.problems(config)
     in_use = os.strerror(errno.EADDRINUSE)
     for service in config.enabled:
         for endpoint in service.listen:

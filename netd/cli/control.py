@@ -133,7 +133,8 @@ def _find(file: Path | None, path: str | None) -> Sequence[str]:
             if not _runs(answer, file):
                 raise NotRunningError([f"no netd runs {file}: the one at {answer.path} runs {answer['config']}"])
         except NotRunningError:
-            _check_config(file)
+            if _has_problems(file):
+                raise NotRunningError([f"no netd runs {file}; it has problems, which netd check prints"]) from None
             raise
     return found
 
@@ -162,12 +163,16 @@ def _runs(answer: Answer, file: Path) -> bool:
         return os.path.realpath(runs) == os.path.realpath(file)
 
 
-def _check_config(file: Path) -> None:
-    """Raise the problems of a config, a possible reason why no netd runs it."""
+def _has_problems(file: Path) -> bool:
+    """Whether there is a config that cannot be used, which is a possible reason why no netd runs it."""
     from netd.config import loader  # only here, since it takes long
 
-    if file.exists():
-        loader.load(file)
+    try:
+        if file.exists():
+            loader.load(file).access_tables.close()
+    except ConfigError:
+        return True
+    return False
 
 
 def _named_in(file: Path) -> str | None:

@@ -78,7 +78,10 @@ def describe(item: Any) -> tuple[InvalidValueError, ...]:
 def _expected(item: Any) -> str:
     kind, given, context = item["type"], item["input"], item.get("ctx", {})
     if kind in ("literal_error", "enum"):
-        return str(context["expected"])
+        # pydantic writes the values as Python does, and YAML has true and false.
+        return re.sub(
+            r"'[^']*'|True|False", lambda one: one[0] if "'" in one[0] else one[0].lower(), context["expected"]
+        )
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         return f"{words} {bound_text(context[key], given)}"

@@ -3,8 +3,16 @@
 import os
 import stat
 
-LOG_DIRECTORY_HINT = "make it first; under systemd see the drop-in log-file.conf"
-"""The remedy for a missing directory of `log.file`."""
+_LOG_DIRECTORY_HINT = "make it first; under systemd see the drop-in log-file.conf"
+
+
+def log_file_fault(file: str) -> tuple[str, str] | None:
+    """The message and the hint at a value of `log.file` that cannot be opened; None if this host shows no reason."""
+    if directory := missing_directory(file):
+        return f"there is no directory {directory}", _LOG_DIRECTORY_HINT
+    if file.startswith("/") and os.path.isdir(file):
+        return f"{file} is a directory", "name a file in it"
+    return None
 
 
 def missing_directory(file: str) -> str:

@@ -25,7 +25,7 @@ from netd.admission.policy import Policy
 from netd.config import source, workers
 from netd.config.bounds import LISTENERS, NETWORKS, SERVICES, VALUES, Bound
 from netd.config.findings import describe, exists, is_section, model_at, unknown_key
-from netd.config.host import LOG_DIRECTORY_HINT, missing_directory
+from netd.config.host import log_file_fault
 from netd.config.model import (
     SERVICE_NAME,
     Config,
@@ -107,8 +107,8 @@ class _Loader:
             self._add_problem(main, ("daemon", key), message)
         log = self._check(main, ("log",), main.tree.get("log"), LogSection)
         bans = self._check(main, ("bans",), main.tree.get("bans"), BanRules)
-        if log and log.file and (directory := missing_directory(log.file)):
-            self._add_problem(main, ("log", "file"), f"there is no directory {directory}", LOG_DIRECTORY_HINT)
+        if log and log.file and (fault := log_file_fault(log.file)):
+            self._add_problem(main, ("log", "file"), *fault)
         defaults, rules = self._check_with_rules(main, ("defaults",), main.tree.get("defaults"), DefaultsSection)
         self._rules = RuleSets(rules or AccessRules())
         seen: dict[str, Mark] = {}

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 
 from netd import default_paths, paths
-from netd.errors import OpenError
+from netd.errors import OpenError, PidFileTakenError
 
 
 def default_pid_file() -> str | None:
@@ -65,5 +65,5 @@ def _lock(path: str) -> int:
                 raise OpenError([f"daemon.pid_file: cannot lock {path}: {error.strerror}"]) from None
             pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
-            raise OpenError([f"netd is running already, as process {pid or '?'} ({path})"]) from None
+            raise PidFileTakenError([f"netd is running already, as process {pid or '?'} ({path})"]) from None
         os.close(descriptor)

@@ -140,6 +140,25 @@ def test_check_of_the_system_tries_what_a_start_would_do(tmp_path: Path) -> None
     assert (done.returncode, len(json.loads(done.stdout)["refused"])) == (71, 2)
 
 
+@pytest.mark.parametrize(
+    ("section", "place", "problem"),
+    [
+        ("daemon: {control_group: nosuchgrp}", "1:25", "daemon.control_group: there is no group 'nosuchgrp'"),
+        ("daemon: {pid_file: {tmp}/none/g.pid}", "1:20", "daemon.pid_file: cannot open {tmp}/none/g.pid: "),
+        ("log: {file: /proc/none}", "1:13", "log.file: cannot open /proc/none: "),
+    ],
+)
+def test_check_of_the_system_tries_each_key_that_a_start_uses(
+    tmp_path: Path, section: str, place: str, problem: str
+) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text(section.replace("{tmp}", str(tmp_path)) + "\nservices:\n  echo: {listen: [tcp://127.0.0.1:0]}\n")
+    assert netd_process("check", "-c", str(file)).returncode == 0
+    done = netd_process("check", "-c", str(file), "--system")
+    assert done.returncode == 71
+    assert f"{file}:{place}: {problem.replace('{tmp}', str(tmp_path))}" in done.stderr
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "services:\n  echo: {enabled: false, listen: [tcp://*:7]}\n"])
 def test_config_that_serves_nothing_is_a_notice(tmp_path: Path, text: str) -> None:
     file = tmp_path / "netd.yaml"

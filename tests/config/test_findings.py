@@ -26,6 +26,7 @@ class Section(Model):
     inner: Item = Item()
     items: tuple[Item, ...] = ()
     choice: Literal["a", "b"] = "a"
+    switch: Literal[True, False, "True", "auto"] = "auto"
     time: Duration = 1.0
     options: dict[str, Any] = {}  # noqa: RUF012
 
@@ -49,6 +50,7 @@ def message(**values: object) -> str:
         ({"table": None}, "expected a mapping, got nothing"),
         ({"inner": True}, "expected a mapping, got true"),
         ({"choice": "c"}, "expected 'a' or 'b', got 'c'"),
+        ({"switch": "maybe"}, "expected true, false, 'True' or 'auto', got 'maybe'"),
         ({"time": "soon"}, "expected a duration such as 30s, 5m or 1h, got 'soon'"),
     ],
 )

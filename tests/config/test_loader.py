@@ -16,7 +16,6 @@ from netd import default_paths
 from netd.admission.access_table import Ruling
 from netd.admission.policy import RefusalLine
 from netd.config import loader, source
-from netd.config.host import LOG_DIRECTORY_HINT
 from netd.config.model import Config
 from netd.config.problems import InvalidConfigError
 from netd.endpoints import Endpoint
@@ -662,6 +661,11 @@ def test_endpoints_and_keys_of_the_daemon_know_their_place(tmp_path: Path) -> No
 def test_log_file_in_a_directory_that_does_not_exist_is_a_problem(tmp_path: Path) -> None:
     assert load(tmp_path, f"log: {{file: {tmp_path}/log}}\n").log.file == f"{tmp_path}/log"
     for directory in (f"{tmp_path}/none", f"{tmp_path}/netd.yaml"):
-        assert problems(tmp_path, f"log: {{file: {directory}/log}}\n") == [
-            f"1:13: log.file: there is no directory {directory}; {LOG_DIRECTORY_HINT}"
-        ]
+        [problem] = problems(tmp_path, f"log: {{file: {directory}/log}}\n")
+        assert problem.startswith(f"1:13: log.file: there is no directory {directory}; make it first")
+
+
+def test_log_file_that_is_a_directory_is_a_problem(tmp_path: Path) -> None:
+    assert problems(tmp_path, f"log: {{file: {tmp_path}}}\n") == [
+        f"1:13: log.file: {tmp_path} is a directory; name a file in it"
+    ]

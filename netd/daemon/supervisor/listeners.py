@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from netd import paths
+from netd.accounts import find_id
 from netd.admission.access import NO_GROUPS
 from netd.daemon import systemd
 from netd.daemon.supervisor.config_diff import ConfigDiff, SocketKey, Sockets
@@ -228,6 +229,11 @@ def control_listener(path: str, group: str | None) -> Listener:
     """Open the control socket, and make its directory if it is missing. Raises `OpenError` if that fails."""
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise OpenError([f"daemon.control: the path may have at most {LONGEST_PATH} octets: {path}"])
+    if group:
+        try:
+            find_id("gid", group)
+        except ValueError as error:
+            raise OpenError([f"daemon.control_group: {error}"]) from None
     endpoint = Endpoint("unix", path=path, options=SocketOptions(mode=0o660 if group else 0o600, group=group))
     if not path.startswith("@"):
         # With DynamicUser= and RuntimeDirectoryPreserve=, /run/netd leads there, and only root may enter it. Within the

@@ -248,7 +248,7 @@ def test_command_without_a_running_netd_exits_with_69_and_names_the_sockets_it_t
 
 
 @pytest.mark.slow
-def test_command_reports_the_problems_of_a_config_by_which_it_finds_no_netd(
+def test_command_that_finds_no_netd_by_a_config_with_problems_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = f"daemon: {{control: {tmp_path}/mine}}\n" + CONFIG
@@ -257,14 +257,12 @@ def test_command_reports_the_problems_of_a_config_by_which_it_finds_no_netd(
         # A command with another runtime directory does not see the link that this netd has made.
         monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}/elsewhere")
         # Neither a file with a syntax error, nor one without a path for the control socket, leads to it.
-        for text, problem in (
-            (config + "  echo: [\n", f"{file}:5:9: this [ is not closed"),
-            (CONFIG.replace("tcp:", "tpc:"), f"{file}:2:19: services.echo.listen[0]: unknown scheme 'tpc'"),
-        ):
+        problem = f"netd: no netd runs {file}; it has problems, which netd check prints\n"
+        for text in (config + "  echo: [\n", CONFIG.replace("tcp:", "tpc:")):
             file.write_text(text)
             for command in ("reload", "status"):
                 done = running.netd(command, "-c", str(file))
-                assert (done.returncode, done.stderr.startswith(problem)) == (78, True), done.stderr
+                assert (done.returncode, done.stderr) == (69, problem)
         file.write_text(CONFIG)
         done = running.netd("reload", "-c", str(file))
         assert (done.returncode, "netd is not running" in done.stderr) == (69, True), done.stderr

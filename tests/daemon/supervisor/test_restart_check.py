@@ -8,6 +8,7 @@ import pytest
 
 from netd.config import loader
 from netd.config.model import Config
+from netd.daemon.pid_file import pid_file
 from netd.daemon.supervisor import restart_check
 from netd.errors import OpenError
 from netd.telemetry import journal
@@ -42,10 +43,10 @@ def problems(tmp_path: Path, sections: str, initial: str = "") -> list[str]:
 @pytest.mark.parametrize(
     ("sections", "problem"),
     [
-        ("log: {{file: {tmp}}}\n", "log.file: cannot open {tmp}: Is a directory"),
-        ("daemon: {{control: /proc/none/c}}\n", "daemon.control: cannot listen on unix:///proc/none/"),
+        ("log: {{file: /proc/none}}\n", "log.file: cannot open /proc/none: No such file"),
+        ("daemon: {{control: /proc/none/c}}\n", "daemon.control: cannot listen on unix:///proc/none/c"),
         ("daemon: {{pid_file: {tmp}/no/pid}}\n", "daemon.pid_file: cannot open {tmp}/no/pid"),
-        ("daemon: {{control: {tmp}/c, control_group: no-such}}\n", "there is no group 'no-such'"),
+        ("daemon: {{control: {tmp}/c, control_group: no-such}}\n", "daemon.control_group: there is no group 'no-such'"),
     ],
 )
 def test_key_with_which_a_start_would_fail_is_a_problem(tmp_path: Path, sections: str, problem: str) -> None:
@@ -74,12 +75,12 @@ def test_journal_that_is_missing_is_a_problem(tmp_path: Path, monkeypatch: pytes
 
 
 def test_keys_with_problems_are_reported_together(tmp_path: Path) -> None:
-    found = problems(tmp_path, "log: {{file: {tmp}}}\ndaemon: {{pid_file: {tmp}/no/pid}}\n")
+    found = problems(tmp_path, "log: {{file: /proc/none}}\ndaemon: {{pid_file: {tmp}/no/pid}}\n")
     assert [problem.partition(":")[0] for problem in found] == ["log.file", "daemon.pid_file"]
 
 
 def test_key_that_is_the_same_as_at_the_start_is_not_tried(tmp_path: Path) -> None:
-    sections = "log: {{file: {tmp}}}\ndaemon: {{pid_file: {tmp}/no/pid, control_group: no-such}}\n"
+    sections = "log: {{file: /proc/none}}\ndaemon: {{pid_file: {tmp}/no/pid, control_group: no-such}}\n"
     assert problems(tmp_path, sections, sections) == []
 
 
@@ -92,12 +93,24 @@ def test_keys_with_which_a_start_succeeds_are_no_problem_and_leave_nothing(tmp_p
     assert (tmp_path / "log").read_text() == "one\n"
 
 
+def test_directory_of_the_control_socket_that_was_missing_is_removed_again(tmp_path: Path) -> None:
+    assert problems(tmp_path, "daemon: {{control: {tmp}/new/c}}\n") == []
+
+
+def test_without_a_config_before_it_all_keys_are_tried_and_a_running_netd_is_no_problem(tmp_path: Path) -> None:
+    config = load(tmp_path, "daemon: {{pid_file: {tmp}/pid, control: {tmp}/c, control_group: no-such}}\n")
+    with pid_file(f"{tmp_path}/pid"):
+        assert restart_check.problems(config) == ["daemon.control_group: there is no group 'no-such'"]
+        assert (tmp_path / "pid").read_text() == f"{os.getpid()}\n"
+    config.access_tables.close()
+
+
 def test_reload_of_a_log_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     config = SERVICES.format()
     with daemon(config, tmp_path) as running:
-        (tmp_path / "netd.yaml").write_text(f"log: {{file: {tmp_path}}}\n" + config)
+        (tmp_path / "netd.yaml").write_text("log: {file: /proc/none}\n" + config)
         answer = running.ask("reload")
-        assert answer["error"].startswith(f"log.file: cannot open {tmp_path}: Is a directory")
+        assert answer["error"].startswith("log.file: cannot open /proc/none: ")
         assert answer["exit_code"] == 71
         assert running.event("reload_rejected")["problem"] == answer["error"]
         assert running.ask("status")["generation"] == 1
