@@ -180,7 +180,8 @@ class LogSection(Model):
     """The lowest level of events to log: debug, info, warning, error or critical."""
     format: Format = "auto"
     """console (readable text), json (a JSON object a line), logfmt (key=value), journal (fields for journalctl), or
-    auto: console on a terminal, journal if standard error is connected to systemd's journal, else json."""
+    auto: console on a terminal, journal if standard error is connected to systemd's journal, logfmt to the syslogd,
+    else json."""
 
     connections: LoggedConnections = "all"
     """Which connections are logged when they end: all, all at debug (`debug`), one in so many (`sample 100`), summary

@@ -51,14 +51,21 @@ def plain(value: object) -> str:
 
 
 def pairs(fields: Mapping[str, object]) -> str:
-    """Fields as ``key=value``, a value in quotes where it has to be. A field that is None is left out."""
-    return " ".join(f"{key}={_quoted(printable(plain(value)))}" for key, value in fields.items() if value is not None)
+    """Fields as ``key=value``, a value in quotes where it has to be. A field without a value is left out."""
+    return " ".join(f"{key}={_quoted(plain(value))}" for key, value in fields.items() if not _is_nothing(value))
+
+
+def _is_nothing(value: object) -> bool:
+    """Whether a value is None, or a list or mapping without an entry."""
+    return value is None or (not value and isinstance(value, Mapping | list | tuple))
 
 
 def _quoted(text: str) -> str:
-    if text and not any(one in text for one in ' ="'):
+    """The text in quotes if it has to be, escaped there as in JSON, which is how parsers of logfmt read it."""
+    if text and text.isprintable() and not any(one in text for one in ' ="'):
         return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    escapes = (one if one.isprintable() and one not in '"\\' else json.dumps(one)[1:-1] for one in text)
+    return f'"{"".join(escapes)}"'
 
 
 def logfmt(logger: object, method: str, event: Event) -> str:
@@ -73,15 +80,16 @@ def logfmt_with_time(logger: object, method: str, event: Event) -> str:
 
 
 def lines(logger: object, method: str, event: Event) -> Event:
-    """Prepare an event for text: escape its values. A traceback is indented, so that none of its lines looks like the
-    beginning of another event.
+    """Prepare an event for text: escape its values. A traceback or stack is indented, so that none of its lines looks
+    like the beginning of another event. A field without a value is left out.
     """
-    for key, value in event.items():
-        if key == "exception":
-            event[key] = "    " + value.replace("\n", "\n    ")
-        else:
-            event[key] = printable(plain(value))
-    return event
+    return {
+        key: "\n".join(f"    {printable(line)}" for line in value.split("\n"))
+        if key in ("exception", "stack")
+        else printable(plain(value))
+        for key, value in event.items()
+        if not _is_nothing(value)
+    }
 
 
 class _Clock:

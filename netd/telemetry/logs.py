@@ -11,6 +11,8 @@ from netd.telemetry.structured import structlog
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["auto", "console", "json", "logfmt", "journal"]
 
+_NAME_WIDTH = 17  # columns of an event's name in text: those of connection_closed, the most frequent one
+
 
 def set_level(level: Level) -> None:
     """Log only events of this level and above from now on."""
@@ -38,7 +40,12 @@ def set_up(level: Level, form: Format, descriptor: int = 2) -> Sink:
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
                 # https://no-color.org
-                structlog.dev.ConsoleRenderer(colors=terminal and not os.environ.get("NO_COLOR"), sort_keys=False),
+                structlog.dev.ConsoleRenderer(
+                    _NAME_WIDTH,
+                    colors=terminal and not os.environ.get("NO_COLOR"),
+                    sort_keys=False,
+                    pad_level=False,
+                ),
             ]
         case _:
             renderers = [formats.as_json]

@@ -103,7 +103,7 @@ def test_logfmt_is_one_line_of_pairs_for_any_values() -> None:
         *("level=info", "event=connection_closed", "service=echo", "peer=[::1]:5"),
         *("bytes_in=1", "bytes_out=2", "duration=0.25", "outcome=done"),
     ]
-    assert "lines\\x1b[31m" in second.replace("\\\\", "\\")
+    assert "lines\\u001b[31m" in second
     assert re.match(r"time=20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z level=", first)
     assert "\x1b" not in second + fourth
     os.close(reader)
@@ -129,8 +129,9 @@ def test_logfmt_has_each_value_as_one_word_or_in_quotes(values: dict[str, Any]) 
     assert line.isprintable()
     found = re.findall(r'([a-z]+)=("(?:[^"\\]|\\.)*"|[^" =]+)(?: |$)', line)
     assert "".join(f"{key}={value} " for key, value in found).rstrip() == line
-    given_keys = [key for key, value in values.items() if value is not None]
-    assert [key for key, _ in found] == ["level", "event", *given_keys]
+    read_again = {key: json.loads(value) if value.startswith('"') else value for key, value in found}
+    shown = {key: formats.plain(value) for key, value in values.items() if value not in (None, [])}
+    assert read_again == {"level": "info", "event": "x_happened", **shown}
 
 
 def test_value_is_plain_text() -> None:
@@ -140,3 +141,32 @@ def test_value_is_plain_text() -> None:
 
 def test_value_with_quotes_and_backslashes_is_escaped() -> None:
     assert formats.pairs({"a": 'x "y"\\', "b": "", "c": None, "d": "x=1"}) == r'a="x \"y\"\\" b="" d="x=1"'
+
+
+def test_line_of_a_connection_is_short_as_text_and_nothing_stands_for_an_empty_value() -> None:
+    for form, closed, reloaded in (
+        ("console", "[info] connection_closed service=echo peer=", "[info] reload_applied    by=SIGHUP generation=2\n"),
+        ("logfmt", "event=connection_closed service=echo peer=", "event=reload_applied by=SIGHUP generation=2\n"),
+    ):
+        reader, writer = os.pipe()
+        logs.set_up("info", form, writer)  # type: ignore[arg-type]
+        ServiceEvents("echo").connection_closed(Peer("tcp", "::1", 5), 1, 2, 0.25, "done")
+        assert closed in read(reader)
+        DaemonEvents().reload_applied("SIGHUP", 2, {}, [], [])
+        assert read(reader).endswith(reloaded)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_stack_is_escaped_once() -> None:
+    stack = "Fatal Python error: Aborted\n\nCurrent thread \x1b[2J"
+    for form, shown in (
+        ("console", "\n    Fatal Python error: Aborted\n    \n    Current thread \\x1b[2J\n"),
+        ("logfmt", ' stack="Fatal Python error: Aborted\\n\\nCurrent thread \\u001b[2J"\n'),
+    ):
+        reader, writer = os.pipe()
+        logs.set_up("info", form, writer)  # type: ignore[arg-type]
+        DaemonEvents().worker_lost(0, 17, "SIGABRT", 0, 0.1, stack, {})
+        assert shown in read(reader, shown[-9:])
+        os.close(reader)
+        os.close(writer)

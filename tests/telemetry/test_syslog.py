@@ -113,5 +113,5 @@ def test_text_with_half_of_a_surrogate_pair_is_sent(syslogd: socket.socket) -> N
     sink = logs.set_up_syslog("info", "auto", "daemon")
     details: dict[str, Any] = {"error": "\ud800"}
     DaemonEvents().log_failed(**details)
-    assert message(syslogd)[1] == r"level=error event=log_failed error=\ud800"
+    assert message(syslogd)[1] == r'level=error event=log_failed error="\ud800"'
     sink.close()
