@@ -154,6 +154,10 @@ class Worker(WorkerProcess):
         """Send a packet, which may be no valid message."""
         self._raw.send(packet)
 
+    def fork(self) -> Channel:
+        """The end of the channel of a child, which the exit of the worker does not close."""
+        return Channel(self._raw.dup(), takes_descriptors=True)
+
     def fill(self) -> None:
         """Stop reading, and fill its socket buffer."""
         self._loop.unwatch(self._end.fileno())

@@ -185,19 +185,23 @@ class Requests:
     def _read_messages(self, worker: WorkerProcess) -> None:
         """Read the messages of a worker. Raises `ChannelError` if it exited, or was killed for an invalid message."""
         try:
-            until = time.monotonic() + _LONGEST_TURN
-            for _ in range(_MOST_MESSAGES):
-                if time.monotonic() > until:
-                    return  # the rest waits, so that no worker keeps the supervisor busy
-                received = worker.channel.receive()
-                if received is None:
-                    return
-                self._handle_message(worker, received[0])
+            self._handle_messages(worker)
         except ChannelError as error:
             if isinstance(error, ProtocolError):  # once for each worker: nothing more is read from it
                 self._events.message_rejected(worker.number, worker.pid, str(error))
             self._kill(worker)
             raise
+
+    def _handle_messages(self, worker: WorkerProcess) -> None:
+        """Handle the messages that have arrived. Those beyond the bounds wait: no worker keeps the supervisor busy."""
+        until = time.monotonic() + _LONGEST_TURN
+        for _ in range(_MOST_MESSAGES):
+            if worker.disconnected or time.monotonic() > until:
+                return
+            received = worker.channel.receive()
+            if received is None:
+                return
+            self._handle_message(worker, received[0])
 
     def _handle_message(self, worker: WorkerProcess, received: Message) -> None:
         number, message = from_worker.decode(received)
@@ -226,10 +230,12 @@ class Requests:
             raise ChannelError("its message was not handled") from error
 
     def receive_rest(self, worker: WorkerProcess) -> None:
-        """Receive the messages of a worker that has exited: the last one may say why."""
+        """Receive what a worker has sent before it exited, which may say why.
+
+        Messages beyond the bounds are lost: a child of the worker may still send some.
+        """
         with contextlib.suppress(ChannelError):
-            while not worker.disconnected and (received := worker.channel.receive()):
-                self._handle_message(worker, received[0])
+            self._handle_messages(worker)
 
     def _receive(self, worker: WorkerProcess) -> None:
         with contextlib.suppress(ChannelError):

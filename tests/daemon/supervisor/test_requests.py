@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from netd.daemon.channel import DOES_NOT_READ
+from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_supervisor import CountTraffic, Kick
 from netd.daemon.messages.from_worker import Alive, Busy, Done, Failed, Kicked, ReportWanted
 from netd.daemon.supervisor import requests
@@ -201,6 +202,32 @@ def test_worker_that_sends_without_a_pause_does_not_delay_others() -> None:
         made.loop.settle()
         assert len(made.notices) == 51
         assert made.notices.index(ReportWanted("history")) < 5
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(0.01, 4), (0.0, 100)])
+def test_children_of_a_worker_that_has_exited_do_not_delay_others(seconds: float, most: int) -> None:
+    with pool() as made:
+        made.start(2)
+        lost, other = made.workers
+        child = lost.fork()
+
+        class Endless(list[Any]):
+            """Notices that take so many seconds each, and that the child follows with the next one."""
+
+            def append(self, notice: Any) -> None:
+                made.loop.now += seconds
+                super().append(notice)
+                if len(self) < 1000:
+                    child.send_encoded(encode(notice))
+
+        made.notices = Endless()
+        child.send_encoded(encode(ReportWanted("status")))
+        lost.exit(0)
+        made.pool.reap()
+        child.close()
+        assert 1 <= len(made.notices) <= most
+        made.loop.settle()
+        assert made.workers == [made.forked[2], other]
 
 
 @pytest.mark.parametrize(
