@@ -1,7 +1,6 @@
 """Makes a `Peer` from the addresses and control messages of the kernel."""
 
 import array
-import contextlib
 import socket
 import struct
 import sys
@@ -83,21 +82,6 @@ def sender_peer(sender: Sender, local_host: str, local_port: int) -> Peer:
     """The peer for a sender. ``local_host`` is used where the kernel gave no local address."""
     local = host_text(sender.local) if sender.local else local_host
     return Peer("udp", host_text(sender.address), sender.port, local, local_port)
-
-
-def is_connected(port: int, to_port: int) -> bool:
-    """Whether a UDP socket of this host is connected from the first port to the second (connect(2)).
-
-    False where /proc is missing.
-    """
-    ends = f":{port:04X}", f":{to_port:04X}"
-    for table in ("udp", "udp6"):
-        with contextlib.suppress(OSError), open(f"/proc/thread-self/net/{table}") as sockets:
-            for line in sockets:  # its number, the local and the remote address
-                _, local, remote, *_ = line.split(maxsplit=3)
-                if local.endswith(ends[0]) and remote.endswith(ends[1]):
-                    return True
-    return False
 
 
 def unix_peer(transport: Transport, remote: Any, local: Any, credentials: Credentials | None) -> Peer:

@@ -17,7 +17,6 @@ from netd.transport.sockaddr import (
     connection_credentials,
     connection_groups,
     inet_peer,
-    is_connected,
     message_credentials,
     parse_sender,
     path_text,
@@ -25,7 +24,6 @@ from netd.transport.sockaddr import (
     sent_to,
     unix_peer,
 )
-from tests.support.sockets import has_ipv6
 
 NONE = bytes(4)
 A, B, GROUP = bytes([192, 0, 2, 7]), bytes([192, 0, 2, 1]), bytes([224, 0, 0, 1])
@@ -144,18 +142,3 @@ def test_datagram_without_whole_credentials_has_none(length: int) -> None:
 def test_datagram_that_came_before_so_passcred_has_no_credentials() -> None:
     unknown = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, OVERFLOW_USER, OVERFLOW_USER))
     assert message_credentials([(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, unknown)]) is None
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_connected_socket_is_found_by_both_of_its_ports(host: str) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    if ":" in host and not has_ipv6():
-        pytest.skip("no IPv6 on this host")
-    with socket.socket(family, socket.SOCK_DGRAM) as server, socket.socket(family, socket.SOCK_DGRAM) as client:
-        server.bind((host, 0))
-        client.bind((host, 0))
-        ends = client.getsockname()[1], server.getsockname()[1]
-        assert not is_connected(*ends)
-        client.connect(server.getsockname())
-        assert is_connected(*ends)
-        assert not is_connected(*reversed(ends))

@@ -23,6 +23,7 @@ from netd.reasons import Drop
 from netd.services.service_type import ServiceType
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.datagram import mmsg
+from netd.transport.datagram.connected import ConnectedSockets
 from netd.transport.datagram.options import clear_options
 from netd.transport.datagram.origins import NOT_FROM_THERE
 from netd.transport.datagram.posts import Posts
@@ -31,7 +32,6 @@ from netd.transport.datagram.single import Datagrams, SingleDatagrams, UnixDatag
 from netd.transport.datagram.unixgram import AnsweringSocket, NoSocketError
 from netd.transport.listen import socket_url
 from netd.transport.loop import LISTENING, Loop
-from netd.transport.sockaddr import is_connected
 from netd.transport.tap import Taps, TracedDatagramSocket
 
 _LAST_BATCHES = 256  # answered when the socket is closed: more than a large receive buffer holds
@@ -55,6 +55,7 @@ _NOTED = {0, Loops.MOST, Loops.ENDLESS}
 
 # One for all servers of a loop: a batch is answered before the next one is received.
 _memories: WeakKeyDictionary[Loop, mmap] = WeakKeyDictionary()
+_connected: WeakKeyDictionary[Loop, ConnectedSockets] = WeakKeyDictionary()
 
 
 def _memory_of(loop: Loop) -> mmap:
@@ -96,6 +97,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self._reflects = kind.datagrams == "echo"
         self._truncate = service.truncate if kind.truncates else None
         self._guard = admission.guard
+        self._connected = _connected.setdefault(loop, ConnectedSockets())
         self._longest = admission.policy.limits.datagram
         self._descriptor = listener.fileno()
         self._url = socket_url(listener)
@@ -256,15 +258,14 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if watched is None or not watched.is_exempt:
             if run == Loops.MOST:
                 self.events.loop_detected(peer)
+        elif run and self._connected.has(peer, self.loop.now):
+            # A service answers all peers from one socket, which is connected to none.
+            self._senders.trust(entry)
         elif run == Loops.ENDLESS:
             self.events.loop_detected(peer)
             self.events.datagrams_dropped(1, "loop", self._url, peer)
             return True
-        elif run == Loops.MOST:
-            # A service answers all peers from one socket, which is connected to none.
-            if is_connected(peer.port, peer.local_port):
-                self._senders.trust(entry)
-        elif not watched.any_content:
+        elif not run and not watched.any_content:
             self._senders.trust_next(entry)
         return False
 

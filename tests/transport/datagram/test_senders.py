@@ -11,6 +11,7 @@ from netd.admission.bans import BanRules
 from netd.admission.control import AdmissionControl
 from netd.admission.reply_guard import Loops
 from netd.services.echo import Echo
+from netd.transport.datagram import connected
 from netd.transport.datagram.server import DatagramServer
 from tests.support.server import Server
 from tests.support.waiting import until
@@ -93,6 +94,28 @@ def test_exempt_sender_is_fast_once_it_is_found_to_be_a_client(
             sock.sendto(said, address)
             assert sock.recv(9) == said
     assert len(looked) == number
+
+
+def test_exempt_senders_of_all_servers_of_a_loop_cost_one_read_of_proc(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, tables = connected._read, list[str]()
+    monkeypatch.setattr(connected, "_EVERY", float("inf"))  # however long this takes
+
+    def counted(table: str) -> set[tuple[bytes, bytes]]:
+        tables.append(table)
+        return read(table)
+
+    monkeypatch.setattr(connected, "_read", counted)
+    for _ in range(2):
+        address, _ = server.add(Echo(), "udp://127.0.0.1:0", exempt=["local"])
+        for _ in range(3):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.settimeout(20)
+                for _ in range(Loops.MOST + 50):
+                    sock.sendto(b"x", address)
+                    assert sock.recv(9) == b"x"
+    assert tables == list(connected._TABLES)
 
 
 def test_sender_cache_is_bounded(server: Server) -> None:
