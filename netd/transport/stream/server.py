@@ -116,7 +116,8 @@ class StreamServer(socketserver.ThreadingTCPServer):
         request, client_address = self.socket.accept()
         request.setblocking(False)
         for option in self._options:
-            request.setsockopt(*option)
+            with contextlib.suppress(OSError):  # MPTCP lacks some (protocol 262): the connection is served without
+                request.setsockopt(*option)
         return request, client_address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:

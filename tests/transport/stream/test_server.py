@@ -21,6 +21,7 @@ from tests.support.sockets import has_ipv6, read_exactly
 from tests.support.waiting import until
 from tests.transport.stream.peers import ask, connect, converse, ended
 
+MPTCP = 262  # linux/in.h
 URLS = ["tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp://*:0", "unix://{tmp}/s", "unix://@netd-test-{tmp}"]
 CONVERSATIONS: list[tuple[str, dict[str, Any], bytes]] = [
     ("echo", {}, b"hello\x00\xff" * 1000),
@@ -129,3 +130,21 @@ def test_urgent_data_over_a_socket_of_the_service_manager_is_in_line(
         assert isinstance(streams, StreamServer)
         served = [one.socket for one in streams.connections]
         assert [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in served] == [1, 1]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("protocol", [MPTCP, socket.IPPROTO_TCP])
+def test_client_of_an_mptcp_socket_of_the_service_manager_is_served(server: Server, protocol: int) -> None:
+    try:
+        opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM, MPTCP)
+    except OSError:
+        pytest.skip("no MPTCP in this kernel")
+    opened.bind(("127.0.0.1", 0))
+    opened.listen()
+    events = server.serve(service("echo"), Listener("test", Endpoint.parse("systemd://x"), opened))
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol) as connection:
+        connection.settimeout(20)
+        connection.connect(opened.getsockname())
+        connection.sendall(b"hello")
+        assert read_exactly(connection, 5) == b"hello"
+    until(partial(ended, events, 1))
+    assert events.counters.closed == {"done": 1}
