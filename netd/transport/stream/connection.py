@@ -53,11 +53,6 @@ def outcome_of(error: OSError) -> Outcome:
     return "idle" if error.errno in _VANISHED else "reset"
 
 
-def is_broken(error: OSError) -> bool:
-    """Whether an error says that a connection is broken."""
-    return isinstance(error, ConnectionError | TimeoutError) or error.errno in _VANISHED
-
-
 class Owner(Protocol):
     """The object that keeps a connection."""
 

@@ -7,6 +7,7 @@ loop alone writes the counters: a thread writes to its connection alone.
 """
 
 import contextlib
+import errno
 import socket
 import threading
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any
 
 from netd.peer import Peer
 from netd.reasons import Outcome
-from netd.transport.stream.connection import IN, Connection, Owner, is_broken, outcome_of
+from netd.transport.stream.connection import IN, Connection, Owner, outcome_of
 from netd.transport.stream.stream_socket import BareSocket
 from netd.transport.tap import Taps
 
@@ -24,6 +25,9 @@ MOST_THREADS = 32
 """Connections of one listener that are handled at the same time. The next one is refused."""
 _FIRST_BYTE_TIMEOUT = 10.0
 """Seconds that a client that speaks first has for that: time to type a line, and short enough for a stop to wait."""
+# What the kernel says of a client that has vanished, and connect(2) of a server that the handler cannot reach.
+_UNREACHABLE = {errno.ETIMEDOUT, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH}
+_TCP_CLOSE = 7  # tcp_states.h: the state of a connection that is broken, the first octet of struct tcp_info
 
 
 Handle = Callable[[Any, Any], object]
@@ -137,7 +141,7 @@ class ThreadedConnection(Connection):
         """The handler has returned: finish the connection, unless it was aborted."""
         if not self._release_thread():
             return
-        if isinstance(failure, OSError) and is_broken(failure):
+        if isinstance(failure, OSError) and self._is_broken(failure):
             self._ending = self._ending or outcome_of(failure)
         elif failure:
             self._owner.events.conversation_failed(self.peer, failure)
@@ -152,6 +156,15 @@ class ThreadedConnection(Connection):
         except OSError:  # another thread of the handler has closed the socket meanwhile
             return self._end(outcome)
         self._finish(outcome)
+
+    def _is_broken(self, error: OSError) -> bool:
+        """Whether an error of the handler says that this connection is broken, and not another one of the handler."""
+        if error.errno not in _UNREACHABLE:
+            return isinstance(error, ConnectionError | TimeoutError)
+        try:
+            return self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+        except OSError:  # over UNIX there is no such error; or the handler has closed the socket
+            return False
 
     def trace(self, taps: Taps) -> None:
         self._taps = taps

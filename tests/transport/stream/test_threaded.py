@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +21,7 @@ from netd.transport.stream import connection as connection_module
 from netd.transport.stream import threaded
 from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import MOST_THREADS, ThreadSlots
+from tests.support.namespaces import in_namespace
 from tests.support.server import Server
 from tests.support.sockets import read_all
 from tests.support.waiting import until
@@ -320,6 +322,50 @@ def test_peer_that_resets_the_connection_is_no_failure(server: Server, log: list
     until(lambda: ended(events, 1))
     assert outcomes(events) == {"reset": 1}
     assert not [line for line in log if line["level"] == "error"]
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://{tmp}/s"])
+@pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNREFUSED])
+def test_handler_that_cannot_reach_another_server_has_failed(
+    server: Server, log: list[dict[str, Any]], tmp_path: Any, url: str, number: int
+) -> None:
+    def fail(request: socket.socket) -> None:
+        request.recv(10)
+        raise OSError(number, os.strerror(number))
+
+    address, events = server.add(Function(fail), url.format(tmp=tmp_path))
+    with connect(address) as connection:
+        connection.sendall(b"x")
+        assert connection.recv(1) == b""
+    until(lambda: ended(events, 1))
+    assert outcomes(events) == {"failed": 1}
+    assert [line["event"] for line in log if line["level"] == "error"] == ["conversation_failed"]
+
+
+def test_client_that_vanishes_under_a_handler_is_no_failure(log: list[dict[str, Any]]) -> None:
+    failures: list[OSError] = []
+
+    def talk(request: socket.socket) -> None:
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 300)
+        try:
+            while True:
+                request.sendall(b"x" * 1000)
+        except OSError as error:
+            failures.append(error)
+            raise
+
+    def run() -> None:
+        with Server() as server:
+            address, events = server.add(Function(talk), "tcp://127.0.0.1:0", idle="off", lifetime="off", bytes="off")
+            with connect(address) as connection:
+                connection.recv(1)
+                subprocess.run(["ip", "link", "set", "lo", "down"], check=True)
+                until(lambda: ended(events, 1))
+            assert [error.errno for error in failures] == [errno.ETIMEDOUT]
+            assert outcomes(events) == {"idle": 1}
+            assert events.counters.failed == 0
+
+    in_namespace(run)
 
 
 def test_handler_may_close_the_socket_itself(server: Server) -> None:
