@@ -148,11 +148,15 @@ class WorkerPool:
         return [*self.workers.values(), *self._starting.values(), *self.draining]
 
     def send_heartbeats(self) -> bool:
-        """Send a heartbeat to all workers (`Requests.send_heartbeats`). Returns also whether there are enough."""
+        """Send a heartbeat to all workers (`Requests.send_heartbeats`). Returns also whether there is one.
+
+        Whether others are missing does not matter: the service manager, which restarts netd without heartbeats, would
+        end those that serve.
+        """
         responding = self.requests.send_heartbeats(self.all_workers)
         # One that prepares the config may take its time. Before that, a worker that cannot start ends.
         present = bool(self.workers) or any(worker.preparing for worker in self._starting.values())
-        return responding and present and not self._lacks_workers
+        return responding and present
 
     @property
     def healthy(self) -> bool:
