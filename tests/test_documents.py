@@ -13,6 +13,7 @@ from netd.admission.access import AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
+from netd.admission.reply_guard import EXPLANATIONS
 from netd.config.model import DaemonSection, DefaultsSection, FileSection, LogSection, ServiceSection
 from netd.endpoints import SocketOptions
 from netd.reasons import Drop, Outcome, Refusal
@@ -142,6 +143,11 @@ def test_logging_page_lists_every_event_with_its_level_and_every_field() -> None
 @pytest.mark.parametrize(("title", "terms"), [("Refused", Refusal), ("Dropped", Drop), ("Ended", Outcome)])
 def test_logging_page_explains_every_reason_once(title: str, terms: Any) -> None:
     assert sorted(names_in_the_table_of(title)) == sorted(get_args(terms))
+
+
+def test_readme_shows_an_explanation_as_netd_gives_it() -> None:
+    line = f"192.0.2.7:53 at echo/udp is not served: reply_guard, {EXPLANATIONS['source_port']}\n"
+    assert line in (ROOT / "README.md").read_text()
 
 
 def section_on_logging(title: str) -> str:
