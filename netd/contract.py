@@ -82,6 +82,8 @@ class Receive(NamedTuple):
     """How long to wait, at most 0.1 s longer. None: as a bare yield."""
     unanswered: str = ""
     """What the peer has sent and gets no answer to as yet, for `netd trace`, `netd connections` and the log."""
+    waiting: int = 0
+    """The octets of it, for `netd trace`."""
 
 
 @final

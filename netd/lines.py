@@ -137,7 +137,7 @@ class Lines:
                 message = self._on_pause()
                 if message is not None:
                     return message
-                data = yield Receive(None, self._unanswered())
+                data = yield Receive(None, self._unanswered(), len(self._buffer))
                 assert data is not None
             self._ended = not data
             self._buffer += self._telnet.strip(data)

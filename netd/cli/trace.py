@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from netd.cli.control import ControlClient, control_options
-from netd.cli.options import json_option, peer_option
+from netd.cli.options import peer_option
 from netd.errors import EXIT_OK, NotRunningError
 from netd.text import escaped
 
@@ -25,7 +25,7 @@ _ROW = 16  # octets in a line of --hex
 @peer_option("Only that of this address (with or without port) or network.")
 @click.option("--hex", "as_hex", is_flag=True, help="Show octets in hexadecimal, beside their characters.")
 @control_options
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="Print each line as a JSON object.")
 def trace(client: ControlClient, service: str, peer: str | None, *, as_hex: bool, as_json: bool) -> int:
     """Show the data that a service receives and sends, until Ctrl-C: time, direction, peer, and the first octets.
 
@@ -58,12 +58,13 @@ def _lines(message: Mapping[str, Any], *, as_hex: bool) -> Iterator[str]:
         return
     when = float(message["time"])
     size = int(message["size"])
-    data = bytes.fromhex(message["data"])
     clock = time.strftime("%H:%M:%S", time.localtime(when))
     head = f"{clock}.{int(when % 1 * 1e6):06d} {_SIGNS[message['what']]} {message['peer']}"
     if message["what"] == "unanswered":
-        yield f"{head} {escaped(data.decode('latin-1'))}"
-    elif message["what"] not in ("in", "out"):
+        yield f"{head} {message['text']}"
+        return
+    data = bytes.fromhex(message["data"])
+    if message["what"] not in ("in", "out"):
         yield head
     elif size and not data:
         yield f"{head} {size} (not captured)"

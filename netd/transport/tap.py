@@ -19,9 +19,10 @@ _OVERHEAD = 120  # octets that a line takes besides its text
 
 Way = Literal["opened", "in", "out", "end", "unanswered", "closed"]
 """A connection was opened, octets or a datagram were received or sent, the peer has finished sending, the peer gets no
-answer as yet (the data of the line is a text), it was closed."""
+answer as yet, it was closed."""
 Line = tuple[float, Way, str, int, str]
-"""The time (Unix time), the event, the peer, the number of octets, and the first of them in hexadecimal."""
+"""The time (Unix time), the event, the peer, the number of octets, and the first of them in hexadecimal; of
+``unanswered`` a text in their place (UTF-8)."""
 
 
 class Tap:
@@ -40,7 +41,9 @@ class Tap:
         self._skipped = 0
 
     def record(self, peer: Peer, way: Way, size: int = 0, data: bytes | memoryview = b"") -> None:
-        """Add a line. ``data`` is the ``size`` octets, or empty where splice(2) moved them unseen."""
+        """Add a line. ``data`` is the ``size`` octets, or empty where splice(2) moved them unseen; of ``unanswered`` a
+        text.
+        """
         if not self._wanted(peer):
             return
         with self._lock:

@@ -31,7 +31,10 @@ def message(what: str, data: bytes = b"", size: int | None = None) -> dict[str, 
         (message("out", b"x" * 70), [f'> 192.0.2.7:5\\x1b 70 "{"x" * 64}" (6 more)']),
         (message("out", b"", 4096), ["> 192.0.2.7:5\\x1b 4096 (not captured)"]),
         (message("in", b""), ['< 192.0.2.7:5\\x1b 0 ""']),
-        (message("unanswered", b"4 octets\x1b"), ["? 192.0.2.7:5\\x1b 4 octets\\x1b"]),
+        (
+            {"time": NOON + 0.25, "what": "unanswered", "peer": "192.0.2.7:5", "size": 4, "text": "4 octets\x1b"},
+            ["? 192.0.2.7:5 4 octets\\x1b"],
+        ),
     ],
 )
 def test_message_is_a_line_with_time_direction_and_escaped_octets(given: dict[str, object], lines: list[str]) -> None:
@@ -68,3 +71,7 @@ def test_trace_prints_messages_until_netd_closes(place: Path, *, as_json: bool) 
             "+ 192.0.2.7:5\\x1b",
             '< 192.0.2.7:5\\x1b 5 "hello"',
         ]
+
+
+def test_help_says_that_each_line_is_an_object() -> None:
+    assert "Print each line as a JSON object." in CliRunner().invoke(netd, ["trace", "--help"]).stdout

@@ -66,8 +66,8 @@ class Owner(Protocol):
     wraps: bool
     """Whether sockets are a `WrappedSocket`."""
 
-    def unanswered(self, connection: "Connection", /, *, first: bool) -> None:
-        """The peer gets no answer as yet (`Connection.unanswered`). ``first``: for the first time."""
+    def unanswered(self, connection: "Connection", /, octets: int, *, first: bool) -> None:
+        """The peer gets no answer to so many octets as yet (`Connection.unanswered`). ``first``: for the first time."""
 
     def closed(self, connection: "Connection", outcome: Outcome, /) -> None:
         """The connection has ended, and is no longer watched or timed. Its socket is still open."""

@@ -140,9 +140,9 @@ class Connections:
                 self._control.release(ticket)
                 stream.close()
 
-    def unanswered(self, connection: Connection, *, first: bool) -> None:
-        if self._taps:
-            self._record(connection.peer, "unanswered", connection.unanswered.encode())
+    def unanswered(self, connection: Connection, octets: int, *, first: bool) -> None:
+        for tap in self._taps:
+            tap.record(connection.peer, "unanswered", octets, connection.unanswered.encode())
         if first:
             self.events.message_unanswered(connection.peer, connection.unanswered)
 
@@ -179,9 +179,9 @@ class Connections:
         for connection in self._tickets:
             connection.trace(taps)
 
-    def _record(self, peer: Peer, way: Way, text: bytes = b"") -> None:
+    def _record(self, peer: Peer, way: Way) -> None:
         for tap in self._taps:
-            tap.record(peer, way, len(text), text)
+            tap.record(peer, way)
 
     def close_all(self) -> None:
         """Close all connections."""

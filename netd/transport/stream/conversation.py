@@ -128,7 +128,7 @@ class ConversationConnection(Connection):
         if type(asked := self._asked) is not Receive:
             return
         if asked.unanswered:
-            self._owner.unanswered(self, first=not self._is_told)
+            self._owner.unanswered(self, asked.waiting, first=not self._is_told)
             self._is_told = True
         if asked.seconds is not None:
             self._pause_ends = monotonic() + asked.seconds

@@ -33,7 +33,7 @@ def trace(running: Daemon, *words: str) -> Iterator[Any]:
     """The lines of a trace, from its start."""
     lines = follow([running.control], ["trace", *words])
     try:
-        assert next(lines) == {"ok": True}
+        assert next(lines)["ok"]
         yield lines
     finally:
         lines.close()  # type: ignore[attr-defined]
@@ -74,6 +74,18 @@ def test_trace_shows_datagrams(tmp_path: Path) -> None:
             first, second = next(lines), next(lines)
         assert (first["what"], first["size"], bytes.fromhex(first["data"])) == ("in", 11, b"hello \x1b[31m")
         assert (second["what"], second["peer"]) == ("out", first["peer"])
+
+
+def test_trace_tells_how_many_octets_get_no_answer_and_why(tmp_path: Path) -> None:
+    with daemon("services: {pingpong: {listen: [tcp://127.0.0.1:0], options: {framing: line}}}", tmp_path) as running:
+        with trace(running, "service=pingpong") as lines:
+            with socket.create_connection(("127.0.0.1", running.port("pingpong"))) as client:
+                client.sendall(b"ping")
+                while (line := next(lines))["what"] != "unanswered":
+                    pass
+        assert line.keys() == {"time", "what", "peer", "size", "text"}
+        assert line["size"] == 4
+        assert line["text"].startswith("4 octets without a line end; framing: ")
 
 
 def test_trace_continues_after_the_exit_of_a_worker_and_a_reload(tmp_path: Path) -> None:
