@@ -7,6 +7,8 @@ from collections.abc import Iterable
 _QUOTE = reprlib.Repr()
 _QUOTE.maxstring = _QUOTE.maxlong = _QUOTE.maxother = 50
 _QUOTE.maxlevel = 3
+_QUOTE.fillvalue = "…"
+_LONGEST_PORT = len(":65535")
 
 
 def printable(text: str) -> str:
@@ -20,10 +22,16 @@ def escaped(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """The text, cut in the middle where it has more than ``width`` characters: both ends of a URL tell it apart."""
+    """The text, cut in the middle where it has more than ``width`` characters: both ends of a URL tell it apart.
+
+    The end has all digits of a port, also where there is space for little else.
+    """
     if len(text) <= width:
         return text
     end = max(0, width - 1) // 2
+    port = len(text) - text.rfind(":")
+    if port <= _LONGEST_PORT and port <= width - 2:
+        end = max(end, port)
     return text[: max(0, width - 1 - end)] + "…" + text[len(text) - end :]
 
 

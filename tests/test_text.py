@@ -53,7 +53,7 @@ def test_a_value_is_quoted_short_and_printable(value: object) -> None:
 
 def test_a_value_is_quoted_as_the_config_has_it() -> None:
     assert [shown(value) for value in (None, True, "x", 7)] == ["nothing", "true", "'x'", "7"]
-    assert shown("x" * 100) == f"'{'x' * 22}...{'x' * 23}'"
+    assert shown("x" * 100) == f"'{'x' * 22}…{'x' * 23}'"
 
 
 def test_a_misspelt_word_gets_the_nearest_one_or_all() -> None:
@@ -70,3 +70,8 @@ def test_a_misspelt_word_gets_the_nearest_one_or_all() -> None:
 )
 def test_shortened_text_keeps_both_ends(width: int, text: str) -> None:
     assert shortened("tcp://localhost:7007", width) == text
+
+
+@pytest.mark.parametrize(("width", "text"), [(20, "tcp://127.…0.1:27007"), (13, "tcp://…:27007"), (8, "t…:27007")])
+def test_shortened_url_keeps_its_port(width: int, text: str) -> None:
+    assert shortened("tcp://127.100.10.1:27007", width) == text

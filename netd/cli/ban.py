@@ -22,7 +22,7 @@ def ban(context: click.Context) -> None:
         context.exit(EXIT_USAGE)
 
 
-@ban.command("list", epilog="Example: netd ban list --json")
+@ban.command("list", epilog="Example: netd ban list --json", short_help="List banned sources.")
 @control_options
 @json_option
 def list_(client: ControlClient, *, as_json: bool) -> int:
@@ -35,7 +35,7 @@ def list_(client: ControlClient, *, as_json: bool) -> int:
     return print_answer(answer, text, as_json=as_json)
 
 
-@ban.command(epilog="Example: netd ban add 192.0.2.7 --for 10m")
+@ban.command(epilog="Example: netd ban add 192.0.2.7 --for 10m", short_help="Ban a source for some time.")
 @click.argument("source")
 @click.option(
     "--for",
@@ -55,7 +55,7 @@ def add(client: ControlClient, source: str, duration: float, *, as_json: bool) -
     return print_answer(answer, text, as_json=as_json)
 
 
-@ban.command(epilog="Example: netd ban remove 192.0.2.7")
+@ban.command(epilog="Example: netd ban remove 192.0.2.7", short_help="Remove a ban.")
 @click.argument("source")
 @control_options
 @json_option

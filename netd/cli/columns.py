@@ -26,7 +26,7 @@ def service_rows(answer: Answer) -> list[Row]:
             "SERVICE": printable(service["service"]),
             "ENDPOINT": [printable(url) for url in service["endpoints"]],
             **{head: service[field] for head, field in NUMBERS.items()},
-            "STATE": ("on" if service["enabled"] else "off") + (f" ({service['why']})" if service["why"] else ""),
+            "STATE": "on" if service["enabled"] else "off",
         }
         for service in answer["services"]
     ]

@@ -156,7 +156,7 @@ def _run() -> tuple[int, Sequence[str]]:
         usage = ""
         if isinstance(error, click.UsageError) and error.ctx:
             usage = f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.\n\n"
-        return EXIT_USAGE, [f"{usage}Error: {error.format_message()}"]
+        return EXIT_USAGE, [f"{usage}netd: {error.format_message()}"]
     except (click.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT, ()
     except OSError as error:

@@ -12,7 +12,7 @@ import click
 from netd.client.control import Answer
 from netd.errors import EXIT_OK
 from netd.reasons import FORMAT_VERSION
-from netd.text import printable
+from netd.text import printable, shortened
 
 _GAP = 2  # columns between two cells
 _NARROWEST = 8  # columns of a cell that is cut or wrapped
@@ -50,7 +50,7 @@ def table(
     lines = []
     for row in texts:
         *cells, last = row
-        cells = [_cut(cell, width) for cell, width in zip(cells, widths, strict=False)]
+        cells = [shortened(cell, width) for cell, width in zip(cells, widths, strict=False)]
         wrapped = textwrap.wrap(last, widths[-1]) if len(last) > widths[-1] else [last]
         lines += [_line(heads, [*cells, wrapped[0]], widths, right)]
         lines += [_line(heads, [*([""] * len(cells)), more], widths, right) for more in wrapped[1:]]
@@ -66,14 +66,6 @@ def _narrow(widths: list[int], columns: Sequence[int], width: int) -> None:
             return
         widths[widest] -= 1
         over -= 1
-
-
-def _cut(text: str, width: int) -> str:
-    """The text, or its beginning and its end."""
-    if len(text) <= width:
-        return text
-    end = (width - 3) // 2
-    return f"{text[: width - 3 - end]}...{text[len(text) - end :]}"
 
 
 def _line(heads: Sequence[str], cells: Sequence[str], widths: Sequence[int], right: Sequence[str]) -> str:

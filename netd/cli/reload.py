@@ -3,6 +3,9 @@
 ``netd enable``, ``netd disable`` and ``netd log-level`` have effect until the next reload.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from netd.cli.control import ControlClient, control_options
@@ -76,21 +79,29 @@ def disable(client: ControlClient, name: str, *, as_json: bool) -> int:
 
 def _switch(client: ControlClient, command: str, name: str, *, as_json: bool) -> int:
     answer = client.ask(command, name)
+    return print_answer(answer, switch_result(answer), as_json=as_json)
+
+
+def switch_result(answer: Mapping[str, Any]) -> str:
+    """What ``enable`` or ``disable`` did, from the answer of netd: ``echo is off, until the next reload``."""
     state = "on" if answer["enabled"] else "off"
-    text = f"{answer['service']} is {state}, until the next reload"
     if not answer["changed"]:
-        text = f"{answer['service']} was {state} already"
-    return print_answer(answer, text, as_json=as_json)
+        return f"{answer['service']} was {state} already"
+    until_reload = answer.get("until_reload", True)  # a netd before this version does not say
+    return f"{answer['service']} is {state}{', until the next reload' if until_reload else ' again, as in the config'}"
 
 
 @click.command("log-level", epilog="Example: netd log-level debug", short_help="Print or change the log level.")
 @click.argument(
-    "level", required=False, type=click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False)
+    "level",
+    metavar="[LEVEL]",
+    required=False,
+    type=click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False),
 )
 @control_options
 @json_option
 def log_level(client: ControlClient, level: str | None, *, as_json: bool) -> int:
-    """Print the log level, or change it until the next reload."""
+    """Print the log level, or change it until the next reload: debug, info, warning, error or critical."""
     answer = client.ask("log-level", *([level] if level else []))
     now = answer["log_level"]
     text = now

@@ -5,11 +5,12 @@ from collections.abc import Iterable
 
 import click
 
-from netd.cli.columns import HEADS, NUMBERS, Row, daemon_lines, readable_duration, reasons, service_rows
+from netd.cli.columns import HEADS, NUMBERS, daemon_lines, readable_duration, reasons, service_rows
 from netd.cli.control import ControlClient, control_options
 from netd.cli.options import json_option
 from netd.cli.output import print_answer, table, terminal_width
 from netd.client.control import Answer
+from netd.text import printable
 
 
 @click.command(epilog="Example: netd status echo", short_help="Show the services of a running netd, or one in full.")
@@ -22,7 +23,8 @@ def status(client: ControlClient, service: str | None, *, all_: bool, as_json: b
 
     \b
     OPEN      connections open now
-    REQUESTS  what arrived at once on a connection (at least one for each), and datagrams
+    REQUESTS  what arrived at once on a connection (at least one for each),
+              and datagrams
     REFUSED   connections refused
     DROPPED   datagrams dropped, or their answers not sent
     FAILED    requests that failed by a bug in the service
@@ -35,9 +37,9 @@ def status(client: ControlClient, service: str | None, *, all_: bool, as_json: b
 
 
 def _overview(answer: Answer, *, all_: bool) -> str:
-    """The daemon, a table of the services that are on, why they refused, and the names of those that are off."""
+    """The daemon, a table of the services that are on, why they refused, and why they are off, or on by command."""
     rows = service_rows(answer)
-    shown = [row for row in rows if all_ or row["STATE"].startswith("on")]
+    shown = [row for row in rows if all_ or row["STATE"] == "on"]
     cells = []
     for row in shown:
         first, *others = row["ENDPOINT"] or ["-"]
@@ -48,17 +50,17 @@ def _overview(answer: Answer, *, all_: bool) -> str:
     parts.append([table(HEADS, cells, tuple(NUMBERS))] if shown else ["no service is on"])
     told = [(service["service"], reasons(service)) for service in answer["services"]]
     parts.append([_wrapped(f"{name}: {'; '.join(why)}") for name, why in told if why])
-    if len(shown) < len(rows):
-        parts.append([_wrapped(line) for line in _off(rows)])
+    parts.append([_wrapped(line) for line in _explained(answer["services"])])
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
-def _off(rows: Iterable[Row]) -> list[str]:
-    """The services that are off, a line for each reason."""
+def _explained(services: Iterable[Answer]) -> list[str]:
+    """The services that are off, or on against the config: a line for each reason."""
     names: dict[str, list[str]] = {}
-    for row in rows:
-        if not row["STATE"].startswith("on"):
-            names.setdefault(row["STATE"], []).append(row["SERVICE"])
+    for service in services:
+        if service["why"]:
+            state = f"{'on' if service['enabled'] else 'off'} ({service['why']})"
+            names.setdefault(state, []).append(printable(service["service"]))
     return [f"{state}: {', '.join(services)}" for state, services in names.items()]
 
 

@@ -32,7 +32,7 @@ Example: netd talk tcp://localhost:7037
 More:
   netd talk --name alex udp://localhost:9999
   netd talk --every 10s --send '{now}' udp://localhost:9999
-  netd talk --every 2s --send '{seq} {time:%H:%M:%S}' --count 5 tcp://localhost:7007
+  netd talk --every 2s --count 5 --send '{seq} {time:%T}' tcp://localhost:7007
   echo 'ping 42' | netd talk tcp://localhost:8888
   echo ping | netd talk --end none tcp://localhost:8000
   netd talk --service chat --name operator

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -58,7 +59,7 @@ def test_version_prints_name_and_version() -> None:
 def test_usage_errors_exit_with_64_without_a_traceback(arguments: list[str]) -> None:
     done = netd_process(*arguments)
     assert done.returncode == 64
-    assert "Error: " in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("netd: ")
     assert "Traceback" not in done.stderr
 
 
@@ -66,8 +67,25 @@ def test_usage_errors_exit_with_64_without_a_traceback(arguments: list[str]) -> 
 def test_group_without_a_command_prints_help(arguments: list[str]) -> None:
     done = netd_process(*arguments)
     assert done.stderr.startswith(" ".join(["Usage: netd", *arguments]))
-    assert "Error" not in done.stderr
+    assert "netd: " not in done.stderr
     assert done.returncode == 64
+
+
+def _help_texts(command: click.Command, *words: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    yield words, CliRunner().invoke(netd, [*words, "--help"], prog_name="netd").output
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if subcommand := command.get_command(context, name):
+                yield from _help_texts(subcommand, *words, name)
+
+
+def test_help_texts_fit_a_terminal_and_cut_no_sentence() -> None:
+    texts = dict(_help_texts(netd))
+    assert ("ban", "add") in texts
+    for words, text in texts.items():
+        assert max(map(len, text.splitlines())) <= 80, words
+        assert not re.search(r"^  .*\.\.\.$", text.partition("Commands:")[2], flags=re.M), words
 
 
 def test_help_texts_contain_no_formatting_marks_of_click() -> None:

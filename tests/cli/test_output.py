@@ -28,3 +28,12 @@ def test_answer_is_printed_as_text_or_as_json_without_ok(capsys: pytest.CaptureF
 
 def test_cells_of_a_table_are_escaped() -> None:
     assert "\x1b" not in table(("A",), [["\x1b[2J\nnetd: forged"]])
+
+
+def test_narrow_table_keeps_the_ports_of_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netd.cli.output.terminal_width", lambda: 20)
+    rows = [["tcp://127.0.0.1:27007", 1000000, "on"], ["udp://127.0.0.1:27008", 1, "off"]]
+    assert table(("ENDPOINT", "OPEN", "STATE"), rows, ("OPEN",)).splitlines()[1:] == [
+        "t…:27007  1000000  on",
+        "u…:27008        1  off",
+    ]

@@ -32,7 +32,9 @@ def test_each_further_endpoint_has_its_own_row(place: Path) -> None:
         ["SERVICE", "ENDPOINT", "OPEN", "REQUESTS", "REFUSED", "DROPPED", "FAILED", "STATE"],
         ["echo", "tcp://127.0.0.1/a", "0", "12", "0", "0", "0", "on"],
         ["udp://127.0.0.1/a"],
-        ["off", "-", "0", "0", "0", "0", "0", "off", "(by", "the", "config)"],
+        ["off", "-", "0", "0", "0", "0", "0", "off"],
+        [],
+        ["off", "(by", "the", "config):", "off"],
     ]
     assert json.loads(run_with_answer(place, given, "status", "--json")[1]) == given
 
@@ -46,6 +48,12 @@ def test_services_that_are_off_are_a_line_for_each_reason(place: Path) -> None:
         "off (by the config): a, c",
         "off (by netd disable, until the next reload): b",
     ]
+    enabled = answer(service("a", why="by netd enable, until the next reload"), service("b", **off))
+    for words in (("status",), ("status", "--all")):
+        assert run_with_answer(place, enabled, *words)[1].splitlines()[-2:] == [
+            "on (by netd enable, until the next reload): a",
+            "off (by the config): b",
+        ]
     assert "no service is on" in run_with_answer(place, answer(service("a", **off)), "status")[1]
 
 

@@ -18,6 +18,7 @@ from rich.live import Live
 
 from netd.cli.control import ControlClient, control_options
 from netd.cli.options import parsed, seconds
+from netd.cli.reload import switch_result
 from netd.cli.top.screen import Screen
 from netd.cli.top.terminal import Capabilities, Keyboard, has_blocks, require_terminal
 from netd.cli.top.view import SERVICE_SORTS, Request, View
@@ -229,5 +230,5 @@ class _Top:
             case ("peers", *_):
                 if request in self._view.requests():
                     self._view.peers = answer
-            case (command, name):
-                self._view.message = f"{name} is {command}d, until the next reload"
+            case _:
+                self._view.message = switch_result(answer)

@@ -7,7 +7,7 @@ from rich.text import Text
 from netd.cli.columns import NUMBERS, Answer, Row, daemon_lines, reasons
 from netd.cli.top.rates import readable_number, readable_rate, sparkline
 from netd.cli.top.view import HELP, View
-from netd.text import printable
+from netd.text import printable, shortened
 
 # Left to right. A narrow screen omits columns in the order of `_OMITTED_FIRST`; the lines below the table show
 # everything about the selected service.
@@ -118,6 +118,8 @@ class Screen:
         for head, width in widths.items():
             line.append(" " * _GAP if line else "")
             text = self._text(texts[head]).plain
+            if self._blocks and head != "GRAPH":
+                text = shortened(text, width)
             cell = set_cell_size(text, width) if head in _TEXTS else text.rjust(width)
             line.append(cell, "bold underline" if head == marked else None)
         return line
@@ -154,12 +156,11 @@ def _cell(head: str, value: object) -> str:
         return readable_rate(value)
     if isinstance(value, int):
         return readable_number(value)
-    # The reason for a state is shown below the table.
-    return str(value).partition(" ")[0] if head == "STATE" else str(value)
+    return str(value)
 
 
 def _style(row: Row) -> str:
-    if row.get("STATE", "on").startswith("off"):
+    if row.get("STATE") == "off":
         return "dim"
     return "red" if row.get("FAILED") else ""
 

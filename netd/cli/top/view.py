@@ -18,8 +18,9 @@ HELP = (
     ("Ctrl-Z", "suspend; fg in the shell resumes"),
     ("q, Ctrl-C", "quit"),
     ("", ""),
-    ("RATE", "requests a second: what arrived at once on a connection (at least one each), and datagrams"),
-    ("OCTETS/S", "octets received and sent a second, on connections and in datagrams"),
+    ("RATE", "requests a second: datagrams, and what arrived at once on"),
+    ("", "a connection, at least one for each"),
+    ("OCTETS/S", "octets received and sent a second"),
     ("GRAPH", "the rate over time, scaled to its highest value"),
 )
 

@@ -139,7 +139,7 @@ class Commands:
             await self._reloader.switch(overrides)
             self._daemon.config_applied()
         (self._events.service_enabled if on else self._events.service_disabled)(service, by)
-        return {"service": service, "enabled": on, "changed": was != on}
+        return {"service": service, "enabled": on, "changed": was != on, "until_reload": service in overrides}
 
     async def connections(self, selection: dict[str, str]) -> Answer:
         """The open connections, of all or of a service or peer."""

@@ -111,9 +111,9 @@ def test_key_that_makes_a_request_also_requests_an_update(top: _Top) -> None:
     assert top._requests.pending == 0, "not before it is confirmed"
     top._press("y")
     assert (top._requests.pending, top._due) == (1, 0.0)
-    handle(top, {"ok": True})
+    handle(top, {"service": "a", "enabled": False, "changed": True, "until_reload": True})
     assert client_of(top).requests == [("disable", "a")]
-    assert top._view.message == "a is disabled, until the next reload"
+    assert top._view.message == "a is off, until the next reload"
 
 
 def test_peers_of_a_view_that_has_changed_are_ignored(top: _Top) -> None:

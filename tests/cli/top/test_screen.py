@@ -2,8 +2,9 @@
 
 import pytest
 
+from netd.cli.top.view import HELP
 from netd.text import printable
-from tests.cli.top.answers import service
+from tests.cli.top.answers import answer, service
 from tests.cli.top.views import drawn, press, screen, view
 
 
@@ -51,3 +52,18 @@ def test_control_characters_and_markup_are_escaped() -> None:
         assert "\x1b[2J" not in drawn(shown, 120, blocks=blocks)
     shown.trouble = nasty
     assert "\\x1b[2J" in screen(shown)[-1]
+
+
+def test_help_is_whole_on_a_usual_terminal() -> None:
+    shown = view(service("a"))
+    press(shown, "?")
+    lines = "\n".join(line.rstrip() for line in screen(shown))
+    for keys, what in HELP:
+        assert f"{keys:14}  {what}".rstrip() in lines
+
+
+def test_head_has_the_problems_of_netd() -> None:
+    shown = view(service("a"))
+    shown.on_status(answer(service("a"), last_reload_successful=False, last_reload_problems=["a.yaml:1:1: bogus"]), 1.0)
+    assert screen(shown)[2].rstrip() == "reload rejected: a.yaml:1:1: bogus"
+    assert screen(shown)[3].startswith("1 of 1 service on")

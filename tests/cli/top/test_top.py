@@ -182,14 +182,14 @@ def test_keys_disable_and_enable_services(tmp_path: Path) -> None:
         terminal.shows("q quit")
         assert enabled() == {"echo": True, "off": False, "upper": True}
         terminal.press("dy")
-        terminal.shows("echo is disabled, until the next reload")
+        terminal.shows("echo is off, until the next reload")
         terminal.wait(lambda: terminal.cell("echo", "STATE") == "off")
         assert enabled() == {"echo": False, "off": False, "upper": True}
         assert running.event("service_disabled")["service"] == "echo"
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", running.port("echo")))
         terminal.press("je")
-        terminal.shows("off is enabled, until the next reload")
+        terminal.shows("off is on, until the next reload")
         terminal.wait(lambda: terminal.cell("off", "STATE") == "on")
         assert enabled() == {"echo": False, "off": True, "upper": True}
 

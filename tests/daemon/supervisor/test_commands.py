@@ -188,8 +188,10 @@ def test_service_is_enabled_and_disabled_until_the_next_reload(tmp_path: Path) -
             return {service["service"]: service["why"] for service in running.ask("status")["services"]}
 
         port = running.port("echo")
-        assert running.netd("disable", "echo").returncode == 0
-        assert running.netd("enable", "off").returncode == 0
+        for words in (("disable", "echo"), ("enable", "off")):
+            answer = running.ask(*words)
+            assert (answer["changed"], answer["until_reload"]) == (True, True)
+            assert running.ask(words[0], words[1])["changed"] is False
         assert running.event("service_enabled")["service"] == "off"
         assert why() == {
             "echo": "by netd disable, until the next reload",
@@ -197,6 +199,10 @@ def test_service_is_enabled_and_disabled_until_the_next_reload(tmp_path: Path) -
         }
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
+        for words in (("enable", "echo"), ("disable", "off")):
+            answer = running.ask(*words)
+            assert (answer["changed"], answer["until_reload"]) == (True, False)
+        assert running.ask("disable", "echo")["until_reload"] is True
         assert running.netd("reload").returncode == 0
         assert why() == {"echo": "", "off": "by the config"}
         assert running.netd("enable", "ecoh").stderr == "netd: there is no service 'ecoh'; did you mean 'echo'?\n"
