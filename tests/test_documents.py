@@ -176,3 +176,16 @@ def test_every_dependency_has_its_line() -> None:
         for line in setup[section][key].split("\n"):
             if name := re.match(r"[\w-]+", line):
                 assert f"| {name[0]} |" in text, name[0]
+
+
+def test_changelog_has_no_item_twice_and_no_empty_line_between_items() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    items = [item.strip() for item in re.split(r"^- ", text, flags=re.MULTILINE)[1:]]
+    assert len(items) == len(set(items))
+    lines = text.splitlines()
+    after_a_gap = [
+        line
+        for before, gap, line in zip(lines, lines[1:], lines[2:], strict=False)
+        if not gap and line.startswith("- ") and not before.endswith(":")
+    ]
+    assert after_a_gap == []
