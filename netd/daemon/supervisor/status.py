@@ -60,11 +60,10 @@ class Status:
 
     async def current(self, service: str = "") -> Answer:
         """The status, with all that has moved until now; of ``service`` alone, with its limits, if one is given."""
-        if service:
-            self._state.require(service)
         await self._count_traffic()
         answer = self.status()
         if service:
+            self._state.require(service)  # a reload may have removed it meanwhile
             config = next(one for one in self._state.config.services if one.name == service)
             [found] = [one for one in answer["services"] if one["service"] == service]
             answer["services"] = [found | {"limits": config.policy.model_dump(mode="json")["limits"]}]

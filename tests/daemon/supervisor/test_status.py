@@ -11,6 +11,7 @@ import pytest
 from netd.config.loader import load
 from netd.daemon.channel import DOES_NOT_READ, Channel, ChannelError, Message, pair, wait
 from netd.daemon.supervisor import status
+from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.kernel_drops import KernelDrops
 from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.spawn import WorkerProcess
@@ -21,6 +22,7 @@ from netd.daemon.tasks import Tasks
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.sink import Sink
 from netd.transport.wheel import TICK
+from tests.daemon.fakes import pool
 from tests.support.server import Server
 
 REPORT = {"kind": "Report", "report": "history"}
@@ -129,3 +131,26 @@ def test_unix_time_of_the_start_follows_the_clock_as_it_is_now(monkeypatch: pyte
     before = status.since_1970()
     monkeypatch.setattr(time, "time", lambda: real() + 3600.0)
     assert round(status.since_1970() - before) == 3600, "the clock was set an hour ahead"
+
+
+def test_service_that_a_reload_removes_while_its_traffic_is_counted_is_unknown(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("services: {echo: {listen: [tcp://127.0.0.1:0]}}\n")
+    state = State(load(file))
+    listeners = Listeners([], state.address_skipped, state.options_failed)
+    sink = Sink(os.open(os.devnull, os.O_WRONLY))
+    with pool() as made:
+        made.start(1)
+        drops = KernelDrops(state, listeners)
+        current = Status(state, listeners, made.pool, drops, DaemonEvents(), sink, made.loop).current
+        known = made.tasks.start(current("echo"))
+        made.loop.settle()
+        assert [one["service"] for one in known.get()["services"]] == ["echo"]
+        removed = made.tasks.start(current("echo"))
+        assert not removed.done, "it waits for the worker"
+        file.write_text("services: {}\n")
+        state.apply(load(file), {})
+        made.loop.settle()
+        with pytest.raises(CommandError, match="there is no service 'echo'"):
+            removed.get()
+    os.close(sink.descriptor)
