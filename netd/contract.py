@@ -59,6 +59,7 @@ limited time yields a `Receive`; one that waits for something other than its pee
 This file holds values only; it performs no input or output.
 """
 
+import reprlib
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,8 @@ from random import Random
 from typing import Any, NamedTuple, Protocol, TypeAlias, final, runtime_checkable
 
 from netd.peer import Peer
+
+_LONGEST_RECEIVE = 1e9  # seconds, 31 years: a time-out that the loop can add to the time
 
 
 @final
@@ -79,11 +82,24 @@ class Receive(NamedTuple):
     """
 
     seconds: float | None = None
-    """How long to wait, at most 0.1 s longer. None: as a bare yield."""
+    """How long to wait, at most 0.1 s longer; at most 1e9. None: as a bare yield."""
     unanswered: str = ""
     """What the peer has sent and gets no answer to as yet, for `netd trace`, `netd connections` and the log."""
     waiting: int = 0
     """The octets of it, for `netd trace`."""
+
+    def check(self) -> None:
+        """Raise TypeError or ValueError if a field has a wrong type, or ``seconds`` is out of range."""
+        seconds: object = self.seconds
+        if seconds is not None:
+            if not isinstance(seconds, int | float):
+                raise TypeError(f"the seconds of a Receive are a number or None, not {reprlib.repr(seconds)}")
+            if not abs(seconds) <= _LONGEST_RECEIVE:  # NaN is not either
+                raise ValueError(f"the seconds of a Receive are at most 1e9, or None, not {reprlib.repr(seconds)}")
+        if not isinstance(self.unanswered, str):
+            raise TypeError(f"what is unanswered in a Receive is a str, not {reprlib.repr(self.unanswered)}")
+        if not isinstance(self.waiting, int):
+            raise TypeError(f"the octets waiting in a Receive are an int, not {reprlib.repr(self.waiting)}")
 
 
 @final

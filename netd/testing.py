@@ -245,6 +245,7 @@ class Script:
                     self._wait = piece
                     return
                 if isinstance(piece, Receive):
+                    piece.check()
                     self._receive = piece
                     break
                 if type(piece) is not bytes:

@@ -1,8 +1,10 @@
 """The values of the contract: waits, and the protocols of services."""
 
+import math
+
 import pytest
 
-from netd.contract import BlockingService, Context, DatagramService, StreamService, Wait
+from netd.contract import BlockingService, Context, DatagramService, Receive, StreamService, Wait
 
 
 def test_finished_wait_resumes_each_waiter_once() -> None:
@@ -45,3 +47,25 @@ def test_context_without_a_daemon_reports_no_status() -> None:
     assert Context().random is not Context().random
     with pytest.raises(AttributeError):
         Context().line_limit = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("seconds", [None, 0, -1.5, 30, 1e9])
+def test_receive_of_a_finite_time_is_right(seconds: float | None) -> None:
+    Receive(seconds, "3 octets").check()
+
+
+@pytest.mark.parametrize(
+    ("receive", "error", "text"),
+    [
+        (Receive("30"), TypeError, "the seconds of a Receive are a number or None, not '30'"),  # type: ignore[arg-type]
+        (Receive(math.nan), ValueError, "the seconds of a Receive are at most 1e9, or None, not nan"),
+        (Receive(-math.inf), ValueError, "the seconds of a Receive are at most 1e9, or None, not -inf"),
+        (Receive(1.1e9), ValueError, "the seconds of a Receive are at most 1e9, or None, not 1100000000.0"),
+        (Receive(1, "", "4"), TypeError, "the octets waiting in a Receive are an int, not '4'"),  # type: ignore[arg-type]
+        (Receive(1, b"x"), TypeError, "what is unanswered in a Receive is a str, not b'x'"),  # type: ignore[arg-type]
+    ],
+)
+def test_receive_with_a_wrong_field_is_refused(receive: Receive, error: type[Exception], text: str) -> None:
+    with pytest.raises(error) as raised:
+        receive.check()
+    assert str(raised.value) == text

@@ -477,3 +477,12 @@ def test_example_of_the_documentation_passes() -> None:
     names: dict[str, Any] = {}
     exec(textwrap.dedent(example.partition("\nThe class may declare")[0]), names)
     names["test_lines_come_back_reversed"]()
+
+
+def test_receive_with_a_wrong_field_is_the_error_of_the_step() -> None:
+    class Wrong:
+        def stream(self, peer: Peer) -> WaitingConversation:
+            yield Receive("30")  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match="the seconds of a Receive are a number or None, not '30'"):
+        script(Wrong())

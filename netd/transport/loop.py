@@ -13,6 +13,8 @@ LISTENING = select.EPOLLIN | select.EPOLLEXCLUSIVE
 """The mask for a socket that several processes share: the kernel wakes one of them, not all. It cannot be modified,
 only removed and added again (epoll_ctl(2))."""
 
+_LONGEST_WAIT = 86400.0  # seconds; epoll_wait(2) takes up to 2^31 milliseconds, 24 days
+
 Ready = Callable[[int], object]
 """Called with the mask of the events that occurred on a descriptor (epoll(7))."""
 
@@ -115,7 +117,7 @@ class Loop:
         while self._running:
             self.now = monotonic()
             # -1 waits without a time-out; 0 returns at once, for a time-out that has passed.
-            wait = -1.0 if wheel.due == math.inf else max(0.0, wheel.due - self.now)
+            wait = -1.0 if wheel.due == math.inf else min(max(0.0, wheel.due - self.now), _LONGEST_WAIT)
             events = poll(wait, batch)
             self.now = monotonic()
             for descriptor, mask in events:

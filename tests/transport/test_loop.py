@@ -136,3 +136,10 @@ def test_loop_with_a_batch_of_one_checks_time_outs_after_each_event() -> None:
         for end in pipe:
             os.close(end)
     loop.close()
+
+
+def test_time_out_beyond_the_longest_of_epoll_does_not_end_the_loop(loop: Loop) -> None:
+    """epoll_wait(2) takes up to 2^31 milliseconds, 24 days; `limits.lifetime` may be 366."""
+    loop.later(366 * 86400.0, lambda: None)
+    loop.call(loop.stop)
+    loop.run()

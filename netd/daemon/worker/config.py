@@ -391,5 +391,5 @@ def _take_over(new: ServiceInstance, before: ServiceInstance) -> None:
     if new.kind.takes_over and new.service is not before.service and type(new.service) is type(before.service):
         try:
             new.service.take_over(before.service)
-        except Exception as error:  # a commit cannot fail, whatever a service raises
+        except BaseException as error:  # a commit cannot fail, whatever a service raises, SystemExit too
             new.events.inherit_failed(error)

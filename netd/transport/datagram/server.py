@@ -272,12 +272,13 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     def _ask(self, peer: Peer, method: Callable[..., Any], *arguments: object) -> bytes | None:
         """Call a method of the service for an answer. An exception, SystemExit too, costs this answer alone."""
         try:
-            answer = method(*arguments)
+            try:
+                answer = method(*arguments)
+            except PeerError as error:
+                answer = error.answer
             if answer is None or isinstance(answer, bytes):
                 return answer
             raise TypeError(f"{method.__qualname__} returned neither bytes nor None: {type(answer)}")
-        except PeerError as error:
-            return error.answer
         except BaseException as error:
             self.events.conversation_failed(peer, error)
             return None

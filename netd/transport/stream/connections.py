@@ -142,7 +142,7 @@ class Connections:
 
     def unanswered(self, connection: Connection, octets: int, *, first: bool) -> None:
         for tap in self._taps:
-            tap.record(connection.peer, "unanswered", octets, connection.unanswered.encode())
+            tap.record(connection.peer, "unanswered", octets, connection.unanswered.encode(errors="replace"))
         if first:
             self.events.message_unanswered(connection.peer, connection.unanswered)
 

@@ -88,13 +88,17 @@ class ConversationConnection(Connection):
                     if len(output) < CHUNK and (piece := next(conversation)) is not None and type(piece) is bytes:
                         more = [output, piece]
                         piece = self._collect(more)
-                self._asked = piece
-                if piece is None or type(piece) is Receive:
-                    # After the end of file there is no input, so a conversation that waits for input has ended.
+                # After the end of file there is no input, so a conversation that waits for input has ended.
+                if piece is None:
+                    if self._eof:
+                        self._ending = "done"
+                elif type(piece) is Receive:
+                    piece.check()
                     if self._eof:
                         self._ending = "done"
                 elif type(piece) is not bytes and type(piece) is not Wait:
                     raise TypeError(f"a conversation yields bytes, None, Receive or Wait, not {reprlib.repr(piece)}")
+                self._asked = piece
             except StopIteration:
                 self._ending = "done"
             except PeerError as error:

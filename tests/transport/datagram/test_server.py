@@ -251,20 +251,26 @@ def test_unix_peer_that_closed_or_is_full_loses_its_answer_alone(server: Server,
 def test_bug_in_a_service_costs_one_answer_and_is_one_event(
     server: Server, log: list[dict[str, Any]], batched: bool
 ) -> None:
+    class UnprintableError(PeerError):
+        def __str__(self) -> str:
+            raise ZeroDivisionError("oops again")
+
     class Buggy:
         def datagram(self, data: bytes, peer: Peer) -> bytes | None:
             if data == b"raise":
                 raise ZeroDivisionError("oops")
+            if data == b"unprintable":
+                raise UnprintableError
             return "text" if data == b"text" else data  # type: ignore[return-value]
 
     address, events = server.add(Buggy(), "udp://127.0.0.1:0", batched=batched)
     with client(address) as sock:
-        for data in (b"a", b"raise", b"text", b"b"):
+        for data in (b"a", b"raise", b"text", b"unprintable", b"b"):
             sock.send(data)
         assert [sock.recv(100), sock.recv(100)] == [b"a", b"b"]
     server.settle()
-    assert events.counters.failed == 2
-    assert [(event["level"], event["number"]) for event in log] == [("error", 1), ("error", 1)]
+    assert events.counters.failed == 3
+    assert [(event["level"], event["number"]) for event in log] == [("error", 1)] * 3
 
 
 @BOTH

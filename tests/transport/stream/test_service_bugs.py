@@ -1,14 +1,17 @@
 """Bugs in services of streams: each costs one conversation, and is one event."""
 
+import math
 import socket
 from functools import partial
 from typing import Any
 
 import pytest
 
-from netd.contract import Conversation
+from netd.contract import Conversation, Receive
 from netd.errors import PeerError
 from netd.peer import Peer
+from netd.transport.stream.server import StreamServer
+from netd.transport.tap import Tap
 from tests.support.server import Server
 from tests.support.sockets import read_all, read_exactly
 from tests.support.waiting import until
@@ -69,6 +72,60 @@ def test_bug_in_a_service_costs_one_conversation_and_is_one_event(
     until(lambda: events.counters.active == 0)
     assert events.counters.failed == 1
     assert buggy.left == 2
+
+
+@pytest.mark.parametrize("before", [b"", b"said before"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Receive("30"),  # type: ignore[arg-type]
+        Receive(math.nan),
+        Receive(math.inf),
+        Receive(1e308),
+        Receive(10**400),
+        Receive(None, b"octets"),  # type: ignore[arg-type]
+    ],
+    ids=["text", "nan", "infinity", "1e308", "10**400", "octets"],
+)
+def test_receive_with_wrong_fields_costs_one_conversation(server: Server, wrong: Receive, before: bytes) -> None:
+    class Wrong:
+        def stream(self, peer: Peer) -> Conversation:
+            data = yield None
+            if data == b"wrong":
+                yield before
+                yield wrong
+            yield data
+            yield None
+
+    address, events = server.add(Wrong(), "tcp://127.0.0.1:0", idle="off")
+    with connect(address) as other:
+        with connect(address) as connection:
+            connection.sendall(b"wrong")
+            assert read_all(connection) == before
+        until(lambda: events.counters.closed["failed"] == 1)
+        other.sendall(b"fine")
+        assert read_exactly(other, 4) == b"fine"
+    assert events.counters.failed == 1
+
+
+def test_text_that_is_not_unicode_is_shown_in_a_trace(server: Server) -> None:
+    class Surrogate:
+        def stream(self, peer: Peer) -> Conversation:
+            data = yield None
+            data = yield Receive(None, f"{data!r} \udc80")
+            yield data
+
+    address, _ = server.add(Surrogate(), "tcp://127.0.0.1:0")
+    [serving] = server.servers
+    tap = Tap("test", lambda peer: True, lambda tap: None)
+    assert isinstance(serving, StreamServer)
+    serving.connections.trace([tap])
+    with connect(address) as connection:
+        connection.sendall(b"x")
+        until(lambda: any(connection.unanswered for connection in serving.connections))
+        connection.sendall(b"fine")
+        assert read_exactly(connection, 4) == b"fine"
+    assert b"b'x' ?".hex() in [line[4] for line in tap.take()[0]]
 
 
 def test_peer_error_is_one_line_to_the_peer_and_no_failure(server: Server, log: list[dict[str, Any]]) -> None:
