@@ -123,6 +123,8 @@ class Endpoint:
     """The URL as the operator wrote it."""
     place: str = field(default="", compare=False)
     """Where it stands in the config, as FILE:LINE:COLUMN; empty if it stands in none."""
+    number: int = field(default=0, compare=False)
+    """Its position in ``listen``, from 0."""
 
     @classmethod
     def parse(cls, text: object) -> "Endpoint":

@@ -14,7 +14,7 @@ from netd.cli.options import config_option
 from netd.cli.output import print_json
 from netd.config import loader
 from netd.config.model import Config
-from netd.config.problems import InvalidConfigError, Mark, Problem, located
+from netd.config.problems import InvalidConfigError, Mark, Problem, located, parse
 from netd.config.schema import json_schema
 from netd.errors import EXIT_CONFIG, EXIT_OK, EXIT_OSERR, OpenError
 
@@ -47,7 +47,10 @@ def check(file: Path | None, as_json: bool, system: bool) -> int:
     if system and (problems := [located(problem, config.places) for problem in _refusals(config)]):
         if not as_json:
             raise OpenError(problems)
-        print_json({"file": str(file), "ok": False, "refused": problems, "notices": _fields(config.notices)})
+        refused = _fields(parse(problem) or Problem(Mark(str(file)), (), problem) for problem in problems)
+        print_json(
+            {"file": str(file), "ok": False, "refused": refused, "left_out": 0, "notices": _fields(config.notices)}
+        )
         return EXIT_OSERR
     enabled = [service.name for service in config.enabled]
     disabled = [service.name for service in config.services if not service.enabled]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from netd.config.problems import InvalidConfigError, Problem
+from netd.config.problems import InvalidConfigError, Problem, parse
 from netd.text import printable
 
 _LARGEST_FILE = 2**20
@@ -27,7 +27,27 @@ def report(error: InvalidConfigError) -> list[str]:
         return [*map(str, error.notices), *error.problems]
     number = len(error.found) + error.left_out
     shown = f"; {len(error.found)} are shown" if error.left_out else ""
-    return [*notes(error.notices), *notes(error.found), f"{number} problem{'s' * (number != 1)}{shown}"]
+    return [*notes(error.notices), *notes(error.found), f"{_count(number)}{shown}"]
+
+
+def refusals(problems: Iterable[str]) -> list[str]:
+    """The lines for errors: those with a place in the config as `report` shows them, the others after ``netd: ``."""
+    lines = []
+    number = 0
+    for located, group in itertools.groupby(problems, key=lambda line: parse(line) is not None):
+        if located:
+            found = list(filter(None, map(parse, group)))
+            number += len(found)
+            lines += notes(found)
+        else:
+            lines += [f"netd: {line}" for line in group]
+    if number and sys.stderr.isatty():
+        lines.append(_count(number))
+    return lines
+
+
+def _count(number: int) -> str:
+    return f"{number} problem{'s' * (number != 1)}"
 
 
 def notes(problems: Iterable[Problem]) -> list[str]:

@@ -151,7 +151,7 @@ def _run() -> tuple[int, Sequence[str]]:
     except ConfigError as error:
         return error.exit_code, _problems(error)
     except OperatorError as error:
-        return error.exit_code, [f"netd: {problem}" for problem in error.problems]
+        return error.exit_code, _refusals(error)
     except click.ClickException as error:
         usage = ""
         if isinstance(error, click.UsageError) and error.ctx:
@@ -171,6 +171,13 @@ def _problems(error: ConfigError) -> Sequence[str]:
     from netd.config.problems import InvalidConfigError
 
     return excerpts.report(error) if isinstance(error, InvalidConfigError) else error.problems
+
+
+def _refusals(error: OperatorError) -> Sequence[str]:
+    """The lines for what the system or a running netd refuses; those with a place in the config as its problems."""
+    from netd.cli import excerpts  # as above
+
+    return excerpts.refusals(error.problems)
 
 
 def _output_failed(error: OSError) -> tuple[int, Sequence[str]]:

@@ -358,7 +358,7 @@ class _Loader:
                 self._add_problem(part, path, "daemon.chroot hides the sockets of clients; listen on unixgram://@NAME")
             if entry.get("enabled", True) is True:
                 self._check_overlap(part, path, name, endpoint)
-            endpoints.append(replace(endpoint, place=str(part.mark(path))))
+            endpoints.append(replace(endpoint, place=str(part.mark(path)), number=number))
         return tuple(endpoints)
 
     def _check_overlap(self, part: Source, path: Where, name: str, endpoint: Endpoint) -> None:

@@ -1,10 +1,13 @@
 """The problems of a config: each with its place in the file, a message, and a hint at the remedy."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from netd.errors import ConfigError
 from netd.text import printable
+
+_LOCATED = re.compile(r"(.+?):([0-9]{1,9}):([0-9]{1,9}): ((?:services|daemon|log)\.[^\s:]+): (.+)")
 
 Where = tuple[str | int, ...]
 """The path of a value: keys and list positions from the top."""
@@ -67,6 +70,12 @@ def located(problem: str, places: Mapping[str, str]) -> str:
 def _one_line(text: str) -> str:
     # The message of a service type from another package may have several lines; a problem has one.
     return printable(" ".join(text.split("\n")))
+
+
+def parse(line: str) -> Problem | None:
+    """The problem in a line ``FILE:LINE:COLUMN: key: message``; None for an error without a place in the config."""
+    match = _LOCATED.fullmatch(line)
+    return Problem(Mark(match[1], int(match[2]), int(match[3])), (match[4],), match[5]) if match else None
 
 
 class InvalidConfigError(ConfigError):

@@ -64,7 +64,10 @@ def restore(dumped: dict[str, Any], tables: AccessTables) -> Generator[None, Non
                 name=entry["name"],
                 type=kind.name,
                 enabled=entry["enabled"],
-                listen=tuple(replace(Endpoint.parse(url), place=place) for url, place in entry["listen"]),
+                listen=tuple(
+                    replace(Endpoint.parse(url), place=place, number=number)
+                    for number, (url, place) in enumerate(entry["listen"])
+                ),
                 access=AccessPlace(bytes.fromhex(digest), tables, offset, length, asks_groups),
                 policy=policy,
                 log_connections=entry["log_connections"],

@@ -140,8 +140,10 @@ def opening(
 
 
 def subject(service: str, endpoint: Endpoint) -> str:
-    """The beginning of an error of an endpoint: its place in the config, if it has one, and its service."""
-    return f"{endpoint.place}: services.{service}" if endpoint.place else f"services.{service}"
+    """The beginning of an error of an endpoint: its place and key in the config, else its service."""
+    return (
+        f"{endpoint.place}: services.{service}.listen[{endpoint.number}]" if endpoint.place else f"services.{service}"
+    )
 
 
 def finish(work: Generator[None, None, T]) -> T:

@@ -118,6 +118,22 @@ def test_problems_on_a_terminal_have_an_excerpt_and_a_count(tmp_path: Path, comm
     assert (b"\x1b[31m" in terminal.output) is (no_color == "")
 
 
+def test_refusals_of_the_system_on_a_terminal_have_an_excerpt_and_a_count(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("services:\n  echo: {listen: [tcp://192.0.2.1:7]}\n")
+    terminal = Terminal(
+        [sys.executable, "-m", "netd", "check", "--system", "-c", str(file)], 200, 20, {**os.environ, "TERM": "xterm"}
+    )
+    try:
+        terminal.wait(lambda: "1 problem" in terminal.lines)
+        assert terminal.process.wait() == 71
+    finally:
+        terminal.close()
+    assert terminal.lines[0].startswith(f"{file}:2:19: services.echo.listen[0]: cannot listen")
+    at = terminal.lines.index("    2 |   echo: {listen: [tcp://192.0.2.1:7]}")
+    assert terminal.lines[at + 1] == " " * 26 + "^" * 17
+
+
 def test_check_of_the_system_tries_what_a_start_would_do(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -134,10 +150,19 @@ def test_check_of_the_system_tries_what_a_start_would_do(tmp_path: Path) -> None
     done = netd_process("check", "-c", str(file), "--system")
     assert done.returncode == 71
     first, second = done.stderr.splitlines()
-    assert first.startswith(f"netd: {file}:2:19: services.echo: cannot listen on tcp://192.0.2.1:7: ")
+    assert first.startswith(f"{file}:2:19: services.echo.listen[0]: cannot listen on tcp://192.0.2.1:7: ")
     assert f"make the directory {tmp_path}/none first" in second
     done = netd_process("check", "-c", str(file), "--system", "--json")
-    assert (done.returncode, len(json.loads(done.stdout)["refused"])) == (71, 2)
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["left_out"], len(answer["refused"])) == (71, 0, 2)
+    del answer["refused"][0]["message"]
+    assert answer["refused"][0] == {
+        "file": str(file),
+        "line": 2,
+        "column": 19,
+        "path": "services.echo.listen[0]",
+        "hint": None,
+    }
 
 
 @pytest.mark.parametrize(

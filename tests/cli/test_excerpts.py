@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from netd.cli.excerpts import excerpts, report
+from netd.cli.excerpts import excerpts, refusals, report
 from netd.config.problems import InvalidConfigError, Mark, Problem
 
 
@@ -72,3 +72,12 @@ def test_hostile_text_of_a_message_is_printable(tmp_path: Path) -> None:
 def test_report_in_a_pipe_has_a_line_for_each_notice_and_problem(tmp_path: Path) -> None:
     error = InvalidConfigError([Problem(Mark("f", 1, 2), ("a",), "m", "h")], [Problem(Mark("f", 3, 4), (), "n")])
     assert report(error) == ["f:3:4: n", "f:1:2: a: m; h"]
+
+
+def test_error_with_a_place_in_the_config_has_the_form_of_a_problem() -> None:
+    located = "netd.yaml:4:19: services.echo.listen[0]: cannot listen on tcp://*:7: it is in use"
+    assert refusals(["one", located, "2001:db8:0:0:1:1:1:1: two"]) == [
+        "netd: one",
+        located,
+        "netd: 2001:db8:0:0:1:1:1:1: two",
+    ]

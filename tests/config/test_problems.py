@@ -1,6 +1,6 @@
 """Problems of a config: their line, and their parts."""
 
-from netd.config.problems import InvalidConfigError, Mark, Problem, located
+from netd.config.problems import InvalidConfigError, Mark, Problem, located, parse
 
 
 def test_problem_is_a_line_with_its_place_path_and_hint() -> None:
@@ -50,3 +50,12 @@ def test_error_that_begins_with_a_key_gets_its_place() -> None:
     assert located("daemon.user: there is none", places) == "f:1:2: daemon.user: there is none"
     assert located("daemon.users: there is none", places) == "daemon.users: there is none"
     assert located("other", {}) == "other"
+
+
+def test_line_with_a_place_is_parsed() -> None:
+    line = "a:b:4:19: services.echo.listen[0]: no: tcp://*:7"
+    problem = parse(line)
+    assert problem == Problem(Mark("a:b", 4, 19), ("services.echo.listen[0]",), "no: tcp://*:7")
+    assert str(problem) == line
+    for other in ("netd is not running", "f:1:2: message", "services.echo: no"):
+        assert parse(other) is None

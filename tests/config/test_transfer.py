@@ -47,3 +47,4 @@ def test_config_is_the_same_after_the_transfer(tmp_path: Path, text: str | None)
         assert new.access.read().rules == old.access.read().rules
         for endpoint, other_endpoint in zip(old.listen, new.listen, strict=True):
             assert (str(endpoint), endpoint.place) == (str(other_endpoint), other_endpoint.place)
+            assert endpoint.number == other_endpoint.number

@@ -26,7 +26,7 @@ from tests.support.waiting import until
 
 FAILS = "log: {{{log}}}\nservices:\n  echo: {{listen: ['unix://{tmp}/no/s']}}\n"
 PROBLEM = (
-    "{tmp}/netd.yaml:3:19: services.echo: cannot listen on unix://{tmp}/no/s: No such file or directory; "
+    "{tmp}/netd.yaml:3:19: services.echo.listen[0]: cannot listen on unix://{tmp}/no/s: No such file or directory; "
     "make the directory {tmp}/no first"
 )
 
@@ -55,12 +55,12 @@ def test_failed_start_is_an_event_in_a_log_for_programs(tmp_path: Path) -> None:
 def test_failed_start_is_a_line_in_a_log_for_people(tmp_path: Path) -> None:
     done = failed_start(tmp_path, "format: console")
     assert "start_failed" not in done.stderr
-    assert done.stderr.splitlines()[-1] == f"netd: {PROBLEM.format(tmp=tmp_path)}"
+    assert done.stderr.splitlines()[-1] == f"{PROBLEM.format(tmp=tmp_path)}"
 
 
 def test_failed_start_is_an_event_in_a_file_and_a_line_on_standard_error(tmp_path: Path) -> None:
     done = failed_start(tmp_path, f"file: {tmp_path}/log")
-    assert done.stderr == f"netd: {PROBLEM.format(tmp=tmp_path)}\n"
+    assert done.stderr == f"{PROBLEM.format(tmp=tmp_path)}\n"
     assert problems((tmp_path / "log").read_text()) == [PROBLEM.format(tmp=tmp_path)]
 
 
@@ -72,7 +72,7 @@ def test_colours_are_left_out_if_no_color_is_set(tmp_path: Path) -> None:
         with started(*command, stderr=terminal, env={**os.environ, "NO_COLOR": value}) as process:
             os.close(terminal)
             text = ""
-            while ": services.echo: cannot listen" not in text:
+            while ": services.echo.listen[0]: cannot listen" not in text:
                 text += read_terminal(primary, text).decode()
             assert process.wait(20) == 71
         os.close(primary)

@@ -195,7 +195,7 @@ def test_start_with_a_stored_socket_does_not_change_another_file_at_its_path(
         with started_with(theirs.parent, kept, f"unix://{theirs}/s?owner={ALEX}&mode=0604") as netd:
             _, said = netd.communicate(timeout=20)
         assert netd.returncode == 71
-        problem = json.loads(said.splitlines()[-1])["problem"].partition(": services.echo: ")[2]
+        problem = json.loads(said.splitlines()[-1])["problem"].partition(": services.echo.listen[0]: ")[2]
         assert problem.startswith(f"cannot listen on unix://{theirs}/s?owner={ALEX}&mode=0604: ")
         assert problem.endswith(
             "Address already in use; another program listens there"
@@ -286,7 +286,7 @@ def test_log_is_not_written_through_a_link_of_another_user(theirs: Path, secret:
     reason = "log is a symbolic link that another user made (uid 1234)"
     assert (done.returncode, done.stderr) == (
         71,
-        f"netd: {file}:2:13: log.file: cannot open {theirs}/log: {reason}\n",
+        f"{file}:2:13: log.file: cannot open {theirs}/log: {reason}\n",
     )
     (theirs / "log").unlink()
 
@@ -338,5 +338,5 @@ def test_fifo_in_place_of_a_log_or_pid_file_fails_the_start_without_blocking(
         done = run(file)
         assert done.returncode == 71
         # Without a log, it is a line on standard error.
-        said = json.loads(done.stderr)["problem"] if key == "daemon.pid_file" else done.stderr[len("netd: ") : -1]
+        said = json.loads(done.stderr)["problem"] if key == "daemon.pid_file" else done.stderr[:-1]
         assert re.fullmatch(rf"{file}:\d:\d+: {re.escape(f'{key}: {problem}')}", said)

@@ -97,8 +97,8 @@ def test_service_with_a_connection_of_the_service_manager_does_not_start(tmp_pat
         _, log = netd.communicate(timeout=20)
     assert netd.returncode == 71
     assert json.loads(log.splitlines()[-1])["problem"] == (
-        f"{tmp_path}/netd.yaml:3:19: services.echo: cannot listen on systemd://echo: the service manager passed a "
-        "connection; netd takes the listening socket (Accept=no in its unit)"
+        f"{tmp_path}/netd.yaml:3:19: services.echo.listen[0]: cannot listen on systemd://echo: the service manager "
+        "passed a connection; netd takes the listening socket (Accept=no in its unit)"
     )
 
 

@@ -173,7 +173,7 @@ def test_inherited_socket_of_a_type_that_its_service_does_not_serve_is_refused(
             with pytest.raises(OpenError) as raised:
                 finish(work)
             [line] = raised.value.problems
-            assert line.endswith(f"services.one: systemd://x {problem}")
+            assert line.endswith(f"services.one.listen[0]: systemd://x {problem}")
         else:
             listeners.commit(finish(work))
         listeners.close()
@@ -186,7 +186,10 @@ def test_gid_rules_are_refused_on_an_inherited_datagram_socket(tmp_path: Path) -
         listeners = Listeners([InheritedSocket("x", handed)], lambda *skipped: None, lambda *failed: None)
         for access, problem in (
             ("", None),
-            (", access: {deny: ['gid:27']}", f"{file}:2:19: services.echo: unixgram://{tmp_path}/s: {NO_GROUPS}"),
+            (
+                ", access: {deny: ['gid:27']}",
+                f"{file}:2:19: services.echo.listen[0]: unixgram://{tmp_path}/s: {NO_GROUPS}",
+            ),
             (", access: {deny: ['uid:27']}", None),
         ):
             file.write_text(f"services:\n  echo: {{listen: ['systemd://x']{access}}}\n")

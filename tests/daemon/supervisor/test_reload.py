@@ -199,8 +199,8 @@ def test_port_that_is_taken_changes_nothing(tmp_path: Path) -> None:
         write(tmp_path, f"services:\n  upper: {{listen: [tcp://127.0.0.1:{other}, tcp://127.0.0.1:{taken}]}}\n")
         done = running.netd("reload")
         assert done.returncode == 71
-        problem = f"services.upper: cannot listen on tcp://127.0.0.1:{taken}: Address already in use"
-        assert re.match(rf"netd: {tmp_path}/netd.yaml:\d+:\d+: {re.escape(problem)}", done.stderr)
+        problem = f"services.upper.listen[1]: cannot listen on tcp://127.0.0.1:{taken}: Address already in use"
+        assert re.match(rf"{tmp_path}/netd.yaml:\d+:\d+: {re.escape(problem)}", done.stderr)
         assert refused(other)
         echoed(live, b"still\n")
         with talking(running.port("echo")):

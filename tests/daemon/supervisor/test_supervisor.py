@@ -251,7 +251,7 @@ def test_port_in_use_prints_one_line_exits_with_71_and_leaves_no_file(tmp_path: 
     assert done.returncode == 71
     [problem] = [line["problem"] for line in map(json.loads, done.stderr.splitlines()) if "problem" in line]
     assert problem == (
-        f"{file}:3:19: services.echo: cannot listen on tcp://127.0.0.1:{port}: Address already in use; "
+        f"{file}:3:19: services.echo.listen[0]: cannot listen on tcp://127.0.0.1:{port}: Address already in use; "
         f"see which program has it: ss -tanp 'sport = :{port}'"
     )
     assert "listening" not in done.stderr
