@@ -134,7 +134,7 @@ def test_traces_are_stopped_when_their_client_disconnects(tmp_path: Path) -> Non
 def test_trace_rejects_an_unknown_service_and_a_ninth_trace(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1), tmp_path) as running:
         done = running.netd("trace", "eco")
-        assert (done.returncode, done.stderr) == (1, "netd: there is no service 'eco'; did you mean 'echo'?\n")
+        assert (done.returncode, done.stderr) == (64, "netd: there is no service 'eco'; did you mean 'echo'?\n")
         traces = [follow([running.control], ["trace", "service=echo"]) for _ in range(8)]
         assert [next(one)["ok"] for one in traces] == [True] * 8
         done = running.netd("trace", "echo")
