@@ -39,8 +39,12 @@ def trace(client: ControlClient, service: str, peer: str | None, *, as_hex: bool
     message only the beginning is shown; octets that netd moves with splice(2) (echo, in bulk) are only counted.
     """  # noqa: D301  # the backslash is for click, which keeps the lines behind it as they are
     with contextlib.suppress(KeyboardInterrupt):
+        [status] = client.ask("status", service=service)["services"]
         messages = client.follow("trace", service=service, peer=peer)
         click.echo(f"tracing {service}; press Ctrl-C to stop", err=True)
+        click.echo("refused connections are not shown; netd explain says what decides about a peer", err=True)
+        if not status["enabled"]:
+            click.echo(f"{service} is off; its connections are shown once it is on", err=True)
         for message in messages:
             if as_json:
                 click.echo(json.dumps(message.received))

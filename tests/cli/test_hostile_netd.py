@@ -139,7 +139,9 @@ def test_message_of_a_trace_with_anything_in_any_place_is_printable_or_an_error(
     variants = [changed(message, at, *value) for at in places(message) if at for value in values]
     variants += [{"skipped": HOSTILE}, {}]
     for variant in variants:
-        with FakeNetd(place / "control.sock", b'{"ok": true}\n' + json.dumps(variant).encode() + b"\n"):
+        status = {"ok": True, "services": [{"service": "echo", "enabled": True}]}
+        trace = b'{"ok": true}\n' + json.dumps(variant).encode() + b"\n"
+        with FakeNetd(place / "control.sock", status, trace):
             done = CliRunner().invoke(netd, ["trace", "echo"], standalone_mode=False)
         assert isinstance(done.exception, OperatorError), variant
         assert done.exception.exit_code == 69

@@ -53,16 +53,21 @@ def test_skipped_messages_are_counted() -> None:
     assert list(_lines({"skipped": 7}, as_hex=True)) == ["(7 skipped)"]
 
 
-@pytest.mark.parametrize("as_json", [True, False])
-def test_trace_prints_messages_until_netd_closes(place: Path, *, as_json: bool) -> None:
+@pytest.mark.parametrize(("as_json", "enabled"), [(True, True), (False, False)])
+def test_trace_prints_messages_until_netd_closes(place: Path, *, as_json: bool, enabled: bool) -> None:
     messages = [message("opened"), message("in", b"hello")]
     answer = b'{"ok": true}\n\n' + b"".join(json.dumps(one).encode() + b"\n\n" for one in messages)
-    with FakeNetd(place / "control.sock", answer) as fake:
+    status = {"ok": True, "services": [{"service": "echo", "enabled": enabled}]}
+    with FakeNetd(place / "control.sock", status, answer) as fake:
         options = ["trace", "echo", "--peer", "192.0.2.7", *(["--json"] if as_json else [])]
         done = CliRunner().invoke(netd, options, standalone_mode=False)
-    assert fake.requests == ["trace service=echo peer=192.0.2.7"]
+    assert fake.requests == ["status service=echo", "trace service=echo peer=192.0.2.7"]
     assert isinstance(done.exception, NotRunningError)
-    assert done.stderr == "tracing echo; press Ctrl-C to stop\n"
+    assert done.stderr.splitlines() == [
+        "tracing echo; press Ctrl-C to stop",
+        "refused connections are not shown; netd explain says what decides about a peer",
+        *([] if enabled else ["echo is off; its connections are shown once it is on"]),
+    ]
     lines = done.stdout.splitlines()
     if as_json:
         assert [json.loads(line) for line in lines] == messages

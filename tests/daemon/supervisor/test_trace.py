@@ -159,6 +159,7 @@ def test_trace_command_prints_data_escaped_or_in_hex(tmp_path: Path) -> None:
                 assert process.stdout
                 assert process.stderr
                 assert process.stderr.readline() == "tracing upper; press Ctrl-C to stop\n"
+                assert process.stderr.readline().startswith("refused connections are not shown; ")
                 ask(running.port("upper"), b'a\x1b[31m"b')
                 lines: list[str] = []
                 while not lines or " - " not in lines[-1]:
@@ -180,6 +181,7 @@ def test_trace_command_exits_with_netd(tmp_path: Path) -> None:
             assert process.stdout
             assert process.stderr
             assert process.stderr.readline() == "tracing echo; press Ctrl-C to stop\n"
+            assert process.stderr.readline().startswith("refused connections are not shown; ")
             ask(running.port("echo"), b"hello")
             assert json.loads(process.stdout.readline())["what"] == "opened"
             running.stop()
