@@ -5,6 +5,7 @@ from typing import Literal
 from netd.contract import Context, Post, WaitingConversation
 from netd.lines import LineTooLong, split_terminator
 from netd.peer import Peer
+from netd.services.chat.news import News
 from netd.services.chat.room import Member, Room, Rules, line_end
 from netd.services.chat.text import clean, cut, is_farewell
 from netd.services.framing import Framed
@@ -40,6 +41,7 @@ class Chat:
         self._options = options
         self._line_limit = min(context.line_limit, _LONGEST_LINE)
         self._room = Room(options, context.clock)
+        self._answered: News | None = None  # of the member that the last datagram answered with its news
 
     def take_over(self, before: "Chat") -> None:
         """Continue the room of the service that this one replaces, under the new options."""
@@ -72,6 +74,7 @@ class Chat:
             room.leave(member)
 
     def datagram(self, data: bytes, peer: Peer, post: Post | None) -> bytes | None:
+        self._answered = None
         message, terminator = split_terminator(data)
         if len(message) > self._line_limit:
             raise LineTooLong(self._line_limit)
@@ -89,12 +92,24 @@ class Chat:
         if answer is None:
             return None  # an answer would acknowledge a message that was not shown
         news = member.news()
+        if news and isinstance(member.post, News):
+            self._answered = member.post
         return news + member.with_line_end(answer) if answer else news or self._acknowledgement(member)
 
     def truncate(self, answer: bytes, most: int) -> bytes:
-        """The beginning of the line."""
-        line, terminator = split_terminator(answer)
-        return cut(line, most - len(terminator)) + terminator
+        """The lines that fit, or the beginning of the first; the others come with the next answer to the member."""
+        lines = answer.splitlines(keepends=True)
+        size = number = 0
+        while number < len(lines) and size + len(lines[number]) <= most:
+            size += len(lines[number])
+            number += 1
+        fitting, rest = b"".join(lines[:number]), lines[number:]
+        if not fitting:
+            line, terminator = split_terminator(rest.pop(0))
+            fitting = cut(line, most - len(terminator)) + terminator
+        if self._answered is not None:
+            self._answered.put_back(rest)
+        return fitting
 
     def _acknowledgement(self, member: Member) -> bytes:
         if member.post is None and not member.guest_notice_sent:

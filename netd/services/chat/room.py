@@ -56,7 +56,9 @@ class Rules(Model):
     """Whether a member needs a name before its messages are shown; off: the address stands in place of the name."""
     push: bool = True
     """Whether members over datagrams are sent the messages of others at once. Off: these come with the answer to the
-    next datagram of the member, the latest in at most 1024 octets, for a program that receives once for each send."""
+    next datagram of the member, the latest in at most 1024 octets, for a program that receives once for each send. A
+    source that `amplify` does not list gets as many as fit into 64 octets, or the length of its datagram, and the rest
+    with the next answers."""
     idle: Duration = 300.0
     """How long a member over datagrams stays in the room after its last one; 5m, as limits.idle for a connection."""
 

@@ -28,3 +28,21 @@ def test_message_above_the_bound_is_kept_alone() -> None:
     news(b"short\n")
     news(b"x" * 5000)
     assert news.take() == (1, b"x" * 5000)
+
+
+def test_messages_that_are_put_back_come_first_and_are_bounded() -> None:
+    news = News()
+    news(b"three\n")
+    news.put_back([b"one\n", b"two\n"])
+    assert news.take() == (0, b"one\ntwo\nthree\n")
+    news.put_back([b"x" * 500, b"y" * 500])
+    assert news.take() == (1, b"y" * 500)
+
+
+def test_lost_messages_are_told_in_every_other_answer_at_most() -> None:
+    news = News()
+    told = []
+    for _ in range(5):
+        news.put_back([b"x" * 800, b"y" * 800])
+        told.append(news.take()[0])
+    assert told == [1, 0, 2, 0, 2]
