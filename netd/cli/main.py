@@ -175,8 +175,10 @@ def _problems(error: ConfigError) -> Sequence[str]:
 
 def _refusals(error: OperatorError) -> Sequence[str]:
     """The lines for what the system or a running netd refuses; those with a place in the config as its problems."""
-    from netd.cli import excerpts  # as above
-
+    try:
+        from netd.cli import excerpts  # as above
+    except OSError:  # no descriptor is left to open the file
+        return [f"netd: {problem}" for problem in error.problems]
     return excerpts.refusals(error.problems)
 
 

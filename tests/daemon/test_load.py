@@ -199,6 +199,7 @@ def test_closed_connections_leave_no_descriptors_and_no_memory(tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_four_hundred_reloads_under_load(tmp_path: Path) -> None:
     port, other = free_port(), free_port()
     config = (

@@ -181,11 +181,12 @@ def test_config_with_problems_changes_nothing_and_all_of_them_are_reported(tmp_p
 
         # Status shows it until a config is in force; enabling or disabling a service does not clear it.
         assert running.netd("disable", "echo").returncode == 0
-        last = f"config {tmp_path}/netd.yaml, generation 1, last reload rejected"
-        assert running.netd("status").stdout.splitlines()[1] == last
+        assert [line for line in running.netd("status").stdout.splitlines() if line.startswith("reload rejected ")]
         write(tmp_path, config)
         assert running.netd("reload").returncode == 0
-        assert running.netd("status").stdout.splitlines()[1] == f"config {tmp_path}/netd.yaml, generation 2"
+        shown = running.netd("status").stdout
+        assert f"config {tmp_path}/netd.yaml, generation 2" in shown
+        assert "rejected" not in shown
 
 
 @pytest.mark.slow
