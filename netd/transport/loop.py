@@ -117,7 +117,11 @@ class Loop:
         while self._running:
             self.now = monotonic()
             # -1 waits without a time-out; 0 returns at once, for a time-out that has passed.
-            wait = -1.0 if wheel.due == math.inf else min(max(0.0, wheel.due - self.now), _LONGEST_WAIT)
+            wait = wheel.due - self.now
+            if wait < 0.0:
+                wait = 0.0
+            elif wait > _LONGEST_WAIT:
+                wait = -1.0 if wheel.due == math.inf else _LONGEST_WAIT
             events = poll(wait, batch)
             self.now = monotonic()
             for descriptor, mask in events:
