@@ -100,7 +100,7 @@ def test_million_datagrams_from_a_million_sources_take_no_memory_and_delay_no_ot
         counters = running.ask("status")["services"][0]["counters"]
         print(f"{counters}; {asked} requests of a well-behaved source, {lost} sent again; {grown / 2**20:.1f} MB more")
         assert counters["datagrams_received"] + sum(counters["datagrams_dropped"].values()) >= 1_000_000
-        assert counters["datagrams_in"] > 500_000, "most are lost before netd receives them: the test proves nothing"
+        assert counters["datagrams_received"] > 500_000, "most are lost before netd gets them"
         assert counters["datagrams_dropped"].get("rate", 0) == 0, "each source has sent one datagram"
         assert grown < 5 * 2**20
 
@@ -244,11 +244,11 @@ def test_log_in_a_pipe_without_a_reader_delays_no_peer(tmp_path: Path) -> None:
                     with socket.create_connection(("127.0.0.1", ports[0])) as connection:
                         figures[name].append(p99(connection, 1000))
         process, control, ports = daemons["unread"]
-        lost = ask([control], ["status"])["log_lines_lost"]
+        lost = ask([control], ["status"])["counters"]["log_lines_lost"]
         medians = {name: statistics.median(values) for name, values in figures.items()}
         print(f"p99 {medians} us, medians of {len(figures['read'])}; {lost} lines lost")
         assert lost > 10_000
-        assert ask([daemons["read"][1]], ["status"])["log_lines_lost"] == 0
+        assert ask([daemons["read"][1]], ["status"])["counters"]["log_lines_lost"] == 0
         assert medians["unread"] < 1.5 * medians["read"] + 100
         assert process.stderr
         os.set_blocking(process.stderr.fileno(), False)
