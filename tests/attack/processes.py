@@ -36,3 +36,8 @@ def ready(running: Daemon) -> bool:
     with contextlib.suppress(NotRunningError):
         return bool(running.ask("status").get("ready"))
     return False
+
+
+def requests(running: Daemon) -> int:
+    """How many requests the first service has received."""
+    return int(running.ask("status")["services"][0]["requests"])

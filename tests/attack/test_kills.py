@@ -9,7 +9,7 @@ import pytest
 
 from tests.attack.conftest import Row
 from tests.attack.load import load
-from tests.attack.processes import ready
+from tests.attack.processes import ready, requests
 from tests.daemon.clients import echoes
 from tests.daemon.processes import alive, workers
 from tests.support.daemon import Daemon
@@ -37,7 +37,8 @@ def test_each_worker_is_killed_once(tmp_path: Path, row: Row, number: int) -> No
             until(lambda daemon=running: ready(daemon), 20)  # type: ignore[misc]
             with load([(LOOPBACK, port)], [(LOOPBACK, port)]) as outcomes:
                 for pid in workers(running):
-                    time.sleep(0.5)
+                    before = requests(running)
+                    until(lambda: requests(running) > before + 100, 20)  # noqa: B023
                     os.kill(pid, signal.SIGKILL)
                     until(lambda gone=pid: _replaced(running, gone, number), 20)  # type: ignore[misc]
             assert running.stop() == 0
