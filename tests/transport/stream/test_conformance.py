@@ -81,7 +81,8 @@ def test_peer_that_closes_at_once_leaves_nothing(case: Case) -> None:
             client.sendall(case.kind.begins[: number % 8])
             if number % 2:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    until(partial(ended, case.events, 40))
+        if number % 8 == 7:  # a service with threads refuses the connection after `MOST_THREADS`
+            until(partial(ended, case.events, number + 1))
     for number in range(41, 46):
         case.connect().close()
         until(partial(ended, case.events, number))  # a connection that the kernel has, and netd not yet, is none
