@@ -21,7 +21,7 @@ run: $(VENV)/installed ## serve the built-in config on this machine (loopback, h
 	@$(BIN)/netd run -c netd/config/dev.yaml
 
 test: $(VENV)/installed-dev ## run the tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow and not soak" $(TESTS)
+	$(BIN)/python -m pytest -m "not slow and not soak and not attack" $(TESTS)
 
 check: $(VENV)/installed-dev ## what a change has to pass: format, lint, types, tests
 	$(BIN)/ruff format --check netd tests bench
@@ -34,7 +34,7 @@ coverage: $(VENV)/installed-dev ## run the tests but the slow ones, and print wh
 	rm -rf build/coverage
 	mkdir -p build/coverage
 	mkdir -m 1777 build/coverage/data
-	@status=0; $(BIN)/python -m coverage run -m pytest -m "not slow and not soak" $(TESTS) || status=$$?; \
+	@status=0; $(BIN)/python -m coverage run -m pytest -m "not slow and not soak and not attack" $(TESTS) || status=$$?; \
 	$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage html --quiet && \
 	$(BIN)/python -m coverage json --quiet -o build/coverage/all.json && \
 	$(BIN)/python -m tests.coverage_table build/coverage/all.json && \
