@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from netd.cli.excerpts import notes
+from netd.cli import excerpts
 from netd.cli.options import config_option
 from netd.cli.output import print_json
 from netd.config import loader
@@ -30,8 +30,8 @@ from netd.errors import EXIT_CONFIG, EXIT_OK, EXIT_OSERR, OpenError
 def check(file: Path | None, as_json: bool, system: bool) -> int:
     """Check a config: print every problem with its line and column. Without --system, nothing is opened or changed.
 
-    A key that has been renamed is accepted, with a notice; so is a config in which no service is on. With --system, an
-    address in use is no problem, since a running netd may have it.
+    A notice is no problem: a key that was renamed, or a config in which no service is on. With --system, an address in
+    use is no problem, since a running netd may have it.
 
     Exit code 0: netd can use the config; 78: it cannot; 71: with --system, the system refuses a part of it.
     """
@@ -44,13 +44,14 @@ def check(file: Path | None, as_json: bool, system: bool) -> int:
         answer = {"file": str(file), "ok": False, "problems": _fields(error.found), "notices": _fields(error.notices)}
         print_json({**answer, "left_out": error.left_out})
         return EXIT_CONFIG
-    if system and (problems := [located(problem, config.places) for problem in _refusals(config)]):
+    if system and (lines := [located(problem, config.places) for problem in _refusals(config)]):
+        problems = [parse(line) or Problem(Mark(str(file)), (), line) for line in lines]
         if not as_json:
-            raise OpenError(problems)
-        refused = _fields(parse(problem) or Problem(Mark(str(file)), (), problem) for problem in problems)
-        print_json(
-            {"file": str(file), "ok": False, "refused": refused, "left_out": 0, "notices": _fields(config.notices)}
-        )
+            refused = InvalidConfigError(problems, config.notices)
+            refused.exit_code = EXIT_OSERR
+            raise refused
+        answer = {"file": str(file), "ok": False, "refused": _fields(problems), "notices": _fields(config.notices)}
+        print_json({**answer, "left_out": 0})
         return EXIT_OSERR
     enabled = [service.name for service in config.enabled]
     disabled = [service.name for service in config.services if not service.enabled]
@@ -61,10 +62,11 @@ def check(file: Path | None, as_json: bool, system: bool) -> int:
         answer = {"file": str(file), "ok": True, "enabled": enabled, "disabled": disabled, "notices": _fields(notices)}
         print_json(answer)
     else:
-        for line in notes(notices):
+        for line in excerpts.notices(notices):
             click.echo(line, err=True)
+        number = f", {excerpts.count(len(notices), 'notice')}" if notices else ""
         off = f"; off: {', '.join(disabled)}" if disabled else ""
-        click.echo(f"{file}: good; on: {', '.join(enabled) or 'nothing'}{off}")
+        click.echo(f"{file}: valid{number}; on: {', '.join(enabled) or 'nothing'}{off}")
     return EXIT_OK
 
 

@@ -1,4 +1,4 @@
-"""Problems of a config on a terminal: with the line of the file, a mark below the value, and their number."""
+"""Problems of a config and notices on a terminal: with the line of the file, a mark below the value, their number."""
 
 import itertools
 import os
@@ -19,58 +19,73 @@ _LARGEST_FILE = 2**20
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _VALUE = re.compile(r""" "[^"]*" | '[^']*' | [^\s,\]}]+ """, re.VERBOSE)
 _NARROWEST = 40
+_NOTICE = "notice"
 
 
 def report(error: InvalidConfigError) -> list[str]:
-    """The lines for standard error: on a terminal with excerpts and a closing count, else a line for each problem."""
+    """The lines for standard error: notices and problems, on a terminal with excerpts and a closing count."""
     if not sys.stderr.isatty():
-        return [*map(str, error.notices), *error.problems]
-    number = len(error.found) + error.left_out
-    shown = f"; {len(error.found)} are shown" if error.left_out else ""
-    return [*notes(error.notices), *notes(error.found), f"{_count(number)}{shown}"]
+        return [*notices(error.notices), *error.problems]
+    closing = count(len(error.found) + error.left_out, "problem")
+    if error.left_out:
+        closing += f" ({len(error.found)} shown)"
+    if error.notices:
+        closing += f", {count(len(error.notices), _NOTICE)}"
+    return [*notices(error.notices), *_lines(error.found), closing]
 
 
 def refusals(problems: Iterable[str]) -> list[str]:
-    """The lines for errors: those with a place in the config as `report` shows them, the others after ``netd: ``."""
+    """The lines for errors: with a place in the config as `report` shows problems, the others after ``netd: ``."""
     lines = []
     number = 0
     for located, group in itertools.groupby(problems, key=lambda line: parse(line) is not None):
         if located:
             found = list(filter(None, map(parse, group)))
             number += len(found)
-            lines += notes(found)
+            lines += _lines(found)
         else:
             lines += [f"netd: {line}" for line in group]
     if number and sys.stderr.isatty():
-        lines.append(_count(number))
+        lines.append(count(number, "problem"))
     return lines
 
 
-def _count(number: int) -> str:
-    return f"{number} problem{'s' * (number != 1)}"
+def count(number: int, noun: str) -> str:
+    """``1 notice``, ``2 notices``"""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def notes(problems: Iterable[Problem]) -> list[str]:
-    """The lines for standard error without a count, as for notices about a valid config."""
+def notices(accepted: Iterable[Problem]) -> list[str]:
+    """The lines for standard error about notices, without a count: ``FILE:LINE:COLUMN: notice: key: message``."""
+    return _lines(accepted, _NOTICE)
+
+
+def _lines(problems: Iterable[Problem], kind: str = "") -> list[str]:
     if not sys.stderr.isatty():
-        return list(map(str, problems))
-    return list(excerpts(problems, color=not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"))
+        return [problem.line(kind) for problem in problems]
+    color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return list(excerpts(problems, kind, color=color))
 
 
-def excerpts(problems: Iterable[Problem], *, color: bool) -> Iterator[str]:
-    """Each problem in a line, then the line of the file with a mark at the place and the hint."""
+def excerpts(problems: Iterable[Problem], kind: str = "", *, color: bool) -> Iterator[str]:
+    """Each problem in a line, then the line of the file with a mark at the place and the hint.
+
+    With ``kind`` "notice" they are notices: the lines have that word, and the mark has another colour.
+    """
+    of_mark = "yellow" if kind else "red"
     for file, of_file in itertools.groupby(problems, key=lambda problem: problem.mark.file):
         lines = _read(file)
         for problem in of_file:
-            yield _styled(problem.statement, color, bold=True)
+            yield _styled(problem.statement(kind), color, bold=True)
             number, column = problem.mark.line, problem.mark.column
             if 0 < number <= len(lines):
-                yield from _excerpt(lines[number - 1], number, column, problem.hint, color=color)
+                yield from _excerpt(lines[number - 1], number, column, problem.hint, of_mark if color else "")
             elif problem.hint:
                 yield f"  {printable(problem.hint)}"
 
 
-def _excerpt(line: str, number: int, column: int, hint: str, *, color: bool) -> Iterator[str]:
+def _excerpt(line: str, number: int, column: int, hint: str, color: str) -> Iterator[str]:
+    """The lines below a statement; ``color`` is that of the mark, empty for none at all."""
     margin = f"{number:>5} | "
     room = max(_NARROWEST, shutil.get_terminal_size().columns - len(margin) - 1)
     value = _VALUE.match(line, column - 1)
@@ -81,7 +96,7 @@ def _excerpt(line: str, number: int, column: int, hint: str, *, color: bool) -> 
     text = _cut(_visible(line[first:]), room)
     mark = "^" * max(1, min(_width(marked), room - _width(before)))
     yield f"{_styled(margin, color, dim=True)}{text}"
-    pointer = f"{' ' * (len(margin) + _width(before))}{_styled(mark, color, fg='red', bold=True)}"
+    pointer = f"{' ' * (len(margin) + _width(before))}{_styled(mark, color, fg=color, bold=True)}"
     hint = printable(hint)
     if hint and _width(before) + len(mark) + 1 + _width(hint) <= room:
         yield f"{pointer} {_styled(hint, color, fg='cyan')}"
@@ -106,7 +121,7 @@ def _cut(text: str, room: int) -> str:
     return text
 
 
-def _styled(text: str, color: bool, **style: object) -> str:
+def _styled(text: str, color: object, **style: object) -> str:
     return click.style(text, **style) if color else text  # type: ignore[arg-type]
 
 

@@ -26,7 +26,7 @@ class Mark(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """An error in the config, for the operator to correct, or a notice."""
+    """An error in the config, for the operator to correct, or a notice: what is accepted, but may not be meant."""
 
     mark: Mark
     path: Where
@@ -40,14 +40,16 @@ class Problem(NamedTuple):
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{printable(step[:200])}" for step in self.path)
         return path.removeprefix(".")
 
-    @property
-    def statement(self) -> str:
-        """``FILE:LINE:COLUMN: services.echo.listen[0]: message``"""
-        return ": ".join(filter(None, (str(self.mark), self.subject, _one_line(self.message))))
+    def statement(self, kind: str = "") -> str:
+        """``FILE:LINE:COLUMN: kind: services.echo.listen[0]: message``, without the kind if it is empty"""
+        return ": ".join(filter(None, (str(self.mark), kind, self.subject, _one_line(self.message))))
+
+    def line(self, kind: str = "") -> str:
+        """As `statement`, with the hint behind ``; ``"""
+        return self.statement(kind) + (f"; {_one_line(self.hint)}" if self.hint else "")
 
     def __str__(self) -> str:
-        """As `statement`, with the hint behind ``; ``"""
-        return self.statement + (f"; {_one_line(self.hint)}" if self.hint else "")
+        return self.line()
 
     def fields(self) -> dict[str, Any]:
         """The parts for JSON: file, line, column, path, message and hint; null for those that it does not have."""

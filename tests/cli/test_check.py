@@ -17,7 +17,7 @@ def test_check_lists_services_or_every_problem_with_its_place(tmp_path: Path) ->
     file = tmp_path / "netd.yaml"
     file.write_text("services:\n  echo: {listen: [tcp://*:7]}\n  time: {enabled: false, listen: [tcp://*:37]}\n")
     done = netd_process("check", "-c", str(file))
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: good; on: echo; off: time\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: valid; on: echo; off: time\n", "")
     done = netd_process("check", "-c", str(file), "--json")
     assert json.loads(done.stdout) == {
         "format_version": 1,
@@ -41,10 +41,10 @@ def test_check_lists_services_or_every_problem_with_its_place(tmp_path: Path) ->
 def test_check_reports_a_renamed_key(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     text = "daemon: {beat: 9s}\nservices:\n  echo: {listen: [tcp://*:7]}\n"
-    notice = f"{file}:1:10: daemon.beat: deprecated key, renamed to daemon.heartbeat"
+    notice = f"{file}:1:10: notice: daemon.beat: deprecated key, renamed to daemon.heartbeat"
     file.write_text(text)
     done = netd_process("check", "-c", str(file))
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: good; on: echo\n", notice + "\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: valid, 1 notice; on: echo\n", notice + "\n")
     answer = json.loads(netd_process("check", "-c", str(file), "--json").stdout)
     fields = {
         "file": str(file),
@@ -118,18 +118,45 @@ def test_problems_on_a_terminal_have_an_excerpt_and_a_count(tmp_path: Path, comm
     assert (b"\x1b[31m" in terminal.output) is (no_color == "")
 
 
+def test_notices_on_a_terminal_have_their_word_and_color_and_are_counted(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("daemon: {beat: 9s}\nbans: {after: off}\nservices: {echo: {listen: [tcp://*:7]}}\n")
+    terminal = Terminal(
+        [sys.executable, "-m", "netd", "check", "-c", str(file)],
+        160,
+        20,
+        {**os.environ, "TERM": "xterm", "NO_COLOR": ""},
+    )
+    try:
+        terminal.wait(lambda: any("valid" in line for line in terminal.lines))
+        assert terminal.process.wait() == 0
+    finally:
+        terminal.close()
+    assert terminal.lines[:7] == [
+        f"{file}:1:10: notice: daemon.beat: deprecated key, renamed to daemon.heartbeat",
+        "    1 | daemon: {beat: 9s}",
+        "                 ^^^^",
+        f"{file}:2:8: notice: bans.after: deprecated key, renamed to bans.threshold",
+        "    2 | bans: {after: off}",
+        "               ^^^^^",
+        f"{file}: valid, 2 notices; on: echo",
+    ]
+    assert (b"\x1b[33m" in terminal.output, b"\x1b[31m" in terminal.output) == (True, False)
+
+
 def test_refusals_of_the_system_on_a_terminal_have_an_excerpt_and_a_count(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
-    file.write_text("services:\n  echo: {listen: [tcp://192.0.2.1:7]}\n")
+    file.write_text("services:\n  echo: {listen: [tcp://192.0.2.1:7]}\ndaemon: {beat: 9s}\n")
     terminal = Terminal(
         [sys.executable, "-m", "netd", "check", "--system", "-c", str(file)], 200, 20, {**os.environ, "TERM": "xterm"}
     )
     try:
-        terminal.wait(lambda: "1 problem" in terminal.lines)
+        terminal.wait(lambda: "1 problem, 1 notice" in terminal.lines)
         assert terminal.process.wait() == 71
     finally:
         terminal.close()
-    assert terminal.lines[0].startswith(f"{file}:2:19: services.echo.listen[0]: cannot listen")
+    assert terminal.lines[0] == f"{file}:3:10: notice: daemon.beat: deprecated key, renamed to daemon.heartbeat"
+    assert terminal.lines[3].startswith(f"{file}:2:19: services.echo.listen[0]: cannot listen")
     at = terminal.lines.index("    2 |   echo: {listen: [tcp://192.0.2.1:7]}")
     assert terminal.lines[at + 1] == " " * 26 + "^" * 17
 
@@ -189,7 +216,8 @@ def test_config_that_serves_nothing_is_a_notice(tmp_path: Path, text: str) -> No
     file = tmp_path / "netd.yaml"
     file.write_text(text)
     done = netd_process("check", "-c", str(file))
-    assert (done.returncode, done.stderr) == (0, f"{file}: no service is on; netd would serve nothing\n")
+    assert (done.returncode, done.stderr) == (0, f"{file}: notice: no service is on; netd would serve nothing\n")
+    assert done.stdout.startswith(f"{file}: valid, 1 notice; on: nothing")
     [notice] = json.loads(netd_process("check", "-c", str(file), "--json").stdout)["notices"]
     assert (notice["line"], notice["message"]) == (None, "no service is on")
 

@@ -71,7 +71,36 @@ def test_hostile_text_of_a_message_is_printable(tmp_path: Path) -> None:
 
 def test_report_in_a_pipe_has_a_line_for_each_notice_and_problem(tmp_path: Path) -> None:
     error = InvalidConfigError([Problem(Mark("f", 1, 2), ("a",), "m", "h")], [Problem(Mark("f", 3, 4), (), "n")])
-    assert report(error) == ["f:3:4: n", "f:1:2: a: m; h"]
+    assert report(error) == ["f:3:4: notice: n", "f:1:2: a: m; h"]
+
+
+def test_notice_on_a_terminal_is_told_by_its_word_and_the_color_of_its_mark(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("a: b\n")
+    problem = Problem(Mark(str(file), 1, 4), ("a",), "m")
+    statement, _, mark = excerpts([problem], "notice", color=True)
+    assert f"{file}:1:4: notice: a: m" in statement
+    assert ("\x1b[33m" in mark, "\x1b[31m" in mark) == (True, False)
+    statement, _, mark = excerpts([problem], color=True)
+    assert f"{file}:1:4: a: m" in statement
+    assert ("\x1b[33m" in mark, "\x1b[31m" in mark) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("problems", "notices", "left_out", "closing"),
+    [
+        (1, 0, 0, "1 problem"),
+        (2, 1, 0, "2 problems, 1 notice"),
+        (1, 5, 0, "1 problem, 5 notices"),
+        (3, 2, 4, "7 problems (3 shown), 2 notices"),
+    ],
+)
+def test_report_on_a_terminal_ends_with_the_numbers_of_problems_and_notices(
+    monkeypatch: pytest.MonkeyPatch, problems: int, notices: int, left_out: int, closing: str
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    one = Problem(Mark("f"), (), "m")
+    assert report(InvalidConfigError([one] * problems, [one] * notices, left_out))[-1] == closing
 
 
 def test_error_with_a_place_in_the_config_has_the_form_of_a_problem() -> None:

@@ -7,8 +7,9 @@ def test_problem_is_a_line_with_its_place_path_and_hint() -> None:
     problem = Problem(
         Mark("f", 4, 14), ("services", "echo", "listen", 0), "unknown scheme 'tpc'", "did you mean 'tcp'?"
     )
-    assert problem.statement == "f:4:14: services.echo.listen[0]: unknown scheme 'tpc'"
-    assert str(problem) == f"{problem.statement}; did you mean 'tcp'?"
+    assert problem.statement() == "f:4:14: services.echo.listen[0]: unknown scheme 'tpc'"
+    assert str(problem) == f"{problem.statement()}; did you mean 'tcp'?"
+    assert problem.line("notice") == f"f:4:14: notice: {str(problem).removeprefix('f:4:14: ')}"
     assert problem.fields() == {
         "file": "f",
         "line": 4,
@@ -22,6 +23,7 @@ def test_problem_is_a_line_with_its_place_path_and_hint() -> None:
 def test_problem_of_the_whole_file_has_no_place_in_it() -> None:
     problem = Problem(Mark("f"), (), "cannot be read")
     assert str(problem) == "f: cannot be read"
+    assert problem.line("notice") == "f: notice: cannot be read"
     assert problem.fields() == {
         "file": "f",
         "line": None,
