@@ -64,7 +64,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, NamedTuple, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, final, runtime_checkable
 
 from netd.peer import Peer
 
@@ -137,9 +137,29 @@ Conversation: TypeAlias = Generator[bytes | Receive | None, bytes, None]
 WaitingConversation: TypeAlias = Generator[bytes | Receive | Wait | None, bytes | None, None]
 """A conversation that may also yield a `Wait`, or take the None of a `Receive`."""
 
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a program ended that a service has started (`Context.run`)."""
+
+    code: int | None
+    """The exit code; negative: the number of the signal that ended it. None: it could not be started, or it was ended
+    because its time was over."""
+    output: bytes
+    """What it wrote to standard output, cut at the limit asked for."""
+    error: str = ""
+    """Why it could not be started, or "timeout"; empty if it ran to its end."""
+    seconds: float = 0.0
+    """How long it ran."""
+
+
 Post: TypeAlias = Callable[[bytes], bool]
 """Sends octets to one peer, between the output of its conversation. Thread-safe; never blocks. Returns False, and drops
 the octets, if the peer has disconnected or if its queue of unsent posts is full."""
+
+
+def _no_program(timeout: float, most: int, ended: Callable[[Finished], object]) -> NoReturn:
+    raise RuntimeError("the service has no program")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +174,10 @@ class Context:
     inspect: Callable[[str], Mapping[str, Any]] = lambda what: {}
     """Returns netd's ``status``, as ``netd status --json`` prints it, or the ``history`` of its counters. Blocks, so
     only a `BlockingService` may call it. Raises TimeoutError if no answer comes."""
+    run: Callable[[float, int, Callable[[Finished], object]], object] = _no_program
+    """``run(timeout, most, ended)`` starts the program of the service once, for at most ``timeout`` seconds, and keeps
+    at most ``most`` octets of its output. ``ended`` is called once, later, in the thread of the loop; never before
+    ``run`` has returned. Raises RuntimeError where the service has no program."""
 
 
 @runtime_checkable

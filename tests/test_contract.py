@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from netd.contract import BlockingService, Context, DatagramService, Receive, StreamService, Wait
+from netd.contract import BlockingService, Context, DatagramService, Finished, Receive, StreamService, Wait
 
 
 def test_finished_wait_resumes_each_waiter_once() -> None:
@@ -69,3 +69,10 @@ def test_receive_with_a_wrong_field_is_refused(receive: Receive, error: type[Exc
     with pytest.raises(error) as raised:
         receive.check()
     assert str(raised.value) == text
+
+
+def test_service_has_no_program_unless_the_daemon_provides_one() -> None:
+    with pytest.raises(RuntimeError, match="the service has no program"):
+        Context().run(1.0, 1, lambda finished: None)
+    with pytest.raises(AttributeError):
+        Finished(0, b"").code = 1  # type: ignore[misc]
