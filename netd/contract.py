@@ -11,7 +11,8 @@ generator that reads like blocking code::
 
 Over datagrams it answers one message at a time, with bytes, or with None for no answer. A class with ``stream`` serves
 streams, one with ``datagram`` serves datagrams. A service that needs blocking calls has a ``handler`` instead of
-``stream`` (`BlockingService`). A class may also declare these attributes:
+``stream`` (`BlockingService`). Where a program is to get the connection, the class has a ``program`` instead
+(`ProgramService`). A class may also declare these attributes:
 
 ``rfc``
     The number of the RFC that the service follows; `netd services` shows it.
@@ -34,6 +35,12 @@ streams, one with ``datagram`` serves datagrams. A service that needs blocking c
 ``polled``
     True: its clients are programs that ask again and again, as monitoring does, so its connections are logged at debug
     unless `log_connections` of the service says otherwise.
+``listens``
+    True: where the option ``mode`` is ``listener``, the ``program`` gets the listening sockets in place of connections.
+    So such a service can serve datagrams too.
+``runs_program``
+    True: a ``stream`` of the service runs a program. Its ``Options``, as those of a class with ``program``, are
+    `netd.services.exec.options.ProgramOptions` and more.
 ``take_over``
     A method: called with the old service object, of the same class, when a reload has changed the service. Connections
     that are open stay with the old object.
@@ -207,3 +214,14 @@ class BlockingService(Protocol):
     """
 
     def handler(self, request: Any, client_address: Any, server: Any, /) -> object: ...
+
+
+@runtime_checkable
+class ProgramService(Protocol):
+    """A service over TCP and UNIX streams that gives each connection to a program, which its options name.
+
+    ``program`` returns environment variables that tell the program about the peer: at most 256 printable ASCII
+    characters each, which do not begin with ``()``.
+    """
+
+    def program(self, peer: Peer) -> dict[str, str]: ...

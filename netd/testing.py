@@ -77,7 +77,7 @@ def datagram(service: Any, data: bytes, peer: Peer = UDP_PEER, post: Post | None
     A `server_initiated` service gets the ``post`` too; None stands for a peer that receives answers only.
     """
     kind = ServiceType.of(type(service))
-    if kind.datagrams is None:
+    if kind.datagrams in (None, "program"):
         raise TypeError(f"{kind.name} answers no datagrams: it has no 'datagram'")
     try:
         answer: object = (

@@ -1,4 +1,5 @@
-"""Types of values in the config: durations, sizes, counts, rates, switches, time zones, and the strict model.
+"""Types of values in the config: durations, sizes, counts, rates, switches, time zones, paths, accounts, and the strict
+model.
 
 A parser takes the value from YAML and returns the converted one, or raises ValueError with the message that follows
 ``FILE:LINE:COLUMN: path:``. YAML 1.1 reads a bare ``off`` as false, so false lifts a limit. In JSON a model has values
@@ -11,20 +12,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import cached_property
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 from zoneinfo import TZPATH, ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, WithJsonSchema
 
+from netd.accounts import parse_id
 from netd.errors import InvalidValueError
 from netd.text import shown
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"(\d{1,10})(|KiB|MiB|GiB)", re.ASCII)
+_SIZE = re.compile(r"(\d{1,19})(|KiB|MiB|GiB)", re.ASCII)
 _OCTETS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _RATE = re.compile(r"(?:(tcp|udp) +)?(\d{1,7})/(s|m|h|d)(?: +burst +(\d{1,7}))?", re.ASCII)
 _LONGEST = 366 * 86400.0
+_ACCOUNT = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?$"
 _LIFTED = (0, "0", "off")  # False equals 0
 
 # What operators write in place of the notation, for hints.
@@ -71,11 +75,11 @@ def parse_timeout(value: object) -> float | None:
     return parse_duration(value)
 
 
-def parse_size(value: object) -> int:
-    """Octets, from ``512``, ``64KiB``, ``1MiB`` or ``1GiB``; 1 to 2^31 - 1, the range of a socket option."""
+def parse_size(value: object, most: int = 2**31 - 1) -> int:
+    """Octets, from ``512``, ``64KiB``, ``1MiB`` or ``1GiB``; 1 to ``most``, by default the range of a socket option."""
     if isinstance(value, int | str) and not isinstance(value, bool) and (match := _SIZE.fullmatch(str(value))):
         size = int(match[1]) * _OCTETS[match[2]]
-        if 0 < size < 2**31:
+        if 0 < size <= most:
             return size
     raise InvalidValueError(f"expected a size such as 512 or 64KiB, got {shown(value)}", _size_hint(value))
 
@@ -156,6 +160,21 @@ def parse_zone(name: str) -> tzinfo:
                 f"no data for the time zone {shown(name)}: install tzdata (with daemon.chroot, in it), or use UTC"
             ) from None
         raise ValueError(f"unknown time zone {shown(name)}: expected an IANA name such as Asia/Shanghai") from None
+
+
+def parse_path(value: object) -> str:
+    """An absolute path."""
+    if isinstance(value, str) and PurePath(value).is_absolute() and "\0" not in value:
+        return value
+    raise ValueError(f"expected an absolute path, got {shown(value)}")
+
+
+def parse_account(value: object) -> str:
+    """A user or group by name or number. YAML reads a number without quotes as one."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str) and re.fullmatch(_ACCOUNT, text) and not (text.isdigit() and parse_id(text) is None):
+        return text
+    raise ValueError(f"expected the name or number of an account, got {shown(value)}")
 
 
 # Hints at what a value that cannot be parsed may mean: ``did you mean '5m'?``, or empty.
@@ -288,3 +307,6 @@ RateOrOff = Annotated[
     PlainSerializer(lambda rate: "off" if rate is None else str(rate), when_used="json"),
     _text_schema(f"^{_RATE.pattern}$", _OFF_SCHEMA),
 ]
+Path = Annotated[str, BeforeValidator(parse_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
+ACCOUNT_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string", "pattern": _ACCOUNT}, {"type": "integer", "minimum": 0}]}
+Account = Annotated[str, BeforeValidator(parse_account), WithJsonSchema(ACCOUNT_SCHEMA)]

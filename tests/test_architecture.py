@@ -195,8 +195,8 @@ def test_only_telemetry_knows_the_logger() -> None:
 def reads_by_name(text: str) -> list[str]:
     """Where a file looks by name for what a service class declares; `ServiceType` is what says it."""
     traits = (
-        "reflects|discards_input|server_initiated|client_speaks_first|single_worker|polled|take_over|truncate"
-        "|handler|stream|datagram|rfc|counters|Options"
+        "reflects|discards_input|server_initiated|client_speaks_first|single_worker|polled|listens|runs_program"
+        "|take_over|truncate|handler|program|stream|datagram|rfc|counters|Options"
     )
     return re.findall(rf"""(?:get|has)attr\((?:[\w.]*service\b|[^()]*["'](?:{traits})["'])""", text)
 

@@ -49,6 +49,8 @@ NAMED = {
         "a config that is refused, an address of no host",
     ),
     "tests/services/chat/test_chat.py": (r"/etc/passwd|/tmp/a", "words that are said"),
+    "tests/services/exec/test_environment.py": (r"/\S+", "words in an environment"),
+    "tests/services/exec/test_options.py": (r"/srv", "a path that is read and not opened"),
     "tests/services/metrics/test_http.py": (r"http://localhost:7090", "a word in a request"),
     "tests/services/test_table.py": (r".*:[1-7]", "checked and not served"),
     "tests/services/test_whoami.py": (r"/run/x", "a word"),

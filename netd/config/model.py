@@ -5,12 +5,10 @@ checks the sections of the file one by one, with the models ending in ``Section`
 """
 
 import re
-from pathlib import PurePath
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, WithJsonSchema, model_validator
 
-from netd.accounts import parse_id
 from netd.admission.access import AccessRules
 from netd.admission.access_memory import AccessPlace, AccessTables
 from netd.admission.bans import BanRules
@@ -24,7 +22,7 @@ from netd.telemetry.logs import Format, Level
 from netd.telemetry.service_events import ConnectionLog
 from netd.telemetry.syslog import Facility
 from netd.text import shown
-from netd.values import Count, Duration, Model, list_hint, number_hint
+from netd.values import Account, Count, Duration, Model, Path, list_hint, number_hint, parse_path
 
 SERVICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
@@ -59,19 +57,12 @@ def _workers(value: object) -> int | Literal["auto"]:
     )
 
 
-def _path(value: object) -> str:
-    if isinstance(value, str) and PurePath(value).is_absolute() and "\0" not in value:
-        return value
-    raise ValueError(f"expected an absolute path, got {shown(value)}")
-
-
 def _path_or_off(value: object) -> str | None:
     if value is False or value == "off":
         return None
-    return "" if value == "" else _path(value)
+    return "" if value == "" else parse_path(value)
 
 
-Path = Annotated[str, BeforeValidator(_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
 SYSLOG: Final = "syslog"
 """The value of `log.file` for the syslogd of this host."""
 
@@ -80,7 +71,7 @@ def _log_file(value: object) -> str:
     if value == SYSLOG:
         return SYSLOG
     try:
-        return _path(value)
+        return parse_path(value)
     except ValueError:
         raise ValueError(f"expected an absolute path, or syslog, got {shown(value)}") from None
 
@@ -94,22 +85,6 @@ PathOrOff = Annotated[
     str | None,
     BeforeValidator(_path_or_off),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^/"}, {"enum": ["off", False, ""]}]}),
-]
-_ACCOUNT = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?$"
-
-
-def _account(value: object) -> str:
-    """A user or group by name or number. YAML reads a number without quotes as one."""
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if isinstance(text, str) and re.fullmatch(_ACCOUNT, text) and not (text.isdigit() and parse_id(text) is None):
-        return text
-    raise ValueError(f"expected the name or number of an account, got {shown(value)}")
-
-
-Account = Annotated[
-    str,
-    BeforeValidator(_account),
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _ACCOUNT}, {"type": "integer", "minimum": 0}]}),
 ]
 
 

@@ -17,14 +17,14 @@ from netd.services.socketserver_classes import why_no_handler, why_no_service
 from netd.shared.table import COMMON, Layout
 from netd.values import Model
 
-Serving = Literal["echo", "conversation", "push", "send_only", "thread"]
+Serving = Literal["echo", "conversation", "push", "send_only", "thread", "program"]
 """How a stream is served. echo: the transport returns the input, without the service; conversation: a generator that is
 resumed with the input; push: the same with a `Post`; send_only: a generator that never receives; thread: a blocking
-handler."""
+handler; program: a program gets the connection."""
 
-Datagrams = Literal["echo", "answer", "push"]
+Datagrams = Literal["echo", "answer", "push", "program"]
 """How a datagram is served. echo: the transport returns it, without the service; answer: the service is called; push:
-the same with a `Post`."""
+the same with a `Post`; program: a program gets the socket, where its options say so."""
 
 
 class NoOptions(Model):
@@ -64,6 +64,8 @@ class ServiceType:
     """Whether a connection takes a thread only once input has come."""
     polled: bool = False
     """Whether its connections are logged at debug by default."""
+    runs_program: bool = False
+    """Whether its conversations run a program."""
     module: str = ""
     """The module of its class."""
     layout: Layout = COMMON
@@ -82,7 +84,17 @@ class ServiceType:
     @property
     def converses(self) -> bool:
         """Whether it can serve any stream, also a socket pair (`netd talk --service`)."""
-        return self.serving not in (None, "thread")
+        return self.serving not in (None, "thread", "program")
+
+    @property
+    def starts_programs(self) -> bool:
+        """Whether netd starts programs for it, so that its options are those of `ProgramOptions`."""
+        return self.serving == "program" or self.runs_program
+
+    @property
+    def listens(self) -> bool:
+        """Whether its program gets the listening sockets with the option ``mode: listener``."""
+        return self.datagrams == "program"
 
     @classmethod
     def of(cls, service: object, name: str = "") -> "ServiceType":
@@ -99,11 +111,21 @@ class ServiceType:
         return _read(service, name or service.__name__)
 
 
-_NO_SERVICE = "it is not a class with stream, datagram or handler"
+_NO_SERVICE = "it is not a class with stream, datagram, handler or program"
 
 # What a class may declare. An attribute that is None declares nothing.
-_FLAGS = ("reflects", "discards_input", "server_initiated", "client_speaks_first", "single_worker", "polled")
-_METHODS = ("stream", "datagram", "handler", "take_over", "truncate")
+_FLAGS = (
+    "reflects",
+    "discards_input",
+    "server_initiated",
+    "client_speaks_first",
+    "single_worker",
+    "polled",
+    "listens",
+    "runs_program",
+)
+_METHODS = ("stream", "datagram", "handler", "program", "take_over", "truncate")
+_SERVES = ("stream", "datagram", "handler", "program")
 _TRAITS = {"rfc", "counters", "Options", *_FLAGS, *_METHODS}
 # Former names. A class that still has one would silently lose what it declares.
 _FORMER = {
@@ -118,6 +140,10 @@ _FORMER = {
 # Pairs that contradict each other, and why.
 _EXCLUDE = (
     ("stream", "handler", "a connection is served by one of them"),
+    ("stream", "program", "a connection is served by one of them"),
+    ("handler", "program", "a connection is served by one of them"),
+    ("datagram", "program", "a program gets the socket of datagrams"),
+    ("reflects", "program", "a service that reflects is never called"),
     ("reflects", "discards_input", "what is thrown away cannot be sent back"),
     ("reflects", "server_initiated", "a service that reflects is never called, so it never posts"),
     ("reflects", "handler", "a service that reflects is never called"),
@@ -131,6 +157,8 @@ _NEED = (
     ("server_initiated", ("stream", "datagram"), ""),
     ("client_speaks_first", ("handler",), "; a conversation waits for its peer with a bare yield"),
     ("truncate", ("datagram",), ""),
+    ("listens", ("program",), ""),
+    ("runs_program", ("stream",), ""),
 )
 
 
@@ -152,7 +180,7 @@ def _faults(service: type) -> str:
     has = {name for name in _TRAITS & members.keys() if name not in _FLAGS or members[name] is True}
     faults += [f"it has both '{one}' and '{other}': {why}" for one, other, why in _EXCLUDE if {one, other} <= has]
     faults += [*_never_called(service, has), why_no_handler(members.get("handler"))]
-    if has & {"stream", "datagram", "handler"}:
+    if has.intersection(_SERVES):
         faults += [
             f"'{name}' is for a class with {' or '.join(map(repr, those))}{hint}"
             for name, those, hint in _NEED
@@ -184,7 +212,8 @@ def _misspelt(name: str, value: object, declared: Any) -> str:
         return f"'{name}' is now called '{_FORMER[name]}'"
     known = [*_METHODS, "Options"] if callable(value) else [*_FLAGS, "rfc", "counters"]
     # A class has one of the two, so a name that looks like the other is not meant as it.
-    served = {"stream", "handler"} if "stream" in declared or "handler" in declared else set()
+    ways = {"stream", "handler", "program"}
+    served = ways if ways & set(declared) else set()
     missing = {trait.lower(): trait for trait in known if trait not in declared and trait not in served}
     near = difflib.get_close_matches(name.lower(), missing, 1, 0.8)
     return (
@@ -221,6 +250,8 @@ def _read(service: type, name: str) -> ServiceType:
     serving: Serving | None = None
     if "handler" in has:
         serving = "thread"
+    elif "program" in has:
+        serving = "program"
     elif "stream" in has:
         serving = "conversation"
         if flag["reflects"]:
@@ -229,7 +260,7 @@ def _read(service: type, name: str) -> ServiceType:
             serving = "send_only"
         elif flag["server_initiated"]:
             serving = "push"
-    datagrams: Datagrams | None = None
+    datagrams: Datagrams | None = "program" if flag["listens"] else None
     if "datagram" in has:
         datagrams = "echo" if flag["reflects"] else "push" if flag["server_initiated"] else "answer"
     return ServiceType(
@@ -245,6 +276,7 @@ def _read(service: type, name: str) -> ServiceType:
         truncates="truncate" in has,
         client_speaks_first=flag["client_speaks_first"],
         polled=flag["polled"],
+        runs_program=flag["runs_program"],
         module=service.__module__,
         layout=Layout(has.get("counters", ())),
     )

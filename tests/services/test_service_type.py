@@ -17,8 +17,17 @@ from netd.shared.table import CELL, COMMON, Layout
 from netd.testing import PEER
 from netd.values import Model
 
-FLAGS = ("reflects", "discards_input", "server_initiated", "client_speaks_first", "single_worker", "polled")
-METHODS = ("stream", "datagram", "handler", "take_over", "truncate")
+FLAGS = (
+    "reflects",
+    "discards_input",
+    "server_initiated",
+    "client_speaks_first",
+    "single_worker",
+    "polled",
+    "listens",
+    "runs_program",
+)
+METHODS = ("stream", "datagram", "handler", "program", "take_over", "truncate")
 
 
 def method(*arguments: object) -> Any:
@@ -61,9 +70,11 @@ def test_built_in_types_are_what_their_classes_declare(
     kind = table.find(name)
     assert kind
     assert (kind.name, kind.serving, kind.datagrams) == (name, serving, datagrams)
-    flags = ("single_worker", "takes_over", "truncates", "client_speaks_first", "polled")
+    flags = ("single_worker", "takes_over", "truncates", "client_speaks_first", "polled", "runs_program")
     assert {flag for flag in flags if vars(kind)[flag]} == more
-    assert kind.blocks == (serving == "thread") != kind.converses
+    assert kind.blocks == (serving == "thread")
+    assert kind.converses == (serving not in ("thread", "program"))
+    assert kind.starts_programs == (serving == "program" or kind.runs_program)
     assert kind.layout == COMMON
 
 
@@ -200,7 +211,7 @@ def test_former_name_of_a_declaration_is_reported_with_the_present_one(old: str,
 def test_misspelt_method_is_reported_also_if_it_is_the_only_one(attribute: str, right: str) -> None:
     message = faults(declares(**{attribute: method}))
     assert f"'{attribute}' means nothing to netd; did you mean '{right}'?" in message
-    assert message.endswith("it is not a class with stream, datagram or handler")
+    assert message.endswith("it is not a class with stream, datagram, handler or program")
 
 
 def test_misspelt_name_is_found_in_a_base_class() -> None:
@@ -224,7 +235,7 @@ def test_wrong_letter_in_a_name_is_an_error(trait: str, data: st.DataObject) -> 
     )
     if wrong == trait or wrong.startswith("_"):
         return
-    serves = {} if trait in ("stream", "handler") else {"stream": method}
+    serves = {} if trait in ("stream", "handler", "program") else {"stream": method}
     declared = declares(**serves, **{wrong: True if trait in FLAGS else method})
     assert f"'{wrong}' means nothing to netd; did you mean '{trait}'?" in faults(declared)
 
@@ -295,6 +306,20 @@ class Handler(socketserver.BaseRequestHandler):
             "it has both 'stream' and 'handler': a connection is served by one of them",
         ),
         (
+            {"stream": method, "program": method},
+            "it has both 'stream' and 'program': a connection is served by one of them",
+        ),
+        (
+            {"handler": Handler, "program": method},
+            "it has both 'handler' and 'program': a connection is served by one of them",
+        ),
+        (
+            {"datagram": method, "program": method, "listens": True},
+            "it has both 'datagram' and 'program': a program gets the socket of datagrams",
+        ),
+        ({"stream": method, "listens": True}, "'listens' is for a class with 'program'"),
+        ({"program": method, "runs_program": True}, "'runs_program' is for a class with 'stream'"),
+        (
             {"stream": method, "reflects": True, "server_initiated": True},
             "it has both 'reflects' and 'server_initiated': a service that reflects is never called, so it never posts",
         ),
@@ -325,8 +350,8 @@ class Handler(socketserver.BaseRequestHandler):
             "'server_initiated' is for a class with 'stream' or 'datagram'",
         ),
         ({"stream": method, "truncate": method}, "'truncate' is for a class with 'datagram'"),
-        ({}, "it is not a class with stream, datagram or handler"),
-        ({"rfc": 862, "single_worker": True}, "it is not a class with stream, datagram or handler"),
+        ({}, "it is not a class with stream, datagram, handler or program"),
+        ({"rfc": 862, "single_worker": True}, "it is not a class with stream, datagram, handler or program"),
     ],
 )
 def test_contradicting_declarations_are_an_error(attributes: dict[str, object], message: str) -> None:
@@ -341,7 +366,7 @@ def test_errors_of_a_class_are_reported_at_once() -> None:
 
 def test_object_that_is_no_class_is_an_error() -> None:
     for one in (Echo(), [Echo], None):
-        with pytest.raises(DeclarationError, match="it is not a class with stream, datagram or handler"):
+        with pytest.raises(DeclarationError, match="it is not a class with stream, datagram, handler or program"):
             ServiceType.of(one)
 
 
@@ -402,6 +427,9 @@ def test_any_declaration_is_a_value_or_an_error_that_names_the_class(attributes:
     assert bool(attributes.get("reflects")) == ("echo" in (kind.serving, kind.datagrams))
     assert bool(attributes.get("server_initiated")) == ("push" in (kind.serving, kind.datagrams))
     assert bool(attributes.get("discards_input")) == (kind.serving == "send_only")
+    assert (attributes.get("program") is not None) == (kind.serving == "program")
+    assert bool(attributes.get("listens")) == kind.listens == (kind.datagrams == "program")
+    assert bool(attributes.get("runs_program")) == kind.runs_program
     assert bool(attributes.get("client_speaks_first")) == kind.client_speaks_first
     assert bool(attributes.get("single_worker")) == kind.single_worker
     assert bool(attributes.get("polled")) == kind.polled
@@ -417,5 +445,15 @@ def test_service_type_without_a_class_is_a_value_too() -> None:
     class Command(Model):
         command: str = "x"
 
-    kind = ServiceType("exec", "Runs a program.", lambda options, context: options.command, "thread", options=Command)
+    kind = ServiceType("run", "Runs a program.", lambda options, context: options.command, "thread", options=Command)
     assert (kind.build(kind.options(), Context()), kind.streams, kind.datagrams) == ("x", True, None)
+
+
+def test_program_is_a_way_to_serve() -> None:
+    kind = ServiceType.of(declares(program=method))
+    assert (kind.serving, kind.datagrams, kind.listens, kind.starts_programs) == ("program", None, False, True)
+    assert not kind.converses
+    kind = ServiceType.of(declares(program=method, listens=True))
+    assert (kind.serving, kind.datagrams, kind.listens, kind.starts_programs) == ("program", "program", True, True)
+    kind = ServiceType.of(declares(stream=method, runs_program=True))
+    assert (kind.serving, kind.starts_programs, kind.converses) == ("conversation", True, True)

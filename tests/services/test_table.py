@@ -155,7 +155,7 @@ services:
     assert any(
         "services.leaver: service type 'leaver' (netd_leaver:Service) cannot be loaded" in line for line in found
     )
-    assert any("is not a class with stream, datagram or handler" in line for line in found)
+    assert any("is not a class with stream, datagram, handler or program" in line for line in found)
     assert any("its Options are not a netd.values.Model" in line for line in found)
 
 

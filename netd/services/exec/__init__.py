@@ -1,0 +1,51 @@
+"""exec: a program for each connection, or one that gets the listening sockets, as inetd(8) and xinetd(8) start them.
+
+Read `options` first, then `environment`: what a program finds in it.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, WithJsonSchema
+
+from netd.contract import Context
+from netd.peer import Peer
+from netd.services.exec.environment import peer_environment
+from netd.services.exec.options import ProgramOptions
+from netd.values import Timeout
+
+_Stderr = Annotated[
+    Literal["log", "peer", "null"],
+    BeforeValidator(lambda value: "null" if value is None else value),  # what YAML reads a bare null as
+    WithJsonSchema({"enum": ["log", "peer", "null", None]}),
+]
+
+
+class Exec:
+    """Starts a program for each connection, or one that accepts connections and receives datagrams by itself."""
+
+    listens = True
+
+    class Options(ProgramOptions):
+        """Options of ``exec``."""
+
+        mode: Literal["connection", "listener"] = "connection"
+        """`connection` (nowait of inetd): a program for each connection, which is its standard input and output.
+        `listener` (wait of inetd): one program, started when a connection or datagram comes, gets the listening socket
+        as 0, 1 and 3 (LISTEN_FDS, sd_listen_fds(3)) and accepts or receives by itself until it ends."""
+        stderr: _Stderr = "log"
+        """Where standard error of the program goes: `log` (each line an event), `peer` (the connection, as with inetd
+        and xinetd) or `null` (nowhere). log, since complaints of a program are for the operator, not for the peer."""
+        relay: bool = False
+        """Whether the program gets one end of a socket pair, and netd passes the octets on: so `limits.idle`,
+        `limits.bytes`, counts of octets and `netd trace` work. Off, since it takes time, and a program that asks for
+        the address of its peer (getpeername(2)) finds none."""
+        wait_for_data: Timeout = None
+        """How long netd waits for the first octet before it starts the program; for a client that closes the connection
+        before, none is started. Off, since the program may have to speak first."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self.options = options
+
+    def program(self, peer: Peer) -> dict[str, str]:
+        """The variables that tell the program about the peer of its connection."""
+        return peer_environment(peer)
