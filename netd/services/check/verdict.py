@@ -1,0 +1,73 @@
+"""What the end of a program means: its code in the config, and the same in words."""
+
+import re
+import signal
+from collections.abc import Mapping
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator
+
+from netd.contract import Finished
+from netd.text import printable, shown
+
+TIMEOUT = "timeout"
+"""The `Finished.error` of a program that was ended because its time was over."""
+
+_EXIT_CODE = re.compile(r"0|[1-9]\d{0,2}", re.ASCII)
+_WORDS = ("signal", TIMEOUT, "other")
+_LONGEST_LINE = 1024
+
+T = TypeVar("T")
+
+
+def check_codes(codes: dict[str, int | str]) -> dict[str, int | str]:
+    """The codes, if each key is an exit code or one of the words; else raise ValueError."""
+    for key in codes:
+        if key not in _WORDS and not (_EXIT_CODE.fullmatch(key) and int(key) <= 255):
+            raise ValueError(f"expected an exit code from 0 to 255, signal, timeout or other, got {shown(key)}")
+    return codes
+
+
+Codes = Annotated[dict[str, int | str], AfterValidator(check_codes)]
+
+
+def find(codes: Mapping[str, T], finished: Finished) -> T:
+    """The entry for the end of a program; ``other`` has to be there."""
+    if finished.code is None:
+        key = finished.error
+    elif finished.code < 0:
+        key = "signal"
+    else:
+        key = str(finished.code)
+    return codes[key if key in codes else "other"]
+
+
+def is_whole(finished: Finished) -> bool:
+    """Whether the program has ended by itself: what another one has printed may be half of what it had to say."""
+    return finished.code is not None and finished.code >= 0
+
+
+def describe(finished: Finished) -> str:
+    """How the program ended, for a peer: no path, and no reason that is the operator's alone."""
+    code = finished.code
+    if code is None:
+        return "timed out" if finished.error == TIMEOUT else "could not be started"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"ended by signal {-code}"  # a real-time signal has no name
+
+
+def first_line(finished: Finished) -> str:
+    """The first line that the program has printed, at most 1024 characters, or how it ended where that says more."""
+    line, _, _ = finished.output.lstrip(b"\r\n").partition(b"\n")
+    text = safe(line.removesuffix(b"\r")).strip()[:_LONGEST_LINE]
+    return text if text and is_whole(finished) else describe(finished)
+
+
+def safe(output: bytes) -> str:
+    """Output as lines of printable text: a control character in it could do something to the terminal of a reader."""
+    lines = output.decode("utf-8", "backslashreplace").replace("\r\n", "\n").split("\n")
+    return "\n".join(printable(line.replace("\t", " ")) for line in lines)
