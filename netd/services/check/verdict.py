@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator
 
 from netd.contract import Finished
-from netd.text import printable, shown
+from netd.text import escaped, printable, shown
 
 TIMEOUT = "timeout"
 """The `Finished.error` of a program that was ended because its time was over."""
@@ -16,6 +16,7 @@ TIMEOUT = "timeout"
 _EXIT_CODE = re.compile(r"0|[1-9]\d{0,2}", re.ASCII)
 _WORDS = ("signal", TIMEOUT, "other")
 _LONGEST_LINE = 1024
+_CONTROLS = {code: escaped(chr(code)) for code in (*range(32), *range(127, 160))} | {ord("\t"): " ", ord("\n"): "\n"}
 
 T = TypeVar("T")
 
@@ -69,5 +70,8 @@ def first_line(finished: Finished) -> str:
 
 def safe(output: bytes) -> str:
     """Output as lines of printable text: a control character in it could do something to the terminal of a reader."""
-    lines = output.decode("utf-8", "backslashreplace").replace("\r\n", "\n").split("\n")
-    return "\n".join(printable(line.replace("\t", " ")) for line in lines)
+    text = output.decode("utf-8", "replace").replace("\r\n", "\n").translate(_CONTROLS)
+    if text.replace("\n", "").isprintable():
+        return text
+    # What is left, such as marks for the direction of text, is rare, and takes more time.
+    return "\n".join(map(printable, text.split("\n")))

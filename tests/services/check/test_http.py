@@ -171,7 +171,7 @@ def test_response_to_head_is_that_to_get_without_its_body() -> None:
     [
         (0, b"", "", b"exit code 0\n"),
         (2, b"\n", "", b"exit code 2\n\n"),
-        (0, b"gr\xc3\xbcn\x1b[1m\xff\n", "", "grün\\x1b[1m\\xff\n".encode()),
+        (0, b"gr\xc3\xbcn\x1b[1m\xff\n", "", "grün\\x1b[1m�\n".encode()),
         (None, b"half", "timeout", b"timed out\nhalf\n"),
         (-15, b"", "", b"ended by SIGTERM\n"),
         (None, b"", "/secret: no such file", b"could not be started\n"),

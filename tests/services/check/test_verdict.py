@@ -82,7 +82,8 @@ def test_first_line_of_a_program_that_did_not_end_by_itself_is_not_trusted() -> 
 
 def test_safe_text_keeps_lines_and_words() -> None:
     assert verdict.safe("grün\r\nzwei\n".encode()) == "grün\nzwei\n"
-    assert verdict.safe(b"\xff\0\r\x1b]0;x\x07\n") == "\\xff\\x00\\r\\x1b]0;x\\x07\n"
+    assert verdict.safe("a\u202eb\x9b\n\u2028".encode()) == "a\\u202eb\\x9b\n\\u2028"
+    assert verdict.safe(b"\xff\0\r\x1b]0;x\x07\n") == "�\\x00\\r\\x1b]0;x\\x07\n"
 
 
 @given(st.binary(max_size=200))
