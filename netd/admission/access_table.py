@@ -8,7 +8,7 @@ not leave it.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from struct import Struct
@@ -160,6 +160,12 @@ class Access:
     def ruling(self, address: bytes) -> Ruling:
         """The same, with the reason."""
         return self._ruling(self._find(address))
+
+    def starts(self, octets: int) -> Iterable[int]:
+        """Where addresses of this length (4 or 16 octets) begin to have another rule, from 0 on, as numbers."""
+        if octets == 4:
+            return self._starts4
+        return (high << 64 | low for high, low in zip(self._highs, self._lows, strict=True))
 
     def unix_ruling(self, user: int | None, groups: Sequence[int]) -> Ruling:
         """The ruling on a UNIX peer. A user of None: the kernel passed no credentials."""

@@ -22,7 +22,10 @@ LOCAL = (Network(127 << 24, 8, 32), Network(1, 128, 128))
 ANY = (Network(0, 0, 32), Network(0, 0, 128))
 """All addresses."""
 
-_NAT64 = (bytes.fromhex("0064ff9b") + bytes(8), bytes.fromhex("0064ff9b0001"))
+NAT64 = (Network(0x64FF9B << 96, 96, 128), Network(0x64FF9B0001 << 80, 48, 128))
+"""The prefixes of IPv4 hosts behind NAT64."""
+
+_NAT64 = tuple(network.first.to_bytes(16)[: network.length // 8] for network in NAT64)
 
 V = TypeVar("V")
 W = TypeVar("W")
@@ -38,6 +41,12 @@ def source_of(address: bytes) -> bytes:
 def first_address(source: bytes) -> bytes:
     """The first address of a source, 4 or 16 octets."""
     return source if len(source) == 4 else source.ljust(16, b"\0")
+
+
+def source_network(source: bytes) -> Network:
+    """The addresses that have this source, but for those of `NAT64` in the /64 before them."""
+    first = first_address(source)
+    return Network(int.from_bytes(first), 8 * len(source), 8 * len(first))
 
 
 def source_text(source: bytes) -> str:
@@ -152,6 +161,10 @@ class Prefixes(Generic[V]):
         """The value of the longest prefix of an address; None if no prefix contains it."""
         starts, values = self._tables[len(address)]
         return values[bisect_right(starts, address) - 1]
+
+    def starts(self, octets: int) -> Iterable[int]:
+        """Where addresses of this length (4 or 16 octets) begin to have another value, from 0 on, as numbers."""
+        return map(int.from_bytes, self._tables[octets][0])
 
 
 def intervals(bits: int, chosen: Mapping[Network, V], nothing: W) -> tuple[list[int], list[V | W]]:

@@ -121,6 +121,12 @@ def test_rules_can_be_read_from_their_table() -> None:
     assert [hours.text for hours in access.times] == given["times"]
 
 
+def test_table_tells_where_another_rule_decides() -> None:
+    access = Access.of(rules(allow=["10.0.0.0/8", "2001:db8::/32"], deny=["10.1.0.0/16"]))
+    assert list(access.starts(4)) == [0, 10 << 24, 10 << 24 | 1 << 16, 10 << 24 | 2 << 16, 11 << 24]
+    assert list(access.starts(16)) == [0, 0x20010DB8 << 96, 0x20010DB9 << 96]
+
+
 def test_user_is_shown_by_name_and_matched_by_number() -> None:
     checked = rules(deny=["uid:root"])
     entries = tuple(entry.numbered(lambda kind, name: 0) for entry in checked.deny)

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.addresses import Network, parse_address
-from netd.admission.addresses import Named, Prefixes, parse_networks, parse_source, source_of, source_text
+from netd.addresses import Network, network_of, parse_address
+from netd.admission.addresses import (
+    Named,
+    Prefixes,
+    parse_networks,
+    parse_source,
+    source_network,
+    source_of,
+    source_text,
+)
 
 
 def test_source_is_an_ipv4_address_or_an_ipv6_64() -> None:
@@ -28,6 +36,19 @@ def test_source_is_an_ipv4_address_or_an_ipv6_64() -> None:
     for text in ("64:ff9b::/64", "fe80::1/64", "192.0.2.0/24", "2001:db8::/32", "2001:db8::/128", "x"):
         with pytest.raises(ValueError, match="expected"):
             parse_source(text)
+
+
+@pytest.mark.parametrize("text", ["192.0.2.7/32", "2001:db8::/64", "64:ff9b::c000:207/128", "fe80::7/128"])
+def test_source_is_a_network(text: str) -> None:
+    assert source_network(parse_source(text)) == network_of(ip_network(text))
+
+
+def test_prefixes_tell_where_their_value_changes() -> None:
+    prefixes = Prefixes(
+        (network, text) for text in ("10.0.0.0/8", "10.1.0.0/16", "::1") for network in parse_networks(text)
+    )
+    assert list(prefixes.starts(4)) == [0, 10 << 24, 10 << 24 | 1 << 16, 10 << 24 | 2 << 16, 11 << 24]
+    assert list(prefixes.starts(16)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
