@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from netd.contract import Context, WaitingConversation
 from netd.peer import Peer
@@ -48,22 +48,28 @@ class Check:
         such as ``drain`` or ``up 50%`` for ``agent``. Unless given, 0 and 1 (OK and WARNING of Nagios) are 200 or
         ``up``, and all others 503 or ``down``."""
 
-        @model_validator(mode="after")
-        def _stale_is_older_than_cached(self) -> "Check.Options":
-            if self.stale is not None and self.stale <= self.cache:
-                raise ValueError("stale: expected more than cache: until then an answer is not stale")
-            return self
+        @field_validator("stale")
+        @classmethod
+        def _stale_is_older_than_cached(cls, stale: float | None, info: ValidationInfo) -> float | None:
+            if stale is not None and stale <= info.data.get("cache", 0.0):
+                raise ValueError("expected more than cache: until then an answer is not stale")
+            return stale
 
-        @model_validator(mode="after")
-        def _codes_are_answers(self) -> "Check.Options":
-            if self.answer == "text" and self.codes:
-                raise ValueError("codes: has no meaning with answer: text")
-            for code, meaning in self.codes.items():
+        @field_validator("codes")
+        @classmethod
+        def _codes_have_answers(cls, codes: dict[str, int | str], info: ValidationInfo) -> dict[str, int | str]:
+            answer = info.data.get("answer")  # None: it is wrong itself
+            if answer == "text" and codes:
+                raise ValueError("has no meaning with answer: text")
+            for code, meaning in codes.items():
                 try:
-                    (http.check_status if self.answer == "http" else agent.check_words)(meaning)
+                    if answer == "http":
+                        http.check_status(meaning)
+                    elif answer == "agent":
+                        agent.check_words(meaning)
                 except ValueError as error:
-                    raise ValueError(f"codes.{code}: {error}") from None
-            return self
+                    raise ValueError(f"{code}: {error}") from None
+            return codes
 
     def __init__(self, options: Options, context: Context) -> None:
         self._clock = context.clock

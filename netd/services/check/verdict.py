@@ -5,7 +5,7 @@ import signal
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from netd.contract import Finished
 from netd.text import escaped, printable, shown
@@ -21,15 +21,21 @@ _CONTROLS = {code: escaped(chr(code)) for code in (*range(32), *range(127, 160))
 T = TypeVar("T")
 
 
-def check_codes(codes: dict[str, int | str]) -> dict[str, int | str]:
-    """The codes, if each key is an exit code or one of the words; else raise ValueError."""
-    for key in codes:
-        if key not in _WORDS and not (_EXIT_CODE.fullmatch(key) and int(key) <= 255):
-            raise ValueError(f"expected an exit code from 0 to 255, signal, timeout or other, got {shown(key)}")
-    return codes
+def check_code(code: str) -> str:
+    """The code, if a program may end with it; else raise ValueError."""
+    if code not in _WORDS and not (_EXIT_CODE.fullmatch(code) and int(code) <= 255):
+        raise ValueError(f"expected an exit code from 0 to 255, signal, timeout or other, got {shown(code)}")
+    return code
 
 
-Codes = Annotated[dict[str, int | str], AfterValidator(check_codes)]
+def _meaning(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"expected a status code such as 503, or words such as drain, got {shown(value)}")
+    return value
+
+
+Codes = dict[Annotated[str, AfterValidator(check_code)], Annotated[int | str, BeforeValidator(_meaning)]]
+"""What each code means: a number or words, as the protocol of the answer has it."""
 
 
 def find(codes: Mapping[str, T], finished: Finished) -> T:
