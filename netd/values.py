@@ -16,7 +16,16 @@ from pathlib import PurePath
 from typing import Annotated, Any, Literal
 from zoneinfo import TZPATH, ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    InstanceOf,
+    PlainSerializer,
+    SerializationInfo,
+    WithJsonSchema,
+)
 
 from netd.accounts import parse_id
 from netd.errors import InvalidValueError
@@ -24,10 +33,12 @@ from netd.text import shown
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NANOSECONDS = {unit: round(seconds * 1e9) for unit, seconds in reversed(_SECONDS.items())}
 _SIZE = re.compile(r"(\d{1,19})(|KiB|MiB|GiB)", re.ASCII)
-_OCTETS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_OCTETS = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "": 1}
 _RATE = re.compile(r"(?:(tcp|udp) +)?(\d{1,7})/(s|m|h|d)(?: +burst +(\d{1,7}))?", re.ASCII)
 _LONGEST = 366 * 86400.0
+_MOST_UNITS = 10**9  # a duration has at most nine digits before the point
 _ACCOUNT = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?$"
 _LIFTED = (0, "0", "off")  # False equals 0
 
@@ -53,15 +64,35 @@ class Model(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
+    def written(self) -> dict[str, Any]:
+        """The values as an operator writes them: as in JSON (``model_dump``), but a size is ``64KiB``, not a number."""
+        return self.model_dump(mode="json", context=_WRITTEN)
+
 
 def parse_duration(value: object) -> float:
     """Seconds, from ``250ms``, ``30s``, ``5m``, ``1h`` or ``1d``; at most 366 days."""
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        # Rounded to the precision of `_duration_text`, so that a duration is the same after a round trip.
+        # Rounded to the precision of `duration_text`, so that a duration is the same after a round trip.
         seconds = round(float(match[1]) * _SECONDS[match[2]], 9)
         if 0 < seconds <= _LONGEST:
             return seconds
     raise InvalidValueError(f"expected a duration such as 30s, 5m or 1h, got {shown(value)}", _duration_hint(value))
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as in the config, in the largest unit of which it is a whole number: ``5m``, ``90s``, ``300ms``.
+
+    A duration that is no whole number of milliseconds has a fraction: ``0.25ms``, ``2.0005s``. At least a nanosecond.
+    """
+    text = f"{max(seconds, 1e-9):.9f}"
+    nanoseconds = int(text.replace(".", ""))
+    for unit, length in _NANOSECONDS.items():
+        number, rest = divmod(nanoseconds, length)
+        if not rest and number < _MOST_UNITS:
+            return f"{number}{unit}"
+    if seconds < 1:
+        return f"{nanoseconds / 10**6:.6f}".rstrip("0") + "ms"
+    return text.rstrip("0").rstrip(".") + "s"
 
 
 def parse_timeout(value: object) -> float | None:
@@ -82,6 +113,13 @@ def parse_size(value: object, most: int = 2**31 - 1) -> int:
         if 0 < size <= most:
             return size
     raise InvalidValueError(f"expected a size such as 512 or 64KiB, got {shown(value)}", _size_hint(value))
+
+
+def size_text(octets: int) -> str:
+    """A size as in the config, in the largest unit of which it is a whole number: ``64KiB``, ``65535``."""
+    return next(
+        (f"{octets // length}{unit}" for unit, length in _OCTETS.items() if octets and octets % length == 0), "0"
+    )
 
 
 def parse_count(value: object) -> int | None:
@@ -208,8 +246,7 @@ def _duration_hint(value: object) -> str:
     if len(parts) == 1:
         return _guess("".join(map(str, parts[0])), value, parse_duration)
     seconds = sum(float(number) * _SECONDS[str(unit)] for number, unit in parts)  # 1h30m
-    unit = next((unit for unit in ("h", "m", "s") if seconds % _SECONDS[unit] == 0), "ms")
-    return _guess(f"{seconds / _SECONDS[unit]:.0f}{unit}", value, parse_duration)
+    return _guess(duration_text(seconds), value, parse_duration)
 
 
 def _size_hint(value: object) -> str:
@@ -262,10 +299,9 @@ def bound_text(bound: object, given: object) -> str:
     """A bound in the notation of the value that exceeds it: a duration, a size, or a number."""
     if isinstance(given, str) and isinstance(bound, int | float):
         if _DURATION.fullmatch(given):
-            return _duration_text(bound)
-        if match := re.search("(KiB|MiB|GiB)$", given):
-            unit = next(unit for unit in (match[1], "KiB", "") if bound % _OCTETS[unit] == 0)
-            return f"{bound // _OCTETS[unit]}{unit}"
+            return duration_text(bound)
+        if isinstance(bound, int) and re.search("(KiB|MiB|GiB)$", given):
+            return size_text(bound)
     return str(bound)
 
 
@@ -273,25 +309,30 @@ def _text_schema(pattern: str, *others: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [{"type": "string", "pattern": pattern}, *others]})
 
 
-def _duration_text(seconds: float | None) -> str:
-    return "off" if seconds is None else f"{max(seconds, 1e-9):.9f}".rstrip("0").rstrip(".") + "s"
+def _size_json(octets: int | None, info: SerializationInfo) -> int | str:
+    if octets is None:
+        return "off"
+    return size_text(octets) if info.context is _WRITTEN and octets % _OCTETS["KiB"] == 0 else octets
 
 
+_WRITTEN = object()
+"""The context of `Model.written`."""
 _OFF_SCHEMA: dict[str, Any] = {"enum": ["off", "0", 0, False]}
-_TIME_TEXT = PlainSerializer(_duration_text, when_used="json")
+_TIME_TEXT = PlainSerializer(lambda seconds: "off" if seconds is None else duration_text(seconds), when_used="json")
+_SIZE_JSON = PlainSerializer(_size_json, when_used="json")
 
 Duration = Annotated[float, BeforeValidator(parse_duration), _TIME_TEXT, _text_schema(f"^{_DURATION.pattern}$")]
 Timeout = Annotated[
     float | None, BeforeValidator(parse_timeout), _TIME_TEXT, _text_schema(f"^{_DURATION.pattern}$", _OFF_SCHEMA)
 ]
 Size = Annotated[
-    int, BeforeValidator(parse_size), _text_schema(f"^{_SIZE.pattern}$", {"type": "integer", "minimum": 1})
+    int, BeforeValidator(parse_size), _SIZE_JSON, _text_schema(f"^{_SIZE.pattern}$", {"type": "integer", "minimum": 1})
 ]
 _OR_OFF = PlainSerializer(lambda value: "off" if value is None else value, when_used="json")
 SizeOrOff = Annotated[
     int | None,
     BeforeValidator(lambda value: None if value is not None and value in _LIFTED else parse_size(value)),
-    _OR_OFF,
+    _SIZE_JSON,
     _text_schema(f"^{_SIZE.pattern}$", {"type": "integer", "minimum": 1}, _OFF_SCHEMA),
 ]
 Count = Annotated[

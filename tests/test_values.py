@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 
 from netd.errors import InvalidValueError
 from netd.values import (
-    _duration_text,
+    Duration,
+    Model,
+    Size,
+    SizeOrOff,
+    duration_text,
     list_hint,
     parse_count,
     parse_duration,
@@ -23,6 +27,7 @@ from netd.values import (
     parse_switch,
     parse_timeout,
     parse_zone,
+    size_text,
     switch_hint,
 )
 
@@ -176,13 +181,67 @@ def test_a_duration_written_and_read_again_is_the_same(whole: int, part: int, un
         seconds = parse_duration(f"{whole}.{part:09d}{unit}")
     except ValueError:
         return  # longer than a year
-    assert parse_duration(_duration_text(seconds)) == seconds
+    assert parse_duration(duration_text(seconds)) == seconds
+
+
+@given(st.integers(1, 366 * 86400 * 1000))
+def test_duration_of_whole_milliseconds_is_written_without_a_fraction_unless_it_has_ten_digits(number: int) -> None:
+    text = duration_text(parse_duration(f"{number // 1000}.{number % 1000:03}s"))
+    assert "." not in text or number >= 10**9
+    assert parse_duration(text) == number / 1000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (300.0, "5m"),
+        (0.3, "300ms"),
+        (3600.0, "1h"),
+        (90.0, "90s"),
+        (5400.0, "90m"),
+        (86400.0, "1d"),
+        (1.5, "1500ms"),
+        (0.00025, "0.25ms"),
+        (2.0005, "2.0005s"),
+        (1e-9, "0.000001ms"),
+        (1000000.001, "1000000.001s"),
+        (31622400.0, "366d"),
+    ],
+)
+def test_duration_is_written_in_the_largest_whole_unit(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
+    assert parse_duration(text) == seconds
+
+
+@given(st.integers(1, 2**31 - 1))
+def test_a_size_written_and_read_again_is_the_same(octets: int) -> None:
+    assert parse_size(size_text(octets)) == octets
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [(512, "512"), (65536, "64KiB"), (65535, "65535"), (2**20, "1MiB"), (3 * 2**29, "1536MiB"), (0, "0")],
+)
+def test_size_is_written_in_the_largest_whole_unit(octets: int, text: str) -> None:
+    assert size_text(octets) == text
+
+
+def test_sizes_are_numbers_in_json_and_have_their_unit_for_an_operator() -> None:
+    class Sizes(Model):
+        one: Size = 4096
+        two: Size = 65535
+        off: SizeOrOff = None
+        wait: Duration = 60.0
+
+    assert Sizes().model_dump(mode="json") == {"one": 4096, "two": 65535, "off": "off", "wait": "1m"}
+    assert Sizes().written() == {"one": "4KiB", "two": 65535, "off": "off", "wait": "1m"}
+    assert Sizes.model_validate(Sizes().written()) == Sizes()
 
 
 @pytest.mark.parametrize("text", ["700ms", "9ms", "1.1h", "4.1d", "350ms"])
 def test_parsed_duration_is_the_same_after_it_is_written(text: str) -> None:
     seconds = parse_duration(text)
-    assert parse_duration(_duration_text(seconds)) == seconds
+    assert parse_duration(duration_text(seconds)) == seconds
 
 
 def test_time_zone_is_parsed() -> None:

@@ -40,7 +40,7 @@ class Limits(Model):
     """How long live conversations may continue once the service is disabled or removed, while netd keeps running; by
     default as long as when netd stops."""
     line: Annotated[Size, Field(le=2**20)] = 4096
-    """The longest line of a line service, in octets, at most 1 MiB. 4 KiB is more than a user types, and one page of
+    """The longest line of a line service, in octets, at most 1MiB. 4KiB is more than a user types, and one page of
     memory per peer."""
     datagram: Annotated[Size, Field(le=65535)] = 65535
     """The longest datagram, in octets, at most 65535; a longer one is dropped and counted. UDP carries up to

@@ -50,7 +50,9 @@ def list_(client: ControlClient, *, as_json: bool) -> int:
 @json_option
 def add(client: ControlClient, source: str, duration: float, *, as_json: bool) -> int:
     """Ban a source: an address, or an IPv6 /64. Live connections stay open (netd kick closes them)."""
-    answer = client.ask("ban", "add", source, f"{duration:.3f}s")
+    from netd.values import duration_text  # only here, since it takes long
+
+    answer = client.ask("ban", "add", source, duration_text(duration))
     text = f"{answer['source']} is banned for {readable_duration(answer['remaining_seconds'])}"
     return print_answer(answer, text, as_json=as_json)
 

@@ -56,13 +56,18 @@ def _transports(kind: ServiceType) -> str:
 
 
 def _describe(kind: ServiceType) -> dict[str, Any]:
+    options = kind.options.model_json_schema().get("properties", {})
+    written = kind.options.model_construct().written()
+    for name, option in options.items():
+        if "default" in option:
+            option["default"] = written[name]
     return {
         "type": kind.name,
         "summary": kind.summary,
         "rfc": kind.rfc,
         "stream": kind.streams,
         "datagram": kind.datagrams is not None,
-        "options": kind.options.model_json_schema().get("properties", {}),
+        "options": options,
     }
 
 
@@ -73,7 +78,7 @@ def _print_one(kind: ServiceType) -> None:
     click.echo(click.wrap_text(_plain(kind.summary)))
     fields = kind.options.model_fields
     click.echo("\nOptions:" if fields else "\nNo options.")
-    written = kind.options.model_construct().model_dump(mode="json")
+    written = kind.options.model_construct().written()
     for name, field in fields.items():
         default = "(required)" if field.is_required() else json.dumps(written[name])
         click.echo(f"\n  {name}: {default}")

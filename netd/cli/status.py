@@ -12,6 +12,8 @@ from netd.cli.output import print_answer, table, terminal_width
 from netd.client.control import Answer
 from netd.text import printable
 
+_SIZES = ("bytes", "line", "datagram")
+
 
 @click.command(epilog="Example: netd status echo", short_help="Show the services of a running netd, or one in full.")
 @click.argument("service", required=False)
@@ -88,7 +90,7 @@ def _describe(service: Answer) -> str:
         ("failed", str(service["failed"])),
         ("loops", str(counters["loops_detected"])),
         *((name, str(number)) for name, number in counters["own"].items()),
-        *((f"limits.{name}", _value(value)) for name, value in service["limits"].items()),
+        *((f"limits.{name}", _limit(name, value)) for name, value in service["limits"].items()),
     ]
     return table(("", ""), facts).lstrip("\n")
 
@@ -99,7 +101,12 @@ def _by_reason(numbers: dict[str, int]) -> str:
     return f"{sum(numbers.values())}: {parts}" if numbers else "0"
 
 
-def _value(value: object) -> str:
+def _limit(name: str, value: object) -> str:
+    """A limit as in the config; in JSON a size is a number."""
+    if name in _SIZES and isinstance(value, int):
+        from netd.values import size_text  # only here, since it takes long
+
+        return size_text(value)
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 

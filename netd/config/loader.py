@@ -60,7 +60,7 @@ EXAMPLE_FILE = Path(__file__).parent / "netd.yaml"
 """The commented config with every key; in a checkout it is a link to config/netd.yaml."""
 
 # Threads are few, so that a source gets some of them only, and for a limited time.
-_BLOCKING = Limits.model_validate({"per_source": 8, "lifetime": "60s"})
+_BLOCKING = Limits.model_validate({"per_source": 8, "lifetime": "1m"})
 
 M = TypeVar("M", bound=Model)
 

@@ -77,7 +77,7 @@ def _write_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None
         *((ServiceType.of(s).options, definitions[f"{n}-options"]) for n, s in table.BUILT_IN.items()),
     ]
     for model, shown in places:
-        written = model.model_construct().model_dump(mode="json")
+        written = model.model_construct().written()
         for name, field in model.model_fields.items():
             shown["properties"][name].pop("default", None)
             # The defaults of a section are those of its keys.

@@ -34,9 +34,9 @@ def test_list_shows_bans_as_a_table_or_as_json(place: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "request_line", "output"),
     [
-        (["add", "192.0.2.7"], "ban add 192.0.2.7 3600.000s", "192.0.2.7 is banned for 1h0m\n"),
-        (["add", "192.0.2.7", "--for", "10m"], "ban add 192.0.2.7 600.000s", "192.0.2.7 is banned for 1h0m\n"),
-        (["add", "192.0.2.7", "--for", "90"], "ban add 192.0.2.7 90.000s", "192.0.2.7 is banned for 1h0m\n"),
+        (["add", "192.0.2.7"], "ban add 192.0.2.7 1h", "192.0.2.7 is banned for 1h0m\n"),
+        (["add", "192.0.2.7", "--for", "10m"], "ban add 192.0.2.7 10m", "192.0.2.7 is banned for 1h0m\n"),
+        (["add", "192.0.2.7", "--for", "90"], "ban add 192.0.2.7 90s", "192.0.2.7 is banned for 1h0m\n"),
         (["remove", "192.0.2.7"], "ban remove 192.0.2.7", "192.0.2.7 is not banned any more\n"),
     ],
 )

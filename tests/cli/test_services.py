@@ -23,6 +23,8 @@ def test_services_describes_one_type() -> None:
     [one] = json.loads(netd_process("services", "time", "--json").stdout)["types"]
     assert (one["rfc"], one["stream"], one["datagram"]) == (868, True, True)
     assert one["options"]["timezone"]["default"] == "UTC"
+    assert one["options"]["pause"]["default"] == "300ms", "as in the config, as its JSON Schema demands"
+    assert '  pause: "300ms"' in done.stdout.splitlines()
     assert "No options." in netd_process("services", "echo").stdout
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from netd.admission.limits import Limits
 from netd.cli.columns import daemon_lines
 from tests.cli.commands import run_with_answer
 from tests.cli.top.answers import answer, service
@@ -72,7 +73,14 @@ def test_description_of_a_service_has_its_reasons_and_limits(place: Path) -> Non
         "received_bytes": 500,
         "own": {"members": 2},
     }
-    limits = {"connections": 64, "rate": "50/s burst 100", "exempt": ["local"], "idle": "5m"}
+    limits = {
+        "connections": 64,
+        "rate": "50/s burst 100",
+        "exempt": ["local"],
+        "idle": "5m",
+        "bytes": 2**20,
+        "line": 4100,
+    }
     given = answer(service("echo", connections=3, requests=9, counters=counters, limits=limits))
     code, output, request = run_with_answer(place, given, "status", "echo")
     assert (code, request) == (0, "status service=echo")
@@ -94,7 +102,19 @@ def test_description_of_a_service_has_its_reasons_and_limits(place: Path) -> Non
         "limits.rate: 50/s burst 100",
         "limits.exempt: local",
         "limits.idle: 5m",
+        "limits.bytes: 1MiB",
+        "limits.line: 4100",
     ]
+
+
+def test_limits_of_a_service_are_described_as_in_the_config(place: Path) -> None:
+    limits = Limits.model_validate({"bytes": "1MiB", "line": "8KiB", "datagram": "1KiB", "idle": "90s"})
+    given = answer(service("echo", limits=limits.model_dump(mode="json")))
+    lines = run_with_answer(place, given, "status", "echo")[1].splitlines()
+    described = dict(line.removeprefix("limits.").split(maxsplit=1) for line in lines if line.startswith("limits."))
+    assert described == {
+        name: ", ".join(value) if isinstance(value, list) else str(value) for name, value in limits.written().items()
+    }
 
 
 @pytest.mark.slow

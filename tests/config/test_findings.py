@@ -82,7 +82,7 @@ def test_value_that_can_be_guessed_has_a_hint(values: dict[str, object], expecte
     [
         (Annotated[Size, Field(le=2**20)], "2MiB", "expected at most 1MiB, got '2MiB'"),
         (Annotated[Size, Field(le=65535)], "64KiB", "expected at most 65535, got '64KiB'"),
-        (Annotated[Duration, Field(ge=0.1)], "1ms", "expected at least 0.1s, got '1ms'"),
+        (Annotated[Duration, Field(ge=0.1)], "1ms", "expected at least 100ms, got '1ms'"),
         (Annotated[int, Field(gt=0)], 0, "expected more than 0, got 0"),
         (Annotated[int, Field(lt=9)], 9, "expected less than 9, got 9"),
         (Annotated[int, Field(multiple_of=5)], 7, "expected a multiple of 5, got 7"),

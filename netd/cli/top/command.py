@@ -72,7 +72,7 @@ def _interval(text: str) -> float:
     interval = seconds(text)
     if 0.1 <= interval <= 60:
         return interval
-    raise ValueError(f"expected 100ms to 60s, got {text!r}")
+    raise ValueError(f"expected 100ms to 1m, got {text!r}")
 
 
 @click.command(epilog="Example: netd top --sort open", short_help="Show the services of a running netd, updated live.")
@@ -82,7 +82,7 @@ def _interval(text: str) -> float:
     callback=parsed(_interval),
     default="1s",
     show_default=True,
-    help="Time between two updates, 100ms to 60s.",
+    help="Time between two updates, 100ms to 1m.",
 )
 @click.option(
     "--sort",

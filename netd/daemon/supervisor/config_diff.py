@@ -157,7 +157,7 @@ def _flat(service: ServiceConfig, other: ServiceConfig) -> dict[str, object]:
     flat: dict[str, object] = {}
     if service.access != other.access:
         flat |= {f"access.{key}": texts for key, texts in service.access.read().rules.items()}
-    for key, value in service.policy.model_dump(mode="json").items():
+    for key, value in service.policy.written().items():
         flat |= {f"limits.{inner}": one for inner, one in value.items()} if key == "limits" else {key: value}
     return flat
 
@@ -185,7 +185,7 @@ def _endpoints(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
 
 def _settings_changed(old: Config, new: Config) -> Iterator[str]:
     for section, keys_of in (("daemon", _LIVE), ("log", _LIVE_LOG), ("bans", tuple(type(old.bans).model_fields))):
-        before, after = (getattr(config, section).model_dump(mode="json") for config in (old, new))
+        before, after = (getattr(config, section).written() for config in (old, new))
         for key in keys_of:
             if before[key] != after[key]:
                 yield f"{section}.{key}: {_text(before[key])} -> {_text(after[key])}"

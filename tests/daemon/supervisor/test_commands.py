@@ -48,7 +48,7 @@ def test_diff_and_reload_list_changed_settings(tmp_path: Path) -> None:
         wanted = [
             "daemon.connections: 16384 -> 3",
             "log.level: info -> warning",
-            "bans.duration: 60s -> 5s",
+            "bans.duration: 1m -> 5s",
             "bans.exempt: [local] -> [local, 10.0.0.0/8]",
         ]
         done = running.netd("diff")
@@ -78,7 +78,7 @@ def test_diff_lists_the_changes_of_a_reload_and_applies_none(tmp_path: Path) -> 
             "echo: disabled; its live connection has limits.drain to finish",
             "time: added",
             "upper: changed",
-            "    limits.idle: 300s -> 60s",
+            "    limits.idle: 5m -> 1m",
             "    -tcp://127.0.0.1:0",
             f"    +unix://{tmp_path}/u",
             "daemon.chroot: changed; needs a restart",

@@ -76,7 +76,7 @@ def test_rules_are_read_only_where_they_differ(tmp_path: Path, monkeypatch: pyte
     old, new = load(tmp_path, "deny: [any]", "deny: [local]"), load(tmp_path, "deny: []", "deny: [local]")
     assert diff(old, load(tmp_path, "deny: [any]", "deny: [local]")).changes == ()
     longer = load(tmp_path, "deny: [any]", "deny: [local]", "idle: 1m")
-    assert diff(old, longer).changes[0] == changed("echo", "limits.idle: 300s -> 60s")
+    assert diff(old, longer).changes[0] == changed("echo", "limits.idle: 5m -> 1m")
     assert looked_at == []
     assert [change.service for change in diff(old, new).changes] == ["echo"]
     assert looked_at == [old.services[0].access, new.services[0].access]
@@ -143,7 +143,7 @@ def test_settings_are_applied_by_a_reload_or_need_a_restart() -> None:
         "bans: {duration: 1s}\nservices: {}"
     )
     found = diff(old, new)
-    assert found.settings == ("daemon.workers: 1 -> 2", "log.connections: all -> sample 3", "bans.duration: 60s -> 1s")
+    assert found.settings == ("daemon.workers: 1 -> 2", "log.connections: all -> sample 3", "bans.duration: 1m -> 1s")
     assert found.restart_needed == ("daemon.chroot", "log.format")
     assert diff(new, new, old).settings == ()
     assert diff(new, new, old).restart_needed == found.restart_needed, "until the restart"
