@@ -12,7 +12,7 @@ from netd.errors import EXIT_NO, EXIT_OK
 @click.command(
     epilog="Example: netd connections --service echo --peer 192.0.2.0/24", short_help="List live connections."
 )
-@click.option("--service", help="Only those of this service.")
+@click.option("--service", metavar="SERVICE", help="Only those of this service.")
 @peer_option("Only those of this address (with or without port) or network.")
 @control_options
 @json_option
@@ -44,7 +44,7 @@ def connections(client: ControlClient, service: str | None, peer: str | None, *,
 
 @click.command(epilog="Example: netd kick --peer 192.0.2.7", short_help="Close live connections.")
 @click.argument("id", required=False)
-@click.option("--service", help="All of this service.")
+@click.option("--service", metavar="SERVICE", help="All of this service.")
 @peer_option("All of this address (with or without port) or network.")
 @control_options
 @json_option

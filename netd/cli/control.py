@@ -91,13 +91,14 @@ def control_options(command: Callable[..., int]) -> Callable[..., int]:
         "--config",
         "file",
         type=click.Path(path_type=Path, readable=False),
-        help="The config that the running netd was started with, whatever its text is now.",
+        help="Ask the netd that was started with this config, whatever the file says now.",
     )
     @click.option(
         "--control",
         "path",
         type=click.Path(readable=False),
-        help="Its control socket. Default: $NETD_CONTROL, else that of /etc/netd/netd.yaml, else the usual places.",
+        help="The control socket of netd. Default: $NETD_CONTROL, else that of /etc/netd/netd.yaml, else the usual "
+        "places.",
     )
     @wraps(command)
     def with_client(*arguments: Any, file: Path | None, path: str | None, **options: Any) -> int:

@@ -12,8 +12,16 @@ from netd.errors import EXIT_NO, EXIT_OK
     epilog="Example: netd explain --from 192.0.2.7:5353 --to echo/udp",
     short_help="Show which rule, limit or ban decides about a peer.",
 )
-@click.option("--from", "peer", required=True, help="ADDRESS, ADDRESS:PORT, or for a UNIX socket uid:NAME or gid:NAME.")
-@click.option("--to", "where", required=True, help="SERVICE/TRANSPORT: tcp, udp, unix or unixgram.")
+@click.option(
+    "--from",
+    "peer",
+    metavar="PEER",
+    required=True,
+    help="ADDRESS, ADDRESS:PORT, or for a UNIX socket uid:NAME or gid:NAME.",
+)
+@click.option(
+    "--to", "where", metavar="SERVICE/TRANSPORT", required=True, help="The transport is tcp, udp, unix or unixgram."
+)
 @control_options
 @json_option
 def explain(client: ControlClient, peer: str, where: str, *, as_json: bool) -> int:
@@ -24,8 +32,8 @@ def explain(client: ControlClient, peer: str, where: str, *, as_json: bool) -> i
     answer = client.ask("explain", **{"from": peer, "to": where})
     verdict = "is served"
     if not answer["served"]:
-        # A reason may begin with the key of the config that the check is named after.
-        named = answer["why"].startswith(f"{answer['decided_by']}.")
+        # A reason may begin with the key of the config that the check is named after, and says itself that it is off.
+        named = answer["decided_by"] == "enabled" or answer["why"].startswith(f"{answer['decided_by']}.")
         verdict = f"is not served: {'' if named else answer['decided_by'] + ', '}{answer['why']}"
     rows = [[check["name"], "yes" if check["passes"] else "no", check["why"]] for check in answer["checks"]]
     text = f"{answer['from']} at {answer['to']} {verdict}\n\n{table(('CHECK', 'PASSES', 'WHY'), rows)}"

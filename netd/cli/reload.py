@@ -56,11 +56,13 @@ def reload(client: ControlClient, *, as_json: bool) -> int:
     lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
     for warning in answer.get("warnings", ()):  # a netd before this version has none
         click.echo(f"netd: {warning}", err=True)
-    return print_answer(answer, "\n".join([*lines, f"config {answer['generation']} is in force"]), as_json=as_json)
+    return print_answer(
+        answer, "\n".join([*lines, f"generation {answer['generation']} of the config is in force"]), as_json=as_json
+    )
 
 
 @click.command(epilog="Example: netd enable echo", short_help="Switch a service on, until the next reload.")
-@click.argument("name")
+@click.argument("name", metavar="SERVICE")
 @control_options
 @json_option
 def enable(client: ControlClient, name: str, *, as_json: bool) -> int:
@@ -69,11 +71,14 @@ def enable(client: ControlClient, name: str, *, as_json: bool) -> int:
 
 
 @click.command(epilog="Example: netd disable echo", short_help="Switch a service off, until the next reload.")
-@click.argument("name")
+@click.argument("name", metavar="SERVICE")
 @control_options
 @json_option
 def disable(client: ControlClient, name: str, *, as_json: bool) -> int:
-    """Switch a service off, until the next reload. Its live connections have limits.drain to finish."""
+    """Switch a service off, until the next reload.
+
+    Its live connections have limits.drain (30s by default) to finish.
+    """
     return _switch(client, "disable", name, as_json=as_json)
 
 

@@ -34,8 +34,9 @@ _ASK_TIMEOUT = 2.0  # seconds for the answer of the netd that has the control so
 def run(file: Path | None, detach: bool) -> int:
     """Run the services that the config enables, in the foreground or as a daemon.
 
-    SIGTERM or Ctrl-C stops it: it accepts no more connections, and live connections have daemon.drain to finish. A
-    second one stops it at once. SIGHUP reloads the config (as `netd reload` does), SIGUSR1 reopens the log file.
+    SIGTERM or Ctrl-C stops it: it accepts no more connections, and live connections have daemon.drain (30s by
+    default) to finish. A second one stops it at once. SIGHUP reloads the config (as `netd reload` does), SIGUSR1
+    reopens the log file.
     """
     file = file or loader.default_file()
     config = loader.load(file)

@@ -13,7 +13,7 @@ from netd.text import suggestion
 
 
 @click.command(epilog="Example: netd services time", short_help="List the service types, or describe one.")
-@click.argument("name", required=False)
+@click.argument("name", metavar="[TYPE]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def services(name: str | None, as_json: bool) -> int:
     """List the service types, or describe one: its purpose, RFC, transports and options."""

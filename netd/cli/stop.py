@@ -16,7 +16,10 @@ from netd.cli.output import print_answer
 @control_options
 @json_option
 def stop(client: ControlClient, *, now: bool, as_json: bool) -> int:
-    """Stop a running netd, and wait until it has exited. Live connections have daemon.drain to finish."""
+    """Stop a running netd, and wait until it has exited.
+
+    Live connections have daemon.drain (30s by default) to finish.
+    """
     answer = client.ask("stop", *(["now"] if now else []))
     pid = int(answer["pid"])
     with contextlib.suppress(ProcessLookupError):

@@ -18,6 +18,9 @@ def test_name_of_a_check_is_not_said_twice(place: Path) -> None:
     answer = {"from": "::1", "to": "echo/tcp", "served": False, "decided_by": "access", "why": "access.deny: ::1"}
     output = run_with_answer(place, {**answer, "checks": []}, "explain", "--from", "::1", "--to", "echo")[1]
     assert output.startswith("::1 at echo/tcp is not served: access.deny: ::1\n")
+    answer |= {"decided_by": "enabled", "why": "the service is disabled"}
+    output = run_with_answer(place, {**answer, "checks": []}, "explain", "--from", "::1", "--to", "echo")[1]
+    assert output.startswith("::1 at echo/tcp is not served: the service is disabled\n")
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_reload_shows_changes_and_the_generation(place: Path) -> None:
         "echo: changed",
         "log.level: info, was debug",
         "workers: changed; needs a restart",
-        "config 3 is in force",
+        "generation 3 of the config is in force",
     ]
 
 

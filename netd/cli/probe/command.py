@@ -47,7 +47,7 @@ class _Probe(click.Command):
 
 @click.command(
     cls=_Probe,
-    epilog="Example: netd probe udp://192.0.2.1:7 tcp://192.0.2.1:7 --count 100 --rate 20/s",
+    epilog="Example: netd probe udp://192.0.2.1:7 --count 100 --rate 20/s",
     short_help="Measure services, of netd or others.",
 )
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
@@ -57,7 +57,9 @@ class _Probe(click.Command):
     help="The protocol of questions and answers. Default: by the port (13 daytime, 37 rfc868, and those of netd's own "
     "configs), else echo.",
 )
-@click.option("--count", type=click.IntRange(0), help="Questions to each target; 0: until Ctrl-C.  [default: 10]")
+@click.option(
+    "--count", type=click.IntRange(0), metavar="N", help="Questions to each target; 0: until Ctrl-C.  [default: 10]"
+)
 @click.option(
     "--interval",
     metavar="DURATION",
@@ -119,7 +121,7 @@ def probe(urls: Sequence[str], warn: Thresholds | None, crit: Thresholds | None,
     can have limits: rtt (the median), mean, p90, p99, max, jitter, connect, offset, loss; a figure that the service
     does not have is unknown. Wrong answers are a warning; losses are one only above a limit.
 
-    Without them exit code 0: every target answered, and no answer was wrong; 1: otherwise.
+    Without these options, exit code 0: every target answered, and no answer was wrong; 1: otherwise.
     """
     if warn is None and crit is None:
         summaries = _probe(urls, None, **options)

@@ -219,7 +219,7 @@ def test_log_level_changes_at_once_and_until_the_next_reload(tmp_path: Path) -> 
         assert (closed["level"], closed["service"]) == ("debug", "echo")
         change = "log.level: debug -> info"
         assert running.netd("diff").stdout == f"{change}\n"
-        assert running.netd("reload").stdout == f"{change}\nconfig 2 is in force\n"
+        assert running.netd("reload").stdout == f"{change}\ngeneration 2 of the config is in force\n"
         assert running.event("reload_applied")["settings"] == [change]
         assert running.netd("log-level").stdout == "info\n"
         assert running.netd("diff").stdout == "nothing would change\n"

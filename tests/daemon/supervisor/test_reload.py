@@ -91,7 +91,7 @@ def reload_by(way: str, running: Daemon) -> None:
         running.process.send_signal(signal.SIGHUP)
     else:
         done = running.netd("reload")
-        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "config 2 is in force"), done
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "generation 2 of the config is in force"), done
 
 
 HEIR = """
@@ -147,7 +147,7 @@ def _install_and_change(tmp_path: Path, packages: Path) -> None:
         done = running.netd("reload")
         assert (done.returncode, done.stdout) == (
             0,
-            "code of service type 'late': changed; needs a restart\nconfig 3 is in force\n",
+            "code of service type 'late': changed; needs a restart\ngeneration 3 of the config is in force\n",
         )
         assert running.stop() == 0
 
@@ -482,7 +482,7 @@ def test_log_reports_a_renamed_key_once_per_load(tmp_path: Path) -> None:
         assert notices(running) == expected
         file.write_text("daemon: {heartbeat: 2s, workers: 2}\n" + services)
         assert running.netd("diff").stdout == "nothing would change\n"
-        assert running.netd("reload").stdout == "config 3 is in force\n"
+        assert running.netd("reload").stdout == "generation 3 of the config is in force\n"
         running.event("reload_applied")
         assert notices(running) == expected
 
