@@ -81,7 +81,7 @@ def _write_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None
         for name, field in model.model_fields.items():
             shown["properties"][name].pop("default", None)
             # The defaults of a section are those of its keys.
-            if not isinstance(field.default, Model):
+            if not isinstance(field.default, Model) and not field.is_required():
                 shown["properties"][name]["default"] = written[name]
     # Null means "unset", and is no value to insert.
     for place in (schema, *definitions.values()):

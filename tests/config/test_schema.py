@@ -9,6 +9,8 @@ import yaml
 
 from netd.config.loader import BUILT_IN_FILE
 from netd.config.schema import json_schema
+from netd.services import table
+from netd.services.check import Check
 
 CONFIG = Path(__file__).parents[2] / "config"
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
@@ -83,3 +85,13 @@ def test_defaults_in_the_schema_are_valid_values() -> None:
                 jsonschema.Draft202012Validator(one).validate(shown["default"])
                 assert shown["default"] is not None, name
     assert seen > 25
+
+
+def test_option_without_a_default_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(table.BUILT_IN, "check", Check)
+    validator = jsonschema.Draft202012Validator(json_schema())
+    validator.validate(yaml.safe_load("services: {check: {listen: [tcp://*:7], options: {command: [/bin/true]}}}"))
+    for options in ("{}", "{command: true}", "{command: [/bin/true], cache: soon}"):
+        assert not validator.is_valid(
+            yaml.safe_load(f"services: {{check: {{listen: [tcp://*:7], options: {options}}}}}")
+        )
