@@ -1,23 +1,19 @@
 """The listening sockets that the supervisor holds open, and their change from one config to the next."""
 
 import itertools
-import os
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from netd import paths
-from netd.accounts import find_id
 from netd.admission.access import NO_GROUPS
 from netd.daemon import systemd
 from netd.daemon.supervisor.config_diff import ConfigDiff, SocketKey, Sockets
-from netd.endpoints import LONGEST_PATH, Endpoint, SocketOptions
+from netd.endpoints import Endpoint
 from netd.errors import OpenError
 from netd.services import table
 from netd.transport.activation import Inherited, InheritedSocket
-from netd.transport.advice import CONTROL_GROUP_DROP_IN, advice
 from netd.transport.arrivals import stop_arrivals
-from netd.transport.listen import Listener, Skipped, configure, open_listeners, opening, subject
+from netd.transport.listen import Listener, Skipped, configure, opening, subject
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,11 @@ class PreparedListeners:
     by_key: dict[SocketKey, list[ListenerRecord]]
     new: list[ListenerRecord] = field(default_factory=list)
     removed: list[ListenerRecord] = field(default_factory=list)
+
+    @property
+    def records(self) -> list[ListenerRecord]:
+        """All listeners of the config."""
+        return [record for records in self.by_key.values() for record in records]
 
     def replaced(self) -> list[ListenerRecord]:
         """The removed TCP listeners with an address that a new listener serves too."""
@@ -223,34 +224,3 @@ def _stop_arrivals(listener: Listener) -> None:
 
 def _reassigned(service: str, listener: Listener) -> Listener:
     return Listener(service, listener.endpoint, listener.socket, listener.file, listener.kept)
-
-
-def control_listener(path: str, group: str | None) -> Listener:
-    """Open the control socket, and make its directory if it is missing. Raises `OpenError` if that fails."""
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        raise OpenError([f"daemon.control: the path may have at most {LONGEST_PATH} octets: {path}"])
-    if group:
-        try:
-            find_id("gid", group)
-        except ValueError as error:
-            raise OpenError([f"daemon.control_group: {error}"]) from None
-    endpoint = Endpoint("unix", path=path, options=SocketOptions(mode=0o660 if group else 0o600, group=group))
-    if not path.startswith("@"):
-        # With DynamicUser= and RuntimeDirectoryPreserve=, /run/netd leads there, and only root may enter it. Within the
-        # unit that cannot be seen.
-        if group and os.geteuid() != 0 and os.path.realpath(path).startswith("/run/private/"):
-            problem = f"systemd lets only root enter /run/private, where {path} leads to; {CONTROL_GROUP_DROP_IN}"
-            raise OpenError([f"daemon.control_group: the group '{group}' cannot use the control socket: {problem}"])
-        try:
-            paths.check_directory(path)
-        except ValueError as error:  # another user could impersonate netd there
-            problem = f"{error}, or name another place with daemon.control"
-            raise OpenError([f"daemon.control: cannot listen on {endpoint}: {problem}"]) from None
-        except OSError as error:  # the directory could not be checked
-            problem = f"{error.strerror}{advice(error, endpoint)}"
-            raise OpenError([f"daemon.control: cannot listen on {endpoint}: {problem}"]) from None
-    try:
-        [listener] = open_listeners([("control", endpoint)], lambda *skipped: None)
-    except OpenError as error:
-        raise OpenError(problem.replace("services.", "daemon.", 1) for problem in error.problems) from None
-    return listener

@@ -13,7 +13,7 @@ from netd.config.model import SYSLOG, Config, DaemonSection, LogSection
 from netd.daemon import privileges
 from netd.daemon.log_output import connect_journal, open_file
 from netd.daemon.pid_file import pid_file
-from netd.daemon.supervisor.listeners import control_listener
+from netd.daemon.supervisor.control_server import control_listener
 from netd.errors import OpenError, OperatorError, PidFileTakenError
 
 _TRIED = ".netd-check"  # the name of a socket beside the control socket
