@@ -68,10 +68,10 @@ This file holds values only; it performs no input or output.
 
 import reprlib
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeAlias, final, runtime_checkable
 
 from netd.peer import Peer
 
@@ -146,6 +146,23 @@ WaitingConversation: TypeAlias = Generator[bytes | Receive | Wait | None, bytes 
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """How a program has ended."""
+
+    code: int | None
+    """Its exit code, or the negative number of the signal; None: it is not known."""
+    seconds: float
+    """How long it has run."""
+    user: float
+    system: float
+    """Seconds of processor time."""
+    memory: int
+    """The most memory at a time, in octets."""
+    timed_out: bool
+    """Whether `limits.lifetime` was over."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """How a program ended that a service has started (`Context.run`)."""
 
@@ -160,12 +177,43 @@ class Finished:
     """How long it ran."""
 
 
+Why: TypeAlias = Literal["connections", "resources", "failed"]
+"""Why a program was not started: `limits.connections` is reached, the system lacks memory or processes, or it cannot be
+started."""
+
+
+class ProgramObserver(Protocol):
+    """What is told about a program, in the thread of the loop."""
+
+    def started(self, pid: int, /) -> None:
+        """It runs, and has copies of the descriptors."""
+
+    def not_started(self, why: Why, error: str, /) -> None:
+        """It does not run, and nothing else is told."""
+
+    def ended(self, end: End, /) -> None:
+        """It has ended, or may have: it was never told as started where the process that starts programs was killed."""
+
+
+class RunningProgram(Protocol):
+    """A program that was asked for."""
+
+    def stop(self) -> None:
+        """End it: the observer is told when it has ended."""
+
+
+StartProgram: TypeAlias = Callable[[Peer, Mapping[str, str], Sequence[int], ProgramObserver], RunningProgram]
+"""Starts the program of a service for a peer. The mapping is what its environment says of the peer, where the socket
+does not know it. The descriptors are its standard input and output in one, and its standard error where netd reads
+that. They have to stay open until the observer is told, which is never before the call returns."""
+
+
 Post: TypeAlias = Callable[[bytes], bool]
 """Sends octets to one peer, between the output of its conversation. Thread-safe; never blocks. Returns False, and drops
 the octets, if the peer has disconnected or if its queue of unsent posts is full."""
 
 
-def _no_program(timeout: float, most: int, ended: Callable[[Finished], object]) -> NoReturn:
+def _no_program(*arguments: object) -> NoReturn:
     raise RuntimeError("the service has no program")
 
 
@@ -181,6 +229,8 @@ class Context:
     inspect: Callable[[str], Mapping[str, Any]] = lambda what: {}
     """Returns netd's ``status``, as ``netd status --json`` prints it, or the ``history`` of its counters. Blocks, so
     only a `BlockingService` may call it. Raises TimeoutError if no answer comes."""
+    start: StartProgram = _no_program
+    """Starts the program of the service for a connection."""
     run: Callable[[float, int, Callable[[Finished], object]], object] = _no_program
     """``run(timeout, most, ended)`` starts the program of the service once, for at most ``timeout`` seconds, and keeps
     at most ``most`` octets of its output. ``ended`` is called once, later, in the thread of the loop; never before

@@ -9,10 +9,12 @@ FORMAT_VERSION = 1
 """The version of all JSON that netd prints and serves, ``format_version`` in it. It changes when a field is removed or
 renamed, or gets another type, unit or meaning."""
 
-Outcome = Literal["done", "reset", "idle", "lifetime", "bytes", "peer_error", "failed", "kicked", "stopped", "lost"]
+Outcome = Literal[
+    "done", "reset", "idle", "lifetime", "bytes", "peer_error", "failed", "not_started", "kicked", "stopped", "lost"
+]
 """Why a connection ended: the service closed it, the peer reset it, it exceeded ``limits.idle`` (or the peer
-acknowledged nothing for as long), ``lifetime`` or ``bytes``, the peer violated the protocol, the service has a bug, the
-operator closed it (`netd kick`), netd or the service stopped, the worker crashed."""
+acknowledged nothing for as long), ``lifetime`` or ``bytes``, the peer violated the protocol, the service has a bug, its
+program could not be started, the operator closed it (`netd kick`), netd or the service stopped, the worker crashed."""
 Refusal = Literal[
     "banned",
     "access",

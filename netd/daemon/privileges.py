@@ -28,6 +28,8 @@ class RunAs:
     groups: tuple[int, ...] = ()
     """The supplementary groups."""
     chroot: str | None = None
+    no_new_privileges: bool = True
+    """Whether execve(2) gives no privileges any more (PR_SET_NO_NEW_PRIVS), such as those of a set-uid program."""
 
 
 def resolve(daemon: DaemonSection) -> RunAs:
@@ -109,18 +111,26 @@ def drop_to(identity: RunAs, parent: int) -> None:
             raise _StillPrivilegedError(f"the process has the uids {os.getresuid()} and the gids {os.getresgid()}")
         if set(os.getgroups()) != set(identity.groups):
             raise _StillPrivilegedError(f"the process is in the groups {os.getgroups()}")
-        attempts: tuple[Callable[[], None], ...] = (
-            lambda: os.setresuid(0, 0, 0),
-            lambda: os.setresgid(0, 0, 0),
-            lambda: os.setgroups([0]),
-        )
-        for attempt in attempts:
-            with contextlib.suppress(PermissionError):
-                attempt()
-                raise _StillPrivilegedError("the process can become root again")
-    _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _drop_capabilities()
+        if identity.user != 0:
+            _require_no_way_back()
+    if identity.no_new_privileges:
+        _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if identity.user != 0:
+        _drop_capabilities()
     end_with(parent)  # last, since setresuid(2) clears the signal
+
+
+def _require_no_way_back() -> None:
+    """Raise RuntimeError if this process can become root again."""
+    attempts: tuple[Callable[[], None], ...] = (
+        lambda: os.setresuid(0, 0, 0),
+        lambda: os.setresgid(0, 0, 0),
+        lambda: os.setgroups([0]),
+    )
+    for attempt in attempts:
+        with contextlib.suppress(PermissionError):
+            attempt()
+            raise _StillPrivilegedError("the process can become root again")
 
 
 def explained(identity: RunAs, error: OSError | RuntimeError) -> str:

@@ -9,11 +9,20 @@ _OOM_SCORE, _MOST_OOM_SCORE = Path("/proc/self/oom_score_adj"), 1000
 _REPLACEABLE = 500
 
 
+_initial = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
 def raise_descriptor_limit() -> None:
     """Raise the soft limit of descriptors, which is low for programs that use select(2), to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def restore_descriptor_limit() -> None:
+    """Set the soft limit that netd was started with, for the programs that this process starts."""
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, _initial)
 
 
 def end_before_parent_at_oom() -> None:

@@ -1,8 +1,9 @@
-"""The start of netd: a supervisor, and the function that its workers run. No other file imports both."""
+"""The start of netd: a supervisor, and the functions that its workers and launchers run. No other file imports all."""
 
 from collections.abc import Callable
 
 from netd.config.model import Config
+from netd.daemon.launcher.launcher import launch
 from netd.daemon.supervisor.supervisor import supervise
 from netd.daemon.worker.worker import work
 from netd.telemetry.sink import Sink
@@ -11,4 +12,4 @@ from netd.transport.listen import Listener
 
 def start(config: Config, load: Callable[[], Config], sink: Sink, ready: Callable[[list[Listener]], None]) -> int:
     """Serve a checked config until netd is stopped. Returns the exit code. The parameters are those of `supervise`."""
-    return supervise(config, load, sink, ready, work)
+    return supervise(config, load, sink, ready, work, launch)

@@ -13,6 +13,7 @@ from netd.services.chat import Chat
 from netd.services.daytime import Daytime
 from netd.services.discard import Discard
 from netd.services.echo import Echo
+from netd.services.exec import Exec
 from netd.services.metrics import Metrics
 from netd.services.pingpong import PingPong
 from netd.services.qotd import QuoteOfTheDay
@@ -28,6 +29,7 @@ BUILT_IN: dict[str, type] = {
     "daytime": Daytime,
     "discard": Discard,
     "echo": Echo,
+    "exec": Exec,
     "metrics": Metrics,
     "pingpong": PingPong,
     "qotd": QuoteOfTheDay,

@@ -100,6 +100,18 @@ class DaemonEvents(ThrottledLog):
         self._count("worker_lost")
         self._log.error("worker_lost", worker=worker, pid=pid, reason=reason, connections=connections, **fields)
 
+    def launcher_started(self, user: str, pid: int) -> None:
+        """The process that starts programs as this user has started."""
+        self._log.info("launcher_started", user=user, pid=pid)
+
+    def launcher_lost(self, user: str, pid: int, reason: str, delay: float) -> None:
+        """The process that starts programs as this user exited. Its programs go on. It is replaced after ``delay``."""
+        self._log.error("launcher_lost", user=user, pid=pid, reason=reason, delay=delay)
+
+    def launcher_failed(self, user: str, error: str) -> None:
+        """The process that starts programs as this user could not be started. The start is retried."""
+        self._log.error("launcher_failed", user=user, error=error)
+
     def worker_failed(self, worker: int, error: str) -> None:
         """A worker could not be started, or did not accept the config. The start is retried."""
         self._log.error("worker_failed", worker=worker, error=error)

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from netd.peer import Credentials, Peer
 from netd.reasons import Drop, Outcome, Refusal
 from netd.shared.table import CELL, DURATIONS, Counts, Role, Table
+from netd.telemetry.program_events import ProgramEvents
 from netd.telemetry.throttle import QUIET, ThrottledLog
 
 # The cells that the hot path updates.
@@ -93,6 +94,10 @@ class ServiceEvents(ThrottledLog):
         if isinstance(process, int):
             self.table.workers = process + 1
         self._cells = self.table.column(process)
+        self.programs: ProgramEvents | None = None
+        """The events of its programs, if its type starts some."""
+        if "programs_started" in self.table.layout.cells:
+            self.programs = ProgramEvents(service, self.table, process, lambda: self._connection_log == "all", clock)
         self._connection_log: ConnectionLog = connection_log
         # Connections, octets received and octets sent since the last line of `log.connections: summary`.
         self._closed = [0, 0, 0]
@@ -105,6 +110,8 @@ class ServiceEvents(ThrottledLog):
 
     def log_pending(self, *, final: bool = False) -> None:
         self.connections_closed(final=final)
+        if self.programs:
+            self.programs.log_pending(final=final)
         super().log_pending(final=final)
 
     def connection_accepted(self) -> None:
@@ -139,8 +146,12 @@ class ServiceEvents(ThrottledLog):
         outcome: Outcome,
         requests: int = 0,
         counted: Traffic = NOTHING,
+        *,
+        unseen: bool = False,
     ) -> None:
         """A connection was closed after ``duration`` seconds. One without an octet was a check, and is a debug line.
+
+        ``unseen``: its octets were a program's, so it is not known whether there were some.
 
         ``counted`` is what `traffic_moved` has counted of it. A connection without a request counts as one: the service
         has spoken first, or the connection was a check. `set_connection_log` selects which of the others are logged.
@@ -152,7 +163,7 @@ class ServiceEvents(ThrottledLog):
         cells[_REQUESTS] += (requests or 1) - counted[0]
         log = self._log.debug
         if not (bytes_in or bytes_out):
-            cells[_CHECKS] += 1
+            cells[_CHECKS] += not unseen
         else:
             cells[_BYTES_IN] += bytes_in - counted[1]
             cells[_BYTES_OUT] += bytes_out - counted[2]

@@ -56,6 +56,8 @@ class ServiceEntry(Fields):
     changed: Flag
     """Whether it differs from the service of this name in the config in force."""
     log_connections: ConnectionLog
+    program: tuple[Natural, Natural] | None = None
+    """The number of the launcher that starts its program, and that of the program."""
 
     def encode(self) -> str:
         """An item of `Prepare.services`."""
@@ -139,6 +141,13 @@ class CountTraffic(Request[Done]):
 
 
 @dataclass(frozen=True)
+class ConnectLauncher(Request[Done]):
+    """Have this launcher start programs. The descriptors are a channel, and the memory with the number of a start."""
+
+    launcher: Natural
+
+
+@dataclass(frozen=True)
 class SetLogLevel(Request[Done]):
     """Log events of this level and above."""
 
@@ -218,6 +227,7 @@ AnyRequest = (
     | ListPeers
     | Kick
     | CountTraffic
+    | ConnectLauncher
     | SetLogLevel
     | SetLogFile
     | StartTrace
@@ -245,6 +255,8 @@ def decode(message: Message, descriptors: Sequence[int]) -> tuple[int | None, An
             expected = 1 + len(command.new_listeners) + len(command.new_counters)
         case SetDaemonLimits() | SetLogFile() | Attach():
             expected = 1
+        case ConnectLauncher():
+            expected = 2
         case _:
             expected = 0
     if len(descriptors) != expected:

@@ -10,6 +10,7 @@ from netd.daemon.channel import Message
 from netd.daemon.messages.coding import Fields, Natural, Seconds, read, readers
 from netd.peer import Transport
 from netd.reasons import Refusal
+from netd.telemetry.program_events import How
 from netd.transport.tap import SHOWN, Way
 
 MOST_ROWS = 1000
@@ -70,6 +71,8 @@ class ConnectionRow(Fields):
     bytes_out: Natural
     unanswered: Annotated[str, Strict(), Field(max_length=LONGEST_UNANSWERED)]
     """What the peer has sent and gets no answer to as yet; empty if there is nothing."""
+    pid: Natural = 0
+    """The program that serves it; 0: none does."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,30 @@ class TraceLines(Fields):
     """Lines that were dropped, because the tap was full."""
 
 
-Notice = Busy | Offender | ReportWanted | TraceLines
+@dataclass(frozen=True)
+class ProgramsChanged(Fields):
+    """Of a launcher: a program that no worker waits for has started or ended, or a worker has left some."""
+
+    service: Name
+    running: Natural
+    """How many of the service there are now."""
+    started: Natural
+    """How many have started since the last of these messages."""
+    ended: How | None
+    """How one has ended; None: none has."""
+    cpu_us: Natural
+    """The processor time of that one, in microseconds."""
+
+
+@dataclass(frozen=True)
+class WorkerFault(Fields):
+    """Of a launcher: a worker has sent it an invalid message."""
+
+    worker: Natural
+    error: Annotated[str, Strict(), Field(max_length=LONGEST_ERROR)]
+
+
+Notice = Busy | Offender | ReportWanted | TraceLines | ProgramsChanged | WorkerFault
 
 
 _NUMBERED, _NOTICES = readers(*get_args(Response)), readers(*get_args(Notice))

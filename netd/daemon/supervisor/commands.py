@@ -4,19 +4,21 @@ Each command is a coroutine. While one waits for a worker or for the config, the
 """
 
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, get_args
 
 from netd.daemon import systemd
-from netd.daemon.messages.from_supervisor import Kick, ListConnections, ListPeers, SetLogLevel
+from netd.daemon.messages.from_supervisor import Kick, ListConnections, ListPeers, Request, SetLogLevel
 from netd.daemon.messages.from_worker import ConnectionList, Failed, Kicked, PeerList, R
 from netd.daemon.resource_limits import described
 from netd.daemon.supervisor.config_reader import ConfigReader
 from netd.daemon.supervisor.control import Answer, CommandError
+from netd.daemon.supervisor.launchers import LauncherPool
 from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
+from netd.daemon.tasks import Result
 from netd.errors import EXIT_USAGE, OpenError, OperatorError
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
@@ -39,6 +41,7 @@ class Commands:
         self,
         state: State,
         pool: WorkerPool,
+        launchers: LauncherPool,
         reloader: Reloader,
         config_reader: ConfigReader,
         events: DaemonEvents,
@@ -50,7 +53,12 @@ class Commands:
         self._config_reader = config_reader
         self._events = events
         self._daemon = daemon
+        self._launchers = launchers
         self._reload_pending = False  # whether SIGHUP requested a reload that has not begun
+
+    def ask_all(self, request: Request[R], descriptors: Sequence[int] = ()) -> Result[dict[WorkerProcess, R | Failed]]:
+        """Send a request to all workers and launchers."""
+        return self._pool.ask(request, descriptors, [*self._pool.all_workers, *self._launchers.processes])
 
     async def diff(self) -> Answer:
         """What a reload would change, and how many open connections each change affects."""
@@ -144,7 +152,7 @@ class Commands:
     async def connections(self, selection: dict[str, str]) -> Answer:
         """The open connections, of all or of a service or peer."""
         self._require_service(selection)
-        responses = await self._pool.ask_all(ListConnections(**selection))
+        responses = await self.ask_all(ListConnections(**selection))
         lists = _of_type(ConnectionList, responses)
         return {
             "total": sum(one.total for one in lists),
@@ -160,6 +168,7 @@ class Commands:
                     "received_bytes": row.bytes_in,
                     "sent_bytes": row.bytes_out,
                     "unanswered": row.unanswered,
+                    **({"pid": row.pid} if row.pid else {}),
                 }
                 for one in lists
                 for row in one.connections
@@ -169,13 +178,13 @@ class Commands:
     async def peers(self, selection: dict[str, str]) -> Answer:
         """The peers with the most connections."""
         self._require_service(selection)
-        responses = await self._pool.ask_all(ListPeers(**selection))
+        responses = await self.ask_all(ListPeers(**selection))
         return merged_peers(_of_type(PeerList, responses))
 
     async def kick(self, selection: dict[str, str], by: str) -> Answer:
         """Close connections, and return how many."""
         self._require_service(selection)
-        responses = await self._pool.ask_all(Kick(**selection))
+        responses = await self.ask_all(Kick(**selection))
         number = sum(response.number for response in _of_type(Kicked, responses))
         self._events.connections_kicked(number, by)
         return {"closed": number}
@@ -201,7 +210,7 @@ class Commands:
     async def _set_log_level(self, level: Any) -> None:
         logs.set_level(level)
         self._state.log_level = level
-        await self._pool.ask_all(SetLogLevel(level))
+        await self.ask_all(SetLogLevel(level))
 
     def _not_while_stopping(self) -> None:
         if self._state.stopping:

@@ -18,7 +18,9 @@ from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.control import CommandError
+from netd.daemon.supervisor.launchers import LauncherPool
 from netd.daemon.supervisor.listeners import ListenerRecord, Listeners, PreparedListeners
+from netd.daemon.supervisor.programs import PreparedPrograms, Programs, is_listener
 from netd.daemon.supervisor.requests import PREPARE_TIMEOUT
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
 from netd.daemon.supervisor.state import State
@@ -36,8 +38,19 @@ _SLOW = f"it did not prepare the config within {PREPARE_TIMEOUT:.0f} s: the cons
 class Reloader:
     """Sends the config in force to new workers, and puts a new config in force. ``user`` is the workers' user."""
 
-    def __init__(self, state: State, listeners: Listeners, pool: WorkerPool, tasks: Tasks, user: str) -> None:
+    def __init__(
+        self,
+        state: State,
+        listeners: Listeners,
+        pool: WorkerPool,
+        programs: Programs,
+        launchers: LauncherPool,
+        tasks: Tasks,
+        user: str,
+    ) -> None:
         self._state = state
+        self._programs = programs
+        self._launchers = launchers
         self._listeners = listeners
         self._pool = pool
         self._tasks = tasks
@@ -52,9 +65,13 @@ class Reloader:
         self._require_success([worker], answers)
         answers = await requests.ask(SetBans(state.bans_until()), [], [worker])
         self._require_success([worker], answers)
-        listeners = list(self._listeners)
+        await self._launchers.sync_worker(worker)
+        by_programs = _listening(state.config)
+        listeners = [record for record in self._listeners if record.listener.service not in by_programs]
         diff = await self._tasks.in_slices(config_diff.from_nothing(state.config))
-        message, descriptors = await self._tasks.in_slices(self._prepare_message(diff, listeners, listeners))
+        message, descriptors = await self._tasks.in_slices(
+            self._prepare_message(diff, listeners, listeners, self._programs.in_force)
+        )
         self._require_success([worker], await requests.prepare(message, descriptors, [worker]))
         self._require_success([worker], await requests.ask(Commit(), [], [worker]))
 
@@ -81,12 +98,17 @@ class Reloader:
         self._not_while_stopping()
         listeners = await self._tasks.in_slices(self._listeners.prepare(diff))
         asked: set[WorkerProcess] = set()
+        programs: PreparedPrograms | None = None
         try:
             self._not_while_stopping()
-            await self._prepare_workers(listeners, asked)
+            programs = await self._programs.prepare(diff, listeners.records)
+            moved = self._moved(listeners, diff.config)
+            await self._prepare_workers(listeners, programs, asked)
             self._not_while_stopping()
         except BaseException:
             pool.requests.send(Abort(), asked)
+            if programs:
+                self._programs.abort(programs)
             self._listeners.abort(listeners)
             state.drop_unused_tables()
             raise
@@ -96,11 +118,14 @@ class Reloader:
         if diff.draining:
             pool.requests.send(Retire(diff.draining), pool.draining)
         self._listeners.commit(listeners)
+        removed_programs = self._programs.commit(programs)
+        self._launchers.end_programs(diff.draining)
         state.apply(file, overrides)
         try:
             await committed
             await self._tasks.in_slices(self._log_listening(listeners.new))
-            await self._close_removed(listeners, workers)
+            await self._close_removed(listeners, workers, moved)
+            self._programs.finish(removed_programs)
         except GeneratorExit:  # netd exits
             finish(self._listeners.close_removed(listeners))
             raise
@@ -110,13 +135,23 @@ class Reloader:
             self._state.log_listening(record.listener)
             yield
 
-    async def _close_removed(self, listeners: PreparedListeners, workers: list[WorkerProcess]) -> None:
+    def _moved(self, listeners: PreparedListeners, config: Config) -> bool:
+        """Whether a worker has to close a listener that stays open, since a program gets it now."""
+        now = {record.id for record in listeners.records if record.listener.service in _listening(config)}
+        return bool(now & self._of_workers())
+
+    def _of_workers(self) -> set[int]:
+        """The numbers of the listeners that workers have."""
+        by_programs = _listening(self._state.config)
+        return {record.id for record in self._listeners if record.listener.service not in by_programs}
+
+    async def _close_removed(self, listeners: PreparedListeners, workers: list[WorkerProcess], moved: bool) -> None:
         """Close the removed listeners here and in the workers, which serve what is in their queues.
 
         Nothing arrives after that: connections and datagrams go to a new listener at their address, or are refused. The
         workers close them last, since a connection that arrives between two closes would be reset.
         """
-        if not listeners.removed:
+        if not listeners.removed and not moved:
             return
         if replaced := listeners.replaced():
             self._listeners.stop_arrivals(replaced)
@@ -128,14 +163,20 @@ class Reloader:
         if self._state.stopping:
             raise CommandError("netd is stopping")
 
-    async def _prepare_workers(self, listeners: PreparedListeners, asked: set[WorkerProcess]) -> None:
+    async def _prepare_workers(
+        self, listeners: PreparedListeners, programs: PreparedPrograms, asked: set[WorkerProcess]
+    ) -> None:
         """Have every worker prepare the config. Adds each to ``asked`` before the request is sent.
 
         If a worker exits meanwhile, the cause may be another one. Its successor, which serves the config in force, is
         asked too; if that exits as well, the config is the cause. Raises `OpenError` if a worker cannot prepare it.
         """
-        all_records = [record for records in listeners.by_key.values() for record in records]
-        work = self._prepare_message(listeners.diff, all_records, listeners.new)
+        by_programs = _listening(listeners.diff.config)
+        all_records = [record for record in listeners.records if record.listener.service not in by_programs]
+        before = self._of_workers()
+        work = self._prepare_message(
+            listeners.diff, all_records, [record for record in all_records if record.id not in before], programs
+        )
         message, descriptors = await self._tasks.in_slices(work)
         first: list[WorkerProcess] | None = None
         while True:
@@ -154,7 +195,11 @@ class Reloader:
                 raise OpenError([str(error)]) from None
 
     def _prepare_message(
-        self, diff: ConfigDiff, all_records: list[ListenerRecord], new: list[ListenerRecord]
+        self,
+        diff: ConfigDiff,
+        all_records: list[ListenerRecord],
+        new: list[ListenerRecord],
+        programs: PreparedPrograms,
     ) -> Generator[None, None, tuple[Prepare, list[int]]]:
         """The message that has a worker prepare the new config, with its descriptors.
 
@@ -179,6 +224,7 @@ class Reloader:
                 listeners=listeners.get(service.name, []),
                 changed=service.name in diff.reconfigured,
                 log_connections=service.log_connections or config.log.connections,
+                program=programs.entry(service.name),
             )
             services.append(entry.encode())
             if service.name in diff.new_counters:
@@ -193,3 +239,8 @@ class Reloader:
             bans=config.bans.model_dump_json(),
         )
         return message, descriptors
+
+
+def _listening(config: Config) -> set[str]:
+    """The services with a program that gets the listeners, which no worker has."""
+    return {service.name for service in config.enabled if is_listener(service)}

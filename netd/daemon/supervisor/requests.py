@@ -13,7 +13,7 @@ from select import EPOLLIN
 from typing import Any
 
 from netd.daemon.channel import DOES_NOT_READ, ChannelError, ClosedError, Message, ProtocolError
-from netd.daemon.messages import from_worker
+from netd.daemon.messages import from_worker, to_launcher
 from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_supervisor import CountTraffic, Heartbeat, Order, Prepare, Request, response_to
 from netd.daemon.messages.from_worker import (
@@ -23,10 +23,12 @@ from netd.daemon.messages.from_worker import (
     Failed,
     Notice,
     Offender,
+    ProgramsChanged,
     R,
     ReportWanted,
     Response,
     TraceLines,
+    WorkerFault,
 )
 from netd.daemon.supervisor.spawn import PendingRequest, WorkerProcess
 from netd.daemon.tasks import Result
@@ -116,7 +118,7 @@ class Requests:
             worker.busy_until = 0.0
         return answers
 
-    def send(self, order: Order, workers: Iterable[WorkerProcess], *, must: bool = True) -> None:
+    def send(self, order: Order | to_launcher.Order, workers: Iterable[WorkerProcess], *, must: bool = True) -> None:
         """Send a message without response. With ``must``, a worker that does not read it is aborted."""
         body = encode(order)
         for worker in [worker for worker in workers if not worker.disconnected]:
@@ -188,9 +190,15 @@ class Requests:
             self._handle_messages(worker)
         except ChannelError as error:
             if isinstance(error, ProtocolError):  # once for each worker: nothing more is read from it
-                self._events.message_rejected(worker.number, worker.pid, str(error))
-            self._kill(worker)
+                self.reject(worker, str(error))
+            else:
+                self._kill(worker)
             raise
+
+    def reject(self, worker: WorkerProcess, error: str) -> None:
+        """Kill a worker that has sent an invalid message."""
+        self._events.message_rejected(worker.number, worker.pid, error)
+        self._kill(worker)
 
     def _handle_messages(self, worker: WorkerProcess) -> None:
         """Handle the messages that have arrived. Those beyond the bounds wait: no worker keeps the supervisor busy."""
@@ -212,7 +220,7 @@ class Requests:
                 case Busy():
                     if worker.preparing:  # otherwise it has no reason to send this
                         worker.busy_until = time.monotonic() + 2 * PREPARE_TIMEOUT
-                case Offender() | ReportWanted() | TraceLines():
+                case Offender() | ReportWanted() | TraceLines() | ProgramsChanged() | WorkerFault():
                     self._on_notice(worker, message)
                 case _:
                     pending = worker.requests.get(number or 0)

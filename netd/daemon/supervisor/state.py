@@ -6,11 +6,12 @@ from collections.abc import Container
 from netd import host_zone
 from netd.admission.bans import Bans
 from netd.config.model import Config, ServiceConfig
+from netd.daemon.messages.from_worker import ProgramsChanged
 from netd.daemon.supervisor.control import CommandError
 from netd.errors import EXIT_USAGE
 from netd.services.table import find
 from netd.shared.daemon_limits import DaemonLimits
-from netd.shared.table import Table
+from netd.shared.table import SUPERVISOR, Table
 from netd.telemetry.service_events import ListenerEvents
 from netd.text import suggestion
 from netd.transport.listen import Listener
@@ -132,6 +133,17 @@ class State:
         """
         self.daemon_limits.settle(running)
         return sum(table.settle(running) for table in self._tables.values())
+
+    def count_programs(self, changed: ProgramsChanged) -> None:
+        """Count the programs of a service that no worker waits for."""
+        for (service, _), table in self._tables.items():
+            if service == changed.service and "programs_started" in table.layout.cells:
+                cells, column = table.layout.cells, table.column(SUPERVISOR)
+                column[cells["active"]] = changed.running
+                column[cells["programs_started"]] += changed.started
+                column[cells["programs_cpu_us"]] += changed.cpu_us
+                if changed.ended:
+                    column[cells[f"programs_ended.{changed.ended}"]] += 1
 
     def bans_until(self) -> dict[str, float]:
         """The bans for `SetBans`: sources in hexadecimal, with the time until which they hold (CLOCK_MONOTONIC)."""

@@ -11,18 +11,13 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from netd import __version__, default_paths
-from netd.admission.access import AccessRules
-from netd.admission.access_table import Access
-from netd.admission.control import AdmissionControl
-from netd.admission.daemon import DaemonAdmission
-from netd.admission.limits import Limits
-from netd.admission.policy import Policy
+from netd import __version__
 from netd.config.model import Config
 from netd.daemon import privileges, resource_limits, systemd
+from netd.daemon.channel import ProtocolError
 from netd.daemon.garbage import MANY
 from netd.daemon.messages.from_supervisor import SetLogFile
-from netd.daemon.messages.from_worker import Notice, Offender, ReportWanted, TraceLines
+from netd.daemon.messages.from_worker import Notice, Offender, ProgramsChanged, ReportWanted, TraceLines, WorkerFault
 from netd.daemon.signals import Signals
 from netd.daemon.supervisor import config_diff, config_warnings
 from netd.daemon.supervisor.bans import BanManager
@@ -30,9 +25,12 @@ from netd.daemon.supervisor.commands import Commands
 from netd.daemon.supervisor.config_reader import ConfigReader
 from netd.daemon.supervisor.control import Answer, Control, log_exceptions
 from netd.daemon.supervisor.control_links import ControlLinks
+from netd.daemon.supervisor.control_server import open_control
 from netd.daemon.supervisor.explain import Explainer
 from netd.daemon.supervisor.kernel_drops import KernelDrops
-from netd.daemon.supervisor.listeners import Listeners, control_listener
+from netd.daemon.supervisor.launchers import LauncherPool
+from netd.daemon.supervisor.listeners import Listeners
+from netd.daemon.supervisor.programs import Programs
 from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT
 from netd.daemon.supervisor.spawn import Entry, WorkerError, WorkerProcess, fork, reap_orphans
@@ -43,8 +41,7 @@ from netd.daemon.supervisor.talk import Attachments
 from netd.daemon.supervisor.trace import Tracer
 from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Tasks
-from netd.errors import EXIT_OK, EXIT_SOFTWARE, ControlTakenError, OpenError, OperatorError
-from netd.services.service_type import ServiceType
+from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ServiceEvents
 from netd.telemetry.sink import Sink
@@ -53,21 +50,23 @@ from netd.transport.listen import Listener, finish, socket_url
 from netd.transport.loop import Loop, Timer
 from netd.transport.stream.server import StreamServer
 
-# A client of the control socket is the operator, or a faulty program.
-_CONTROL_POLICY = Policy(limits=Limits.model_construct(connections=256, idle=10.0))
-
 
 def supervise(
-    config: Config, load: Callable[[], Config], sink: Sink, ready: Callable[[list[Listener]], None], entry: Entry
+    config: Config,
+    load: Callable[[], Config],
+    sink: Sink,
+    ready: Callable[[list[Listener]], None],
+    entry: Entry,
+    launch: Entry,
 ) -> int:
     """Serve a checked config until netd is stopped. Returns the exit code.
 
     ``load`` reads the config again, ``sink`` writes the log, ``ready`` is called once every service listens, and
-    ``entry`` is the main function of a worker.
+    ``entry`` is the main function of a worker, and ``launch`` that of a launcher.
     Raises `OperatorError` if netd cannot start; all sockets and files are removed then.
     """
     try:
-        supervisor = Supervisor(config, load, sink, entry)
+        supervisor = Supervisor(config, load, sink, entry, launch)
     except OSError as error:
         raise _startup_error(error) from None
     return supervisor.run(ready)
@@ -76,7 +75,7 @@ def supervise(
 class Supervisor:
     """The process that runs netd: its parts, its signals and its timers."""
 
-    def __init__(self, config: Config, load: Callable[[], Config], sink: Sink, entry: Entry) -> None:
+    def __init__(self, config: Config, load: Callable[[], Config], sink: Sink, entry: Entry, launch: Entry) -> None:
         run_as = privileges.resolve(config.daemon)
         self._state = State(config)
         self._sink = sink
@@ -101,9 +100,22 @@ class Supervisor:
         )
         self._tracer = Tracer(self._state, self._pool, self._loop)
         self._attachments = Attachments(self._state, self._pool, self._loop)
-        self._reloader = Reloader(self._state, self._listeners, self._pool, self._tasks, run_as.name)
+        self._launchers = LauncherPool(
+            self._tasks,
+            self._loop,
+            self._events,
+            self._pool.requests,
+            lambda number, identity: fork(number, run_as=identity, sink=sink, entry=launch),
+            lambda: self._pool.all_workers,
+        )
+        self._programs = Programs(self._launchers)
+        self._reloader = Reloader(
+            self._state, self._listeners, self._pool, self._programs, self._launchers, self._tasks, run_as.name
+        )
         self._config_reader = ConfigReader(self._tasks, self._loop, load)
-        self._commands = Commands(self._state, self._pool, self._reloader, self._config_reader, self._events, self)
+        self._commands = Commands(
+            self._state, self._pool, self._launchers, self._reloader, self._config_reader, self._events, self
+        )
         self._control: tuple[StreamServer, Listener] | None = None
         self._links: ControlLinks | None = None
         self._deadline: Timer | None = None  # of the stop under way
@@ -125,6 +137,7 @@ class Supervisor:
                     self._events.netd_failed(error)
                     systemd.notify("STOPPING=1")
                 self._pool.kill()
+                self._launchers.kill()
                 if isinstance(error, OperatorError):
                     raise
                 return EXIT_SOFTWARE
@@ -144,8 +157,11 @@ class Supervisor:
         try:
             self._open_control()
             diff = finish(config_diff.from_nothing(state.config))
-            self._listeners.commit(finish(self._listeners.prepare(diff)))
+            listeners = finish(self._listeners.prepare(diff))
+            self._listeners.commit(listeners)
+            self._programs.commit(await self._programs.prepare(diff, listeners.records))
             await self._pool.start(self._size)
+            self._programs.finish([])
         except OSError as error:
             raise _startup_error(error) from None
         except WorkerError as error:
@@ -181,48 +197,30 @@ class Supervisor:
                 self._status.request_report(worker, notice.report)
             case TraceLines():
                 self._tracer.on_lines(notice)
+            case ProgramsChanged() | WorkerFault():
+                if worker not in self._launchers.processes:
+                    raise ProtocolError(f"{type(notice).__name__}, which a worker does not send")
+                if isinstance(notice, ProgramsChanged):
+                    self._state.count_programs(notice)
+                else:
+                    self._pool.reject(notice.worker, notice.error)
 
     def _open_control(self) -> None:
-        daemon = self._state.config.daemon
-        path = default_paths.control_socket() if daemon.control == "" else daemon.control
-        if path is None:
-            if daemon.control is not None:
-                problem = "$XDG_RUNTIME_DIR is not set; set daemon.control to a path"
-                if daemon.control_group:
-                    raise OpenError([f"daemon.control_group: {problem}"])
-                self._events.control_failed(problem)
-            return
-        # Before the socket is bound: if this fails for lack of descriptors, no path is left behind.
-        events = ServiceEvents("control", connection_log="debug")
-        admission = AdmissionControl(
-            "control", _CONTROL_POLICY, Access.of(AccessRules()), events.table, DaemonAdmission(), time.time
-        )
-        try:
-            listener = control_listener(path, daemon.control_group)
-        except OpenError as error:
-            if os.path.exists(path):
-                raise ControlTakenError(error.problems, path) from None
-            # netd starts without a control socket if its default path cannot be used.
-            if daemon.control or daemon.control_group or "NETD_CONTROL" in os.environ:
-                raise
-            self._events.control_failed(error.problems[0])
-            return
-        group = os.fstat(listener.file.descriptor).st_gid if daemon.control_group and listener.file else None
-        service = Control(
-            self._tasks,
-            self._commands,
-            self.stop,
-            self._status,
-            self._bans,
-            Explainer(self._state, self._listeners).explain,
-            self._tracer,
-            self._attachments,
-            group,
-            self._events,
-        )
-        server = StreamServer(listener.socket, ServiceType.of(Control), service, admission, events, self._loop)
-        self._control = (server, listener)
-        server.start()
+        def service(group: int | None) -> Control:
+            return Control(
+                self._tasks,
+                self._commands,
+                self.stop,
+                self._status,
+                self._bans,
+                Explainer(self._state, self._listeners).explain,
+                self._tracer,
+                self._attachments,
+                group,
+                self._events,
+            )
+
+        self._control = open_control(self._state.config.daemon, service, self._events, self._loop)
 
     def _close(self) -> None:
         if self._links:
@@ -262,10 +260,11 @@ class Supervisor:
         match name:
             case "SIGCHLD":
                 self._pool.reap()
+                self._launchers.reap()
                 self._config_reader.reap()
-                reap_orphans({worker.pid for worker in self._pool.all_workers} | self._config_reader.children)
-                if self._pool.empty and self._deadline is not None:
-                    self._loop.stop()
+                processes = (*self._pool.all_workers, *self._launchers.processes)
+                reap_orphans({one.pid for one in processes} | self._config_reader.children)
+                self._stop_when_empty()
             case "SIGHUP":
                 self._background("reload", self._commands.reload_once(name))
             case "SIGUSR1":
@@ -287,7 +286,7 @@ class Supervisor:
             self._events.log_failed(f"{error}; the log goes on as before")
             return
         # Workers may not open the file, so they are sent the descriptor.
-        self._pool.ask_all(SetLogFile(), [descriptor])  # it is sent now, so it need not stay open for the responses
+        self._commands.ask_all(SetLogFile(), [descriptor])  # it is sent now, so it need not stay open for the responses
         self._sink.replace(descriptor)
         self._events.log_reopened()
 
@@ -301,10 +300,10 @@ class Supervisor:
                 f"STATUS=stopping, {self._state.active} connections left",
                 f"EXTEND_TIMEOUT_USEC={int((daemon.drain + 3 * RESPONSE_TIMEOUT) * 1e6)}",
             )
+            self._launchers.stop_listening()
             self._listeners.close()
             self._pool.drain()
-            if self._pool.empty:
-                self._loop.stop()
+            self._stop_when_empty(stopping=True)
             self._deadline = self._loop.later(daemon.drain, self._force_stop)
         else:
             now = True
@@ -312,8 +311,18 @@ class Supervisor:
             self._loop.wheel.drop(self._deadline)
             self._deadline = self._loop.later(0.0, self._force_stop)
 
+    def _stop_when_empty(self, *, stopping: bool = False) -> None:
+        """Stop once no process is left. The launchers go after the workers, which may start a program to the last."""
+        if (self._deadline is None and not stopping) or not self._pool.empty:
+            return
+        if not self._launchers:
+            self._loop.stop()
+        elif not self._launchers.is_stopping:
+            self._launchers.stop(wait=True)
+
     def _force_stop(self) -> float | None:
-        """Close the remaining connections, when `daemon.drain` has expired."""
+        """Close the remaining connections and end the programs, when `daemon.drain` has expired."""
+        self._launchers.stop()
         self._pool.stop()
         self._loop.later(RESPONSE_TIMEOUT, self._pool.abort)
         return None
@@ -348,6 +357,7 @@ class Supervisor:
         interval, _, timer = self._heartbeats
         self._heartbeats = (interval, time.monotonic(), timer)
         log_exceptions(self._events, "heartbeat", self._tick)
+        self._launchers.send_heartbeats()
         if self._pool.send_heartbeats():
             systemd.notify("WATCHDOG=1")
         if (line := self.status_line()) != self._state.status_line:

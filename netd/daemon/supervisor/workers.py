@@ -147,6 +147,12 @@ class WorkerPool:
         """All workers, including those that are starting or draining."""
         return [*self.workers.values(), *self._starting.values(), *self.draining]
 
+    def reject(self, number: int, error: str) -> None:
+        """Kill a worker that has sent another process of netd an invalid message."""
+        for worker in self.all_workers:
+            if worker.number == number:
+                self.requests.reject(worker, error)
+
     def send_heartbeats(self) -> bool:
         """Send a heartbeat to all workers (`Requests.send_heartbeats`). Returns also whether there is one.
 

@@ -26,6 +26,7 @@ from netd.daemon.garbage import MANY
 from netd.daemon.messages.from_supervisor import Prepare, ServiceEntry
 from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.worker.faults import reason
+from netd.daemon.worker.launchers import Launchers
 from netd.services import table
 from netd.services.service_type import ServiceType
 from netd.shared.table import Table
@@ -59,25 +60,21 @@ class ServiceInstance:
     admission: AdmissionControl
     events: ServiceEvents
     access: Access  # used by ``admission`` from the commit on
-    servers: dict[int, Server] = field(default_factory=dict)
-    """By number of the listener."""
+    servers: dict[int, Server] = field(default_factory=dict)  # by number of the listener
 
 
 @dataclass
 class _PreparedConfig:
     """A config that is ready for the commit."""
 
-    connections: int | None
-    """``daemon.connections``"""
+    connections: int | None  # ``daemon.connections``
     bans: BanRules
     draining: Mapping[str, float]
     """The services that end with the commit, and the seconds until their connections are closed."""
-    listeners: set[int] = field(default_factory=set)
-    """The numbers of all listeners, including those of services that another worker serves."""
+    listeners: set[int] = field(default_factory=set)  # of all services, also of those that another worker serves
     services: dict[str, ServiceInstance] = field(default_factory=dict)
     log_connections: dict[str, ConnectionLog] = field(default_factory=dict)
-    sockets: dict[int, socket.socket] = field(default_factory=dict)
-    """The new listeners, by number."""
+    sockets: dict[int, socket.socket] = field(default_factory=dict)  # the new listeners, by number
     tables: dict[str, Table] = field(default_factory=dict)
     """The counters of all services, by name, including those of services that another worker serves."""
     servers: list[Server] = field(default_factory=list)
@@ -91,15 +88,20 @@ class WorkerConfig:
     """
 
     def __init__(
-        self, number: int, loop: Loop, inspect: Callable[[str], Any], attach_taps: Callable[[Iterable[Traceable]], None]
+        self,
+        number: int,
+        loop: Loop,
+        inspect: Callable[[str], Any],
+        attach_taps: Callable[[Iterable[Traceable]], None],
+        launchers: Launchers,
     ) -> None:
         self.shared: DaemonAdmission  # set before the first `prepare`
-        self.services: dict[str, ServiceInstance] = {}
-        """By name, without those that another worker serves."""
+        self.services: dict[str, ServiceInstance] = {}  # by name, without those that another worker serves
         self._number = number
         self._loop = loop
         self._inspect = inspect
         self._attach_taps = attach_taps
+        self._launchers = launchers
         self._sockets: dict[int, socket.socket] = {}
         self._tables: dict[str, Table] = {}
         self._prepared: _PreparedConfig | None = None
@@ -233,7 +235,10 @@ class WorkerConfig:
             options = kind.options.model_validate_json(entry.options)
             policy = Policy.model_validate_json(entry.policy)
             # One object for all endpoints of a service: its state is the same on each of them.
-            service = kind.build(options, Context(line_limit=policy.limits.line, inspect=self._inspect))
+            context = Context(line_limit=policy.limits.line, inspect=self._inspect)
+            if entry.program:
+                context = self._launchers.provide(context, *entry.program)
+            service = kind.build(options, context)
             counters = prepared.tables[entry.name]
             if current and current.events.table is counters:
                 events = current.events

@@ -84,7 +84,7 @@ def connection_filter(worker: int, selection: Selection) -> Callable[[Connection
 
 def identifier(worker: int, connection: Connection) -> str:
     """A name that no other connection has. It contains the time, since the kernel reuses descriptors."""
-    return f"{worker}-{connection.descriptor}-{int(connection.opened * 1e6) & 0xFFFFFFFF:x}"
+    return f"{worker}-{connection.pid or connection.descriptor}-{int(connection.opened * 1e6) & 0xFFFFFFFF:x}"
 
 
 def _row(worker: int, connection: Connection) -> ConnectionRow:
@@ -100,4 +100,5 @@ def _row(worker: int, connection: Connection) -> ConnectionRow:
         bytes_in=connection.bytes_in,
         bytes_out=connection.bytes_out,
         unanswered=escaped(connection.unanswered)[:LONGEST_UNANSWERED],
+        pid=connection.pid,
     )

@@ -21,6 +21,7 @@ from netd.daemon.messages.from_supervisor import (
     Attach,
     CloseRemoved,
     Commit,
+    ConnectLauncher,
     CountTraffic,
     Drain,
     Heartbeat,
@@ -43,6 +44,7 @@ from netd.daemon.messages.from_worker import Alive, Busy, Done, Failed, Kicked, 
 from netd.daemon.resource_limits import too_few_descriptors
 from netd.daemon.worker import connections
 from netd.daemon.worker.config import WorkerConfig
+from netd.daemon.worker.launchers import Launchers
 from netd.daemon.worker.status_client import StatusClient
 from netd.daemon.worker.taps import Taps
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
@@ -74,7 +76,8 @@ class Worker:
         self._loop = Loop()
         self._status_client = StatusClient(self._loop, lambda report: self._send(ReportWanted(report)))
         self._taps = Taps(self._loop, self._send)
-        self._config = WorkerConfig(number, self._loop, self._status_client.request, self._taps.attach)
+        self._launchers = Launchers(self._loop)
+        self._config = WorkerConfig(number, self._loop, self._status_client.request, self._taps.attach, self._launchers)
         self._loop.on_memory_error = lambda descriptor, error: connections.fail(
             self._config.connections(), descriptor, error
         )
@@ -161,6 +164,8 @@ class Worker:
             case CountTraffic():
                 for one in self._config.connections_by_listener():
                     one.count_traffic()
+            case ConnectLauncher():
+                self._launchers.connect(command.launcher, socket.socket(fileno=descriptors[0]), descriptors[1])
             case SetLogLevel():
                 logs.set_level(command.level)
             case SetLogFile():

@@ -3,14 +3,16 @@
 Read `options` first, then `environment`: what a program finds in it.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from netd.contract import Context
+from netd.contract import Context, ProgramObserver, RunningProgram
 from netd.peer import Peer
 from netd.services.exec.environment import peer_environment
 from netd.services.exec.options import ProgramOptions
+from netd.telemetry.program_events import COUNTERS
 from netd.values import Timeout
 
 _Stderr = Annotated[
@@ -24,6 +26,7 @@ class Exec:
     """Starts a program for each connection, or one that accepts connections and receives datagrams by itself."""
 
     listens = True
+    counters = COUNTERS
 
     class Options(ProgramOptions):
         """Options of ``exec``."""
@@ -45,7 +48,14 @@ class Exec:
 
     def __init__(self, options: Options, context: Context) -> None:
         self.options = options
+        self.wait_for_data = options.wait_for_data
+        self.reads_errors = options.stderr == "log"
+        self._start = context.start
 
     def program(self, peer: Peer) -> dict[str, str]:
         """The variables that tell the program about the peer of its connection."""
         return peer_environment(peer)
+
+    def start(self, peer: Peer, descriptors: Sequence[int], observer: ProgramObserver) -> RunningProgram:
+        """Start the program of a connection (`netd.contract.StartProgram`)."""
+        return self._start(peer, {}, descriptors, observer)

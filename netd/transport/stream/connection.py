@@ -98,6 +98,8 @@ class Connection:
 
     begun = True
     """Whether the service has it."""
+    pid = 0
+    """The program that has it; 0: none."""
 
     @property
     def unanswered(self) -> str:

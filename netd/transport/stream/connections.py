@@ -21,6 +21,7 @@ from netd.transport.stream.connection import EDGE, IN, Connection
 from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
 from netd.transport.stream.echo import EchoConnection, SplicePipe
 from netd.transport.stream.preamble import NO_PREAMBLES, PreambleConnection, Preambles
+from netd.transport.stream.program import ProgramConnection
 from netd.transport.stream.stream_socket import StreamSocket
 from netd.transport.stream.threaded import Handle, ThreadedConnection, Threads
 from netd.transport.tap import Taps, Way
@@ -163,6 +164,7 @@ class Connections:
             outcome,
             connection.requests,
             connection.counted,
+            unseen=bool(connection.pid),
         )
         if self._on_release:
             self._release_if_empty()
@@ -235,6 +237,11 @@ def _thread(connections: Connections, request: Any, peer: Peer, client_address: 
     return ThreadedConnection(connections, request, peer, client_address, connections.threads)
 
 
+def _program(connections: Connections, request: Any, peer: Peer, _: Any) -> Connection:
+    assert connections.events.programs, "a service type that starts programs counts them"
+    return ProgramConnection(connections, request, peer, connections.service, connections.events.programs)
+
+
 # By the way to serve a stream: makes its connection, from the owner, the socket, the peer, and the client's address as
 # accept(2) returned it.
 CONSTRUCTORS: dict[Serving, Callable[[Connections, Any, Peer, Any], Connection]] = {
@@ -243,4 +250,5 @@ CONSTRUCTORS: dict[Serving, Callable[[Connections, Any, Peer, Any], Connection]]
     "push": lambda owner, stream, peer, _: PushConnection(owner, stream, peer, owner.service),
     "send_only": lambda owner, stream, peer, _: SendOnlyConnection(owner, stream, peer, owner.service),
     "thread": _thread,
+    "program": _program,
 }

@@ -23,9 +23,12 @@ from netd.daemon.messages.from_supervisor import (
     SetDaemonLimits,
 )
 from netd.daemon.messages.from_worker import Busy, Done, Failed, Response
+from netd.daemon.privileges import RunAs
 from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.control import CommandError
+from netd.daemon.supervisor.launchers import LauncherPool
 from netd.daemon.supervisor.listeners import Listeners
+from netd.daemon.supervisor.programs import Programs
 from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.requests import PREPARE_TIMEOUT
 from netd.daemon.supervisor.spawn import WorkerProcess
@@ -42,6 +45,10 @@ ECHO = "services:\n  echo: {listen: ['tcp://127.0.0.1:0']}\n"
 MORE = ECHO + "  upper: {listen: ['tcp://127.0.0.1:0']}\n"
 
 
+def no_launcher(number: int, run_as: RunAs) -> WorkerProcess:
+    raise AssertionError("no service has a program")
+
+
 class Reload:
     """A pool of fake workers with a config in force, to which the next one is applied."""
 
@@ -53,7 +60,12 @@ class Reload:
         self.listeners = Listeners([], self.state.address_skipped, self.state.options_failed)
         diff = finish(config_diff.from_nothing(self.state.config))
         self.listeners.commit(finish(self.listeners.prepare(diff)))
-        self.reloader = Reloader(self.state, self.listeners, made.pool, made.tasks, "alex")
+        launchers = LauncherPool(
+            made.tasks, made.loop, made.pool._events, made.pool.requests, no_launcher, lambda: made.pool.all_workers
+        )
+        self.reloader = Reloader(
+            self.state, self.listeners, made.pool, Programs(launchers), launchers, made.tasks, "alex"
+        )
 
     def apply(self, text: str) -> Result[None]:
         """Begin to put this config in force, and run the loop until it waits."""

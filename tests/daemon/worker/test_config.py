@@ -15,6 +15,7 @@ from netd.daemon.messages.from_supervisor import ServiceEntry
 from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.worker import config as config_module
 from netd.daemon.worker.config import Traceable, WorkerConfig
+from netd.daemon.worker.launchers import Launchers
 from netd.services.chat import Chat
 from netd.transport.stream.connections import Connections
 from tests.daemon.fakes import ManualLoop
@@ -29,7 +30,7 @@ class Configured:
         self.loop = ManualLoop()
         self.memory = Memory()
         self.traceable: list[Traceable] = []
-        self.config = WorkerConfig(number, self.loop, lambda report: {}, self.traceable.extend)
+        self.config = WorkerConfig(number, self.loop, lambda report: {}, self.traceable.extend, Launchers(self.loop))
         self.config.shared = DaemonAdmission()
         self.responses: list[Done | Failed] = []
 

@@ -1,0 +1,329 @@
+"""The launcher: starts programs as one user, and carries out the messages of the supervisor.
+
+One loop in one thread, so a response on the channel shows that it turns.
+"""
+
+import os
+import select
+import signal
+import socket
+from collections import Counter
+from time import monotonic
+
+from netd.addresses import parse_address, split_port
+from netd.contract import End
+from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, ProtocolError
+from netd.daemon.launcher.listeners import ProgramListener
+from netd.daemon.launcher.programs import Programs, Running
+from netd.daemon.launcher.workers import WorkerClient
+from netd.daemon.messages import to_launcher
+from netd.daemon.messages.coding import encode
+from netd.daemon.messages.from_supervisor import (
+    CountTraffic,
+    Heartbeat,
+    Kick,
+    ListConnections,
+    ListPeers,
+    Selection,
+    SetLogFile,
+    SetLogLevel,
+)
+from netd.daemon.messages.from_worker import (
+    Alive,
+    ConnectionList,
+    ConnectionRow,
+    Done,
+    Failed,
+    Kicked,
+    Notice,
+    PeerList,
+    ProgramsChanged,
+    Response,
+    WorkerFault,
+)
+from netd.daemon.messages.to_launcher import (
+    AddPrograms,
+    AddWorker,
+    AnyRequest,
+    EndAll,
+    EndPrograms,
+    Listen,
+    Order,
+    Program,
+    RemovePrograms,
+)
+from netd.daemon.packets import PacketChannel
+from netd.daemon.resource_limits import restore_descriptor_limit
+from netd.errors import EXIT_OK, EXIT_SOFTWARE
+from netd.peer import Peer
+from netd.peer_filter import PeerFilter
+from netd.shared.memory import SharedMemory
+from netd.telemetry import logs
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.program_events import ProgramEvents
+from netd.telemetry.sink import Sink
+from netd.transport.loop import Loop
+
+_ROWS = 1000  # in a list
+_GRACE = 5.0  # seconds in which a program that was removed can still be started
+
+
+def launch(number: int, channel: Channel, sink: Sink) -> int:
+    """Run a launcher, in a process that has become the user of its programs. Returns the exit code."""
+    return Launcher(channel, sink).run()
+
+
+class Launcher:
+    """Starts programs until the supervisor ends it, or closes the channel: then its programs go on."""
+
+    def __init__(self, channel: Channel, sink: Sink) -> None:
+        self._channel = channel
+        self._sink = sink
+        self._events = DaemonEvents()
+        self._loop = Loop()
+        self._programs = Programs(self._loop, self._exit_if_done)
+        self._workers: dict[int, WorkerClient] = {}
+        self._listeners: dict[int, ProgramListener] = {}  # by the number of the program
+        self._service_events: dict[str, ProgramEvents] = {}
+        self._is_leaving = False
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+    def run(self) -> int:
+        """Carry out messages. Returns the exit code."""
+        restore_descriptor_limit()
+        os.chdir("/")
+        os.umask(0o077)
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        self._loop.watch(reader.fileno(), select.EPOLLIN, lambda mask: self._on_child(reader))
+        self._loop.watch(self._channel.fileno(), select.EPOLLIN, self._on_readable)
+        try:
+            self._loop.run()
+        except BaseException as error:  # logged, since the process exits
+            self._events.netd_failed(error)
+            return EXIT_SOFTWARE
+        return EXIT_OK
+
+    def _on_child(self, reader: socket.socket) -> None:
+        reader.recv(4096)
+        self._programs.reap()
+
+    def _on_readable(self, mask: int) -> None:
+        """Receive all messages of the supervisor. Stop when the channel is closed."""
+        try:
+            while True:
+                try:
+                    received = self._channel.receive()
+                except DescriptorsLostError as error:
+                    self._respond(error.message.get("request"), Failed(str(error)))
+                    continue
+                if received is None:
+                    return
+                self._on_message(*received)
+        except ChannelError:
+            self._loop.stop()
+
+    def _on_message(self, message: Message, descriptors: list[int]) -> None:
+        """Carry out a message. An invalid one is a bug in the supervisor: log it, and respond with `Failed`."""
+        try:
+            request, command = to_launcher.decode(message, descriptors)
+        except ProtocolError as error:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._events.request_rejected(0, str(error))
+            number = message.get("request")
+            self._respond(number if isinstance(number, int) else None, Failed(f"a bug in netd: {error}"))
+            return
+        self._respond(request, self._carry_out(command, descriptors))
+
+    def _carry_out(self, command: AnyRequest | Order, descriptors: list[int]) -> Response:
+        match command:
+            case Heartbeat():
+                self._events.log_pending()
+                for events in self._service_events.values():
+                    events.log_pending()
+                return Alive(self._sink.lost)
+            case CountTraffic():
+                pass
+            case SetLogLevel():
+                logs.set_level(command.level)
+            case SetLogFile():
+                self._sink.replace(descriptors[0])
+            case AddPrograms():
+                self._add_programs(command, descriptors)
+            case AddWorker():
+                self._add_worker(command.worker, descriptors)
+            case Listen():
+                for number in command.programs:
+                    self._listeners[number].start()
+            case RemovePrograms():
+                self._remove_programs(command.programs)
+            case ListConnections():
+                rows = [_row(running) for running in self._selected(command)]
+                return ConnectionList(len(rows), rows[:_ROWS])
+            case ListPeers():
+                sums = Counter(_peer(running.peer).source for running in self._selected(command))
+                return PeerList.of(sums.total(), {peer: [number, 0, 0] for peer, number in sums.items()})
+            case Kick():
+                kicked = self._selected(command)
+                for running in kicked:
+                    self._programs.end(running)
+                return Kicked(len(kicked))
+            case EndPrograms():
+                for service, seconds in command.drains.items():
+                    self._loop.later(seconds, lambda service=service: self._end_all(service))  # type: ignore[misc]
+            case EndAll():
+                self._is_leaving = True
+                self._remove_programs(list(self._programs.known))
+                if command.leave:
+                    self._loop.stop()
+                elif not command.wait:
+                    self._end_all()
+                self._exit_if_done()
+        return Done()
+
+    def _respond(self, request: int | None, response: Response) -> None:
+        if request is None:
+            return
+        try:
+            self._channel.send_encoded(encode(response), request=request)
+        except ChannelError:
+            self._loop.stop()
+
+    def _notify(self, notice: Notice) -> None:
+        try:
+            self._channel.send_encoded(encode(notice))
+        except ChannelError:
+            self._loop.stop()
+
+    # Programs.
+
+    def _add_programs(self, command: AddPrograms, descriptors: list[int]) -> None:
+        listeners = dict(zip(command.listeners, descriptors, strict=True))
+        for text in command.programs:
+            program = Program.decode(text)
+            self._programs.known[program.number] = program
+            if program.number in listeners:
+                listener = socket.socket(fileno=listeners[program.number])
+                self._listeners[program.number] = ProgramListener(
+                    listener,
+                    program,
+                    self._programs,
+                    self._loop,
+                    self._null,
+                    self._on_unowned_start,
+                    self._on_unowned_end,
+                    self._on_listener_failed,
+                )
+
+    def _remove_programs(self, numbers: list[int]) -> None:
+        """Forget programs. What a worker has asked for before it was told may still be under way."""
+        for number in numbers:
+            if listener := self._listeners.pop(number, None):
+                listener.close()
+        self._loop.later(_GRACE, lambda: self._forget(numbers))
+
+    def _forget(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self._programs.known.pop(number, None)
+
+    def _end_all(self, service: str | None = None) -> None:
+        for running in self._programs:
+            if service in (None, running.program.service):
+                self._programs.end(running)
+
+    def _exit_if_done(self) -> None:
+        if self._is_leaving and not len(self._programs):
+            self._loop.stop()
+
+    # Workers.
+
+    def _add_worker(self, number: int, descriptors: list[int]) -> None:
+        channel = PacketChannel(socket.socket(fileno=descriptors[0]))
+        spawning = SharedMemory("netd-spawning", 8, descriptors[1])
+        spawning.close_descriptor()
+        if before := self._workers.get(number):
+            before.close()
+        self._workers[number] = WorkerClient(
+            number,
+            channel,
+            spawning,
+            self._programs,
+            self._loop,
+            self._null,
+            self._on_worker_lost,
+            self._on_unowned_end,
+        )
+
+    def _on_worker_lost(self, worker: WorkerClient, reason: str) -> None:
+        if self._workers.get(worker.number) is worker:
+            del self._workers[worker.number]
+        for service in {running.program.service for running in worker.running.values()}:
+            self._notify(ProgramsChanged(service, self._unowned(service), 0, None, 0))
+        if reason:
+            self._notify(WorkerFault(worker.number, reason))
+
+    # Programs that no worker waits for.
+
+    def _unowned(self, service: str) -> int:
+        return sum(running.program.service == service and not running.is_owned for running in self._programs)
+
+    def _selected(self, selection: Selection) -> list[Running]:
+        matches = PeerFilter(selection.peer).matches if selection.peer else None
+        return [
+            running
+            for running in self._programs
+            if not running.is_owned
+            and selection.id in ("", _identifier(running))
+            and selection.service in ("", running.program.service)
+            and (matches is None or matches(_peer(running.peer)))
+        ]
+
+    def _on_unowned_start(self, running: Running) -> None:
+        service = running.program.service
+        self._events_of(service).program_started(running.peer, running.pid)
+        self._notify(ProgramsChanged(service, self._unowned(service), 1, None, 0))
+
+    def _on_unowned_end(self, running: Running, end: End) -> None:
+        service = running.program.service
+        how = self._events_of(service).program_ended(running.peer, running.pid, end)
+        self._notify(ProgramsChanged(service, self._unowned(service), 0, how, int((end.user + end.system) * 1e6)))
+
+    def _on_listener_failed(self, program: Program, error: str) -> None:
+        self._events_of(program.service).program_not_started("", error)
+
+    def _events_of(self, service: str) -> ProgramEvents:
+        return self._service_events.setdefault(service, ProgramEvents(service))
+
+
+def _identifier(running: Running) -> str:
+    return f"p{running.pid}"
+
+
+def _peer(text: str) -> Peer:
+    """The peer of a program, from its text."""
+    try:
+        host, port = split_port(text)
+        parse_address(host)
+    except ValueError:
+        return Peer("unix", text)
+    return Peer("tcp", host, port or 0)
+
+
+def _row(running: Running) -> ConnectionRow:
+    seconds = monotonic() - running.started
+    return ConnectionRow(
+        id=_identifier(running),
+        service=running.program.service,
+        transport=_peer(running.peer).transport,
+        peer=running.peer,
+        local="",
+        seconds=round(seconds, 3),
+        idle=0.0,
+        bytes_in=0,
+        bytes_out=0,
+        unanswered="",
+        pid=running.pid,
+    )

@@ -1,0 +1,143 @@
+"""The programs that run: how many of each service, when they are ended, and what is said of their end."""
+
+import contextlib
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from netd.contract import End
+from netd.daemon.launcher import spawn
+from netd.daemon.messages.to_launcher import Program
+from netd.transport.loop import Loop, Timer
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    """A program that runs."""
+
+    program: Program
+    pid: int
+    peer: str
+    started: float
+    """CLOCK_MONOTONIC."""
+    ended: Callable[["Running", End], None]
+    pidfd: int = -1
+    """Only where another launcher has started it."""
+    timer: Timer | None = None
+    is_owned: bool = True
+    """Whether a worker waits for its end."""
+    is_ending: bool = False
+    timed_out: bool = False
+
+
+class Programs:
+    """The programs that this launcher knows, and those that run. ``on_empty`` is called when the last one has ended."""
+
+    def __init__(self, loop: Loop, on_empty: Callable[[], object]) -> None:
+        self.known: dict[int, Program] = {}
+        """By number."""
+        self._loop = loop
+        self._on_empty = on_empty
+        self._running: dict[int, Running] = {}  # by process id
+        self._number: Counter[str] = Counter()  # by service
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __iter__(self) -> Iterator[Running]:
+        return iter(list(self._running.values()))
+
+    def is_full(self, program: Program) -> bool:
+        """Whether as many programs of the service run as `limits.connections` says."""
+        return program.connections is not None and self._number[program.service] >= program.connections
+
+    def is_ending(self, service: str) -> bool:
+        """Whether a program with a listener of the service was told to end, and has not."""
+        return any(
+            running.is_ending and running.program.service == service and running.program.gives == "listener"
+            for running in self._running.values()
+        )
+
+    def start(
+        self,
+        program: Program,
+        peer: str,
+        facts: Mapping[str, str],
+        descriptors: Sequence[int],
+        ended: Callable[[Running, End], None],
+        listener: int | None = None,
+    ) -> Running:
+        """Start a program (`spawn.start`). ``ended`` is called at its end. Raises `spawn.StartError`."""
+        pid = spawn.start(program, facts, descriptors, listener)
+        return self._add(Running(program, pid, peer, monotonic(), ended))
+
+    def adopt(
+        self, program: Program, pid: int, pidfd: int, peer: str, seconds: float, ended: Callable[[Running, End], None]
+    ) -> Running:
+        """Keep a program that another launcher has started. The ``pidfd`` is closed at its end."""
+        running = self._add(Running(program, pid, peer, monotonic() - seconds, ended, pidfd))
+        self._loop.watch(pidfd, 1, lambda mask: self._on_end(running, _unknown_end(running)))
+        return running
+
+    def _add(self, running: Running) -> Running:
+        self._running[running.pid] = running
+        self._number[running.program.service] += 1
+        if (lifetime := running.program.lifetime) is not None:
+            left = max(0.0, running.started + lifetime - monotonic())
+            running.timer = self._loop.later(left, lambda: self._on_lifetime(running))
+        return running
+
+    def _on_lifetime(self, running: Running) -> None:
+        running.timed_out = True
+        running.timer = None
+        self.end(running)
+
+    def end(self, running: Running) -> None:
+        """End a program: its stop signal to the process group, later SIGKILL. A second call does nothing."""
+        if running.is_ending or running.pid not in self._running:
+            return
+        running.is_ending = True
+        if running.timer:
+            self._loop.wheel.drop(running.timer)
+        _signal(running, running.program.stop_signal)
+        _signal(running, signal.SIGCONT)  # a stopped process would not handle it
+        running.timer = self._loop.later(running.program.stop_after, lambda: _signal(running, signal.SIGKILL))
+
+    def reap(self) -> None:
+        """Handle the ends of all programs that have ended. Called at SIGCHLD."""
+        with contextlib.suppress(ChildProcessError):  # there are no children
+            while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                running = self._running.get(found.si_pid)
+                if running and running.is_ending:
+                    # The rest of its group, which has had the signal too. Before the number may be used again.
+                    _signal(running, signal.SIGKILL)
+                _, status, usage = os.wait4(found.si_pid, 0)
+                if running:
+                    code = os.waitstatus_to_exitcode(status)
+                    used = usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024
+                    self._on_end(running, End(code, monotonic() - running.started, *used, running.timed_out))
+
+    def _on_end(self, running: Running, end: End) -> None:
+        del self._running[running.pid]
+        self._number[running.program.service] -= 1
+        if running.timer:
+            self._loop.wheel.drop(running.timer)
+        if running.pidfd >= 0:
+            self._loop.unwatch(running.pidfd)
+            os.close(running.pidfd)
+        running.ended(running, end)
+        if not self._running:
+            self._on_empty()
+
+
+def _signal(running: Running, number: int) -> None:
+    """Send a signal to the process group. Its number is not reused while its first process was not reaped."""
+    with contextlib.suppress(OSError):
+        os.killpg(running.pid, number)
+
+
+def _unknown_end(running: Running) -> End:
+    return End(None, monotonic() - running.started, 0.0, 0.0, 0, running.timed_out)

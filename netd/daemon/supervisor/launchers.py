@@ -1,0 +1,260 @@
+"""The launchers: one for each identity that programs run as. Starts them, replaces those that exit, connects workers.
+
+A launcher is no worker: it reads nothing from the network. It is asked and watched as one (`requests.py`).
+"""
+
+import contextlib
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from netd.daemon.channel import pair
+from netd.daemon.messages.from_supervisor import ConnectLauncher, Heartbeat, Request
+from netd.daemon.messages.from_worker import Failed, R
+from netd.daemon.messages.to_launcher import (
+    AddPrograms,
+    AddWorker,
+    EndAll,
+    EndPrograms,
+    Listen,
+    Program,
+    RemovePrograms,
+)
+from netd.daemon.privileges import RunAs
+from netd.daemon.resource_limits import described
+from netd.daemon.supervisor.requests import Requests
+from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
+from netd.daemon.tasks import Result, Tasks
+from netd.shared.memory import SharedMemory
+from netd.telemetry.daemon_events import DaemonEvents
+from netd.text import printable
+from netd.transport.listen import Listener
+from netd.transport.loop import Loop
+
+_DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a launcher that keeps exiting is replaced
+_STABLE = 60.0  # seconds between two exits after which the delays begin anew
+
+
+@dataclass(frozen=True)
+class ProgramEntry:
+    """A program of the config in force, and the listener that it gets, if it gets one."""
+
+    program: Program
+    listener: Listener | None = None
+
+
+@dataclass(eq=False)
+class Launcher:
+    """A launcher, in the supervisor: a process, and what the next one in its place has to know."""
+
+    number: int
+    run_as: RunAs
+    programs: dict[int, ProgramEntry] = field(default_factory=dict)
+    listening: set[int] = field(default_factory=set)
+    """The programs with listeners that are in force."""
+    process: WorkerProcess | None = None
+    losses: int = 0
+    last_loss: float = 0.0
+
+
+class LauncherPool:
+    """The launchers. ``fork`` starts the process of one, ``workers`` lists the workers that they start programs for."""
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        loop: Loop,
+        events: DaemonEvents,
+        requests: Requests,
+        fork: Callable[[int, RunAs], WorkerProcess],
+        workers: Callable[[], Iterable[WorkerProcess]],
+    ) -> None:
+        self._tasks = tasks
+        self._loop = loop
+        self._events = events
+        self._requests = requests
+        self._fork = fork
+        self._workers = workers
+        self._numbers = itertools.count(1)
+        self._launchers: dict[RunAs, Launcher] = {}
+        self._processes: dict[int, tuple[Launcher, WorkerProcess]] = {}  # by process id, all that were not reaped
+        self.is_stopping = False
+        """Whether the launchers exit after their last program."""
+
+    @property
+    def processes(self) -> list[WorkerProcess]:
+        """The processes of all launchers."""
+        return [process for _, process in self._processes.values()]
+
+    def __bool__(self) -> bool:
+        """Whether a launcher is left."""
+        return bool(self._processes)
+
+    async def add(self, run_as: RunAs, entries: Sequence[ProgramEntry]) -> Launcher:
+        """Have a launcher of this identity know these programs. Raises `WorkerError` if it cannot."""
+        launcher = self._launchers.get(run_as)
+        if launcher is None:
+            launcher = Launcher(next(self._numbers), run_as)
+            self._launchers[run_as] = launcher
+        added = {entry.program.number: entry for entry in entries}
+        launcher.programs |= added
+        try:
+            if launcher.process is None:
+                await self._start(launcher)
+            else:
+                await self._add_programs(launcher, list(added.values()))
+        except WorkerError:
+            self.remove(launcher, added)
+            raise
+        return launcher
+
+    def remove(self, launcher: Launcher, programs: Iterable[int]) -> None:
+        """Have a launcher start none of these programs any more. Without programs, it exits after the last one."""
+        removed = [number for number in programs if launcher.programs.pop(number, None)]
+        launcher.listening.difference_update(removed)
+        if launcher.process and removed:
+            self._requests.send(RemovePrograms(removed), [launcher.process])
+        if not launcher.programs:
+            del self._launchers[launcher.run_as]
+            if launcher.process:
+                self._requests.send(EndAll(leave=False, wait=True), [launcher.process])
+
+    def listen(self, launcher: Launcher, programs: list[int]) -> None:
+        """Have these programs, which have listeners, be started when something comes."""
+        launcher.listening.update(programs)
+        if launcher.process:
+            self._requests.send(Listen(programs), [launcher.process])
+
+    async def sync_worker(self, worker: WorkerProcess) -> None:
+        """Connect a new worker with all launchers. Raises `WorkerError` if it cannot be."""
+        for launcher in list(self._launchers.values()):
+            if launcher.process:
+                await self._connect(launcher, launcher.process, worker)
+
+    async def _start(self, launcher: Launcher) -> None:
+        """Start the process of a launcher, with its programs, and connect it. Raises `WorkerError` if that fails."""
+        process = self._fork(launcher.number, launcher.run_as)
+        self._processes[process.pid] = launcher, process
+        self._requests.watch(process)
+        try:
+            await self._require(Heartbeat(), [], process)
+            launcher.process = process
+            await self._add_programs(launcher, list(launcher.programs.values()))
+            self._requests.send(Listen(sorted(launcher.listening)), [process])
+            for worker in self._workers():
+                # A worker that exits meanwhile is connected when it is replaced.
+                with contextlib.suppress(WorkerError):
+                    await self._connect(launcher, process, worker)
+        except BaseException:
+            launcher.process = None
+            process.signal(signal.SIGKILL)
+            raise
+        self._events.launcher_started(launcher.run_as.name, process.pid)
+
+    async def _add_programs(self, launcher: Launcher, entries: list[ProgramEntry]) -> None:
+        assert launcher.process, "it runs"
+        listeners = {one.program.number: one.listener for one in entries if one.listener}
+        request = AddPrograms([one.program.encode() for one in entries], list(listeners))
+        await self._require(request, [one.socket.fileno() for one in listeners.values()], launcher.process)
+
+    async def _connect(self, launcher: Launcher, process: WorkerProcess, worker: WorkerProcess) -> None:
+        """Connect a launcher and a worker with a channel."""
+        try:
+            ours, theirs = pair()
+            spawning = SharedMemory("netd-spawning", 8)
+        except OSError as error:
+            raise WorkerError(f"cannot connect a launcher: {described(error)}") from None
+        with ours, theirs:
+            descriptor = spawning.descriptor
+            await self._require(AddWorker(worker.number), [ours.fileno(), descriptor], process)
+            await self._require(ConnectLauncher(launcher.number), [theirs.fileno(), descriptor], worker)
+        spawning.close_descriptor()
+
+    async def _require(self, request: Request[R], descriptors: Sequence[int], process: WorkerProcess) -> R:
+        answers = await self._requests.ask(request, descriptors, [process])
+        answer = answers.get(process)
+        if answer is None:
+            raise WorkerError("a process that starts programs, or a worker, has exited")
+        if isinstance(answer, Failed):
+            raise WorkerError(printable(answer.error))
+        return answer
+
+    def send_heartbeats(self) -> None:
+        """Send a heartbeat to all launchers, and abort those that missed the last two."""
+        self._requests.send_heartbeats(self.processes)
+
+    def reap(self) -> None:
+        """Reap the launchers that have exited, and replace them. Called at SIGCHLD."""
+        for launcher, process in list(self._processes.values()):
+            if process.has_exited():
+                self._requests.receive_rest(process)
+                code = process.poll()
+                assert code is not None, "it has exited"
+                del self._processes[process.pid]
+                self._close(process)
+                self._on_exit(launcher, process, code)
+
+    def _close(self, process: WorkerProcess) -> None:
+        self._requests.disconnect(process)
+        process.channel.close()
+        os.close(process.stack)
+        process.ended.set(None)
+
+    def _on_exit(self, launcher: Launcher, process: WorkerProcess, code: int) -> None:
+        if self._launchers.get(launcher.run_as) is not launcher or launcher.process is not process:
+            return  # it was not needed any more, or its start has failed
+        launcher.process = None
+        if self.is_stopping:
+            return
+        now = time.monotonic()
+        launcher.losses = launcher.losses + 1 if now - launcher.last_loss < _STABLE else 0
+        launcher.last_loss = now
+        delay = _DELAYS[min(launcher.losses, len(_DELAYS) - 1)]
+        self._events.launcher_lost(launcher.run_as.name, process.pid, how_it_ended(code), delay)
+        self._loop.later(delay, lambda: self._restart(launcher))
+
+    def _restart(self, launcher: Launcher) -> None:
+        if self._launchers.get(launcher.run_as) is launcher and launcher.process is None and not self.is_stopping:
+            result = self._tasks.start(self._start(launcher))
+            result.then(lambda: self._on_restarted(launcher, result))
+
+    def _on_restarted(self, launcher: Launcher, result: Result[None]) -> None:
+        try:
+            result.get()
+        except WorkerError as error:
+            self._events.launcher_failed(launcher.run_as.name, str(error))
+            launcher.losses += 1
+            self._loop.later(_DELAYS[min(launcher.losses, len(_DELAYS) - 1)], lambda: self._restart(launcher))
+
+    # Stop.
+
+    def stop_listening(self) -> None:
+        """End the programs that have listeners: they would accept connections."""
+        for launcher in self._launchers.values():
+            if launcher.process and launcher.listening:
+                self._requests.send(RemovePrograms(sorted(launcher.listening)), [launcher.process])
+                launcher.listening.clear()
+
+    def end_programs(self, drains: dict[str, float]) -> None:
+        """End the programs of these services, after so many seconds."""
+        if drains:
+            self._requests.send(EndPrograms(drains), self.processes)
+
+    def stop(self, *, wait: bool = False, leave: bool = False) -> None:
+        """Start no programs any more, and exit: after the programs have ended, which with ``wait`` are not ended.
+
+        With ``leave`` they go on.
+        """
+        self.is_stopping = True
+        self._requests.send(EndAll(leave=leave, wait=wait), self.processes)
+
+    def kill(self) -> None:
+        """Kill all launchers. Their programs go on."""
+        for process in self.processes:
+            with contextlib.suppress(ChildProcessError):
+                process.kill()
+            self._close(process)
+        self._processes.clear()

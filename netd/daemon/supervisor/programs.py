@@ -1,0 +1,234 @@
+"""The programs of the config in force: what each is, which identity it has, and which launcher starts it."""
+
+import itertools
+import os
+import pwd
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from netd import accounts
+from netd.config.model import ServiceConfig
+from netd.daemon.messages.to_launcher import Errors, Gives, Program
+from netd.daemon.privileges import RunAs
+from netd.daemon.supervisor.config_diff import ConfigDiff
+from netd.daemon.supervisor.launchers import Launcher, LauncherPool, ProgramEntry
+from netd.daemon.supervisor.listeners import ListenerRecord
+from netd.daemon.supervisor.spawn import WorkerError
+from netd.errors import OpenError
+from netd.services.exec import Exec
+from netd.services.exec.environment import base_environment
+from netd.services.exec.options import ProgramOptions
+from netd.services.table import find
+
+_LIMITS = {
+    "cpu": "CPU",
+    "memory": "AS",
+    "files": "NOFILE",
+    "file_size": "FSIZE",
+    "stack": "STACK",
+    "core": "CORE",
+}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A program of a service, and its launcher."""
+
+    launcher: Launcher
+    number: int
+    record: int | None = None
+    """The number of the listener that the program gets."""
+
+
+@dataclass
+class PreparedPrograms:
+    """The programs of a config that is not in force yet."""
+
+    by_service: dict[str, list[Placed]] = field(default_factory=dict)
+    added: list[Placed] = field(default_factory=list)
+
+    def place(self, service: str, placed: Placed) -> None:
+        """Have the service use this."""
+        self.by_service.setdefault(service, []).append(placed)
+
+    def entry(self, service: str) -> tuple[int, int] | None:
+        """The numbers of the launcher and of the program of a service, for a worker; None: no worker starts it."""
+        for placed in self.by_service.get(service, ()):
+            if placed.record is None:
+                return placed.launcher.number, placed.number
+        return None
+
+
+class Programs:
+    """The programs of the services."""
+
+    def __init__(self, launchers: LauncherPool) -> None:
+        self._launchers = launchers
+        self._numbers = itertools.count(1)
+        self.in_force = PreparedPrograms()
+
+    async def prepare(self, diff: ConfigDiff, records: Iterable[ListenerRecord]) -> PreparedPrograms:
+        """Have launchers know the programs of a config that are not in force. Raises `OpenError` if one cannot be."""
+        prepared = PreparedPrograms()
+        listeners: dict[str, list[ListenerRecord]] = {}
+        for record in records:
+            listeners.setdefault(record.listener.service, []).append(record)
+        wanted: dict[RunAs, list[tuple[int | None, ProgramEntry]]] = {}
+        problems: list[str] = []
+        for service in diff.config.enabled:
+            if not starts_programs(service):
+                continue
+            own: list[ListenerRecord | None] = [None]
+            if is_listener(service):
+                own = [*listeners.get(service.name, ())]
+            for one in own:
+                if placed := self._unchanged(service.name, one, diff):
+                    prepared.place(service.name, placed)
+                    continue
+                try:
+                    run_as = identity(service)
+                    entry = ProgramEntry(self._program(service, run_as), one.listener if one else None)
+                    wanted.setdefault(run_as, []).append((one.id if one else None, entry))
+                except ValueError as error:
+                    problems.append(f"services.{service.name}.options: {error}")
+        if problems:
+            raise OpenError(problems)
+        try:
+            for run_as, numbered in wanted.items():
+                await self._add(run_as, numbered, prepared)
+        except BaseException:
+            self.abort(prepared)
+            raise
+        return prepared
+
+    def _unchanged(self, service: str, record: ListenerRecord | None, diff: ConfigDiff) -> Placed | None:
+        """What is in force for a service and its listener, if the new config does not change it."""
+        if service in diff.reconfigured:
+            return None
+        number = record and record.id
+        return next((one for one in self.in_force.by_service.get(service, ()) if one.record == number), None)
+
+    async def _add(
+        self, run_as: RunAs, numbered: list[tuple[int | None, ProgramEntry]], prepared: PreparedPrograms
+    ) -> None:
+        entries = [entry for _, entry in numbered]
+        try:
+            launcher = await self._launchers.add(run_as, entries)
+        except WorkerError as error:
+            where = f"services.{entries[0].program.service}"
+            raise OpenError([f"{where}: cannot start programs as user {run_as.name}: {error}"]) from None
+        for record, entry in numbered:
+            placed = Placed(launcher, entry.program.number, record)
+            prepared.added.append(placed)
+            prepared.place(entry.program.service, placed)
+
+    def abort(self, prepared: PreparedPrograms) -> None:
+        """Forget the programs of a config that is not put in force."""
+        self._remove(prepared.added)
+
+    def commit(self, prepared: PreparedPrograms) -> list[Placed]:
+        """Put the prepared programs in force. Returns those that are not any more, for `finish`."""
+        kept = {placed for placed_list in prepared.by_service.values() for placed in placed_list}
+        removed = [one for placed_list in self.in_force.by_service.values() for one in placed_list if one not in kept]
+        self.in_force = prepared
+        return removed
+
+    def finish(self, removed: list[Placed]) -> None:
+        """Start none of the removed programs any more, and those that have a listener now when something comes.
+
+        Every worker has been told, and has closed those listeners.
+        """
+        self._remove(removed)
+        for launcher, placed in _by_launcher(one for one in self.in_force.added if one.record is not None):
+            self._launchers.listen(launcher, [one.number for one in placed])
+        self.in_force.added.clear()
+
+    def _remove(self, removed: list[Placed]) -> None:
+        for launcher, placed in _by_launcher(removed):
+            self._launchers.remove(launcher, [one.number for one in placed])
+
+    def _program(self, service: ServiceConfig, run_as: RunAs) -> Program:
+        options = service.options
+        assert isinstance(options, ProgramOptions), "its type starts programs"
+        account = _account(run_as)
+        limits = service.policy.limits
+        gives: Gives = "output"
+        errors: Errors = "log"
+        if isinstance(options, Exec.Options):
+            gives, errors = ("listener" if is_listener(service) else "connection"), options.stderr
+        return Program(
+            number=next(self._numbers),
+            service=service.name,
+            command=list(options.command),
+            argv0=options.argv0 or os.path.basename(options.command[0]),
+            environment=base_environment(account, options, os.environ),
+            directory=options.directory,
+            umask=options.umask,
+            nice=options.nice,
+            limits=_limits(options),
+            gives=gives,
+            errors=errors,
+            described=isinstance(options, Exec.Options) and options.relay,
+            connections=limits.connections,
+            lifetime=limits.lifetime,
+            stop_signal=signal.Signals[f"SIG{options.stop.signal}"],
+            stop_after=options.stop.after,
+        )
+
+
+def starts_programs(service: ServiceConfig) -> bool:
+    """Whether netd starts programs for a service."""
+    kind = find(service.type)
+    return kind is not None and kind.starts_programs
+
+
+def is_listener(service: ServiceConfig) -> bool:
+    """Whether the program of a service gets its listeners, so that no worker has them."""
+    return isinstance(service.options, Exec.Options) and service.options.mode == "listener"
+
+
+def _by_launcher(placed: Iterable[Placed]) -> Iterable[tuple[Launcher, list[Placed]]]:
+    found: dict[Launcher, list[Placed]] = {}
+    for one in placed:
+        found.setdefault(one.launcher, []).append(one)
+    return found.items()
+
+
+def _limits(options: ProgramOptions) -> dict[str, tuple[int, int]]:
+    found = {}
+    for key, name in _LIMITS.items():
+        if (value := getattr(options.limits, key)) is not None:
+            found[name] = int(value), int(value)
+    return found
+
+
+def identity(service: ServiceConfig) -> RunAs:
+    """The identity that the program of a service runs as. Raises ValueError if there is no such account."""
+    options = service.options
+    assert isinstance(options, ProgramOptions), "its type starts programs"
+    if os.geteuid() != 0:
+        return RunAs(_own_name(), no_new_privileges=options.no_new_privileges)
+    user = accounts.find_user(options.user or "nobody")
+    group = accounts.find_id("gid", options.group) if options.group else user.pw_gid
+    if options.groups is True:
+        groups = tuple(os.getgrouplist(user.pw_name, group))
+    else:
+        groups = tuple(accounts.find_id("gid", name) for name in options.groups or ())
+    return RunAs(user.pw_name, user.pw_uid, group, groups, options.root, options.no_new_privileges)
+
+
+def _own_name() -> str:
+    try:
+        return accounts.find_user(str(os.geteuid())).pw_name
+    except ValueError:
+        return str(os.geteuid())
+
+
+def _account(run_as: RunAs) -> pwd.struct_passwd:
+    """The account of an identity; a number without one has the name of its number, and no home."""
+    number = os.geteuid() if run_as.user is None else run_as.user
+    try:
+        return accounts.find_user(str(number))
+    except ValueError:
+        return pwd.struct_passwd((str(number), "x", number, os.getegid(), "", "/", "/bin/sh"))
