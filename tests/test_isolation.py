@@ -41,7 +41,9 @@ NAMED = {
     "tests/client/talk/test_conversation.py": (r"tcp://name:7", "the name of a link that has no socket"),
     "tests/client/talk/test_link.py": (r"\w+://name:7", "a name that means what the test says"),
     "tests/client/test_urls.py": (r"/run/x|\w+://\S+:[17]|://@x", "URLs that are read"),
+    "tests/config/test_executables.py": (r"/none", "a path in a directory of its own"),
     "tests/config/test_loader.py": (r"/run/[xyz]|\w+://\S+", "checked and not served"),
+    "tests/config/test_programs.py": (r"/run/x|/tmp|/none|/bin|\w+://\S+", "checked and not served"),
     "tests/config/test_workers.py": (r"://@NAME", "a word in a message"),
     "tests/daemon/supervisor/test_workers.py": (r"tcp://\*:7", "in a network namespace"),
     "tests/daemon/test_daemonize.py": (

@@ -4,7 +4,6 @@ The sections are checked one by one, so that a problem in one does not hide thos
 """
 
 import gc
-import glob
 import itertools
 import json
 import os
@@ -22,10 +21,11 @@ from netd.admission.access import NO_GROUPS, AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
-from netd.config import source, workers
+from netd.config import programs, source, workers
 from netd.config.bounds import LISTENERS, NETWORKS, SERVICES, VALUES, Bound
 from netd.config.findings import describe, exists, is_section, model_at, unknown_key
 from netd.config.host import log_file_fault
+from netd.config.include import find_files
 from netd.config.model import (
     SERVICE_NAME,
     Config,
@@ -44,6 +44,7 @@ from netd.contract import Context
 from netd.endpoints import Endpoint
 from netd.errors import faults_of
 from netd.services import table
+from netd.services.exec.options import ProgramOptions
 from netd.services.service_type import ServiceType
 from netd.text import likely, shown
 from netd.values import Model
@@ -186,7 +187,7 @@ class _Loader:
         files: dict[str, None] = {}
         for number, pattern in enumerate(patterns):
             try:
-                found = _find(base, pattern)
+                found = find_files(base, pattern)
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
                 self._add_problem(main, ("include", number), f"{os.path.join(base, pattern)!r}: {reason}")
@@ -298,6 +299,11 @@ class _Loader:
             self._add_problem(part, (*path, "options"), f"service type '{kind.name}' cannot be built: {error!r}")
         if section is None or rules is None:
             return
+        if isinstance(options, ProgramOptions):
+            service = programs.Service(kind, options, section, self._rules.merged(rules), endpoints, self._daemon)
+            for where, message, hint, is_notice in programs.findings(service):
+                problem = Problem(part.mark((*path, *where)), (*path, *where), message, hint)
+                (self._notices if is_notice else self._problems).append(problem)
         self._within(part, path, NETWORKS, len(limits.exempt) + len(section.amplify))
         self._services.append(
             ServiceConfig(
@@ -354,7 +360,7 @@ class _Loader:
             if endpoint.transport != "systemd" and not (kind.streams if endpoint.streams else kind.datagrams):
                 can = "streams (tcp, unix)" if kind.streams else "datagrams (udp, unixgram)"
                 self._add_problem(part, path, f"service type '{kind.name}' serves {can} only")
-            if workers.answers_astray(self._daemon, endpoint):
+            if not kind.listens and workers.answers_astray(self._daemon, endpoint):
                 self._add_problem(part, path, "daemon.chroot hides the sockets of clients; listen on unixgram://@NAME")
             if entry.get("enabled", True) is True:
                 self._check_overlap(part, path, name, endpoint)
@@ -376,17 +382,3 @@ class _Loader:
                 self._add_problem(part, path, message)
                 break
         hosts.setdefault(endpoint.host, []).append((endpoint, name, part.mark(path)))
-
-
-def _find(base: str, pattern: str) -> list[str]:
-    """The files that match a pattern. Raises OSError if one without * and ? does not exist."""
-    if "\0" in pattern:
-        raise ValueError("a file name cannot contain the character NUL")
-    path = os.path.join(base, pattern)
-    if not re.search(r"[*?]", pattern):
-        os.stat(path)
-        return [path]
-    directory = os.path.dirname(path)
-    if os.path.isdir(directory):
-        os.listdir(directory)  # raises an error if it cannot be read, which glob ignores
-    return sorted(glob.glob(os.path.join(glob.escape(base), pattern.replace("[", "[[]"))))

@@ -250,7 +250,7 @@ class Config(Model):
     access_tables: AccessTables
     """The access rules of all services."""
     notices: tuple[InstanceOf[Problem], ...] = ()
-    """Notices for the operator: keys that were renamed."""
+    """Notices for the operator: keys that were renamed, and risks of programs."""
     places: dict[str, str] = Field(default_factory=dict)
     """Where the keys of `daemon` and `log` stand, as FILE:LINE:COLUMN by ``daemon.user`` and the like; only in the
     process that has read the file."""

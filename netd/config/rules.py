@@ -50,11 +50,15 @@ class RuleSets:
         key = frozenset((name, tuple(entry.text for entry in getattr(own, name))) for name in own.model_fields_set)
         place = self._places.get(key)
         if place is None:
-            rules = merge(self._defaults, own)
+            rules = self.merged(own)
             if not within(RULES, len(rules.allow) + len(rules.deny)) or not within(TIMES, len(rules.times)):
                 rules = AccessRules()
             place = self._places[key] = self.tables.add(rules)
         return place
+
+    def merged(self, own: AccessRules) -> AccessRules:
+        """The rules of a service, given its own ones."""
+        return merge(self._defaults, own)
 
 
 def merge(base: M, own: M) -> M:

@@ -257,6 +257,8 @@ class _Builder:
                     return None
                 case "bool":
                     return _CONSTRUCTOR.construct_yaml_bool(node)
+                case "int" if path[-1:] == ("umask",):
+                    return text  # octal, as in the shell, with or without a zero
                 case "int" if ":" not in event.value and len(event.value) < 32:
                     number = _CONSTRUCTOR.construct_yaml_int(node)
                     if event.implicit[0] and re.match("[-+]?0[0-7_]+$", event.value):

@@ -52,10 +52,10 @@ class DaemonEvents(ThrottledLog):
         for problem in _bounded(problems):
             self._log.error("start_failed", problem=problem)
 
-    def config_keys_renamed(self, notices: Iterable[object]) -> None:
-        """The config uses keys that were renamed."""
+    def config_notices(self, notices: Iterable[object]) -> None:
+        """What the config says is accepted, but may not be meant: keys that were renamed, risks of programs."""
         for notice in notices:
-            self._log.warning("config_key_renamed", notice=str(notice))
+            self._log.warning("config_notice_issued", notice=str(notice))
 
     def netd_started(self, services: int, sockets: int) -> None:
         """Every enabled service is listening."""

@@ -44,6 +44,12 @@ def test_scalars_are_resolved_as_in_yaml_1_1() -> None:
     }
 
 
+def test_umask_is_text_as_the_shell_reads_it() -> None:
+    read = source.parse(b"a: {umask: 022}\nb: {umask: 22, mask: 022}\nc: {umask: '077'}", "x")
+    assert (read.tree["a"]["umask"], read.tree["b"]["umask"], read.tree["c"]["umask"]) == ("022", "22", "077")
+    assert [problem.path for problem in read.problems] == [("b", "mask")]
+
+
 def test_number_with_a_leading_zero_is_a_problem_and_never_octal() -> None:
     for text in ("010", "-007", "0_1"):
         [problem] = parse(f"a: {text}\n".encode(), "f").problems

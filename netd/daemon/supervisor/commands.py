@@ -101,7 +101,7 @@ class Commands:
         try:
             self._not_while_stopping()
             diff = await self._config_reader.load(state.in_force, state.initial)
-            self._events.config_keys_renamed(diff.config.notices)
+            self._events.config_notices(diff.config.notices)
             await self._reloader.apply(diff, diff.config, {})
         except Exception as error:
             if isinstance(error, OSError):  # such as no descriptor or memory left

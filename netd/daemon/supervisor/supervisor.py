@@ -125,7 +125,7 @@ class Supervisor:
         """Serve until netd is stopped. Returns the exit code."""
         with Signals(self._loop, self._signal):
             self._events.netd_starting(__version__, self._state.config.source, self._size)
-            self._events.config_keys_renamed(self._state.config.notices)
+            self._events.config_notices(self._state.config.notices)
             resource_limits.raise_descriptor_limit()
             self._loop.call(lambda: self._signal("SIGCHLD"))  # orphans may have exited before, where this is PID 1
             try:

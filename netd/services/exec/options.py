@@ -13,11 +13,11 @@ from netd.values import (
     Duration,
     Model,
     Path,
-    bound_text,
     list_hint,
     parse_account,
     parse_path,
     parse_size,
+    size_text,
 )
 
 _MOST_ARGUMENTS = 256
@@ -93,7 +93,7 @@ def _limit(least: int) -> BeforeValidator:
         zero = value in (0, "0") and not isinstance(value, bool)
         size = 0 if zero else parse_size(value, _LARGEST_LIMIT)
         if size < least:
-            raise ValueError(f"expected at least {bound_text(least, value)}, got {shown(value)}")
+            raise ValueError(f"expected at least {size_text(least)}, got {shown(value)}")
         return size
 
     return BeforeValidator(parse)

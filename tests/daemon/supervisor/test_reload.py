@@ -467,7 +467,7 @@ services:
 @pytest.mark.slow
 def test_log_reports_a_renamed_key_once_per_load(tmp_path: Path) -> None:
     def notices(running: Daemon) -> list[str]:
-        return [line["notice"] for line in running.lines if line["event"] == "config_key_renamed"]
+        return [line["notice"] for line in running.lines if line["event"] == "config_notice_issued"]
 
     services = "services: {echo: {listen: ['tcp://127.0.0.1:0']}}\n"
     file = tmp_path / "netd.yaml"
