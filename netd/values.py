@@ -74,7 +74,9 @@ def parse_duration(value: object) -> float:
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
         # Rounded to the precision of `duration_text`, so that a duration is the same after a round trip.
         seconds = round(float(match[1]) * _SECONDS[match[2]], 9)
-        if 0 < seconds <= _LONGEST:
+        if seconds > _LONGEST:
+            raise InvalidValueError(f"expected at most {duration_text(_LONGEST)}, got {shown(value)}")
+        if seconds > 0:
             return seconds
     raise InvalidValueError(f"expected a duration such as 30s, 5m or 1h, got {shown(value)}", _duration_hint(value))
 
@@ -110,7 +112,9 @@ def parse_size(value: object, most: int = 2**31 - 1) -> int:
     """Octets, from ``512``, ``64KiB``, ``1MiB`` or ``1GiB``; 1 to ``most``, by default the range of a socket option."""
     if isinstance(value, int | str) and not isinstance(value, bool) and (match := _SIZE.fullmatch(str(value))):
         size = int(match[1]) * _OCTETS[match[2]]
-        if 0 < size <= most:
+        if size > most:
+            raise InvalidValueError(f"expected at most {size_text(most)}, got {shown(value)}")
+        if size > 0:
             return size
     raise InvalidValueError(f"expected a size such as 512 or 64KiB, got {shown(value)}", _size_hint(value))
 

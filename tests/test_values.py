@@ -41,9 +41,7 @@ def test_duration_is_parsed(text: str, seconds: float) -> None:
     assert parse_duration(text) == parse_timeout(text) == seconds
 
 
-@pytest.mark.parametrize(
-    "value", ["soon", "30", 30, "0s", "-1s", "1w", "1 s", "", None, "367d", "1e9s", "٣s", [], True]
-)
+@pytest.mark.parametrize("value", ["soon", "30", 30, "0s", "-1s", "1w", "1 s", "", None, "1e9s", "٣s", [], True])
 def test_invalid_duration_is_an_error(value: object) -> None:
     with pytest.raises(ValueError, match="expected a duration such as 30s"):
         parse_duration(value)
@@ -64,10 +62,26 @@ def test_size_is_parsed(value: object, octets: int) -> None:
     assert parse_size(value) == octets
 
 
-@pytest.mark.parametrize("value", [0, -1, "64kb", "64 KiB", "2GiB", True, None, 1.5, "", "1" * 5000])
+@pytest.mark.parametrize("value", [0, -1, "64kb", "64 KiB", True, None, 1.5, "", "1" * 5000])
 def test_invalid_size_is_an_error(value: object) -> None:
     with pytest.raises(ValueError, match="expected a size such as 512 or 64KiB"):
         parse_size(value)
+
+
+@pytest.mark.parametrize(
+    ("parse", "value", "most"),
+    [
+        (parse_duration, "367d", "366d"),
+        (parse_timeout, "999999999h", "366d"),
+        (parse_size, "2GiB", "2147483647"),
+        (parse_size, 2**31, "2147483647"),
+    ],
+)
+def test_value_that_is_too_large_is_told_the_largest(
+    parse: Callable[[object], object], value: object, most: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^expected at most {most}, got {value!r}$"):
+        parse(value)
 
 
 @pytest.mark.parametrize("value", [-1, "many", 1.5, None, True, 2**31, "64"])
