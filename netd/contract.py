@@ -185,8 +185,11 @@ started."""
 class ProgramObserver(Protocol):
     """What is told about a program, in the thread of the loop."""
 
+    def sent(self) -> None:
+        """The descriptors were sent, and may be closed here. Called before the start has returned, or later."""
+
     def started(self, pid: int, /) -> None:
-        """It runs, and has copies of the descriptors."""
+        """It runs."""
 
     def not_started(self, why: Why, error: str, /) -> None:
         """It does not run, and nothing else is told."""
@@ -205,7 +208,7 @@ class RunningProgram(Protocol):
 StartProgram: TypeAlias = Callable[[Peer, Mapping[str, str], Sequence[int], ProgramObserver], RunningProgram]
 """Starts the program of a service for a peer. The mapping is what its environment says of the peer, where the socket
 does not know it. The descriptors are its standard input and output in one, and its standard error where netd reads
-that. They have to stay open until the observer is told, which is never before the call returns."""
+that. They have to stay open until the observer is told that they were sent."""
 
 
 Post: TypeAlias = Callable[[bytes], bool]

@@ -1,22 +1,22 @@
 """The channel between a worker and a launcher: a message is one packet, with a few descriptors.
 
 A SOCK_SEQPACKET pair (unix(7)), as for `netd.daemon.channel`. There a side trusts the other one; here neither does: a
-packet is short, and has at most three descriptors.
+packet is short, and has at most two descriptors. The supervisor keeps a copy of the launcher's end, so that what a
+worker has sent is still there for the next launcher when one is killed.
 """
 
 import array
 import contextlib
-import json
 import os
 import socket
 from collections.abc import Sequence
 
-from netd.daemon.channel import ClosedError, Message, ProtocolError
-from netd.daemon.messages.coding import Fields, encode
+from netd.daemon.channel import ClosedError, ProtocolError
+from netd.shared.memory import SharedMemory
 
 LONGEST = 16_384
 """Octets of a packet."""
-_MOST_DESCRIPTORS = 3
+_MOST_DESCRIPTORS = 2
 _SPACE = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
 
 
@@ -35,24 +35,24 @@ class PacketChannel:
         """Close this end."""
         self._socket.close()
 
-    def send(self, message: Fields, descriptors: Sequence[int] = ()) -> bool:
-        """Send a message. False: the other end has not read enough yet. `ClosedError`: it was closed.
+    def send(self, packet: bytes, descriptors: Sequence[int] = ()) -> bool:
+        """Send a packet. False: there is no room, since the other end has to read first, or the kernel lacks memory.
 
-        OSError where the kernel lacks memory, or too many descriptors are under way (ETOOMANYREFS).
+        `ClosedError`: the other end was closed.
         """
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
-            self._socket.sendmsg([encode(message)], rights, socket.MSG_NOSIGNAL)
-        except BlockingIOError:
-            return False
+            self._socket.sendmsg([packet], rights, socket.MSG_NOSIGNAL)
         except ConnectionError:
             raise ClosedError("the other process has closed the channel") from None
+        except OSError:  # EAGAIN, ENOBUFS, or too many descriptors are under way (ETOOMANYREFS, unix(7))
+            return False
         return True
 
-    def receive(self) -> tuple[Message, list[int]] | None:
-        """The next message with its descriptors, which the caller closes, or None if there is none yet.
+    def receive(self) -> tuple[bytes, list[int]] | None:
+        """The next packet with its descriptors, which the caller closes, or None if there is none yet.
 
-        `ClosedError` at the end, `ProtocolError` for what is no message.
+        `ClosedError` at the end, `ProtocolError` for a packet that is too long, or has too many descriptors.
         """
         try:
             data, ancillary, flags, _ = self._socket.recvmsg(LONGEST, _SPACE, socket.MSG_CMSG_CLOEXEC)
@@ -64,16 +64,13 @@ class PacketChannel:
         for level, kind, rights in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 descriptors.frombytes(rights[: len(rights) - len(rights) % descriptors.itemsize])
-        if not data and not descriptors:
-            raise ClosedError("the other process has closed the channel")
-        message = None
-        if not flags & socket.MSG_TRUNC:
-            with contextlib.suppress(ValueError, RecursionError):
-                message = json.loads(data)
-        if not isinstance(message, dict):
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             close_all(descriptors)
-            raise ProtocolError("the packet is not a valid JSON object")
-        return message, list(descriptors)
+            raise ProtocolError("a packet is too long, or some of its descriptors are lost")
+        if not data:
+            close_all(descriptors)
+            raise ClosedError("the other process has closed the channel")
+        return data, list(descriptors)
 
 
 def close_all(descriptors: Sequence[int]) -> None:
@@ -81,3 +78,32 @@ def close_all(descriptors: Sequence[int]) -> None:
     for descriptor in descriptors:
         with contextlib.suppress(OSError):
             os.close(descriptor)
+
+
+class Progress:
+    """Memory in which a launcher notes how far it is with the starts of a worker: more certain than a message.
+
+    If the launcher is killed, the worker finds here which programs run that it was not told of. There is room for the
+    last `SIZE` starts.
+    """
+
+    SIZE = 4096
+    _MEMORY = "netd-progress"
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """``descriptor`` refers to that of another process, which this owns; without it, new memory is made."""
+        self._memory = SharedMemory(self._MEMORY, self.SIZE * 16, descriptor)
+        self._cells = self._memory.octets.cast("q")
+        self.descriptor = self._memory.descriptor
+        self.close_descriptor = self._memory.close_descriptor
+
+    def note(self, start: int, pid: int = 0) -> None:
+        """The launcher begins with this start; with ``pid`` it has started a process."""
+        place = start % self.SIZE * 2
+        self._cells[place + 1] = pid
+        self._cells[place] = start
+
+    def find(self, start: int) -> int | None:
+        """The process of a start; 0 if it was under way; None if the launcher has not begun with it."""
+        place = start % self.SIZE * 2
+        return self._cells[place + 1] if self._cells[place] == start else None

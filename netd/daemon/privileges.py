@@ -14,6 +14,7 @@ from netd.config.model import DaemonSection
 from netd.errors import EXIT_OSERR, OpenError, OperatorError
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 1, 38, 47, 4  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36
 _CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -142,6 +143,11 @@ def explained(identity: RunAs, error: OSError | RuntimeError) -> str:
     if isinstance(error, PermissionError):
         text += "; root needs CAP_SETUID and CAP_SETGID for that: grant them, or start netd as another user than root"
     return text
+
+
+def adopt_orphans() -> None:
+    """Have the kernel make this process the parent of orphaned descendants (PR_SET_CHILD_SUBREAPER, prctl(2))."""
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def end_with(parent: int) -> None:

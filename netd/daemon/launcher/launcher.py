@@ -52,12 +52,11 @@ from netd.daemon.messages.to_launcher import (
     Program,
     RemovePrograms,
 )
-from netd.daemon.packets import PacketChannel
+from netd.daemon.packets import PacketChannel, Progress
 from netd.daemon.resource_limits import restore_descriptor_limit
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.peer import Peer
 from netd.peer_filter import PeerFilter
-from netd.shared.memory import SharedMemory
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.program_events import ProgramEvents
@@ -242,14 +241,14 @@ class Launcher:
 
     def _add_worker(self, number: int, descriptors: list[int]) -> None:
         channel = PacketChannel(socket.socket(fileno=descriptors[0]))
-        spawning = SharedMemory("netd-spawning", 8, descriptors[1])
-        spawning.close_descriptor()
+        progress = Progress(descriptors[1])
+        progress.close_descriptor()
         if before := self._workers.get(number):
             before.close()
         self._workers[number] = WorkerClient(
             number,
             channel,
-            spawning,
+            progress,
             self._programs,
             self._loop,
             self._null,

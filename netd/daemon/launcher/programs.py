@@ -43,6 +43,7 @@ class Programs:
         self._on_empty = on_empty
         self._running: dict[int, Running] = {}  # by process id
         self._number: Counter[str] = Counter()  # by service
+        self._ending = 0  # of those that run, how many were told to end
 
     def __len__(self) -> int:
         return len(self._running)
@@ -100,6 +101,7 @@ class Programs:
         if running.is_ending or running.pid not in self._running:
             return
         running.is_ending = True
+        self._ending += 1
         if running.timer:
             self._loop.wheel.drop(running.timer)
         _signal(running, running.program.stop_signal)
@@ -109,20 +111,31 @@ class Programs:
     def reap(self) -> None:
         """Handle the ends of all programs that have ended. Called at SIGCHLD."""
         with contextlib.suppress(ChildProcessError):  # there are no children
-            while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                running = self._running.get(found.si_pid)
-                if running and running.is_ending:
-                    # The rest of its group, which has had the signal too. Before the number may be used again.
-                    _signal(running, signal.SIGKILL)
-                _, status, usage = os.wait4(found.si_pid, 0)
-                if running:
+            while True:
+                if self._ending:
+                    self._end_group_of_next()
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                if not pid:
+                    return
+                if running := self._running.get(pid):
                     code = os.waitstatus_to_exitcode(status)
                     used = usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024
                     self._on_end(running, End(code, monotonic() - running.started, *used, running.timed_out))
 
+    def _end_group_of_next(self) -> None:
+        """Kill the rest of the group of the next program to be reaped, if it was told to end.
+
+        The group has had the signal too. This comes before its number may be used again.
+        """
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        running = self._running.get(found.si_pid) if found else None
+        if running and running.is_ending:
+            _signal(running, signal.SIGKILL)
+
     def _on_end(self, running: Running, end: End) -> None:
         del self._running[running.pid]
         self._number[running.program.service] -= 1
+        self._ending -= running.is_ending
         if running.timer:
             self._loop.wheel.drop(running.timer)
         if running.pidfd >= 0:

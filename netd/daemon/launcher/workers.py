@@ -6,27 +6,28 @@ An attacker may control a worker. It can have started what any peer can, and not
 import os
 import socket
 import stat
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from select import EPOLLIN
+from select import EPOLLIN, EPOLLOUT
 
+from netd.addresses import address_text
 from netd.contract import End, Why
 from netd.daemon.channel import ChannelError, ClosedError, ProtocolError
 from netd.daemon.launcher.programs import Programs, Running
 from netd.daemon.launcher.spawn import StartError
 from netd.daemon.messages import programs as messages
-from netd.daemon.messages.coding import Fields
-from netd.daemon.messages.programs import LONGEST_ERROR, Adopt, Ended, NotStarted, Start, Started, Stop
+from netd.daemon.messages.programs import Adopt, Ended, NotStarted, Start, Started
 from netd.daemon.messages.to_launcher import Program
-from netd.daemon.packets import PacketChannel, close_all
+from netd.daemon.packets import PacketChannel, Progress, close_all
+from netd.peer import Peer
 from netd.services.exec.environment import peer_environment
-from netd.shared.memory import SharedMemory
-from netd.transport.loop import Loop
+from netd.transport.loop import Loop, Timer
 from netd.transport.sockaddr import connection_credentials, inet_peer, unix_peer
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
-_BATCH = 8  # messages of a worker that are handled before those of others
+_MOST_RECORDS = 200  # in a packet
 
 
 class WorkerClient:
@@ -40,7 +41,7 @@ class WorkerClient:
         self,
         number: int,
         channel: PacketChannel,
-        spawning: SharedMemory,
+        progress: Progress,
         programs: Programs,
         loop: Loop,
         null: int,
@@ -51,13 +52,15 @@ class WorkerClient:
         self.running: dict[int, Running] = {}
         """By the number of the start."""
         self._channel = channel
-        self._cell = spawning.octets.cast("q")
+        self._progress = progress
         self._programs = programs
         self._loop = loop
         self._null = null
         self._lost = lost
         self._orphaned = orphaned
-        self._unsent: list[tuple[Fields, int]] = []  # answers that wait for room, and a descriptor or -1
+        self._untold: list[bytes] = []  # `Started`, which may wait: the worker has `Progress`
+        self._teller: Timer | None = None
+        self._unsent: deque[bytes] = deque()  # packets that wait for room
         self._is_open = True
         loop.watch(channel.fileno(), EPOLLIN, self._on_ready)
 
@@ -67,70 +70,77 @@ class WorkerClient:
             self._is_open = False
             self._loop.unwatch(self._channel.fileno())
             self._channel.close()
-            close_all([descriptor for _, descriptor in self._unsent if descriptor >= 0])
+            if self._teller:
+                self._loop.wheel.drop(self._teller)
             for running in self.running.values():
                 running.is_owned = False
             self._lost(self, reason)
 
     def _on_ready(self, mask: int) -> None:
         try:
-            for _ in range(_BATCH):
-                # One at a time: what was not received yet is certainly not started, which a worker relies on.
-                if self._unsent or (received := self._channel.receive()) is None:
-                    return
+            # One at a time, and no attempt to find out whether there is another: epoll(7) says so.
+            if (received := self._channel.receive()) is not None:
                 self._handle(*received)
         except ClosedError:
             self.close()
         except ChannelError as error:
             self.close(str(error))
 
-    def _handle(self, received: dict[str, object], descriptors: list[int]) -> None:
+    def _handle(self, data: bytes, descriptors: list[int]) -> None:
         try:
-            message = messages.of_worker(received)
-            match message:
-                case Start():
-                    self._start(message, descriptors)
-                case Stop():
-                    if running := self.running.get(message.start):
-                        self._programs.end(running)
-                case Adopt():
-                    self._adopt(message, descriptors)
+            message = messages.of_worker(data)
+            if type(message) is Start:
+                return self._start(message, descriptors)
+            if descriptors:
+                raise ProtocolError(f"{type(message).__name__} with a descriptor")
+            if type(message) is Adopt:
+                self._adopt(message)
+            elif running := self.running.get(message.start):
+                self._programs.end(running)
         finally:
             close_all(descriptors)
 
     def _start(self, message: Start, descriptors: Sequence[int]) -> None:
-        program = self._programs.known.get(message.program)
-        if message.start in self.running or message.start <= 0:
-            raise ProtocolError(f"start {message.start}, which is not a new one")
+        start, number, facts = message
+        program = self._programs.known.get(number)
+        if start in self.running:
+            raise ProtocolError(f"start {start}, which is not a new one")
         if program is None:
-            return self._refuse(message.start, "failed", "the program is not in the config any more")
-        facts = message.facts if program.described else {}
-        found = _check(program, descriptors)
+            return self._refuse(start, "failed", "the program is not in the config any more")
+        peer = _check(program, descriptors)
         if self._programs.is_full(program):
-            return self._refuse(message.start, "connections", "limits.connections")
-        self._cell[0] = message.start
+            return self._refuse(start, "connections", "limits.connections")
+        if not program.described:
+            facts = peer_environment(peer) if peer else {}
+        self._progress.note(start)
         try:
             given = _standard(program, descriptors, self._null)
-            running = self._programs.start(
-                program, message.peer, facts or found, given, partial(self._on_end, message.start)
-            )
+            name = peer.remote if peer and not program.described else _name(facts)
+            running = self._programs.start(program, name, facts, given, partial(self._on_end, start))
         except StartError as error:
-            return self._refuse(message.start, "resources" if error.is_shortage else "failed", str(error))
-        self.running[message.start] = running
-        self._answer(Started(message.start, running.pid), _pidfd(running.pid))
+            return self._refuse(start, "resources" if error.is_shortage else "failed", str(error))
+        self._progress.note(start, running.pid)
+        self.running[start] = running
+        self._untold.append(Started(start, running.pid).encode())
+        if self._teller is None:
+            self._teller = self._loop.later(0.0, self._tell)
 
     def _refuse(self, start: int, why: Why, error: str) -> None:
-        self._answer(NotStarted(start, why, error[:LONGEST_ERROR]))
+        self._send(NotStarted(start, why, error).encode())
 
-    def _adopt(self, message: Adopt, descriptors: Sequence[int]) -> None:
+    def _adopt(self, message: Adopt) -> None:
         """Keep a program of another launcher. It has to be one: a child of the supervisor that leads a group."""
-        if len(descriptors) != 1 or message.start in self.running:
-            raise ProtocolError(f"start {message.start}, which cannot be adopted")
-        program, pid = self._programs.known.get(message.program), _pid_of(descriptors[0])
-        if program is None or pid is None or not _is_orphan(pid):
-            return  # it has ended, or is not in the config any more. The worker has its pidfd
+        program = self._programs.known.get(message.program)
+        if message.start in self.running:
+            raise ProtocolError(f"start {message.start}, which runs already")
+        if program is None or not _is_orphan(message.pid):
+            return  # it has ended, or is not in the config any more: the worker has a pidfd
+        try:
+            pidfd = os.pidfd_open(message.pid)
+        except OSError:  # it has ended just now
+            return
         self.running[message.start] = self._programs.adopt(
-            program, pid, os.dup(descriptors[0]), message.peer, message.seconds, partial(self._on_end, message.start)
+            program, message.pid, pidfd, message.peer, message.seconds, partial(self._on_end, message.start)
         )
 
     def _on_end(self, start: int, running: Running, end: End) -> None:
@@ -138,70 +148,80 @@ class WorkerClient:
         if not self._is_open:
             return self._orphaned(running, end)
         if end.code is not None:
-            self._answer(Ended(start, end.code, end.user, end.system, end.memory, end.timed_out))
+            self._untold.append(Ended(start, end.code, end.user, end.system, end.memory, end.timed_out).encode())
+            self._tell()
 
-    def _answer(self, message: Fields, descriptor: int = -1) -> None:
-        """Send an answer, at once or when there is room. Closes the descriptor."""
-        self._unsent.append((message, descriptor))
+    def _tell(self) -> None:
+        """Send what was held back, with what has come since: one packet for a program that has ended soon."""
+        if self._teller:
+            self._loop.wheel.drop(self._teller)
+            self._teller = None
+        if self._untold:
+            for place in range(0, len(self._untold), _MOST_RECORDS):
+                self._send(b"".join(self._untold[place : place + _MOST_RECORDS]))
+            self._untold.clear()
+
+    def _send(self, packet: bytes) -> None:
+        """Send an answer, at once or when there is room."""
+        self._unsent.append(packet)
         if len(self._unsent) == 1:
-            self._send_answers()
+            self._send_rest()
 
-    def _send_answers(self) -> None:
+    def _send_rest(self, mask: int = 0) -> None:
+        if not self._is_open:
+            return
         try:
             while self._unsent:
-                message, descriptor = self._unsent[0]
-                if not self._channel.send(message, [descriptor] if descriptor >= 0 else []):
-                    return self._wait_for_room()
-                close_all([descriptor])
-                del self._unsent[0]
+                if not self._channel.send(self._unsent[0]):
+                    # Nothing is read until the worker has read: it cannot have more and more answers wait here.
+                    return self._loop.change(self._channel.fileno(), EPOLLOUT, self._send_rest)
+                self._unsent.popleft()
         except ClosedError:
-            self.close()
-
-    def _wait_for_room(self) -> None:
-        self._loop.change(self._channel.fileno(), 4, lambda mask: self._on_room())  # EPOLLOUT
-
-    def _on_room(self) -> None:
-        self._send_answers()
-        if self._is_open and not self._unsent:
+            return self._loop.call(self.close)
+        if mask:
             self._loop.change(self._channel.fileno(), EPOLLIN, self._on_ready)
 
 
-def _check(program: Program, descriptors: Sequence[int]) -> Mapping[str, str]:
-    """What the environment says of the peer, where the kernel knows it.
+def _check(program: Program, descriptors: Sequence[int]) -> Peer | None:
+    """The peer of the connection that a program gets, where the kernel knows it.
 
     Raises `ProtocolError` unless these are the descriptors that the program has to get.
     """
     expected = 2 if program.errors == "log" else 1
     if len(descriptors) != expected:
         raise ProtocolError(f"Start: {expected} descriptors expected, got {len(descriptors)}")
-    if program.gives == "connection":
-        pipes = descriptors[1:]
-        facts = _facts(descriptors[0])
-    else:
-        pipes, facts = descriptors, {}
+    pipes = descriptors[1:] if program.gives == "connection" else descriptors
     if not all(stat.S_ISFIFO(os.fstat(descriptor).st_mode) for descriptor in pipes):
         raise ProtocolError("Start: a descriptor is no pipe")
-    return facts
+    return _peer(descriptors[0]) if program.gives == "connection" else None
 
 
-def _facts(descriptor: int) -> Mapping[str, str]:
-    """What the kernel knows of the peer of a connection. Raises `ProtocolError` if the descriptor is no connection."""
+def _peer(descriptor: int) -> Peer | None:
+    """The peer of a connection; None if it has gone. Raises `ProtocolError` if the descriptor is no connection."""
     try:
-        connection = socket.socket(fileno=descriptor)
+        connection = socket.socket(-1, -1, 0, fileno=descriptor)
     except OSError:
         raise ProtocolError("Start: a descriptor is no socket") from None
     try:
-        is_listener = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        if is_listener or connection.type != socket.SOCK_STREAM or connection.family not in _FAMILIES:
-            raise ProtocolError("Start: a socket is no connection")
-        remote, local = connection.getpeername(), connection.getsockname()
+        if connection.type != socket.SOCK_STREAM or connection.family not in _FAMILIES:
+            raise ProtocolError("Start: a socket is no stream")
+        try:
+            remote, local = connection.getpeername(), connection.getsockname()
+        except OSError:
+            if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                raise ProtocolError("Start: a socket is no connection") from None
+            return None
         if connection.family == socket.AF_UNIX:
-            return peer_environment(unix_peer("unix", remote, local, connection_credentials(connection)))
-        return peer_environment(inet_peer("tcp", remote, local))
-    except OSError:  # the peer has gone
-        return {}
+            return unix_peer("unix", remote, local, connection_credentials(connection))
+        return inet_peer("tcp", remote, local)
     finally:
         connection.detach()
+
+
+def _name(facts: Mapping[str, str]) -> str:
+    """A peer for lists and the log, from what a worker says about it."""
+    host, port = facts.get("REMOTE_ADDR", ""), facts.get("REMOTE_PORT", "")
+    return address_text(host, int(port)) if port.isdecimal() else host
 
 
 def _standard(program: Program, descriptors: Sequence[int], null: int) -> tuple[int, int, int]:
@@ -209,23 +229,6 @@ def _standard(program: Program, descriptors: Sequence[int], null: int) -> tuple[
     first = descriptors[0]
     errors = {"log": descriptors[-1], "peer": first, "null": null}[program.errors]
     return (first if program.gives == "connection" else null), first, errors
-
-
-def _pidfd(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid)
-    except OSError:  # no descriptors left: the end is told all the same
-        return -1
-
-
-def _pid_of(pidfd: int) -> int | None:
-    """The process of a pidfd, or None if the descriptor is none, or the process has ended."""
-    try:
-        lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines()
-    except OSError:
-        return None
-    pid = next((int(line.split()[1]) for line in lines if line.startswith("Pid:")), -1)
-    return pid if pid > 0 else None
 
 
 def _is_orphan(pid: int) -> bool:

@@ -142,7 +142,14 @@ class CountTraffic(Request[Done]):
 
 @dataclass(frozen=True)
 class ConnectLauncher(Request[Done]):
-    """Have this launcher start programs. The descriptors are a channel, and the memory with the number of a start."""
+    """Have this launcher start programs. The descriptors are a channel, and the memory of its `Progress`."""
+
+    launcher: Natural
+
+
+@dataclass(frozen=True)
+class AdoptPrograms(Request[Done]):
+    """Tell this launcher, which has taken the place of another one, which programs run."""
 
     launcher: Natural
 
@@ -228,6 +235,7 @@ AnyRequest = (
     | Kick
     | CountTraffic
     | ConnectLauncher
+    | AdoptPrograms
     | SetLogLevel
     | SetLogFile
     | StartTrace

@@ -1,108 +1,166 @@
-"""The messages between a worker and a launcher. An attacker may control the worker, and neither trusts the other."""
+"""The messages between a worker and a launcher. An attacker may control the worker, and neither trusts the other.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+There are thousands of them a second, so they are structures and no JSON. A packet of a worker is one message. A packet
+of a launcher is a message `NotStarted`, or any number of `Started` and `Ended`.
+"""
 
-from pydantic import Field, Strict
+import contextlib
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from netd.contract import Why
-from netd.daemon.channel import Message
-from netd.daemon.messages.coding import Fields, Natural, Seconds, read, readers
+from netd.daemon.channel import ProtocolError
+from netd.services.exec.environment import is_safe, is_variable
 
 LONGEST_ERROR = 300
-"""Characters of an error."""
-LONGEST_FACT = 256
-"""Characters of what a worker says about a peer."""
+"""Octets of an error."""
+LONGEST_PEER = 648
+"""Octets of the text of a peer, as in lists of connections."""
 _MOST_FACTS = 40
+_START, _STOP, _ADOPT, _STARTED, _ENDED, _NOT_STARTED = range(1, 7)
+_WHY: tuple[Why, ...] = ("connections", "resources", "failed")
 
-# What a program may take for a function of bash(1) (CVE-2014-6271) is none, and nothing is invisible.
-Fact = Annotated[str, Strict(), Field(max_length=LONGEST_FACT, pattern=r"^(?:[ -'*-~)][ -~]*|\((?:[ -(*-~][ -~]*)?)?$")]
-FactName = Annotated[str, Strict(), Field(max_length=64, pattern=r"^[A-Z][A-Z0-9_]*$")]
+_HEAD = struct.Struct("<BQ")  # kind, start
+_OF_START = struct.Struct("<BQQ")  # and the program
+_OF_ADOPT = struct.Struct("<BQQId")  # and the process id, and how long it has run
+_RECORD = struct.Struct("<BQiddQB")  # kind, start, process id or code, user, system, memory, timed out
+_OF_NOT_STARTED = struct.Struct("<BQB")  # and why
+_LARGEST_START = 2**62
+_LARGEST_PID = 2**31 - 1
+_MOST_SECONDS = 1e10
 
 
-# Of a worker.
-
-
-@dataclass(frozen=True)
-class Start(Fields):
+class Start(NamedTuple):
     """Start a program.
 
     The descriptors are its standard input and output in one, and its standard error where a worker reads that.
     """
 
-    start: Natural
-    """A number that the answers have. It grows with each start, and is not 0."""
-    program: Natural
-    peer: Annotated[str, Strict(), Field(max_length=648)]
-    """The peer, for lists and the log."""
-    facts: Annotated[Mapping[FactName, Fact], Field(max_length=_MOST_FACTS)]
+    start: int
+    """A number that the answers have: 1, and one more with each start."""
+    program: int
+    facts: Mapping[str, str]
     """What the environment says of the peer, for a program that is ``described``; else empty."""
 
+    def encode(self) -> bytes:
+        head = _OF_START.pack(_START, self.start, self.program)
+        return head + json.dumps(self.facts).encode() if self.facts else head
 
-@dataclass(frozen=True)
-class Stop(Fields):
+
+class Stop(NamedTuple):
     """End the program of this start."""
 
-    start: Natural
+    start: int
+
+    def encode(self) -> bytes:
+        return _HEAD.pack(_STOP, self.start)
 
 
-@dataclass(frozen=True)
-class Adopt(Fields):
-    """Keep a program that another launcher of this identity has started. The descriptor is its pidfd."""
+class Adopt(NamedTuple):
+    """Keep a program that another launcher of this identity has started."""
 
-    start: Natural
-    program: Natural
-    peer: Annotated[str, Strict(), Field(max_length=648)]
-    seconds: Seconds
+    start: int
+    program: int
+    pid: int
+    seconds: float
     """How long it has run."""
+    peer: str
+    """For lists and the log."""
+
+    def encode(self) -> bytes:
+        head = _OF_ADOPT.pack(_ADOPT, self.start, self.program, self.pid, self.seconds)
+        return head + self.peer.encode(errors="replace")[:LONGEST_PEER]
 
 
-# Of a launcher.
+class Started(NamedTuple):
+    """The program runs."""
+
+    start: int
+    pid: int
+
+    def encode(self) -> bytes:
+        return _RECORD.pack(_STARTED, self.start, self.pid, 0.0, 0.0, 0, 0)
 
 
-@dataclass(frozen=True)
-class Started(Fields):
-    """The program runs. The descriptor is its pidfd (pidfd_open(2))."""
-
-    start: Natural
-    pid: Natural
-
-
-@dataclass(frozen=True)
-class NotStarted(Fields):
-    """The program does not run."""
-
-    start: Natural
-    why: Why
-    error: Annotated[str, Strict(), Field(max_length=LONGEST_ERROR)]
-
-
-@dataclass(frozen=True)
-class Ended(Fields):
+class Ended(NamedTuple):
     """The program has ended."""
 
-    start: Natural
-    code: Annotated[int, Strict(), Field(ge=-64, le=255)]
+    start: int
+    code: int
     """Its exit code, or the negative number of the signal."""
-    user: Seconds
-    system: Seconds
-    """Processor time of it and of those of its children that it has waited for."""
-    memory: Natural
+    user: float
+    system: float
+    """Seconds of processor time of it, and of those of its children that it has waited for."""
+    memory: int
     """The most memory that it had at a time (maximum resident set size), in octets."""
     timed_out: bool
     """Whether it was ended since its `lifetime` was over."""
 
+    def encode(self) -> bytes:
+        return _RECORD.pack(_ENDED, self.start, self.code, self.user, self.system, self.memory, self.timed_out)
 
-_NONE = readers()
-_OF_WORKER, _OF_LAUNCHER = readers(Start, Stop, Adopt), readers(Started, NotStarted, Ended)
+
+class NotStarted(NamedTuple):
+    """The program does not run."""
+
+    start: int
+    why: Why
+    error: str
+
+    def encode(self) -> bytes:
+        head = _OF_NOT_STARTED.pack(_NOT_STARTED, self.start, _WHY.index(self.why))
+        return head + self.error.encode(errors="replace")[:LONGEST_ERROR]
 
 
-def of_worker(message: Message) -> Any:
+def of_worker(data: bytes) -> Start | Stop | Adopt:
     """What a worker has sent. Raises `ProtocolError` for anything else."""
-    return read(message, _NONE, _OF_WORKER)[1]
+    with contextlib.suppress(struct.error):
+        kind, start = _HEAD.unpack_from(data)
+        if 0 < start <= _LARGEST_START:
+            if kind == _START:
+                rest = data[_OF_START.size :]
+                return Start(start, _OF_START.unpack_from(data)[2], _facts(rest) if rest else {})
+            if kind == _STOP and len(data) == _HEAD.size:
+                return Stop(start)
+            if kind == _ADOPT:
+                _, _, program, pid, seconds = _OF_ADOPT.unpack_from(data)
+                peer = data[_OF_ADOPT.size :]
+                if 0 < pid <= _LARGEST_PID and 0 <= seconds <= _MOST_SECONDS and len(peer) <= LONGEST_PEER:
+                    return Adopt(start, program, pid, seconds, peer.decode("ascii", "backslashreplace"))
+    raise ProtocolError("a packet of a worker is not a message")
 
 
-def of_launcher(message: Message) -> Any:
+def _facts(data: bytes) -> Mapping[str, str]:
+    try:
+        facts: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict) or len(facts) > _MOST_FACTS:
+        raise ProtocolError("Start: the facts about a peer are no mapping")
+    for name, value in facts.items():
+        if not (is_variable(name) and isinstance(value, str) and is_safe(value)):
+            raise ProtocolError("Start: a fact about a peer is no variable")
+    return facts
+
+
+def of_launcher(data: bytes) -> Iterable[Started | Ended | NotStarted]:
     """What a launcher has sent. Raises `ProtocolError` for anything else."""
-    return read(message, _NONE, _OF_LAUNCHER)[1]
+    if data[:1] == bytes([_NOT_STARTED]) and len(data) >= _OF_NOT_STARTED.size:
+        _, start, why = _OF_NOT_STARTED.unpack_from(data)
+        if why >= len(_WHY):
+            raise ProtocolError("NotStarted: an unknown reason")
+        return [NotStarted(start, _WHY[why], data[_OF_NOT_STARTED.size :].decode(errors="replace"))]
+    if len(data) % _RECORD.size:
+        raise ProtocolError("a packet of a launcher is not a message")
+    return [_record(fields) for fields in _RECORD.iter_unpack(data)]
+
+
+def _record(fields: tuple[Any, ...]) -> Started | Ended:
+    kind, start, number, user, system, memory, timed_out = fields
+    if kind == _STARTED and number > 0:
+        return Started(start, number)
+    if kind == _ENDED and -64 <= number <= 255 and 0 <= user <= _MOST_SECONDS and 0 <= system <= _MOST_SECONDS:
+        return Ended(start, number, user, system, memory, bool(timed_out))
+    raise ProtocolError("a record of a launcher is not a message")

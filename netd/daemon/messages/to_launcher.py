@@ -85,7 +85,7 @@ class AddPrograms(Request[Done]):
 
 @dataclass(frozen=True)
 class AddWorker(Request[Done]):
-    """Start programs for a worker. The descriptors are its channel and the memory with the number of a start."""
+    """Start programs for a worker. The descriptors are its channel and the memory of `Progress`."""
 
     worker: Natural
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from netd.daemon.channel import pair
-from netd.daemon.messages.from_supervisor import ConnectLauncher, Heartbeat, Request
+from netd.daemon.messages.from_supervisor import AdoptPrograms, ConnectLauncher, Heartbeat, Request
 from netd.daemon.messages.from_worker import Failed, R
 from netd.daemon.messages.to_launcher import (
     AddPrograms,
@@ -23,12 +23,12 @@ from netd.daemon.messages.to_launcher import (
     Program,
     RemovePrograms,
 )
-from netd.daemon.privileges import RunAs
+from netd.daemon.packets import Progress
+from netd.daemon.privileges import RunAs, adopt_orphans
 from netd.daemon.resource_limits import described
 from netd.daemon.supervisor.requests import Requests
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
 from netd.daemon.tasks import Result, Tasks
-from netd.shared.memory import SharedMemory
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.text import printable
 from netd.transport.listen import Listener
@@ -136,6 +136,7 @@ class LauncherPool:
 
     async def _start(self, launcher: Launcher) -> None:
         """Start the process of a launcher, with its programs, and connect it. Raises `WorkerError` if that fails."""
+        adopt_orphans()  # the programs of a launcher that exits, which another one looks after
         process = self._fork(launcher.number, launcher.run_as)
         self._processes[process.pid] = launcher, process
         self._requests.watch(process)
@@ -161,17 +162,22 @@ class LauncherPool:
         await self._require(request, [one.socket.fileno() for one in listeners.values()], launcher.process)
 
     async def _connect(self, launcher: Launcher, process: WorkerProcess, worker: WorkerProcess) -> None:
-        """Connect a launcher and a worker with a channel."""
+        """Connect a launcher and a worker with a channel. One that takes the place of another gets that one's end."""
+        if kept := worker.channels.get(launcher.number):
+            await self._require(AddWorker(worker.number), list(kept), process)
+            await self._require(AdoptPrograms(launcher.number), [], worker)
+            return
         try:
             ours, theirs = pair()
-            spawning = SharedMemory("netd-spawning", 8)
+            progress = Progress()
         except OSError as error:
             raise WorkerError(f"cannot connect a launcher: {described(error)}") from None
-        with ours, theirs:
-            descriptor = spawning.descriptor
-            await self._require(AddWorker(worker.number), [ours.fileno(), descriptor], process)
-            await self._require(ConnectLauncher(launcher.number), [theirs.fileno(), descriptor], worker)
-        spawning.close_descriptor()
+        with theirs:
+            # The launcher's end stays open here too, so that what is in the channel is there for the next launcher.
+            worker.channels[launcher.number] = kept = ours.detach(), os.dup(progress.descriptor)
+            progress.close_descriptor()
+            await self._require(AddWorker(worker.number), list(kept), process)
+            await self._require(ConnectLauncher(launcher.number), [theirs.fileno(), kept[1]], worker)
 
     async def _require(self, request: Request[R], descriptors: Sequence[int], process: WorkerProcess) -> R:
         answers = await self._requests.ask(request, descriptors, [process])
@@ -199,9 +205,7 @@ class LauncherPool:
 
     def _close(self, process: WorkerProcess) -> None:
         self._requests.disconnect(process)
-        process.channel.close()
-        os.close(process.stack)
-        process.ended.set(None)
+        process.close()
 
     def _on_exit(self, launcher: Launcher, process: WorkerProcess, code: int) -> None:
         if self._launchers.get(launcher.run_as) is not launcher or launcher.process is not process:

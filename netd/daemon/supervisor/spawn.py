@@ -72,8 +72,19 @@ class WorkerProcess:
     """Whether it accepts no connections, and exits after its last one."""
     disconnected: bool = False
     """Whether nothing more is sent to it or received from it."""
+    channels: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """The launchers' ends of its channels to them, by the number of the launcher, each with the memory for it."""
     ended: Result[None] = field(default_factory=Result)
     """Set once its process has exited and was reaped."""
+
+    def close(self) -> None:
+        """Close all descriptors for a process that has ended."""
+        self.channel.close()
+        os.close(self.stack)
+        while self.channels:
+            for descriptor in self.channels.popitem()[1]:
+                os.close(descriptor)
+        self.ended.set(None)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal if the process exists. Its pid is not reused before it is reaped."""

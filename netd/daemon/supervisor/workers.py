@@ -289,9 +289,7 @@ class WorkerPool:
 
     def _close(self, worker: WorkerProcess) -> None:
         self.requests.disconnect(worker)
-        worker.channel.close()
-        os.close(worker.stack)
-        worker.ended.set(None)
+        worker.close()
 
     def _drain_worker(self, number: int) -> None:
         worker = self.workers.pop(number, None) or self._starting.pop(number)

@@ -1,10 +1,10 @@
 """The launchers, as a worker sees them: it asks them to start programs, and gets told how they end.
 
-A launcher may be killed, and another one takes its place. Then the programs go on: this worker has their pidfds. What
-was not started yet is asked of the next one. The memory that a launcher shares with this worker has the number of the
-start that it was at, which may have happened, so that nothing is started twice.
+A launcher may be killed, and another one takes its place. Then the programs go on, and what was not started yet is
+still in the channel. The memory that a launcher shares with this worker says which programs run that it had not told.
 """
 
+import os
 import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -12,119 +12,91 @@ from dataclasses import dataclass, replace
 from select import EPOLLIN, EPOLLOUT
 from time import monotonic
 
-from netd.contract import Context, End, ProgramObserver, RunningProgram, Why
-from netd.daemon.channel import ChannelError, ClosedError, Message
+from netd.contract import Context, End, ProgramObserver, RunningProgram
+from netd.daemon.channel import ChannelError
 from netd.daemon.messages import programs as messages
-from netd.daemon.messages.coding import Fields
 from netd.daemon.messages.programs import Adopt, Ended, NotStarted, Start, Started, Stop
-from netd.daemon.packets import PacketChannel, close_all
+from netd.daemon.packets import PacketChannel, Progress, close_all
 from netd.peer import Peer
-from netd.shared.memory import SharedMemory
 from netd.transport.loop import Loop
-
-_BATCH = 32  # messages that are handled before other events
-_LONGEST_GAP = 30.0  # seconds until a start fails for want of a launcher
 
 
 @dataclass(eq=False, slots=True)
 class _Run:
     """A program that was asked for, and has not ended."""
 
-    number: int
-    program: int
-    peer: str
-    facts: Mapping[str, str]
+    start: Start
+    peer: Peer
     descriptors: Sequence[int]
-    """Those of the caller, which are open until the observer is told."""
+    """Those of the caller, which are open until the observer is told that they were sent."""
     observer: ProgramObserver
     launcher: "LauncherClient"
-    asked: bool = False
     pid: int = 0
+    began: float = 0.0
+    is_sent: bool = False
+    is_stopped: bool = False
     pidfd: int = -1
-    started: float = 0.0
-    stopped: bool = False
 
     def stop(self) -> None:
         """End it."""
-        if not self.stopped:
-            self.stopped = True
+        if not self.is_stopped:
+            self.is_stopped = True
             self.launcher.stop(self)
 
 
 class LauncherClient:
-    """The launcher of one identity. ``channel`` and ``spawning`` change when another process takes its place."""
+    """The launcher of one identity."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, channel: PacketChannel, progress: Progress) -> None:
         self._loop = loop
-        self._channel: PacketChannel | None = None
-        self._cell = memoryview(bytearray(8)).cast("q")
-        self._runs: dict[int, _Run] = {}  # by number, in their order
+        self._channel = channel
+        self._progress = progress
+        self._runs: dict[int, _Run] = {}  # by the number of the start, in their order
         self._last = 0
-        self._unsent: deque[tuple[Fields, Sequence[int]]] = deque()
-
-    def connect(self, end: socket.socket, memory: int) -> None:
-        """Use this channel from now on, with the memory that belongs to it."""
-        self.disconnect()
-        spawning = SharedMemory("netd-spawning", 8, memory)
-        spawning.close_descriptor()
-        self._cell = spawning.octets.cast("q")
-        self._channel = channel = PacketChannel(end)
-        self._loop.watch(channel.fileno(), EPOLLIN, self._on_readable)
-        for run in list(self._runs.values()):
-            if not run.pid:
-                self._ask(run)
-            elif run.pidfd >= 0:
-                self._send(Adopt(run.number, run.program, run.peer, monotonic() - run.started), [run.pidfd])
-                if run.stopped:
-                    self._send(Stop(run.number))
+        self._unsent: deque[Start | Stop | Adopt] = deque()
+        loop.watch(channel.fileno(), EPOLLIN, self._on_readable)
 
     def start(
-        self, program: int, peer: str, facts: Mapping[str, str], descriptors: Sequence[int], observer: ProgramObserver
-    ) -> _Run:
-        """Ask for the start of a program. The observer is told later, never before this has returned."""
+        self,
+        program: int,
+        peer: Peer,
+        facts: Mapping[str, str],
+        descriptors: Sequence[int],
+        observer: ProgramObserver,
+    ) -> RunningProgram:
+        """Ask for the start of a program."""
         self._last += 1
-        run = self._runs[self._last] = _Run(self._last, program, peer, facts, descriptors, observer, self)
-        if self._channel:
-            self._ask(run)
-        else:
-            self._give_up_later([run])
+        start = Start(self._last, program, facts)
+        run = self._runs[self._last] = _Run(start, peer, descriptors, observer, self)
+        self._send(start)
         return run
 
-    def _ask(self, run: _Run) -> None:
-        run.asked = True
-        self._send(Start(run.number, run.program, run.peer, run.facts), run.descriptors)
-
     def stop(self, run: _Run) -> None:
-        """End a program, or do not start it."""
-        if run.asked:
-            self._send(Stop(run.number))
-        else:
-            self._loop.call(lambda: self._forget(run, "failed", "it was stopped"))
+        """End a program."""
+        self._send(Stop(run.start.start))
 
-    def _send(self, message: Fields, descriptors: Sequence[int] = ()) -> None:
-        """Send a message, at once or when there is room. Without a launcher it is dropped."""
-        if self._channel:
-            self._unsent.append((message, descriptors))
-            if len(self._unsent) == 1:
-                self._send_rest()
+    def _send(self, message: Start | Stop | Adopt) -> None:
+        """Send a message, at once or when there is room."""
+        self._unsent.append(message)
+        if len(self._unsent) == 1:
+            self._send_rest()
 
     def _send_rest(self, mask: int = 0) -> None:
-        channel = self._channel
-        if channel is None:
-            return
-        try:
-            while self._unsent:
-                try:
-                    is_sent = channel.send(*self._unsent[0])
-                except OSError:  # no memory, or too many descriptors are under way
-                    is_sent = False
-                if not is_sent:
-                    return self._loop.change(channel.fileno(), EPOLLIN | EPOLLOUT, self._on_event)
-                self._unsent.popleft()
-        except ClosedError:
-            return self._loop.call(lambda: self._on_readable(EPOLLIN))  # there may be answers to read
+        while self._unsent:
+            message = self._unsent[0]
+            run = self._runs.get(message.start) if type(message) is Start else None
+            try:
+                is_sent = self._channel.send(message.encode(), run.descriptors if run else ())
+            except ChannelError:
+                return self._loop.call(self._close)
+            if not is_sent:
+                return self._loop.change(self._channel.fileno(), EPOLLIN | EPOLLOUT, self._on_event)
+            self._unsent.popleft()
+            if run:
+                run.is_sent, run.descriptors, run.began = True, (), monotonic()
+                run.observer.sent()
         if mask:
-            self._loop.change(channel.fileno(), EPOLLIN, self._on_readable)
+            self._loop.change(self._channel.fileno(), EPOLLIN, self._on_readable)
 
     def _on_event(self, mask: int) -> None:
         if mask & ~EPOLLOUT:
@@ -134,77 +106,77 @@ class LauncherClient:
 
     def _on_readable(self, mask: int) -> None:
         try:
-            for _ in range(_BATCH):
-                if self._channel is None or (received := self._channel.receive()) is None:
-                    return
-                self._handle(*received)
+            if (received := self._channel.receive()) is None:
+                return
+            data, descriptors = received
+            close_all(descriptors)
+            for message in messages.of_launcher(data):
+                if run := self._runs.get(message.start):
+                    self._handle(run, message)
         except ChannelError:
-            self.disconnect()
+            self._close()
 
-    def _handle(self, received: Message, descriptors: list[int]) -> None:
-        message = messages.of_launcher(received)
-        run = self._runs.get(message.start)
+    def _handle(self, run: _Run, message: Started | NotStarted | Ended) -> None:
         match message:
-            case Started() if run and not run.pid:
-                run.pid, run.started, run.descriptors = message.pid, monotonic(), ()
-                if descriptors:
-                    run.pidfd = descriptors.pop()
-                run.observer.started(run.pid)
-            case NotStarted() if run and not run.pid:
-                self._forget(run, message.why, message.error)
-            case Ended() if run and run.pid:
-                seconds = monotonic() - run.started
+            case Started():
+                self._on_started(run, message.pid)
+            case NotStarted() if not run.pid:
+                del self._runs[run.start.start]
+                run.observer.not_started(message.why, message.error)
+            case Ended() if run.pid:
                 used = message.user, message.system, message.memory
-                self._end(run, End(message.code, seconds, *used, message.timed_out))
-        close_all(descriptors)
+                self._on_end(run, End(message.code, monotonic() - run.began, *used, message.timed_out))
 
-    def _forget(self, run: _Run, why: Why, error: str) -> None:
-        if self._runs.pop(run.number, None):
-            run.observer.not_started(why, error)
+    def _on_started(self, run: _Run, pid: int) -> None:
+        if not run.pid:
+            run.pid = pid
+            run.observer.started(pid)
 
-    def _end(self, run: _Run, end: End) -> None:
-        if self._runs.pop(run.number, None):
+    def _on_end(self, run: _Run, end: End) -> None:
+        if self._runs.pop(run.start.start, None):
             if run.pidfd >= 0:
                 self._loop.unwatch(run.pidfd)
-                close_all([run.pidfd])
+                os.close(run.pidfd)
             run.observer.ended(end)
 
-    def disconnect(self) -> None:
-        """The launcher has ended. Its programs go on; what it has not started waits for the next one."""
-        if self._channel is None:
-            return
-        self._loop.unwatch(self._channel.fileno())
-        self._channel.close()
-        self._channel = None
-        self._unsent.clear()
+    def adopt(self) -> None:
+        """Another launcher has taken the place of one that was killed: tell it what runs."""
         for run in list(self._runs.values()):
-            if run.pid:
-                self._watch(run)
-            elif run.asked and run.number == self._cell[0]:
-                # It was at this one, so the program may run. To start it again could be once too often.
-                self._end(run, End(None, 0.0, 0.0, 0.0, 0, timed_out=False))
-            else:
-                run.asked = False
-        self._give_up_later([run for run in self._runs.values() if not run.pid])
+            if not run.is_sent:
+                continue
+            if not run.pid:
+                pid = self._progress.find(run.start.start)
+                if pid is None:
+                    continue  # it is in the channel still
+                if not pid:
+                    # The launcher was killed as it was at this one. To start it again could be once too often.
+                    self._on_end(run, _unknown_end(run))
+                    continue
+                self._on_started(run, pid)
+            self._watch(run)
 
     def _watch(self, run: _Run) -> None:
+        """Have the end of a program told by the kernel, and the new launcher keep it."""
         if run.pidfd < 0:
-            return self._end(run, _unknown_end(run))
-        self._loop.watch(run.pidfd, EPOLLIN, lambda mask: self._end(run, _unknown_end(run)))
+            try:
+                run.pidfd = os.pidfd_open(run.pid)
+            except OSError:  # it has ended
+                return self._on_end(run, _unknown_end(run))
+            self._loop.watch(run.pidfd, EPOLLIN, lambda mask: self._on_end(run, _unknown_end(run)))
+        start = run.start
+        self._send(Adopt(start.start, start.program, run.pid, monotonic() - run.began, run.peer.remote))
+        if run.is_stopped:
+            self._send(Stop(start.start))
 
-    def _give_up_later(self, waiting: list[_Run]) -> None:
-        """Have these starts fail if no launcher comes."""
-        if waiting:
-            self._loop.later(_LONGEST_GAP, lambda: self._give_up(waiting))
-
-    def _give_up(self, waiting: list[_Run]) -> None:
-        for run in waiting:
-            if not run.asked:
-                self._forget(run, "failed", "the launcher, which starts programs, does not run")
+    def _close(self) -> None:
+        """The channel has ended: the supervisor exits, and this worker soon."""
+        self._loop.unwatch(self._channel.fileno())
+        self._channel.close()
+        self._unsent.clear()
 
 
 def _unknown_end(run: _Run) -> End:
-    return End(None, monotonic() - run.started, 0.0, 0.0, 0, timed_out=False)
+    return End(None, monotonic() - run.began, 0.0, 0.0, 0, timed_out=False)
 
 
 class Launchers:
@@ -214,22 +186,23 @@ class Launchers:
         self._loop = loop
         self._clients: dict[int, LauncherClient] = {}
 
-    def connect(self, number: int, end: socket.socket, memory: int) -> None:
-        """Use this channel for a launcher, with the memory that belongs to it."""
-        self._client(number).connect(end, memory)
+    def connect(self, number: int, end: socket.socket, progress: int) -> None:
+        """Use this channel to a launcher, and the memory that belongs to it."""
+        shared = Progress(progress)
+        shared.close_descriptor()
+        self._clients[number] = LauncherClient(self._loop, PacketChannel(end), shared)
+
+    def adopt(self, number: int) -> None:
+        """Another launcher has taken the place of this one."""
+        self._clients[number].adopt()
 
     def provide(self, context: Context, launcher: int, program: int) -> Context:
         """The context of a service that has this program started by this launcher."""
-        client = self._client(launcher)
+        client = self._clients[launcher]
 
         def start(
             peer: Peer, facts: Mapping[str, str], descriptors: Sequence[int], observer: ProgramObserver
         ) -> RunningProgram:
-            return client.start(program, peer.remote, facts, descriptors, observer)
+            return client.start(program, peer, facts, descriptors, observer)
 
         return replace(context, start=start)
-
-    def _client(self, number: int) -> LauncherClient:
-        if number not in self._clients:
-            self._clients[number] = LauncherClient(self._loop)
-        return self._clients[number]

@@ -17,6 +17,7 @@ from netd.daemon.messages import from_supervisor
 from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_supervisor import (
     Abort,
+    AdoptPrograms,
     AnyRequest,
     Attach,
     CloseRemoved,
@@ -166,6 +167,8 @@ class Worker:
                     one.count_traffic()
             case ConnectLauncher():
                 self._launchers.connect(command.launcher, socket.socket(fileno=descriptors[0]), descriptors[1])
+            case AdoptPrograms():
+                self._launchers.adopt(command.launcher)
             case SetLogLevel():
                 logs.set_level(command.level)
             case SetLogFile():

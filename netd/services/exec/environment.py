@@ -76,3 +76,8 @@ def is_safe(value: str) -> bool:
     It does not begin with ``()``, which old versions of bash(1) take for a function to execute (CVE-2014-6271).
     """
     return len(value) <= _LONGEST and not value.startswith("()") and not re.search("[^ -~]", value)
+
+
+def is_variable(name: object) -> bool:
+    """Whether this is the name of a variable, of at most 64 characters."""
+    return isinstance(name, str) and re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,63}", name, re.ASCII) is not None

@@ -4,7 +4,6 @@ This process has no right to start a program, so it asks one that has (`netd.con
 of the socket until the program runs, and its place in the limits until the program has ended.
 """
 
-import contextlib
 import os
 import socket
 from typing import Protocol
@@ -23,12 +22,6 @@ _LONGEST_LINE = 1000
 """Characters of a line of standard error in the log."""
 _PIECE = 4096  # octets of standard error that are read at once
 _PAUSE = 0.05  # seconds until more is read of a program that writes so much: it waits, as with any full pipe
-# What netd sets on each connection, and programs do not expect; with the value that they do.
-_DEFAULTS = (
-    (socket.SOL_SOCKET, socket.SO_OOBINLINE, 0),
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 0),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0),
-)
 
 
 class ProgramService(Protocol):
@@ -47,7 +40,7 @@ class ProgramConnection(Connection):
     """A connection that is given to a program."""
 
     socket: BareSocket
-    __slots__ = ("_errors", "_events", "_pid", "_program", "_service")
+    __slots__ = ("_errors", "_events", "_is_handed_over", "_pid", "_program", "_service")
 
     def __init__(
         self, owner: Owner, request: BareSocket, peer: Peer, service: ProgramService, events: ProgramEvents
@@ -57,6 +50,7 @@ class ProgramConnection(Connection):
         self._events = events
         self._program: RunningProgram | None = None
         self._errors: ErrorLines | None = None
+        self._is_handed_over = False
         self._pid = 0
         wait = service.wait_for_data
         self._deadline = None if wait is None else self.opened + wait
@@ -96,21 +90,23 @@ class ProgramConnection(Connection):
         # epoll(7) would go on to report it, since the program has it open too.
         self._owner.loop.unwatch(self.descriptor)
         self._deadline = None
-        if self.peer.family != "unix":
-            for option in _DEFAULTS:
-                with contextlib.suppress(OSError):  # the peer has reset it
-                    self.socket.setsockopt(*option)
         self.socket.setblocking(True)
         descriptors = [self.descriptor]
         if self._service.reads_errors:
             self._errors = ErrorLines(self._owner.loop, self._events, self.peer.remote)
             descriptors.append(self._errors.writer)
+        self._is_handed_over = True
         self._program = self._service.start(self.peer, descriptors, self)
 
-    def started(self, pid: int) -> None:
-        """The program runs: it alone has the connection now."""
-        self._pid = pid
+    def sent(self) -> None:
+        """The connection is on its way: the peer sees its end once the program closes it."""
         self.socket.close()
+        if self._errors:
+            self._errors.close_writer()
+
+    def started(self, pid: int) -> None:
+        """The program runs."""
+        self._pid = pid
         if self._errors:
             self._errors.start(pid)
         self._events.program_started(self.peer.remote, pid)
@@ -136,11 +132,12 @@ class ProgramConnection(Connection):
 
     def close(self, outcome: Outcome) -> None:
         """End it now; a program has its time for that (`stop`), and the connection ends with it."""
-        if self._program is None:
+        if not self._is_handed_over:
             self._owner.loop.unwatch(self.descriptor)
             return self._end(outcome)
         self._ending = self._ending or outcome
-        self._program.stop()
+        if self._program:
+            self._program.stop()
 
     def abandon(self) -> None:
         """Forget it: the loop has ended. The program goes on."""
@@ -167,11 +164,14 @@ class ErrorLines:
         os.set_blocking(self._reader, False)
 
     def start(self, pid: int) -> None:
-        """Read from now on: the program has the other end."""
+        """Read from now on."""
         self._pid = pid
+        self._watch()
+
+    def close_writer(self) -> None:
+        """Close the other end, which the program has."""
         os.close(self.writer)
         self.writer = -1
-        self._watch()
 
     def _watch(self) -> None:
         if self._reader >= 0 and not self._is_watched:

@@ -37,6 +37,11 @@ _TRANSIENT = {
     errno.ETIMEDOUT,
 }
 _IN_LINE = (socket.SOL_SOCKET, socket.SO_OOBINLINE)
+_KERNEL_DEFAULTS = (
+    (socket.SOL_SOCKET, socket.SO_OOBINLINE, 0),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 0),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0),
+)
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -74,7 +79,10 @@ class StreamServer(socketserver.ThreadingTCPServer):
         # What is set on each connection: it inherits from the listener what was set before it came (tcp(7)), which netd
         # does only where it opened the listener itself.
         self._options: tuple[tuple[int, int, int], ...] = ()
-        if listener.family != socket.AF_UNIX:
+        if listener.family != socket.AF_UNIX and kind.serving == "program":
+            for option in _KERNEL_DEFAULTS:  # which programs expect, and the connections inherit
+                listener.setsockopt(*option)
+        elif listener.family != socket.AF_UNIX:
             timeout = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _milliseconds(admission.policy.limits.idle))
             if listener.getsockopt(*_IN_LINE):
                 listener.setsockopt(*timeout)
