@@ -10,6 +10,7 @@ from netd.errors import EXIT_NO, EXIT_OK, UsageError
 from netd.services.service_type import ServiceType
 from netd.services.table import find, names
 from netd.text import suggestion
+from netd.values import Model
 
 
 @click.command(epilog="Example: netd services time", short_help="List the service types, or describe one.")
@@ -78,9 +79,17 @@ def _print_one(kind: ServiceType) -> None:
     click.echo(click.wrap_text(_plain(kind.summary)))
     fields = kind.options.model_fields
     click.echo("\nOptions:" if fields else "\nNo options.")
-    written = kind.options.model_construct().written()
-    for name, field in fields.items():
-        default = "(required)" if field.is_required() else json.dumps(written[name])
-        click.echo(f"\n  {name}: {default}")
+    _print_options(kind.options)
+
+
+def _print_options(model: type[Model], prefix: str = "") -> None:
+    """The options of a model, and those of each model within it."""
+    written = model.model_construct().written()
+    for name, field in model.model_fields.items():
+        inner = isinstance(field.default, Model)
+        default = "" if inner else " (required)" if field.is_required() else f" {json.dumps(written[name])}"
+        click.echo(f"\n  {prefix}{name}:{default}")
         description = _plain(" ".join((field.description or "").split()))
         click.echo(click.wrap_text(description, initial_indent="    ", subsequent_indent="    "))
+        if inner:
+            _print_options(type(field.default), f"{prefix}{name}.")

@@ -47,7 +47,7 @@ class Finding(NamedTuple):
 def findings(service: Service) -> Iterator[Finding]:
     """The problems and notices of a service, if this process would start netd with it.
 
-    What the host of a disabled service does not have is a notice only.
+    What this host does not have for a disabled service is a notice only, and there is none about risks.
     """
     options = service.options
     if getattr(options, "mode", None) == "listener":
@@ -55,7 +55,10 @@ def findings(service: Service) -> Iterator[Finding]:
     elif service.kind.serving == "program":
         yield from _of_connections(service)
     for finding in _of_host(service):
-        yield finding._replace(is_notice=finding.is_notice or not service.section.enabled)
+        if service.section.enabled:
+            yield finding
+        elif not finding.is_notice:
+            yield finding._replace(is_notice=True)
 
 
 def _of_connections(service: Service) -> Iterator[Finding]:

@@ -77,6 +77,8 @@ def _write_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None
         *((ServiceType.of(s).options, definitions[f"{n}-options"]) for n, s in table.BUILT_IN.items()),
     ]
     for model, shown in places:
+        inner = {type(field.default) for field in model.model_fields.values() if isinstance(field.default, Model)}
+        places += [(one, definitions[one.__name__]) for one in inner if one.__name__ in definitions]
         written = model.model_construct().written()
         for name, field in model.model_fields.items():
             shown["properties"][name].pop("default", None)

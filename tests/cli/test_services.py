@@ -28,6 +28,12 @@ def test_services_describes_one_type() -> None:
     assert "No options." in netd_process("services", "echo").stdout
 
 
+def test_options_within_options_have_their_own_lines() -> None:
+    lines = netd_process("services", "exec").stdout.splitlines()
+    for line in ("command: (required)", "limits:", "limits.cpu: null", 'stop.signal: "TERM"', 'stop.after: "5s"'):
+        assert f"  {line}" in lines, line
+
+
 def test_text_for_a_terminal_has_no_markup() -> None:
     for arguments in ([], *([name] for name in table.BUILT_IN)):
         code, text = run("services", *arguments)

@@ -8,16 +8,13 @@ import pytest
 
 from netd.config import loader
 from netd.config.problems import InvalidConfigError, Problem
-from netd.services import table
-from netd.services.exec import Exec
 from tests.support.directories import open_directory
 from tests.support.programs import need_root
 from tests.support.users import ALEX, as_user
 
 
-@pytest.fixture(autouse=True)
-def directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setitem(table.BUILT_IN, "exec", Exec)
+@pytest.fixture
+def directory() -> Iterator[Path]:
     with open_directory() as made:
         made.chmod(0o755)
         yield made
@@ -83,9 +80,11 @@ def test_command_that_this_host_does_not_have_is_a_problem_at_its_place(director
 def test_disabled_service_may_lack_its_program_on_this_host(directory: Path) -> None:
     found = Found(directory, "command: [/bin/none], user: no-such", "enabled: false")
     assert found.problems == []
+    assert found.notices == ["options.user: there is no user 'no-such'"]
     found = Found(directory, "command: [/bin/none]", "enabled: false, limits: {idle: 3s}")
     assert found.notices == ["options.command[0]: the program /bin/none does not exist"]
     assert len(found.problems) == 1, "what cannot hold is a problem also there"
+    assert Found(directory, f"{CAT}, user: daemon", "enabled: false", top="daemon: {user: daemon}").risks == []
 
 
 @pytest.mark.parametrize(

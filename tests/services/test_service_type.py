@@ -55,6 +55,7 @@ def faults(service: type) -> str:
         ("daytime", "send_only", "answer", set()),
         ("discard", "conversation", "answer", set()),
         ("echo", "echo", "echo", set()),
+        ("exec", "program", "program", set()),
         ("metrics", "thread", None, {"client_speaks_first", "polled"}),
         ("pingpong", "conversation", "answer", set()),
         ("qotd", "send_only", "answer", {"truncates"}),
@@ -75,7 +76,7 @@ def test_built_in_types_are_what_their_classes_declare(
     assert kind.blocks == (serving == "thread")
     assert kind.converses == (serving not in ("thread", "program"))
     assert kind.starts_programs == (serving == "program" or kind.runs_program)
-    assert kind.layout == COMMON
+    assert (kind.layout == COMMON) == (not kind.starts_programs)
 
 
 def test_built_in_types_are_all_checked_above() -> None:
