@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoints, entry_points
 
 from netd.services.chargen import Chargen
 from netd.services.chat import Chat
+from netd.services.check import Check
 from netd.services.daytime import Daytime
 from netd.services.discard import Discard
 from netd.services.echo import Echo
@@ -26,6 +27,7 @@ from netd.services.whoami import WhoAmI
 BUILT_IN: dict[str, type] = {
     "chargen": Chargen,
     "chat": Chat,
+    "check": Check,
     "daytime": Daytime,
     "discard": Discard,
     "echo": Echo,

@@ -16,11 +16,13 @@ from netd.daemon.supervisor.launchers import Launcher, LauncherPool, ProgramEntr
 from netd.daemon.supervisor.listeners import ListenerRecord
 from netd.daemon.supervisor.spawn import WorkerError
 from netd.errors import OpenError
+from netd.services.check import Check
 from netd.services.exec import Exec
 from netd.services.exec.environment import base_environment
 from netd.services.exec.options import ProgramOptions
 from netd.services.table import find
 
+_MOST_RUNS = 8
 _LIMITS = {
     "cpu": "CPU",
     "memory": "AS",
@@ -155,8 +157,12 @@ class Programs:
         limits = service.policy.limits
         gives: Gives = "output"
         errors: Errors = "log"
+        lifetime, connections = limits.lifetime, limits.connections
         if isinstance(options, Exec.Options):
             gives, errors = ("listener" if is_listener(service) else "connection"), options.stderr
+        elif isinstance(options, Check.Options):
+            # One runs at a time; but the one before may not have ended yet, and a worker may have been replaced.
+            lifetime, connections = options.timeout, _MOST_RUNS
         return Program(
             number=next(self._numbers),
             service=service.name,
@@ -170,8 +176,8 @@ class Programs:
             gives=gives,
             errors=errors,
             described=isinstance(options, Exec.Options) and options.relay,
-            connections=limits.connections,
-            lifetime=limits.lifetime,
+            connections=connections,
+            lifetime=lifetime,
             stop_signal=signal.Signals[f"SIG{options.stop.signal}"],
             stop_after=options.stop.after,
         )

@@ -234,16 +234,16 @@ class WorkerConfig:
         if current is None or entry.changed:
             options = kind.options.model_validate_json(entry.options)
             policy = Policy.model_validate_json(entry.policy)
-            # One object for all endpoints of a service: its state is the same on each of them.
-            context = Context(line_limit=policy.limits.line, inspect=self._inspect)
-            if entry.program:
-                context = self._launchers.provide(context, *entry.program)
-            service = kind.build(options, context)
             counters = prepared.tables[entry.name]
             if current and current.events.table is counters:
                 events = current.events
             else:  # also where its type has changed: open connections continue to count in the old table
                 events = ServiceEvents(entry.name, counters, self._number)
+            context = Context(line_limit=policy.limits.line, inspect=self._inspect)
+            if entry.program and events.programs:
+                context = self._launchers.provide(context, *entry.program, events.programs)
+            # One object for all endpoints of a service: its state is the same on each of them.
+            service = kind.build(options, context)
             admission = AdmissionControl(entry.name, policy, access, events.table, self.shared, time.time)
             made = ServiceInstance(kind, service, admission, events, access)
         else:

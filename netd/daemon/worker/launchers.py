@@ -17,7 +17,9 @@ from netd.daemon.channel import ChannelError
 from netd.daemon.messages import programs as messages
 from netd.daemon.messages.programs import Adopt, Ended, NotStarted, Start, Started, Stop
 from netd.daemon.packets import PacketChannel, Progress, close_all
+from netd.daemon.worker.program_run import runner
 from netd.peer import Peer
+from netd.telemetry.program_events import ProgramEvents
 from netd.transport.loop import Loop
 
 
@@ -196,7 +198,7 @@ class Launchers:
         """Another launcher has taken the place of this one."""
         self._clients[number].adopt()
 
-    def provide(self, context: Context, launcher: int, program: int) -> Context:
+    def provide(self, context: Context, launcher: int, program: int, events: ProgramEvents) -> Context:
         """The context of a service that has this program started by this launcher."""
         client = self._clients[launcher]
 
@@ -205,4 +207,4 @@ class Launchers:
         ) -> RunningProgram:
             return client.start(program, peer, facts, descriptors, observer)
 
-        return replace(context, start=start)
+        return replace(context, start=start, run=runner(self._loop, events, start))

@@ -15,6 +15,7 @@ from netd.peer import Peer
 from netd.services.check import agent, http, verdict
 from netd.services.check.runs import Result, Runs
 from netd.services.exec.options import ProgramOptions
+from netd.telemetry.program_events import COUNTERS
 from netd.values import Duration, Timeout
 
 _LONGEST_LINE = 4096  # octets of the output, where only its first line counts
@@ -26,6 +27,7 @@ class Check:
     single_worker = True
     polled = True
     runs_program = True
+    counters = COUNTERS
 
     class Options(ProgramOptions):
         """Options of ``check``."""
