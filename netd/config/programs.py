@@ -4,19 +4,26 @@ netd does not see what a program does with a connection that it has. So a limit 
 """
 
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from netd import accounts
 from netd.admission.access import AccessRules
+from netd.admission.access_table import Access, compile_rules
+from netd.admission.address_filter import MOST_INSTRUCTIONS, Instruction, compile_filter
+from netd.admission.bans import exemption
 from netd.config.executables import User, command_faults, directory_fault
 from netd.config.model import DaemonSection, ServiceSection
 from netd.endpoints import Endpoint
 from netd.services.exec.options import ProgramOptions
 from netd.services.service_type import ServiceType
+from netd.transport import socket_filter
 
 _DEFAULT_USER = "nobody"
+_MOST_RULES = 4 * MOST_INSTRUCTIONS  # a bound on the time that the compilation takes
+_ACCEPT_ALL = Instruction(0x06, 0, 0, 2**32 - 1)  # BPF_RET: so many octets of the packet
 _NOT_SEEN = ("idle", "bytes")
 _NOT_OF_A_LISTENER = ("connections", "per_source", "rate", "total_rate", "idle", "lifetime", "bytes")
 
@@ -88,18 +95,43 @@ def _of_listener(service: Service) -> Iterator[Finding]:
             yield Finding(("options", key), "is for mode: connection only")
     if getattr(options, "stderr", None) == "peer":
         yield Finding(("options", "stderr"), "a listening socket has no peer", "set it to log or null")
-    has_rules = bool(access.allow or access.deny)
-    for number, endpoint in enumerate(service.listen):
-        if has_rules and endpoint.transport in ("unix", "unixgram"):
-            message = "access rules cannot hold here: a socket filter sees no address of UNIX peers"
-            yield Finding(("listen", number), message, "use the mode= and group= of the socket")
     if access.times:
         yield Finding(("access", "times"), accepts, "set access.times: [], or mode: connection")
+    yield from _of_filter(access, service.listen, f"{accepts}: a socket filter sees addresses only")
+
+
+def _of_filter(access: AccessRules, listen: tuple[Endpoint, ...], addresses_only: str) -> Iterator[Finding]:
+    """What a socket filter cannot do of access rules: it stands in for the admission that a program does not have."""
+    if not access.allow and not access.deny:
+        return
     for key in ("allow", "deny"):
         for number, entry in enumerate(getattr(access, key)):
             if entry.kind:
-                message = f"{accepts}: a socket filter sees addresses only, and {entry.text} is an account"
-                yield Finding(("access", key, number), message)
+                yield Finding(("access", key, number), f"{addresses_only}, and {entry.text} is an account")
+    for number, endpoint in enumerate(listen):
+        if endpoint.transport in ("unix", "unixgram"):
+            message = f"{addresses_only}, and peers over UNIX have none"
+            yield Finding(("listen", number), message, "use the mode= and group= of the socket in place of access")
+        elif endpoint.transport == "tcp" and not _may_filter_tcp():
+            message = "access rules take the right CAP_NET_ADMIN where a program has the TCP socket"
+            yield Finding(("listen", number), message, "start netd with it, or leave the rules out")
+    rules = len(access.allow) + len(access.deny)
+    try:
+        if rules > _MOST_RULES:
+            raise ValueError(f"{rules} rules are more than a socket filter takes")
+        compile_filter(Access(compile_rules(access)), (), exemption(()))
+    except ValueError as error:
+        yield Finding(("access",), str(error))
+
+
+def _may_filter_tcp() -> bool:
+    """Whether this process may attach a filter to a TCP socket."""
+    with socket.socket() as tried:
+        try:
+            socket_filter.attach(tried, [_ACCEPT_ALL])
+        except PermissionError:
+            return False
+    return True
 
 
 def _given_limits(section: ServiceSection, keys: tuple[str, ...]) -> Iterator[str]:

@@ -1,13 +1,16 @@
 """Services that start programs: what this host has, the rights that they take, and limits that cannot hold."""
 
 import pwd
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from netd.admission.address_filter import Instruction
 from netd.config import loader
 from netd.config.problems import InvalidConfigError, Problem
+from netd.transport.socket_filter import attach
 from tests.support.directories import open_directory
 from tests.support.programs import need_root
 from tests.support.users import ALEX, as_user
@@ -63,6 +66,7 @@ LISTENER = f"{CAT}, mode: listener"
         (CAT, "limits: {idle: off, bytes: off}", "tcp://*:7"),
         (LISTENER, "", "udp://*:7"),
         (LISTENER, "access: {allow: [10.0.0.0/8]}", "udp://*:7"),
+        (LISTENER, "", "tcp://*:7"),
         (f"{LISTENER}, stderr: null", "limits: {drain: 3s, rate: off}, refuse: close", "unixgram:///run/x"),
     ],
 )
@@ -248,5 +252,33 @@ def test_accounts_in_rules_cannot_hold_for_a_program_that_listens(directory: Pat
 def test_rules_cannot_hold_for_unix_peers_of_a_program_that_listens(directory: Path) -> None:
     for listen in ("unix:///run/x", "unixgram:///run/x"):
         [problem] = problems(directory, LISTENER, "access: {allow: [10.0.0.0/8]}", listen)
-        assert problem.startswith("listen[0]: access rules cannot hold here")
+        assert problem.endswith("a socket filter sees addresses only, and peers over UNIX have none")
         assert problems(directory, LISTENER, listen=listen) == []
+
+
+def test_rules_for_a_tcp_socket_of_a_program_take_a_right(directory: Path) -> None:
+    need_root()
+    Found(directory, LISTENER, "access: {allow: [10.0.0.0/8]}")
+
+    def check() -> None:
+        found = Found(directory, "").problems
+        with socket.socket() as tried:
+            try:
+                attach(tried, [Instruction(0x06, 0, 0, 1)])
+                assert found == []
+            except PermissionError:  # Linux since June 2026
+                assert found == [
+                    "listen[0]: access rules take the right CAP_NET_ADMIN where a program has the TCP socket"
+                ]
+
+    check()
+    as_user(ALEX, check)
+
+
+def test_rules_that_need_too_long_a_filter_are_a_problem(directory: Path) -> None:
+    need_root()
+    for number in (6000, 20000):
+        rules = ", ".join(f"10.{one >> 8}.{one & 255}.{one % 199}" for one in range(number))
+        [problem] = problems(directory, LISTENER, f"access: {{deny: [{rules}]}}", "udp://*:7")
+        assert problem.startswith(f"access: {number} rules ")
+        assert problem.endswith(" of a socket filter, the kernel takes 4096") == (number == 6000)
