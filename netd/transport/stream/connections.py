@@ -19,9 +19,10 @@ from netd.transport.sockaddr import connection_credentials, inet_peer, unix_peer
 from netd.transport.stream.admission import StreamAdmission
 from netd.transport.stream.connection import EDGE, IN, Connection
 from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
-from netd.transport.stream.echo import EchoConnection, SplicePipe
+from netd.transport.stream.echo import EchoConnection
 from netd.transport.stream.preamble import NO_PREAMBLES, PreambleConnection, Preambles
 from netd.transport.stream.program import ProgramConnection
+from netd.transport.stream.splice_pipe import SplicePipe
 from netd.transport.stream.stream_socket import StreamSocket
 from netd.transport.stream.threaded import Handle, ThreadedConnection, Threads
 from netd.transport.tap import Taps, Way

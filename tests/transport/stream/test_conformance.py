@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from netd.peer import Peer
-from netd.transport.stream.echo import SplicePipe
+from netd.transport.stream.splice_pipe import SplicePipe
 from netd.transport.tap import Tap, Taps, Way
 from tests.support.server import Server
 from tests.support.sockets import read_all

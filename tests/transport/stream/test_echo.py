@@ -1,8 +1,6 @@
 """Echo connections: bulk data, flow control and urgent data, with splice(2) and as a conversation (`PlainEcho`)."""
 
-import contextlib
 import gc
-import os
 import socket
 import threading
 from functools import partial
@@ -10,7 +8,6 @@ from functools import partial
 import pytest
 
 from netd.services.echo import Echo
-from netd.transport.stream.echo import SplicePipe
 from tests.support.server import Server
 from tests.support.sockets import ABSTRACT, read_all, read_exactly
 from tests.support.waiting import until
@@ -46,36 +43,6 @@ def test_echo_returns_megabytes(server: Server, kind: type[Echo], url: str) -> N
     assert back == data
     until(lambda: events.counters.closed["done"] == 1)
     assert (events.counters.bytes_in, events.counters.bytes_out) == (len(data), len(data))
-
-
-def test_pipe_without_memory_to_empty_it_keeps_nothing_for_another_peer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_memory(descriptor: int, size: int) -> bytes:
-        raise MemoryError
-
-    pipe = SplicePipe()
-    here, there = socket.socketpair()
-    with here, there:
-        here.setblocking(False)
-        there.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                there.send(b"theirs" * 10_000)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                here.send(b"x" * 10_000)
-        assert pipe.open()
-        with monkeypatch.context() as patched:
-            patched.setattr(os, "read", no_memory)
-            with pytest.raises(MemoryError):
-                pipe.turn(here)
-    one, other = socket.socketpair()
-    with one, other:
-        one.setblocking(False)
-        other.send(b"mine")
-        assert pipe.open()
-        assert pipe.turn(one) == (4, b"")
-        assert other.recv(100) == b"mine"
-    pipe.close()
 
 
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
@@ -188,17 +155,17 @@ def test_bulk_that_ends_with_urgent_data_is_echoed_whole(server: Server) -> None
 
 def test_peer_that_stops_reading_costs_no_more_memory_than_a_pipe(server: Server) -> None:
     address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
-    relay = server.servers[0].connections.pipe  # type: ignore[union-attr]
-    assert relay is not None
+    pipe = server.servers[0].connections.pipe  # type: ignore[union-attr]
+    assert pipe is not None
     kept: list[int] = []
-    turn = relay.turn
+    send = pipe.send
 
-    def watched(connection: socket.socket) -> tuple[int, bytes]:
-        received, rest = turn(connection)
+    def watched(sink: socket.socket, number: int) -> bytes:
+        rest = send(sink, number)
         kept.append(len(rest))
-        return received, rest
+        return rest
 
-    relay.turn = watched  # type: ignore[method-assign]
+    pipe.send = watched  # type: ignore[method-assign]
     # Whether a connection uses splice(2) when its buffers get full depends on timing: try until one does.
     for _ in range(100):
         with connect(address) as connection:
