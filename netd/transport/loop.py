@@ -61,8 +61,8 @@ class Loop:
         missing = descriptor + 1 - len(self._ready)
         if missing > 0:
             self._ready += [None] * missing
-        self._ready[descriptor] = ready
         self._epoll.register(descriptor, mask)
+        self._ready[descriptor] = ready
 
     def change(self, descriptor: int, mask: int, ready: Ready) -> None:
         """Set another mask and callback for a watched descriptor."""

@@ -8,6 +8,7 @@ A connection is always in one state, which is the method that the loop calls:
     waiting     neither (`Wait`)    `_on_hup`   nothing      None       a conversation waits for something else
     lingering   the peer's end      `_linger`   nothing      an outcome
     handled     nothing             none        nothing      maybe      a thread has the socket
+    relaying    input, room, both   `_receive`  maybe        maybe      or nothing but a failure (`relay.py`)
     closed      nothing             none                                `Owner.closed` was called
 
 It is a life cycle (time-outs, an outcome, an owner) and a `Pump` for each direction: one where a service makes what is
@@ -267,6 +268,10 @@ class Connection:
             self.socket.shutdown(SHUT_WR)
         except OSError:
             return self.close("reset")
+        self._await_end(outcome)
+
+    def _await_end(self, outcome: Outcome) -> None:
+        """Let the peer close: for a socket that is shut down for sending."""
         loop = self._owner.loop
         self._ending = outcome
         self._deadline = loop.now + _LINGER

@@ -17,14 +17,15 @@ from netd.transport.stream.connections import Connections
 from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
 from netd.transport.stream.echo import EchoConnection
 from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
+from netd.transport.stream.relay import RelayConnection
 from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import ThreadedConnection
 from tests.support.server import Server
-from tests.support.sockets import read_exactly
+from tests.support.sockets import ABSTRACT, read_exactly
 from tests.support.waiting import until
 from tests.transport.sample_services import PlainEcho
-from tests.transport.stream.joined import Joined, JoinedConnection, connect_to
 from tests.transport.stream.peers import connect, ended
+from tests.transport.stream.relayed import Relayed, connect_to
 from tests.transport.stream.toy_preambles import BOTH, NAMED, PEER, TRANSFORMED, xor
 
 SENT = bytes(range(256)) * 2**14
@@ -103,11 +104,17 @@ def simple(service: type) -> Callable[[Server], Any]:
     return lambda server: service()
 
 
-def joined(server: Server) -> Joined:
-    """A service that is joined to an echo on the same loop."""
-    address, _ = server.add(Echo(), "tcp://127.0.0.1:0")
-    return Joined(partial(connect_to, address))
+def relayed(url: str) -> Callable[[Server], Relayed]:
+    """A service that is joined with an echo on the same loop, at this URL."""
 
+    def service(server: Server) -> Relayed:
+        address, _ = server.add(Echo(), url)
+        return Relayed(partial(connect_to, address))
+
+    return service
+
+
+_TCP, _UNIX = "tcp://127.0.0.1:0", f"unix://{ABSTRACT}-upstream"
 
 KINDS = [
     Kind("echo", simple(Echo), EchoConnection),
@@ -124,8 +131,12 @@ KINDS = [
     Kind("threaded", simple(BlockingEcho), ThreadedConnection),
     Kind("threaded-waiting", simple(BlockingEchoThatWaits), ThreadedConnection),
     Kind("threaded-named", simple(BlockingEcho), ThreadedConnection, NAMED),
-    Kind("joined", joined, JoinedConnection),
-    Kind("joined-wrapped", joined, JoinedConnection, BOTH),
+    Kind("relay", relayed(_TCP), RelayConnection),
+    Kind("relay-without-splice", relayed(_TCP), RelayConnection, is_spliced=False),
+    Kind("relay-named", relayed(_TCP), RelayConnection, NAMED),
+    Kind("relay-wrapped", relayed(_TCP), RelayConnection, BOTH),
+    Kind("relay-to-unix", relayed(_UNIX), RelayConnection),
+    Kind("relay-to-unix-wrapped", relayed(_UNIX), RelayConnection, TRANSFORMED),
 ]
 
 

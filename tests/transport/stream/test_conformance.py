@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 from netd.peer import Peer
+from netd.transport.stream.relay import RelayConnection
 from netd.transport.stream.splice_pipe import SplicePipe
 from netd.transport.tap import Tap, Taps, Way
 from tests.support.server import Server
 from tests.support.sockets import read_all
 from tests.support.waiting import until
-from tests.transport.stream.joined import JoinedConnection, serve_joined
 from tests.transport.stream.kinds import KINDS, SENT, Case, Kind
 from tests.transport.stream.peers import RESET, ended
+from tests.transport.stream.relayed import serving_relayed
 
 _FEW = 2**20
 """Octets of memory of this process that one connection may take, whatever its peer does."""
@@ -41,12 +42,11 @@ def case(
     """Each kind over TCP and UNIX; afterwards its connections have released everything."""
     if not kind.is_spliced:
         monkeypatch.setattr(SplicePipe, "open", lambda pipe: False)
-    if kind.way is JoinedConnection:
-        serve_joined(monkeypatch)
     url = "tcp://127.0.0.1:0?sndbuf=16KiB" if request.param == "tcp" else f"unix://{tmp_path}/s"
     one = Case(kind, server, url)
-    yield one
-    one.assert_nothing_is_left()
+    with serving_relayed() if kind.way is RelayConnection else contextlib.nullcontext():
+        yield one
+        one.assert_nothing_is_left()
 
 
 def say_and_read_all(case: Case, client: socket.socket, data: bytes) -> bytes:
@@ -98,7 +98,7 @@ def test_peer_that_resets_ends_the_connection(case: Case, is_full: bool) -> None
             case.fill(client)
         else:
             client.sendall(case.kind.code(b"and more"))
-            until(partial(select.select, [client], [], [], 0))
+            until(lambda: select.select([client], [], [], 0)[0])
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     assert case.outcome() == "reset"
     assert case.events.counters.failed == 0

@@ -1,0 +1,328 @@
+"""Relays: a client is joined with a second socket, and each gets what the other sends.
+
+The two directions are independent: each has at most one piece on its way, and receives nothing until that is sent. So
+memory is bounded, and an end that does not read holds up the other's sending alone.
+
+Each end is in one of these states, by what epoll(7) is asked for:
+
+    mask        waits for       when
+    `input`     input           what it sent before is sent on
+    OUT         room            something is on its way to it
+    both        either
+    `_QUIET`    neither         it has finished, or its input waits for the other end; only its loss is reported, once
+"""
+
+import errno
+import select
+from collections.abc import Callable
+from contextlib import suppress
+from socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SO_ERROR, SO_LINGER, SO_OOBINLINE, SOL_SOCKET, socket
+from struct import pack
+
+from netd.peer import Peer
+from netd.reasons import Outcome
+from netd.transport.stream.connection import EDGE, IN, OUT, Connection, Owner, outcome_of
+from netd.transport.stream.pump import Pump
+from netd.transport.stream.splice_pipe import SplicePipe
+from netd.transport.stream.stream_socket import CHUNK, StreamSocket
+from netd.transport.tap import Taps
+
+_QUIET = select.EPOLLET
+_LOST = select.EPOLLERR | select.EPOLLHUP
+_ROOM = OUT | _LOST
+_RESET = pack("ii", 1, 0)  # struct linger, socket(7): close(2) resets a TCP connection
+
+
+class _End(Pump):
+    """One of the two sockets, and what is on its way to it."""
+
+    ended = False
+    """Whether nothing more is sent to it."""
+    finished = False
+    """Whether nothing more comes from it."""
+    in_bulk = False
+    """Whether its input comes in bulk, so that splice(2) is faster."""
+    rearm = False
+    """Whether there may be input that epoll has reported already (`EDGE`)."""
+
+    def __init__(self, stream: StreamSocket, input: int) -> None:
+        self.stream = stream
+        self.bare = stream if isinstance(stream, socket) else None
+        self.input = self.mask = input
+
+
+class RelayConnection(Connection):
+    """A client that is joined with ``upstream``, a connected and non-blocking stream socket.
+
+    It closes ``upstream``, the options of which (TCP_NODELAY, TCP_USER_TIMEOUT) were set by the code that connected it.
+    Of a socket pair this process keeps no copy of the other end, since ``upstream`` would never finish.
+
+    An end that finishes sending (FIN) is passed on once all before it was sent, and the other direction goes on. When
+    both have finished, or an ``upstream`` that has finished is closed, the connection is done: the client gets all that
+    came, and then the end of file. A reset is passed on as a reset, where the other end is a bare TCP socket; a UNIX
+    ``upstream`` has none: it may close with input unread, as programs do. What an end no longer takes is discarded.
+    An ``upstream`` that has not got the end of file is reset also when the connection is closed for another reason, so
+    that it does not take a part for the whole.
+
+    ``pipe`` is for splice(2), which moves what comes in bulk from a TCP socket. ``on_end`` is called once, with the
+    outcome, when both sockets are closed.
+    """
+
+    __slots__ = ("_client", "_on_end", "_pipe", "_upstream")
+
+    def __init__(
+        self,
+        owner: Owner,
+        request: StreamSocket,
+        peer: Peer,
+        upstream: StreamSocket,
+        pipe: SplicePipe | None = None,
+        on_end: Callable[[Outcome], object] | None = None,
+    ) -> None:
+        super().__init__(owner, request, peer)
+        self._client = self._output = _End(request, owner.input)
+        self._upstream = _End(upstream, IN)
+        self._on_end = on_end
+        if (bare := self._upstream.bare) and bare.family != AF_UNIX:
+            self._upstream.input = self._upstream.mask = EDGE
+            bare.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)  # urgent data stays in its place
+        self._pipe = pipe if self._client.bare and bare else None
+
+    def start(self) -> None:
+        super().start()
+        upstream = self._upstream
+        self._owner.loop.watch(upstream.stream.fileno(), upstream.mask, self._receive_upstream)
+        self._receive_held()
+
+    def trace(self, taps: Taps) -> None:
+        super().trace(taps)
+        self._client.stream = self.socket
+
+    def end_upstream(self) -> None:
+        """Take no more from ``upstream`` than what has come, although it may be open elsewhere: send that and finish.
+
+        For a program that has ended and left its socket to another one. In the thread of the loop.
+        """
+        with suppress(OSError):  # it has ended
+            self._upstream.stream.shutdown(SHUT_RDWR)
+
+    def _receive(self, mask: int) -> None:
+        self._ready(self._client, self._upstream, mask)
+
+    def _receive_upstream(self, mask: int) -> None:
+        try:
+            self._ready(self._upstream, self._client, mask)
+        except MemoryError as error:  # the loop finds a connection by the client's descriptor alone
+            self.fail(error)
+
+    def _receive_held(self) -> None:
+        """Receive from each end that may hold input unknown to the kernel (`WrappedSocket`)."""
+        try:
+            for end, other in ((self._client, self._upstream), (self._upstream, self._client)):
+                if end.bare is None and not self._is_over:
+                    self._ready(end, other, 0)
+        except MemoryError as error:
+            self.fail(error)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing is relayed any more: the connection lingers or is closed."""
+        return self._upstream.stream.fileno() < 0
+
+    def _ready(self, end: _End, other: _End, mask: int) -> None:
+        """There is input from this end, or room to send to it, or it is lost."""
+        if mask & _LOST and (end.finished or other.pending) and self._is_lost(end, mask):
+            return
+        if end.pending and mask & _ROOM:
+            self._flush_to(end)
+            # Directly: where this fills the room again, epoll has to be asked for nothing else.
+            if not end.pending and not other.finished and not self._is_over:
+                self._pass(other, end, IN)
+            if self._is_over:
+                return
+        passed = not end.finished and not other.pending and self._pass(end, other, mask)
+        if passed or mask & ~IN:
+            self._await_both()
+
+    def _await_both(self) -> None:
+        """Wait for what each end can do next."""
+        if self._is_over:
+            return
+        client, upstream = self._client, self._upstream
+        for end, other, ready in ((client, upstream, self._receive), (upstream, client, self._receive_upstream)):
+            reads = not (end.finished or other.pending)
+            mask = (end.input if reads else 0) | (OUT if end.pending else 0) or _QUIET
+            if mask != end.mask or (reads and end.rearm):
+                end.rearm = False
+                end.mask = mask
+                self._owner.loop.change(end.stream.fileno(), mask, ready)
+                if reads and end.bare is None:
+                    self._owner.loop.call(self._receive_held)
+
+    def _pass(self, source: _End, sink: _End, mask: int) -> bool:
+        """Send on one piece of input. Returns whether anything else is to be waited for, or epoll to be asked anew."""
+        if source.in_bulk and not sink.ended and self.socket is self._untraced and self._splice(source, sink):
+            return True
+        try:
+            data = source.stream.recv(CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if not self._is_unix_upstream(source):
+                self._reset(source, error)
+                return False
+            data = b""
+        if not data:
+            self._finish_input(source, sink)
+            return True
+        sent = 0
+        if not sink.ended:
+            try:
+                sent = sink.stream.send(data)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._refused(sink, error)
+                return True
+            if sent < len(data):
+                sink.pending = memoryview(data)[sent:]
+        self._count_moved(source, len(data), sent)
+        if len(data) == CHUNK:
+            source.in_bulk = self._pipe is not None and source.input == EDGE
+        elif not mask & ~IN:
+            return bool(sink.pending)
+        source.rearm = True
+        return True
+
+    def _splice(self, source: _End, sink: _End) -> bool:
+        """As `_pass`, by splice(2). False: nothing moved, and only recv(2) can tell why."""
+        pipe, here, there = self._pipe, source.bare, sink.bare
+        source.in_bulk = False
+        if not (pipe and here and there and pipe.open()):
+            return False
+        try:
+            received = pipe.receive(here, there)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._reset(source, error)
+            return True
+        if not received:
+            return False
+        source.in_bulk = received >= CHUNK
+        source.rearm = True
+        try:
+            if rest := pipe.send(there, received):
+                sink.pending = rest
+        except OSError as error:
+            self._refused(sink, error)
+            return True
+        self._count_moved(source, received, received - len(sink.pending))
+        return True
+
+    def _flush_to(self, sink: _End) -> None:
+        try:
+            sent = sink.flush(sink.stream)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            return self._refused(sink, error)
+        self._count_moved(self._upstream if sink is self._client else self._client, 0, sent)
+
+    def _count_moved(self, source: _End, received: int, sent: int) -> None:
+        """Count what the client sent or was sent."""
+        self.active = self._owner.loop.now
+        if not (self._count(received, 0) if source is self._client else self._count(0, sent)):
+            self.close("bytes")
+
+    def _finish_input(self, source: _End, sink: _End) -> None:
+        """All input of this end is sent on, and so is now its end."""
+        source.finished = True
+        self._eof = self._client.finished
+        if not sink.ended:
+            sink.ended = True
+            with suppress(OSError):  # it was reset: its own event tells
+                sink.stream.shutdown(SHUT_WR)
+        if source.ended:
+            self._conclude()
+
+    def _is_lost(self, end: _End, mask: int) -> bool:
+        """Whether this ends the connection: an end is reset or closed, and nothing is received from it now."""
+        if end.finished:
+            if end is self._upstream:
+                self._conclude()
+            elif mask & select.EPOLLERR:
+                self._refused(end, BrokenPipeError())
+        elif mask & select.EPOLLERR and not self._is_unix_upstream(end):
+            number = end.bare.getsockopt(SOL_SOCKET, SO_ERROR) if end.bare else errno.ECONNRESET
+            if number and number != errno.EPIPE:
+                self._reset(end, OSError(number, ""))
+            elif number:
+                self._refused(end, BrokenPipeError(number, ""))
+        return self._is_over
+
+    def _refused(self, sink: _End, error: OSError) -> None:
+        """An end takes no more. EPIPE: what it has sent before may be there still, and comes to an end."""
+        is_reset = not isinstance(error, BrokenPipeError) and not self._is_unix_upstream(sink)
+        if is_reset and not sink.finished:
+            return self._reset(sink, error)
+        if sink is self._client:
+            self._ending = "reset"
+        sink.pending = b""
+        sink.ended = True
+        if self._client.ended and self._upstream.ended:
+            self._conclude()
+
+    def _reset(self, end: _End, error: OSError) -> None:
+        """An end has reset its connection: reset that of the other."""
+        if end is self._upstream:
+            self._pass_last()
+            _set_reset(self._client)
+        self.close(outcome_of(error))
+
+    def _pass_last(self) -> None:
+        """Send on what ``upstream`` sent before it reset its connection, as far as there is room: it may say why."""
+        client = self._client
+        with suppress(OSError):
+            while not client.pending and (data := self._upstream.stream.recv(CHUNK)):
+                sent = client.stream.send(data)
+                client.pending = data[sent:]
+                self._count(0, sent)
+
+    def _conclude(self) -> None:
+        """Both directions have ended: let the client close."""
+        self._close_upstream()
+        outcome = self._ending or "done"
+        if self._eof:
+            return self.close(outcome)
+        self._rearm = True  # `_mask` is not that of the client
+        self._await_end(outcome)
+
+    def _close_upstream(self) -> None:
+        upstream = self._upstream
+        if not self._is_over:
+            self._owner.loop.unwatch(upstream.stream.fileno())
+            if not upstream.ended:
+                _set_reset(upstream)
+            upstream.stream.close()
+
+    def _is_unix_upstream(self, end: _End) -> bool:
+        """Whether its errors say only that it was closed with input unread (unix(7))."""
+        return end is self._upstream and end.bare is not None and end.bare.family == AF_UNIX
+
+    def close(self, outcome: Outcome) -> None:
+        self._close_upstream()
+        super().close(outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        super()._end(outcome)
+        on_end, self._on_end = self._on_end, None
+        if on_end:
+            on_end(outcome)
+
+
+def _set_reset(end: _End) -> None:
+    """Have close(2) reset it, if it is a bare TCP socket."""
+    if end.bare:
+        with suppress(OSError):
+            end.bare.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
