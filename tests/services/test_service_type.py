@@ -52,6 +52,7 @@ def faults(service: type) -> str:
     [
         ("chargen", "send_only", "answer", {"truncates"}),
         ("chat", "push", "push", {"single_worker", "takes_over", "truncates"}),
+        ("check", "conversation", None, {"single_worker", "polled", "runs_program"}),
         ("daytime", "send_only", "answer", set()),
         ("discard", "conversation", "answer", set()),
         ("echo", "echo", "echo", set()),
