@@ -146,6 +146,11 @@ class DaemonSection(Model):
     drain: Duration = 30.0
     """How long open connections may continue when netd stops; 30 s is within the 90 s after which systemd kills a
     service (TimeoutStopSec, systemd.service(5))."""
+    on_stop: Literal["drain", "leave", "kill"] = "drain"
+    """What a stop, and so a restart, does to programs of `exec` services: drain (they have `drain` to end by
+    themselves, then their stop signal), kill (their stop signal at once), or leave (they go on after netd, as with
+    xinetd and sshd; under systemd this needs KillMode=process and a permanent user). Programs that have a listening
+    socket are always ended, since the next netd needs the port."""
 
 
 class LogSection(Model):

@@ -171,16 +171,9 @@ class Launcher:
                     self._programs.end(running)
                 return Kicked(len(kicked))
             case EndPrograms():
-                for service, seconds in command.drains.items():
-                    self._loop.later(seconds, lambda service=service: self._end_all(service))  # type: ignore[misc]
+                self._loop.later(command.seconds, lambda: self._end(command.programs))
             case EndAll():
-                self._is_leaving = True
-                self._remove_programs(list(self._programs.known))
-                if command.leave:
-                    self._loop.stop()
-                elif not command.wait:
-                    self._end_all()
-                self._exit_if_done()
+                self._end_all(command)
         return Done()
 
     def _respond(self, request: int | None, response: Response) -> None:
@@ -228,10 +221,22 @@ class Launcher:
         for number in numbers:
             self._programs.known.pop(number, None)
 
-    def _end_all(self, service: str | None = None) -> None:
+    def _end(self, programs: list[int] | None = None) -> None:
         for running in self._programs:
-            if service in (None, running.program.service):
+            if programs is None or running.program.number in programs:
                 self._programs.end(running)
+
+    def _end_all(self, command: EndAll) -> None:
+        self._is_leaving = True
+        if command.leave:
+            for worker in list(self._workers.values()):
+                worker.receive_rest()
+            return self._loop.stop()
+        self._programs.known.clear()
+        self._remove_programs(list(self._listeners))
+        if not command.wait:
+            self._end()
+        self._exit_if_done()
 
     def _exit_if_done(self) -> None:
         if self._is_leaving and not len(self._programs):

@@ -3,6 +3,7 @@
 An attacker may control a worker. It can have started what any peer can, and not more of it.
 """
 
+import contextlib
 import os
 import socket
 import stat
@@ -75,6 +76,12 @@ class WorkerClient:
             for running in self.running.values():
                 running.is_owned = False
             self._lost(self, reason)
+
+    def receive_rest(self) -> None:
+        """Start what the worker has asked for before it exited."""
+        with contextlib.suppress(ChannelError):
+            while self._is_open and (received := self._channel.receive()) is not None:
+                self._handle(*received)
 
     def _on_ready(self, mask: int) -> None:
         try:

@@ -217,6 +217,9 @@ class Report(Fields):
 class Drain(Fields):
     """Close the listeners, and exit after the last connection."""
 
+    leave: Flag
+    """Do not wait for those that a program has."""
+
 
 @dataclass(frozen=True)
 class Stop(Fields):

@@ -3,7 +3,7 @@
 A launcher responds as a worker does (`netd.daemon.messages.from_worker`), and sends notices of its own there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -106,10 +106,12 @@ class RemovePrograms(Fields):
 
 @dataclass(frozen=True)
 class EndPrograms(Fields):
-    """End the programs of services that were switched off."""
+    """End what runs of these programs, since their service was switched off, or netd stops."""
 
-    drains: Mapping[Text, Seconds]
-    """The seconds until then, by service."""
+    programs: list[Natural] | None
+    """None: all of them."""
+    seconds: Seconds
+    """The time until then."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from netd.telemetry.service_events import ConnectionLog
 
 What = Literal["added", "removed", "enabled", "disabled", "changed"]
 
-_LIVE = ("workers", "connections", "drain", "heartbeat")  # keys of `daemon:` that a reload applies
+_LIVE = ("workers", "connections", "drain", "on_stop", "heartbeat")  # keys of `daemon:` that a reload applies
 _LIVE_LOG = ("level", "connections")
 
 SocketKey = tuple[object, ...]

@@ -111,6 +111,15 @@ class LauncherPool:
             raise
         return launcher
 
+    def end(self, launcher: Launcher, programs: list[int], seconds: float) -> None:
+        """End what runs of these programs after so many seconds."""
+        if launcher.process:
+            self._requests.send(EndPrograms(programs, seconds), [launcher.process])
+
+    def end_all(self, seconds: float) -> None:
+        """End all programs after so many seconds."""
+        self._requests.send(EndPrograms(None, seconds), self.processes)
+
     def remove(self, launcher: Launcher, programs: Iterable[int]) -> None:
         """Have a launcher start none of these programs any more. Without programs, it exits after the last one."""
         removed = [number for number in programs if launcher.programs.pop(number, None)]
@@ -242,18 +251,19 @@ class LauncherPool:
                 self._requests.send(RemovePrograms(sorted(launcher.listening)), [launcher.process])
                 launcher.listening.clear()
 
-    def end_programs(self, drains: dict[str, float]) -> None:
-        """End the programs of these services, after so many seconds."""
-        if drains:
-            self._requests.send(EndPrograms(drains), self.processes)
-
     def stop(self, *, wait: bool = False, leave: bool = False) -> None:
-        """Start no programs any more, and exit: after the programs have ended, which with ``wait`` are not ended.
+        """Start no programs any more, end them, and exit. With ``wait``, exit when they have ended by themselves.
 
-        With ``leave`` they go on.
+        With ``leave``, exit at once: they go on.
         """
         self.is_stopping = True
         self._requests.send(EndAll(leave=leave, wait=wait), self.processes)
+
+    @property
+    def longest_stop(self) -> float:
+        """The seconds until the last program gets SIGKILL after `stop`."""
+        entries = [one for launcher in self._launchers.values() for one in launcher.programs.values()]
+        return max((one.program.stop_after for one in entries), default=0.0)
 
     def kill(self) -> None:
         """Kill all launchers. Their programs go on."""

@@ -4,7 +4,7 @@ import itertools
 import os
 import pwd
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from netd import accounts
@@ -15,7 +15,7 @@ from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.launchers import Launcher, LauncherPool, ProgramEntry
 from netd.daemon.supervisor.listeners import ListenerRecord
 from netd.daemon.supervisor.spawn import WorkerError
-from netd.errors import OpenError
+from netd.errors import OpenError, OperatorError
 from netd.services.check import Check
 from netd.services.exec import Exec
 from netd.services.exec.environment import base_environment
@@ -37,6 +37,7 @@ _LIMITS = {
 class Placed:
     """A program of a service, and its launcher."""
 
+    service: str
     launcher: Launcher
     number: int
     record: int | None = None
@@ -72,6 +73,10 @@ class Programs:
 
     async def prepare(self, diff: ConfigDiff, records: Iterable[ListenerRecord]) -> PreparedPrograms:
         """Have launchers know the programs of a config that are not in force. Raises `OpenError` if one cannot be."""
+        if diff.config.daemon.on_stop == "leave" and os.getpid() == 1:
+            raise OperatorError(
+                ["daemon.on_stop: netd has process id 1, so all processes end with it; set drain or kill"]
+            )
         prepared = PreparedPrograms()
         listeners: dict[str, list[ListenerRecord]] = {}
         for record in records:
@@ -121,7 +126,7 @@ class Programs:
             where = f"services.{entries[0].program.service}"
             raise OpenError([f"{where}: cannot start programs as user {run_as.name}: {error}"]) from None
         for record, entry in numbered:
-            placed = Placed(launcher, entry.program.number, record)
+            placed = Placed(entry.program.service, launcher, entry.program.number, record)
             prepared.added.append(placed)
             prepared.place(entry.program.service, placed)
 
@@ -136,11 +141,15 @@ class Programs:
         self.in_force = prepared
         return removed
 
-    def finish(self, removed: list[Placed]) -> None:
+    def finish(self, removed: list[Placed], draining: Mapping[str, float]) -> None:
         """Start none of the removed programs any more, and those that have a listener now when something comes.
 
-        Every worker has been told, and has closed those listeners.
+        Every worker has been told, and has closed those listeners. ``draining`` has the services that were switched
+        off, and the seconds until their programs are ended.
         """
+        for one in removed:
+            if (seconds := draining.get(one.service)) is not None:
+                self._launchers.end(one.launcher, [one.number], seconds)
         self._remove(removed)
         for launcher, placed in _by_launcher(one for one in self.in_force.added if one.record is not None):
             self._launchers.listen(launcher, [one.number for one in placed])

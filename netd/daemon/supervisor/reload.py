@@ -119,13 +119,12 @@ class Reloader:
             pool.requests.send(Retire(diff.draining), pool.draining)
         self._listeners.commit(listeners)
         removed_programs = self._programs.commit(programs)
-        self._launchers.end_programs(diff.draining)
         state.apply(file, overrides)
         try:
             await committed
             await self._tasks.in_slices(self._log_listening(listeners.new))
             await self._close_removed(listeners, workers, moved)
-            self._programs.finish(removed_programs)
+            self._programs.finish(removed_programs, diff.draining)
         except GeneratorExit:  # netd exits
             finish(self._listeners.close_removed(listeners))
             raise

@@ -50,6 +50,8 @@ from netd.transport.listen import Listener, finish, socket_url
 from netd.transport.loop import Loop, Timer
 from netd.transport.stream.server import StreamServer
 
+_SETTLE = 0.2  # seconds in which workers have programs started for the connections that wait when netd stops
+
 
 def supervise(
     config: Config,
@@ -161,7 +163,7 @@ class Supervisor:
             self._listeners.commit(listeners)
             self._programs.commit(await self._programs.prepare(diff, listeners.records))
             await self._pool.start(self._size)
-            self._programs.finish([])
+            self._programs.finish([], {})
         except OSError as error:
             raise _startup_error(error) from None
         except WorkerError as error:
@@ -295,14 +297,17 @@ class Supervisor:
         if self._deadline is None:
             self._state.stopping = True
             self._events.drain_started(by, self._state.active, 0.0 if now else daemon.drain)
+            longest = daemon.drain + self._launchers.longest_stop + 3 * RESPONSE_TIMEOUT
             systemd.notify(
                 "STOPPING=1",
                 f"STATUS=stopping, {self._state.active} connections left",
-                f"EXTEND_TIMEOUT_USEC={int((daemon.drain + 3 * RESPONSE_TIMEOUT) * 1e6)}",
+                f"EXTEND_TIMEOUT_USEC={int(longest * 1e6)}",
             )
             self._launchers.stop_listening()
+            if daemon.on_stop == "kill":
+                self._launchers.end_all(_SETTLE)
             self._listeners.close()
-            self._pool.drain()
+            self._pool.drain(leave=daemon.on_stop == "leave")
             self._stop_when_empty(stopping=True)
             self._deadline = self._loop.later(daemon.drain, self._force_stop)
         else:
@@ -318,13 +323,14 @@ class Supervisor:
         if not self._launchers:
             self._loop.stop()
         elif not self._launchers.is_stopping:
-            self._launchers.stop(wait=True)
+            self._launchers.stop(wait=True, leave=self._state.config.daemon.on_stop == "leave")
 
     def _force_stop(self) -> float | None:
         """Close the remaining connections and end the programs, when `daemon.drain` has expired."""
-        self._launchers.stop()
+        self._launchers.stop(leave=self._state.config.daemon.on_stop == "leave")
         self._pool.stop()
         self._loop.later(RESPONSE_TIMEOUT, self._pool.abort)
+        self._loop.later(RESPONSE_TIMEOUT + self._launchers.longest_stop, self._launchers.kill)
         return None
 
     @property

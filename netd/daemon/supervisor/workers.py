@@ -59,6 +59,7 @@ class WorkerPool:
         self._culprit = culprit
         self.requests = Requests(loop, events, on_notice)
         self._size = 0
+        self._leave = False
         self._incomplete_since: float | None = None  # when the first of the missing workers was lost (CLOCK_MONOTONIC)
         self._delayed = 0  # the number of workers that wait for those that drain, as last logged
         self._lines_lost = 0  # log lines dropped by workers that exited
@@ -295,12 +296,13 @@ class WorkerPool:
         worker = self.workers.pop(number, None) or self._starting.pop(number)
         worker.draining = True
         self.draining.append(worker)
-        self.requests.send(Drain(), [worker])
+        self.requests.send(Drain(leave=self._leave), [worker])
 
     # Stop.
 
-    def drain(self) -> None:
-        """Have every worker accept no connections, and exit after its last one."""
+    def drain(self, *, leave: bool = False) -> None:
+        """Have every worker accept no connections, and exit after its last one. ``leave``: programs keep theirs."""
+        self._leave = leave
         self.resize(0)
 
     def stop(self) -> None:

@@ -190,7 +190,7 @@ class Worker:
             case Attach():
                 return self._attach(command.service, socket.socket(fileno=descriptors[0]))
             case Drain():
-                self._drain()
+                self._drain(leave=command.leave)
             case Retire():
                 self._config.close_connections_later(command.drains)
             case Stop():
@@ -257,10 +257,12 @@ class Worker:
         self._config.retain(connections)
         return Failed(f"'{name}' refused the connection: see the log") if ticket is None else Done()
 
-    def _drain(self) -> None:
-        """Close the listeners, and stop after the last connection."""
+    def _drain(self, *, leave: bool) -> None:
+        """Close the listeners, and stop after the last connection; ``leave``: but for those of programs."""
         for server in self._config.servers():
             server.server_close()
+        for connection in list(self._config.connections()) if leave else ():
+            connection.leave()
         if (delay := self._stop_when_idle()) is not None:
             self._loop.later(delay, self._stop_when_idle)
 

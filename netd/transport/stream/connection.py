@@ -317,6 +317,9 @@ class Connection:
         self._owner.events.conversation_failed(self.peer, error)
         self.close("failed")
 
+    def leave(self) -> None:
+        """Forget it, if a program has it: that goes on."""
+
     def abandon(self) -> None:
         """End a connection that `close` could not end, since the loop has ended."""
 

@@ -139,6 +139,10 @@ class ProgramConnection(Connection):
         if self._program:
             self._program.stop()
 
+    def leave(self) -> None:
+        if self._is_handed_over:
+            self._end("stopped")
+
     def abandon(self) -> None:
         """Forget it: the loop has ended. The program goes on."""
         self._end(self._ending or "stopped")

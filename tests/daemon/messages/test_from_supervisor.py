@@ -41,7 +41,7 @@ COMMANDS: list[tuple[Any, int]] = [
     (from_supervisor.Retire({"echo": 5.0}), 0),
     (from_supervisor.StopTrace(1), 0),
     (from_supervisor.Report("status", {"ok": [1, None]}), 0),
-    (from_supervisor.Drain(), 0),
+    (from_supervisor.Drain(leave=False), 0),
     (Stop(), 0),
 ]
 

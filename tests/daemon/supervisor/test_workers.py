@@ -140,7 +140,7 @@ def test_pool_that_shrinks_drains_the_last_workers_and_starts_none(log: list[dic
         made.pool.resize(1)
         made.loop.settle()
         assert made.workers == [first]
-        assert [one.received[-1] for one in others] == [Drain(), Drain()]
+        assert [one.received[-1] for one in others] == [Drain(leave=False), Drain(leave=False)]
         assert made.pool.draining == others
         for one in others:
             one.exit(0)

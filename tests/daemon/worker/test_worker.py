@@ -230,7 +230,7 @@ def test_trace_of_a_service_sends_lines_until_it_is_stopped(running: RunningWork
 def test_draining_worker_exits_after_its_last_connection(running: RunningWorker) -> None:
     running.serve("echo")
     client, _ = running.attach("echo")
-    running.order(Drain())
+    running.order(Drain(leave=False))
     client.sendall(b"x")
     assert client.recv(1) == b"x"
     assert running.exit_code is None
