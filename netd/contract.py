@@ -157,7 +157,7 @@ class End:
     system: float
     """Seconds of processor time."""
     memory: int
-    """The most memory at a time, in octets."""
+    """The most memory at a time, in octets (maximum resident set size). 0: less than the kernel can tell, some 40 MB."""
     timed_out: bool
     """Whether `limits.lifetime` was over."""
 

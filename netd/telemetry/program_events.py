@@ -85,7 +85,9 @@ class ProgramEvents(ThrottledLog):
         fields: dict[str, object] = {"peer": peer} if peer else {}
         fields |= {"pid": pid, **_ended_by(end), "duration": round(end.seconds, 6)}
         if end.code is not None:
-            fields |= {"user": round(end.user, 6), "system": round(end.system, 6), "memory": end.memory}
+            fields |= {"user": round(end.user, 6), "system": round(end.system, 6)}
+        if end.memory:
+            fields["memory"] = end.memory
         if end.timed_out:
             fields["reason"] = "lifetime"
         log("program_ended", **fields)

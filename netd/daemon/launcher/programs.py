@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -119,7 +120,7 @@ class Programs:
                     return
                 if running := self._running.get(pid):
                     code = os.waitstatus_to_exitcode(status)
-                    used = usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024
+                    used = usage.ru_utime, usage.ru_stime, _peak(usage.ru_maxrss)
                     self._on_end(running, End(code, monotonic() - running.started, *used, running.timed_out))
 
     def _end_group_of_next(self) -> None:
@@ -144,6 +145,12 @@ class Programs:
         running.ended(running, end)
         if not self._running:
             self._on_empty()
+
+
+def _peak(resident: int) -> int:
+    """The most memory of a program, in octets. 0: less than this process has, which execve(2) counts for it too."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return resident * 1024 if resident > own else 0
 
 
 def _signal(running: Running, number: int) -> None:

@@ -50,6 +50,7 @@ class Exec:
         self.options = options
         self.wait_for_data = options.wait_for_data
         self.reads_errors = options.stderr == "log"
+        self.relay = options.relay
         self._start = context.start
 
     def program(self, peer: Peer) -> dict[str, str]:
@@ -58,4 +59,4 @@ class Exec:
 
     def start(self, peer: Peer, descriptors: Sequence[int], observer: ProgramObserver) -> RunningProgram:
         """Start the program of a connection (`netd.contract.StartProgram`)."""
-        return self._start(peer, {}, descriptors, observer)
+        return self._start(peer, self.program(peer) if self.relay else {}, descriptors, observer)

@@ -101,6 +101,8 @@ class Connection:
     """Whether the service has it."""
     pid = 0
     """The program that has it; 0: none."""
+    is_unseen = False
+    """Whether its octets do not pass through this process."""
 
     @property
     def unanswered(self) -> str:

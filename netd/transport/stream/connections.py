@@ -22,6 +22,7 @@ from netd.transport.stream.conversation import ConversationConnection, PushConne
 from netd.transport.stream.echo import EchoConnection
 from netd.transport.stream.preamble import NO_PREAMBLES, PreambleConnection, Preambles
 from netd.transport.stream.program import ProgramConnection
+from netd.transport.stream.program_relay import ProgramRelay
 from netd.transport.stream.splice_pipe import SplicePipe
 from netd.transport.stream.stream_socket import StreamSocket
 from netd.transport.stream.threaded import Handle, ThreadedConnection, Threads
@@ -165,7 +166,7 @@ class Connections:
             outcome,
             connection.requests,
             connection.counted,
-            unseen=bool(connection.pid),
+            unseen=connection.is_unseen and bool(connection.pid),
         )
         if self._on_release:
             self._release_if_empty()
@@ -239,8 +240,10 @@ def _thread(connections: Connections, request: Any, peer: Peer, client_address: 
 
 
 def _program(connections: Connections, request: Any, peer: Peer, _: Any) -> Connection:
-    assert connections.events.programs, "a service type that starts programs counts them"
-    return ProgramConnection(connections, request, peer, connections.service, connections.events.programs)
+    programs = connections.events.programs
+    assert programs, "a service type that starts programs counts them"
+    make = ProgramRelay if connections.service.relay else ProgramConnection
+    return make(connections, request, peer, connections.service, programs)
 
 
 # By the way to serve a stream: makes its connection, from the owner, the socket, the peer, and the client's address as

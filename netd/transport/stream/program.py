@@ -10,8 +10,9 @@ from typing import Protocol
 
 from netd.contract import End, ProgramObserver, RunningProgram, Why
 from netd.peer import Peer
-from netd.reasons import Outcome
+from netd.reasons import Outcome, Refusal
 from netd.telemetry.program_events import ProgramEvents
+from netd.telemetry.service_events import ServiceEvents
 from netd.text import printable
 from netd.transport.loop import Loop
 from netd.transport.stream.connection import IN, Connection, Owner
@@ -31,6 +32,8 @@ class ProgramService(Protocol):
     """Seconds to wait for the first octet of a peer before the program is started; None: it is started at once."""
     reads_errors: bool
     """Whether netd logs its standard error."""
+    relay: bool
+    """Whether the program gets a socket pair in place of the connection."""
 
     def start(self, peer: Peer, descriptors: list[int], observer: ProgramObserver, /) -> RunningProgram:
         """Start the program (`StartProgram`)."""
@@ -40,6 +43,7 @@ class ProgramConnection(Connection):
     """A connection that is given to a program."""
 
     socket: BareSocket
+    is_unseen = True
     __slots__ = ("_errors", "_events", "_is_handed_over", "_pid", "_program", "_service")
 
     def __init__(
@@ -113,15 +117,8 @@ class ProgramConnection(Connection):
 
     def not_started(self, why: Why, error: str) -> None:
         """The program does not run."""
-        events = self._owner.events
-        source = self.peer.credentials or self.peer.host
-        if why == "connections":
-            events.connection_refused("connections", source)
-        elif why == "resources":
-            events.connection_refused("no_resources", source)
-        if why != "connections" and error:
-            self._events.program_not_started(self.peer.remote, error)
-        self._end(self._ending or ("not_started" if why == "failed" else "done"))
+        outcome = refuse(self._owner.events, self._events, self.peer, why, error)
+        self._end(self._ending or outcome)
 
     def ended(self, end: End) -> None:
         """The program has ended."""
@@ -152,6 +149,16 @@ class ProgramConnection(Connection):
             self._errors.close()
             self._errors = None
         super()._end(outcome)
+
+
+def refuse(events: ServiceEvents, programs: ProgramEvents, peer: Peer, why: Why, error: str) -> Outcome:
+    """Count a connection for which no program was started. Returns its outcome."""
+    if why != "failed":  # it was counted as accepted already
+        reason: Refusal = "connections" if why == "connections" else "no_resources"
+        events.connection_refused(reason, peer.credentials or peer.host)
+    if why != "connections":
+        programs.program_not_started(peer.remote, error)
+    return "not_started" if why == "failed" else "done"
 
 
 class ErrorLines:

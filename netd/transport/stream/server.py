@@ -79,7 +79,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         # What is set on each connection: it inherits from the listener what was set before it came (tcp(7)), which netd
         # does only where it opened the listener itself.
         self._options: tuple[tuple[int, int, int], ...] = ()
-        if listener.family != socket.AF_UNIX and kind.serving == "program":
+        if listener.family != socket.AF_UNIX and kind.serving == "program" and not service.relay:
             for option in _KERNEL_DEFAULTS:  # which programs expect, and the connections inherit
                 listener.setsockopt(*option)
         elif listener.family != socket.AF_UNIX:
