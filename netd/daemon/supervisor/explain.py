@@ -13,9 +13,12 @@ from netd.admission.daemon import DaemonAdmission
 from netd.config.model import ServiceConfig
 from netd.daemon.supervisor.control import Answer, CommandError
 from netd.daemon.supervisor.listeners import Listeners
+from netd.daemon.supervisor.programs import is_listener
 from netd.daemon.supervisor.state import State
 from netd.errors import EXIT_USAGE
 
+_OF_A_LISTENER = ("bans", "access")
+_BY_ITSELF = "listener: the program accepts or receives by itself, so of all checks only bans and access hold"
 _SOME_PORT = 49152  # an ephemeral port (RFC 6335), for a peer without a port
 
 
@@ -41,6 +44,10 @@ class Explainer:
         if transport not in served:
             raise CommandError(f"'{name}' serves {', '.join(served)}, not '{transport[:16]}'", EXIT_USAGE)
         checks = self._checks(service, peer, transport)
+        if is_listener(service):
+            guard = ", and not the reply guard" * (transport == "udp")
+            held = [check for check in checks if check.name in _OF_A_LISTENER]
+            checks = [Check("options.mode", passes=True, why=f"{_BY_ITSELF}{guard}"), *held]
         if not service.enabled:
             checks = [Check("enabled", passes=False, why="the service is disabled")]
         decisive = next((check for check in checks if not check.passes), None)

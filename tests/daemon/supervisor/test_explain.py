@@ -54,6 +54,26 @@ def test_explanation_names_the_check_that_decides(tmp_path: Path) -> None:
         assert "local: exempt from rate and per_source" in done.stdout
 
 
+LISTENER = """
+services:
+  x:
+    type: exec
+    listen: [udp://127.0.0.1:0]
+    access: {deny: [10.6.6.0/24]}
+    options: {command: [/bin/cat], mode: listener}
+"""
+
+
+def test_explanation_says_what_holds_for_a_program_that_listens(tmp_path: Path) -> None:
+    with daemon(LISTENER, tmp_path) as running:
+        answer = running.ask("explain", "from=127.0.0.1:53", "to=x/udp")
+        assert answer["served"], "the reply guard would refuse the port"
+        assert [check["name"] for check in answer["checks"]] == ["options.mode", "bans", "access"]
+        assert answer["checks"][0]["why"].endswith("only bans and access hold, and not the reply guard")
+        answer = running.ask("explain", "from=10.6.6.6", "to=x/udp")
+        assert (answer["served"], answer["decided_by"]) == (False, "access")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("peer", "where", "error"),
