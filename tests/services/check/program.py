@@ -1,14 +1,11 @@
 """A program that a test starts and ends by hand, and a service of type `check` that runs it."""
 
-import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from netd.contract import Context, Finished
 from netd.services.check import Check
 from netd.testing import NOW, build
-from tests.support.server import Server
 
 
 class Program:
@@ -31,29 +28,3 @@ class Program:
     def check(self, **options: Any) -> Any:
         """A service that runs it, with options as in a config, on the clock of this program."""
         return build(Check, Context(clock=lambda: self.now, run=self.run), **{"command": ["/bin/check"], **options})
-
-
-class Command:
-    """In the place of `Context.run`: a real program, which a thread starts and waits for."""
-
-    def __init__(self, server: Server, *command: str) -> None:
-        self._server = server
-        self._command = command
-        self._threads = ThreadPoolExecutor(1)
-
-    def run(self, timeout: float, most: int, ended: Callable[[Finished], object]) -> None:
-        def wait() -> None:
-            done = subprocess.run(self._command, stdout=subprocess.PIPE, timeout=timeout, check=False)
-            self._server.loop.call(lambda: ended(Finished(done.returncode, done.stdout[:most])))
-
-        self._threads.submit(wait)
-
-    def __enter__(self) -> "Command":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._threads.shutdown()  # before the loop is closed, which the last run calls
-
-    def check(self, **options: Any) -> Any:
-        """A service that runs it, with options as in a config."""
-        return build(Check, Context(run=self.run), **{"command": self._command, "cache": "100ms", **options})

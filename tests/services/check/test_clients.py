@@ -1,7 +1,8 @@
-"""Checkers of other projects, against services that run a real program: HAProxy, plugins of Nagios, curl, blackbox."""
+"""Checkers of other projects, against a daemon that runs real programs: HAProxy, plugins of Nagios, curl, blackbox."""
 
 import contextlib
 import csv
+import json
 import socket
 import subprocess
 import urllib.request
@@ -10,27 +11,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.check.program import Command
+from tests.support.daemon import daemon
 from tests.support.programs import need, started
-from tests.support.server import Server
 from tests.support.sockets import free_port
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.slow  # checks at intervals
+pytestmark = pytest.mark.slow  # a daemon, and checks at intervals
 
 STATES = {"good": "echo 'OK - 3 users'", "bad": "echo 'CRITICAL - 300 users'; exit 2", "drained": "echo drain 50%"}
 
 
-@pytest.fixture
-def ports(server: Server) -> Iterator[dict[str, int]]:
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     """The ports of services with each answer, in each state."""
-    found = {}
-    with contextlib.ExitStack() as stack:
-        for state, script in STATES.items():
-            command = stack.enter_context(Command(server, "/bin/sh", "-c", script))
-            for answer in ("http", "agent", "text"):
-                found[f"{answer}_{state}"] = server.add(command.check(answer=answer), "tcp://127.0.0.1:0")[0][1]
-        yield found
+    services = {
+        f"{answer}_{state}": {
+            "type": "check",
+            "listen": ["tcp://127.0.0.1:0"],
+            "options": {"command": ["/bin/sh", "-c", script], "answer": answer, "cache": "100ms"},
+        }
+        for state, script in STATES.items()
+        for answer in ("http", "agent", "text")
+    }
+    with daemon(json.dumps({"services": services}), tmp_path_factory.mktemp("n")) as netd:
+        yield {name: netd.port(name) for name in services}
 
 
 HAPROXY = """
@@ -143,6 +147,35 @@ def test_plugins_of_nagios(ports: dict[str, int], check: str, code: int) -> None
     name, *words = check.format(**ports).split()
     done = subprocess.run([need(name), *words], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == code, done.stdout
+
+
+MONIT = """
+set daemon 60 with start delay 0
+set log {own}/log
+set pidfile {own}/pid
+set idfile {own}/id
+set statefile {own}/state
+check host good with address 127.0.0.1
+  if failed port {text_good} send "" expect "OK" then alert
+  if failed port {http_good} protocol http request "/any" status = 200 content = "OK" then alert
+check host bad with address 127.0.0.1
+  if failed port {http_bad} protocol http request "/any" status = 503 then alert
+"""
+
+
+def test_monit(ports: dict[str, int], tmp_path: Path) -> None:
+    file = tmp_path / "monitrc"
+    file.write_text(MONIT.format(own=tmp_path, **ports))
+    file.chmod(0o600)
+    command = (need("monit"), "-I", "-v", "-c", file)
+    with started(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout
+        shown = ""
+        while "'bad' connection succeeded" not in shown:
+            line = process.stdout.readline()
+            assert line, shown
+            shown += line
+    assert shown.count(" connection succeeded to ") == 3, shown
 
 
 @pytest.mark.parametrize(
