@@ -1,16 +1,20 @@
-/* The limit: the least work of a server. A bare epoll loop for streams, a bare recvfrom/sendto loop for datagrams.
+/* The limit: the least work of a server. A bare epoll loop for streams, a bare recvfrom/sendto loop for datagrams, and
+ * a bare loop of accept and posix_spawn for programs.
  *
- *     limit tcp|udp|chargen PORT          serves on 127.0.0.1 until it is killed
+ *     limit tcp|udp|chargen|programs PORT          serves on 127.0.0.1 until it is killed
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define PERIOD 7030 /* octets after which the pattern of chargen (RFC 864) repeats */
@@ -87,10 +91,29 @@ static void serve_datagrams(int fd) {
     }
 }
 
+/* cat(1) for each connection. Programs that have ended are reaped after the next start. */
+static void serve_programs(int listener) {
+    char *cat[] = {"cat", NULL};
+    if (listen(listener, 4096) < 0) die("listen");
+    for (;;) {
+        int peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        posix_spawn_file_actions_t actions;
+        if (peer < 0) die("accept");
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_adddup2(&actions, peer, 0);
+        posix_spawn_file_actions_adddup2(&actions, peer, 1);
+        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+        if (posix_spawn(&(pid_t){0}, "/bin/cat", &actions, NULL, cat, environ)) die("posix_spawn");
+        posix_spawn_file_actions_destroy(&actions);
+        close(peer);
+        while (waitpid(-1, NULL, WNOHANG) > 0) {}
+    }
+}
+
 int main(int argc, char **argv) {
-    if (argc != 3) return fprintf(stderr, "usage: limit tcp|udp|chargen PORT\n"), 64;
-    int udp = !strcmp(argv[1], "udp"), one = 1;
-    int fd = socket(AF_INET, udp ? SOCK_DGRAM : SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (argc != 3) return fprintf(stderr, "usage: limit tcp|udp|chargen|programs PORT\n"), 64;
+    int udp = !strcmp(argv[1], "udp"), programs = !strcmp(argv[1], "programs"), one = 1;
+    int fd = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | (udp || programs ? 0 : SOCK_NONBLOCK) | SOCK_CLOEXEC, 0);
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[2])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(fd, (struct sockaddr *)&at, sizeof at) < 0) die("bind");
@@ -99,6 +122,7 @@ int main(int argc, char **argv) {
         page[i] = column == 72 ? '\r' : column == 73 ? '\n' : 0x20 + (line + column + 1) % 95;
     }
     if (udp) serve_datagrams(fd);
+    else if (programs) serve_programs(fd);
     else if (!strcmp(argv[1], "chargen")) serve_streams(fd, generate, EPOLLOUT);
     else serve_streams(fd, echo, EPOLLIN);
 }

@@ -5,7 +5,8 @@
  *               [-t SECONDS] [-w WARM_UP]
  *
  * tcp      NUMBER connections, one request at a time on each; with RATE, that many a second spread over them
- * connect  NUMBER at a time: connect, send a request, receive the answer, close, see the server close
+ * connect  NUMBER at a time: connect, send a request, receive the answer, close, see the server close; with RATE, that
+ *          many a second, NUMBER at most at a time, and then this process sleeps, since it is a load beside another one
  * bulk     NUMBER connections, writes of SIZE octets as fast as possible on each; all answers are read
  * sink     NUMBER connections on which only the server sends
  * udp      NUMBER outstanding requests, from SOURCES addresses in turn; with RATE, that many a second.
@@ -41,7 +42,7 @@
 #define PORTS 8192              /* connections from one source address */
 #define FLEETING 20000          /* the same, of short connections */
 
-enum stage { CONNECTING, GREETING, PROVING, OPEN, ENDING };
+enum stage { CLOSED, CONNECTING, GREETING, PROVING, OPEN, ENDING };
 
 struct connection {
     int fd, left; /* octets of the answer still to come */
@@ -175,8 +176,9 @@ static void happened(struct connection *c, int events) {
     if (got > 0) received(c, got);
     else if (got == 0 && c->stage == ENDING) {
         close(c->fd);
+        c->stage = CLOSED;
         answered(c->began, now());
-        open_one(c);
+        if (!rate) open_one(c);
     } else if (got == 0) fail("the server closed a connection");
     else if (errno != EAGAIN) fail("recv: %m");
 }
@@ -198,134 +200,36 @@ static void open_all(void) {
     for (int i = 0; kind == 't' && !rate && i < number; i++) connections[i].began = now(), request(connections + i);
 }
 
+/* At a fixed rate: the connection that is due. Without a free one it is lost. */
+static void connect_due(uint64_t due) {
+    for (int i = 0; i < number; i++) {
+        if (connections[i].stage != CLOSED) continue;
+        open_one(connections + i);
+        connections[i].began = due;
+        return;
+    }
+}
+
 static void run_streams(double duration) {
     uint64_t due = 0, end = now() + duration * SECOND, clock;
     while ((clock = now()) < end || silent(clock, end)) {
         for (; rate && intended(due) <= clock; due++) {
+            if (kind == 'c') {
+                connect_due(intended(due));
+                continue;
+            }
             struct connection *c = connections + due % number;
             c->due++;
             catch_up(c);
         }
-        turn(0);
+        turn(kind == 'c' && rate);
     }
     if (!rate) return;
-    for (end += GRACE; answers < due && now() < end;) turn(0);
+    for (end += GRACE; answers < due && now() < end;) turn(kind == 'c');
     lost = due - answers;
 }
 
-/* --- datagrams --- */
-
-struct stamp {
-    uint64_t began;
-    uint32_t slot;
-};
-
-static int udp;
-static uint64_t *sent_at;    /* when the request of each slot was sent; 0: the slot is free */
-static uint32_t *free_slots;
-static int free_number;
-
-struct batch {
-    struct mmsghdr messages[BATCH];
-    struct iovec parts[BATCH];
-    char data[BATCH][2048];
-    char control[BATCH][CMSG_SPACE(sizeof(struct in_pktinfo))];
-};
-
-static struct batch going, coming;
-static struct sockaddr_in target;
-
-static void prepare(struct batch *b, int length) {
-    for (int i = 0; i < BATCH; i++) {
-        b->parts[i] = (struct iovec){b->data[i], length};
-        b->messages[i].msg_hdr = (struct msghdr){.msg_iov = &b->parts[i], .msg_iovlen = 1};
-        memset(b->data[i], 'x', length);
-    }
-}
-
-static void open_datagrams(void) {
-    int room = 8 << 20;
-    if (size < (int)sizeof(struct stamp) || size > 2048) fail("a datagram has from 12 to 2048 octets");
-    udp = socket(AF_INET, SOCK_DGRAM, 0);
-    if (setsockopt(udp, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room)) setsockopt(udp, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
-    target = loopback(INADDR_LOOPBACK, port);
-    prepare(&going, size);
-    prepare(&coming, 2048);
-    if (sources == 1 && connect(udp, (struct sockaddr *)&target, sizeof target) < 0) fail("connect: %m");
-    sent_at = calloc(number, sizeof *sent_at);
-    free_slots = calloc(number, sizeof *free_slots);
-    for (; free_number < number; free_number++) free_slots[free_number] = number - 1 - free_number;
-}
-
-/* One socket has many source addresses: IP_PKTINFO (ip(7)) sets that of each datagram. It receives all answers. */
-static void from_another_source(int i) {
-    struct msghdr *header = &going.messages[i].msg_hdr;
-    header->msg_name = &target;
-    header->msg_namelen = sizeof target;
-    header->msg_control = going.control[i];
-    header->msg_controllen = sizeof going.control[i];
-    struct cmsghdr *control = CMSG_FIRSTHDR(header);
-    control->cmsg_level = IPPROTO_IP;
-    control->cmsg_type = IP_PKTINFO;
-    control->cmsg_len = CMSG_LEN(sizeof(struct in_pktinfo));
-    struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl(0x7f010000 + 1 + opened++ % sources)};
-    memcpy(CMSG_DATA(control), &info, sizeof info);
-}
-
-static void send_batch(int n) {
-    for (int i = 0; sources > 1 && i < n; i++) from_another_source(i);
-    for (int done = 0; done < n;) {
-        int sent = sendmmsg(udp, going.messages + done, n - done, 0);
-        if (sent > 0) done += sent;
-        else if (errno == ECONNREFUSED) fail("connection refused: the server has stopped");
-        else if (errno != EAGAIN && errno != ENOBUFS) fail("send: %m");
-    }
-}
-
-static void receive_batch(void) {
-    int n = recvmmsg(udp, coming.messages, BATCH, MSG_DONTWAIT, NULL);
-    if (n < 0 && errno != EAGAIN) fail(errno == ECONNREFUSED ? "connection refused: the server has stopped" : "recv: %m");
-    uint64_t when = now();
-    for (int i = 0; i < n; i++) {
-        struct stamp stamp;
-        memcpy(&stamp, coming.data[i], sizeof stamp);
-        if ((int)coming.messages[i].msg_len != answer) continue;
-        if (rate) {
-            answered(stamp.began, when);
-        } else if (stamp.slot < (uint32_t)number && sent_at[stamp.slot] == stamp.began) {
-            sent_at[stamp.slot] = 0;
-            free_slots[free_number++] = stamp.slot;
-            answered(stamp.began, when);
-        }
-    }
-}
-
-static void expire_lost(uint64_t clock) {
-    for (int slot = 0; slot < number; slot++) {
-        if (!sent_at[slot] || clock - sent_at[slot] < LOST) continue;
-        lost += sent_at[slot] >= start;
-        sent_at[slot] = 0;
-        free_slots[free_number++] = slot;
-    }
-}
-
-static void run_datagrams(double duration) {
-    uint64_t due = 0, end = now() + duration * SECOND, look = 0, clock;
-    while ((clock = now()) < end || silent(clock, end)) {
-        int n = 0;
-        for (; n < BATCH && (rate ? intended(due) <= clock : free_number > 0); n++, due++) {
-            struct stamp stamp = {rate ? intended(due) : clock, rate ? 0 : free_slots[--free_number]};
-            if (!rate) sent_at[stamp.slot] = clock;
-            memcpy(going.data[n], &stamp, sizeof stamp);
-        }
-        if (n) send_batch(n);
-        receive_batch();
-        if (!rate && clock > look) expire_lost(clock), look = clock + LOST / 20;
-    }
-    if (!rate) return;
-    for (end += GRACE; answers < due && now() < end;) receive_batch();
-    lost = due - answers;
-}
+#include "datagrams.h"
 
 /* --- both --- */
 
@@ -336,7 +240,7 @@ static void run(double duration) {
     for (int i = 0; connections && i < number; i++) {
         struct connection *c = connections + i;
         c->due = c->sent = c->answered = 0;
-        if (rate) c->left = answer;
+        if (rate && kind != 'c') c->left = answer;
     }
     kind == 'u' ? run_datagrams(duration) : run_streams(duration);
 }
@@ -382,7 +286,7 @@ int main(int argc, char **argv) {
     ep = epoll_create1(0);
     if (kind == 'u') open_datagrams();
     else connections = calloc(number, sizeof *connections);
-    if (kind != 'u' && kind != 'i') open_all();
+    if (kind != 'u' && kind != 'i' && !(kind == 'c' && rate)) open_all();
     if (kind != 'i') warm_up_first();
     puts("ready");
     wait_for_a_line();

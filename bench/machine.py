@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.peers import BUILD, PEERS, program
 
 # Options with which a program prints its version.
-_VERSIONS = {"xinetd": ["-version"], "socat": ["-V"]}
+_VERSIONS = {"xinetd": ["-version"], "socat": ["-V"], "systemd": ["--version"]}
 
 
 def describe() -> dict[str, str]:

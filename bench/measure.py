@@ -1,11 +1,9 @@
 """Measure: start the servers of a workload, and run the load on each in turn, round by round."""
 
 import contextlib
-import json
 import os
 import re
 import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -14,13 +12,13 @@ from pathlib import Path
 
 from bench import processes
 from bench.errors import FailedError
-from bench.peers import BUILD, Peer, Place
+from bench.load import Load
+from bench.peers import Peer, Place
 from bench.results import Cell, Figure
 from bench.workloads import Workload
 
 _PORTS = 5000  # to choose from
 _SLOW_RATE = 5000  # answers a second of a slow server: with many connections, each is to have some answers
-_OPEN_TIMEOUT = 90.0  # seconds for opening all connections of a load
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def measure(workload: Workload, peers: Sequence[Peer], plan: Plan) -> dict[str, 
     """Run a workload on each of these servers. Their cells, by name."""
     cells = {peer.name: Cell() for peer in peers}
     with contextlib.ExitStack() as stack:
-        running: dict[str, tuple[processes.Server, int]] = {}
+        running: dict[str, tuple[processes.Server, Place]] = {}
         for round_number in range(plan.rounds):
             for peer in peers:
                 cell = cells[peer.name]
@@ -53,8 +51,8 @@ def measure(workload: Workload, peers: Sequence[Peer], plan: Plan) -> dict[str, 
                     try:
                         if workload.measure == "idle":
                             # A new server each time: one that has freed memory would use it again without growing.
-                            with _served(peer, workload, plan) as (server, port):
-                                figure = _run(peer, workload, server, port, plan)
+                            with _served(peer, workload, plan) as (server, place):
+                                figure = _run(peer, workload, server, place, plan)
                         else:
                             if not round_number:
                                 running[peer.name] = stack.enter_context(_served(peer, workload, plan))
@@ -66,59 +64,61 @@ def measure(workload: Workload, peers: Sequence[Peer], plan: Plan) -> dict[str, 
 
 
 @contextlib.contextmanager
-def _served(peer: Peer, workload: Workload, plan: Plan) -> Iterator[tuple[processes.Server, int]]:
-    """A running server that gives right answers, and its port."""
+def _served(peer: Peer, workload: Workload, plan: Plan) -> Iterator[tuple[processes.Server, Place]]:
+    """A running server that gives right answers, and its place."""
     protocol = "tcp" if peer.echoes and workload.as_echo is not None else workload.protocol
     with tempfile.TemporaryDirectory(prefix="netd-bench-") as name:
-        place = Place(protocol, free_port(), Path(name), workload.connections)
-        server = processes.Server(peer.command(place), plan.cores_of(peer), place.directory)
+        port = free_port()
+        programs = free_port(besides=port) if workload.programs else 0
+        place = Place(protocol, port, Path(name), workload.connections, programs)
+        server = processes.Server(
+            peer.command(place), plan.cores_of(peer), place.directory, asked_to_stop=peer.asked_to_stop
+        )
         try:
             wait_until_it_answers(server, place, plan.start_timeout)
-            yield server, place.port
+            yield server, place
         finally:
             server.stop()
 
 
-def _run(peer: Peer, workload: Workload, server: processes.Server, port: int, plan: Plan) -> Figure:
-    command = [str(BUILD / "load"), *workload.arguments(of_echo=peer.echoes), "-p", str(port)]
+def _run(peer: Peer, workload: Workload, server: processes.Server, place: Place, plan: Plan) -> Figure:
     seconds = plan.seconds + workload.connections / _SLOW_RATE
-    command += ["-t", f"{seconds:.3f}", "-w", f"{plan.warm_up:.3f}"]
     server.wait_until_idle()
-    load = processes.start(
-        command, plan.cores[-1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert load.stdin
-    assert load.stderr
-    try:
-        processes.read_line(load, _OPEN_TIMEOUT)
-        idle = workload.measure == "idle"  # only then: reading the memory of a thousand processes takes long
-        memory, processor = server.memory() if idle else 0, server.processor_seconds()
-        load.stdin.write(b"\n")
-        found = json.loads(processes.read_line(load, seconds + _OPEN_TIMEOUT))
-        processor = server.processor_seconds() - processor
+    with contextlib.ExitStack() as stack:
+
+        def ready(arguments: Sequence[str], port: int) -> Load:
+            load = stack.enter_context(Load(arguments, port, seconds, plan.warm_up, plan.cores[-1:]))
+            load.wait_until_ready()
+            return load
+
+        try:
+            beside = [ready(arguments, place.programs) for arguments in workload.beside()]
+            load = ready(workload.arguments(of_echo=peer.echoes), place.port)
+            idle = workload.measure == "idle"  # only then: reading the memory of a thousand processes takes long
+            memory, processor = server.memory() if idle else 0, server.processor_seconds()
+            for one in [*beside, load]:
+                one.begin()
+            found = load.result()
+            processor = server.processor_seconds() - processor
+            if lost := sum(one.result()["lost"] for one in beside):
+                raise FailedError(f"{lost} of {workload.programs * seconds:.0f} programs were not answered")
+        except FailedError:
+            server.check()
+            raise
         if idle:
             server.wait_until_idle()
             memory = server.memory() - memory
         server.check()
-        return Figure(**found, processor=processor, memory=memory)
-    except (FailedError, BrokenPipeError) as error:
-        server.check()
-        load.kill()
-        output = load.stderr.read().decode(errors="replace").strip()
-        raise FailedError(output or str(error)) from None
-    finally:
-        load.kill()
-        load.wait()
-        for pipe in (load.stdin, load.stdout, load.stderr):
-            assert pipe
-            pipe.close()
+        return Figure(**found, processor=processor, memory=memory)  # type: ignore[arg-type]  # the counts are whole
 
 
-def free_port() -> int:
-    """A port that is free for TCP and UDP, outside the range from which the kernel takes ports (ip(7))."""
+def free_port(besides: int = 0) -> int:
+    """A port (not ``besides``) that is free for TCP and UDP, below those that the kernel takes for clients (ip(7))."""
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     for step in range(_PORTS):
         port = low - 1 - (os.getpid() * 100 + step) % _PORTS  # another benchmark may look for one too
+        if port == besides:
+            continue
         with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             with contextlib.suppress(OSError):
                 tcp.bind(("127.0.0.1", port))

@@ -11,11 +11,12 @@ from functools import cache
 from pathlib import Path
 
 from bench.workloads import PROTOCOLS, Workload
+from netd.services.table import BUILT_IN
 
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
 _PYTHON = BUILD / "env" / "bin" / "python"
-_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/systemd", "/lib/systemd"])
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Place:
     """A directory for its files."""
     connections: int
     """The number of connections of the workload."""
+    programs: int = 0
+    """The second port, for `beside`."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,13 @@ class Peer:
     """The program that has to be installed,"""
     module: str | None = None
     """or the Python package, in the environment of the benchmark."""
+    needs_root: bool = False
     echoes: bool = False
     """Whether it echoes in workloads in which other servers answer lines."""
     most: int = 10_000
     """The most connections of a workload for it; fewer where each is a process."""
+    asked_to_stop: bool = False
+    """Whether it has to be asked to stop (SIGTERM), since it removes then what a kill would leave."""
     variant: bool = False
     """Whether it takes part only in workloads that name it."""
     cores: int = 1
@@ -63,6 +69,8 @@ class Peer:
             return self.program
         if self.module and not _has(self.module):
             return self.module
+        if self.needs_root and os.geteuid():
+            return "the rights of root"
         return None
 
 
@@ -89,12 +97,12 @@ def _python(script: str, *words: str) -> Callable[[Place], list[str]]:
 
 
 def _limit(place: Place) -> list[str]:
-    protocol = place.protocol if place.protocol in ("udp", "chargen") else "tcp"
+    protocol = place.protocol if place.protocol in ("udp", "chargen", "programs") else "tcp"
     return [str(BUILD / "limit"), protocol, str(place.port)]
 
 
 def netd(
-    *, service: str | None = None, workers: int = 1, connections: str | None = None
+    *, service: str | None = None, workers: int = 1, connections: str | None = None, stderr: str = "'null'"
 ) -> Callable[[Place], list[str]]:
     """The default config of netd. Only limits that a workload would exceed are raised."""
 
@@ -102,7 +110,12 @@ def netd(
         scheme = "udp" if place.protocol == "udp" else "tcp"
         name = service or (place.protocol if place.protocol in ("pingpong", "time", "chargen") else "echo")
         options = ", options: {encoding: text, greeting: true}" if name == "time" else ""
-        lines = [f"services: {{{name}: {{listen: ['{scheme}://127.0.0.1:{place.port}']{options}}}}}"]
+        services = [f"{name}: {{listen: ['{scheme}://127.0.0.1:{place.port}']{options}}}"]
+        if place.protocol in ("programs", "beside"):
+            cat = f"type: exec, options: {{command: [/bin/cat], stderr: {stderr}}}"
+            services = services if place.programs else []
+            services.append(f"cat: {{{cat}, listen: ['tcp://127.0.0.1:{place.programs or place.port}']}}")
+        lines = [f"services: {{{', '.join(services)}}}"]
         daemon = [f"workers: {workers}"] if workers > 1 else []
         if place.connections > 8000:
             most = place.connections + 100
@@ -120,28 +133,36 @@ def netd(
 
 
 def _xinetd(place: Place) -> list[str]:
-    """The internal services of xinetd, with limits raised for the load, and without look-ups of libwrap."""
+    """The internal services of xinetd, or cat(1); with limits raised for the load, and without look-ups of libwrap."""
     name = "chargen" if place.protocol == "chargen" else "echo"
-    stream = place.protocol != "udp"
+    internal = _xinetd_service(name, place.port, "INTERNAL UNLISTED", "udp" if place.protocol == "udp" else "tcp")
+    cat = _xinetd_service("cat", place.programs or place.port, "UNLISTED", "tcp", f" server = {program('cat')}\n")
+    services = {"programs": cat, "beside": internal + cat}.get(place.protocol, internal)
     log = f"FILE {place.directory}/xinetd.log"
     if place.protocol == "logged":
         log += "\n log_on_success = PID HOST DURATION EXIT"
     file = place.directory / "xinetd.conf"
-    file.write_text(
-        f"defaults\n{{\n instances = UNLIMITED\n per_source = UNLIMITED\n cps = 1000000 1\n log_type = {log}\n}}\n"
-        f"service {name}\n{{\n type = INTERNAL UNLISTED\n socket_type = {'stream' if stream else 'dgram'}\n"
-        f" protocol = {'tcp' if stream else 'udp'}\n wait = {'no' if stream else 'yes'}\n flags = NOLIBWRAP\n"
-        f" user = {_user()}\n bind = 127.0.0.1\n port = {place.port}\n}}\n"
-    )
+    limits = "instances = UNLIMITED\n per_source = UNLIMITED\n cps = 1000000 1"
+    file.write_text(f"defaults\n{{\n {limits}\n log_type = {log}\n}}\n{services}")
     pid_file = str(place.directory / "xinetd.pid")
     return [program("xinetd"), "-dontfork", "-stayalive", "-f", str(file), "-pidfile", pid_file]
+
+
+def _xinetd_service(name: str, port: int, kind: str, protocol: str, more: str = "") -> str:
+    stream = protocol == "tcp"
+    user = _user_of_programs() if more else _user()
+    return (
+        f"service {name}\n{{\n type = {kind}\n socket_type = {'stream' if stream else 'dgram'}\n"
+        f" protocol = {protocol}\n wait = {'no' if stream else 'yes'}\n flags = NOLIBWRAP\n"
+        f" user = {user}\n bind = 127.0.0.1\n port = {port}\n{more}}}\n"
+    )
 
 
 def _inetd(place: Place) -> list[str]:
     """Here cat(1) is the echo, since the internal one is for port 7 only."""
     file = place.directory / "inetd.conf"
     cat = program("cat")
-    file.write_text(f"127.0.0.1:{place.port} stream tcp nowait.1000000 {_user()} {cat} cat\n")
+    file.write_text(f"127.0.0.1:{place.port} stream tcp nowait.1000000 {_user_of_programs()} {cat} cat\n")
     return [program("inetd"), "-i", "-q", "1024", "-R", "1000000", str(file)]
 
 
@@ -155,21 +176,50 @@ def _socat(place: Place) -> list[str]:
 
 def _tcpserver(place: Place) -> list[str]:
     options = ["-H", "-R", "-l0", "-b1024", f"-c{place.connections + 100}"]
+    if not os.geteuid():
+        nobody = pwd.getpwnam("nobody")
+        options += [f"-u{nobody.pw_uid}", f"-g{nobody.pw_gid}"]
     return [program("tcpserver"), *options, "127.0.0.1", str(place.port), program("cat")]
+
+
+def _socket_activate(place: Place) -> list[str]:
+    words = ["--accept", "--inetd", "-E", "LANG", "-l", f"127.0.0.1:{place.port}"]
+    return [program("systemd-socket-activate"), *words, program("cat")]
 
 
 def _user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
 
+def _user_of_programs() -> str:
+    """The user as which netd would start programs too."""
+    return _user() if os.geteuid() else "nobody"
+
+
+_LIMIT = tuple(protocol for protocol in PROTOCOLS if protocol != "beside")
+_EXEC = "exec" in BUILT_IN
+_NETD = PROTOCOLS if _EXEC else tuple(one for one in PROTOCOLS if one not in ("programs", "beside"))
 _PROCESSES = 1000  # connections, where each is a process
 
 PEERS = (
-    Peer("C", "a bare epoll or recvfrom loop, bench/limit.c", PROTOCOLS, _limit, echoes=True),
-    Peer("netd", "with its default config", PROTOCOLS, netd()),
+    Peer("C", "a bare loop of epoll, recvfrom or posix_spawn, bench/limit.c", _LIMIT, _limit, echoes=True),
+    Peer("netd", "with its default config; `stderr: null` for programs", _NETD, netd()),
     Peer("netd echo", "the same lines, echoed", ("pingpong", "time"), netd(service="echo"), echoes=True, variant=True),
     Peer("netd 2 workers", "on all cores but that of the load", ("tcp",), netd(workers=2), variant=True, cores=2),
-    Peer("netd without log", "with `log: {connections: off}`", ("logged",), netd(connections="off"), variant=True),
+    Peer(
+        "netd without log",
+        "with `log: {connections: off}`",
+        ("logged", "programs") if _EXEC else ("logged",),
+        netd(connections="off"),
+        variant=True,
+    ),
+    Peer(
+        "netd stderr log",
+        "programs with the default, `stderr: log`",
+        ("programs",) if _EXEC else (),
+        netd(stderr="log"),
+        variant=True,
+    ),
     Peer("stock", "socketserver.ThreadingTCPServer, ThreadingUDPServer", ("tcp", "udp"), _python("stock.py")),
     Peer("asyncio", "asyncio.Protocol", ("tcp", "udp", "pingpong", "time"), _python("loops.py", "asyncio")),
     Peer(
@@ -183,13 +233,29 @@ PEERS = (
     Peer("Twisted", "on its epoll reactor", ("tcp", "udp"), _python("reactor.py"), module="twisted"),
     Peer(
         "xinetd",
-        "its internal services; forks for each connection",
-        ("tcp", "udp", "chargen", "logged"),
+        "its internal services, which fork for each connection; programs: with cat(1)",
+        ("tcp", "udp", "chargen", "logged", "programs", "beside"),
         _xinetd,
         program="xinetd",
         most=_PROCESSES,
     ),
-    Peer("inetd", "openbsd-inetd, with cat(1)", ("tcp",), _inetd, program="inetd", most=_PROCESSES),
+    Peer("inetd", "openbsd-inetd, with cat(1)", ("tcp", "programs"), _inetd, program="inetd", most=_PROCESSES),
     Peer("socat", "with fork, to a pipe", ("tcp", "udp"), _socat, program="socat", most=_PROCESSES),
-    Peer("tcpserver", "ucspi-tcp, with cat(1)", ("tcp",), _tcpserver, program="tcpserver", most=_PROCESSES),
+    Peer("tcpserver", "ucspi-tcp, with cat(1)", ("tcp", "programs"), _tcpserver, program="tcpserver", most=_PROCESSES),
+    Peer(
+        "systemd",
+        "as PID 1 of a lab, a socket unit with Accept=yes, with cat(1)",
+        ("programs",),
+        lambda place: [sys.executable, str(HERE / "servers" / "units.py"), str(place.port)],
+        program="systemd",
+        needs_root=True,
+        asked_to_stop=True,
+    ),
+    Peer(
+        "socket-activate",
+        "systemd-socket-activate --accept --inetd, with cat(1)",
+        ("programs",),
+        _socket_activate,
+        program="systemd-socket-activate",
+    ),
 )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
-from bench.footprint import MEMORY, START
+from bench.footprint import DESCRIPTORS, LAUNCHER, MEMORY, PROGRAM, START
 from bench.peers import PEERS
 from bench.results import LIMIT, Cell, Figure, Results, Spread, counts, ratio, spread, unsaturated
 from bench.targets import TARGETS
@@ -188,13 +188,20 @@ def _targets(results: Results) -> list[str]:
     return ["## Targets\n", table(["what", "target", "measured (least to most)", "verdict"], rows, words=4)]
 
 
+_MEMORY = {MEMORY: "supervisor and worker, PSS", LAUNCHER: "what a service of type exec adds to it"}
+
+
 def _footprint(results: Results) -> list[str]:
     if not results.footprint:
         return []
     rows = []
     for key, values in results.footprint.items():
-        if key == MEMORY:
-            rows.append(["supervisor and worker, PSS", ranged(Spread.of([one / 2**20 for one in values])) + " MiB"])
+        if key == DESCRIPTORS:
+            rows.append(["descriptors for a running program", ranged(Spread.of(values))])
+        elif key in _MEMORY:
+            rows.append([_MEMORY[key], ranged(Spread.of([one / 2**20 for one in values])) + " MiB"])
+        elif key == PROGRAM:
+            rows.append(["memory of netd for a running program", ranged(Spread.of(values)) + " octets"])
         else:
             what = "`netd run` until it answers" if key == START else f"`{key}`"
             rows.append([what, ranged(Spread.of([one * 1000 for one in values])) + " ms"])

@@ -7,8 +7,9 @@ Measure = Literal["rate", "bytes", "delay", "idle", "cost"]
 """The value that a workload measures: answers a second, octets a second, the time of an answer at a fixed rate, the
 memory of idle connections, or answers for a second of the server's processor time."""
 
-PROTOCOLS = ("tcp", "udp", "pingpong", "time", "chargen", "logged")
-"""The protocols of servers: `tcp` and `udp` are echoes, `logged` is an echo that logs each connection."""
+PROTOCOLS = ("tcp", "udp", "pingpong", "time", "chargen", "logged", "programs", "beside")
+"""The protocols of servers: `tcp` and `udp` are echoes, `logged` is an echo that logs each connection, `programs` is an
+echo by a program for each connection (cat(1)), and `beside` is both `tcp` and, on a second port, `programs`."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Workload:
     """The options for an echo, in a workload in which other servers answer lines."""
     variants: tuple[str, ...] = ()
     """Servers that take part only in workloads that name them."""
+    programs: int = 0
+    """Programs that start in a second on the second port, while the load runs on the first."""
     quick: bool = True
     """Whether a quick run measures it."""
 
@@ -36,6 +39,10 @@ class Workload:
         """The arguments of the load, but for the port and the times."""
         options = self.as_echo if of_echo and self.as_echo is not None else self.options
         return [self.kind, "-n", str(self.connections), *options]
+
+    def beside(self) -> list[list[str]]:
+        """The same for each load on the second port: none or one, which gives up programs that do not answer."""
+        return [["connect", "-n", "100", "-r", str(self.programs)]] if self.programs else []
 
     @property
     def saturates(self) -> bool:
@@ -47,10 +54,11 @@ TCP = "TCP"
 UDP = "UDP"
 LINES = "Lines and streams"
 LOG = "Access log"
+PROGRAMS = "Programs"
 RATE = "At a fixed rate"
 IDLE = "Idle connections"
 COST = "How cost grows"
-GROUPS = (TCP, UDP, LINES, LOG, RATE, IDLE, COST)
+GROUPS = (TCP, UDP, LINES, LOG, PROGRAMS, RATE, IDLE, COST)
 
 _PER_SECOND = 20_000  # requests: a slow server still keeps up, a fast one is mostly idle
 
@@ -92,6 +100,15 @@ WORKLOADS = (
         "logged", "connect, echo, close, each logged", LOG, "logged", "connect", 64, variants=("netd without log",)
     ),
     Workload(
+        "programs",
+        "connect, 64 B through cat(1), close, 8 connections",
+        PROGRAMS,
+        "programs",
+        "connect",
+        8,
+        variants=("netd stderr log", "netd without log"),
+    ),
+    Workload(
         "tcp-rate",
         f"TCP 64 B, {_PER_SECOND:,} a second on 64 connections",
         RATE,
@@ -103,6 +120,17 @@ WORKLOADS = (
     ),
     Workload(
         "udp-rate", f"UDP 64 B, {_PER_SECOND:,} a second", RATE, "udp", "udp", 1, ("-r", str(_PER_SECOND)), "delay"
+    ),
+    Workload(
+        "beside",
+        "TCP 64 B, 1,000 a second on 16 connections, beside 200 programs a second",
+        RATE,
+        "beside",
+        "tcp",
+        16,
+        ("-r", "1000"),
+        "delay",
+        programs=200,
     ),
     Workload("idle", "10,000 idle connections", IDLE, "tcp", "idle", 10_000, measure="idle"),
     *(

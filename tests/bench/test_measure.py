@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import measure, processes
+from bench import footprint, measure, processes
 from bench.__main__ import build
 from bench.errors import FailedError
 from bench.measure import Plan
 from bench.peers import BUILD, PEERS, Peer, Place
 from bench.workloads import WORKLOADS, Workload
+from netd.services.table import BUILT_IN
 from tests.support.leftovers import is_gone
 from tests.support.programs import started
 
@@ -56,12 +57,42 @@ def small(name: str) -> Workload:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in BY_NAME if not name.startswith("cost-")])
 def test_netd_and_the_limit_serve_every_workload(name: str, plan: Plan) -> None:
-    cells = measure.measure(small(name), [C, NETD], plan)
+    cells = measure.measure(small(name), [peer for peer in (C, NETD) if peer.serves_in(BY_NAME[name])], plan)
     for cell in cells.values():
         assert not cell.failure
         [figure] = cell.figures
         assert figure.answers or figure.bytes
         assert figure.processor > 0
+
+
+@pytest.mark.parametrize("peer", [p for p in PEERS if "programs" in p.serves and not p.missing()], ids=lambda p: p.name)
+def test_program_of_every_server_answers(peer: Peer, plan: Plan) -> None:
+    cell = measure.measure(BY_NAME["programs"], [peer], plan)[peer.name]
+    assert not cell.failure
+    assert cell.figures[0].answers
+
+
+def test_lab_of_systemd_is_removed(tmp_path: Path) -> None:
+    peer = next(peer for peer in PEERS if peer.name == "systemd")
+    if missing := peer.missing():
+        pytest.skip(f"not installed: {missing}")
+    place = Place("programs", measure.free_port(), tmp_path, 8)
+    server = processes.Server(peer.command(place), sorted(os.sched_getaffinity(0)), tmp_path, asked_to_stop=True)
+    try:
+        measure.wait_until_it_answers(server, place, 60)
+        names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in server.pids}
+        assert "systemd" in names, "so its processor time is measured"
+    finally:
+        server.stop()
+    assert [file.name for file in tmp_path.iterdir()] == ["log"]
+
+
+@pytest.mark.skipif("exec" not in BUILT_IN, reason="netd has no service type exec")
+def test_programs_of_netd_are_counted(plan: Plan) -> None:
+    found = footprint.of_programs(5, 0, plan.cores)
+    assert found[footprint.LAUNCHER] > 0
+    assert 0 < found[footprint.DESCRIPTORS] < 10
+    assert footprint.PROGRAM in found
 
 
 def test_server_with_a_wrong_answer_is_not_measured(plan: Plan) -> None:
@@ -121,6 +152,7 @@ def slow_echo(every: float) -> Iterator[int]:
         "    try:\n"
         f"        while d := c.recv(64): time.sleep({every}); c.sendall(d)\n"
         "    except OSError: pass\n"
+        "    c.close()\n"
     )
     with started(sys.executable, "-c", script, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -143,6 +175,22 @@ def test_fixed_rate_shows_the_backlog_of_a_slow_server() -> None:
     assert p50["closed"] >= 10_000, "an answer takes ten milliseconds"
     assert p50["behind"] > 5 * p50["closed"], "requests wait for those before them"
     assert '"lost": 0' not in behind.stdout
+
+
+def test_connections_begin_at_a_fixed_rate() -> None:
+    with slow_echo(0) as port:
+        done = load("connect", "-p", port, "-n", 10, "-t", 0.5, "-r", 100)
+    assert done.returncode == 0, done.stderr
+    assert '"answers": 50, "bytes": 0, "lost": 0,' in done.stdout
+
+
+def test_connection_for_which_none_is_free_is_lost() -> None:
+    with slow_echo(0.2) as port:
+        done = load("connect", "-p", port, "-n", 1, "-t", 1, "-r", 100)
+    assert done.returncode == 0, done.stderr
+    answers, lost = re.findall(r'"(?:answers|lost)": (\d+)', done.stdout)
+    assert int(answers) + int(lost) == 100
+    assert int(answers) <= 5
 
 
 def test_unanswered_datagram_is_lost() -> None:
