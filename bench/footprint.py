@@ -13,7 +13,6 @@ from bench import processes
 from bench.errors import FailedError
 from bench.measure import free_port, wait_until_it_answers
 from bench.peers import Place, netd
-from netd.services.table import BUILT_IN
 
 START = "start"
 """The seconds until `netd run` answers. Keys of the result; the others begin with `netd`, seconds of a command."""
@@ -53,7 +52,7 @@ def footprint(rounds: int, cores: Sequence[int]) -> dict[str, list[float]]:
             found.setdefault(MEMORY, []).append(memory)
             for words in COMMANDS:
                 found.setdefault(f"netd {' '.join(words)}", []).append(_seconds(words, place.directory, cores))
-        for key, value in ({} if "exec" not in BUILT_IN else of_programs(PROGRAMS, memory, cores)).items():
+        for key, value in of_programs(PROGRAMS, memory, cores).items():
             found.setdefault(key, []).append(value)
     return found
 

@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 from bench.workloads import PROTOCOLS, Workload
-from netd.services.table import BUILT_IN
 
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
@@ -197,26 +196,24 @@ def _user_of_programs() -> str:
 
 
 _LIMIT = tuple(protocol for protocol in PROTOCOLS if protocol != "beside")
-_EXEC = "exec" in BUILT_IN
-_NETD = PROTOCOLS if _EXEC else tuple(one for one in PROTOCOLS if one not in ("programs", "beside"))
 _PROCESSES = 1000  # connections, where each is a process
 
 PEERS = (
     Peer("C", "a bare loop of epoll, recvfrom or posix_spawn, bench/limit.c", _LIMIT, _limit, echoes=True),
-    Peer("netd", "with its default config; `stderr: null` for programs", _NETD, netd()),
+    Peer("netd", "with its default config; `stderr: null` for programs", PROTOCOLS, netd()),
     Peer("netd echo", "the same lines, echoed", ("pingpong", "time"), netd(service="echo"), echoes=True, variant=True),
     Peer("netd 2 workers", "on all cores but that of the load", ("tcp",), netd(workers=2), variant=True, cores=2),
     Peer(
         "netd without log",
         "with `log: {connections: off}`",
-        ("logged", "programs") if _EXEC else ("logged",),
+        ("logged", "programs"),
         netd(connections="off"),
         variant=True,
     ),
     Peer(
         "netd stderr log",
         "programs with the default, `stderr: log`",
-        ("programs",) if _EXEC else (),
+        ("programs",),
         netd(stderr="log"),
         variant=True,
     ),

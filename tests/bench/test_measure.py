@@ -19,7 +19,6 @@ from bench.errors import FailedError
 from bench.measure import Plan
 from bench.peers import BUILD, PEERS, Peer, Place
 from bench.workloads import WORKLOADS, Workload
-from netd.services.table import BUILT_IN
 from tests.support.leftovers import is_gone
 from tests.support.programs import started
 
@@ -87,11 +86,10 @@ def test_lab_of_systemd_is_removed(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["log"]
 
 
-@pytest.mark.skipif("exec" not in BUILT_IN, reason="netd has no service type exec")
 def test_programs_of_netd_are_counted(plan: Plan) -> None:
     found = footprint.of_programs(5, 0, plan.cores)
     assert found[footprint.LAUNCHER] > 0
-    assert 0 < found[footprint.DESCRIPTORS] < 10
+    assert 0 <= found[footprint.DESCRIPTORS] < 10
     assert footprint.PROGRAM in found
 
 
