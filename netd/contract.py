@@ -145,8 +145,7 @@ WaitingConversation: TypeAlias = Generator[bytes | Receive | Wait | None, bytes 
 """A conversation that may also yield a `Wait`, or take the None of a `Receive`."""
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """How a program has ended."""
 
     code: int | None
@@ -157,7 +156,7 @@ class End:
     system: float
     """Seconds of processor time."""
     memory: int
-    """The most memory at a time, in octets (maximum resident set size). 0: less than the kernel can tell, some 40 MB."""
+    """The most memory at a time, in octets (maximum resident set size). 0: less than the launcher has, some 40 MB."""
     timed_out: bool
     """Whether `limits.lifetime` was over."""
 

@@ -18,6 +18,10 @@ LONGEST = 16_384
 """Octets of a packet."""
 _MOST_DESCRIPTORS = 2
 _SPACE = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
+# Numbers, since a program start is slow to enumerate flags: it has emptied the caches of the processor.
+_LOST = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+_CLOEXEC, _NOSIGNAL = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_NOSIGNAL)
+_RIGHTS = socket.SOL_SOCKET, socket.SCM_RIGHTS
 
 
 class PacketChannel:
@@ -40,9 +44,9 @@ class PacketChannel:
 
         `ClosedError`: the other end was closed.
         """
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        rights = [(*_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
-            self._socket.sendmsg([packet], rights, socket.MSG_NOSIGNAL)
+            self._socket.sendmsg([packet], rights, _NOSIGNAL)
         except ConnectionError:
             raise ClosedError("the other process has closed the channel") from None
         except OSError:  # EAGAIN, ENOBUFS, or too many descriptors are under way (ETOOMANYREFS, unix(7))
@@ -55,22 +59,22 @@ class PacketChannel:
         `ClosedError` at the end, `ProtocolError` for a packet that is too long, or has too many descriptors.
         """
         try:
-            data, ancillary, flags, _ = self._socket.recvmsg(LONGEST, _SPACE, socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, flags, _ = self._socket.recvmsg(LONGEST, _SPACE, _CLOEXEC)
         except BlockingIOError:
             return None
         except ConnectionResetError:
             return self.receive()  # once: the other end was closed with unread packets
-        descriptors = array.array("i")
+        descriptors: list[int] = []
         for level, kind, rights in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                descriptors.frombytes(rights[: len(rights) - len(rights) % descriptors.itemsize])
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            if (level, kind) == _RIGHTS:
+                descriptors += memoryview(rights[: len(rights) // 4 * 4]).cast("i")
+        if flags & _LOST:
             close_all(descriptors)
             raise ProtocolError("a packet is too long, or some of its descriptors are lost")
         if not data:
             close_all(descriptors)
             raise ClosedError("the other process has closed the channel")
-        return data, list(descriptors)
+        return data, descriptors
 
 
 def close_all(descriptors: Sequence[int]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from netd.contract import End
+from netd.peer import Peer
 from netd.shared.table import Layout, Role, Table
 from netd.telemetry.throttle import ThrottledLog
 
@@ -48,6 +49,11 @@ def _ended_by(end: End) -> dict[str, object]:
         return {"signal": str(-end.code)}
 
 
+def _of_peer(peer: Peer | str) -> dict[str, object]:
+    text = peer if isinstance(peer, str) else peer.remote
+    return {"peer": text} if text else {}
+
+
 class ProgramEvents(ThrottledLog):
     """The events of the programs of a service. ``column`` holds the counters that this process writes, if it has some.
 
@@ -70,28 +76,31 @@ class ProgramEvents(ThrottledLog):
         self._lines = LINES_BURST
         self._lines_at = clock()
 
-    def program_started(self, peer: str, pid: int) -> None:
+    def program_started(self, peer: Peer | str, pid: int) -> None:
         """A program has started for this peer; for one that accepts connections itself the peer is empty."""
         self._cells[self._cell["programs_started"]] += 1
-        log = self._log.info if self._is_logged() else self._log.debug
-        log("program_started", **({"peer": peer} if peer else {}), pid=pid)
+        if log := self._logger():
+            log("program_started", **_of_peer(peer), pid=pid)
 
-    def program_ended(self, peer: str, pid: int, end: End) -> How:
+    def program_ended(self, peer: Peer | str, pid: int, end: End) -> How:
         """A program has ended."""
         how = how_ended(end)
         self._cells[self._cell[f"programs_ended.{how}"]] += 1
         self._cells[self._cell["programs_cpu_us"]] += int((end.user + end.system) * 1e6)
-        log = self._log.info if self._is_logged() else self._log.debug
-        fields: dict[str, object] = {"peer": peer} if peer else {}
-        fields |= {"pid": pid, **_ended_by(end), "duration": round(end.seconds, 6)}
-        if end.code is not None:
-            fields |= {"user": round(end.user, 6), "system": round(end.system, 6)}
-        if end.memory:
-            fields["memory"] = end.memory
-        if end.timed_out:
-            fields["reason"] = "lifetime"
-        log("program_ended", **fields)
+        if log := self._logger():
+            fields = {**_of_peer(peer), "pid": pid, **_ended_by(end), "duration": round(end.seconds, 6)}
+            if end.code is not None:
+                fields |= {"user": round(end.user, 6), "system": round(end.system, 6)}
+            if end.memory:
+                fields["memory"] = end.memory
+            if end.timed_out:
+                fields["reason"] = "lifetime"
+            log("program_ended", **fields)
         return how
+
+    def _logger(self) -> Callable[..., object] | None:
+        """What logs a start or an end; None: nothing does."""
+        return self._log.info if self._is_logged() else self._debug
 
     def program_not_started(self, peer: str, error: str) -> None:
         """A program could not be started. Each error is logged, then at most once a minute."""
@@ -107,4 +116,4 @@ class ProgramEvents(ThrottledLog):
         if self._lines < 1:
             return self._log_throttled("error_lines", "", 1, "warning", "program_errors_skipped")
         self._lines -= 1
-        self._log.info("program_error", **({"peer": peer} if peer else {}), pid=pid, line=line)
+        self._log.info("program_error", **_of_peer(peer), pid=pid, line=line)

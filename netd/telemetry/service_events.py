@@ -161,7 +161,7 @@ class ServiceEvents(ThrottledLog):
         cells[_SHORTEST + bisect_left(DURATIONS, duration)] += 1
         cells[_DURATION] += int(duration * 1e6)
         cells[_REQUESTS] += (requests or 1) - counted[0]
-        log = self._log.debug
+        log = self._debug
         if not (bytes_in or bytes_out):
             cells[_CHECKS] += not unseen
         else:
@@ -171,6 +171,8 @@ class ServiceEvents(ThrottledLog):
             log = self._log.info
             if self._connection_log != "all" and not self._sample(bytes_in, bytes_out):
                 return
+        if log is None:
+            return
         log(
             "connection_closed",
             peer=peer.remote,

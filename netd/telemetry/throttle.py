@@ -5,6 +5,7 @@ its own line for one kind of event. Beyond 16 sources at a time the others share
 forged sources writes only a few lines a minute.
 """
 
+import logging
 import time
 import weakref
 from collections import Counter
@@ -72,12 +73,15 @@ class ThrottledLog:
         # Of each key the last line that was not due: level, event and details.
         self._pending: dict[Key, tuple[str, str, dict[str, object]]] = {}
         self._log: Any
+        self._debug: Callable[..., object] | None
+        """What logs at debug; None if that level is off, so that nothing has to be put together for it."""
         self.bind_logger()
         _ALL.add(self)
 
     def bind_logger(self) -> None:
         """Use the logger as it is configured now."""
         self._log = structlog.get_logger().bind(**self._context)
+        self._debug = self._log.debug if self._log.is_enabled_for(logging.DEBUG) else None
 
     def _log_throttled(self, kind: str, source: str, number: int, level: str, event: str, /, **details: object) -> None:
         """Log ``number`` events if a line is due; else `log_pending` logs them once it is."""

@@ -89,7 +89,7 @@ def unix_peer(transport: Transport, remote: Any, local: Any, credentials: Creden
     return Peer(transport, path_text(remote), 0, path_text(local), 0, credentials)
 
 
-def connection_credentials(connection: socket.socket) -> Credentials:
+def connection_credentials(connection: socket.SocketType) -> Credentials:
     """The credentials of the peer of a UNIX connection (SO_PEERCRED, unix(7))."""
     return Credentials(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
 

@@ -15,6 +15,7 @@ from netd.contract import End
 from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, ProtocolError
 from netd.daemon.launcher.listeners import ProgramListener
 from netd.daemon.launcher.programs import Programs, Running
+from netd.daemon.launcher.spawn import UMASK
 from netd.daemon.launcher.workers import WorkerClient
 from netd.daemon.messages import to_launcher
 from netd.daemon.messages.coding import encode
@@ -91,7 +92,7 @@ class Launcher:
         """Carry out messages. Returns the exit code."""
         restore_descriptor_limit()
         os.chdir("/")
-        os.umask(0o077)
+        os.umask(UMASK)
         reader, writer = socket.socketpair()
         writer.setblocking(False)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)

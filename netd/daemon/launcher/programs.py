@@ -12,6 +12,7 @@ from time import monotonic
 from netd.contract import End
 from netd.daemon.launcher import spawn
 from netd.daemon.messages.to_launcher import Program
+from netd.peer import Peer
 from netd.transport.loop import Loop, Timer
 
 
@@ -21,13 +22,20 @@ class Running:
 
     program: Program
     pid: int
-    peer: str
+    about: Peer | str
+    """The peer, or its text."""
     started: float
     """CLOCK_MONOTONIC."""
     ended: Callable[["Running", End], None]
     pidfd: int = -1
     """Only where another launcher has started it."""
     timer: Timer | None = None
+
+    @property
+    def peer(self) -> str:
+        """The peer as text."""
+        return self.about if isinstance(self.about, str) else self.about.remote
+
     is_owned: bool = True
     """Whether a worker waits for its end."""
     is_ending: bool = False
@@ -44,6 +52,7 @@ class Programs:
         self._on_empty = on_empty
         self._running: dict[int, Running] = {}  # by process id
         self._number: Counter[str] = Counter()  # by service
+        self._own_peak = 0  # as last known, in kibibytes
         self._ending = 0  # of those that run, how many were told to end
 
     def __len__(self) -> int:
@@ -66,7 +75,7 @@ class Programs:
     def start(
         self,
         program: Program,
-        peer: str,
+        about: Peer | str,
         facts: Mapping[str, str],
         descriptors: Sequence[int],
         ended: Callable[[Running, End], None],
@@ -74,7 +83,7 @@ class Programs:
     ) -> Running:
         """Start a program (`spawn.start`). ``ended`` is called at its end. Raises `spawn.StartError`."""
         pid = spawn.start(program, facts, descriptors, listener)
-        return self._add(Running(program, pid, peer, monotonic(), ended))
+        return self._add(Running(program, pid, about, monotonic(), ended))
 
     def adopt(
         self, program: Program, pid: int, pidfd: int, peer: str, seconds: float, ended: Callable[[Running, End], None]
@@ -120,8 +129,14 @@ class Programs:
                     return
                 if running := self._running.get(pid):
                     code = os.waitstatus_to_exitcode(status)
-                    used = usage.ru_utime, usage.ru_stime, _peak(usage.ru_maxrss)
+                    used = usage.ru_utime, usage.ru_stime, self._peak(usage.ru_maxrss)
                     self._on_end(running, End(code, monotonic() - running.started, *used, running.timed_out))
+
+    def _peak(self, resident: int) -> int:
+        """The most memory of a program, in octets. 0: less than this process has, which execve(2) counts for it too."""
+        if resident > self._own_peak:
+            self._own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return resident * 1024 if resident > self._own_peak else 0
 
     def _end_group_of_next(self) -> None:
         """Kill the rest of the group of the next program to be reaped, if it was told to end.
@@ -145,12 +160,6 @@ class Programs:
         running.ended(running, end)
         if not self._running:
             self._on_empty()
-
-
-def _peak(resident: int) -> int:
-    """The most memory of a program, in octets. 0: less than this process has, which execve(2) counts for it too."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return resident * 1024 if resident > own else 0
 
 
 def _signal(running: Running, number: int) -> None:

@@ -12,6 +12,8 @@ from netd.daemon.messages.to_launcher import Program
 
 # Python ignores SIGPIPE and SIGXFSZ, and this process SIGTERM and others; what is ignored stays so (execve(2)).
 _SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+UMASK = 0o022
+"""The umask of this process, which most programs have too. Its directory is /."""
 _LISTEN_FDS_START = 3  # sd_listen_fds(3)
 _NOT_STARTED = 127
 _SHORTAGE = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC}
@@ -47,9 +49,10 @@ def _spawn(program: Program, environment: Mapping[str, str], descriptors: Sequen
     """With posix_spawn(3), which copies no memory. It sets neither umask nor directory: this process, with one thread,
     does so for itself.
     """
-    before = os.umask(program.umask)
+    is_usual = program.umask == UMASK and program.directory == "/"
     try:
-        if program.directory != "/":
+        if not is_usual:
+            os.umask(program.umask)
             os.chdir(program.directory)
         return os.posix_spawn(
             program.command[0],
@@ -61,8 +64,8 @@ def _spawn(program: Program, environment: Mapping[str, str], descriptors: Sequen
             setsigdef=_SIGNALS,
         )
     finally:
-        os.umask(before)
-        if program.directory != "/":
+        if not is_usual:
+            os.umask(UMASK)
             os.chdir("/")
 
 

@@ -21,13 +21,15 @@ from netd.daemon.launcher.spawn import StartError
 from netd.daemon.messages import programs as messages
 from netd.daemon.messages.programs import Adopt, Ended, NotStarted, Start, Started
 from netd.daemon.messages.to_launcher import Program
-from netd.daemon.packets import PacketChannel, Progress, close_all
+from netd.daemon.packets import PacketChannel, Progress
 from netd.peer import Peer
 from netd.services.exec.environment import peer_environment
 from netd.transport.loop import Loop, Timer
 from netd.transport.sockaddr import connection_credentials, inet_peer, unix_peer
 
-_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+# Numbers, since a program start is slow to enumerate: it has emptied the caches of the processor.
+_FAMILIES = int(socket.AF_INET), int(socket.AF_INET6), int(socket.AF_UNIX)
+_STREAM = int(socket.SOCK_STREAM)
 _MOST_RECORDS = 200  # in a packet
 
 
@@ -105,7 +107,8 @@ class WorkerClient:
             elif running := self.running.get(message.start):
                 self._programs.end(running)
         finally:
-            close_all(descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def _start(self, message: Start, descriptors: Sequence[int]) -> None:
         start, number, facts = message
@@ -122,8 +125,8 @@ class WorkerClient:
         self._progress.note(start)
         try:
             given = _standard(program, descriptors, self._null)
-            name = peer.remote if peer and not program.described else _name(facts)
-            running = self._programs.start(program, name, facts, given, partial(self._on_end, start))
+            about = peer if peer and not program.described else _name(facts)
+            running = self._programs.start(program, about, facts, given, partial(self._on_end, start))
         except StartError as error:
             return self._refuse(start, "resources" if error.is_shortage else "failed", str(error))
         self._progress.note(start, running.pid)
@@ -206,11 +209,11 @@ def _check(program: Program, descriptors: Sequence[int]) -> Peer | None:
 def _peer(descriptor: int) -> Peer | None:
     """The peer of a connection; None if it has gone. Raises `ProtocolError` if the descriptor is no connection."""
     try:
-        connection = socket.socket(-1, -1, 0, fileno=descriptor)
+        connection = socket.SocketType(-1, -1, 0, descriptor)
     except OSError:
         raise ProtocolError("Start: a descriptor is no socket") from None
     try:
-        if connection.type != socket.SOCK_STREAM or connection.family not in _FAMILIES:
+        if connection.type != _STREAM or connection.family not in _FAMILIES:
             raise ProtocolError("Start: a socket is no stream")
         try:
             remote, local = connection.getpeername(), connection.getsockname()
@@ -218,7 +221,7 @@ def _peer(descriptor: int) -> Peer | None:
             if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 raise ProtocolError("Start: a socket is no connection") from None
             return None
-        if connection.family == socket.AF_UNIX:
+        if connection.family == _FAMILIES[2]:
             return unix_peer("unix", remote, local, connection_credentials(connection))
         return inet_peer("tcp", remote, local)
     finally:

@@ -4,7 +4,6 @@ There are thousands of them a second, so they are structures and no JSON. A pack
 of a launcher is a message `NotStarted`, or any number of `Started` and `Ended`.
 """
 
-import contextlib
 import json
 import struct
 from collections.abc import Iterable, Mapping
@@ -116,19 +115,22 @@ class NotStarted(NamedTuple):
 
 def of_worker(data: bytes) -> Start | Stop | Adopt:
     """What a worker has sent. Raises `ProtocolError` for anything else."""
-    with contextlib.suppress(struct.error):
+    try:
         kind, start = _HEAD.unpack_from(data)
-        if 0 < start <= _LARGEST_START:
-            if kind == _START:
-                rest = data[_OF_START.size :]
-                return Start(start, _OF_START.unpack_from(data)[2], _facts(rest) if rest else {})
-            if kind == _STOP and len(data) == _HEAD.size:
-                return Stop(start)
-            if kind == _ADOPT:
-                _, _, program, pid, seconds = _OF_ADOPT.unpack_from(data)
-                peer = data[_OF_ADOPT.size :]
-                if 0 < pid <= _LARGEST_PID and 0 <= seconds <= _MOST_SECONDS and len(peer) <= LONGEST_PEER:
-                    return Adopt(start, program, pid, seconds, peer.decode("ascii", "backslashreplace"))
+        if not 0 < start <= _LARGEST_START:
+            raise ProtocolError("a start has a number that none can have")
+        if kind == _START:
+            rest = data[_OF_START.size :]
+            return Start(start, _OF_START.unpack_from(data)[2], _facts(rest) if rest else {})
+        if kind == _STOP and len(data) == _HEAD.size:
+            return Stop(start)
+        if kind == _ADOPT:
+            _, _, program, pid, seconds = _OF_ADOPT.unpack_from(data)
+            peer = data[_OF_ADOPT.size :]
+            if 0 < pid <= _LARGEST_PID and 0 <= seconds <= _MOST_SECONDS and len(peer) <= LONGEST_PEER:
+                return Adopt(start, program, pid, seconds, peer.decode("ascii", "backslashreplace"))
+    except struct.error:
+        pass
     raise ProtocolError("a packet of a worker is not a message")
 
 

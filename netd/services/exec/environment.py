@@ -67,6 +67,8 @@ def peer_environment(peer: Peer, facts: Mapping[str, str] | None = None) -> dict
             "TCPLOCALIP": peer.local_host,
             "TCPLOCALPORT": local,
         }
+        if not facts and "%" not in peer.host + peer.local_host:
+            return found  # numbers alone, which are safe
     return {name: value for name, value in (found | dict(facts or {})).items() if is_safe(value)}
 
 

@@ -113,7 +113,7 @@ class ProgramConnection(Connection):
         self._pid = pid
         if self._errors:
             self._errors.start(pid)
-        self._events.program_started(self.peer.remote, pid)
+        self._events.program_started(self.peer, pid)
 
     def not_started(self, why: Why, error: str) -> None:
         """The program does not run."""
@@ -124,7 +124,7 @@ class ProgramConnection(Connection):
         """The program has ended."""
         if self._errors:
             self._errors.read_rest()
-        self._events.program_ended(self.peer.remote, self.pid, end)
+        self._events.program_ended(self.peer, self._pid, end)
         self._end(self._ending or ("lifetime" if end.timed_out else "lost" if end.code is None else "done"))
 
     def close(self, outcome: Outcome) -> None:

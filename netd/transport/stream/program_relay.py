@@ -110,7 +110,7 @@ class RelayedProgram:
         self.pid = pid
         if self._errors:
             self._errors.start(pid)
-        self._events.program_started(self._connection.peer.remote, pid)
+        self._events.program_started(self._connection.peer, pid)
 
     def not_started(self, why: Why, error: str) -> None:
         self._close_errors()
@@ -123,7 +123,7 @@ class RelayedProgram:
         if self._errors:
             self._errors.read_rest()
         self._close_errors()
-        self._events.program_ended(self._connection.peer.remote, self.pid, end)
+        self._events.program_ended(self._connection.peer, self.pid, end)
         if self._connection.descriptor >= 0:
             self._connection.program_ended()
 
