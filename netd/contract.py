@@ -236,7 +236,8 @@ class Context:
     run: Callable[[float, int, Callable[[Finished], object]], object] = _no_program
     """``run(timeout, most, ended)`` starts the program of the service once, for at most ``timeout`` seconds, and keeps
     at most ``most`` octets of its output. ``ended`` is called once, later, in the thread of the loop; never before
-    ``run`` has returned. Raises RuntimeError where the service has no program."""
+    ``run`` has returned. After a timeout the program may still be ending; until it has, a run is a timeout at once.
+    Raises RuntimeError where the service has no program."""
 
 
 @runtime_checkable

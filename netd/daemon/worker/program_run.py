@@ -11,17 +11,26 @@ from netd.transport.loop import Loop
 from netd.transport.stream.program import ErrorLines
 
 _PIECE = 65536  # octets that are read at once
+_PIECES = 16  # reads that empty a pipe in any case
 _NO_PEER = Peer("unix", "")
 
 
 def runner(
     loop: Loop, events: ProgramEvents, start: StartProgram
 ) -> Callable[[float, int, Callable[[Finished], object]], object]:
-    """The `run` of a context, which starts programs with ``start``."""
+    """The `run` of a context, which starts programs with ``start``.
+
+    One that does not end after its time, since it waits for a disk or a file server, is not started again meanwhile:
+    each check would leave one more.
+    """
+    last: ProgramRun | None = None
 
     def run(timeout: float, most: int, ended: Callable[[Finished], object]) -> None:
+        nonlocal last
+        if last and last.is_open:
+            return loop.call(lambda: ended(Finished(None, b"", "timeout")))
         try:
-            ProgramRun(loop, events, start, timeout, most, ended)
+            last = ProgramRun(loop, events, start, timeout, most, ended)
         except OSError as error:  # no descriptors left
             text = str(error.strerror)
             loop.call(lambda: ended(Finished(None, b"", text)))
@@ -49,6 +58,8 @@ class ProgramRun:
         self._pid = 0
         self._program: RunningProgram | None = None
         self._is_told = False
+        self.is_open = True
+        """Whether the program may still run."""
         self._errors = ErrorLines(loop, events, "")
         try:
             self._reader, self._writer = os.pipe2(os.O_CLOEXEC)
@@ -76,8 +87,10 @@ class ProgramRun:
 
     def ended(self, end: End) -> None:
         self._errors.read_rest()
-        while self._read():
-            pass
+        # As much as the pipe holds, and no more: a child that has it may write without an end.
+        for _ in range(_PIECES):
+            if not self._read():
+                break
         self._events.program_ended("", self._pid, end)
         self._close()
         error = "" if end.code is not None else "the process that starts programs was killed"
@@ -102,6 +115,7 @@ class ProgramRun:
         return bool(data)
 
     def _close(self) -> None:
+        self.is_open = False
         self._loop.wheel.drop(self._timer)
         self._loop.unwatch(self._reader)
         os.close(self._reader)
