@@ -69,9 +69,17 @@ class DaemonEvents(ThrottledLog):
         """A worker did not respond for this many seconds, and gets SIGABRT; `worker_lost` follows: it says where."""
         self._log.error("worker_aborted", worker=worker, pid=pid, seconds=seconds)
 
-    def message_rejected(self, worker: int, pid: int, error: str) -> None:
-        """A worker sent an invalid message, and is killed. It has a bug, or is controlled by an attacker."""
-        fields = {"worker": worker, "pid": pid, "error": error}
+    def launcher_aborted(self, user: str, pid: int, seconds: float) -> None:
+        """A launcher did not respond for this many seconds, and gets SIGABRT; `launcher_lost` follows."""
+        self._log.error("launcher_aborted", user=user, pid=pid, seconds=seconds)
+
+    def message_rejected(self, worker: int | str, pid: int, error: str) -> None:
+        """A worker sent an invalid message, and is killed. It has a bug, or is controlled by an attacker.
+
+        A launcher in its place is named by its user.
+        """
+        fields: dict[str, object] = {"worker": worker} if isinstance(worker, int) else {"user": worker}
+        fields |= {"pid": pid, "error": error}
         self._log_throttled("message_rejected", str(worker), 1, "error", "message_rejected", **fields)
 
     def request_rejected(self, worker: int, error: str) -> None:

@@ -56,6 +56,8 @@ class Launcher:
     listening: set[int] = field(default_factory=set)
     """The programs with listeners that are in force."""
     process: WorkerProcess | None = None
+    starting: Result[None] | None = None
+    """The start under way."""
     losses: int = 0
     last_loss: float = 0.0
 
@@ -103,7 +105,7 @@ class LauncherPool:
         launcher.programs |= added
         try:
             if launcher.process is None:
-                await self._start(launcher)
+                await self._started(launcher)  # with all its programs
             else:
                 await self._add_programs(launcher, list(added.values()))
         except WorkerError:
@@ -143,10 +145,17 @@ class LauncherPool:
             if launcher.process:
                 await self._connect(launcher, launcher.process, worker)
 
+    def _started(self, launcher: Launcher) -> Result[None]:
+        """The result of the start of a launcher, which is begun unless it is under way."""
+        if launcher.starting is None or launcher.starting.done:
+            launcher.starting = self._tasks.start(self._start(launcher))
+        return launcher.starting
+
     async def _start(self, launcher: Launcher) -> None:
         """Start the process of a launcher, with its programs, and connect it. Raises `WorkerError` if that fails."""
         adopt_orphans()  # the programs of a launcher that exits, which another one looks after
         process = self._fork(launcher.number, launcher.run_as)
+        process.user = launcher.run_as.name
         self._processes[process.pid] = launcher, process
         self._requests.watch(process)
         try:
@@ -217,8 +226,12 @@ class LauncherPool:
         process.close()
 
     def _on_exit(self, launcher: Launcher, process: WorkerProcess, code: int) -> None:
-        if self._launchers.get(launcher.run_as) is not launcher or launcher.process is not process:
-            return  # it was not needed any more, or its start has failed
+        if self._launchers.get(launcher.run_as) is not launcher:
+            for worker in self._workers():
+                worker.close_channel(launcher.number)  # it was not needed any more
+            return
+        if launcher.process is not process:
+            return  # its start has failed
         launcher.process = None
         if self.is_stopping:
             return
@@ -231,7 +244,7 @@ class LauncherPool:
 
     def _restart(self, launcher: Launcher) -> None:
         if self._launchers.get(launcher.run_as) is launcher and launcher.process is None and not self.is_stopping:
-            result = self._tasks.start(self._start(launcher))
+            result = self._started(launcher)
             result.then(lambda: self._on_restarted(launcher, result))
 
     def _on_restarted(self, launcher: Launcher, result: Result[None]) -> None:

@@ -197,7 +197,7 @@ class Requests:
 
     def reject(self, worker: WorkerProcess, error: str) -> None:
         """Kill a worker that has sent an invalid message."""
-        self._events.message_rejected(worker.number, worker.pid, error)
+        self._events.message_rejected(worker.user or worker.number, worker.pid, error)
         self._kill(worker)
 
     def _handle_messages(self, worker: WorkerProcess) -> None:
@@ -292,7 +292,10 @@ class Requests:
         if worker.disconnected:
             return
         self.disconnect(worker)
-        self._events.worker_aborted(worker.number, worker.pid, round(seconds, 1))
+        if worker.user:
+            self._events.launcher_aborted(worker.user, worker.pid, round(seconds, 1))
+        else:
+            self._events.worker_aborted(worker.number, worker.pid, round(seconds, 1))
         worker.signal(signal.SIGABRT)
         worker.signal(signal.SIGCONT)  # a stopped process would not handle SIGABRT
         self._loop.later(1.0, lambda: _kill_unless_reaped(worker))

@@ -72,6 +72,8 @@ class WorkerProcess:
     """Whether it accepts no connections, and exits after its last one."""
     disconnected: bool = False
     """Whether nothing more is sent to it or received from it."""
+    user: str = ""
+    """Of a launcher: the user of its programs; else empty."""
     channels: dict[int, tuple[int, int]] = field(default_factory=dict)
     """The launchers' ends of its channels to them, by the number of the launcher, each with the memory for it."""
     ended: Result[None] = field(default_factory=Result)
@@ -81,10 +83,14 @@ class WorkerProcess:
         """Close all descriptors for a process that has ended."""
         self.channel.close()
         os.close(self.stack)
-        while self.channels:
-            for descriptor in self.channels.popitem()[1]:
-                os.close(descriptor)
+        for launcher in list(self.channels):
+            self.close_channel(launcher)
         self.ended.set(None)
+
+    def close_channel(self, launcher: int) -> None:
+        """Close the channel to a launcher, if there is one."""
+        for descriptor in self.channels.pop(launcher, ()):
+            os.close(descriptor)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal if the process exists. Its pid is not reused before it is reaped."""

@@ -71,6 +71,8 @@ class LauncherClient:
         start = Start(self._last, program, facts)
         run = self._runs[self._last] = _Run(start, peer, descriptors, observer, self)
         self._send(start)
+        if self._channel.fileno() < 0:
+            self._loop.call(lambda: self._fail(run))
         return run
 
     def stop(self, run: _Run) -> None:
@@ -79,6 +81,8 @@ class LauncherClient:
 
     def _send(self, message: Start | Stop | Adopt) -> None:
         """Send a message, at once or when there is room."""
+        if self._channel.fileno() < 0:
+            return
         self._unsent.append(message)
         if len(self._unsent) == 1:
             self._send_rest()
@@ -156,25 +160,36 @@ class LauncherClient:
                     continue
                 self._on_started(run, pid)
             self._watch(run)
+            start = run.start
+            self._send(Adopt(start.start, start.program, run.pid, monotonic() - run.began, run.peer.remote))
+            if run.is_stopped:
+                self._send(Stop(start.start))
 
     def _watch(self, run: _Run) -> None:
-        """Have the end of a program told by the kernel, and the new launcher keep it."""
+        """Have the kernel tell the end of a program (pidfd_open(2))."""
         if run.pidfd < 0:
             try:
                 run.pidfd = os.pidfd_open(run.pid)
             except OSError:  # it has ended
                 return self._on_end(run, _unknown_end(run))
             self._loop.watch(run.pidfd, EPOLLIN, lambda mask: self._on_end(run, _unknown_end(run)))
-        start = run.start
-        self._send(Adopt(start.start, start.program, run.pid, monotonic() - run.began, run.peer.remote))
-        if run.is_stopped:
-            self._send(Stop(start.start))
 
     def _close(self) -> None:
-        """The channel has ended: the supervisor exits, and this worker soon."""
+        """The launcher has exited for good, or has sent nonsense. Programs of it may go on."""
+        if self._channel.fileno() < 0:
+            return
         self._loop.unwatch(self._channel.fileno())
         self._channel.close()
         self._unsent.clear()
+        for run in list(self._runs.values()):
+            if run.pid:
+                self._watch(run)
+            else:
+                self._fail(run)
+
+    def _fail(self, run: _Run) -> None:
+        if self._runs.pop(run.start.start, None):
+            run.observer.not_started("failed", "the launcher, which starts programs, has exited")
 
 
 def _unknown_end(run: _Run) -> End:
