@@ -11,6 +11,7 @@ from tests.attack.conftest import Row
 from tests.attack.load import load
 from tests.attack.processes import ready, requests
 from tests.daemon.clients import echoes
+from tests.daemon.configs import write
 from tests.daemon.processes import alive, workers
 from tests.support.daemon import Daemon
 from tests.support.sockets import free_port
@@ -97,3 +98,31 @@ def test_supervisor_is_killed_and_started_again(tmp_path: Path, row: Row) -> Non
                 until(lambda left=pids: not any(alive(pid) for pid in left))  # type: ignore[misc]
                 slowest = max(slowest, time.monotonic() - start)
     row("5 kills", f"workers gone within {slowest:.2f} s; each start succeeded")
+
+
+@pytest.mark.parametrize(("number", "kills"), [(1, 5), (3, 12)])
+def test_workers_are_killed_again_and_again(tmp_path: Path, row: Row, number: int, kills: int) -> None:
+    """One is killed every 0.3 seconds, with a reload after every third; netd starts the next ones after a back-off."""
+    port = free_port()
+    config = _config(port, number, f"{tmp_path}/s")
+    write(tmp_path, config)
+    accepted = 0
+    with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
+        until(lambda: ready(running), 20)
+        with load([(LOOPBACK, port)], [(LOOPBACK, port)]) as outcomes:
+            for turn in range(kills):
+                # With one worker there is none for as long as the back-off lasts.
+                until(lambda: bool(workers(running)), 60)
+                os.kill(workers(running)[-1], signal.SIGKILL)
+                if turn % 3 == 0:
+                    write(tmp_path, config.replace("echo: {", f"echo: {{limits: {{line: {1000 + turn}}}, "))
+                    answer = running.ask("reload")
+                    assert answer["ok"], answer
+                    accepted += 1
+                time.sleep(0.3)  # the interval under test
+            until(lambda: len(workers(running)) == number, 60)
+        row(f"{kills} kills, {outcomes.tried}", f"{accepted} of {accepted} reloads accepted; {outcomes.seen}")
+        # The clients of a killed worker; and those that wait longer than they can while there is no worker.
+        assert set(outcomes.lost) <= {"tcp_reset", "udp_lost", "tcp_timed_out"}
+        assert sum(outcomes.lost.values()) <= kills * 4
+        assert running.stop() == 0

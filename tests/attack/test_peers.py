@@ -1,21 +1,19 @@
 """Many peers, slow ones, and ones that send nonsense over streams: the others are served as before."""
 
 import contextlib
-import resource
 import socket
 import struct
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from tests.attack.conftest import Row
+from tests.attack.echoes import Echoes, descriptors_for
 from tests.attack.processes import failures, megabytes, memory
 from tests.daemon.clients import talking
-from tests.support.daemon import Daemon, daemon
+from tests.support.daemon import daemon
 from tests.support.sockets import read_exactly
 from tests.support.waiting import until
 
@@ -24,50 +22,6 @@ SERVICES = ("echo", "discard", "daytime", "chargen", "time", "upper", "pingpong"
 CONFIG = "log: {connections: off}\ndefaults: {limits: {rate: off, connections: off}}\nservices:\n" + "".join(
     f"  {name}: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}}\n" for name in SERVICES
 )
-
-
-@contextlib.contextmanager
-def descriptors_for(number: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < number:
-        pytest.fail(f"this machine allows {hard} descriptors, and the test needs {number}: ulimit -Hn")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-class Echoes:
-    """The round-trip times of one client, in seconds, as long as the context lasts."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self.times: list[float] = []
-        self._enough = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        with talking(self._port) as connection:
-            while not self._enough.wait(0.002):
-                start = time.monotonic()
-                connection.sendall(b"x")
-                assert connection.recv(1) == b"x"
-                self.times.append(time.monotonic() - start)
-
-    def __enter__(self) -> "Echoes":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        until(lambda: len(self.times) > 100 or not self._thread.is_alive(), 30)
-        self._enough.set()
-        self._thread.join(30)
-
-    @property
-    def seen(self) -> str:
-        ordered = sorted(self.times)
-        return f"echo median {ordered[len(ordered) // 2] * 1e3:.2f} ms, max {ordered[-1] * 1e3:.0f} ms"
 
 
 def test_nine_thousand_connections_that_are_reset_at_once(tmp_path: Path, row: Row) -> None:
@@ -158,37 +112,3 @@ def test_peer_that_sends_nonsense(tmp_path: Path, row: Row, name: str) -> None:
         row(f"{name} to {len(SERVICES)} services", f"{megabytes(memory(running.worker) - before)} more; {echoes.seen}")
         assert failures(running) == []
         assert running.ask("status")["workers"][0]["pid"] == running.worker
-
-
-def test_room_of_a_thousand_members(tmp_path: Path, row: Row) -> None:
-    config = CONFIG.replace("  chat: {", "  chat: {options: {max_members: 1024}, ")
-    with descriptors_for(2500), daemon(config, tmp_path) as running, contextlib.ExitStack() as stack:
-        port = running.port("chat")
-        with Echoes(running.port("echo")) as echoes:
-            members = []
-            for number in range(1024):
-                one = stack.enter_context(socket.socket())
-                one.settimeout(60)
-                one.connect((LOOPBACK, port))
-                one.sendall(b"m%d : hello\n" % number)
-                members.append(one)
-            until(lambda: requests(running) >= 1024, 60)
-            members[0].sendall(b"m0 : the last one\n")
-            for one in members[1:]:
-                _read_until(one, b"the last one")
-        row("1,024 members, 1,025 messages", f"each message delivered; {echoes.seen}")
-        assert failures(running) == []
-
-
-def requests(running: Daemon) -> int:
-    """How many messages the room has received."""
-    services = running.ask("status")["services"]
-    return int(next(one["counters"] for one in services if one["service"] == "chat").get("connections_requests", 0))
-
-
-def _read_until(connection: socket.socket, wanted: bytes) -> None:
-    tail = b""
-    while wanted not in tail:
-        piece = connection.recv(65536)
-        assert piece, "closed before the message came"
-        tail = tail[-100:] + piece

@@ -2,7 +2,9 @@
 
 import os
 import re
+import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.attack.conftest import Row
+from tests.attack.processes import megabytes, memory
 from tests.client.fake_netd import FakeNetd
 from tests.terminal import Terminal
 
@@ -71,18 +74,7 @@ def _talk(listener: socket.socket) -> Terminal:
 
 @pytest.mark.parametrize("data", [bytes(100_000), b"\x1b]0;x\x07" * 20_000, b"x" * 100_000, b"line\n" * 20_000])
 def test_interrupt_of_an_endless_server(listener: socket.socket, row: Row, data: bytes) -> None:
-    enough = threading.Event()
-
-    def flood() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            try:
-                while not enough.is_set():
-                    connection.sendall(data)
-            except OSError:
-                pass
-
-    thread = threading.Thread(target=flood)
+    thread = threading.Thread(target=_flood, args=(listener, data))
     thread.start()
     terminal = _talk(listener)
     try:
@@ -91,7 +83,6 @@ def test_interrupt_of_an_endless_server(listener: socket.socket, row: Row, data:
         terminal.wait(lambda: terminal.process.poll() is not None)
         assert terminal.process.returncode == 130
     finally:
-        enough.set()
         terminal.close()
         thread.join(20)
     row(f"without end: {data[:8]!r}", "the first Ctrl-C ended it")
@@ -128,3 +119,39 @@ def test_control_socket_of_a_stranger(tmp_path: Path, row: Row, answer: bytes) -
                 terminal.close()
     row(f"answer {answer[:30]!r} to {len(codes)} commands", f"exit codes {sorted(set(codes))}")
     assert 70 not in codes
+
+
+@pytest.mark.parametrize("data", [b"x" * 100_000, b"line\n" * 20_000, b"\x1b]0;x\x07" * 20_000])
+def test_endless_server_in_a_pipe(listener: socket.socket, tmp_path: Path, row: Row, data: bytes) -> None:
+    """To a file that takes all: memory stays, and the first Ctrl-C ends it."""
+    thread = threading.Thread(target=_flood, args=(listener, data))
+    thread.start()
+    url = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "netd", "talk", url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout
+            for _ in range(1000):
+                assert process.stdout.read(100_000)
+            held = memory(process.pid)
+            process.send_signal(signal.SIGINT)
+            while process.stdout.read(100_000):
+                pass
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
+            thread.join(20)
+    row(f"100 MB of {data[:8]!r}", f"{megabytes(held)}; the first Ctrl-C ended it")
+    assert held < 60e6
+
+
+def _flood(listener: socket.socket, data: bytes) -> None:
+    """Send this for as long as the client takes it."""
+    connection, _ = listener.accept()
+    with connection:
+        try:
+            while True:
+                connection.sendall(data)
+        except OSError:
+            pass

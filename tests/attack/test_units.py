@@ -7,7 +7,7 @@ import pytest
 from tests.attack.conftest import Row
 from tests.attack.load import load
 from tests.support.waiting import until
-from tests.systemd.conftest import Lab
+from tests.systemd.conftest import ROOT, Lab
 
 ECHO = "services: {echo: {listen: [tcp://*:7, udp://*:7], limits: {rate: off}}}\n"
 ADDRESS = ("127.0.0.1", 7)
@@ -75,3 +75,26 @@ def test_restarts_with_many_sockets(lab: Lab, row: Row, number: int) -> None:
     )
     assert outcomes.lost == {}, "the sockets of these two are stored first"
     assert warnings == (3 if number > 512 else 0), "at each start"
+
+
+def test_reloads_under_load(lab: Lab, row: Row) -> None:
+    """With Type=notify-reload where systemd has it, else with the ExecReload= of the unit."""
+    kind = "notify" if lab.suite == "host" else "notify-reload"
+    lab.config(ECHO)
+    if kind == "notify-reload":
+        lab.drop_in((ROOT / "systemd/netd.service.d/notify-reload.conf").read_text())
+    lab.run("systemctl", "start", "netd")
+    pid = lab.show("MainPID")
+    with load([ADDRESS], [ADDRESS], prefix=_prefix(lab)) as outcomes:
+        lab.run("sh", "-c", "for i in $(seq 50); do systemctl reload netd || exit 1; done")
+        lab.run("sh", "-c", "for i in $(seq 40); do systemctl reload netd & done; wait")
+        lab.run("sh", "-c", f"for i in $(seq 50); do kill -HUP {pid}; sleep 0.01; done")
+        for _ in range(2):
+            lab.run("sh", "-c", "systemctl restart netd && systemctl reload netd")
+            lab.run("systemctl", "reset-failed", "netd")
+    row(
+        f"systemd {lab.suite}, Type={kind}, 50 reloads, 40 at once, 50 SIGHUP, 2 restarts, {outcomes.tried}",
+        f"each reload succeeded; {outcomes.seen}",
+    )
+    assert outcomes.lost == {}
+    assert lab.show("ActiveState") == "active"
