@@ -1,17 +1,15 @@
 """Starts the process of a program, with all that it inherits: descriptors, environment, session, signals, limits."""
 
-import contextlib
 import errno
 import fcntl
 import os
 import resource
 import signal
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from netd.daemon.messages.to_launcher import Program
 
-# Python ignores SIGPIPE and SIGXFSZ, and this process SIGTERM and others; what is ignored stays so (execve(2)).
-_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 UMASK = 0o022
 """The umask of this process, which most programs have too. Its directory is /."""
 _LISTEN_FDS_START = 3  # sd_listen_fds(3)
@@ -45,6 +43,15 @@ def start(program: Program, facts: Mapping[str, str], descriptors: Sequence[int]
         raise _start_error(program, error) from None
 
 
+@cache
+def _ignored() -> tuple[int, ...]:
+    """The signals that this process ignores, and a program would: what is ignored stays so over execve(2).
+
+    Python ignores SIGPIPE and SIGXFSZ, netd SIGTERM and others, nohup(1) SIGHUP. They do not change while it runs.
+    """
+    return tuple(int(one) for one in signal.valid_signals() if signal.getsignal(one) is signal.SIG_IGN)
+
+
 def _spawn(program: Program, environment: Mapping[str, str], descriptors: Sequence[int]) -> int:
     """With posix_spawn(3), which copies no memory. It sets neither umask nor directory: this process, with one thread,
     does so for itself.
@@ -61,7 +68,7 @@ def _spawn(program: Program, environment: Mapping[str, str], descriptors: Sequen
             file_actions=[(os.POSIX_SPAWN_DUP2, given, number) for number, given in enumerate(descriptors)],
             setsid=True,
             setsigmask=(),
-            setsigdef=_SIGNALS,
+            setsigdef=_ignored(),
         )
     finally:
         if not is_usual:
@@ -106,9 +113,8 @@ def _fork(program: Program, environment: dict[str, str], descriptors: Sequence[i
 def _execute(program: Program, environment: dict[str, str], descriptors: Sequence[int], listener: int | None) -> None:
     """Become the program. In the new process."""
     os.setsid()
-    for one in _SIGNALS:
-        with contextlib.suppress(OSError, ValueError):  # those of the C library
-            signal.signal(one, signal.SIG_DFL)
+    for one in _ignored():
+        signal.signal(one, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(program.umask)
     os.chdir(program.directory)

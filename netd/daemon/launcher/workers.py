@@ -223,6 +223,8 @@ def _peer(descriptor: int) -> Peer | None:
             return None
         if connection.family == _FAMILIES[2]:
             return unix_peer("unix", remote, local, connection_credentials(connection))
+        if connection.family == _FAMILIES[0]:
+            return Peer("tcp", *remote, *local)
         return inet_peer("tcp", remote, local)
     finally:
         connection.detach()
