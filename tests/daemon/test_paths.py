@@ -19,7 +19,7 @@ from netd.endpoints import Endpoint
 from netd.errors import OpenError
 from netd.transport.activation import KEPT
 from netd.transport.listen import open_listeners
-from tests.daemon.launcher import LAUNCHER
+from tests.daemon.activator import ACTIVATOR
 from tests.support.daemon import Daemon, daemon
 from tests.support.programs import need_root
 from tests.support.users import ALEX, MALLORY, as_user
@@ -152,7 +152,7 @@ def started_with(
             *launcher,
             sys.executable,
             "-c",
-            LAUNCHER,
+            ACTIVATOR,
             sys.executable,
             "-m",
             "netd",

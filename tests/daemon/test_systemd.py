@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from netd.daemon import systemd
-from tests.daemon.launcher import LAUNCHER
+from tests.daemon.activator import ACTIVATOR
 from tests.support.sockets import read_exactly
 
 
@@ -18,7 +18,7 @@ def launch(config: Path, *sockets: tuple[str, socket.socket]) -> "subprocess.Pop
     """Start netd with these sockets, each under its name, as a service manager does."""
     handed = [opened.fileno() for _, opened in sockets]
     return subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "netd", "run", "-c", str(config)],
+        [sys.executable, "-c", ACTIVATOR, sys.executable, "-m", "netd", "run", "-c", str(config)],
         pass_fds=sorted(set(handed)),
         env={
             **os.environ,

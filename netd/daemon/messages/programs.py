@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from netd.contract import Why
 from netd.daemon.channel import ProtocolError
-from netd.services.exec.environment import is_safe, is_variable
+from netd.services.exec.environment import is_about_peer, is_safe
 
 LONGEST_ERROR = 300
 """Octets of an error."""
@@ -142,8 +142,8 @@ def _facts(data: bytes) -> Mapping[str, str]:
     if not isinstance(facts, dict) or len(facts) > _MOST_FACTS:
         raise ProtocolError("Start: the facts about a peer are no mapping")
     for name, value in facts.items():
-        if not (is_variable(name) and isinstance(value, str) and is_safe(value)):
-            raise ProtocolError("Start: a fact about a peer is no variable")
+        if not (is_about_peer(name) and isinstance(value, str) and is_safe(value)):
+            raise ProtocolError("Start: a fact about a peer is none that a program is told")
     return facts
 
 

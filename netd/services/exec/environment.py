@@ -15,6 +15,12 @@ from netd.text import escaped
 _LONGEST = 256
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# Those of `peer_environment`, of TLS, and of the PROXY protocol; not all of SSL_, as SSL_CERT_FILE is read by OpenSSL.
+_ABOUT_PEER = (
+    "(?:REMOTE_(?:HOST|ADDR|PORT)|SERVER_PORT|PROTO|(?:TCP|UNIX)(?:LOCAL|REMOTE)[A-Z]{1,9}"
+    "|SSL_(?:PROTOCOL|CIPHER|TLS_SNI|PEER_[A-Z0-9_]{1,40})|PROXY_[A-Z0-9_]{1,40})"
+)
+
 
 class Account(Protocol):
     """The user of a program, as `pwd.getpwnam` returns it."""
@@ -80,6 +86,6 @@ def is_safe(value: str) -> bool:
     return len(value) <= _LONGEST and not value.startswith("()") and not re.search("[^ -~]", value)
 
 
-def is_variable(name: object) -> bool:
-    """Whether this is the name of a variable, of at most 64 characters."""
-    return isinstance(name, str) and re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,63}", name, re.ASCII) is not None
+def is_about_peer(name: object) -> bool:
+    """Whether this is the name of a variable about a peer, and none that changes what a program does, as LD_PRELOAD."""
+    return isinstance(name, str) and re.fullmatch(_ABOUT_PEER, name) is not None

@@ -1,4 +1,4 @@
-"""A message of a worker of each type, and values for their fields."""
+"""A message of a worker, or of a launcher, of each type, and values for their fields."""
 
 from netd.daemon.messages.from_worker import (
     Alive,
@@ -12,9 +12,11 @@ from netd.daemon.messages.from_worker import (
     Offender,
     PeerList,
     PeerRow,
+    ProgramsChanged,
     ReportWanted,
     Response,
     TraceLines,
+    WorkerFault,
 )
 
 ROW = ConnectionRow("0-7-1", "echo", "tcp", "192.0.2.7:4711", "192.0.2.1:7", 1.5, 0, 3, 4, "4 octets")
@@ -30,4 +32,6 @@ SENT: list[Response | Notice] = [
     Offender("c0000207", "echo", "rate"),
     ReportWanted("status"),
     TraceLines(1, [(1.5, "in", "192.0.2.7:4711", 2, "6869")], 0),
+    ProgramsChanged("rsync", 3, 0, "signal", 1500),
+    WorkerFault(1, "Start: a descriptor is no socket"),
 ]

@@ -33,6 +33,8 @@ COMMANDS: list[tuple[Any, int]] = [
     (ListPeers(), 0),
     (Kick(peer="192.0.2.7"), 0),
     (from_supervisor.CountTraffic(), 0),
+    (from_supervisor.ConnectLauncher(2), 2),
+    (from_supervisor.AdoptPrograms(2), 0),
     (from_supervisor.SetLogLevel("info"), 0),
     (from_supervisor.SetLogFile(), 1),
     (from_supervisor.StartTrace(1, "echo", ""), 0),
@@ -57,7 +59,7 @@ def test_message_of_each_type_is_decoded_as_it_was_encoded_if_its_descriptors_ma
 
 
 def test_service_entry_is_decoded_as_it_was_encoded() -> None:
-    entry = ServiceEntry("echo", "echo", '{"size":1e999}', "{}", (8, 64), [1, 2], changed=True, log_connections=100)
+    entry = ServiceEntry("echo", "echo", '{"size":1e999}', "{}", (8, 64), [1, 2], changed=True, log_connections=100, program=(1, 7))
     assert ServiceEntry.decode(entry.encode()) == entry
 
 

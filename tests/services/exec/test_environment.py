@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.peer import Credentials, Peer
-from netd.services.exec.environment import base_environment, is_safe, peer_environment
+from netd.services.exec.environment import base_environment, is_about_peer, is_safe, peer_environment
 from netd.services.exec.options import ProgramOptions
 
 ALEX = pwd.struct_passwd(("alex", "x", 1000, 1000, "Alex", "/home/alex", "/bin/bash"))
@@ -99,4 +99,5 @@ def test_other_values_are_not_safe(value: str) -> None:
 def test_any_path_of_a_peer_gives_safe_values(host: str, local: str) -> None:
     found = peer_environment(Peer("unix", host, 0, local, 0, Credentials(1, 2, 3)))
     assert all(map(is_safe, found.values()))
+    assert all(map(is_about_peer, found))
     assert found["PROTO"] == "UNIX"

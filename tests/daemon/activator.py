@@ -1,6 +1,6 @@
 """A script that passes sockets to a program as a service manager does between fork and exec (sd_listen_fds(3))."""
 
-LAUNCHER = """
+ACTIVATOR = """
 import fcntl, os, sys
 held = [fcntl.fcntl(int(number), fcntl.F_DUPFD_CLOEXEC, 100) for number in os.environ["HANDED"].split()]
 for number, descriptor in enumerate(held):
