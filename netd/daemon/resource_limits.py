@@ -2,7 +2,10 @@
 
 import contextlib
 import errno
+import fcntl
+import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 _OOM_SCORE, _MOST_OOM_SCORE = Path("/proc/self/oom_score_adj"), 1000
@@ -23,6 +26,23 @@ def restore_descriptor_limit() -> None:
     """Set the soft limit that netd was started with, for the programs that this process starts."""
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, _initial)
+
+
+def open_above_limit(opened: Callable[[], int]) -> int:
+    """Open a descriptor that is kept for long, above the soft limit, so that those below it stay free.
+
+    Without room there it takes the upper half of those below. Raises OSError where there is none.
+    """
+    soft, hard = _initial
+    raise_descriptor_limit()
+    try:
+        low = opened()
+        try:
+            return fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, soft if 0 <= soft < hard else hard // 2)
+        finally:
+            os.close(low)
+    finally:
+        restore_descriptor_limit()
 
 
 def end_before_parent_at_oom() -> None:

@@ -86,9 +86,7 @@ def test_end_that_left_packets_unread_is_told(ends: Ends) -> None:
     ("packet", "number"),
     [(b"x" * (LONGEST + 1), 0), (b"x" * (LONGEST + 1), 2), (b"x", 3), (b"x", 253), (b"", 3)],
 )
-def test_packet_with_too_much_is_an_error_and_leaves_no_descriptor_open(
-    ends: Ends, packet: bytes, number: int
-) -> None:
+def test_packet_with_too_much_is_an_error_and_leaves_no_descriptor_open(ends: Ends, packet: bytes, number: int) -> None:
     channel, theirs = ends
     before = opened()
     attach(theirs, packet, [theirs.fileno()] * number)
@@ -113,7 +111,7 @@ def test_packet_as_long_as_allowed_arrives(ends: Ends) -> None:
 
 
 def test_closing_descriptors_that_are_closed_already_does_nothing(ends: Ends) -> None:
-    channel, theirs = ends
+    _, theirs = ends
     descriptor = os.dup(theirs.fileno())
     close_all([descriptor, descriptor, -1])
     assert copies(theirs.fileno()) == 1
@@ -142,7 +140,7 @@ def test_progress_takes_no_other_memory() -> None:
         Progress(small)
 
 
-def test_packet_whose_descriptors_this_process_has_no_room_for_is_an_error(ends: Ends) -> None:
+def test_packet_with_descriptors_that_find_no_room_is_an_error(ends: Ends) -> None:
     channel, theirs = ends
     attach(theirs, b"x", [theirs.fileno()])
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

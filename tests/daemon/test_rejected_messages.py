@@ -14,6 +14,7 @@ from tests.daemon.fakes import pool, silent
 from tests.daemon.messages.any_json import JSON, nearly
 from tests.daemon.messages.examples import LINE, ROW, SENT
 
+
 def rejected(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The events in the log without the start and the end of workers."""
     return [line for line in log if line["event"] not in ("worker_started", "worker_lost")]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from netd.daemon.resource_limits import described, too_few_descriptors
+from netd.daemon import resource_limits
+from netd.daemon.resource_limits import described, open_above_limit, too_few_descriptors
 from tests.daemon.clients import echoes
 from tests.daemon.processes import ECHO
 from tests.support.cgroups import memory_cgroup
@@ -33,6 +34,30 @@ def test_error_names_the_limit_of_descriptors() -> None:
 
 def test_error_at_another_limit_says_where_to_look() -> None:
     assert described(error(errno.ENOMEM)) == "Cannot allocate memory; see the limits of this process (ulimit -a)"
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_descriptor_that_is_kept_for_long_leaves_the_low_ones_free(
+    has_room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, least = (256, 256) if has_room else (before[1], before[1] // 2)
+    monkeypatch.setattr(resource_limits, "_initial", (soft, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
+    opened = set(os.listdir("/proc/self/fd"))
+    try:
+        kept = [open_above_limit(lambda: os.open("/", os.O_RDONLY)) for _ in range(300)]
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == soft
+        assert len(kept) == len(set(kept))
+        assert min(kept) >= least
+        assert not any(map(os.get_inheritable, kept))
+        for descriptor in kept:
+            os.close(descriptor)
+        assert set(os.listdir("/proc/self/fd")) == opened
+        with pytest.raises(FileNotFoundError):
+            open_above_limit(lambda: os.open("/no/such", os.O_RDONLY))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def oom_score(pid: int) -> int:

@@ -61,6 +61,10 @@ class Programs:
     def __iter__(self) -> Iterator[Running]:
         return iter(list(self._running.values()))
 
+    def __contains__(self, pid: int) -> bool:
+        """Whether this process is one of them."""
+        return pid in self._running
+
     def is_full(self, program: Program) -> bool:
         """Whether as many programs of the service run as `limits.connections` says."""
         return program.connections is not None and self._number[program.service] >= program.connections
@@ -121,10 +125,8 @@ class Programs:
     def reap(self) -> None:
         """Handle the ends of all programs that have ended. Called at SIGCHLD."""
         with contextlib.suppress(ChildProcessError):  # there are no children
-            while True:
-                if self._ending:
-                    self._end_group_of_next()
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            while next_one := self._next_to_reap() if self._ending else -1:
+                pid, status, usage = os.wait4(next_one, os.WNOHANG)
                 if not pid:
                     return
                 if running := self._running.get(pid):
@@ -138,15 +140,18 @@ class Programs:
             self._own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return resident * 1024 if resident > self._own_peak else 0
 
-    def _end_group_of_next(self) -> None:
-        """Kill the rest of the group of the next program to be reaped, if it was told to end.
+    def _next_to_reap(self) -> int:
+        """A program that has ended; 0: none has. Kill the rest of its group, if it was told to end.
 
         The group has had the signal too. This comes before its number may be used again.
         """
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        running = self._running.get(found.si_pid) if found else None
+        if found is None:
+            return 0
+        running = self._running.get(found.si_pid)
         if running and running.is_ending:
             _signal(running, signal.SIGKILL)
+        return found.si_pid
 
     def _on_end(self, running: Running, end: End) -> None:
         del self._running[running.pid]

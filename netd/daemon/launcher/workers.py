@@ -22,6 +22,7 @@ from netd.daemon.messages import programs as messages
 from netd.daemon.messages.programs import Adopt, Ended, NotStarted, Start, Started
 from netd.daemon.messages.to_launcher import Program
 from netd.daemon.packets import PacketChannel, Progress
+from netd.daemon.resource_limits import open_above_limit
 from netd.peer import Peer
 from netd.services.exec.environment import peer_environment
 from netd.transport.loop import Loop, Timer
@@ -141,13 +142,13 @@ class WorkerClient:
     def _adopt(self, message: Adopt) -> None:
         """Keep a program of another launcher. It has to be one: a child of the supervisor that leads a group."""
         program = self._programs.known.get(message.program)
-        if message.start in self.running:
+        if (running := self.running.get(message.start)) and running.pid != message.pid:
             raise ProtocolError(f"start {message.start}, which runs already")
-        if program is None or not _is_orphan(message.pid):
-            return  # it has ended, or is not in the config any more: the worker has a pidfd
+        if program is None or message.pid in self._programs or not _is_orphan(message.pid):
+            return  # it has ended, is not in the config any more, or is kept: the worker has a pidfd
         try:
-            pidfd = os.pidfd_open(message.pid)
-        except OSError:  # it has ended just now
+            pidfd = open_above_limit(lambda: os.pidfd_open(message.pid))
+        except OSError:  # it has ended just now, or there is no room for one
             return
         self.running[message.start] = self._programs.adopt(
             program, message.pid, pidfd, message.peer, message.seconds, partial(self._on_end, message.start)

@@ -59,7 +59,9 @@ def test_message_of_each_type_is_decoded_as_it_was_encoded_if_its_descriptors_ma
 
 
 def test_service_entry_is_decoded_as_it_was_encoded() -> None:
-    entry = ServiceEntry("echo", "echo", '{"size":1e999}', "{}", (8, 64), [1, 2], changed=True, log_connections=100, program=(1, 7))
+    entry = ServiceEntry(
+        "echo", "echo", '{"size":1e999}', "{}", (8, 64), [1, 2], changed=True, log_connections=100, program=(1, 7)
+    )
     assert ServiceEntry.decode(entry.encode()) == entry
 
 

@@ -42,7 +42,8 @@ COMMANDS: list[tuple[Any, int]] = [
     (AddWorker(63), 2),
     (Listen([3]), 0),
     (RemovePrograms([3, 4]), 0),
-    (EndPrograms({"rsync": 30.0}), 0),
+    (EndPrograms([3, 4], 30.0), 0),
+    (EndPrograms(None, 0.0), 0),
     (EndAll(wait=True, leave=False), 0),
 ]
 PROGRAM = Program(

@@ -1,0 +1,541 @@
+"""What workers ask a launcher for. An attacker may control a worker: it gets what any peer can, and not more of it."""
+
+import array
+import gc
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from netd.contract import End
+from netd.daemon.channel import ClosedError
+from netd.daemon.launcher.programs import Programs, Running
+from netd.daemon.launcher.workers import WorkerClient
+from netd.daemon.messages.programs import Adopt, Ended, NotStarted, Start, Started, Stop, of_launcher
+from netd.daemon.messages.to_launcher import Program
+from netd.daemon.packets import LONGEST, PacketChannel, Progress
+from tests.daemon.launcher.examples import program, shell
+from tests.daemon.launcher.turned_loop import TurnedLoop
+from tests.support.leftovers import is_gone
+
+Answer = Started | Ended | NotStarted
+
+
+class Launched:
+    """A launcher with two workers, which this test is."""
+
+    def __init__(self) -> None:
+        self.loop = TurnedLoop()
+        self.programs = Programs(self.loop, lambda: None)
+        self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self.lost: list[tuple[int, str]] = []
+        self.orphaned: list[tuple[int, End]] = []
+        self.workers = [Worker(self, number) for number in range(2)]
+
+    def add(self, *known: Program) -> None:
+        self.programs.known |= {one.number: one for one in known}
+
+    def on_lost(self, client: WorkerClient, reason: str) -> None:
+        self.lost.append((client.number, reason))
+
+    def on_orphaned(self, running: Running, end: End) -> None:
+        self.orphaned.append((running.pid, end))
+
+    def turn_until(self, condition: Any) -> None:
+        def reaped() -> object:
+            self.programs.reap()
+            return condition()
+
+        self.loop.turn_until(reaped)
+
+    def close(self) -> None:
+        for running in self.programs:
+            os.killpg(running.pid, signal.SIGKILL)
+        self.turn_until(lambda: not len(self.programs))
+        for worker in self.workers:
+            worker.client.close()
+            worker.channel.close()
+        self.loop.close()
+        os.close(self.null)
+
+
+class Worker:
+    """The end of a worker."""
+
+    def __init__(self, launched: Launched, number: int) -> None:
+        ours, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        progress = Progress()
+        self.progress = Progress(os.dup(progress.descriptor))
+        self.launched = launched
+        self.channel = PacketChannel(self.socket)
+        self.answers: list[Answer] = []
+        self.client = WorkerClient(
+            number,
+            PacketChannel(ours),
+            progress,
+            launched.programs,
+            launched.loop,
+            launched.null,
+            launched.on_lost,
+            launched.on_orphaned,
+        )
+
+    def send(self, message: Start | Stop | Adopt | bytes, *descriptors: int) -> None:
+        packet = message if isinstance(message, bytes) else message.encode()
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        self.socket.sendmsg([packet], rights)
+
+    def read(self) -> list[Answer]:
+        """All answers until now."""
+        try:
+            while received := self.channel.receive():
+                assert not received[1], "no answer has a descriptor"
+                self.answers += of_launcher(received[0])
+        except ClosedError:
+            pass
+        return self.answers
+
+    def answer(self) -> Answer:
+        """The next answer."""
+        self.launched.turn_until(self.read)
+        return self.answers.pop(0)
+
+    def start(self, start: int, number: int = 1, facts: dict[str, str] | None = None) -> socket.socket:
+        """Have a program started for a connection. Returns the end of the peer."""
+        peer, connection = socket.socketpair()
+        with connection:
+            self.send(Start(start, number, facts or {}), connection.fileno())
+        peer.settimeout(20)
+        return peer
+
+    def fault(self) -> str:
+        """Wait until the launcher has closed the channel. Returns the reason."""
+        self.launched.turn_until(lambda: self.launched.lost)
+        [(number, reason)] = self.launched.lost
+        assert number == self.client.number
+        self.launched.turn_until(self._is_closed)  # a program that was just started closes its copy at execve(2)
+        return reason
+
+    def _is_closed(self) -> bool:
+        try:
+            self.socket.send(b"x")
+        except ConnectionError:
+            return True
+        return False
+
+
+@pytest.fixture
+def launched() -> Iterator[Launched]:
+    made = Launched()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def worker(launched: Launched) -> Worker:
+    return launched.workers[0]
+
+
+def opened() -> set[str]:
+    """The descriptors of this process."""
+    gc.collect()
+    names = os.listdir("/proc/self/fd")
+    return {
+        name for name in names if os.path.exists(f"/proc/self/fd/{name}") or os.path.islink(f"/proc/self/fd/{name}")
+    }
+
+
+def test_program_is_started_with_the_connection_and_its_end_is_told(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/cat"))
+    before = opened()
+    with worker.start(1) as peer:
+        started = worker.answer()
+        assert isinstance(started, Started)
+        assert worker.progress.find(1) == started.pid
+        assert opened() == before | {str(peer.fileno())}, "the launcher keeps nothing of the connection"
+        peer.sendall(b"hello")
+        assert peer.recv(10) == b"hello"
+        peer.shutdown(socket.SHUT_WR)
+        assert peer.recv(10) == b""
+        ended = worker.answer()
+        assert isinstance(ended, Ended)
+        assert (ended.start, ended.code, ended.timed_out) == (1, 0, False)
+
+
+def test_program_that_ends_at_once_is_told_in_one_packet(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/false"))
+    with worker.start(1):
+        first, second = worker.answer(), worker.answer()
+    assert isinstance(first, Started)
+    assert isinstance(second, Ended)
+    assert second.code == 1
+
+
+def test_program_is_told_its_peer_as_the_kernel_knows_it_whatever_the_worker_says(
+    launched: Launched, worker: Worker
+) -> None:
+    launched.add(program("/usr/bin/env", environment={}))
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as peer:
+        connection, address = listener.accept()
+        with connection:
+            worker.send(Start(1, 1, {"REMOTE_HOST": "192.0.2.66", "TCPREMOTEINFO": "x"}), connection.fileno())
+        peer.settimeout(20)
+        assert isinstance(worker.answer(), Started)
+        shown = peer.makefile().read().split()
+    assert f"REMOTE_HOST={address[0]}" in shown
+    assert f"TCPREMOTEPORT={address[1]}" in shown
+    assert "TCPREMOTEINFO=x" not in shown
+
+
+def test_program_behind_a_relay_is_told_what_the_worker_says(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/usr/bin/env", environment={}, described=True))
+    with worker.start(1, facts={"REMOTE_ADDR": "192.0.2.7", "REMOTE_PORT": "4711"}) as peer:
+        launched.loop.turn()
+        assert [running.peer for running in launched.programs] == ["192.0.2.7:4711"]
+        assert sorted(peer.makefile().read().split()) == ["REMOTE_ADDR=192.0.2.7", "REMOTE_PORT=4711"]
+
+
+@pytest.mark.parametrize("errors", ["log", "peer", "null"])
+def test_standard_error_goes_where_the_config_says(launched: Launched, worker: Worker, errors: Any) -> None:
+    launched.add(shell("echo complaint >&2; echo said", errors=errors))
+    reading, writing = os.pipe()
+    peer, connection = socket.socketpair()
+    with peer, connection:
+        worker.send(Start(1, 1, {}), connection.fileno(), *([writing] if errors == "log" else []))
+        connection.close()
+        os.close(writing)
+        launched.turn_until(lambda: not len(launched.programs) and worker.read())
+        peer.settimeout(20)
+        assert peer.makefile().read() == ("complaint\nsaid\n" if errors == "peer" else "said\n")
+    with open(reading) as pipe:
+        assert pipe.read() == ("complaint\n" if errors == "log" else "")
+
+
+def test_program_for_its_output_has_a_pipe_and_no_input(launched: Launched, worker: Worker) -> None:
+    launched.add(shell("cat; echo said; echo complaint >&2", gives="output", errors="log"))
+    (output, writing), (errors, complaining) = os.pipe(), os.pipe()
+    worker.send(Start(1, 1, {}), writing, complaining)
+    os.close(writing)
+    os.close(complaining)
+    launched.turn_until(lambda: not len(launched.programs) and worker.read())
+    with open(output) as pipe:
+        assert pipe.read() == "said\n"
+    with open(errors) as pipe:
+        assert pipe.read() == "complaint\n"
+
+
+def test_limit_holds_over_all_workers_and_after_one_has_gone(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/cat", connections=2))
+    other = launched.workers[1]
+    with worker.start(1) as first, other.start(1) as second:
+        assert isinstance(worker.answer(), Started)
+        assert isinstance(other.answer(), Started)
+        worker.channel.close()
+        launched.turn_until(lambda: launched.lost)
+        assert launched.lost == [(0, "")], "no fault of it"
+        with other.start(2) as refused:
+            assert other.answer() == NotStarted(2, "connections", "limits.connections")
+            assert refused.recv(1) == b""
+        first.shutdown(socket.SHUT_WR)
+        launched.turn_until(lambda: launched.orphaned)
+        [(_, end)] = launched.orphaned
+        assert end.code == 0
+        with other.start(3):
+            assert isinstance(other.answer(), Started)
+            second.sendall(b"on")
+            assert second.recv(2) == b"on"
+
+
+def test_error_of_a_start_is_told_and_the_connection_ends(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/no/such"))
+    with worker.start(1) as peer, worker.start(2, number=99):
+        assert worker.answer() == NotStarted(1, "failed", "cannot start /no/such: No such file or directory")
+        assert worker.answer() == NotStarted(2, "failed", "the program is not in the config any more")
+        assert peer.recv(1) == b""
+
+
+def test_program_is_ended_for_the_worker_that_started_it_alone(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/sleep", 100))
+    other = launched.workers[1]
+    with worker.start(1):
+        assert isinstance(worker.answer(), Started)
+        for start in (1, 2, 2**62):
+            other.send(Stop(start))
+        launched.loop.turn()
+        assert len(launched.programs) == 1
+        worker.send(Stop(1))
+        ended = worker.answer()
+        assert isinstance(ended, Ended)
+        assert ended.code == -signal.SIGTERM
+        worker.send(Stop(1))
+        launched.loop.turn()
+        assert launched.lost == []
+
+
+def descriptor_of(kind: str, made: list[Any]) -> int:
+    """A descriptor that is no connection; ``made`` keeps it open."""
+    match kind:
+        case "file":
+            made.append(open("/etc/passwd", "rb"))  # noqa: SIM115
+        case "directory":
+            return os.open("/", os.O_RDONLY)
+        case "pipe":
+            reading, writing = os.pipe()
+            made.append(os.fdopen(reading))
+            return writing
+        case "memory":
+            return os.memfd_create("x")
+        case "pidfd":
+            return os.pidfd_open(os.getpid())
+        case "udp":
+            made.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        case "seqpacket":
+            made += socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        case "listener":
+            made.append(socket.create_server(("127.0.0.1", 0)))
+        case "unix listener":
+            made.append(socket.socket(socket.AF_UNIX))
+            made[-1].bind("")
+            made[-1].listen()
+        case "netlink":
+            made.append(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW))
+    return os.dup(made[-1].fileno())
+
+
+@pytest.mark.parametrize(
+    "kind", ["file", "directory", "pipe", "memory", "pidfd", "udp", "seqpacket", "listener", "unix listener", "netlink"]
+)
+def test_descriptor_that_is_no_connection_is_a_fault_of_the_worker(
+    launched: Launched, worker: Worker, kind: str
+) -> None:
+    launched.add(program("/bin/cat"))
+    made: list[Any] = []
+    descriptor = descriptor_of(kind, made)
+    worker.send(Start(1, 1, {}), descriptor)
+    before = opened()
+    reason = worker.fault()
+    assert reason.startswith("Start: a ")
+    assert len(before - opened()) == 1, "its channel is closed"
+    assert opened() <= before
+    os.close(descriptor)
+    assert len(launched.programs) == 0
+    for one in made:
+        one.close()
+
+
+@pytest.mark.parametrize(("errors", "number"), [("null", 0), ("null", 2), ("log", 0), ("log", 1)])
+def test_wrong_number_of_descriptors_is_a_fault_of_the_worker(
+    launched: Launched, worker: Worker, errors: Any, number: int
+) -> None:
+    launched.add(program("/bin/cat", errors=errors))
+    before = opened()
+    with socket.socket() as one:
+        worker.send(Start(1, 1, {}), *[one.fileno()] * number)
+    assert worker.fault() == f"Start: {1 + (errors == 'log')} descriptors expected, got {number}"
+    assert opened() < before
+
+
+@pytest.mark.parametrize("gives", ["connection", "output"])
+def test_standard_error_that_is_no_pipe_is_a_fault_of_the_worker(
+    launched: Launched, worker: Worker, gives: Any
+) -> None:
+    launched.add(program("/bin/cat", errors="log", gives=gives))
+    with socket.socket() as one, open("/etc/passwd") as file:
+        worker.send(Start(1, 1, {}), one.fileno(), file.fileno())
+    assert worker.fault() == "Start: a descriptor is no pipe"
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [b"?", b"{}", b"\0" * 100, Start(0, 1, {}).encode(), Started(1, 1).encode(), b"x" * LONGEST, b"x" * (LONGEST + 1)],
+)
+def test_garbage_is_a_fault_of_the_worker_alone(launched: Launched, worker: Worker, packet: bytes) -> None:
+    launched.add(program("/bin/cat"))
+    other = launched.workers[1]
+    with other.start(1) as peer:
+        worker.send(packet)
+        assert len(worker.fault()) < 200
+        assert isinstance(other.answer(), Started)
+        peer.sendall(b"on")
+        assert peer.recv(2) == b"on"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(packets=st.lists(st.binary(min_size=1, max_size=60), max_size=5))
+def test_any_packets_start_nothing_that_is_not_known(packets: list[bytes]) -> None:
+    made = Launched()
+    made.add(program("/bin/false", number=2**63))
+    [worker, other] = made.workers
+    for packet in packets:
+        worker.send(packet)
+    made.loop.turn()
+    made.turn_until(lambda: made.lost or not packets)
+    with other.start(1, number=2**63):
+        assert isinstance(other.answer(), Started)
+    made.close()
+
+
+def test_number_of_a_start_that_runs_is_a_fault_of_the_worker(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/cat"))
+    with worker.start(1), worker.start(1):
+        assert worker.fault() == "start 1, which is not a new one"
+        assert len(launched.programs) == 1, "it goes on"
+
+
+def test_worker_that_was_a_fault_can_start_nothing_any_more(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/cat"))
+    worker.send(b"?")
+    with worker.start(1):
+        assert worker.fault()
+        launched.loop.turn()
+        assert len(launched.programs) == 0
+
+
+def test_worker_that_does_not_read_has_no_more_started_and_no_more_kept_for_it(
+    launched: Launched, worker: Worker
+) -> None:
+    launched.add(program("/no/such"))
+    worker.client._channel._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    sent = 0
+    with socket.socket() as one, pytest.raises(BlockingIOError):
+        for sent in range(100_000):
+            worker.send(Start(sent + 1, 1, {}), one.fileno())
+            launched.loop.turn()
+    assert sent < 2000
+    assert len(worker.client._unsent) <= 1
+    launched.turn_until(lambda: len(worker.read()) == sent)
+    assert [one.start for one in worker.answers] == list(range(1, sent + 1))
+
+
+def test_another_worker_is_served_beside_a_worker_that_sends_without_a_pause(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/cat"))
+    other = launched.workers[1]
+    with pytest.raises(BlockingIOError):
+        while True:
+            worker.send(Stop(7))
+    with other.start(1) as peer:
+        assert isinstance(other.answer(), Started)
+        peer.sendall(b"on")
+        assert peer.recv(2) == b"on"
+
+
+def test_peer_that_has_gone_still_has_its_program_started(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/cat"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        connection, _ = listener.accept()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.close()
+        with connection:
+            worker.send(Start(1, 1, {}), connection.fileno())
+    assert isinstance(worker.answer(), Started)
+    ended = worker.answer()
+    assert isinstance(ended, Ended)
+
+
+# Programs of another launcher.
+
+
+@pytest.fixture
+def parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs of the launcher before are children of this process, as they are of the supervisor."""
+    me = os.getpid()
+    monkeypatch.setattr(os, "getppid", lambda: me)
+
+
+def leading(leads: bool) -> "subprocess.Popen[bytes]":
+    """A program of the launcher before; one that leads no group is a process of netd."""
+    return subprocess.Popen(["/bin/sleep", "100"], start_new_session=leads)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.usefixtures("parent")
+def test_program_of_another_launcher_is_kept_and_counted(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/sleep", 100, connections=1))
+    process = leading(leads=True)
+    worker.send(Adopt(5, 1, process.pid, 1.5, "192.0.2.7:4711"))
+    launched.loop.turn()
+    [running] = launched.programs
+    assert (running.pid, running.peer, running.is_owned) == (process.pid, "192.0.2.7:4711", True)
+    with worker.start(6):
+        assert isinstance(worker.answer(), NotStarted)
+    worker.send(Stop(5))
+    launched.loop.turn_until(lambda: is_gone(process.pid))
+    end(process)
+
+
+@pytest.mark.usefixtures("parent")
+def test_process_that_is_no_program_is_not_kept(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/sleep", 100))
+    processes = [leading(leads=False), subprocess.Popen(["/bin/sh", "-c", "setsid sleep 100 & wait"])]
+    for start, pid in enumerate([processes[0].pid, os.getpid(), os.getppid(), 1, 2**31 - 1], 1):
+        worker.send(Adopt(start, 1, pid, 1.5, ""))
+        worker.send(Stop(start))
+    worker.send(Adopt(9, 99, processes[0].pid, 1.5, ""))
+    launched.loop.turn()
+    launched.loop.turn()
+    assert len(launched.programs) == 0
+    assert launched.lost == []
+    assert not is_gone(processes[0].pid)
+    end(processes[0])
+    children = Path(f"/proc/{processes[1].pid}/task/{processes[1].pid}/children").read_text().split()
+    end(processes[1])
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("parent")
+def test_program_is_kept_once_whatever_workers_say(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/sleep", 100, connections=3))
+    process = leading(leads=True)
+    for one in launched.workers:
+        one.send(Adopt(1, 1, process.pid, 1.5, ""))
+        one.send(Adopt(2, 1, process.pid, 1.5, ""))
+        launched.loop.turn()
+    assert len(launched.programs) == 1
+    end(process)
+    launched.turn_until(lambda: not len(launched.programs))
+    with launched.workers[1].start(3):
+        assert isinstance(launched.workers[1].answer(), Started)
+
+
+@pytest.mark.usefixtures("parent")
+def test_start_that_this_launcher_has_carried_out_is_not_kept_twice(launched: Launched, worker: Worker) -> None:
+    """A worker may find in the shared memory what the new launcher has started already."""
+    launched.add(program("/bin/cat"))
+    with worker.start(1) as peer:
+        started = worker.answer()
+        assert isinstance(started, Started)
+        worker.send(Adopt(1, 1, started.pid, 0.0, ""))
+        launched.loop.turn()
+        assert launched.lost == []
+        peer.shutdown(socket.SHUT_WR)
+        assert isinstance(worker.answer(), Ended)
+
+
+@pytest.mark.usefixtures("parent")
+def test_another_process_for_a_start_that_runs_is_a_fault_of_the_worker(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/cat"))
+    process = leading(leads=True)
+    with worker.start(1):
+        worker.send(Adopt(1, 1, process.pid, 0.0, ""))
+        assert worker.fault() == "start 1, which runs already"
+    end(process)
+
+
+def test_order_with_a_descriptor_is_a_fault_of_the_worker(launched: Launched, worker: Worker) -> None:
+    before = opened()
+    worker.send(Stop(1), 0)
+    assert worker.fault() == "Stop with a descriptor"
+    assert opened() < before
