@@ -34,9 +34,10 @@ class Check:
 
         answer: Literal["http", "agent", "text"] = "http"
         """``http``: a response with the output of the program, at most 64 KiB of it, to any GET, HEAD or OPTIONS;
-        ``agent``: a line for agent-check of HAProxy: the first line of the output if it is one, as ``up 75%``, else one
-        for the exit code, with the output as the reason; ``text``: the first line of the output, or how the program
-        ended. HTTP takes 5s at most for a request of at most 8 KiB; the others are answered without a question."""
+        where the output is a response itself, as scripts for xinetd print it, one with its status and body; ``agent``:
+        a line for agent-check of HAProxy: the first line of the output if it is one, as ``up 75%``, else one for the
+        exit code, with the output as the reason; ``text``: the first line of the output, or how the program ended.
+        HTTP takes 5s at most for a request of at most 8 KiB; the others are answered without a question."""
         timeout: Annotated[Duration, Field(ge=0.1, le=3600)] = 10.0
         """How long the program may run, 100ms to 1h, before it is ended: plugins of Nagios end themselves after 10s."""
         cache: Annotated[Duration, Field(ge=0.1, le=3600)] = 2.0

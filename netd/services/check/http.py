@@ -26,9 +26,10 @@ DEFAULTS = {"0": 200, "1": 200, "other": 503}
 """Exit codes of Nagios: OK and WARNING serve."""
 
 _BODILESS = {204, 205, 304}
-_EMPTY_LINE = re.compile(rb"\n\r?\n")
 # A control character says that this is not HTTP, as in the first octets of TLS.
 _LINE_SO_FAR = re.compile(rb"[^\0- \x7f][^\0-\x1f\x7f]*\r?")
+_STATUS_LINE = re.compile(rb"HTTP/1\.\d ([2-5]\d\d)[ \r\n]")
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
 _REQUEST_LINE = re.compile(rb"(\S+) \S+ HTTP/(\d)\.\d\r?")
 
 
@@ -83,11 +84,19 @@ def check_status(status: int | str) -> int:
 
 
 def answer(finished: Finished, codes: dict[str, int], at: float) -> Response:
-    """The response for the end of a program: its output; before that how it ended, if the output does not say it."""
-    text = verdict.safe(finished.output)
-    if not verdict.is_whole(finished) or not text.strip():
+    """The response for the end of a program: its output; before that how it ended, if the output does not say it.
+
+    Scripts for xinetd(8) print a response of their own, and their exit code is that of a shell: 1 where they print 503.
+    So what they print decides.
+    """
+    status, output = verdict.find(codes, finished), finished.output
+    is_whole = verdict.is_whole(finished)
+    if is_whole and (own := _STATUS_LINE.match(output)) and int(own[1]) not in _BODILESS:
+        status, output = int(own[1]), b"".join(_END_OF_HEAD.split(output, maxsplit=1)[1:])
+    text = verdict.safe(output)
+    if not is_whole or not text.strip():
         text = f"{verdict.describe(finished)}\n{text}"
-    return response(verdict.find(codes, finished), text if text.endswith("\n") else f"{text}\n", at)
+    return response(status, text if text.endswith("\n") else f"{text}\n", at)
 
 
 def receive_request(clock: Callable[[], float]) -> Generator[Receive, bytes | None, str | HTTPStatus | None]:
@@ -121,7 +130,7 @@ def read_head(received: bytes) -> str | HTTPStatus | None:
             return HTTPStatus.BAD_REQUEST
         if request[2] != b"1":
             return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
-    if not _EMPTY_LINE.search(head):
+    if not _END_OF_HEAD.search(head):
         return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if len(received) > _LONGEST_HEAD else None
     assert request
     method = request[1].decode("latin-1")

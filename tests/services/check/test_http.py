@@ -183,6 +183,29 @@ def test_body_is_the_output_or_says_how_the_program_ended(
     assert http.answer(Finished(code, output, error), http.DEFAULTS, NOW).body == body
 
 
+@pytest.mark.parametrize(
+    ("code", "output", "status", "body"),
+    [
+        # As clustercheck prints them.
+        (0, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nsynced.\r\n", b"200 OK", b"synced.\n"),
+        (1, b"HTTP/1.1 503 Service Unavailable\r\nA: b\r\n\r\n\r\n", b"503 Service Unavailable", b"exit code 1\n\n"),
+        (2, b"HTTP/1.0 404\n\na\n\nb\n", b"404 Not Found", b"a\n\nb\n"),
+        (0, b"HTTP/1.1 500 x\nA: b\n", b"500 Internal Server Error", b"exit code 0\n"),
+        (-9, b"HTTP/1.1 200 OK\r\n\r\nsynced.\n", b"503 Service Unavailable", None),
+        (1, b"HTTP/1.1 204 No Content\r\n\r\n", b"200 OK", None),
+        (2, b"HTTP/1.1 100 Continue\r\n\r\n", b"503 Service Unavailable", None),
+        (2, b"HTTP/1.1 2000 OK\r\n\r\n", b"503 Service Unavailable", None),
+        (2, b"CRITICAL\nHTTP/1.1 200 OK\r\n\r\n", b"503 Service Unavailable", None),
+    ],
+)
+def test_response_of_the_program_goes_before_its_exit_code(
+    code: int, output: bytes, status: bytes, body: bytes | None
+) -> None:
+    response = http.answer(Finished(code, output), http.DEFAULTS, NOW)
+    assert response.head.startswith(b"HTTP/1.1 " + status + b"\r\n" + DATE)
+    assert body is None or response.body == body
+
+
 @pytest.mark.parametrize("output", [b"x" * 65536, b"\0" * 65536, "ü".encode() * 32768, b"a" + "ü".encode() * 32767])
 def test_body_is_bounded_and_its_length_exact(output: bytes) -> None:
     octets = http.answer(Finished(0, output), http.DEFAULTS, NOW).octets("GET")
