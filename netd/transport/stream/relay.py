@@ -182,6 +182,7 @@ class RelayConnection(Connection):
             except BlockingIOError:
                 pass
             except OSError as error:
+                self._count_moved(source, len(data), 0)
                 self._refused(sink, error)
                 return True
             if sent < len(data):
@@ -215,6 +216,7 @@ class RelayConnection(Connection):
             if rest := pipe.send(there, received):
                 sink.pending = rest
         except OSError as error:
+            self._count_moved(source, received, 0)
             self._refused(sink, error)
             return True
         self._count_moved(source, received, received - len(sink.pending))
@@ -248,26 +250,23 @@ class RelayConnection(Connection):
 
     def _is_lost(self, end: _End, mask: int) -> bool:
         """Whether this ends the connection: an end is reset or closed, and nothing is received from it now."""
-        if end.finished:
-            if end is self._upstream:
-                self._conclude()
-            elif mask & select.EPOLLERR:
-                self._refused(end, BrokenPipeError())
+        if end.finished and end is self._upstream:
+            self._conclude()
         elif mask & select.EPOLLERR and not self._is_unix_upstream(end):
             number = end.bare.getsockopt(SOL_SOCKET, SO_ERROR) if end.bare else errno.ECONNRESET
-            if number and number != errno.EPIPE:
-                self._reset(end, OSError(number, ""))
-            elif number:
-                self._refused(end, BrokenPipeError(number, ""))
+            if number:
+                self._refused(end, OSError(number, ""))
         return self._is_over
 
     def _refused(self, sink: _End, error: OSError) -> None:
         """An end takes no more. EPIPE: what it has sent before may be there still, and comes to an end."""
+        if self._is_over:
+            return
         is_reset = not isinstance(error, BrokenPipeError) and not self._is_unix_upstream(sink)
         if is_reset and not sink.finished:
             return self._reset(sink, error)
         if sink is self._client:
-            self._ending = "reset"
+            self._ending = outcome_of(error)
         sink.pending = b""
         sink.ended = True
         if self._client.ended and self._upstream.ended:

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -291,8 +292,8 @@ def test_reset_of_an_end_resets_the_other(ends: Ends, client_first: bool, is_ful
         second.close()
         assert ends.outcome() == "done"
     else:
+        assert ends.outcome() == "reset", "at once, although nothing is read"
         assert_was_reset(second)
-        assert ends.outcome() == "reset"
 
 
 @pytest.mark.parametrize("client_first", [True, False])
@@ -312,7 +313,7 @@ def test_bulk_that_is_reset_does_not_look_finished(
         ends.join()
         first, second = ends.of(client_first)
         with ends.held():
-            first.sendall(DATA[: 2 * CHUNK])  # after a full read, splice(2) is the first to meet the reset
+            first.sendall(DATA[:CHUNK])  # after a full read, splice(2) is the first to meet the reset
             reset(first)
         assert_was_reset(second)
         assert ends.outcome() == "reset"
@@ -322,8 +323,9 @@ def test_bulk_that_is_reset_does_not_look_finished(
 
 def test_answer_before_a_reset_of_upstream_reaches_a_client_that_sends(ends: Ends) -> None:
     ends.join()
-    ends.client.sendall(b"x")
+    ends.client.sendall(b"xx")
     assert read_exactly(ends.far, 1) == b"x"
+    until(lambda: select.select([ends.far], [], [], 0)[0])  # so that its close over UNIX is a reset as well
     with ends.held():
         ends.client.sendall(b"a long upload")
         ends.far.sendall(b"413 it is too long")
@@ -378,14 +380,31 @@ def test_client_that_sent_all_and_closed_is_delivered(ends: Ends) -> None:
     assert ends.outcome() == "done"
 
 
+def test_client_that_sent_all_and_closed_is_delivered_although_it_takes_no_answer(ends: Ends) -> None:
+    relay = ends.join()
+    data, sent = DATA * 4, 0
+    while not relay._upstream.pending:
+        ends.client.sendall(data[sent : sent + 10_000])
+        sent += 10_000
+        ends.server.settle()
+    ends.client.close()
+    for _ in range(3):  # the first one makes the kernel of the client reset the connection
+        ends.far.sendall(b"thank you")
+        ends.server.settle()
+    assert read_all(ends.far) == data[:sent]
+    ends.far.close()
+    assert ends.outcome() == "reset"
+
+
 def test_client_is_told_at_once_that_a_program_has_ended(server: Server, tmp_path: Path) -> None:
     with serving_relayed():
         ends = Ends(server, "tcp", "unix", tmp_path)
-        ends.join()
+        relay = ends.join()
         ends.client.sendall(b"its input is not read")
         ends.far.sendall(b"output")
         ends.far.close()
         assert read_all(ends.client) == b"output"
+        until(lambda: relay._upstream.stream.fileno() < 0)  # it waits for the client to close, and for nothing else
         ends.client.sendall(b"what comes late is discarded")
         ends.client.shutdown(socket.SHUT_WR)
         assert ends.outcome() == "done"
@@ -406,7 +425,53 @@ def test_upstream_that_stops_reading_sends_on(server: Server, tmp_path: Path) ->
         ends.far.close()
         assert read_all(ends.client) == b"bye"
         assert ends.outcome() == "done"
+        assert ends.events.counters.bytes_in == 10 * CHUNK, "what is discarded is counted"
         ends.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        ("exec cat", DATA[: 2**20]),
+        ("head -c 100", DATA[:100]),  # it ends with input unread
+        ("exec <&-; seq 100000", "".join(f"{number}\n" for number in range(1, 100_001)).encode()),
+        ("cat >&2; echo done", b"done\n"),
+        ("kill -9 $$", b""),
+    ],
+)
+def test_program_at_the_other_end_is_served_to_its_end(
+    server: Server, tmp_path: Path, command: str, output: bytes
+) -> None:
+    def start() -> StreamSocket:
+        here, there = socket.socketpair()
+        here.setblocking(False)
+        with there:
+            programs.append(
+                subprocess.Popen(
+                    ["sh", "-c", command], stdin=there.fileno(), stdout=there.fileno(), stderr=subprocess.DEVNULL
+                )
+            )
+        return here
+
+    programs: list[subprocess.Popen[bytes]] = []
+    with serving_relayed():
+        service = Relayed(start)
+        address, events = server.add(service, "tcp://127.0.0.1:0")
+        with connect(address) as client:
+
+            def send() -> None:
+                with contextlib.suppress(ConnectionError):  # it has ended, and input is discarded no longer
+                    client.sendall(DATA[: 2**20])
+                    client.shutdown(socket.SHUT_WR)
+
+            sender = threading.Thread(target=send)
+            sender.start()
+            assert read_all(client) == output
+            sender.join()
+        until(partial(ended, events, 1))
+        assert service.outcomes == ["done"]
+        for program in programs:
+            program.wait(10)
 
 
 def test_owner_ends_an_upstream_that_is_open_elsewhere(ends: Ends) -> None:
