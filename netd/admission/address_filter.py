@@ -7,7 +7,7 @@ the sources that `AdmissionControl` neither has banned nor refuses by `access.al
 admission can hold there.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
@@ -51,21 +51,34 @@ class AddressFilter(NamedTuple):
 def compile_filter(
     access: Access, banned: Collection[bytes], exempt: Prefixes[str], most: int = MOST_INSTRUCTIONS
 ) -> AddressFilter:
+    """As `compiling`, at once. The largest filters take more than a second."""
+    work = compiling(access, banned, exempt, most)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            made: AddressFilter = end.value
+            return made
+
+
+def compiling(
+    access: Access, banned: Collection[bytes], exempt: Prefixes[str], most: int = MOST_INSTRUCTIONS
+) -> Generator[None, None, AddressFilter]:
     """Compile the rules of a service and the bans in force into a filter of at most so many instructions.
 
     ``banned`` are sources in the order in which their bans end, as `Bans.active` returns them. Where there is no room
     for all, those that end first are left out. ``exempt`` is `bans.exempt`. Raises ValueError if the rules alone need
-    more instructions.
+    more instructions. Yields after each piece of the work.
     """
     sources = list(banned)
-    program = _program(access, (), exempt)
+    program = yield from _program(access, (), exempt)
     size = len(program)
     if size > most:
         rules = sum(len(access.rules[key]) for key in ("allow", "deny"))
         raise ValueError(f"{rules} rules need {size} instructions of a socket filter, the kernel takes {most}")
     kept = len(sources)
     while kept:
-        larger = _program(access, sources[-kept:], exempt)
+        larger = yield from _program(access, sources[-kept:], exempt)
         if len(larger) <= most:
             return AddressFilter(larger, len(sources) - kept)
         kept = min(kept - 1, kept * (most - size) // (len(larger) - size))
@@ -80,7 +93,9 @@ class _Range(NamedTuple):
     target: "int | list[_Range]"
 
 
-def _program(access: Access, banned: Iterable[bytes], exempt: Prefixes[str]) -> tuple[Instruction, ...]:
+def _program(
+    access: Access, banned: Iterable[bytes], exempt: Prefixes[str]
+) -> Generator[None, None, tuple[Instruction, ...]]:
     sources = frozenset(banned)
 
     def label(address: bytes) -> int:
@@ -101,11 +116,10 @@ def _program(access: Access, banned: Iterable[bytes], exempt: Prefixes[str]) -> 
     assembler = _Assembler()
     # An IPv4 address is stored where the last word of a mapped one is, so that one lookup serves both. Words are stored
     # since the kernel takes eight times the memory for a load from the packet.
-    ipv4 = assembler.lookup(_ranges(4, starts4, label), 0)
+    ipv4 = yield from assembler.lookup((yield from _ranges(4, starts4, label)), 0)
     starts6 |= {0xFFFF << 32, 0x10000 << 32}
-    ipv6 = assembler.lookup(
-        _ranges(16, starts6, lambda address: label(address) if unmap(address) == address else ipv4), 96
-    )
+    ranges = yield from _ranges(16, starts6, lambda address: label(address) if unmap(address) == address else ipv4)
+    ipv6 = yield from assembler.lookup(ranges, 96)
     ipv6 = assembler.load_source(ipv6, _SOURCE6, range(4))
     ipv4 = assembler.load_source(ipv4, _SOURCE4, [3])
     # Other ends than those in the lookup: else the kernel takes the words for unset from there on, and refuses to load
@@ -118,23 +132,30 @@ def _program(access: Access, banned: Iterable[bytes], exempt: Prefixes[str]) -> 
     return tuple(reversed(assembler.code))
 
 
-def _ranges(octets: int, starts: Iterable[int], label: Callable[[bytes], int]) -> list[_Range]:
+def _ranges(octets: int, starts: Iterable[int], label: Callable[[bytes], int]) -> Generator[None, None, list[_Range]]:
     """Divide all addresses of this length into ranges that each have one label; it changes at most at ``starts``."""
     end = 1 << 8 * octets
-    labelled = ((first, label(first.to_bytes(octets))) for first in sorted(starts) if first < end)
-    firsts = [(next(group)[0], target) for target, group in groupby(labelled, lambda item: item[1])]
+    firsts: list[tuple[int, int]] = []
+    for first in sorted(starts):
+        yield
+        if first < end:
+            target = label(first.to_bytes(octets))
+            if not firsts or firsts[-1][1] != target:
+                firsts.append((first, target))
     return [_Range(first, after - 1, target) for (first, target), (after, _) in pairwise([*firsts, (end, _REJECT)])]
 
 
-def _words(ranges: list[_Range], shift: int) -> list[_Range]:
+def _words(ranges: list[_Range], shift: int) -> Generator[None, None, list[_Range]]:
     """Ranges of the values of a word, which is so many bits from the end of the address, from ranges of addresses."""
     rest = (1 << shift) - 1
     pieces = []
     for first, last, target in ranges:
+        yield
         cuts = {cut for cut in ((first | rest) + 1, last & ~rest) if first < cut <= last}
         pieces += [_Range(one, after - 1, target) for one, after in pairwise([first, *sorted(cuts), last + 1])]
     found: list[_Range] = []
     for word, group in groupby(pieces, lambda piece: piece.first >> shift & _HIGHEST):
+        yield
         parts = list(group)
         last = parts[-1].last >> shift & _HIGHEST
         if len(parts) > 1:
@@ -195,38 +216,40 @@ class _Assembler:
             label = self.add(_LOAD_WORD, k=_IP_HEADER + at + 4 * (word - words[0]))
         return label
 
-    def lookup(self, ranges: list[_Range], shift: int) -> int:
+    def lookup(self, ranges: list[_Range], shift: int) -> Generator[None, None, int]:
         """Add the lookup of an address by its words: the one that is so many bits from the end, then those after it.
 
         Ranges with one label need no instruction.
         """
 
-        def search(words: list[_Range]) -> int:
+        def search(words: list[_Range]) -> Generator[None, None, int]:
+            yield
             if len(words) == 1:
                 target = words[0].target
-                return target if isinstance(target, int) else self.lookup(target, shift - 32)
+                return target if isinstance(target, int) else (yield from self.lookup(target, shift - 32))
             singles = [one for one in words if one.first == one.last]
             others = [one for one in words if one.first != one.last]
             if len(singles) <= _CHAIN and len({one.target for one in others}) == 1:
-                label = search(others[:1])
+                label = yield from search(others[:1])
                 for one in reversed(singles):
-                    label = self.branch(_EQUAL, one.first, search([one]), label)
+                    label = self.branch(_EQUAL, one.first, (yield from search([one])), label)
                 return label
             middle = len(words) // 2
             # The kernel takes half the memory for a jump that has the next instruction as one of its targets.
-            high, low = search(words[middle:]), search(words[:middle])
+            high = yield from search(words[middle:])
+            low = yield from search(words[:middle])
             return self.branch(_AT_LEAST, words[middle].first, high, low)
 
         if len(ranges) == 1:
-            return search(ranges)
-        words = _words(ranges, shift)
+            return (yield from search(ranges))
+        words = yield from _words(ranges, shift)
         upper = [_Range(max(one.first - _HALF, 0), one.last - _HALF, one.target) for one in words if one.last >= _HALF]
         if len(upper) > _CHAIN:
             # The kernel takes more memory for a value from 2**31 on. Many such are compared without that bit.
-            search(upper)
+            yield from search(upper)
             label = self.add(_AND, k=_HALF - 1)
-            lower = search([one._replace(last=min(one.last, _HALF - 1)) for one in words if one.first < _HALF])
-            self.branch(_AT_LEAST, _HALF, label, lower)
+            lower = [one._replace(last=min(one.last, _HALF - 1)) for one in words if one.first < _HALF]
+            self.branch(_AT_LEAST, _HALF, label, (yield from search(lower)))
         else:
-            search(words)
+            yield from search(words)
         return self.add(_LOAD_STORED, k=3 - shift // 32)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from netd.addresses import Network, parse_address, unmap
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
-from netd.admission.address_filter import MOST_INSTRUCTIONS, AddressFilter, compile_filter
+from netd.admission.address_filter import MOST_INSTRUCTIONS, AddressFilter, compile_filter, compiling
 from netd.admission.addresses import Named, Prefixes, source_network, source_of
 from netd.admission.bans import exemption
 from netd.admission.control import AdmissionControl
@@ -158,3 +158,10 @@ def test_filters_of_equal_verdicts_are_equal() -> None:
     banned = [bytes([192, 0, 2, 8]), bytes([192, 0, 2, 7])]
     assert compile_filter(rules, (), NONE) == compile_filter(same, banned, exempt)
     assert compile_filter(rules, (), NONE) != compile_filter(same, banned, NONE)
+
+
+def test_large_filter_is_compiled_in_small_pieces() -> None:
+    access = Access.of(AccessRules.model_validate({"deny": [f"10.{n >> 8}.{n & 255}.0/25" for n in range(1000)]}))
+    banned = [bytes([192, 0, n >> 8, n & 255]) for n in range(0, 4000, 2)]
+    pieces = sum(1 for _ in compiling(access, banned, NONE))
+    assert pieces > 10 * len(compile_filter(access, banned, NONE).program)
