@@ -4,7 +4,6 @@ netd does not see what a program does with a connection that it has. So a limit 
 """
 
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from typing import NamedTuple
 from netd import accounts
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access, compile_rules
-from netd.admission.address_filter import MOST_INSTRUCTIONS, Instruction, compile_filter
+from netd.admission.address_filter import MOST_INSTRUCTIONS, compile_filter
 from netd.admission.bans import exemption
 from netd.config.executables import User, command_faults, directory_fault
 from netd.config.model import DaemonSection, ServiceSection
@@ -23,7 +22,6 @@ from netd.transport import socket_filter
 
 _DEFAULT_USER = "nobody"
 _MOST_RULES = 4 * MOST_INSTRUCTIONS  # a bound on the time that the compilation takes
-_ACCEPT_ALL = Instruction(0x06, 0, 0, 2**32 - 1)  # BPF_RET: so many octets of the packet
 _NOT_SEEN = ("idle", "bytes")
 _NOT_OF_A_LISTENER = ("connections", "per_source", "rate", "total_rate", "idle", "lifetime", "bytes")
 
@@ -112,7 +110,7 @@ def _of_filter(access: AccessRules, listen: tuple[Endpoint, ...], addresses_only
         if endpoint.transport in ("unix", "unixgram"):
             message = f"{addresses_only}, and peers over UNIX have none"
             yield Finding(("listen", number), message, "use the mode= and group= of the socket in place of access")
-        elif endpoint.transport == "tcp" and not _may_filter_tcp():
+        elif endpoint.transport == "tcp" and not socket_filter.may_attach_to_tcp():
             message = "access rules take the right CAP_NET_ADMIN where a program has the TCP socket"
             yield Finding(("listen", number), message, "start netd with it, or leave the rules out")
     rules = len(access.allow) + len(access.deny)
@@ -122,16 +120,6 @@ def _of_filter(access: AccessRules, listen: tuple[Endpoint, ...], addresses_only
         compile_filter(Access(compile_rules(access)), (), exemption(()))
     except ValueError as error:
         yield Finding(("access",), str(error))
-
-
-def _may_filter_tcp() -> bool:
-    """Whether this process may attach a filter to a TCP socket."""
-    with socket.socket() as tried:
-        try:
-            socket_filter.attach(tried, [_ACCEPT_ALL])
-        except PermissionError:
-            return False
-    return True
 
 
 def _given_limits(section: ServiceSection, keys: tuple[str, ...]) -> Iterator[str]:

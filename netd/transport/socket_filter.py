@@ -26,6 +26,7 @@ from netd.admission.address_filter import Instruction
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h; the socket module does not have them
 _SOCK_FILTER = struct.Struct("=HBBI")
 _SOCK_FPROG = struct.Struct("@HP")
+_ACCEPTING = (Instruction(0x06, 0, 0, 2**32 - 1),)  # BPF_RET: so many octets of the packet
 
 
 def attach(opened: socket.socket, program: Sequence[Instruction]) -> None:
@@ -40,6 +41,16 @@ def attach(opened: socket.socket, program: Sequence[Instruction]) -> None:
     instructions = b"".join(_SOCK_FILTER.pack(*one) for one in program)
     array = ctypes.create_string_buffer(instructions, len(instructions))
     opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _SOCK_FPROG.pack(len(program), ctypes.addressof(array)))
+
+
+def may_attach_to_tcp() -> bool:
+    """Whether this process may attach a filter to a TCP socket. It tries that on one of its own. Raises OSError."""
+    with socket.socket() as tried:
+        try:
+            attach(tried, _ACCEPTING)
+        except PermissionError:
+            return False
+    return True
 
 
 def detach(opened: socket.socket) -> None:

@@ -19,7 +19,7 @@ from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
 from netd.admission.address_filter import Instruction, compile_filter
 from netd.admission.addresses import Prefixes, parse_source
-from netd.transport.socket_filter import attach, detach
+from netd.transport.socket_filter import attach, detach, may_attach_to_tcp
 from tests.support.namespaces import in_namespace
 from tests.support.sockets import has_ipv6
 from tests.support.users import ALEX, as_user
@@ -290,7 +290,9 @@ def test_ordinary_user_may_filter_datagrams_and_on_older_kernels_connections(sta
                 attach(listener, program(deny=["127.0.0.2"]))
             except OSError as error:
                 assert error.errno == errno.EPERM
+                assert not may_attach_to_tcp()
                 return
+            assert may_attach_to_tcp()
             test_exchange_at_a_listener_ends_no_connection(stack, listener)
 
     as_ordinary_user(attach_both)
