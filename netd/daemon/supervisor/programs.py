@@ -5,7 +5,7 @@ import os
 import pwd
 import signal
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netd import accounts
 from netd.config.model import ServiceConfig
@@ -90,10 +90,10 @@ class Programs:
             if is_listener(service):
                 own = [*listeners.get(service.name, ())]
             for one in own:
-                if placed := self._unchanged(service.name, one, diff):
-                    prepared.place(service.name, placed)
-                    continue
                 try:
+                    if placed := self._unchanged(service, one, diff):
+                        prepared.place(service.name, placed)
+                        continue
                     run_as = identity(service)
                     entry = ProgramEntry(self._program(service, run_as), one.listener if one else None)
                     wanted.setdefault(run_as, []).append((one.id if one else None, entry))
@@ -109,12 +109,24 @@ class Programs:
             raise
         return prepared
 
-    def _unchanged(self, service: str, record: ListenerRecord | None, diff: ConfigDiff) -> Placed | None:
-        """What is in force for a service and its listener, if the new config does not change it."""
-        if service in diff.reconfigured:
-            return None
+    def _unchanged(self, service: ServiceConfig, record: ListenerRecord | None, diff: ConfigDiff) -> Placed | None:
+        """What is in force for a service and its listener, if the new config does not change it.
+
+        Other keys of the service, such as `access`, may change: a program that has the listener goes on. Raises
+        ValueError if there is no such account.
+        """
         number = record and record.id
-        return next((one for one in self.in_force.by_service.get(service, ()) if one.record == number), None)
+        for placed in self.in_force.by_service.get(service.name, ()):
+            if placed.record == number:
+                if service.name not in diff.reconfigured:
+                    return placed
+                run_as = identity(service)
+                before = placed.launcher.programs[placed.number].program
+                same = placed.launcher.run_as == run_as and before == replace(
+                    self._program(service, run_as), number=before.number
+                )
+                return placed if same else None
+        return None
 
     async def _add(
         self, run_as: RunAs, numbered: list[tuple[int | None, ProgramEntry]], prepared: PreparedPrograms
