@@ -72,10 +72,11 @@ def check(file: Path | None, as_json: bool, system: bool) -> int:
 
 def _refusals(config: Config) -> Iterator[str]:
     """What the system does not permit this process of a config."""
-    from netd.daemon.supervisor import restart_check  # only here, since a check without --system needs neither
+    from netd.daemon.supervisor import restart_check, socket_filters  # only here: without --system, no check needs them
     from netd.transport.listen import open_listeners
 
     yield from restart_check.problems(config)
+    yield from socket_filters.refusals(config)
     in_use = os.strerror(errno.EADDRINUSE)
     for service in config.enabled:
         for endpoint in service.listen:

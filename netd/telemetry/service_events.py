@@ -70,6 +70,20 @@ class ListenerEvents(ThrottledLog):
         """The config disables the reply guard of a UDP service."""
         self._log.warning("reply_guard_disabled", advice="forged source addresses can direct answers at other hosts")
 
+    def filter_refused(self, endpoint: str) -> None:
+        """A program has this TCP listener, and netd no right to attach a filter to it: bans do not hold there."""
+        self._log.warning("filter_refused", endpoint=endpoint, advice="give netd CAP_NET_ADMIN (capabilities(7))")
+
+    def filter_limited(self, number: int, limit: int) -> None:
+        """A socket filter has room for ``limit`` bans. The others, which end first, do not hold where it is attached."""
+        advice = "a socket filter has no room for more; maybe raise the sysctl net.core.optmem_max"
+        self._log.warning("filter_limited", number=number, limit=limit, advice=advice)
+
+    def filter_failed(self, endpoint: str, error: str) -> None:
+        """The socket filter with address rules and bans cannot be exchanged, or removed. The socket has the old one."""
+        advice = "its program may have locked it: netd disable and netd enable open a new socket"
+        self._log.error("filter_failed", endpoint=endpoint, error=error, advice=advice)
+
 
 class ServiceEvents(ThrottledLog):
     """The events of one service in one process.

@@ -26,6 +26,9 @@ _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 T = TypeVar("T")
 
+BeforeBind = Callable[[str, socket.socket], None]
+"""Called with the service and a new socket before it is bound, for what has to hold from its first packet on. It raises
+OSError or ValueError if the socket is not to be opened."""
 Skipped = Callable[[str, str, str], None]
 """Called with ``(service, url, error)``, for example for an address of a host name that this host does not have."""
 
@@ -114,6 +117,7 @@ def opening(
     failed: Skipped,
     inherited: Inherited,
     yielding: Iterable[Listener],
+    before_bind: BeforeBind = lambda service, opened: None,
 ) -> Generator[None, None, list[Listener]]:
     """As `open_listeners`, in steps: yields after each endpoint. Closing the generator early closes what it opened.
 
@@ -121,7 +125,7 @@ def opening(
     """
     listeners: list[Listener] = []
     problems: list[str] = []
-    opener = _Opener(skipped, failed, inherited, list(yielding))
+    opener = _Opener(skipped, failed, inherited, list(yielding), before_bind)
     try:
         for service, endpoint in wanted:
             try:
@@ -159,7 +163,15 @@ def finish(work: Generator[None, None, T]) -> T:
 class _Opener:
     """Opens endpoints one by one."""
 
-    def __init__(self, skipped: Skipped, failed: Skipped, inherited: Inherited, yielding: list[Listener]) -> None:
+    def __init__(
+        self,
+        skipped: Skipped,
+        failed: Skipped,
+        inherited: Inherited,
+        yielding: list[Listener],
+        before_bind: BeforeBind,
+    ) -> None:
+        self._before_bind = before_bind
         self._skipped = skipped
         self._failed = failed
         self._inherited = inherited
@@ -245,6 +257,7 @@ class _Opener:
                 opened.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             if options.device:
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, options.device.encode())
+            self._before_bind(service, opened)
             self._bind(listener, address)
             configure(listener, endpoint)
         except BaseException:

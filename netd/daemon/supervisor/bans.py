@@ -23,13 +23,21 @@ Send = Callable[[SetBans], Result[Any]]
 
 
 class BanManager:
-    """Bans sources. ``send`` sends the bans to the workers."""
+    """Bans sources. ``send`` sends the bans to the workers, and ``changed`` is called after that."""
 
-    def __init__(self, state: State, events: DaemonEvents, loop: Loop, send: Send) -> None:
+    def __init__(
+        self,
+        state: State,
+        events: DaemonEvents,
+        loop: Loop,
+        send: Send,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._state = state
         self._events = events
         self._loop = loop
         self._send_to_workers = send
+        self._changed = changed
         self._offenders: dict[str, Offender] = {}  # by source: reported, and not processed yet
 
     def record_offender(self, offender: Offender) -> None:
@@ -97,7 +105,10 @@ class BanManager:
 
     def _send(self, *sources: bytes) -> Result[Any]:
         now = time.monotonic()
-        return self._send_to_workers(SetBans({source.hex(): self._state.bans.until(source, now) for source in sources}))
+        message = SetBans({source.hex(): self._state.bans.until(source, now) for source in sources})
+        result = self._send_to_workers(message)
+        self._changed()
+        return result
 
 
 def _source(text: str) -> bytes:

@@ -14,6 +14,7 @@ from netd.config.model import ServiceConfig
 from netd.daemon.supervisor.control import Answer, CommandError
 from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.programs import is_listener
+from netd.daemon.supervisor.socket_filters import SocketFilters
 from netd.daemon.supervisor.state import State
 from netd.errors import EXIT_USAGE
 
@@ -25,9 +26,10 @@ _SOME_PORT = 49152  # an ephemeral port (RFC 6335), for a peer without a port
 class Explainer:
     """Answers `netd explain`."""
 
-    def __init__(self, state: State, listeners: Listeners) -> None:
+    def __init__(self, state: State, listeners: Listeners, filters: SocketFilters) -> None:
         self._state = state
         self._listeners = listeners
+        self._filters = filters
 
     def explain(self, peer: str, where: str) -> Answer:
         """Whether ``peer`` is served at ``where`` (SERVICE/TRANSPORT) now, with every check and its reason.
@@ -64,7 +66,9 @@ class Explainer:
     def _checks(self, service: ServiceConfig, peer: str, transport: str) -> list[Check]:
         state = self._state
         now = time.monotonic()
-        banned = {source: ban.until for source, ban in state.bans.active(now).items()}
+        active = state.bans.active(now)
+        held = self._held(service.name, transport) if is_listener(service) and service.enabled else active
+        banned = {source: ban.until for source, ban in active.items() if source in held}
         ports = {one.listener.socket.getsockname()[1] for one in self._listeners if one.listener.transport == "udp"}
         shared = DaemonAdmission(state.daemon_limits, banned=banned, ports=ports)
         shared.apply(state.config.daemon.connections, state.config.bans)
@@ -74,12 +78,21 @@ class Explainer:
             user, groups = _account(peer)
             return list(admission.explain_unix(user, groups, now, datagram=transport == "unixgram"))
         address, port = _address(peer)
-        checks = admission.explain(address, port, now, datagram=transport == "udp")
         source = source_of(address)
-        why = state.bans.active(now)[source].why if source in banned else ""
-        return [
-            check._replace(why=f"{check.why} ({why})") if check.name == "bans" and why else check for check in checks
-        ]
+        why = f" ({active[source].why})" if source in banned else ""
+        if source in active and source not in banned:
+            why = " here: the socket filter has no room for the ban, or cannot be attached"
+        checks = admission.explain(address, port, now, datagram=transport == "udp")
+        return [check._replace(why=check.why + why) if check.name == "bans" else check for check in checks]
+
+    def _held(self, service: str, transport: str) -> set[bytes]:
+        """The banned sources that the socket filters at the listeners of a program discard."""
+        return {
+            source
+            for one in self._listeners
+            if one.listener.service == service and one.listener.transport == transport
+            for source in self._filters.banned_at(one)
+        }
 
     def _transports(self, service: ServiceConfig) -> list[str]:
         """The transports of a service: of its listeners, or those in the config if it is disabled."""

@@ -2,11 +2,12 @@
 
 At a TCP listener the kernel also counts a client that resets the connection before its handshake is complete, as the
 checks of HAProxy do, and scanners. So the drops there are refusals only up to the number of overflows of all listeners
-in this network namespace.
+in this network namespace. At a socket with a filter it counts what that has discarded, so nothing is known there.
 """
 
 import socket
 import struct
+from collections.abc import Callable, Collection
 
 from netd.config.model import ServiceConfig
 from netd.daemon.supervisor.listeners import Listeners
@@ -20,11 +21,16 @@ _OVERFLOWS = ("ListenOverflows", "TCPReqQFullDrop")  # the queue of connections,
 
 
 class KernelDrops:
-    """Adds the kernel's drops at each listener to the counters of its service, in the supervisor's column."""
+    """Adds the kernel's drops at each listener to the counters of its service, in the supervisor's column.
 
-    def __init__(self, state: State, listeners: Listeners) -> None:
+    ``filtered`` returns the ids of the listeners with a filter.
+    """
+
+    def __init__(self, state: State, listeners: Listeners, filtered: Callable[[], Collection[int]] = frozenset) -> None:
         self._state = state
         self._listeners = listeners
+        self._filtered_now = filtered
+        self._filtered: frozenset[int] = frozenset()  # at the last call
         self._drops: dict[int, int] = {}  # the kernel's number at the last call, by listener id
         self._overflows = _overflows()
         self._unassigned = 0  # overflows before the last call that were not at the listeners, as far as was known
@@ -34,6 +40,8 @@ class KernelDrops:
         """Count the datagrams and connections that the kernel dropped since the last call."""
         services = {service.name: service for service in self._state.config.services}
         before, self._drops = self._drops, {}
+        filtered, self._filtered = self._filtered, frozenset(self._filtered_now())
+        filtered |= self._filtered
         overflows, self._overflows = self._overflows, _overflows()
         # The kernel does not count both at one moment, so an overflow may be counted before its drop.
         new = self._overflows - overflows
@@ -41,6 +49,8 @@ class KernelDrops:
         for record in self._listeners:
             listener = record.listener
             number = self._drops[record.id] = _kernel_drops(listener.socket)
+            if record.id in filtered:
+                continue
             since = (number - before.get(record.id, number)) & 0xFFFFFFFF
             if listener.streams:
                 since = min(since, unassigned)

@@ -13,7 +13,7 @@ from netd.errors import OpenError
 from netd.services import table
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.arrivals import stop_arrivals
-from netd.transport.listen import Listener, Skipped, configure, opening, subject
+from netd.transport.listen import BeforeBind, Listener, Skipped, configure, opening, subject
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ class Listeners:
     def __iter__(self) -> "itertools.chain[ListenerRecord]":
         return itertools.chain.from_iterable(self._by_key.values())
 
-    def prepare(self, diff: ConfigDiff) -> Generator[None, None, PreparedListeners]:
+    def prepare(
+        self, diff: ConfigDiff, before_bind: BeforeBind = lambda service, opened: None
+    ) -> Generator[None, None, PreparedListeners]:
         """Open the sockets of the new config that are not open. Yields after each piece of the work.
 
         A UNIX socket that has lost its file is opened anew, since no client can find it.
@@ -81,7 +83,8 @@ class Listeners:
         missing = [(service.name, endpoint) for key, (service, endpoint) in wanted.items() if key not in in_force]
         opened: dict[int, list[Listener]] = {}  # by endpoint; several may be equal
         yielding = [record.listener for record in removed]
-        for listener in (yield from opening(missing, self._skipped, self._failed, self._inherited, yielding)):
+        work = opening(missing, self._skipped, self._failed, self._inherited, yielding, before_bind)
+        for listener in (yield from work):
             opened.setdefault(id(listener.endpoint), []).append(listener)
         prepared = PreparedListeners(diff, {}, removed=removed)
         by_socket = {record.listener.socket: record for record in removed}

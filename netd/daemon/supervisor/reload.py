@@ -18,10 +18,10 @@ from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.control import CommandError
-from netd.daemon.supervisor.launchers import LauncherPool
 from netd.daemon.supervisor.listeners import ListenerRecord, Listeners, PreparedListeners
 from netd.daemon.supervisor.programs import PreparedPrograms, Programs, is_listener
 from netd.daemon.supervisor.requests import PREPARE_TIMEOUT
+from netd.daemon.supervisor.socket_filters import SocketFilters
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
@@ -42,21 +42,33 @@ class Reloader:
         self,
         state: State,
         listeners: Listeners,
+        filters: SocketFilters,
         pool: WorkerPool,
         programs: Programs,
-        launchers: LauncherPool,
         tasks: Tasks,
         user: str,
     ) -> None:
         self._state = state
         self._programs = programs
-        self._launchers = launchers
         self._listeners = listeners
+        self._filters = filters
         self._pool = pool
         self._tasks = tasks
         self._user = user
         self.queue = Queue()
         """Commands that change the config run one at a time."""
+
+    async def start(self, workers: int) -> None:
+        """Put the first config in force, and start this many workers. Raises `OpenError` or `WorkerError`."""
+        diff = finish(config_diff.from_nothing(self._state.config))
+        filters = await self._filters.prepare(diff.config)
+        listeners = finish(self._listeners.prepare(diff, filters.attach))
+        self._listeners.commit(listeners)
+        self._filters.check(filters, listeners.records)
+        self._filters.commit(filters, listeners.new)
+        self._programs.commit(await self._programs.prepare(diff, listeners.records))
+        await self._pool.start(workers)
+        self._programs.finish([], {})
 
     async def sync_worker(self, worker: WorkerProcess) -> None:
         """Send a new worker the config in force. Raises `WorkerError` if the worker does not accept it."""
@@ -65,7 +77,6 @@ class Reloader:
         self._require_success([worker], answers)
         answers = await requests.ask(SetBans(state.bans_until()), [], [worker])
         self._require_success([worker], answers)
-        await self._launchers.sync_worker(worker)
         by_programs = _listening(state.config)
         listeners = [record for record in self._listeners if record.listener.service not in by_programs]
         diff = await self._tasks.in_slices(config_diff.from_nothing(state.config))
@@ -96,11 +107,13 @@ class Reloader:
         """
         state, pool = self._state, self._pool
         self._not_while_stopping()
-        listeners = await self._tasks.in_slices(self._listeners.prepare(diff))
+        filters = await self._filters.prepare(diff.config)
+        listeners = await self._tasks.in_slices(self._listeners.prepare(diff, filters.attach))
         asked: set[WorkerProcess] = set()
         programs: PreparedPrograms | None = None
         try:
             self._not_while_stopping()
+            self._filters.check(filters, listeners.records)
             programs = await self._programs.prepare(diff, listeners.records)
             moved = self._moved(listeners, diff.config)
             await self._prepare_workers(listeners, programs, asked)
@@ -118,6 +131,7 @@ class Reloader:
         if diff.draining:
             pool.requests.send(Retire(diff.draining), pool.draining)
         self._listeners.commit(listeners)
+        self._filters.commit(filters, listeners.new)
         removed_programs = self._programs.commit(programs)
         state.apply(file, overrides)
         try:

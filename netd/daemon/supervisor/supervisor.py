@@ -19,7 +19,7 @@ from netd.daemon.garbage import MANY
 from netd.daemon.messages.from_supervisor import SetLogFile
 from netd.daemon.messages.from_worker import Notice, Offender, ProgramsChanged, ReportWanted, TraceLines, WorkerFault
 from netd.daemon.signals import Signals
-from netd.daemon.supervisor import config_diff, config_warnings
+from netd.daemon.supervisor import config_warnings
 from netd.daemon.supervisor.bans import BanManager
 from netd.daemon.supervisor.commands import Commands
 from netd.daemon.supervisor.config_reader import ConfigReader
@@ -33,6 +33,7 @@ from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.programs import Programs
 from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT
+from netd.daemon.supervisor.socket_filters import SocketFilters
 from netd.daemon.supervisor.spawn import Entry, WorkerError, WorkerProcess, fork, reap_orphans
 from netd.daemon.supervisor.stacks import culprit
 from netd.daemon.supervisor.state import State
@@ -46,7 +47,7 @@ from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ServiceEvents
 from netd.telemetry.sink import Sink
 from netd.transport.activation import fault_of
-from netd.transport.listen import Listener, finish, socket_url
+from netd.transport.listen import Listener, socket_url
 from netd.transport.loop import Loop, Timer
 from netd.transport.stream.server import StreamServer
 
@@ -95,8 +96,9 @@ class Supervisor:
             self._on_notice,
             lambda stack: culprit(stack, self._state.config.enabled),
         )
-        self._bans = BanManager(self._state, self._events, self._loop, self._pool.ask_all)
-        self._kernel_drops = KernelDrops(self._state, self._listeners)
+        self._filters = SocketFilters(self._state, self._listeners, self._events, self._tasks, self._loop)
+        self._bans = BanManager(self._state, self._events, self._loop, self._pool.ask_all, self._filters.bans_changed)
+        self._kernel_drops = KernelDrops(self._state, self._listeners, lambda: self._filters.filtered)
         self._status = Status(
             self._state, self._listeners, self._pool, self._kernel_drops, self._events, sink, self._loop
         )
@@ -112,7 +114,7 @@ class Supervisor:
         )
         self._programs = Programs(self._launchers)
         self._reloader = Reloader(
-            self._state, self._listeners, self._pool, self._programs, self._launchers, self._tasks, run_as.name
+            self._state, self._listeners, self._filters, self._pool, self._programs, self._tasks, run_as.name
         )
         self._config_reader = ConfigReader(self._tasks, self._loop, load)
         self._commands = Commands(
@@ -158,12 +160,7 @@ class Supervisor:
         state = self._state
         try:
             self._open_control()
-            diff = finish(config_diff.from_nothing(state.config))
-            listeners = finish(self._listeners.prepare(diff))
-            self._listeners.commit(listeners)
-            self._programs.commit(await self._programs.prepare(diff, listeners.records))
-            await self._pool.start(self._size)
-            self._programs.finish([], {})
+            await self._reloader.start(self._size)
         except OSError as error:
             raise _startup_error(error) from None
         except WorkerError as error:
@@ -188,6 +185,7 @@ class Supervisor:
 
     async def _sync_worker(self, worker: WorkerProcess) -> None:
         self._state.add_worker(worker.number)
+        await self._launchers.sync_worker(worker)
         await self._reloader.sync_worker(worker)
         await self._tracer.sync_worker(worker)
 
@@ -215,7 +213,7 @@ class Supervisor:
                 self.stop,
                 self._status,
                 self._bans,
-                Explainer(self._state, self._listeners).explain,
+                Explainer(self._state, self._listeners, self._filters).explain,
                 self._tracer,
                 self._attachments,
                 group,

@@ -34,7 +34,8 @@ class Exec:
         mode: Literal["connection", "listener"] = "connection"
         """`connection` (nowait of inetd): a program for each connection, which is its standard input and output.
         `listener` (wait of inetd): one program, started when a connection or datagram comes, gets the listening socket
-        as 0, 1 and 3 (LISTEN_FDS, sd_listen_fds(3)) and accepts or receives by itself until it ends."""
+        as 0, 1 and 3 (LISTEN_FDS, sd_listen_fds(3)) and accepts or receives by itself until it ends. There
+        `access.allow`, `access.deny` and bans hold as a socket filter (over TCP with CAP_NET_ADMIN), and no limits."""
         stderr: _Stderr = "log"
         """Where standard error of the program goes: `log` (each line an event), `peer` (the connection, as with inetd
         and xinetd) or `null` (nowhere). log, since complaints of a program are for the operator, not for the peer."""

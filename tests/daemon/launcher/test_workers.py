@@ -414,7 +414,9 @@ def test_worker_that_does_not_read_has_no_more_started_and_no_more_kept_for_it(
     assert [one.start for one in worker.answers] == list(range(1, sent + 1))
 
 
-def test_another_worker_is_served_beside_a_worker_that_sends_without_a_pause(launched: Launched, worker: Worker) -> None:
+def test_another_worker_is_served_beside_a_worker_that_sends_without_a_pause(
+    launched: Launched, worker: Worker
+) -> None:
     launched.add(program("/bin/cat"))
     other = launched.workers[1]
     with pytest.raises(BlockingIOError):

@@ -137,12 +137,14 @@ def test_worker_that_reports_invalid_offenders_causes_no_ban_and_little_work(
         result.set(None)
         return result
 
-    manager = BanManager(state, DaemonEvents(), loop, send)
+    changes: list[int] = []
+    manager = BanManager(state, DaemonEvents(), loop, send, lambda: changes.append(len(sent)))
     for number in range(5000):
         manager.record_offender(Offender(f"c0{number:06x}", "echo", "rate"))
     loop.call(loop.stop)
     loop.run()
     assert len(sent) == 1
+    assert changes == [1], "what depends on the bans is told once"
     assert len(state.bans.active(time.monotonic())) == 1000
     invalid = [
         Offender("c0ffffff", "other", "rate"),

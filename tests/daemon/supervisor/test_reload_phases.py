@@ -31,6 +31,7 @@ from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.programs import Programs
 from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.requests import PREPARE_TIMEOUT
+from netd.daemon.supervisor.socket_filters import SocketFilters
 from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.tasks import Result
@@ -63,8 +64,9 @@ class Reload:
         launchers = LauncherPool(
             made.tasks, made.loop, made.pool._events, made.pool.requests, no_launcher, lambda: made.pool.all_workers
         )
+        filters = SocketFilters(self.state, self.listeners, made.pool._events, made.tasks, made.loop)
         self.reloader = Reloader(
-            self.state, self.listeners, made.pool, Programs(launchers), launchers, made.tasks, "alex"
+            self.state, self.listeners, filters, made.pool, Programs(launchers), made.tasks, "alex"
         )
 
     def apply(self, text: str) -> Result[None]:
