@@ -75,7 +75,7 @@ class ListenerEvents(ThrottledLog):
         self._log.warning("filter_refused", endpoint=endpoint, advice="give netd CAP_NET_ADMIN (capabilities(7))")
 
     def filter_limited(self, number: int, limit: int) -> None:
-        """A socket filter has room for ``limit`` bans. The others, which end first, do not hold where it is attached."""
+        """A socket filter has room for ``limit`` bans. The others, which end first, do not hold at its listeners."""
         advice = "a socket filter has no room for more; maybe raise the sysctl net.core.optmem_max"
         self._log.warning("filter_limited", number=number, limit=limit, advice=advice)
 
