@@ -23,11 +23,40 @@ class Credentials(NamedTuple):
         return f"uid={self.uid}"
 
 
+class Tls(NamedTuple):
+    """What is known of the TLS connection of a peer. A value that is not known is empty."""
+
+    protocol: str = ""
+    """Such as ``TLSv1.3``."""
+    cipher: str = ""
+    common_name: str = ""
+    """The common name of the peer's certificate, which was verified."""
+
+
+class Proxied(NamedTuple):
+    """What a proxy says of a connection that it passes on, beside the addresses. A value that it does not say is empty.
+
+    The peer chooses some of it.
+    """
+
+    via: str
+    """The proxy: the peer of the socket, as text."""
+    server_name: str = ""
+    """The host that the peer has asked for (SNI, RFC 6066)."""
+    alpn: str = ""
+    """The protocol that TLS has agreed on (RFC 7301)."""
+    unique_id: str = ""
+    """The name that the proxy has given to the connection."""
+    tls: Tls | None = None
+    """None: the peer has not connected to the proxy over TLS, or the proxy does not say it."""
+
+
 class Peer(NamedTuple):
     """The other end of a connection or datagram, and the local address.
 
-    ``host`` and ``local_host`` are numeric addresses (an IPv4 peer of a dual-stack socket is IPv4). Over UNIX they are
-    paths; ``host`` is empty if the client's socket has none.
+    Where a proxy has named them (`proxied`), both are those of its own peer. ``host`` and ``local_host`` are numeric
+    addresses (an IPv4 peer of a dual-stack socket is IPv4). Over UNIX they are paths; ``host`` is empty if the client's
+    socket has none.
     """
 
     transport: Transport
@@ -36,6 +65,7 @@ class Peer(NamedTuple):
     local_host: str = ""
     local_port: int = 0
     credentials: Credentials | None = None
+    proxied: Proxied | None = None
 
     @property
     def family(self) -> Literal["ipv4", "ipv6", "unix"]:

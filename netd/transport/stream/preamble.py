@@ -30,7 +30,7 @@ received after the handshake. Raises `PeerError` where the peer violates the pro
 
 _TIMEOUT = 10.0
 """Seconds that a peer has for all preambles together."""
-_MOST = 4096
+LONGEST_HEADER = 4096
 """Octets of the longest header."""
 _NEW_INPUT = IN | select.EPOLLRDHUP | select.EPOLLET
 """Edge-triggered: the header is only peeked at, and the kernel is to report new input alone."""
@@ -92,7 +92,7 @@ class PreambleConnection(Connection):
 
     def _receive_header(self, mask: int, naming: Naming) -> None:
         """Peek at the input, and receive the header once it is complete."""
-        data = self._take(self.socket.recv, _MOST, MSG_PEEK)
+        data = self._take(self.socket.recv, LONGEST_HEADER, MSG_PEEK)
         if data is None:
             return
         if not data:
@@ -110,7 +110,7 @@ class PreambleConnection(Connection):
             left -= len(header)
         if found:
             self._admit_named(found[1])
-        elif mask != IN or len(data) == _MOST:  # the peer has finished, or the header is too long
+        elif mask != IN or len(data) == LONGEST_HEADER:  # the peer has finished, or the header is too long
             self.bytes_in = len(data)
             self.close("peer_error")
 
