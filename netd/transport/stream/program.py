@@ -213,7 +213,7 @@ class ErrorLines:
             lines.append(self._line)
             self._line = b""
         for line in lines:
-            if line:
+            if line := line.removesuffix(b"\r"):  # of programs that write as if to a terminal, such as sshd(8)
                 self._events.error_line(self._peer, self._pid, printable(line.decode(errors="replace"))[:_LONGEST_LINE])
         return data
 
