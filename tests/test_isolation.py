@@ -70,6 +70,7 @@ NAMED = {
     "tests/support/namespaces.py": (r"/dev/?\S*", "in a mount namespace"),
     "tests/test_default_paths.py": (r"/run/netd", "the place that is asked for, and not used"),
     "tests/test_values.py": (r"/etc/.*|(?:tcp|udp)://\*:7", "names of time zones that are none, words of a hint"),
+    "tests/test_recipes.py": (r"/run\S*|/etc\S*|/srv/\S+", "words that are replaced, and places in a mount namespace"),
     "tests/test_tour.py": (r"/tmp/", "what the tour says, which is put into the test's place"),
     "tests/transport/datagram/test_reply_guard.py": (r".*:40{2,3}7", "in a network namespace"),
     "tests/transport/test_listen.py": (

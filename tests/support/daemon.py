@@ -134,11 +134,11 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def daemon(config: str, directory: Path) -> Iterator[Daemon]:
-    """A daemon with this config, ready; stopped at the end, with exit code 0."""
+def daemon(config: str, directory: Path, command: Sequence[str] = ()) -> Iterator[Daemon]:
+    """A daemon with this config, ready; stopped at the end, with exit code 0. ``command`` runs it, as in `Daemon`."""
     file = directory / "netd.yaml"
     file.write_text(config)
-    with Daemon("-c", str(file)) as running:
+    with Daemon("-c", str(file), command=command) as running:
         running.event("netd_started")
         yield running
         assert running.stop() == 0, running.lines[-5:]
