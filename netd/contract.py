@@ -50,7 +50,7 @@ streams, one with ``datagram`` serves datagrams. A service that needs blocking c
     is dropped.
 ``counters``
     A tuple of names, such as ``("started", "exited.0")``: the counters of this service type alone, beside those of all
-    types. `netd status --json` shows their sums under these names.
+    types. `netd status --json` shows their sums under these names, but for names that begin with ``_``.
 ``Options``
     The model of the options (a `netd.values.Model`). A class that has it is built as ``cls(options, context)``, any
     other as ``cls()``.

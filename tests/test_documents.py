@@ -22,6 +22,8 @@ from netd.services.exec.options import ProgramOptions
 from netd.services.service_type import ServiceType
 from tests.source_tree import ROOT
 
+EVENTS = ("service_events", "daemon_events", "program_events")
+"""The files with the events that netd logs."""
 MODELS = (AccessRules, BanRules, DaemonSection, Limits, LogSection, Policy)
 
 
@@ -94,22 +96,29 @@ def test_the_config_shows_every_key_with_its_default() -> None:
 
 
 def test_every_event_is_snake_case_and_past_tense_and_stands_once() -> None:
-    text = "".join(
-        (ROOT / "netd" / "telemetry" / f"{file}.py").read_text() for file in ("service_events", "daemon_events")
-    )
+    text = "".join((ROOT / "netd" / "telemetry" / f"{file}.py").read_text() for file in EVENTS)
     names = re.findall(r'(?:self\._log\.\w+|log)\(\s*"(\w+)"', text)
     names += re.findall(r'"(?:warning|error)",\s*"(\w+)"', text)
     assert len(names) == len(set(names))
     assert set(names) >= {"connection_closed", "connection_refused", "datagrams_dropped", "listening", "netd_started"}
     for name in names:
-        assert re.fullmatch(r"[a-z]+(_[a-z]+)*_([a-z]+ed|lost)|listening|netd_starting", name), name
+        past = r"[a-z]+(_[a-z]+)*_([a-z]+ed|lost)"
+        assert re.fullmatch(rf"{past}|listening|netd_starting|program_error", name), name
+
+
+def keys(function: ast.AST) -> set[str]:
+    """The constant keys of the mappings that a function makes."""
+    nodes = [node for node in ast.walk(function) if isinstance(node, ast.Dict)]
+    return {str(key.value) for node in nodes for key in node.keys if isinstance(key, ast.Constant)}
 
 
 def events_of_the_code() -> dict[str, tuple[str, set[str]]]:
     """The events that netd logs, by name: their levels as the page has them, and the names of their fields."""
     found: dict[str, tuple[str, set[str]]] = {"log_lines_lost": ("warning", {"number"})}
-    for file in ("service_events", "daemon_events"):
-        for method in ast.walk(ast.parse((ROOT / "netd" / "telemetry" / f"{file}.py").read_text())):
+    for file in EVENTS:
+        module = ast.parse((ROOT / "netd" / "telemetry" / f"{file}.py").read_text())
+        functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+        for method in ast.walk(module):
             if not isinstance(method, ast.FunctionDef):
                 continue
             calls = [call for call in ast.walk(method) if isinstance(call, ast.Call)]
@@ -125,10 +134,10 @@ def events_of_the_code() -> dict[str, tuple[str, set[str]]]:
                 fields = {key.arg for key in call.keywords if key.arg} | (
                     {"number"} if "throttled" in called else set()
                 )
+                called_functions = (functions.get(ast.unparse(call.func)) for call in calls)
+                fields |= keys(method).union(*(keys(function) for function in called_functions if function))
                 for node in ast.walk(method):
-                    if isinstance(node, ast.Dict):
-                        fields |= {str(key.value) for key in node.keys if isinstance(key, ast.Constant)}
-                    elif isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("fields", "details"):
+                    if isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("fields", "details"):
                         fields |= {str(node.slice.value)} if isinstance(node.slice, ast.Constant) else set()
                 found[str(name)] = str(level), {"exception" if field == "exc_info" else str(field) for field in fields}
     return found

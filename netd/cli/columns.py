@@ -16,6 +16,7 @@ NUMBERS = {
     "FAILED": "failed",
 }
 """The columns of numbers by head, with their fields in a status answer."""
+_LONGEST_WHY = 200  # characters
 HEADS = ("SERVICE", "ENDPOINT", *NUMBERS, "STATE")
 
 
@@ -26,15 +27,20 @@ def service_rows(answer: Answer) -> list[Row]:
             "SERVICE": printable(service["service"]),
             "ENDPOINT": [printable(url) for url in service["endpoints"]],
             **{head: service[field] for head, field in NUMBERS.items()},
-            "STATE": "on" if service["enabled"] else "off",
+            "STATE": ("failing" if service.get("failing") else "on") if service["enabled"] else "off",
         }
         for service in answer["services"]
     ]
 
 
-def reasons(service: Answer) -> list[str]:
-    """Why connections of a service were refused and datagrams dropped, with numbers: ``refused: rate 5, access 2``."""
-    return [
+def reasons(service: Answer, answer: Answer) -> list[str]:
+    """Why a service fails, why connections were refused and datagrams dropped: ``refused: rate 5, access 2``.
+
+    ``answer`` is the status answer that has the service.
+    """
+    failing = printable(service.get("failing", ""))[:_LONGEST_WHY]
+    fails = [f"failing: {failing}{_ago(answer, service.get('failed_at'), ', ')}"] if failing else []
+    return fails + [
         f"{name}: {', '.join(f'{reason} {number}' for reason, number in _most(service['counters'][counter]))}"
         for name, counter in (("refused", "connections_refused"), ("dropped", "datagrams_dropped"))
         if service["counters"][counter]
@@ -52,7 +58,9 @@ def daemon_lines(answer: Answer) -> list[str]:
     leaving = f", {draining} leaving" if draining else ""
     state = ", stopping" if answer["stopping"] else "" if answer["ready"] else ", not ready"
     lost = answer["counters"]["workers_lost"]
-    losses = f", {lost} worker{'s' * (lost != 1)} lost{_ago(answer, 'workers_lost', ', the last ')}" if lost else ""
+    last = answer.get("last", {})
+    ago = _ago(answer, last.get("workers_lost"), ", the last ")
+    losses = f", {lost} worker{'s' * (lost != 1)} lost{ago}" if lost else ""
     banned = answer["banned_sources"]
     bans = f", {banned} source{'s' * (banned != 1)} banned" if banned else ""
     daemon = (
@@ -76,12 +84,12 @@ def _problems(answer: Answer) -> Iterator[str]:
     if not answer["last_reload_successful"]:
         first, *others = answer.get("last_reload_problems") or ["the log says why"]
         more = f" and {len(others)} more" if others else ""
-        yield f"reload rejected{_ago(answer, 'reloads_rejected')}: {printable(first)}{more}"
+        ago = _ago(answer, answer.get("last", {}).get("reloads_rejected"))
+        yield f"reload rejected{ago}: {printable(first)}{more}"
 
 
-def _ago(answer: Answer, event: str, before: str = " ") -> str:
-    """How long before this answer an event was last, by the clock of netd; empty where that is not known."""
-    when = answer.get("last", {}).get(event)
+def _ago(answer: Answer, when: float | None, before: str = " ") -> str:
+    """How long before this answer a time was, by the clock of netd; empty where that is not known."""
     seconds = answer["started"] + answer["uptime_seconds"] - (when or 0)
     return "" if when is None else f"{before}{readable_duration(max(0.0, seconds))} ago"
 

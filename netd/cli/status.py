@@ -34,14 +34,14 @@ def status(client: ControlClient, service: str | None, *, all_: bool, as_json: b
     Exit code 0: netd is running; 69: it is not.
     """  # noqa: D301  # the backslash is for click, which keeps the lines behind it as they are
     answer = client.ask("status", service=service)
-    text = _describe(answer["services"][0]) if service else _overview(answer, all_=all_)
+    text = _describe(answer["services"][0], answer) if service else _overview(answer, all_=all_)
     return print_answer(answer, text, as_json=as_json)
 
 
 def _overview(answer: Answer, *, all_: bool) -> str:
     """The daemon, a table of the services that are on, why they refused, and why they are off, or on by command."""
     rows = service_rows(answer)
-    shown = [row for row in rows if all_ or row["STATE"] == "on"]
+    shown = [row for row in rows if all_ or row["STATE"] != "off"]
     cells = []
     for row in shown:
         first, *others = row["ENDPOINT"] or ["-"]
@@ -50,7 +50,7 @@ def _overview(answer: Answer, *, all_: bool) -> str:
     daemon, config, *problems = daemon_lines(answer)
     parts = [[_wrapped(daemon), config, *map(_wrapped, problems)]]
     parts.append([table(HEADS, cells, tuple(NUMBERS))] if shown else ["no service is on"])
-    told = [(service["service"], reasons(service)) for service in answer["services"]]
+    told = [(service["service"], reasons(service, answer)) for service in answer["services"]]
     parts.append([_wrapped(f"{name}: {'; '.join(why)}") for name, why in told if why])
     parts.append([_wrapped(line) for line in _explained(answer["services"])])
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
@@ -66,22 +66,21 @@ def _explained(services: Iterable[Answer]) -> list[str]:
     return [f"{state}: {', '.join(services)}" for state, services in names.items()]
 
 
-def _describe(service: Answer) -> str:
-    """All about one service."""
+def _describe(service: Answer, answer: Answer) -> str:
+    """All about one service, of this answer."""
     counters = service["counters"]
-    durations = counters["connections_duration_seconds"]
-    mean = f"; {readable_duration(durations['sum'] / durations['count'])} on average" if durations["count"] else ""
     why = f" ({service['why']})" if service["why"] else ""
     kind = "" if service["type"] == service["service"] else f", type {service['type']}"
     facts = [
         (service["service"], f"{'on' if service['enabled'] else 'off'}{why}{kind}"),
+        *(line.split(": ", 1) for line in reasons(service, answer) if line.startswith("failing")),
         ("sockets" if service["enabled"] else "would listen on", " ".join(service["endpoints"]) or "none"),
         (
             "connections",
             f"{service['connections']} open, {counters['connections_accepted']} accepted",
         ),
         ("without an octet", str(counters["connections_checks"])),
-        ("ended", f"{_by_reason(counters['connections_closed'])}{mean}"),
+        ("ended", f"{_by_reason(counters['connections_closed'])}{_mean(counters['connections_duration_seconds'])}"),
         ("requests", str(service["requests"])),
         ("octets", f"{counters['received_bytes']} received, {counters['sent_bytes']} sent"),
         ("datagrams", f"{counters['datagrams_received']} received, {counters['datagrams_answered']} answered"),
@@ -89,10 +88,29 @@ def _describe(service: Answer) -> str:
         ("dropped", _by_reason(counters["datagrams_dropped"])),
         ("failed", str(service["failed"])),
         ("loops", str(counters["loops_detected"])),
+        *(_programs(service) if "programs_started" in counters else ()),
         *((name, str(number)) for name, number in counters["own"].items()),
         *((f"limits.{name}", _limit(name, value)) for name, value in service["limits"].items()),
     ]
     return table(("", ""), facts).lstrip("\n")
+
+
+def _programs(service: Answer) -> list[tuple[str, str]]:
+    counters = service["counters"]
+    ended = counters["programs_ended"]
+    running = max(0, counters["programs_started"] - sum(ended.values()))
+    not_started = counters["programs_not_started"]
+    failures = f", {not_started} could not be started" if not_started else ""
+    return [
+        ("programs", f"{counters['programs_started']} started, {running} running{failures}"),
+        ("programs ended", f"{_by_reason(ended)}{_mean(counters['programs_duration_seconds'])}"),
+        ("processor time", f"{counters['programs_cpu_seconds']:.3f}s, of programs that have ended"),
+        ("lines of errors", str(counters["programs_error_lines"])),
+    ]
+
+
+def _mean(durations: Answer) -> str:
+    return f"; {readable_duration(durations['sum'] / durations['count'])} on average" if durations["count"] else ""
 
 
 def _by_reason(numbers: dict[str, int]) -> str:

@@ -51,7 +51,8 @@ _LINE = 8  # cells of eight octets in a cache line; no two processes write to th
 class Layout:
     """The counters of a service and their cells in a column: the common ones first, then those of its service type.
 
-    So a common counter has the same cell in all tables. ValueError: two counters have the same name.
+    So a common counter has the same cell in all tables. A name that begins with ``_`` is that of a number of each
+    process, which is no sum. ValueError: two counters have the same name.
     """
 
     own: tuple[str, ...] = ()
@@ -187,7 +188,7 @@ class Table(SharedMemory):
         counts = Counts()
         columns = [self.column(process) for process in (*Role, *range(self._known_workers))]
         for name, total in zip(self.layout.cells, map(sum, zip(*columns, strict=True)), strict=False):
-            if total:
+            if total and name[0] != "_":
                 number = min(max(total, 0), MOST_COUNTED)
                 kind, dot, reason = name.partition(".")
                 if name not in CELL:

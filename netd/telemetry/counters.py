@@ -1,18 +1,22 @@
 """The counters of a service as JSON has them: under the names of the metrics, without ``netd_`` and ``_total``."""
 
 import math
+from collections import Counter
 from itertools import accumulate
-from typing import Any
+from typing import Any, get_args
 
 from netd.shared.table import DURATIONS, Counts
+from netd.telemetry.program_events import COUNTERS, How
 
 _BOUNDS = [*(str(float(bound)) for bound in DURATIONS), "+Inf"]
 _CLASSES = [f"{bound:g}" for bound in (*DURATIONS, math.inf)]
 
 
-def published(counts: Counts) -> dict[str, Any]:
-    """The counters. Numbers are always there; in those by reason, a reason that is missing has not occurred."""
-    buckets = list(accumulate(counts.durations.get(name, 0) for name in _CLASSES))
+def published(counts: Counts, *, programs: bool = False) -> dict[str, Any]:
+    """The counters, with those of ``programs`` where the service type has them.
+
+    Numbers are always there; in those by reason, a reason that is missing has not occurred.
+    """
     return {
         "connections_active": counts.active,
         "connections_accepted": counts.accepted,
@@ -20,11 +24,7 @@ def published(counts: Counts) -> dict[str, Any]:
         "connections_checks": counts.checks,
         "connections_closed": dict(counts.closed),
         "connections_refused": dict(counts.refused),
-        "connections_duration_seconds": {
-            "count": buckets[-1],
-            "sum": counts.duration_us / 1e6,
-            "buckets": dict(zip(_BOUNDS, buckets, strict=True)),
-        },
+        "connections_duration_seconds": _histogram(counts.durations, counts.duration_us),
         "received_bytes": counts.bytes_in,
         "sent_bytes": counts.bytes_out,
         "datagrams_received": counts.datagrams_in,
@@ -32,5 +32,24 @@ def published(counts: Counts) -> dict[str, Any]:
         "datagrams_dropped": dict(counts.dropped),
         "conversations_failed": counts.failed,
         "loops_detected": counts.loops,
-        "own": dict(counts.own),
+        **(_of_programs(counts.own) if programs else {}),
+        "own": {name: number for name, number in counts.own.items() if not (programs and name in COUNTERS)},
     }
+
+
+def _of_programs(own: Counter[str]) -> dict[str, Any]:
+    ended = {how: number for how in get_args(How) if (number := own[f"programs_ended.{how}"])}
+    durations = Counter({name: own[f"programs_durations.{name}"] for name in _CLASSES})
+    return {
+        "programs_started": own["programs_started"],
+        "programs_not_started": own["programs_not_started"],
+        "programs_ended": ended,
+        "programs_duration_seconds": _histogram(durations, own["programs_duration_us"]),
+        "programs_cpu_seconds": own["programs_cpu_us"] / 1e6,
+        "programs_error_lines": own["programs_error_lines"],
+    }
+
+
+def _histogram(classes: Counter[str], microseconds: int) -> dict[str, Any]:
+    buckets = list(accumulate(classes[name] for name in _CLASSES))
+    return {"count": buckets[-1], "sum": microseconds / 1e6, "buckets": dict(zip(_BOUNDS, buckets, strict=True))}

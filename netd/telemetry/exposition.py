@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from netd.reasons import Drop, Outcome, Refusal
+from netd.telemetry.program_events import How
 
 Answer = Mapping[str, Any]
 
@@ -94,6 +95,15 @@ _SERVICE: tuple[tuple[_Family, str, str], ...] = (
 )
 """Metrics of each service: type, name, which is that of its counter (`netd.telemetry.counters`), and help."""
 
+_PROGRAMS: tuple[tuple[_Family, str, str], ...] = (
+    (_COUNTER, "programs_started", "Programs started."),
+    (_COUNTER, "programs_not_started", "Programs that could not be started."),
+    (_COUNTER, "programs_cpu_seconds", "Processor time of programs that have ended, and of their children."),
+    (_COUNTER, "programs_error_lines", "Lines that programs have written to standard error, where netd reads it."),
+)
+"""Metrics of each service that starts programs. Those that run are its open connections, or so is each program that
+accepts connections by itself."""
+
 _REASONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("connections_closed", "Connections closed, by outcome.", get_args(Outcome)),
     ("connections_refused", "Connections refused, by reason.", get_args(Refusal)),
@@ -145,7 +155,9 @@ class _Status(Collector):
                 for reason in reasons:
                     metric.add_metric((one["service"], reason), numbers.get(reason, 0))
             yield metric
-        yield _durations(services)
+        yield _durations("connections_duration_seconds", "Duration of closed connections.", services)
+        if programs := [one for one in services if "programs_started" in one["counters"]]:
+            yield from _of_programs(programs)
 
 
 def _unit(name: str) -> str:
@@ -163,11 +175,25 @@ def _sockets(services: list[Answer]) -> Metric:
     return metric
 
 
-def _durations(services: list[Answer]) -> Metric:
-    name = "connections_duration_seconds"
-    metric = HistogramMetricFamily(
-        f"netd_{name}", "Duration of closed connections.", labels=("service",), unit=_unit(name)
-    )
+def _of_programs(services: list[Answer]) -> Iterator[Metric]:
+    for family, name, explanation in _PROGRAMS:
+        metric = family(f"netd_{name}", explanation, labels=("service",), unit=_unit(name))
+        for one in services:
+            metric.add_metric((one["service"],), one["counters"][name])
+        yield metric
+    ended = _COUNTER("netd_programs_ended", "Programs that have ended, by how.", labels=("service", "how"))
+    failing = _GAUGE("netd_programs_failing", "Whether the last program of a service failed.", labels=("service",))
+    for one in services:
+        for how in get_args(How):
+            ended.add_metric((one["service"], how), one["counters"]["programs_ended"].get(how, 0))
+        failing.add_metric((one["service"],), float(bool(one["failing"])))
+    yield ended
+    yield failing
+    yield _durations("programs_duration_seconds", "Run time of programs that have ended.", services)
+
+
+def _durations(name: str, explanation: str, services: list[Answer]) -> Metric:
+    metric = HistogramMetricFamily(f"netd_{name}", explanation, labels=("service",), unit=_unit(name))
     for one in services:
         durations = one["counters"][name]
         metric.add_metric((one["service"],), list(durations["buckets"].items()), sum_value=durations["sum"])

@@ -1,33 +1,91 @@
 """The events of the programs of one service: the counters and the log lines of their starts and ends."""
 
+import math
 import signal
 import time
+from bisect import bisect_left
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 from netd.contract import End
 from netd.peer import Peer
-from netd.shared.table import Layout, Role, Table
+from netd.shared.table import DURATIONS, SUPERVISOR, Layout, Role, Table
 from netd.telemetry.throttle import ThrottledLog
 
 How = Literal["success", "failure", "signal", "unknown"]
 """How a program has ended: with exit code 0, with another one, by a signal; or it is not known, since the process
 that has started it was killed."""
 
+_SUCCEEDED, _FAILED, _FAULT = "_program_succeeded", "_program_failed", "_program_fault"
 COUNTERS = (
     "programs_started",
     "programs_not_started",
-    "programs_ended.success",
-    "programs_ended.failure",
-    "programs_ended.signal",
-    "programs_ended.unknown",
+    *(f"programs_ended.{how}" for how in get_args(How)),
     "programs_cpu_us",
-    "error_lines",
+    "programs_error_lines",
+    "programs_duration_us",
+    *(f"programs_durations.{bound:g}" for bound in (*DURATIONS, math.inf)),  # in this order, without a gap
+    _SUCCEEDED,
+    _FAILED,
+    _FAULT,
 )
-"""What a service type with programs counts beside the common counters."""
+"""What a service type with programs counts beside the common counters. The last three are no sums: when the last
+program has ended well and when one has failed, in milliseconds of CLOCK_MONOTONIC, and the `fault_of` that one."""
 
 LINES_RATE, LINES_BURST = 20.0, 100.0
 """Lines of standard error that are logged a second for a service, and how many at once."""
+
+
+_SIGNALS = 256  # a fault from here on is a signal
+NOT_STARTED = 1024
+"""The fault of a program that could not be started."""
+
+
+def fault_of(end: End, *, expected: bool = False) -> int:
+    """What was wrong with the end of a program, as a number: its exit code, or 256 and the signal. 0: nothing.
+
+    ``expected``: netd has ended it, or its exit code is a result.
+    """
+    if not end.code or expected or end.timed_out:
+        return 0
+    return end.code if end.code > 0 else _SIGNALS - end.code
+
+
+class Failure(NamedTuple):
+    """The last failure of a program of a service."""
+
+    at: float
+    """CLOCK_MONOTONIC."""
+    why: str
+    is_last: bool
+    """Whether no program has ended well since."""
+
+
+def last_failure(table: Table, now: float) -> Failure | None:
+    """The last failure of a program of the service with this table. A worker may have written any numbers to it."""
+    own = table.column(SUPERVISOR)
+    cells = (table.layout.cells[name] for name in (_SUCCEEDED, _FAILED, _FAULT))
+    columns = zip(*((own[cell], *table.all(cell)) for cell in cells), strict=True)
+    success, failure, fault = 0, 0, 0
+    for succeeded, failed, what in columns:
+        if success < succeeded <= now * 1000:
+            success = succeeded
+        if failure < failed <= now * 1000:
+            failure, fault = failed, what
+    return Failure(failure / 1000, _described(fault), failure > success) if failure else None
+
+
+def _described(fault: int) -> str:
+    if fault < _SIGNALS:
+        return f"exit code {fault}"
+    return f"signal {_signal_name(fault - _SIGNALS)}" if fault < NOT_STARTED else "it could not be started"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has no name
+        return str(number)
 
 
 def how_ended(end: End) -> How:
@@ -41,12 +99,7 @@ def _ended_by(end: End) -> dict[str, object]:
     """``code``, or ``signal`` by its name."""
     if end.code is None:
         return {}
-    if end.code >= 0:
-        return {"code": end.code}
-    try:
-        return {"signal": signal.Signals(-end.code).name}
-    except ValueError:  # a real-time signal has no name
-        return {"signal": str(-end.code)}
+    return {"code": end.code} if end.code >= 0 else {"signal": _signal_name(-end.code)}
 
 
 def _of_peer(peer: Peer | str) -> dict[str, object]:
@@ -54,8 +107,47 @@ def _of_peer(peer: Peer | str) -> dict[str, object]:
     return {"peer": text} if text else {}
 
 
+class ProgramCounts:
+    """Counts the programs of the service with this table, in the column of a process. ``clock`` is CLOCK_MONOTONIC."""
+
+    def __init__(self, table: Table, process: int | Role, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cells = table.column(process)
+        self._cell = table.layout.cells
+        self._shortest = self._cell[f"programs_durations.{DURATIONS[0]:g}"]
+        self._clock = clock
+
+    def started(self, number: int = 1) -> None:
+        """So many have started."""
+        self._cells[self._cell["programs_started"]] += number
+
+    def ended(self, how: How, fault: int, cpu: float, seconds: float) -> None:
+        """One has ended, after so many seconds of processor time and of time. ``fault`` is the `fault_of` it."""
+        cells, cell = self._cells, self._cell
+        cells[cell[f"programs_ended.{how}"]] += 1
+        cells[cell["programs_cpu_us"]] += int(cpu * 1e6)
+        cells[cell["programs_duration_us"]] += int(seconds * 1e6)
+        cells[self._shortest + bisect_left(DURATIONS, seconds)] += 1
+        if how != "unknown":
+            self._note(fault)
+
+    def not_started(self) -> None:
+        """One could not be started."""
+        self._cells[self._cell["programs_not_started"]] += 1
+        self._note(NOT_STARTED)
+
+    def error_line(self) -> None:
+        """One has written a line to its standard error."""
+        self._cells[self._cell["programs_error_lines"]] += 1
+
+    def _note(self, fault: int) -> None:
+        now = int(self._clock() * 1000)
+        if fault:
+            self._cells[self._cell[_FAULT]] = fault
+        self._cells[self._cell[_FAILED if fault else _SUCCEEDED]] = now
+
+
 class ProgramEvents(ThrottledLog):
-    """The events of the programs of a service. ``column`` holds the counters that this process writes, if it has some.
+    """The events of the programs of a service. ``process`` counts them in its column of ``table``, if there is one.
 
     ``is_logged`` says whether the start and the end of one are logged at info; else at debug.
     """
@@ -69,34 +161,29 @@ class ProgramEvents(ThrottledLog):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(clock, service=service)
-        table = table or Table(layout=Layout(COUNTERS))
-        self._cells = table.column(process)
-        self._cell = table.layout.cells
+        self._counts = ProgramCounts(table or Table(layout=Layout(COUNTERS)), process, clock)
         self._is_logged = is_logged
         self._lines = LINES_BURST
         self._lines_at = clock()
 
     def program_started(self, peer: Peer | str, pid: int) -> None:
-        """A program has started for this peer; for one that accepts connections itself the peer is empty."""
-        self._cells[self._cell["programs_started"]] += 1
+        """A program has started for this peer, which is empty for one that accepts connections itself."""
+        self._counts.started()
         if log := self._logger():
             log("program_started", **_of_peer(peer), pid=pid)
 
-    def program_ended(self, peer: Peer | str, pid: int, end: End) -> How:
-        """A program has ended."""
-        how = how_ended(end)
-        self._cells[self._cell[f"programs_ended.{how}"]] += 1
-        self._cells[self._cell["programs_cpu_us"]] += int((end.user + end.system) * 1e6)
+    def program_ended(self, peer: Peer | str, pid: int, end: End, *, expected: bool = False) -> None:
+        """A program has ended. ``expected`` as of `fault_of`."""
+        self._counts.ended(how_ended(end), fault_of(end, expected=expected), end.user + end.system, end.seconds)
         if log := self._logger():
             fields = {**_of_peer(peer), "pid": pid, **_ended_by(end), "duration": round(end.seconds, 6)}
             if end.code is not None:
-                fields |= {"user": round(end.user, 6), "system": round(end.system, 6)}
+                fields |= {"user_time": round(end.user, 6), "system_time": round(end.system, 6)}
             if end.memory:
                 fields["memory"] = end.memory
             if end.timed_out:
                 fields["reason"] = "lifetime"
             log("program_ended", **fields)
-        return how
 
     def _logger(self) -> Callable[..., object] | None:
         """What logs a start or an end; None: nothing does."""
@@ -104,12 +191,12 @@ class ProgramEvents(ThrottledLog):
 
     def program_not_started(self, peer: str, error: str) -> None:
         """A program could not be started. Each error is logged, then at most once a minute."""
-        self._cells[self._cell["programs_not_started"]] += 1
-        self._log_throttled(error, "", 1, "error", "program_not_started", peer=peer, error=error)
+        self._counts.not_started()
+        self._log_throttled(error, "", 1, "error", "program_not_started", **_of_peer(peer), error=error)
 
     def error_line(self, peer: str, pid: int, line: str) -> None:
         """A program has written a line to its standard error. `LINES_RATE` lines a second are logged, all counted."""
-        self._cells[self._cell["error_lines"]] += 1
+        self._counts.error_line()
         now = self._clock()
         self._lines = min(LINES_BURST, self._lines + (now - self._lines_at) * LINES_RATE)
         self._lines_at = now

@@ -275,9 +275,8 @@ class ServiceEvents(ThrottledLog):
         """The service has stopped: a line with its counters, at debug if all are zero."""
         summary: dict[str, object] = {}
         for name, value in self.counters.summary().items():
-            if name.startswith("duration"):
-                continue  # for /metrics
             parts = value.items() if isinstance(value, dict) else [("", value)]
-            summary |= {f"{name}_{part}".replace(".", "_").rstrip("_"): count for part, count in parts}
+            found = {f"{name}_{part}".replace(".", "_").rstrip("_"): count for part, count in parts}
+            summary |= {key: count for key, count in found.items() if "duration" not in key}  # those are for /metrics
         log = self._log.info if summary else self._log.debug
         log("service_stopped", **summary)

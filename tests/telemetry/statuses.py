@@ -1,15 +1,17 @@
 """Responses to ``netd status``."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from netd.shared.table import Counts
 from netd.telemetry.counters import published
 
 
-def status(services: Mapping[str, Counts], *, enabled: bool = True, **changes: object) -> dict[str, Any]:
-    """A status as the control socket sends it."""
+def status(
+    services: Mapping[str, Counts], *, enabled: bool = True, programs: Collection[str] = (), **changes: object
+) -> dict[str, Any]:
+    """A status as the control socket sends it. ``programs`` are the services that start some; their last one failed."""
     answer = {
         "version": "0.1.0",
         "started": 1_700_000_000.5,
@@ -32,7 +34,8 @@ def status(services: Mapping[str, Counts], *, enabled: bool = True, **changes: o
                 "service": name,
                 "enabled": enabled,
                 "endpoints": ["tcp://127.0.0.1:7", "tcp://[::1]:7", "udp://127.0.0.1:7", "unix:///run/x.sock"],
-                "counters": published(one),
+                "failing": "exit code 1" if name in programs else "",
+                "counters": published(one, programs=name in programs),
             }
             for name, one in services.items()
         ],

@@ -13,6 +13,19 @@ def test_numbers_are_always_there_and_reasons_where_they_have_occurred() -> None
     assert counters["own"] == {"members": 1}
 
 
+def test_programs_are_counted_where_the_service_type_starts_some() -> None:
+    own = Counter({"programs_started": 4, "programs_ended.signal": 1, "programs_cpu_us": 1500, "members": 1})
+    own |= Counter({"programs_duration_us": 2_500_000, "programs_durations.10": 1})
+    counters = published(Counts(own=own), programs=True)
+    assert counters["own"] == {"members": 1}
+    assert (counters["programs_started"], counters["programs_not_started"]) == (4, 0)
+    assert counters["programs_ended"] == {"signal": 1}
+    assert (counters["programs_cpu_seconds"], counters["programs_error_lines"]) == (0.0015, 0)
+    assert counters["programs_duration_seconds"]["buckets"]["10.0"] == 1
+    assert counters["programs_duration_seconds"]["sum"] == 2.5
+    assert "programs_started" not in published(Counts())
+
+
 def test_durations_are_a_cumulative_histogram_in_seconds() -> None:
     counts = Counts(duration_us=1_500_000, durations=Counter({"0.01": 2, "1": 1, "inf": 1}))
     assert published(counts)["connections_duration_seconds"] == {

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from netd.reasons import Drop, Outcome, Refusal
 from netd.shared.table import DURATIONS, Counts
 from netd.telemetry.exposition import exposition
+from netd.telemetry.program_events import How
 from tests.support.programs import need
 from tests.telemetry.statuses import status
 
@@ -148,6 +149,27 @@ def test_labels_have_few_values() -> None:
     assert labels == {"version", "service", "transport", "reason", "le"}
 
 
+def test_programs_are_told_of_services_that_start_some() -> None:
+    own = Counter({"programs_started": 5, "programs_not_started": 1, "programs_cpu_us": 2_500_000})
+    own |= Counter({"programs_ended.failure": 3, "programs_error_lines": 7, "programs_durations.0.1": 3})
+    answer = status({"agent": Counts(own=own), "echo": Counts()}, programs=["agent"])
+    found = samples(parse_text(exposition(answer, "")[0].decode()))
+    wanted = {
+        "programs_started_total": 5.0,
+        "programs_not_started_total": 1,
+        "programs_cpu_seconds_total": 2.5,
+        "programs_error_lines_total": 7,
+        "programs_duration_seconds_count": 3,
+        "programs_duration_seconds_sum": 0,
+        "programs_failing": 1,
+    }
+    assert {name: found[key(name, service="agent")] for name in wanted} == wanted
+    ends = {how: found[key("programs_ended_total", service="agent", how=how)] for how in get_args(How)}
+    assert ends == {"success": 0, "failure": 3, "signal": 0, "unknown": 0}
+    assert found[key("programs_duration_seconds_bucket", service="agent", le="0.1")] == 3
+    assert not [name for name, labels in found if "programs" in name and ("service", "echo") in labels]
+
+
 def test_disabled_service_and_unhealthy_daemon_are_zero() -> None:
     answer = status(
         {"echo": Counts()}, enabled=False, healthy=False, ready=False, last_reload_successful=False, workers=[]
@@ -192,6 +214,6 @@ def test_accept_header_for_openmetrics_is_not_copied_into_the_media_type() -> No
 @pytest.mark.parametrize("services", [{}, {"echo": Counts(accepted=3), "time": Counts()}], ids=["none", "two"])
 def test_promtool_reports_no_problem(services: dict[str, Counts]) -> None:
     need("promtool")
-    body, _ = exposition(status(services), "")
+    body, _ = exposition(status(services, programs=["time"]), "")
     done = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

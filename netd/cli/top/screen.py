@@ -162,7 +162,7 @@ def _cell(head: str, value: object) -> str:
 def _style(row: Row) -> str:
     if row.get("STATE") == "off":
         return "dim"
-    return "red" if row.get("FAILED") else ""
+    return "red" if row.get("FAILED") or row.get("STATE") == "failing" else ""
 
 
 def _details(view: View) -> list[str]:
@@ -174,7 +174,7 @@ def _details(view: View) -> list[str]:
     endpoints = " ".join(printable(url) for url in service["endpoints"])
     counters: Answer = service["counters"]
     facts = [f"{readable_number(counters[f'{way}_bytes'])} octets {way}" for way in ("received", "sent")]
-    facts += reasons(service)
+    facts += reasons(service, view.answer)
     if checks := counters["connections_checks"]:
         facts.append(f"checks: {checks}")
     state = "on" if service["enabled"] else "off"

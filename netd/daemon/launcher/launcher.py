@@ -60,7 +60,7 @@ from netd.peer import Peer
 from netd.peer_filter import PeerFilter
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.telemetry.program_events import ProgramEvents
+from netd.telemetry.program_events import NOT_STARTED, ProgramEvents, fault_of, how_ended
 from netd.telemetry.sink import Sink
 from netd.transport.loop import Loop
 
@@ -266,7 +266,7 @@ class Launcher:
         if self._workers.get(worker.number) is worker:
             del self._workers[worker.number]
         for service in {running.program.service for running in worker.running.values()}:
-            self._notify(ProgramsChanged(service, self._unowned(service), 0, None, 0))
+            self._notify(ProgramsChanged(service, self._unowned(service)))
         if reason:
             self._notify(WorkerFault(worker.number, reason))
 
@@ -289,15 +289,18 @@ class Launcher:
     def _on_unowned_start(self, running: Running) -> None:
         service = running.program.service
         self._events_of(service).program_started(running.peer, running.pid)
-        self._notify(ProgramsChanged(service, self._unowned(service), 1, None, 0))
+        self._notify(ProgramsChanged(service, self._unowned(service), 1))
 
     def _on_unowned_end(self, running: Running, end: End) -> None:
         service = running.program.service
-        how = self._events_of(service).program_ended(running.peer, running.pid, end)
-        self._notify(ProgramsChanged(service, self._unowned(service), 0, how, int((end.user + end.system) * 1e6)))
+        self._events_of(service).program_ended(running.peer, running.pid, end, expected=running.is_ending)
+        fault = fault_of(end, expected=running.is_ending)
+        used = round(end.user + end.system, 6), round(end.seconds, 6)
+        self._notify(ProgramsChanged(service, self._unowned(service), 0, how_ended(end), fault, *used))
 
     def _on_listener_failed(self, program: Program, error: str) -> None:
         self._events_of(program.service).program_not_started("", error)
+        self._notify(ProgramsChanged(program.service, self._unowned(program.service), fault=NOT_STARTED))
 
     def _events_of(self, service: str) -> ProgramEvents:
         return self._service_events.setdefault(service, ProgramEvents(service))

@@ -165,17 +165,23 @@ class TraceLines(Fields):
 
 @dataclass(frozen=True)
 class ProgramsChanged(Fields):
-    """Of a launcher: a program that no worker waits for has started or ended, or a worker has left some."""
+    """Of a launcher: a program that no worker waits for has started, has ended or cannot be started, or a worker has
+    left some.
+    """
 
     service: Name
     running: Natural
     """How many of the service there are now."""
-    started: Natural
+    started: Natural = 0
     """How many have started since the last of these messages."""
-    ended: How | None
+    ended: How | None = None
     """How one has ended; None: none has."""
-    cpu_us: Natural
-    """The processor time of that one, in microseconds."""
+    fault: Natural = 0
+    """The `fault_of` that end, or `NOT_STARTED`."""
+    cpu: Seconds = 0.0
+    """The processor time of the one that has ended."""
+    seconds: Seconds = 0.0
+    """How long it has run."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from netd.daemon.supervisor.control import CommandError
 from netd.errors import EXIT_USAGE
 from netd.services.table import find
 from netd.shared.daemon_limits import DaemonLimits
-from netd.shared.table import SUPERVISOR, Table
+from netd.shared.table import CELL, SUPERVISOR, Table
+from netd.telemetry.program_events import ProgramCounts
 from netd.telemetry.service_events import ListenerEvents
 from netd.text import suggestion
 from netd.transport.listen import Listener
@@ -138,12 +139,13 @@ class State:
         """Count the programs of a service that no worker waits for."""
         for (service, _), table in self._tables.items():
             if service == changed.service and "programs_started" in table.layout.cells:
-                cells, column = table.layout.cells, table.column(SUPERVISOR)
-                column[cells["active"]] = changed.running
-                column[cells["programs_started"]] += changed.started
-                column[cells["programs_cpu_us"]] += changed.cpu_us
+                table.column(SUPERVISOR)[CELL["active"]] = changed.running
+                counts = ProgramCounts(table, SUPERVISOR)
+                counts.started(changed.started)
                 if changed.ended:
-                    column[cells[f"programs_ended.{changed.ended}"]] += 1
+                    counts.ended(changed.ended, changed.fault, changed.cpu, changed.seconds)
+                elif changed.fault:
+                    counts.not_started()
 
     def bans_until(self) -> dict[str, float]:
         """The bans for `SetBans`: sources in hexadecimal, with the time until which they hold (CLOCK_MONOTONIC)."""

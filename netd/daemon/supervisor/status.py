@@ -17,6 +17,7 @@ from netd.daemon.supervisor.control import Answer, log_exceptions
 from netd.daemon.supervisor.history import History
 from netd.daemon.supervisor.kernel_drops import KernelDrops
 from netd.daemon.supervisor.listeners import Listeners
+from netd.daemon.supervisor.programs import starts_programs
 from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
@@ -24,6 +25,7 @@ from netd.daemon.tasks import Result
 from netd.reasons import FORMAT_VERSION
 from netd.telemetry.counters import published
 from netd.telemetry.daemon_events import DaemonEvents, Event
+from netd.telemetry.program_events import last_failure
 from netd.telemetry.sink import Sink
 from netd.transport.loop import Loop
 
@@ -140,7 +142,10 @@ class Status:
             why = "" if service.enabled else "by the config"
         else:
             why = f"by netd {'enable' if override else 'disable'}, until the next reload"
-        counts = state.table(service).read()
+        table = state.table(service)
+        counts = table.read()
+        programs = starts_programs(service)
+        failure = last_failure(table, time.monotonic()) if programs else None
         return {
             "service": service.name,
             "type": service.type,
@@ -152,7 +157,9 @@ class Status:
             "refused": counts.refused.total(),
             "dropped": counts.dropped.total(),
             "failed": counts.failed,
-            "counters": published(counts),
+            "failing": failure.why if failure and failure.is_last else "",
+            "failed_at": failure and round(since_1970() + failure.at, 3),
+            "counters": published(counts, programs=programs),
         }
 
     def history(self) -> Answer:

@@ -91,7 +91,8 @@ class ProgramRun:
         for _ in range(_PIECES):
             if not self._read():
                 break
-        self._events.program_ended("", self._pid, end)
+        # A code is a result; a signal is none, and comes from netd too, when the time is over.
+        self._events.program_ended("", self._pid, end, expected=end.code is not None and end.code >= 0)
         self._close()
         error = "" if end.code is not None else "the process that starts programs was killed"
         self._tell(Finished(end.code, bytes(self._output), error, end.seconds))

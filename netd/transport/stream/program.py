@@ -124,7 +124,7 @@ class ProgramConnection(Connection):
         """The program has ended."""
         if self._errors:
             self._errors.read_rest()
-        self._events.program_ended(self.peer, self._pid, end)
+        self._events.program_ended(self.peer, self._pid, end, expected=bool(self._ending))
         self._end(self._ending or ("lifetime" if end.timed_out else "lost" if end.code is None else "done"))
 
     def close(self, outcome: Outcome) -> None:

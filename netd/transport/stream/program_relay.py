@@ -84,6 +84,7 @@ class RelayedProgram:
         self._errors: ErrorLines | None = None
         self._end: socket.socket
         self._running: RunningProgram | None = None
+        self._is_stopped = False
         self.pid = 0
         """The process id, once it is known."""
 
@@ -98,6 +99,7 @@ class RelayedProgram:
 
     def stop(self) -> None:
         """End it."""
+        self._is_stopped = True
         if self._running:
             self._running.stop()
 
@@ -123,7 +125,7 @@ class RelayedProgram:
         if self._errors:
             self._errors.read_rest()
         self._close_errors()
-        self._events.program_ended(self._connection.peer, self.pid, end)
+        self._events.program_ended(self._connection.peer, self.pid, end, expected=self._is_stopped)
         if self._connection.descriptor >= 0:
             self._connection.program_ended()
 

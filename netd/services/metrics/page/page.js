@@ -86,9 +86,8 @@ const HINTS = {
   Generation: "how many configs have been in force since netd started",
 };
 
-// How long ago a counter last grew, for the text after it.
-function ago(status, name) {
-  const when = status.last[name];
+// How long ago something was, for the text after it.
+function ago(status, when) {
   return when === null ? "" : `, ${duration(Math.max(0, status.started + status.uptime_seconds - when))} ago`;
 }
 
@@ -113,15 +112,15 @@ function showDaemon(status) {
   const problems = status.last_reload_problems;
   const [problem, more] = [problems[0] ?? "", problems.length > 1 ? `, and ${problems.length - 1} more` : ""];
   byId("rejected").hidden = problems.length === 0;
-  say(byId("rejected"), `The last reload was rejected${ago(status, "reloads_rejected")}: ${problem}${more}`);
+  say(byId("rejected"), `The last reload was rejected${ago(status, status.last.reloads_rejected)}: ${problem}${more}`);
   const workers = status.workers.filter((one) => !one.leaving);
   const facts = [
     ["Up", duration(status.uptime_seconds)],
     ["Process", String(status.pid)],
     ["Workers", workers.length],
     ["Log level", status.log_level],
-    ["Workers lost", `${whole.format(status.counters.workers_lost)}${ago(status, "workers_lost")}`],
-    ["Reloads rejected", `${whole.format(status.counters.reloads_rejected)}${ago(status, "reloads_rejected")}`],
+    ["Workers lost", `${whole.format(status.counters.workers_lost)}${ago(status, status.last.workers_lost)}`],
+    ["Reloads rejected", `${whole.format(status.counters.reloads_rejected)}${ago(status, status.last.reloads_rejected)}`],
     ["Sources banned", whole.format(status.banned_sources)],
     ["Log lines lost", whole.format(status.counters.log_lines_lost)],
     ["Generation", status.generation],
@@ -194,7 +193,10 @@ function showServices(status) {
     row.className = one.enabled ? "" : "off";
     const [, places, why] = row.firstChild.childNodes;
     say(places, one.endpoints.join("  "));
-    say(why, one.enabled && !one.why ? "" : `${one.enabled ? "on" : "off"}${one.why ? ` (${one.why})` : ""}`);
+    const fails = one.enabled && one.failing ? `failing: ${one.failing}${ago(status, one.failed_at)}` : "";
+    const off = one.enabled && !one.why ? "" : `${one.enabled ? "on" : "off"}${one.why ? ` (${one.why})` : ""}`;
+    say(why, [off, fails].filter(Boolean).join("; "));
+    why.className = fails ? "fine bad" : "fine";
     COLUMNS.forEach((name, number) => {
       const [value, now, reasons] = row.children[number + 1].children;
       const counted = samples.NUMBERS.includes(name) && name !== "connections";
