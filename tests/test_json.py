@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from netd.shared.table import Counts
 from netd.telemetry.exposition import exposition
 from tests.daemon.clients import talking
 from tests.daemon.configs import write
 from tests.source_tree import ROOT
 from tests.support.daemon import Daemon, daemon
+from tests.support.waiting import until
 from tests.telemetry.statuses import status
 
 TYPES = {
@@ -23,7 +25,7 @@ TYPES = {
     "object": lambda value: isinstance(value, dict),
     "null": lambda value: value is None,
 }
-MAPS = {"REASON": r"[a-z_]+", "BOUND": r"[0-9.]+|\+Inf", "NAME": r"[a-z-]+"}
+MAPS = {"REASON": r"[a-z_]+", "BOUND": r"[0-9.]+|\+Inf", "HOW": r"[a-z]+", "NAME": r"[a-z-]+"}
 """Stand-ins for the keys of an object in the page."""
 
 
@@ -63,6 +65,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     config = """services:
   echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0], limits: {exempt: [], rate: udp 1/d}}
   upper: {listen: [tcp://127.0.0.1:0], access: {deny: [any]}}
+  agent: {type: exec, listen: [tcp://127.0.0.1:0], options: {command: [/bin/cat]}}
   off: {type: upper, enabled: false, listen: [tcp://127.0.0.1:0]}
 """
     directory = tmp_path_factory.mktemp("n")
@@ -102,9 +105,12 @@ def test_answers_have_the_fields_that_the_page_describes(running: Daemon, tmp_pa
     def asked(*words: str) -> dict[str, Any]:
         return {key: value for key, value in running.ask(*words).received.items() if key != "ok"}
 
-    with talking(running.port("echo")):
+    with talking(running.port("agent")):
+        pass
+    until(lambda: asked("status", "service=agent")["services"][0]["counters"]["programs_ended"])
+    with talking(running.port("echo")), talking(running.port("agent")):
         file = Path(printed("status")["config"])
-        assert_described("status", [printed("status"), printed("status", "echo")])
+        assert_described("status", [printed("status"), printed("status", "agent")])
         assert_described("connections", [printed("connections")])
         assert_described("peers", [asked("peers")])
         assert_described("/history.json", [asked("history")])
@@ -144,7 +150,7 @@ def test_stop_prints_the_process_that_has_stopped(tmp_path: Path) -> None:
 
 
 def test_counters_are_those_of_the_metrics() -> None:
-    text = exposition(status({}), "")[0].decode()
+    text = exposition(status({"agent": Counts()}, programs=["agent"]), "")[0].decode()
     families = {name.removesuffix("_total") for name in re.findall(r"# TYPE netd_(\w+)", text)}
     counters = {name.split(".")[1] for name in PAGE["status"] if name.startswith("counters.")}
     counters |= {name.split(".")[2] for name in PAGE["status"] if name.startswith("services[].counters.")}

@@ -6,7 +6,14 @@ from netd.cli.columns import readable_duration
 from netd.cli.control import ControlClient, control_options
 from netd.cli.options import json_option, peer_option
 from netd.cli.output import print_answer, table
+from netd.client.control import Answer
 from netd.errors import EXIT_NO, EXIT_OK
+
+_SOME = ("IDLE", "IN", "OUT", "PID", "CPU", "MEMORY")  # left out where no connection has a value
+_NUMBERS = ("AGE", *_SOME)
+_HEADS = ("ID", "SERVICE", "PEER", "LOCAL", *_NUMBERS)
+_SPARE = ("LOCAL", "IDLE", "IN", "OUT")
+_MINUTE = 60
 
 
 @click.command(
@@ -19,27 +26,38 @@ from netd.errors import EXIT_NO, EXIT_OK
 def connections(client: ControlClient, service: str | None, peer: str | None, *, as_json: bool) -> int:
     """List live connections: peer, age, idle time and octets. At most 1,000 for each worker, and the total number.
 
+    Of a program that serves one: its process, and the processor time and the memory that it uses. netd sees no octets
+    of a connection that it has handed over. A narrow terminal shows fewer columns.
+
     Below the table: the connections that wait for the rest of a message, and what they have received.
     """
     answer = client.ask("connections", service=service, peer=peer)
-    rows = [
-        [
-            *(row[key] for key in ("id", "service", "peer", "local")),
-            readable_duration(row["age_seconds"]),
-            readable_duration(row["idle_seconds"]),
-            row["received_bytes"],
-            row["sent_bytes"],
-        ]
-        for row in answer["connections"]
-    ]
-    numbers = ("AGE", "IDLE", "IN", "OUT")
-    text = table(("ID", "SERVICE", "PEER", "LOCAL", *numbers), rows, numbers, whole=("ID",))
+    rows = [_row(row) for row in answer["connections"]]
+    heads = [head for head in _HEADS if head not in _SOME or any(row[head] != "-" for row in rows)]
+    cells = [[row[head] for head in heads] for row in rows]
+    text = table(heads, cells, _NUMBERS, whole=("ID",), spare=_SPARE)
     for row in answer["connections"]:
         if unanswered := row.get("unanswered"):
             text += f"\n{row['id']}: {unanswered}"
     if answer["total"] > len(rows):
         text += f"\n{len(rows)} of {answer['total']}"
     return print_answer(answer, text if rows else "no connections", as_json=as_json)
+
+
+def _row(connection: Answer) -> dict[str, str]:
+    row = {head: str(connection[head.lower()]) for head in ("ID", "SERVICE", "PEER", "LOCAL")}
+    row["AGE"] = readable_duration(connection["age_seconds"])
+    # A netd before this version starts no programs.
+    seen, pid = not connection.get("handed_over", False), connection.get("pid")
+    cpu, memory = connection.get("cpu_seconds"), connection.get("memory_bytes")
+    return row | {
+        "IDLE": readable_duration(connection["idle_seconds"]) if seen else "-",
+        "IN": str(connection["received_bytes"]) if seen else "-",
+        "OUT": str(connection["sent_bytes"]) if seen else "-",
+        "PID": "-" if pid is None else str(pid),
+        "CPU": "-" if cpu is None else f"{cpu:.2f}s" if cpu < _MINUTE else readable_duration(cpu),
+        "MEMORY": "-" if memory is None else f"{memory / 2**20:.1f}MiB",
+    }
 
 
 @click.command(epilog="Example: netd kick --peer 192.0.2.7", short_help="Close live connections.")

@@ -36,17 +36,33 @@ def terminal_width() -> int | None:
 
 
 def table(
-    heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = (), whole: Sequence[str] = ()
+    heads: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    right: Sequence[str] = (),
+    whole: Sequence[str] = (),
+    spare: Sequence[str] = (),
 ) -> str:
     """Columns as wide as their widest cell; those named in ``right`` are flush right. Cells are escaped.
 
     On a terminal that is too narrow for it, the last column is wrapped and others are cut in the middle, where the
-    ends of addresses and URLs tell least; those in ``right`` and ``whole`` are neither.
+    ends of addresses and URLs tell least; those in ``right`` and ``whole`` are neither. Where that is not enough, those
+    in ``spare`` are left out, in this order.
     """
     texts = [list(heads), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in texts) for column in range(len(heads))]
     if width := terminal_width():
-        _narrow(widths, [number for number, head in enumerate(heads) if head not in (*right, *whole)], width)
+        firm = (*right, *whole)
+        for name in spare:
+            least = [one if head in firm else min(one, _NARROWEST) for head, one in zip(heads, widths, strict=True)]
+            if _line_width(least) <= width:
+                break
+            if name in heads:
+                place = heads.index(name)
+                heads = [*heads[:place], *heads[place + 1 :]]
+                del widths[place]
+                for row in texts:
+                    del row[place]
+        _narrow(widths, [number for number, head in enumerate(heads) if head not in firm], width)
     lines = []
     for row in texts:
         *cells, last = row
@@ -57,9 +73,13 @@ def table(
     return "\n".join(lines)
 
 
+def _line_width(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
 def _narrow(widths: list[int], columns: Sequence[int], width: int) -> None:
     """Take from the widest of these columns until the line fits, or all of them are narrow."""
-    over = sum(widths) + _GAP * (len(widths) - 1) - width
+    over = _line_width(widths) - width
     while over > 0 and columns:
         widest = max(columns, key=lambda column: widths[column])
         if widths[widest] <= _NARROWEST:

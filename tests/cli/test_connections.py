@@ -37,6 +37,40 @@ def test_connections_that_get_no_answer_are_listed_with_the_reason_below_the_tab
     assert output.splitlines()[3:] == ["0-7: 4 octets without a line end"]
 
 
+def test_programs_have_their_process_and_what_netd_does_not_see_is_a_dash(place: Path) -> None:
+    used = {"pid": 4711, "cpu_seconds": 0.125, "memory_bytes": 3 * 2**20}
+    handed = {**ROW, "id": "0-4711", "handed_over": True, **used}
+    relayed = {**ROW, "id": "0-9", "handed_over": False, **used, "cpu_seconds": 61.2}
+    ended = {**ROW, "id": "0-12", "handed_over": True, "pid": 12}
+
+    def listed(*rows: dict[str, object]) -> list[str]:
+        output = run_with_answer(place, {"connections": rows, "total": len(rows)}, "connections")[1]
+        return [" ".join(line.split()) for line in output.splitlines()]
+
+    assert listed(ROW, handed, relayed, ended) == [
+        "ID SERVICE PEER LOCAL AGE IDLE IN OUT PID CPU MEMORY",
+        "0-7 echo 192.0.2.7:5353 192.0.2.1:7 1h1m 4s 10 200 - - -",
+        "0-4711 echo 192.0.2.7:5353 192.0.2.1:7 1h1m - - - 4711 0.12s 3.0MiB",
+        "0-9 echo 192.0.2.7:5353 192.0.2.1:7 1h1m 4s 10 200 4711 1m1s 3.0MiB",
+        "0-12 echo 192.0.2.7:5353 192.0.2.1:7 1h1m - - - 12 - -",
+    ]
+    assert listed(handed) == [
+        "ID SERVICE PEER LOCAL AGE PID CPU MEMORY",
+        "0-4711 echo 192.0.2.7:5353 192.0.2.1:7 1h1m 4711 0.12s 3.0MiB",
+    ]
+
+
+def test_list_with_programs_fits_80_columns(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netd.cli.output.terminal_width", lambda: 80)
+    peers = {"peer": "[2001:db8:85a3::8a2e:370:7334]:54321", "local": "[2001:db8:85a3::8a2e:370:1]:873"}
+    row = {**ROW, **peers, "id": "11-1234567-1a2b3c4d", "received_bytes": 10**9, "sent_bytes": 10**9}
+    used = {"pid": 1234567, "cpu_seconds": 59.99, "memory_bytes": 10**10}
+    for rows in ([row], [{**row, "handed_over": True, **used}], [row, {**row, **used}]):
+        output = run_with_answer(place, {"connections": rows, "total": len(rows)}, "connections")[1]
+        assert max(map(len, output.splitlines())) <= 80, output
+        assert "11-1234567-1a2b3c4d" in output
+
+
 def test_empty_list_of_connections_is_no_table(place: Path) -> None:
     options = ("--service", "echo", "--peer", "192.0.2.0/24")
     done = run_with_answer(place, {"connections": [], "total": 0}, "connections", *options)

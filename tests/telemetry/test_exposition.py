@@ -153,7 +153,8 @@ def test_programs_are_told_of_services_that_start_some() -> None:
     own = Counter({"programs_started": 5, "programs_not_started": 1, "programs_cpu_us": 2_500_000})
     own |= Counter({"programs_ended.failure": 3, "programs_error_lines": 7, "programs_durations.0.1": 3})
     answer = status({"agent": Counts(own=own), "echo": Counts()}, programs=["agent"])
-    found = samples(parse_text(exposition(answer, "")[0].decode()))
+    parse: Callable[[str], Iterable[Metric]] = parse_text
+    found = samples(parse(exposition(answer, "")[0].decode()))
     wanted = {
         "programs_started_total": 5.0,
         "programs_not_started_total": 1,

@@ -334,4 +334,5 @@ def _row(running: Running) -> ConnectionRow:
         bytes_out=0,
         unanswered="",
         pid=running.pid,
+        handed_over=True,
     )

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar, get_args
 from pydantic import Field, Strict
 
 from netd.daemon.channel import Message
-from netd.daemon.messages.coding import Fields, Natural, Seconds, read, readers
+from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, read, readers
 from netd.peer import Transport
 from netd.reasons import Refusal
 from netd.telemetry.program_events import How
@@ -73,6 +73,8 @@ class ConnectionRow(Fields):
     """What the peer has sent and gets no answer to as yet; empty if there is nothing."""
     pid: Natural = 0
     """The program that serves it; 0: none does."""
+    handed_over: Flag = False
+    """Whether the program has the connection itself, so that its octets are not seen."""
 
 
 @dataclass(frozen=True)

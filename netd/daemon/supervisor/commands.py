@@ -17,6 +17,7 @@ from netd.daemon.supervisor.launchers import LauncherPool
 from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
+from netd.daemon.supervisor.usage import usage_of
 from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Result
 from netd.errors import EXIT_USAGE, OpenError, OperatorError
@@ -154,6 +155,7 @@ class Commands:
         self._require_service(selection)
         responses = await self.ask_all(ListConnections(**selection))
         lists = _of_type(ConnectionList, responses)
+        launchers = {process.pid for process in self._launchers.processes}
         return {
             "total": sum(one.total for one in lists),
             "connections": [
@@ -168,7 +170,8 @@ class Commands:
                     "received_bytes": row.bytes_in,
                     "sent_bytes": row.bytes_out,
                     "unanswered": row.unanswered,
-                    **({"pid": row.pid} if row.pid else {}),
+                    "handed_over": row.handed_over,
+                    **({"pid": row.pid, **usage_of(row.pid, launchers)} if row.pid else {}),
                 }
                 for one in lists
                 for row in one.connections

@@ -101,4 +101,5 @@ def _row(worker: int, connection: Connection) -> ConnectionRow:
         bytes_out=connection.bytes_out,
         unanswered=escaped(connection.unanswered)[:LONGEST_UNANSWERED],
         pid=connection.pid,
+        handed_over=connection.is_unseen,
     )
