@@ -106,14 +106,14 @@ def daemon_files(root: Path) -> dict[str, set[str]]:
 
 def crossings(files: dict[str, set[str]]) -> list[str]:
     """The imports from one side of the privilege boundary to the other, and from what both use to either."""
-    sides = {"supervisor", "worker"}
+    sides = {"supervisor", "worker", "launcher"}
     forbidden = {name: sides - {name} for name in files if name != "start"}
     return sorted(f"{name} imports {other}" for name in forbidden for other in files[name] & forbidden[name])
 
 
-def test_the_supervisor_and_the_worker_import_nothing_of_each_other() -> None:
+def test_the_supervisor_the_worker_and_the_launcher_import_nothing_of_each_other() -> None:
     files = daemon_files(ROOT / "netd")
-    assert files["start"] >= {"supervisor", "worker"}
+    assert files["start"] >= {"supervisor", "worker", "launcher"}
     assert crossings(files) == []
 
 
@@ -125,7 +125,11 @@ def test_the_test_of_the_privilege_boundary_sees_each_crossing(tmp_path: Path) -
             "from netd.daemon.channel import Channel\nfrom netd.daemon.supervisor.state import State",
         ),
         ("worker/config", "from netd.daemon.supervisor import state"),
+        ("worker/launchers", "from netd.daemon.launcher.programs import Running"),
+        ("launcher/launcher", "from netd.daemon.supervisor.state import State\nimport netd.daemon.worker.faults"),
+        ("supervisor/launchers", "from netd.daemon.launcher import spawn"),
         ("channel", "import netd.daemon.worker.status_client"),
+        ("packets", "from netd.daemon.launcher import launcher"),
         ("messages/coding", "import netd.daemon.worker.worker"),
         (
             "start",
@@ -137,8 +141,13 @@ def test_the_test_of_the_privilege_boundary_sees_each_crossing(tmp_path: Path) -
         file.write_text(text)
     assert crossings(daemon_files(tmp_path)) == [
         "channel imports worker",
+        "launcher imports supervisor",
+        "launcher imports worker",
         "messages imports worker",
+        "packets imports launcher",
+        "supervisor imports launcher",
         "supervisor imports worker",
+        "worker imports launcher",
         "worker imports supervisor",
     ]
 

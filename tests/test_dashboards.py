@@ -34,6 +34,10 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {'netd_conversations_failed_total{service="echo"}': "0x175 1x5"},
         {'netd_conversations_failed_total{service="echo"}': "5x180"},
     ),
+    "NetdProgramsFail": (
+        {'netd_programs_failing{service="agent"}': "0x170 1x10"},
+        {'netd_programs_failing{service="agent"}': "1x170 0x7 1x3"},
+    ),
     "NetdRefusalsRise": (
         {'netd_connections_refused_total{service="echo", reason="rate"}': "0+1x150 150+600x30"},
         {'netd_connections_refused_total{service="echo", reason="rate"}': "0+600x180"},
@@ -48,7 +52,7 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 def names() -> set[str]:
     """The names of all series there are."""
-    body, _ = exposition(status({"echo": Counts()}), "")
+    body, _ = exposition(status({"echo": Counts()}, programs=["echo"]), "")
     return {sample.name for family in text_string_to_metric_families(body.decode()) for sample in family.samples}
 
 

@@ -215,6 +215,11 @@ def is_listener(service: ServiceConfig) -> bool:
     return isinstance(service.options, Exec.Options) and service.options.mode == "listener"
 
 
+def hands_over(service: ServiceConfig) -> bool:
+    """Whether the program of a service has the connections or listeners, so that netd sees none of the octets."""
+    return isinstance(service.options, Exec.Options) and not service.options.relay
+
+
 def _by_launcher(placed: Iterable[Placed]) -> Iterable[tuple[Launcher, list[Placed]]]:
     found: dict[Launcher, list[Placed]] = {}
     for one in placed:

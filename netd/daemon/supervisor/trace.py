@@ -13,6 +13,7 @@ from netd.daemon.json_lines import json_line, keep_alive
 from netd.daemon.messages.from_supervisor import StartTrace, StopTrace
 from netd.daemon.messages.from_worker import TraceLine, TraceLines
 from netd.daemon.supervisor.control import CommandError
+from netd.daemon.supervisor.programs import hands_over
 from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
@@ -57,10 +58,16 @@ class Tracer:
     async def start(self, selection: dict[str, str], post: Post) -> Callable[[], None]:
         """Send the data that the ``service`` in ``selection`` receives and sends to ``post``; of its ``peer`` if given.
 
-        Returns a function that stops the trace. Raises `CommandError` for an unknown service, or too many traces.
+        Returns a function that stops the trace. Raises `CommandError` for an unknown service, for one that gives its
+        connections to programs, or for too many traces.
         """
         service, peer = selection.get("service", ""), selection.get("peer", "")
         self._state.require(service)
+        if any(one.name == service and hands_over(one) for one in self._state.config.services):
+            raise CommandError(
+                f"'{service}' gives its connections to programs, so netd sees none of the data; "
+                "with 'relay: true' in its options it does"
+            )
         if len(self._traces) == _MOST:
             raise CommandError(f"there are {_MOST} traces already, which is the limit")
         number = next(self._numbers)

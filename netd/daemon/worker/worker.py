@@ -239,11 +239,11 @@ class Worker:
         service = self._config.services.get(name)
         if service is None or not service.kind.converses:
             stream.close()
-            return Failed(
-                f"'{name}' is switched off"
-                if service is None
-                else f"'{name}' serves no streams that netd talk can attach to"
-            )
+            if service is None:
+                return Failed(f"'{name}' is switched off")
+            if service.kind.serving == "program":
+                return Failed(f"'{name}' gives connections to programs; give netd talk the URL of one of its sockets")
+            return Failed(f"'{name}' serves no streams that netd talk can attach to")
         stream.setblocking(False)
         try:
             connections = Connections(service.kind, service.service, service.admission, service.events, self._loop, "")

@@ -31,7 +31,7 @@ def test_program_of_a_launcher_has_its_processor_time_and_memory() -> None:
     assert usage_of(process.pid, {os.getpid()}) == {}
 
 
-def test_program_whose_launcher_has_exited_leads_a_process_group() -> None:
+def test_program_of_a_launcher_that_has_exited_leads_a_process_group() -> None:
     leader, other = child("input()"), child("input()", leads=False)
     until(lambda: usage_of(leader.pid, set()).keys() == {"cpu_seconds", "memory_bytes"})
     assert usage_of(other.pid, set()) == {}
