@@ -45,6 +45,10 @@ NAMED = {
     "tests/config/test_loader.py": (r"/run/[xyz]|\w+://\S+", "checked and not served"),
     "tests/config/test_programs.py": (r"/run/x|/tmp|/none|/bin|\w+://\S+", "checked and not served"),
     "tests/config/test_workers.py": (r"://@NAME", "a word in a message"),
+    "tests/daemon/launcher/test_programs.py": (r"/no/such", "a program that does not exist"),
+    "tests/daemon/launcher/test_spawn.py": (r"/no/such\S*", "programs and directories that do not exist"),
+    "tests/daemon/launcher/test_workers.py": (r"/no/such", "a program that does not exist"),
+    "tests/daemon/messages/test_programs.py": (r"/run/\S*", "words in a message"),
     "tests/daemon/supervisor/test_workers.py": (r"tcp://\*:7", "in a network namespace"),
     "tests/daemon/test_daemonize.py": (
         r"tcp://(?:\*|192\.0\.2\.1):7",

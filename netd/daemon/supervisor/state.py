@@ -34,6 +34,7 @@ class State:
         """The names of all services, including removed ones."""
         self._tables: dict[tuple[str, str], Table] = {}  # by service and type: a new type starts at 0
         self._workers = 0  # columns of workers in each table
+        self._programs: dict[int, dict[str, int]] = {}  # that no worker waits for: by launcher, by service
         self.daemon_limits = DaemonLimits()
         """The limits that all services share."""
         self.bans = Bans(config.bans)
@@ -135,17 +136,26 @@ class State:
         self.daemon_limits.settle(running)
         return sum(table.settle(running) for table in self._tables.values())
 
-    def count_programs(self, changed: ProgramsChanged) -> None:
-        """Count the programs of a service that no worker waits for."""
+    def count_programs(self, launcher: int, changed: ProgramsChanged) -> None:
+        """Count the programs of a service that no worker waits for, as the launcher with this process id says."""
+        self._programs.setdefault(launcher, {})[changed.service] = changed.running
+        running = sum(services.get(changed.service, 0) for services in self._programs.values())
         for (service, _), table in self._tables.items():
             if service == changed.service and "programs_started" in table.layout.cells:
-                table.column(SUPERVISOR)[CELL["active"]] = changed.running
+                table.column(SUPERVISOR)[CELL["active"]] = running
                 counts = ProgramCounts(table, SUPERVISOR)
                 counts.started(changed.started)
                 if changed.ended:
                     counts.ended(changed.ended, changed.fault, changed.cpu, changed.seconds)
                 elif changed.fault:
                     counts.not_started()
+
+    def settle_programs(self, launchers: Container[int]) -> None:
+        """Count no programs of launchers but these: another one does not know those that no worker has told it of."""
+        for lost in [launcher for launcher in self._programs if launcher not in launchers]:
+            for service in self._programs[lost]:
+                self.count_programs(lost, ProgramsChanged(service, 0))
+            del self._programs[lost]
 
     def bans_until(self) -> dict[str, float]:
         """The bans for `SetBans`: sources in hexadecimal, with the time until which they hold (CLOCK_MONOTONIC)."""

@@ -201,7 +201,7 @@ class Supervisor:
                 if worker not in self._launchers.processes:
                     raise ProtocolError(f"{type(notice).__name__}, which a worker does not send")
                 if isinstance(notice, ProgramsChanged):
-                    self._state.count_programs(notice)
+                    self._state.count_programs(worker.pid, notice)
                 else:
                     self._pool.reject(notice.worker, notice.error)
 
@@ -261,6 +261,7 @@ class Supervisor:
             case "SIGCHLD":
                 self._pool.reap()
                 self._launchers.reap()
+                self._state.settle_programs({one.pid for one in self._launchers.processes})
                 self._config_reader.reap()
                 processes = (*self._pool.all_workers, *self._launchers.processes)
                 reap_orphans({one.pid for one in processes} | self._config_reader.children)

@@ -7,7 +7,7 @@ still in the channel. The memory that a launcher shares with this worker says wh
 import os
 import socket
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from select import EPOLLIN, EPOLLOUT
 from time import monotonic
@@ -47,10 +47,11 @@ class _Run:
 
 
 class LauncherClient:
-    """The launcher of one identity."""
+    """The launcher of one identity. ``on_closed`` is called when it has exited for good."""
 
-    def __init__(self, loop: Loop, channel: PacketChannel, progress: Progress) -> None:
+    def __init__(self, loop: Loop, channel: PacketChannel, progress: Progress, on_closed: Callable[[], object]) -> None:
         self._loop = loop
+        self._on_closed = on_closed
         self._channel = channel
         self._progress = progress
         self._runs: dict[int, _Run] = {}  # by the number of the start, in their order
@@ -181,6 +182,7 @@ class LauncherClient:
         self._loop.unwatch(self._channel.fileno())
         self._channel.close()
         self._unsent.clear()
+        self._on_closed()
         for run in list(self._runs.values()):
             if run.pid:
                 self._watch(run)
@@ -207,7 +209,8 @@ class Launchers:
         """Use this channel to a launcher, and the memory that belongs to it."""
         shared = Progress(progress)
         shared.close_descriptor()
-        self._clients[number] = LauncherClient(self._loop, PacketChannel(end), shared)
+        channel = PacketChannel(end)
+        self._clients[number] = LauncherClient(self._loop, channel, shared, lambda: self._clients.pop(number, None))
 
     def adopt(self, number: int) -> None:
         """Another launcher has taken the place of this one."""

@@ -66,6 +66,7 @@ def test_program_has_descriptors_0_1_2_and_no_others(way: dict[str, Any]) -> Non
 def test_program_finds_no_signal_ignored_or_blocked(way: dict[str, Any]) -> None:
     ignored = {signal.SIGPIPE, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
     before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+    spawn._ignored.cache_clear()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGCHLD})
     try:
         lines = printed(program("/bin/grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status", **way)).splitlines()
@@ -73,6 +74,7 @@ def test_program_finds_no_signal_ignored_or_blocked(way: dict[str, Any]) -> None
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             signal.signal(number, handler)
+        spawn._ignored.cache_clear()
     found = {line.split()[0]: int(line.split()[1], 16) & ~OF_THE_C_LIBRARY for line in lines}
     assert found == {"SigBlk:": 0, "SigIgn:": 0}
 

@@ -283,7 +283,7 @@ def descriptor_of(kind: str, made: list[Any]) -> int:
     """A descriptor that is no connection; ``made`` keeps it open."""
     match kind:
         case "file":
-            made.append(open("/etc/passwd", "rb"))  # noqa: SIM115
+            made.append(open(__file__, "rb"))  # noqa: SIM115
         case "directory":
             return os.open("/", os.O_RDONLY)
         case "pipe":
@@ -347,7 +347,7 @@ def test_standard_error_that_is_no_pipe_is_a_fault_of_the_worker(
     launched: Launched, worker: Worker, gives: Any
 ) -> None:
     launched.add(program("/bin/cat", errors="log", gives=gives))
-    with socket.socket() as one, open("/etc/passwd") as file:
+    with socket.socket() as one, open(__file__) as file:
         worker.send(Start(1, 1, {}), one.fileno(), file.fileno())
     assert worker.fault() == "Start: a descriptor is no pipe"
 

@@ -32,6 +32,6 @@ SENT: list[Response | Notice] = [
     Offender("c0000207", "echo", "rate"),
     ReportWanted("status"),
     TraceLines(1, [(1.5, "in", "192.0.2.7:4711", 2, "6869")], 0),
-    ProgramsChanged("rsync", 3, 0, "signal", 1500),
+    ProgramsChanged("rsync", 3, 0, "signal", 265, 0.0015, 1.5),
     WorkerFault(1, "Start: a descriptor is no socket"),
 ]

@@ -7,6 +7,7 @@ import pytest
 
 from netd.config import loader
 from netd.config.model import Config
+from netd.daemon.messages.from_worker import ProgramsChanged
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.state import State
 from netd.services.echo import Echo
@@ -102,3 +103,22 @@ def test_connections_of_removed_services_are_counted(tmp_path: Path) -> None:
     assert state.active == 7
     state.settle_counters({1})
     assert state.active == 4
+
+
+def test_programs_without_a_worker_are_those_of_all_launchers_that_run(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    command = "{type: exec, listen: [tcp://*:0], options: {command: [/usr/bin/env]}}"
+    file.write_text(f"services:\n  one: {command}\n  two: {command}\n")
+    state = State(loader.load(file))
+    tables = {service.name: state.table(service) for service in state.config.services}
+    state.count_programs(1, ProgramsChanged("one", 3, 1))
+    state.count_programs(2, ProgramsChanged("one", 2, 1))
+    state.count_programs(2, ProgramsChanged("two", 7, ended="signal", fault=265, cpu=0.0015))
+    assert [tables[name].read().active for name in ("one", "two")] == [5, 7]
+    state.settle_programs({1, 3})
+    found = {name: table.read() for name, table in tables.items()}
+    assert [found[name].active for name in ("one", "two")] == [3, 0]
+    assert found["one"].own["programs_started"] == 2
+    assert (found["two"].own["programs_ended.signal"], found["two"].own["programs_cpu_us"]) == (1, 1500)
+    state.count_programs(3, ProgramsChanged("one", 1))
+    assert tables["one"].read().active == 4
