@@ -10,6 +10,7 @@ from pathlib import Path
 
 _OOM_SCORE, _MOST_OOM_SCORE = Path("/proc/self/oom_score_adj"), 1000
 _REPLACEABLE = 500
+_SELECT = 1024  # FD_SETSIZE
 
 
 _initial = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -23,9 +24,15 @@ def raise_descriptor_limit() -> None:
 
 
 def restore_descriptor_limit() -> None:
-    """Set the soft limit that netd was started with, for the programs that this process starts."""
+    """Set the soft limit that netd was started with, for the programs that this process starts, and at most 1024.
+
+    select(2) takes no number above, and some programs close each number up to the limit before they begin.
+    """
+    soft, hard = _initial
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, _initial)
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (_SELECT if soft == resource.RLIM_INFINITY else min(soft, _SELECT), hard)
+        )
 
 
 def open_above_limit(opened: Callable[[], int]) -> int:

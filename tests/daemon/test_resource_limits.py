@@ -5,6 +5,8 @@ import errno
 import os
 import resource
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,3 +153,18 @@ def test_connection_that_finds_no_memory_ends_alone(tmp_path: Path) -> None:
         assert running.stop() == 0
     events = [line["event"] for line in running.lines]
     assert (events.count("conversation_failed"), events.count("worker_lost")) == (1, 0)
+
+
+@pytest.mark.parametrize(("started_with", "has"), [(4096, 1024), (256, 256)])
+def test_program_has_the_descriptors_that_select_takes(started_with: int, has: int) -> None:
+    script = (
+        "import resource\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({started_with}, 4096))\n"
+        "from netd.daemon import resource_limits\n"
+        "resource_limits.raise_descriptor_limit()\n"
+        "raised = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource_limits.restore_descriptor_limit()\n"
+        "print(*raised, *resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == f"4096 4096 {has} 4096\n"

@@ -149,8 +149,8 @@ class ProgramLimits(Model):
     """Address space of each process, at least 1MiB (RLIMIT_AS); beyond it an allocation fails. Unset, since it counts
     what is mapped and not what is used: some programs map gigabytes."""
     files: Annotated[int, Field(ge=8, le=2**30)] | None = None
-    """Open descriptors of each process, 8 or more (RLIMIT_NOFILE). Unset: the limit that netd was started with, for
-    programs that use select(2)."""
+    """Open descriptors of each process, 8 or more (RLIMIT_NOFILE). Unset: the hard limit of netd, and of the soft one,
+    which a program may raise, 1024, or what netd was started with where that is less: select(2) takes no more."""
     file_size: Annotated[int | None, _limit(0), _SIZE_SCHEMA] = None
     """The longest file that a process may write (RLIMIT_FSIZE); then SIGXFSZ ends it. 0: none."""
     stack: Annotated[int | None, _limit(2**16), _SIZE_SCHEMA] = None
