@@ -3,6 +3,7 @@
 One loop in one thread, so a response on the channel shows that it turns.
 """
 
+import fcntl
 import os
 import select
 import signal
@@ -86,7 +87,7 @@ class Launcher:
         self._listeners: dict[int, ProgramListener] = {}  # by the number of the program
         self._service_events: dict[str, ProgramEvents] = {}
         self._is_leaving = False
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._null = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)  # it may have a root directory without /dev/null
 
     def run(self) -> int:
         """Carry out messages. Returns the exit code."""

@@ -177,6 +177,7 @@ def _run_worker(
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for ignored in _IGNORED:
         signal.signal(ignored, signal.SIG_IGN)
+    _open_null()
     close_all_but({0, 1, 2, channel.fileno(), stack, sink.descriptor})
     faulthandler.enable(file=stack)
     end_before_parent_at_oom()
@@ -188,6 +189,13 @@ def _run_worker(
         channel.send_encoded(encode(Failed(privileges.explained(run_as, error))), request=1)
         return EXIT_SOFTWARE
     return entry(number, channel, sink)
+
+
+def _open_null() -> None:
+    """Have /dev/null as standard input, before this process has another root directory."""
+    null = os.open(os.devnull, os.O_RDWR)
+    if null:
+        os.dup2(null, 0)
 
 
 def _preload() -> None:
