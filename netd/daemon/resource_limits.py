@@ -23,16 +23,18 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _of_programs() -> tuple[int, int]:
+    soft, hard = _initial
+    return (_SELECT if soft == resource.RLIM_INFINITY else min(soft, _SELECT)), hard
+
+
 def restore_descriptor_limit() -> None:
     """Set the soft limit that netd was started with, for the programs that this process starts, and at most 1024.
 
     select(2) takes no number above, and some programs close each number up to the limit before they begin.
     """
-    soft, hard = _initial
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (_SELECT if soft == resource.RLIM_INFINITY else min(soft, _SELECT), hard)
-        )
+        resource.setrlimit(resource.RLIMIT_NOFILE, _of_programs())
 
 
 def open_above_limit(opened: Callable[[], int]) -> int:
@@ -40,7 +42,7 @@ def open_above_limit(opened: Callable[[], int]) -> int:
 
     Without room there it takes the upper half of those below. Raises OSError where there is none.
     """
-    soft, hard = _initial
+    soft, hard = _of_programs()
     raise_descriptor_limit()
     try:
         low = opened()
