@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from netd import accounts
 from netd.config.model import DaemonSection
 from netd.errors import EXIT_OSERR, OpenError, OperatorError
+from netd.transport.advice import PROGRAMS_DROP_IN
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 1, 38, 47, 4  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
@@ -21,7 +22,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class RunAs:
-    """The user, groups and root directory of a worker. Without ``user`` the process keeps its own."""
+    """The user, groups and root directory of a process. Without ``user`` the process keeps its own."""
 
     name: str
     user: int | None = None
@@ -31,6 +32,8 @@ class RunAs:
     chroot: str | None = None
     no_new_privileges: bool = True
     """Whether execve(2) gives no privileges any more (PR_SET_NO_NEW_PRIVS), such as those of a set-uid program."""
+    nice: int = 0
+    """What is added to the priority (nice(2)). Below 0 only root may, so it belongs to the identity."""
 
 
 def resolve(daemon: DaemonSection) -> RunAs:
@@ -104,6 +107,8 @@ def drop_to(identity: RunAs, parent: int) -> None:
     if identity.chroot is not None:
         os.chroot(identity.chroot)
         os.chdir("/")
+    if identity.nice:
+        os.nice(identity.nice)
     if identity.user is not None:
         os.setgroups(identity.groups)
         os.setresgid(identity.group, identity.group, identity.group)
@@ -136,12 +141,16 @@ def _require_no_way_back() -> None:
 
 def explained(identity: RunAs, error: OSError | RuntimeError) -> str:
     """Why `drop_to` failed, and what to do about it."""
-    reason = error.strerror if isinstance(error, OSError) else error
+    text = f"cannot become {identity.name}"
     if isinstance(error, OSError) and error.filename:
-        return f"daemon.chroot: cannot change the root directory to {error.filename}: {reason}"
-    text = f"cannot become {identity.name}: {reason}"
+        text = f"cannot change the root directory to {error.filename}"
+    text += f": {error.strerror if isinstance(error, OSError) else error}"
     if isinstance(error, PermissionError):
-        text += "; root needs CAP_SETUID and CAP_SETGID for that: grant them, or start netd as another user than root"
+        needs = ["CAP_SETUID", "CAP_SETGID", *["CAP_SYS_CHROOT"] * bool(identity.chroot)]
+        needs += ["CAP_SYS_NICE"] * bool(identity.nice)
+        needed = f"{', '.join(needs[:-1])} and {needs[-1]}"
+        text += f"; root needs {needed} for that: grant them, or start netd as another user than root"
+        text += f"; {PROGRAMS_DROP_IN}"
     return text
 
 

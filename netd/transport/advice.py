@@ -9,6 +9,9 @@ from netd.endpoints import Endpoint
 CONTROL_GROUP_DROP_IN = "under systemd see the drop-in control-group.conf"
 """The remedy where the unit keeps netd from giving its control socket to a group."""
 
+PROGRAMS_DROP_IN = "under systemd see the drop-in programs.conf"
+"""The remedy where the unit keeps netd from starting programs as the config says."""
+
 
 def advice(error: Exception, endpoint: Endpoint) -> str:
     """The remedy for an endpoint that cannot be opened, to append to the error; empty where there is none."""

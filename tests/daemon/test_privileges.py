@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from netd.config.model import DaemonSection
-from netd.daemon.privileges import RunAs, drop_to, end_with, resolve
+from netd.daemon.privileges import RunAs, drop_to, end_with, explained, resolve
 from netd.errors import EXIT_OSERR, OpenError, OperatorError
 from tests.support.leftovers import is_gone
 from tests.support.programs import need_root
@@ -170,3 +170,35 @@ def test_process_is_killed_when_its_parent_ends() -> None:
 
 def test_process_exits_if_its_parent_has_ended() -> None:
     assert in_child(lambda: end_with(1 if os.getppid() != 1 else 2)) == EXIT_OSERR
+
+
+def test_process_of_another_user_has_the_priority_that_only_root_may_set() -> None:
+    need_root()
+    parent = os.getpid()
+
+    def drop() -> None:
+        before = os.getpriority(os.PRIO_PROCESS, 0)
+        drop_to(RunAs("alex", ALEX, ALEX, (ALEX,), nice=-3), parent)
+        assert os.getpriority(os.PRIO_PROCESS, 0) == max(-20, before - 3)
+
+    assert in_child(drop) == 0
+
+
+@pytest.mark.parametrize(
+    ("run_as", "error", "text"),
+    [
+        (RunAs("alex"), OSError(22, "Invalid argument"), "cannot become alex: Invalid argument"),
+        (RunAs("alex"), RuntimeError("it is root"), "cannot become alex: it is root"),
+        (
+            RunAs("alex", chroot="jail", nice=-5),
+            PermissionError(1, "Operation not permitted", "jail"),
+            (
+                "cannot change the root directory to jail: Operation not permitted; root needs CAP_SETUID, CAP_SETGID, "
+                "CAP_SYS_CHROOT and CAP_SYS_NICE for that: grant them, or start netd as another user than root; "
+                "under systemd see the drop-in programs.conf"
+            ),
+        ),
+    ],
+)
+def test_failed_change_of_the_user_is_explained(run_as: RunAs, error: OSError | RuntimeError, text: str) -> None:
+    assert explained(run_as, error) == text

@@ -192,7 +192,7 @@ class Programs:
             environment=base_environment(account, options, os.environ),
             directory=options.directory,
             umask=options.umask,
-            nice=options.nice,
+            nice=max(0, options.nice),  # below 0 the launcher has it
             limits=_limits(options),
             gives=gives,
             errors=errors,
@@ -247,7 +247,9 @@ def identity(service: ServiceConfig) -> RunAs:
         groups = tuple(os.getgrouplist(user.pw_name, group))
     else:
         groups = tuple(accounts.find_id("gid", name) for name in options.groups or ())
-    return RunAs(user.pw_name, user.pw_uid, group, groups, options.root, options.no_new_privileges)
+    return RunAs(
+        user.pw_name, user.pw_uid, group, groups, options.root, options.no_new_privileges, min(0, options.nice)
+    )
 
 
 def _own_name() -> str:

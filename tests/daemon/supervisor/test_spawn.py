@@ -178,7 +178,7 @@ def test_worker_that_cannot_change_its_root_responds_to_the_first_request_with_t
     assert received
     message, _ = received
     assert message["request"] == 1
-    assert message["error"].startswith("daemon.chroot: cannot change the root directory to /proc/none: No such file")
+    assert message["error"].startswith("cannot change the root directory to /proc/none: No such file")
     close(worker)
 
 
@@ -244,7 +244,8 @@ def test_root_without_the_capabilities_to_change_its_user_gets_the_same_line_eac
     command = ("taskset", "-c", processor, *without, sys.executable, "-m", "netd", "run", "-c", file)
     expected = (
         "worker (user daemon): cannot become daemon: Operation not permitted; root needs CAP_SETUID and "
-        "CAP_SETGID for that: grant them, or start netd as another user than root"
+        "CAP_SETGID for that: grant them, or start netd as another user than root; under systemd see the drop-in "
+        "programs.conf"
     )
     for _ in range(10):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
