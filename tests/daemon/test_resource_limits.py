@@ -45,6 +45,7 @@ def test_descriptor_that_is_kept_for_long_leaves_the_low_ones_free(
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft, least = (256, 256) if has_room else (before[1], before[1] // 2)
     monkeypatch.setattr(resource_limits, "_initial", (soft, before[1]))
+    monkeypatch.setattr(resource_limits, "_SELECT", before[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
     opened = set(os.listdir("/proc/self/fd"))
     try:
