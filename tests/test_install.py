@@ -74,6 +74,8 @@ def test_install_under_a_prefix(tmp_path: Path) -> None:
         "netd.service.d/control-group.conf",
         "netd.service.d/log-file.conf",
         "netd.service.d/notify-reload.conf",
+        "netd.service.d/programs-leave.conf",
+        "netd.service.d/programs.conf",
         "sysusers.d/netd.conf",
         "tmpfiles.d/netd.conf",
     }

@@ -21,7 +21,7 @@ from netd.admission.access import NO_GROUPS, AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
-from netd.config import programs, source, workers
+from netd.config import drop_ins, programs, source, workers
 from netd.config.bounds import LISTENERS, NETWORKS, SERVICES, VALUES, Bound
 from netd.config.findings import describe, exists, is_section, model_at, unknown_key
 from netd.config.host import log_file_fault
@@ -106,6 +106,8 @@ class _Loader:
         self._daemon = daemon or DaemonSection()
         for key, message in workers.faults(self._daemon):
             self._add_problem(main, ("daemon", key), message)
+        if self._daemon.on_stop == "leave" and (needed := drop_ins.missing(drop_ins.LEAVE)):
+            self._notices.append(Problem(main.mark(("daemon", "on_stop")), ("daemon", "on_stop"), needed))
         log = self._check(main, ("log",), main.tree.get("log"), LogSection)
         bans = self._check(main, ("bans",), main.tree.get("bans"), BanRules)
         if log and log.file and (fault := log_file_fault(log.file)):

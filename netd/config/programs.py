@@ -13,15 +13,18 @@ from netd.admission.access import AccessRules
 from netd.admission.access_table import Access, compile_rules
 from netd.admission.address_filter import MOST_INSTRUCTIONS, compile_filter
 from netd.admission.bans import exemption
+from netd.config.drop_ins import PROGRAMS, missing, option_beyond_the_unit
 from netd.config.executables import User, command_faults, directory_fault
 from netd.config.model import DaemonSection, ServiceSection
 from netd.endpoints import Endpoint
 from netd.services.exec.options import ProgramOptions
 from netd.services.service_type import ServiceType
 from netd.transport import socket_filter
+from netd.transport.advice import PROGRAMS_DROP_IN
 
 _DEFAULT_USER = "nobody"
 _MOST_RULES = 4 * MOST_INSTRUCTIONS  # a bound on the time that the compilation takes
+_AS_ROOT = f"leave it out, or start netd as root; {PROGRAMS_DROP_IN}"
 _NOT_SEEN = ("idle", "bytes")
 _NOT_OF_A_LISTENER = ("connections", "per_source", "rate", "total_rate", "idle", "lifetime", "bytes")
 
@@ -143,6 +146,8 @@ def _of_host(service: Service) -> Iterator[Finding]:
     if refused:
         return
     uid, groups = _identity(options)
+    if os.geteuid() == 0 and (key := option_beyond_the_unit(options)) and (needed := missing(PROGRAMS)):
+        yield Finding(("options", key), needed, is_notice=True)
     for file_fault in command_faults(root, options.command[0], User(uid, groups), guarded=os.geteuid() == 0):
         yield Finding(("options", "command", 0), *file_fault)
     yield from _shared_user(uid, options, service.daemon)
@@ -165,7 +170,14 @@ def _accounts(options: ProgramOptions) -> Iterator[Finding]:
 
 
 def _privileges(options: ProgramOptions) -> Iterator[Finding]:
-    """What only root may do for a program, if this process is not root."""
+    """What this process may not do for a program: what only root may, and what it was started without."""
+    if not options.no_new_privileges and _has_no_new_privileges():
+        message = "it cannot be false: netd itself was started without (PR_SET_NO_NEW_PRIVS, prctl(2)), for good"
+        yield Finding(("options", "no_new_privileges"), message, f"leave it out; {PROGRAMS_DROP_IN}")
+    if options.nice and not _may_change_priority():
+        message = "this process may not change priorities: a filter of system calls forbids setpriority(2)"
+        yield Finding(("options", "nice"), message, f"leave it out; {PROGRAMS_DROP_IN}")
+        return
     if os.geteuid() == 0:
         return
     needs = {
@@ -179,7 +191,20 @@ def _privileges(options: ProgramOptions) -> Iterator[Finding]:
     }
     for key, need in needs.items():
         if need:
-            yield Finding(("options", key), f"only root may {need}", "leave it out, or start netd as root")
+            yield Finding(("options", key), f"only root may {need}", _AS_ROOT)
+
+
+def _has_no_new_privileges() -> bool:
+    with open("/proc/self/status") as lines:
+        return any(line.split() == ["NoNewPrivs:", "1"] for line in lines)
+
+
+def _may_change_priority() -> bool:
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0))
+    except PermissionError:
+        return False
+    return True
 
 
 def _number(kind: str, name: str) -> int | None:

@@ -12,6 +12,7 @@ import time
 from netd.transport.activation import KEPT, InheritedSocket
 
 _FIRST = 3  # SD_LISTEN_FDS_START
+_DYNAMIC_USERS = range(61184, 65520)  # systemd.exec(5)
 
 
 def notify(*state: str, descriptors: tuple[int, ...] = ()) -> None:
@@ -37,6 +38,11 @@ def watchdog_interval() -> float | None:
     if usec.isdigit() and int(usec) > 0 and pid in ("", str(os.getpid())):
         return int(usec) / 1e6
     return None
+
+
+def has_dynamic_user() -> bool:
+    """Whether this process runs as a user that systemd has allocated for the time of the unit (DynamicUser=)."""
+    return "NOTIFY_SOCKET" in os.environ and os.geteuid() in _DYNAMIC_USERS
 
 
 def store_size() -> int:

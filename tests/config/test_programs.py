@@ -2,6 +2,8 @@
 
 import pwd
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from netd.config import loader
 from netd.config.problems import InvalidConfigError, Problem
 from netd.transport.socket_filter import attach
 from tests.support.directories import open_directory
-from tests.support.programs import need_root
+from tests.support.programs import need, need_root
 from tests.support.users import ALEX, as_user
 
 
@@ -282,3 +284,25 @@ def test_rules_that_need_too_long_a_filter_are_a_problem(directory: Path) -> Non
         [problem] = problems(directory, LISTENER, f"access: {{deny: [{rules}]}}", "udp://*:7")
         assert problem.startswith(f"access: {number} rules ")
         assert problem.endswith(" of a socket filter, the kernel takes 4096") == (number == 6000)
+
+
+def test_netd_with_no_new_privs_refuses_programs_that_need_new_ones(directory: Path) -> None:
+    need("setpriv")
+    Found(directory, f"{CAT}, no_new_privileges: false")
+    check = (sys.executable, "-m", "netd", "check", "-c", str(directory / "netd.yaml"))
+    assert subprocess.run(check, capture_output=True, check=False).returncode == 0
+    done = subprocess.run(("setpriv", "--no-new-privs", *check), capture_output=True, text=True, check=False)
+    assert done.returncode == 78
+    assert "services.x.options.no_new_privileges: it cannot be false: netd itself was started without" in done.stderr
+    assert "under systemd see the drop-in programs.conf" in done.stderr
+
+
+def test_netd_that_may_not_change_priorities_refuses_one(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: int) -> None:
+        raise PermissionError
+
+    assert problems(directory, f"{CAT}, nice: 5") == []
+    monkeypatch.setattr("os.setpriority", refuse)
+    assert problems(directory, f"{CAT}, nice: 5") == [
+        "options.nice: this process may not change priorities: a filter of system calls forbids setpriority(2)"
+    ]

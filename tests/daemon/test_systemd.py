@@ -129,3 +129,13 @@ def test_watchdog_interval_of_another_process_is_ignored(monkeypatch: pytest.Mon
     assert systemd.watchdog_interval() == 3.0
     monkeypatch.setenv("WATCHDOG_USEC", "soon")
     assert systemd.watchdog_interval() is None
+
+
+def test_user_is_dynamic_in_the_range_of_systemd_under_a_service_manager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 61500)
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    assert not systemd.has_dynamic_user()
+    monkeypatch.setenv("NOTIFY_SOCKET", "@notify")
+    assert systemd.has_dynamic_user()
+    monkeypatch.setattr("os.geteuid", lambda: 990)
+    assert not systemd.has_dynamic_user()

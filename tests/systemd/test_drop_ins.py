@@ -134,7 +134,7 @@ def test_log_goes_to_the_syslogd_with_its_facility(lab: Lab) -> None:
 
 
 def test_drop_ins_have_no_fault_for_systemd_analyze(tmp_path_factory: pytest.TempPathFactory) -> None:
-    for name in ("control-group.conf", "log-file.conf"):
+    for name in ("control-group.conf", "log-file.conf", "programs.conf", "programs-leave.conf"):
         place = tmp_path_factory.mktemp("units")
         unit = (ROOT / "systemd/netd.service.in").read_text().replace("@PREFIX@/bin/netd", "/bin/true")
         (place / "netd.service").write_text(unit.replace("@SYSCONFDIR@", "/etc"))

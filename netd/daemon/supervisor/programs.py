@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from netd import accounts
 from netd.config.model import ServiceConfig
+from netd.daemon import systemd
 from netd.daemon.messages.to_launcher import Errors, Gives, Program
 from netd.daemon.privileges import RunAs
 from netd.daemon.supervisor.config_diff import ConfigDiff
@@ -77,6 +78,9 @@ class Programs:
             raise OperatorError(
                 ["daemon.on_stop: netd has process id 1, so all processes end with it; set drain or kill"]
             )
+        if diff.config.daemon.on_stop == "leave" and systemd.has_dynamic_user():
+            problem = "systemd gives the user of this netd to another service, and ends programs with it (DynamicUser=)"
+            raise OperatorError([f"daemon.on_stop: {problem}; see the drop-in programs-leave.conf"])
         prepared = PreparedPrograms()
         listeners: dict[str, list[ListenerRecord]] = {}
         for record in records:
