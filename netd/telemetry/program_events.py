@@ -4,13 +4,14 @@ import math
 import signal
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from netd.contract import End
 from netd.peer import Peer
 from netd.shared.table import DURATIONS, SUPERVISOR, Layout, Role, Table
 from netd.telemetry.throttle import ThrottledLog
+from netd.text import printable
 
 How = Literal["success", "failure", "signal", "unknown"]
 """How a program has ended: with exit code 0, with another one, by a signal; or it is not known, since the process
@@ -30,8 +31,10 @@ COUNTERS = (
     _FAULT,
 )
 """What a service type with programs counts beside the common counters. The last three are no sums: when the last
-program has ended well and when one has failed, in milliseconds of CLOCK_MONOTONIC, and the `fault_of` that one."""
+program has ended well and when one has failed, in microseconds of CLOCK_MONOTONIC, and the `fault_of` that one."""
 
+LONGEST_LINE = 1000
+"""Characters of a line of standard error in the log."""
 LINES_RATE, LINES_BURST = 20.0, 100.0
 """Lines of standard error that are logged a second for a service, and how many at once."""
 
@@ -68,11 +71,11 @@ def last_failure(table: Table, now: float) -> Failure | None:
     columns = zip(*((own[cell], *table.all(cell)) for cell in cells), strict=True)
     success, failure, fault = 0, 0, 0
     for succeeded, failed, what in columns:
-        if success < succeeded <= now * 1000:
+        if success < succeeded <= now * 1e6:
             success = succeeded
-        if failure < failed <= now * 1000:
+        if failure < failed <= now * 1e6:
             failure, fault = failed, what
-    return Failure(failure / 1000, _described(fault), failure > success) if failure else None
+    return Failure(failure / 1e6, _described(fault), failure > success) if failure else None
 
 
 def _described(fault: int) -> str:
@@ -135,12 +138,12 @@ class ProgramCounts:
         self._cells[self._cell["programs_not_started"]] += 1
         self._note(NOT_STARTED)
 
-    def error_line(self) -> None:
-        """One has written a line to its standard error."""
-        self._cells[self._cell["programs_error_lines"]] += 1
+    def error_lines(self, number: int) -> None:
+        """One has written so many lines to its standard error."""
+        self._cells[self._cell["programs_error_lines"]] += number
 
     def _note(self, fault: int) -> None:
-        now = int(self._clock() * 1000)
+        now = int(self._clock() * 1e6)
         if fault:
             self._cells[self._cell[_FAULT]] = fault
         self._cells[self._cell[_FAILED if fault else _SUCCEEDED]] = now
@@ -194,13 +197,19 @@ class ProgramEvents(ThrottledLog):
         self._counts.not_started()
         self._log_throttled(error, "", 1, "error", "program_not_started", **_of_peer(peer), error=error)
 
-    def error_line(self, peer: str, pid: int, line: str) -> None:
-        """A program has written a line to its standard error. `LINES_RATE` lines a second are logged, all counted."""
-        self._counts.error_line()
+    def error_lines(self, peer: str, pid: int, lines: Sequence[bytes]) -> None:
+        """A program has written lines to its standard error. `LINES_RATE` lines a second are logged, all are counted.
+
+        A line that is not logged costs next to nothing: a program may write a million of them a second.
+        """
+        self._counts.error_lines(len(lines))
         now = self._clock()
         self._lines = min(LINES_BURST, self._lines + (now - self._lines_at) * LINES_RATE)
         self._lines_at = now
-        if self._lines < 1:
-            return self._log_throttled("error_lines", "", 1, "warning", "program_errors_skipped")
-        self._lines -= 1
-        self._log.info("program_error", **_of_peer(peer), pid=pid, line=line)
+        logged = lines[: int(self._lines)]
+        self._lines -= len(logged)
+        for line in logged:
+            text = printable(line[:LONGEST_LINE].decode(errors="replace"))[:LONGEST_LINE]
+            self._log.info("program_error", **_of_peer(peer), pid=pid, line=text)
+        if skipped := len(lines) - len(logged):
+            self._log_throttled("error_lines", "", skipped, "warning", "program_errors_skipped")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from netd.telemetry.program_events import LONGEST_LINE
 from tests.daemon.processes import workers
 from tests.support.daemon import Daemon, daemon
 from tests.support.sockets import read_all, read_exactly
@@ -65,6 +66,7 @@ def test_service_is_failing_from_a_program_that_fails_to_one_that_does_not(tmp_p
     with daemon(shell("read code; echo; exit $code", metrics=True), tmp_path) as netd:
         assert (agent(netd)["failing"], agent(netd)["failed_at"]) == ("", None)
         call(netd, b"0\n")
+        ended(netd, 1)
         call(netd, b"3\n")
         ended(netd, 2)
         status = netd.ask("status")
@@ -187,3 +189,19 @@ def test_program_with_the_listener_that_cannot_be_started_makes_the_service_fail
         with connect(netd):
             until(lambda: agent(netd)["failing"] == "it could not be started")
             assert agent(netd)["counters"]["programs_not_started"] >= 1
+
+
+@pytest.mark.parametrize("script", ["yes >&2", "cat /dev/zero >&2", "cat /dev/urandom >&2"])
+def test_program_that_fills_standard_error_waits_and_can_be_ended(script: str, tmp_path: Path) -> None:
+    with daemon(shell(f"echo; {script}"), tmp_path) as netd, connect(netd) as client:
+        assert client.recv(1) == b"\n"
+        event = netd.event("program_error")
+        assert len(event["line"]) <= LONGEST_LINE
+        assert event["pid"] == row_of_the_program(netd)["pid"]
+        if script.startswith("yes"):
+            assert netd.event("program_errors_skipped")["number"] > 1
+            logged = [line for line in netd.lines if line["event"] == "program_error"]
+            assert len(logged) < agent(netd)["counters"]["programs_error_lines"]
+        netd.netd("kick", "--service", "agent")
+        ended(netd, 1)
+        assert client.recv(1) == b""

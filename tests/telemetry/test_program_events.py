@@ -134,17 +134,18 @@ def test_lines_of_errors_are_limited_and_counted(log: Lines) -> None:
     clock = Clock()
     counted = table()
     events = ProgramEvents("agent", counted, 0, clock=clock)
-    for number in range(int(LINES_BURST) + 50):
-        events.error_line(PEER.remote, 17, f"line {number}")
+    events.error_lines(PEER.remote, 17, [b"line %d" % number for number in range(int(LINES_BURST) - 10)])
+    events.error_lines(PEER.remote, 17, [b"line %d" % number for number in range(int(LINES_BURST) - 10, 150)])
     lines = named(log, "program_error")
     assert len(lines) == LINES_BURST
     assert lines[-1]["line"] == f"line {int(LINES_BURST) - 1}"
-    assert [one["number"] for one in named(log, "program_errors_skipped")] == [1]
-    assert counted.read().own["programs_error_lines"] == LINES_BURST + 50
+    assert [one["number"] for one in named(log, "program_errors_skipped")] == [50]
+    assert counted.read().own["programs_error_lines"] == 150
+    events.error_lines(PEER.remote, 17, [b"x"] * 7)
     clock.now += 60
     events.log_pending()
-    assert [one["number"] for one in named(log, "program_errors_skipped")] == [1, 49]
-    events.error_line(PEER.remote, 17, "one more")
+    assert [one["number"] for one in named(log, "program_errors_skipped")] == [50, 7]
+    events.error_lines(PEER.remote, 17, [b"one more"])
     assert named(log, "program_error")[-1]["line"] == "one more"
 
 

@@ -22,8 +22,8 @@ class Usage(TypedDict, total=False):
 def usage_of(pid: int, launchers: Container[int]) -> Usage:
     """What the program with this process id uses, a child of one of these ``launchers``.
 
-    An attacker may control the worker that names the process. So this tells nothing of any other process. A program of a
-    launcher that has exited is a child of this process, and leads a process group, as no process of netd does.
+    An attacker may control the worker that names the process. So this tells nothing of any other process. After the
+    launcher has exited a program is a child of this process, and leads a process group, as no process of netd does.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()

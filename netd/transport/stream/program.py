@@ -11,18 +11,15 @@ from typing import Protocol
 from netd.contract import End, ProgramObserver, RunningProgram, Why
 from netd.peer import Peer
 from netd.reasons import Outcome, Refusal
-from netd.telemetry.program_events import ProgramEvents
+from netd.telemetry.program_events import LONGEST_LINE, ProgramEvents
 from netd.telemetry.service_events import ServiceEvents
-from netd.text import printable
 from netd.transport.loop import Loop
 from netd.transport.stream.connection import IN, Connection, Owner
 from netd.transport.stream.stream_socket import BareSocket
 from netd.transport.tap import Taps
 
-_LONGEST_LINE = 1000
-"""Characters of a line of standard error in the log."""
 _PIECE = 4096  # octets of standard error that are read at once
-_PAUSE = 0.05  # seconds until more is read of a program that writes so much: it waits, as with any full pipe
+_PAUSE = 0.05  # seconds until more is read of a program: one that writes a lot waits, as with any full pipe
 
 
 class ProgramService(Protocol):
@@ -198,7 +195,7 @@ class ErrorLines:
         data = self._read()
         if data == b"":
             self._unwatch()
-        elif data and len(data) == _PIECE:
+        elif data:
             self._unwatch()
             self._loop.later(_PAUSE, self._watch)
 
@@ -209,12 +206,12 @@ class ErrorLines:
         except BlockingIOError:
             return None
         *lines, self._line = (self._line + data).split(b"\n")
-        if not data or len(self._line) > _LONGEST_LINE:
+        if not data or len(self._line) > LONGEST_LINE:
             lines.append(self._line)
             self._line = b""
-        for line in lines:
-            if line := line.removesuffix(b"\r"):  # of programs that write as if to a terminal, such as sshd(8)
-                self._events.error_line(self._peer, self._pid, printable(line.decode(errors="replace"))[:_LONGEST_LINE])
+        # Some programs write as if to a terminal, such as sshd(8).
+        if found := [text for line in lines if (text := line.removesuffix(b"\r"))]:
+            self._events.error_lines(self._peer, self._pid, found)
         return data
 
     def read_rest(self) -> None:

@@ -16,7 +16,7 @@ def child(code: str, *, leads: bool = True) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=group)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def finish(process: subprocess.Popen[bytes]) -> None:
     process.communicate(b"\n")
 
 
@@ -27,7 +27,7 @@ def test_program_of_a_launcher_has_its_processor_time_and_memory() -> None:
     usage = usage_of(process.pid, {os.getpid()})
     assert 0.15 < usage["cpu_seconds"] < 5
     assert 2**20 < usage["memory_bytes"] < 2**30
-    end(process)
+    finish(process)
     assert usage_of(process.pid, {os.getpid()}) == {}
 
 
@@ -35,12 +35,12 @@ def test_program_of_a_launcher_that_has_exited_leads_a_process_group() -> None:
     leader, other = child("input()"), child("input()", leads=False)
     until(lambda: usage_of(leader.pid, set()).keys() == {"cpu_seconds", "memory_bytes"})
     assert usage_of(other.pid, set()) == {}
-    end(leader)
-    end(other)
+    finish(leader)
+    finish(other)
 
 
-def test_nothing_is_told_of_other_processes() -> None:
+def test_other_processes_are_not_described() -> None:
     process = child("import os; os.fork() or input(); input()")
     for pid in (1, os.getpid(), os.getppid(), process.pid, 0, 2**31):
         assert usage_of(pid, {process.pid}) == {} or pid == process.pid
-    end(process)
+    finish(process)
