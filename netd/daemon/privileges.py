@@ -8,6 +8,7 @@ import signal
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from netd import accounts
 from netd.config.model import DaemonSection
@@ -157,6 +158,15 @@ def explained(identity: RunAs, error: OSError | RuntimeError) -> str:
 def adopt_orphans() -> None:
     """Have the kernel make this process the parent of orphaned descendants (PR_SET_CHILD_SUBREAPER, prctl(2))."""
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def is_orphan(pid: int, parent: int) -> bool:
+    """Whether a process is a child of ``parent``, and leads a process group, as no process of netd does."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return int(fields[1]) == parent and int(fields[2]) == pid
 
 
 def end_with(parent: int) -> None:

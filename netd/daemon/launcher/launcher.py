@@ -37,6 +37,7 @@ from netd.daemon.messages.from_worker import (
     Done,
     Failed,
     Kicked,
+    ListenerHeld,
     Notice,
     PeerList,
     ProgramsChanged,
@@ -200,9 +201,8 @@ class Launcher:
             program = Program.decode(text)
             self._programs.known[program.number] = program
             if program.number in listeners:
-                listener = socket.socket(fileno=listeners[program.number])
                 self._listeners[program.number] = ProgramListener(
-                    listener,
+                    socket.socket(fileno=listeners[program.number]),
                     program,
                     self._programs,
                     self._loop,
@@ -210,7 +210,12 @@ class Launcher:
                     self._on_unowned_start,
                     self._on_unowned_end,
                     self._on_listener_failed,
+                    self._on_held,
                 )
+        for number, (pid, seconds) in command.held.items():
+            if (listener := self._listeners.get(int(number))) and (running := listener.adopt(pid, seconds)):
+                service = running.program.service
+                self._notify(ProgramsChanged(service, self._unowned(service)))
 
     def _remove_programs(self, numbers: list[int]) -> None:
         """Forget programs. What a worker has asked for before it was told may still be under way."""
@@ -302,6 +307,9 @@ class Launcher:
     def _on_listener_failed(self, program: Program, error: str) -> None:
         self._events_of(program.service).program_not_started("", error)
         self._notify(ProgramsChanged(program.service, self._unowned(program.service), fault=NOT_STARTED))
+
+    def _on_held(self, program: Program, pid: int) -> None:
+        self._notify(ListenerHeld(program.number, pid))
 
     def _events_of(self, service: str) -> ProgramEvents:
         return self._service_events.setdefault(service, ProgramEvents(service))

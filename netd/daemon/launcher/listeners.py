@@ -1,5 +1,7 @@
 """Programs that get a listening socket and accept by themselves (inetd's wait): one at a time, started on demand."""
 
+import contextlib
+import os
 import socket
 from collections.abc import Callable
 from select import EPOLLIN
@@ -8,6 +10,8 @@ from netd.contract import End
 from netd.daemon.launcher.programs import Programs, Running
 from netd.daemon.launcher.spawn import StartError
 from netd.daemon.messages.to_launcher import Program
+from netd.daemon.privileges import is_orphan
+from netd.daemon.resource_limits import open_above_limit
 from netd.telemetry.program_events import how_ended
 from netd.transport.loop import Loop, Timer
 
@@ -35,7 +39,9 @@ class ProgramListener:
         started: Callable[[Running], object],
         ended: Callable[[Running, End], object],
         failed: Callable[[Program, str], object],
+        held: Callable[[Program, int], object],
     ) -> None:
+        """``held`` is called with the process id of a program before it runs, and with 0 when it has ended."""
         self._listener = listener
         self._program = program
         self._programs = programs
@@ -44,6 +50,7 @@ class ProgramListener:
         self._started = started
         self._ended = ended
         self._failed = failed
+        self._held = held
         self._running: Running | None = None
         self._failures = 0
         self._starts = _BURST  # that may follow without a pause
@@ -72,17 +79,38 @@ class ProgramListener:
         errors = number if self._program.errors == "peer" else self._null
         try:
             running = self._programs.start(
-                self._program, "", {}, (number, number, errors), self._on_end, listener=number
+                self._program,
+                "",
+                {},
+                (number, number, errors),
+                self._on_end,
+                listener=number,
+                forked=lambda pid: self._held(self._program, pid),
             )
         except StartError as error:
+            self._held(self._program, 0)
             self._failed(self._program, str(error))
             return self._poll_after(self._failure_delay())
         running.is_owned = False
         self._running = running
         self._started(running)
 
+    def adopt(self, pid: int, seconds: float) -> Running | None:
+        """Keep a program of this socket that another launcher has started. None: it has ended."""
+        pidfd = -1
+        if is_orphan(pid, os.getppid()):
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                pidfd = open_above_limit(lambda: os.pidfd_open(pid))
+        if pidfd < 0:
+            self._held(self._program, 0)
+            return None
+        self._running = self._programs.adopt(self._program, pid, pidfd, "", seconds, self._on_end)
+        self._running.is_owned = False
+        return self._running
+
     def _on_end(self, running: Running, end: End) -> None:
         self._running = None
+        self._held(self._program, 0)
         self._ended(running, end)
         if self._listener.fileno() < 0:
             return

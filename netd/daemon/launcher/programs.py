@@ -84,9 +84,10 @@ class Programs:
         descriptors: Sequence[int],
         ended: Callable[[Running, End], None],
         listener: int | None = None,
+        forked: Callable[[int], object] = lambda pid: None,
     ) -> Running:
         """Start a program (`spawn.start`). ``ended`` is called at its end. Raises `spawn.StartError`."""
-        pid = spawn.start(program, facts, descriptors, listener)
+        pid = spawn.start(program, facts, descriptors, listener, forked)
         return self._add(Running(program, pid, about, monotonic(), ended))
 
     def adopt(

@@ -1,11 +1,13 @@
 """Starts the process of a program, with all that it inherits: descriptors, environment, session, signals, limits."""
 
+import contextlib
 import errno
 import fcntl
 import os
 import resource
 import signal
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from netd.daemon.messages.to_launcher import Program
@@ -28,16 +30,24 @@ class StartError(Exception):
         self.is_shortage = is_shortage
 
 
-def start(program: Program, facts: Mapping[str, str], descriptors: Sequence[int], listener: int | None = None) -> int:
+def start(
+    program: Program,
+    facts: Mapping[str, str],
+    descriptors: Sequence[int],
+    listener: int | None = None,
+    forked: Callable[[int], object] = lambda pid: None,
+) -> int:
     """Start a program with these descriptors as 0, 1 and 2. Returns its process id.
 
     The process leads a session of its own. Its environment is that of the program, and ``facts``. A ``listener`` is
-    descriptor 3, which the environment says (LISTEN_FDS, sd_listen_fds(3)). Raises `StartError`.
+    descriptor 3, which the environment says (LISTEN_FDS, sd_listen_fds(3)); with one, ``forked`` is called with the
+    process id before the program runs, and it never does if this process is killed before the call returns. Raises
+    `StartError`.
     """
     environment = {**program.environment, **facts}
     try:
         if listener is not None or program.limits or program.nice:
-            return _fork(program, environment, descriptors, listener)
+            return _fork(program, environment, descriptors, listener, forked)
         return _spawn(program, environment, descriptors)
     except OSError as error:
         raise _start_error(program, error) from None
@@ -76,20 +86,33 @@ def _spawn(program: Program, environment: Mapping[str, str], descriptors: Sequen
             os.chdir("/")
 
 
-def _fork(program: Program, environment: dict[str, str], descriptors: Sequence[int], listener: int | None) -> int:
-    """With fork(2), for what only the process itself can set. An error of it comes through a pipe."""
-    reading, writing = os.pipe()
+def _fork(
+    program: Program,
+    environment: dict[str, str],
+    descriptors: Sequence[int],
+    listener: int | None,
+    forked: Callable[[int], object],
+) -> int:
+    """With fork(2), for what only the process itself can set. An error of it comes through a socket.
+
+    With a listener, the process waits for an octet from here first.
+    """
+    ours, theirs = socket.socketpair()
     try:
         pid = os.fork()
     except OSError:
-        os.close(reading)
-        os.close(writing)
+        ours.close()
+        theirs.close()
         raise
     if pid == 0:
         number, what = errno.EINVAL, ""
+        writing = theirs.fileno()
         try:
+            ours.close()
             # Above all descriptors that the program gets.
             writing = fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, 10)
+            if listener is not None and not os.read(writing, 1):
+                os._exit(_NOT_STARTED)
             _execute(program, environment, descriptors, listener)
         except OSError as error:
             number, what = error.errno or errno.EINVAL, str(error.filename or "")
@@ -100,9 +123,13 @@ def _fork(program: Program, environment: dict[str, str], descriptors: Sequence[i
         finally:
             os.write(writing, f"{number} {what}".encode(errors="replace"))
             os._exit(_NOT_STARTED)
-    os.close(writing)
-    with open(reading, "rb") as pipe:
-        failure = pipe.read(4096).decode(errors="replace")
+    theirs.close()
+    with ours, ours.makefile("rb") as errors:
+        if listener is not None:
+            forked(pid)
+            with contextlib.suppress(ConnectionError):  # it was killed
+                ours.send(b"!")
+        failure = errors.read(4096).decode(errors="replace")
     if failure:
         os.waitpid(pid, 0)
         number_text, _, what = failure.partition(" ")

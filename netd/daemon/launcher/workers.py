@@ -10,7 +10,6 @@ import stat
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from select import EPOLLIN, EPOLLOUT
 
 from netd.addresses import address_text
@@ -22,6 +21,7 @@ from netd.daemon.messages import programs as messages
 from netd.daemon.messages.programs import Adopt, Ended, NotStarted, Start, Started
 from netd.daemon.messages.to_launcher import Program
 from netd.daemon.packets import PacketChannel, Progress
+from netd.daemon.privileges import is_orphan
 from netd.daemon.resource_limits import open_above_limit
 from netd.peer import Peer
 from netd.services.exec.environment import peer_environment
@@ -144,7 +144,7 @@ class WorkerClient:
         program = self._programs.known.get(message.program)
         if (running := self.running.get(message.start)) and running.pid != message.pid:
             raise ProtocolError(f"start {message.start}, which runs already")
-        if program is None or message.pid in self._programs or not _is_orphan(message.pid):
+        if program is None or message.pid in self._programs or not is_orphan(message.pid, os.getppid()):
             return  # it has ended, is not in the config any more, or is kept: the worker has a pidfd
         try:
             pidfd = open_above_limit(lambda: os.pidfd_open(message.pid))
@@ -242,12 +242,3 @@ def _standard(program: Program, descriptors: Sequence[int], null: int) -> tuple[
     first = descriptors[0]
     errors = {"log": descriptors[-1], "peer": first, "null": null}[program.errors]
     return (first if program.gives == "connection" else null), first, errors
-
-
-def _is_orphan(pid: int) -> bool:
-    """Whether a process is a child of this process's parent, and leads a process group, as no process of netd does."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return False
-    return int(fields[1]) == os.getppid() and int(fields[2]) == pid

@@ -187,6 +187,18 @@ class ProgramsChanged(Fields):
 
 
 @dataclass(frozen=True)
+class ListenerHeld(Fields):
+    """Of a launcher: a process is about to become a program that has a listener, or that has ended.
+
+    It is sent before the program runs, so that the supervisor knows of each also if the launcher is killed.
+    """
+
+    program: Natural
+    pid: Natural
+    """0: it has ended."""
+
+
+@dataclass(frozen=True)
 class WorkerFault(Fields):
     """Of a launcher: a worker has sent it an invalid message."""
 
@@ -194,7 +206,7 @@ class WorkerFault(Fields):
     error: Annotated[str, Strict(), Field(max_length=LONGEST_ERROR)]
 
 
-Notice = Busy | Offender | ReportWanted | TraceLines | ProgramsChanged | WorkerFault
+Notice = Busy | Offender | ReportWanted | TraceLines | ProgramsChanged | ListenerHeld | WorkerFault
 
 
 _NUMBERED, _NOTICES = readers(*get_args(Response)), readers(*get_args(Notice))

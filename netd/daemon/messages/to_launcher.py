@@ -81,6 +81,8 @@ class AddPrograms(Request[Done]):
     """A `Program` each, encoded."""
     listeners: list[Natural]
     """The numbers of programs, each with one listener."""
+    held: dict[Text, tuple[Natural, Seconds]]
+    """The programs with a listener that another launcher has started, by number: process id and age."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from select import EPOLLIN
 
-from netd.daemon.channel import pair
+from netd.daemon.channel import ProtocolError, pair
 from netd.daemon.messages.from_supervisor import AdoptPrograms, ConnectLauncher, Heartbeat, Request
-from netd.daemon.messages.from_worker import Failed, R
+from netd.daemon.messages.from_worker import Failed, ListenerHeld, R
 from netd.daemon.messages.to_launcher import (
     AddPrograms,
     AddWorker,
@@ -24,9 +26,9 @@ from netd.daemon.messages.to_launcher import (
     RemovePrograms,
 )
 from netd.daemon.packets import Progress
-from netd.daemon.privileges import RunAs, adopt_orphans
+from netd.daemon.privileges import RunAs, adopt_orphans, is_orphan
 from netd.daemon.resource_limits import described
-from netd.daemon.supervisor.requests import Requests
+from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT, Requests
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
 from netd.daemon.tasks import Result, Tasks
 from netd.telemetry.daemon_events import DaemonEvents
@@ -47,6 +49,17 @@ class ProgramEntry:
 
 
 @dataclass(eq=False)
+class Holder:
+    """A process that is a program with a listener, as a launcher has told."""
+
+    pid: int
+    program: Program
+    since: float
+    """CLOCK_MONOTONIC."""
+    ended: Result[None] = field(default_factory=Result)
+
+
+@dataclass(eq=False)
 class Launcher:
     """A launcher, in the supervisor: a process, and what the next one in its place has to know."""
 
@@ -55,6 +68,10 @@ class Launcher:
     programs: dict[int, ProgramEntry] = field(default_factory=dict)
     listening: set[int] = field(default_factory=set)
     """The programs with listeners that are in force."""
+    holders: dict[int, Holder] = field(default_factory=dict)
+    """The programs with listeners that run, by number, also those that were removed."""
+    removed: dict[int, ProgramEntry] = field(default_factory=dict)
+    """Those with listeners that were removed, until they have ended."""
     process: WorkerProcess | None = None
     starting: Result[None] | None = None
     """The start under way."""
@@ -124,10 +141,10 @@ class LauncherPool:
 
     def remove(self, launcher: Launcher, programs: Iterable[int]) -> None:
         """Have a launcher start none of these programs any more. Without programs, it exits after the last one."""
-        removed = [number for number in programs if launcher.programs.pop(number, None)]
+        removed = {number: entry for number in programs if (entry := launcher.programs.pop(number, None))}
+        launcher.removed.update({number: entry for number, entry in removed.items() if number in launcher.listening})
         launcher.listening.difference_update(removed)
-        if launcher.process and removed:
-            self._requests.send(RemovePrograms(removed), [launcher.process])
+        self._end_listening(launcher, list(removed))
         if not launcher.programs:
             del self._launchers[launcher.run_as]
             if launcher.process:
@@ -138,6 +155,65 @@ class LauncherPool:
         launcher.listening.update(programs)
         if launcher.process:
             self._requests.send(Listen(programs), [launcher.process])
+
+    def require(self, process: WorkerProcess, notice: object) -> None:
+        """Raise `ProtocolError` for a notice of launchers that a worker has sent."""
+        if process.pid not in self._processes:
+            raise ProtocolError(f"{type(notice).__name__}, which a worker does not send")
+
+    def on_held(self, process: WorkerProcess, notice: ListenerHeld) -> None:
+        """Remember which process has a listener. Raises `ProtocolError` if a worker has sent this."""
+        self.require(process, notice)
+        launcher, _ = self._processes[process.pid]
+        if before := launcher.holders.pop(notice.program, None):
+            before.ended.set(None)
+        entry = launcher.programs.get(notice.program) or launcher.removed.get(notice.program)
+        if notice.pid and entry:
+            launcher.holders[notice.program] = Holder(notice.pid, entry.program, time.monotonic())
+
+    async def end_listening(self, launcher: Launcher, programs: list[int]) -> None:
+        """Remove programs with listeners, and wait until none of them runs any more.
+
+        It returns in any case soon after the last one should have got SIGKILL.
+        """
+        self.remove(launcher, programs)
+        if launcher.process:
+            await self._requests.ask(Heartbeat(), [], [launcher.process])  # of one that it starts just now it has told
+        for holder in [one for number in programs if (one := launcher.holders.get(number))]:
+            late = self._loop.later(holder.program.stop_after + RESPONSE_TIMEOUT, partial(holder.ended.set, None))
+            await holder.ended
+            self._loop.wheel.drop(late)
+        for number in programs:
+            launcher.removed.pop(number, None)
+
+    def _end_listening(self, launcher: Launcher, programs: list[int]) -> None:
+        """Have a launcher end programs with listeners. What a launcher that has exited has left is ended here."""
+        if launcher.process:
+            self._requests.send(RemovePrograms(programs), [launcher.process])
+            return
+        for number in programs:
+            if holder := launcher.holders.get(number):
+                self._end_orphan(launcher, holder)
+
+    def _end_orphan(self, launcher: Launcher, holder: Holder) -> None:
+        """End a program with a listener after its launcher has exited. It is a child of this process since then."""
+
+        def ended() -> None:
+            launcher.holders.pop(holder.program.number, None)
+            holder.ended.set(None)
+
+        def on_end(mask: int) -> None:
+            self._loop.unwatch(pidfd)
+            os.close(pidfd)
+            ended()
+
+        if not is_orphan(holder.pid, os.getpid()):
+            return ended()
+        pidfd = os.pidfd_open(holder.pid)
+        self._loop.watch(pidfd, EPOLLIN, on_end)
+        _signal(holder, holder.program.stop_signal)
+        _signal(holder, signal.SIGCONT)
+        self._loop.later(holder.program.stop_after, lambda: _signal(holder, signal.SIGKILL))
 
     async def sync_worker(self, worker: WorkerProcess) -> None:
         """Connect a new worker with all launchers. Raises `WorkerError` if it cannot be."""
@@ -172,11 +248,19 @@ class LauncherPool:
             process.signal(signal.SIGKILL)
             raise
         self._events.launcher_started(launcher.run_as.name, process.pid)
+        if not launcher.programs:  # all were removed meanwhile
+            self._requests.send(EndAll(leave=False, wait=True), [process])
 
     async def _add_programs(self, launcher: Launcher, entries: list[ProgramEntry]) -> None:
         assert launcher.process, "it runs"
         listeners = {one.program.number: one.listener for one in entries if one.listener}
-        request = AddPrograms([one.program.encode() for one in entries], list(listeners))
+        now = time.monotonic()
+        held = {
+            str(number): (holder.pid, now - holder.since)
+            for number, holder in launcher.holders.items()
+            if number in listeners
+        }
+        request = AddPrograms([one.program.encode() for one in entries], list(listeners), held)
         await self._require(request, [one.socket.fileno() for one in listeners.values()], launcher.process)
 
     async def _connect(self, launcher: Launcher, process: WorkerProcess, worker: WorkerProcess) -> None:
@@ -226,6 +310,8 @@ class LauncherPool:
         process.close()
 
     def _on_exit(self, launcher: Launcher, process: WorkerProcess, code: int) -> None:
+        for number in launcher.holders.keys() - launcher.listening:
+            self._end_orphan(launcher, launcher.holders[number])
         if self._launchers.get(launcher.run_as) is not launcher:
             for worker in self._workers():
                 worker.close_channel(launcher.number)  # it was not needed any more
@@ -260,9 +346,8 @@ class LauncherPool:
     def stop_listening(self) -> None:
         """End the programs that have listeners: they would accept connections."""
         for launcher in self._launchers.values():
-            if launcher.process and launcher.listening:
-                self._requests.send(RemovePrograms(sorted(launcher.listening)), [launcher.process])
-                launcher.listening.clear()
+            self._end_listening(launcher, sorted(launcher.listening))
+            launcher.listening.clear()
 
     def stop(self, *, wait: bool = False, leave: bool = False) -> None:
         """Start no programs any more, end them, and exit. With ``wait``, exit when they have ended by themselves.
@@ -285,3 +370,10 @@ class LauncherPool:
                 process.kill()
             self._close(process)
         self._processes.clear()
+
+
+def _signal(holder: Holder, number: int) -> None:
+    """Signal the process group of an orphan, if it has not ended."""
+    if is_orphan(holder.pid, os.getpid()):
+        with contextlib.suppress(OSError):
+            os.killpg(holder.pid, number)

@@ -157,6 +157,11 @@ class Programs:
         self.in_force = prepared
         return removed
 
+    async def end_listening(self, removed: list[Placed]) -> None:
+        """End those of the removed programs that have listeners, and wait for their ends: they hold the ports."""
+        for launcher, placed in _by_launcher(one for one in removed if one.record is not None):
+            await self._launchers.end_listening(launcher, [one.number for one in placed])
+
     def finish(self, removed: list[Placed], draining: Mapping[str, float]) -> None:
         """Start none of the removed programs any more, and those that have a listener now when something comes.
 
@@ -166,7 +171,7 @@ class Programs:
         for one in removed:
             if (seconds := draining.get(one.service)) is not None:
                 self._launchers.end(one.launcher, [one.number], seconds)
-        self._remove(removed)
+        self._remove([one for one in removed if one.record is None])
         for launcher, placed in _by_launcher(one for one in self.in_force.added if one.record is not None):
             self._launchers.listen(launcher, [one.number for one in placed])
         self.in_force.added.clear()

@@ -137,6 +137,7 @@ class Reloader:
         try:
             await committed
             await self._tasks.in_slices(self._log_listening(listeners.new))
+            await self._programs.end_listening(removed_programs)
             await self._close_removed(listeners, workers, moved)
             self._programs.finish(removed_programs, diff.draining)
         except GeneratorExit:  # netd exits

@@ -21,6 +21,7 @@ from netd.daemon.messages.from_worker import (
     Busy,
     Done,
     Failed,
+    ListenerHeld,
     Notice,
     Offender,
     ProgramsChanged,
@@ -220,7 +221,7 @@ class Requests:
                 case Busy():
                     if worker.preparing:  # otherwise it has no reason to send this
                         worker.busy_until = time.monotonic() + 2 * PREPARE_TIMEOUT
-                case Offender() | ReportWanted() | TraceLines() | ProgramsChanged() | WorkerFault():
+                case Offender() | ReportWanted() | TraceLines() | ProgramsChanged() | ListenerHeld() | WorkerFault():
                     self._on_notice(worker, message)
                 case _:
                     pending = worker.requests.get(number or 0)

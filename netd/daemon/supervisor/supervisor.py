@@ -14,10 +14,9 @@ from typing import Any
 from netd import __version__
 from netd.config.model import Config
 from netd.daemon import privileges, resource_limits, systemd
-from netd.daemon.channel import ProtocolError
 from netd.daemon.garbage import MANY
+from netd.daemon.messages import from_worker
 from netd.daemon.messages.from_supervisor import SetLogFile
-from netd.daemon.messages.from_worker import Notice, Offender, ProgramsChanged, ReportWanted, TraceLines, WorkerFault
 from netd.daemon.signals import Signals
 from netd.daemon.supervisor import config_warnings
 from netd.daemon.supervisor.bans import BanManager
@@ -189,21 +188,22 @@ class Supervisor:
         await self._reloader.sync_worker(worker)
         await self._tracer.sync_worker(worker)
 
-    def _on_notice(self, worker: WorkerProcess, notice: Notice) -> None:
+    def _on_notice(self, worker: WorkerProcess, notice: from_worker.Notice) -> None:
         match notice:
-            case Offender():
+            case from_worker.Offender():
                 self._bans.record_offender(notice)
-            case ReportWanted():
+            case from_worker.ReportWanted():
                 self._status.request_report(worker, notice.report)
-            case TraceLines():
+            case from_worker.TraceLines():
                 self._tracer.on_lines(notice)
-            case ProgramsChanged() | WorkerFault():
-                if worker not in self._launchers.processes:
-                    raise ProtocolError(f"{type(notice).__name__}, which a worker does not send")
-                if isinstance(notice, ProgramsChanged):
-                    self._state.count_programs(worker.pid, notice)
-                else:
-                    self._pool.reject(notice.worker, notice.error)
+            case from_worker.ListenerHeld():
+                self._launchers.on_held(worker, notice)
+            case from_worker.ProgramsChanged():
+                self._launchers.require(worker, notice)
+                self._state.count_programs(worker.pid, notice)
+            case from_worker.WorkerFault():
+                self._launchers.require(worker, notice)
+                self._pool.reject(notice.worker, notice.error)
 
     def _open_control(self) -> None:
         def service(group: int | None) -> Control:

@@ -204,6 +204,27 @@ def test_listener_is_0_1_and_3_as_the_service_manager_passes_one(
     assert {found[number] for number in "013"} == {str(inode)}
 
 
+def test_program_that_has_a_listener_runs_only_after_its_process_was_told(tmp_path: Path) -> None:
+    file = tmp_path / "ran"
+    started = program("/bin/touch", file)
+    told: list[int] = []
+
+    def fail(pid: int) -> None:
+        told.append(pid)
+        raise OSError(errno.EPIPE, "as if this process had been killed")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.fileno()
+        with pytest.raises(StartError):
+            spawn.start(started, {}, (number, number, 2), number, fail)
+        assert os.waitstatus_to_exitcode(os.waitpid(told[0], 0)[1]) == 127
+        assert not file.exists()
+        pid = spawn.start(started, {}, (number, number, 2), number, told.append)
+        assert told[1:] == [pid]
+        assert os.waitpid(pid, 0)[1] == 0
+        assert file.exists()
+
+
 def failure(started: Any) -> StartError:
     """Why it cannot be started. Nothing of the attempt is left."""
     before = os.listdir("/proc/self/fd")

@@ -8,6 +8,7 @@ from netd.daemon.messages.from_worker import (
     Done,
     Failed,
     Kicked,
+    ListenerHeld,
     Notice,
     Offender,
     PeerList,
@@ -33,5 +34,6 @@ SENT: list[Response | Notice] = [
     ReportWanted("status"),
     TraceLines(1, [(1.5, "in", "192.0.2.7:4711", 2, "6869")], 0),
     ProgramsChanged("rsync", 3, 0, "signal", 265, 0.0015, 1.5),
+    ListenerHeld(7, 4711),
     WorkerFault(1, "Start: a descriptor is no socket"),
 ]

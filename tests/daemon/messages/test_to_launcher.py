@@ -38,7 +38,7 @@ COMMANDS: list[tuple[Any, int]] = [
     (Kick(peer="192.0.2.7"), 0),
     (SetLogLevel("info"), 0),
     (SetLogFile(), 1),
-    (AddPrograms(["{}"], [3, 4]), 2),
+    (AddPrograms(["{}"], [3, 4], {"3": (4711, 1.5)}), 2),
     (AddWorker(63), 2),
     (Listen([3]), 0),
     (RemovePrograms([3, 4]), 0),
