@@ -87,7 +87,7 @@ class Launcher:
         self._workers: dict[int, WorkerClient] = {}
         self._listeners: dict[int, ProgramListener] = {}  # by the number of the program
         self._service_events: dict[str, ProgramEvents] = {}
-        self._is_leaving = False
+        self._is_forgetful = False  # it starts nothing any more, and exits after its last program
         self._null = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)  # it may have a root directory without /dev/null
 
     def run(self) -> int:
@@ -234,19 +234,26 @@ class Launcher:
                 self._programs.end(running)
 
     def _end_all(self, command: EndAll) -> None:
-        self._is_leaving = True
         if command.leave:
             for worker in list(self._workers.values()):
                 worker.receive_rest()
             return self._loop.stop()
-        self._programs.known.clear()
         self._remove_programs(list(self._listeners))
+        if command.wait and self._workers:
+            # What they have asked for before they were told is still to be started.
+            self._loop.later(_GRACE, self._forget_all)
+            return None
         if not command.wait:
             self._end()
+        return self._forget_all()
+
+    def _forget_all(self) -> None:
+        self._is_forgetful = True
+        self._programs.known.clear()
         self._exit_if_done()
 
     def _exit_if_done(self) -> None:
-        if self._is_leaving and not len(self._programs):
+        if self._is_forgetful and not len(self._programs):
             self._loop.stop()
 
     # Workers.

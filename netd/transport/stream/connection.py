@@ -44,6 +44,8 @@ descriptors sent along, so it has no edge.
 """
 # The peer acknowledges nothing any more (TCP_USER_TIMEOUT, tcp(7)); an ICMP message said why, or none.
 _VANISHED = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+"""Errors for lack of descriptors or memory."""
 _LINGER = 2.0  # seconds a finished peer has to close its side
 
 Ready = Callable[[int], None]

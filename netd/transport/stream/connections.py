@@ -17,7 +17,7 @@ from netd.telemetry.service_events import NOTHING, ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.sockaddr import connection_credentials, inet_peer, unix_peer
 from netd.transport.stream.admission import StreamAdmission
-from netd.transport.stream.connection import EDGE, IN, Connection
+from netd.transport.stream.connection import EDGE, EXHAUSTED, IN, Connection
 from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
 from netd.transport.stream.echo import EchoConnection
 from netd.transport.stream.preamble import NO_PREAMBLES, PreambleConnection, Preambles
@@ -133,7 +133,10 @@ class Connections:
                 self._record(peer, "opened")
             connection.start()
         except BaseException as error:  # a service may raise anything, SystemExit too, when its conversation is made
-            self.events.conversation_failed(peer, error)
+            if isinstance(error, OSError) and error.errno in EXHAUSTED:
+                self.events.connection_refused("no_resources", peer.credentials or peer.host)
+            else:
+                self.events.conversation_failed(peer, error)
             if connection:
                 connection.close("failed")
             elif before:

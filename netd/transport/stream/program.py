@@ -94,7 +94,10 @@ class ProgramConnection(Connection):
         self.socket.setblocking(True)
         descriptors = [self.descriptor]
         if self._service.reads_errors:
-            self._errors = ErrorLines(self._owner.loop, self._events, self.peer.remote)
+            try:
+                self._errors = ErrorLines(self._owner.loop, self._events, self.peer.remote)
+            except OSError as error:  # no descriptors left
+                return self.not_started("resources", str(error.strerror))
             descriptors.append(self._errors.writer)
         self._is_handed_over = True
         self._program = self._service.start(self.peer, descriptors, self)

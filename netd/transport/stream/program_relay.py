@@ -16,24 +16,22 @@ from netd.transport.stream.program import ErrorLines, ProgramService, refuse
 from netd.transport.stream.relay import RelayConnection
 from netd.transport.stream.stream_socket import StreamSocket
 
-# The connection has ended by itself: the program finds its end of the pair closed, and may finish what it does.
-_ENDED = ("done", "reset")
-
 
 class ProgramRelay(RelayConnection):
     """A client that is joined with a program."""
 
-    __slots__ = ("_program", "_service", "_theirs", "_waits")
+    __slots__ = ("_closed_as", "_program", "_service", "_theirs", "_waits")
 
     def __init__(
         self, owner: Owner, request: StreamSocket, peer: Peer, service: ProgramService, events: ProgramEvents
     ) -> None:
         ours, self._theirs = socket.socketpair()
         ours.setblocking(False)
-        super().__init__(owner, request, peer, ours, on_end=self._on_ended)
+        super().__init__(owner, request, peer, ours)
         self._service = service
         self._program = RelayedProgram(self, events)
         self._waits: Timer | None = None
+        self._closed_as: Outcome | None = None  # the client has gone, and the program has not ended
 
     @property
     def pid(self) -> int:  # type: ignore[override]
@@ -63,16 +61,33 @@ class ProgramRelay(RelayConnection):
             self._begin()
         super()._receive(mask)
 
-    def program_ended(self) -> None:
-        """The program has ended: send what it has left to the client, and finish."""
-        self.end_upstream()
+    def program_ended(self, outcome: Outcome = "done") -> None:
+        """The program has ended, or was not started: send what it has left to the client, and finish."""
+        if self._closed_as:
+            super()._end(self._closed_as)
+        elif outcome == "done":
+            self.end_upstream()
+        else:
+            self.close(outcome)
 
-    def _on_ended(self, outcome: Outcome) -> None:
+    def _end(self, outcome: Outcome) -> None:
+        """Both sockets are closed. It has its place in the limits until the program has ended too."""
         if self._waits:
             self._owner.loop.wheel.drop(self._waits)
+            self._waits = None
             self._theirs.close()
-        elif outcome not in _ENDED:
+        if not self._program.is_running:
+            return super()._end(outcome)
+        if self._closed_as is None:
+            self._closed_as = outcome
+            self._owner.loop.wheel.drop(self)
+            self.socket.close()
+        if outcome != "done":
             self._program.stop()
+
+    def abandon(self) -> None:
+        """Forget it: the loop has ended. The program goes on."""
+        super()._end(self._closed_as or "stopped")
 
 
 class RelayedProgram:
@@ -87,14 +102,21 @@ class RelayedProgram:
         self._is_stopped = False
         self.pid = 0
         """The process id, once it is known."""
+        self.is_running = False
+        """Whether it was asked for, and has not ended."""
 
     def start(self, service: ProgramService, end: socket.socket) -> None:
         """Have it started, with this end of the pair, which is closed here."""
         self._end = end
         descriptors = [end.fileno()]
         if service.reads_errors:
-            self._errors = ErrorLines(self._connection._owner.loop, self._events, self._connection.peer.remote)
+            try:
+                self._errors = ErrorLines(self._connection._owner.loop, self._events, self._connection.peer.remote)
+            except OSError as error:  # no descriptors left
+                end.close()
+                return self.not_started("resources", str(error.strerror))
             descriptors.append(self._errors.writer)
+        self.is_running = True
         self._running = service.start(self._connection.peer, descriptors, self)
 
     def stop(self) -> None:
@@ -116,18 +138,17 @@ class RelayedProgram:
 
     def not_started(self, why: Why, error: str) -> None:
         self._close_errors()
+        self.is_running = False
         connection = self._connection
-        outcome = refuse(connection._owner.events, self._events, connection.peer, why, error)
-        if connection.descriptor >= 0:
-            connection.close(outcome)
+        connection.program_ended(refuse(connection._owner.events, self._events, connection.peer, why, error))
 
     def ended(self, end: End) -> None:
         if self._errors:
             self._errors.read_rest()
         self._close_errors()
+        self.is_running = False
         self._events.program_ended(self._connection.peer, self.pid, end, expected=self._is_stopped)
-        if self._connection.descriptor >= 0:
-            self._connection.program_ended()
+        self._connection.program_ended()
 
     def _close_errors(self) -> None:
         if self._errors:

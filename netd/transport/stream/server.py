@@ -12,6 +12,7 @@ from netd.admission.control import AdmissionControl, Ticket
 from netd.services.service_type import ServiceType
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import LISTENING, Loop
+from netd.transport.stream.connection import EXHAUSTED
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
 
@@ -42,7 +43,6 @@ _KERNEL_DEFAULTS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 0),
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0),
 )
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class StreamServer(socketserver.ThreadingTCPServer):
@@ -112,7 +112,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
             except OSError as error:
                 if error.errno in _TRANSIENT:
                     continue
-                if error.errno in _EXHAUSTED:
+                if error.errno in EXHAUSTED:
                     return self._pause_accept(error)
                 raise
             if self.verify_request(request, client_address):
