@@ -1,5 +1,6 @@
 """Programs for connections, in a real daemon."""
 
+import contextlib
 import os
 import pwd
 import resource
@@ -390,6 +391,20 @@ def test_stop_ends_at_once_where_no_program_is_left(tmp_path: Path) -> None:
         assert client.recv(1) == b"y", "it may finish"
         client.close()
         running.event("netd_stopped")
+
+
+def test_ends_of_programs_that_a_stop_has_caused_are_counted_and_logged(tmp_path: Path) -> None:
+    text = config(["/bin/cat"], daemon="{workers: 2, drain: 200ms}")
+    with daemon(text, tmp_path) as running, contextlib.ExitStack() as held:
+        for _ in range(8):
+            client = held.enter_context(connect(running))
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+        assert running.stop() == 0
+    ends = [line for line in running.lines if line["event"] == "program_ended"]
+    assert [line["signal"] for line in ends] == ["SIGTERM"] * 8
+    [stopped] = [line for line in running.lines if line["event"] == "service_stopped"]
+    assert stopped["own_programs_ended_signal"] == 8
 
 
 def test_launcher_that_hangs_does_not_keep_netd_from_stopping(tmp_path: Path) -> None:

@@ -281,5 +281,6 @@ def test_program_is_ended_after_the_drain_time_of_a_restart(lab: Lab) -> None:
     with Session(lab) as session:
         assert session.ask("one") == "one"
         lab.run("systemctl", "restart", "netd")
+        assert lab.wait_for("program_ended")["signal"] == "SIGTERM"
         assert session.ask("two") == ""
     assert lab.show("Result") == "success"

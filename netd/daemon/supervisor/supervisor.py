@@ -52,6 +52,8 @@ from netd.transport.stream.server import StreamServer
 
 _SETTLE = 0.2  # seconds in which workers have programs started for the connections that wait when netd stops
 
+_LAST_ENDS = 1.0  # seconds in which workers learn of the ends of programs that a stop has ended
+
 
 def supervise(
     config: Config,
@@ -326,8 +328,10 @@ class Supervisor:
 
     def _force_stop(self) -> float | None:
         """Close the remaining connections and end the programs, when `daemon.drain` has expired."""
-        self._launchers.stop(leave=self._state.config.daemon.on_stop == "leave")
-        self._pool.stop()
+        leave = self._state.config.daemon.on_stop == "leave"
+        self._launchers.stop(leave=leave)
+        # The workers count and log the ends of their programs, so they wait for them.
+        self._loop.later(0.0 if leave or not self._launchers else _LAST_ENDS, self._pool.stop)
         self._loop.later(RESPONSE_TIMEOUT, self._pool.abort)
         self._loop.later(RESPONSE_TIMEOUT + self._launchers.longest_stop, self._launchers.kill)
         return None
