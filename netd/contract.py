@@ -231,6 +231,8 @@ class Context:
     inspect: Callable[[str], Mapping[str, Any]] = lambda what: {}
     """Returns netd's ``status``, as ``netd status --json`` prints it, or the ``history`` of its counters. Blocks, so
     only a `BlockingService` may call it. Raises TimeoutError if no answer comes."""
+    names_peers: bool = False
+    """Whether a header before each connection names the peer, so that the socket does not know it."""
     start: StartProgram = _no_program
     """Starts the program of the service for a connection."""
     run: Callable[[float, int, Callable[[Finished], object]], object] = _no_program

@@ -253,6 +253,8 @@ class AdmissionControl:
         source = source_of(address)
         if datagram:
             yield Check("reply_guard", *self.guard.explain_question(address, port, shared.ports))
+        elif proxies := self.policy.proxy_protocol:
+            yield Check("proxy_protocol", passes=True, why=proxies.explain(address))
         banned = self._banned(address, source, now)
         left = shared.banned.get(source, now) - now
         yield Check("bans", not banned, f"banned for another {left:.0f} s" if banned else "not banned")
@@ -264,6 +266,9 @@ class AdmissionControl:
 
     def explain_unix(self, user: int, groups: Sequence[int], now: float, *, datagram: bool) -> Iterator[Check]:
         """The same for a UNIX peer."""
+        if proxies := self.policy.proxy_protocol:
+            yield Check("proxy_protocol", proxies.admits_unix, proxies.explain(None))
+            return
         ruling = self.access.unix_ruling(user, groups)
         yield Check("access", ruling.allowed, ruling.why)
         yield from self._explain_rest(None, now, "UNIX peer", datagram=datagram)

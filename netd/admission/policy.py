@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchem
 
 from netd.admission.addresses import NetworkOption
 from netd.admission.limits import Limits
+from netd.admission.proxies import ProxyProtocol
 from netd.text import shown
 from netd.values import Model
 
@@ -53,7 +54,7 @@ Refuse = Annotated[
 
 
 class Policy(Model):
-    """Limits of a service, the response to a refused peer, and the reply guard."""
+    """Limits of a service, the response to a refused peer, the reply guard, and the proxies in front of it."""
 
     limits: Limits = Limits()
     refuse: Refuse = "close"
@@ -66,3 +67,7 @@ class Policy(Model):
     amplify: tuple[NetworkOption, ...] = ()
     """Sources to which a UDP answer may be longer than its question: networks, addresses, `local` or `any`. None, since
     such answers to a forged source address amplify an attack."""
+    proxy_protocol: ProxyProtocol | None = None
+    """The proxies in front of a service, such as HAProxy or nginx: `{from: [10.0.0.1]}`. Each of their connections
+    begins with a header of the PROXY protocol, which names the peer. Connections from others are refused. Unset: there
+    are none, and a header is input of the service."""

@@ -27,5 +27,7 @@ RULES = Bound(
 """Enough for 200 services with 3,000 rules each, or for 10,000 in defaults and other ones in a hundred services."""
 TIMES = Bound(10_000, "times in access rules; those of defaults count as its rules do")
 """Unlike other rules, each takes time in every worker, at each reload and once a minute."""
-NETWORKS = Bound(100_000, "networks in exempt and amplify of all services; those of defaults count for each service")
+NETWORKS = Bound(
+    100_000, "networks in exempt, amplify and proxy_protocol of all services; those of defaults count for each service"
+)
 """Every worker reads each of them, for each service again."""

@@ -21,7 +21,7 @@ from netd.admission.access import NO_GROUPS, AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
-from netd.config import drop_ins, programs, source, workers
+from netd.config import drop_ins, programs, proxies, source, workers
 from netd.config.bounds import LISTENERS, NETWORKS, SERVICES, VALUES, Bound
 from netd.config.findings import describe, exists, is_section, model_at, unknown_key
 from netd.config.host import log_file_fault
@@ -221,7 +221,8 @@ class _Loader:
                 where = (*path, *item["loc"])
                 match item["type"]:
                     case "extra_forbidden":
-                        known = model_at(model, item["loc"][:-1]).model_fields
+                        fields = model_at(model, item["loc"][:-1]).model_fields
+                        known = [field.alias or name for name, field in fields.items()]
                         self._add_problem(part, where, *unknown_key(str(where[-1]), known), key=True)
                     case "missing":
                         self._add_problem(part, where[:-1], f"the key '{where[-1]}' is missing", key=True)
@@ -301,12 +302,15 @@ class _Loader:
             self._add_problem(part, (*path, "options"), f"service type '{kind.name}' cannot be built: {error!r}")
         if section is None or rules is None:
             return
+        found = [proxies.findings(section.proxy_protocol, endpoints, options)]
         if isinstance(options, ProgramOptions):
             service = programs.Service(kind, options, section, self._rules.merged(rules), endpoints, self._daemon)
-            for where, message, hint, is_notice in programs.findings(service):
-                problem = Problem(part.mark((*path, *where)), (*path, *where), message, hint)
-                (self._notices if is_notice else self._problems).append(problem)
-        self._within(part, path, NETWORKS, len(limits.exempt) + len(section.amplify))
+            found.append(programs.findings(service))
+        for where, message, hint, is_notice in itertools.chain(*found):
+            problem = Problem(part.mark((*path, *where)), (*path, *where), message, hint)
+            (self._notices if is_notice else self._problems).append(problem)
+        networks = (limits.exempt, section.amplify, section.proxy_protocol.sources if section.proxy_protocol else ())
+        self._within(part, path, NETWORKS, sum(map(len, networks)))
         self._services.append(
             ServiceConfig(
                 name=name,
@@ -319,6 +323,7 @@ class _Loader:
                     refuse=section.refuse,
                     reply_guard=section.reply_guard,
                     amplify=section.amplify,
+                    proxy_protocol=section.proxy_protocol,
                 ),
                 log_connections=section.log_connections or ("debug" if kind.polled else None),
                 options=options,

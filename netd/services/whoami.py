@@ -21,4 +21,7 @@ class WhoAmI:
 
     @staticmethod
     def _line(peer: Peer) -> bytes:
-        return f"peer={peer.remote} local={peer.local} transport={peer.transport} family={peer.family}\r\n".encode()
+        via = f" via={peer.proxied.via}" if peer.proxied else ""
+        return (
+            f"peer={peer.remote} local={peer.local} transport={peer.transport} family={peer.family}{via}\r\n".encode()
+        )

@@ -194,6 +194,7 @@ class ServiceEvents(ThrottledLog):
             bytes_out=bytes_out,
             duration=round(duration, 6),
             outcome=outcome,
+            **({"via": peer.proxied.via} if peer.proxied else {}),
         )
 
     def message_unanswered(self, peer: Peer, what: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from netd.admission.access import NO_GROUPS
+from netd.admission.proxies import NO_DATAGRAMS
 from netd.daemon import systemd
 from netd.daemon.supervisor.config_diff import ConfigDiff, SocketKey, Sockets
 from netd.endpoints import Endpoint
@@ -126,12 +127,15 @@ class Listeners:
         services = prepared.diff.config.services
         types = {service.name: service.type for service in services}
         asks_groups = {service.name for service in services if service.access.asks_groups}
-        problems = [
-            f"{subject(record.listener.service, record.listener.endpoint)}: {record.listener.url}: {NO_GROUPS}"
-            for records in prepared.by_key.values()
-            for record in records
-            if record.listener.service in asks_groups and record.listener.transport == "unixgram"
-        ]
+        has_proxies = {service.name for service in services if service.policy.proxy_protocol}
+        problems = []
+        for record in prepared.records:
+            listener = record.listener
+            place = f"{subject(listener.service, listener.endpoint)}: {listener.url}"
+            if listener.service in asks_groups and listener.transport == "unixgram":
+                problems.append(f"{place}: {NO_GROUPS}")
+            if listener.service in has_proxies and not listener.streams:
+                problems.append(f"{place}: {NO_DATAGRAMS}")
         for record in prepared.new:
             kind = table.find(types[record.listener.service])
             assert kind is not None, "the config was checked"

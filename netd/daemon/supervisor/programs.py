@@ -205,7 +205,8 @@ class Programs:
             limits=_limits(options),
             gives=gives,
             errors=errors,
-            described=isinstance(options, Exec.Options) and options.relay,
+            described=isinstance(options, Exec.Options)
+            and (options.relay or service.policy.proxy_protocol is not None),
             connections=connections,
             lifetime=lifetime,
             stop_signal=signal.Signals[f"SIG{options.stop.signal}"],

@@ -26,6 +26,7 @@ from netd.daemon.garbage import MANY
 from netd.daemon.messages.from_supervisor import Prepare, ServiceEntry
 from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.worker.faults import reason
+from netd.daemon.worker.instance import Server, ServiceInstance
 from netd.daemon.worker.launchers import Launchers
 from netd.services import table
 from netd.services.service_type import ServiceType
@@ -40,7 +41,6 @@ from netd.transport.stream.server import StreamServer
 _SLICE = 0.01  # seconds of work on a new config before the loop turns
 _COLLECTED = 250  # services between two garbage collections
 
-Server = StreamServer | DatagramServer
 Traceable = Connections | DatagramServer
 """An object that taps are attached to."""
 _Respond = Callable[[Done | Failed], object]
@@ -49,18 +49,6 @@ _RunningCommit = tuple[Iterator[None], _Respond]
 
 class _UnpreparedError(Exception):
     """This worker cannot serve a config. The message is the reason."""
-
-
-@dataclass
-class ServiceInstance:
-    """A service of a config, with the objects that serve it."""
-
-    kind: ServiceType
-    service: Any
-    admission: AdmissionControl
-    events: ServiceEvents
-    access: Access  # used by ``admission`` from the commit on
-    servers: dict[int, Server] = field(default_factory=dict)  # by number of the listener
 
 
 @dataclass
@@ -239,7 +227,8 @@ class WorkerConfig:
                 events = current.events
             else:  # also where its type has changed: open connections continue to count in the old table
                 events = ServiceEvents(entry.name, counters, self._number)
-            context = Context(line_limit=policy.limits.line, inspect=self._inspect)
+            names_peers = policy.proxy_protocol is not None
+            context = Context(line_limit=policy.limits.line, inspect=self._inspect, names_peers=names_peers)
             if entry.program and events.programs:
                 context = self._launchers.provide(context, *entry.program, events.programs)
             # One object for all endpoints of a service: its state is the same on each of them.
@@ -253,11 +242,7 @@ class WorkerConfig:
                 made.servers[number] = current.servers[number]
                 continue
             listener = prepared.sockets.get(number) or self._sockets[number]
-            server_class = StreamServer if listener.type == socket.SOCK_STREAM else DatagramServer
-            made.servers[number] = server_class(
-                listener, made.kind, made.service, made.admission, made.events, self._loop
-            )
-            prepared.servers.append(made.servers[number])
+            prepared.servers.append(made.listen(number, listener, self._loop))
         return made
 
     def commit(self, respond: _Respond) -> None:

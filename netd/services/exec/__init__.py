@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, WithJsonSchema
 
 from netd.contract import Context, ProgramObserver, RunningProgram
-from netd.peer import Peer
+from netd.peer import Peer, Proxied, Tls
 from netd.services.exec.environment import peer_environment
 from netd.services.exec.options import ProgramOptions
 from netd.telemetry.program_events import COUNTERS
@@ -52,12 +52,28 @@ class Exec:
         self.wait_for_data = options.wait_for_data
         self.reads_errors = options.stderr == "log"
         self.relay = options.relay
+        self._describes = options.relay or context.names_peers
         self._start = context.start
 
     def program(self, peer: Peer) -> dict[str, str]:
         """The variables that tell the program about the peer of its connection."""
-        return peer_environment(peer)
+        return peer_environment(peer, _facts(peer.proxied) if peer.proxied else None)
 
     def start(self, peer: Peer, descriptors: Sequence[int], observer: ProgramObserver) -> RunningProgram:
         """Start the program of a connection (`netd.contract.StartProgram`)."""
-        return self._start(peer, self.program(peer) if self.relay else {}, descriptors, observer)
+        return self._start(peer, self.program(peer) if self._describes else {}, descriptors, observer)
+
+
+def _facts(proxied: Proxied) -> dict[str, str]:
+    """What a proxy says, under the names of mod_ssl and s6-networking where there are such."""
+    tls = proxied.tls or Tls()
+    found = {
+        "PROXY_VIA": proxied.via,
+        "PROXY_ALPN": proxied.alpn,
+        "PROXY_UNIQUE_ID": proxied.unique_id,
+        "SSL_TLS_SNI": proxied.server_name,
+        "SSL_PROTOCOL": tls.protocol,
+        "SSL_CIPHER": tls.cipher,
+        "SSL_PEER_CERT_SUBJECT_CN": tls.common_name,
+    }
+    return {name: value for name, value in found.items() if value}

@@ -20,8 +20,9 @@ from netd.transport.tap import Taps
 
 Naming: TypeAlias = Callable[[bytes, Peer], tuple[int, Peer] | None]
 """Called with all input so far and the peer of the socket: returns the length of the header in octets, which alone are
-received, and the peer that it names; None if the header is not complete. Raises `PeerError` if it is no header, or this
-sender may not send one. It is called first with no input, so that such a sender is refused before it sends anything."""
+received, and the peer that it names, or the same peer if it names none; None if the header is not complete. Raises
+`PeerError` if it is no header, or this sender may not send one. It is called first with no input, so that such a sender
+is refused before it sends anything."""
 
 Wrap: TypeAlias = Callable[[StreamSocket], WrappedSocket]
 Transforming: TypeAlias = Callable[[Peer], Generator[bytes | None, bytes, Wrap]]
@@ -51,7 +52,10 @@ class Host(Owner, Protocol):
     """The owner of a connection that is in its preambles."""
 
     def admit_named(self, connection: "PreambleConnection", peer: Peer, /) -> bool:
-        """Set the peer that the header names, and admit it. False: it is refused, and the connection is closed."""
+        """Set the peer that the header names, and admit it. False: it is refused, and the connection is closed.
+
+        A sender that may name a peer and names none is admitted itself.
+        """
 
     def begin(self, connection: "PreambleConnection", stream: StreamSocket, /) -> None:
         """The preambles are done: have the service serve this stream."""

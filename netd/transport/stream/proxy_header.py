@@ -41,9 +41,9 @@ _LONGEST_FACT = 256
 def parse_header(data: bytes, sender: Peer) -> tuple[int, Peer] | None:
     """The length of the header that the data begins with, and the peer that it names; None if it is not complete.
 
-    ``sender`` is the peer of the socket. It stays where the header names none (``LOCAL``, ``UNKNOWN``), or one without
-    an address, of a UNIX socket. Raises `PeerError` for anything but a header of version 1 or 2, or one of more than
-    `LONGEST_HEADER` octets.
+    ``sender`` is the peer of the socket. It stays where the header names none (``LOCAL``, ``UNKNOWN``), the sender, or
+    one without an address, of a UNIX socket. Raises `PeerError` for anything but a header of version 1 or 2, or one of
+    more than `LONGEST_HEADER` octets.
     """
     if data.startswith(SIGNATURE):
         return _parse_binary(data, sender)
@@ -109,8 +109,10 @@ def _parse_binary(data: bytes, sender: Peer) -> tuple[int, Peer] | None:
 
 
 def _named(sender: Peer, source: bytes, destination: bytes, port: int, destination_port: int, proxied: Proxied) -> Peer:
-    """The peer that a header names; an IPv4 address mapped into IPv6 is IPv4."""
+    """The peer that a header names, or the sender if it names itself; an IPv4 address mapped into IPv6 is IPv4."""
     host, local_host = host_text(unmap(source)), host_text(unmap(destination))
+    if (host, port) == (sender.host, sender.port):
+        return sender  # as HAProxy does in a check, with version 1
     return Peer("tcp", host, port, local_host, destination_port, proxied=proxied)
 
 

@@ -58,6 +58,18 @@ def test_rules_that_differ_are_listed_as_they_are_written(tmp_path: Path) -> Non
     assert found.reconfigured == {"echo"}
 
 
+def test_proxies_that_differ_are_listed_and_reconfigure_the_service() -> None:
+    old, new, moved = (
+        read(f"services:\n  echo: {{listen: ['unix://@e'], proxy_protocol: {given}}}\n")
+        for given in ("null", "{from: [local]}", "{from: [local, 10.0.0.1]}")
+    )
+    found = diff(old, new)
+    assert found.changes == (changed("echo", 'proxy_protocol: null -> {"from": ["local"]}'),)
+    assert found.reconfigured == {"echo"}
+    assert diff(new, moved).reconfigured == {"echo"}
+    assert diff(new, new).reconfigured == NONE
+
+
 def test_rules_of_defaults_change_each_service_that_has_them(tmp_path: Path) -> None:
     old, new = load(tmp_path, "deny: []"), load(tmp_path, "deny: []", "deny: [any]")
     detail = "access.deny: [] -> [any]"

@@ -13,6 +13,11 @@ services:
   echo:
     listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0, "unix://@{tmp}"]
     access: {allow: [10.0.0.0/8, local, "uid:root"], deny: [10.6.6.0/24]}
+  behind:
+    type: echo
+    listen: [tcp://127.0.0.1:0, "unix://@{tmp}-behind"]
+    access: {deny: [10.6.6.0/24]}
+    proxy_protocol: {from: [10.0.0.1]}
   off: {type: echo, enabled: false, listen: [tcp://127.0.0.1:0]}
 """
 
@@ -38,6 +43,9 @@ def test_explanation_names_the_check_that_decides(tmp_path: Path) -> None:
             ("uid:0", "echo/unix", 0, None, "all checks pass"),
             ("uid:54321", "echo/unix", 0, None, "all checks pass"),
             ("gid:54321", "echo/unix", 0, None, "all checks pass"),
+            ("10.6.6.6", "behind/tcp", 1, "access", "access.deny: 10.6.6.0/24"),
+            ("10.1.2.3", "behind/tcp", 0, None, "all checks pass"),
+            ("uid:0", "behind/unix", 1, "proxy_protocol", "not in proxy_protocol.from"),
             ("10.1.2.3", "off/tcp", 1, "enabled", "the service is disabled"),
         ):
             answer = running.ask("explain", f"from={peer}", f"to={where}")
@@ -48,6 +56,10 @@ def test_explanation_names_the_check_that_decides(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert done.stdout.startswith("10.6.6.6:5353 at echo/udp is not served: access.deny: 10.6.6.0/24\n")
         assert "reply_guard  yes     answers are sent" in done.stdout
+        done = running.netd("explain", "--from", "10.1.2.3", "--to", "behind/tcp")
+        assert "proxy_protocol      yes     as the peer that a proxy names;" in done.stdout
+        done = running.netd("explain", "--from", "10.0.0.1", "--to", "behind/tcp")
+        assert "proxy_protocol      yes     a proxy:" in done.stdout
         done = running.netd("explain", "--from", "127.0.0.1", "--to", "echo/tcp", "--json")
         assert done.returncode == 0
         assert '"why": "0 of 7 in use"' in done.stdout

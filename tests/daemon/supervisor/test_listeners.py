@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from netd.admission.access import NO_GROUPS
+from netd.admission.proxies import NO_DATAGRAMS
 from netd.config.loader import load
 from netd.daemon.supervisor.config_diff import from_nothing
 from netd.daemon.supervisor.listeners import Listeners, PreparedListeners
@@ -194,4 +195,17 @@ def test_gid_rules_are_refused_on_an_inherited_datagram_socket(tmp_path: Path) -
                 assert raised.value.problems == (problem,)
             else:
                 listeners.commit(finish(listeners.prepare(finish(from_nothing(load(file))))))
+        listeners.close()
+
+
+def test_proxies_are_refused_on_an_inherited_datagram_socket(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    file.write_text("services:\n  echo: {listen: ['systemd://x'], proxy_protocol: {from: [local]}}\n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as handed:
+        handed.bind(str(tmp_path / "s"))
+        listeners = Listeners([InheritedSocket("x", handed)], lambda *skipped: None, lambda *failed: None)
+        with pytest.raises(OpenError) as raised:
+            finish(listeners.prepare(finish(from_nothing(load(file)))))
+        place = f"{file}:2:19: services.echo.listen[0]: unixgram://{tmp_path}/s"
+        assert raised.value.problems == (f"{place}: {NO_DATAGRAMS}",)
         listeners.close()

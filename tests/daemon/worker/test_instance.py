@@ -1,0 +1,42 @@
+"""The servers of a service in a worker, by the kind of the listener."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from netd.admission.access import AccessRules
+from netd.admission.access_table import Access
+from netd.admission.daemon import DaemonAdmission
+from netd.daemon.worker.instance import ServiceInstance
+from netd.services.echo import Echo
+from netd.services.service_type import ServiceType
+from netd.telemetry.service_events import ServiceEvents
+from netd.transport.datagram.server import DatagramServer
+from netd.transport.stream.server import StreamServer
+from tests.daemon.fakes import ManualLoop
+from tests.support.server import admission_for
+
+
+@pytest.mark.parametrize(
+    ("kind", "policy", "server_class"),
+    [
+        (socket.SOCK_STREAM, {}, StreamServer),
+        (socket.SOCK_STREAM, {"proxy_protocol": {"from": ["local"]}}, StreamServer),
+        (socket.SOCK_DGRAM, {}, DatagramServer),
+    ],
+)
+def test_listener_gets_a_server_of_its_kind_with_the_preambles_of_the_policy(
+    tmp_path: Path, kind: int, policy: dict[str, object], server_class: type
+) -> None:
+    events = ServiceEvents("echo")
+    admission = admission_for("echo", policy, events.table, DaemonAdmission(), lambda: 0.0)
+    made = ServiceInstance(ServiceType.of(Echo), Echo(), admission, events, Access.of(AccessRules()))
+    with socket.socket(socket.AF_UNIX, kind) as listener:
+        listener.bind(str(tmp_path / "s"))
+        server = made.listen(3, listener, ManualLoop())
+        assert made.servers == {3: server}
+        assert type(server) is server_class
+        if isinstance(server, StreamServer):
+            assert (server.connections._preambles is not None) == bool(policy)
+        server.close()
