@@ -46,6 +46,7 @@ NAMED = {
     "tests/config/test_programs.py": (r"/run/x|/tmp|/none|/bin|\w+://\S+", "checked and not served"),
     "tests/config/test_proxies.py": (r"/run/x|/bin|\w+://\S+", "checked and not served"),
     "tests/config/test_workers.py": (r"://@NAME", "a word in a message"),
+    "tests/daemon/launcher/test_listeners.py": (r"/no/such", "a program that does not exist"),
     "tests/daemon/launcher/test_programs.py": (r"/no/such", "a program that does not exist"),
     "tests/daemon/launcher/test_spawn.py": (r"/no/such\S*", "programs and directories that do not exist"),
     "tests/daemon/launcher/test_workers.py": (r"/no/such", "a program that does not exist"),

@@ -109,12 +109,15 @@ def logged(log: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
 class Worker(WorkerProcess):
     """A worker without a process: the loop serves the other end of its channel, and signals are recorded."""
 
+    decode: Callable[..., tuple[int | None, Any]] = staticmethod(from_supervisor.decode)
+    """Decodes what it receives."""
+
     def __init__(self, number: int, pid: int, loop: ManualLoop, behaviour: Behaviour) -> None:
         ours, theirs = pair()
         stack = os.memfd_create("netd-stack")
         super().__init__(number, pid, Channel(ours, takes_descriptors=False), stack, loop.now, loop.now)
         self.behaviour = behaviour
-        self.received: list[AnyRequest | Order] = []
+        self.received: list[Any] = []
         self.signals: list[signal.Signals] = []
         self.fatal = {signal.SIGKILL, signal.SIGABRT}
         """The signals that end it."""
@@ -130,7 +133,7 @@ class Worker(WorkerProcess):
         try:
             while self._code is None and (received := self._end.receive()):
                 message, descriptors = received
-                request, command = from_supervisor.decode(message, descriptors)
+                request, command = self.decode(message, descriptors)
                 for descriptor in descriptors:
                     os.close(descriptor)
                 self.received.append(command)

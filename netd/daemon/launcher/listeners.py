@@ -99,7 +99,7 @@ class ProgramListener:
         """Keep a program of this socket that another launcher has started. None: it has ended."""
         pidfd = -1
         if is_orphan(pid, os.getppid()):
-            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+            with contextlib.suppress(OSError):  # it has ended just now, or there is no room for a descriptor
                 pidfd = open_above_limit(lambda: os.pidfd_open(pid))
         if pidfd < 0:
             self._held(self._program, 0)

@@ -161,6 +161,8 @@ class LauncherClient:
                     continue
                 self._on_started(run, pid)
             self._watch(run)
+            if run.pidfd < 0:
+                continue  # it has ended
             start = run.start
             self._send(Adopt(start.start, start.program, run.pid, monotonic() - run.began, run.peer.remote))
             if run.is_stopped:
