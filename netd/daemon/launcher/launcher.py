@@ -14,6 +14,7 @@ from time import monotonic
 from netd.addresses import parse_address, split_port
 from netd.contract import End
 from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, ProtocolError
+from netd.daemon.launcher.error_pipes import ErrorPipes
 from netd.daemon.launcher.listeners import ProgramListener
 from netd.daemon.launcher.programs import Programs, Running
 from netd.daemon.launcher.spawn import UMASK
@@ -85,6 +86,7 @@ class Launcher:
         self._loop = Loop()
         self._programs = Programs(self._loop, self._exit_if_done)
         self._workers: dict[int, WorkerClient] = {}
+        self._errors = ErrorPipes(self._workers)
         self._listeners: dict[int, ProgramListener] = {}  # by the number of the program
         self._service_events: dict[str, ProgramEvents] = {}
         self._is_forgetful = False  # it starts nothing any more, and exits after its last program
@@ -211,6 +213,7 @@ class Launcher:
                     self._on_unowned_end,
                     self._on_listener_failed,
                     self._on_held,
+                    self._errors.give,
                 )
         for number, (pid, seconds) in command.held.items():
             if (listener := self._listeners.get(int(number))) and (running := listener.adopt(pid, seconds)):
@@ -274,10 +277,14 @@ class Launcher:
             self._on_worker_lost,
             self._on_unowned_end,
         )
+        self._errors.give_waiting()
 
     def _on_worker_lost(self, worker: WorkerClient, reason: str) -> None:
         if self._workers.get(worker.number) is worker:
             del self._workers[worker.number]
+        for running in self._programs:
+            if running.errors_read_by == worker.number:
+                self._errors.recover(running)
         for service in {running.program.service for running in worker.running.values()}:
             self._notify(ProgramsChanged(service, self._unowned(service)))
         if reason:

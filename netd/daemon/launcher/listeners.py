@@ -40,8 +40,11 @@ class ProgramListener:
         ended: Callable[[Running, End], object],
         failed: Callable[[Program, str], object],
         held: Callable[[Program, int], object],
+        log_errors: Callable[[Running, int], object],
     ) -> None:
-        """``held`` is called with the process id of a program before it runs, and with 0 when it has ended."""
+        """``held`` is called with the process id of a program before it runs, and with 0 when it has ended;
+        ``log_errors`` with the pipe from which standard error of a program can be read.
+        """
         self._listener = listener
         self._program = program
         self._programs = programs
@@ -51,6 +54,7 @@ class ProgramListener:
         self._ended = ended
         self._failed = failed
         self._held = held
+        self._log_errors = log_errors
         self._running: Running | None = None
         self._failures = 0
         self._starts = _BURST  # that may follow without a pause
@@ -76,7 +80,10 @@ class ProgramListener:
             return self._poll_after(_PAUSE)  # one that a reload has replaced still has the socket
         self._listener.setblocking(True)
         number = self._listener.fileno()
-        errors = number if self._program.errors == "peer" else self._null
+        reader, errors = -1, self._null
+        if self._program.errors == "log":
+            with contextlib.suppress(OSError):  # no descriptors are left: better the program without its log than none
+                reader, errors = os.pipe2(os.O_CLOEXEC)
         try:
             running = self._programs.start(
                 self._program,
@@ -89,9 +96,17 @@ class ProgramListener:
             )
         except StartError as error:
             self._held(self._program, 0)
+            if reader >= 0:
+                os.close(reader)
             self._failed(self._program, str(error))
             return self._poll_after(self._failure_delay())
+        finally:
+            if errors != self._null:
+                os.close(errors)
         running.is_owned = False
+        if reader >= 0:
+            running.errors = os.fstat(reader).st_ino
+            self._log_errors(running, reader)
         self._running = running
         self._started(running)
 

@@ -36,6 +36,10 @@ class Running:
         """The peer as text."""
         return self.about if isinstance(self.about, str) else self.about.remote
 
+    errors: int = 0
+    """The inode of the pipe that is its standard error, where netd logs that."""
+    errors_read_by: int = -1
+    """The worker that reads it."""
     is_owned: bool = True
     """Whether a worker waits for its end."""
     is_ending: bool = False

@@ -20,7 +20,7 @@ from netd.daemon.launcher.spawn import StartError
 from netd.daemon.messages import programs as messages
 from netd.daemon.messages.programs import Adopt, Ended, NotStarted, Start, Started
 from netd.daemon.messages.to_launcher import Program
-from netd.daemon.packets import PacketChannel, Progress
+from netd.daemon.packets import PacketChannel, Progress, close_all
 from netd.daemon.privileges import is_orphan
 from netd.daemon.resource_limits import open_above_limit
 from netd.peer import Peer
@@ -64,7 +64,7 @@ class WorkerClient:
         self._orphaned = orphaned
         self._untold: list[bytes] = []  # `Started`, which may wait: the worker has `Progress`
         self._teller: Timer | None = None
-        self._unsent: deque[bytes] = deque()  # packets that wait for room
+        self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()  # packets that wait for room, with descriptors
         self._is_open = True
         loop.watch(channel.fileno(), EPOLLIN, self._on_ready)
 
@@ -74,6 +74,9 @@ class WorkerClient:
             self._is_open = False
             self._loop.unwatch(self._channel.fileno())
             self._channel.close()
+            for _, descriptors in self._unsent:
+                close_all(descriptors)
+            self._unsent.clear()
             if self._teller:
                 self._loop.wheel.drop(self._teller)
             for running in self.running.values():
@@ -131,6 +134,8 @@ class WorkerClient:
         except StartError as error:
             return self._refuse(start, "resources" if error.is_shortage else "failed", str(error))
         self._progress.note(start, running.pid)
+        if program.errors == "log":
+            running.errors, running.errors_read_by = os.fstat(descriptors[-1]).st_ino, self.number
         self.running[start] = running
         self._untold.append(Started(start, running.pid).encode())
         if self._teller is None:
@@ -172,9 +177,16 @@ class WorkerClient:
                 self._send(b"".join(self._untold[place : place + _MOST_RECORDS]))
             self._untold.clear()
 
-    def _send(self, packet: bytes) -> None:
-        """Send an answer, at once or when there is room."""
-        self._unsent.append(packet)
+    def give(self, packet: bytes, descriptor: int) -> None:
+        """Send a message with a descriptor, which is closed here."""
+        if self._is_open:
+            self._send(packet, (descriptor,))
+        else:
+            os.close(descriptor)
+
+    def _send(self, packet: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Send a packet, at once or when there is room."""
+        self._unsent.append((packet, descriptors))
         if len(self._unsent) == 1:
             self._send_rest()
 
@@ -183,10 +195,12 @@ class WorkerClient:
             return
         try:
             while self._unsent:
-                if not self._channel.send(self._unsent[0]):
+                packet, descriptors = self._unsent[0]
+                if not self._channel.send(packet, descriptors):
                     # Nothing is read until the worker has read: it cannot have more and more answers wait here.
                     return self._loop.change(self._channel.fileno(), EPOLLOUT, self._send_rest)
                 self._unsent.popleft()
+                close_all(descriptors)
         except ClosedError:
             return self._loop.call(self.close)
         if mask:

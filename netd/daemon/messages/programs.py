@@ -18,7 +18,7 @@ LONGEST_ERROR = 300
 LONGEST_PEER = 648
 """Octets of the text of a peer, as in lists of connections."""
 _MOST_FACTS = 40
-_START, _STOP, _ADOPT, _STARTED, _ENDED, _NOT_STARTED = range(1, 7)
+_START, _STOP, _ADOPT, _STARTED, _ENDED, _NOT_STARTED, _ERROR_PIPE = range(1, 8)
 _WHY: tuple[Why, ...] = ("connections", "resources", "failed")
 
 _HEAD = struct.Struct("<BQ")  # kind, start
@@ -26,6 +26,8 @@ _OF_START = struct.Struct("<BQQ")  # and the program
 _OF_ADOPT = struct.Struct("<BQQId")  # and the process id, and how long it has run
 _RECORD = struct.Struct("<BQiddQB")  # kind, start, process id or code, user, system, memory, timed out
 _OF_NOT_STARTED = struct.Struct("<BQB")  # and why
+_OF_ERROR_PIPE = struct.Struct("<BiH")  # kind, process id, octets of the service
+_LONGEST_SERVICE = 256
 _LARGEST_START = 2**62
 _LARGEST_PID = 2**31 - 1
 _MOST_SECONDS = 1e10
@@ -113,6 +115,23 @@ class NotStarted(NamedTuple):
         return head + self.error.encode(errors="replace")[:LONGEST_ERROR]
 
 
+class ErrorPipe(NamedTuple):
+    """Log what a program writes to its standard error, which this worker has not started.
+
+    The descriptor is the reading end of a pipe.
+    """
+
+    pid: int
+    service: str
+    peer: str
+    """Empty for a program that accepts connections itself."""
+
+    def encode(self) -> bytes:
+        service = self.service.encode()[:_LONGEST_SERVICE]
+        head = _OF_ERROR_PIPE.pack(_ERROR_PIPE, self.pid, len(service))
+        return head + service + self.peer.encode(errors="replace")[:LONGEST_PEER]
+
+
 def of_worker(data: bytes) -> Start | Stop | Adopt:
     """What a worker has sent. Raises `ProtocolError` for anything else."""
     try:
@@ -147,8 +166,12 @@ def _facts(data: bytes) -> Mapping[str, str]:
     return facts
 
 
-def of_launcher(data: bytes) -> Iterable[Started | Ended | NotStarted]:
+def of_launcher(data: bytes) -> Iterable[Started | Ended | NotStarted | ErrorPipe]:
     """What a launcher has sent. Raises `ProtocolError` for anything else."""
+    if data[:1] == bytes([_ERROR_PIPE]) and len(data) >= _OF_ERROR_PIPE.size:
+        _, pid, length = _OF_ERROR_PIPE.unpack_from(data)
+        text = data[_OF_ERROR_PIPE.size :].decode("ascii", "backslashreplace")
+        return [ErrorPipe(pid, text[:length], text[length:])]
     if data[:1] == bytes([_NOT_STARTED]) and len(data) >= _OF_NOT_STARTED.size:
         _, start, why = _OF_NOT_STARTED.unpack_from(data)
         if why >= len(_WHY):

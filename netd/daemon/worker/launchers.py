@@ -6,6 +6,7 @@ still in the channel. The memory that a launcher shares with this worker says wh
 
 import os
 import socket
+import stat
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +16,13 @@ from time import monotonic
 from netd.contract import Context, End, ProgramObserver, RunningProgram
 from netd.daemon.channel import ChannelError
 from netd.daemon.messages import programs as messages
-from netd.daemon.messages.programs import Adopt, Ended, NotStarted, Start, Started, Stop
+from netd.daemon.messages.programs import Adopt, Ended, ErrorPipe, NotStarted, Start, Started, Stop
 from netd.daemon.packets import PacketChannel, Progress, close_all
 from netd.daemon.worker.program_run import runner
 from netd.peer import Peer
 from netd.telemetry.program_events import ProgramEvents
 from netd.transport.loop import Loop
+from netd.transport.stream.program import ErrorLines
 
 
 @dataclass(eq=False, slots=True)
@@ -47,10 +49,22 @@ class _Run:
 
 
 class LauncherClient:
-    """The launcher of one identity. ``on_closed`` is called when it has exited for good."""
+    """The launcher of one identity.
 
-    def __init__(self, loop: Loop, channel: PacketChannel, progress: Progress, on_closed: Callable[[], object]) -> None:
+    ``on_error_pipe`` is called with the pipe of a program that this worker has not started, which the callee closes;
+    ``on_closed`` when the launcher has exited for good.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        channel: PacketChannel,
+        progress: Progress,
+        on_error_pipe: Callable[[ErrorPipe, int], object],
+        on_closed: Callable[[], object],
+    ) -> None:
         self._loop = loop
+        self._on_error_pipe = on_error_pipe
         self._on_closed = on_closed
         self._channel = channel
         self._progress = progress
@@ -116,10 +130,15 @@ class LauncherClient:
             if (received := self._channel.receive()) is None:
                 return
             data, descriptors = received
-            close_all(descriptors)
-            for message in messages.of_launcher(data):
-                if run := self._runs.get(message.start):
-                    self._handle(run, message)
+            try:
+                for message in messages.of_launcher(data):
+                    if isinstance(message, ErrorPipe):
+                        if descriptors:
+                            self._on_error_pipe(message, descriptors.pop())
+                    elif run := self._runs.get(message.start):
+                        self._handle(run, message)
+            finally:
+                close_all(descriptors)
         except ChannelError:
             self._close()
 
@@ -204,6 +223,8 @@ class Launchers:
     """The launchers that this worker can ask, by number."""
 
     def __init__(self, loop: Loop) -> None:
+        self.events_of: Callable[[str], ProgramEvents | None] = lambda service: None
+        """Returns the events of the programs of a service that this worker has."""
         self._loop = loop
         self._clients: dict[int, LauncherClient] = {}
 
@@ -211,8 +232,16 @@ class Launchers:
         """Use this channel to a launcher, and the memory that belongs to it."""
         shared = Progress(progress)
         shared.close_descriptor()
-        channel = PacketChannel(end)
-        self._clients[number] = LauncherClient(self._loop, channel, shared, lambda: self._clients.pop(number, None))
+        self._clients[number] = LauncherClient(
+            self._loop, PacketChannel(end), shared, self._on_error_pipe, lambda: self._clients.pop(number, None)
+        )
+
+    def _on_error_pipe(self, message: ErrorPipe, reader: int) -> None:
+        if stat.S_ISFIFO(os.fstat(reader).st_mode):
+            events = self.events_of(message.service) or ProgramEvents(message.service)
+            ErrorLines(self._loop, events, message.peer, reader).start(message.pid)
+        else:
+            os.close(reader)
 
     def adopt(self, number: int) -> None:
         """Another launcher has taken the place of this one."""

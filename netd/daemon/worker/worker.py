@@ -53,6 +53,7 @@ from netd.reasons import Refusal
 from netd.shared.daemon_limits import DaemonLimits
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
+from netd.telemetry.program_events import ProgramEvents
 from netd.telemetry.sink import Sink
 from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
@@ -79,12 +80,17 @@ class Worker:
         self._taps = Taps(self._loop, self._send)
         self._launchers = Launchers(self._loop)
         self._config = WorkerConfig(number, self._loop, self._status_client.request, self._taps.attach, self._launchers)
+        self._launchers.events_of = self._program_events
         self._loop.on_memory_error = lambda descriptor, error: connections.fail(
             self._config.connections(), descriptor, error
         )
         self._reserved = ReservedDescriptors(channel)
         self._reserved.fill()
         self._loop.watch(channel.fileno(), select.EPOLLIN, self._on_readable)
+
+    def _program_events(self, service: str) -> ProgramEvents | None:
+        instance = self._config.services.get(service)
+        return instance.events.programs if instance else None
 
     def run(self) -> int:
         """Serve. Returns the exit code."""

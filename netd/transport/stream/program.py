@@ -162,16 +162,23 @@ def refuse(events: ServiceEvents, programs: ProgramEvents, peer: Peer, why: Why,
 
 
 class ErrorLines:
-    """The standard error of a program: a pipe, each line of which is logged."""
+    """The standard error of a program: a pipe, each line of which is logged.
 
-    def __init__(self, loop: Loop, events: ProgramEvents, peer: str) -> None:
+    ``reader`` is the end to read of one that another process has made, which this owns.
+    """
+
+    def __init__(self, loop: Loop, events: ProgramEvents, peer: str, reader: int = -1) -> None:
         self._loop = loop
         self._events = events
         self._peer = peer
         self._pid = 0
         self._line = b""
         self._is_watched = False
-        self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
+        self._reader, self.writer = reader, -1
+        if reader < 0:
+            self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
+            # So that the user of the program may open /dev/stderr, and a launcher the end to read (error_pipes.py).
+            os.fchmod(self.writer, 0o666)
         os.set_blocking(self._reader, False)
 
     def start(self, pid: int) -> None:
@@ -197,13 +204,15 @@ class ErrorLines:
     def _on_readable(self, mask: int) -> None:
         data = self._read()
         if data == b"":
-            self._unwatch()
+            self.close()
         elif data:
             self._unwatch()
             self._loop.later(_PAUSE, self._watch)
 
     def _read(self) -> bytes | None:
         """Read a piece and log its lines: none at the end of file; None: there is nothing yet."""
+        if self._reader < 0:
+            return b""
         try:
             data = os.read(self._reader, _PIECE)
         except BlockingIOError:

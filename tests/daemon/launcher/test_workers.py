@@ -18,7 +18,7 @@ from netd.contract import End
 from netd.daemon.channel import ClosedError
 from netd.daemon.launcher.programs import Programs, Running
 from netd.daemon.launcher.workers import WorkerClient
-from netd.daemon.messages.programs import Adopt, Ended, NotStarted, Start, Started, Stop, of_launcher
+from netd.daemon.messages.programs import Adopt, Ended, ErrorPipe, NotStarted, Start, Started, Stop, of_launcher
 from netd.daemon.messages.to_launcher import Program
 from netd.daemon.packets import LONGEST, PacketChannel, Progress
 from tests.daemon.launcher.examples import program, shell
@@ -97,7 +97,7 @@ class Worker:
         try:
             while received := self.channel.receive():
                 assert not received[1], "no answer has a descriptor"
-                self.answers += of_launcher(received[0])
+                self.answers += [one for one in of_launcher(received[0]) if not isinstance(one, ErrorPipe)]
         except ClosedError:
             pass
         return self.answers

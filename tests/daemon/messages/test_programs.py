@@ -14,6 +14,7 @@ from netd.daemon.messages.programs import (
     LONGEST_PEER,
     Adopt,
     Ended,
+    ErrorPipe,
     NotStarted,
     Start,
     Started,
@@ -39,6 +40,7 @@ OF_LAUNCHER: list[Started | Ended | NotStarted] = [
     NotStarted(1, "failed", "no such file: ä"),
     NotStarted(2, "connections", ""),
 ]
+PIPES = [ErrorPipe(4711, "test", "192.0.2.7:4711"), ErrorPipe(4711, "test", "")]
 VARIABLES = """
     LD_PRELOAD LD_LIBRARY_PATH PATH HOME IFS ENV BASH_ENV PYTHONPATH PERL5OPT GCONV_PATH SHELL USER LISTEN_FDS
     NOTIFY_SOCKET SSL_CERT_FILE SSL_CERT_DIR OPENSSL_CONF TZ REMOTE
@@ -52,7 +54,7 @@ def test_message_of_a_worker_is_decoded_as_it_was_encoded() -> None:
 
 
 def test_message_of_a_launcher_is_decoded_as_it_was_encoded() -> None:
-    for answer in OF_LAUNCHER:
+    for answer in (*OF_LAUNCHER, *PIPES):
         assert list(of_launcher(answer.encode())) == [answer]
 
 
