@@ -103,14 +103,10 @@ class Connections:
             connection.close("failed")
 
     def admit_named(self, connection: PreambleConnection, peer: Peer) -> bool:
-        busy, ticket = self._busy(), None
-        if peer != connection.peer:
-            connection.peer, connection.client_address = peer, (peer.host, peer.port)
-            ticket = self.stream_admission.admit_named(connection.socket, peer, busy)
-        elif busy:
-            self.stream_admission.refuse(connection.socket, busy, peer.credentials or peer.host)
-        else:
-            ticket = self._tickets[connection]  # of a proxy, which `admit` has let through
+        if peer == connection.peer:
+            return True  # the header names none, as in a check by the proxy, which `admit` has let through
+        connection.peer, connection.client_address = peer, (peer.host, peer.port)
+        ticket = self.stream_admission.admit_named(connection.socket, peer, self._busy())
         if ticket is None:
             connection.close("done")  # it was counted as accepted already
             return False

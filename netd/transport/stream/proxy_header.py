@@ -76,12 +76,9 @@ def _parse_line(data: bytes, sender: Peer) -> tuple[int, Peer] | None:
 
 def _parse_host(text: str, *, is_ipv4: bool) -> bytes:
     try:
-        address = socket.inet_pton(socket.AF_INET if is_ipv4 else socket.AF_INET6, text)
+        return socket.inet_pton(socket.AF_INET if is_ipv4 else socket.AF_INET6, text)  # refuses leading zeros
     except OSError:
-        address = b""
-    if not address or (is_ipv4 and host_text(address) != text):  # a leading zero
-        raise PeerError("expected an address of the family that the header names")
-    return address
+        raise PeerError("expected an address of the family that the header names") from None
 
 
 def _parse_binary(data: bytes, sender: Peer) -> tuple[int, Peer] | None:
