@@ -11,9 +11,9 @@ from collections.abc import Callable
 LOOPBACK = "127.0.0.1"
 PATIENCE = 60.0  # seconds until a member that is not answered is an error
 LOST = 10.0  # seconds until a message that has not reached all members counts as lost
-# How many members join or leave together. Over TCP: each join is posted to all others, so a thousand at once take
-# seconds; on a busy host the worker would miss its heartbeats. Over UDP: the queue of netd's socket has room for them.
-TOGETHER = {socket.SOCK_STREAM: 128, socket.SOCK_DGRAM: 16}
+# How many members join or leave together, as each join is posted to all others: a thousand at once keep a worker from
+# its heartbeats on a busy host. Over UDP, so many have room in the queue of netd's socket.
+TOGETHER = 16
 _MESSAGE = re.compile(rb"\[(\d+)\]\r?\n")
 
 
@@ -74,10 +74,7 @@ class Crowd:
         """Each says this, and gets an answer."""
         for one in self._members:
             one.answered = False
-        groups: list[list[Member]] = []
-        for kind, number in TOGETHER.items():
-            members = [one for one in self._members if one.kind == kind]
-            groups += [members[place : place + number] for place in range(0, len(members), number)]
+        groups = [self._members[place : place + TOGETHER] for place in range(0, len(self._members), TOGETHER)]
         numbers = itertools.count()
         for group in groups:
             for one in group:

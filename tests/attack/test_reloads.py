@@ -111,8 +111,9 @@ def test_five_hundred_reloads_that_add_and_remove_a_service_grow_nothing(tmp_pat
 def test_number_of_workers_changes_under_load(tmp_path: Path, row: Row) -> None:
     port = free_port()
     config = (
-        "daemon: {{workers: {0}, connections: 2000}}\nlog: {{level: warning}}\nservices:\n"
-        f"  echo: {{{{listen: [tcp://{LOOPBACK}:{port}, udp://{LOOPBACK}:{port}], limits: {{{{rate: off}}}}}}}}\n"
+        "daemon: {{workers: {0}, connections: 2000}}\nlog: {{level: warning}}\n"
+        "defaults: {{limits: {{rate: off, idle: 1h}}}}\nservices:\n"
+        f"  echo: {{{{listen: [tcp://{LOOPBACK}:{port}, udp://{LOOPBACK}:{port}]}}}}\n"
     )
     sizes = (16, 1, 64, 2, 16, 1, 8, 64, 63, 64, 1, 4)
     (tmp_path / "netd.yaml").write_text(config.format("auto"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from netd.client.control import ask
+from netd.errors import NotRunningError
 from tests.attack.conftest import Row
 from tests.attack.load import load
 from tests.attack.processes import failures, ready
@@ -90,6 +91,12 @@ def served() -> int:
     return int(ask([os.environ["NETD_CONTROL"]], ["status"])["services"][0]["counters"]["connections_accepted"])
 
 
+def is_ready() -> bool:
+    with contextlib.suppress(NotRunningError):
+        return bool(ask([os.environ["NETD_CONTROL"]], ["status"])["ready"])
+    return False
+
+
 def echoes_if_listening(port: int) -> bool:
     with contextlib.suppress(OSError):
         return echoes(port)
@@ -103,7 +110,8 @@ def test_standard_streams_are_closed(tmp_path: Path, row: Row, closed: str) -> N
     command = f'exec "$0" -m netd run -c "$1" {closed}'
     with subprocess.Popen(["sh", "-c", command, sys.executable, str(file)], stderr=subprocess.DEVNULL) as process:
         try:
-            until(lambda: echoes_if_listening(port), 20)
+            until(is_ready, 20)
+            assert echoes(port)
             process.terminate()
             assert process.wait(20) == 0
         finally:

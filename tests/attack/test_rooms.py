@@ -11,6 +11,7 @@ from tests.attack.conftest import Row
 from tests.attack.crowds import Crowd
 from tests.attack.echoes import Echoes, descriptors_for
 from tests.attack.processes import descriptors, failures, megabytes, memory
+from tests.daemon.clients import talking
 from tests.daemon.processes import workers
 from tests.support.daemon import daemon
 from tests.support.waiting import until
@@ -28,7 +29,8 @@ CONFIG = (
 def test_room_of_a_thousand_members(tmp_path: Path, row: Row, streams: int, datagrams: int) -> None:
     """Each join is announced to all; later all leave and join again."""
     with descriptors_for(3000), daemon(CONFIG.format(1024), tmp_path) as running:
-        worker, before = running.worker, descriptors(running.worker)
+        with talking(running.port("echo")):  # the worker is ready, and has the descriptors that it reserves
+            worker, before = running.worker, descriptors(running.worker)
         with (
             Echoes(running.port("echo")) as echoes,
             Crowd(running.port("chat"), running.port("chat", "udp")) as crowd,
