@@ -12,7 +12,6 @@ import socket
 from collections.abc import Sequence
 
 from netd.daemon.channel import ClosedError, ProtocolError
-from netd.shared.memory import SharedMemory
 
 LONGEST = 16_384
 """Octets of a packet."""
@@ -82,32 +81,3 @@ def close_all(descriptors: Sequence[int]) -> None:
     for descriptor in descriptors:
         with contextlib.suppress(OSError):
             os.close(descriptor)
-
-
-class Progress:
-    """Memory in which a launcher notes how far it is with the starts of a worker: more certain than a message.
-
-    If the launcher is killed, the worker finds here which programs run that it was not told of. There is room for the
-    last `SIZE` starts.
-    """
-
-    SIZE = 4096
-    _MEMORY = "netd-progress"
-
-    def __init__(self, descriptor: int | None = None) -> None:
-        """``descriptor`` refers to that of another process, which this owns; without it, new memory is made."""
-        self._memory = SharedMemory(self._MEMORY, self.SIZE * 16, descriptor)
-        self._cells = self._memory.octets.cast("q")
-        self.descriptor = self._memory.descriptor
-        self.close_descriptor = self._memory.close_descriptor
-
-    def note(self, start: int, pid: int = 0) -> None:
-        """The launcher begins with this start; with ``pid`` it has started a process."""
-        place = start % self.SIZE * 2
-        self._cells[place + 1] = pid
-        self._cells[place] = start
-
-    def find(self, start: int) -> int | None:
-        """The process of a start; 0 if it was under way; None if the launcher has not begun with it."""
-        place = start % self.SIZE * 2
-        return self._cells[place + 1] if self._cells[place] == start else None

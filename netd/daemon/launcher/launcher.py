@@ -55,9 +55,11 @@ from netd.daemon.messages.to_launcher import (
     Order,
     Program,
     RemovePrograms,
+    TakeOver,
 )
-from netd.daemon.packets import PacketChannel, Progress
+from netd.daemon.packets import PacketChannel
 from netd.daemon.resource_limits import restore_descriptor_limit
+from netd.daemon.running_table import RunningTable
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.peer import Peer
 from netd.peer_filter import PeerFilter
@@ -87,6 +89,8 @@ class Launcher:
         self._programs = Programs(self._loop, self._exit_if_done)
         self._workers: dict[int, WorkerClient] = {}
         self._errors = ErrorPipes(self._workers)
+        # What the launcher before has started, by the process id of the worker and the number of the start.
+        self._taken_over: dict[int, dict[int, Running | None]] = {}
         self._listeners: dict[int, ProgramListener] = {}  # by the number of the program
         self._service_events: dict[str, ProgramEvents] = {}
         self._is_forgetful = False  # it starts nothing any more, and exits after its last program
@@ -158,7 +162,9 @@ class Launcher:
             case AddPrograms():
                 self._add_programs(command, descriptors)
             case AddWorker():
-                self._add_worker(command.worker, descriptors)
+                self._add_worker(command, descriptors[0])
+            case TakeOver():
+                self._take_over(descriptors[0])
             case Listen():
                 for number in command.programs:
                     self._listeners[number].start()
@@ -261,16 +267,24 @@ class Launcher:
 
     # Workers.
 
-    def _add_worker(self, number: int, descriptors: list[int]) -> None:
-        channel = PacketChannel(socket.socket(fileno=descriptors[0]))
-        progress = Progress(descriptors[1])
-        progress.close_descriptor()
+    def _take_over(self, descriptor: int) -> None:
+        """Keep the programs of the launcher before this one."""
+        table = RunningTable(descriptor)
+        table.close_descriptor()
+        for row, running in self._programs.take_over(table, self._on_unowned_end):
+            self._taken_over.setdefault(row.worker, {})[row.start] = running
+        for service in {running.program.service for running in self._programs}:
+            self._notify(ProgramsChanged(service, self._unowned(service)))
+
+    def _add_worker(self, command: AddWorker, descriptor: int) -> None:
+        number = command.worker
+        channel = PacketChannel(socket.socket(fileno=descriptor))
         if before := self._workers.get(number):
             before.close()
         self._workers[number] = WorkerClient(
             number,
+            command.pid,
             channel,
-            progress,
             self._programs,
             self._loop,
             self._null,
@@ -278,6 +292,10 @@ class Launcher:
             self._on_unowned_end,
         )
         self._errors.give_waiting()
+        claimed = self._taken_over.pop(command.pid, {})
+        self._workers[number].claim({start: one for start, one in claimed.items() if not one or one in self._programs})
+        for service in {one.program.service for one in claimed.values() if one}:
+            self._notify(ProgramsChanged(service, self._unowned(service)))
 
     def _on_worker_lost(self, worker: WorkerClient, reason: str) -> None:
         if self._workers.get(worker.number) is worker:

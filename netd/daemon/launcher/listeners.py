@@ -5,12 +5,12 @@ import os
 import socket
 from collections.abc import Callable
 from select import EPOLLIN
+from time import monotonic
 
 from netd.contract import End
 from netd.daemon.launcher.programs import Programs, Running
 from netd.daemon.launcher.spawn import StartError
 from netd.daemon.messages.to_launcher import Program
-from netd.daemon.privileges import is_orphan
 from netd.daemon.resource_limits import open_above_limit
 from netd.telemetry.program_events import how_ended
 from netd.transport.loop import Loop, Timer
@@ -85,14 +85,12 @@ class ProgramListener:
             with contextlib.suppress(OSError):  # no descriptors are left: better the program without its log than none
                 reader, errors = os.pipe2(os.O_CLOEXEC)
         try:
-            running = self._programs.start(
+            running = self._programs.start_listener(
                 self._program,
-                "",
-                {},
                 (number, number, errors),
                 self._on_end,
-                listener=number,
-                forked=lambda pid: self._held(self._program, pid),
+                number,
+                lambda pid: self._held(self._program, pid),
             )
         except StartError as error:
             self._held(self._program, 0)
@@ -113,14 +111,12 @@ class ProgramListener:
     def adopt(self, pid: int, seconds: float) -> Running | None:
         """Keep a program of this socket that another launcher has started. None: it has ended."""
         pidfd = -1
-        if is_orphan(pid, os.getppid()):
-            with contextlib.suppress(OSError):  # it has ended just now, or there is no room for a descriptor
-                pidfd = open_above_limit(lambda: os.pidfd_open(pid))
+        with contextlib.suppress(OSError):  # it has ended, or there is no room for a descriptor
+            pidfd = open_above_limit(lambda: os.pidfd_open(pid))
         if pidfd < 0:
             self._held(self._program, 0)
             return None
-        self._running = self._programs.adopt(self._program, pid, pidfd, "", seconds, self._on_end)
-        self._running.is_owned = False
+        self._running = self._programs.adopt(self._program, pid, pidfd, monotonic() - seconds, self._on_end)
         return self._running
 
     def _on_end(self, running: Running, end: End) -> None:

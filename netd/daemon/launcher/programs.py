@@ -7,11 +7,15 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from select import EPOLLIN
 from time import monotonic
 
 from netd.contract import End
 from netd.daemon.launcher import spawn
 from netd.daemon.messages.to_launcher import Program
+from netd.daemon.resource_limits import open_above_limit
+from netd.daemon.running_table import SIZE, STARTING, Row, RunningTable, TableFullError
 from netd.peer import Peer
 from netd.transport.loop import Loop, Timer
 
@@ -29,6 +33,8 @@ class Running:
     ended: Callable[["Running", End], None]
     pidfd: int = -1
     """Only where another launcher has started it."""
+    slot: int | None = None
+    """Its slot in the table of those that run; None for one with a listener."""
     timer: Timer | None = None
 
     @property
@@ -58,6 +64,7 @@ class Programs:
         self._number: Counter[str] = Counter()  # by service
         self._own_peak = 0  # as last known, in kibibytes
         self._ending = 0  # of those that run, how many were told to end
+        self._table = RunningTable()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -65,9 +72,9 @@ class Programs:
     def __iter__(self) -> Iterator[Running]:
         return iter(list(self._running.values()))
 
-    def __contains__(self, pid: int) -> bool:
-        """Whether this process is one of them."""
-        return pid in self._running
+    def __contains__(self, running: Running) -> bool:
+        """Whether this one has not ended."""
+        return self._running.get(running.pid) is running
 
     def is_full(self, program: Program) -> bool:
         """Whether as many programs of the service run as `limits.connections` says."""
@@ -87,19 +94,66 @@ class Programs:
         facts: Mapping[str, str],
         descriptors: Sequence[int],
         ended: Callable[[Running, End], None],
-        listener: int | None = None,
-        forked: Callable[[int], object] = lambda pid: None,
+        worker: int,
+        start: int,
     ) -> Running:
-        """Start a program (`spawn.start`). ``ended`` is called at its end. Raises `spawn.StartError`."""
-        pid = spawn.start(program, facts, descriptors, listener, forked)
-        return self._add(Running(program, pid, about, monotonic(), ended))
+        """Start a program (`spawn.start`) for this start of a worker. ``ended`` is called at its end.
+
+        Raises `spawn.StartError`.
+        """
+        try:
+            slot = self._table.begin(program.number, worker, start)
+        except TableFullError:
+            raise spawn.StartError(f"{SIZE} programs of this user run already", is_shortage=True) from None
+        try:
+            pid = spawn.start(program, facts, descriptors)
+        except spawn.StartError:
+            self._table.clear(slot)
+            raise
+        self._table.note(slot, pid)
+        return self._add(Running(program, pid, about, monotonic(), ended, slot=slot))
+
+    def start_listener(
+        self,
+        program: Program,
+        descriptors: Sequence[int],
+        ended: Callable[[Running, End], None],
+        listener: int,
+        forked: Callable[[int], object],
+    ) -> Running:
+        """Start a program that gets a listening socket (`spawn.start`). Raises `spawn.StartError`."""
+        pid = spawn.start(program, {}, descriptors, listener, forked)
+        return self._add(Running(program, pid, "", monotonic(), ended))
+
+    def take_over(
+        self, table: RunningTable, ended: Callable[[Running, End], None]
+    ) -> Iterator[tuple[Row, Running | None]]:
+        """Keep the programs in the table of another launcher, and use that from now on. None: it may run, or not."""
+        self._table = table
+        for row in list(table):
+            program = self.known.get(row.program)
+            pidfd = -1
+            if row.pid != STARTING and program:
+                with contextlib.suppress(ProcessLookupError):
+                    pidfd = open_above_limit(partial(os.pidfd_open, row.pid))
+            if program and pidfd >= 0:
+                yield row, self.adopt(program, row.pid, pidfd, row.since, ended, row.slot)
+            else:
+                table.clear(row.slot)
+                yield row, None
 
     def adopt(
-        self, program: Program, pid: int, pidfd: int, peer: str, seconds: float, ended: Callable[[Running, End], None]
+        self,
+        program: Program,
+        pid: int,
+        pidfd: int,
+        since: float,
+        ended: Callable[[Running, End], None],
+        slot: int | None = None,
     ) -> Running:
         """Keep a program that another launcher has started. The ``pidfd`` is closed at its end."""
-        running = self._add(Running(program, pid, peer, monotonic() - seconds, ended, pidfd))
-        self._loop.watch(pidfd, 1, lambda mask: self._on_end(running, _unknown_end(running)))
+        running = self._add(Running(program, pid, "", since, ended, pidfd, slot, is_owned=False))
+        self._loop.watch(pidfd, EPOLLIN, lambda mask: self._on_end(running, _unknown_end(running)))
         return running
 
     def _add(self, running: Running) -> Running:
@@ -164,6 +218,8 @@ class Programs:
         self._ending -= running.is_ending
         if running.timer:
             self._loop.wheel.drop(running.timer)
+        if running.slot is not None:
+            self._table.clear(running.slot)
         if running.pidfd >= 0:
             self._loop.unwatch(running.pidfd)
             os.close(running.pidfd)

@@ -18,11 +18,9 @@ from netd.daemon.channel import ChannelError, ClosedError, ProtocolError
 from netd.daemon.launcher.programs import Programs, Running
 from netd.daemon.launcher.spawn import StartError
 from netd.daemon.messages import programs as messages
-from netd.daemon.messages.programs import Adopt, Ended, NotStarted, Start, Started
+from netd.daemon.messages.programs import Ended, Lost, NotStarted, Start, Started, Sync, Synced
 from netd.daemon.messages.to_launcher import Program
-from netd.daemon.packets import PacketChannel, Progress, close_all
-from netd.daemon.privileges import is_orphan
-from netd.daemon.resource_limits import open_above_limit
+from netd.daemon.packets import PacketChannel, close_all
 from netd.peer import Peer
 from netd.services.exec.environment import peer_environment
 from netd.transport.loop import Loop, Timer
@@ -44,8 +42,8 @@ class WorkerClient:
     def __init__(
         self,
         number: int,
+        pid: int,
         channel: PacketChannel,
-        progress: Progress,
         programs: Programs,
         loop: Loop,
         null: int,
@@ -55,14 +53,15 @@ class WorkerClient:
         self.number = number
         self.running: dict[int, Running] = {}
         """By the number of the start."""
+        self._pid = pid
+        self._lost_starts: list[int] = []  # that the launcher before was at
         self._channel = channel
-        self._progress = progress
         self._programs = programs
         self._loop = loop
         self._null = null
         self._lost = lost
         self._orphaned = orphaned
-        self._untold: list[bytes] = []  # `Started`, which may wait: the worker has `Progress`
+        self._untold: list[bytes] = []  # `Started`, which may wait
         self._teller: Timer | None = None
         self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()  # packets that wait for room, with descriptors
         self._is_open = True
@@ -82,6 +81,24 @@ class WorkerClient:
             for running in self.running.values():
                 running.is_owned = False
             self._lost(self, reason)
+
+    def claim(self, programs: Mapping[int, Running | None]) -> None:
+        """Take what a launcher before has started for this worker, by the number of the start; None: it may run."""
+        for start, running in programs.items():
+            if running is None:
+                self._lost_starts.append(start)
+            else:
+                running.is_owned = True
+                running.ended = partial(self._on_end, start)
+                self.running[start] = running
+
+    def _sync(self, last: int) -> None:
+        """Say what runs, after all starts before this were handled."""
+        self._untold += [Started(start, running.pid).encode() for start, running in self.running.items()]
+        self._untold += [Lost(start).encode() for start in self._lost_starts]
+        self._untold.append(Synced(last).encode())
+        self._lost_starts.clear()
+        self._tell()
 
     def receive_rest(self) -> None:
         """Start what the worker has asked for before it exited."""
@@ -106,8 +123,8 @@ class WorkerClient:
                 return self._start(message, descriptors)
             if descriptors:
                 raise ProtocolError(f"{type(message).__name__} with a descriptor")
-            if type(message) is Adopt:
-                self._adopt(message)
+            if type(message) is Sync:
+                self._sync(message.start)
             elif running := self.running.get(message.start):
                 self._programs.end(running)
         finally:
@@ -126,14 +143,12 @@ class WorkerClient:
             return self._refuse(start, "connections", "limits.connections")
         if not program.described:
             facts = peer_environment(peer) if peer else {}
-        self._progress.note(start)
         try:
             given = _standard(program, descriptors, self._null)
             about = peer if peer and not program.described else _name(facts)
-            running = self._programs.start(program, about, facts, given, partial(self._on_end, start))
+            running = self._programs.start(program, about, facts, given, partial(self._on_end, start), self._pid, start)
         except StartError as error:
             return self._refuse(start, "resources" if error.is_shortage else "failed", str(error))
-        self._progress.note(start, running.pid)
         if program.errors == "log":
             running.errors, running.errors_read_by = os.fstat(descriptors[-1]).st_ino, self.number
         self.running[start] = running
@@ -144,28 +159,15 @@ class WorkerClient:
     def _refuse(self, start: int, why: Why, error: str) -> None:
         self._send(NotStarted(start, why, error).encode())
 
-    def _adopt(self, message: Adopt) -> None:
-        """Keep a program of another launcher. It has to be one: a child of the supervisor that leads a group."""
-        program = self._programs.known.get(message.program)
-        if (running := self.running.get(message.start)) and running.pid != message.pid:
-            raise ProtocolError(f"start {message.start}, which runs already")
-        if program is None or message.pid in self._programs or not is_orphan(message.pid, os.getppid()):
-            return  # it has ended, is not in the config any more, or is kept: the worker has a pidfd
-        try:
-            pidfd = open_above_limit(lambda: os.pidfd_open(message.pid))
-        except OSError:  # it has ended just now, or there is no room for one
-            return
-        self.running[message.start] = self._programs.adopt(
-            program, message.pid, pidfd, message.peer, message.seconds, partial(self._on_end, message.start)
-        )
-
     def _on_end(self, start: int, running: Running, end: End) -> None:
         del self.running[start]
         if not self._is_open:
             return self._orphaned(running, end)
-        if end.code is not None:
+        if end.code is None:
+            self._untold.append(Lost(start).encode())
+        else:
             self._untold.append(Ended(start, end.code, end.user, end.system, end.memory, end.timed_out).encode())
-            self._tell()
+        self._tell()
 
     def _tell(self) -> None:
         """Send what was held back, with what has come since: one packet for a program that has ended soon."""

@@ -142,14 +142,14 @@ class CountTraffic(Request[Done]):
 
 @dataclass(frozen=True)
 class ConnectLauncher(Request[Done]):
-    """Have this launcher start programs. The descriptors are a channel, and the memory of its `Progress`."""
+    """Have this launcher start programs. The descriptor is a channel."""
 
     launcher: Natural
 
 
 @dataclass(frozen=True)
-class AdoptPrograms(Request[Done]):
-    """Tell this launcher, which has taken the place of another one, which programs run."""
+class SyncPrograms(Request[Done]):
+    """Ask this launcher, which has taken the place of another one, which programs run."""
 
     launcher: Natural
 
@@ -238,7 +238,7 @@ AnyRequest = (
     | Kick
     | CountTraffic
     | ConnectLauncher
-    | AdoptPrograms
+    | SyncPrograms
     | SetLogLevel
     | SetLogFile
     | StartTrace
@@ -264,10 +264,8 @@ def decode(message: Message, descriptors: Sequence[int]) -> tuple[int | None, An
     match command:
         case Prepare():
             expected = 1 + len(command.new_listeners) + len(command.new_counters)
-        case SetDaemonLimits() | SetLogFile() | Attach():
+        case SetDaemonLimits() | SetLogFile() | Attach() | ConnectLauncher():
             expected = 1
-        case ConnectLauncher():
-            expected = 2
         case _:
             expected = 0
     if len(descriptors) != expected:

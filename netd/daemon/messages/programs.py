@@ -1,7 +1,7 @@
 """The messages between a worker and a launcher. An attacker may control the worker, and neither trusts the other.
 
 There are thousands of them a second, so they are structures and no JSON. A packet of a worker is one message. A packet
-of a launcher is a message `NotStarted`, or any number of `Started` and `Ended`.
+of a launcher is a message `NotStarted`, or any number of the others.
 """
 
 import json
@@ -15,21 +15,18 @@ from netd.services.exec.environment import is_about_peer, is_safe
 
 LONGEST_ERROR = 300
 """Octets of an error."""
-LONGEST_PEER = 648
-"""Octets of the text of a peer, as in lists of connections."""
 _MOST_FACTS = 40
-_START, _STOP, _ADOPT, _STARTED, _ENDED, _NOT_STARTED, _ERROR_PIPE = range(1, 8)
+_START, _STOP, _SYNC, _STARTED, _ENDED, _LOST, _SYNCED, _NOT_STARTED, _ERROR_PIPE = range(1, 10)
 _WHY: tuple[Why, ...] = ("connections", "resources", "failed")
 
 _HEAD = struct.Struct("<BQ")  # kind, start
 _OF_START = struct.Struct("<BQQ")  # and the program
-_OF_ADOPT = struct.Struct("<BQQId")  # and the process id, and how long it has run
 _RECORD = struct.Struct("<BQiddQB")  # kind, start, process id or code, user, system, memory, timed out
 _OF_NOT_STARTED = struct.Struct("<BQB")  # and why
 _OF_ERROR_PIPE = struct.Struct("<BiH")  # kind, process id, octets of the service
 _LONGEST_SERVICE = 256
+_LONGEST_PEER = 648
 _LARGEST_START = 2**62
-_LARGEST_PID = 2**31 - 1
 _MOST_SECONDS = 1e10
 
 
@@ -59,20 +56,14 @@ class Stop(NamedTuple):
         return _HEAD.pack(_STOP, self.start)
 
 
-class Adopt(NamedTuple):
-    """Keep a program that another launcher of this identity has started."""
+class Sync(NamedTuple):
+    """Say what runs: another launcher has taken the place of the one before. `Started` and `Synced` follow."""
 
     start: int
-    program: int
-    pid: int
-    seconds: float
-    """How long it has run."""
-    peer: str
-    """For lists and the log."""
+    """The last start that was sent before this."""
 
     def encode(self) -> bytes:
-        head = _OF_ADOPT.pack(_ADOPT, self.start, self.program, self.pid, self.seconds)
-        return head + self.peer.encode(errors="replace")[:LONGEST_PEER]
+        return _HEAD.pack(_SYNC, self.start)
 
 
 class Started(NamedTuple):
@@ -103,6 +94,24 @@ class Ended(NamedTuple):
         return _RECORD.pack(_ENDED, self.start, self.code, self.user, self.system, self.memory, self.timed_out)
 
 
+class Lost(NamedTuple):
+    """The launcher before was killed as it started this program. It may run, and no launcher knows it."""
+
+    start: int
+
+    def encode(self) -> bytes:
+        return _RECORD.pack(_LOST, self.start, 0, 0.0, 0.0, 0, 0)
+
+
+class Synced(NamedTuple):
+    """The answer to `Sync`, after `Started` for each program of this worker that runs."""
+
+    start: int
+
+    def encode(self) -> bytes:
+        return _RECORD.pack(_SYNCED, self.start, 0, 0.0, 0.0, 0, 0)
+
+
 class NotStarted(NamedTuple):
     """The program does not run."""
 
@@ -129,10 +138,13 @@ class ErrorPipe(NamedTuple):
     def encode(self) -> bytes:
         service = self.service.encode()[:_LONGEST_SERVICE]
         head = _OF_ERROR_PIPE.pack(_ERROR_PIPE, self.pid, len(service))
-        return head + service + self.peer.encode(errors="replace")[:LONGEST_PEER]
+        return head + service + self.peer.encode(errors="replace")[:_LONGEST_PEER]
 
 
-def of_worker(data: bytes) -> Start | Stop | Adopt:
+OfLauncher = Started | Ended | Lost | Synced | NotStarted | ErrorPipe
+
+
+def of_worker(data: bytes) -> Start | Stop | Sync:
     """What a worker has sent. Raises `ProtocolError` for anything else."""
     try:
         kind, start = _HEAD.unpack_from(data)
@@ -143,11 +155,8 @@ def of_worker(data: bytes) -> Start | Stop | Adopt:
             return Start(start, _OF_START.unpack_from(data)[2], _facts(rest) if rest else {})
         if kind == _STOP and len(data) == _HEAD.size:
             return Stop(start)
-        if kind == _ADOPT:
-            _, _, program, pid, seconds = _OF_ADOPT.unpack_from(data)
-            peer = data[_OF_ADOPT.size :]
-            if 0 < pid <= _LARGEST_PID and 0 <= seconds <= _MOST_SECONDS and len(peer) <= LONGEST_PEER:
-                return Adopt(start, program, pid, seconds, peer.decode("ascii", "backslashreplace"))
+        if kind == _SYNC and len(data) == _HEAD.size:
+            return Sync(start)
     except struct.error:
         pass
     raise ProtocolError("a packet of a worker is not a message")
@@ -166,7 +175,7 @@ def _facts(data: bytes) -> Mapping[str, str]:
     return facts
 
 
-def of_launcher(data: bytes) -> Iterable[Started | Ended | NotStarted | ErrorPipe]:
+def of_launcher(data: bytes) -> Iterable[OfLauncher]:
     """What a launcher has sent. Raises `ProtocolError` for anything else."""
     if data[:1] == bytes([_ERROR_PIPE]) and len(data) >= _OF_ERROR_PIPE.size:
         _, pid, length = _OF_ERROR_PIPE.unpack_from(data)
@@ -182,10 +191,14 @@ def of_launcher(data: bytes) -> Iterable[Started | Ended | NotStarted | ErrorPip
     return [_record(fields) for fields in _RECORD.iter_unpack(data)]
 
 
-def _record(fields: tuple[Any, ...]) -> Started | Ended:
+def _record(fields: tuple[Any, ...]) -> OfLauncher:
     kind, start, number, user, system, memory, timed_out = fields
     if kind == _STARTED and number > 0:
         return Started(start, number)
     if kind == _ENDED and -64 <= number <= 255 and 0 <= user <= _MOST_SECONDS and 0 <= system <= _MOST_SECONDS:
         return Ended(start, number, user, system, memory, bool(timed_out))
+    if kind == _LOST:
+        return Lost(start)
+    if kind == _SYNCED:
+        return Synced(start)
     raise ProtocolError("a record of a launcher is not a message")

@@ -87,9 +87,16 @@ class AddPrograms(Request[Done]):
 
 @dataclass(frozen=True)
 class AddWorker(Request[Done]):
-    """Start programs for a worker. The descriptors are its channel and the memory of `Progress`."""
+    """Start programs for a worker. The descriptor is its channel."""
 
     worker: Natural
+    pid: Natural
+    """Its process id, by which the table of running programs names it."""
+
+
+@dataclass(frozen=True)
+class TakeOver(Request[Done]):
+    """Keep what runs. The descriptor is the memory of a `RunningTable`, of this launcher or of those before it."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,16 @@ class EndAll(Fields):
 
 
 AnyRequest = (
-    Heartbeat | CountTraffic | ListConnections | ListPeers | Kick | SetLogLevel | SetLogFile | AddPrograms | AddWorker
+    Heartbeat
+    | CountTraffic
+    | ListConnections
+    | ListPeers
+    | Kick
+    | SetLogLevel
+    | SetLogFile
+    | AddPrograms
+    | AddWorker
+    | TakeOver
 )
 Order = Listen | RemovePrograms | EndPrograms | EndAll
 
@@ -143,9 +159,7 @@ def decode(message: Message, descriptors: Sequence[int]) -> tuple[int | None, An
     match command:
         case AddPrograms():
             expected = len(command.listeners)
-        case AddWorker():
-            expected = 2
-        case SetLogFile():
+        case AddWorker() | SetLogFile() | TakeOver():
             expected = 1
         case _:
             expected = 0

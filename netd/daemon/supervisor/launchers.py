@@ -14,7 +14,7 @@ from functools import partial
 from select import EPOLLIN
 
 from netd.daemon.channel import ProtocolError, pair
-from netd.daemon.messages.from_supervisor import AdoptPrograms, ConnectLauncher, Heartbeat, Request
+from netd.daemon.messages.from_supervisor import ConnectLauncher, Heartbeat, Request, SyncPrograms
 from netd.daemon.messages.from_worker import Failed, ListenerHeld, R
 from netd.daemon.messages.to_launcher import (
     AddPrograms,
@@ -24,10 +24,11 @@ from netd.daemon.messages.to_launcher import (
     Listen,
     Program,
     RemovePrograms,
+    TakeOver,
 )
-from netd.daemon.packets import Progress
 from netd.daemon.privileges import RunAs, adopt_orphans, is_orphan
 from netd.daemon.resource_limits import described
+from netd.daemon.running_table import RunningTable
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT, Requests
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
 from netd.daemon.tasks import Result, Tasks
@@ -71,7 +72,11 @@ class Launcher:
     holders: dict[int, Holder] = field(default_factory=dict)
     """The programs with listeners that run, by number, also those that were removed."""
     removed: dict[int, ProgramEntry] = field(default_factory=dict)
-    """Those with listeners that were removed, until they have ended."""
+    """Those that were removed, as long as one of them may run."""
+    deadlines: dict[int, float] = field(default_factory=dict)
+    """When what runs of them is ended, by number (CLOCK_MONOTONIC)."""
+    table: RunningTable = field(default_factory=RunningTable)
+    """What runs, but for programs with listeners."""
     process: WorkerProcess | None = None
     starting: Result[None] | None = None
     """The start under way."""
@@ -100,6 +105,8 @@ class LauncherPool:
         self._numbers = itertools.count(1)
         self._launchers: dict[RunAs, Launcher] = {}
         self._processes: dict[int, tuple[Launcher, WorkerProcess]] = {}  # by process id, all that were not reaped
+        self._lost: set[Launcher] = set()  # those that are to be replaced after a delay
+        self._last_order = EndAll(leave=False, wait=True)
         self.is_stopping = False
         """Whether the launchers exit after their last program."""
 
@@ -109,8 +116,8 @@ class LauncherPool:
         return [process for _, process in self._processes.values()]
 
     def __bool__(self) -> bool:
-        """Whether a launcher is left."""
-        return bool(self._processes)
+        """Whether a launcher is left, or one is to be replaced."""
+        return bool(self._processes or self._lost)
 
     async def add(self, run_as: RunAs, entries: Sequence[ProgramEntry]) -> Launcher:
         """Have a launcher of this identity know these programs. Raises `WorkerError` if it cannot."""
@@ -132,6 +139,7 @@ class LauncherPool:
 
     def end(self, launcher: Launcher, programs: list[int], seconds: float) -> None:
         """End what runs of these programs after so many seconds."""
+        launcher.deadlines.update(dict.fromkeys(programs, time.monotonic() + seconds))
         if launcher.process:
             self._requests.send(EndPrograms(programs, seconds), [launcher.process])
 
@@ -142,13 +150,30 @@ class LauncherPool:
     def remove(self, launcher: Launcher, programs: Iterable[int]) -> None:
         """Have a launcher start none of these programs any more. Without programs, it exits after the last one."""
         removed = {number: entry for number in programs if (entry := launcher.programs.pop(number, None))}
-        launcher.removed.update({number: entry for number, entry in removed.items() if number in launcher.listening})
+        launcher.removed.update(removed)
         launcher.listening.difference_update(removed)
         self._end_listening(launcher, list(removed))
         if not launcher.programs:
             del self._launchers[launcher.run_as]
             if launcher.process:
                 self._requests.send(EndAll(leave=False, wait=True), [launcher.process])
+            elif launcher.starting is None or launcher.starting.done:
+                self._release_unless_needed(launcher)
+
+    def _release_unless_needed(self, launcher: Launcher) -> bool:
+        """Close the channels of a launcher that has nothing to start, and none of whose programs runs.
+
+        Returns whether it is needed.
+        """
+        launcher.table.vouch()
+        running = {row.program for row in launcher.table} | launcher.holders.keys()
+        launcher.removed = {number: entry for number, entry in launcher.removed.items() if number in running}
+        if self._launchers.get(launcher.run_as) is launcher or running:
+            return True
+        for worker in self._workers():
+            worker.close_channel(launcher.number)
+        launcher.table.close_descriptor()
+        return False
 
     def listen(self, launcher: Launcher, programs: list[int]) -> None:
         """Have these programs, which have listeners, be started when something comes."""
@@ -183,8 +208,6 @@ class LauncherPool:
             late = self._loop.later(holder.program.stop_after + RESPONSE_TIMEOUT, partial(holder.ended.set, None))
             await holder.ended
             self._loop.wheel.drop(late)
-        for number in programs:
-            launcher.removed.pop(number, None)
 
     def _end_listening(self, launcher: Launcher, programs: list[int]) -> None:
         """Have a launcher end programs with listeners. What a launcher that has exited has left is ended here."""
@@ -218,8 +241,7 @@ class LauncherPool:
     async def sync_worker(self, worker: WorkerProcess) -> None:
         """Connect a new worker with all launchers. Raises `WorkerError` if it cannot be."""
         for launcher in list(self._launchers.values()):
-            if launcher.process:
-                await self._connect(launcher, launcher.process, worker)
+            await self._connect(launcher, worker)
 
     def _started(self, launcher: Launcher) -> Result[None]:
         """The result of the start of a launcher, which is begun unless it is under way."""
@@ -229,6 +251,7 @@ class LauncherPool:
 
     async def _start(self, launcher: Launcher) -> None:
         """Start the process of a launcher, with its programs, and connect it. Raises `WorkerError` if that fails."""
+        run_as = launcher.run_as
         adopt_orphans()  # the programs of a launcher that exits, which another one looks after
         process = self._fork(launcher.number, launcher.run_as)
         process.user = launcher.run_as.name
@@ -237,23 +260,41 @@ class LauncherPool:
         try:
             await self._require(Heartbeat(), [], process)
             launcher.process = process
-            await self._add_programs(launcher, list(launcher.programs.values()))
+            self._release_unless_needed(launcher)
+            launcher.table.find_started(self._known(), os.geteuid() if run_as.user is None else run_as.user)
+            await self._add_programs(launcher, [*launcher.programs.values(), *launcher.removed.values()])
+            await self._require(TakeOver(), [launcher.table.descriptor], process)
+            if launcher.removed:
+                self._requests.send(RemovePrograms(list(launcher.removed)), [process])
+            for number, deadline in launcher.deadlines.items():
+                seconds = max(0.0, deadline - time.monotonic())
+                self._requests.send(EndPrograms([number], seconds), [process])
             self._requests.send(Listen(sorted(launcher.listening)), [process])
-            for worker in self._workers():
-                # A worker that exits meanwhile is connected when it is replaced.
-                with contextlib.suppress(WorkerError):
-                    await self._connect(launcher, process, worker)
+            for worker in list(self._workers()):
+                try:
+                    await self._connect(launcher, worker)
+                except WorkerError:
+                    if not worker.disconnected:
+                        raise  # else it is connected when it is replaced
         except BaseException:
             launcher.process = None
             process.signal(signal.SIGKILL)
             raise
         self._events.launcher_started(launcher.run_as.name, process.pid)
-        if not launcher.programs:  # all were removed meanwhile
+        if self.is_stopping:
+            self._requests.send(self._last_order, [process])
+        elif not launcher.programs:  # all were removed meanwhile
             self._requests.send(EndAll(leave=False, wait=True), [process])
+
+    def _known(self) -> set[int]:
+        """The processes that are certainly none that a launcher was starting when it was killed."""
+        launchers = {*self._launchers.values(), *(launcher for launcher, _ in self._processes.values())}
+        rows = {row.pid for launcher in launchers for row in launcher.table}
+        return rows | {one.pid for launcher in launchers for one in launcher.holders.values()}
 
     async def _add_programs(self, launcher: Launcher, entries: list[ProgramEntry]) -> None:
         assert launcher.process, "it runs"
-        listeners = {one.program.number: one.listener for one in entries if one.listener}
+        listeners = {one.program.number: one.listener for one in entries if one.listener and _is_open(one.listener)}
         now = time.monotonic()
         held = {
             str(number): (holder.pid, now - holder.since)
@@ -263,23 +304,22 @@ class LauncherPool:
         request = AddPrograms([one.program.encode() for one in entries], list(listeners), held)
         await self._require(request, [one.socket.fileno() for one in listeners.values()], launcher.process)
 
-    async def _connect(self, launcher: Launcher, process: WorkerProcess, worker: WorkerProcess) -> None:
-        """Connect a launcher and a worker with a channel. One that takes the place of another gets that one's end."""
-        if kept := worker.channels.get(launcher.number):
-            await self._require(AddWorker(worker.number), list(kept), process)
-            await self._require(AdoptPrograms(launcher.number), [], worker)
-            return
-        try:
-            ours, theirs = pair()
-            progress = Progress()
-        except OSError as error:
-            raise WorkerError(f"cannot connect a launcher: {described(error)}") from None
-        with theirs:
-            # The launcher's end stays open here too, so that what is in the channel is there for the next launcher.
-            worker.channels[launcher.number] = kept = ours.detach(), os.dup(progress.descriptor)
-            progress.close_descriptor()
-            await self._require(AddWorker(worker.number), list(kept), process)
-            await self._require(ConnectLauncher(launcher.number), [theirs.fileno(), kept[1]], worker)
+    async def _connect(self, launcher: Launcher, worker: WorkerProcess) -> None:
+        """Connect a launcher and a worker with a channel. The launcher's end of it outlives the process that has it."""
+        end = worker.channels.get(launcher.number)
+        is_new = end is None
+        if end is None:
+            try:
+                ours, theirs = pair()
+            except OSError as error:
+                raise WorkerError(f"cannot connect a launcher: {described(error)}") from None
+            with theirs:
+                end = worker.channels[launcher.number] = ours.detach()
+                await self._require(ConnectLauncher(launcher.number), [theirs.fileno()], worker)
+        if launcher.process:
+            await self._require(AddWorker(worker.number, worker.pid), [end], launcher.process)
+            if not is_new:
+                await self._require(SyncPrograms(launcher.number), [], worker)
 
     async def _require(self, request: Request[R], descriptors: Sequence[int], process: WorkerProcess) -> R:
         answers = await self._requests.ask(request, descriptors, [process])
@@ -312,24 +352,22 @@ class LauncherPool:
     def _on_exit(self, launcher: Launcher, process: WorkerProcess, code: int) -> None:
         for number in launcher.holders.keys() - launcher.listening:
             self._end_orphan(launcher, launcher.holders[number])
-        if self._launchers.get(launcher.run_as) is not launcher:
-            for worker in self._workers():
-                worker.close_channel(launcher.number)  # it was not needed any more
-            return
         if launcher.process is not process:
             return  # its start has failed
         launcher.process = None
-        if self.is_stopping:
+        if not self._release_unless_needed(launcher) or (self.is_stopping and not any(launcher.table)):
             return
         now = time.monotonic()
         launcher.losses = launcher.losses + 1 if now - launcher.last_loss < _STABLE else 0
         launcher.last_loss = now
         delay = _DELAYS[min(launcher.losses, len(_DELAYS) - 1)]
         self._events.launcher_lost(launcher.run_as.name, process.pid, how_it_ended(code), delay)
+        self._lost.add(launcher)
         self._loop.later(delay, lambda: self._restart(launcher))
 
     def _restart(self, launcher: Launcher) -> None:
-        if self._launchers.get(launcher.run_as) is launcher and launcher.process is None and not self.is_stopping:
+        self._lost.discard(launcher)
+        if launcher.process is None and self._release_unless_needed(launcher):
             result = self._started(launcher)
             result.then(lambda: self._on_restarted(launcher, result))
 
@@ -339,6 +377,7 @@ class LauncherPool:
         except WorkerError as error:
             self._events.launcher_failed(launcher.run_as.name, str(error))
             launcher.losses += 1
+            self._lost.add(launcher)
             self._loop.later(_DELAYS[min(launcher.losses, len(_DELAYS) - 1)], lambda: self._restart(launcher))
 
     # Stop.
@@ -347,6 +386,8 @@ class LauncherPool:
         """End the programs that have listeners: they would accept connections."""
         for launcher in self._launchers.values():
             self._end_listening(launcher, sorted(launcher.listening))
+            for number in launcher.listening:
+                launcher.removed[number] = launcher.programs.pop(number)
             launcher.listening.clear()
 
     def stop(self, *, wait: bool = False, leave: bool = False) -> None:
@@ -355,12 +396,14 @@ class LauncherPool:
         With ``leave``, exit at once: they go on.
         """
         self.is_stopping = True
-        self._requests.send(EndAll(leave=leave, wait=wait), self.processes)
+        self._last_order = EndAll(leave=leave, wait=wait)
+        self._requests.send(self._last_order, self.processes)
 
     @property
     def longest_stop(self) -> float:
         """The seconds until the last program gets SIGKILL after `stop`."""
-        entries = [one for launcher in self._launchers.values() for one in launcher.programs.values()]
+        launchers = {*self._launchers.values(), *(launcher for launcher, _ in self._processes.values())}
+        entries = [one for each in launchers for one in (*each.programs.values(), *each.removed.values())]
         return max((one.program.stop_after for one in entries), default=0.0)
 
     def kill(self) -> None:
@@ -370,6 +413,10 @@ class LauncherPool:
                 process.kill()
             self._close(process)
         self._processes.clear()
+
+
+def _is_open(listener: Listener) -> bool:
+    return listener.socket.fileno() >= 0
 
 
 def _signal(holder: Holder, number: int) -> None:

@@ -74,8 +74,8 @@ class WorkerProcess:
     """Whether nothing more is sent to it or received from it."""
     user: str = ""
     """Of a launcher: the user of its programs; else empty."""
-    channels: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """The launchers' ends of its channels to them, by the number of the launcher, each with the memory for it."""
+    channels: dict[int, int] = field(default_factory=dict)
+    """The launchers' ends of its channels to them, by the number of the launcher."""
     ended: Result[None] = field(default_factory=Result)
     """Set once its process has exited and was reaped."""
 
@@ -89,7 +89,7 @@ class WorkerProcess:
 
     def close_channel(self, launcher: int) -> None:
         """Close the channel to a launcher, if there is one."""
-        for descriptor in self.channels.pop(launcher, ()):
+        if (descriptor := self.channels.pop(launcher, None)) is not None:
             os.close(descriptor)
 
     def signal(self, number: signal.Signals) -> None:

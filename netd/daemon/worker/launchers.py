@@ -1,7 +1,7 @@
 """The launchers, as a worker sees them: it asks them to start programs, and gets told how they end.
 
-A launcher may be killed, and another one takes its place. Then the programs go on, and what was not started yet is
-still in the channel. The memory that a launcher shares with this worker says which programs run that it had not told.
+A launcher may be killed, and another one takes its place. Then the programs go on, what was not started yet is still in
+the channel, and the new launcher says which of the others run (`Sync`).
 """
 
 import os
@@ -16,8 +16,18 @@ from time import monotonic
 from netd.contract import Context, End, ProgramObserver, RunningProgram
 from netd.daemon.channel import ChannelError
 from netd.daemon.messages import programs as messages
-from netd.daemon.messages.programs import Adopt, Ended, ErrorPipe, NotStarted, Start, Started, Stop
-from netd.daemon.packets import PacketChannel, Progress, close_all
+from netd.daemon.messages.programs import (
+    Ended,
+    ErrorPipe,
+    Lost,
+    NotStarted,
+    Start,
+    Started,
+    Stop,
+    Sync,
+    Synced,
+)
+from netd.daemon.packets import PacketChannel, close_all
 from netd.daemon.worker.program_run import runner
 from netd.peer import Peer
 from netd.telemetry.program_events import ProgramEvents
@@ -39,7 +49,6 @@ class _Run:
     began: float = 0.0
     is_sent: bool = False
     is_stopped: bool = False
-    pidfd: int = -1
 
     def stop(self) -> None:
         """End it."""
@@ -59,7 +68,6 @@ class LauncherClient:
         self,
         loop: Loop,
         channel: PacketChannel,
-        progress: Progress,
         on_error_pipe: Callable[[ErrorPipe, int], object],
         on_closed: Callable[[], object],
     ) -> None:
@@ -67,10 +75,10 @@ class LauncherClient:
         self._on_error_pipe = on_error_pipe
         self._on_closed = on_closed
         self._channel = channel
-        self._progress = progress
         self._runs: dict[int, _Run] = {}  # by the number of the start, in their order
         self._last = 0
-        self._unsent: deque[Start | Stop | Adopt] = deque()
+        self._unsent: deque[Start | Stop | Sync] = deque()
+        self._unconfirmed: set[int] = set()  # starts of which a new launcher has not said whether they run
         loop.watch(channel.fileno(), EPOLLIN, self._on_readable)
 
     def start(
@@ -94,7 +102,7 @@ class LauncherClient:
         """End a program."""
         self._send(Stop(run.start.start))
 
-    def _send(self, message: Start | Stop | Adopt) -> None:
+    def _send(self, message: Start | Stop | Sync) -> None:
         """Send a message, at once or when there is room."""
         if self._channel.fileno() < 0:
             return
@@ -127,22 +135,31 @@ class LauncherClient:
 
     def _on_readable(self, mask: int) -> None:
         try:
-            if (received := self._channel.receive()) is None:
-                return
-            data, descriptors = received
-            try:
-                for message in messages.of_launcher(data):
-                    if isinstance(message, ErrorPipe):
-                        if descriptors:
-                            self._on_error_pipe(message, descriptors.pop())
-                    elif run := self._runs.get(message.start):
-                        self._handle(run, message)
-            finally:
-                close_all(descriptors)
+            self._receive()
         except ChannelError:
             self._close()
 
-    def _handle(self, run: _Run, message: Started | NotStarted | Ended) -> None:
+    def _receive(self) -> bool:
+        """Receive a packet. False: there is none. Raises `ChannelError`."""
+        if (received := self._channel.receive()) is None:
+            return False
+        data, descriptors = received
+        try:
+            for message in messages.of_launcher(data):
+                if not isinstance(message, ErrorPipe):
+                    self._handle(message)
+                elif descriptors:
+                    self._on_error_pipe(message, descriptors.pop())
+        finally:
+            close_all(descriptors)
+        return True
+
+    def _handle(self, message: Started | Ended | Lost | Synced | NotStarted) -> None:
+        if type(message) is Synced:
+            return self._on_synced(message.start)
+        run = self._runs.get(message.start)
+        if run is None:
+            return None
         match message:
             case Started():
                 self._on_started(run, message.pid)
@@ -152,49 +169,40 @@ class LauncherClient:
             case Ended() if run.pid:
                 used = message.user, message.system, message.memory
                 self._on_end(run, End(message.code, monotonic() - run.began, *used, message.timed_out))
+            case Lost():
+                self._on_end(run, _unknown_end(run))
+        return None
 
     def _on_started(self, run: _Run, pid: int) -> None:
+        if run.start.start in self._unconfirmed:
+            self._unconfirmed.discard(run.start.start)
+            if run.is_stopped:
+                self.stop(run)
         if not run.pid:
             run.pid = pid
             run.observer.started(pid)
 
     def _on_end(self, run: _Run, end: End) -> None:
         if self._runs.pop(run.start.start, None):
-            if run.pidfd >= 0:
-                self._loop.unwatch(run.pidfd)
-                os.close(run.pidfd)
             run.observer.ended(end)
 
-    def adopt(self) -> None:
-        """Another launcher has taken the place of one that was killed: tell it what runs."""
-        for run in list(self._runs.values()):
-            if not run.is_sent:
-                continue
-            if not run.pid:
-                pid = self._progress.find(run.start.start)
-                if pid is None:
-                    continue  # it is in the channel still
-                if not pid:
-                    # The launcher was killed as it was at this one. To start it again could be once too often.
-                    self._on_end(run, _unknown_end(run))
-                    continue
-                self._on_started(run, pid)
-            self._watch(run)
-            if run.pidfd < 0:
-                continue  # it has ended
-            start = run.start
-            self._send(Adopt(start.start, start.program, run.pid, monotonic() - run.began, run.peer.remote))
-            if run.is_stopped:
-                self._send(Stop(start.start))
+    def sync(self) -> None:
+        """Another launcher has taken the place of one that was killed: ask what runs."""
+        try:
+            while self._receive():
+                pass  # what the one before has sent
+        except ChannelError:
+            return self._close()
+        self._unconfirmed = {number for number, run in self._runs.items() if run.is_sent}
+        if self._unconfirmed:
+            self._send(Sync(max(self._unconfirmed)))
 
-    def _watch(self, run: _Run) -> None:
-        """Have the kernel tell the end of a program (pidfd_open(2))."""
-        if run.pidfd < 0:
-            try:
-                run.pidfd = os.pidfd_open(run.pid)
-            except OSError:  # it has ended
-                return self._on_end(run, _unknown_end(run))
-            self._loop.watch(run.pidfd, EPOLLIN, lambda mask: self._on_end(run, _unknown_end(run)))
+    def _on_synced(self, last: int) -> None:
+        """The launcher has told all that run of the starts up to this one."""
+        for number in sorted(self._unconfirmed):
+            if number <= last and (run := self._runs.get(number)):
+                self._on_end(run, _unknown_end(run))
+        self._unconfirmed = {number for number in self._unconfirmed if number > last}
 
     def _close(self) -> None:
         """The launcher has exited for good, or has sent nonsense. Programs of it may go on."""
@@ -206,7 +214,7 @@ class LauncherClient:
         self._on_closed()
         for run in list(self._runs.values()):
             if run.pid:
-                self._watch(run)
+                self._on_end(run, _unknown_end(run))
             else:
                 self._fail(run)
 
@@ -228,12 +236,10 @@ class Launchers:
         self._loop = loop
         self._clients: dict[int, LauncherClient] = {}
 
-    def connect(self, number: int, end: socket.socket, progress: int) -> None:
-        """Use this channel to a launcher, and the memory that belongs to it."""
-        shared = Progress(progress)
-        shared.close_descriptor()
+    def connect(self, number: int, end: socket.socket) -> None:
+        """Use this channel to a launcher."""
         self._clients[number] = LauncherClient(
-            self._loop, PacketChannel(end), shared, self._on_error_pipe, lambda: self._clients.pop(number, None)
+            self._loop, PacketChannel(end), self._on_error_pipe, lambda: self._clients.pop(number, None)
         )
 
     def _on_error_pipe(self, message: ErrorPipe, reader: int) -> None:
@@ -243,9 +249,10 @@ class Launchers:
         else:
             os.close(reader)
 
-    def adopt(self, number: int) -> None:
+    def sync(self, number: int) -> None:
         """Another launcher has taken the place of this one."""
-        self._clients[number].adopt()
+        if number in self._clients:
+            self._clients[number].sync()
 
     def provide(self, context: Context, launcher: int, program: int, events: ProgramEvents) -> Context:
         """The context of a service that has this program started by this launcher."""

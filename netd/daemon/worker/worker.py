@@ -17,7 +17,6 @@ from netd.daemon.messages import from_supervisor
 from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_supervisor import (
     Abort,
-    AdoptPrograms,
     AnyRequest,
     Attach,
     CloseRemoved,
@@ -40,6 +39,7 @@ from netd.daemon.messages.from_supervisor import (
     StartTrace,
     Stop,
     StopTrace,
+    SyncPrograms,
 )
 from netd.daemon.messages.from_worker import Alive, Busy, Done, Failed, Kicked, Notice, Offender, ReportWanted, Response
 from netd.daemon.resource_limits import too_few_descriptors
@@ -172,9 +172,9 @@ class Worker:
                 for one in self._config.connections_by_listener():
                     one.count_traffic()
             case ConnectLauncher():
-                self._launchers.connect(command.launcher, socket.socket(fileno=descriptors[0]), descriptors[1])
-            case AdoptPrograms():
-                self._launchers.adopt(command.launcher)
+                self._launchers.connect(command.launcher, socket.socket(fileno=descriptors[0]))
+            case SyncPrograms():
+                self._launchers.sync(command.launcher)
             case SetLogLevel():
                 logs.set_level(command.level)
             case SetLogFile():
