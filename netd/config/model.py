@@ -139,7 +139,8 @@ class DaemonSection(Model):
     """A file for the process id; a second netd with the same file does not start. Unset: none, but with --daemon
     netd.pid in the directory of the control socket's default path."""
     core: bool = False
-    """Whether `netd run --daemon` may write core files; off, since they contain data of peers."""
+    """Whether netd may write core files; off, since they contain data of peers. Off also keeps programs of netd's own
+    user from reading its memory and its descriptors (PR_SET_DUMPABLE, prctl(2))."""
     heartbeat: Annotated[Duration, Field(ge=0.1, le=3600)] = 5.0
     """The interval of heartbeats to each worker, 100ms to 1h. A worker that misses two in a row is killed and replaced.
     5 s is longer than a busy host delays a process, and takes no processor time."""

@@ -16,7 +16,7 @@ from netd.errors import EXIT_OSERR, OpenError, OperatorError
 from netd.transport.advice import PROGRAMS_DROP_IN
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 1, 38, 47, 4  # linux/prctl.h
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 3, 4, 36
 _CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -103,8 +103,10 @@ class _StillPrivilegedError(RuntimeError):
 def drop_to(identity: RunAs, parent: int) -> None:
     """Drop all privileges for good. The kernel kills this process when the process ``parent`` ends.
 
+    A process that is closed to others (`close_to_others`) stays so.
     Raises OSError where a system call fails, and RuntimeError where the process could become root again.
     """
+    is_closed = not _LIBC.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
     if identity.chroot is not None:
         os.chroot(identity.chroot)
         os.chdir("/")
@@ -124,6 +126,8 @@ def drop_to(identity: RunAs, parent: int) -> None:
         _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if identity.user != 0:
         _drop_capabilities()
+    if is_closed:
+        close_to_others()  # setresuid(2) has set what fs.suid_dumpable says
     end_with(parent)  # last, since setresuid(2) clears the signal
 
 
@@ -153,6 +157,14 @@ def explained(identity: RunAs, error: OSError | RuntimeError) -> str:
         text += f"; root needs {needed} for that: grant them, or start netd as another user than root"
         text += f"; {PROGRAMS_DROP_IN}"
     return text
+
+
+def close_to_others() -> None:
+    """Have processes of the same user neither read nor write this one, nor open its descriptors (PR_SET_DUMPABLE).
+
+    Forks inherit it, programs do not (execve(2)). The kernel writes no core file.
+    """
+    _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def adopt_orphans() -> None:

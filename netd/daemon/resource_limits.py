@@ -5,15 +5,14 @@ import errno
 import fcntl
 import os
 import resource
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
-_OOM_SCORE, _MOST_OOM_SCORE = Path("/proc/self/oom_score_adj"), 1000
-_REPLACEABLE = 500
+_REPLACEABLE, _MOST_OOM_SCORE = 500, 1000
 _SELECT = 1024  # FD_SETSIZE
 
 
 _initial = resource.getrlimit(resource.RLIMIT_NOFILE)
+_oom_scores: dict[int, int] = {}  # the descriptor of its own score, by the process that has opened it
 
 
 def raise_descriptor_limit() -> None:
@@ -54,15 +53,35 @@ def open_above_limit(opened: Callable[[], int]) -> int:
         restore_descriptor_limit()
 
 
-def end_before_parent_at_oom() -> None:
-    """Have the kernel end this process, and not its parent, when memory runs out (oom_score_adj, proc(5)).
+def open_oom_score() -> None:
+    """Open the score that decides which process ends when memory runs out, for `ends_before_this_at_oom`.
 
-    For a process that the parent replaces. Call it with the rights of the parent, since a process that has changed its
-    user may not write to its own files in /proc.
+    A process without PR_SET_DUMPABLE that is not root cannot open its own files in /proc, so this comes before.
     """
-    with contextlib.suppress(OSError, ValueError):
-        score = int(_OOM_SCORE.read_text()) + _REPLACEABLE
-        _OOM_SCORE.write_text(str(min(score, _MOST_OOM_SCORE)))
+    with contextlib.suppress(OSError):
+        _oom_scores[os.getpid()] = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
+
+
+@contextlib.contextmanager
+def ends_before_this_at_oom() -> Iterator[None]:
+    """Have the kernel end processes that are forked within before this one, when memory runs out (proc(5)).
+
+    For processes that this one replaces. They inherit a score that this one has meanwhile.
+    """
+    this = os.getpid()
+    if this not in _oom_scores:
+        open_oom_score()
+    descriptor = _oom_scores.get(this, -1)
+    before = b""
+    with contextlib.suppress(OSError):
+        before = os.pread(descriptor, 16, 0)
+        os.pwrite(descriptor, b"%d" % min(int(before) + _REPLACEABLE, _MOST_OOM_SCORE), 0)
+    try:
+        yield
+    finally:
+        if before and os.getpid() == this:
+            with contextlib.suppress(OSError):
+                os.pwrite(descriptor, before, 0)
 
 
 def described(error: OSError) -> str:

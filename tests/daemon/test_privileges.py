@@ -1,5 +1,6 @@
 """The user, the groups and the root directory of a worker."""
 
+import ctypes
 import os
 import signal
 import traceback
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 
 from netd.config.model import DaemonSection
-from netd.daemon.privileges import RunAs, drop_to, end_with, explained, resolve
+from netd.daemon.privileges import RunAs, close_to_others, drop_to, end_with, explained, resolve
 from netd.errors import EXIT_OSERR, OpenError, OperatorError
 from tests.support.leftovers import is_gone
 from tests.support.programs import need_root
 from tests.support.users import ALEX, as_user
 from tests.support.waiting import until
+
+PR_GET_DUMPABLE = 3  # linux/prctl.h
 
 
 def section(**values: Any) -> DaemonSection:
@@ -202,3 +205,19 @@ def test_process_of_another_user_has_the_priority_that_only_root_may_set() -> No
 )
 def test_failed_change_of_the_user_is_explained(run_as: RunAs, error: OSError | RuntimeError, text: str) -> None:
     assert explained(run_as, error) == text
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_process_that_is_closed_to_others_stays_so_when_it_becomes_another_user(is_closed: bool) -> None:
+    need_root()
+    parent = os.getpid()
+    dumpable = ctypes.CDLL(None).prctl
+
+    def drop() -> None:
+        if is_closed:
+            close_to_others()
+        drop_to(RunAs("alex", ALEX, ALEX, (ALEX,)), parent)
+        before = int(Path("/proc/sys/fs/suid_dumpable").read_text())
+        assert dumpable(PR_GET_DUMPABLE, 0, 0, 0, 0) == (0 if is_closed else before)
+
+    assert in_child(drop) == 0

@@ -19,7 +19,7 @@ from netd.config import transfer
 from netd.config.model import Config
 from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, pair
 from netd.daemon.privileges import end_with
-from netd.daemon.resource_limits import end_before_parent_at_oom
+from netd.daemon.resource_limits import ends_before_this_at_oom
 from netd.daemon.supervisor import config_diff, restart_check
 from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.control import CommandError
@@ -70,7 +70,8 @@ class ConfigReader:
             ours, theirs = pair()
             with theirs:
                 parent = os.getpid()
-                pid = os.fork()
+                with ends_before_this_at_oom():
+                    pid = os.fork()
                 if pid == 0:
                     _run_reader(Channel(theirs, takes_descriptors=False), self._load, old, initial, parent)
         except OSError as error:
@@ -128,7 +129,6 @@ def _run_reader(channel: Channel, load: Callable[[], Config], old: Config, initi
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         close_all_but({0, 1, 2, channel.fileno()})
-        end_before_parent_at_oom()
         end_with(parent)
         answer: dict[str, Any]
         descriptors: list[int] = []

@@ -16,7 +16,7 @@ from netd.daemon import privileges
 from netd.daemon.channel import Channel, pair
 from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_worker import Failed, Response
-from netd.daemon.resource_limits import described, end_before_parent_at_oom
+from netd.daemon.resource_limits import described, ends_before_this_at_oom
 from netd.daemon.tasks import Result
 from netd.errors import EXIT_SOFTWARE
 from netd.telemetry.daemon_events import DaemonEvents
@@ -143,7 +143,8 @@ def fork(number: int, run_as: privileges.RunAs, sink: Sink, entry: Entry) -> Wor
     stack = -1
     try:
         stack = os.memfd_create("netd-stack", os.MFD_CLOEXEC)
-        pid = os.fork()
+        with ends_before_this_at_oom():
+            pid = os.fork()
     except OSError as error:
         gc.enable()
         for end in (ours, theirs):
@@ -180,7 +181,6 @@ def _run_worker(
     _open_null()
     close_all_but({0, 1, 2, channel.fileno(), stack, sink.descriptor})
     faulthandler.enable(file=stack)
-    end_before_parent_at_oom()
     sink.lost = 0  # the parent reports its own
     try:
         privileges.drop_to(run_as, parent)
