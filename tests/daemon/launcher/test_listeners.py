@@ -33,6 +33,7 @@ class Listening:
         self.ends: list[End] = []
         self.errors: list[str] = []
         self.held: list[int] = []
+        self.pipes: list[int] = []
         self.made: list[ProgramListener] = []
 
     def add(self, started: Program) -> ProgramListener:
@@ -46,6 +47,7 @@ class Listening:
             self._on_end,
             lambda known, error: self.errors.append(error),
             lambda known, pid: self.held.append(pid),
+            lambda running, reader: self.pipes.append(reader),
         )
         self.made.append(one)
         return one
@@ -117,6 +119,19 @@ def test_program_runs_alone_with_a_blocking_socket_and_without_a_worker(listenin
     assert not running.is_owned
     assert listening.socket.gettimeout() == 0.0
     assert os.get_blocking(listening.socket.fileno())
+
+
+def test_standard_error_is_a_pipe_where_it_is_logged(listening: Listening) -> None:
+    script = "dd bs=100 count=1 of=/dev/null 2>/dev/null; echo complaint >&2"
+    for errors in ("log", "null"):
+        listening.add(listener("/bin/sh", "-c", script, errors=errors)).start()
+        listening.wake()
+        listening.turn_until(lambda: listening.ends)
+        listening.made.pop().close()
+        listening.ends.clear()
+    [reader] = listening.pipes
+    with open(reader, "rb") as pipe:
+        assert pipe.read() == b"complaint\n"
 
 
 def test_program_that_keeps_failing_is_started_after_growing_pauses(listening: Listening) -> None:
