@@ -5,12 +5,15 @@ import os
 import re
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from netd.admission.limits import Limits
 from netd.cli.columns import daemon_lines
+from netd.shared.table import Counts
+from netd.telemetry.counters import published
 from tests.cli.commands import run_with_answer
 from tests.cli.top.answers import answer, service
 from tests.daemon.clients import talking
@@ -104,6 +107,34 @@ def test_description_of_a_service_has_its_reasons_and_limits(place: Path) -> Non
         "limits.idle: 5m",
         "limits.bytes: 1MiB",
         "limits.line: 4100",
+    ]
+
+
+def test_service_that_is_failing_has_the_state_the_reason_and_the_time(place: Path) -> None:
+    failing = service("agent", failing="signal SIGSEGV", failed_at=990.0)
+    given = answer(failing, service("echo", failing="", failed_at=900.0), started=1000.0)
+    output = run_with_answer(place, given, "status")[1]
+    assert [line.split()[-1] for line in output.splitlines() if "tcp://" in line] == ["failing", "on"]
+    assert output.endswith("\n\nagent: failing: signal SIGSEGV, 11s ago\n")
+    long = answer(service("agent", failing="\x1b[2J" + "x" * 10_000, failed_at=None))
+    assert len(run_with_answer(place, long, "status")[1]) < 500
+
+
+def test_programs_of_a_service_are_described(place: Path) -> None:
+    own = Counter({"programs_started": 12, "programs_not_started": 1, "programs_cpu_us": 1_234_567})
+    own |= Counter({"programs_ended.success": 9, "programs_ended.signal": 1, "programs_error_lines": 7})
+    own |= Counter({"programs_duration_us": 20_000_000, "programs_durations.10": 10})
+    counters = published(Counts(own=own), programs=True)
+    failing = {"failing": "exit code 3", "failed_at": 1.0}
+    given = answer(service("agent", type="exec", counters=counters, limits={}, **failing), started=1.0)
+    output = run_with_answer(place, given, "status", "agent")[1]
+    lines = [line.split("  ", 1)[0] + ": " + line.split("  ")[-1].strip() for line in output.splitlines()]
+    assert lines[:2] == ["agent: on, type exec", "failing: exit code 3, 1s ago"]
+    assert lines[-4:] == [
+        "programs: 12 started, 2 running, 1 could not be started",
+        "programs ended: 10: success 9, signal 1; 2s on average",
+        "processor time: 1.235s, of programs that have ended",
+        "lines of errors: 7",
     ]
 
 

@@ -43,6 +43,12 @@ def test_selected_service_is_shown_in_full() -> None:
     ]
 
 
+def test_service_that_is_failing_has_the_state_and_the_reason() -> None:
+    shown = view(service("a", failing="exit code 3", failed_at=0.0))
+    assert screen(shown, 120)[4].split()[-1] == "failing"
+    assert "failing: exit code 3, 1s ago" in screen(shown, 120)[-2]
+
+
 def test_control_characters_and_markup_are_escaped() -> None:
     nasty = "unix:///run/[bold]\x1b[2J\x9b1m\u202eé\udc80"
     assert printable(nasty) == "unix:///run/[bold]\\x1b[2J\\x9b1m\\u202eé\\udc80"

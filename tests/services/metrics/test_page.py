@@ -166,6 +166,20 @@ def test_octets_of_an_open_connection_and_reasons_are_shown(
         expect(page.locator('tr[data-service="closed"]')).to_contain_text("access 3")
 
 
+def test_service_with_a_program_that_failed_is_shown_as_failing(
+    browser: Browser, tmp_path: Path, complaints: Complaints
+) -> None:
+    agent = "  agent: {type: exec, listen: [tcp://127.0.0.1:0], options: {command: [/bin/false]}}\n"
+    with daemon(CONFIG.replace("PORT", "0") + agent, tmp_path) as running:
+        page = open_page(browser, running, complaints)
+        row = page.locator('tr[data-service="agent"]')
+        expect(row).not_to_contain_text("failing")
+        with socket.create_connection(("127.0.0.1", running.port("agent")), 10) as client:
+            assert client.recv(1) == b""
+        expect(row).to_contain_text("failing: exit code 1, ")
+        expect(row.locator("th .bad")).to_have_count(1)
+
+
 def test_page_does_not_count_itself(browser: Browser, tmp_path: Path, complaints: Complaints) -> None:
     with daemon(CONFIG.replace("PORT", "0"), tmp_path) as running:
         page = open_page(browser, running, complaints)
