@@ -27,6 +27,9 @@ _MOST_LINES = 500  # of a trace in one notice; a tap holds fewer
 _LONGEST_PEER = 648  # characters: a path of 108 octets (unix(7)), each of which may be escaped as six
 _NEVER = 2.0**40  # seconds since 1970 that no clock shows
 
+_Few = Annotated[int, Strict(), Field(ge=0, le=1_000_000)]
+_Used = Annotated[float, Strict(), Field(ge=0, le=1e10)]  # seconds
+
 Name = Annotated[str, Strict(), Field(max_length=64)]
 PeerName = Annotated[str, Strict(), Field(max_length=_LONGEST_PEER)]
 
@@ -172,17 +175,17 @@ class ProgramsChanged(Fields):
     """
 
     service: Name
-    running: Natural
+    running: _Few
     """How many of the service there are now."""
-    started: Natural = 0
+    started: _Few = 0
     """How many have started since the last of these messages."""
     ended: How | None = None
     """How one has ended; None: none has."""
-    fault: Natural = 0
+    fault: _Few = 0
     """The `fault_of` that end, or `NOT_STARTED`."""
-    cpu: Seconds = 0.0
+    cpu: _Used = 0.0
     """The processor time of the one that has ended."""
-    seconds: Seconds = 0.0
+    seconds: _Used = 0.0
     """How long it has run."""
 
 
