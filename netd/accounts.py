@@ -31,6 +31,14 @@ def find_id(kind: str, name: str) -> int:
         raise ValueError(f"there is no group {shown(name)}") from None
 
 
+def is_of_a_service(uid: int) -> bool:
+    """Whether a uid is of an account that is for services only: of the system, dynamic, or `nobody`.
+
+    The ranges are those of systemd (https://systemd.io/UIDS-GIDS/); root is not among them.
+    """
+    return 0 < uid < 1000 or 61184 <= uid < 65520 or uid == 65534
+
+
 def find_user(name: str) -> pwd.struct_passwd:
     """The account of a user, by name or number. Raises ValueError if there is none."""
     given = parse_id(name)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.accounts import find_id, find_user, groups_of, parse_id
+from netd.accounts import find_id, find_user, groups_of, is_of_a_service, parse_id
 
 UNKNOWN = next(n for n in range(60000, 2**31) if n not in {user.pw_uid for user in pwd.getpwall()})
 
@@ -54,3 +54,8 @@ def test_unknown_account_is_reported_with_the_same_message_everywhere(name: str)
 @given(st.integers(0, 2**32 - 2))
 def test_number_is_returned_as_it_is(one: int) -> None:
     assert parse_id(str(one)) == find_id("uid", str(one)) == find_id("gid", str(one)) == one
+
+
+def test_accounts_of_services_are_those_that_log_in_nowhere() -> None:
+    assert all(map(is_of_a_service, (1, 999, 61184, 65519, 65534)))
+    assert not any(map(is_of_a_service, (0, 1000, 60000, 65520, 100000)))

@@ -94,6 +94,7 @@ def test_shipped_unit_runs_programs_of_its_own_user(lab: Lab) -> None:
         "  cat: {type: exec, listen: [tcp://*:7, 'unix:///run/netd/cat.sock'], options: {command: [/bin/cat]}}\n"
         f"  inspect: {{type: exec, listen: [tcp://*:8], options: {{command: [{inspect}], limits: {{memory: 1GiB}}}}}}\n"
         f"  answer: {{type: exec, listen: [udp://*:69], options: {{command: [{answer}], mode: listener}}}}\n"
+        "  ask: {type: exec, listen: [tcp://*:10], options: {command: [/usr/local/bin/netd, status], stderr: peer}}\n"
         "  load: {type: check, listen: [tcp://*:9200], options: {command: [/bin/echo, all is well]}}\n"
     )
     lab.run("systemctl", "start", "netd")
@@ -118,7 +119,8 @@ def test_shipped_unit_runs_programs_of_its_own_user(lab: Lab) -> None:
     assert said["journal"]["_SYSTEMD_UNIT"] == "netd.service"
     assert {"cat", "inspect"} <= {event["service"] for event in lab.events("program_ended")}
     until(lambda: "answer" in {event["service"] for event in lab.events("program_ended")})
-    assert {event["code"] for event in lab.events("program_ended")} == {0}
+    assert {event["code"] for event in lab.events("program_ended") if event["service"] != "ask"} == {0}
+    assert "netd may not control netd" in exchange(lab, ("127.0.0.1", 10))
     text = (lab.root / "etc/netd/netd.yaml").read_text()
     lab.config(text.replace("all is well", "all is better"))
     lab.run("systemctl", "reload", "netd")

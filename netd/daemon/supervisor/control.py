@@ -125,6 +125,7 @@ class Control:
         tracer: Tracer,
         attachments: Attachments,
         group: int | None,
+        trusts_own_user: Callable[[], bool],
         events: DaemonEvents,
     ) -> None:
         self._tasks = tasks
@@ -136,6 +137,7 @@ class Control:
         self._tracer = tracer
         self._attachments = attachments
         self._group = group
+        self._trusts_own_user = trusts_own_user
         self._events = events
 
     def stream(self, peer: Peer, post: Post) -> WaitingConversation:
@@ -157,14 +159,16 @@ class Control:
             yield json_line(_failure(str(error), EXIT_USAGE))
 
     def _allowed(self, credentials: Credentials | None) -> bool:
-        """Whether the peer may control netd: root, the user of netd, or the group.
+        """Whether the peer may control netd: root, the user of netd if that may be trusted, or the group.
 
         Permissions of the path are not enough: an abstract socket has none, and a path can be changed by chmod(1).
         """
         if credentials is None:
             return False
-        if credentials.uid in (0, os.geteuid()):
+        if credentials.uid == 0:
             return True
+        if credentials.uid == os.geteuid():
+            return self._trusts_own_user()
         return self._group is not None and self._group in groups_of(credentials.uid, credentials.gid)
 
     def _follow(self, line: str, rest: bytes, post: Post) -> WaitingConversation:

@@ -146,6 +146,14 @@ class Programs:
             prepared.added.append(placed)
             prepared.place(entry.program.service, placed)
 
+    def trusts_own_user(self) -> bool:
+        """Whether the user of this process may control netd: not where its programs are all that has that user.
+
+        Of an account of a service, which logs in nowhere, programs are the only processes beside netd. A person that
+        runs netd is trusted: programs of the same user could end it in any case.
+        """
+        return not (self.in_force.by_service and accounts.is_of_a_service(os.geteuid()))
+
     def abort(self, prepared: PreparedPrograms) -> None:
         """Forget the programs of a config that is not put in force."""
         self._remove(prepared.added)

@@ -219,6 +219,7 @@ class Supervisor:
                 self._tracer,
                 self._attachments,
                 group,
+                self._programs.trusts_own_user,
                 self._events,
             )
 
@@ -330,7 +331,6 @@ class Supervisor:
         """Close the remaining connections and end the programs, when `daemon.drain` has expired."""
         leave = self._state.config.daemon.on_stop == "leave"
         self._launchers.stop(leave=leave)
-        # The workers count and log the ends of their programs, so they wait for them.
         self._loop.later(0.0 if leave or not self._launchers else _LAST_ENDS, self._pool.stop)
         self._loop.later(RESPONSE_TIMEOUT, self._pool.abort)
         self._loop.later(RESPONSE_TIMEOUT + self._launchers.longest_stop, self._launchers.kill)

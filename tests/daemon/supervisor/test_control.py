@@ -100,7 +100,7 @@ class Commands:
 
 
 def answers_to(
-    *lines: bytes, uid: int | None = None, group: int | None = None, gid: int = 7
+    *lines: bytes, uid: int | None = None, group: int | None = None, gid: int = 7, trusts_own_user: bool = True
 ) -> tuple[list[Answer], Commands]:
     commands = Commands()
     credentials = Credentials(1, os.geteuid() if uid is None else uid, gid)
@@ -108,7 +108,17 @@ def answers_to(
     loop = Loop()
     tasks = Tasks(loop)
     control = Control(
-        tasks, commands, commands.stop, commands, commands, commands.explain, commands, commands, group, DaemonEvents()
+        tasks,
+        commands,
+        commands.stop,
+        commands,
+        commands,
+        commands.explain,
+        commands,
+        commands,
+        group,
+        lambda: trusts_own_user,
+        DaemonEvents(),
     )
     answers = answered(control, *lines, peer=peer)
     loop.close()
@@ -439,3 +449,11 @@ def test_control_group_may_control_netd(tmp_path: Path, allowed: bool) -> None:
             assert refusal["error"].endswith(" may not control netd: be root, or see daemon.control_group")
             assert refusal["exit_code"] == 69
             assert running.event("control_refused")["by"] == user_name(65534)
+
+
+def test_user_of_netd_is_not_obeyed_where_programs_have_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 61500)
+    for uid, group, obeyed in ((61500, None, False), (61500, 7, False), (0, None, True)):
+        answers, _ = answers_to(b"status\n", uid=uid, group=group, trusts_own_user=False)
+        assert answers[0]["ok"] is obeyed
+    assert answers_to(b"status\n", uid=61500)[0][0]["ok"]
