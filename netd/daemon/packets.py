@@ -23,6 +23,10 @@ _CLOEXEC, _NOSIGNAL = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_NOSIGNAL)
 _RIGHTS = socket.SOL_SOCKET, socket.SCM_RIGHTS
 
 
+class ShortageError(Exception):
+    """A packet was not sent for lack of memory or descriptors: later it may be."""
+
+
 class PacketChannel:
     """One end of the pair. It does not block."""
 
@@ -39,17 +43,20 @@ class PacketChannel:
         self._socket.close()
 
     def send(self, packet: bytes, descriptors: Sequence[int] = ()) -> bool:
-        """Send a packet. False: there is no room, since the other end has to read first, or the kernel lacks memory.
+        """Send a packet. False: there is no room, since the other end has to read first.
 
-        `ClosedError`: the other end was closed.
+        `ShortageError`: the kernel lacks memory, or too many descriptors are under way. `ClosedError`: the other end
+        was closed.
         """
         rights = [(*_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
             self._socket.sendmsg([packet], rights, _NOSIGNAL)
         except ConnectionError:
             raise ClosedError("the other process has closed the channel") from None
-        except OSError:  # EAGAIN, ENOBUFS, or too many descriptors are under way (ETOOMANYREFS, unix(7))
+        except BlockingIOError:
             return False
+        except OSError as error:  # ENOBUFS, ENOMEM, or ETOOMANYREFS (unix(7))
+            raise ShortageError(str(error.strerror)) from None
         return True
 
     def receive(self) -> tuple[bytes, list[int]] | None:

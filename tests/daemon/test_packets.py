@@ -2,14 +2,13 @@
 
 import array
 import os
-import resource
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from netd.daemon.channel import ClosedError, ProtocolError
-from netd.daemon.packets import LONGEST, PacketChannel, Progress, close_all
+from netd.daemon.packets import LONGEST, PacketChannel, close_all
 from tests.support.descriptors import copies
 
 Ends = tuple[PacketChannel, socket.socket]
@@ -115,38 +114,3 @@ def test_closing_descriptors_that_are_closed_already_does_nothing(ends: Ends) ->
     descriptor = os.dup(theirs.fileno())
     close_all([descriptor, descriptor, -1])
     assert copies(theirs.fileno()) == 1
-
-
-def test_progress_says_which_starts_have_begun_and_which_process_runs() -> None:
-    launcher = Progress()
-    worker = Progress(os.dup(launcher.descriptor))
-    assert worker.find(1) is None
-    launcher.note(1)
-    assert worker.find(1) == 0
-    launcher.note(1, 4711)
-    launcher.note(2)
-    assert [worker.find(start) for start in (1, 2, 3)] == [4711, 0, None]
-    launcher.note(1 + Progress.SIZE)
-    assert [worker.find(start) for start in (1, 1 + Progress.SIZE)] == [None, 0]
-    for memory in (launcher, worker):
-        memory.close_descriptor()
-
-
-def test_progress_takes_no_other_memory() -> None:
-    with open("/dev/null", "rb") as other, pytest.raises(ValueError, match="not a sealed memory"):
-        Progress(os.dup(other.fileno()))
-    small = os.memfd_create("small", os.MFD_ALLOW_SEALING)
-    with pytest.raises(ValueError, match="not a sealed memory"):
-        Progress(small)
-
-
-def test_packet_with_descriptors_that_find_no_room_is_an_error(ends: Ends) -> None:
-    channel, theirs = ends
-    attach(theirs, b"x", [theirs.fileno()])
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-    try:
-        with pytest.raises(ProtocolError):
-            channel.receive()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

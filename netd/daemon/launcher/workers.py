@@ -20,7 +20,7 @@ from netd.daemon.launcher.spawn import StartError
 from netd.daemon.messages import programs as messages
 from netd.daemon.messages.programs import Ended, Lost, NotStarted, Start, Started, Sync, Synced
 from netd.daemon.messages.to_launcher import Program
-from netd.daemon.packets import PacketChannel, close_all
+from netd.daemon.packets import PacketChannel, ShortageError, close_all
 from netd.peer import Peer
 from netd.services.exec.environment import peer_environment
 from netd.transport.loop import Loop, Timer
@@ -29,6 +29,7 @@ from netd.transport.sockaddr import connection_credentials, inet_peer, unix_peer
 # Numbers, since a program start is slow to enumerate: it has emptied the caches of the processor.
 _FAMILIES = int(socket.AF_INET), int(socket.AF_INET6), int(socket.AF_UNIX)
 _STREAM = int(socket.SOCK_STREAM)
+_PAUSE = 0.1  # seconds without sending, when the system lacks memory
 _MOST_RECORDS = 200  # in a packet
 
 
@@ -203,6 +204,8 @@ class WorkerClient:
                     return self._loop.change(self._channel.fileno(), EPOLLOUT, self._send_rest)
                 self._unsent.popleft()
                 close_all(descriptors)
+        except ShortageError:
+            self._loop.later(_PAUSE, self._send_rest)
         except ClosedError:
             return self._loop.call(self.close)
         if mask:

@@ -27,12 +27,14 @@ from netd.daemon.messages.programs import (
     Sync,
     Synced,
 )
-from netd.daemon.packets import PacketChannel, close_all
+from netd.daemon.packets import PacketChannel, ShortageError, close_all
 from netd.daemon.worker.program_run import runner
 from netd.peer import Peer
 from netd.telemetry.program_events import ProgramEvents
 from netd.transport.loop import Loop
 from netd.transport.stream.program import ErrorLines
+
+_PAUSE = 0.1  # seconds without sending, when the system lacks memory or descriptors
 
 
 @dataclass(eq=False, slots=True)
@@ -116,6 +118,11 @@ class LauncherClient:
             run = self._runs.get(message.start) if type(message) is Start else None
             try:
                 is_sent = self._channel.send(message.encode(), run.descriptors if run else ())
+            except ShortageError:  # the channel has room all the same, so epoll(7) would report that at once
+                if mask:
+                    self._loop.change(self._channel.fileno(), EPOLLIN, self._on_readable)
+                self._loop.later(_PAUSE, self._send_rest_later)
+                return None
             except ChannelError:
                 return self._loop.call(self._close)
             if not is_sent:
@@ -126,6 +133,10 @@ class LauncherClient:
                 run.observer.sent()
         if mask:
             self._loop.change(self._channel.fileno(), EPOLLIN, self._on_readable)
+
+    def _send_rest_later(self) -> None:
+        if self._channel.fileno() >= 0:
+            self._send_rest()
 
     def _on_event(self, mask: int) -> None:
         if mask & ~EPOLLOUT:

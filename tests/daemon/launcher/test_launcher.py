@@ -27,7 +27,6 @@ from netd.daemon.messages.to_launcher import (
     Program,
     RemovePrograms,
 )
-from netd.daemon.packets import Progress
 from netd.daemon.privileges import RunAs
 from netd.daemon.supervisor.spawn import fork
 from netd.telemetry.sink import Sink
@@ -45,10 +44,8 @@ class Supervised:
         self.notices: list[Any] = []
         self.requests = 0
         self.worker, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        progress = Progress()
         with theirs:
-            self.ask(AddWorker(0), theirs.fileno(), progress.descriptor)
-        progress.close_descriptor()
+            self.ask(AddWorker(0, os.getpid()), theirs.fileno())
 
     def read(self) -> None:
         with suppress(ChannelError):

@@ -37,7 +37,7 @@ class Launched:
         self.emptied += 1
 
     def start(self, started: Program) -> Running:
-        return self.programs.start(started, "192.0.2.7:4711", {}, (self.writing, self.writing, 2), self.ended)
+        return self.programs.start(started, "192.0.2.7:4711", {}, (self.writing, self.writing, 2), self.ended, 4711, 1)
 
     def ended(self, running: Running, end: End) -> None:
         assert running.pid not in self.ends, "told once"
@@ -233,7 +233,7 @@ def adopted(launched: Launched, adopts: Program, seconds: float = 0.0) -> tuple[
     """A program of another launcher, which is kept here."""
     process = subprocess.Popen(adopts.command, start_new_session=True, stdout=launched.writing)
     pidfd = os.pidfd_open(process.pid)
-    return process, launched.programs.adopt(adopts, process.pid, pidfd, "x", seconds, launched.ended)
+    return process, launched.programs.adopt(adopts, process.pid, pidfd, time.monotonic() - seconds, launched.ended)
 
 
 def test_program_of_another_launcher_is_counted_and_its_end_is_told_without_a_code(launched: Launched) -> None:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,14 +17,25 @@ from netd.contract import End
 from netd.daemon.channel import ClosedError
 from netd.daemon.launcher.programs import Programs, Running
 from netd.daemon.launcher.workers import WorkerClient
-from netd.daemon.messages.programs import Adopt, Ended, ErrorPipe, NotStarted, Start, Started, Stop, of_launcher
+from netd.daemon.messages.programs import (
+    Ended,
+    ErrorPipe,
+    Lost,
+    NotStarted,
+    Start,
+    Started,
+    Stop,
+    Sync,
+    Synced,
+    of_launcher,
+)
 from netd.daemon.messages.to_launcher import Program
-from netd.daemon.packets import LONGEST, PacketChannel, Progress
+from netd.daemon.packets import LONGEST, PacketChannel
+from netd.daemon.running_table import RunningTable
 from tests.daemon.launcher.examples import program, shell
 from tests.daemon.launcher.turned_loop import TurnedLoop
-from tests.support.leftovers import is_gone
 
-Answer = Started | Ended | NotStarted
+Answer = Started | Ended | Lost | Synced | NotStarted
 
 
 class Launched:
@@ -71,15 +81,13 @@ class Worker:
 
     def __init__(self, launched: Launched, number: int) -> None:
         ours, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        progress = Progress()
-        self.progress = Progress(os.dup(progress.descriptor))
         self.launched = launched
         self.channel = PacketChannel(self.socket)
         self.answers: list[Answer] = []
         self.client = WorkerClient(
             number,
+            9000 + number,
             PacketChannel(ours),
-            progress,
             launched.programs,
             launched.loop,
             launched.null,
@@ -87,7 +95,7 @@ class Worker:
             launched.on_orphaned,
         )
 
-    def send(self, message: Start | Stop | Adopt | bytes, *descriptors: int) -> None:
+    def send(self, message: Start | Stop | Sync | bytes, *descriptors: int) -> None:
         packet = message if isinstance(message, bytes) else message.encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         self.socket.sendmsg([packet], rights)
@@ -158,7 +166,6 @@ def test_program_is_started_with_the_connection_and_its_end_is_told(launched: La
     with worker.start(1) as peer:
         started = worker.answer()
         assert isinstance(started, Started)
-        assert worker.progress.find(1) == started.pid
         assert opened() == before | {str(peer.fileno())}, "the launcher keeps nothing of the connection"
         peer.sendall(b"hello")
         assert peer.recv(10) == b"hello"
@@ -371,13 +378,13 @@ def test_garbage_is_a_fault_of_the_worker_alone(launched: Launched, worker: Work
 @given(packets=st.lists(st.binary(min_size=1, max_size=60), max_size=5))
 def test_any_packets_start_nothing_that_is_not_known(packets: list[bytes]) -> None:
     made = Launched()
-    made.add(program("/bin/false", number=2**63))
+    made.add(program("/bin/false", number=2**62))
     [worker, other] = made.workers
     for packet in packets:
         worker.send(packet)
     made.loop.turn()
     made.turn_until(lambda: made.lost or not packets)
-    with other.start(1, number=2**63):
+    with other.start(1, number=2**62):
         assert isinstance(other.answer(), Started)
     made.close()
 
@@ -445,16 +452,21 @@ def test_peer_that_has_gone_still_has_its_program_started(launched: Launched, wo
 # Programs of another launcher.
 
 
-@pytest.fixture
-def parent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs of the launcher before are children of this process, as they are of the supervisor."""
-    me = os.getpid()
-    monkeypatch.setattr(os, "getppid", lambda: me)
+def left_behind(*programs: Program, worker: int = 9000) -> tuple[RunningTable, list["subprocess.Popen[bytes]"]]:
+    """The table of a launcher that was killed, with a process for each program."""
+    table, processes = RunningTable(), []
+    for start, one in enumerate(programs, 1):
+        processes.append(subprocess.Popen(one.command, start_new_session=True))
+        table.note(table.begin(one.number, worker, start), processes[-1].pid)
+    return table, processes
 
 
-def leading(leads: bool) -> "subprocess.Popen[bytes]":
-    """A program of the launcher before; one that leads no group is a process of netd."""
-    return subprocess.Popen(["/bin/sleep", "100"], start_new_session=leads)
+def take_over(launched: Launched, table: RunningTable, worker: Worker) -> None:
+    def orphaned(running: Running, end: End) -> None:
+        launched.on_orphaned(running, end)
+
+    found = launched.programs.take_over(RunningTable(os.dup(table.descriptor)), orphaned)
+    worker.client.claim({row.start: running for row, running in found if row.worker == 9000})
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
@@ -462,78 +474,64 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-@pytest.mark.usefixtures("parent")
-def test_program_of_another_launcher_is_kept_and_counted(launched: Launched, worker: Worker) -> None:
-    launched.add(program("/bin/sleep", 100, connections=1))
-    process = leading(leads=True)
-    worker.send(Adopt(5, 1, process.pid, 1.5, "192.0.2.7:4711"))
-    launched.loop.turn()
+def test_program_of_the_launcher_before_is_kept_and_counted(launched: Launched, worker: Worker) -> None:
+    kept = program("/bin/sleep", 100, connections=1)
+    launched.add(kept)
+    table, [process] = left_behind(kept)
+    take_over(launched, table, worker)
     [running] = launched.programs
-    assert (running.pid, running.peer, running.is_owned) == (process.pid, "192.0.2.7:4711", True)
+    assert (running.pid, running.is_owned) == (process.pid, True)
+    worker.send(Sync(1))
+    assert worker.answer() == Started(1, process.pid)
+    assert worker.answer() == Synced(1)
     with worker.start(6):
         assert isinstance(worker.answer(), NotStarted)
-    worker.send(Stop(5))
-    launched.loop.turn_until(lambda: is_gone(process.pid))
-    end(process)
+    worker.send(Stop(1))
+    launched.loop.turn_until(worker.read)  # without `reap`: the process is a child of this test
+    assert worker.answers.pop() == Lost(1)
+    assert process.wait() == -signal.SIGTERM
+    assert not list(table)
 
 
-@pytest.mark.usefixtures("parent")
-def test_process_that_is_no_program_is_not_kept(launched: Launched, worker: Worker) -> None:
+def test_program_that_the_launcher_before_was_starting_is_told_as_lost(launched: Launched, worker: Worker) -> None:
     launched.add(program("/bin/sleep", 100))
-    processes = [leading(leads=False), subprocess.Popen(["/bin/sh", "-c", "setsid sleep 100 & wait"])]
-    for start, pid in enumerate([processes[0].pid, os.getpid(), os.getppid(), 1, 2**31 - 1], 1):
-        worker.send(Adopt(start, 1, pid, 1.5, ""))
-        worker.send(Stop(start))
-    worker.send(Adopt(9, 99, processes[0].pid, 1.5, ""))
-    launched.loop.turn()
-    launched.loop.turn()
+    table = RunningTable()
+    table.begin(1, 9000, 5)
+    take_over(launched, table, worker)
+    worker.send(Sync(5))
+    assert worker.answer() == Lost(5)
+    assert worker.answer() == Synced(5)
+    assert not list(table)
+
+
+def test_program_that_no_launcher_knows_any_more_is_not_kept(launched: Launched, worker: Worker) -> None:
+    table, [process] = left_behind(program("/bin/sleep", 100, number=99))
+    take_over(launched, table, worker)
     assert len(launched.programs) == 0
-    assert launched.lost == []
-    assert not is_gone(processes[0].pid)
-    end(processes[0])
-    children = Path(f"/proc/{processes[1].pid}/task/{processes[1].pid}/children").read_text().split()
-    end(processes[1])
-    for child in children:
-        os.kill(int(child), signal.SIGKILL)
-
-
-@pytest.mark.usefixtures("parent")
-def test_program_is_kept_once_whatever_workers_say(launched: Launched, worker: Worker) -> None:
-    launched.add(program("/bin/sleep", 100, connections=3))
-    process = leading(leads=True)
-    for one in launched.workers:
-        one.send(Adopt(1, 1, process.pid, 1.5, ""))
-        one.send(Adopt(2, 1, process.pid, 1.5, ""))
-        launched.loop.turn()
-    assert len(launched.programs) == 1
     end(process)
-    launched.turn_until(lambda: not len(launched.programs))
-    with launched.workers[1].start(3):
-        assert isinstance(launched.workers[1].answer(), Started)
 
 
-@pytest.mark.usefixtures("parent")
-def test_start_that_this_launcher_has_carried_out_is_not_kept_twice(launched: Launched, worker: Worker) -> None:
-    """A worker may find in the shared memory what the new launcher has started already."""
+def test_program_of_a_worker_that_is_gone_is_kept_and_told_as_an_orphan(launched: Launched, worker: Worker) -> None:
+    kept = program("/bin/sleep", 100)
+    launched.add(kept)
+    table, [process] = left_behind(kept, worker=1)
+    take_over(launched, table, worker)
+    [running] = launched.programs
+    assert not running.is_owned
+    end(process)
+    launched.turn_until(lambda: launched.orphaned)
+    assert launched.orphaned[0][0] == process.pid
+
+
+def test_question_after_starts_is_answered_after_them(launched: Launched, worker: Worker) -> None:
     launched.add(program("/bin/cat"))
-    with worker.start(1) as peer:
-        started = worker.answer()
-        assert isinstance(started, Started)
-        worker.send(Adopt(1, 1, started.pid, 0.0, ""))
-        launched.loop.turn()
-        assert launched.lost == []
-        peer.shutdown(socket.SHUT_WR)
-        assert isinstance(worker.answer(), Ended)
-
-
-@pytest.mark.usefixtures("parent")
-def test_another_process_for_a_start_that_runs_is_a_fault_of_the_worker(launched: Launched, worker: Worker) -> None:
-    launched.add(program("/bin/cat"))
-    process = leading(leads=True)
     with worker.start(1):
-        worker.send(Adopt(1, 1, process.pid, 0.0, ""))
-        assert worker.fault() == "start 1, which runs already"
-    end(process)
+        worker.send(Sync(1))
+        first, second = worker.answer(), worker.answer()
+        assert isinstance(first, Started)
+        while isinstance(second, Started):
+            second = worker.answer()
+        assert second == Synced(1)
 
 
 def test_order_with_a_descriptor_is_a_fault_of_the_worker(launched: Launched, worker: Worker) -> None:

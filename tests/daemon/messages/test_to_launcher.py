@@ -27,6 +27,7 @@ from netd.daemon.messages.to_launcher import (
     Order,
     Program,
     RemovePrograms,
+    TakeOver,
 )
 from tests.daemon.messages.any_json import JSON, nearly
 
@@ -39,7 +40,8 @@ COMMANDS: list[tuple[Any, int]] = [
     (SetLogLevel("info"), 0),
     (SetLogFile(), 1),
     (AddPrograms(["{}"], [3, 4], {"3": (4711, 1.5)}), 2),
-    (AddWorker(63), 2),
+    (AddWorker(63, 4711), 1),
+    (TakeOver(), 1),
     (Listen([3]), 0),
     (RemovePrograms([3, 4]), 0),
     (EndPrograms([3, 4], 30.0), 0),

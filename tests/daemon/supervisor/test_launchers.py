@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from netd.daemon.messages.from_supervisor import AdoptPrograms, ConnectLauncher, Heartbeat
+from netd.daemon.messages.from_supervisor import ConnectLauncher, Heartbeat, SyncPrograms
 from netd.daemon.messages.from_worker import Failed
 from netd.daemon.messages.to_launcher import AddPrograms, AddWorker, EndAll, Listen, Program, RemovePrograms
 from netd.daemon.supervisor import launchers
@@ -37,7 +37,7 @@ def numbered(*numbers: int) -> list[Program]:
 def test_launcher_of_an_identity_knows_its_programs_and_all_workers(launched: Launched) -> None:
     launched.add(NOBODY, *numbered(1, 2))
     [process] = launched.forked
-    assert kinds(process) == ["Heartbeat", "AddPrograms", "Listen", "AddWorker", "AddWorker"]
+    assert kinds(process) == ["Heartbeat", "AddPrograms", "TakeOver", "Listen", "AddWorker", "AddWorker"]
     added = process.received[1]
     assert isinstance(added, AddPrograms)
     assert [Program.decode(text).number for text in added.programs] == [1, 2]
@@ -56,7 +56,7 @@ def test_new_worker_is_connected_with_all_launchers(launched: Launched) -> None:
     launched.pool.workers[0].exit(1)
     launched.loop.wait(1)
     assert launched.pool.workers[0].received == [ConnectLauncher(1)]
-    assert launched.forked[0].received[-1] == AddWorker(0)
+    assert launched.forked[0].received[-1] == AddWorker(0, launched.pool.workers[0].pid)
 
 
 def test_launcher_that_exits_is_replaced_with_all_its_programs_and_the_same_channels(
@@ -70,11 +70,11 @@ def test_launcher_that_exits_is_replaced_with_all_its_programs_and_the_same_chan
     assert len(launched.forked) == 2
     again = launched.forked[1]
     assert again.number == launched.forked[0].number
-    assert kinds(again)[:2] == ["Heartbeat", "AddPrograms"]
+    assert kinds(again)[:3] == ["Heartbeat", "AddPrograms", "TakeOver"]
     assert Listen([2]) in again.received
     assert [dict(worker.channels) for worker in launched.pool.workers] == kept
     for worker in launched.pool.workers:
-        assert worker.received == [ConnectLauncher(1), AdoptPrograms(1)]
+        assert worker.received == [ConnectLauncher(1), SyncPrograms(1)]
     [line] = logged(log, "launcher_lost")
     assert (line["user"], line["reason"], line["delay"]) == ("nobody", "signal SIGKILL", 0.0)
 

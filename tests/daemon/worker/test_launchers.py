@@ -2,15 +2,24 @@
 
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from netd.contract import Context, End
-from netd.daemon.messages.programs import Adopt, Ended, NotStarted, Start, Started, Stop, of_worker
-from netd.daemon.packets import PacketChannel, Progress, close_all
+from netd.daemon.messages.programs import (
+    Ended,
+    Lost,
+    NotStarted,
+    Start,
+    Started,
+    Stop,
+    Sync,
+    Synced,
+    of_worker,
+)
+from netd.daemon.packets import PacketChannel, close_all
 from netd.daemon.worker.launchers import Launchers
 from netd.peer import Peer
 from netd.shared.table import Layout, Table
@@ -47,19 +56,18 @@ class Asked:
         self.launchers = Launchers(self.loop)
         self.end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel = PacketChannel(self.end)
-        self.progress = Progress()
-        self.launchers.connect(1, theirs, os.dup(self.progress.descriptor))
+        self.launchers.connect(1, theirs)
         events = ProgramEvents("test", Table(layout=Layout(COUNTERS)))
         self.context = self.launchers.provide(Context(), 1, 7, events)
         self.null = os.open(os.devnull, os.O_RDONLY)
-        self.received: list[Start | Stop | Adopt] = []
+        self.received: list[Start | Stop | Sync] = []
         self.descriptors = 0
 
     def start(self, facts: dict[str, str] | None = None) -> tuple[Any, Observed]:
         observed = Observed()
         return self.context.start(PEER, facts or {}, [self.null], observed), observed
 
-    def read(self) -> list[Start | Stop | Adopt]:
+    def read(self) -> list[Start | Stop | Sync]:
         """All messages until now."""
         while received := self.channel.receive():
             self.received.append(of_worker(received[0]))
@@ -67,16 +75,16 @@ class Asked:
             close_all(received[1])
         return self.received
 
-    def say(self, *messages: Started | Ended | NotStarted) -> None:
+    def say(self, *messages: Started | Ended | Lost | Synced | NotStarted) -> None:
         """Answer in one packet."""
         self.end.send(b"".join(one.encode() for one in messages))
         self.loop.turn()
 
-    def adopt(self) -> list[Start | Stop | Adopt]:
+    def replace(self) -> list[Start | Stop | Sync]:
         """The launcher was replaced. Returns what the worker says then."""
         self.read()
         self.received.clear()
-        self.launchers.adopt(1)
+        self.launchers.sync(1)
         self.loop.turn()
         return self.read()
 
@@ -85,7 +93,6 @@ class Asked:
         self.loop.turn()
         self.loop.close()
         os.close(self.null)
-        self.progress.close_descriptor()
 
 
 @pytest.fixture
@@ -93,13 +100,6 @@ def asked() -> Iterator[Asked]:
     made = Asked()
     yield made
     made.close()
-
-
-@pytest.fixture
-def program() -> Iterator["subprocess.Popen[bytes]"]:
-    with subprocess.Popen(["/bin/sleep", "100"]) as process:
-        yield process
-        process.kill()
 
 
 def ended(start: int, code: int = 0) -> Ended:
@@ -161,77 +161,66 @@ def test_starts_wait_in_their_order_while_the_launcher_does_not_read(asked: Aske
     assert [one.start for one in asked.read()] == list(range(1, 2001))
 
 
-def test_program_is_not_started_twice_when_a_launcher_is_replaced(
-    asked: Asked, program: "subprocess.Popen[bytes]"
-) -> None:
-    _, told = asked.start()
-    _, noted = asked.start()
-    _, under_way = asked.start()
-    _, queued = asked.start()
-    asked.say(Started(1, program.pid))
-    asked.progress.note(1, program.pid)
-    asked.progress.note(2, program.pid)
-    asked.progress.note(3)
-    messages = asked.adopt()
-    assert [type(one) for one in messages] == [Adopt, Adopt]
-    assert [(one.start, one.pid, one.program, one.peer) for one in messages if isinstance(one, Adopt)] == [
-        (1, program.pid, 7, "192.0.2.7:4711"),
-        (2, program.pid, 7, "192.0.2.7:4711"),
-    ]
-    assert told.told == noted.told == ["sent", program.pid]
-    assert under_way.told[0] == "sent"
-    assert under_way.told[1].code is None
-    assert queued.told == ["sent"], "it is in the channel"
-    asked.say(Started(4, 4711))
-    assert queued.told == ["sent", 4711]
-    program.kill()
-    asked.loop.turn_until(lambda: len(told.told) == len(noted.told) == 3)
-    assert told.told[2].code is None
+def test_new_launcher_says_what_runs(asked: Asked) -> None:
+    observed = [asked.start()[1] for _ in range(5)]
+    told, untold, gone, lost, queued = observed
+    asked.say(Started(1, 11), Started(3, 13))
+    assert asked.replace() == [Sync(5)]
+    asked.say(Started(1, 11), Started(2, 12), Lost(4), Started(5, 15), Synced(5))
+    assert told.told == ["sent", 11]
+    assert untold.told == ["sent", 12]
+    assert queued.told == ["sent", 15]
+    for one in (gone, lost):
+        assert one.told[-1].code is None
+    asked.say(ended(1), ended(2))
+    assert told.told[2].code == untold.told[2].code == 0
 
 
-def test_program_of_a_launcher_that_was_replaced_often_is_told_to_end_once(
-    asked: Asked, program: "subprocess.Popen[bytes]"
-) -> None:
-    run, observed = asked.start()
-    asked.say(Started(1, program.pid))
-    asked.progress.note(1, program.pid)
-    for _ in range(3):
-        [message] = asked.adopt()
-        assert isinstance(message, Adopt)
-    run.stop()
-    assert [type(one) for one in asked.adopt()] == [Adopt, Stop], "it is asked again of the next launcher"
-    program.kill()
-    asked.loop.turn_until(lambda: len(observed.told) == 3)
-    assert observed.told[2].code is None
-    asked.say(ended(1))
-    assert len(observed.told) == 3
+def test_start_after_the_question_is_not_taken_for_one_that_is_gone(asked: Asked) -> None:
+    _, before = asked.start()
+    assert asked.replace() == [Sync(1)]
+    _, after = asked.start()
+    asked.say(Synced(1))
+    assert before.told[-1].code is None
+    assert after.told == ["sent"]
+    asked.say(Started(2, 12))
+    assert after.told == ["sent", 12]
 
 
-def test_program_that_has_ended_meanwhile_is_over(asked: Asked) -> None:
-    process = subprocess.Popen(["/bin/true"])
-    process.wait()
+def test_what_the_launcher_before_has_sent_says_nothing_about_what_runs_now(asked: Asked) -> None:
     _, observed = asked.start()
-    asked.say(Started(1, process.pid))
-    assert asked.adopt() == []
+    asked.end.send(Started(1, 11).encode())  # it has not been read yet
+    assert asked.replace() == [Sync(1)]
+    asked.say(Synced(1))
+    assert observed.told[1] == 11
     assert observed.told[2].code is None
 
 
-def test_launcher_that_has_exited_for_good_starts_nothing_and_its_programs_end_later(
-    asked: Asked, program: "subprocess.Popen[bytes]"
-) -> None:
+def test_program_that_was_told_to_end_is_told_so_by_the_next_launcher_too(asked: Asked) -> None:
+    run, observed = asked.start()
+    asked.say(Started(1, 11))
+    run.stop()
+    for _ in range(2):
+        assert asked.replace() == [Sync(1)]
+        asked.say(Started(1, 11), Synced(1))
+        assert asked.read()[1:] == [Stop(1)]
+    asked.say(Lost(1))
+    assert observed.told[2].code is None
+    assert asked.replace() == [], "nothing runs"
+
+
+def test_launcher_that_has_exited_for_good_starts_nothing(asked: Asked) -> None:
     _, running = asked.start()
-    asked.say(Started(1, program.pid))
+    asked.say(Started(1, 11))
     run, queued = asked.start()
     asked.channel.close()
     asked.loop.turn_until(lambda: len(queued.told) == 2)
     assert queued.told[1] == ("failed", "the launcher, which starts programs, has exited")
+    assert running.told[2].code is None
     _, late = asked.start()
     asked.loop.turn_until(lambda: late.told)
     assert late.told == [("failed", "the launcher, which starts programs, has exited")]
     run.stop()
-    assert running.told == ["sent", program.pid]
-    program.kill()
-    asked.loop.turn_until(lambda: len(running.told) == 3)
 
 
 @pytest.mark.parametrize("packet", [b"?", b"\0" * 42, b"x" * 20_000])
