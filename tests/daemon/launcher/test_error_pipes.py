@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need_root
 from tests.support.sockets import read_exactly
 from tests.transport.stream.peers import connect
 
@@ -65,3 +66,16 @@ def test_listener_program_is_logged_by_the_next_worker(tmp_path: Path) -> None:
             client.sendto(f"{number}\n".encode(), ("127.0.0.1", running.port("it", "udp")))
             assert running.event("program_error")["line"] == str(number)
             kill_worker(running)
+
+
+@pytest.mark.parametrize("listen", ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"])
+def test_program_of_another_user_may_open_its_standard_error(listen: str, tmp_path: Path) -> None:
+    need_root()
+    script = "echo hello > /dev/stderr; dd bs=99 count=1 status=none"
+    datagrams = listen.startswith("udp")
+    options = {"user": "daemon", "mode": "listener" if datagrams else "connection"}
+    kind = socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM
+    with daemon(config(script, listen, **options), tmp_path) as running, socket.socket(socket.AF_INET, kind) as client:
+        client.connect(("127.0.0.1", running.port("it", listen[:3])))
+        client.send(b"x\n")
+        assert running.event("program_error")["line"] == "hello"
