@@ -280,3 +280,16 @@ def test_reload_while_the_launcher_is_being_replaced_leaves_one_launcher(tmp_pat
             with connect(running) as client:
                 assert client.makefile().read() == f"{number}\n"
         until(lambda: len(children(running.process.pid)) == 2)
+
+
+def test_stop_leaves_programs_where_on_stop_says_so(tmp_path: Path) -> None:
+    with (
+        daemon(config(["/bin/cat"], daemon="{workers: 1, on_stop: leave}"), tmp_path) as running,
+        connect(running) as client,
+    ):
+        client.sendall(b"before")
+        assert client.recv(10) == b"before"
+        assert running.stop() == 0
+        assert not [line for line in running.lines if line["event"] == "launcher_lost"]
+        client.sendall(b"after")
+        assert client.recv(10) == b"after"

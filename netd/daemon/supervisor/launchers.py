@@ -355,7 +355,8 @@ class LauncherPool:
         if launcher.process is not process:
             return  # its start has failed
         launcher.process = None
-        if not self._release_unless_needed(launcher) or (self.is_stopping and not any(launcher.table)):
+        is_done = self.is_stopping and (self._last_order.leave or not any(launcher.table))
+        if not self._release_unless_needed(launcher) or is_done:
             return
         now = time.monotonic()
         launcher.losses = launcher.losses + 1 if now - launcher.last_loss < _STABLE else 0
