@@ -74,8 +74,8 @@ class Server:
         Without a ``kind`` the service is served as its class declares.
         """
         self._listeners.append(listener)
-        events = ServiceEvents("test")
         kind = kind or ServiceType.of(type(service))
+        events = ServiceEvents("test", Table(layout=kind.layout))
         admission = admission_for("test", policy or {}, events.table, self.shared, lambda: self.wall)
         server: StreamServer | DatagramServer
         if listener.streams:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from select import EPOLLIN
 
 from netd.daemon.channel import ProtocolError, pair
 from netd.daemon.messages.from_supervisor import ConnectLauncher, Heartbeat, Request, SyncPrograms
@@ -26,9 +25,10 @@ from netd.daemon.messages.to_launcher import (
     RemovePrograms,
     TakeOver,
 )
-from netd.daemon.privileges import RunAs, adopt_orphans, is_orphan
+from netd.daemon.privileges import RunAs, adopt_orphans
 from netd.daemon.resource_limits import described
 from netd.daemon.running_table import RunningTable
+from netd.daemon.supervisor.listener_holders import Holder
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT, Requests
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
 from netd.daemon.tasks import Result, Tasks
@@ -47,17 +47,6 @@ class ProgramEntry:
 
     program: Program
     listener: Listener | None = None
-
-
-@dataclass(eq=False)
-class Holder:
-    """A process that is a program with a listener, as a launcher has told."""
-
-    pid: int
-    program: Program
-    since: float
-    """CLOCK_MONOTONIC."""
-    ended: Result[None] = field(default_factory=Result)
 
 
 @dataclass(eq=False)
@@ -161,7 +150,7 @@ class LauncherPool:
                 self._release_unless_needed(launcher)
 
     def _release_unless_needed(self, launcher: Launcher) -> bool:
-        """Close the channels of a launcher that has nothing to start, and none of whose programs runs.
+        """Close the channels of a launcher that has nothing to start, if no program of it runs.
 
         Returns whether it is needed.
         """
@@ -219,24 +208,7 @@ class LauncherPool:
                 self._end_orphan(launcher, holder)
 
     def _end_orphan(self, launcher: Launcher, holder: Holder) -> None:
-        """End a program with a listener after its launcher has exited. It is a child of this process since then."""
-
-        def ended() -> None:
-            launcher.holders.pop(holder.program.number, None)
-            holder.ended.set(None)
-
-        def on_end(mask: int) -> None:
-            self._loop.unwatch(pidfd)
-            os.close(pidfd)
-            ended()
-
-        if not is_orphan(holder.pid, os.getpid()):
-            return ended()
-        pidfd = os.pidfd_open(holder.pid)
-        self._loop.watch(pidfd, EPOLLIN, on_end)
-        _signal(holder, holder.program.stop_signal)
-        _signal(holder, signal.SIGCONT)
-        self._loop.later(holder.program.stop_after, lambda: _signal(holder, signal.SIGKILL))
+        holder.end_orphan(self._loop, lambda: launcher.holders.pop(holder.program.number, None))
 
     async def sync_worker(self, worker: WorkerProcess) -> None:
         """Connect a new worker with all launchers. Raises `WorkerError` if it cannot be."""
@@ -418,10 +390,3 @@ class LauncherPool:
 
 def _is_open(listener: Listener) -> bool:
     return listener.socket.fileno() >= 0
-
-
-def _signal(holder: Holder, number: int) -> None:
-    """Signal the process group of an orphan, if it has not ended."""
-    if is_orphan(holder.pid, os.getpid()):
-        with contextlib.suppress(OSError):
-            os.killpg(holder.pid, number)

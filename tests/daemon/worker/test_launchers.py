@@ -187,7 +187,7 @@ def test_start_after_the_question_is_not_taken_for_one_that_is_gone(asked: Asked
     assert after.told == ["sent", 12]
 
 
-def test_what_the_launcher_before_has_sent_says_nothing_about_what_runs_now(asked: Asked) -> None:
+def test_messages_of_the_launcher_before_say_nothing_about_present_programs(asked: Asked) -> None:
     _, observed = asked.start()
     asked.end.send(Started(1, 11).encode())  # it has not been read yet
     assert asked.replace() == [Sync(1)]
