@@ -267,7 +267,7 @@ def test_launcher_that_is_killed_again_and_again_leaves_no_descriptor_open(tmp_p
         until(lambda: [descriptors(pid) for pid in (running.process.pid, running.worker, launcher(running))] == counts)
         close(clients)
         until_idle(running)
-        until(lambda: descriptors(running.worker) == counts[1] - 10)
+        until(lambda: descriptors(running.worker) == counts[1] - len(clients))
 
 
 def test_reload_while_the_launcher_is_being_replaced_leaves_one_launcher(tmp_path: Path) -> None:
