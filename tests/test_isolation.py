@@ -52,6 +52,7 @@ NAMED = {
     "tests/daemon/launcher/test_workers.py": (r"/no/such", "a program that does not exist"),
     "tests/daemon/messages/test_programs.py": (r"/run/\S*", "words in a message"),
     "tests/daemon/supervisor/test_workers.py": (r"tcp://\*:7", "in a network namespace"),
+    "tests/daemon/launcher/test_error_pipes.py": (r"/dev/stderr", "what a program of the test has there"),
     "tests/daemon/test_daemonize.py": (
         r"tcp://(?:\*|192\.0\.2\.1):7",
         "a config that is refused, an address of no host",
