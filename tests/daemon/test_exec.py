@@ -434,7 +434,7 @@ def test_no_descriptor_and_no_zombie_is_left_after_many_starts(tmp_path: Path) -
                 assert client.recv(1) == b""
                 client.close()
         until_idle(running)
-        until(lambda: [descriptors(pid) for pid in processes] == counts)
+        until(lambda: all(descriptors(pid) <= count for pid, count in zip(processes, counts, strict=True)))
         until(lambda: children(launcher(running)) == [])
         assert counters(running).get("programs_started") == 520
         assert [pid for pid in children(running.process.pid) if is_gone(pid)] == []

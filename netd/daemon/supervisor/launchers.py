@@ -371,6 +371,8 @@ class LauncherPool:
         self.is_stopping = True
         self._last_order = EndAll(leave=leave, wait=wait)
         self._requests.send(self._last_order, self.processes)
+        for launcher in list(self._lost):
+            self._restart(launcher)  # now, if it has left programs
 
     @property
     def longest_stop(self) -> float:
@@ -380,12 +382,15 @@ class LauncherPool:
         return max((one.program.stop_after for one in entries), default=0.0)
 
     def kill(self) -> None:
-        """Kill all launchers. Their programs go on."""
+        """Kill all launchers. Their programs go on. `reap` follows, also where there was none."""
         for process in self.processes:
             with contextlib.suppress(ChildProcessError):
                 process.kill()
             self._close(process)
         self._processes.clear()
+        if self._lost:
+            self._lost.clear()
+            os.kill(os.getpid(), signal.SIGCHLD)
 
 
 def _is_open(listener: Listener) -> bool:

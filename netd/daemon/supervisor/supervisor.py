@@ -322,10 +322,10 @@ class Supervisor:
         """Stop once no process is left. The launchers go after the workers, which may start a program to the last."""
         if (self._deadline is None and not stopping) or not self._pool.empty:
             return
+        if self._launchers and not self._launchers.is_stopping:
+            self._launchers.stop(wait=True, leave=self._state.config.daemon.on_stop == "leave")
         if not self._launchers:
             self._loop.stop()
-        elif not self._launchers.is_stopping:
-            self._launchers.stop(wait=True, leave=self._state.config.daemon.on_stop == "leave")
 
     def _force_stop(self) -> float | None:
         """Close the remaining connections and end the programs, when `daemon.drain` has expired."""
