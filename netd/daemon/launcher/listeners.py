@@ -102,11 +102,11 @@ class ProgramListener:
             if errors != self._null:
                 os.close(errors)
         running.is_owned = False
-        if reader >= 0:
-            running.errors = os.fstat(reader).st_ino
-            self._log_errors(running, reader)
         self._running = running
         self._started(running)
+        if reader >= 0:  # from now on, so that its start is logged before its lines
+            running.errors = os.fstat(reader).st_ino
+            self._log_errors(running, reader)
 
     def adopt(self, pid: int, seconds: float) -> Running | None:
         """Keep a program of this socket that another launcher has started. None: it has ended."""
