@@ -26,6 +26,7 @@ from tests.daemon.programs import (
 from tests.support.daemon import Daemon, daemon
 from tests.support.leftovers import is_gone
 from tests.support.programs import need_root
+from tests.support.sockets import has_ipv6
 from tests.support.users import as_unprivileged_user
 from tests.support.waiting import until
 
@@ -96,18 +97,21 @@ print(os.get_blocking(0), one.family.name, one.type.name, one.getsockopt(socket.
 """
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "unix"])
-def test_socket_of_a_program_is_as_inetd_gives_it(scheme: str, open_path: Path) -> None:
+@pytest.mark.parametrize("family", ["AF_INET", "AF_INET6", "AF_UNIX"])
+def test_socket_of_a_program_is_as_inetd_gives_it(family: str, open_path: Path) -> None:
+    if family == "AF_INET6" and not has_ipv6():
+        pytest.skip("no IPv6 on this host")
     path = open_path / "socket"
-    listen = "tcp://127.0.0.1:0" if scheme == "tcp" else f"unix://{path}"
+    host = "::1" if family == "AF_INET6" else "127.0.0.1"
+    listen = {"AF_INET": f"tcp://{host}:0", "AF_INET6": f"tcp://[{host}]:0", "AF_UNIX": f"unix://{path}"}[family]
     command = ["/usr/bin/python3", "-SIc", SOCKET]
     with daemon(config(command, listen=[listen], options={"stderr": "peer"}), open_path) as running:
-        client = socket.socket(socket.AF_INET if scheme == "tcp" else socket.AF_UNIX)
+        client = socket.socket(getattr(socket, family))
         client.settimeout(20)
-        client.connect(("127.0.0.1", running.port("run")) if scheme == "tcp" else str(path))
+        client.connect(str(path) if family == "AF_UNIX" else (host, running.port("run")))
         with client:
             shown = client.makefile().read().split()
-    assert shown == ["True", "AF_INET" if scheme == "tcp" else "AF_UNIX", "SOCK_STREAM", "0", "0", "True"]
+    assert shown == ["True", family, "SOCK_STREAM", "0", "0", "True"]
 
 
 def test_program_over_a_unix_socket_is_told_the_user_of_its_peer(open_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Programs of a real daemon where something goes wrong: no descriptors left, peers that reset, reloads under load."""
+"""Programs of a real daemon where something goes wrong: nothing left to start one with, peers that reset or come again
+and again, programs that close their connection or leave children, reloads under load."""
 
 import os
 import socket
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemon import programs
 from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need_root
 from tests.support.sockets import free_port, read_all, read_exactly
 from tests.support.waiting import until
 
@@ -128,3 +131,78 @@ def test_launcher_that_is_not_needed_any_more_leaves_no_descriptors(tmp_path: Pa
             until(is_settled, 30)
             numbers.append((open_files(running.process.pid), open_files(running.worker)))
         assert numbers[1:] == numbers[:1] * 2
+
+
+def test_lack_of_processes_costs_one_connection_and_is_told(tmp_path: Path) -> None:
+    need_root()
+    with (
+        daemon(programs.config(["/bin/cat"]), tmp_path, command=("prlimit", "--nproc=1:1")) as running,
+        connect(running.port("run")) as client,
+    ):
+        assert read_all(client) == b""
+        assert running.event("program_not_started")["error"] == (
+            "cannot start /bin/cat: Resource temporarily unavailable"
+        )
+        assert running.refusals("run") == 1
+    assert not [line for line in running.lines if line["event"] in ("worker_lost", "launcher_lost")]
+
+
+def test_source_that_connects_again_and_again_keeps_no_other_one_out(tmp_path: Path) -> None:
+    config = programs.config("echo hi", limits={"exempt": [], "rate": "tcp 1/h burst 5"})
+    with daemon(config, tmp_path) as running:
+
+        def answer(source: str) -> bytes:
+            with socket.create_connection(("127.0.0.1", running.port("run")), 20, (source, 0)) as client:
+                return read_all(client)
+
+        assert [answer("127.0.0.2") for _ in range(1000)] == [b"hi\n"] * 5 + [b""] * 995
+        assert answer("127.0.0.3") == b"hi\n"
+
+
+def test_slow_program_is_not_started_for_all_and_ends_when_it_writes_to_a_peer_that_has_gone(open_path: Path) -> None:
+    go = open_path / "go"
+    script = "echo $$; until [ -e %s ]; do sleep 0.05; done; while echo x; do sleep 0.05; done"
+    config = programs.config(script % go, limits={"per_source": 3, "exempt": []})
+    with daemon(config, open_path) as running:
+        clients = [connect(running.port("run")) for _ in range(10)]
+        assert sum(client.recv(10) != b"" for client in clients) == 3
+        for client in clients:
+            client.close()
+        go.touch()
+        programs.until_idle(running)
+        found = programs.counters(running)
+        assert (found["programs_ended"], found["connections_refused"]) == ({"signal": 3}, {"per_source": 7})
+
+
+def test_program_that_closes_its_connection_and_goes_on_has_its_place_until_it_ends(tmp_path: Path) -> None:
+    config = programs.config("exec <&- >&-; sleep 1000", limits={"connections": 1})
+    with daemon(config, tmp_path) as running:
+        with connect(running.port("run")) as client:
+            assert read_all(client) == b"", "the client sees the end at once"
+        assert open_of(running, "run") == 1
+        with connect(running.port("run")) as refused:
+            assert read_all(refused) == b""
+        assert running.refusals("run") == 1
+        assert running.netd("kick", "--service", "run").returncode == 0
+        programs.until_idle(running)
+        assert programs.counters(running)["programs_ended"] == {"signal": 1}
+
+
+def test_children_that_programs_leave_go_on_and_become_no_zombies(tmp_path: Path) -> None:
+    with daemon(programs.config("read x; sleep 0.5 & sleep 0.5 & exit 0"), tmp_path) as running:
+        own = set(programs.children(running.process.pid))
+        for _ in range(5):
+            programs.said(running)
+        until(lambda: set(programs.children(running.process.pid)) == own)
+        assert programs.children(programs.launcher(running)) == []
+        assert programs.counters(running)["programs_ended"] == {"success": 5}
+
+
+def test_stop_ends_programs_at_once_where_on_stop_says_kill(tmp_path: Path) -> None:
+    config = programs.config(["/bin/cat"], daemon="{workers: 1, on_stop: kill, drain: 1h}")
+    with daemon(config, tmp_path) as running, connect(running.port("run")) as client:
+        client.sendall(b"x")
+        assert read_exactly(client, 1) == b"x"
+        assert running.stop() == 0
+        assert read_all(client) == b""
+    assert [line["signal"] for line in running.lines if line["event"] == "program_ended"] == ["SIGTERM"]

@@ -17,7 +17,7 @@ from netd.daemon.messages.to_launcher import AddPrograms, EndAll, Program, Remov
 from netd.daemon.privileges import RunAs
 from netd.daemon.supervisor import config_diff, programs
 from netd.daemon.supervisor.programs import PreparedPrograms, Programs, is_listener, starts_programs
-from netd.errors import OpenError
+from netd.errors import OpenError, OperatorError
 from netd.transport.listen import finish
 from tests.daemon.fakes import answering, pool, succeed
 from tests.daemon.supervisor.fake_launchers import Launched
@@ -149,6 +149,16 @@ def test_services_of_one_identity_have_one_launcher(prepared: Prepared) -> None:
         five={**ENV, "groups": [7]},
     )
     assert len(prepared.launched.forked) == 4
+
+
+def test_programs_cannot_be_left_where_netd_has_process_id_1(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = prepared.load(one=ENV)
+    config = config.model_copy(update={"daemon": config.daemon.model_copy(update={"on_stop": "leave"})})
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    with pytest.raises(OperatorError, match="on_stop: netd has process id 1"):
+        prepared.prepare(config)
 
 
 def test_launcher_that_cannot_be_started_is_a_problem_of_the_service(prepared: Prepared) -> None:
