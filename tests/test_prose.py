@@ -14,6 +14,8 @@ from tests.source_tree import ROOT
 _WORDS = "who|whose|whom|whoever|nobody|somebody|anybody|everybody|someone|anyone|everyone"
 _PEOPLE = re.compile(rf"(?<![\w`'\"./=<-])(?:{_WORDS})(?![\w`/=-])", re.IGNORECASE)
 _NAME = re.compile(rf"(?:^|_)(?:{_WORDS})(?:_|$)", re.IGNORECASE)
+_PERHAPS = re.compile(rf"(?:{_WORDS})(?![\w/=-])", re.IGNORECASE)
+"""What the text of a file has if one of its sentences has such a word, whatever mark or escape is before it."""
 _SUBJECT = re.compile(
     r"test_(?:what|who|whoever|whatever|it|one|nobody|nothing|all|this|that|these|those|others)(?:_|$)"
 )
@@ -40,8 +42,10 @@ PAGES = sorted(
 
 
 def sentences(file: Path) -> Iterator[str]:
-    """The docstrings, comments and other texts of a Python file, or the lines of a page."""
+    """The docstrings, comments and other texts of a Python file, or the lines of a page, if one can name a person."""
     text = file.read_text()
+    if not _PERHAPS.search(text):
+        return  # without the time to parse it
     if file.suffix != ".py":
         yield from text.splitlines()
         return
@@ -61,8 +65,8 @@ def test_sentences_name_things_and_not_people(file: Path) -> None:
 
 @pytest.mark.parametrize("file", PYTHON, ids=lambda file: str(file.relative_to(ROOT)))
 def test_names_of_functions_and_classes_name_things(file: Path) -> None:
-    nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    assert [node.name for node in nodes if _NAME.search(node.name) or _SUBJECT.match(node.name)] == []
+    names = re.findall(r"(?m)^\s*(?:async def|def|class)\s+(\w+)", file.read_text())
+    assert [name for name in names if _NAME.search(name) or _SUBJECT.match(name)] == []
 
 
 @pytest.mark.parametrize(
@@ -77,3 +81,11 @@ def test_names_of_functions_and_classes_name_things(file: Path) -> None:
 )
 def test_the_test_of_sentences_sees_people(text: str, is_found: bool) -> None:
     assert bool(_PEOPLE.search(text)) is is_found
+
+
+def test_a_word_after_an_escape_is_in_the_sentences_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "one.py"
+    file.write_text('x = "a line\\nwho waits"\n')
+    assert list(sentences(file)) == ["a line", "who waits"]
+    file.write_text('x = "the whole line"\n')
+    assert list(sentences(file)) == []
