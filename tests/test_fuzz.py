@@ -59,6 +59,7 @@ def no_bug(running: Daemon) -> None:
     assert not any("Traceback" in str(line) for line in running.lines)
 
 
+@pytest.mark.slow  # thousands of messages
 def test_service_of_each_type_survives_random_input(tmp_path: Path) -> None:
     with daemon(f"services:\n{EVERYWHERE}", tmp_path) as running:
         worker = running.worker
@@ -77,6 +78,7 @@ def test_service_of_each_type_survives_random_input(tmp_path: Path) -> None:
     assert not any(line["event"] in ("conversation_failed", "worker_lost", "netd_failed") for line in running.lines)
 
 
+@pytest.mark.slow  # a daemon
 def test_control_socket_survives_random_input(tmp_path: Path) -> None:
     commands = ("status", "diff", "explain", "ban", "kick", "connections", "enable", "log-level")
     words = (

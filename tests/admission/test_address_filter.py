@@ -67,6 +67,7 @@ def edges(network: Network) -> list[bytes]:
     return [number.to_bytes(network.bits // 8) for number in numbers if 0 <= number < 1 << network.bits]
 
 
+@pytest.mark.slow  # thousands of filters
 @given(_RULES, _SOURCES, _EXEMPT, st.lists(_ADDRESSES))
 @example({}, [bytes.fromhex("0064ff9b00000000")], (), [parse_address("64:ff9b::1"), parse_address("64:ff9b::1:0:0")])
 @example({"deny": ["64:ff9b::/96"]}, [bytes.fromhex("0064ff9b00000000")], (), [])
@@ -160,6 +161,7 @@ def test_filters_of_equal_verdicts_are_equal() -> None:
     assert compile_filter(rules, (), NONE) != compile_filter(same, banned, NONE)
 
 
+@pytest.mark.slow  # a large filter
 def test_large_filter_is_compiled_in_small_pieces() -> None:
     access = Access.of(AccessRules.model_validate({"deny": [f"10.{n >> 8}.{n & 255}.0/25" for n in range(1000)]}))
     banned = [bytes([192, 0, n >> 8, n & 255]) for n in range(0, 4000, 2)]

@@ -69,6 +69,7 @@ def test_ban_of_the_operator_is_added_and_removed() -> None:
     assert not bans.remove(PEER, 7.0), "the ban had ended"
 
 
+@pytest.mark.slow  # as many bans as there can be
 @given(st.lists(st.tuples(st.integers(0, 3 * MOST), st.floats(0, 1000)), max_size=50))
 def test_ban_beyond_the_most_replaces_the_one_that_ends_first(script: list[tuple[int, float]]) -> None:
     bans, shared, now = Bans(BanRules()), DaemonAdmission(), 0.0

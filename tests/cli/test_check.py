@@ -13,6 +13,7 @@ from tests.cli.commands import netd_process
 from tests.terminal import Terminal
 
 
+@pytest.mark.slow  # processes
 def test_check_lists_services_or_every_problem_with_its_place(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text("services:\n  echo: {listen: [tcp://*:7]}\n  time: {enabled: false, listen: [tcp://*:37]}\n")
@@ -38,6 +39,7 @@ def test_check_lists_services_or_every_problem_with_its_place(tmp_path: Path) ->
     assert (json.loads(done.stdout)["ok"], len(json.loads(done.stdout)["problems"])) == (False, 2)
 
 
+@pytest.mark.slow  # processes
 def test_check_reports_a_renamed_key(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     text = "daemon: {beat: 9s}\nservices:\n  echo: {listen: [tcp://*:7]}\n"
@@ -65,6 +67,7 @@ def test_check_reports_a_renamed_key(tmp_path: Path) -> None:
     assert (answer["ok"], answer["notices"], len(answer["problems"])) == (False, [fields], 1)
 
 
+@pytest.mark.slow  # processes
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -95,6 +98,7 @@ def test_unreadable_file_is_reported_in_one_line(tmp_path: Path) -> None:
     assert done.stderr == f"{tmp_path}/none.yaml: cannot be read: No such file or directory\n"
 
 
+@pytest.mark.slow  # processes
 @pytest.mark.parametrize(("command", "no_color"), [("check", ""), ("run", "1")])
 def test_problems_on_a_terminal_have_an_excerpt_and_a_count(tmp_path: Path, command: str, no_color: str) -> None:
     file = tmp_path / "netd.yaml"
@@ -118,6 +122,7 @@ def test_problems_on_a_terminal_have_an_excerpt_and_a_count(tmp_path: Path, comm
     assert (b"\x1b[31m" in terminal.output) is (no_color == "")
 
 
+@pytest.mark.slow  # processes
 def test_notices_on_a_terminal_have_their_word_and_color_and_are_counted(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text("daemon: {beat: 9s}\nbans: {after: off}\nservices: {echo: {listen: [tcp://*:7]}}\n")
@@ -144,6 +149,7 @@ def test_notices_on_a_terminal_have_their_word_and_color_and_are_counted(tmp_pat
     assert (b"\x1b[33m" in terminal.output, b"\x1b[31m" in terminal.output) == (True, False)
 
 
+@pytest.mark.slow  # processes
 def test_refusals_of_the_system_on_a_terminal_have_an_excerpt_and_a_count(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     file.write_text("services:\n  echo: {listen: [tcp://192.0.2.1:7]}\ndaemon: {beat: 9s}\n")
@@ -161,6 +167,7 @@ def test_refusals_of_the_system_on_a_terminal_have_an_excerpt_and_a_count(tmp_pa
     assert terminal.lines[at + 1] == " " * 26 + "^" * 17
 
 
+@pytest.mark.slow  # processes
 def test_check_of_the_system_tries_what_a_start_would_do(tmp_path: Path) -> None:
     file = tmp_path / "netd.yaml"
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -192,6 +199,7 @@ def test_check_of_the_system_tries_what_a_start_would_do(tmp_path: Path) -> None
     }
 
 
+@pytest.mark.slow  # processes
 @pytest.mark.parametrize(
     ("section", "place", "problem"),
     [
@@ -211,6 +219,7 @@ def test_check_of_the_system_tries_each_key_that_a_start_uses(
     assert f"{file}:{place}: {problem.replace('{tmp}', str(tmp_path))}" in done.stderr
 
 
+@pytest.mark.slow  # processes
 @pytest.mark.parametrize("text", ["", "# nothing\n", "services:\n  echo: {enabled: false, listen: [tcp://*:7]}\n"])
 def test_config_that_serves_nothing_is_a_notice(tmp_path: Path, text: str) -> None:
     file = tmp_path / "netd.yaml"
@@ -222,5 +231,6 @@ def test_config_that_serves_nothing_is_a_notice(tmp_path: Path, text: str) -> No
     assert (notice["line"], notice["message"]) == (None, "no service is on")
 
 
+@pytest.mark.slow  # processes
 def test_schema_prints_the_json_schema() -> None:
     assert json.loads(netd_process("schema").stdout) == json_schema()

@@ -4,12 +4,15 @@ import configparser
 from fnmatch import fnmatch
 from pathlib import Path
 
+import pytest
+
 from netd.config.loader import EXAMPLE_FILE
 from tests.cli.commands import netd_process
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow  # processes
 def test_example_is_the_commented_config_and_can_be_used(tmp_path: Path) -> None:
     done = netd_process("config", "--example")
     assert (done.returncode, done.stderr) == (0, "")
@@ -25,5 +28,6 @@ def test_example_is_in_the_package() -> None:
     assert fnmatch(EXAMPLE_FILE.name, setup["options.package_data"]["netd.config"])
 
 
+@pytest.mark.slow  # processes
 def test_config_without_an_option_is_a_usage_error() -> None:
     assert netd_process("config").returncode == 64

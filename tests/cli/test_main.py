@@ -40,6 +40,7 @@ def test_list_of_commands_has_each_in_a_group_with_a_whole_sentence() -> None:
     assert all(text.endswith(".") for commands in rows.values() for _, text in commands)
 
 
+@pytest.mark.slow  # processes
 def test_help_of_a_command_is_that_of_its_option() -> None:
     for words in (["kick"], ["ban", "add"], []):
         done = netd_process("help", *words)
@@ -55,6 +56,7 @@ def test_version_prints_name_and_version() -> None:
     assert netd_process("--version").stdout == f"netd {__version__}\n"
 
 
+@pytest.mark.slow  # processes
 @pytest.mark.parametrize("arguments", [["rnu"], ["run", "--nonsense"], ["run", "extra"], ["check", "-c"]])
 def test_usage_errors_exit_with_64_without_a_traceback(arguments: list[str]) -> None:
     done = netd_process(*arguments)
@@ -63,6 +65,7 @@ def test_usage_errors_exit_with_64_without_a_traceback(arguments: list[str]) -> 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow  # processes
 @pytest.mark.parametrize("arguments", [[], ["ban"]])
 def test_group_without_a_command_prints_help(arguments: list[str]) -> None:
     done = netd_process(*arguments)
@@ -97,6 +100,7 @@ def test_help_texts_contain_no_formatting_marks_of_click() -> None:
         assert "\\b" not in done.output, name
 
 
+@pytest.mark.slow  # processes
 def test_closed_output_pipe_exits_with_141_as_sigpipe_would() -> None:
     for command in (["schema"], ["services"], ["check", "-c", BUILT_IN_FILE]):
         reader, writer = os.pipe()
@@ -108,6 +112,7 @@ def test_closed_output_pipe_exits_with_141_as_sigpipe_would() -> None:
         assert (done.returncode, done.stderr) == (141, ""), command
 
 
+@pytest.mark.slow  # processes
 def test_reader_that_stops_early_causes_no_traceback() -> None:
     done = subprocess.run(
         f"{sys.executable} -m netd schema | head -c 1", shell=True, capture_output=True, text=True, check=False
@@ -115,6 +120,7 @@ def test_reader_that_stops_early_causes_no_traceback() -> None:
     assert (done.stdout, done.stderr) == ("{", "")
 
 
+@pytest.mark.slow  # processes
 def test_output_that_cannot_be_written_is_reported_in_one_line() -> None:
     for command in (["schema"], ["services"], ["check", "-c", BUILT_IN_FILE]):
         with open("/dev/full", "w") as full:
@@ -124,6 +130,7 @@ def test_output_that_cannot_be_written_is_reported_in_one_line() -> None:
         assert (done.returncode, done.stderr) == (71, "netd: [Errno 28] No space left on device\n"), command
 
 
+@pytest.mark.slow  # processes
 def test_short_write_is_an_error_also_without_a_buffer(tmp_path: Path) -> None:
     script = f"ulimit -f 2; exec {sys.executable} -m netd schema > {tmp_path}/schema"
     for environment in ({}, {"PYTHONUNBUFFERED": "1"}):
@@ -133,6 +140,7 @@ def test_short_write_is_an_error_also_without_a_buffer(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (71, "netd: [Errno 27] File too large\n")
 
 
+@pytest.mark.slow  # processes
 @pytest.mark.parametrize(
     ("command", "code"),
     [

@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from netd.config.loader import BUILT_IN_FILE
 from tests.support.daemon import daemon
 from tests.support.namespaces import in_namespace
@@ -13,6 +15,7 @@ from tests.support.programs import started
 from tests.support.pseudoterminal import read_terminal
 
 
+@pytest.mark.slow  # a daemon
 def test_run_with_a_config_prints_nothing_but_its_log(tmp_path: Path) -> None:
     with daemon("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n", tmp_path) as running:
         pass
@@ -49,6 +52,7 @@ def run_at_a_terminal(built_in: Path, default: Path) -> str:
     return text
 
 
+@pytest.mark.slow  # a daemon
 def test_run_without_a_config_prints_listeners_and_commands_to_try(tmp_path: Path) -> None:
     endpoints = re.findall(r"\w+://localhost:\d+", BUILT_IN_FILE.read_text())
     # Ports of the built-in config may be in use on this host.
@@ -58,6 +62,7 @@ def test_run_without_a_config_prints_listeners_and_commands_to_try(tmp_path: Pat
     assert len(set(re.findall(r"(?:tcp|udp)://127\.0\.0\.1:\d+", text))) == len(endpoints)
 
 
+@pytest.mark.slow  # a daemon
 def test_built_in_config_listens_on_the_documented_ports(tmp_path: Path) -> None:
     shown: list[str] = []
     in_namespace(lambda: shown.append(run_at_a_terminal(BUILT_IN_FILE, tmp_path / "none")))

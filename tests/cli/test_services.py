@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
+
 from netd.services import table
 from tests.cli.commands import netd_process, run
 
 
+@pytest.mark.slow  # processes
 def test_services_lists_every_type() -> None:
     done = netd_process("services")
     assert done.returncode == 0
@@ -16,6 +19,7 @@ def test_services_lists_every_type() -> None:
     assert [one["type"] for one in described["types"]] == table.names()
 
 
+@pytest.mark.slow  # processes
 def test_services_describes_one_type() -> None:
     done = netd_process("services", "time")
     for word in ("RFC 868", "stream, datagram", "encoding:", "timezone:", "format:", "framing:", '"%Y-%m-%d %H:%M:%S"'):

@@ -46,6 +46,7 @@ def lower(monkeypatch: pytest.MonkeyPatch, name: str, most: int) -> str:
     return f"more than {most} {bound.what}"
 
 
+@pytest.mark.slow  # large configs
 def test_services_above_the_bound_are_reported_by_check(tmp_path: Path) -> None:
     most = bounds.SERVICES.most
     for name, head, numbers in (
@@ -61,6 +62,7 @@ def test_services_above_the_bound_are_reported_by_check(tmp_path: Path) -> None:
     assert f"s{most + 1}" not in done.stderr
 
 
+@pytest.mark.slow  # large configs
 def test_services_up_to_the_bound_are_accepted(tmp_path: Path) -> None:
     most = bounds.SERVICES.most
     half = most // 2

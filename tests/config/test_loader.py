@@ -255,6 +255,7 @@ def test_value_that_cannot_be_read_is_reported_once(tmp_path: Path) -> None:
     assert problems(tmp_path, 'daemon: {drain: !!int ""}\n') == ["1:17: daemon.drain: cannot be read as int"]
 
 
+@pytest.mark.slow  # large configs
 def test_malicious_configs_are_refused_quickly(tmp_path: Path) -> None:
     # Each took minutes or gigabytes when all parts were compared with each other.
     many = ", ".join(f"tcp://127.{n >> 16}.{n >> 8 & 255}.{n & 255}:7" for n in range(10_000))

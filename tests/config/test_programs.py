@@ -286,6 +286,7 @@ def test_rules_that_need_too_long_a_filter_are_a_problem(directory: Path) -> Non
         assert problem.endswith(" of a socket filter, the kernel takes 4096") == (number == 6000)
 
 
+@pytest.mark.slow  # processes
 def test_netd_with_no_new_privs_refuses_programs_that_need_new_ones(directory: Path) -> None:
     need("setpriv")
     Found(directory, f"{CAT}, no_new_privileges: false")

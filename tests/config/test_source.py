@@ -211,6 +211,7 @@ plain = st.recursive(
 )
 
 
+@pytest.mark.slow  # reads hundreds of files
 @given(st.dictionaries(words, plain, max_size=5))
 def test_value_written_by_pyyaml_is_read_back(value: dict[str, Any]) -> None:
     found = parse(yaml.safe_dump(value, allow_unicode=True).encode(), "f")

@@ -47,6 +47,7 @@ def running(tmp_path: Path) -> Iterator[int]:
         until(lambda: is_gone(pid), 20)
 
 
+@pytest.mark.slow  # a daemon
 def test_daemon_detaches_and_the_caller_returns_once_all_sockets_listen(tmp_path: Path) -> None:
     write(tmp_path)
     done = start(tmp_path)

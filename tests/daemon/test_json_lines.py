@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ _VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow  # hundreds of objects
 @given(st.dictionaries(st.text(), _VALUES))
 def test_object_is_one_line_of_ascii(value: dict[str, Any]) -> None:
     line = json_line(value)
@@ -25,6 +27,7 @@ def test_object_is_one_line_of_ascii(value: dict[str, Any]) -> None:
     assert json.loads(line) == value
 
 
+@pytest.mark.slow  # waits for seconds
 def test_empty_lines_are_posted_until_the_connection_is_closed(monkeypatch: Any) -> None:
     monkeypatch.setattr(json_lines, "_INTERVAL", 0.001)
     posted: list[bytes] = []

@@ -44,6 +44,7 @@ def problems(log: str) -> list[str]:
     return [line["problem"] for line in map(json.loads, log.splitlines()) if line["event"] == "start_failed"]
 
 
+@pytest.mark.slow  # processes
 def test_failed_start_is_an_event_in_a_log_for_programs(tmp_path: Path) -> None:
     done = failed_start(tmp_path, "format: json")
     assert problems(done.stderr) == [PROBLEM.format(tmp=tmp_path)]
@@ -52,18 +53,21 @@ def test_failed_start_is_an_event_in_a_log_for_programs(tmp_path: Path) -> None:
     assert f'level=error event=start_failed problem="{PROBLEM.format(tmp=tmp_path)}"' in done.stderr
 
 
+@pytest.mark.slow  # processes
 def test_failed_start_is_a_line_in_a_log_for_people(tmp_path: Path) -> None:
     done = failed_start(tmp_path, "format: console")
     assert "start_failed" not in done.stderr
     assert done.stderr.splitlines()[-1] == f"{PROBLEM.format(tmp=tmp_path)}"
 
 
+@pytest.mark.slow  # processes
 def test_failed_start_is_an_event_in_a_file_and_a_line_on_standard_error(tmp_path: Path) -> None:
     done = failed_start(tmp_path, f"file: {tmp_path}/log")
     assert done.stderr == f"{PROBLEM.format(tmp=tmp_path)}\n"
     assert problems((tmp_path / "log").read_text()) == [PROBLEM.format(tmp=tmp_path)]
 
 
+@pytest.mark.slow  # processes
 def test_colours_are_left_out_if_no_color_is_set(tmp_path: Path) -> None:
     (tmp_path / "netd.yaml").write_text(FAILS.format(log="", tmp=tmp_path))
     command = [sys.executable, "-m", "netd", "run", "-c", str(tmp_path / "netd.yaml")]

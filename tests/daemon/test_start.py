@@ -21,6 +21,7 @@ done
 """
 
 
+@pytest.mark.slow  # a daemon
 def test_started_supervisor_has_workers_that_serve(tmp_path: Path) -> None:
     with daemon(f'services:\n  echo: {{listen: ["unix://{tmp_path}/s"]}}\n', tmp_path) as running:
         stat = Path(f"/proc/{running.worker}/stat").read_text().rpartition(")")[2].split()

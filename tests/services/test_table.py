@@ -94,6 +94,7 @@ def check(package: Path, config: str) -> list[str]:
     return [line.removeprefix(f"{file}:") for line in done.stderr.splitlines()]
 
 
+@pytest.mark.slow  # processes
 def test_a_service_of_another_package_is_configured_and_served_like_a_built_in_one(package: Path) -> None:
     assert (
         check(package, "services:\n  reverse: {listen: [tcp://*:7], options: {prefix: x, words: [a], mood: loud}}\n")
@@ -109,6 +110,7 @@ def test_a_service_of_another_package_is_configured_and_served_like_a_built_in_o
     assert done.stdout == "b'> cba\\n'\n"
 
 
+@pytest.mark.slow  # processes
 def test_service_type_of_another_package_is_described(package: Path) -> None:
     done = run(package, "services", "reverse")
     assert done.returncode == 0, done.stderr
@@ -174,6 +176,7 @@ def test_invalid_declaration_is_reported_with_the_place_of_the_service(package: 
     assert check(package, config) == [f"2:3: services.both: {BOTH}", f"3:16: services.loud.type: {MISSPELT}"]
 
 
+@pytest.mark.slow  # processes
 def test_invalid_declaration_is_reported_in_the_list_of_types(package: Path) -> None:
     done = run(package, "services")
     assert f"netd: {BOTH}" in done.stderr.splitlines()

@@ -70,6 +70,7 @@ def test_source_at_its_limit_takes_no_token_of_another() -> None:
     assert sum(rates.take(b"other", rate, 10.0) for _ in range(100)) == 100
 
 
+@pytest.mark.slow  # a million sources
 def test_source_among_a_million_forged_ones_is_served() -> None:
     # 300,000 datagrams a second from sources that send one each, and one source that sends 40 a second.
     rates, rate = buckets(), Rate(50, "s", 100)

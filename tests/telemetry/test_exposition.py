@@ -126,6 +126,7 @@ DAEMON = {
 }
 
 
+@pytest.mark.slow  # hundreds of statuses
 @settings(phases=[Phase.generate])  # the wrong series are named below; shrinking takes minutes
 @given(services)
 def test_numbers_of_the_status_occur_once_in_both_formats(services: dict[str, Counts]) -> None:

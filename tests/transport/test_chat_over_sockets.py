@@ -71,6 +71,7 @@ def test_chat_over_tcp_and_unix_is_one_room(server: Server, tmp_path: Path) -> N
     assert not chat._room._streams
 
 
+@pytest.mark.slow  # fills all buffers
 def test_member_that_does_not_read_loses_messages_with_a_notice_and_delays_no_other(server: Server) -> None:
     seconds = count(NOW)
     chat = service("chat", clock=lambda: next(seconds), announce=False)  # so slow that no member floods
@@ -101,6 +102,7 @@ def test_member_that_does_not_read_loses_messages_with_a_notice_and_delays_no_ot
         guest.close()
 
 
+@pytest.mark.slow  # waits for a time-out
 @pytest.mark.parametrize("passed", [False, True])
 def test_member_behind_a_dead_link_leaves_although_others_talk(passed: bool) -> None:
     def run(far: Far) -> None:

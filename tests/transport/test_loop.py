@@ -112,6 +112,7 @@ def test_call_that_adds_another_one_lets_events_be_handled_in_between(loop: Loop
     os.close(writer)
 
 
+@pytest.mark.slow  # waits for time-outs
 def test_loop_with_a_batch_of_one_checks_time_outs_after_each_event() -> None:
     loop = Loop(batch=1)
     pipes = [os.pipe() for _ in range(8)]

@@ -326,6 +326,7 @@ def test_filter_for_which_there_is_no_memory_leaves_the_one_before() -> None:
     in_namespace(fill)
 
 
+@pytest.mark.slow  # as many networks as there can be
 @pytest.mark.parametrize(
     "banned", ["10.{}.{}.1", "223.{}.{}.1", "2a02:{:x}{:x}:ffff:fff7::/64", "2a{:02x}:{}:ffff:fff7::/64"]
 )

@@ -296,6 +296,7 @@ def test_two_daemons_on_high_ports_stop_at_the_rate() -> None:
     in_namespace(run, "address add 10.9.9.1/24 dev lo", "address add 10.9.9.2/24 dev lo")
 
 
+@pytest.mark.slow  # waits for a loop to end
 @pytest.mark.parametrize(
     ("name", "port", "number"), [("echo", 0, 2), ("upper", 0, 1), ("chargen", 7019, 1), ("reply", 7007, 1)]
 )
@@ -317,6 +318,7 @@ def test_loop_between_two_daemons_on_loopback_is_ended(name: str, port: int, num
     in_namespace(run)
 
 
+@pytest.mark.slow  # thousands of questions
 def test_client_that_repeats_a_question_as_fast_as_it_can_is_answered(server: Server) -> None:
     address, events = server.add(Echo(), "udp://127.0.0.1:0")
     dropped = 0

@@ -357,6 +357,7 @@ with Server() as server:
 """
 
 
+@pytest.mark.slow  # processes
 def test_same_checks_hold_without_proc(tmp_path: Path) -> None:
     need_root()
     done = subprocess.run(
@@ -378,6 +379,7 @@ os.link(asked, mine)
 """
 
 
+@pytest.mark.slow  # a daemon
 def test_worker_answers_no_socket_of_its_own_netd(place: Path) -> None:
     """The user of the workers may own netd's sockets, so the owner does not tell them apart."""
     need_root()

@@ -63,7 +63,7 @@ def say_and_read_all(case: Case, client: socket.socket, data: bytes) -> bytes:
     return said
 
 
-@pytest.mark.parametrize("size", [0, 1, 5000, 2**21])
+@pytest.mark.parametrize("size", [0, 1, 5000, pytest.param(2**21, marks=pytest.mark.slow)])
 def test_half_close_is_honoured_and_all_before_it_is_answered(case: Case, size: int) -> None:
     case.serve()
     data = SENT[:size]
@@ -89,7 +89,7 @@ def test_peer_that_closes_at_once_leaves_nothing(case: Case) -> None:
     assert case.events.counters.failed == 0
 
 
-@pytest.mark.parametrize("is_full", [True, False])
+@pytest.mark.parametrize("is_full", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_peer_that_resets_ends_the_connection(case: Case, is_full: bool) -> None:
     case.serve()
     with case.connect() as client:
@@ -184,6 +184,7 @@ def test_busy_connection_is_closed_at_the_end_of_its_lifetime(case: Case) -> Non
         assert case.outcome() == "lifetime"
 
 
+@pytest.mark.slow  # fills all buffers
 def test_operator_ends_a_connection_that_is_sending(case: Case) -> None:
     case.serve()
     with case.connect() as client:
@@ -215,7 +216,7 @@ def look(case: Case, taps: Taps) -> None:
     case.server.settle()
 
 
-@pytest.mark.parametrize("size", [5, 2**21])
+@pytest.mark.parametrize("size", [5, pytest.param(2**21, marks=pytest.mark.slow)])
 def test_trace_shows_a_connection_from_its_beginning_to_its_end(case: Case, size: int) -> None:
     case.serve()
     tap = Record()

@@ -33,6 +33,7 @@ def test_answer_is_not_lost_to_a_reset_when_the_question_was_not_read(server: Se
             assert read_all(connection).endswith(b"-UTC\r\n")
 
 
+@pytest.mark.slow  # waits for these
 def test_peer_that_does_not_close_after_the_end_of_output_is_closed_in_two_seconds(server: Server) -> None:
     address, events = server.add(service("daytime"), "tcp://127.0.0.1:0")
     with connect(address) as connection:
@@ -43,6 +44,7 @@ def test_peer_that_does_not_close_after_the_end_of_output_is_closed_in_two_secon
                 connection.send(b"still here")
 
 
+@pytest.mark.slow  # waits for time-outs
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
 def test_idle_connections_are_closed_and_busy_ones_not(server: Server, kind: type[Echo]) -> None:
     address, events = server.add(kind(), "tcp://127.0.0.1:0", idle="500ms")
@@ -62,6 +64,7 @@ def test_idle_connections_are_closed_and_busy_ones_not(server: Server, kind: typ
     assert events.counters.closed == {"idle": 1, "done": 1}
 
 
+@pytest.mark.slow  # waits for a time-out
 def test_peer_that_stops_reading_is_idle_and_one_that_reads_chargen_is_not(server: Server) -> None:
     address, events = server.add(service("chargen"), "tcp://127.0.0.1:0", idle="500ms")
     with connect(address) as stuck, connect(address) as reader:

@@ -162,6 +162,7 @@ def test_post_to_a_peer_that_reset_the_connection_ends_the_conversation(server: 
     assert board.posts == []
 
 
+@pytest.mark.slow  # waits for a time-out
 def test_connection_with_posts_is_not_idle(server: Server) -> None:
     board = Board()
     address, events = server.add(board, "tcp://127.0.0.1:0", idle="300ms")

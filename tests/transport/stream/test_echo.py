@@ -45,6 +45,7 @@ def test_echo_returns_megabytes(server: Server, kind: type[Echo], url: str) -> N
     assert (events.counters.bytes_in, events.counters.bytes_out) == (len(data), len(data))
 
 
+@pytest.mark.slow  # fills all buffers
 @pytest.mark.parametrize("kind", [Echo, PlainEcho])
 def test_slow_reader_gets_everything(server: Server, kind: type[Echo]) -> None:
     address, _ = server.add(kind(), "tcp://127.0.0.1:0?sndbuf=16KiB&rcvbuf=16KiB")

@@ -261,6 +261,7 @@ def test_megabytes_are_carried_both_ways_at_once(ends: Ends) -> None:
     assert (ends.events.counters.bytes_in, ends.events.counters.bytes_out) == (len(DATA) * 4, len(DATA) * 4)
 
 
+@pytest.mark.slow  # fills all buffers
 @pytest.mark.parametrize("client_sends", [True, False])
 def test_end_that_does_not_read_stops_the_other_and_nothing_is_lost(ends: Ends, client_sends: bool) -> None:
     relay = ends.join()
@@ -340,6 +341,7 @@ def test_answer_before_a_reset_of_upstream_reaches_a_client_that_sends(ends: End
         assert ends.outcome() == "done"
 
 
+@pytest.mark.slow  # fills all buffers
 def test_output_of_upstream_before_its_close_reaches_a_slow_client(ends: Ends) -> None:
     ends.join()
 
@@ -613,6 +615,7 @@ def test_relay_that_waits_is_not_woken(
     ends.far.close()
 
 
+@pytest.mark.slow  # megabytes
 def test_bulk_from_a_tcp_socket_is_spliced(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     spliced = {"tcp": 0, "unix": 0}
     receive = SplicePipe.receive

@@ -238,6 +238,7 @@ def test_client_that_speaks_while_all_threads_are_taken_is_refused(
     until(lambda: events.counters.active == 0)
 
 
+@pytest.mark.slow  # waits for a time-out
 def test_client_that_speaks_first_and_is_silent_is_closed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threaded, "_FIRST_BYTE_TIMEOUT", 0.2)
     address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
@@ -271,6 +272,7 @@ def test_thread_of_a_peer_that_sends_slowly_is_released(server: Server) -> None:
     assert outcomes(events) == {"lifetime": 1}
 
 
+@pytest.mark.slow  # fills all buffers
 def test_thread_of_a_peer_that_does_not_read_is_released(server: Server) -> None:
     address, events = server.add(
         Function(lambda request: request.sendall(bytes(2**26))), "tcp://127.0.0.1:0", idle="1s"
@@ -423,6 +425,7 @@ def test_connection_for_which_no_thread_starts_is_closed_and_released(
         assert read_all(connection) == b"AGAIN\n"
 
 
+@pytest.mark.slow  # waits for time-outs
 def test_handler_that_is_busy_while_the_loop_waits_is_not_idle(server: Server) -> None:
     address, events = server.add(
         Function(lambda request: [request.recv(1) for _ in range(8)]), "tcp://127.0.0.1:0", idle="1s"

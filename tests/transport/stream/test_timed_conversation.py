@@ -104,6 +104,7 @@ def hold(server: Server, then: Callable[[], object] = lambda: None) -> Hold:
     return held
 
 
+@pytest.mark.slow  # waits for time to pass
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_input_that_has_come_is_received_though_the_time_is_over(server: Server, *, wrapped: bool) -> None:
     patient = Patient(0.2)
@@ -124,6 +125,7 @@ def test_input_that_has_come_is_received_though_the_time_is_over(server: Server,
         assert code(read_exactly(connection, 1)) == b"-"
 
 
+@pytest.mark.slow  # waits for time to pass
 def test_time_begins_when_the_output_is_sent(server: Server) -> None:
     patient = Patient(0.1, before=b"x" * 2**23)
     address, _ = server.add(patient, "tcp://127.0.0.1:0?sndbuf=4096")
@@ -135,6 +137,7 @@ def test_time_begins_when_the_output_is_sent(server: Server) -> None:
         assert read_exactly(connection, 2**23) == b"x" * (2**23 - 1) + b"-"
 
 
+@pytest.mark.slow  # waits for time to pass
 def test_posts_are_sent_while_the_conversation_waits_for_a_time(server: Server, url: str) -> None:
     board = PatientBoard(0.5, before=b"hi")
     address, _ = server.add(board, url)
@@ -171,6 +174,7 @@ def unanswered(serving: StreamServer) -> str:
     return "".join(connection.unanswered for connection in serving.connections)
 
 
+@pytest.mark.slow  # waits for time to pass
 def test_program_without_line_ends_is_answered_after_a_pause(pingpong: tuple[StreamServer, Any]) -> None:
     with connect(pingpong[1]) as connection:
         for number in range(3):
@@ -180,6 +184,7 @@ def test_program_without_line_ends_is_answered_after_a_pause(pingpong: tuple[Str
         assert connection.recv(1024) == b"pong 4\r\n"
 
 
+@pytest.mark.slow  # waits for time to pass
 @pytest.mark.parametrize("before", [b"", b"ping 0\n"], ids=["keys", "a segment that comes late"])
 def test_line_that_comes_in_parts_is_one_message(pingpong: tuple[StreamServer, Any], before: bytes) -> None:
     """Between two parts the pause passes: only then the connection is shown as unanswered."""

@@ -50,6 +50,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return "tcp://127.0.0.1:0" if request.param == "tcp" else f"unix://{tmp_path}/s"
 
 
+@pytest.mark.slow  # waits for time to pass
 @pytest.mark.parametrize("kind", [Slow, SlowBoard])
 def test_conversation_that_waits_is_resumed_when_the_wait_ends(server: Server, url: str, kind: type[Slow]) -> None:
     slow = kind()
