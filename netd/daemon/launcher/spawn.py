@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
+from netd.accounts import user_name
 from netd.daemon.messages.to_launcher import Program
 
 UMASK = 0o022
@@ -175,5 +176,5 @@ def _start_error(program: Program, error: OSError) -> StartError:
     elif error.errno == errno.ENOEXEC:
         hint = ": it has no line #!, and is no program of this machine"
     elif error.errno == errno.EACCES:
-        hint = f" to user {os.geteuid()}: it has to be executable, and its directories too"
+        hint = f" to user {user_name(os.geteuid())}: it has to be executable, and its directories too"
     return StartError(f"cannot start {path}: {reason}{hint}")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from netd.accounts import user_name
 from netd.daemon.launcher import spawn
 from netd.daemon.launcher.spawn import StartError
 from tests.daemon.launcher.examples import output, printed, program, script, shell
@@ -246,7 +247,7 @@ def test_program_that_is_missing_is_named(way: dict[str, Any], tmp_path: Path) -
 def test_program_that_is_not_executable_is_named_with_the_user(way: dict[str, Any], tmp_path: Path) -> None:
     file = script(tmp_path, "#!/bin/sh\n", 0o644)
     assert str(failure(program(file, **way))) == (
-        f"cannot start {file}: Permission denied to user {os.geteuid()}: it has to be executable, and its directories "
+        f"cannot start {file}: Permission denied to user {user_name(os.geteuid())}: it has to be executable, and its directories "
         "too"
     )
 
