@@ -246,9 +246,9 @@ def test_program_that_is_missing_is_named(way: dict[str, Any], tmp_path: Path) -
 @both_ways
 def test_program_that_is_not_executable_is_named_with_the_user(way: dict[str, Any], tmp_path: Path) -> None:
     file = script(tmp_path, "#!/bin/sh\n", 0o644)
+    who = user_name(os.geteuid())
     assert str(failure(program(file, **way))) == (
-        f"cannot start {file}: Permission denied to user {user_name(os.geteuid())}: it has to be executable, and its directories "
-        "too"
+        f"cannot start {file}: Permission denied to user {who}: it has to be executable, and its directories too"
     )
 
 
