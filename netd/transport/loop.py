@@ -14,6 +14,7 @@ LISTENING = select.EPOLLIN | select.EPOLLEXCLUSIVE
 only removed and added again (epoll_ctl(2))."""
 
 _LONGEST_WAIT = 86400.0  # seconds; epoll_wait(2) takes up to 2^31 milliseconds, 24 days
+_CALLS = 64  # functions that are called before other events are handled
 
 Ready = Callable[[int], object]
 """Called with the mask of the events that occurred on a descriptor (epoll(7))."""
@@ -41,7 +42,7 @@ class Loop:
     in the callback of a descriptor is no bug, so `on_memory_error` may end the object that has the descriptor.
     """
 
-    def __init__(self, batch: int = 256) -> None:
+    def __init__(self, batch: int = 64) -> None:
         """At most ``batch`` events are handled before time-outs are checked. Use few where a callback may take long."""
         self.wheel = Wheel()
         self.now = time.monotonic()
@@ -50,6 +51,7 @@ class Loop:
         """Called with the descriptor. Returns whether the loop goes on."""
         self._batch = batch
         self._epoll = select.epoll()
+        self._first = select.poll()
         self._ready: list[Ready | None] = []  # by descriptor, which the kernel keeps small
         self._running = True
         self._calls: deque[Callable[[], object]] = deque()
@@ -63,6 +65,14 @@ class Loop:
             self._ready += [None] * missing
         self._epoll.register(descriptor, mask)
         self._ready[descriptor] = ready
+
+    def watch_first(self, descriptor: int, ready: Ready) -> None:
+        """Call ``ready`` while there is input, after two batches of other events at most, however many are ready.
+
+        epoll(7) reports those that are ready in turn. For a few descriptors that stay watched.
+        """
+        self.watch(descriptor, select.EPOLLIN, ready)
+        self._first.register(descriptor, select.POLLIN)
 
     def change(self, descriptor: int, mask: int, ready: Ready) -> None:
         """Set another mask and callback for a watched descriptor."""
@@ -94,8 +104,10 @@ class Loop:
 
     def call(self, function: Callable[[], object]) -> None:
         """Have the loop call ``function`` in its next turn. Safe from any thread. After `close` this does nothing."""
-        self._calls.append(function)
-        if (wake := self._wake) >= 0:
+        calls = self._calls
+        calls.append(function)
+        # Else another call has woken the loop, which will see this one too.
+        if len(calls) == 1 and (wake := self._wake) >= 0:
             os.eventfd_write(wake, 1)
 
     def later(self, seconds: float, function: Callable[[], float | None]) -> Timer:
@@ -114,6 +126,7 @@ class Loop:
     def run(self) -> None:
         """Handle events and time-outs until `stop`. Without time-outs the loop never wakes up for nothing."""
         poll, monotonic, wheel, found, batch = self._epoll.poll, time.monotonic, self.wheel, self._ready, self._batch
+        first = self._first.poll
         while self._running:
             self.now = monotonic()
             # -1 waits without a time-out; 0 returns at once, for a time-out that has passed.
@@ -123,6 +136,8 @@ class Loop:
             elif wait > _LONGEST_WAIT:
                 wait = -1.0 if wheel.due == math.inf else _LONGEST_WAIT
             events = poll(wait, batch)
+            if len(events) == batch:  # more may be ready
+                events = first(0) + events
             self.now = monotonic()
             for descriptor, mask in events:
                 # An earlier callback may have closed the descriptor, or opened another one of its number, which must
@@ -144,6 +159,9 @@ class Loop:
 
     def _woken(self, mask: int) -> None:
         os.eventfd_read(self._wake)
-        # Functions that these add run in the next turn, so that work in slices lets other events be handled.
-        for _ in range(len(self._calls)):
-            self._calls.popleft()()
+        # Others, and those that these add, run in the next turn, so that other events are handled in between.
+        calls = self._calls
+        for _ in range(min(len(calls), _CALLS)):
+            calls.popleft()()
+        if calls:
+            os.eventfd_write(self._wake, 1)

@@ -5,6 +5,7 @@ import os
 import select
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -144,3 +145,51 @@ def test_time_out_beyond_the_longest_of_epoll_does_not_end_the_loop(loop: Loop) 
     loop.later(366 * 86400.0, lambda: None)
     loop.call(loop.stop)
     loop.run()
+
+
+def test_descriptor_that_is_watched_first_waits_for_one_batch_however_many_others_are_ready() -> None:
+    loop = Loop(batch=4)
+    pipes = [os.pipe() for _ in range(101)]
+    (first, writer), others = pipes[0], pipes[1:]
+    seen: list[int] = []
+
+    def ready(mine: int) -> None:
+        seen.append(mine)
+        if len(seen) == 1:
+            os.write(writer, b"x")  # every other one is ready before it
+        if len(seen) >= 300:
+            loop.stop()
+
+    def first_ready(mask: int) -> None:
+        os.read(first, 1)
+        os.write(writer, b"x")
+        seen.append(first)
+
+    loop.watch_first(first, first_ready)
+    for reader, other in others:
+        loop.watch(reader, select.EPOLLIN, lambda mask, reader=reader: ready(reader))  # type: ignore[misc]
+        os.write(other, b"x")
+    loop.run()
+    served = [place for place, descriptor in enumerate(seen) if descriptor == first]
+    assert served[0] <= 4, seen
+    assert all(after - before <= 5 for before, after in pairwise(served)), seen
+    assert {reader for reader, _ in others} <= set(seen), "the others are served too"
+    for pipe in pipes:
+        for end in pipe:
+            os.close(end)
+    loop.close()
+
+
+def test_many_calls_let_events_be_handled_in_between(loop: Loop) -> None:
+    reader, writer = os.pipe()
+    seen: list[str] = []
+    loop.watch(reader, select.EPOLLIN, lambda mask: seen.append("event"))
+    os.write(writer, b"x")
+    for _ in range(1000):
+        loop.call(lambda: seen.append("call"))
+    loop.call(loop.stop)
+    loop.run()
+    assert seen.count("call") == 1000
+    assert "call" * 100 not in "".join(seen), "at most 64 before the next event"
+    os.close(reader)
+    os.close(writer)

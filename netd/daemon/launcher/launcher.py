@@ -106,7 +106,7 @@ class Launcher:
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self._loop.watch(reader.fileno(), select.EPOLLIN, lambda mask: self._on_child(reader))
-        self._loop.watch(self._channel.fileno(), select.EPOLLIN, self._on_readable)
+        self._loop.watch_first(self._channel.fileno(), self._on_readable)
         try:
             self._loop.run()
         except BaseException as error:  # logged, since the process exits

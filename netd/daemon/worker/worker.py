@@ -5,7 +5,6 @@ channel shows that the loop turns.
 """
 
 import os
-import select
 import socket
 import sys
 from collections.abc import Mapping
@@ -86,7 +85,7 @@ class Worker:
         )
         self._reserved = ReservedDescriptors(channel)
         self._reserved.fill()
-        self._loop.watch(channel.fileno(), select.EPOLLIN, self._on_readable)
+        self._loop.watch_first(channel.fileno(), self._on_readable)
 
     def _program_events(self, service: str) -> ProgramEvents | None:
         instance = self._config.services.get(service)
