@@ -231,6 +231,9 @@ class Context:
     inspect: Callable[[str], Mapping[str, Any]] = lambda what: {}
     """Returns netd's ``status``, as ``netd status --json`` prints it, or the ``history`` of its counters. Blocks, so
     only a `BlockingService` may call it. Raises TimeoutError if no answer comes."""
+    call_soon: Callable[[Callable[[], None]], object] = lambda function: function()
+    """Calls a function in the thread of the loop, after the input that has come already: so a service does once what
+    each of many peers asks for at the same time. Thread-safe. Without a daemon the function is called at once."""
     names_peers: bool = False
     """Whether a header before each connection names the peer, so that the socket does not know it."""
     start: StartProgram = _no_program

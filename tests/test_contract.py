@@ -71,6 +71,12 @@ def test_receive_with_a_wrong_field_is_refused(receive: Receive, error: type[Exc
     assert str(raised.value) == text
 
 
+def test_context_without_a_daemon_calls_at_once() -> None:
+    called: list[int] = []
+    Context().call_soon(lambda: called.append(1))
+    assert called == [1]
+
+
 def test_service_has_no_program_unless_the_daemon_provides_one() -> None:
     with pytest.raises(RuntimeError, match="the service has no program"):
         Context().run(1.0, 1, lambda finished: None)

@@ -11,9 +11,7 @@ from collections.abc import Callable
 LOOPBACK = "127.0.0.1"
 PATIENCE = 60.0  # seconds until a member that is not answered is an error
 LOST = 10.0  # seconds until a message that has not reached all members counts as lost
-# How many members join or leave together, as each join is posted to all others: a thousand at once keep a worker from
-# its heartbeats on a busy host. Over UDP, so many have room in the queue of netd's socket.
-TOGETHER = 16
+TOGETHER = 16  # members over UDP that join or leave at once: so many have room in the queue of netd's socket
 _MESSAGE = re.compile(rb"\[(\d+)\]\r?\n")
 
 
@@ -74,7 +72,11 @@ class Crowd:
         """Each says this, and gets an answer."""
         for one in self._members:
             one.answered = False
-        groups = [self._members[place : place + TOGETHER] for place in range(0, len(self._members), TOGETHER)]
+        streams = [one for one in self._members if one.kind == socket.SOCK_STREAM]
+        datagrams = [one for one in self._members if one.kind == socket.SOCK_DGRAM]
+        groups = [datagrams[place : place + TOGETHER] for place in range(0, len(datagrams), TOGETHER)]
+        if streams:
+            groups.insert(0, streams)
         numbers = itertools.count()
         for group in groups:
             for one in group:

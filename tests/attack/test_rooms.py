@@ -27,7 +27,7 @@ CONFIG = (
 
 @pytest.mark.parametrize(("streams", "datagrams"), [(1024, 0), (0, 1024), (512, 512)])
 def test_room_of_a_thousand_members(tmp_path: Path, row: Row, streams: int, datagrams: int) -> None:
-    """Each join is announced to all; later all leave and join again."""
+    """Each join is announced to all; later all leave and join again. Over TCP all do so at once."""
     with descriptors_for(3000), daemon(CONFIG.format(1024), tmp_path) as running:
         with talking(running.port("echo")):  # the worker is ready, and has the descriptors that it reserves
             worker, before = running.worker, descriptors(running.worker)
@@ -48,6 +48,22 @@ def test_room_of_a_thousand_members(tmp_path: Path, row: Row, streams: int, data
             f"{crowd.received:,} of {crowd.expected:,} deliveries; {megabytes(grown)} in the worker; {echoes.seen}",
         )
         assert crowd.received == crowd.expected
+        assert workers(running) == [worker]
+        assert failures(running) == []
+
+
+def test_a_thousand_members_that_join_and_close_at_once(tmp_path: Path, row: Row) -> None:
+    """With short heartbeats, which the worker has to answer meanwhile."""
+    rounds = 5
+    with descriptors_for(3000), daemon("daemon: {heartbeat: 1s}\n" + CONFIG.format(1024), tmp_path) as running:
+        with talking(running.port("echo")):
+            worker, before = running.worker, descriptors(running.worker)
+        with Echoes(running.port("echo")) as echoes:
+            for _ in range(rounds):
+                with Crowd(running.port("chat"), running.port("chat", "udp")) as crowd:
+                    crowd.join(1024, 0)
+                until(lambda: descriptors(worker) <= before + SPARE, 30)
+        row(f"1024 members over TCP that join at once and close at once, {rounds} times", echoes.seen)
         assert workers(running) == [worker]
         assert failures(running) == []
 

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from netd import host_zone
@@ -26,7 +26,7 @@ from netd.daemon.garbage import MANY
 from netd.daemon.messages.from_supervisor import Prepare, ServiceEntry
 from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.worker.faults import reason
-from netd.daemon.worker.instance import Server, ServiceInstance
+from netd.daemon.worker.instance import Server, ServiceInstance, call_soon
 from netd.daemon.worker.launchers import Launchers
 from netd.services import table
 from netd.services.service_type import ServiceType
@@ -228,7 +228,12 @@ class WorkerConfig:
             else:  # also where its type has changed: open connections continue to count in the old table
                 events = ServiceEvents(entry.name, counters, self._number)
             names_peers = policy.proxy_protocol is not None
-            context = Context(line_limit=policy.limits.line, inspect=self._inspect, names_peers=names_peers)
+            context = Context(
+                line_limit=policy.limits.line,
+                inspect=self._inspect,
+                call_soon=partial(call_soon, self._loop, events),
+                names_peers=names_peers,
+            )
             if entry.program and events.programs:
                 context = self._launchers.provide(context, *entry.program, events.programs)
             # One object for all endpoints of a service: its state is the same on each of them.

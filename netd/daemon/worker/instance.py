@@ -1,11 +1,13 @@
 """A service of a config in one worker: the objects that serve it."""
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from netd.admission.access_table import Access
 from netd.admission.control import AdmissionControl
+from netd.peer import Peer
 from netd.services.service_type import ServiceType
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.datagram.server import DatagramServer
@@ -14,6 +16,19 @@ from netd.transport.stream.proxy_protocol import preambles_of
 from netd.transport.stream.server import StreamServer
 
 Server = StreamServer | DatagramServer
+_NO_PEER = Peer("unix", "")
+
+
+def call_soon(loop: Loop, events: ServiceEvents, function: Callable[[], None]) -> None:
+    """The `call_soon` of a service's context, in which an exception of the service ends nothing else."""
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:
+            events.conversation_failed(_NO_PEER, error)
+
+    loop.call(call)
 
 
 @dataclass

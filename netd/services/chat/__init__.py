@@ -5,8 +5,9 @@ from typing import Literal
 from netd.contract import Context, Post, WaitingConversation
 from netd.lines import LineTooLong, split_terminator
 from netd.peer import Peer
+from netd.services.chat.member import Member, line_end
 from netd.services.chat.news import News
-from netd.services.chat.room import Member, Room, Rules, line_end
+from netd.services.chat.room import Room, Rules
 from netd.services.chat.text import clean, cut, is_farewell
 from netd.services.framing import Framed
 
@@ -40,7 +41,7 @@ class Chat:
     def __init__(self, options: Options, context: Context) -> None:
         self._options = options
         self._line_limit = min(context.line_limit, _LONGEST_LINE)
-        self._room = Room(options, context.clock)
+        self._room = Room(options, context.clock, context.call_soon)
         self._answered: News | None = None  # of the member that the last datagram answered with its news
 
     def take_over(self, before: "Chat") -> None:
@@ -91,7 +92,7 @@ class Chat:
         answer = self._room.handle_line(member, line)
         if answer is None:
             return None  # an answer would acknowledge a message that was not shown
-        news = member.news()
+        news = self._room.news(member)
         if news and isinstance(member.post, News):
             self._answered = member.post
         return news + member.with_line_end(answer) if answer else news or self._acknowledgement(member)

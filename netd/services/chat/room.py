@@ -2,32 +2,28 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from heapq import nsmallest
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from netd.contract import Post
 from netd.peer import Peer
+from netd.services.chat.member import Key, Member, key_of, lost_notice
 from netd.services.chat.news import News
 from netd.services.chat.text import Color, Name, folded, painted, split_name
 from netd.values import Duration, Model
 
-_RATE, _BURST = 20.0, 100.0  # messages a second, and at once after a pause: more than a person types
 _MOST_GUESTS = 1024
+# Octets of lines that are delivered together, half of what the queue of a peer takes; and those added to each for what
+# colours and a line end may take.
+_MOST_UNSENT, _ADDED = 32768, 64
 _MOST_LISTED = 8  # names that a new member gets
 
 NAMELESS = "* say who you are, as in NAME : hello"
 TAKEN = "* that name is taken"
 TAKEN_NAMELESS = "* that name is taken; say another, as in NAME : hello"
 _COLOR_USAGE = "* expected /color on or /color off"
-
-Key = tuple[str, str]
-"""The sender of a message: transport and address. The same when a member leaves and joins again."""
-
-
-def key_of(peer: Peer) -> Key:
-    """The key of a peer, the same at every endpoint of the service."""
-    return peer.transport, peer.remote
 
 
 class Rules(Model):
@@ -71,114 +67,25 @@ class Line(NamedTuple):
     text: str
     before: str = ""
 
+    @property
+    def size(self) -> int:
+        """Octets, with colours and a line end."""
+        return len(f"{self.before}{self.name}{self.text}".encode()) + _ADDED
+
     def render(self, rules: Rules, *, color: bool, terminator: bytes) -> bytes:
         """The line as octets."""
         name = painted(self.name, rules.colors) if color else self.name.encode()
         return self.before.encode() + name + self.text.encode() + terminator
 
 
-class Member:
-    """A member, or a guest: a peer to which netd may not send without being asked. A guest has no post."""
-
-    __slots__ = (
-        "_at",
-        "_tokens",
-        "active_at",
-        "announced_as",
-        "color",
-        "guest_notice_sent",
-        "host",
-        "key",
-        "listening",
-        "lost",
-        "name",
-        "post",
-        "terminator",
-        "unshown",
-        "welcomed",
-    )
-
-    def __init__(self, peer: Peer, post: Post | None, now: float, terminator: bytes) -> None:
-        self.key = key_of(peer)
-        self.post = post
-        self.host = (
-            peer.host if peer.transport == "udp" else None
-        )  # a program that sends one datagram a run has another port each time
-        self.name = ""
-        self.color: bool | None = None  # None: as the room's option says
-        self.terminator = terminator
-        self.active_at = now  # when it last sent
-        self.listening = True  # False: it is still being sent the history
-        self.announced_as = ""  # the name in the last announcement; empty before its first message
-        self.guest_notice_sent = False
-        self.lost = 0  # messages that its post refused
-        self.unshown = 0  # messages above the rate
-        self.welcomed = False  # it was told which members are here
-        self._tokens = _BURST
-        self._at = now
-
-    @property
-    def shown_as(self) -> str:
-        return self.name or self.key[1]
-
-    def with_line_end(self, text: str) -> bytes:
-        """The text as a line for this member."""
-        return text.encode() + self.terminator
-
-    def set_line_end(self, terminator: bytes) -> None:
-        """End lines to this member as it ends its own; a message without a line end changes nothing."""
-        self.terminator = line_end(terminator) or self.terminator
-
-    def deliver(self, line: bytes) -> None:
-        """Post a line. A line that is lost is counted; a notice with the count precedes the next one that is not."""
-        assert self.post is not None, "a guest has no post"
-        # One post for both: else, with room for the notice only, it could be all that this member gets from now on.
-        notice = self.with_line_end(lost_notice(self.lost)) if self.lost else b""
-        self.lost = 0 if self.post(notice + line) else self.lost + 1
-
-    def news(self) -> bytes:
-        """What was posted since the last answer, if this member is sent nothing but answers (`Rules.push`)."""
-        if not isinstance(self.post, News):
-            return b""
-        lost, lines = self.post.take()
-        return (self.with_line_end(lost_notice(lost)) if lost else b"") + lines
-
-    def may_speak(self, now: float) -> bool:
-        """Whether one more message is within the rate; one that is not is counted."""
-        self._tokens = min(_BURST, self._tokens + max(0.0, now - self._at) * _RATE)
-        self._at = now
-        if self._tokens < 1.0:
-            self.unshown += 1
-            return False
-        self._tokens -= 1.0
-        return True
-
-    def flood_notice(self) -> str:
-        """The notice of messages that were not shown, once; empty if all were."""
-        number, self.unshown = self.unshown, 0
-        return f"* {counted(number)} not shown, since you wrote too fast" if number else ""
-
-
-def line_end(terminator: bytes) -> bytes:
-    """The line end for a member that ended its own line so: LF; CRLF, also for CR NUL; empty for none."""
-    return b"\r\n" if terminator == b"\r\0" else terminator
-
-
-def lost_notice(number: int) -> str:
-    """The notice to a member that reads too slowly."""
-    return f"* {counted(number)} lost, since you read too slowly"
-
-
-def counted(number: int) -> str:
-    """The number with its noun."""
-    return "1 message" if number == 1 else f"{number} messages"
-
-
 class Room:
     """The members and guests, and the last messages."""
 
-    def __init__(self, rules: Rules, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, rules: Rules, clock: Callable[[], float], call_soon: Callable[[Callable[[], None]], object]
+    ) -> None:
         self._clock = clock
+        self._call_soon = call_soon
         self._streams: set[Member] = set()
         # In the order of their last datagram, so that the next to expire is the first.
         self._datagrams: dict[Key, Member] = {}
@@ -186,6 +93,10 @@ class Room:
         self._named: dict[str, Member] = {}
         self._history: deque[Line] = deque()
         self._message_count = 0
+        self._unsent: list[tuple[Line, Member]] = []  # with its sender each
+        self._unsent_size = 0
+        self._shown_count = 0  # lines, of which the last are unsent
+        self._will_deliver = False
         self._last: Line | None = None
         self._last_other: Line | None = None  # the last one from another sender
         self.apply(rules)
@@ -203,7 +114,6 @@ class Room:
         if self._is_full(now):
             return None
         member = Member(peer, post, now, b"\r\n")
-        member.listening = False
         self._streams.add(member)
         return member
 
@@ -219,7 +129,7 @@ class Room:
                 line = self._history[following - oldest]
                 following += 1
                 yield self._render(line, member)
-        member.listening = True
+        member.hears_from = self._shown_count
 
     def datagram_member(self, peer: Peer, post: Post | None) -> Member | None:
         """The sender of a datagram: a member if it has a post, else a guest; None: the room is full."""
@@ -243,6 +153,7 @@ class Room:
             return None
         else:
             member = self._datagrams[key] = Member(peer, post, now, b"\n")
+            member.hears_from = self._shown_count
             for line in self._history:
                 member.deliver(self._render(line, member))
         member.active_at = now
@@ -314,7 +225,7 @@ class Room:
         others = [one for one in (*self._streams, *self._datagrams.values()) if one is not member]
         if not others:
             return "* you are alone here; q leaves"
-        names = sorted(one.announced_as for one in others if one.announced_as)[:_MOST_LISTED]
+        names = nsmallest(_MOST_LISTED, [one.announced_as for one in others if one.announced_as])
         if rest := len(others) - len(names):
             names.append(f"{rest} other{'s' * (rest > 1)}")
         return f"* here: {', '.join(names)}; q leaves"
@@ -362,15 +273,55 @@ class Room:
         line = self._last_other if self._last and self._last.key == member.key else self._last
         return self._render(line, member) if line else None
 
-    def _show(self, line: Line, speaker: Member) -> None:
-        """Deliver a line to all members but its sender."""
-        rendered: dict[tuple[bool, bytes], bytes] = {}
+    def _show(self, line: Line, sender: Member) -> None:
+        """Deliver a line to all members but its sender, together with what others send at the same time.
+
+        Else a thousand members that join at once were a million posts, during which the loop serves no other peer.
+        """
+        size = line.size
+        if self._unsent_size + size > _MOST_UNSENT:
+            self._deliver()
+        self._unsent.append((line, sender))
+        self._unsent_size += size
+        self._shown_count += 1
+        if not self._will_deliver:
+            self._will_deliver = True
+            self._call_soon(self._deliver_later)
+
+    def _deliver_later(self) -> None:
+        self._will_deliver = False
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Deliver what is unsent: over a stream in one post, over datagrams in one for each line."""
+        unsent, self._unsent, self._unsent_size = self._unsent, [], 0
+        first = self._shown_count - len(unsent)
+        own: dict[Member, list[int]] = {}
+        for place, (_, sender) in enumerate(unsent):
+            own.setdefault(sender, []).append(place)
+        rendered: dict[tuple[bool, bytes], list[bytes]] = {}
         for member in [*self._streams, *self._datagrams.values()]:
-            if member is not speaker and member.listening:
-                form = (self._in_color(member), member.terminator)
-                if form not in rendered:
-                    rendered[form] = self._render(line, member)
-                member.deliver(rendered[form])
+            if member.hears_from is None:
+                continue
+            form = (self._in_color(member), member.terminator)
+            if form not in rendered:
+                rendered[form] = [self._render(line, member) for line, _ in unsent]
+            start = max(0, member.hears_from - first)
+            lines = rendered[form][start:]
+            for place in reversed(own.get(member, ())):
+                del lines[place - start]
+            if member in self._streams:
+                if lines:
+                    member.deliver(b"".join(lines), len(lines))
+            else:
+                for line in lines:
+                    member.deliver(line)
+
+    def news(self, member: Member) -> bytes:
+        """What was shown since the last answer to a member that is sent nothing but answers; nothing to others."""
+        if isinstance(member.post, News):
+            self._deliver()
+        return member.news()
 
     def _render(self, line: Line, member: Member) -> bytes:
         return line.render(self._rules, color=self._in_color(member), terminator=member.terminator)

@@ -8,7 +8,7 @@ import pytest
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
 from netd.admission.daemon import DaemonAdmission
-from netd.daemon.worker.instance import ServiceInstance
+from netd.daemon.worker.instance import ServiceInstance, call_soon
 from netd.services.echo import Echo
 from netd.services.service_type import ServiceType
 from netd.telemetry.service_events import ServiceEvents
@@ -40,3 +40,17 @@ def test_listener_gets_a_server_of_its_kind_with_the_preambles_of_the_policy(
         if isinstance(server, StreamServer):
             assert (server.connections._preambles is not None) == bool(policy)
         server.close()
+
+
+def test_call_of_a_service_that_fails_is_counted_and_ends_nothing_else() -> None:
+    loop, events = ManualLoop(), ServiceEvents("echo")
+    called: list[int] = []
+
+    def fail() -> None:
+        raise SystemExit(1)
+
+    call_soon(loop, events, fail)
+    call_soon(loop, events, lambda: called.append(1))
+    assert (called, events.counters.failed) == ([], 0)
+    loop.settle()
+    assert (called, events.counters.failed) == ([1], 1)

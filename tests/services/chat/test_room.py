@@ -3,9 +3,15 @@
 What many members do in it at random is in `test_room_model`.
 """
 
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
-from netd.testing import NOW, PEER, script
+from netd.contract import Post
+from netd.services.chat import Chat
+from netd.testing import NOW, PEER, build, context, script
 from tests.services.chat.members import Mailer, Talker, chat
 from tests.support.services import service
 
@@ -369,3 +375,92 @@ def test_room_survives_a_reload() -> None:
     alex.end()
     third.stream(PEER, lambda data: True).close()
     assert len(third._room._streams) == 1
+
+
+class Turns:
+    """Calls of a service that wait for the end of a turn of the loop."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Callable[[], None]] = []
+        self.context = replace(context(), call_soon=self._waiting.append)
+
+    def end(self) -> None:
+        waiting = self._waiting.copy()
+        self._waiting.clear()
+        for function in waiting:
+            function()
+
+
+def test_lines_of_one_turn_are_one_post_to_each_member() -> None:
+    turns = Turns()
+    room = build(Chat, turns.context, max_members=1024)
+    posts: Counter[int] = Counter()
+    talkers = []
+
+    heard: dict[int, bytearray] = {number: bytearray() for number in range(100)}
+
+    def hear(number: int) -> Post:
+        def post(data: bytes) -> bool:
+            posts[number] += 1
+            heard[number] += data
+            return True
+
+        return post
+
+    for number in range(100):
+        talker = room.stream(PEER._replace(port=number + 1), hear(number))
+        next(talker)
+        talkers.append(talker)
+    for number, talker in enumerate(talkers):
+        talker.send(b"m%d : hello\n" % number)
+    assert not posts
+    turns.end()
+    assert max(posts.values()) == 1
+    for number in range(100):
+        expected = [f"* m{one} has joined\nm{one} : hello\n" for one in range(100) if one != number]
+        assert heard[number].decode() == "".join(expected)
+    turns.end()
+    assert max(posts.values()) == 1
+
+
+def test_lines_of_one_turn_are_delivered_before_they_are_more_than_a_queue_takes() -> None:
+    turns = Turns()
+    room = build(Chat, turns.context, announce=False)
+    posted: list[bytes] = []
+    hears = room.stream(PEER._replace(port=1), lambda data: not posted.append(data))  # type: ignore[func-returns-value]
+    next(hears)
+    speakers = [room.stream(PEER._replace(port=number + 2), lambda data: True) for number in range(20)]
+    for speaker in speakers:
+        next(speaker)
+        speaker.send(b"x" * 4000 + b"\n")
+    assert len(posted) == 2, "before the turn ends"
+    turns.end()
+    assert max(map(len, posted)) <= 32768
+    assert b"".join(posted).count(b"x" * 4000) == 20
+
+
+def test_member_that_joins_in_a_turn_gets_no_line_from_before_and_none_twice() -> None:
+    turns = Turns()
+    room = build(Chat, turns.context, announce=False, history=10)
+    alex = Talker(room)
+    alex.say("alex : one")
+    bob, eve = Talker(room, PEER._replace(port=2)), Mailer(room)
+    eve.send("")
+    alex.say("two")
+    turns.end()
+    assert bob.read() == ["alex : one", "alex : two"]
+    assert eve.read() == ["alex : one", "ok", "alex : two"]
+    assert alex.read() == []
+
+
+def test_answer_with_the_news_has_those_of_the_same_turn() -> None:
+    turns = Turns()
+    room = build(Chat, turns.context, announce=False, push=False)
+    eve, alex = Mailer(room), Talker(room)
+    eve.send("")
+    alex.say("alex : hello")
+    eve.send("")
+    assert eve.read() == ["ok", "alex : hello"]
+    turns.end()
+    eve.send("")
+    assert eve.read() == ["ok"]
