@@ -221,7 +221,11 @@ class _Opener:
         for host, failure in failures:
             if failure.errno not in _NOT_HERE or not listeners:
                 self.discard(listeners)
-                raise failure
+                try:
+                    raise failure
+                finally:  # its traceback has this frame: they would keep each other, and the config that is refused
+                    failures.clear()
+                    del failure
             self._skipped(service, endpoint.at(host, endpoint.port), str(failure.strerror))
         return listeners
 
