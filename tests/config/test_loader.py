@@ -298,25 +298,22 @@ def test_problems_of_included_files_have_their_place(tmp_path: Path) -> None:
     ]
 
 
-def test_included_directory_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    (tmp_path / "conf.d").mkdir()
-    (tmp_path / "conf.d" / "a.yaml").write_text("services:\n  echo: {listen: [tcp://*:7]}\n")
-    (tmp_path / "netd.yaml").write_text("include: [conf.d/*.yaml]\n")
-    (tmp_path / "conf.d").chmod(0)
+def test_included_directory_that_cannot_be_read_is_a_problem(open_path: Path) -> None:
+    (open_path / "conf.d").mkdir()
+    (open_path / "conf.d" / "a.yaml").write_text("services:\n  echo: {listen: [tcp://*:7]}\n")
+    (open_path / "netd.yaml").write_text("include: [conf.d/*.yaml]\n")
+    (open_path / "conf.d").chmod(0)
     script = (
         "import encodings.utf_8_sig, os, sys; sys.path[:0] = ['.']\n"
         "from netd.config import loader; from pathlib import Path\n"
         "os.getuid() or (os.setgid(65534), os.setuid(65534))\n"
-        f"try: loader.load(Path({str(tmp_path / 'netd.yaml')!r}))\n"
+        f"try: loader.load(Path({str(open_path / 'netd.yaml')!r}))\n"
         "except Exception as error: print(error)"
     )
     # As another user than root, without permissions there.
-    for directory in [tmp_path, *tmp_path.parents][:3]:
-        directory.chmod(directory.stat().st_mode | 0o011)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    (tmp_path / "conf.d").chmod(0o755)
-    assert done.stdout == f"{tmp_path}/netd.yaml:1:11: include[0]: '{tmp_path}/conf.d/*.yaml': Permission denied\n"
+    (open_path / "conf.d").chmod(0o755)
+    assert done.stdout == f"{open_path}/netd.yaml:1:11: include[0]: '{open_path}/conf.d/*.yaml': Permission denied\n"
 
 
 def test_directory_with_a_name_like_a_pattern_is_found(tmp_path: Path) -> None:
