@@ -224,8 +224,7 @@ class _Opener:
                 try:
                     raise failure
                 finally:  # its traceback has this frame: they would keep each other, and the config that is refused
-                    failures.clear()
-                    del failure
+                    del failures, failure
             self._skipped(service, endpoint.at(host, endpoint.port), str(failure.strerror))
         return listeners
 
