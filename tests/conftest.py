@@ -4,6 +4,7 @@ Each test has a directory of its own, to which all environment variables of netd
 test, the processes that it started have ended, and its sockets are closed.
 """
 
+import contextlib
 import itertools
 import os
 import signal
@@ -60,8 +61,9 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]
 @pytest.fixture(autouse=True)
 def place(places: Iterator[Path]) -> Iterator[Path]:
     """The directory of this test, which must leave no process and no socket behind."""
-    # Not the fixture monkeypatch, which a test may use for the same variables and undo.
-    with nothing_left(), pytest.MonkeyPatch.context() as patch:
+    # Not the fixture monkeypatch, which a test may use for the same variables and undo. What a launcher does in this
+    # process may change its working directory, from which the processes of later tests import `tests`.
+    with nothing_left(), contextlib.chdir("."), pytest.MonkeyPatch.context() as patch:
         where = next(places)
         _move_to(where, patch)
         yield where

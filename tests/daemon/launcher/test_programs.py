@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from netd.daemon.messages.to_launcher import Program
 from tests.daemon.launcher.examples import program, shell
 from tests.daemon.launcher.turned_loop import TurnedLoop
 from tests.support.leftovers import is_gone
+from tests.support.waiting import until
 
 IGNORE_TERM = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
 
@@ -203,8 +205,8 @@ def test_many_that_end_at_once_are_all_told_and_leave_no_zombie(launched: Launch
 
 
 def test_ends_are_told_of_those_that_were_ended_and_of_others(launched: Launched) -> None:
-    many = [launched.start(shell("sleep 100 & echo; exec sleep 100")) for _ in range(20)]
-    assert [launched.line() for _ in many] == [""] * 20
+    many = [launched.start(shell("sleep 100 & echo $$ $!; exec sleep 100")) for _ in range(20)]
+    children = dict(map(int, launched.line().split()) for _ in many)
     for number, running in enumerate(many):
         if number % 2:
             launched.programs.end(running)
@@ -212,13 +214,13 @@ def test_ends_are_told_of_those_that_were_ended_and_of_others(launched: Launched
             os.kill(running.pid, signal.SIGKILL)
     codes = [launched.end_of(running).code for running in many]
     assert codes == [-signal.SIGKILL, -signal.SIGTERM] * 10
-    for running in many:
-        try:
-            os.killpg(running.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            assert many.index(running) % 2
+    for number, running in enumerate(many):
+        child = children[running.pid]
+        if number % 2:
+            until(partial(is_gone, child))
         else:
-            assert not many.index(running) % 2
+            assert not is_gone(child)
+            os.kill(child, signal.SIGKILL)
 
 
 def test_child_that_is_no_program_is_reaped(launched: Launched) -> None:
