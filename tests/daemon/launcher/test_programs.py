@@ -206,7 +206,8 @@ def test_many_that_end_at_once_are_all_told_and_leave_no_zombie(launched: Launch
 
 def test_ends_are_told_of_those_that_were_ended_and_of_others(launched: Launched) -> None:
     many = [launched.start(shell("sleep 100 & echo $$ $!; exec sleep 100")) for _ in range(20)]
-    children = dict(map(int, launched.line().split()) for _ in many)
+    pairs = [launched.line().split() for _ in many]
+    children = {int(first): int(child) for first, child in pairs}
     for number, running in enumerate(many):
         if number % 2:
             launched.programs.end(running)
