@@ -38,6 +38,9 @@ streams, one with ``datagram`` serves datagrams. A service that needs blocking c
 ``listens``
     True: where the option ``mode`` is ``listener``, the ``program`` gets the listening sockets in place of connections.
     So such a service can serve datagrams too.
+``forwards``
+    True: netd passes connections and datagrams on to other services, which its options name
+    (`netd.services.forward.Forward`). Such a class has no other way to serve.
 ``runs_program``
     True: a ``stream`` of the service runs a program. Its ``Options``, as those of a class with ``program``, are
     `netd.services.exec.options.ProgramOptions` and more.
@@ -219,6 +222,15 @@ def _no_program(*arguments: object) -> NoReturn:
     raise RuntimeError("the service has no program")
 
 
+Resolve: TypeAlias = Callable[[str, Callable[[tuple[str, ...], str], object]], object]
+"""Resolves a name: the function is called later, in the thread of the loop, with the addresses in the order of RFC 6724
+and an empty text, or with none and the error."""
+
+
+def _no_resolver(name: str, then: Callable[[tuple[str, ...], str], object]) -> None:
+    then((), "there is no resolver")
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What the daemon passes to a service; tests pass a fixed clock and a seeded `Random`."""
@@ -236,6 +248,8 @@ class Context:
     each of many peers asks for at the same time. Thread-safe. Without a daemon the function is called at once."""
     names_peers: bool = False
     """Whether a header before each connection names the peer, so that the socket does not know it."""
+    resolve: Resolve = _no_resolver
+    """Resolves the name of a host."""
     start: StartProgram = _no_program
     """Starts the program of the service for a connection."""
     run: Callable[[float, int, Callable[[Finished], object]], object] = _no_program

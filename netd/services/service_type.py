@@ -17,14 +17,15 @@ from netd.services.socketserver_classes import why_no_handler, why_no_service
 from netd.shared.table import COMMON, Layout
 from netd.values import Model
 
-Serving = Literal["echo", "conversation", "push", "send_only", "thread", "program"]
+Serving = Literal["echo", "conversation", "push", "send_only", "thread", "program", "forward"]
 """How a stream is served. echo: the transport returns the input, without the service; conversation: a generator that is
 resumed with the input; push: the same with a `Post`; send_only: a generator that never receives; thread: a blocking
-handler; program: a program gets the connection."""
+handler; program: a program gets the connection; forward: it is joined with one to another service."""
 
-Datagrams = Literal["echo", "answer", "push", "program"]
+Datagrams = Literal["echo", "answer", "push", "program", "forward"]
 """How a datagram is served. echo: the transport returns it, without the service; answer: the service is called; push:
-the same with a `Post`; program: a program gets the socket, where its options say so."""
+the same with a `Post`; program: a program gets the socket, where its options say so; forward: it is passed on to
+another service."""
 
 
 class NoOptions(Model):
@@ -122,10 +123,11 @@ _FLAGS = (
     "single_worker",
     "polled",
     "listens",
+    "forwards",
     "runs_program",
 )
 _METHODS = ("stream", "datagram", "handler", "program", "take_over", "truncate")
-_SERVES = ("stream", "datagram", "handler", "program")
+_SERVES = ("stream", "datagram", "handler", "program", "forwards")
 _TRAITS = {"rfc", "counters", "Options", *_FLAGS, *_METHODS}
 # Former names. A class that still has one would silently lose what it declares.
 _FORMER = {
@@ -143,6 +145,10 @@ _EXCLUDE = (
     ("stream", "program", "a connection is served by one of them"),
     ("handler", "program", "a connection is served by one of them"),
     ("datagram", "program", "a program gets the socket of datagrams"),
+    *(
+        (one, "forwards", "a service that forwards is never called")
+        for one in ("stream", "datagram", "handler", "program")
+    ),
     ("reflects", "program", "a service that reflects is never called"),
     ("reflects", "discards_input", "what is thrown away cannot be sent back"),
     ("reflects", "server_initiated", "a service that reflects is never called, so it never posts"),
@@ -159,6 +165,7 @@ _NEED = (
     ("truncate", ("datagram",), ""),
     ("listens", ("program",), ""),
     ("runs_program", ("stream",), ""),
+    ("forwards", ("Options",), ""),
 )
 
 
@@ -252,6 +259,8 @@ def _read(service: type, name: str) -> ServiceType:
         serving = "thread"
     elif "program" in has:
         serving = "program"
+    elif flag["forwards"]:
+        serving = "forward"
     elif "stream" in has:
         serving = "conversation"
         if flag["reflects"]:
@@ -260,7 +269,7 @@ def _read(service: type, name: str) -> ServiceType:
             serving = "send_only"
         elif flag["server_initiated"]:
             serving = "push"
-    datagrams: Datagrams | None = "program" if flag["listens"] else None
+    datagrams: Datagrams | None = "program" if flag["listens"] else "forward" if flag["forwards"] else None
     if "datagram" in has:
         datagrams = "echo" if flag["reflects"] else "push" if flag["server_initiated"] else "answer"
     return ServiceType(

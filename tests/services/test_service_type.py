@@ -25,6 +25,7 @@ FLAGS = (
     "single_worker",
     "polled",
     "listens",
+    "forwards",
     "runs_program",
 )
 METHODS = ("stream", "datagram", "handler", "program", "take_over", "truncate")

@@ -1,0 +1,49 @@
+"""forward: passes connections and datagrams on to other services, as redirect of xinetd, socat or a proxy do.
+
+Read `target` and `options` first, then `balance`, `state` and `names`. The connections are the transport's.
+"""
+
+from netd.contract import Context
+from netd.services.forward.balance import ordered, ranks_for
+from netd.services.forward.names import Names
+from netd.services.forward.options import ForwardOptions
+from netd.services.forward.state import Targets
+from netd.services.forward.target import Kind
+
+
+class Forward:
+    """Passes each connection, or the datagrams of each peer, on to one of several targets."""
+
+    forwards = True
+    Options = ForwardOptions
+
+    def __init__(self, options: ForwardOptions, context: Context) -> None:
+        self.options = options
+        self.targets = Targets(options.to)
+        self.names = Names(context.resolve, options.resolve)
+        kinds: tuple[Kind, ...] = ("stream", "datagram")
+        self._numbers = {
+            kind: [number for number, target in enumerate(options.to) if target.kind == kind] for kind in kinds
+        }
+        self._texts = [str(target) for target in options.to]
+        self._turn = -1
+
+    def candidates(self, kind: Kind, source: str, now: float) -> list[int]:
+        """The numbers of the targets for a connection of this source, in the order in which to try them.
+
+        Those that rest come last: they are tried where no other one can be reached.
+        """
+        numbers = self._numbers[kind]
+        if len(numbers) == 1:
+            return numbers
+        self._turn += 1
+        options, targets = self.options, self.targets
+        ranks = ranks_for(source, self._texts) if options.balance == "source" else ()
+        active = [state.active for state in targets.states] if options.balance == "least" else ()
+        usable = ordered(options.balance, targets.usable(now, numbers), self._turn, active, ranks)
+        return usable if len(usable) == len(numbers) else usable + targets.resting(now, numbers)
+
+    def take_over(self, before: "Forward") -> None:
+        """Continue with what is known of the targets of the service before."""
+        self.targets.take_over(before.targets)
+        self.names.take_over(before.names, frozenset(target.host for target in self.options.to if target.is_name))
