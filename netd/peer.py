@@ -91,6 +91,11 @@ class Peer(NamedTuple):
         return self.credentials.user if not self.host and self.credentials else self.remote
 
     @property
+    def via(self) -> str:
+        """The proxy that has named the peer, as text; empty if none has."""
+        return self.proxied.via if self.proxied else ""
+
+    @property
     def local(self) -> str:
         """The local address, as text."""
         return address_text(self.local_host, self.local_port, unix=self.family == "unix")

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from netd.peer import Peer
 from netd.shared.table import Counts
 from netd.telemetry.exposition import exposition
+from netd.transport.stream.proxy_header import proxy_header
 from tests.daemon.clients import talking
 from tests.daemon.configs import write
 from tests.source_tree import ROOT
@@ -66,6 +68,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
   echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0], limits: {exempt: [], rate: udp 1/d}}
   upper: {listen: [tcp://127.0.0.1:0], access: {deny: [any]}}
   agent: {type: exec, listen: [tcp://127.0.0.1:0], options: {command: [/bin/cat]}}
+  proxied: {type: upper, listen: [tcp://127.0.0.1:0], proxy_protocol: {from: [127.0.0.1]}}
   off: {type: upper, enabled: false, listen: [tcp://127.0.0.1:0]}
 """
     directory = tmp_path_factory.mktemp("n")
@@ -108,7 +111,11 @@ def test_answers_have_the_fields_that_the_page_describes(running: Daemon, tmp_pa
     with talking(running.port("agent")):
         pass
     until(lambda: asked("status", "service=agent")["services"][0]["counters"]["programs_ended"])
-    with talking(running.port("echo")), talking(running.port("agent")):
+    header = proxy_header(1, Peer("tcp", "192.0.2.7", 4711, "192.0.2.1", 7))
+    proxied = socket.create_connection(("127.0.0.1", running.port("proxied")), 20)
+    with talking(running.port("echo")), talking(running.port("agent")), proxied:
+        proxied.sendall(header + b"x")
+        assert proxied.recv(1) == b"X"
         file = Path(printed("status")["config"])
         assert_described("status", [printed("status"), printed("status", "agent")])
         assert_described("connections", [printed("connections")])

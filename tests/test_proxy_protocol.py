@@ -63,6 +63,11 @@ frontend v2
   default_backend v2
 backend v2
   server s 127.0.0.1:{whoami} send-proxy-v2 check check-send-proxy
+frontend text
+  bind 127.0.0.1:{text}
+  default_backend text
+backend text
+  server s 127.0.0.1:{env} send-proxy
 frontend facts
   bind 127.0.0.1:{facts}
   unique-id-format id-%ci
@@ -89,7 +94,7 @@ class Ports(dict[str, int]):
 
 @pytest.fixture(scope="module")
 def haproxy(running: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
-    ports = Ports({name: free_port() for name in ("v1", "v2", "facts")})
+    ports = Ports({name: free_port() for name in ("v1", "v2", "text", "facts")})
     ports.own = own = tmp_path_factory.mktemp("h")
     services = {name: running.port(name) for name in ("check", "env", "whoami")}
     (own / "haproxy.cfg").write_text(HAPROXY.format(own=own, **services, **ports))
@@ -146,6 +151,14 @@ def test_program_is_told_what_haproxy_says(haproxy: Ports) -> None:
     assert (told["TCPLOCALIP"], told["TCPLOCALPORT"]) == ("127.0.0.1", str(haproxy["facts"]))
     assert told["PROXY_UNIQUE_ID"] == "id-127.0.0.9"
     assert re.fullmatch(r"127\.0\.0\.1:\d+", told["PROXY_VIA"])
+
+
+def test_program_behind_version_1_has_the_client(haproxy: Ports) -> None:
+    client, answer = ask(haproxy["text"], "127.0.0.9")
+    told = dict(line.split("=", 1) for line in answer.splitlines())
+    assert f"{told['REMOTE_ADDR']}:{told['REMOTE_PORT']}" == client
+    assert told["PROXY_VIA"].startswith("127.0.0.1:")
+    assert "PROXY_UNIQUE_ID" not in told
 
 
 @pytest.mark.parametrize(("backend", "wanted"), [("http", "L7OK"), ("http2", "L7OK")])
@@ -211,22 +224,27 @@ events {{}}
 stream {{
   server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{whoami}; proxy_protocol on; }}
   server {{ listen 127.0.0.1:{unix}; proxy_pass unix:{path}; proxy_protocol on; }}
+  server {{ listen 127.0.0.1:{program}; proxy_pass 127.0.0.1:{env}; proxy_protocol on; }}
 }}
 """
 MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
 
 
 def test_client_of_nginx_is_the_peer(running: Daemon, tmp_path: Path) -> None:
-    program, ports = need("nginx", MODULE), (free_port(), free_port())
+    program, ports = need("nginx", MODULE), (free_port(), free_port(), free_port())
     names = {"port": ports[0], "unix": ports[1], "whoami": running.port("whoami"), "path": path(running, "local")}
+    names |= {"program": ports[2], "env": running.port("env")}
     (tmp_path / "nginx.conf").write_text(NGINX.format(own=tmp_path, module=MODULE, **names))
     with started(program, "-p", tmp_path, "-e", tmp_path / "error.log", "-c", tmp_path / "nginx.conf") as process:
         until(lambda: process.poll() is not None or (tmp_path / "pid").exists())
         assert process.poll() is None, (tmp_path / "error.log").read_text()
-        for port in ports:
+        for port in ports[:2]:
             client, answer = ask(port, "127.0.0.9")
             assert answer.startswith(f"peer={client} local=127.0.0.1:{port} transport=tcp "), answer
         assert ask(ports[0], "127.0.0.66")[1] == "421 no\r\n"
+        client, answer = ask(ports[2], "127.0.0.9")
+        assert f"REMOTE_ADDR={client.partition(':')[0]}" in answer.splitlines()
+        assert f"REMOTE_PORT={client.partition(':')[2]}" in answer.splitlines()
 
 
 def path(running: Daemon, service: str) -> str:
@@ -261,10 +279,16 @@ def test_reload_with_proxies_holds_for_new_connections(tmp_path: Path) -> None:
         with socket.create_connection(address, 20) as after:
             after.sendall(HEADER + b"c")
             assert after.recv(1) == b"C"
-            rows = running.ask("connections")["connections"]
-            assert "192.0.2.7:4711" in [row["peer"] for row in rows]
+            rows = {row["peer"]: row for row in running.ask("connections")["connections"]}
+            assert rows["192.0.2.7:4711"]["via"] == "{}:{}".format(*after.getsockname())
             [line] = [line for line in running.netd("kick", "--peer", "192.0.2.7").stdout.splitlines() if line]
             assert after.recv(1) == b"", line
+        (tmp_path / "netd.yaml").write_text(text.replace("null", "{from: [127.0.0.2], versions: [2], others: direct}"))
+        assert running.netd("reload").returncode == 0
+        with socket.create_connection(address, 20) as own:
+            own.sendall(HEADER)
+            assert own.recv(100) == HEADER.upper()
+            assert ["via" in row for row in running.ask("connections")["connections"]] == [False]
         (tmp_path / "netd.yaml").write_text(text.replace("null", "{from: [127.0.0.2]}"))
         assert running.netd("reload").returncode == 0
         with socket.create_connection(address, 20) as other, contextlib.suppress(ConnectionResetError):

@@ -267,8 +267,9 @@ class AdmissionControl:
     def explain_unix(self, user: int, groups: Sequence[int], now: float, *, datagram: bool) -> Iterator[Check]:
         """The same for a UNIX peer."""
         if proxies := self.policy.proxy_protocol:
-            yield Check("proxy_protocol", proxies.admits_unix, proxies.explain(None))
-            return
+            yield Check("proxy_protocol", proxies.admits_unix or proxies.others == "direct", proxies.explain(None))
+            if proxies.admits_unix or proxies.others == "refuse":
+                return
         ruling = self.access.unix_ruling(user, groups)
         yield Check("access", ruling.allowed, ruling.why)
         yield from self._explain_rest(None, now, "UNIX peer", datagram=datagram)

@@ -69,5 +69,5 @@ class Policy(Model):
     such answers to a forged source address amplify an attack."""
     proxy_protocol: ProxyProtocol | None = None
     """The proxies in front of a service, such as HAProxy or nginx: `{from: [10.0.0.1]}`. Each of their connections
-    begins with a header of the PROXY protocol, which names the peer. Connections from others are refused. Unset: there
-    are none, and a header is input of the service."""
+    begins with a header of the PROXY protocol, which names the peer. Connections from others are refused, unless
+    `others: direct` is set. Unset: there are no proxies, and a header is input of the service."""

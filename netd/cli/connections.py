@@ -9,10 +9,10 @@ from netd.cli.output import print_answer, table
 from netd.client.control import Answer
 from netd.errors import EXIT_NO, EXIT_OK
 
-_SOME = ("IDLE", "IN", "OUT", "PID", "CPU", "MEMORY")  # left out where no connection has a value
-_NUMBERS = ("AGE", *_SOME)
-_HEADS = ("ID", "SERVICE", "PEER", "LOCAL", *_NUMBERS)
-_SPARE = ("LOCAL", "IDLE", "IN", "OUT")
+_SOME = ("VIA", "IDLE", "IN", "OUT", "PID", "CPU", "MEMORY")  # left out where no connection has a value
+_NUMBERS = ("AGE", *_SOME[1:])
+_HEADS = ("ID", "SERVICE", "PEER", "VIA", "LOCAL", *_NUMBERS)
+_SPARE = ("LOCAL", "VIA", "IDLE", "IN", "OUT")
 _MINUTE = 60
 
 
@@ -25,6 +25,8 @@ _MINUTE = 60
 @json_option
 def connections(client: ControlClient, service: str | None, peer: str | None, *, as_json: bool) -> int:
     """List live connections: peer, age, idle time and octets. At most 1,000 for each worker, and the total number.
+
+    VIA is the proxy that has named the peer.
 
     Of a program that serves one: its process, and the processor time and the memory that it uses. netd sees no octets
     of a connection that it has handed over. A narrow terminal shows fewer columns.
@@ -51,6 +53,7 @@ def _row(connection: Answer) -> dict[str, str]:
     seen, pid = not connection.get("handed_over", False), connection.get("pid")
     cpu, memory = connection.get("cpu_seconds"), connection.get("memory_bytes")
     return row | {
+        "VIA": connection.get("via", "-"),
         "IDLE": readable_duration(connection["idle_seconds"]) if seen else "-",
         "IN": str(connection["received_bytes"]) if seen else "-",
         "OUT": str(connection["sent_bytes"]) if seen else "-",

@@ -35,6 +35,8 @@ def trace(client: ControlClient, service: str, peer: str | None, *, as_hex: bool
     |  the peer has finished sending
     ?  the peer gets no answer as yet, and why
 
+    Where a proxy has named the peer, lines with + and - say which.
+
     The service does not wait for the trace: messages that cannot be shown in time are skipped and counted. Of a long
     message only the beginning is shown; octets that netd moves with splice(2) (echo, in bulk) are only counted.
     """  # noqa: D301  # the backslash is for click, which keeps the lines behind it as they are
@@ -69,7 +71,7 @@ def _lines(message: Mapping[str, Any], *, as_hex: bool) -> Iterator[str]:
         return
     data = bytes.fromhex(message["data"])
     if message["what"] not in ("in", "out"):
-        yield head
+        yield head + (f" via {message['via']}" if "via" in message else "")
     elif size and not data:
         yield f"{head} {size} (not captured)"
     elif as_hex:

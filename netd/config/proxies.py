@@ -21,7 +21,7 @@ def findings(protocol: ProxyProtocol | None, listen: tuple[Endpoint, ...], optio
     for number, endpoint in enumerate(listen):
         if endpoint.transport in ("udp", "unixgram"):
             yield Finding(("listen", number), NO_DATAGRAMS)
-        elif endpoint.transport == "unix" and not protocol.admits_unix:
+        elif endpoint.transport == "unix" and not protocol.admits_unix and protocol.others == "refuse":
             yield Finding(("listen", number), _NO_UNIX, is_notice=True)
     for number, named in enumerate(protocol.sources):
         if any(network.length == 0 for network in named.networks):

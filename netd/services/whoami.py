@@ -21,7 +21,7 @@ class WhoAmI:
 
     @staticmethod
     def _line(peer: Peer) -> bytes:
-        via = f" via={peer.proxied.via}" if peer.proxied else ""
+        via = f" via={peer.via}" if peer.proxied else ""
         return (
             f"peer={peer.remote} local={peer.local} transport={peer.transport} family={peer.family}{via}\r\n".encode()
         )

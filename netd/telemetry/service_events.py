@@ -133,11 +133,13 @@ class ServiceEvents(ThrottledLog):
         self._cells[_ACCEPTED] += 1
 
     def connection_refused(
-        self, reason: Refusal, source: str | Credentials = "", number: int = 1, *, endpoint: str = ""
+        self, reason: Refusal, source: str | Credentials = "", number: int = 1, *, endpoint: str = "", via: str = ""
     ) -> None:
-        """``number`` connections were refused, the last one from this address or local process."""
+        """``number`` connections were refused, the last one from this address or local process, or from a proxy that
+        has named this address (``via``).
+        """
         self._cells[_REFUSED[reason]] += number
-        details = {"reason": reason, "endpoint": endpoint}
+        details = {"reason": reason, "endpoint": endpoint, "via": via}
         if isinstance(source, Credentials):
             details["peer"] = str(source)
             source = source.user
@@ -194,7 +196,7 @@ class ServiceEvents(ThrottledLog):
             bytes_out=bytes_out,
             duration=round(duration, 6),
             outcome=outcome,
-            **({"via": peer.proxied.via} if peer.proxied else {}),
+            **({"via": peer.via} if peer.proxied else {}),
         )
 
     def message_unanswered(self, peer: Peer, what: str) -> None:

@@ -20,9 +20,9 @@ _OVERHEAD = 120  # octets that a line takes besides its text
 Way = Literal["opened", "in", "out", "end", "unanswered", "closed"]
 """A connection was opened, octets or a datagram were received or sent, the peer has finished sending, the peer gets no
 answer as yet, it was closed."""
-Line = tuple[float, Way, str, int, str]
+Line = tuple[float, Way, str, int, str, str]
 """The time (Unix time), the event, the peer, the number of octets, and the first of them in hexadecimal; of
-``unanswered`` a text in their place (UTF-8)."""
+``unanswered`` a text in their place (UTF-8). Last the proxy that has named the peer, or empty."""
 
 
 class Tap:
@@ -51,8 +51,8 @@ class Tap:
             if self._size > _MOST:
                 self._skipped += 1
             else:
-                line = (time.time(), way, peer.remote, size, bytes(data[:SHOWN]).hex())
-                self._size += _OVERHEAD + len(line[2]) + len(line[4])
+                line = (time.time(), way, peer.remote, size, bytes(data[:SHOWN]).hex(), peer.via)
+                self._size += _OVERHEAD + len(line[2]) + len(line[4]) + len(line[5])
                 self._lines.append(line)
         if first:
             self._flush(self)

@@ -37,6 +37,16 @@ def test_connections_that_get_no_answer_are_listed_with_the_reason_below_the_tab
     assert output.splitlines()[3:] == ["0-7: 4 octets without a line end"]
 
 
+def test_proxy_that_has_named_a_peer_is_in_the_list(place: Path) -> None:
+    answer = {"connections": [{**ROW, "via": "10.0.0.1:40000"}, ROW], "total": 2}
+    output = run_with_answer(place, answer, "connections")[1]
+    assert [" ".join(line.split()) for line in output.splitlines()] == [
+        "ID SERVICE PEER VIA LOCAL AGE IDLE IN OUT",
+        "0-7 echo 192.0.2.7:5353 10.0.0.1:40000 192.0.2.1:7 1h1m 4s 10 200",
+        "0-7 echo 192.0.2.7:5353 - 192.0.2.1:7 1h1m 4s 10 200",
+    ]
+
+
 def test_programs_have_their_process_and_what_netd_does_not_see_is_a_dash(place: Path) -> None:
     used = {"pid": 4711, "cpu_seconds": 0.125, "memory_bytes": 3 * 2**20}
     handed = {**ROW, "id": "0-4711", "handed_over": True, **used}

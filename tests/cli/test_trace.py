@@ -30,6 +30,8 @@ def message(what: str, data: bytes = b"", size: int | None = None) -> dict[str, 
         (message("in", b'a "b"\r\n\xff'), ['< 192.0.2.7:5\\x1b 8 "a \\"b\\"\\r\\n\\xff"']),
         (message("out", b"x" * 70), [f'> 192.0.2.7:5\\x1b 70 "{"x" * 64}" (6 more)']),
         (message("out", b"", 4096), ["> 192.0.2.7:5\\x1b 4096 (not captured)"]),
+        (message("opened") | {"via": "10.0.0.1:7\x1b"}, ["+ 192.0.2.7:5\\x1b via 10.0.0.1:7\\x1b"]),
+        (message("in", b"x") | {"via": "10.0.0.1:7"}, ['< 192.0.2.7:5\\x1b 1 "x"']),
         (message("in", b""), ['< 192.0.2.7:5\\x1b 0 ""']),
         (
             {"time": NOON + 0.25, "what": "unanswered", "peer": "192.0.2.7:5", "size": 4, "text": "4 octets\x1b"},

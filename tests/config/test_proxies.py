@@ -34,6 +34,8 @@ def _text(problem: Problem) -> str:
         "type: echo, listen: ['tcp://*:7', 'unix:///run/x'], proxy_protocol: {from: [local]}",
         "type: exec, listen: ['tcp://*:7'], proxy_protocol: {from: [local]}, options: {command: [/bin/true]}",
         "type: echo, listen: ['tcp://*:7', 'udp://*:7'], proxy_protocol: null",
+        "type: echo, listen: ['tcp://*:7'], proxy_protocol: {from: [local], versions: [2]}",
+        "type: echo, listen: ['unix:///run/x'], proxy_protocol: {from: [10.0.0.1], others: direct}",
     ],
 )
 def test_service_behind_proxies_has_no_problem(tmp_path: Path, service: str) -> None:
@@ -55,6 +57,9 @@ LISTENER = "type: exec, listen: ['tcp://*:7'], options: {command: [/bin/true], m
         (ECHO + "{form: [10.0.0.1]}", ".proxy_protocol.form: unknown key; did you mean 'from'?"),
         (ECHO + "{from: [10.0.0.1/8]}", ".proxy_protocol.from[0]: '10.0.0.1/8' has host bits set"),
         (ECHO + "{from: [lb1]}", ".proxy_protocol.from[0]: expected an address, a network"),
+        (ECHO + "{from: [local], versions: [v2]}", ".proxy_protocol.versions[0]: expected 1 or 2, got 'v2'"),
+        (ECHO + "{from: [local], versions: [2, 2]}", ".proxy_protocol.versions: a version is given twice"),
+        (ECHO + "{from: [local], others: drop}", ".proxy_protocol.others: expected 'refuse' or 'direct', got 'drop'"),
         (ECHO + "v2", ".proxy_protocol: expected a mapping, got 'v2'"),
         (ECHO + "true", ".proxy_protocol: expected a mapping, got true"),
         (

@@ -27,7 +27,7 @@ PEER = Peer("tcp", "192.0.2.7", 5)
 def told(one: Tap) -> list[tuple[str, int, bytes]]:
     lines, skipped = one.take()
     assert skipped == 0
-    return [(way, size, bytes.fromhex(data)) for _, way, _, size, data in lines]
+    return [(way, size, bytes.fromhex(data)) for _, way, _, size, data, _ in lines]
 
 
 @given(st.lists(st.binary(max_size=1000), max_size=300))
@@ -39,7 +39,7 @@ def test_tap_keeps_a_bounded_part_and_counts_the_rest(pieces: list[bytes]) -> No
     lines, skipped = one.take()
     assert len(lines) + skipped == len(pieces)
     assert [(line[2:]) for line in lines] == [
-        (PEER.remote, len(piece), piece[:SHOWN].hex()) for piece in pieces[: len(lines)]
+        (PEER.remote, len(piece), piece[:SHOWN].hex(), "") for piece in pieces[: len(lines)]
     ]
     assert sum(len(line[4]) for line in lines) < 30_000
     assert flushed == [one] * bool(pieces), "once, until it is taken"
@@ -66,7 +66,7 @@ def test_conversation_is_recorded_from_its_beginning_to_its_end(server: Server) 
         peer = f"127.0.0.1:{connection.getsockname()[1]}"
     server.settle()
     lines, _ = one.take()
-    assert [(way, size, data) for _, way, _, size, data in lines] == [
+    assert [(way, size, data) for _, way, _, size, data, _ in lines] == [
         ("opened", 0, ""),
         ("in", 5, b"hello".hex()),
         ("out", 5, b"HELLO".hex()),
@@ -105,7 +105,7 @@ def test_bulk_under_trace_is_counted_and_echoed_whole(server: Server) -> None:
     sizes = {"in": 0, "out": 0}
 
     def count(full: Tap) -> None:
-        for _, way, _, size, _ in full.take()[0]:
+        for _, way, _, size, _, _ in full.take()[0]:
             sizes[way] = sizes.get(way, 0) + size
 
     look(server, [tap(flush=lambda full: server.loop.call(lambda: count(full)))])
@@ -171,7 +171,7 @@ def test_datagrams_are_recorded(server: Server, tmp_path: Any, kind: type[Any], 
         own = client.getsockname()
     server.settle()
     lines, _ = one.take()
-    assert [(way, size) for _, way, _, size, _ in lines] == [
+    assert [(way, size) for _, way, _, size, _, _ in lines] == [
         (way, size) for size in (5, 0, 1000) for way in ("in", "out")
     ]
     answered = b"HELLO" if kind is Upper else b"hello"

@@ -78,6 +78,8 @@ class ConnectionRow(Fields):
     """The program that serves it; 0: none does."""
     handed_over: Flag = False
     """Whether the program has the connection itself, so that its octets are not seen."""
+    via: PeerName = ""
+    """The proxy that has named the peer; empty if none has."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ TraceLine = tuple[
     PeerName,
     Natural,
     Annotated[str, Strict(), Field(pattern=rf"^(?:[0-9a-f]{{2}}){{0,{SHOWN}}}$")],
+    PeerName,
 ]
 """A `netd.transport.tap.Line`."""
 

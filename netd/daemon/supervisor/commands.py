@@ -171,6 +171,7 @@ class Commands:
                     "sent_bytes": row.bytes_out,
                     "unanswered": row.unanswered,
                     "handed_over": row.handed_over,
+                    **({"via": row.via} if row.via else {}),
                     **({"pid": row.pid, **usage_of(row.pid, launchers)} if row.pid else {}),
                 }
                 for one in lists

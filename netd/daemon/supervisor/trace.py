@@ -32,9 +32,10 @@ class _Trace:
     def send(self, lines: list[TraceLine], skipped: int) -> None:
         """Send the lines of a worker to the operator, and the number of lines that were dropped."""
         self.skipped += skipped
-        for when, way, peer, size, data in lines:
+        for when, way, peer, size, data, via in lines:
             told = {"text": bytes.fromhex(data).decode("utf-8", "replace")} if way == "unanswered" else {"data": data}
-            self._send_line(time=round(when, 6), what=way, peer=peer, size=size, **told)
+            named = {"via": via} if via else {}
+            self._send_line(time=round(when, 6), what=way, peer=peer, **named, size=size, **told)
         if self.skipped:
             dropped, self.skipped = self.skipped, 0
             if not self.post(json_line({"skipped": dropped})):

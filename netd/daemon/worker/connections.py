@@ -102,4 +102,5 @@ def _row(worker: int, connection: Connection) -> ConnectionRow:
         unanswered=escaped(connection.unanswered)[:LONGEST_UNANSWERED],
         pid=connection.pid,
         handed_over=connection.is_unseen,
+        via=peer.via,
     )

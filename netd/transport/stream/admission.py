@@ -45,20 +45,24 @@ class StreamAdmission:
         request.close()
         return None
 
-    def admit_socket(self, request: socket.socket, peer: Peer, naming: Naming) -> Ticket | None:
-        """The ticket of a connection that names its peer in a preamble, or None, as `admit`.
+    def admit_socket(
+        self, request: socket.socket, client_address: Any, busy: Refusal | None, peer: Peer, naming: Naming
+    ) -> Ticket | None:
+        """The ticket of a connection that may name its peer in a preamble, or None, as `admit`.
 
         ``peer`` is that of the socket, such as a proxy.
         """
+        admitted: Ticket | Refusal | None
         try:
-            naming(b"", peer)
-            admitted = self._control.admit_socket()
+            admitted = None if naming(b"", peer) else self._control.admit_socket()
         except PeerError:
             admitted = "access"
         except BaseException as error:  # a bug in a preamble costs this connection alone
             self._events.conversation_failed(peer, error)
             request.close()
             return None
+        if admitted is None:
+            return self.admit(request, client_address, busy)
         if not isinstance(admitted, str):
             return admitted
         self.refuse(request, admitted, peer.credentials or peer.host)
@@ -75,12 +79,15 @@ class StreamAdmission:
             admitted = self._control.admit(pack_address(peer.host), self._loop.now, busy, placed=True)
         if not isinstance(admitted, str):
             return admitted
-        self.refuse(request, admitted, peer.credentials or peer.host)
+        self.refuse(request, admitted, peer.credentials or peer.host, peer.via)
         return None
 
-    def refuse(self, request: socket.socket, reason: Refusal, peer: str | Credentials) -> None:
-        """Count a refused connection, and apply the policy's `refuse`. The caller closes it. Does not block."""
-        self._events.connection_refused(reason, peer)
+    def refuse(self, request: socket.socket, reason: Refusal, peer: str | Credentials, via: str = "") -> None:
+        """Count a refused connection, and apply the policy's `refuse`. The caller closes it. Does not block.
+
+        ``via`` is the proxy that has named the peer.
+        """
+        self._events.connection_refused(reason, peer, via=via)
         refuse = self._control.policy.refuse
         with contextlib.suppress(OSError):
             if refuse == "reset":

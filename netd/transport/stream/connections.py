@@ -82,7 +82,8 @@ class Connections:
     def admit(self, request: socket.socket, client_address: Any) -> Ticket | None:
         """The ticket of a connection that is admitted (`serve`). Another one is refused and closed: None."""
         if self._preambles and (naming := self._preambles.naming):
-            return self.stream_admission.admit_socket(request, self._peer(request, client_address), naming)
+            peer = self._peer(request, client_address)
+            return self.stream_admission.admit_socket(request, client_address, self._busy(), peer, naming)
         return self.stream_admission.admit(request, client_address, self._busy())
 
     def _busy(self) -> Refusal | None:
@@ -135,7 +136,7 @@ class Connections:
             connection.start()
         except BaseException as error:  # a service may raise anything, SystemExit too, when its conversation is made
             if isinstance(error, OSError) and error.errno in EXHAUSTED:
-                self.events.connection_refused("no_resources", peer.credentials or peer.host)
+                self.events.connection_refused("no_resources", peer.credentials or peer.host, via=peer.via)
             else:
                 self.events.conversation_failed(peer, error)
             if connection:

@@ -22,7 +22,7 @@ Naming: TypeAlias = Callable[[bytes, Peer], tuple[int, Peer] | None]
 """Called with all input so far and the peer of the socket: returns the length of the header in octets, which alone are
 received, and the peer that it names, or the same peer if it names none; None if the header is not complete. Raises
 `PeerError` if it is no header, or this sender may not send one. It is called first with no input, so that such a sender
-is refused before it sends anything."""
+is refused before it sends anything; a length of 0 then means that this sender sends no header, and is the peer."""
 
 Wrap: TypeAlias = Callable[[StreamSocket], WrappedSocket]
 Transforming: TypeAlias = Callable[[Peer], Generator[bytes | None, bytes, Wrap]]
@@ -79,10 +79,11 @@ class PreambleConnection(Connection):
         self._deadline = until if self._deadline is None else min(self._deadline, until)
 
     def start(self) -> None:
-        if self._preambles.naming:
+        names = self._preambles.naming and not self._preambles.naming(b"", self.peer)
+        if names:
             self._mask = _NEW_INPUT
         super().start()
-        if not self._preambles.naming:
+        if not names:
             self._transform()
 
     def trace(self, taps: Taps) -> None:

@@ -6,7 +6,7 @@ Version 1 is a line, version 2 binary. `parse_header` reads both, `proxy_header`
 import re
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Literal
 
 from netd.addresses import host_text, map_to_ipv6, pack_address, unmap
@@ -38,13 +38,15 @@ _LONGEST_FACT = 256
 """Octets of a fact that is kept, for as long as its connection: names and the like are shorter."""
 
 
-def parse_header(data: bytes, sender: Peer) -> tuple[int, Peer] | None:
+def parse_header(data: bytes, sender: Peer, versions: Container[int] = (1, 2)) -> tuple[int, Peer] | None:
     """The length of the header that the data begins with, and the peer that it names; None if it is not complete.
 
     ``sender`` is the peer of the socket. It stays where the header names none (``LOCAL``, ``UNKNOWN``), the sender, or
-    one without an address, of a UNIX socket. Raises `PeerError` for anything but a header of version 1 or 2, or one of
-    more than `LONGEST_HEADER` octets.
+    one without an address, of a UNIX socket. Raises `PeerError` for anything but a header of one of the ``versions``,
+    as soon as that is certain, and for one of more than `LONGEST_HEADER` octets.
     """
+    if data and (1 if data[:1] == _PREFIX[:1] else 2) not in versions:
+        raise PeerError(f"expected a header of the PROXY protocol of version {2 if 2 in versions else 1}")
     if data.startswith(SIGNATURE):
         return _parse_binary(data, sender)
     if data.startswith(_PREFIX):

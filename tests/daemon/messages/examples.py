@@ -21,7 +21,7 @@ from netd.daemon.messages.from_worker import (
 )
 
 ROW = ConnectionRow("0-7-1", "echo", "tcp", "192.0.2.7:4711", "192.0.2.1:7", 1.5, 0, 3, 4, "4 octets")
-LINE = [1.0, "in", "x", 1, "61"]
+LINE = [1.0, "in", "x", 1, "61", ""]
 SENT: list[Response | Notice] = [
     Done(),
     Failed("no descriptors left"),
@@ -32,7 +32,7 @@ SENT: list[Response | Notice] = [
     Busy(),
     Offender("c0000207", "echo", "rate"),
     ReportWanted("status"),
-    TraceLines(1, [(1.5, "in", "192.0.2.7:4711", 2, "6869")], 0),
+    TraceLines(1, [(1.5, "in", "192.0.2.7:4711", 2, "6869", "10.0.0.1:5")], 0),
     ProgramsChanged("rsync", 3, 0, "signal", 265, 0.0015, 1.5),
     ListenerHeld(7, 4711),
     WorkerFault(1, "Start: a descriptor is no socket"),

@@ -18,6 +18,11 @@ services:
     listen: [tcp://127.0.0.1:0, "unix://@{tmp}-behind"]
     access: {deny: [10.6.6.0/24]}
     proxy_protocol: {from: [10.0.0.1]}
+  direct:
+    type: echo
+    listen: ["unix://@{tmp}-direct"]
+    access: {deny: ["uid:0"]}
+    proxy_protocol: {from: [10.0.0.1], others: direct}
   off: {type: echo, enabled: false, listen: [tcp://127.0.0.1:0]}
 """
 
@@ -46,6 +51,8 @@ def test_explanation_names_the_check_that_decides(tmp_path: Path) -> None:
             ("10.6.6.6", "behind/tcp", 1, "access", "access.deny: 10.6.6.0/24"),
             ("10.1.2.3", "behind/tcp", 0, None, "all checks pass"),
             ("uid:0", "behind/unix", 1, "proxy_protocol", "not in proxy_protocol.from"),
+            ("uid:0", "direct/unix", 1, "access", "access.deny: uid:0"),
+            ("uid:1234", "direct/unix", 0, None, "all checks pass"),
             ("10.1.2.3", "off/tcp", 1, "enabled", "the service is disabled"),
         ):
             answer = running.ask("explain", f"from={peer}", f"to={where}")

@@ -88,6 +88,20 @@ def test_trace_tells_how_many_octets_get_no_answer_and_why(tmp_path: Path) -> No
         assert line["text"].startswith("4 octets without a line end; framing: ")
 
 
+def test_trace_names_the_proxy_of_a_peer(tmp_path: Path) -> None:
+    config = "services: {upper: {listen: [tcp://127.0.0.1:0], proxy_protocol: {from: [127.0.0.1], others: direct}}}"
+    with daemon(config, tmp_path) as running:
+        with trace(running, "service=upper") as lines:
+            ask(running.port("upper"), b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\nhello")
+            named = until_closed(lines)
+            ask(running.port("upper"), b"PROXY", "127.0.0.2")
+            own = until_closed(lines)
+    assert data(named, "in") == [b"hello"]
+    assert {line["peer"] for line in named} == {"192.0.2.7:4711"}
+    assert {line["via"].partition(":")[0] for line in named} == {"127.0.0.1"}
+    assert (data(own, "in"), any("via" in line for line in own)) == ([b"PROXY"], False)
+
+
 def test_trace_continues_after_the_exit_of_a_worker_and_a_reload(tmp_path: Path) -> None:
     with daemon(CONFIG.format(workers=1), tmp_path) as running:
         with trace(running, "service=echo") as lines:

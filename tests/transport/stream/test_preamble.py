@@ -296,7 +296,7 @@ def test_trace_shows_the_service_alone_and_the_named_peer(server: Server) -> Non
         assert read_exactly(connection, 8) == b"OK\n" + xor(b"HELLO")
     until(partial(ended, events, 1))
     lines, _ = tap.take()
-    assert [(way, bytes.fromhex(data)) for _, way, _, _, data in lines if way != "end"] == [
+    assert [(way, bytes.fromhex(data)) for _, way, _, _, data, _ in lines if way != "end"] == [
         ("opened", b""),
         ("in", b"hello"),
         ("out", b"HELLO"),

@@ -202,6 +202,19 @@ def test_wrong_binary_header_is_refused(header: bytes) -> None:
         parse_header(header, SENDER)
 
 
+@pytest.mark.parametrize(("version", "other"), [(1, 2), (2, 1)])
+def test_header_of_another_version_is_refused_at_its_first_octet(version: Literal[1, 2], other: Literal[1, 2]) -> None:
+    taken, refused = proxy_header(version, NAMED), proxy_header(other, NAMED)
+    for cut in range(len(taken)):
+        assert parse_header(taken[:cut], SENDER, (version,)) is None
+    assert parse_header(taken, SENDER, (version,)) == parse_header(taken, SENDER)
+    for cut in range(1, len(refused) + 1):
+        with pytest.raises(PeerError, match=f"version {version}"):
+            parse_header(refused[:cut], SENDER, (version,))
+    with pytest.raises(PeerError):
+        parse_header(b"hello", SENDER, (version,))
+
+
 def test_checksum_is_that_of_castagnoli() -> None:
     assert crc32c(b"123456789") == 0xE3069283
 

@@ -221,7 +221,7 @@ def test_octets_without_an_answer_are_told_once_in_the_log_and_each_time_in_a_tr
         connection.sendall(b"\n")
         assert connection.recv(10) == b"pong\n"
         name = "{}:{}".format(*connection.getsockname())
-    traced = [(way, size, bytes.fromhex(text)) for _, way, _, size, text in tap.take()[0]]
+    traced = [(way, size, bytes.fromhex(text)) for _, way, _, size, text, _ in tap.take()[0]]
     told = [(size, text.partition(b";")[0]) for way, size, text in traced if way == "unanswered"]
     assert told == [(1, b"1 octet without a line end"), (4, b"4 octets without a line end")]
     assert ("in", 3, b"ing") in traced
