@@ -104,6 +104,32 @@ class ReplyGuard:
         return f"an answer has at most the length of its question, or {_SMALL} octets"
 
 
+class Allowance:
+    """The answers that may be sent to a forged address, where they are not made from a question here.
+
+    Each question allows one answer, of its length or 64 octets. Several may be under way, so both are added up.
+    """
+
+    __slots__ = ("_answers", "_octets")
+
+    def __init__(self) -> None:
+        self._answers = 0
+        self._octets = 0
+
+    def add(self, questions: int, octets: int) -> None:
+        """Questions came with so many octets in all."""
+        self._answers += questions
+        self._octets += max(octets, _SMALL * questions)
+
+    def take(self, octets: int) -> bool:
+        """Take an answer of this length. False: it may not be sent."""
+        if not self._answers or octets > self._octets:
+            return False
+        self._answers -= 1
+        self._octets -= octets
+        return True
+
+
 class Watched(NamedTuple):
     """A sender that is watched for loops."""
 

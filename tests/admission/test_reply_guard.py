@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from netd.addresses import parse_address
 from netd.admission.policy import Policy
-from netd.admission.reply_guard import EXPLANATIONS, Loops, Objection, ReplyGuard, Watched
+from netd.admission.reply_guard import EXPLANATIONS, Allowance, Loops, Objection, ReplyGuard, Watched
 
 OURS = frozenset({7, 7007, 40000})
 A, B = parse_address("192.0.2.7"), parse_address("2001:db8::7")
@@ -168,3 +168,26 @@ def test_loop_is_detected_among_other_peers() -> None:
         for other in range(100):
             loops.record_exchange(Watched(b"%d" % (number * 100 + other)), b"y", b"y", number / 1000)
     assert longest > Loops.MOST
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ask", "answer"]), st.integers(0, 200)), max_size=40))
+def test_allowance_is_one_answer_for_each_question_and_no_amplifier(steps: list[tuple[str, int]]) -> None:
+    allowance = Allowance()
+    questions = allowed = answers = sent = 0
+    for step, octets in steps:
+        if step == "ask":
+            allowance.add(1, octets)
+            questions, allowed = questions + 1, allowed + max(octets, 64)
+        else:
+            may = answers < questions and sent + octets <= allowed
+            assert allowance.take(octets) == may
+            answers, sent = answers + may, sent + octets * may
+
+
+def test_questions_that_come_together_are_added_up() -> None:
+    allowance = Allowance()
+    allowance.add(3, 30)
+    allowance.add(2, 1000)
+    assert not allowance.take(3 * 64 + 1000 + 1)
+    assert allowance.take(3 * 64 + 1000)
+    assert [allowance.take(0) for _ in range(5)] == [True] * 4 + [False]
