@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from ctypes import c_int, c_size_t, c_uint, c_void_p
 from typing import Any
 
-from netd.transport.datagram.origins import origin
+from netd.addresses import is_link_local, map_to_ipv6
+from netd.transport.datagram.origins import Control, origin
 from netd.transport.sockaddr import CONTROL, IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender, parse_sender, sent_to
 
 SLOTS = 64
@@ -124,6 +125,7 @@ class Batch:
 
         data, sources, first = map(_address, (self._data, self._sources, vectors))
         self._messages = _address(messages)
+        self._vectors = first
         for slot, vector in enumerate((_Vector * SLOTS).from_buffer(vectors)):
             vector.base = data + slot * _SLOT
         for slot, message in enumerate((_Message * SLOTS).from_buffer(messages)):
@@ -202,9 +204,7 @@ class Batch:
 
     def origin(self, slot: int, sender: Sender) -> bytes | None:
         """The control data of an answer to this sender; None: that of the question, after `reuse_packet_info`."""
-        made = b""
-        for level, kind, data in origin(sender, self._family):
-            made = _CMSG.pack(socket.CMSG_LEN(len(data)), level, kind) + data
+        made = _control_data(origin(sender, self._family))
         start, place = slot * _SOURCE_SIZE + _CONTROL_AT, self._interface_at
         head, tail = start + place, start + place + _WORD
         came = self._sources[start:head] + bytes(_WORD) + self._sources[tail : start + len(made)]
@@ -252,6 +252,112 @@ class Batch:
         if number < 0:
             raise _error()
         return number
+
+
+_IN_NAME = struct.Struct("=H2s4s8x")  # struct sockaddr_in: family, port, address
+_IN6_NAME = struct.Struct("=H2s4x16sI")  # struct sockaddr_in6: family, port, flow, address, interface
+
+
+class RelayBatch:
+    """The datagrams of a `Batch` on their way to a connected socket, and answers from there to one peer at a time.
+
+    Both are in the memory of the batch: one set of headers names no address, the other one that of the peer.
+    """
+
+    shares_room = True
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._sender: Sender | None = None
+        self._name = bytearray(_NAME)
+        self._control = bytearray(_BOTH_CONTROL)
+        self._bare, bare = _headers(batch._vectors)
+        self._named, named = _headers(batch._vectors, _address(self._name), _address(self._control))
+        stride = ctypes.sizeof(_Message)
+        self._received = _column(bare, stride, 0, _Message.length)
+        self._name_lengths = _column(named, stride, 0, _Header.name_length)
+        self._control_lengths = _column(named, stride, 0, _Header.control_length)
+        self._keep_alive = (bare, named)
+
+    def pass_on(self, descriptor: int, first: int, last: int) -> int:
+        """Send the datagrams in the slots ``first`` to ``last`` - 1 to the peer of a connected socket, after `reflect`.
+
+        Returns how many were sent. Raises OSError if the first could not be sent.
+        """
+        return _checked(self._batch._sendmmsg(descriptor, _at(self._bare, first), last - first, socket.MSG_DONTWAIT))
+
+    def receive(self, upstream: Any) -> list[int]:
+        """Receive up to `SLOTS` answers from a connected socket: their lengths. As `Batch.receive`."""
+        descriptor = upstream.fileno()
+        column, values = self._batch._reset[0]
+        column[:] = values
+        number = _checked(self._batch._recvmmsg(descriptor, self._bare, SLOTS, socket.MSG_DONTWAIT, None))
+        self._batch._room[:number] = self._received[:number]
+        lengths: list[int] = self._received[:number].tolist()
+        return lengths
+
+    def datagram(self, slot: int, length: int) -> bytes:
+        """A copy of the answer in a slot."""
+        return self._batch.datagram(slot, length)
+
+    def address_to(self, sender: Any, address: Any, control: Control) -> None:
+        """Send answers to this sender, with these control messages (`origin`), from now on."""
+        if sender is self._sender:
+            return
+        self._sender = sender
+        port = sender.port.to_bytes(2)
+        if self._batch._ipv6:
+            interface = sender.interface if is_link_local(sender.address) else 0
+            name = _IN6_NAME.pack(socket.AF_INET6, port, map_to_ipv6(sender.address), interface)
+        else:
+            name = _IN_NAME.pack(socket.AF_INET, port, sender.address)
+        data = _control_data(control)
+        self._name[: len(name)] = name
+        self._control[: len(data)] = data
+        self._name_lengths[:] = _filled(len(name))
+        self._control_lengths[:] = _filled(len(data))
+
+    def sender(self, slot: int) -> Sender:
+        """The sender that the answers go to."""
+        assert self._sender, "`address_to` comes first"
+        return self._sender
+
+    def leave_source_to_kernel(self, slot: int) -> bool:
+        """As for a `Batch`: also for answers that follow."""
+        changed = bool(self._control_lengths[slot])
+        self._control_lengths[:] = _filled(0)
+        return changed
+
+    def send(self, first: int, last: int) -> int:
+        """Send the answers in the slots ``first`` to ``last`` - 1. As `Batch.send`."""
+        descriptor, start = self._batch._descriptor, _at(self._named, first)
+        return _checked(self._batch._sendmmsg(descriptor, start, last - first, socket.MSG_DONTWAIT))
+
+
+def _headers(vectors: int, name: int = 0, control: int = 0) -> tuple[int, bytearray]:
+    """The address of a header for each slot, with their vectors at this address, and the memory of the headers."""
+    messages = bytearray(SLOTS * ctypes.sizeof(_Message))
+    for slot, message in enumerate((_Message * SLOTS).from_buffer(messages)):
+        message.header.name = name or None
+        message.header.vectors = vectors + slot * ctypes.sizeof(_Vector)
+        message.header.vectors_length = 1
+        message.header.control = control or None
+    return _address(messages), messages
+
+
+def _at(messages: int, slot: int) -> int:
+    return messages + slot * ctypes.sizeof(_Message)
+
+
+def _checked(number: int) -> int:
+    if number < 0:
+        raise _error()
+    return number
+
+
+def _control_data(control: Control) -> bytes:
+    """Control messages, of which there is one at most, as the kernel takes them, without the padding at their end."""
+    return b"".join(_CMSG.pack(socket.CMSG_LEN(len(data)), level, kind) + data for level, kind, data in control)
 
 
 def _address(array: Any) -> int:

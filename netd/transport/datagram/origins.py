@@ -8,7 +8,7 @@ import errno
 import socket
 from typing import Any
 
-from netd.addresses import is_link_local, is_non_unicast, map_to_ipv6
+from netd.addresses import host_text, is_link_local, is_non_unicast, map_to_ipv6
 from netd.transport.sockaddr import IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender
 
 Control = list[tuple[int, int, bytes]]
@@ -31,6 +31,14 @@ def origin(sender: Sender, family: int) -> Control:
         return [(socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.pack(0, sender.local, sender.local))]
     interface = sender.interface if is_link_local(sender.local) else 0
     return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.pack(map_to_ipv6(sender.local), interface))]
+
+
+def address_of(sender: Sender, family: int) -> Any:
+    """The address of a sender, as the socket module takes it for a socket of this family."""
+    if family == socket.AF_INET:
+        return host_text(sender.address), sender.port
+    interface = sender.interface if is_link_local(sender.address) else 0
+    return host_text(map_to_ipv6(sender.address)), sender.port, 0, interface
 
 
 def send_from(opened: Any, data: bytes, control: Any, address: Any) -> None:

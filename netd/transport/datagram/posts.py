@@ -1,14 +1,13 @@
 """Unsolicited datagrams: those that a service posts to earlier senders. The queue is bounded, and the loop sends it."""
 
-import socket
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakMethod
 
-from netd.addresses import is_link_local, is_loopback, map_to_ipv6
+from netd.addresses import is_link_local, is_loopback
 from netd.contract import Post
 from netd.telemetry.service_events import ServiceEvents
-from netd.transport.datagram.origins import Control, origin, send_from
+from netd.transport.datagram.origins import Control, address_of, origin, send_from
 from netd.transport.datagram.senders import SenderEntry
 from netd.transport.datagram.unixgram import UnixSender
 from netd.transport.loop import Loop
@@ -50,12 +49,7 @@ class Posts:
         if is_link_local(sender.address) and not sender.interface:
             return None
         family = self.socket.family
-        if family == socket.AF_INET:
-            address: Any = (socket.inet_ntop(family, sender.address), sender.port)
-        else:
-            interface = sender.interface if is_link_local(sender.address) else 0
-            address = (socket.inet_ntop(family, map_to_ipv6(sender.address)), sender.port, 0, interface)
-        return self._post(address, origin(sender, family), entry)
+        return self._post(address_of(sender, family), origin(sender, family), entry)
 
     def _post(self, address: Any, control: Control, entry: SenderEntry) -> Post:
         def post(data: bytes) -> bool:

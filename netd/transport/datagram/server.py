@@ -28,7 +28,7 @@ from netd.transport.datagram.options import clear_options
 from netd.transport.datagram.origins import NOT_FROM_THERE
 from netd.transport.datagram.posts import Posts
 from netd.transport.datagram.senders import SenderEntry, Senders
-from netd.transport.datagram.single import Datagrams, SingleDatagrams, UnixDatagrams
+from netd.transport.datagram.single import Datagrams, SingleDatagrams, SingleRelay, UnixDatagrams
 from netd.transport.datagram.unixgram import AnsweringSocket, NoSocketError
 from netd.transport.listen import socket_url
 from netd.transport.loop import LISTENING, Loop
@@ -50,7 +50,8 @@ _TRANSIENT = {
     errno.ENOMEM,
 }
 
-_NOTED = {0, Loops.MOST, Loops.ENDLESS}
+NOTED_RUNS = {0, Loops.MOST, Loops.ENDLESS}
+"""The lengths of a run of exchanges at which `DatagramServer._ends_loop` is asked."""
 
 
 # One for all servers of a loop: a batch is answered before the next one is received.
@@ -242,7 +243,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         checked, run = self._guard.check_answer(
             entry.watched, question, answer, self.loop.now, amplify=entry.verdict.amplify, shorten=shorten
         )
-        if run in _NOTED and entry.watched and self._ends_loop(entry, peer, run):
+        if run in NOTED_RUNS and entry.watched and self._ends_loop(entry, peer, run):
             return None
         if checked is None:
             self.events.datagrams_dropped(1, "amplification", self._url, peer)
@@ -253,7 +254,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         return None
 
     def _ends_loop(self, entry: SenderEntry, peer: Peer, run: int) -> bool:
-        """Whether this datagram is dropped, since it is in a loop that no rate ends. ``run`` is one of `_NOTED`."""
+        """Whether this datagram is dropped, since it is in a loop that no rate ends. ``run`` is one of `NOTED_RUNS`."""
         watched = entry.watched
         if watched is None or not watched.is_exempt:
             if run == Loops.MOST:
@@ -283,9 +284,9 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             self.events.conversation_failed(peer, error)
             return None
 
-    def _send(self, datagrams: Datagrams, first: int, lengths: list[int]) -> None:
-        """Send the answers of these lengths in the slots from ``first`` on."""
-        done = 0
+    def _send(self, datagrams: Datagrams | mmsg.RelayBatch | SingleRelay, first: int, lengths: list[int]) -> int:
+        """Send the answers of these lengths in the slots from ``first`` on. Returns how many octets were sent."""
+        done = octets = 0
         while done < len(lengths):
             try:
                 sent = datagrams.send(first + done, first + len(lengths))
@@ -298,8 +299,11 @@ class DatagramServer(socketserver.ThreadingUDPServer):
                 done += failed
                 self._send_failed(error, failed, self._senders.peer_of(datagrams.sender(first + done - 1)))
             else:
-                self.events.datagrams_answered(sent, sum(lengths[done : done + sent]))
+                moved = sum(lengths[done : done + sent])
+                self.events.datagrams_answered(sent, moved)
+                octets += moved
                 done += sent
+        return octets
 
     def _receive_failed(self, error: OSError) -> None:
         """Count an error that an earlier datagram caused, or a lack of memory: the next call may succeed."""

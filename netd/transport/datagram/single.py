@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from netd.addresses import pack_address
 from netd.transport.datagram.mmsg import SLOTS, Batch
-from netd.transport.datagram.origins import Control, origin
+from netd.transport.datagram.origins import Control, origin, send_from
 from netd.transport.datagram.unixgram import UnixSender
 from netd.transport.sockaddr import CONTROL, PACKET_INFO, Sender, message_credentials, parse_sender
 
@@ -126,6 +126,39 @@ class UnixDatagrams(SingleDatagrams):
 
     def leave_source_to_kernel(self, slot: int) -> bool:
         return False
+
+
+class SingleRelay:
+    """One answer from a connected socket to a peer. The methods are those of `RelayBatch`."""
+
+    shares_room = False
+
+    def __init__(self, opened: Any, largest: int) -> None:
+        """``opened`` is the socket that answers, ``largest`` the longest answer to receive, in octets."""
+        self._socket = opened
+        self._largest = largest
+        self._data = b""
+        self._to: tuple[Any, Any, Control] = None, None, []
+
+    def receive(self, upstream: Any) -> list[int]:
+        self._data = upstream.recv(self._largest + 1)
+        return [len(self._data)]
+
+    def datagram(self, slot: int, length: int) -> bytes:
+        return self._data
+
+    def address_to(self, sender: Any, address: Any, control: Control) -> None:
+        self._to = sender, address, control
+
+    def sender(self, slot: int) -> Any:
+        return self._to[0]
+
+    def leave_source_to_kernel(self, slot: int) -> bool:
+        return False
+
+    def send(self, first: int, last: int) -> int:
+        send_from(self._socket, self._data, self._to[2], self._to[1])
+        return 1
 
 
 Datagrams: TypeAlias = Batch | SingleDatagrams
