@@ -17,6 +17,9 @@ UMASK = 0o022
 """The umask of this process, which most programs have too. Its directory is /."""
 _LISTEN_FDS_START = 3  # sd_listen_fds(3)
 _NOT_STARTED = 127
+# All that have a disposition. Of a signal that is not to be reset, posix_spawn(3) asks in the new process whether it is
+# handled: to reset it costs one system call, to ask another one.
+_SIGNALS = tuple(int(one) for one in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _SHORTAGE = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC}
 
 
@@ -79,7 +82,7 @@ def _spawn(program: Program, environment: Mapping[str, str], descriptors: Sequen
             file_actions=[(os.POSIX_SPAWN_DUP2, given, number) for number, given in enumerate(descriptors)],
             setsid=True,
             setsigmask=(),
-            setsigdef=_ignored(),
+            setsigdef=_SIGNALS,
         )
     finally:
         if not is_usual:
