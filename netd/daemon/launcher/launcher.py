@@ -109,6 +109,7 @@ class Launcher:
         self._loop.watch_first(self._channel.fileno(), self._on_readable)
         try:
             self._loop.run()
+            self._tell_workers()
         except BaseException as error:  # logged, since the process exits
             self._events.netd_failed(error)
             return EXIT_SOFTWARE
@@ -117,6 +118,11 @@ class Launcher:
     def _on_child(self, reader: socket.socket) -> None:
         reader.recv(4096)
         self._programs.reap()
+        self._tell_workers()
+
+    def _tell_workers(self) -> None:
+        for worker in self._workers.values():
+            worker.tell()
 
     def _on_readable(self, mask: int) -> None:
         """Receive all messages of the supervisor. Stop when the channel is closed."""

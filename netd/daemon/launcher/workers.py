@@ -30,6 +30,7 @@ from netd.transport.sockaddr import connection_credentials, inet_peer, unix_peer
 _FAMILIES = int(socket.AF_INET), int(socket.AF_INET6), int(socket.AF_UNIX)
 _STREAM = int(socket.SOCK_STREAM)
 _PAUSE = 0.1  # seconds without sending, when the system lacks memory
+_BATCH = 16  # packets of a worker that are handled in one turn of the loop, as many as it accepts connections in one
 _MOST_RECORDS = 200  # in a packet
 
 
@@ -62,7 +63,7 @@ class WorkerClient:
         self._null = null
         self._lost = lost
         self._orphaned = orphaned
-        self._untold: list[bytes] = []  # `Started`, which may wait
+        self._untold: list[bytes] = []  # records that wait for others, to be sent in one packet
         self._teller: Timer | None = None
         self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()  # packets that wait for room, with descriptors
         self._is_open = True
@@ -99,7 +100,7 @@ class WorkerClient:
         self._untold += [Lost(start).encode() for start in self._lost_starts]
         self._untold.append(Synced(last).encode())
         self._lost_starts.clear()
-        self._tell()
+        self.tell()
 
     def receive_rest(self) -> None:
         """Start what the worker has asked for before it exited."""
@@ -109,9 +110,12 @@ class WorkerClient:
 
     def _on_ready(self, mask: int) -> None:
         try:
-            # One at a time, and no attempt to find out whether there is another: epoll(7) says so.
-            if (received := self._channel.receive()) is not None:
+            for _ in range(_BATCH):
+                if (received := self._channel.receive()) is None:
+                    return
                 self._handle(*received)
+                if self._unsent:  # nothing more is read until the worker has read
+                    return
         except ClosedError:
             self.close()
         except ChannelError as error:
@@ -153,9 +157,7 @@ class WorkerClient:
         if program.errors == "log":
             running.errors, running.errors_read_by = os.fstat(descriptors[-1]).st_ino, self.number
         self.running[start] = running
-        self._untold.append(Started(start, running.pid).encode())
-        if self._teller is None:
-            self._teller = self._loop.later(0.0, self._tell)
+        self._hold(Started(start, running.pid).encode())
 
     def _refuse(self, start: int, why: Why, error: str) -> None:
         self._send(NotStarted(start, why, error).encode())
@@ -165,16 +167,22 @@ class WorkerClient:
         if not self._is_open:
             return self._orphaned(running, end)
         if end.code is None:
-            self._untold.append(Lost(start).encode())
+            self._hold(Lost(start).encode())
         else:
-            self._untold.append(Ended(start, end.code, end.user, end.system, end.memory, end.timed_out).encode())
-        self._tell()
+            self._hold(Ended(start, end.code, end.user, end.system, end.memory, end.timed_out).encode())
 
-    def _tell(self) -> None:
-        """Send what was held back, with what has come since: one packet for a program that has ended soon."""
-        if self._teller:
-            self._loop.wheel.drop(self._teller)
-            self._teller = None
+    def _hold(self, record: bytes) -> None:
+        """Have a record sent with those that follow it soon, but in any case."""
+        self._untold.append(record)
+        if self._teller is None:
+            self._teller = self._loop.later(0.0, self._tell_in_time)
+
+    def _tell_in_time(self) -> None:
+        self._teller = None
+        self.tell()
+
+    def tell(self) -> None:
+        """Send what was held back: one packet for programs that have ended together, also if they started just now."""
         if self._untold:
             for place in range(0, len(self._untold), _MOST_RECORDS):
                 self._send(b"".join(self._untold[place : place + _MOST_RECORDS]))

@@ -3,6 +3,7 @@
 import array
 import gc
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -61,6 +62,8 @@ class Launched:
     def turn_until(self, condition: Any) -> None:
         def reaped() -> object:
             self.programs.reap()
+            for worker in self.workers:
+                worker.client.tell()
             return condition()
 
         self.loop.turn_until(reaped)
@@ -183,6 +186,30 @@ def test_program_that_ends_at_once_is_told_in_one_packet(launched: Launched, wor
     assert isinstance(first, Started)
     assert isinstance(second, Ended)
     assert second.code == 1
+
+
+def test_programs_that_end_together_are_told_in_one_packet(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/cat"))
+    peers = [worker.start(start) for start in (1, 2, 3)]
+    launched.turn_until(lambda: len(launched.programs) == 3 and worker.read())
+    for peer in peers:
+        peer.close()
+    for running in launched.programs:
+        os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOWAIT)
+    launched.programs.reap()
+    worker.client.tell()
+    packet, _ = worker.channel.receive() or (b"", [])
+    assert sorted(message.start for message in of_launcher(packet) if isinstance(message, Ended)) == [1, 2, 3]
+
+
+def test_starts_that_wait_are_handled_in_one_turn_and_bounded(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/cat"))
+    peers = [worker.start(start) for start in range(1, 41)]
+    worker.client._on_ready(select.EPOLLIN)
+    assert 1 < len(launched.programs) < len(peers), "others have their turn too"
+    launched.turn_until(lambda: len(launched.programs) == len(peers))
+    for peer in peers:
+        peer.close()
 
 
 def test_program_is_told_its_peer_as_the_kernel_knows_it_whatever_the_worker_says(
