@@ -287,7 +287,7 @@ def _read(service: type, name: str) -> ServiceType:
         polled=flag["polled"],
         runs_program=flag["runs_program"],
         module=service.__module__,
-        layout=Layout(has.get("counters", ())),
+        layout=Layout(has.get("counters", ()), targets=flag["forwards"]),
     )
 
 

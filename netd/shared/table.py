@@ -20,7 +20,7 @@ from hashlib import blake2b
 from typing import get_args
 
 from netd.reasons import Drop, Outcome, Refusal
-from netd.shared import sources
+from netd.shared import sources, targets
 from netd.shared.memory import MOST_COUNTED, MOST_WORKERS, SharedMemory
 
 DURATIONS = (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600)
@@ -56,6 +56,8 @@ class Layout:
     """
 
     own: tuple[str, ...] = ()
+    targets: bool = False
+    """Whether the state of targets follows (`netd.shared.targets`)."""
 
     def __post_init__(self) -> None:
         if len(self.cells) < len(_COMMON) + len(self.own):
@@ -74,7 +76,7 @@ class Layout:
     @cached_property
     def digest(self) -> bytes:
         """A digest of the layout, for a table's header."""
-        return blake2b(repr((MOST_WORKERS, *self.cells)).encode(), digest_size=_DIGEST).digest()
+        return blake2b(repr((MOST_WORKERS, self.targets, *self.cells)).encode(), digest_size=_DIGEST).digest()
 
 
 COMMON = Layout()
@@ -155,7 +157,9 @@ class Table(SharedMemory):
         cells = _HEADER + MOST_WORKERS * layout.width
         # Whole pages, which `clear` releases.
         self._sources_start = -(-cells * 8 // mmap.PAGESIZE) * mmap.PAGESIZE
-        super().__init__("netd-counters", self._sources_start + MOST_WORKERS * _SOURCES_BLOCK, descriptor)
+        self._targets_start = self._sources_start + MOST_WORKERS * _SOURCES_BLOCK
+        size = self._targets_start + layout.targets * targets.CELLS * 8
+        super().__init__("netd-counters", size, descriptor)
         numbers = self.octets[: cells * 8].cast("q")
         self._header = numbers[:_HEADER]
         self._of_workers = numbers[_HEADER:]
@@ -163,8 +167,13 @@ class Table(SharedMemory):
         self._known_workers = 0
         self.total_rate = self._header[_TOTAL_RATE : _TOTAL_RATE + 1]
         """The bucket of `limits.total_rate` (`netd.shared.rates`), one cell that all workers write."""
-        self.sources = self.octets[self._sources_start :].cast("i")
+        self.sources = self.octets[self._sources_start : self._targets_start].cast("i")
         """The cells of the connections by source (`netd.shared.sources`)."""
+        self.targets: targets.TargetCells | None = None
+        """The state of the targets of a service that forwards."""
+        if layout.targets:
+            workers = self._header[_WORKERS : _WORKERS + 1]
+            self.targets = targets.TargetCells(self.octets[self._targets_start :].cast("q"), workers)
         if descriptor is None:
             self._sign()
         elif self.octets[:_DIGEST] != layout.digest:
@@ -227,6 +236,10 @@ class Table(SharedMemory):
         unused = (_HEADER + self._known_workers * self.layout.width) * 8
         self.clear(unused, self._sources_start)
         self._clear_sources(self._known_workers, MOST_WORKERS)
+        if self.targets:
+            self.targets.settle(running, self._known_workers)
+            unused = targets.first_unused(self._known_workers) * 8
+            self.clear(self._targets_start + unused, len(self.octets))
         return lost
 
     def _clear_sources(self, worker: int, end: int) -> None:

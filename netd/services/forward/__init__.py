@@ -31,15 +31,16 @@ class Forward:
     def candidates(self, kind: Kind, source: str, now: float) -> list[int]:
         """The numbers of the targets for a connection of this source, in the order in which to try them.
 
-        Those that rest come last: they are tried where no other one can be reached.
+        Those that rest come last: they are tried where no other one can be reached. Those that are out of service are
+        not among them.
         """
         numbers = self._numbers[kind]
         if len(numbers) == 1:
-            return numbers
+            return self.targets.in_service(numbers)
         self._turn += 1
         options, targets = self.options, self.targets
         ranks = ranks_for(source, self._texts) if options.balance == "source" else ()
-        active = [state.active for state in targets.states] if options.balance == "least" else ()
+        active = targets.active() if options.balance == "least" else ()
         usable = ordered(options.balance, targets.usable(now, numbers), self._turn, active, ranks)
         return usable if len(usable) == len(numbers) else usable + targets.resting(now, numbers)
 
