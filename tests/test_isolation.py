@@ -175,6 +175,7 @@ def test_a_netd_of_this_host_is_not_found_by_a_test(place: Path) -> None:
     assert done.stderr.endswith(f"looked at {place}/control.sock (No such file or directory)\n")
 
 
+@pytest.mark.slow
 def test_processes_and_sockets_that_a_test_leaves_behind_fail_it() -> None:
     with pytest.raises(AssertionError, match="left behind: the processes .'sleep 60'"), nothing_left(0.1):
         process = subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE)

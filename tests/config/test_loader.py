@@ -140,6 +140,7 @@ _PLACES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(_PLACES, min_size=1, max_size=12))
 def test_addresses_conflict_as_if_each_was_compared_with_all_before(
     tmp_path_factory: pytest.TempPathFactory, urls: list[str]
@@ -489,6 +490,7 @@ SLIPS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parser", ["CSafeLoader", "SafeLoader"])
 @given(data=st.data())
 def test_slip_in_a_good_config_is_told_in_the_words_of_netd(

@@ -134,6 +134,7 @@ def test_service_types_that_cannot_be_used_are_reported_and_hide_no_other(packag
     ]
 
 
+@pytest.mark.slow
 def test_problems_with_options_of_another_package_are_one_line_each(package: Path) -> None:
     config = """\
 services:
@@ -186,6 +187,7 @@ def test_invalid_declaration_is_reported_in_the_list_of_types(package: Path) -> 
     assert (one.returncode, one.stdout, one.stderr) == (1, "", f"netd: {MISSPELT}\n")
 
 
+@pytest.mark.slow
 def test_types_that_cannot_be_used_are_not_suggested(package: Path) -> None:
     [line] = check(package, "services:\n  zzz: {listen: [tcp://*:7]}\n")
     known = line.partition("known: ")[2].partition(" (")[0].split(", ")

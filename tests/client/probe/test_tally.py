@@ -25,6 +25,7 @@ def test_series_keeps_the_last_values_and_counts_all(values: list[int], most: in
     assert sorted(series.kept()) == sorted(values[-most:])
 
 
+@pytest.mark.slow
 @given(st.data(), st.integers(1, 30), st.integers(1, 40))
 def test_questions_are_answered_lost_or_outstanding(data: st.DataObject, number: int, most: int) -> None:
     """The sums hold for any order of events, also when old results are dropped."""

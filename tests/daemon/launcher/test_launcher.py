@@ -170,6 +170,7 @@ def test_programs_are_ended_after_the_time_that_is_said(supervised: Supervised) 
         assert second.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_launcher_exits_when_its_last_program_has_ended(supervised: Supervised) -> None:
     supervised.add(program("/bin/cat"))
     with supervised.start(1) as peer:

@@ -168,6 +168,7 @@ def test_memory_limit_too_small_for_the_program_itself_ends_it_alone() -> None:
     assert printed(shell("echo next")) == "next"
 
 
+@pytest.mark.slow
 def test_limit_of_processor_time_counts_from_the_start_of_the_program() -> None:
     said, code = output(shell("while :; do :; done", limits={"CPU": (1, 2)}))
     assert (said, code) == ("", -signal.SIGXCPU)

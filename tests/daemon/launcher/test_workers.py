@@ -343,6 +343,7 @@ def descriptor_of(kind: str, made: list[Any]) -> int:
     return os.dup(made[-1].fileno())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["file", "directory", "pipe", "memory", "pidfd", "udp", "seqpacket", "listener", "unix listener", "netlink"]
 )
@@ -401,6 +402,7 @@ def test_garbage_is_a_fault_of_the_worker_alone(launched: Launched, worker: Work
         assert peer.recv(2) == b"on"
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(packets=st.lists(st.binary(min_size=1, max_size=60), max_size=5))
 def test_any_packets_start_nothing_that_is_not_known(packets: list[bytes]) -> None:
@@ -432,6 +434,7 @@ def test_worker_that_was_a_fault_can_start_nothing_any_more(launched: Launched, 
         assert len(launched.programs) == 0
 
 
+@pytest.mark.slow
 def test_worker_that_does_not_read_has_no_more_started_and_no_more_kept_for_it(
     launched: Launched, worker: Worker
 ) -> None:

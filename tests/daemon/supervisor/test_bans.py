@@ -30,6 +30,7 @@ services:
 """
 
 
+@pytest.mark.slow
 def test_source_that_is_refused_too_often_is_banned_by_all_services_and_no_other_is(tmp_path: Path) -> None:
     with daemon(BANNING, tmp_path) as running:
         assert echoes(running.port("open"), "127.0.0.2")

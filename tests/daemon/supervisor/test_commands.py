@@ -181,6 +181,7 @@ def test_peer_is_selected_by_address_in_any_form_by_network_and_by_its_text_in_a
         assert [connection.recv(1) for connection in connections] == [b"", b""]
 
 
+@pytest.mark.slow
 def test_service_is_enabled_and_disabled_until_the_next_reload(tmp_path: Path) -> None:
     with daemon(CONFIG, tmp_path) as running:
 

@@ -222,6 +222,7 @@ def test_fuzz_of_the_real_socket_changes_nothing_and_crashes_nothing(tmp_path: P
     assert not [line for line in running.lines if line["level"] in ("error", "critical")]
 
 
+@pytest.mark.slow
 def test_echo_status_through_nc(tmp_path: Path) -> None:
     need("nc")
     with daemon(CONFIG, tmp_path) as running:

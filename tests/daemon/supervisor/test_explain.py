@@ -27,6 +27,7 @@ services:
 """
 
 
+@pytest.mark.slow
 def test_explanation_names_the_check_that_decides(tmp_path: Path) -> None:
     with daemon(EXPLAINED.replace("{tmp}", str(tmp_path)), tmp_path) as running:
         assert running.ask("ban", "add", "10.1.1.1", "1h")["ok"]
@@ -83,6 +84,7 @@ services:
 """
 
 
+@pytest.mark.slow
 def test_explanation_says_what_holds_for_a_program_that_listens(tmp_path: Path) -> None:
     with daemon(LISTENER, tmp_path) as running:
         answer = running.ask("explain", "from=127.0.0.1:53", "to=x/udp")

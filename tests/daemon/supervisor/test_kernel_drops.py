@@ -7,11 +7,14 @@ import socket
 import struct
 from pathlib import Path
 
+import pytest
+
 from tests.support.daemon import daemon
 from tests.support.namespaces import embryonic_resets, in_namespace
 from tests.support.waiting import until
 
 
+@pytest.mark.slow
 def test_drops_of_the_kernel_are_counted_once(tmp_path: Path) -> None:
     listen = "['tcp://127.0.0.1:0?backlog=1', 'udp://127.0.0.1:0?rcvbuf=4096']"
     with daemon(f"daemon: {{heartbeat: 1h}}\nservices:\n  echo: {{listen: {listen}}}\n", tmp_path) as running:
@@ -39,6 +42,7 @@ def test_drops_of_the_kernel_are_counted_once(tmp_path: Path) -> None:
         assert refused["endpoint"] == running.url("echo")
 
 
+@pytest.mark.slow
 def test_client_that_resets_before_its_handshake_is_complete_is_no_refusal(tmp_path: Path) -> None:
     def check() -> None:
         with daemon("services:\n  echo: {listen: ['tcp://127.0.0.1:0?backlog=1']}\n", tmp_path) as running:

@@ -161,6 +161,7 @@ def test_service_that_is_disabled_has_its_drain_time(tmp_path: Path) -> None:
         assert running.event("connection_closed")["outcome"] == "stopped"
 
 
+@pytest.mark.slow
 def test_config_with_problems_changes_nothing_and_all_of_them_are_reported(tmp_path: Path) -> None:
     config = "services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
     with daemon(config, tmp_path) as running, talking(running.port("echo")) as live:
@@ -331,6 +332,7 @@ def waiting(running: Daemon, directory: Path, stack: contextlib.ExitStack) -> li
 EVERY_TRANSPORT = "tcp://127.0.0.1:0, udp://127.0.0.1:0, 'unix://{0}/s', 'unixgram://{0}/d'"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["disable", "stop"])
 def test_peers_in_the_queues_are_served_by_a_listener_that_is_closed(open_path: Path, how: str) -> None:
     open_path.chmod(0o777)

@@ -105,6 +105,7 @@ def test_without_a_config_before_it_all_keys_are_tried_and_a_running_netd_is_no_
     config.access_tables.close()
 
 
+@pytest.mark.slow
 def test_reload_of_a_log_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     config = SERVICES.format()
     with daemon(config, tmp_path) as running:

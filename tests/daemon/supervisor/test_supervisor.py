@@ -32,6 +32,7 @@ services:
 """
 
 
+@pytest.mark.slow
 def test_enabled_services_are_served_and_disabled_ones_are_not(tmp_path: Path) -> None:
     with daemon(CONFIG.format(drain="1s", tmp=tmp_path), tmp_path) as running:
         with socket.create_connection(("127.0.0.1", running.port("pingpong"))) as connection:

@@ -250,6 +250,7 @@ def test_listener_of_a_removed_service_is_served_until_it_is_closed(
             assert client.recv(1) == b"x"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connects", [True, False])
 def test_drain_holds_for_connections_that_a_removed_listener_has_accepted_since(
     configured: Configured, listener: socket.socket, connects: bool

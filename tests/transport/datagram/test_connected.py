@@ -26,6 +26,12 @@ def peer_of(client: socket.socket, server: socket.socket) -> Peer:
 
 
 @pytest.fixture
+def whole_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables are read to their end, however many sockets other programs have open."""
+    monkeypatch.setattr(connected, "_MOST", 2**26)
+
+
+@pytest.fixture
 def tables(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tables that are read."""
     read, names = connected._read, list[str]()
@@ -38,6 +44,7 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.mark.usefixtures("whole_tables")
 @pytest.mark.parametrize(
     ("host", "family"), [("127.0.0.1", None), ("::1", None), ("::ffff:127.0.0.1", socket.AF_INET6)]
 )
@@ -53,6 +60,7 @@ def test_connected_socket_is_found_by_both_of_its_ends(host: str, family: int | 
         assert not ConnectedSockets().has(turned, 0)
 
 
+@pytest.mark.usefixtures("whole_tables")
 def test_socket_with_other_addresses_and_the_same_ports_is_not_found(tables: list[str]) -> None:
     with bound("127.0.0.1") as server, bound("127.0.0.1") as client:
         client.connect(server.getsockname())
@@ -65,6 +73,7 @@ def test_socket_with_other_addresses_and_the_same_ports_is_not_found(tables: lis
         assert tables == [], "a peer on another host costs no read"
 
 
+@pytest.mark.usefixtures("whole_tables")
 def test_tables_are_read_once_a_second(tables: list[str]) -> None:
     sockets = ConnectedSockets()
     with bound("127.0.0.1") as server, bound("127.0.0.1") as client:
