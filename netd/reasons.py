@@ -10,11 +10,23 @@ FORMAT_VERSION = 1
 renamed, or gets another type, unit or meaning."""
 
 Outcome = Literal[
-    "done", "reset", "idle", "lifetime", "bytes", "peer_error", "failed", "not_started", "kicked", "stopped", "lost"
+    "done",
+    "reset",
+    "idle",
+    "lifetime",
+    "bytes",
+    "peer_error",
+    "failed",
+    "not_started",
+    "no_target",
+    "kicked",
+    "stopped",
+    "lost",
 ]
 """Why a connection ended: the service closed it, the peer reset it, it exceeded ``limits.idle`` (or the peer
 acknowledged nothing for as long), ``lifetime`` or ``bytes``, the peer violated the protocol, the service has a bug, its
-program could not be started, the operator closed it (`netd kick`), netd or the service stopped, the worker crashed."""
+program could not be started, none of its targets could be reached, the operator closed it (`netd kick`), netd or the
+service stopped, the worker crashed."""
 Refusal = Literal[
     "banned",
     "access",

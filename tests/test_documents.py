@@ -22,7 +22,7 @@ from netd.services.exec.options import ProgramOptions
 from netd.services.service_type import ServiceType
 from tests.source_tree import ROOT
 
-EVENTS = ("service_events", "daemon_events", "program_events")
+EVENTS = ("service_events", "daemon_events", "forward_events", "program_events")
 """The files with the events that netd logs."""
 MODELS = (AccessRules, BanRules, DaemonSection, Limits, LogSection, Policy)
 

@@ -1,5 +1,6 @@
 """docs/json.md beside what netd answers: each field is described, and has the type that the page says."""
 
+import contextlib
 import json
 import re
 import socket
@@ -69,6 +70,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
   upper: {listen: [tcp://127.0.0.1:0], access: {deny: [any]}}
   agent: {type: exec, listen: [tcp://127.0.0.1:0], options: {command: [/bin/cat]}}
   proxied: {type: upper, listen: [tcp://127.0.0.1:0], proxy_protocol: {from: [127.0.0.1]}}
+  web: {type: forward, listen: [tcp://127.0.0.1:0], options: {to: [unix:///no/such/socket]}}
   off: {type: upper, enabled: false, listen: [tcp://127.0.0.1:0]}
 """
     directory = tmp_path_factory.mktemp("n")
@@ -110,6 +112,8 @@ def test_answers_have_the_fields_that_the_page_describes(running: Daemon, tmp_pa
 
     with talking(running.port("agent")):
         pass
+    with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", running.port("web"))) as client:
+        client.recv(1)  # a failure of its target
     until(lambda: asked("status", "service=agent")["services"][0]["counters"]["programs_ended"])
     header = proxy_header(1, Peer("tcp", "192.0.2.7", 4711, "192.0.2.1", 7))
     proxied = socket.create_connection(("127.0.0.1", running.port("proxied")), 20)
@@ -157,7 +161,7 @@ def test_stop_prints_the_process_that_has_stopped(tmp_path: Path) -> None:
 
 
 def test_counters_are_those_of_the_metrics() -> None:
-    text = exposition(status({"agent": Counts()}, programs=["agent"]), "")[0].decode()
+    text = exposition(status({"agent": Counts()}, programs=["agent"], forwards=["agent"]), "")[0].decode()
     families = {name.removesuffix("_total") for name in re.findall(r"# TYPE netd_(\w+)", text)}
     counters = {name.split(".")[1] for name in PAGE["status"] if name.startswith("counters.")}
     counters |= {name.split(".")[2] for name in PAGE["status"] if name.startswith("services[].counters.")}

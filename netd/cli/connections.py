@@ -9,9 +9,9 @@ from netd.cli.output import print_answer, table
 from netd.client.control import Answer
 from netd.errors import EXIT_NO, EXIT_OK
 
-_SOME = ("VIA", "IDLE", "IN", "OUT", "PID", "CPU", "MEMORY")  # left out where no connection has a value
-_NUMBERS = ("AGE", *_SOME[1:])
-_HEADS = ("ID", "SERVICE", "PEER", "VIA", "LOCAL", *_NUMBERS)
+_SOME = ("VIA", "TARGET", "IDLE", "IN", "OUT", "PID", "CPU", "MEMORY")  # left out where no connection has a value
+_NUMBERS = ("AGE", *_SOME[2:])
+_HEADS = ("ID", "SERVICE", "PEER", "VIA", "LOCAL", "TARGET", *_NUMBERS)
 _SPARE = ("LOCAL", "VIA", "IDLE", "IN", "OUT")
 _MINUTE = 60
 
@@ -29,7 +29,8 @@ def connections(client: ControlClient, service: str | None, peer: str | None, *,
     VIA is the proxy that has named the peer.
 
     Of a program that serves one: its process, and the processor time and the memory that it uses. netd sees no octets
-    of a connection that it has handed over. A narrow terminal shows fewer columns.
+    of a connection that it has handed over. Of one that netd passes on: its target. A narrow terminal shows fewer
+    columns.
 
     Below the table: the connections that wait for the rest of a message, and what they have received.
     """
@@ -54,6 +55,7 @@ def _row(connection: Answer) -> dict[str, str]:
     cpu, memory = connection.get("cpu_seconds"), connection.get("memory_bytes")
     return row | {
         "VIA": connection.get("via", "-"),
+        "TARGET": connection.get("target") or "-",  # as above
         "IDLE": readable_duration(connection["idle_seconds"]) if seen else "-",
         "IN": str(connection["received_bytes"]) if seen else "-",
         "OUT": str(connection["sent_bytes"]) if seen else "-",

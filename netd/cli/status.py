@@ -89,6 +89,7 @@ def _describe(service: Answer, answer: Answer) -> str:
         ("failed", str(service["failed"])),
         ("loops", str(counters["loops_detected"])),
         *(_programs(service) if "programs_started" in counters else ()),
+        *(_forwards(counters) if "forward_connects" in counters else ()),
         *((name, str(number)) for name, number in counters["own"].items()),
         *((f"limits.{name}", _limit(name, value)) for name, value in service["limits"].items()),
     ]
@@ -106,6 +107,13 @@ def _programs(service: Answer) -> list[tuple[str, str]]:
         ("programs ended", f"{_by_reason(ended)}{_mean(counters['programs_duration_seconds'])}"),
         ("processor time", f"{counters['programs_cpu_seconds']:.3f}s, of programs that have ended"),
         ("lines of errors", str(counters["programs_error_lines"])),
+    ]
+
+
+def _forwards(counters: Answer) -> list[tuple[str, str]]:
+    return [
+        ("to targets", f"{counters['forward_connects']} connections begun"),
+        ("not reached", _by_reason(counters["forward_failures"])),
     ]
 
 

@@ -21,7 +21,7 @@ from netd.admission.access import NO_GROUPS, AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
-from netd.config import drop_ins, programs, proxies, source, workers
+from netd.config import drop_ins, forwards, programs, proxies, source, workers
 from netd.config.bounds import LISTENERS, NETWORKS, SERVICES, VALUES, Bound
 from netd.config.findings import describe, exists, is_section, model_at, unknown_key
 from netd.config.host import log_file_fault
@@ -45,6 +45,7 @@ from netd.endpoints import Endpoint
 from netd.errors import faults_of
 from netd.services import table
 from netd.services.exec.options import ProgramOptions
+from netd.services.forward.options import ForwardOptions
 from netd.services.service_type import ServiceType
 from netd.text import likely, shown
 from netd.values import Model
@@ -92,6 +93,7 @@ class _Loader:
         self._services: list[ServiceConfig] = []
         self._totals: Counter[Bound] = Counter()
         self._addresses: Counter[tuple[str, int]] = Counter()
+        self._targets: list[forwards.Place] = []
         self._endpoints: dict[tuple[str, int], dict[str, list[tuple[Endpoint, str, Mark]]]] = {}
 
     def load(self) -> Config:
@@ -118,6 +120,7 @@ class _Loader:
         # One file at a time, to limit memory.
         for part in itertools.chain((main,), self._included(main)):
             self._check_services(part, defaults or DefaultsSection(), seen)
+        self._problems += forwards.own_listeners(self._targets, self._endpoints)
         if self._problems or daemon is None or log is None or bans is None:
             raise self._invalid()
         self._rules.tables.seal()
@@ -306,6 +309,9 @@ class _Loader:
         if isinstance(options, ProgramOptions):
             service = programs.Service(kind, options, section, self._rules.merged(rules), endpoints, self._daemon)
             found.append(programs.findings(service))
+        if isinstance(options, ForwardOptions):
+            found.append(forwards.findings(endpoints, options))
+            self._targets += forwards.places(part, path, options) if section.enabled else ()
         for where, message, hint, is_notice in itertools.chain(*found):
             problem = Problem(part.mark((*path, *where)), (*path, *where), message, hint)
             (self._notices if is_notice else self._problems).append(problem)

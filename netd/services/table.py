@@ -15,6 +15,7 @@ from netd.services.daytime import Daytime
 from netd.services.discard import Discard
 from netd.services.echo import Echo
 from netd.services.exec import Exec
+from netd.services.forward import Forward
 from netd.services.metrics import Metrics
 from netd.services.pingpong import PingPong
 from netd.services.qotd import QuoteOfTheDay
@@ -32,6 +33,7 @@ BUILT_IN: dict[str, type] = {
     "discard": Discard,
     "echo": Echo,
     "exec": Exec,
+    "forward": Forward,
     "metrics": Metrics,
     "pingpong": PingPong,
     "qotd": QuoteOfTheDay,

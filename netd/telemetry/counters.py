@@ -6,17 +6,19 @@ from itertools import accumulate
 from typing import Any, get_args
 
 from netd.shared.table import DURATIONS, Counts
+from netd.telemetry import forward_events
 from netd.telemetry.program_events import COUNTERS, How
 
 _BOUNDS = [*(str(float(bound)) for bound in DURATIONS), "+Inf"]
 _CLASSES = [f"{bound:g}" for bound in (*DURATIONS, math.inf)]
 
 
-def published(counts: Counts, *, programs: bool = False) -> dict[str, Any]:
-    """The counters, with those of ``programs`` where the service type has them.
+def published(counts: Counts, *, programs: bool = False, forwards: bool = False) -> dict[str, Any]:
+    """The counters, with those of ``programs``, or of one that ``forwards``, where the service type has them.
 
     Numbers are always there; in those by reason, a reason that is missing has not occurred.
     """
+    known = (*(COUNTERS if programs else ()), *(forward_events.COUNTERS if forwards else ()))
     return {
         "connections_active": counts.active,
         "connections_accepted": counts.accepted,
@@ -33,7 +35,8 @@ def published(counts: Counts, *, programs: bool = False) -> dict[str, Any]:
         "conversations_failed": counts.failed,
         "loops_detected": counts.loops,
         **(_of_programs(counts.own) if programs else {}),
-        "own": {name: number for name, number in counts.own.items() if not (programs and name in COUNTERS)},
+        **(_of_forwards(counts.own) if forwards else {}),
+        "own": {name: number for name, number in counts.own.items() if name not in known},
     }
 
 
@@ -48,6 +51,11 @@ def _of_programs(own: Counter[str]) -> dict[str, Any]:
         "programs_cpu_seconds": own["programs_cpu_us"] / 1e6,
         "programs_error_lines": own["programs_error_lines"],
     }
+
+
+def _of_forwards(own: Counter[str]) -> dict[str, Any]:
+    failures = {why: number for why in get_args(forward_events.Why) if (number := own[f"forward_failures.{why}"])}
+    return {"forward_connects": own["forward_connects"], "forward_failures": failures}
 
 
 def _histogram(classes: Counter[str], microseconds: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from netd.reasons import Drop, Outcome, Refusal
+from netd.telemetry.forward_events import Why
 from netd.telemetry.program_events import How
 
 Answer = Mapping[str, Any]
@@ -158,6 +159,8 @@ class _Status(Collector):
         yield _durations("connections_duration_seconds", "Duration of closed connections.", services)
         if programs := [one for one in services if "programs_started" in one["counters"]]:
             yield from _of_programs(programs)
+        if forwards := [one for one in services if "forward_connects" in one["counters"]]:
+            yield from _of_forwards(forwards)
 
 
 def _unit(name: str) -> str:
@@ -190,6 +193,17 @@ def _of_programs(services: list[Answer]) -> Iterator[Metric]:
     yield ended
     yield failing
     yield _durations("programs_duration_seconds", "Run time of programs that have ended.", services)
+
+
+def _of_forwards(services: list[Answer]) -> Iterator[Metric]:
+    connects = _COUNTER("netd_forward_connects", "Connections to targets that were begun.", labels=("service",))
+    failures = _COUNTER("netd_forward_failures", "Those that failed, by reason.", labels=("service", "reason"))
+    for one in services:
+        connects.add_metric((one["service"],), one["counters"]["forward_connects"])
+        for why in get_args(Why):
+            failures.add_metric((one["service"], why), one["counters"]["forward_failures"].get(why, 0))
+    yield connects
+    yield failures
 
 
 def _durations(name: str, explanation: str, services: list[Answer]) -> Metric:

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from netd.peer import Credentials, Peer
 from netd.reasons import Drop, Outcome, Refusal
 from netd.shared.table import CELL, DURATIONS, Counts, Role, Table
+from netd.telemetry.forward_events import ForwardEvents
 from netd.telemetry.program_events import ProgramEvents
 from netd.telemetry.throttle import QUIET, ThrottledLog
 
@@ -112,6 +113,10 @@ class ServiceEvents(ThrottledLog):
         """The events of its programs, if its type starts some."""
         if "programs_started" in self.table.layout.cells:
             self.programs = ProgramEvents(service, self.table, process, lambda: self._connection_log == "all", clock)
+        self.forward: ForwardEvents | None = None
+        """The events of its targets, if its type forwards."""
+        if "forward_connects" in self.table.layout.cells:
+            self.forward = ForwardEvents(service, self.table, process, clock)
         self._connection_log: ConnectionLog = connection_log
         # Connections, octets received and octets sent since the last line of `log.connections: summary`.
         self._closed = [0, 0, 0]
@@ -124,8 +129,9 @@ class ServiceEvents(ThrottledLog):
 
     def log_pending(self, *, final: bool = False) -> None:
         self.connections_closed(final=final)
-        if self.programs:
-            self.programs.log_pending(final=final)
+        for one in (self.programs, self.forward):
+            if one:
+                one.log_pending(final=final)
         super().log_pending(final=final)
 
     def connection_accepted(self) -> None:
@@ -164,10 +170,12 @@ class ServiceEvents(ThrottledLog):
         counted: Traffic = NOTHING,
         *,
         unseen: bool = False,
+        target: str = "",
     ) -> None:
         """A connection was closed after ``duration`` seconds. One without an octet was a check, and is a debug line.
 
-        ``unseen``: its octets were a program's, so it is not known whether there were some.
+        ``unseen``: its octets were a program's, so it is not known whether there were some; or no target was reached.
+        ``target`` is what it was passed on to.
 
         ``counted`` is what `traffic_moved` has counted of it. A connection without a request counts as one: the service
         has spoken first, or the connection was a check. `set_connection_log` selects which of the others are logged.
@@ -197,6 +205,7 @@ class ServiceEvents(ThrottledLog):
             duration=round(duration, 6),
             outcome=outcome,
             **({"via": peer.via} if peer.proxied else {}),
+            **({"target": target} if target else {}),
         )
 
     def message_unanswered(self, peer: Peer, what: str) -> None:

@@ -58,6 +58,7 @@ def faults(service: type) -> str:
         ("discard", "conversation", "answer", set()),
         ("echo", "echo", "echo", set()),
         ("exec", "program", "program", set()),
+        ("forward", "forward", "forward", {"takes_over"}),
         ("metrics", "thread", None, {"client_speaks_first", "polled"}),
         ("pingpong", "conversation", "answer", set()),
         ("qotd", "send_only", "answer", {"truncates"}),
@@ -78,7 +79,7 @@ def test_built_in_types_are_what_their_classes_declare(
     assert kind.blocks == (serving == "thread")
     assert kind.converses == (serving not in ("thread", "program"))
     assert kind.starts_programs == (serving == "program" or kind.runs_program)
-    assert (kind.layout == COMMON) == (not kind.starts_programs)
+    assert (kind.layout == COMMON) == (not kind.starts_programs and serving != "forward")
 
 
 def test_built_in_types_are_all_checked_above() -> None:

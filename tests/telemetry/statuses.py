@@ -9,9 +9,17 @@ from netd.telemetry.counters import published
 
 
 def status(
-    services: Mapping[str, Counts], *, enabled: bool = True, programs: Collection[str] = (), **changes: object
+    services: Mapping[str, Counts],
+    *,
+    enabled: bool = True,
+    programs: Collection[str] = (),
+    forwards: Collection[str] = (),
+    **changes: object,
 ) -> dict[str, Any]:
-    """A status as the control socket sends it. ``programs`` are the services that start some; their last one failed."""
+    """A status as the control socket sends it. ``programs`` are the services that start some; their last one failed.
+
+    ``forwards`` are those that forward.
+    """
     answer = {
         "version": "0.1.0",
         "started": 1_700_000_000.5,
@@ -35,7 +43,7 @@ def status(
                 "enabled": enabled,
                 "endpoints": ["tcp://127.0.0.1:7", "tcp://[::1]:7", "udp://127.0.0.1:7", "unix:///run/x.sock"],
                 "failing": "exit code 1" if name in programs else "",
-                "counters": published(one, programs=name in programs),
+                "counters": published(one, programs=name in programs, forwards=name in forwards),
             }
             for name, one in services.items()
         ],

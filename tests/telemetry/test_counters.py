@@ -13,6 +13,13 @@ def test_numbers_are_always_there_and_reasons_where_they_have_occurred() -> None
     assert counters["own"] == {"members": 1}
 
 
+def test_connections_to_targets_are_counted_where_the_service_type_forwards() -> None:
+    counters = published(Counts(own=Counter({"forward_connects": 4, "forward_failures.timeout": 1})), forwards=True)
+    assert (counters["forward_connects"], counters["forward_failures"]) == (4, {"timeout": 1})
+    assert counters["own"] == {}
+    assert "forward_connects" not in published(Counts())
+
+
 def test_programs_are_counted_where_the_service_type_starts_some() -> None:
     own = Counter({"programs_started": 4, "programs_ended.signal": 1, "programs_cpu_us": 1500, "members": 1})
     own |= Counter({"programs_duration_us": 2_500_000, "programs_durations.10": 1})

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from netd.reasons import Drop, Outcome, Refusal
 from netd.shared.table import DURATIONS, Counts
 from netd.telemetry.exposition import exposition
+from netd.telemetry.forward_events import Why
 from netd.telemetry.program_events import How
 from tests.support.programs import need
 from tests.telemetry.statuses import status
@@ -148,6 +149,16 @@ def test_labels_have_few_values() -> None:
     body, _ = exposition(status({"echo": Counts(accepted=1)}), "")
     labels = {name for family in parse_text(body.decode()) for sample in family.samples for name in sample.labels}
     assert labels == {"version", "service", "transport", "reason", "le"}
+
+
+def test_connections_to_targets_are_told_of_services_that_forward() -> None:
+    own = Counter({"forward_connects": 5, "forward_failures.refused": 3})
+    answer = status({"web": Counts(own=own), "echo": Counts()}, forwards=["web"])
+    found = samples(parse_text(exposition(answer, "")[0].decode()))
+    assert found[key("forward_connects_total", service="web")] == 5
+    failures = {why: found[key("forward_failures_total", service="web", reason=why)] for why in get_args(Why)}
+    assert failures == {**dict.fromkeys(get_args(Why), 0), "refused": 3}
+    assert not [name for name, labels in found if "forward" in name and ("service", "echo") in labels]
 
 
 def test_programs_are_told_of_services_that_start_some() -> None:

@@ -21,6 +21,8 @@ LONGEST_ERROR = 2000
 """Characters of an error."""
 LONGEST_UNANSWERED = 100
 """Characters of what a peer gets no answer to."""
+LONGEST_TARGET = 300
+"""Characters of a target: of a URL with a name, or with a path of 108 octets."""
 MOST_PEERS = 100
 """Peers in a list, those with the most connections: more than a screen shows, few enough for frequent requests."""
 _MOST_LINES = 500  # of a trace in one notice; a tap holds fewer
@@ -80,6 +82,8 @@ class ConnectionRow(Fields):
     """Whether the program has the connection itself, so that its octets are not seen."""
     via: PeerName = ""
     """The proxy that has named the peer; empty if none has."""
+    target: Annotated[str, Strict(), Field(max_length=LONGEST_TARGET)] = ""
+    """What it is passed on to; empty: nothing."""
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,7 @@ class Commands:
                     "unanswered": row.unanswered,
                     "handed_over": row.handed_over,
                     **({"via": row.via} if row.via else {}),
+                    "target": row.target,
                     **({"pid": row.pid, **usage_of(row.pid, launchers)} if row.pid else {}),
                 }
                 for one in lists

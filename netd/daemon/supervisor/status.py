@@ -23,6 +23,7 @@ from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Result
 from netd.reasons import FORMAT_VERSION
+from netd.services.forward.options import ForwardOptions
 from netd.telemetry.counters import published
 from netd.telemetry.daemon_events import DaemonEvents, Event
 from netd.telemetry.program_events import last_failure
@@ -159,7 +160,7 @@ class Status:
             "failed": counts.failed,
             "failing": failure.why if failure and failure.is_last else "",
             "failed_at": failure and round(since_1970() + failure.at, 3),
-            "counters": published(counts, programs=programs),
+            "counters": published(counts, programs=programs, forwards=isinstance(service.options, ForwardOptions)),
         }
 
     def history(self) -> Answer:

@@ -34,6 +34,7 @@ from netd.shared.table import Table
 from netd.telemetry.service_events import ConnectionLog, ServiceEvents
 from netd.transport.datagram.server import DatagramServer
 from netd.transport.loop import Loop
+from netd.transport.resolver import Resolver
 from netd.transport.stream.connection import Connection
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.server import StreamServer
@@ -90,6 +91,7 @@ class WorkerConfig:
         self._inspect = inspect
         self._attach_taps = attach_taps
         self._launchers = launchers
+        self._resolver = Resolver(loop)
         self._sockets: dict[int, socket.socket] = {}
         self._tables: dict[str, Table] = {}
         self._prepared: _PreparedConfig | None = None
@@ -233,6 +235,7 @@ class WorkerConfig:
                 inspect=self._inspect,
                 call_soon=partial(call_soon, self._loop, events),
                 names_peers=names_peers,
+                resolve=self._resolver.resolve,
             )
             if entry.program and events.programs:
                 context = self._launchers.provide(context, *entry.program, events.programs)

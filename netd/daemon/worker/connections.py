@@ -6,6 +6,7 @@ from time import monotonic
 from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_supervisor import Selection
 from netd.daemon.messages.from_worker import (
+    LONGEST_TARGET,
     LONGEST_UNANSWERED,
     MOST_ROW_OCTETS,
     MOST_ROWS,
@@ -14,7 +15,7 @@ from netd.daemon.messages.from_worker import (
     PeerList,
 )
 from netd.peer_filter import PeerFilter
-from netd.text import escaped
+from netd.text import escaped, printable
 from netd.transport.stream.connection import Connection
 
 
@@ -103,4 +104,5 @@ def _row(worker: int, connection: Connection) -> ConnectionRow:
         pid=connection.pid,
         handed_over=connection.is_unseen,
         via=peer.via,
+        target=printable(connection.target)[:LONGEST_TARGET],
     )

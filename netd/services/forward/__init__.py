@@ -9,12 +9,14 @@ from netd.services.forward.names import Names
 from netd.services.forward.options import ForwardOptions
 from netd.services.forward.state import Targets
 from netd.services.forward.target import Kind
+from netd.telemetry.forward_events import COUNTERS
 
 
 class Forward:
     """Passes each connection, or the datagrams of each peer, on to one of several targets."""
 
     forwards = True
+    counters = COUNTERS
     Options = ForwardOptions
 
     def __init__(self, options: ForwardOptions, context: Context) -> None:

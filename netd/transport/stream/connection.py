@@ -56,6 +56,11 @@ def outcome_of(error: OSError) -> Outcome:
     return "idle" if error.errno in _VANISHED else "reset"
 
 
+def user_timeout(idle: float | None) -> int:
+    """``limits.idle`` as TCP_USER_TIMEOUT (tcp(7)), in milliseconds: 0, which is the default, for none."""
+    return min(max(1, round(1000 * idle)), 2**31 - 1) if idle is not None else 0
+
+
 class Owner(Protocol):
     """The object that keeps a connection."""
 
@@ -105,6 +110,11 @@ class Connection:
     """The program that has it; 0: none."""
     is_unseen = False
     """Whether its octets do not pass through this process."""
+
+    @property
+    def target(self) -> str:
+        """What it is passed on to; empty: nothing."""
+        return ""
 
     @property
     def unanswered(self) -> str:

@@ -20,6 +20,7 @@ from netd.transport.stream.admission import StreamAdmission
 from netd.transport.stream.connection import EDGE, EXHAUSTED, IN, Connection
 from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
 from netd.transport.stream.echo import EchoConnection
+from netd.transport.stream.forward import ForwardConnection
 from netd.transport.stream.preamble import NO_PREAMBLES, PreambleConnection, Preambles
 from netd.transport.stream.program import ProgramConnection
 from netd.transport.stream.program_relay import ProgramRelay
@@ -54,6 +55,7 @@ class Connections:
         self.events = events
         self.loop = loop
         self.limits = admission.policy.limits
+        self.refuse = admission.policy.refuse
         self.most_bytes = self.limits.bytes or sys.maxsize
         self._control = admission
         self._local = local
@@ -65,7 +67,7 @@ class Connections:
         self.wraps = preambles.transforming is not None
         self._preambles = None if preambles == NO_PREAMBLES else preambles
         # splice(2) works on sockets, not on what wraps one.
-        self.pipe = SplicePipe() if kind.serving == "echo" and not self.wraps else None
+        self.pipe = SplicePipe() if kind.serving in ("echo", "forward") and not self.wraps else None
         self.threads = Threads(handle, client_speaks_first=kind.client_speaks_first) if handle else None
         assert kind.serving, "its type serves streams"
         self._make = CONSTRUCTORS[kind.serving]
@@ -171,7 +173,8 @@ class Connections:
             outcome,
             connection.requests,
             connection.counted,
-            unseen=connection.is_unseen and bool(connection.pid),
+            unseen=outcome == "no_target" or (connection.is_unseen and bool(connection.pid)),
+            target=connection.target,
         )
         if self._on_release:
             self._release_if_empty()
@@ -251,6 +254,14 @@ def _program(connections: Connections, request: Any, peer: Peer, _: Any) -> Conn
     return make(connections, request, peer, connections.service, programs)
 
 
+def _forward(connections: Connections, stream: Any, peer: Peer, _: Any) -> Connection:
+    events = connections.events.forward
+    assert events, "a service type that forwards counts its targets"
+    return ForwardConnection(
+        connections, stream, peer, connections.service, events, connections.pipe, connections.refuse
+    )
+
+
 # By the way to serve a stream: makes its connection, from the owner, the socket, the peer, and the client's address as
 # accept(2) returned it.
 CONSTRUCTORS: dict[Serving, Callable[[Connections, Any, Peer, Any], Connection]] = {
@@ -260,4 +271,5 @@ CONSTRUCTORS: dict[Serving, Callable[[Connections, Any, Peer, Any], Connection]]
     "send_only": lambda owner, stream, peer, _: SendOnlyConnection(owner, stream, peer, owner.service),
     "thread": _thread,
     "program": _program,
+    "forward": _forward,
 }

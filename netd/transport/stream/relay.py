@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SO_ERROR, SO_LINGER, SO_OOBINLINE, SOL_SOCKET, socket
 from struct import pack
+from typing import cast
 
 from netd.peer import Peer
 from netd.reasons import Outcome
@@ -51,8 +52,18 @@ class _End(Pump):
         self.input = self.mask = input
 
 
+class _NoSocket:
+    """Stands for an ``upstream`` that is not connected yet, as a closed socket does for one that is no more."""
+
+    def fileno(self) -> int:
+        return -1
+
+
+_NO_UPSTREAM = _End(cast("StreamSocket", _NoSocket()), IN)
+
+
 class RelayConnection(Connection):
-    """A client that is joined with ``upstream``, a connected and non-blocking stream socket.
+    """A client that is joined with ``upstream``, a connected and non-blocking stream socket; None: `_join` follows.
 
     It closes ``upstream``, the options of which (TCP_NODELAY, TCP_USER_TIMEOUT) were set by the code that connected it.
     Of a socket pair this process keeps no copy of the other end, since ``upstream`` would never finish.
@@ -75,21 +86,32 @@ class RelayConnection(Connection):
         owner: Owner,
         request: StreamSocket,
         peer: Peer,
-        upstream: StreamSocket,
+        upstream: StreamSocket | None,
         pipe: SplicePipe | None = None,
         on_end: Callable[[Outcome], object] | None = None,
     ) -> None:
         super().__init__(owner, request, peer)
         self._client = self._output = _End(request, owner.input)
-        self._upstream = _End(upstream, IN)
+        self._upstream = _NO_UPSTREAM
         self._on_end = on_end
+        self._pipe = pipe
+        if upstream is not None:
+            self._join(upstream)
+
+    def _join(self, upstream: StreamSocket) -> None:
+        """Set ``upstream``. `_begin_relay` follows once the client is watched."""
+        self._upstream = _End(upstream, IN)
         if (bare := self._upstream.bare) and bare.family != AF_UNIX:
             self._upstream.input = self._upstream.mask = EDGE
             bare.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)  # urgent data stays in its place
-        self._pipe = pipe if self._client.bare and bare else None
+        if not (self._client.bare and bare):
+            self._pipe = None
 
     def start(self) -> None:
         super().start()
+        self._begin_relay()
+
+    def _begin_relay(self) -> None:
         upstream = self._upstream
         self._owner.loop.watch(upstream.stream.fileno(), upstream.mask, self._receive_upstream)
         self._receive_held()
@@ -276,7 +298,7 @@ class RelayConnection(Connection):
         """An end has reset its connection: reset that of the other."""
         if end is self._upstream:
             self._pass_last()
-            _set_reset(self._client)
+            set_reset(self._client)
         self.close(outcome_of(error))
 
     def _pass_last(self) -> None:
@@ -302,7 +324,7 @@ class RelayConnection(Connection):
         if not self._is_over:
             self._owner.loop.unwatch(upstream.stream.fileno())
             if not upstream.ended:
-                _set_reset(upstream)
+                set_reset(upstream)
             upstream.stream.close()
 
     def _is_unix_upstream(self, end: _End) -> bool:
@@ -320,7 +342,7 @@ class RelayConnection(Connection):
             on_end(outcome)
 
 
-def _set_reset(end: _End) -> None:
+def set_reset(end: _End) -> None:
     """Have close(2) reset it, if it is a bare TCP socket."""
     if end.bare:
         with suppress(OSError):

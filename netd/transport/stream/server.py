@@ -12,7 +12,7 @@ from netd.admission.control import AdmissionControl, Ticket
 from netd.services.service_type import ServiceType
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import LISTENING, Loop
-from netd.transport.stream.connection import EXHAUSTED
+from netd.transport.stream.connection import EXHAUSTED, user_timeout
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
 
@@ -83,7 +83,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
             for option in _KERNEL_DEFAULTS:  # which programs expect, and the connections inherit
                 listener.setsockopt(*option)
         elif listener.family != socket.AF_UNIX:
-            timeout = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _milliseconds(admission.policy.limits.idle))
+            timeout = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout(admission.policy.limits.idle))
             if listener.getsockopt(*_IN_LINE):
                 listener.setsockopt(*timeout)
             else:
@@ -209,8 +209,3 @@ class StreamServer(socketserver.ThreadingTCPServer):
             peer = unmap_host(client_address[0]) if isinstance(client_address, tuple) else ""
             self.connections.stream_admission.refuse(request, "no_resources", peer)
             request.close()
-
-
-def _milliseconds(idle: float | None) -> int:
-    """``limits.idle`` as TCP_USER_TIMEOUT: 0, which is the default, for none."""
-    return min(max(1, round(1000 * idle)), 2**31 - 1) if idle is not None else 0

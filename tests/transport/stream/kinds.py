@@ -11,13 +11,14 @@ from typing import Any
 from netd.contract import Conversation, Post
 from netd.peer import Peer
 from netd.services.echo import Echo
+from netd.services.forward import Forward
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream.connection import Connection
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.conversation import ConversationConnection, PushConnection, SendOnlyConnection
 from netd.transport.stream.echo import EchoConnection
+from netd.transport.stream.forward import ForwardConnection
 from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
-from netd.transport.stream.relay import RelayConnection
 from netd.transport.stream.server import StreamServer
 from netd.transport.stream.threaded import ThreadedConnection
 from tests.support.server import Server
@@ -25,7 +26,7 @@ from tests.support.sockets import ABSTRACT, read_exactly
 from tests.support.waiting import until
 from tests.transport.sample_services import PlainEcho
 from tests.transport.stream.peers import connect, ended
-from tests.transport.stream.relayed import Relayed, connect_to
+from tests.transport.stream.targets import forwarding
 from tests.transport.stream.toy_preambles import BOTH, NAMED, PEER, TRANSFORMED, xor
 
 SENT = bytes(range(256)) * 2**14
@@ -104,12 +105,12 @@ def simple(service: type) -> Callable[[Server], Any]:
     return lambda server: service()
 
 
-def relayed(url: str) -> Callable[[Server], Relayed]:
-    """A service that is joined with an echo on the same loop, at this URL."""
+def forwarded(url: str) -> Callable[[Server], Forward]:
+    """A service that forwards to an echo on the same loop, at this URL."""
 
-    def service(server: Server) -> Relayed:
+    def service(server: Server) -> Forward:
         address, _ = server.add(Echo(), url)
-        return Relayed(partial(connect_to, address))
+        return forwarding(f"tcp://127.0.0.1:{address[1]}" if isinstance(address, tuple) else url)
 
     return service
 
@@ -131,12 +132,12 @@ KINDS = [
     Kind("threaded", simple(BlockingEcho), ThreadedConnection),
     Kind("threaded-waiting", simple(BlockingEchoThatWaits), ThreadedConnection),
     Kind("threaded-named", simple(BlockingEcho), ThreadedConnection, NAMED),
-    Kind("relay", relayed(_TCP), RelayConnection),
-    Kind("relay-without-splice", relayed(_TCP), RelayConnection, is_spliced=False),
-    Kind("relay-named", relayed(_TCP), RelayConnection, NAMED),
-    Kind("relay-wrapped", relayed(_TCP), RelayConnection, BOTH),
-    Kind("relay-to-unix", relayed(_UNIX), RelayConnection),
-    Kind("relay-to-unix-wrapped", relayed(_UNIX), RelayConnection, TRANSFORMED),
+    Kind("forward", forwarded(_TCP), ForwardConnection),
+    Kind("forward-without-splice", forwarded(_TCP), ForwardConnection, is_spliced=False),
+    Kind("forward-named", forwarded(_TCP), ForwardConnection, NAMED),
+    Kind("forward-wrapped", forwarded(_TCP), ForwardConnection, BOTH),
+    Kind("forward-to-unix", forwarded(_UNIX), ForwardConnection),
+    Kind("forward-to-unix-wrapped", forwarded(_UNIX), ForwardConnection, TRANSFORMED),
 ]
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from netd.peer import Peer
-from netd.transport.stream.relay import RelayConnection
 from netd.transport.stream.splice_pipe import SplicePipe
 from netd.transport.tap import Tap, Taps, Way
 from tests.support.server import Server
@@ -21,7 +20,6 @@ from tests.support.sockets import read_all
 from tests.support.waiting import until
 from tests.transport.stream.kinds import KINDS, SENT, Case, Kind
 from tests.transport.stream.peers import RESET, ended
-from tests.transport.stream.relayed import serving_relayed
 
 _FEW = 2**20
 """Octets of memory of this process that one connection may take, whatever its peer does."""
@@ -44,9 +42,8 @@ def case(
         monkeypatch.setattr(SplicePipe, "open", lambda pipe: False)
     url = "tcp://127.0.0.1:0?sndbuf=16KiB" if request.param == "tcp" else f"unix://{tmp_path}/s"
     one = Case(kind, server, url)
-    with serving_relayed() if kind.way is RelayConnection else contextlib.nullcontext():
-        yield one
-        one.assert_nothing_is_left()
+    yield one
+    one.assert_nothing_is_left()
 
 
 def say_and_read_all(case: Case, client: socket.socket, data: bytes) -> bytes:

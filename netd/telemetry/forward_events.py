@@ -1,0 +1,60 @@
+"""The events of the targets of one service: the counters and the log lines of connections to them."""
+
+import time
+from collections.abc import Callable
+from typing import Literal, get_args
+
+from netd.shared.table import Layout, Role, Table
+from netd.telemetry.throttle import ThrottledLog
+
+Why = Literal["refused", "timeout", "unreachable", "unresolved", "denied", "no_resources", "error"]
+"""Why a target could not be reached: it refused the connection, or nothing listens there; it did not answer in time;
+there is no route to it; its name has no address; this process may not connect to it; the system lacks descriptors,
+ports or memory; another error."""
+
+COUNTERS = ("forward_connects", *(f"forward_failures.{why}" for why in get_args(Why)))
+"""What a service type that forwards counts beside the common counters."""
+
+
+class ForwardEvents(ThrottledLog):
+    """The events of the targets of a service. ``process`` counts them in its column of ``table``, if there is one."""
+
+    def __init__(
+        self,
+        service: str,
+        table: Table | None = None,
+        process: int | Role = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(clock, service=service)
+        table = table or Table(layout=Layout(COUNTERS))
+        self._cells = table.column(process)
+        self._connects = table.layout.cells["forward_connects"]
+        self._failures = {why: table.layout.cells[f"forward_failures.{why}"] for why in get_args(Why)}
+
+    def connecting(self) -> None:
+        """A connection to a target is begun."""
+        self._cells[self._connects] += 1
+
+    def connect_failed(self, target: str, why: Why, error: str, *, is_first: bool) -> None:
+        """A target could not be reached. ``is_first``: it could before, so this is logged."""
+        self._cells[self._failures[why]] += 1
+        if is_first:
+            self._log.warning("target_failed", target=target, reason=why, error=error)
+
+    def target_recovered(self, target: str) -> None:
+        """A target that could not be reached has accepted a connection."""
+        self._log.info("target_recovered", target=target)
+
+    def name_failed(self, name: str, error: str) -> None:
+        """The name of a target can no longer be resolved; the old addresses are used, if there are some."""
+        self._log.warning("name_failed", name=name, error=error)
+
+    def name_resolved(self, name: str) -> None:
+        """The name of a target can be resolved again."""
+        self._log.info("name_resolved", name=name)
+
+    def targets_exhausted(self, source: str, why: Why) -> None:
+        """A connection was ended since no target could be reached; the last one for this reason."""
+        details = {"source": source, "reason": why}
+        self._log_throttled(f"exhausted.{why}", "", 1, "error", "targets_exhausted", **details)

@@ -1,0 +1,237 @@
+"""Connecting to a target without a thread: its addresses are tried one beside the other (RFC 8305).
+
+connect(2) is called for the first address. After 250 ms, or when that has failed, the next address is tried too, and
+the first connection that is made is taken.
+"""
+
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain, zip_longest
+from typing import Any, NamedTuple
+
+from netd.services.forward.target import Target
+from netd.telemetry.forward_events import Why
+from netd.transport.loop import Loop, Timer
+from netd.transport.stream.connection import EXHAUSTED, OUT
+
+_DELAY = 0.25  # seconds between two addresses ("Connection Attempt Delay", RFC 8305, 5)
+_BUSY = 0.05  # seconds until a UNIX socket with a full queue is tried again
+_PENDING = (errno.EINPROGRESS, errno.EALREADY)
+_IP_BIND_ADDRESS_NO_PORT = 24  # ip(7); in Python's socket since 3.12
+_LEAST_PORT = 1024  # the kernel chooses none below as a local port (net.ipv4.ip_local_port_range)
+_WHY: dict[int, Why] = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "refused",
+    errno.ENOENT: "refused",  # no such UNIX socket
+    errno.ETIMEDOUT: "timeout",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETUNREACH: "unreachable",
+    errno.ENETDOWN: "unreachable",
+    errno.EHOSTDOWN: "unreachable",
+    errno.EACCES: "denied",
+    errno.EPERM: "denied",
+    errno.EADDRNOTAVAIL: "no_resources",  # no port is left
+    **dict.fromkeys(EXHAUSTED, "no_resources"),
+}
+
+Resolve = Callable[[Callable[[tuple[str, ...]], object]], tuple[str, ...] | None]
+"""The addresses of a name; None: the function is called with them later."""
+
+
+class ConnectError(Exception):
+    """A target could not be reached."""
+
+    def __init__(self, why: Why, error: str) -> None:
+        super().__init__(error)
+        self.why = why
+
+    @classmethod
+    def of(cls, number: int) -> "ConnectError":
+        """The error of a system call with this number."""
+        return cls(_WHY.get(number, "error"), errno.errorcode.get(number, str(number)))
+
+
+class Address(NamedTuple):
+    """An address as connect(2) takes it."""
+
+    family: int
+    sockaddr: Any
+
+
+def interleaved(hosts: Sequence[str], port: int) -> list[Address]:
+    """The addresses, with both families in turn, beginning with that of the first (RFC 8305, 4)."""
+    both = [_address(host, port) for host in hosts]
+    first = [one for one in both if one.family == both[0].family]
+    second = [one for one in both if one.family != both[0].family]
+    return [one for one in chain.from_iterable(zip_longest(first, second)) if one]
+
+
+def _address(host: str, port: int) -> Address:
+    return Address(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))
+
+
+class Attempt:
+    """The attempt to connect to one target, which takes ``timeout`` seconds at most.
+
+    ``resolve`` is called for the name of a target. ``bind`` is the local address, or None. ``done`` is called once,
+    with the connection or the error, unless `begin` returned one, or raised the other, or `close` was called.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        target: Target,
+        timeout: float,
+        bind: str | None,
+        resolve: Resolve,
+        done: Callable[[socket.socket | ConnectError], object],
+    ) -> None:
+        self._loop = loop
+        self._target = target
+        self._timeout = timeout
+        self._bind = bind
+        self._resolve = resolve
+        self._done = done
+        self._left: deque[Address] = deque()
+        self._connecting: list[socket.socket] = []
+        self._error = ConnectError("timeout", "it did not answer in time")
+        self._timer: Timer | None = None
+        self._until = 0.0
+        self._is_busy = False  # the queue of a UNIX socket is full
+        self._is_over = False
+
+    def begin(self) -> socket.socket | None:
+        """Begin. Returns the connection where it is made at once. Raises `ConnectError`."""
+        target = self._target
+        if target.path:
+            self._left.append(Address(socket.AF_UNIX, target.socket_path))
+        elif not target.is_name:
+            self._left.append(_address(target.host, target.port))
+        else:
+            hosts = self._resolve(self._on_addresses)
+            if hosts is None:
+                self._error = ConnectError("unresolved", "the name was not resolved in time")
+                self._start_timer()
+                return None
+            self._set_hosts(hosts)
+        opened = self._open_next()
+        if opened is None:
+            self._start_timer()
+        return opened
+
+    def close(self) -> None:
+        """End it: `done` is not called any more."""
+        self._is_over = True
+        self._stop_timer()
+        for one in self._connecting:
+            self._loop.unwatch(one.fileno())
+            one.close()
+        self._connecting.clear()
+
+    def _start_timer(self) -> None:
+        """Go on after a moment if there is another address, and end in time."""
+        self._stop_timer()
+        self._until = self._until or self._loop.now + self._timeout
+        left = self._until - self._loop.now
+        if self._left:
+            left = min(left, _BUSY if self._is_busy else _DELAY)
+        self._timer = self._loop.later(left, self._on_timer)
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._loop.wheel.drop(self._timer)
+            self._timer = None
+
+    def _set_hosts(self, hosts: tuple[str, ...]) -> None:
+        if not hosts:
+            raise ConnectError("unresolved", f"{self._target.host} has no address")
+        self._left.extend(interleaved(hosts, self._target.port))
+
+    def _on_addresses(self, hosts: tuple[str, ...]) -> None:
+        if not self._is_over:
+            self._error = ConnectError("timeout", "it did not answer in time")
+            self._go_on(hosts)
+
+    def _on_timer(self) -> None:
+        if self._loop.now >= self._until:
+            self._end(self._error)
+        else:
+            self._go_on()
+
+    def _go_on(self, hosts: tuple[str, ...] | None = None) -> None:
+        """Try the next address, now that the ones before have failed or take long."""
+        try:
+            if hosts is not None:
+                self._set_hosts(hosts)
+            opened = self._open_next()
+        except ConnectError as error:
+            self._end(error)
+        except MemoryError:
+            self._end(ConnectError("no_resources", "ENOMEM"))
+        else:
+            if opened:
+                self._end(opened)
+            else:
+                self._start_timer()
+
+    def _end(self, result: socket.socket | ConnectError) -> None:
+        self.close()
+        self._done(result)
+
+    def _open_next(self) -> socket.socket | None:
+        """Call connect(2) for the next address: a connection that was made at once, or None. Raises `ConnectError`."""
+        self._is_busy = False
+        while self._left:
+            address = self._left.popleft()
+            try:
+                one = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            except OSError as error:
+                raise ConnectError.of(error.errno or 0) from None
+            number = self._connect(one, address)
+            if number == 0:
+                return one
+            if number in _PENDING:
+                self._connecting.append(one)
+                self._loop.watch(one.fileno(), OUT, partial(self._on_connected, one))
+                return None
+            one.close()
+            if number == errno.EAGAIN and address.family == socket.AF_UNIX:
+                self._error = ConnectError("timeout", "its queue is full")
+                self._is_busy = True
+                self._left.appendleft(address)
+                return None
+            self._error = ConnectError.of(number)
+        if not self._connecting:
+            raise self._error
+        return None
+
+    def _connect(self, one: socket.socket, address: Address) -> int:
+        """The error of connect(2), or of what is before it; 0: the connection is made."""
+        try:
+            if self._bind is not None and address.family != socket.AF_UNIX:
+                one.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+                one.bind((self._bind, 0))
+            number = one.connect_ex(address.sockaddr)
+            if number == errno.EINPROGRESS:
+                number = one.connect_ex(address.sockaddr)  # on this host it is made by now
+        except OSError as error:  # `bind` is of the other family, or not on this host
+            return error.errno or 0
+        return errno.ECONNREFUSED if number == 0 and self._is_own(one) else number
+
+    def _is_own(self, one: socket.socket) -> bool:
+        """Whether a socket is connected to itself: the kernel chose the port to which it connects (RFC 9293, 3.5)."""
+        return self._target.port >= _LEAST_PORT and bool(one.getsockname() == one.getpeername())
+
+    def _on_connected(self, one: socket.socket, mask: int) -> None:
+        """connect(2) has ended for one of the addresses."""
+        number = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._loop.unwatch(one.fileno())
+        self._connecting.remove(one)
+        if number == 0 and not self._is_own(one):
+            return self._end(one)
+        one.close()
+        self._error = ConnectError.of(number or errno.ECONNREFUSED)
+        self._go_on()
