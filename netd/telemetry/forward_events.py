@@ -12,6 +12,9 @@ Why = Literal["refused", "timeout", "unreachable", "unresolved", "denied", "no_r
 there is no route to it; its name has no address; this process may not connect to it; the system lacks descriptors,
 ports or memory; another error."""
 
+NoTarget = Literal[Why, "out_of_service"]
+"""Why a connection has no target: the last one could not be reached, or all are out of service."""
+
 COUNTERS = ("forward_connects", *(f"forward_failures.{why}" for why in get_args(Why)))
 """What a service type that forwards counts beside the common counters."""
 
@@ -54,7 +57,7 @@ class ForwardEvents(ThrottledLog):
         """The name of a target can be resolved again."""
         self._log.info("name_resolved", name=name)
 
-    def targets_exhausted(self, source: str, why: Why) -> None:
-        """A connection was ended since no target could be reached; the last one for this reason."""
+    def targets_exhausted(self, source: str, why: NoTarget) -> None:
+        """A connection was ended since it has no target."""
         details = {"source": source, "reason": why}
         self._log_throttled(f"exhausted.{why}", "", 1, "error", "targets_exhausted", **details)

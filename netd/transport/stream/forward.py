@@ -14,7 +14,7 @@ from netd.peer import Peer
 from netd.reasons import Outcome
 from netd.services.forward import Forward
 from netd.services.forward.target import Target
-from netd.telemetry.forward_events import ForwardEvents, Why
+from netd.telemetry.forward_events import ForwardEvents, NoTarget
 from netd.transport.stream.connecting import Attempt, ConnectError
 from netd.transport.stream.connection import OUT, Connection, Owner, user_timeout
 from netd.transport.stream.proxy_header import proxy_header
@@ -54,7 +54,7 @@ class ForwardConnection(RelayConnection):
         self._number = -1
         self._is_counted = False
         self._left: list[int] = []
-        self._why: Why = "error"
+        self._why: NoTarget = "out_of_service"
 
     @property
     def target(self) -> str:

@@ -46,7 +46,7 @@ class Near:
     def outcome(self, number: int = 1) -> str:
         until(partial(ended, self.events, number))
         [outcome] = self.events.counters.closed
-        assert not any(state.active for state in self.service.targets.states)
+        assert not any(self.service.targets.active())
         self.server.settle()
         assert self.server.loop.wheel.due == float("inf"), "nothing is timed"
         return outcome
@@ -74,7 +74,7 @@ def test_next_target_is_tried_and_the_one_that_failed_rests(server: Server) -> N
                 assert read_exactly(target, 5) == b"hello"
                 [one] = near.connections
                 assert one.target == url_of(far)
-                assert [state.active for state in near.service.targets.states] == [0, 1]
+                assert near.service.targets.active() == [0, 1]
                 target.sendall(b"bye")
                 target.close()
                 assert read_all(client) == b"bye"
@@ -204,7 +204,7 @@ def test_target_is_told_the_peer_before_anything_else(server: Server, version: s
                 assert (named.local_host, named.local_port) == client.getpeername()
                 assert read_exactly(target, 5) == b"hello"
                 [one] = near.connections
-                assert (one.bytes_in, one.bytes_out) == (5, 0)
+                until(lambda: (one.bytes_in, one.bytes_out) == (5, 0))
 
 
 def test_target_is_told_the_peer_that_a_proxy_has_named(server: Server) -> None:
