@@ -5,6 +5,7 @@ An IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) is treated as the IPv4 address.
 
 import re
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
@@ -39,6 +40,11 @@ class Network(NamedTuple):
         return 8 * len(address) == self.bits and self.first <= int.from_bytes(address) <= self.last
 
 
+def covers(wide: IPv4Network | IPv6Network, narrow: IPv4Network | IPv6Network) -> bool:
+    """Whether a network has all addresses of another one; never if that is of the other version."""
+    return wide.version == narrow.version and narrow.subnet_of(wide)  # type: ignore[arg-type]  # of one version
+
+
 def network_of(network: IPv4Network | IPv6Network) -> Network:
     """Convert a network; one of IPv4-mapped addresses becomes one of IPv4."""
     first, length, bits = int(network.network_address), network.prefixlen, network.max_prefixlen
@@ -57,6 +63,7 @@ def map_to_ipv6(address: bytes) -> bytes:
     return address if len(address) == 16 else _MAPPED + address
 
 
+@lru_cache(1024)
 def pack_address(host: str) -> bytes:
     """The octets of a numeric address from the kernel, without its zone (%eth0, RFC 4007, 11)."""
     if ":" in host:

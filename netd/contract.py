@@ -11,8 +11,8 @@ generator that reads like blocking code::
 
 Over datagrams it answers one message at a time, with bytes, or with None for no answer. A class with ``stream`` serves
 streams, one with ``datagram`` serves datagrams. A service that needs blocking calls has a ``handler`` instead of
-``stream`` (`BlockingService`). Where a program is to get the connection, the class has a ``program`` instead
-(`ProgramService`). A class may also declare these attributes:
+``stream`` (`BlockingService`, `AsyncService`). Where a program is to get the connection, the class has a ``program``
+instead (`ProgramService`). A class may also declare these attributes:
 
 ``rfc``
     The number of the RFC that the service follows; `netd services` shows it.
@@ -27,6 +27,9 @@ streams, one with ``datagram`` serves datagrams. A service that needs blocking c
     True: the service also sends without being asked. ``stream`` gets one more argument, a `Post`. ``datagram`` gets a
     `Post`, or None where netd may not send to the peer without being asked: a source address over UDP may be forged, so
     only peers on this host and those that `amplify` lists get one.
+``datagram_blocks``
+    True: ``datagram`` may block: each datagram takes a thread (`limits.threads`) until it is answered. While all are
+    busy, a few wait, and further ones are dropped.
 ``client_speaks_first``
     True: the ``handler`` sends nothing before the client has. A connection takes a thread only once input has come, and
     is closed when none comes within ten seconds.
@@ -35,12 +38,17 @@ streams, one with ``datagram`` serves datagrams. A service that needs blocking c
 ``polled``
     True: its clients are programs that ask again and again, as monitoring does, so its connections are logged at debug
     unless `log_connections` of the service says otherwise.
+``reads_ttl``
+    True: `Peer.ttl` is set, which costs two system calls for each connection, and one for each datagram.
 ``listens``
     True: where the option ``mode`` is ``listener``, the ``program`` gets the listening sockets in place of connections.
     So such a service can serve datagrams too.
 ``forwards``
     True: netd passes connections and datagrams on to other services, which its options name
     (`netd.services.forward.Forward`). Such a class has no other way to serve.
+``multiplexes``
+    True: netd reads the name of a service from each connection, and passes it on to that (`netd.services.tcpmux`). Such
+    a class has no other way to serve.
 ``runs_program``
     True: a ``stream`` of the service runs a program. Its ``Options``, as those of a class with ``program``, are
     `netd.services.exec.options.ProgramOptions` and more.
@@ -194,10 +202,12 @@ class ProgramObserver(Protocol):
         """It runs."""
 
     def not_started(self, why: Why, error: str, /) -> None:
-        """It does not run, and nothing else is told."""
+        """It does not run, or may not: the process that starts programs was killed before it said so. Nothing else is
+        told.
+        """
 
     def ended(self, end: End, /) -> None:
-        """It has ended, or may have: it was never told as started where the process that starts programs was killed."""
+        """It has ended, or may have, where the process that starts programs was killed."""
 
 
 class RunningProgram(Protocol):
@@ -279,13 +289,24 @@ class BlockingService(Protocol):
 
     ``handler`` is a request handler of `socketserver`: netd calls it with the socket, the client's address and the
     server; when it returns, the connection is closed. A subclass of `socketserver.BaseRequestHandler`, as an attribute
-    of the class, is one. Use it for few and short connections: a listener has 32 threads, a source gets at most 8 of
-    them, and a connection ends after a minute, unless the config sets `limits.per_source` and `limits.lifetime`. The
+    of the class, is one. Use it for few and short connections: a service has `limits.threads`, a source gets at most 8
+    of them, and a connection ends after a minute, unless the config sets `limits.per_source` and `limits.lifetime`. The
     client's address is a host and a port; over UNIX the peer as text (`Peer.remote`) and 0. A handler of datagrams
     cannot be served.
     """
 
     def handler(self, request: Any, client_address: Any, server: Any, /) -> object: ...
+
+
+class AsyncService(Protocol):
+    """A service over TCP and UNIX streams with a coroutine for each connection, as `asyncio.start_server` calls it.
+
+    When ``handler`` returns, what it has written is sent, and the connection is closed. All coroutines of a worker
+    share one loop of asyncio, in a thread: one that blocks holds up the others. At a time-out of the connection and at
+    its end by the operator, the coroutine is cancelled.
+    """
+
+    async def handler(self, reader: Any, writer: Any, /) -> object: ...
 
 
 @runtime_checkable

@@ -1,8 +1,8 @@
 """`Endpoint`: the URL that a service listens on, parsed and frozen, with its text as the operator wrote it.
 
-``tcp://HOST:PORT``, ``udp://HOST:PORT``, ``unix:///PATH``, ``unixgram:///PATH``, ``unix://@ABSTRACT``, and
-``systemd://NAME`` for sockets that the service manager opens; HOST is ``*`` (both address families), an address (IPv6
-in brackets) or a name. Socket options are query keys (`SocketOptions`).
+``tcp://HOST:PORT``, ``tls://HOST:PORT`` (over TCP), ``udp://HOST:PORT``, ``unix:///PATH``, ``unixgram:///PATH``,
+``unix://@ABSTRACT``, and ``systemd://NAME`` for sockets that the service manager opens; HOST is ``*`` (both address
+families), an address (IPv6 in brackets) or a name. Socket options are query keys (`SocketOptions`).
 This file holds values only; ``netd/transport/listen.py`` opens the sockets.
 """
 
@@ -20,7 +20,7 @@ from netd.peer import Transport
 from netd.text import likely, shown
 from netd.values import parse_size, parse_switch
 
-Scheme: TypeAlias = Literal[Transport, "systemd"]
+Scheme: TypeAlias = Literal[Transport, "tls", "systemd"]
 LONGEST_PATH = 107  # sun_path holds 108 octets, with the NUL that ends it (unix(7))
 
 
@@ -96,13 +96,15 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 _INET_KEYS = ("rcvbuf", "sndbuf", "freebind", "device", "reuse_port")
 _PATH_KEYS = ("mode", "owner", "group")
-_KEYS: dict[Scheme, tuple[str, ...]] = {
+KEYS: dict[Scheme, tuple[str, ...]] = {
     "tcp": ("backlog", "nodelay", "keepalive", *_INET_KEYS),
+    "tls": ("backlog", "nodelay", "keepalive", *_INET_KEYS),
     "udp": _INET_KEYS,
     "unix": ("backlog", "rcvbuf", "sndbuf", *_PATH_KEYS),
     "unixgram": ("rcvbuf", "sndbuf", *_PATH_KEYS),
     "systemd": (),
 }
+"""The query keys that endpoints with a scheme may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +135,12 @@ class Endpoint:
             raise InvalidValueError(f"expected a URL such as tcp://*:7, got {shown(text)}", _url_hint(text))
         scheme, _, rest = text.partition("://")
         place, _, query = rest.partition("?")
-        if scheme not in _KEYS:
-            raise InvalidValueError(f"unknown scheme {shown(scheme)}", likely(scheme, _KEYS))
+        if scheme not in KEYS:
+            raise InvalidValueError(f"unknown scheme {shown(scheme)}", likely(scheme, KEYS))
         transport: Scheme = scheme
         parse_place: Callable[[str], dict[str, Any]]
         match transport:
-            case "tcp" | "udp":
+            case "tcp" | "tls" | "udp":
                 parse_place = partial(_parse_authority, transport)
             case "systemd":
                 parse_place = _parse_name
@@ -167,13 +169,18 @@ class Endpoint:
     @property
     def streams(self) -> bool:
         """Whether this is an endpoint for streams, rather than for datagrams."""
-        return self.transport in ("tcp", "unix")
+        return self.transport in ("tcp", "tls", "unix")
+
+    @property
+    def socket_transport(self) -> Transport | Literal["systemd"]:
+        """The transport of its socket, in which tls is tcp."""
+        return "tcp" if self.transport == "tls" else self.transport
 
     def overlaps(self, other: "Endpoint") -> bool:
         """Whether both endpoints claim the same address: equal ones, or a wildcard and an address that it includes."""
         if self.name or other.name:
             return self.name == other.name
-        if self.transport != other.transport:
+        if self.socket_transport != other.socket_transport:
             # Streams and datagrams share the paths in the file system, but not the abstract names (unix(7)).
             return bool(self.path) and self.path == other.path and not self.path.startswith("@")
         if self.path or other.path:
@@ -246,8 +253,8 @@ def _parse_query(transport: Scheme, query: str) -> dict[str, Any]:
     faults: list[InvalidValueError] = []
     for item in query.split("&") if query else ():
         key, equals, value = item.partition("=")
-        if key not in _KEYS[transport]:
-            hint = likely(key, _KEYS[transport])
+        if key not in KEYS[transport]:
+            hint = likely(key, KEYS[transport])
             faults.append(InvalidValueError(f"unknown socket option {shown(key)} for {transport}", hint))
         elif not equals or key in given:
             how = "twice" if key in given else "without a value"
@@ -270,9 +277,9 @@ def _url_hint(text: object) -> str:
     if not isinstance(text, str):
         return ""
     scheme, colon, rest = text.partition(":")
-    if colon and scheme in _KEYS and rest:
+    if colon and scheme in KEYS and rest:
         # unix:/run/x, tcp:host:7
-        meant = f"{scheme}://{rest.lstrip('/')}" if scheme in ("tcp", "udp", "systemd") else f"{scheme}://{rest}"
+        meant = f"{scheme}://{rest.lstrip('/')}" if scheme in ("tcp", "tls", "udp", "systemd") else f"{scheme}://{rest}"
     elif text.startswith("/"):
         meant = f"unix://{text}"
     elif re.fullmatch(r"\d{1,5}", text):

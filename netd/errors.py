@@ -14,12 +14,19 @@ import os
 from collections.abc import Iterable
 
 EXIT_OK = os.EX_OK
+"""The command has done what it was asked for."""
 EXIT_NO = 1
+"""The answer is no: nothing was found or changed, the other end has ended before, a part of the result is missing."""
 EXIT_USAGE = os.EX_USAGE
+"""The command line is wrong (EX_USAGE)."""
 EXIT_UNAVAILABLE = os.EX_UNAVAILABLE
+"""netd is not running, or this user may not ask it; of a client, the other end cannot be reached (EX_UNAVAILABLE)."""
 EXIT_SOFTWARE = os.EX_SOFTWARE
+"""A bug in netd (EX_SOFTWARE)."""
 EXIT_OSERR = os.EX_OSERR
+"""The system has refused something, as a port that is in use, or a right that is missing (EX_OSERR)."""
 EXIT_CONFIG = os.EX_CONFIG
+"""The config is wrong (EX_CONFIG)."""
 
 
 class OperatorError(Exception):
@@ -113,3 +120,12 @@ class InvalidValueError(ValueError):
 def faults_of(error: ValueError) -> tuple[InvalidValueError, ...]:
     """The faults of a value: those that the error has, or the error itself, without a hint."""
     return error.faults if isinstance(error, InvalidValueError) else (InvalidValueError(str(error)),)
+
+
+def origin_of(error: BaseException) -> str:
+    """The type of an error, and the line that raised it: a bounded number of texts, and none that a peer can choose."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__} {place}"

@@ -343,9 +343,15 @@ class SocketFile:
         # fchmod(2) does not accept an O_PATH descriptor; AT_EMPTY_PATH for chmod needs Linux 6.6 (fchmodat2(2)).
         here = proc_path(self.descriptor)
         # A file that has the group already is not given away, which a system call filter may forbid.
-        if owner not in (-1, status.st_uid) or group not in (-1, status.st_gid):
+        given_away = owner not in (-1, status.st_uid) or group not in (-1, status.st_gid)
+        # The permissions of the file of another user take CAP_FOWNER, which netd may not have: while it is netd's own.
+        is_own = status.st_uid == os.geteuid()
+        if is_own:
+            os.chmod(here, mode)
+        if given_away:
             os.chown(here, owner, group)
-        os.chmod(here, mode)
+        if not is_own:
+            os.chmod(here, mode)
 
     def close(self, *, keep: bool) -> None:
         """Close the file and, unless ``keep``, remove it if it still is at its path."""

@@ -1,10 +1,12 @@
 """The other end of a connection or datagram, as a value."""
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from netd.addresses import address_text
 
 Transport: TypeAlias = Literal["tcp", "udp", "unix", "unixgram"]
+Address: TypeAlias = tuple[Any, ...]
+"""A socket address of IPv4 or IPv6, as the socket module has it: host, port, and more in IPv6."""
 
 
 class Credentials(NamedTuple):
@@ -30,7 +32,18 @@ class Tls(NamedTuple):
     """Such as ``TLSv1.3``."""
     cipher: str = ""
     common_name: str = ""
-    """The common name of the peer's certificate, which was verified."""
+    """The common name of the peer's certificate, which was verified. Of names that a certificate has, the peer may have
+    chosen some."""
+    subject: str = ""
+    """The subject of this certificate, as ``CN=alex,O=Example`` (RFC 4514)."""
+    names: tuple[str, ...] = ()
+    """Its alternative names, as ``dns:alex.example.org``, ``uri:…``, ``email:…`` and ``ip:…``."""
+    fingerprint: str = ""
+    """Its SHA-256 in hexadecimal, of the DER; empty: the peer has no certificate."""
+    server_name: str = ""
+    """The host that the peer has asked for (SNI, RFC 6066). The peer chooses it."""
+    alpn: str = ""
+    """The protocol that TLS has agreed on (RFC 7301)."""
 
 
 class Proxied(NamedTuple):
@@ -66,6 +79,11 @@ class Peer(NamedTuple):
     local_port: int = 0
     credentials: Credentials | None = None
     proxied: Proxied | None = None
+    tls: Tls | None = None
+    """Of the connection to netd itself; None: it is not over TLS."""
+    ttl: int | None = None
+    """The time to live, or hop limit of IPv6, with which the last packet of the TCP handshake, or the datagram, has
+    arrived. Only for a service that declares ``reads_ttl``; None: it is not known, as behind a proxy and over UNIX."""
 
     @property
     def family(self) -> Literal["ipv4", "ipv6", "unix"]:

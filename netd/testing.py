@@ -22,6 +22,7 @@ step has stated is an error of the next step. After the last step it is a Resour
 fails a test under ``-W error``.
 """
 
+import inspect
 import json
 import reprlib
 import warnings
@@ -34,7 +35,8 @@ from weakref import WeakMethod
 from netd.contract import Context, Post, Receive, Wait
 from netd.errors import PeerError
 from netd.peer import Peer
-from netd.services.service_type import ServiceType
+from netd.services.service_type import DeclarationError, ServiceType
+from netd.services.socketserver_classes import is_a
 
 NOW = 1_700_000_000.0
 """2023-11-14 22:13:20 UTC, a Tuesday."""
@@ -65,8 +67,10 @@ def build(service: type, given: Context | None = None, /, **options: object) -> 
         build(Time, context(clock=lambda: 0.0), timezone="Asia/Shanghai")
 
     Raises `netd.services.service_type.DeclarationError` for a class that cannot be served, pydantic.ValidationError for
-    wrong options.
+    wrong options. A handler of `socketserver` and a function are none: they have a socket, and are tested over one.
     """
+    if inspect.isroutine(service) or is_a(service, "BaseRequestHandler"):
+        raise DeclarationError(service, "it has a socket, and is tested over one; netd.testing tests what has none")
     kind = ServiceType.of(service)
     return kind.build(kind.options.model_validate_json(json.dumps(options)), given or context())
 
@@ -96,6 +100,8 @@ def script(service: Any, peer: Peer = PEER) -> "Script":
     The conversation is closed when the script is deleted, so a test keeps a reference to the script of each peer
     that is to stay connected.
     """
+    if isinstance(service, type):
+        raise TypeError(f"expected an object, got a class; pass build({service.__name__})")
     return Script(service, peer)
 
 

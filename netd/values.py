@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import cached_property
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import TZPATH, ZoneInfo
 
 from pydantic import (
@@ -21,13 +21,18 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    GetJsonSchemaHandler,
     InstanceOf,
     PlainSerializer,
     SerializationInfo,
     WithJsonSchema,
 )
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema
 
+from netd import notation
 from netd.accounts import parse_id
+from netd.docstrings import meaning
 from netd.errors import InvalidValueError
 from netd.text import shown
 
@@ -62,11 +67,27 @@ _LONGEST_GUESS = 32
 class Model(BaseModel):
     """A mapping in the config: frozen, without unknown keys, without implicit conversion of types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The schema with the docstrings of the options (``use_attribute_docstrings`` reads them at each start)."""
+        found = handler(schema)
+        properties = handler.resolve_ref_schema(found).get("properties", {})
+        for name, field in cls.model_fields.items():
+            if (shown := properties.get(field.alias or name)) is not None and (text := meaning(cls, name)):
+                shown["description"] = text
+        return found
 
     def written(self) -> dict[str, Any]:
         """The values as an operator writes them: as in JSON (``model_dump``), but a size is ``64KiB``, not a number."""
         return self.model_dump(mode="json", context=_WRITTEN)
+
+
+def inner_model(field: FieldInfo) -> type[Model] | None:
+    """The model of the mapping that this field of a model has; None: it has another value."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((one for one in kinds if isinstance(one, type) and issubclass(one, Model)), None)
 
 
 def parse_duration(value: object) -> float:
@@ -325,12 +346,22 @@ _OFF_SCHEMA: dict[str, Any] = {"enum": ["off", "0", 0, False]}
 _TIME_TEXT = PlainSerializer(lambda seconds: "off" if seconds is None else duration_text(seconds), when_used="json")
 _SIZE_JSON = PlainSerializer(_size_json, when_used="json")
 
-Duration = Annotated[float, BeforeValidator(parse_duration), _TIME_TEXT, _text_schema(f"^{_DURATION.pattern}$")]
+Duration = Annotated[
+    float, BeforeValidator(parse_duration), _TIME_TEXT, _text_schema(f"^{_DURATION.pattern}$"), notation.DURATION
+]
 Timeout = Annotated[
-    float | None, BeforeValidator(parse_timeout), _TIME_TEXT, _text_schema(f"^{_DURATION.pattern}$", _OFF_SCHEMA)
+    float | None,
+    BeforeValidator(parse_timeout),
+    _TIME_TEXT,
+    _text_schema(f"^{_DURATION.pattern}$", _OFF_SCHEMA),
+    notation.DURATION_OR_OFF,
 ]
 Size = Annotated[
-    int, BeforeValidator(parse_size), _SIZE_JSON, _text_schema(f"^{_SIZE.pattern}$", {"type": "integer", "minimum": 1})
+    int,
+    BeforeValidator(parse_size),
+    _SIZE_JSON,
+    _text_schema(f"^{_SIZE.pattern}$", {"type": "integer", "minimum": 1}),
+    notation.SIZE,
 ]
 _OR_OFF = PlainSerializer(lambda value: "off" if value is None else value, when_used="json")
 SizeOrOff = Annotated[
@@ -338,20 +369,23 @@ SizeOrOff = Annotated[
     BeforeValidator(lambda value: None if value is not None and value in _LIFTED else parse_size(value)),
     _SIZE_JSON,
     _text_schema(f"^{_SIZE.pattern}$", {"type": "integer", "minimum": 1}, _OFF_SCHEMA),
+    notation.SIZE_OR_OFF,
 ]
 Count = Annotated[
     int | None,
     BeforeValidator(parse_count),
     _OR_OFF,
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, _OFF_SCHEMA]}),
+    notation.COUNT_OR_OFF,
 ]
-TimeZone = Annotated[str, AfterValidator(lambda name: parse_zone(name) and name)]
+TimeZone = Annotated[str, AfterValidator(lambda name: parse_zone(name) and name), notation.TIME_ZONE]
 RateOrOff = Annotated[
     InstanceOf[Rate] | None,
     BeforeValidator(parse_rate),
     PlainSerializer(lambda rate: "off" if rate is None else str(rate), when_used="json"),
     _text_schema(f"^{_RATE.pattern}$", _OFF_SCHEMA),
+    notation.RATE_OR_OFF,
 ]
-Path = Annotated[str, BeforeValidator(parse_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
+Path = Annotated[str, BeforeValidator(parse_path), WithJsonSchema({"type": "string", "pattern": "^/"}), notation.PATH]
 ACCOUNT_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string", "pattern": _ACCOUNT}, {"type": "integer", "minimum": 0}]}
-Account = Annotated[str, BeforeValidator(parse_account), WithJsonSchema(ACCOUNT_SCHEMA)]
+Account = Annotated[str, BeforeValidator(parse_account), WithJsonSchema(ACCOUNT_SCHEMA), notation.ACCOUNT]

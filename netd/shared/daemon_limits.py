@@ -1,4 +1,4 @@
-"""Shared memory of the limits of all services: the connections of each worker, and the buckets of the rates."""
+"""Shared memory of the limits of all services: connections and threads of each worker, and the buckets of the rates."""
 
 from collections.abc import Container
 
@@ -10,11 +10,13 @@ class DaemonLimits(SharedMemory):
     """The memory. ``descriptor`` refers to that of another process; without it, new memory is made."""
 
     def __init__(self, descriptor: int | None = None) -> None:
-        super().__init__("netd-admission", (MOST_WORKERS + CELLS) * 8, descriptor)
+        super().__init__("netd-admission", (2 * MOST_WORKERS + CELLS) * 8, descriptor)
         numbers = self.octets.cast("q")
         self.active = numbers[:MOST_WORKERS]
         """The number of open connections of each worker, over all services."""
-        self.rates = Rates(numbers[MOST_WORKERS:])
+        self.threads = numbers[MOST_WORKERS : 2 * MOST_WORKERS]
+        """The number of threads of handlers of each worker, over all services."""
+        self.rates = Rates(numbers[2 * MOST_WORKERS :])
 
     @property
     def connections(self) -> int:
@@ -25,9 +27,10 @@ class DaemonLimits(SharedMemory):
         """Remove what workers that have ended wrote. Only these numbers belong to ``running`` workers.
 
         An attacker in control of a worker can write all of this memory. So every bucket is full afterwards, and an
-        impossible number of connections is 0.
+        impossible number of connections or threads is 0.
         """
-        for worker, number in enumerate(self.active):
-            if worker not in running or not 0 <= number <= MOST_COUNTED:
-                self.active[worker] = 0
-        self.clear(MOST_WORKERS * 8, len(self.octets))
+        for numbers in (self.active, self.threads):
+            for worker, number in enumerate(numbers):
+                if worker not in running or not 0 <= number <= MOST_COUNTED:
+                    numbers[worker] = 0
+        self.clear(2 * MOST_WORKERS * 8, len(self.octets))

@@ -10,6 +10,9 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 MOST_WORKERS = 64
 """The largest number of workers. Each writes in a part of the memory by its number."""
 
+MOST_ISOLATED = 32
+"""The largest number of workers that serve one service alone."""
+
 MOST_COUNTED = 2**62
 """The largest number that a counter can reach. A larger or negative one was written by a faulty worker."""
 

@@ -19,7 +19,7 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import get_args
 
-from netd.reasons import Drop, Outcome, Refusal
+from netd.reasons import Drop, HandshakeFailure, Outcome, Refusal
 from netd.shared import sources, targets
 from netd.shared.memory import MOST_COUNTED, MOST_WORKERS, SharedMemory
 
@@ -30,6 +30,8 @@ longer connections, follows."""
 _COMMON = (
     "accepted",
     "active",
+    "threads",
+    "hanging",
     "failed",
     "loops",
     "checks",
@@ -43,6 +45,9 @@ _COMMON = (
     *(f"closed.{outcome}" for outcome in get_args(Outcome)),
     *(f"refused.{reason}" for reason in get_args(Refusal)),
     *(f"dropped.{reason}" for reason in get_args(Drop)),
+    "handshakes",
+    "handshakes_resumed",
+    *(f"handshakes_failed.{reason}" for reason in get_args(HandshakeFailure)),
 )
 _LINE = 8  # cells of eight octets in a cache line; no two processes write to the same line
 
@@ -109,6 +114,10 @@ class Counts:
     """Connections accepted."""
     active: int = 0
     """Connections open now."""
+    threads: int = 0
+    """Threads of handlers that run now."""
+    hanging: int = 0
+    """Handlers that hang now."""
     closed: Counter[str] = field(default_factory=Counter)
     """Connections closed, by `Outcome`."""
     refused: Counter[str] = field(default_factory=Counter)
@@ -132,6 +141,12 @@ class Counts:
     datagrams_out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     """Datagrams dropped, or their answers not sent, by `Drop`."""
+    handshakes: int = 0
+    """TLS handshakes that were completed."""
+    handshakes_resumed: int = 0
+    """Those of them that resumed an earlier session."""
+    handshakes_failed: Counter[str] = field(default_factory=Counter)
+    """TLS handshakes that failed, by `HandshakeFailure`."""
     own: Counter[str] = field(default_factory=Counter)
     """The counters of the service type, by name."""
 
@@ -261,6 +276,6 @@ def _close_connections(column: memoryview) -> int:
     """
     closed = sum(column[cell] for name, cell in CELL.items() if name.startswith("closed."))
     lost = max(0, column[CELL["accepted"]] - closed)
-    column[CELL["active"]] = 0
+    column[CELL["active"]] = column[CELL["threads"]] = column[CELL["hanging"]] = 0
     column[CELL["closed.lost"]] = min(column[CELL["closed.lost"]] + lost, MOST_COUNTED)
     return int(lost)

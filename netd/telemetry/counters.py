@@ -21,6 +21,8 @@ def published(counts: Counts, *, programs: bool = False, forwards: bool = False)
     known = (*(COUNTERS if programs else ()), *(forward_events.COUNTERS if forwards else ()))
     return {
         "connections_active": counts.active,
+        "threads_active": counts.threads,
+        "handlers_hanging": counts.hanging,
         "connections_accepted": counts.accepted,
         "connections_requests": counts.requests,
         "connections_checks": counts.checks,
@@ -34,6 +36,9 @@ def published(counts: Counts, *, programs: bool = False, forwards: bool = False)
         "datagrams_dropped": dict(counts.dropped),
         "conversations_failed": counts.failed,
         "loops_detected": counts.loops,
+        "tls_handshakes": counts.handshakes,
+        "tls_handshakes_resumed": counts.handshakes_resumed,
+        "tls_handshakes_failed": dict(counts.handshakes_failed),
         **(_of_programs(counts.own) if programs else {}),
         **(_of_forwards(counts.own) if forwards else {}),
         "own": {name: number for name, number in counts.own.items() if name not in known},

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Literal, get_args
 
 from netd.accounts import user_name
@@ -48,42 +49,42 @@ class DaemonEvents(ThrottledLog):
         self._log.info("netd_starting", version=version, config=config, workers=workers)
 
     def start_failed(self, problems: Sequence[str]) -> None:
-        """The start failed. Each problem has a line of its own."""
+        """The start has failed. Each problem has a line of its own."""
         for problem in _bounded(problems):
             self._log.error("start_failed", problem=problem)
 
     def config_notices(self, notices: Iterable[object]) -> None:
-        """What the config says is accepted, but may not be meant: keys that were renamed, risks of programs."""
+        """The config has something that may not be meant: the old name of a key, or a risk of a program."""
         for notice in notices:
             self._log.warning("config_notice_issued", notice=str(notice))
 
     def netd_started(self, services: int, sockets: int) -> None:
-        """Every enabled service is listening."""
+        """Every enabled service is served."""
         self._log.info("netd_started", services=services, sockets=sockets)
 
     def worker_started(self, worker: int, pid: int) -> None:
-        """A worker has started to serve."""
+        """A worker serves."""
         self._log.info("worker_started", worker=worker, pid=pid)
 
     def worker_aborted(self, worker: int, pid: int, seconds: float) -> None:
-        """A worker did not respond for this many seconds, and gets SIGABRT; `worker_lost` follows: it says where."""
+        """A worker did not respond for ``seconds``, and gets SIGABRT; `worker_lost` follows, and says where it was."""
         self._log.error("worker_aborted", worker=worker, pid=pid, seconds=seconds)
 
     def launcher_aborted(self, user: str, pid: int, seconds: float) -> None:
-        """A launcher did not respond for this many seconds, and gets SIGABRT; `launcher_lost` follows."""
+        """The process that starts programs as ``user`` did not respond, and gets SIGABRT; `launcher_lost` follows."""
         self._log.error("launcher_aborted", user=user, pid=pid, seconds=seconds)
 
     def message_rejected(self, worker: int | str, pid: int, error: str) -> None:
-        """A worker sent an invalid message, and is killed. It has a bug, or is controlled by an attacker.
+        """A worker, or a launcher, sent an invalid message, and is killed. It has a bug, or an attacker controls it.
 
-        A launcher in its place is named by its user.
+        ``worker`` is the number of a worker, or the user of a launcher.
         """
         fields: dict[str, object] = {"worker": worker} if isinstance(worker, int) else {"user": worker}
         fields |= {"pid": pid, "error": error}
         self._log_throttled("message_rejected", str(worker), 1, "error", "message_rejected", **fields)
 
     def request_rejected(self, worker: int, error: str) -> None:
-        """The supervisor sent a worker an invalid message, which is a bug. The worker continues."""
+        """A worker got an invalid message from the supervisor, which is a bug. The worker continues."""
         self._log_throttled("request_rejected", "", 1, "error", "request_rejected", worker=worker, error=error)
 
     def worker_lost(
@@ -96,10 +97,10 @@ class DaemonEvents(ThrottledLog):
         stack: str,
         culprit: Mapping[str, str],
     ) -> None:
-        """A worker exited, and its connections were closed. It is restarted after ``delay`` seconds; None: never.
+        """A worker exited, and its connections were closed. Another one starts after ``delay``, if netd does not stop.
 
-        ``stack`` is its Python stack, if it was aborted or crashed, and ``culprit`` the fields ``at`` and ``services``:
-        where in which service it was.
+        ``stack`` is its Python stack, if it was aborted or crashed, and ``culprit`` the fields ``at``, ``services`` and
+        ``sources``: where in which service it was, and for which peers.
         """
         fields: dict[str, object] = {} if delay is None else {"delay": delay}
         fields |= culprit
@@ -109,23 +110,25 @@ class DaemonEvents(ThrottledLog):
         self._log.error("worker_lost", worker=worker, pid=pid, reason=reason, connections=connections, **fields)
 
     def launcher_started(self, user: str, pid: int) -> None:
-        """The process that starts programs as this user has started."""
+        """The process that starts programs as ``user`` is ready."""
         self._log.info("launcher_started", user=user, pid=pid)
 
     def launcher_lost(self, user: str, pid: int, reason: str, delay: float) -> None:
-        """The process that starts programs as this user exited. Its programs go on. It is replaced after ``delay``."""
+        """The process that starts programs as ``user`` exited. Its programs go on, no connection is refused, and it is
+        replaced after ``delay``.
+        """
         self._log.error("launcher_lost", user=user, pid=pid, reason=reason, delay=delay)
 
     def launcher_failed(self, user: str, error: str) -> None:
-        """The process that starts programs as this user could not be started. The start is retried."""
+        """The process that starts programs as ``user`` cannot be started. The start is tried again."""
         self._log.error("launcher_failed", user=user, error=error)
 
     def worker_failed(self, worker: int, error: str) -> None:
-        """A worker could not be started, or did not accept the config. The start is retried."""
+        """A worker cannot be started, or did not accept the config. The start is tried again."""
         self._log.error("worker_failed", worker=worker, error=error)
 
     def workers_delayed(self, number: int, draining: int) -> None:
-        """So many workers start when some of the ``draining`` ones have ended: there are `MOST_WORKERS` at most."""
+        """So many workers start only when some of the ``draining`` ones have ended, since there are 64 at most."""
         self._log.warning("workers_delayed", number=number, draining=draining)
 
     def worker_ended(self, worker: int, pid: int) -> None:
@@ -133,11 +136,11 @@ class DaemonEvents(ThrottledLog):
         self._log.info("worker_ended", worker=worker, pid=pid)
 
     def control_failed(self, error: str) -> None:
-        """The default path of the control socket cannot be used. netd serves without one."""
+        """The default path of the control socket cannot be used: netd serves without one."""
         self._log.warning("control_failed", error=error)
 
     def control_refused(self, by: Credentials | None) -> None:
-        """A peer without permission tried to control netd."""
+        """A user without the right to do so tried to control netd."""
         self._count("control_refused")
         fields = {"by": user_name(by.uid), "pid": by.pid} if by else {}
         self._log_throttled("control_refused", by.user if by else "", 1, "warning", "control_refused", **fields)
@@ -147,25 +150,25 @@ class DaemonEvents(ThrottledLog):
         self._log.warning("no_service_enabled", config=config)
 
     def descriptors_limited(self, needed: int | None, limit: int) -> None:
-        """The limits of the config need more descriptors than this process may have; None: no limit is set."""
+        """The limits of the config need more descriptors than the process may have (RLIMIT_NOFILE)."""
         self._log.warning("descriptors_limited", needed=needed, limit=limit)
 
     def store_limited(self, number: int, limit: int) -> None:
-        """The service manager stores ``limit`` sockets, so it closes ``number`` others when netd restarts."""
+        """For a restart systemd stores ``limit`` sockets, so it closes ``number`` others then."""
         advice = "a restart refuses their clients; raise FileDescriptorStoreMax= and FDSTORE in the unit"
         self._log.warning("store_limited", number=number, limit=limit, advice=advice)
 
     def source_banned(self, source: str, seconds: float, by: str) -> None:
-        """All services refuse a source for ``seconds``; ``by`` is the operator, or the reason."""
+        """All services refuse a source for ``seconds``. ``by`` is the command of an operator, or the rule that bans."""
         self._count("source_banned")
         self._log.warning("source_banned", source=source, seconds=seconds, by=by)
 
     def source_unbanned(self, source: str, by: str) -> None:
-        """A ban was removed by command."""
+        """A ban was removed by command (`netd ban remove`)."""
         self._log.info("source_unbanned", source=source, by=by)
 
     def socket_unclaimed(self, name: str, endpoint: str) -> None:
-        """The service manager passed a socket that no service uses."""
+        """A socket that systemd has passed is used by no service."""
         self._log.warning("socket_unclaimed", name=name, endpoint=endpoint)
 
     def reload_applied(
@@ -193,8 +196,24 @@ class DaemonEvents(ThrottledLog):
         """A service was disabled by command, until the next reload."""
         self._log.info("service_disabled", service=service, by=by)
 
+    def service_isolated(self, service: str) -> None:
+        """A service in which workers were lost again and again has one of its own from now on."""
+        advice = "`netd status SERVICE` names the last clients; a reload with changed code moves it back"
+        self._log.warning("service_isolated", service=service, advice=advice)
+
+    def expiry_neared(self, file: str, not_after: float) -> None:
+        """A certificate expires in less than thirty days, or has expired. Once, until it is renewed.
+
+        ``not_after`` is in seconds since 1970.
+        """
+        self._log.warning("expiry_neared", file=file, expires=f"{datetime.fromtimestamp(not_after, UTC):%Y-%m-%d}")
+
+    def target_changed(self, service: str, target: str, state: str, by: str) -> None:
+        """A target of a service was enabled, disabled or drained by command, until netd is started again."""
+        self._log.info("target_changed", service=service, target=target, state=state, by=by)
+
     def connections_kicked(self, number: int, by: str) -> None:
-        """Connections were closed by command."""
+        """Connections were closed by command (`netd kick`)."""
         self._log.info("connections_kicked", number=number, by=by)
 
     def log_level_changed(self, level: str, by: str) -> None:
@@ -206,7 +225,7 @@ class DaemonEvents(ThrottledLog):
         self._log.info("log_reopened")
 
     def log_failed(self, error: str) -> None:
-        """The log cannot be written where the config says. ``error`` has the reason, and where the log goes instead."""
+        """The log cannot be written where the config says. ``error`` says why, and where it goes instead."""
         self._log.error("log_failed", error=error)
 
     def drain_started(self, by: str, connections: int, drain: float) -> None:
@@ -222,5 +241,5 @@ class DaemonEvents(ThrottledLog):
         self._log.error("command_failed", command=command, exc_info=error)
 
     def netd_failed(self, error: BaseException) -> None:
-        """A bug outside of any conversation ends this process."""
+        """A bug outside of any conversation ends a process of netd."""
         self._log.critical("netd_failed", exc_info=error)

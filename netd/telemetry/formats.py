@@ -7,11 +7,14 @@ field early, or controls a terminal.
 import json
 import time
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
 
+from netd.contract import End
+from netd.peer import Tls
 from netd.text import printable
 
 Event = MutableMapping[str, Any]
@@ -76,7 +79,7 @@ def logfmt(logger: object, method: str, event: Event) -> str:
 
 def logfmt_with_time(logger: object, method: str, event: Event) -> str:
     """Render an event as logfmt. The time is UTC (RFC 3339)."""
-    return f"time={_Clock.now()} {logfmt(logger, method, event)}"
+    return f"time={_now()} {logfmt(logger, method, event)}"
 
 
 def lines(logger: object, method: str, event: Event) -> Event:
@@ -95,18 +98,18 @@ def lines(logger: object, method: str, event: Event) -> Event:
 class _Clock:
     """The time as text (RFC 3339, UTC). The text of a second is kept, since rendering it is a large part of a line."""
 
-    _known = (-1, "")
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
 
-    @classmethod
-    def now(cls) -> str:
-        now = time.time()
-        whole = int(now)
-        second, text = cls._known
-        if second != whole:
-            second = whole
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            cls._known = second, text
-        return f"{text}.{int((now - second) * 1e6):06d}Z"
+    def now(self) -> str:
+        second, rest = divmod(time.time_ns(), 1_000_000_000)
+        if second != self._second:
+            self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._text}.{rest // 1000:06d}Z"
+
+
+_now = _Clock().now
 
 
 # It escapes all but printable ASCII, since control characters could control a terminal.
@@ -118,9 +121,69 @@ def as_json(logger: object, method: str, event: Event) -> str | bytes:
 
     Most lines are about a connection, and are a part of its cost. So the faster encoder renders them.
     """
-    entry = {"timestamp": _Clock.now(), "level": method, "event": event.pop("event", ""), **event}
+    entry = {"timestamp": _now(), "level": method, "event": event.pop("event", ""), **event}
     try:
         line = to_json(entry, fallback=repr)
     except ValueError:  # text with half of a surrogate pair
         return _ENCODER.encode(entry)
     return line + b"\n" if line.isascii() and b"\x7f" not in line else _ENCODER.encode(entry)
+
+
+def connection_line(service: str) -> Callable[[str, int, int, float, str, str, Tls | None], bytes]:
+    """Return what renders ``connection_closed`` of this service as `as_json` does, where it has its usual fields alone.
+
+    The peer is an address with its port, so that nothing in it has to be escaped. The last fields are the target, if
+    there is one, and what is known of TLS without a certificate and ALPN. This takes a third of the time.
+    """
+    constant = _constant("connection_closed", service)
+
+    def render(
+        peer: str, bytes_in: int, bytes_out: int, duration: float, outcome: str, target: str, tls: Tls | None
+    ) -> bytes:
+        return (
+            f'{{"timestamp":"{_now()}{constant}{peer}","bytes_in":{bytes_in},"bytes_out":{bytes_out},'
+            f'"duration":{duration:.6f},"outcome":"{outcome}"{_target_field(target) if target else ""}'
+            f"{_tls_fields(tls) if tls else ''}}}\n"
+        ).encode()
+
+    return render
+
+
+def _tls_fields(tls: Tls) -> str:
+    """The words of OpenSSL, and a name of `netd.tls.client_hello`: nothing in them has to be escaped."""
+    name = f',"server_name":"{tls.server_name}"' if tls.server_name else ""
+    return f',"tls":"{tls.protocol}","cipher":"{tls.cipher}"{name}'
+
+
+def program_started_line(service: str) -> Callable[[str, int], bytes]:
+    """The same for ``program_started``."""
+    constant = _constant("program_started", service)
+
+    def render(peer: str, pid: int) -> bytes:
+        return f'{{"timestamp":"{_now()}{constant}{peer}","pid":{pid}}}\n'.encode()
+
+    return render
+
+
+def program_ended_line(service: str) -> Callable[[str, int, End], bytes]:
+    """The same for ``program_ended``, with an exit code."""
+    constant = _constant("program_ended", service)
+
+    def render(peer: str, pid: int, end: End) -> bytes:
+        memory = f',"memory":{end.memory}' if end.memory else ""
+        return (
+            f'{{"timestamp":"{_now()}{constant}{peer}","pid":{pid},"code":{end.code},"duration":{end.seconds:.6f},'
+            f'"user_time":{end.user:.6f},"system_time":{end.system:.6f}{memory}}}\n'
+        ).encode()
+
+    return render
+
+
+def _constant(event: str, service: str) -> str:
+    """What stands between the time and the peer in each such line."""
+    return f'","level":"info","event":"{event}","service":{json.dumps(service)},"peer":"'
+
+
+@lru_cache(64)
+def _target_field(target: str) -> str:
+    return f',"target":{json.dumps(target)}'

@@ -7,10 +7,13 @@ from typing import Literal, get_args
 from netd.shared.table import Layout, Role, Table
 from netd.telemetry.throttle import ThrottledLog
 
-Why = Literal["refused", "timeout", "unreachable", "unresolved", "denied", "no_resources", "error"]
+Why = Literal["refused", "timeout", "unreachable", "unresolved", "tls", "denied", "no_resources", "error"]
 """Why a target could not be reached: it refused the connection, or nothing listens there; it did not answer in time;
-there is no route to it; its name has no address; this process may not connect to it; the system lacks descriptors,
-ports or memory; another error."""
+there is no route to it; its name has no address; TLS with it failed; this process may not connect to it; the system
+lacks descriptors, ports or memory; another error."""
+
+CheckWhy = Literal[Why, "unexpected"]
+"""Why the check of a target has failed: likewise, or it has answered something else than is expected."""
 
 NoTarget = Literal[Why, "out_of_service"]
 """Why a connection has no target: the last one could not be reached, or all are out of service."""
@@ -40,14 +43,25 @@ class ForwardEvents(ThrottledLog):
         self._cells[self._connects] += 1
 
     def connect_failed(self, target: str, why: Why, error: str, *, is_first: bool) -> None:
-        """A target could not be reached. ``is_first``: it could before, so this is logged."""
+        """A target of `forward` cannot be reached. Once, until it has been reached again.
+
+        ``is_first``: it could be reached before, so this is logged.
+        """
         self._cells[self._failures[why]] += 1
         if is_first:
             self._log.warning("target_failed", target=target, reason=why, error=error)
 
     def target_recovered(self, target: str) -> None:
-        """A target that could not be reached has accepted a connection."""
+        """A target that could not be reached has been reached again."""
         self._log.info("target_recovered", target=target)
+
+    def target_check_failed(self, target: str, why: CheckWhy, error: str) -> None:
+        """Checks of a target have failed (`check.fall`), the last one for this ``reason``: it gets no connections."""
+        self._log.warning("target_check_failed", target=target, reason=why, error=error)
+
+    def target_check_passed(self, target: str) -> None:
+        """Checks of a target have succeeded again (`check.rise`): it gets connections."""
+        self._log.info("target_check_passed", target=target)
 
     def name_failed(self, name: str, error: str) -> None:
         """The name of a target can no longer be resolved; the old addresses are used, if there are some."""
@@ -58,6 +72,8 @@ class ForwardEvents(ThrottledLog):
         self._log.info("name_resolved", name=name)
 
     def targets_exhausted(self, source: str, why: NoTarget) -> None:
-        """A connection was ended since it has no target."""
+        """Connections were ended since no target could be reached, the last one for this ``reason``, or all are
+        `out_of_service`.
+        """
         details = {"source": source, "reason": why}
         self._log_throttled(f"exhausted.{why}", "", 1, "error", "targets_exhausted", **details)

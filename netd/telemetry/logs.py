@@ -1,5 +1,6 @@
 """Set-up of the log: its level, its format and its destination."""
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any, Literal
@@ -18,6 +19,28 @@ def set_level(level: Level) -> None:
     """Log only events of this level and above from now on."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
     throttle.rebind_loggers()
+
+
+def level() -> int:
+    """The lowest level that is logged now, as a number of `logging`."""
+    log = structlog.get_logger()
+    levels = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+    return next((one for one in levels if log.is_enabled_for(one)), logging.CRITICAL)
+
+
+def json_writer() -> Callable[[bytes], None] | None:
+    """What writes a line at info that is rendered already, at the end of the turn of the loop where there is one.
+
+    None: the log is not in JSON, or info is off.
+    """
+    config: Any = structlog.get_config()
+    if config["processors"][-1] is not formats.as_json:
+        return None
+    if not structlog.get_logger().bind().is_enabled_for(logging.INFO):
+        return None
+    logger = config["logger_factory"]()
+    write: Callable[[bytes], None] = logger.hold if isinstance(logger, Sink) else logger.info
+    return write
 
 
 def set_up(level: Level, form: Format, descriptor: int = 2) -> Sink:

@@ -5,12 +5,13 @@ import signal
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeGuard, get_args
 
 from netd.contract import End
 from netd.peer import Peer
 from netd.shared.table import DURATIONS, SUPERVISOR, Layout, Role, Table
-from netd.telemetry.throttle import ThrottledLog
+from netd.telemetry import formats, logs
+from netd.telemetry.throttle import LONGEST_LINE, LineLimit, ThrottledLog
 from netd.text import printable
 
 How = Literal["success", "failure", "signal", "unknown"]
@@ -32,12 +33,6 @@ COUNTERS = (
 )
 """What a service type with programs counts beside the common counters. The last three are no sums: when the last
 program has ended well and when one has failed, in microseconds of CLOCK_MONOTONIC, and the `fault_of` that one."""
-
-LONGEST_LINE = 1000
-"""Characters of a line of standard error in the log."""
-LINES_RATE, LINES_BURST = 20.0, 100.0
-"""Lines of standard error that are logged a second for a service, and how many at once."""
-
 
 _SIGNALS = 256  # a fault from here on is a signal
 NOT_STARTED = 1024
@@ -110,6 +105,11 @@ def _of_peer(peer: Peer | str) -> dict[str, object]:
     return {"peer": text} if text else {}
 
 
+def _is_usual(peer: Peer | str) -> TypeGuard[Peer]:
+    """Whether the text of a peer is an address with its port, in which nothing has to be escaped."""
+    return type(peer) is Peer and peer.transport == "tcp" and "%" not in peer.host
+
+
 class ProgramCounts:
     """Counts the programs of the service with this table, in the column of a process. ``clock`` is CLOCK_MONOTONIC."""
 
@@ -166,18 +166,37 @@ class ProgramEvents(ThrottledLog):
         super().__init__(clock, service=service)
         self._counts = ProgramCounts(table or Table(layout=Layout(COUNTERS)), process, clock)
         self._is_logged = is_logged
-        self._lines = LINES_BURST
-        self._lines_at = clock()
+        self._lines = LineLimit(clock)
+
+    def bind_logger(self) -> None:
+        super().bind_logger()
+        service = str(self._context["service"])
+        self._render_started, self._render_ended = (
+            formats.program_started_line(service),
+            formats.program_ended_line(service),
+        )
+        self._write_line = logs.json_writer()
 
     def program_started(self, peer: Peer | str, pid: int) -> None:
-        """A program has started for this peer, which is empty for one that accepts connections itself."""
+        """A program has started. At info or debug, as `log.connections` or `log_connections` of its service says.
+
+        ``peer`` is empty for one that accepts connections itself.
+        """
         self._counts.started()
+        if self._write_line and _is_usual(peer) and self._is_logged():
+            return self._write_line(self._render_started(peer.remote, pid))
         if log := self._logger():
             log("program_started", **_of_peer(peer), pid=pid)
 
     def program_ended(self, peer: Peer | str, pid: int, end: End, *, expected: bool = False) -> None:
-        """A program has ended. ``expected`` as of `fault_of`."""
+        """A program has ended, by itself or not; at the level of its start.
+
+        ``expected`` is as of `fault_of`.
+        """
         self._counts.ended(how_ended(end), fault_of(end, expected=expected), end.user + end.system, end.seconds)
+        has_code = end.code is not None and end.code >= 0
+        if has_code and not end.timed_out and self._write_line and _is_usual(peer) and self._is_logged():
+            return self._write_line(self._render_ended(peer.remote, pid, end))
         if log := self._logger():
             fields = {**_of_peer(peer), "pid": pid, **_ended_by(end), "duration": round(end.seconds, 6)}
             if end.code is not None:
@@ -193,23 +212,29 @@ class ProgramEvents(ThrottledLog):
         return self._log.info if self._is_logged() else self._debug
 
     def program_not_started(self, peer: str, error: str) -> None:
-        """A program could not be started. Each error is logged, then at most once a minute."""
+        """A program cannot be started. Once a minute for each ``error``."""
         self._counts.not_started()
         self._log_throttled(error, "", 1, "error", "program_not_started", **_of_peer(peer), error=error)
 
     def error_lines(self, peer: str, pid: int, lines: Sequence[bytes]) -> None:
-        """A program has written lines to its standard error. `LINES_RATE` lines a second are logged, all are counted.
+        """A program has written lines to its standard error. Those that `LineLimit` allows are logged, all are counted.
 
         A line that is not logged costs next to nothing: a program may write a million of them a second.
         """
         self._counts.error_lines(len(lines))
-        now = self._clock()
-        self._lines = min(LINES_BURST, self._lines + (now - self._lines_at) * LINES_RATE)
-        self._lines_at = now
-        logged = lines[: int(self._lines)]
-        self._lines -= len(logged)
+        logged = lines[: self._lines.take(len(lines))]
         for line in logged:
-            text = printable(line[:LONGEST_LINE].decode(errors="replace"))[:LONGEST_LINE]
-            self._log.info("program_error", **_of_peer(peer), pid=pid, line=text)
+            self.program_error(peer, pid, line)
         if skipped := len(lines) - len(logged):
-            self._log_throttled("error_lines", "", skipped, "warning", "program_errors_skipped")
+            self.program_errors_skipped(skipped)
+
+    def program_error(self, peer: str, pid: int, line: bytes) -> None:
+        """A line that a program has written to standard error, with `stderr: log`: 100 at once, and 20 a second, of all
+        programs of a service.
+        """
+        text = printable(line[:LONGEST_LINE].decode(errors="replace"))[:LONGEST_LINE]
+        self._log.info("program_error", **_of_peer(peer), pid=pid, line=text)
+
+    def program_errors_skipped(self, number: int) -> None:
+        """Programs of a service have written more lines to standard error than these, which are not logged."""
+        self._log_throttled("error_lines", "", number, "warning", "program_errors_skipped")

@@ -6,43 +6,47 @@ So the two cannot disagree. Transports and services call these methods, and use 
 import time
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from netd.peer import Credentials, Peer
-from netd.reasons import Drop, Outcome, Refusal
+from netd.addresses import address_text, unmap_host
+from netd.errors import origin_of
+from netd.peer import Address, Credentials, Peer, Tls
+from netd.reasons import Drop, HandshakeFailure, Outcome, Refusal
 from netd.shared.table import CELL, DURATIONS, Counts, Role, Table
+from netd.telemetry import formats, logs
 from netd.telemetry.forward_events import ForwardEvents
 from netd.telemetry.program_events import ProgramEvents
+from netd.telemetry.sensor_events import SensorEvents
 from netd.telemetry.throttle import QUIET, ThrottledLog
 
 # The cells that the hot path updates.
 _ACCEPTED, _FAILED, _LOOPS, _CHECKS = CELL["accepted"], CELL["failed"], CELL["loops"], CELL["checks"]
-_REQUESTS = CELL["requests"]
-_BYTES_IN, _BYTES_OUT = CELL["bytes_in"], CELL["bytes_out"]
+_REQUESTS, _BYTES_IN, _BYTES_OUT = CELL["requests"], CELL["bytes_in"], CELL["bytes_out"]
 _DATAGRAMS_IN, _DATAGRAMS_OUT = CELL["datagrams_in"], CELL["datagrams_out"]
 _CLOSED = {outcome: CELL[f"closed.{outcome}"] for outcome in get_args(Outcome)}
 _REFUSED = {reason: CELL[f"refused.{reason}"] for reason in get_args(Refusal)}
 _DROPPED = {reason: CELL[f"dropped.{reason}"] for reason in get_args(Drop)}
+_HANDSHAKES, _RESUMED = CELL["handshakes"], CELL["handshakes_resumed"]
+_UNSHAKEN = {reason: CELL[f"handshakes_failed.{reason}"] for reason in get_args(HandshakeFailure)}
 _SHORTEST = CELL[f"durations.{DURATIONS[0]:g}"]
-_DURATION = CELL["duration_us"]
-
-
-def _origin(error: BaseException) -> str:
-    """The type of an error, and the line that raised it: a bounded number of texts, and none that a peer can choose."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
-    return f"{type(error).__name__} {place}"
-
+_DURATION, _HANGING = CELL["duration_us"], CELL["hanging"]
 
 Traffic = tuple[int, int, int]
 """What has moved on a connection: requests, octets received, octets sent. A request is what one recv(2) returned."""
 NOTHING: Traffic = (0, 0, 0)
+_LONGEST_NAME = 256
 
 
 def _known(details: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in details.items() if value}
+
+
+def _tls_fields(tls: Tls) -> dict[str, object]:
+    """What the log says of a TLS connection: what its client has chosen is cut."""
+    found = {"tls": tls.protocol, "cipher": tls.cipher, "server_name": tls.server_name, "alpn": tls.alpn}
+    found |= {"subject": tls.subject[:_LONGEST_NAME], "certificate": tls.fingerprint}
+    names = ",".join(tls.names)[:_LONGEST_NAME]
+    return {**_known(found), **({"names": names} if names else {})}
 
 
 ConnectionLog = Literal["all", "debug", "summary", "off"] | int
@@ -56,20 +60,24 @@ class ListenerEvents(ThrottledLog):
         super().__init__(service=service)
 
     def listening(self, endpoint: str) -> None:
-        """The service listens on ``endpoint``."""
+        """A service listens on ``endpoint``."""
         self._log.info("listening", endpoint=endpoint)
 
     def address_skipped(self, endpoint: str, error: str) -> None:
-        """One of the addresses that a name resolves to is not on this host."""
+        """One of the addresses of the name in an endpoint is not on this host, and is left out."""
         self._log.warning("address_skipped", endpoint=endpoint, error=error)
 
     def options_failed(self, endpoint: str, error: str) -> None:
-        """Setting the socket options of a new config on an open socket failed; the socket serves as before."""
+        """The socket options of a new config cannot be set on an open socket, which serves as before."""
         self._log.error("options_failed", endpoint=endpoint, error=error)
 
     def reply_guard_disabled(self) -> None:
-        """The config disables the reply guard of a UDP service."""
+        """The config has `reply_guard: false` for a service over UDP: forged datagrams direct its answers at others."""
         self._log.warning("reply_guard_disabled", advice="forged source addresses can direct answers at other hosts")
+
+    def targets_unverified(self) -> None:
+        """A service forwards over TLS and verifies no certificate (`to_tls.verify`)."""
+        self._log.warning("targets_unverified", advice="any host on the way can read and change what is sent")
 
     def filter_refused(self, endpoint: str) -> None:
         """A program has this TCP listener, and netd no right to attach a filter to it: bans do not hold there."""
@@ -117,10 +125,17 @@ class ServiceEvents(ThrottledLog):
         """The events of its targets, if its type forwards."""
         if "forward_connects" in self.table.layout.cells:
             self.forward = ForwardEvents(service, self.table, process, clock)
+        self.sensor: SensorEvents | None = None
+        """The events of a sensor, if it is one that serves."""
         self._connection_log: ConnectionLog = connection_log
         # Connections, octets received and octets sent since the last line of `log.connections: summary`.
         self._closed = [0, 0, 0]
         self._next_summary = 0.0
+
+    def bind_logger(self) -> None:
+        super().bind_logger()
+        self._render_closed = formats.connection_line(str(self._context["service"]))
+        self._write_line = logs.json_writer()
 
     @property
     def counters(self) -> Counts:
@@ -129,7 +144,7 @@ class ServiceEvents(ThrottledLog):
 
     def log_pending(self, *, final: bool = False) -> None:
         self.connections_closed(final=final)
-        for one in (self.programs, self.forward):
+        for one in (self.programs, self.forward, self.sensor):
             if one:
                 one.log_pending(final=final)
         super().log_pending(final=final)
@@ -139,13 +154,24 @@ class ServiceEvents(ThrottledLog):
         self._cells[_ACCEPTED] += 1
 
     def connection_refused(
-        self, reason: Refusal, source: str | Credentials = "", number: int = 1, *, endpoint: str = "", via: str = ""
+        self,
+        reason: Refusal,
+        source: str | Credentials = "",
+        number: int = 1,
+        *,
+        endpoint: str = "",
+        via: str = "",
+        tls: Tls | None = None,
     ) -> None:
-        """``number`` connections were refused, the last one from this address or local process, or from a proxy that
-        has named this address (``via``).
+        """Connections of a source were refused, before the service saw them.
+
+        ``source`` is the address or local process of the last one, ``via`` a proxy that has named this address, ``tls``
+        what a TLS handshake before it has told.
         """
         self._cells[_REFUSED[reason]] += number
-        details = {"reason": reason, "endpoint": endpoint, "via": via}
+        details: dict[str, Any] = {"reason": reason, "endpoint": endpoint, "via": via}
+        if tls:
+            details |= _tls_fields(tls)
         if isinstance(source, Credentials):
             details["peer"] = str(source)
             source = source.user
@@ -161,7 +187,7 @@ class ServiceEvents(ThrottledLog):
 
     def connection_closed(
         self,
-        peer: Peer,
+        peer: Peer | Address,
         bytes_in: int,
         bytes_out: int,
         duration: float,
@@ -171,19 +197,20 @@ class ServiceEvents(ThrottledLog):
         *,
         unseen: bool = False,
         target: str = "",
+        truncated: bool = False,
     ) -> None:
-        """A connection was closed after ``duration`` seconds. One without an octet was a check, and is a debug line.
+        """A connection was closed. The line is at debug if it had no data, as the check of a load balancer, and where
+        `log.connections`, or `log_connections` of its service, says so.
 
+        ``peer`` may be the address of a TCP connection, as accept(2) returned it, where nothing else is known of it.
         ``unseen``: its octets were a program's, so it is not known whether there were some; or no target was reached.
-        ``target`` is what it was passed on to.
+        ``target`` is what it was passed on to. ``truncated``: the peer has ended it without the close_notify of TLS.
 
         ``counted`` is what `traffic_moved` has counted of it. A connection without a request counts as one: the service
         has spoken first, or the connection was a check. `set_connection_log` selects which of the others are logged.
         """
+        self._count_closed(outcome, duration)
         cells = self._cells
-        cells[_CLOSED[outcome]] += 1
-        cells[_SHORTEST + bisect_left(DURATIONS, duration)] += 1
-        cells[_DURATION] += int(duration * 1e6)
         cells[_REQUESTS] += (requests or 1) - counted[0]
         log = self._debug
         if not (bytes_in or bytes_out):
@@ -195,8 +222,22 @@ class ServiceEvents(ThrottledLog):
             log = self._log.info
             if self._connection_log != "all" and not self._sample(bytes_in, bytes_out):
                 return
+            tls = None
+            if isinstance(peer, Peer):
+                host, port, tls = peer.host, peer.port, peer.tls
+                usual = peer.transport == "tcp" and not (peer.proxied or "%" in host)
+                if tls and usual:
+                    usual = not (tls.fingerprint or tls.alpn or truncated)
+            else:
+                host, port = peer[:2]
+                usual = "%" not in host
+            if usual and self._write_line:
+                text = f"{host}:{port}" if ":" not in host else address_text(unmap_host(host), port)
+                return self._write_line(self._render_closed(text, bytes_in, bytes_out, duration, outcome, target, tls))
         if log is None:
             return
+        if not isinstance(peer, Peer):
+            peer = Peer("tcp", unmap_host(peer[0]), peer[1])
         log(
             "connection_closed",
             peer=peer.remote,
@@ -206,10 +247,35 @@ class ServiceEvents(ThrottledLog):
             outcome=outcome,
             **({"via": peer.via} if peer.proxied else {}),
             **({"target": target} if target else {}),
+            **(_tls_fields(peer.tls) if peer.tls else {}),
+            **({"truncated": True} if truncated else {}),
         )
 
+    def session_opened(self) -> None:
+        """The datagrams of a peer are passed on from now on. `session_closed` follows."""
+        self._cells[_ACCEPTED] += 1
+
+    def session_closed(self, peer: Peer, bytes_in: int, bytes_out: int, duration: float, outcome: Outcome) -> None:
+        """The session of a client of `forward` over datagrams ended; at debug, since its address may be forged."""
+        self._count_closed(outcome, duration)
+        if self._debug:
+            self._log.debug(
+                "session_closed",
+                peer=peer.remote,
+                bytes_in=bytes_in,
+                bytes_out=bytes_out,
+                duration=round(duration, 6),
+                outcome=outcome,
+            )
+
+    def _count_closed(self, outcome: Outcome, duration: float) -> None:
+        cells = self._cells
+        cells[_CLOSED[outcome]] += 1
+        cells[_SHORTEST + bisect_left(DURATIONS, duration)] += 1
+        cells[_DURATION] += int(duration * 1e6)
+
     def message_unanswered(self, peer: Peer, what: str) -> None:
-        """A connection waits for the rest of a message: ``what`` it has received. Once for a connection."""
+        """A connection waits for the rest of a message, such as its line end. Once for a connection."""
         self._log.debug("message_unanswered", peer=peer.remote, received=what)
 
     def set_connection_log(self, mode: ConnectionLog) -> None:
@@ -227,27 +293,51 @@ class ServiceEvents(ThrottledLog):
         return isinstance(self._connection_log, int) and closed[0] % self._connection_log == 0
 
     def connections_closed(self, *, final: bool = False) -> None:
-        """In the mode ``summary``: log the sum of the connections closed since the last such line, once a minute."""
+        """The sum of the connections closed since the last such line, once a minute: `log.connections: summary`."""
         number, bytes_in, bytes_out = self._closed
         if self._connection_log == "summary" and number and (final or self._clock() >= self._next_summary):
             self._next_summary = self._clock() + QUIET
             self._closed = [0, 0, 0]
             self._log.info("connections_closed", number=number, bytes_in=bytes_in, bytes_out=bytes_out)
 
+    def handshake_done(self, *, resumed: bool) -> None:
+        """A TLS handshake was completed; ``resumed``: with the keys of an earlier session."""
+        self._cells[_HANDSHAKES] += 1
+        self._cells[_RESUMED] += resumed
+
+    def handshake_failed(self, peer: Peer, reason: HandshakeFailure, error: str) -> None:
+        """A TLS handshake failed; docs/tls.md explains each ``reason``. ``error`` has the words of OpenSSL."""
+        self._cells[_UNSHAKEN[reason]] += 1
+        details = {"reason": reason, "error": error, "peer": peer.remote, "source": peer.source}
+        self._log_throttled(f"tls.{reason}", peer.source, 1, "warning", "handshake_failed", **_known(details))
+
     def conversation_failed(self, peer: Peer, error: BaseException) -> None:
-        """A bug in the service ended this conversation, or left this datagram without an answer.
+        """A bug in a service ended a conversation, or left a datagram without an answer.
 
         Each bug (type of error and line of code) is logged with its traceback, then at most once a minute.
         """
         self._cells[_FAILED] += 1
-        origin = _origin(error)
+        origin = origin_of(error)
         details = {"peer": peer.remote, "error": origin, "exc_info": error}
         self._log_throttled(origin, "", 1, "error", "conversation_failed", **details)
 
+    def handler_stalled(self, peer: Peer, at: str, seconds: float, cpu_seconds: float) -> None:
+        """A handler has neither read nor written for so many seconds, and does not wait for its client: ``at`` is the
+        line where it is, ``cpu_seconds`` the processor time that it has used meanwhile, which shows a loop without end.
+
+        Each line of code is logged once, then at most once a minute.
+        """
+        details = {"at": at, "seconds": round(seconds, 1), "cpu_seconds": round(cpu_seconds, 1), "peer": peer.remote}
+        self._log_throttled(f"hung {at}", "", 1, "warning", "handler_stalled", **details)
+
+    def handlers_hanging(self, number: int) -> None:
+        """So many handlers hang now in this process: a number, which `handler_stalled` has told of."""
+        self._cells[_HANGING] = number
+
     def inherit_failed(self, error: BaseException) -> None:
-        """A bug kept the service from taking over its predecessor's state at a reload; it serves without it."""
+        """A bug kept a service from taking over the state of the one before the reload; it serves without it."""
         self._cells[_FAILED] += 1
-        self._log.error("inherit_failed", error=_origin(error), exc_info=error)
+        self._log.error("inherit_failed", error=origin_of(error), exc_info=error)
 
     def datagrams_received(self, number: int, octets: int) -> None:
         """``number`` datagrams were received and passed to the service."""
@@ -259,10 +349,18 @@ class ServiceEvents(ThrottledLog):
         self._cells[_DATAGRAMS_OUT] += number
         self._cells[_BYTES_OUT] += octets
 
+    def datagram_reflected(self, octets: int) -> None:
+        """One datagram was received, and passed to the kernel as its own answer."""
+        cells = self._cells
+        cells[_DATAGRAMS_IN] += 1
+        cells[_DATAGRAMS_OUT] += 1
+        cells[_BYTES_IN] += octets
+        cells[_BYTES_OUT] += octets
+
     def datagrams_dropped(
         self, number: int, reason: Drop, endpoint: str, peer: Peer | None = None, error: str = ""
     ) -> None:
-        """``number`` datagrams to ``endpoint`` were dropped, or their answers not sent; the last one is from ``peer``.
+        """Datagrams to ``endpoint`` were dropped, or the answers to them; the last one is from ``peer``.
 
         ``error`` is that of the system call.
         """
@@ -274,17 +372,19 @@ class ServiceEvents(ThrottledLog):
         self._log_throttled(f"dropped.{reason}", source, number, "warning", "datagrams_dropped", **_known(details))
 
     def loop_detected(self, peer: Peer) -> None:
-        """A peer sent back the answers it received, hundreds of times in a row. A rate limits it, or a drop ends it."""
+        """A peer sends back what it gets, hundreds of times in a row. A rate limits it, or a drop ends it."""
         self._cells[_LOOPS] += 1
         details = {"peer": peer.remote, "source": peer.source}
         self._log_throttled("loop", peer.source, 1, "warning", "loop_detected", **details)
 
     def accept_paused(self, error: str) -> None:
-        """accept(2) failed for lack of resources; the listener pauses for a moment."""
+        """There are no descriptors or memory left for another connection: the listener pauses for a moment."""
         self._log_throttled("accept_paused", "", 1, "error", "accept_paused", error=error)
 
     def service_stopped(self) -> None:
-        """The service has stopped: a line with its counters, at debug if all are zero."""
+        """A service has stopped. Its counters that are not 0 are fields (``accepted``, ``closed_done``,
+        ``refused_banned``, …); if all are 0, the line is at debug.
+        """
         summary: dict[str, object] = {}
         for name, value in self.counters.summary().items():
             parts = value.items() if isinstance(value, dict) else [("", value)]

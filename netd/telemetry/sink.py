@@ -12,6 +12,7 @@ from collections.abc import Callable
 from netd import paths
 
 _RETRY = 1.0  # seconds between two attempts to connect to a logger again
+_AT_ONCE = select.PIPE_BUF  # octets that a pipe takes as a whole or not at all (pipe(7))
 
 
 class Sink:
@@ -35,13 +36,18 @@ class Sink:
         """
         self.reopen: Callable[[], int] | None = None
         """Opens the log file again, after a rotation, for `replace`. Raises `OpenError`. None: it is no file."""
+        self.at_turn_end: Callable[[Callable[[], object]], object] | None = None
+        """Has the loop of this process call a function before it waits. None: there is no loop, and nothing is held."""
+        self._held: list[bytes] = []
+        self._held_octets = 0
         self._render_lost = lost or _lost_line
         self._connect = connect
         self._next_connect = 0.0
         self._socket: socket.socket | None = None
         self._descriptor = descriptor
-        self._reopened = False
-        self._lock = threading.Lock()
+        self._is_own = False  # whether this object has opened the descriptor
+        self._lock = threading.RLock()
+        self._writing = False
         self._rest = b""  # of a line that was written in part
         self._reported = 0  # the number of lost lines that `_rest` reports; 0 if it is of another line
         self._lost = 0
@@ -55,17 +61,59 @@ class Sink:
                 # Opened again, it has a file description, and so O_NONBLOCK, of its own (open(2)).
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
                 self._descriptor = os.open(f"/proc/self/fd/{descriptor}", flags)
-                self._reopened = True
+                self._is_own = True
             except OSError:
                 pass  # no /proc, or a terminal of another user
+
+    def leave_standard_streams(self) -> None:
+        """Write through another descriptor from now on where it is standard output or standard error."""
+        if not self._socket and not self._is_own and self._descriptor <= 2:
+            self._descriptor = os.dup(self._descriptor)
+            self._is_own = True
 
     def msg(self, line: str | bytes) -> None:
         """Write one line, or octets as they are."""
         data = line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace") + b"\n"
         with self._lock:
-            if not self._catch_up() or not self._write(data):
-                self._lost += 1
-                self.lost += 1
+            self.write_held()
+            self._put(data, 1)
+
+    def hold(self, line: bytes) -> None:
+        """Write one line before the loop waits, with the others of its turn, and before any later one of `msg`.
+
+        A write(2) for each would take a third of the time of a line.
+        """
+        if self.at_turn_end is None or self._socket:
+            return self.msg(line)
+        with self._lock:
+            self._held_octets += len(line)
+            if self._held_octets > _AT_ONCE:
+                self.write_held()
+                self._held_octets = len(line)
+            if not self._held:
+                self.at_turn_end(self.write_held)
+            self._held.append(line)
+
+    def write_held(self) -> None:
+        """Write the lines that are held."""
+        with self._lock:
+            if self._held:
+                held, self._held, self._held_octets = self._held, [], 0
+                self._put(b"".join(held), len(held))
+
+    def _put(self, data: bytes, lines: int) -> None:
+        """Write so many lines, or count them as lost."""
+        if self._writing:  # by this thread: a finalizer that garbage collection runs here logs too
+            self._lost += lines
+            self.lost += lines
+            return
+        self._writing = True
+        try:
+            if ((self._rest or self._lost) and not self._catch_up()) or not self._write(data):
+                self._lost += lines
+                self.lost += lines
+        finally:
+            self._writing = False
 
     def finish(self, seconds: float = 1.0) -> None:
         """At the end, wait up to ``seconds`` until the rest of a line and the number of lost ones are written."""
@@ -73,6 +121,7 @@ class Sink:
         poll.register(self.descriptor, select.POLLOUT)
         until = time.monotonic() + seconds
         with self._lock:
+            self.write_held()
             written = self._catch_up()
             while not written and (left := until - time.monotonic()) > 0 and poll.poll(left * 1000):
                 before = self._rest, self._lost
@@ -141,10 +190,12 @@ class Sink:
         The new file does not begin with the rest of a line: a line that was written in part is lost.
         """
         with self._lock:
+            self.write_held()
             os.dup2(descriptor, self.descriptor, inheritable=False)
             if self._rest:
-                self._lost += self._reported or 1
-                self.lost += not self._reported
+                lines = self._rest.count(b"\n")
+                self._lost += self._reported or lines
+                self.lost += 0 if self._reported else lines
                 self._rest, self._reported = b"", 0
         os.close(descriptor)
 
@@ -155,15 +206,17 @@ class Sink:
 
     def close(self) -> None:
         """Close the descriptors that this object opened. The one it was given stays open."""
+        self.write_held()
         if self._socket:
             self._socket.close()
-        elif self._reopened:
+        elif self._is_own:
             os.close(self._descriptor)
 
     debug = info = warning = error = critical = msg
 
 
 def _lost_line(number: int) -> bytes:
+    """Lines of the log before this one could not be written, since a pipe or a disk was full, or a logger gone."""
     return b'{"event":"log_lines_lost","number":%d}\n' % number
 
 

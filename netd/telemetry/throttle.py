@@ -18,6 +18,11 @@ QUIET = 60.0
 """Seconds between two log lines about one key."""
 _MOST_SOURCES = 16  # with their own lines, for one kind of event in one minute
 
+LONGEST_LINE = 1000
+"""Characters of a line of a program, or of code, in the log."""
+LINES_RATE, LINES_BURST = 20.0, 100.0
+"""Lines of a program, or of code, that are logged a second for a service, and how many at once."""
+
 Key = tuple[str, str]
 """A kind of event, and its source; empty if the source does not matter, or if there are too many."""
 
@@ -63,6 +68,24 @@ class Throttle:
                 self._sources[key[0]] -= 1
 
 
+class LineLimit:
+    """Limits the lines of one service to `LINES_RATE` and `LINES_BURST`. ``clock`` returns monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._left = LINES_BURST
+        self._since = clock()
+
+    def take(self, wanted: int) -> int:
+        """How many of so many lines may be logged now."""
+        now = self._clock()
+        self._left = min(LINES_BURST, self._left + (now - self._since) * LINES_RATE)
+        self._since = now
+        taken = min(wanted, int(self._left))
+        self._left -= taken
+        return taken
+
+
 class ThrottledLog:
     """A logger with throttled events. ``clock`` returns monotonic seconds; each line has the keys of ``context``."""
 
@@ -82,6 +105,10 @@ class ThrottledLog:
         """Use the logger as it is configured now."""
         self._log = structlog.get_logger().bind(**self._context)
         self._debug = self._log.debug if self._log.is_enabled_for(logging.DEBUG) else None
+
+    def _logs_at(self, level: int) -> bool:
+        """Whether events of this level, a number of `logging`, are logged."""
+        return bool(self._log.is_enabled_for(level))
 
     def _log_throttled(self, kind: str, source: str, number: int, level: str, event: str, /, **details: object) -> None:
         """Log ``number`` events if a line is due; else `log_pending` logs them once it is."""

@@ -24,8 +24,9 @@ def test_connections_and_rates_are_the_same_in_every_process() -> None:
 def test_settle_keeps_the_connections_of_running_workers_alone() -> None:
     limits = DaemonLimits()
     for worker in range(MOST_WORKERS):
-        limits.active[worker] = worker
+        limits.active[worker] = limits.threads[worker] = worker
     limits.settle({0, 1, MOST_WORKERS - 2})
+    assert list(limits.threads) == list(limits.active)
     assert list(limits.active) == [0, 1, *[0] * (MOST_WORKERS - 4), MOST_WORKERS - 2, 0]
     assert limits.connections == MOST_WORKERS - 1
 
@@ -46,3 +47,4 @@ def test_buckets_and_connections_do_not_overlap() -> None:
     for number in range(20_000):
         limits.rates.take(number.to_bytes(4), RATE, 5.0)
     assert not any(limits.active)
+    assert not any(limits.threads)

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from netd.reasons import Drop, Outcome, Refusal
+from netd.reasons import Drop, HandshakeFailure, Outcome, Refusal
 from netd.shared.table import DURATIONS, Counts
 from netd.telemetry.exposition import exposition
 from netd.telemetry.forward_events import Why
@@ -80,6 +80,8 @@ def expected(services: Mapping[str, Counts]) -> dict[tuple[str, frozenset[tuple[
         for series, value in (
             ("service_enabled", 1),
             ("connections_active", one.active),
+            ("threads_active", one.threads),
+            ("handlers_hanging", one.hanging),
             ("connections_accepted_total", one.accepted),
             ("connections_checks_total", one.checks),
             ("connections_requests_total", one.requests),
@@ -159,6 +161,38 @@ def test_connections_to_targets_are_told_of_services_that_forward() -> None:
     failures = {why: found[key("forward_failures_total", service="web", reason=why)] for why in get_args(Why)}
     assert failures == {**dict.fromkeys(get_args(Why), 0), "refused": 3}
     assert not [name for name, labels in found if "forward" in name and ("service", "echo") in labels]
+    up = {
+        url: found[key("forward_target_up", service="web", target=url)] for url in ("tcp://192.0.2.7:80", "unix:///x")
+    }
+    assert list(up.values()) == [1, 0]
+    assert found[key("forward_target_connections", service="web", target="tcp://192.0.2.7:80")] == 3
+    assert found[key("forward_target_failures_total", service="web", target="tcp://192.0.2.7:80")] == 1
+
+
+def test_losses_of_workers_are_told_of_services_with_code_and_name_no_peer() -> None:
+    answer = status({"greet": Counts(), "calm": Counts(), "echo": Counts()}, code=["greet", "calm"])
+    del answer["services"][1]["crashes"]
+    text = exposition(answer, "")[0].decode()
+    found = samples(parse_text(text))
+    for name, lost, resting in (("greet", 4, 1), ("calm", 0, 0)):
+        assert found[key("service_workers_lost_total", service=name)] == lost
+        assert found[key("service_resting", service=name)] == resting
+    assert key("service_resting", service="echo") not in found
+    assert "192.0.2.7" not in text
+
+
+def test_handshakes_are_told_of_services_with_tls() -> None:
+    counts = Counts(handshakes=5, handshakes_resumed=2, handshakes_failed=Counter(plain_text=3))
+    answer = status({"web": counts, "echo": Counts()}, tls=["web"])
+    found = samples(parse_text(exposition(answer, "")[0].decode()))
+    assert found[key("tls_handshakes_total", service="web")] == 5
+    assert found[key("tls_handshakes_resumed_total", service="web")] == 2
+    assert found[key("tls_certificate_expiry_timestamp_seconds", service="web", file="/tls/web.pem")] == 1_800_000_000
+    failures = {
+        why: found[key("tls_handshakes_failed_total", service="web", reason=why)] for why in get_args(HandshakeFailure)
+    }
+    assert failures == {**dict.fromkeys(get_args(HandshakeFailure), 0), "plain_text": 3}
+    assert not [name for name, labels in found if "tls" in name and ("service", "echo") in labels]
 
 
 def test_programs_are_told_of_services_that_start_some() -> None:

@@ -100,7 +100,10 @@ def test_auto_selects_the_journal_if_systemd_has_connected_it(tmp_path: Path, mo
     os.close(writer)
 
 
-def test_rich_is_not_imported() -> None:
-    code = "import sys, netd.telemetry.logs; print('rich' in sys.modules); import rich; print(rich.__name__)"
+def test_daemon_imports_neither_rich_nor_asyncio() -> None:
+    code = "import sys, netd.daemon.start; print({'rich', 'asyncio'} & set(sys.modules))"
+    code += "; import rich, asyncio; print(rich.__file__, asyncio.__file__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "rich"]
+    loaded, *paths = done.stdout.split()
+    assert loaded == "set()"
+    assert len([path for path in paths if path.endswith("__init__.py")]) == 2

@@ -4,13 +4,14 @@ import signal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netd.contract import End
-from netd.peer import Peer
+from netd.peer import Peer, Proxied
 from netd.shared.table import SUPERVISOR, Layout, Table
 from netd.telemetry.program_events import (
     COUNTERS,
-    LINES_BURST,
     NOT_STARTED,
     ProgramCounts,
     ProgramEvents,
@@ -18,6 +19,8 @@ from netd.telemetry.program_events import (
     how_ended,
     last_failure,
 )
+from netd.telemetry.throttle import LINES_BURST
+from tests.telemetry.both_renderings import assert_same_fields
 from tests.telemetry.clock import Clock
 
 Lines = list[dict[str, Any]]
@@ -128,6 +131,28 @@ def test_program_is_logged_from_start_to_end(log: Lines) -> None:
     assert (ended[1]["signal"], ended[1]["reason"], "peer" in ended[1]) == ("SIGKILL", "lifetime", False)
     assert not {"code", "signal", "user_time"} & ended[2].keys()
     assert ended[3]["signal"] == "35"
+
+
+PEERS = st.builds(
+    lambda end, port, proxied: Peer(end[0], end[1], port, proxied=proxied),
+    st.sampled_from([("tcp", "192.0.2.7"), ("tcp", "2001:db8::1"), ("tcp", 'fe80::1%e"0'), ("unix", 'a "path"')]),
+    st.integers(0, 65535),
+    st.sampled_from([None, Proxied("192.0.2.1:5")]),
+)
+SECONDS = st.floats(0, 1e6)
+ENDS = st.builds(
+    End, st.sampled_from([0, 3, -9, None]), SECONDS, SECONDS, SECONDS, st.integers(0, 2**50), st.booleans()
+)
+
+
+@given(PEERS | st.sampled_from(["", 'a "path"']), st.integers(1, 2**31), ENDS)
+def test_lines_of_a_program_have_the_same_fields_in_json_as_elsewhere(peer: Peer | str, pid: int, how: End) -> None:
+    def log() -> None:
+        events = ProgramEvents('a "name"')
+        events.program_started(peer, pid)
+        events.program_ended(peer, pid, how)
+
+    assert_same_fields(log)
 
 
 def test_lines_of_errors_are_limited_and_counted(log: Lines) -> None:

@@ -1,10 +1,18 @@
 """The events of a service: the counter and the line together."""
 
-from typing import Any
+import os
+from typing import Any, get_args
 
-from netd.peer import Credentials, Peer
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.peer import Credentials, Peer, Proxied, Tls, Transport
+from netd.reasons import Outcome
 from netd.shared.table import DURATIONS
+from netd.telemetry import logs
 from netd.telemetry.service_events import ServiceEvents
+from tests.telemetry.both_renderings import assert_same_fields
 from tests.telemetry.clock import Clock
 
 
@@ -184,3 +192,62 @@ def test_traffic_that_was_counted_while_a_connection_was_open_is_not_counted_aga
     assert (counts.requests, counts.bytes_in, counts.bytes_out, counts.checks) == (4, 16, 21, 0)
     events.connection_closed(peer, 0, 9, 0.5, "done")
     assert events.counters.requests == 5, "the service spoke, and the client did not"
+
+
+ENDS: list[tuple[Transport, str]] = [
+    ("tcp", "192.0.2.7"),
+    ("tcp", "2001:db8::1"),
+    ("tcp", 'fe80::1%e"0'),
+    ("unix", 'a "path"'),
+]
+SECURED = [
+    Tls("TLSv1.3", "TLS_AES_256_GCM_SHA384"),
+    Tls("TLSv1.3", "TLS_AES_256_GCM_SHA384", server_name="www.example.org"),
+    Tls("TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384", alpn='a"b'),
+    Tls("TLSv1.3", "TLS_AES_256_GCM_SHA384", "alex", 'CN="alex', ("dns:\x7f",), "ab12"),
+]
+PEERS = st.builds(
+    lambda end, port, proxied, tls: Peer(end[0], end[1], port, proxied=proxied, tls=tls),
+    st.sampled_from(ENDS),
+    st.integers(0, 65535),
+    st.sampled_from([None, Proxied("192.0.2.1:5")]),
+    st.sampled_from([None, *SECURED]),
+)
+OCTETS = st.integers(0, 2**50)
+TARGETS = st.sampled_from(["", "tcp://a:1", 'unix:///a "\\b"\x7fü'])
+
+
+@given(PEERS, OCTETS, OCTETS, st.floats(0, 1e6), st.sampled_from(get_args(Outcome)), TARGETS, st.booleans())
+def test_line_of_a_closed_connection_has_the_same_fields_in_json_as_elsewhere(
+    peer: Peer, bytes_in: int, bytes_out: int, duration: float, outcome: Outcome, target: str, truncated: bool
+) -> None:
+    truncated = truncated and peer.tls is not None
+    assert_same_fields(
+        lambda: ServiceEvents("echo").connection_closed(
+            peer, bytes_in, bytes_out + 1, duration, outcome, target=target, truncated=truncated
+        )
+    )
+
+
+@pytest.mark.parametrize("form", ["json", "logfmt"])
+@pytest.mark.parametrize(
+    ("address", "peer"),
+    [
+        (("192.0.2.7", 5), "192.0.2.7:5"),
+        (("::ffff:192.0.2.7", 5, 0, 0), "192.0.2.7:5"),
+        (("2001:db8::1", 5, 0, 0), "[2001:db8::1]:5"),
+        (("fe80::1%e0", 5, 0, 2), "[fe80::1%e0]:5"),
+    ],
+)
+def test_peer_of_a_closed_connection_may_be_the_address_that_accept_returned(
+    form: logs.Format, address: tuple[Any, ...], peer: str
+) -> None:
+    reader, writer = os.pipe()
+    sink = logs.set_up("info", form, writer)
+    events = ServiceEvents("echo")
+    events.connection_closed(address, 1, 2, 0.5, "done")
+    sink.close()
+    assert peer in os.read(reader, 1000).decode().replace('"', " ").replace("=", " ").split()
+    assert events.counters.closed == {"done": 1}
+    os.close(reader)
+    os.close(writer)

@@ -1,11 +1,16 @@
 """The sink of the log, which never blocks."""
 
+import fcntl
 import json
 import os
+import select
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -33,6 +38,66 @@ def test_full_pipe_blocks_no_writer_and_lost_lines_are_reported() -> None:
         structlog.get_config()["logger_factory"]().close()
         os.close(reader)
         os.close(writer)
+
+
+def test_held_lines_are_written_together_at_the_end_of_the_turn_or_before_another_line() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    sink = Sink(writer)
+    sink.hold(b"0\n")
+    assert os.read(reader, 100) == b"0\n", "without a loop nothing is held"
+    ends: list[Any] = []
+    sink.at_turn_end = ends.append
+    sink.hold(b"1\n")
+    sink.hold(b"2\n")
+    with pytest.raises(BlockingIOError):
+        os.read(reader, 100)
+    [end] = ends
+    end()
+    assert os.read(reader, 100) == b"1\n2\n"
+    sink.hold(b"3\n")
+    sink.msg("4")
+    assert os.read(reader, 100) == b"3\n4\n"
+    end()
+    sink.hold(b"5\n")
+    sink.finish()
+    sink.hold(b"6\n")
+    sink.close()
+    assert os.read(reader, 100) == b"5\n6\n"
+    os.close(reader)
+    os.close(writer)
+
+
+def test_held_lines_are_written_in_what_a_pipe_takes_as_a_whole_and_all_of_them_counted_if_lost() -> None:
+    reader, writer = os.pipe()
+    size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 2 * select.PIPE_BUF)
+    sink = Sink(writer)
+    sink.at_turn_end = lambda function: None
+    line = b"x" * 99 + b"\n"
+    for _ in range(200):
+        sink.hold(line)
+    sink.write_held()
+    sink.finish()
+    written = os.read(reader, size)
+    assert written.startswith(line * (size // select.PIPE_BUF * (select.PIPE_BUF // len(line))))
+    assert written.count(line) + sink.lost == 200
+    sink.finish()
+    reports = [json.loads(one) for one in (written + os.read(reader, size)).splitlines() if one.startswith(b"{")]
+    assert sum(one["number"] for one in reports) == sink.lost > 0
+    os.close(reader)
+    os.close(writer)
+
+
+def test_lines_held_when_the_file_is_replaced_are_in_the_old_one(tmp_path: Path) -> None:
+    old, new = (open_file(str(tmp_path / name)) for name in ("old", "new"))
+    sink = Sink(old)
+    sink.at_turn_end = lambda function: None
+    sink.hold(b"1\n")
+    sink.replace(new)
+    sink.hold(b"2\n")
+    sink.write_held()
+    assert [(tmp_path / name).read_bytes() for name in ("old", "new")] == [b"1\n", b"2\n"]
+    os.close(old)
 
 
 def test_sink_keeps_no_more_than_a_line_for_a_slow_reader() -> None:
@@ -218,3 +283,40 @@ def test_missing_logger_is_looked_for_once_a_second() -> None:
     assert sink.lost == 1000
     assert len(attempts) <= 1 + time.monotonic() - attempts[0]
     sink.close()
+
+
+def test_line_that_is_logged_while_another_one_is_written_is_lost_and_waits_for_nothing(tmp_path: Path) -> None:
+    """As by a finalizer, which garbage collection may run in any place."""
+    reader, writer = os.pipe()
+
+    def lost(number: int) -> bytes:
+        sink.msg("within")
+        return b"%d lost\n" % number
+
+    sink = Sink(writer, lost)
+    while not sink.lost:
+        sink.msg("x" * 8000)
+    os.read(reader, 65536)
+    writing = threading.Thread(target=sink.msg, args=("after",), daemon=True)
+    writing.start()
+    writing.join(20)
+    assert not writing.is_alive()
+    assert os.read(reader, 65536).split(b"\n")[-3:] == [b"1 lost", b"after", b""]
+    sink.msg("later")
+    assert os.read(reader, 65536).endswith(b"1 lost\nlater\n")
+    sink.close()
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("standard", [1, 2])
+def test_standard_stream_is_left_to_others(tmp_path: Path, standard: int) -> None:
+    script = (
+        f"import os; from netd.telemetry.sink import Sink; sink = Sink({standard}); sink.leave_standard_streams(); "
+        f"os.close({standard}); sink.msg('said'); sink.close()"
+    )
+    file = tmp_path / "log"
+    with file.open("wb") as log:
+        outputs = (log, None) if standard == 1 else (None, log)
+        subprocess.run([sys.executable, "-c", script], check=True, stdout=outputs[0], stderr=outputs[1])
+    assert file.read_text() == "said\n"
