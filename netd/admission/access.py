@@ -2,6 +2,8 @@
 
 The rule with the longest prefix decides; of two with the same prefix, the one that denies. Where `allow` has entries,
 all other peers are refused. Rules match a UNIX peer by its user and groups; a rule on the user precedes one on a group.
+
+Certificate rules are a second condition, apart from these: a peer needs one of them too.
 """
 
 import re
@@ -14,6 +16,8 @@ from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchem
 
 from netd.addresses import Network
 from netd.admission.addresses import parse_networks
+from netd.admission.certificates import parse_rule
+from netd.notation import Notation
 from netd.text import shown
 from netd.values import Model, parse_zone
 
@@ -24,7 +28,9 @@ _HOURS = re.compile(rf"(?:({_DAY_RANGE}(?:,{_DAY_RANGE})*) +)?(\d\d):(\d\d)-(\d\
 
 
 class Entry(NamedTuple):
-    """The peers that a rule matches: those of some networks, or a user or group of this host on a UNIX socket."""
+    """The peers that a rule matches: those of some networks, a user or group of this host on a UNIX socket, or those
+    with a certificate.
+    """
 
     text: str
     """As the operator wrote it."""
@@ -33,6 +39,8 @@ class Entry(NamedTuple):
     """``uid`` or ``gid``; empty for networks."""
     account: str = ""
     """The name or number of a user or group."""
+    certificate: str = ""
+    """A certificate rule, as `parse_rule` returns it."""
 
     @classmethod
     def parse(cls, text: object) -> "Entry":
@@ -42,7 +50,16 @@ class Entry(NamedTuple):
         try:
             return cls(str(text), parse_networks(text))
         except ValueError as error:
+            if parse_rule(text):
+                raise ValueError(f"certificate rules are for access.allow, got {shown(text)}") from None
             raise ValueError(str(error).replace("local or any", "local, any, uid:NAME or gid:NAME")) from None
+
+    @classmethod
+    def parse_allowed(cls, text: object) -> "Entry":
+        """The same for `allow`, where ``cn:NAME`` and other certificate rules are possible too; else ValueError."""
+        if certificate := parse_rule(text):
+            return cls(str(text), certificate=certificate)
+        return cls.parse(text)
 
     def numbered(self, find: Callable[[str, str], int]) -> "Entry":
         """The same entry with a number for its user or group, from ``find(kind, name)``, which may raise ValueError."""
@@ -94,19 +111,32 @@ def _days(text: str) -> list[int]:
 
 
 _TEXT = PlainSerializer(lambda value: value.text, return_type=str, when_used="json")
-EntryOption = Annotated[
-    InstanceOf[Entry],
-    BeforeValidator(Entry.parse),
-    PlainSerializer(
-        lambda entry: f"{entry.kind}:{entry.account}" if entry.kind else entry.text, return_type=str, when_used="json"
-    ),
-    WithJsonSchema({"type": "string"}),
+_ENTRY = PlainSerializer(
+    lambda entry: f"{entry.kind}:{entry.account}" if entry.kind else entry.text, return_type=str, when_used="json"
+)
+_STRING = WithJsonSchema({"type": "string"})
+_PEER_RULE = Notation(
+    "peer rule",
+    "A network, or for UNIX peers `uid:NAME` or `gid:NAME`: a user or group of this host, by name or number.",
+)
+_PEER_OR_CERTIFICATE_RULE = Notation(
+    "peer or certificate rule",
+    "A peer rule, or for clients with certificates `cn:NAME`, `san:dns:NAME`, `san:uri:URI` or `sha256:DIGITS`.",
+)
+EntryOption = Annotated[InstanceOf[Entry], BeforeValidator(Entry.parse), _ENTRY, _STRING, _PEER_RULE]
+AllowedOption = Annotated[
+    InstanceOf[Entry], BeforeValidator(Entry.parse_allowed), _ENTRY, _STRING, _PEER_OR_CERTIFICATE_RULE
 ]
 HoursOption = Annotated[
     InstanceOf[Hours],
     BeforeValidator(Hours.parse),
     _TEXT,
     WithJsonSchema({"type": "string", "pattern": f"^{_HOURS.pattern}$"}),
+    Notation(
+        "time of the week",
+        "`[DAYS ]HH:MM-HH:MM[ ZONE]`, as in `Mon-Fri 08:00-18:00 Europe/Berlin` or `Sat,Sun 22:00-06:00`: days of "
+        "`Mon` to `Sun`, hours to `24:00`, and a time zone.",
+    ),
 ]
 
 T = TypeVar("T")
@@ -127,15 +157,20 @@ def _all_at_once(parse: Callable[[object], T]) -> WrapValidator:
 
 
 Entries = Annotated[tuple[EntryOption, ...], _all_at_once(Entry.parse)]
+AllowedEntries = Annotated[tuple[AllowedOption, ...], _all_at_once(Entry.parse_allowed)]
 Times = Annotated[tuple[HoursOption, ...], _all_at_once(Hours.parse)]
 
 
 class AccessRules(Model):
     """The peers that a service serves, and when. ``defaults.access`` gives the values that are not set here."""
 
-    allow: Entries = ()
+    allow: AllowedEntries = ()
     """Peers that are served: networks, single addresses, `any`, `local` (loopback and UNIX peers), and for UNIX peers
-    `uid:NAME` and `gid:NAME` (names or numbers). Empty: all peers that are not denied; else only these."""
+    `uid:NAME` and `gid:NAME` (names or numbers). Without one of these: all peers that are not denied; else only these.
+    Certificate rules, where clients have certificates (`tls.client`), are a second condition: `cn:*.ops.example` (the
+    common name), `san:dns:NAME`, `san:uri:URI` (alternative names) and `sha256:DIGITS` (of the certificate in DER). A
+    peer needs an allowed address and a certificate that one of them matches. In `cn` and `san:dns`, where letters of
+    ASCII have no case, `*` stands for one whole label."""
     deny: Entries = ()
     """Peers that are refused. Of all rules that match a peer the one with the longest prefix decides; `deny` on a
     tie."""

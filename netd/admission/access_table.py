@@ -2,8 +2,8 @@
 
 A table is octets: for each family the intervals of addresses, in order, with the rule that decides in each. So a lookup
 is a bisection, and needs no object for each rule. Rules are numbered from 1, those that deny first, so that the number
-shows whether a peer is allowed; 0 means that no rule matches. Numbers are in the byte order of this host: a table does
-not leave it.
+shows whether a peer is allowed; 0 means that no rule matches. Certificate rules have no number. Numbers are in the byte
+order of this host: a table does not leave it.
 """
 
 from array import array
@@ -17,6 +17,7 @@ from typing import NamedTuple
 from netd.addresses import Network
 from netd.admission.access import AccessRules, Hours
 from netd.admission.addresses import ANY, LOCAL, intervals
+from netd.admission.certificates import CertificateRules
 
 _MAGIC = b"netd-acl"
 _HIGHEST = 2**32 - 1  # the largest number of a user or group on Linux
@@ -38,11 +39,13 @@ class _Header(NamedTuple):
     """Whether a rule matches groups of UNIX peers."""
     unix: int
     """The rule that matches all UNIX peers: the first on `local`, else the first on `any`; 0: none."""
+    certificates: int
+    """How many certificate rules."""
     octets: int
     """The length of the texts."""
 
 
-_HEADER = Struct("=8s10I")
+_HEADER = Struct("=8s11I4x")  # a multiple of eight octets
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class Ruling:
 
 def compile_rules(rules: AccessRules) -> bytes:
     """Compile rules into a table. Equal rules have equal tables."""
-    ruled = (*rules.deny, *rules.allow)
+    allowed = [entry for entry in rules.allow if not entry.certificate]
+    ruled = (*rules.deny, *allowed)
     networks: dict[Network, int] = {}
     users: dict[int, int] = {}
     groups: dict[int, int] = {}
@@ -76,12 +80,13 @@ def compile_rules(rules: AccessRules) -> bytes:
                 (users if entry.kind == "uid" else groups).setdefault(int(entry.account), number)
         texts.append(text.encode())
     texts += [hours.text.encode() for hours in rules.times]
+    texts += [entry.text.encode() for entry in rules.allow if entry.certificate]
     starts4, numbers4 = intervals(32, networks, 0)
     starts6, numbers6 = intervals(128, networks, 0)
     header = _Header(
         _MAGIC,
         denied=len(rules.deny),
-        allowed=len(rules.allow),
+        allowed=len(allowed),
         times=len(rules.times),
         ipv4=len(starts4),
         ipv6=len(starts6),
@@ -90,6 +95,7 @@ def compile_rules(rules: AccessRules) -> bytes:
         asks_groups=rules.asks_groups,
         # UNIX peers are local, which is more specific than any.
         unix=local or everybody,
+        certificates=len(rules.allow) - len(allowed),
         octets=sum(map(len, texts)),
     )
     pairs = [numbers for accounts in (users, groups) for numbers in zip(*sorted(accounts.items()), strict=True)]
@@ -124,7 +130,7 @@ class Access:
         for size, number in (
             *((8, header.ipv6), (8, header.ipv6), (4, header.ipv6), (4, header.ipv4), (4, header.ipv4)),
             *((4, header.users), (4, header.users), (4, header.groups), (4, header.groups)),
-            (4, rules + header.times),
+            (4, rules + header.times + header.certificates),
         ):
             columns.append(self._table[at : at + size * number])
             at += size * number
@@ -139,11 +145,14 @@ class Access:
             raise _foreign()
         self._denied = header.denied
         self._rest = not header.allowed
+        self._last_time = rules + header.times
         self.open = not rules
         """Whether all addresses are allowed, since there are no rules."""
         self.groups_matter = bool(header.asks_groups)
         """Whether the groups of UNIX peers have to be looked up."""
-        self.times = tuple(Hours.parse(self._text(rules + number)) for number in range(1, header.times + 1))
+        self.times = tuple(Hours.parse(self._text(number + 1)) for number in range(rules, self._last_time))
+        self.certificates = CertificateRules(map(self._text, range(self._last_time + 1, len(self._ends) + 1)))
+        """The second condition, for peers with TLS."""
         self._minute = -1
         self._in_time = True
 
@@ -187,8 +196,9 @@ class Access:
     def rules(self) -> dict[str, list[str]]:
         """The rules by key, as a config has them, but with users and groups by number."""
         texts = [self._text(number).rpartition("\0")[2] for number in range(1, len(self._ends) + 1)]
-        rules = self._denied + self._header.allowed
-        return {"allow": texts[self._denied : rules], "deny": texts[: self._denied], "times": texts[rules:]}
+        rules, last = self._denied + self._header.allowed, self._last_time
+        allow = texts[self._denied : rules] + texts[last:]
+        return {"allow": allow, "deny": texts[: self._denied], "times": texts[rules:last]}
 
     def _find(self, address: bytes) -> int:
         """The number of the rule with the longest prefix of this address; 0: none."""

@@ -14,6 +14,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
 
+from netd import notation
 from netd.addresses import Network, host_text, is_link_local, network_of, parse_address
 from netd.text import shown
 
@@ -136,6 +137,7 @@ NetworkOption = Annotated[
     BeforeValidator(Named.parse),
     PlainSerializer(lambda named: named.text, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string"}),
+    notation.NETWORK,
 ]
 """A network in the config."""
 

@@ -1,9 +1,11 @@
 """Bans: all services refuse a source for a while that one service has refused too often; longer each time.
 
-Only connections count, never datagrams: their source can be forged, and an attacker could have another host banned.
+A sensor bans each source that connects to it (`sensor.py`). Only connections count, never datagrams: their source can
+be forged, and an attacker could have another host banned.
 """
 
 from dataclasses import dataclass
+from heapq import nsmallest
 
 from pydantic import model_validator
 
@@ -11,16 +13,19 @@ from netd.admission.addresses import LOCAL, Named, NetworkOption, Prefixes, firs
 from netd.values import Duration, Model, Rate, RateOrOff
 
 MOST = 4096
-"""The largest number of bans. A further one replaces the one that ends first."""
+"""The largest number of bans."""
+ROOM = 64
+"""The bans that end for a further one: those that end first. So many at once, since a search for each would take time
+in a flood."""
 
 
 class BanRules(Model):
     """When all services refuse a source, and for how long."""
 
     threshold: RateOrOff = Rate(100, "m", 100)
-    """A source is banned if its connections are refused for access, per_source or rate more often than this; off: only
-    `netd ban add` bans. A client that retries without end does so once a second at most; a scanner or a flood exceeds
-    this within seconds."""
+    """A source is banned if its connections are refused for access, certificate, per_source or rate more often than
+    this; off: only `netd ban add` bans. A client that retries without end does so once a second at most; a scanner or a
+    flood exceeds this within seconds."""
     duration: Duration = 60.0
     """How long the first ban lasts; each further one lasts twice as long. A minute ends a flood, and a wrong ban does
     little harm."""
@@ -76,7 +81,7 @@ class Bans:
         return seconds
 
     def add(self, address: bytes, seconds: float, why: str, now: float) -> None:
-        """Ban the source of an address (4 or 16 octets) on the operator's command; ValueError if it is exempt."""
+        """Ban the source of an address (4 or 16 octets), for the operator or a sensor; ValueError if it is exempt."""
         source = source_of(address)
         if self._is_exempt(source) or self._exempt.find(address) is not None:
             raise ValueError("listed in bans.exempt")
@@ -111,7 +116,8 @@ class Bans:
             for other in [other for other, old in self._bans.items() if old.until + old.times * longest <= now]:
                 del self._bans[other]
             if len(self._bans) >= MOST:
-                del self._bans[min(self._bans, key=lambda other: self._bans[other].until)]
+                for other in nsmallest(ROOM, self._bans, key=lambda other: self._bans[other].until):
+                    del self._bans[other]
         self._bans[source] = ban
 
 

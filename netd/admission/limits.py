@@ -18,6 +18,10 @@ class Limits(Model):
     """Connections of this service at one time from one source: an IPv4 address, or an IPv6 /64 (one address, if
     it is link-local or behind NAT64). 64 is more than the users and programs of one host need here, and leaves places
     for 127 other sources."""
+    threads: Annotated[int, Field(ge=1, le=1024)] = 32
+    """Threads of this service at one time and in all workers, for handlers that block (`socketserver`), 1 to 1024.
+    A connection has one until its handler returns, a datagram too; a further connection is refused, a datagram
+    waits. 32 take less than 2 MB. `daemon.threads` bounds those of all services."""
     rate: RateOrOff = Rate(50, "s", 100, "udp")
     """New connections and datagrams accepted from one source, as in `50/s` or `50/s burst 100`; with `tcp` or `udp`
     before it, of that transport alone. Users and health checks send less than 50 a second, a tool that sends all its

@@ -53,13 +53,13 @@ class ProxyProtocol(Model):
         """Whether UNIX peers are proxies."""
         return any(named.text in ("local", "any") for named in self.sources)
 
+    def lists(self, address: bytes) -> bool:
+        """Whether the host with this address (4 or 16 octets) is a proxy."""
+        return any(network.holds(address) for named in self.sources for network in named.networks)
+
     def explain(self, address: bytes | None) -> str:
         """What the key means for a peer with this address (4 or 16 octets), or for a UNIX peer (None)."""
-        if address is None:
-            is_proxy = self.admits_unix
-        else:
-            is_proxy = any(network.holds(address) for named in self.sources for network in named.networks)
-        if is_proxy:
+        if self.admits_unix if address is None else self.lists(address):
             return "a proxy: a header names the peer of each of its connections; without a name it is served"
         if self.others == "direct":
             return "no proxy of proxy_protocol.from: a connection of its own has no header"

@@ -161,3 +161,31 @@ def test_times_are_alternatives_and_none_means_always() -> None:
     rules = access(times=["Mon 08:00-09:00 Europe/Berlin", "Tue 08:00-09:00 Europe/Berlin"])
     assert [rules.in_time(at(day, 8)) for day in (16, 17, 18)] == [True, True, False]
     assert access().in_time(0)
+
+
+def test_certificate_rules_are_a_second_condition_apart_from_addresses() -> None:
+    allow, texts = (
+        ["cn:*.ops.example", "10.0.0.0/8", f"sha256:{'AB' * 32}"],
+        ["cn:*.ops.example", f"sha256:{'AB' * 32}"],
+    )
+    both = access(allow=allow, deny=["10.6.6.6"], times=["08:00-09:00"])
+    assert both.certificates.texts == tuple(texts)
+    assert both.rules == {"allow": ["10.0.0.0/8", *texts], "deny": ["10.6.6.6"], "times": ["08:00-09:00"]}
+    assert [hours.text for hours in both.times] == ["08:00-09:00"]
+    assert [both.allows(parse_address(one)) for one in ("10.0.0.1", "10.6.6.6", "11.0.0.1")] == [True, False, False]
+    alone = access(allow=texts)
+    assert alone.open
+    assert alone.allows(parse_address("2001:db8::1"))
+    assert access(allow=["any"]).certificates.texts == ()
+
+
+def test_certificate_rules_are_written_as_given_and_none_is_for_deny() -> None:
+    allow = ["cn:*.ops.example", "san:uri:spiffe://example/a"]
+    assert AccessRules.model_validate({"allow": allow}).model_dump(mode="json")["allow"] == allow
+    for key, value, message in (
+        ("deny", "cn:alex", "certificate rules are for access.allow, got 'cn:alex'"),
+        ("allow", "cn:a*.example", "one whole label"),
+        ("allow", "san:email:alex@example.org", "expected cn:NAME"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            AccessRules.model_validate({key: ["any", value]})

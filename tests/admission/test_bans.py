@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from netd.addresses import parse_address
 from netd.admission.addresses import parse_source
-from netd.admission.bans import MOST, BanRules, Bans
+from netd.admission.bans import MOST, ROOM, BanRules, Bans
 from netd.admission.daemon import DaemonAdmission
 
 PEER = parse_source("192.0.2.7")
@@ -125,3 +125,14 @@ def test_single_address_of_a_64_may_be_exempt() -> None:
 def test_threshold_for_udp_is_rejected() -> None:
     with pytest.raises(ValidationError, match="only connections count"):
         BanRules.model_validate_json('{"threshold": "udp 100/m"}')
+
+
+def test_bans_that_end_first_make_room_for_a_further_one() -> None:
+    bans, shared = Bans(BanRules()), DaemonAdmission()
+    for number in range(MOST):
+        bans.add(number.to_bytes(4), 5000.0 - number, "x", 0.0)
+        shared.ban(number.to_bytes(4), 5000.0 - number)
+    bans.add(PEER, 10.0, "x", 0.0)
+    shared.ban(PEER, 10.0)
+    kept = {number.to_bytes(4) for number in range(MOST - ROOM)} | {PEER}
+    assert bans.active(0.0).keys() == shared.banned.keys() == kept

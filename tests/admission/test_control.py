@@ -11,7 +11,8 @@ from netd.addresses import parse_address
 from netd.admission.addresses import source_of
 from netd.admission.bans import BanRules
 from netd.admission.control import AdmissionControl, Ticket, Verdict
-from netd.admission.daemon import DaemonAdmission
+from netd.admission.daemon import DaemonAdmission, DaemonBounds
+from netd.peer import Tls
 from netd.reasons import Refusal
 from netd.shared.table import Table
 from tests.support.server import admission_for
@@ -181,9 +182,33 @@ def test_access_and_times_come_before_places() -> None:
     assert names(echo, A)[0] == "access"
     closed = admission('{"access": {"times": ["Sun 10:00-12:00 UTC"]}}')
     assert [admit(closed, A, 0.0), admit_unix(closed, 0, [], 0.0)] == ["times", "times"]
-    drops = closed.check_datagram(A, 5353, 0.0, non_unicast=False).drop, closed.check_unix_datagram(0, "/x").drop
+    drops = closed.check_datagram(A, 5353, 0.0, non_unicast=False).drop, closed.check_unix_datagram(0, "/x", 0.0).drop
     assert drops == ("times", "times")
     assert names(closed, A) == ["access.times"]
+
+
+def test_busy_host_refuses_all_peers_without_an_offence() -> None:
+    reports: list[Any] = []
+    loads = {0.0: 7.99, 1.0: 8.0, 2.0: 9.5}
+    shared = DaemonAdmission(load=loads.__getitem__, report=lambda *report: reports.append(report))
+    shared.apply(DaemonBounds(), BanRules.model_validate_json('{"threshold": "1/h"}'))
+    echo = admission('{"load": {"below": 8.0}, "limits": {"exempt": []}}', shared=shared)
+    for now, expected in ((0.0, None), (1.0, "load"), (2.0, "load"), (0.0, None)):
+        assert [admit(echo, A, now), admit_unix(echo, 0, [], now)] == [expected, expected]
+        drops = (
+            echo.check_datagram(A, 5353, now, non_unicast=False).drop,
+            echo.check_unix_datagram(0, "/x", now).drop,
+        )
+        assert drops == (expected, expected)
+    assert not reports
+    for datagram in (False, True):
+        assert names(echo, A, now=2.0, datagram=datagram) == ["load"]
+        assert names(echo, A, now=0.0, datagram=datagram) == []
+    [why] = [check.why for check in echo.explain_unix(0, [], 2.0, datagram=False) if check.name == "load"]
+    assert why == "the load average is 9.50, and has to be below 8"
+    off = admission(shared=shared)
+    assert admit(off, A, 2.0) is None
+    assert "load" not in [check.name for check in off.explain(A, 5353, 2.0, datagram=False)]
 
 
 def test_banned_source_is_refused_until_the_ban_ends() -> None:
@@ -197,7 +222,7 @@ def test_banned_source_is_refused_until_the_ban_ends() -> None:
 def test_source_that_is_refused_too_often_is_reported() -> None:
     reports: list[Any] = []
     shared = DaemonAdmission(report=lambda *report: reports.append(report))
-    shared.apply(None, BanRules.model_validate_json('{"threshold": "10/m"}'))
+    shared.apply(DaemonBounds(), BanRules.model_validate_json('{"threshold": "10/m"}'))
     echo = admission('{"access": {"deny": ["192.0.2.7", "127.0.0.1"]}, "limits": {"connections": 1}}', shared)
     assert [admit(echo, A, 0.0) for _ in range(10)] == ["access"] * 10
     assert reports == []
@@ -215,7 +240,7 @@ def test_source_that_is_refused_too_often_is_reported() -> None:
 def test_sources_are_not_reported_without_automatic_bans() -> None:
     reports: list[Any] = []
     shared = DaemonAdmission(report=lambda *report: reports.append(report))
-    shared.apply(None, BanRules.model_validate_json('{"threshold": "off"}'))
+    shared.apply(DaemonBounds(), BanRules.model_validate_json('{"threshold": "off"}'))
     echo = admission('{"access": {"deny": ["any"]}}', shared)
     assert [admit(echo, A, 0.0) for _ in range(1000)] == ["access"] * 1000
     assert reports == []
@@ -274,13 +299,13 @@ def test_unix_peer_is_admitted_by_its_user_and_groups() -> None:
     assert echo.groups_matter
     peers: list[tuple[int, list[int]]] = [(1000, []), (1, [27]), (1, [1])]
     assert [admit_unix(echo, user, groups, 0.0) for user, groups in peers] == [None, None, "access"]
-    assert [echo.check_unix_datagram(user, "/x").drop for user in (1000, None)] == [None, "access"]
+    assert [echo.check_unix_datagram(user, "/x", 0.0).drop for user in (1000, None)] == [None, "access"]
 
 
 def test_datagram_from_a_unix_socket_of_this_netd_is_dropped() -> None:
     shared = DaemonAdmission(paths={"/run/netd/echo.sock", b"\0netd"})
     echo = admission("{}", shared=shared)
-    drops = [echo.check_unix_datagram(0, path).drop for path in ("/run/netd/echo.sock", b"\0netd", "/x", "")]
+    drops = [echo.check_unix_datagram(0, path, 0.0).drop for path in ("/run/netd/echo.sock", b"\0netd", "/x", "")]
     assert drops == ["source_path", "source_path", None, None]
 
 
@@ -346,7 +371,7 @@ def test_changed_rate_starts_with_full_buckets() -> None:
 def test_exempt_address_in_a_banned_network_is_served() -> None:
     one, other = parse_address("2001:db8::7"), parse_address("2001:db8::8")
     shared = DaemonAdmission(banned={source_of(one): 100.0})
-    shared.apply(None, BanRules.model_validate_json('{"exempt": ["2001:db8::7"]}'))
+    shared.apply(DaemonBounds(), BanRules.model_validate_json('{"exempt": ["2001:db8::7"]}'))
     echo = admission(shared=shared)
     assert [admit(echo, one, 0.0), admit(echo, other, 0.0)] == [None, "banned"]
     assert (names(echo, one), names(echo, other)) == ([], ["bans"])
@@ -358,3 +383,49 @@ def test_buckets_hold_the_largest_rate_a_config_may_have() -> None:
     key = echo.check_datagram(A, 5353, 1e9, non_unicast=False).key
     assert key is not None
     assert [echo.take_token(key, 1e9) for _ in range(400)].count(None) == 366
+
+
+def test_certificate_that_no_rule_matches_is_an_offence_but_not_of_a_proxy() -> None:
+    reports: list[Any] = []
+    shared = DaemonAdmission(report=lambda *report: reports.append(report))
+    shared.apply(DaemonBounds(), BanRules.model_validate_json('{"threshold": "10/m"}'))
+    policy = '{"access": {"allow": ["any", "cn:alex"]}, "proxy_protocol": {"from": ["198.51.100.9"]}}'
+    echo = admission(policy, shared)
+    assert admit(echo, A, 0.0) is None
+    for peer in (A, B, LOCAL, None):
+        assert echo.check_certificate(Tls(common_name="alex", fingerprint="ab"), peer, 0.0) is None
+        for tls in (None, Tls(), Tls(common_name="kim", fingerprint="ab")):
+            assert [echo.check_certificate(tls, peer, 0.0) for _ in range(10)] == ["certificate"] * 10
+    assert set(reports) == {(A, "echo", "certificate")}
+    assert admission().check_certificate(None, A, 0.0) is None
+
+
+def test_threads_are_explained_where_the_service_takes_them() -> None:
+    shared = DaemonAdmission(threads=3)
+    echo = admission('{"limits": {"threads": 2}}', shared)
+    other = admission(shared=shared, name="other")
+
+    def explained(**how: bool) -> list[tuple[bool, str]]:
+        checks = echo.explain(A, 5353, 0.0, **{"datagram": False, "threads": True, **how})
+        return [(one.passes, one.why) for one in checks if one.name in ("limits.threads", "daemon.threads")]
+
+    assert explained(threads=False) == []
+    assert echo.threads.acquire()
+    assert explained() == [(True, "1 of 2 in use"), (True, "1 of 3 in use")]
+    assert echo.threads.acquire()
+    assert other.threads.acquire()
+    assert explained() == [(False, "2 of 2 in use"), (False, "3 of 3 in use")]
+    waits = "in use; a datagram waits for one"
+    assert explained(datagram=True) == [(True, f"2 of 2 {waits}"), (True, f"3 of 3 {waits}")]
+    names = [check.name for check in echo.explain_unix(0, [], 0.0, datagram=False, threads=True) if not check.passes]
+    assert names == ["limits.threads", "daemon.threads"]
+    assert admit(echo, A, 0.0, busy=None if echo.threads else "threads") == "threads"
+
+
+def test_explanation_says_where_a_certificate_decides() -> None:
+    rules = [f"cn:{name}" for name in "abcde"]
+    for number, why in ((1, "cn:a"), (3, "cn:a, cn:b, cn:c"), (5, "cn:a, cn:b, cn:c or 2 others")):
+        echo = admission(json.dumps({"access": {"allow": rules[:number]}}))
+        last = list(echo.explain(A, 5353, 0.0, datagram=False))[-1]
+        assert last == ("certificate", True, f"depends on the certificate: {why}")
+    assert "certificate" not in [check.name for check in admission().explain(A, 5353, 0.0, datagram=False)]

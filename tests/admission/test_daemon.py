@@ -2,8 +2,8 @@
 
 from netd.addresses import parse_address
 from netd.admission.addresses import source_of
-from netd.admission.bans import MOST, BanRules
-from netd.admission.daemon import DaemonAdmission
+from netd.admission.bans import MOST, ROOM, BanRules
+from netd.admission.daemon import DaemonAdmission, DaemonBounds
 
 A, B = map(parse_address, ("192.0.2.7", "2001:db8::7"))
 
@@ -19,7 +19,7 @@ def test_ban_replaces_an_earlier_one_and_none_lifts_it() -> None:
     assert shared.banned == {source_of(B): 20.0}
 
 
-def test_ban_beyond_the_most_replaces_the_one_that_ends_first() -> None:
+def test_bans_that_end_first_make_room_for_one_beyond_the_most() -> None:
     shared = DaemonAdmission()
     for number in range(MOST):
         shared.ban(number.to_bytes(4), 1000.0 - number)
@@ -27,7 +27,7 @@ def test_ban_beyond_the_most_replaces_the_one_that_ends_first() -> None:
     shared.ban(first, 2000.0)  # replaces the ban of the same source
     assert len(shared.banned) == MOST
     shared.ban(A, 5000.0)
-    assert len(shared.banned) == MOST
+    assert len(shared.banned) == MOST - ROOM + 1
     assert (MOST - 2).to_bytes(4) not in shared.banned
     assert {A, first} <= shared.banned.keys()
 
@@ -37,7 +37,7 @@ def test_loopback_is_exempt_until_a_config_exempts_other_networks() -> None:
     assert shared.exempt.find(parse_address("127.0.0.1")) == "local"
     assert shared.exempt.find(A) is None
     rules = BanRules.model_validate_json('{"exempt": ["192.0.2.0/24"], "threshold": "off"}')
-    shared.apply(7, rules)
+    shared.apply(DaemonBounds(7), rules)
     assert (shared.connections, shared.bans) == (7, rules)
     assert shared.exempt.find(A) == "192.0.2.0/24"
     assert shared.exempt.find(parse_address("127.0.0.1")) is None
