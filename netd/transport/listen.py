@@ -58,10 +58,10 @@ class Listener:
     @property
     def url(self) -> str:
         """The URL that it listens on, with the address and port that the kernel chose."""
-        url = socket_url(self.socket)
+        transport, _, place = socket_url(self.socket).partition("://")
         if self.endpoint.host == "*":
-            return f"{self.transport}://*:{url.rpartition(':')[2]}"
-        return url
+            place = f"*:{place.rpartition(':')[2]}"
+        return f"{'tls' if self.endpoint.transport == 'tls' else transport}://{place}"
 
     @property
     def has_lost_file(self) -> bool:
@@ -356,7 +356,7 @@ def configure(listener: Listener, endpoint: Endpoint) -> None:
     listener.endpoint = endpoint
     if endpoint.name:
         return  # its unit sets the options
-    if endpoint.transport == "tcp":
+    if endpoint.socket_transport == "tcp":
         # Every accepted connection inherits these (tcp(7)).
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, options.nodelay)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, options.keepalive)

@@ -49,12 +49,17 @@ class Loop:
         """The time at which epoll_wait(2) returned the events being handled (CLOCK_MONOTONIC)."""
         self.on_memory_error: Callable[[int, MemoryError], bool] = lambda descriptor, error: False
         """Called with the descriptor. Returns whether the loop goes on."""
+        self.on_close: Callable[[], object] = lambda: None
         self._batch = batch
         self._epoll = select.epoll()
         self._first = select.poll()
         self._ready: list[Ready | None] = []  # by descriptor, which the kernel keeps small
         self._running = True
+        self._new: set[int] = set()
+        """Descriptors watched since the last batch of events. One in that batch is of an earlier file of the number."""
         self._calls: deque[Callable[[], object]] = deque()
+        self.turn_end: list[Callable[[], object]] = []
+        """Functions that are called at the end of this turn, or by `end_turn`."""
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wake, select.EPOLLIN, self._woken)
 
@@ -65,6 +70,7 @@ class Loop:
             self._ready += [None] * missing
         self._epoll.register(descriptor, mask)
         self._ready[descriptor] = ready
+        self._new.add(descriptor)
 
     def watch_first(self, descriptor: int, ready: Ready) -> None:
         """Call ``ready`` while there is input, after two batches of other events at most, however many are ready.
@@ -86,11 +92,11 @@ class Loop:
             self._ready[descriptor] = ready
 
     def unwatch_closing(self, descriptor: int) -> None:
-        """Stop watching a descriptor that the caller closes next, which removes it from epoll.
+        """Stop watching a descriptor, if it is watched, that the caller closes next, which removes it from epoll.
 
         Only for a descriptor that no other process has: epoll keeps a file that is open anywhere (epoll(7)).
         """
-        if descriptor >= 0:
+        if 0 <= descriptor < len(self._ready):
             self._ready[descriptor] = None
 
     def unwatch(self, descriptor: int) -> None:
@@ -110,6 +116,18 @@ class Loop:
         if len(calls) == 1 and (wake := self._wake) >= 0:
             os.eventfd_write(wake, 1)
 
+    def at_turn_end(self, function: Callable[[], object]) -> None:
+        """Call ``function`` once, before the loop waits again. For the thread of the loop."""
+        self.turn_end.append(function)
+
+    def end_turn(self) -> None:
+        """Call the functions of `turn_end` now: what may take long, such as the code of a service, is to call this
+        first.
+        """
+        functions, self.turn_end = self.turn_end, []
+        for function in functions:
+            function()
+
     def later(self, seconds: float, function: Callable[[], float | None]) -> Timer:
         """Call ``function`` after so many seconds, and again after as many as it returns (None: never).
 
@@ -126,7 +144,7 @@ class Loop:
     def run(self) -> None:
         """Handle events and time-outs until `stop`. Without time-outs the loop never wakes up for nothing."""
         poll, monotonic, wheel, found, batch = self._epoll.poll, time.monotonic, self.wheel, self._ready, self._batch
-        first = self._first.poll
+        first, new = self._first.poll, self._new
         while self._running:
             self.now = monotonic()
             # -1 waits without a time-out; 0 returns at once, for a time-out that has passed.
@@ -139,10 +157,11 @@ class Loop:
             if len(events) == batch:  # more may be ready
                 events = first(0) + events
             self.now = monotonic()
+            if new:
+                new.clear()
             for descriptor, mask in events:
-                # An earlier callback may have closed the descriptor, or opened another one of its number, which must
-                # take a spurious wake-up without harm.
-                if ready := found[descriptor]:
+                # An earlier callback may have closed the descriptor, or opened another one of its number.
+                if (ready := found[descriptor]) and not (new and descriptor in new):
                     try:
                         ready(mask)
                     except MemoryError as error:
@@ -150,15 +169,19 @@ class Loop:
                             raise
             if wheel.due <= self.now:
                 wheel.advance(self.now)
+            if self.turn_end:
+                self.end_turn()
 
     def close(self) -> None:
         """Release the loop's own descriptors, after `run` returned."""
+        self.on_close()
         self._epoll.close()
         wake, self._wake = self._wake, -1  # a late `call` must not write to a reused descriptor
         os.close(wake)
 
     def _woken(self, mask: int) -> None:
         os.eventfd_read(self._wake)
+        self.end_turn()  # what is called here may take long
         # Others, and those that these add, run in the next turn, so that other events are handled in between.
         calls = self._calls
         for _ in range(min(len(calls), _CALLS)):

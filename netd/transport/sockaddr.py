@@ -25,6 +25,17 @@ IN6_PKTINFO = struct.Struct("=16si")
 """struct in6_pktinfo: destination address in the header, interface."""
 PACKET_INFO = {(socket.IPPROTO_IP, IP_PKTINFO), (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)}
 """Level and type of both."""
+_IP_PKTOPTIONS, _IPV6_PKTOPTIONS = 9, 6  # linux/in.h, linux/in6.h (IPV6_2292PKTOPTIONS)
+_IP_RECVTTL = 12  # linux/in.h; the control message is IP_TTL
+_CMSG = struct.Struct("@Nii")  # struct cmsghdr: length, level, type
+_INT = struct.Struct("=i")
+_TTL_OPTIONS = {
+    socket.AF_INET: (socket.IPPROTO_IP, _IP_RECVTTL, _IP_PKTOPTIONS),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, _IPV6_PKTOPTIONS),
+}
+"""By family of a socket: the level, the option that has the kernel tell the TTL or hop limit, and the one that gets it
+of a TCP connection."""
+_TTL = {(socket.IPPROTO_IP, socket.IP_TTL), (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)}
 CONTROL = 512
 """Size of the buffer for control messages of a UDP datagram, in octets: enough for both of these after all others that
 could be switched on."""
@@ -48,12 +59,14 @@ class Sender(NamedTuple):
     """Whether it was sent to a broadcast or multicast address."""
     interface: int = 0
     """The index of the interface that received it, where one of the two addresses is link-local; else 0."""
+    ttl: int | None = None
+    """The TTL or hop limit with which it has arrived, if the kernel tells it (`tell_ttl`)."""
 
 
 def parse_sender(address: bytes, port: int, infos: Iterable[tuple[int, int, bytes]]) -> Sender:
-    """The sender from its address and port, and from the IP_PKTINFO and IPV6_PKTINFO messages among ``infos``."""
+    """The sender from its address and port, and from what ``infos`` has of control messages that say more of it."""
     address = unmap(address)
-    local, non_unicast, interface = b"", False, 0
+    local, non_unicast, interface, ttl = b"", False, 0, None
     for level, kind, data in infos:
         if (level, kind, len(data)) == (socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.size) and len(address) == 4:
             _, local, destination = IN_PKTINFO.unpack(data)
@@ -63,7 +76,31 @@ def parse_sender(address: bytes, port: int, infos: Iterable[tuple[int, int, byte
             if len(unmap(destination)) == len(address):
                 local, non_unicast = sent_to(_NONE, unmap(destination))
                 interface = number if is_link_local(local) or is_link_local(address) else 0
-    return Sender(address, port, local, non_unicast, interface)
+        elif (level, kind) in _TTL and len(data) == _INT.size:
+            [ttl] = _INT.unpack(data)
+    return Sender(address, port, local, non_unicast, interface, ttl)
+
+
+def tell_ttl(opened: socket.socket, *, wanted: bool) -> None:
+    """Have the kernel tell the TTL or hop limit of each datagram in a control message, or no longer."""
+    families = (socket.AF_INET, socket.AF_INET6) if opened.family == socket.AF_INET6 else (socket.AF_INET,)
+    for family in families:  # a socket of both families receives IPv4 too
+        level, option, _ = _TTL_OPTIONS[family]
+        opened.setsockopt(level, option, wanted)
+
+
+def connection_ttl(connection: socket.socket) -> int | None:
+    """The TTL or hop limit of the packet that ended the TCP handshake of a connection; None: it is not known."""
+    level, option, get = _TTL_OPTIONS[connection.family]
+    try:
+        connection.setsockopt(level, option, 1)
+        told = connection.getsockopt(level, get, 64)
+    except OSError:  # MPTCP has no such option
+        return None
+    if len(told) < _CMSG.size + _INT.size or _CMSG.unpack_from(told)[1:] not in _TTL:
+        return None
+    ttl: int = _INT.unpack_from(told, _CMSG.size)[0]
+    return ttl
 
 
 def sent_to(local: bytes, destination: bytes) -> tuple[bytes, bool]:
@@ -80,8 +117,8 @@ def sent_to(local: bytes, destination: bytes) -> tuple[bytes, bool]:
 
 def sender_peer(sender: Sender, local_host: str, local_port: int) -> Peer:
     """The peer for a sender. ``local_host`` is used where the kernel gave no local address."""
-    local = host_text(sender.local) if sender.local else local_host
-    return Peer("udp", host_text(sender.address), sender.port, local, local_port)
+    local = sys.intern(host_text(sender.local) if sender.local else local_host)
+    return Peer("udp", host_text(sender.address), sender.port, local, local_port, ttl=sender.ttl)
 
 
 def unix_peer(transport: Transport, remote: Any, local: Any, credentials: Credentials | None) -> Peer:

@@ -8,7 +8,7 @@ from netd.contract import Post
 from netd.peer import Peer
 from netd.services.echo import Echo
 
-BOTH = pytest.mark.parametrize("batched", [True, False], ids=["batched", "one by one"])
+BOTH = pytest.mark.parametrize("batched", [True, False, None], ids=["batched", "one by one", "few"])
 DENY: dict[str, object] = {"access": {"deny": ["any"]}}
 
 

@@ -36,6 +36,32 @@ def test_calls_from_many_threads_all_arrive(loop: Loop) -> None:
     assert sorted(seen) == list(range(4000))
 
 
+def test_functions_for_the_end_of_the_turn_are_called_before_the_loop_waits_and_before_calls(loop: Loop) -> None:
+    seen: list[str] = []
+
+    def ready(mask: int) -> None:
+        loop.unwatch(descriptor)
+        loop.at_turn_end(lambda: seen.append("end"))
+        loop.at_turn_end(lambda: seen.append("end"))
+        seen.append("event")
+        loop.later(0.2, loop.stop)  # so the loop waits after this turn
+
+    def call() -> None:
+        seen.append("call")
+        loop.stop()
+
+    descriptor = os.eventfd(1)
+    loop.watch(descriptor, select.EPOLLIN, ready)
+    loop.run()
+    assert seen == ["event", "end", "end"]
+    loop.at_turn_end(lambda: seen.append("early"))
+    loop.call(call)
+    loop._running = True
+    loop.run()
+    assert seen[3:] == ["early", "call"]
+    os.close(descriptor)
+
+
 def test_event_of_a_descriptor_that_a_callback_just_closed_is_ignored(loop: Loop) -> None:
     pipes = [os.pipe() for _ in range(2)]
     seen: list[int] = []
@@ -55,6 +81,33 @@ def test_event_of_a_descriptor_that_a_callback_just_closed_is_ignored(loop: Loop
         os.close(writer)
         if reader in seen:
             os.close(reader)
+
+
+def test_event_of_an_earlier_file_of_the_same_number_is_ignored(loop: Loop) -> None:
+    """Both pipes have input. The first callback closes the other one, and watches a quiet pipe by its number."""
+    pipes = [os.pipe() for _ in range(2)]
+    quiet, writer = os.pipe()
+    seen: list[str] = []
+
+    def first(other: int) -> None:
+        loop.unwatch_closing(other)
+        os.dup2(quiet, other)
+        seen.append("first")
+        loop.watch(other, select.EPOLLIN, lambda mask: second())
+        loop.later(0.05, lambda: os.write(writer, b"x") and None)
+
+    def second() -> None:
+        seen.append(os.read(quiet, 9).decode())
+        loop.stop()
+
+    os.set_blocking(quiet, False)
+    for (reader, its_writer), (other, _) in zip(pipes, reversed(pipes), strict=True):
+        os.write(its_writer, b"y")
+        loop.watch(reader, select.EPOLLIN | select.EPOLLET, lambda mask, other=other: first(other))  # type: ignore[misc]
+    loop.run()
+    assert seen == ["first", "x"]
+    for descriptor in {quiet, writer, *(one for pipe in pipes for one in pipe)}:
+        os.close(descriptor)
 
 
 def test_bug_in_a_callback_ends_the_loop_and_is_raised(loop: Loop) -> None:
@@ -193,3 +246,9 @@ def test_many_calls_let_events_be_handled_in_between(loop: Loop) -> None:
     assert "call" * 100 not in "".join(seen), "at most 64 before the next event"
     os.close(reader)
     os.close(writer)
+
+
+def test_descriptor_that_was_never_watched_may_be_closed(loop: Loop) -> None:
+    """As where a connection fails before it is watched: descriptors so high may not have been seen before."""
+    loop.unwatch_closing(5000)
+    loop.unwatch(5000)

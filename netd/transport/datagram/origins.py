@@ -6,9 +6,10 @@ service among them on the answer. So those of the answer are made anew from the 
 
 import errno
 import socket
+from functools import lru_cache
 from typing import Any
 
-from netd.addresses import host_text, is_link_local, is_non_unicast, map_to_ipv6
+from netd.addresses import host_text, is_link_local, is_non_unicast, map_to_ipv6, pack_address
 from netd.transport.sockaddr import IN6_PKTINFO, IN_PKTINFO, IP_PKTINFO, Sender
 
 Control = list[tuple[int, int, bytes]]
@@ -25,12 +26,35 @@ def origin(sender: Sender, family: int) -> Control:
     Empty if the local address is unknown, or broadcast or multicast. The interface of the question is set for a
     link-local address alone, which is ambiguous without it (RFC 4007, 6): for others it would bypass the routing table.
     """
-    if not sender.local or is_non_unicast(sender.local):
+    interface = sender.interface if family == socket.AF_INET6 and is_link_local(sender.local) else 0
+    return _origin(sender.local, interface, family)
+
+
+@lru_cache(64)  # answers to all senders leave from a few addresses
+def _origin(local: bytes, interface: int, family: int) -> Control:
+    if not local or is_non_unicast(local):
         return []
     if family == socket.AF_INET:
-        return [(socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.pack(0, sender.local, sender.local))]
-    interface = sender.interface if is_link_local(sender.local) else 0
-    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.pack(map_to_ipv6(sender.local), interface))]
+        return [(socket.IPPROTO_IP, IP_PKTINFO, IN_PKTINFO.pack(0, local, local))]
+    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, IN6_PKTINFO.pack(map_to_ipv6(local), interface))]
+
+
+def only_address(opened: socket.socket) -> bytes | None:
+    """The unicast address to which a UDP socket is bound: all its datagrams come there, and its answers leave there.
+
+    None: it is bound to all addresses, or to one that is not unicast, needs an interface, or is not of this host.
+    """
+    host, port = opened.getsockname()[:2]
+    address = pack_address(host)
+    if not any(address) or is_non_unicast(address) or is_link_local(address):
+        return None
+    try:
+        with socket.socket(opened.family, socket.SOCK_DGRAM) as other:
+            other.bind((host, 0))
+            other.connect((host, port))  # EACCES: a broadcast address. Nothing is sent.
+    except OSError:
+        return None
+    return address
 
 
 def address_of(sender: Sender, family: int) -> Any:

@@ -63,6 +63,10 @@ class Senders:
             self._expire_cache()
         return self._fast.issuperset(keys)
 
+    def is_fast(self, key: object) -> bool:
+        """The same for one datagram."""
+        return key in self._fast and self._loop.now < self._until
+
     def find(self, datagrams: Datagrams, number: int) -> list[SenderEntry]:
         """The entries of the senders of the first ``number`` datagrams."""
         if self._loop.now >= self._until:
@@ -104,7 +108,9 @@ class Senders:
             self.clear()
         sender: Any = datagrams.sender(slot)
         if isinstance(sender, UnixSender):
-            verdict = self._admission.check_unix_datagram(sender.credentials and sender.credentials.uid, sender.path)
+            verdict = self._admission.check_unix_datagram(
+                sender.credentials and sender.credentials.uid, sender.path, self._loop.now
+            )
             watched = Watched((self._descriptor, sender.path)) if sender.path else None
         else:
             verdict = self._admission.check_datagram(

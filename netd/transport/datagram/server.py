@@ -1,8 +1,9 @@
-"""Datagram servers: one message, one answer, and never a thread.
+"""Datagram servers: one message, one answer, and no thread but for code that blocks (`threaded.py`).
 
 A datagram is received, its sender is looked up, it is dropped or answered, and the answer is sent. Over UDP this is
-done for many at once (`mmsg.py`); over UNIX, while they are traced, and where the C library lacks the functions, one by
-one (`single.py`). An answer that cannot be sent at once is dropped and counted, as the network itself would do.
+done for many at once, where many wait (`mmsg.py`); over UNIX, while they are traced, and where the C library lacks the
+functions, one by one (`single.py`). An answer that cannot be sent at once is dropped and counted, as the network itself
+would do.
 """
 
 import errno
@@ -25,16 +26,27 @@ from netd.telemetry.service_events import ServiceEvents
 from netd.transport.datagram import mmsg
 from netd.transport.datagram.connected import ConnectedSockets
 from netd.transport.datagram.options import clear_options
-from netd.transport.datagram.origins import NOT_FROM_THERE
+from netd.transport.datagram.origins import NOT_FROM_THERE, only_address
 from netd.transport.datagram.posts import Posts
+from netd.transport.datagram.relay_batch import RelayBatch
 from netd.transport.datagram.senders import SenderEntry, Senders
-from netd.transport.datagram.single import Datagrams, SingleDatagrams, SingleRelay, UnixDatagrams
+from netd.transport.datagram.single import (
+    Datagrams,
+    OneDatagram,
+    SingleDatagrams,
+    SingleRelay,
+    TtlDatagrams,
+    UnixDatagrams,
+)
+from netd.transport.datagram.structures import AVAILABLE
 from netd.transport.datagram.unixgram import AnsweringSocket, NoSocketError
 from netd.transport.listen import socket_url
 from netd.transport.loop import LISTENING, Loop
+from netd.transport.sockaddr import tell_ttl
 from netd.transport.tap import Taps, TracedDatagramSocket
 
 _LAST_BATCHES = 256  # answered when the socket is closed: more than a large receive buffer holds
+_FEW, _SINGLES = 3, 64  # a batch of fewer takes longer than single ones
 _IP_FREEBIND = 15  # linux/in.h; the socket module does not have it
 _TRANSIENT = {
     errno.ECONNREFUSED,
@@ -80,7 +92,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         events: ServiceEvents,
         loop: Loop,
         *,
-        batched: bool = mmsg.AVAILABLE,
+        batched: bool = AVAILABLE,
     ) -> None:
         # The socket is open already, so not UDPServer's constructor, which makes one.
         socketserver.BaseServer.__init__(self, listener.getsockname(), socketserver.BaseRequestHandler)
@@ -90,6 +102,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         if listener.family == socket.AF_INET6:
             # Else no answer can have a source address that is local by a route alone (ip_nonlocal_bind, ip(7)).
             listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        if not unix:
+            tell_ttl(listener, wanted=kind.reads_ttl)  # it may have been the socket of another service
         listener.setblocking(False)
         self.service: Any = service
         self.admission = admission
@@ -110,8 +124,16 @@ class DatagramServer(socketserver.ThreadingUDPServer):
         self._untraced = self.socket
         self._single: type[SingleDatagrams] = UnixDatagrams if unix else SingleDatagrams
         self._batch: mmsg.Batch | None = None
-        if batched and not unix:
+        if kind.reads_ttl and not unix:
+            self._single = TtlDatagrams
+        elif batched and not unix:
             self._batch = mmsg.Batch(self._descriptor, listener.family, self._longest, _memory_of(loop))
+        self._one: OneDatagram | None = None
+        if self._batch and (local := only_address(listener)):
+            self._one = OneDatagram(listener, self._longest, local)
+        self.singles = _SINGLES
+        """How many datagrams are received one by one, where few wait, before a batch is tried."""
+        self._since_batch = 0  # datagrams that were received one by one
         self._datagrams: Datagrams = self._batch or self._single(self.socket, self._longest)
 
     def start(self) -> None:
@@ -170,13 +192,28 @@ class DatagramServer(socketserver.ThreadingUDPServer):
     def _ready(self, mask: int) -> bool:
         """Receive and answer one batch of datagrams. False: none was in the queue."""
         datagrams = self._datagrams
+        one = self._one if self._since_batch < self.singles and datagrams is self._batch else None
+        if one:
+            self._since_batch += 1
+            datagrams = one
         try:
-            lengths = datagrams.receive()
+            if one and self._reflects:
+                # Most datagrams that come alone end here, in two system calls.
+                data, address = one.receive_one()
+                length = len(data)
+                if length <= self._longest and self._senders.is_fast(address) and one.reflect_one():
+                    self.events.datagram_reflected(length)
+                    return True
+                lengths = [length]
+            else:
+                lengths = datagrams.receive()
         except BlockingIOError:
             return False
         except OSError as error:
             self._receive_failed(error)
             return True
+        if one is None and len(lengths) < _FEW:
+            self._since_batch = 0
         if self._reflects:
             number = len(lengths)
             datagrams.reflect(number)
@@ -237,8 +274,16 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             answer = self._ask(peer, self.service.datagram, question, peer, self._posts.post_to(entry))
         else:
             answer = self._ask(peer, self.service.datagram, question, peer)
-        if answer is None:
+        checked = None if answer is None else self._check(entry, peer, question, answer)
+        if checked is None:
             return None
+        if self._reflects or datagrams.set_answer(slot, checked):
+            return len(checked)
+        self.events.datagrams_dropped(1, "unsendable", self._url, peer, os.strerror(errno.EMSGSIZE))
+        return None
+
+    def _check(self, entry: SenderEntry, peer: Peer, question: bytes, answer: bytes) -> bytes | None:
+        """The answer, maybe shortened, unless the reply guard drops it."""
         shorten = partial(self._ask, peer, self._truncate) if self._truncate else None
         checked, run = self._guard.check_answer(
             entry.watched, question, answer, self.loop.now, amplify=entry.verdict.amplify, shorten=shorten
@@ -247,11 +292,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             return None
         if checked is None:
             self.events.datagrams_dropped(1, "amplification", self._url, peer)
-            return None
-        if self._reflects or datagrams.set_answer(slot, checked):
-            return len(checked)
-        self.events.datagrams_dropped(1, "unsendable", self._url, peer, os.strerror(errno.EMSGSIZE))
-        return None
+        return checked
 
     def _ends_loop(self, entry: SenderEntry, peer: Peer, run: int) -> bool:
         """Whether this datagram is dropped, since it is in a loop that no rate ends. ``run`` is one of `NOTED_RUNS`."""
@@ -272,6 +313,8 @@ class DatagramServer(socketserver.ThreadingUDPServer):
 
     def _ask(self, peer: Peer, method: Callable[..., Any], *arguments: object) -> bytes | None:
         """Call a method of the service for an answer. An exception, SystemExit too, costs this answer alone."""
+        if self.loop.turn_end:
+            self.loop.end_turn()
         try:
             try:
                 answer = method(*arguments)
@@ -284,7 +327,7 @@ class DatagramServer(socketserver.ThreadingUDPServer):
             self.events.conversation_failed(peer, error)
             return None
 
-    def _send(self, datagrams: Datagrams | mmsg.RelayBatch | SingleRelay, first: int, lengths: list[int]) -> int:
+    def _send(self, datagrams: Datagrams | RelayBatch | SingleRelay, first: int, lengths: list[int]) -> int:
         """Send the answers of these lengths in the slots from ``first`` on. Returns how many octets were sent."""
         done = octets = 0
         while done < len(lengths):

@@ -1,4 +1,5 @@
-"""Datagrams one by one, with recvmsg(2) and sendmsg(2): over UNIX, while traced, and where recvmmsg(2) is missing.
+"""Datagrams one by one, with recvmsg(2) and sendmsg(2): over UNIX, while traced, where recvmmsg(2) is missing, and
+where few wait on a socket with one address.
 
 The classes have the methods of `Batch` (`mmsg.py`), where they are described.
 """
@@ -9,8 +10,9 @@ from itertools import repeat
 from typing import Any, TypeAlias
 
 from netd.addresses import pack_address
-from netd.transport.datagram.mmsg import SLOTS, Batch
+from netd.transport.datagram.mmsg import Batch
 from netd.transport.datagram.origins import Control, origin, send_from
+from netd.transport.datagram.structures import SLOTS
 from netd.transport.datagram.unixgram import UnixSender
 from netd.transport.sockaddr import CONTROL, PACKET_INFO, Sender, message_credentials, parse_sender
 
@@ -99,6 +101,59 @@ class SingleDatagrams:
                     raise
                 return slot - first
         return last - first
+
+
+class TtlDatagrams(SingleDatagrams):
+    """As `SingleDatagrams`, for a service that reads the TTL, which may differ between datagrams of one sender."""
+
+    def keys(self, number: int) -> Iterator[object]:
+        for address, control in zip(self._addresses, self._controls, strict=True):
+            yield address, *control
+
+
+class OneDatagram(SingleDatagrams):
+    """One UDP datagram, and its answer, on a socket with an `only_address`: a batch of one takes longer.
+
+    No packet information has to be received or sent, which would take as long as a batch does.
+    """
+
+    def __init__(self, opened: Any, largest: int, local: bytes) -> None:
+        """``local`` is the `only_address`."""
+        super().__init__(opened, largest)
+        self._local = local
+        self._data, self._controls, self._addresses = [b""], [[]], [None]
+
+    def receive(self) -> list[int]:
+        data, _ = self.receive_one()
+        return [len(data)]
+
+    def receive_one(self) -> tuple[bytes, Any]:
+        """Receive it: the datagram and its key."""
+        data, address = self._socket.recvfrom(self._largest + 1)
+        self._data[0], self._addresses[0] = data, address
+        return data, address
+
+    def reflect_one(self) -> bool:
+        """Send it back. False: it cannot be sent, and `send` says why."""
+        try:
+            self._socket.sendto(self._data[0], socket.MSG_DONTWAIT, self._addresses[0])
+        except OSError:
+            return False
+        return True
+
+    def keys(self, number: int) -> Iterator[object]:
+        return iter(self._addresses)
+
+    def sender(self, slot: int) -> Any:
+        address = self._addresses[0]
+        return Sender(pack_address(address[0]), address[1], self._local, non_unicast=False)
+
+    def origin(self, slot: int, sender: Any) -> Any:
+        return None
+
+    def send(self, first: int, last: int) -> int:
+        self._socket.sendto(self._data[0], socket.MSG_DONTWAIT, self._addresses[0])
+        return 1
 
 
 class UnixDatagrams(SingleDatagrams):

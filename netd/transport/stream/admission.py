@@ -3,28 +3,36 @@
 import contextlib
 import socket
 import struct
-from typing import Any
+from typing import Any, cast
 
 from netd.addresses import pack_address, unmap_host
 from netd.admission.control import AdmissionControl, Ticket
+from netd.admission.policy import RefusalLine
 from netd.errors import PeerError
-from netd.peer import Credentials, Peer
+from netd.peer import Credentials, Peer, Tls
 from netd.reasons import Refusal
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.loop import Loop
 from netd.transport.sockaddr import connection_credentials, connection_groups
 from netd.transport.stream.preamble import Naming
+from netd.transport.stream.stream_socket import StreamSocket
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: close(2) resets the connection
 
 
 class StreamAdmission:
-    """Admits connections to one service over one listener. ``unix``: peers have credentials instead of addresses."""
+    """Admits connections to one service over one listener. ``unix``: peers have credentials instead of addresses.
 
-    def __init__(self, admission: AdmissionControl, events: ServiceEvents, loop: Loop, *, unix: bool) -> None:
+    ``banner`` is what a refused peer gets first.
+    """
+
+    def __init__(
+        self, admission: AdmissionControl, events: ServiceEvents, loop: Loop, banner: bytes = b"", *, unix: bool
+    ) -> None:
         self._control = admission
         self._events = events
         self._loop = loop
+        self._banner = banner
         self._unix = unix
 
     def admit(self, request: socket.socket, client_address: Any, busy: Refusal | None) -> Ticket | None:
@@ -82,17 +90,61 @@ class StreamAdmission:
         self.refuse(request, admitted, peer.credentials or peer.host, peer.via)
         return None
 
-    def refuse(self, request: socket.socket, reason: Refusal, peer: str | Credentials, via: str = "") -> None:
-        """Count a refused connection, and apply the policy's `refuse`. The caller closes it. Does not block.
+    def admit_passed(self, stream: StreamSocket, peer: Peer, busy: Refusal | None) -> Ticket | None:
+        """The ticket of a connection that another service passes on. None: it is refused, counted, and still open."""
+        admitted: Ticket | Refusal
+        address = None
+        if peer.family == "unix":
+            request = cast("socket.socket", stream)  # there is no TLS over UNIX
+            credentials = peer.credentials or connection_credentials(request)
+            groups = connection_groups(request, credentials) if self._control.groups_matter else ()
+            admitted = self._control.admit_unix(credentials.uid, groups, self._loop.now, busy)
+        else:
+            address = pack_address(peer.host)
+            admitted = self._control.admit(address, self._loop.now, busy)
+        if not isinstance(admitted, str):
+            refusal = self._control.check_certificate(peer.tls, address, self._loop.now)
+            if refusal is None:
+                return admitted
+            self._control.release(admitted)
+            admitted = refusal
+        self._events.connection_refused(admitted, peer.credentials or peer.host, via=peer.via)
+        return None
 
-        ``via`` is the proxy that has named the peer.
+    def admit_certificate(self, request: socket.socket, stream: StreamSocket, peer: Peer) -> bool:
+        """Whether the certificate rules allow a peer after its TLS handshake. False: it is refused and counted, and
+        still open.
+
+        ``stream`` is what wraps the socket of the ``request``.
         """
-        self._events.connection_refused(reason, peer, via=via)
+        address = None if peer.family == "unix" else pack_address(peer.host)
+        refusal = self._control.check_certificate(peer.tls, address, self._loop.now)
+        if refusal:
+            self.refuse(request, refusal, peer.credentials or peer.host, peer.via, stream, peer.tls)
+        return not refusal
+
+    def refuse(
+        self,
+        request: socket.socket,
+        reason: Refusal,
+        peer: str | Credentials,
+        via: str = "",
+        stream: StreamSocket | None = None,
+        tls: Tls | None = None,
+    ) -> None:
+        """Count a refused connection, and send it what the policy says. The caller closes it. Does not block.
+
+        ``via`` is the proxy that has named the peer, ``stream`` what wraps the socket of the ``request``, and ``tls``
+        what is known after a TLS handshake.
+        """
+        self._events.connection_refused(reason, peer, via=via, tls=tls)
         refuse = self._control.policy.refuse
         with contextlib.suppress(OSError):
             if refuse == "reset":
                 request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            elif refuse != "close":
-                request.send(refuse.line.encode() + b"\r\n")
-                request.shutdown(socket.SHUT_WR)
+            elif text := self._banner + (refuse.line.encode() + b"\r\n" if isinstance(refuse, RefusalLine) else b""):
+                (stream or request).send(text)
+                (stream or request).shutdown(socket.SHUT_WR)
                 request.recv(65536)  # close(2) with unread input would reset the connection, and lose the line
+            elif stream:
+                stream.shutdown(socket.SHUT_WR)  # with the close_notify of TLS

@@ -6,18 +6,19 @@ the first connection that is made is taken.
 
 import errno
 import socket
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, zip_longest
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 from netd.services.forward.target import Target
 from netd.telemetry.forward_events import Why
 from netd.transport.loop import Loop, Timer
+from netd.transport.own_listeners import OWN
 from netd.transport.stream.connection import EXHAUSTED, OUT
 
 _DELAY = 0.25  # seconds between two addresses ("Connection Attempt Delay", RFC 8305, 5)
+_KIND = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 _BUSY = 0.05  # seconds until a UNIX socket with a full queue is tried again
 _PENDING = (errno.EINPROGRESS, errno.EALREADY)
 _IP_BIND_ADDRESS_NO_PORT = 24  # ip(7); in Python's socket since 3.12
@@ -33,12 +34,23 @@ _WHY: dict[int, Why] = {
     errno.EHOSTDOWN: "unreachable",
     errno.EACCES: "denied",
     errno.EPERM: "denied",
+    OWN: "denied",
     errno.EADDRNOTAVAIL: "no_resources",  # no port is left
     **dict.fromkeys(EXHAUSTED, "no_resources"),
 }
 
 Resolve = Callable[[Callable[[tuple[str, ...]], object]], tuple[str, ...] | None]
 """The addresses of a name; None: the function is called with them later."""
+
+
+class Connecting(Protocol):
+    """An attempt to connect."""
+
+    def begin(self) -> socket.socket | None:
+        """Begin. Returns the connection where it is made at once. Raises `ConnectError`."""
+
+    def close(self) -> None:
+        """End it."""
 
 
 class ConnectError(Exception):
@@ -78,7 +90,26 @@ class Attempt:
 
     ``resolve`` is called for the name of a target. ``bind`` is the local address, or None. ``done`` is called once,
     with the connection or the error, unless `begin` returned one, or raised the other, or `close` was called.
+    ``is_own`` says whether a connection has reached a listener of this netd; it is asked where the target is a name,
+    since those of other targets were compared when the config was read.
     """
+
+    __slots__ = (
+        "_bind",
+        "_connecting",
+        "_done",
+        "_error",
+        "_is_busy",
+        "_is_over",
+        "_is_own",
+        "_left",
+        "_loop",
+        "_resolve",
+        "_target",
+        "_timeout",
+        "_timer",
+        "_until",
+    )
 
     def __init__(
         self,
@@ -88,16 +119,18 @@ class Attempt:
         bind: str | None,
         resolve: Resolve,
         done: Callable[[socket.socket | ConnectError], object],
+        is_own: Callable[[socket.socket], bool] = lambda connected: False,
     ) -> None:
         self._loop = loop
+        self._is_own = is_own
         self._target = target
         self._timeout = timeout
         self._bind = bind
         self._resolve = resolve
         self._done = done
-        self._left: deque[Address] = deque()
+        self._left: list[Address] = []
         self._connecting: list[socket.socket] = []
-        self._error = ConnectError("timeout", "it did not answer in time")
+        self._error: ConnectError | None = None  # None: a time-out
         self._timer: Timer | None = None
         self._until = 0.0
         self._is_busy = False  # the queue of a UNIX socket is full
@@ -152,12 +185,12 @@ class Attempt:
 
     def _on_addresses(self, hosts: tuple[str, ...]) -> None:
         if not self._is_over:
-            self._error = ConnectError("timeout", "it did not answer in time")
+            self._error = None
             self._go_on(hosts)
 
     def _on_timer(self) -> None:
         if self._loop.now >= self._until:
-            self._end(self._error)
+            self._end(self._error or ConnectError("timeout", "it did not answer in time"))
         else:
             self._go_on()
 
@@ -185,9 +218,9 @@ class Attempt:
         """Call connect(2) for the next address: a connection that was made at once, or None. Raises `ConnectError`."""
         self._is_busy = False
         while self._left:
-            address = self._left.popleft()
+            address = self._left.pop(0)
             try:
-                one = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+                one = cast("socket.socket", socket.SocketType(address.family, _KIND))
             except OSError as error:
                 raise ConnectError.of(error.errno or 0) from None
             number = self._connect(one, address)
@@ -201,10 +234,10 @@ class Attempt:
             if number == errno.EAGAIN and address.family == socket.AF_UNIX:
                 self._error = ConnectError("timeout", "its queue is full")
                 self._is_busy = True
-                self._left.appendleft(address)
+                self._left.insert(0, address)
                 return None
             self._error = ConnectError.of(number)
-        if not self._connecting:
+        if self._error and not self._connecting:
             raise self._error
         return None
 
@@ -219,19 +252,31 @@ class Attempt:
                 number = one.connect_ex(address.sockaddr)  # on this host it is made by now
         except OSError as error:  # `bind` is of the other family, or not on this host
             return error.errno or 0
-        return errno.ECONNREFUSED if number == 0 and self._is_own(one) else number
+        return number or self._error_of(one)
 
-    def _is_own(self, one: socket.socket) -> bool:
-        """Whether a socket is connected to itself: the kernel chose the port to which it connects (RFC 9293, 3.5)."""
-        return self._target.port >= _LEAST_PORT and bool(one.getsockname() == one.getpeername())
+    def _error_of(self, one: socket.socket) -> int:
+        """The error of a connection that was made, and yet leads to no other one; else 0.
+
+        A socket is connected to itself where the kernel chose the port to which it connects (RFC 9293, 3.5).
+        """
+        target = self._target
+        try:
+            if target.port >= _LEAST_PORT:
+                local = one.getsockname()
+                if local[1] == target.port and local == one.getpeername():
+                    return errno.ECONNREFUSED
+            return OWN if target.is_name and self._is_own(one) else 0
+        except OSError:  # the target has reset it by now, which its next use tells
+            return 0
 
     def _on_connected(self, one: socket.socket, mask: int) -> None:
         """connect(2) has ended for one of the addresses."""
         number = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         self._loop.unwatch(one.fileno())
         self._connecting.remove(one)
-        if number == 0 and not self._is_own(one):
+        number = number or self._error_of(one)
+        if number == 0:
             return self._end(one)
         one.close()
-        self._error = ConnectError.of(number or errno.ECONNREFUSED)
+        self._error = ConnectError.of(number)
         self._go_on()

@@ -22,16 +22,17 @@ waited for next (`EDGE`).
 import errno
 import select
 from collections.abc import Callable
+from functools import lru_cache
 from socket import SHUT_WR
 from typing import Any, Protocol, cast
 
 from netd.admission.limits import Limits
-from netd.peer import Peer
+from netd.peer import Address, Peer
 from netd.reasons import Outcome
 from netd.telemetry.service_events import NOTHING, ServiceEvents, Traffic
 from netd.transport.loop import Loop
 from netd.transport.stream.pump import Pump
-from netd.transport.stream.stream_socket import CHUNK, StreamSocket, WrappedSocket
+from netd.transport.stream.stream_socket import CHUNK, BareSocket, StreamSocket, WrappedSocket
 from netd.transport.tap import Taps, TracedSocket
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
@@ -56,6 +57,7 @@ def outcome_of(error: OSError) -> Outcome:
     return "idle" if error.errno in _VANISHED else "reset"
 
 
+@lru_cache(64)
 def user_timeout(idle: float | None) -> int:
     """``limits.idle`` as TCP_USER_TIMEOUT (tcp(7)), in milliseconds: 0, which is the default, for none."""
     return min(max(1, round(1000 * idle)), 2**31 - 1) if idle is not None else 0
@@ -73,6 +75,9 @@ class Owner(Protocol):
     """The mask of a connection that waits for input."""
     wraps: bool
     """Whether sockets are a `WrappedSocket`."""
+
+    def peer_of(self, request: BareSocket, client_address: Address, /) -> Peer:
+        """The peer of a socket, from the address that accept(2) has returned."""
 
     def unanswered(self, connection: "Connection", /, octets: int, *, first: bool) -> None:
         """The peer gets no answer to so many octets as yet (`Connection.unanswered`). ``first``: for the first time."""
@@ -98,7 +103,7 @@ class Connection:
         "bytes_out",
         "counted",
         "opened",
-        "peer",
+        "peer_or_address",
         "requests",
         "slot",
         "socket",
@@ -117,20 +122,30 @@ class Connection:
         return ""
 
     @property
+    def is_truncated(self) -> bool:
+        """Whether its end may be missing, in a protocol that would say so."""
+        return self._wrapped is not None and self._wrapped.is_truncated
+
+    @property
+    def _wrapped(self) -> WrappedSocket | None:
+        return cast("WrappedSocket", self._untraced) if self._owner.wraps and self.begun else None
+
+    @property
     def unanswered(self) -> str:
         """What the peer has sent and gets no answer to as yet, where the service says so (`Receive`); else empty."""
         return ""
 
-    def __init__(self, owner: Owner, request: StreamSocket, peer: Peer) -> None:
+    def __init__(self, owner: Owner, request: StreamSocket, peer: Peer | Address) -> None:
+        """``peer`` may be the address that accept(2) has returned: then `peer` is made when it is asked for."""
         self._owner = owner
         self.socket = self._untraced = request  # what `socket` is without a trace
-        self.peer = peer
+        self.peer_or_address = peer
         self.opened = self.active = now = owner.loop.now
         self.requests = 0  # reads of input that gave some
         self.bytes_in = 0
         self.bytes_out = 0
         self.counted = NOTHING  # of these three, in the counters already
-        self._output = Pump()
+        self._output: Pump | None = None  # made when there is something pending for the first time: mostly never
         self._eof = False
         self._ending: Outcome | None = None
         lifetime = owner.limits.lifetime
@@ -138,6 +153,18 @@ class Connection:
         self._mask = owner.input
         self._rearm = owner.wraps  # input may have come already
         self.slot = 0
+
+    @property
+    def peer(self) -> Peer:
+        """The other end."""
+        peer = self.peer_or_address
+        if type(peer) is not Peer:
+            peer = self.peer_or_address = self._owner.peer_of(cast("BareSocket", self._untraced), peer)
+        return peer
+
+    @peer.setter
+    def peer(self, peer: Peer) -> None:
+        self.peer_or_address = peer
 
     @property
     def descriptor(self) -> int:
@@ -148,6 +175,11 @@ class Connection:
     def service_name(self) -> str:
         """The name of the service it talks to."""
         return self._owner.events.service
+
+    @property
+    def events(self) -> ServiceEvents:
+        """Those of its service."""
+        return self._owner.events
 
     def take_uncounted(self) -> Traffic:
         """The requests, octets received and octets sent since the last call."""
@@ -160,6 +192,8 @@ class Connection:
     def start(self) -> None:
         """Wait for input and for the time-outs."""
         loop = self._owner.loop
+        if self._owner.wraps and (wrapped := self._wrapped):
+            wrapped.on_more = self._receive_later
         loop.watch(self.socket.fileno(), self._mask, self._receive)
         if (when := self._next_timeout()) is not None:
             loop.wheel.add(self, when)
@@ -179,7 +213,10 @@ class Connection:
     def _await_input(self) -> None:
         self._wait(self._owner.input, self._receive)
         if self._owner.wraps and cast("WrappedSocket", self.socket).pending():
-            self._owner.loop.call(self._receive_pending)
+            self._receive_later()
+
+    def _receive_later(self) -> None:
+        self._owner.loop.call(self._receive_pending)
 
     def _receive_pending(self) -> None:
         if self._is_receiving and self.descriptor >= 0:
@@ -247,13 +284,15 @@ class Connection:
 
     def _keep(self, data: memoryview | bytes) -> None:
         """Send ``data`` when there is room."""
+        if self._output is None:
+            self._output = Pump()
         self._output.pending = data
         self._wait(OUT, self._flush)
 
     def _flush(self, mask: int) -> None:
         """The kernel has room, or the connection is broken."""
         output = self._output
-        if output.pending:
+        if output and output.pending:
             try:
                 sent = output.flush(self.socket)
             except BlockingIOError:
@@ -276,12 +315,17 @@ class Connection:
         If netd closed first, the kernel would answer further input with a reset, which may destroy what was just sent
         to the peer.
         """
-        if self._eof:
+        if self._eof and not self._owner.wraps:
             return self.close(outcome)
         try:
             self.socket.shutdown(SHUT_WR)
+        except BlockingIOError:
+            self._ending = outcome
+            return self._wait(OUT, self._flush)  # which comes back here
         except OSError:
-            return self.close("reset")
+            return self.close(outcome if self._eof else "reset")
+        if self._eof:
+            return self.close(outcome)
         self._await_end(outcome)
 
     def _await_end(self, outcome: Outcome) -> None:

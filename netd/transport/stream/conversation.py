@@ -28,6 +28,7 @@ class ConversationConnection(Connection):
     __slots__ = ("_asked", "_conversation", "_is_told", "_pause_ends")
 
     def __init__(self, owner: Owner, request: StreamSocket, peer: Peer, service: Any) -> None:
+        owner.loop.end_turn()
         self._conversation = self._begin(service, peer)
         if not isinstance(self._conversation, GeneratorType):
             raise TypeError(f"{type(service).__name__}.stream returned no generator: it has no yield in it")
@@ -77,6 +78,8 @@ class ConversationConnection(Connection):
     def _advance(self, data: bytes | None) -> None:
         """Resume the conversation with ``data`` (None: for more output), and send its output."""
         conversation = self._conversation
+        if (loop := self._owner.loop).turn_end:
+            loop.end_turn()
         output = b""
         more: list[bytes] | None = None
         piece: Any
@@ -217,6 +220,8 @@ class ConversationConnection(Connection):
         return piece
 
     def close(self, outcome: Outcome) -> None:
+        if (loop := self._owner.loop).turn_end:
+            loop.end_turn()
         try:
             self._conversation.close()
         except BaseException as error:

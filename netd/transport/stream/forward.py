@@ -15,7 +15,7 @@ from netd.reasons import Outcome
 from netd.services.forward import Forward
 from netd.services.forward.target import Target
 from netd.telemetry.forward_events import ForwardEvents, NoTarget
-from netd.transport.stream.connecting import Attempt, ConnectError
+from netd.transport.stream.connecting import Attempt, ConnectError, Connecting
 from netd.transport.stream.connection import OUT, Connection, Owner, user_timeout
 from netd.transport.stream.proxy_header import proxy_header
 from netd.transport.stream.relay import RelayConnection, set_reset
@@ -24,6 +24,7 @@ from netd.transport.stream.stream_socket import StreamSocket
 
 _QUIET = select.EPOLLET
 """No input is waited for: only the loss of the client is reported, once."""
+_SHORT = 3600.0  # seconds of `limits.idle` that end before the kernel would look for a silent target (SO_KEEPALIVE)
 _VERSIONS: dict[str, Literal[1, 2]] = {"v1": 1, "v2": 2}
 
 
@@ -50,7 +51,7 @@ class ForwardConnection(RelayConnection):
         self._service = service
         self._events = events
         self._refuse = refuse
-        self._attempt: Attempt | None = None
+        self._attempt: Connecting | None = None
         self._number = -1
         self._is_counted = False
         self._left: list[int] = []
@@ -58,7 +59,7 @@ class ForwardConnection(RelayConnection):
 
     @property
     def target(self) -> str:
-        return str(self._target) if self._number >= 0 else ""
+        return self._service.urls[self._number] if self._number >= 0 else ""
 
     @property
     def _target(self) -> Target:
@@ -66,7 +67,7 @@ class ForwardConnection(RelayConnection):
 
     def start(self) -> None:
         """Search for a target."""
-        self._left = list(self._service.candidates("stream", self.peer.source, self._owner.loop.now))
+        self._left = self._service.candidates("stream", self.peer.source, self._owner.loop.now)
         if upstream := self._try_next():
             self._take_upstream(upstream)
             return super().start()
@@ -83,7 +84,7 @@ class ForwardConnection(RelayConnection):
             self._number = self._left.pop(0)
             self._events.connecting()
             service.targets.trying(self._number, loop.now, options.connect)
-            attempt = Attempt(loop, self._target, options.connect, options.bind, self._resolve, self._on_result)
+            attempt = self._tls_attempt() if self._target.transport == "tls" else self._new_attempt(self._on_result)
             try:
                 upstream = attempt.begin()
             except ConnectError as error:
@@ -94,6 +95,26 @@ class ForwardConnection(RelayConnection):
             return upstream
         return None
 
+    def _new_attempt(self, done: Callable[[socket.socket | ConnectError], object]) -> Attempt:
+        options, is_own = self._service.options, self._service.is_own
+        return Attempt(self._owner.loop, self._target, options.connect, options.bind, self._resolve, done, is_own)
+
+    def _tls_attempt(self) -> Connecting:
+        attempt: Connecting = self._service.tls[self._target](
+            self._owner.loop,
+            self._service.options.connect,
+            self._header(),
+            self._new_attempt,
+            self._on_result,
+            self._prepare_upstream,
+        )
+        return attempt
+
+    def _header(self) -> bytes:
+        """What a target is told first: a header of the PROXY protocol, or nothing."""
+        version = self._service.options.proxy_protocol
+        return proxy_header(_VERSIONS[version], self.peer) if version else b""
+
     def _resolve(self, then: Callable[[tuple[str, ...]], object]) -> tuple[str, ...] | None:
         return self._service.names.addresses(self._target.host, self._owner.loop.now, self._events, then)
 
@@ -103,12 +124,13 @@ class ForwardConnection(RelayConnection):
         is_first = error.why != "no_resources"  # which says nothing of the target
         if is_first:
             is_first = self._service.targets.failed(self._number, error.why, self._owner.loop.now)
-        self._events.connect_failed(str(self._target), error.why, str(error), is_first=is_first)
+        self._events.connect_failed(self.target, error.why, str(error), is_first=is_first)
 
-    def _on_result(self, result: socket.socket | ConnectError) -> None:
+    def _on_result(self, result: StreamSocket | ConnectError) -> None:
         """The attempt has ended."""
         self._attempt = None
         try:
+            upstream: StreamSocket | None
             if isinstance(result, ConnectError):
                 self._note(result)
                 upstream = self._try_next()
@@ -124,20 +146,29 @@ class ForwardConnection(RelayConnection):
         except (OSError, MemoryError) as error:
             self.fail(error)
 
-    def _take_upstream(self, upstream: socket.socket) -> None:
+    def _prepare_upstream(self, upstream: socket.socket) -> None:
+        """Set the options of a connection over TCP to a target."""
+        idle = self._owner.limits.idle
+        upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout(idle))
+        if idle is None or idle > _SHORT:
+            upstream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def _take_upstream(self, upstream: StreamSocket) -> None:
         """Join the client with a target that has accepted the connection."""
         targets = self._service.targets
         self._join(upstream)
         if targets.succeeded(self._number):
-            self._events.target_recovered(str(self._target))
+            self._events.target_recovered(self.target)
         targets.opened(self._number)
         self._is_counted = True
-        if upstream.family != socket.AF_UNIX:
-            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            upstream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout(self._owner.limits.idle))
-        if version := self._service.options.proxy_protocol:
-            self._send_header(proxy_header(_VERSIONS[version], self.peer))
+        bare = self._upstream.bare
+        if bare is None:
+            return  # it was told before its TLS handshake
+        if not self._target.path:
+            self._prepare_upstream(bare)
+        if header := self._header():
+            self._send_header(header)
 
     def _send_header(self, header: bytes) -> None:
         upstream = self._upstream

@@ -6,13 +6,15 @@ of the socket until the program runs, and its place in the limits until the prog
 
 import os
 import socket
+from collections.abc import Sequence
 from typing import Protocol
 
 from netd.contract import End, ProgramObserver, RunningProgram, Why
 from netd.peer import Peer
 from netd.reasons import Outcome, Refusal
-from netd.telemetry.program_events import LONGEST_LINE, ProgramEvents
+from netd.telemetry.program_events import ProgramEvents
 from netd.telemetry.service_events import ServiceEvents
+from netd.telemetry.throttle import LONGEST_LINE
 from netd.transport.loop import Loop
 from netd.transport.stream.connection import IN, Connection, Owner
 from netd.transport.stream.stream_socket import BareSocket
@@ -161,13 +163,20 @@ def refuse(events: ServiceEvents, programs: ProgramEvents, peer: Peer, why: Why,
     return "not_started" if why == "failed" else "done"
 
 
+class TakesLines(Protocol):
+    """The events of a program, or of what else writes to a pipe."""
+
+    def error_lines(self, peer: str, pid: int, lines: Sequence[bytes], /) -> None:
+        """Lines were written."""
+
+
 class ErrorLines:
     """The standard error of a program: a pipe, each line of which is logged.
 
     ``reader`` is the end to read of one that another process has made, which this owns.
     """
 
-    def __init__(self, loop: Loop, events: ProgramEvents, peer: str, reader: int = -1) -> None:
+    def __init__(self, loop: Loop, events: TakesLines, peer: str, reader: int = -1) -> None:
         self._loop = loop
         self._events = events
         self._peer = peer

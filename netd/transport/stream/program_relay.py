@@ -10,17 +10,16 @@ from netd.contract import End, RunningProgram, Why
 from netd.peer import Peer
 from netd.reasons import Outcome
 from netd.telemetry.program_events import ProgramEvents
-from netd.transport.loop import Timer
 from netd.transport.stream.connection import Owner
 from netd.transport.stream.program import ErrorLines, ProgramService, refuse
-from netd.transport.stream.relay import RelayConnection
 from netd.transport.stream.stream_socket import StreamSocket
+from netd.transport.stream.waiting_relay import WaitingRelay
 
 
-class ProgramRelay(RelayConnection):
+class ProgramRelay(WaitingRelay):
     """A client that is joined with a program."""
 
-    __slots__ = ("_closed_as", "_program", "_service", "_theirs", "_waits")
+    __slots__ = ("_closed_as", "_program", "_service", "_theirs")
 
     def __init__(
         self, owner: Owner, request: StreamSocket, peer: Peer, service: ProgramService, events: ProgramEvents
@@ -30,7 +29,6 @@ class ProgramRelay(RelayConnection):
         super().__init__(owner, request, peer, ours)
         self._service = service
         self._program = RelayedProgram(self, events)
-        self._waits: Timer | None = None
         self._closed_as: Outcome | None = None  # the client has gone, and the program has not ended
 
     @property
@@ -42,24 +40,13 @@ class ProgramRelay(RelayConnection):
         if wait is None:
             self._begin()
         else:
-            self._waits = self._owner.loop.later(wait, self._begin)
+            self._wait_for_first(wait, self._begin)
         super().start()
 
     def _begin(self) -> None:
         """Have the program started."""
         self._waits = None
         self._program.start(self._service, self._theirs)
-
-    def _receive(self, mask: int) -> None:
-        if self._waits:
-            first = self._take(self.socket.recv, 1, socket.MSG_PEEK)
-            if first is None:
-                return
-            if not first:
-                return self.close("done")
-            self._owner.loop.wheel.drop(self._waits)
-            self._begin()
-        super()._receive(mask)
 
     def program_ended(self, outcome: Outcome = "done") -> None:
         """The program has ended, or was not started: send what it has left to the client, and finish."""
@@ -72,9 +59,7 @@ class ProgramRelay(RelayConnection):
 
     def _end(self, outcome: Outcome) -> None:
         """Both sockets are closed. It has its place in the limits until the program has ended too."""
-        if self._waits:
-            self._owner.loop.wheel.drop(self._waits)
-            self._waits = None
+        if self._wait_no_more():
             self._theirs.close()
         if not self._program.is_running:
             return super()._end(outcome)

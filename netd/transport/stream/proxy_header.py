@@ -172,8 +172,12 @@ def proxy_header(version: Literal[1, 2], peer: Peer | None) -> bytes:
     """The header that names this peer, and the address to which it has connected.
 
     None: the connection is one of the proxy itself (``LOCAL``), as a check is. A peer of a UNIX socket has no address:
-    its header names none either. Version 2 has the facts of ``peer.proxied`` too.
+    its header names none either, and is ``LOCAL`` unless it has facts: HAProxy refuses another one without addresses.
+    Version 2 has the facts of ``peer.proxied`` too, and those of TLS to netd itself.
     """
+    facts = peer.proxied if peer else None
+    if peer and (tls := peer.tls):
+        facts = (facts or Proxied(""))._replace(server_name=tls.server_name, alpn=tls.alpn, tls=tls)
     addresses = None
     if peer and peer.family != "unix":
         addresses = pack_address(peer.host), pack_address(peer.local_host)
@@ -185,13 +189,13 @@ def proxy_header(version: Literal[1, 2], peer: Peer | None) -> bytes:
         source, destination = map(host_text, addresses)
         family = 4 if len(addresses[0]) == 4 else 6
         return f"PROXY TCP{family} {source} {destination} {peer.port} {peer.local_port}\r\n".encode()
-    if not peer:
+    if not peer or not (addresses or facts):
         return _HEAD.pack(SIGNATURE, _VERSION << 4 | _LOCAL, 0, 0)
     family, rest = 0x00, b""
     if addresses:
         family = 0x11 if len(addresses[0]) == 4 else 0x21
         rest = _ADDRESSES[family >> 4].pack(*addresses, peer.port, peer.local_port)
-    rest += b"".join(_facts_of(peer.proxied) if peer.proxied else ())
+    rest += b"".join(_facts_of(facts) if facts else ())
     return _HEAD.pack(SIGNATURE, _VERSION << 4 | _PROXY, family, len(rest)) + rest
 
 
@@ -200,7 +204,7 @@ def _facts_of(proxied: Proxied) -> Iterator[bytes]:
     yield from (_tlv(kind, text.encode()) for kind, text in texts.items() if text)
     if tls := proxied.tls:
         texts = {_SSL_VERSION: tls.protocol, _SSL_CN: tls.common_name, _SSL_CIPHER: tls.cipher}
-        flags = _OVER_TLS | (_CERTIFICATE if tls.common_name else 0)
+        flags = _OVER_TLS | (_CERTIFICATE if tls.fingerprint or tls.common_name else 0)
         value = _TLS.pack(flags, 0) + b"".join(_tlv(kind, text.encode()) for kind, text in texts.items() if text)
         yield _tlv(_SSL, value)
 

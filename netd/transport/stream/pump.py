@@ -11,9 +11,11 @@ class Pump:
     raised, and then what was pending still is.
     """
 
-    # Of the class until it changes, which for most connections is never: so a pump costs them next to nothing.
-    pending: bytes | memoryview = b""
-    """Octets that wait for room."""
+    __slots__ = ("pending",)
+
+    def __init__(self) -> None:
+        self.pending: bytes | memoryview = b""
+        """Octets that wait for room."""
 
     def flush(self, sink: StreamSocket) -> int:
         """Send of what is pending as much as there is room for: how many octets. BlockingIOError: there is none."""

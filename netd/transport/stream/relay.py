@@ -16,8 +16,7 @@ import errno
 import select
 from collections.abc import Callable
 from contextlib import suppress
-from socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SO_ERROR, SO_LINGER, SO_OOBINLINE, SOL_SOCKET, socket
-from struct import pack
+from socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SO_ERROR, SO_LINGER, SO_OOBINLINE, SOL_SOCKET, SocketType, socket
 from typing import cast
 
 from netd.peer import Peer
@@ -25,31 +24,35 @@ from netd.reasons import Outcome
 from netd.transport.stream.connection import EDGE, IN, OUT, Connection, Owner, outcome_of
 from netd.transport.stream.pump import Pump
 from netd.transport.stream.splice_pipe import SplicePipe
-from netd.transport.stream.stream_socket import CHUNK, StreamSocket
+from netd.transport.stream.stream_socket import CHUNK, RESET, StreamSocket, WrappedSocket
 from netd.transport.tap import Taps
 
 _QUIET = select.EPOLLET
 _LOST = select.EPOLLERR | select.EPOLLHUP
 _ROOM = OUT | _LOST
-_RESET = pack("ii", 1, 0)  # struct linger, socket(7): close(2) resets a TCP connection
 
 
 class _End(Pump):
     """One of the two sockets, and what is on its way to it."""
 
-    ended = False
-    """Whether nothing more is sent to it."""
-    finished = False
-    """Whether nothing more comes from it."""
-    in_bulk = False
-    """Whether its input comes in bulk, so that splice(2) is faster."""
-    rearm = False
-    """Whether there may be input that epoll has reported already (`EDGE`)."""
+    __slots__ = ("bare", "ended", "finished", "in_bulk", "input", "mask", "rearm", "shuts", "stream", "wrapped")
 
     def __init__(self, stream: StreamSocket, input: int) -> None:
+        self.pending = b""  # as in the class above: to call it would take longer
         self.stream = stream
-        self.bare = stream if isinstance(stream, socket) else None
+        self.bare = cast("socket", stream) if isinstance(stream, SocketType) else None
+        self.wrapped = None if self.bare else cast("WrappedSocket", stream)
         self.input = self.mask = input
+        self.ended = False
+        """Whether nothing more is sent to it."""
+        self.finished = False
+        """Whether nothing more comes from it."""
+        self.in_bulk = False
+        """Whether its input comes in bulk, so that splice(2) is faster."""
+        self.rearm = False
+        """Whether there may be input that epoll has reported already (`EDGE`)."""
+        self.shuts = False
+        """Whether its shutdown waits for room, and nothing else is sent to it."""
 
 
 class _NoSocket:
@@ -113,8 +116,11 @@ class RelayConnection(Connection):
 
     def _begin_relay(self) -> None:
         upstream = self._upstream
+        if upstream.wrapped:
+            upstream.wrapped.on_more = self._receive_later
         self._owner.loop.watch(upstream.stream.fileno(), upstream.mask, self._receive_upstream)
-        self._receive_held()
+        if not (self._client.bare and upstream.bare):
+            self._receive_pending()
 
     def trace(self, taps: Taps) -> None:
         super().trace(taps)
@@ -129,15 +135,23 @@ class RelayConnection(Connection):
             self._upstream.stream.shutdown(SHUT_RDWR)
 
     def _receive(self, mask: int) -> None:
-        self._ready(self._client, self._upstream, mask)
+        client, upstream = self._client, self._upstream
+        if mask != IN:
+            return self._ready(client, upstream, mask)
+        if not (client.finished or upstream.pending) and self._pass(client, upstream, IN):
+            self._await_both()
 
     def _receive_upstream(self, mask: int) -> None:
+        client, upstream = self._client, self._upstream
         try:
-            self._ready(self._upstream, self._client, mask)
+            if mask != IN:
+                return self._ready(upstream, client, mask)
+            if not (upstream.finished or client.pending) and self._pass(upstream, client, IN):
+                self._await_both()
         except MemoryError as error:  # the loop finds a connection by the client's descriptor alone
             self.fail(error)
 
-    def _receive_held(self) -> None:
+    def _receive_pending(self) -> None:
         """Receive from each end that may hold input unknown to the kernel (`WrappedSocket`)."""
         try:
             for end, other in ((self._client, self._upstream), (self._upstream, self._client)):
@@ -162,6 +176,8 @@ class RelayConnection(Connection):
                 self._pass(other, end, IN)
             if self._is_over:
                 return
+        elif end.shuts and mask & _ROOM:
+            self._shut(end)
         passed = not end.finished and not other.pending and self._pass(end, other, mask)
         if passed or mask & ~IN:
             self._await_both()
@@ -172,14 +188,16 @@ class RelayConnection(Connection):
             return
         client, upstream = self._client, self._upstream
         for end, other, ready in ((client, upstream, self._receive), (upstream, client, self._receive_upstream)):
+            if end.finished and end.mask == EDGE and not (end.pending or end.shuts):
+                continue  # no input follows that epoll would report
             reads = not (end.finished or other.pending)
-            mask = (end.input if reads else 0) | (OUT if end.pending else 0) or _QUIET
+            mask = (end.input if reads else 0) | (OUT if end.pending or end.shuts else 0) or _QUIET
             if mask != end.mask or (reads and end.rearm):
                 end.rearm = False
                 end.mask = mask
                 self._owner.loop.change(end.stream.fileno(), mask, ready)
                 if reads and end.bare is None:
-                    self._owner.loop.call(self._receive_held)
+                    self._receive_later()
 
     def _pass(self, source: _End, sink: _End, mask: int) -> bool:
         """Send on one piece of input. Returns whether anything else is to be waited for, or epoll to be asked anew."""
@@ -194,7 +212,8 @@ class RelayConnection(Connection):
                 self._reset(source, error)
                 return False
             data = b""
-        if not data:
+        size = len(data)
+        if not size:
             self._finish_input(source, sink)
             return True
         sent = 0
@@ -204,16 +223,25 @@ class RelayConnection(Connection):
             except BlockingIOError:
                 pass
             except OSError as error:
-                self._count_moved(source, len(data), 0)
+                self._count_moved(source, size, 0)
                 self._refused(sink, error)
                 return True
-            if sent < len(data):
+            if sent < size:
                 sink.pending = memoryview(data)[sent:]
-        self._count_moved(source, len(data), sent)
-        if len(data) == CHUNK:
+        # As `_count_moved`: to call it would be 2 % of a small request.
+        owner = self._owner
+        self.active = owner.loop.now
+        if source is self._client:
+            self.requests += 1
+            self.bytes_in += size
+        else:
+            self.bytes_out += sent
+        if self.bytes_in + self.bytes_out > owner.most_bytes:
+            self.close("bytes")
+        if size == CHUNK:
             source.in_bulk = self._pipe is not None and source.input == EDGE
         elif not mask & ~IN:
-            return bool(sink.pending)
+            return sent < size and not sink.ended
         source.rearm = True
         return True
 
@@ -265,10 +293,20 @@ class RelayConnection(Connection):
         self._eof = self._client.finished
         if not sink.ended:
             sink.ended = True
-            with suppress(OSError):  # it was reset: its own event tells
-                sink.stream.shutdown(SHUT_WR)
+            if not (source.ended and sink.finished and sink.bare):  # else it is closed now, which says the same
+                self._shut(sink)
         if source.ended:
             self._conclude()
+
+    def _shut(self, sink: _End) -> None:
+        """Finish sending to this end."""
+        sink.shuts = False
+        try:
+            sink.stream.shutdown(SHUT_WR)
+        except BlockingIOError:
+            sink.shuts = True
+        except OSError:  # it was reset: its own event tells
+            pass
 
     def _is_lost(self, end: _End, mask: int) -> bool:
         """Whether this ends the connection: an end is reset or closed, and nothing is received from it now."""
@@ -313,23 +351,25 @@ class RelayConnection(Connection):
     def _conclude(self) -> None:
         """Both directions have ended: let the client close."""
         self._close_upstream()
-        outcome = self._ending or "done"
+        self._ending = outcome = self._ending or "done"
+        self._rearm = True  # `_mask` is not that of the client
+        if self._client.shuts:
+            return self._wait(OUT, self._flush)
         if self._eof:
             return self.close(outcome)
-        self._rearm = True  # `_mask` is not that of the client
         self._await_end(outcome)
 
     def _close_upstream(self) -> None:
         upstream = self._upstream
         if not self._is_over:
-            self._owner.loop.unwatch(upstream.stream.fileno())
+            self._owner.loop.unwatch_closing(upstream.stream.fileno())
             if not upstream.ended:
                 set_reset(upstream)
             upstream.stream.close()
 
     def _is_unix_upstream(self, end: _End) -> bool:
         """Whether its errors say only that it was closed with input unread (unix(7))."""
-        return end is self._upstream and end.bare is not None and end.bare.family == AF_UNIX
+        return end is self._upstream and end.bare is not None and end.input == IN
 
     def close(self, outcome: Outcome) -> None:
         self._close_upstream()
@@ -343,7 +383,9 @@ class RelayConnection(Connection):
 
 
 def set_reset(end: _End) -> None:
-    """Have close(2) reset it, if it is a bare TCP socket."""
+    """Have its close reset it, if it is a TCP socket, or wraps one."""
     if end.bare:
         with suppress(OSError):
-            end.bare.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+            end.bare.setsockopt(SOL_SOCKET, SO_LINGER, RESET)
+    elif end.wrapped:
+        end.wrapped.reset_on_close()

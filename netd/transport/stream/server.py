@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import socketserver
+from collections.abc import Callable
 from typing import Any
 
 from netd.addresses import unmap_host
@@ -38,7 +39,7 @@ _TRANSIENT = {
     errno.ETIMEDOUT,
 }
 _IN_LINE = (socket.SOL_SOCKET, socket.SO_OOBINLINE)
-_KERNEL_DEFAULTS = (
+KERNEL_DEFAULTS = (
     (socket.SOL_SOCKET, socket.SO_OOBINLINE, 0),
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 0),
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0),
@@ -52,6 +53,8 @@ class StreamServer(socketserver.ThreadingTCPServer):
     alone.
     """
 
+    accepts = True
+    """Whether it accepts connections."""
     daemon_threads = True
     block_on_close = False
 
@@ -71,7 +74,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
         self.socket = listener
         self.events = events
         self.loop = loop
-        handle = self.finish_request if handler else None
+        handle = self.finish_request if handler else service.handler if kind.serving == "asyncio" else None
         self.connections = Connections(kind, service, admission, events, loop, self.server_address, handle, preambles)
         self.slot = 0
         self._ticket: Ticket | None = None  # of the last connection that `verify_request` admitted
@@ -79,17 +82,30 @@ class StreamServer(socketserver.ThreadingTCPServer):
         # What is set on each connection: it inherits from the listener what was set before it came (tcp(7)), which netd
         # does only where it opened the listener itself.
         self._options: tuple[tuple[int, int, int], ...] = ()
-        if listener.family != socket.AF_UNIX and kind.serving == "program" and not service.relay:
-            for option in _KERNEL_DEFAULTS:  # which programs expect, and the connections inherit
-                listener.setsockopt(*option)
-        elif listener.family != socket.AF_UNIX:
-            timeout = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout(admission.policy.limits.idle))
-            if listener.getsockopt(*_IN_LINE):
-                listener.setsockopt(*timeout)
-            else:
-                self._options = ((*_IN_LINE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), timeout)
+        self._set_options(listener, kind, service, admission.policy.limits.idle)
+        # As `accept` of the socket module, which turns the numbers of the kind into enumerations for each connection,
+        # and adds methods that handlers alone use: a twentieth of a short connection.
+        self._accept: Callable[[], tuple[int, Any]] = listener._accept  # type: ignore[attr-defined]
+        self._kind = int(listener.family), int(listener.type), listener.proto
         self._reserve: int | None = None  # a descriptor to close when none is left, to refuse connections
         listener.setblocking(False)
+
+    def _set_options(self, listener: socket.socket, kind: ServiceType, service: Any, idle: float | None) -> None:
+        """Set on the listener what its connections inherit, or have it set on each of them."""
+        if listener.family != socket.AF_UNIX and kind.serving == "program" and not service.relay:
+            for option in KERNEL_DEFAULTS:  # which programs expect, and the connections inherit
+                listener.setsockopt(*option)
+        elif listener.family != socket.AF_UNIX:
+            options = self._options_for(idle)
+            if listener.getsockopt(*_IN_LINE):
+                listener.setsockopt(*options[-1])
+            else:
+                self._options = options
+
+    @staticmethod
+    def _options_for(idle: float | None) -> tuple[tuple[int, int, int], ...]:
+        timeout = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout(idle))
+        return (*_IN_LINE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), timeout
 
     def start(self) -> None:
         """Accept connections from now on."""
@@ -120,8 +136,9 @@ class StreamServer(socketserver.ThreadingTCPServer):
             else:
                 left -= _REFUSAL - 1
 
-    def get_request(self) -> tuple[socket.socket, Any]:
-        request, client_address = self.socket.accept()
+    def get_request(self) -> tuple[Any, Any]:
+        descriptor, client_address = self._accept()
+        request = socket.SocketType(*self._kind, descriptor)
         request.setblocking(False)
         for option in self._options:
             with contextlib.suppress(OSError):  # MPTCP lacks some (protocol 262): the connection is served without

@@ -18,7 +18,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("batched", [True, False, None])
 @pytest.mark.parametrize("name", OPTIONS)
 def test_socket_answers_with_any_option_set_before(server: Server, name: str, batched: bool) -> None:
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -13,6 +13,7 @@ import pytest
 from netd.endpoints import Endpoint
 from netd.services.echo import Echo
 from netd.transport.activation import Inherited, InheritedSocket
+from netd.transport.datagram.origins import only_address
 from netd.transport.listen import Listener, open_listeners
 from tests.support.server import Server
 from tests.support.services import service
@@ -48,6 +49,22 @@ def handed_over(opened: socket.socket) -> Listener:
     [listener] = open_listeners([("test", Endpoint.parse("systemd://echo"))], lambda *skipped: None, inherited)
     opened.close()
     return listener
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("127.0.0.1", b"\x7f\0\0\1"),
+        ("127.1.2.3", b"\x7f\1\2\3"),
+        ("0.0.0.0", None),
+        ("127.255.255.255", None),  # broadcast
+        ("239.1.2.3", None),
+    ],
+)
+def test_only_address_is_unicast(host: str, found: bytes | None) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.bind((host, 0))
+        assert only_address(opened) == found
 
 
 @BOTH

@@ -22,7 +22,7 @@ def ask(client: socket.socket, data: bytes = b"hello") -> bytes:
     return client.recv(100)
 
 
-@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("batched", [True, False, None])
 @pytest.mark.parametrize("url", ["udp://127.0.0.1:0", "udp://*:0", "udp://[::1]:0"])
 def test_post_is_sent_from_the_destination_of_the_datagram(server: Server, url: str, batched: bool) -> None:
     if "::1" in url and not has_ipv6():

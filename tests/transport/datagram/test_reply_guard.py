@@ -21,7 +21,7 @@ from tests.support.daemon import daemon
 from tests.support.namespaces import in_namespace
 from tests.support.server import Server
 from tests.support.services import service
-from tests.support.sockets import has_ipv6
+from tests.support.sockets import free_port, has_ipv6
 from tests.support.waiting import until
 from tests.transport.peers import ask, client
 from tests.transport.sample_services import BOTH, PlainEcho
@@ -41,18 +41,13 @@ def bound(port: int, host: str = "127.0.0.1") -> Iterator[socket.socket]:
         yield sock
 
 
-def free_port() -> int:
-    with bound(0) as sock:
-        return int(sock.getsockname()[1])
-
-
 @BOTH
 @KINDS
 def test_datagram_from_a_port_of_this_netd_gets_no_answer(
     server: Server, log: list[dict[str, Any]], kind: type[Echo], batched: bool
 ) -> None:
     address, events = server.add(kind(), "udp://127.0.0.1:0", batched=batched)
-    port = free_port()
+    port = free_port(socket.SOCK_DGRAM)
     server.shared.ports = {port}
     with bound(port) as ours, client(address) as other:
         ours.sendto(b"x", address)
@@ -230,7 +225,7 @@ def test_credentials_of_a_unix_datagram_are_known_before_the_server_starts(serve
 
 def test_each_reason_in_a_batch_names_its_own_peer(server: Server, log: list[dict[str, Any]]) -> None:
     address, events = server.add(Echo(), "udp://127.0.0.1:0", datagram=10)
-    server.shared.ports = {free_port()}
+    server.shared.ports = {free_port(socket.SOCK_DGRAM)}
     [port] = server.shared.ports
     held, go = threading.Event(), threading.Event()
 

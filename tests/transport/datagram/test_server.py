@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from netd.endpoints import Endpoint
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.testing import PEER
 from netd.transport.datagram import mmsg
+from netd.transport.listen import open_listeners
 from tests.support.descriptors import copies
 from tests.support.server import Server
 from tests.support.services import service
@@ -197,13 +199,46 @@ def test_peers_and_local_addresses(server: Server, tmp_path: Any, batched: bool)
                 family, shown = ("ipv6", f"[{host}]") if ":" in host else ("ipv4", host)
                 mine = sock.getsockname()
                 me = f"[{mine[0]}]:{mine[1]}" if ":" in mine[0] else f"{mine[0]}:{mine[1]}"
-                wanted = f"peer={me} local={shown}:{address[1]} transport=udp family={family}\r\n"
-                assert sock.recv(200) == wanted.encode()
+                wanted = f"peer={me} local={shown}:{address[1]} transport=udp family={family} ttl=64 size=0\r\n"
+                assert sock.recv(1000) == wanted.encode()
     path, _ = server.add(service("whoami"), f"unixgram://{tmp_path}/s", batched=batched)
     with client(path, tmp_path) as sock:
         sock.send(b"")
-        wanted = f"peer={sock.getsockname()} local={path} transport=unixgram family=unix\r\n"
-        assert sock.recv(200) == wanted.encode()
+        wanted = f"peer={sock.getsockname()} local={path} transport=unixgram family=unix size=0\r\n"
+        assert sock.recv(1000) == wanted.encode()
+
+
+class ReadTtl:
+    """Sends the TTL of each datagram."""
+
+    reads_ttl = True
+
+    def datagram(self, data: bytes, peer: Peer) -> bytes:
+        return str(peer.ttl).encode()
+
+
+@BOTH
+def test_each_datagram_has_its_own_ttl(server: Server, batched: bool) -> None:
+    dual, _ = server.add(ReadTtl(), "udp://*:0", batched=batched)
+    ipv4, _ = server.add(ReadTtl(), "udp://127.0.0.1:0", batched=batched)
+    hosts = [("127.0.0.1", dual[1]), ipv4, *([("::1", dual[1])] if has_ipv6() else [])]
+    for host, port in hosts:
+        six = ":" in host
+        level, option = (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS) if six else (socket.IPPROTO_IP, socket.IP_TTL)
+        with client((host, port)) as sock:
+            for ttl in (77, 78, 77):
+                sock.setsockopt(level, option, ttl)
+                sock.send(b"x")
+                assert sock.recv(10) == b"%d" % ttl
+
+
+def test_socket_of_a_service_that_reads_no_ttl_does_not_tell_it(server: Server) -> None:
+    """It may have been the socket of another service before a reload."""
+    [listener] = open_listeners([("test", Endpoint.parse("udp://127.0.0.1:0"))], lambda *skipped: None)
+    listener.socket.setsockopt(socket.IPPROTO_IP, 12, 1)  # IP_RECVTTL
+    server.serve(Echo(), listener)
+    assert listener.socket.getsockopt(socket.IPPROTO_IP, 12) == 0
+    assert ask(listener.socket.getsockname(), b"y") == b"y"
 
 
 def test_unix_peer_without_an_address_gets_no_answer(server: Server, tmp_path: Any) -> None:
@@ -222,6 +257,25 @@ def test_descriptors_from_a_unix_peer_are_closed(server: Server, tmp_path: Any) 
             sock.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [file.fileno()] * 14))])
             assert sock.recv(10) == b"x"
         assert copies(file.fileno()) == 1
+
+
+def test_datagram_that_comes_alone_and_cannot_be_sent_back_is_counted_and_dropped(server: Server) -> None:
+    address, events = server.add(Echo(), "udp://127.0.0.1:0", batched=None)
+    [only] = server.servers
+    with client(address) as sock:
+        for number in range(3):  # from the third one on without checks
+            sock.send(b"%d" % number)
+            assert sock.recv(10) == b"%d" % number
+
+        def send_and_leave() -> None:
+            sock.send(b"3")
+            only.socket.setsockopt(socket.SOL_SOCKET, 62, 2**31 - 1)  # SO_BINDTOIFINDEX: no interface has this number
+
+        # In the thread of the loop, so that this comes before the server receives.
+        server.loop.call(send_and_leave)
+        until(lambda: events.counters.dropped == {"unsendable": 1})
+    counts = events.counters
+    assert (counts.datagrams_in, counts.datagrams_out, counts.bytes_in, counts.bytes_out) == (4, 3, 4, 3)
 
 
 def test_unix_peer_that_closed_or_is_full_loses_its_answer_alone(server: Server, tmp_path: Any) -> None:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.endpoints import Endpoint
-from netd.transport.datagram.mmsg import SLOTS, Batch, RelayBatch, make_memory
-from netd.transport.datagram.origins import address_of, origin
-from netd.transport.datagram.single import Datagrams, SingleDatagrams, SingleRelay
+from netd.transport.datagram.mmsg import Batch, make_memory
+from netd.transport.datagram.origins import only_address
+from netd.transport.datagram.single import Datagrams, OneDatagram, SingleDatagrams
+from netd.transport.datagram.structures import SLOTS
 from netd.transport.listen import open_listeners
 
 WAYS = pytest.mark.parametrize("make", [Batch, SingleDatagrams])
@@ -30,10 +31,14 @@ def opened() -> Any:
 def way(make: type[Any], opened: socket.socket, largest: int = 100) -> Datagrams:
     if make is SingleDatagrams:
         return SingleDatagrams(opened, largest)
+    if make is OneDatagram:
+        local = only_address(opened)
+        assert local
+        return OneDatagram(opened, largest, local)
     return Batch(opened.fileno(), socket.AF_INET, largest, make_memory())
 
 
-@WAYS
+@pytest.mark.parametrize("make", [Batch, SingleDatagrams, OneDatagram])
 def test_datagrams_are_received_in_order_with_their_senders_up_to_a_batch(
     make: type[Any], opened: socket.socket
 ) -> None:
@@ -126,86 +131,3 @@ def test_error_after_datagrams_is_raised_by_the_next_call() -> None:
         datagrams.receive()
     with pytest.raises(ConnectionRefusedError):
         datagrams.receive()
-
-
-def udp(host: str = "127.0.0.1") -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind((host, 0))
-    sock.settimeout(20)
-    return sock
-
-
-@pytest.mark.parametrize("batched", [True, False], ids=["batched", "one by one"])
-def test_answers_go_from_the_socket_of_a_target_to_the_sender(opened: socket.socket, batched: bool) -> None:
-    questions = Batch(opened.fileno(), socket.AF_INET, 100, make_memory())
-    relay: Any = RelayBatch(questions) if batched else SingleRelay(opened, 100)
-    with udp() as client, udp() as target, udp("127.0.0.2") as other, udp() as upstream:
-        upstream.connect(target.getsockname())
-        upstream.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            relay.receive(upstream)
-        for number, sock in enumerate((client, other, client)):
-            sock.sendto(b"question", opened.getsockname())
-            assert questions.receive() == [8]
-            sender = questions.sender(0)
-            sent = [b"%d" % number * length for length in (1, 0, 100, 101)]
-            for data in sent:
-                target.sendto(data, upstream.getsockname())
-            relay.address_to(sender, address_of(sender, socket.AF_INET), origin(sender, socket.AF_INET))
-            while sent:
-                lengths = relay.receive(upstream)
-                assert lengths == [len(data) for data in sent[: len(lengths)]]
-                for slot, length in enumerate(lengths):
-                    assert relay.datagram(slot, length) == sent.pop(0)
-                    assert relay.sender(slot) is sender
-                assert relay.send(0, len(lengths)) == len(lengths)
-            got = [sock.recvfrom(1000) for _ in range(4)]
-            assert [len(data) for data, _ in got] == [1, 0, 100, 101]
-            assert {place for _, place in got} == {opened.getsockname()}
-
-
-def test_slots_of_a_batch_are_passed_on_to_a_connected_socket(opened: socket.socket) -> None:
-    questions = Batch(opened.fileno(), socket.AF_INET, 100, make_memory())
-    relay = RelayBatch(questions)
-    with udp() as client, udp() as target, udp() as upstream:
-        upstream.connect(target.getsockname())
-        sent = [b"%d" % number * (number % 3) for number in range(SLOTS)]
-        for data in sent:
-            client.sendto(data, opened.getsockname())
-        number = len(questions.receive())
-        questions.reflect(number)
-        assert relay.pass_on(upstream.fileno(), 2, number - 1) == number - 3
-        assert [target.recvfrom(100) for _ in range(number - 3)] == [
-            (data, upstream.getsockname()) for data in sent[2 : number - 1]
-        ]
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            relay.pass_on(-1, 0, 1)
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            relay.receive(_Closed())
-
-
-class _Closed:
-    def fileno(self) -> int:
-        return -1
-
-
-def test_answers_of_a_batch_leave_the_source_to_the_kernel_where_theirs_is_not_of_this_host(
-    opened: socket.socket,
-) -> None:
-    questions = Batch(opened.fileno(), socket.AF_INET, 100, make_memory())
-    relay = RelayBatch(questions)
-    with udp() as client, udp() as target, udp() as upstream:
-        client.sendto(b"question", opened.getsockname())
-        questions.receive()
-        upstream.connect(target.getsockname())
-        target.sendto(b"answer", upstream.getsockname())
-        assert relay.receive(upstream) == [6]
-        sender = questions.sender(0)
-        sender = sender._replace(local=bytes([192, 0, 2, 1]))
-        relay.address_to(sender, None, origin(sender, socket.AF_INET))
-        with pytest.raises(OSError, match="unreachable|assign"):
-            relay.send(0, 1)
-        assert relay.leave_source_to_kernel(0)
-        assert not relay.leave_source_to_kernel(0)
-        assert relay.send(0, 1) == 1
-        assert client.recv(10) == b"answer"

@@ -11,13 +11,17 @@ from typing import Any
 
 import pytest
 
+from netd.admission.banner import Banners
 from netd.admission.bans import BanRules
+from netd.admission.daemon import DaemonBounds
 from netd.contract import Conversation
 from netd.peer import Peer
 from netd.services.echo import Echo
+from netd.transport.stream.preamble import Preambles
 from tests.support.server import Server
 from tests.support.sockets import has_ipv6, read_all, read_exactly
 from tests.support.waiting import until
+from tests.transport.peers import client
 from tests.transport.sample_services import DENY
 from tests.transport.stream.peers import connect
 
@@ -48,6 +52,22 @@ def test_refused_connection_is_closed(server: Server, log: list[dict[str, Any]],
     assert events.counters.active == 0
     who = "127.0.0.1" if "tcp" in url else f"pid={os.getpid()},uid={os.getuid()},gid={os.getgid()}"
     assert reasons(log) == [("access", who)]
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://{tmp}/s"])
+@pytest.mark.parametrize(("refuse", "said"), [("close", b"\0go\xff"), ({"line": "421 no"}, b"\0go\xff421 no\r\n")])
+def test_refused_connection_gets_its_banner(
+    server: Server, tmp_path: Any, url: str, refuse: object, said: bytes
+) -> None:
+    policy = {**DENY, "refuse": refuse}
+    preambles = Preambles(banners=Banners(b"welcome", b"\0go\xff"))
+    address, events = server.add(Echo(), url.format(tmp=tmp_path), policy=policy, preambles=preambles)
+    for number in range(20):
+        with connect(address) as connection:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"hello" * (number % 2))  # unread input must not destroy the banner
+            assert read_all(connection) == said
+    assert (events.counters.refused, events.counters.accepted) == ({"access": 20}, 0)
 
 
 def test_refused_connection_is_reset(server: Server) -> None:
@@ -208,9 +228,24 @@ def test_access_times_are_those_of_the_wall_clock(server: Server) -> None:
         assert ask(address, b"x") == said
 
 
+def test_busy_host_refuses_connections_and_drops_datagrams(server: Server) -> None:
+    loads = [9.0]
+    server.shared.load = lambda now: loads[0]
+    policy: dict[str, object] = {"load": {"below": 8.0}}
+    address, events = server.add(Echo(), "tcp://127.0.0.1:0", policy=policy)
+    udp, over_udp = server.add(Echo(), "udp://127.0.0.1:0", policy=policy)
+    assert ask(address, b"x") == b""
+    with client(udp) as sock:
+        sock.send(b"x")
+        until(lambda: over_udp.counters.dropped == {"load": 1})
+    loads[0] = 7.0
+    assert ask(address, b"x") == b"x"
+    assert events.counters.refused == {"load": 1}
+
+
 def test_banned_source_is_refused(server: Server) -> None:
     address, events = server.add(Echo(), "tcp://127.0.0.1:0")
-    server.shared.apply(None, BanRules(exempt=()))
+    server.shared.apply(DaemonBounds(), BanRules(exempt=()))
     server.shared.ban(bytes([127, 0, 0, 1]), server.loop.now + 1000)
     assert ask(address, b"x") == b""
     assert events.counters.refused == {"banned": 1}

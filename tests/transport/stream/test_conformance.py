@@ -9,44 +9,50 @@ import tracemalloc
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import netd
+from netd.admission.banner import Banners
 from netd.peer import Peer
 from netd.transport.stream.splice_pipe import SplicePipe
 from netd.transport.tap import Tap, Taps, Way
 from tests.support.server import Server
-from tests.support.sockets import read_all
+from tests.support.sockets import read_all, read_exactly
 from tests.support.waiting import until
-from tests.transport.stream.kinds import KINDS, SENT, Case, Kind
+from tests.transport.stream.kinds import KINDS, SENT, Case
 from tests.transport.stream.peers import RESET, ended
 
 _FEW = 2**20
-"""Octets of memory of this process that one connection may take, whatever its peer does."""
+"""Octets of memory that netd may hold for one connection, whatever its peer does."""
+_OF_NETD = tracemalloc.Filter(True, f"{Path(netd.__file__).parent}/*", all_frames=True)
+"""What code of netd allocates, or calls. Python may take megabytes at any time, for its table of interned strings."""
 
 
-@pytest.fixture(
-    params=[pytest.param(kind, marks=[pytest.mark.slow] * (not kind.is_plain), id=kind.name) for kind in KINDS]
-)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    found: Kind = request.param
-    return found
+def _cases() -> Iterator[Any]:
+    for transport in ("tcp", "unix"):
+        for kind in KINDS:
+            if transport == "tcp" or not kind.tls:
+                marks = [pytest.mark.slow] * (transport == "unix" or not kind.is_plain)
+                yield pytest.param((kind, transport), marks=marks, id=f"{transport}-{kind.name}")
 
 
-@pytest.fixture(params=["tcp", pytest.param("unix", marks=pytest.mark.slow)])
+@pytest.fixture(params=_cases())
 def case(
-    request: pytest.FixtureRequest, server: Server, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Case]:
     """Each kind over TCP and UNIX; afterwards its connections have released everything."""
+    kind, transport = request.param
     if not kind.is_spliced:
         monkeypatch.setattr(SplicePipe, "open", lambda pipe: False)
-    url = "tcp://127.0.0.1:0?sndbuf=16KiB" if request.param == "tcp" else f"unix://{tmp_path}/s"
-    one = Case(kind, server, url)
+    url = "tcp://127.0.0.1:0?sndbuf=16KiB" if transport == "tcp" else f"unix://{tmp_path}/s"
+    one = Case(kind, server, url, tmp_path)
     yield one
     one.assert_nothing_is_left()
 
 
-def say_and_read_all(case: Case, client: socket.socket, data: bytes) -> bytes:
+def say_and_read_all(case: Case, client: Any, data: bytes) -> bytes:
     """Send this and the end of file, and read at the same time."""
 
     def say() -> None:
@@ -58,6 +64,18 @@ def say_and_read_all(case: Case, client: socket.socket, data: bytes) -> bytes:
     said = case.kind.code(read_all(client))
     sender.join()
     return said
+
+
+def test_banner_is_sent_before_all_of_the_service(case: Case) -> None:
+    banner = b"\0 not for everybody\n\xff\r\n" * 50
+    case.banners = Banners(banner, b"refused")
+    case.serve()
+    with case.connect() as client:
+        assert case.kind.code(read_exactly(client, len(banner))) == banner
+        assert say_and_read_all(case, client, SENT[:5000]) == case.kind.says(SENT[:5000])
+    assert case.outcome() == "done"
+    assert case.events.counters.accepted == 1
+    assert case.events.counters.bytes_out == len(case.kind.says(SENT[:5000])), "the octets of the service"
 
 
 @pytest.mark.parametrize("size", [0, 1, 5000, pytest.param(2**21, marks=pytest.mark.slow)])
@@ -105,16 +123,50 @@ def test_peer_that_resets_ends_the_connection(case: Case, is_full: bool) -> None
 def test_peer_that_does_not_read_holds_up_itself_alone(case: Case) -> None:
     case.serve()
     with case.connect() as client:
-        tracemalloc.start()
-        sent = case.fill(client)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert peak < _FEW
+        tracemalloc.start(25)  # frames, of which those of netd are the outer ones where asyncio or a handler allocates
+        try:
+            sent = case.fill(client)
+            held = tracemalloc.take_snapshot().filter_traces([_OF_NETD])
+        finally:
+            tracemalloc.stop()
+        assert sum(one.size for one in held.traces) < _FEW
         with case.connect() as other:
             case.exchange(other, b"hello")
         client.shutdown(socket.SHUT_WR)
         assert len(read_all(client)) == (sent if case.kind.echoes else len(SENT)), "nothing is lost"
     until(partial(ended, case.events, 2))
+
+
+class FullOnce:
+    """A socket that has no room for its first send(2)."""
+
+    def __init__(self, bare: socket.socket) -> None:
+        self._bare = bare
+        self._is_full = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bare, name)
+
+    def send(self, data: bytes) -> int:
+        if self._is_full:
+            self._is_full = False
+            raise BlockingIOError
+        return self._bare.send(data)
+
+
+@pytest.mark.parametrize("case", [one for one in _cases() if one.values[0][0].tls], indirect=True)
+def test_close_notify_waits_for_room(case: Case) -> None:
+    case.serve()
+    with case.connect() as client:
+        data = SENT if not case.kind.echoes else b"hello"
+        case.exchange(client, data)
+        [connection] = (one for one in case.connections if type(one) is case.kind.way)
+        stream: Any = connection._wrapped
+        case.server.loop.call(lambda: setattr(stream, "_bare", FullOnce(stream._bare)))
+        case.server.settle()
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client) == b"", "an end without a close_notify raises"
+    assert case.outcome() == "done"
 
 
 @pytest.mark.parametrize("size", [100, 2**19])

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -58,7 +58,7 @@ class Connector:
         assert self.server.loop.wheel.due == float("inf"), "nothing is timed"
         if isinstance(result, ConnectError):
             return f"{result.why}: {result}"
-        with result:
+        with closing(result):
             assert not result.getblocking()
             return "{}:{}".format(*result.getpeername()) if result.family != socket.AF_UNIX else result.getpeername()
 
@@ -128,8 +128,8 @@ def test_address_that_refuses_does_not_delay_the_next_one(connector: Connector) 
 def test_local_address_is_the_one_that_is_set(connector: Connector) -> None:
     with listener() as one:
         opened = connector.connect(url_of(one), bind="127.0.0.5").result(20)
-        assert isinstance(opened, socket.socket)
-        with opened, one.accept()[0]:
+        assert isinstance(opened, socket.SocketType)
+        with closing(opened), one.accept()[0]:
             assert opened.getsockname()[0] == "127.0.0.5"
 
 
@@ -144,7 +144,7 @@ def test_unix_socket_with_a_full_queue_is_waited_for(connector: Connector, tmp_p
         assert not found.done()
         one.accept()[0].close()
         opened = found.result(20)
-        assert isinstance(opened, socket.socket)
+        assert isinstance(opened, socket.SocketType)
         opened.close()
         assert connector.connected(f"unix://{tmp_path}/s", timeout=0.1) == "timeout: its queue is full"
 
@@ -169,7 +169,7 @@ def test_socket_that_is_connected_to_itself_is_none(server: Server) -> None:
         one.bind(("127.0.0.1", 0))
         one.connect(one.getsockname())
         attempt = Attempt(server.loop, Target.parse(url_of(one)), 1.0, None, lambda then: (), lambda result: None)
-        assert attempt._is_own(one)
+        assert attempt._error_of(one) == errno.ECONNREFUSED
 
 
 def test_lack_of_descriptors_is_told(connector: Connector, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_lack_of_descriptors_is_told(connector: Connector, monkeypatch: pytest.M
 
     with listener() as one:
         url = url_of(one)
-        monkeypatch.setattr("netd.transport.stream.connecting.socket.socket", fail)
+        monkeypatch.setattr("netd.transport.stream.connecting.socket.SocketType", fail)
         result = connector.connect(url).result(20)
         monkeypatch.undo()
         assert isinstance(result, ConnectError)

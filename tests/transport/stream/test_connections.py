@@ -127,7 +127,7 @@ def test_peers_and_local_addresses(server: Server, tmp_path: Any) -> None:
     for host in ("127.0.0.1", "127.0.0.2"):
         with connect((host, dual[1])) as connection:
             port = connection.getsockname()[1]
-            wanted = f"peer=127.0.0.1:{port} local={host}:{dual[1]} transport=tcp family=ipv4\r\n"
+            wanted = f"peer=127.0.0.1:{port} local={host}:{dual[1]} transport=tcp family=ipv4 ttl=64\r\n"
             assert read_all(connection) == (
                 wanted.encode().replace(b"peer=127.0.0.1", b"peer=" + connection.getsockname()[0].encode())
             )
@@ -136,7 +136,7 @@ def test_peers_and_local_addresses(server: Server, tmp_path: Any) -> None:
             port = connection.getsockname()[1]
             assert (
                 read_all(connection)
-                == f"peer=[::1]:{port} local=[::1]:{dual[1]} transport=tcp family=ipv6\r\n".encode()
+                == f"peer=[::1]:{port} local=[::1]:{dual[1]} transport=tcp family=ipv6 ttl=64\r\n".encode()
             )
     path, _ = server.add(whoami, f"unix://{tmp_path}/s")
     with connect(path) as connection:
@@ -144,6 +144,54 @@ def test_peers_and_local_addresses(server: Server, tmp_path: Any) -> None:
             f"peer=pid={os.getpid()},uid={os.getuid()},gid={os.getgid()} local={path} transport=unix family=unix\r\n"
         )
         assert read_all(connection) == wanted.encode()
+
+
+class Ttl:
+    """Sends the TTL of its peer, if netd reads it for this class."""
+
+    discards_input = True
+
+    def stream(self, peer: Peer) -> Conversation:
+        yield str(peer.ttl).encode()
+
+
+class ReadTtl(Ttl):
+    reads_ttl = True
+
+
+def test_peer_has_the_ttl_of_its_packets_where_the_service_reads_it(server: Server, tmp_path: Any) -> None:
+    dual, _ = server.add(ReadTtl(), "tcp://*:0")
+    ipv4, _ = server.add(ReadTtl(), "tcp://127.0.0.1:0")
+    other, _ = server.add(Ttl(), "tcp://127.0.0.1:0")
+    path, _ = server.add(ReadTtl(), f"unix://{tmp_path}/s")
+    hosts = [("127.0.0.1", dual[1]), ipv4, *([("::1", dual[1])] if has_ipv6() else [])]
+    for host, port in hosts:
+        six = ":" in host
+        with socket.socket(socket.AF_INET6 if six else socket.AF_INET) as connection:
+            level, option = (
+                (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS) if six else (socket.IPPROTO_IP, socket.IP_TTL)
+            )
+            connection.setsockopt(level, option, 77)
+            connection.settimeout(20)
+            connection.connect((host, port))
+            assert read_all(connection) == b"77"
+    for address in (other, path):
+        with connect(address) as connection:
+            assert read_all(connection) == b"None"
+
+
+def test_connection_that_needs_no_peer_has_one_for_whatever_asks(server: Server) -> None:
+    (_, port), _ = server.add(service("echo"), "tcp://0.0.0.0:0")
+    [only] = server.servers
+    assert isinstance(only, StreamServer)
+    with connect(("127.0.0.2", port)) as client:
+        client.sendall(b"a")
+        assert client.recv(10) == b"a"
+        [connection] = only.connections
+        assert not isinstance(connection.peer_or_address, Peer)
+        host, from_port = client.getsockname()
+        assert connection.peer == Peer("tcp", host, from_port, "127.0.0.2", port)
+        assert connection.peer is connection.peer
 
 
 class Whatever:

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from netd.addresses import parse_address
+from netd.admission.banner import Banners
 from netd.admission.bans import BanRules
+from netd.admission.daemon import DaemonBounds
 from netd.contract import Conversation
 from netd.daemon.messages.from_supervisor import Selection
 from netd.daemon.worker import connections
 from netd.errors import PeerError
 from netd.peer import Peer
 from netd.services.echo import Echo
-from netd.services.service_type import ServiceType
 from netd.services.upper import Upper
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream import preamble
@@ -104,7 +105,7 @@ def test_services_logs_and_listings_have_the_named_peer(
 
 
 def test_rules_apply_to_the_named_peer_and_not_to_its_proxy(server: Server, log: list[dict[str, Any]]) -> None:
-    server.shared.apply(None, BanRules(exempt=()))
+    server.shared.apply(DaemonBounds(), BanRules(exempt=()))
     policy: dict[str, object] = {"access": {"deny": ["192.0.2.0/24"], "allow": ["198.51.100.0/24"]}}
     limits = {"per_source": 1, "exempt": [], "rate": "tcp 1/h burst 3"}
     address, events = server.add(Upper(), "tcp://127.0.0.1:0", policy={**policy, "limits": limits}, preambles=NAMED)
@@ -253,7 +254,7 @@ def test_peer_that_violates_the_preamble_gets_no_service(
 def test_peer_with_an_incomplete_preamble_has_ten_seconds(
     server: Server, monkeypatch: pytest.MonkeyPatch, preambles: Preambles
 ) -> None:
-    monkeypatch.setattr(preamble, "_TIMEOUT", 0.3)
+    monkeypatch.setattr(preamble, "TIMEOUT", 0.3)
     address, events = server.add(Echo(), "tcp://127.0.0.1:0", connections=3, preambles=preambles)
     with connect(address) as silent, connect(address) as slow, connect(address) as well:
         slow.sendall(b"P" if preambles.naming else b"X")
@@ -271,6 +272,35 @@ def test_peer_with_an_incomplete_preamble_has_ten_seconds(
     until(partial(ended, events, 3))
     assert outcomes(events) == {"lifetime": 2, "done": 1}
     assert (events.counters.active, events.counters.refused) == (0, {"connections": 1})
+
+
+def test_client_that_does_not_read_the_banner_holds_nothing_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    banner = bytes(range(256)) * 4096  # more than the buffers hold
+    address, events = server.add(
+        PlainEcho(), "tcp://127.0.0.1:0?sndbuf=16KiB", preambles=Preambles(banners=Banners(banner))
+    )
+    with connect(address) as other:
+        sender = threading.Thread(target=other.sendall, args=(b"hello",))
+        sender.start()
+        assert read_exactly(other, len(banner)) == banner
+        assert read_exactly(other, 5) == b"hello", "it has waited in the kernel"
+        sender.join()
+        monkeypatch.setattr(preamble, "TIMEOUT", 0.3)
+        with connect(address):
+            until(partial(ended, events, 1))
+            assert outcomes(events) == {"lifetime": 1}
+            other.sendall(b"again")
+            assert read_exactly(other, 5) == b"again"
+
+
+def test_client_that_leaves_at_the_banner_has_no_conversation(server: Server) -> None:
+    banner = bytes(2**20)
+    preambles = Preambles(banners=Banners(banner))
+    address, events = server.add(PlainEcho(), "tcp://127.0.0.1:0?sndbuf=16KiB", preambles=preambles)
+    with connect(address):
+        until(lambda: events.counters.active == 1)
+    until(partial(ended, events, 1))
+    assert (outcomes(events), events.counters.failed) == ({"reset": 1}, 0)
 
 
 def test_connections_in_their_preamble_are_listed_kicked_and_stopped(server: Server) -> None:
@@ -304,28 +334,18 @@ def test_trace_shows_the_service_alone_and_the_named_peer(server: Server) -> Non
     ]
 
 
-def test_thread_has_a_named_peer_and_no_wrapped_stream(server: Server) -> None:
+@pytest.mark.parametrize("preambles", [NAMED, TRANSFORMED, BOTH])
+def test_thread_is_served_behind_preambles(server: Server, preambles: Preambles) -> None:
     for handler in (Finger, Quiet):
-        address, _ = server.add(handler(), "tcp://127.0.0.1:0", preambles=NAMED)
+        address, _ = server.add(handler(), "tcp://127.0.0.1:0", preambles=preambles)
         with connect(address) as connection:
-            connection.sendall(PEER + b"hello\n")
-            assert read_all(connection) == b"HELLO\n"
-    with socket.socket() as listener, pytest.raises(ValueError, match="handler"):
-        StreamServer(
-            listener,
-            ServiceType.of(Finger),
-            Finger(),
-            admission_of(server),
-            ServiceEvents("x"),
-            server.loop,
-            TRANSFORMED,
-        )
-
-
-def admission_of(server: Server) -> Any:
-    one = server.servers[0]
-    assert isinstance(one, StreamServer)
-    return one.connections._control
+            connection.sendall(PEER if preambles.naming else b"")
+            if not preambles.transforming:
+                connection.sendall(b"hello\n")
+                assert read_all(connection) == b"HELLO\n"
+            else:
+                connection.sendall(b"XOR\n" + xor(b"hello\n"))
+                assert read_all(connection) == b"OK\n" + xor(b"HELLO\n")
 
 
 class Unable:

@@ -3,7 +3,8 @@
 import os
 from typing import Any
 
-from netd.telemetry.program_events import LONGEST_LINE, ProgramEvents
+from netd.telemetry.program_events import ProgramEvents
+from netd.telemetry.throttle import LONGEST_LINE
 from netd.transport.loop import Loop
 from netd.transport.stream.program import ErrorLines
 

@@ -241,7 +241,7 @@ _FACTS = st.builds(
     _TEXTS,
     _TEXTS,
     _TEXTS,
-    st.none() | st.builds(Tls, _TEXTS, _TEXTS, _TEXTS),
+    st.none() | st.tuples(_TEXTS, _TEXTS, _TEXTS).map(lambda texts: Tls(*texts)),
 )
 _PORTS = st.integers(0, 65535)
 _HOSTS = st.ip_addresses(v=4).map(str) | st.just("2001:db8::7") | st.just("::") | st.just("fe80::1")
@@ -254,6 +254,17 @@ def test_header_that_is_made_names_the_same_peer(
     peer = Peer("tcp", host, port, local_host, local_port, proxied=facts)
     found = parsed(proxy_header(version, peer))
     assert found == (peer if version == 2 else peer._replace(proxied=VIA))
+
+
+def test_facts_of_tls_to_netd_itself_come_before_those_of_a_proxy() -> None:
+    own = Tls("TLSv1.3", "AES", "alex", subject="CN=alex", fingerprint="ab", server_name="www.example.org", alpn="h2")
+    for proxied in (None, Proxied("10.0.0.9:1", "other", "other", "id", Tls("TLSv1.2"))):
+        found = parsed(proxy_header(2, NAMED._replace(proxied=proxied, tls=own)))
+        unique_id = "id" if proxied else ""
+        facts = VIA._replace(
+            server_name="www.example.org", alpn="h2", unique_id=unique_id, tls=Tls("TLSv1.3", "AES", "alex")
+        )
+        assert found == NAMED._replace(proxied=facts)
 
 
 @pytest.mark.parametrize("version", [1, 2])

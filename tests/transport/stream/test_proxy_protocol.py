@@ -12,6 +12,7 @@ import pytest
 
 from netd.addresses import parse_address
 from netd.admission.bans import BanRules
+from netd.admission.daemon import DaemonBounds
 from netd.admission.proxies import ProxyProtocol
 from netd.daemon.messages.from_supervisor import Selection
 from netd.daemon.worker import connections
@@ -159,7 +160,7 @@ def test_refusal_names_the_proxy_of_the_peer(server: Server, log: list[dict[str,
 
 def test_proxy_is_never_reported_for_a_ban_and_its_peers_are(server: Server) -> None:
     reported: list[bytes] = []
-    server.shared.apply(None, BanRules.model_validate({"exempt": (), "threshold": "1/h burst 1"}))
+    server.shared.apply(DaemonBounds(), BanRules.model_validate({"exempt": (), "threshold": "1/h burst 1"}))
     server.shared.report = lambda source, *_: reported.append(source)
     policy: dict[str, object] = {
         "access": {"deny": ["192.0.2.0/24"]},
@@ -180,7 +181,7 @@ def test_proxy_is_never_reported_for_a_ban_and_its_peers_are(server: Server) -> 
 
 @pytest.mark.parametrize("header", [LOCAL, b"PROXY UNKNOWN\r\n", proxy_header(2, Peer("unix", "client.sock"))])
 def test_proxy_without_a_peer_is_served_despite_the_rules_for_peers(server: Server, header: bytes) -> None:
-    server.shared.apply(None, BanRules(exempt=()))
+    server.shared.apply(DaemonBounds(), BanRules(exempt=()))
     server.shared.ban(parse_address("127.0.0.1"), server.loop.now + 1000)
     policy: dict[str, object] = {
         "access": {"allow": ["192.0.2.0/24"]},

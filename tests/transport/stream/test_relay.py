@@ -23,11 +23,11 @@ from netd.transport.stream.server import StreamServer
 from netd.transport.stream.splice_pipe import SplicePipe
 from netd.transport.stream.stream_socket import CHUNK, StreamSocket
 from tests.support.server import Server
-from tests.support.sockets import read_all, read_exactly
+from tests.support.sockets import most_held, read_all, read_exactly
 from tests.support.waiting import until
 from tests.transport.stream.peers import RESET, connect, ended
 from tests.transport.stream.relayed import Relayed, serving_relayed
-from tests.transport.stream.toy_preambles import Xor, xor
+from tests.transport.stream.toy_preambles import TRANSFORMED, Xor, xor
 
 DATA = b"".join(struct.pack(">I", number) for number in range(2**21))
 """8 MiB, more than all buffers hold, in which every piece is another one."""
@@ -87,7 +87,7 @@ class Ends:
     def outcome(self) -> str:
         """The outcome of the one connection, after which nothing is left."""
         until(partial(ended, self.events, 1))
-        until(lambda: not len(self.connections))
+        until(lambda: not len(self.connections) and self.service.outcomes)
         assert not self.events.counters.active
         assert self.server.loop.wheel.due == float("inf"), "nothing is timed"
         assert self.service.outcomes == list(self.events.counters.closed.elements())
@@ -129,7 +129,7 @@ def fill(ends: Ends, sender: socket.socket) -> int:
         except BlockingIOError:
             idle += 1
             ends.server.settle()
-        assert sent < 2**26, "it reads on and on"
+        assert sent < most_held(), "it reads on and on"
     sender.settimeout(20)
     return sent
 
@@ -234,6 +234,7 @@ def test_octets_arrive_in_any_order_of_steps_of_both_ends(ends: Ends, steps: lis
         received[not client_first] += read_all(other)
         assert received[not client_first] == sent[client_first]
     until(lambda: not len(ends.connections))
+    ends.server.settle()
     assert set(ends.service.outcomes) == {"done"}
 
 
@@ -319,6 +320,22 @@ def test_bulk_that_is_reset_does_not_look_finished(
         assert_was_reset(second)
         assert ends.outcome() == "reset"
         assert spliced
+        ends.close()
+
+
+def test_reset_of_upstream_resets_a_wrapped_client(server: Server, tmp_path: Path) -> None:
+    with serving_relayed():
+        ends = Ends(server, "tcp", "tcp", tmp_path)
+        ends.serve(preambles=TRANSFORMED)
+        with connect(ends._address) as client:
+            client.sendall(b"XOR\n")
+            assert read_exactly(client, 3) == b"OK\n"
+            until(lambda: hasattr(ends, "far"))
+            ends.far.sendall(b"part")
+            assert xor(read_exactly(client, 4)) == b"part"
+            reset(ends.far)
+            assert_was_reset(client)
+        assert ends.outcome() == "reset"
         ends.close()
 
 
@@ -660,7 +677,7 @@ class Broken:
         self._error = error
         self._number = number
         self.shutdown, self.send = inner.shutdown, inner.send
-        self.is_closed = False
+        self.is_closed = self.resets = False
 
     def recv(self, size: int) -> bytes:
         if select.select([self._inner], [], [], 0)[0]:
@@ -669,6 +686,9 @@ class Broken:
 
     def fileno(self) -> int:
         return self._inner.fileno() if self._number is None or self.is_closed else self._number
+
+    def reset_on_close(self) -> None:
+        self.resets = True
 
     def close(self) -> None:
         self.is_closed = True

@@ -15,18 +15,23 @@ from typing import Any
 
 import pytest
 
+from netd.admission.daemon import DaemonAdmission
+from netd.admission.limits import Limits
+from netd.admission.threads import ThreadSlots
 from netd.services.echo import Echo
+from netd.shared.table import Table
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream import connection as connection_module
 from netd.transport.stream import threaded
 from netd.transport.stream.server import StreamServer
-from netd.transport.stream.threaded import MOST_THREADS, ThreadSlots
 from tests.support.namespaces import in_namespace
 from tests.support.server import Server
 from tests.support.sockets import read_all
 from tests.support.waiting import until
 from tests.transport.sample_services import DENY, Finger, Quiet
 from tests.transport.stream.peers import connect, ended, failed
+
+MOST_THREADS = Limits().threads
 
 
 class Function:
@@ -148,7 +153,7 @@ def test_connection_that_is_refused_for_lack_of_a_thread_takes_no_token(server: 
 def test_connection_that_epoll_rejects_releases_its_ticket_once(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threaded, "_FIRST_BYTE_TIMEOUT", 0.2)
+    monkeypatch.setattr(threaded, "FIRST_BYTE_TIMEOUT", 0.2)
     address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
 
     class FullEpoll:
@@ -240,7 +245,7 @@ def test_client_that_speaks_while_all_threads_are_taken_is_refused(
 
 @pytest.mark.slow  # waits for a time-out
 def test_client_that_speaks_first_and_is_silent_is_closed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threaded, "_FIRST_BYTE_TIMEOUT", 0.2)
+    monkeypatch.setattr(threaded, "FIRST_BYTE_TIMEOUT", 0.2)
     address, events = server.add(Quiet(), "tcp://127.0.0.1:0")
     with connect(address) as connection:
         assert connection.recv(1) == b""
@@ -453,7 +458,8 @@ class CountedSlots(ThreadSlots):
     """Slots that count their acquisitions and releases."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(MOST_THREADS, Table(), DaemonAdmission())
+        self._table.workers = 1
         self.given = self.given_back = 0
 
     def acquire(self) -> bool:
@@ -534,20 +540,6 @@ def test_thread_slot_is_released_once_however_a_connection_ends(
     assert (slots.given, slots.given_back, slots.taken) == (1, 1, 0)
 
 
-def test_thread_slots_are_as_many_as_threads_may_be() -> None:
-    slots = ThreadSlots()
-    assert [slots.acquire() for _ in range(MOST_THREADS + 2)] == [True] * MOST_THREADS + [False] * 2
-    assert not slots
-    slots.release()
-    assert slots
-    assert slots.acquire()
-    assert not slots.acquire()
-    for _ in range(MOST_THREADS):
-        slots.release()
-    with pytest.raises(AssertionError):
-        slots.release()
-
-
 def test_closed_connection_is_not_watched_while_the_handler_keeps_a_file_of_its_socket(server: Server) -> None:
     files: list[Any] = []
 
@@ -566,6 +558,58 @@ def test_closed_connection_is_not_watched_while_the_handler_keeps_a_file_of_its_
     with pytest.raises(FileNotFoundError):  # else epoll_wait would return at once, again and again
         server.loop._epoll.modify(files[0].fileno(), 0)
     files[0].close()
+
+
+def test_client_that_has_finished_sees_the_end_while_the_handler_keeps_a_file_of_its_socket(server: Server) -> None:
+    files: list[Any] = []
+
+    def keep(request: socket.socket) -> None:
+        files.append(request.makefile("rb"))
+        request.sendall(files[-1].read())
+
+    address, events = server.add(Function(keep), "tcp://127.0.0.1:0")
+    with connect(address) as connection:
+        connection.sendall(b"hello")
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection) == b"hello"
+    until(lambda: ended(events, 1))
+    assert outcomes(events) == {"done": 1}
+    files[0].close()
+
+
+def test_client_sees_the_end_when_its_thread_is_free_for_the_next_one(server: Server) -> None:
+    reached, returns, goes_on = threading.Event(), threading.Event(), threading.Event()
+
+    def handle(request: socket.socket) -> None:
+        while request.recv(10):
+            pass
+        reached.set()
+        assert returns.wait(20)
+
+    address, events = server.add(Function(handle), "tcp://127.0.0.1:0")
+    with connect(address) as connection:
+        connection.shutdown(socket.SHUT_WR)
+        assert reached.wait(20)
+        server.loop.call(lambda: goes_on.wait(20))  # nothing frees the slot meanwhile
+        returns.set()
+        until(lambda: threads() == 0)
+        assert not select.select([connection], [], [], 0)[0]
+        goes_on.set()
+        assert connection.recv(1) == b""
+        assert events.counters.threads == 0
+
+
+def test_thread_serves_the_next_connection(server: Server) -> None:
+    served: list[threading.Thread] = []
+    address, events = server.add(
+        Function(lambda request: served.append(threading.current_thread())), "tcp://127.0.0.1:0"
+    )
+    for number in range(1, 4):
+        with connect(address) as connection:
+            assert connection.recv(1) == b""
+        until(lambda number=number: ended(events, number))  # type: ignore[misc]
+        until(lambda: threads() == 0)
+    assert len(set(served)) == 1
 
 
 def test_peeked_octets_are_not_counted(server: Server) -> None:

@@ -1,12 +1,13 @@
 """Two preambles for tests: a header that names the peer, and a handshake that transforms the stream."""
 
+import socket
 from collections.abc import Callable, Generator
 
 from netd.addresses import parse_address
 from netd.errors import PeerError
 from netd.peer import Peer
-from netd.transport.stream.preamble import Preambles
-from netd.transport.stream.stream_socket import StreamSocket
+from netd.transport.stream.preamble import Interrupt, Preambles
+from netd.transport.stream.stream_socket import RESET, BareSocket
 
 KEY = 0x5A
 _XORED = bytes(octet ^ KEY for octet in range(256))
@@ -30,9 +31,11 @@ def name(data: bytes, peer: Peer) -> tuple[int, Peer] | None:
 class Xor:
     """A socket on which every octet is combined with `KEY`. ``left`` was received with the handshake."""
 
-    def __init__(self, inner: StreamSocket, left: bytes) -> None:
+    def __init__(self, inner: BareSocket, left: bytes) -> None:
         self._inner = inner
         self._left = left
+        self.on_more: Callable[[], object] | None = None
+        self.is_truncated = False
         self.shutdown, self.fileno, self.close = inner.shutdown, inner.fileno, inner.close
 
     def pending(self) -> int:
@@ -51,6 +54,9 @@ class Xor:
     def send(self, data: bytes | memoryview) -> int:
         return self._inner.send(xor(data))
 
+    def reset_on_close(self) -> None:
+        self._inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
 
 def xor(data: bytes | memoryview) -> bytes:
     return bytes(data).translate(_XORED)
@@ -60,7 +66,9 @@ begun: list[Peer] = []
 """The peers that `transform` was made for."""
 
 
-def transform(peer: Peer) -> Generator[bytes | None, bytes, Callable[[StreamSocket], Xor]]:
+def transform(
+    peer: Peer, interrupt: Interrupt
+) -> Generator[bytes | None, bytes, tuple[Callable[[BareSocket], Xor], Peer]]:
     """``XOR`` and a line feed, which are answered with ``OK`` and a line feed; then the stream is xor'ed."""
     begun.append(peer)
     said = b""
@@ -69,7 +77,7 @@ def transform(peer: Peer) -> Generator[bytes | None, bytes, Callable[[StreamSock
             raise PeerError("expected XOR")
         said += yield None
     yield b"OK\n"
-    return lambda inner: Xor(inner, said[4:])
+    return lambda inner: Xor(inner, said[4:]), peer
 
 
 NAMED, TRANSFORMED, BOTH = Preambles(name), Preambles(None, transform), Preambles(name, transform)

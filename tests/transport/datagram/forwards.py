@@ -1,0 +1,47 @@
+"""Forwards, and targets of which a test receives and answers each datagram."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from netd.contract import Context
+from netd.services.forward import Forward
+from netd.services.forward.options import ForwardOptions
+
+ANY: dict[str, object] = {"amplify": ["any"]}
+
+
+def forward(*urls: str, context: Context | None = None, **options: Any) -> Forward:
+    """A forward to these targets."""
+    return Forward(ForwardOptions.model_validate({"to": urls, **options}), context or Context())
+
+
+@contextlib.contextmanager
+def target(host: str = "127.0.0.1") -> Iterator[tuple[str, socket.socket]]:
+    """The URL and the socket of a target over UDP."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.bind((host, 0))
+        sock.settimeout(20)
+        shown = f"[{host}]" if ":" in host else host
+        yield f"udp://{shown}:{sock.getsockname()[1]}", sock
+
+
+@contextlib.contextmanager
+def unix_target(path: str) -> Iterator[tuple[str, socket.socket]]:
+    """The same over UNIX."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(path)
+        sock.settimeout(20)
+        yield f"unixgram://{path}", sock
+
+
+@contextlib.contextmanager
+def asking(address: Any, host: str = "127.0.0.1") -> Iterator[socket.socket]:
+    """A client with a port of its own, which takes answers from this address alone."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((host, 0))
+        sock.settimeout(20)
+        sock.connect(address)
+        yield sock
