@@ -13,19 +13,20 @@ from functools import cache, partial
 from typing import Any, Literal
 
 from netd.contract import Context
-from netd.services.socketserver_classes import why_no_handler, why_no_service
+from netd.services.socketserver_classes import is_coroutine_function, why_no_handler, why_no_service
 from netd.shared.table import COMMON, Layout
 from netd.values import Model
 
-Serving = Literal["echo", "conversation", "push", "send_only", "thread", "program", "forward"]
-"""How a stream is served. echo: the transport returns the input, without the service; conversation: a generator that is
-resumed with the input; push: the same with a `Post`; send_only: a generator that never receives; thread: a blocking
-handler; program: a program gets the connection; forward: it is joined with one to another service."""
+Serving = Literal["echo", "conversation", "push", "send_only", "thread", "asyncio", "program", "forward", "multiplex"]
+"""How a stream is served. echo: the transport returns the input, without the service; conversation: a generator that
+is resumed with the input; push: the same with a `Post`; send_only: a generator that never receives; thread: a
+blocking handler; asyncio: a handler that is a coroutine; program: a program gets the connection; forward: it is
+joined with one to another service."""
 
-Datagrams = Literal["echo", "answer", "push", "program", "forward"]
-"""How a datagram is served. echo: the transport returns it, without the service; answer: the service is called; push:
-the same with a `Post`; program: a program gets the socket, where its options say so; forward: it is passed on to
-another service."""
+Datagrams = Literal["echo", "answer", "thread", "push", "program", "forward"]
+"""How a datagram is served. echo: the transport returns it, without the service; answer: the service is called;
+thread: the same in a thread; push: the same with a `Post`; program: a program gets the socket, where its options say
+so; forward: it is passed on to another service."""
 
 
 class NoOptions(Model):
@@ -65,6 +66,8 @@ class ServiceType:
     """Whether a connection takes a thread only once input has come."""
     polled: bool = False
     """Whether its connections are logged at debug by default."""
+    reads_ttl: bool = False
+    """Whether its peers have a `Peer.ttl`."""
     runs_program: bool = False
     """Whether its conversations run a program."""
     module: str = ""
@@ -85,7 +88,12 @@ class ServiceType:
     @property
     def converses(self) -> bool:
         """Whether it can serve any stream, also a socket pair (`netd talk --service`)."""
-        return self.serving not in (None, "thread", "program")
+        return self.serving not in (None, "thread", "asyncio", "program", "multiplex")
+
+    @property
+    def multiplexes(self) -> bool:
+        """Whether it passes connections on to the services that they name."""
+        return self.serving == "multiplex"
 
     @property
     def starts_programs(self) -> bool:
@@ -120,14 +128,17 @@ _FLAGS = (
     "discards_input",
     "server_initiated",
     "client_speaks_first",
+    "datagram_blocks",
     "single_worker",
     "polled",
+    "reads_ttl",
     "listens",
     "forwards",
+    "multiplexes",
     "runs_program",
 )
 _METHODS = ("stream", "datagram", "handler", "program", "take_over", "truncate")
-_SERVES = ("stream", "datagram", "handler", "program", "forwards")
+_SERVES = ("stream", "datagram", "handler", "program", "forwards", "multiplexes")
 _TRAITS = {"rfc", "counters", "Options", *_FLAGS, *_METHODS}
 # Former names. A class that still has one would silently lose what it declares.
 _FORMER = {
@@ -149,9 +160,15 @@ _EXCLUDE = (
         (one, "forwards", "a service that forwards is never called")
         for one in ("stream", "datagram", "handler", "program")
     ),
+    *(
+        (one, "multiplexes", "a service that multiplexes is never called")
+        for one in ("stream", "datagram", "handler", "program", "forwards")
+    ),
     ("reflects", "program", "a service that reflects is never called"),
     ("reflects", "discards_input", "what is thrown away cannot be sent back"),
     ("reflects", "server_initiated", "a service that reflects is never called, so it never posts"),
+    ("reflects", "datagram_blocks", "a service that reflects is never called"),
+    ("server_initiated", "datagram_blocks", "a datagram that is answered in a thread gets no post"),
     ("reflects", "handler", "a service that reflects is never called"),
     ("reflects", "truncate", "an answer as long as its question is never shortened"),
     ("discards_input", "server_initiated", "a stream that only sends gets no post"),
@@ -163,6 +180,7 @@ _NEED = (
     ("server_initiated", ("stream", "datagram"), ""),
     ("client_speaks_first", ("handler",), "; a conversation waits for its peer with a bare yield"),
     ("truncate", ("datagram",), ""),
+    ("datagram_blocks", ("datagram",), ""),
     ("listens", ("program",), ""),
     ("runs_program", ("stream",), ""),
     ("forwards", ("Options",), ""),
@@ -187,6 +205,8 @@ def _faults(service: type) -> str:
     has = {name for name in _TRAITS & members.keys() if name not in _FLAGS or members[name] is True}
     faults += [f"it has both '{one}' and '{other}': {why}" for one, other, why in _EXCLUDE if {one, other} <= has]
     faults += [*_never_called(service, has), why_no_handler(members.get("handler"))]
+    if "client_speaks_first" in has and is_coroutine_function(members.get("handler")):
+        faults.append("'client_speaks_first' is for a handler that takes a thread, and a coroutine takes none")
     if has.intersection(_SERVES):
         faults += [
             f"'{name}' is for a class with {' or '.join(map(repr, those))}{hint}"
@@ -246,6 +266,8 @@ def _mistyped(name: str, value: object) -> str:
         wanted = "a tuple of names"
     else:
         wanted = "" if callable(value) else "a method"
+        if name != "handler" and is_coroutine_function(value):
+            return f"'{name}' is an async function, but netd awaits a handler (reader, writer) alone"
     return f"'{name}' has to be {wanted}, and is {reprlib.repr(value)}" if wanted else ""
 
 
@@ -256,11 +278,13 @@ def _read(service: type, name: str) -> ServiceType:
     flag = {name: bool(has.get(name)) for name in _FLAGS}
     serving: Serving | None = None
     if "handler" in has:
-        serving = "thread"
+        serving = "asyncio" if is_coroutine_function(has["handler"]) else "thread"
     elif "program" in has:
         serving = "program"
     elif flag["forwards"]:
         serving = "forward"
+    elif flag["multiplexes"]:
+        serving = "multiplex"
     elif "stream" in has:
         serving = "conversation"
         if flag["reflects"]:
@@ -272,6 +296,8 @@ def _read(service: type, name: str) -> ServiceType:
     datagrams: Datagrams | None = "program" if flag["listens"] else "forward" if flag["forwards"] else None
     if "datagram" in has:
         datagrams = "echo" if flag["reflects"] else "push" if flag["server_initiated"] else "answer"
+        if flag["datagram_blocks"]:
+            datagrams = "thread"
     return ServiceType(
         name=name,
         summary=" ".join(inspect.cleandoc(service.__doc__ or "").partition("\n\n")[0].split()),
@@ -285,6 +311,7 @@ def _read(service: type, name: str) -> ServiceType:
         truncates="truncate" in has,
         client_speaks_first=flag["client_speaks_first"],
         polled=flag["polled"],
+        reads_ttl=flag["reads_ttl"],
         runs_program=flag["runs_program"],
         module=service.__module__,
         layout=Layout(has.get("counters", ()), targets=flag["forwards"]),

@@ -18,9 +18,13 @@ from netd.services.exec import Exec
 from netd.services.forward import Forward
 from netd.services.metrics import Metrics
 from netd.services.pingpong import PingPong
+from netd.services.python import Python
 from netd.services.qotd import QuoteOfTheDay
 from netd.services.reply import Reply
+from netd.services.sensor import Sensor
 from netd.services.service_type import DeclarationError, ServiceType
+from netd.services.systat import Systat
+from netd.services.tcpmux import Tcpmux
 from netd.services.time import Time
 from netd.services.upper import Upper
 from netd.services.whoami import WhoAmI
@@ -36,8 +40,12 @@ BUILT_IN: dict[str, type] = {
     "forward": Forward,
     "metrics": Metrics,
     "pingpong": PingPong,
+    "python": Python,
     "qotd": QuoteOfTheDay,
     "reply": Reply,
+    "sensor": Sensor,
+    "systat": Systat,
+    "tcpmux": Tcpmux,
     "time": Time,
     "upper": Upper,
     "whoami": WhoAmI,
@@ -98,7 +106,9 @@ def find(name: str) -> ServiceType | None:
             loaded = entry.load()
             if name not in _loaded_from:
                 _loaded_from[name] = _state_of(_sources(entry.module))
-            return ServiceType.of(loaded, name)
+            kind = ServiceType.of(loaded, name)
+            kind.options.model_rebuild()  # its errors would else come with the first options (defer_build)
+            return kind
         except DeclarationError as error:
             raise ValueError(f"service type '{name}' ({entry.value}): {error.faults}") from error
         except (Exception, SystemExit) as error:  # a module of another package may raise anything when it is imported

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from netd.notation import Notation
 from netd.text import shown
 
 LONGEST_FORMAT = 256
@@ -46,4 +47,4 @@ def format_time(text: str, when: datetime) -> str:
     return _DIRECTIVE.sub(expand, text)
 
 
-Format = Annotated[str, AfterValidator(check_format)]
+Format = Annotated[str, AfterValidator(check_format), Notation("format of strftime(3)")]

@@ -22,8 +22,10 @@ FLAGS = (
     "discards_input",
     "server_initiated",
     "client_speaks_first",
+    "datagram_blocks",
     "single_worker",
     "polled",
+    "reads_ttl",
     "listens",
     "forwards",
     "runs_program",
@@ -61,11 +63,15 @@ def faults(service: type) -> str:
         ("forward", "forward", "forward", {"takes_over"}),
         ("metrics", "thread", None, {"client_speaks_first", "polled"}),
         ("pingpong", "conversation", "answer", set()),
+        ("python", "conversation", "answer", set()),
         ("qotd", "send_only", "answer", {"truncates"}),
         ("reply", "conversation", "answer", set()),
+        ("sensor", "send_only", None, set()),
+        ("systat", "send_only", "answer", {"truncates"}),
+        ("tcpmux", "multiplex", None, {"single_worker"}),
         ("time", "conversation", "answer", {"truncates"}),
         ("upper", "conversation", "answer", set()),
-        ("whoami", "send_only", "answer", {"truncates"}),
+        ("whoami", "conversation", "answer", {"truncates", "reads_ttl"}),
     ],
 )
 def test_built_in_types_are_what_their_classes_declare(
@@ -74,10 +80,10 @@ def test_built_in_types_are_what_their_classes_declare(
     kind = table.find(name)
     assert kind
     assert (kind.name, kind.serving, kind.datagrams) == (name, serving, datagrams)
-    flags = ("single_worker", "takes_over", "truncates", "client_speaks_first", "polled", "runs_program")
+    flags = ("single_worker", "takes_over", "truncates", "client_speaks_first", "polled", "reads_ttl", "runs_program")
     assert {flag for flag in flags if vars(kind)[flag]} == more
     assert kind.blocks == (serving == "thread")
-    assert kind.converses == (serving not in ("thread", "program"))
+    assert kind.converses == (serving not in ("thread", "asyncio", "program", "multiplex"))
     assert kind.starts_programs == (serving == "program" or kind.runs_program)
     assert (kind.layout == COMMON) == (not kind.starts_programs and serving != "forward")
 
@@ -432,11 +438,13 @@ def test_any_declaration_is_a_value_or_an_error_that_names_the_class(attributes:
     assert bool(attributes.get("server_initiated")) == ("push" in (kind.serving, kind.datagrams))
     assert bool(attributes.get("discards_input")) == (kind.serving == "send_only")
     assert (attributes.get("program") is not None) == (kind.serving == "program")
+    assert bool(attributes.get("datagram_blocks")) == (kind.datagrams == "thread")
     assert bool(attributes.get("listens")) == kind.listens == (kind.datagrams == "program")
     assert bool(attributes.get("runs_program")) == kind.runs_program
     assert bool(attributes.get("client_speaks_first")) == kind.client_speaks_first
     assert bool(attributes.get("single_worker")) == kind.single_worker
     assert bool(attributes.get("polled")) == kind.polled
+    assert bool(attributes.get("reads_ttl")) == kind.reads_ttl
     assert bool(attributes.get("take_over")) == kind.takes_over
     assert bool(attributes.get("truncate")) == kind.truncates
     assert (attributes.get("rfc"), attributes.get("Options") or NoOptions) == (kind.rfc, kind.options)

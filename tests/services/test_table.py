@@ -48,6 +48,13 @@ class NotAService:
 class WrongOptions(Reverse):
     Options = 7
 
+class Thing:
+    pass
+
+class WrongOption(Reverse):
+    class Options(Model):
+        thing: Thing | None = None
+
 class Misspelt(Reverse):
     reflect = True
 
@@ -60,6 +67,7 @@ reverse = netd_example:Reverse
 missing = netd_example:Missing
 nothing = netd_example:NotAService
 wrong = netd_example:WrongOptions
+option = netd_example:WrongOption
 leaver = netd_leaver:Service
 misspelt = netd_example:Misspelt
 both = netd_example:Both
@@ -130,8 +138,10 @@ def test_service_types_that_cannot_be_used_are_reported_and_hide_no_other(packag
         "netd: service type 'missing'",
         "netd: service type 'misspelt'",
         "netd: service type 'nothing'",
+        "netd: service type 'option'",
         "netd: service type 'wrong'",
     ]
+    assert "'option' (netd_example:WrongOption) cannot be loaded: PydanticSchemaGenerationError" in done.stderr
 
 
 @pytest.mark.slow
@@ -151,7 +161,7 @@ services:
     assert any(line.startswith("3:60: services.r2.options.mood: ") for line in found)
     assert any("services.r2.options.more[0].nmae: unknown key; did you mean 'name'?" in line for line in found)
     assert any(
-        "services.r3.listen[0]: service type 'reverse' serves streams (tcp, unix) only" in line for line in found
+        "services.r3.listen[0]: service type 'reverse' serves streams (tcp, tls, unix) only" in line for line in found
     )
     assert any("services.r3.options.prefix: expected text, got 7" in line for line in found)
     assert any("services.r3.options.words: expected a list, got 'x'" in line for line in found)

@@ -8,6 +8,7 @@ from zlib import crc32
 
 from pydantic import AfterValidator, model_validator
 
+from netd.notation import Notation
 from netd.text import shown
 from netd.values import Model
 
@@ -15,7 +16,7 @@ from netd.values import Model
 # width or that change the direction of text (Cf, and the code points reserved for such: UAX #44,
 # Default_Ignorable_Code_Point), surrogates, and private use, which each font shows differently.
 _UNSEEN = ("Cc", "Cf", "Cs", "Co")
-_RESERVED = (0x2065, *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE0100), *range(0xE01F0, 0xE1000))
+_RESERVED = (range(0x2065, 0x2066), range(0xFFF0, 0xFFF9), range(0xE0000, 0xE0100), range(0xE01F0, 0xE1000))
 _BLANKS = "\t\n\v\f\r\x85\u2028\u2029"  # they separate words, and become a blank
 _JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji need them
 # Invisible letters and marks: fillers, variation selectors, the blank of braille. A text may need them, a name may not.
@@ -49,12 +50,17 @@ _CODES = dict(zip(get_args(ColorName), (*range(30, 38), *range(90, 98)), strict=
 _PALETTE = tuple(_CODES[name] for name in ("red", "green", "yellow", "blue", "magenta", "cyan"))
 
 
+_COLOR = Notation(
+    "colour", f"{', '.join(f'`{name}`' for name in get_args(ColorName)[:8])}, or `bright_` and one of these."
+)
+
+
 class Color(Model):
     """The colours of a name."""
 
-    fg: ColorName | None = None
+    fg: Annotated[ColorName | None, _COLOR] = None
     """The foreground: one of the eight ANSI colours, or bright_ and one. Unset: the terminal's own."""
-    bg: ColorName | None = None
+    bg: Annotated[ColorName | None, _COLOR] = None
     """The background, from the same list. Unset: the terminal's own."""
 
     @model_validator(mode="after")
@@ -79,12 +85,12 @@ class _Shown(dict[int, str | None]):
 
     def __missing__(self, code: int) -> str | None:
         character = chr(code)
-        return None if unicodedata.category(character) in _UNSEEN else character
+        is_unseen = unicodedata.category(character) in _UNSEEN or any(code in some for some in _RESERVED)
+        return None if is_unseen else character
 
 
 _SHOWN = _Shown(
     {
-        **dict.fromkeys(_RESERVED),
         **dict.fromkeys(map(ord, _BLANKS), " "),
         **{ord(joiner): joiner for joiner in _JOINERS},
     }

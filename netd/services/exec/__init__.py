@@ -22,6 +22,9 @@ _Stderr = Annotated[
 ]
 
 
+_MOST_NAMES = 16  # of each kind, of a certificate
+
+
 class Exec:
     """Starts a program for each connection, or one that accepts connections and receives datagrams by itself."""
 
@@ -42,7 +45,7 @@ class Exec:
         relay: bool = False
         """Whether the program gets one end of a socket pair, and netd passes the octets on: so `limits.idle`,
         `limits.bytes`, counts of octets and `netd trace` work. Off, since it takes time, and a program that asks for
-        the address of its peer (getpeername(2)) finds none."""
+        the address of its peer (getpeername(2)) finds none; always on at endpoints with `tls://`."""
         wait_for_data: Timeout = None
         """How long netd waits for the first octet before it starts the program; for a client that closes the connection
         before, none is started. Off, since the program may have to speak first."""
@@ -57,7 +60,8 @@ class Exec:
 
     def program(self, peer: Peer) -> dict[str, str]:
         """The variables that tell the program about the peer of its connection."""
-        return peer_environment(peer, _facts(peer.proxied) if peer.proxied else None)
+        facts = (_facts(peer.proxied) if peer.proxied else {}) | (_tls_facts(peer.tls) if peer.tls else {})
+        return peer_environment(peer, facts or None)
 
     def start(self, peer: Peer, descriptors: Sequence[int], observer: ProgramObserver) -> RunningProgram:
         """Start the program of a connection (`netd.contract.StartProgram`)."""
@@ -76,4 +80,27 @@ def _facts(proxied: Proxied) -> dict[str, str]:
         "SSL_CIPHER": tls.cipher,
         "SSL_PEER_CERT_SUBJECT_CN": tls.common_name,
     }
+    return {name: value for name, value in found.items() if value}
+
+
+def _tls_facts(tls: Tls) -> dict[str, str]:
+    """What is known of the TLS connection to netd itself, under the names of mod_ssl."""
+    found = {
+        "HTTPS": "on",
+        "SSL_PROTOCOL": tls.protocol,
+        "SSL_CIPHER": tls.cipher,
+        "SSL_TLS_SNI": tls.server_name,
+        "SSL_ALPN": tls.alpn,
+        "SSL_CLIENT_VERIFY": "SUCCESS" if tls.fingerprint else "NONE",
+        "SSL_CLIENT_S_DN": tls.subject,
+        "SSL_CLIENT_S_DN_CN": tls.common_name,
+        "SSL_CLIENT_FINGERPRINT": tls.fingerprint,
+        "SSL_PEER_CERT_SUBJECT_CN": tls.common_name,
+    }
+    numbers = {"dns": 0, "uri": 0, "email": 0, "ip": 0}
+    for name in tls.names:
+        kind, _, value = name.partition(":")
+        if numbers[kind] < _MOST_NAMES:
+            found[f"SSL_CLIENT_SAN_{kind.upper()}_{numbers[kind]}"] = value
+            numbers[kind] += 1
     return {name: value for name, value in found.items() if value}

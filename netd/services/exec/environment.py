@@ -18,7 +18,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Those of `peer_environment`, of TLS, and of the PROXY protocol; not all of SSL_, as SSL_CERT_FILE is read by OpenSSL.
 _ABOUT_PEER = (
     "(?:REMOTE_(?:HOST|ADDR|PORT)|SERVER_PORT|PROTO|(?:TCP|UNIX)(?:LOCAL|REMOTE)[A-Z]{1,9}"
-    "|SSL_(?:PROTOCOL|CIPHER|TLS_SNI|PEER_[A-Z0-9_]{1,40})|PROXY_[A-Z0-9_]{1,40})"
+    "|HTTPS|SSL_(?:PROTOCOL|CIPHER|TLS_SNI|ALPN|(?:PEER|CLIENT)_[A-Z0-9_]{1,40})|PROXY_[A-Z0-9_]{1,40})"
 )
 
 

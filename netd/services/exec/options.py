@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from netd.errors import InvalidValueError
+from netd.notation import Notation
 from netd.text import shown
 from netd.values import (
     ACCOUNT_SCHEMA,
@@ -108,6 +109,7 @@ _SIZE_SCHEMA = WithJsonSchema(
         ]
     }
 )
+_SIZE = Notation("size of up to 2^63 - 1")
 _TextValue = Annotated[str, BeforeValidator(_text)]
 _VariableName = Annotated[str, Field(pattern=_NAME)]
 _Umask = Annotated[
@@ -115,6 +117,7 @@ _Umask = Annotated[
     BeforeValidator(_umask),
     PlainSerializer(lambda mask: f"{mask:03o}", when_used="json"),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^(0o?)?[0-7]{1,3}$"}, {"type": "integer", "minimum": 0}]}),
+    Notation("octal mask, 000 to 777"),
 ]
 _Command = Annotated[
     tuple[str, ...],
@@ -128,11 +131,13 @@ _Command = Annotated[
             "maxItems": _MOST_ARGUMENTS,
         }
     ),
+    Notation(f"list of 1 to {_MOST_ARGUMENTS} words"),
 ]
 _Groups = Annotated[
     bool | tuple[str, ...],
     BeforeValidator(_groups),
     WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "array", "items": ACCOUNT_SCHEMA}]}),
+    Notation(f"`true`, `false`, or list of at most {_MOST_GROUPS} accounts"),
 ]
 
 
@@ -145,17 +150,17 @@ class ProgramLimits(Model):
     cpu: Annotated[Duration, AfterValidator(_whole)] | None = None
     """Processor time of each process, in whole seconds (RLIMIT_CPU); then SIGXCPU ends it. Unset, since a program that
     waits takes none, and `limits.lifetime` bounds the others."""
-    memory: Annotated[int | None, _limit(2**20), _SIZE_SCHEMA] = None
+    memory: Annotated[int | None, _limit(2**20), _SIZE_SCHEMA, _SIZE] = None
     """Address space of each process, at least 1MiB (RLIMIT_AS); beyond it an allocation fails. Unset, since it counts
     what is mapped and not what is used: some programs map gigabytes."""
     files: Annotated[int, Field(ge=8, le=2**30)] | None = None
     """Open descriptors of each process, 8 or more (RLIMIT_NOFILE). Unset: the hard limit of netd, and of the soft one,
     which a program may raise, 1024, or what netd was started with where that is less: select(2) takes no more."""
-    file_size: Annotated[int | None, _limit(0), _SIZE_SCHEMA] = None
+    file_size: Annotated[int | None, _limit(0), _SIZE_SCHEMA, _SIZE] = None
     """The longest file that a process may write (RLIMIT_FSIZE); then SIGXFSZ ends it. 0: none."""
-    stack: Annotated[int | None, _limit(2**16), _SIZE_SCHEMA] = None
+    stack: Annotated[int | None, _limit(2**16), _SIZE_SCHEMA, _SIZE] = None
     """The stack of each process, at least 64KiB (RLIMIT_STACK)."""
-    core: Annotated[int | None, _limit(0), _SIZE_SCHEMA] = None
+    core: Annotated[int | None, _limit(0), _SIZE_SCHEMA, _SIZE] = None
     """The largest core file (RLIMIT_CORE). 0: none is written."""
 
 

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from netd.services.forward.target import Target
 from netd.shared import targets as shared
 from netd.shared.targets import ACTIVE, DOWN, FAILURES, IS_TRIED, REST, RESTS_UNTIL, SAID, SERVED, SINCE, WHY
+from netd.telemetry.forward_events import CheckWhy
 
 FIRST_REST = 1.0
 """Seconds that a target rests after its first failure."""
@@ -26,17 +27,7 @@ Condition = Literal["up", "resting", "down", "drain", "disabled"]
 """The state of a target: it is used; it could not be reached, and rests; its check found it down; as `Said`."""
 
 _SAID = get_args(Said)
-_WHY = (
-    "",
-    "refused",
-    "timeout",
-    "unreachable",
-    "unresolved",
-    "denied",
-    "no_resources",
-    "unexpected",
-    "error",
-)
+_WHY = ("", *get_args(CheckWhy))
 _MICRO = 1_000_000
 _LONGEST = round(LONGEST_REST * _MICRO)
 
@@ -151,6 +142,20 @@ class Targets:
             cells[row + SINCE] = time
         cells[row + WHY] = number_of(why)
         return is_first
+
+    def found_down(self, number: int, now: float) -> tuple[str, float] | None:
+        """Why and since when its check has found this target down; None: it has not."""
+        cells = self._cells[self._rows[number] : self._rows[number] + shared.ROW]
+        since = cells[shared.DOWN_SINCE] / _MICRO
+        return (text_of(cells[shared.DOWN_WHY]), since if 0 < since <= now else now) if cells[DOWN] == 1 else None
+
+    def set_down(self, number: int, found: tuple[str, float] | None) -> None:
+        """Have all workers take the target for down, for this reason and since then; None: it is not."""
+        cells, row = self._cells, self._rows[number]
+        if found:
+            cells[row + shared.DOWN_WHY] = number_of(found[0])
+            cells[row + shared.DOWN_SINCE] = round(found[1] * _MICRO)
+        cells[row + DOWN] = int(found is not None)
 
     def opened(self, number: int) -> None:
         """It has one connection more."""

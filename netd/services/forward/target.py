@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from netd.endpoints import Endpoint
 from netd.errors import InvalidValueError
@@ -10,6 +10,8 @@ from netd.peer import Transport
 from netd.text import likely, shown
 
 Kind = Literal["stream", "datagram"]
+Scheme: TypeAlias = Literal[Transport, "tls"]
+_SCHEMES = get_args(Scheme)
 _EVERYWHERE = ("*", "0.0.0.0", "::")
 
 
@@ -17,7 +19,7 @@ _EVERYWHERE = ("*", "0.0.0.0", "::")
 class Target:
     """One place to connect to."""
 
-    transport: Transport
+    transport: Scheme
     host: str = ""
     """A numeric address in its canonical form, or a name, which workers resolve; empty over UNIX."""
     port: int = 0
@@ -34,12 +36,12 @@ class Target:
         if not isinstance(text, str) or "://" not in text:
             raise InvalidValueError(f"expected a URL such as tcp://192.0.2.7:80, got {shown(text)}")
         scheme = text.partition("://")[0]
-        if scheme not in get_args(Transport):
-            raise InvalidValueError(f"unknown scheme {shown(scheme)} of a target", likely(scheme, get_args(Transport)))
+        if scheme not in _SCHEMES:
+            raise InvalidValueError(f"unknown scheme {shown(scheme)} of a target", likely(scheme, _SCHEMES))
         if "?" in text:
             raise ValueError(f"a target has no socket options, got {shown(text)}")
         parsed = Endpoint.parse(text)
-        transport: Transport = scheme  # type: ignore[assignment]  # it is one of them
+        transport: Scheme = scheme  # type: ignore[assignment]  # it is one of them
         if parsed.host in _EVERYWHERE:
             raise ValueError(f"expected one address or name to connect to, got {shown(text)}")
         if not (parsed.port or parsed.path):
@@ -52,7 +54,12 @@ class Target:
     @property
     def kind(self) -> Kind:
         """Whether it takes connections or datagrams."""
-        return "stream" if self.transport in ("tcp", "unix") else "datagram"
+        return "stream" if self.transport in ("tcp", "tls", "unix") else "datagram"
+
+    @property
+    def socket_transport(self) -> Transport:
+        """That of its socket: TLS is over TCP."""
+        return "tcp" if self.transport == "tls" else self.transport
 
     @property
     def socket_path(self) -> str:

@@ -16,7 +16,14 @@ _PAGE = Path(__file__).parent / "page"
 
 
 class Metrics:
-    """Shows the state of netd over HTTP: a live page at /, /metrics for Prometheus, /healthz and /readyz."""
+    """Shows the state of netd over HTTP: a live page at /, /metrics for Prometheus, /healthz and /readyz.
+
+    GET and HEAD are served, one request a connection. `/healthz` is 200 while every worker, but those of `isolate`,
+    responds to heartbeats, `/readyz` while every enabled service is served; else they are 503.
+    docs/reference/metrics.md lists the metrics, docs/reference/json.md the fields of `/status.json` and
+    `/history.json`. On loopback only requests for the `Host` `localhost` or an address are answered, so that no web
+    site can read them through a browser on the host.
+    """
 
     client_speaks_first = True
     polled = True

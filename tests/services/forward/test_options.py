@@ -41,6 +41,7 @@ def test_options_are_the_same_after_they_were_written() -> None:
         ({"to": "tcp://192.0.2.7:80"}, "expected a list of URLs such as"),
         ({"to": []}, "expected a list of URLs"),
         ({"to": TO * 2}, "the target 'tcp://192.0.2.7:80' is given twice"),
+        ({"to": ["unix:///a b", "unix:///a  b"]}, "the target 'unix:///a b' is given twice"),
         ({"to": [f"tcp://192.0.2.7:{port}" for port in range(1, 66)]}, "expected at most 64 targets, got 65"),
         ({"to": ["tcp://*:80"]}, "expected one address or name"),
         ({"bind": "eth0"}, "expected an address such as 192.0.2.7"),

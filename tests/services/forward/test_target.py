@@ -13,6 +13,7 @@ from netd.services.forward.target import Target
         ("tcp://192.0.2.7:80", Target("tcp", "192.0.2.7", 80)),
         ("tcp://[2001:DB8::7]:80", Target("tcp", "2001:db8::7", 80)),
         ("tcp://[fe80::1%eth0]:80", Target("tcp", "fe80::1%eth0", 80)),
+        ("tls://db.example:5433", Target("tls", "db.example", 5433)),
         ("tcp://db.example:5432", Target("tcp", "db.example", 5432)),
         ("udp://192.0.2.7:53", Target("udp", "192.0.2.7", 53)),
         ("unix:///run//x.sock", Target("unix", path="/run/x.sock")),

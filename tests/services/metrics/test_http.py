@@ -13,16 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netd.admission.limits import Limits
 from netd.services.metrics import http
 from netd.services.metrics.http import Site, may_name
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.stream.server import StreamServer
-from netd.transport.stream.threaded import MOST_THREADS
 from tests.services.metrics.answers import HISTORY, SAID, STATUS, metrics_service
 from tests.support.server import Server
 from tests.support.sockets import has_ipv6, read_all
 from tests.support.waiting import until
 from tests.transport.stream.peers import connect, ended
+
+MOST_THREADS = Limits().threads
 
 
 def site(**changes: object) -> Site:

@@ -1,5 +1,6 @@
 """The status page in a real browser, beside a real daemon: it shows the values of the counters."""
 
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from tests.daemon.clients import echoed, load, talking
 from tests.support.daemon import Daemon, daemon
 from tests.support.programs import need
 from tests.support.waiting import until
+from tests.transport.stream.targets import closed_port, url_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -166,11 +168,14 @@ def test_octets_of_an_open_connection_and_reasons_are_shown(
         expect(page.locator('tr[data-service="closed"]')).to_contain_text("access 3")
 
 
-def test_service_with_a_program_that_failed_is_shown_as_failing(
+def test_service_with_a_program_that_failed_or_a_target_out_of_service_is_shown_as_failing(
     browser: Browser, tmp_path: Path, complaints: Complaints
 ) -> None:
     agent = "  agent: {type: exec, listen: [tcp://127.0.0.1:0], options: {command: [/bin/false]}}\n"
-    with daemon(CONFIG.replace("PORT", "0") + agent, tmp_path) as running:
+    with closed_port() as one, closed_port() as other:
+        targets = [url_of(one), url_of(other)]
+    web = f"  web: {{type: forward, listen: [tcp://127.0.0.1:0], options: {{to: {json.dumps(targets)}}}}}\n"
+    with daemon(CONFIG.replace("PORT", "0") + agent + web, tmp_path) as running:
         page = open_page(browser, running, complaints)
         row = page.locator('tr[data-service="agent"]')
         expect(row).not_to_contain_text("failing")
@@ -178,6 +183,10 @@ def test_service_with_a_program_that_failed_is_shown_as_failing(
             assert client.recv(1) == b""
         expect(row).to_contain_text("failing: exit code 1, ")
         expect(row.locator("th .bad")).to_have_count(1)
+        row = page.locator('tr[data-service="web"]')
+        expect(row).not_to_contain_text("targets")
+        running.ask("target", "web", "drain", targets[0])
+        expect(row).to_contain_text("targets: 1 of 2 up")
 
 
 def test_page_does_not_count_itself(browser: Browser, tmp_path: Path, complaints: Complaints) -> None:

@@ -195,8 +195,11 @@ function showServices(status) {
     say(places, one.endpoints.join("  "));
     const fails = one.enabled && one.failing ? `failing: ${one.failing}${ago(status, one.failed_at)}` : "";
     const off = one.enabled && !one.why ? "" : `${one.enabled ? "on" : "off"}${one.why ? ` (${one.why})` : ""}`;
-    say(why, [off, fails].filter(Boolean).join("; "));
-    why.className = fails ? "fine bad" : "fine";
+    const targets = one.targets ?? [];
+    const up = targets.filter((target) => target.state === "up").length;
+    const out = one.enabled && up < targets.length ? `targets: ${up} of ${targets.length} up` : "";
+    say(why, [off, fails, out].filter(Boolean).join("; "));
+    why.className = fails || out ? "fine bad" : "fine";
     COLUMNS.forEach((name, number) => {
       const [value, now, reasons] = row.children[number + 1].children;
       const counted = samples.NUMBERS.includes(name) && name !== "connections";
