@@ -6,6 +6,8 @@ reload takes as long, during which the supervisor does nothing else.
 
 from typing import NamedTuple
 
+from netd.shared.memory import MOST_ISOLATED
+
 
 class Bound(NamedTuple):
     """A bound, and the things that it counts."""
@@ -27,6 +29,12 @@ RULES = Bound(
 """Enough for 200 services with 3,000 rules each, or for 10,000 in defaults and other ones in a hundred services."""
 TIMES = Bound(10_000, "times in access rules; those of defaults count as its rules do")
 """Unlike other rules, each takes time in every worker, at each reload and once a minute."""
+CERTIFICATE_RULES = Bound(10_000, "certificate rules in access.allow; those of defaults count as its rules do")
+"""Each is parsed in every worker at each reload."""
+CERTIFICATES = Bound(1_000, "certificates in tls of all services; those of defaults count for each service")
+"""Each is a descriptor of the supervisor, two in a reload, and a context of OpenSSL in every worker."""
+ISOLATED = Bound(MOST_ISOLATED, "services with isolate")
+"""Each is a process. There are 64 workers at most, and `daemon.workers` are others."""
 NETWORKS = Bound(
     100_000, "networks in exempt, amplify and proxy_protocol of all services; those of defaults count for each service"
 )

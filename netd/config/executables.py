@@ -17,7 +17,7 @@ from netd.text import shown
 _MOST_LINKS = 40  # as the kernel follows (path_resolution(7))
 _LONGEST_LINE = 256  # that the kernel reads of a script (execve(2))
 _MOST_INTERPRETERS = 4
-_READ, _WRITE, _EXECUTE = 4, 2, 1
+READ, _WRITE, EXECUTE = 4, 2, 1
 
 
 class User(NamedTuple):
@@ -29,7 +29,7 @@ class User(NamedTuple):
     def may(self, right: int, status: os.stat_result) -> bool:
         """Whether the mode bits of a file give this user a right."""
         if self.uid == 0:
-            return right != _EXECUTE or bool(status.st_mode & 0o111) or stat.S_ISDIR(status.st_mode)
+            return right != EXECUTE or bool(status.st_mode & 0o111) or stat.S_ISDIR(status.st_mode)
         if self.uid == status.st_uid:
             return bool(status.st_mode >> 6 & right)
         if status.st_gid in self.groups:
@@ -122,7 +122,7 @@ def command_faults(root: str, path: str, user: User, *, guarded: bool) -> Iterat
         if not path:
             return
         name = f"the interpreter {shown(path)[1:-1]} of {file}"
-        if not user.may(_READ, status):
+        if not user.may(READ, status):
             yield Fault(f"user {user_name(user.uid)} may not read the script {file}", is_notice=True)
 
 
@@ -144,10 +144,10 @@ def _interpreter(file: str) -> str:
 def _forbidden(name: str, root: str, file: str, status: os.stat_result, user: User) -> Iterator[Fault]:
     """That the user may not execute the file, or enter a directory above it, from the root directory on."""
     for directory in _directories(file):
-        if directory.startswith(root) and not user.may(_EXECUTE, os.stat(directory)):
+        if directory.startswith(root) and not user.may(EXECUTE, os.stat(directory)):
             yield Fault(f"{name}: user {user_name(user.uid)} may not enter {directory}", is_notice=True)
             return
-    if not user.may(_EXECUTE, status):
+    if not user.may(EXECUTE, status):
         yield Fault(f"{name}: user {user_name(user.uid)} may not execute it", is_notice=True)
 
 

@@ -9,7 +9,7 @@ from netd.config.programs import Finding
 from netd.config.source import Source
 from netd.endpoints import Endpoint
 from netd.services.forward.options import ForwardOptions
-from netd.services.forward.target import Target
+from netd.services.forward.target import Kind, Target
 
 Place = tuple[Target, Mark, Where]
 """A target, and where it stands."""
@@ -21,21 +21,31 @@ _WILDCARDS = {
     "0.0.0.0": (socket.AF_INET,),
     "::": (socket.AF_INET6,),
 }
-_NO_DATAGRAMS = "datagrams are not forwarded: listen on tcp:// or unix:// only"
+_KINDS: tuple[tuple[Kind, str, str], ...] = (
+    ("stream", "connections", "tcp://, tls://, unix://"),
+    ("datagram", "datagrams", "udp://, unixgram://"),
+)
 
 
 def findings(listen: tuple[Endpoint, ...], options: ForwardOptions) -> Iterator[Finding]:
     """The problems of a service with these endpoints and options."""
-    kinds = {target.kind for target in options.to}
-    for number, endpoint in enumerate(listen):
-        if not endpoint.streams and endpoint.transport != "systemd":
-            yield Finding(("listen", number), _NO_DATAGRAMS)
-        elif endpoint.streams and "stream" not in kinds:
-            yield Finding(("listen", number), "there is no target of connections (tcp://, unix://)")
-    for number, target in enumerate(options.to):
-        if target.kind == "datagram":
-            yield Finding(("options", "to", number), "no listener takes datagrams for this target")
-        elif options.bind and _family(target.host) not in (0, _family(options.bind)):
+    # A socket of the service manager may be of either kind.
+    known = {number: endpoint for number, endpoint in enumerate(listen) if endpoint.transport != "systemd"}
+    for kind, what, schemes in _KINDS:
+        targets = [number for number, target in enumerate(options.to) if target.kind == kind]
+        listeners = [number for number, endpoint in known.items() if endpoint.streams == (kind == "stream")]
+        if listeners and not targets:
+            yield Finding(("listen", listeners[0]), f"there is no target of {what} ({schemes})")
+        # One without listeners gets the connections of tcpmux.
+        if targets and not listeners and len(known) == len(listen) and (listen or kind == "datagram"):
+            yield Finding(("options", "to", targets[0]), f"no listener takes {what} for this target")
+        if kind == "datagram" and targets and options.proxy_protocol:
+            yield Finding(("options", "proxy_protocol"), "datagrams to a target have no header of the PROXY protocol")
+        if kind == "datagram" and targets and options.check and options.check.send is None:
+            url = options.to[targets[0]]
+            yield Finding(("options", "check"), f"expected `send`: only an answer shows that {url} is up")
+    for target in options.to:
+        if options.bind and _family(target.host) not in (0, _family(options.bind)):
             yield Finding(
                 ("options", "bind"), f"{options.bind} cannot connect to {target}, of the other address family"
             )
@@ -52,7 +62,7 @@ def own_listeners(targets: Iterable[Place], listeners: Listeners) -> Iterator[Pr
     for target, place, where in targets:
         near = listeners.get((target.path, target.port), {})
         for endpoint, name, mark in (one for some in near.values() for one in some):
-            if endpoint.transport == target.transport and _takes(endpoint, target):
+            if endpoint.socket_transport == target.socket_transport and _takes(endpoint, target):
                 message = f"{target} is where '{name}' of this netd listens, in {mark.file}:{mark.line}"
                 yield Problem(place, where, message)
                 break
@@ -60,9 +70,9 @@ def own_listeners(targets: Iterable[Place], listeners: Listeners) -> Iterator[Pr
 
 def _takes(endpoint: Endpoint, target: Target) -> bool:
     """Whether connections to the target come to the endpoint, which has the same transport, and port or path."""
-    if target.path or endpoint.host == target.host:
+    if target.path or endpoint.host.lower() == target.host.lower():
         return True
-    if target.host == "localhost":
+    if target.host.lower() == "localhost":
         return endpoint.host in _WILDCARDS or _is_loopback(endpoint.host)
     family = _family(target.host)
     return family in _WILDCARDS.get(endpoint.host, ()) and _is_of_this_host(family, target.host)

@@ -21,13 +21,17 @@ from netd.admission.access import NO_GROUPS, AccessRules
 from netd.admission.bans import BanRules
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
-from netd.config import drop_ins, forwards, programs, proxies, source, workers
-from netd.config.bounds import LISTENERS, NETWORKS, SERVICES, VALUES, Bound
+from netd.config import banners, drop_ins, forward_tls, forwards, origins, programs, proxies, sensors, source, workers
+from netd.config import code as code_of
+from netd.config.addresses import Addresses
+from netd.config.bounds import CERTIFICATES, ISOLATED, LISTENERS, NETWORKS, SERVICES, VALUES, Bound
 from netd.config.findings import describe, exists, is_section, model_at, unknown_key
 from netd.config.host import log_file_fault
-from netd.config.include import find_files
+from netd.config.include import included_files
+from netd.config.isolation import findings as isolation_findings
 from netd.config.model import (
     SERVICE_NAME,
+    Code,
     Config,
     DaemonSection,
     DefaultsSection,
@@ -38,32 +42,30 @@ from netd.config.model import (
 )
 from netd.config.problems import InvalidConfigError, Mark, Problem, Where
 from netd.config.renamed import rename_keys
-from netd.config.rules import RuleSets, merge, resolve_accounts
+from netd.config.rules import RuleSets, certificate_findings, merge, resolve_accounts
 from netd.config.source import Source, SourceError
+from netd.config.tcpmux import Multiplexing
+from netd.config.tls import TlsReader, relayed
 from netd.contract import Context
 from netd.endpoints import Endpoint
 from netd.errors import faults_of
 from netd.services import table
 from netd.services.exec.options import ProgramOptions
 from netd.services.forward.options import ForwardOptions
+from netd.services.python.options import PythonOptions
 from netd.services.service_type import ServiceType
 from netd.text import likely, shown
 from netd.values import Model
 
-_MOST_FILES = 1000
 _MOST_PROBLEMS = 100
-_MOST_ADDRESSES = 1000
-_WILDCARDS = ("*", "0.0.0.0", "::")
 
 BUILT_IN_FILE = Path(__file__).parent / "dev.yaml"
 """Services on loopback and high ports; in a checkout it is linked as config/dev.yaml."""
-
 EXAMPLE_FILE = Path(__file__).parent / "netd.yaml"
 """The commented config with every key; in a checkout it is a link to config/netd.yaml."""
 
 # Threads are few, so that a source gets some of them only, and for a limited time.
 _BLOCKING = Limits.model_validate({"per_source": 8, "lifetime": "1m"})
-
 M = TypeVar("M", bound=Model)
 
 
@@ -72,14 +74,14 @@ def default_file() -> Path:
     return default_paths.CONFIG_FILE if default_paths.config_exists() else BUILT_IN_FILE
 
 
-def load(file: Path) -> Config:
-    """Load a config. Raises `ConfigError` with every problem in the file and in the files that it includes."""
+def load(file: Path, text: str | None = None) -> Config:
+    """Load a config, or a text in its place. Raises `ConfigError` with every problem in it and in what it includes."""
     # The garbage collector would traverse hundreds of thousands of values again and again, which takes a fifth of the
     # time, and find no garbage.
     collects = gc.isenabled()
     gc.disable()
     try:
-        return _Loader(str(file)).load()
+        return _Loader(str(file)).load(text)
     finally:
         if collects:
             gc.enable()
@@ -90,14 +92,16 @@ class _Loader:
         self._file = file
         self._problems: list[Problem] = []
         self._notices: list[Problem] = []
+        self._origins: list[bytes] = []
         self._services: list[ServiceConfig] = []
         self._totals: Counter[Bound] = Counter()
-        self._addresses: Counter[tuple[str, int]] = Counter()
+        self._addresses = Addresses()
         self._targets: list[forwards.Place] = []
-        self._endpoints: dict[tuple[str, int], dict[str, list[tuple[Endpoint, str, Mark]]]] = {}
+        self._tls = TlsReader()
+        self._multiplexing = Multiplexing()
 
-    def load(self) -> Config:
-        main = self._read(self._file)
+    def load(self, text: str | None) -> Config:
+        main = self._read(self._file) if text is None else source.parse(text.encode(), self._file)
         if main is None:
             raise self._invalid()
         problems, notices = rename_keys(main)
@@ -120,7 +124,9 @@ class _Loader:
         # One file at a time, to limit memory.
         for part in itertools.chain((main,), self._included(main)):
             self._check_services(part, defaults or DefaultsSection(), seen)
-        self._problems += forwards.own_listeners(self._targets, self._endpoints)
+            self._origins.append(origins.pack(part))
+        self._problems += forwards.own_listeners(self._targets, self._addresses.claimed)
+        self._multiplexing.check(self._problems, self._notices)
         if self._problems or daemon is None or log is None or bans is None:
             raise self._invalid()
         self._rules.tables.seal()
@@ -132,6 +138,7 @@ class _Loader:
             services=tuple(self._services),
             access_tables=self._rules.tables,
             notices=tuple(self._notices),
+            origins=tuple(self._origins),
             places={
                 f"{section}.{key}": str(main.mark((section, key)))
                 for section in ("daemon", "log")
@@ -179,28 +186,9 @@ class _Loader:
 
     def _included(self, main: Source) -> Iterator[Source]:
         """The files in ``include``, in the order given; those that match a pattern are sorted by name."""
-        patterns = main.tree.get("include")
-        if patterns is None:
-            return
-        if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-            self._add_problem(main, ("include",), f"expected a list of file names, got {shown(patterns)}")
-            return
-        if len(patterns) > _MOST_FILES:
-            self._add_problem(main, ("include", _MOST_FILES), f"more than {_MOST_FILES} files or patterns")
-            return
-        base = os.path.dirname(self._file)
-        files: dict[str, None] = {}
-        for number, pattern in enumerate(patterns):
-            try:
-                found = find_files(base, pattern)
-            except (OSError, ValueError) as error:
-                reason = error.strerror if isinstance(error, OSError) else error
-                self._add_problem(main, ("include", number), f"{os.path.join(base, pattern)!r}: {reason}")
-                continue
-            files.update(dict.fromkeys(found))
-            if len(files) > _MOST_FILES:
-                self._add_problem(main, ("include", number), f"more than {_MOST_FILES} files")
-                return
+        files, faults = included_files(os.path.dirname(self._file), main.tree.get("include"))
+        for where, message in faults:
+            self._add_problem(main, ("include", *where), message)
         for file in files:
             if part := self._read(file):
                 if not self._within(part, (), VALUES, part.values):
@@ -278,22 +266,28 @@ class _Loader:
             self._add_problem(part, path, message, key=True)
         entry = part.tree["services"][name]
         section, rules = self._check_with_rules(part, path, entry, ServiceSection)
+        if isinstance(entry, dict | None) and "listen" not in (entry or {}) and not (entry or {}).get("tcpmux"):
+            self._add_problem(part, path, "the key 'listen' is missing", key=True)
         # The rest is checked from the values in the file, also if the section has problems.
         entry = entry if isinstance(entry, dict) else {}
         kind = self._find_type(part, path, entry.get("type"), name)
+        code = None
+        if kind and kind.options is PythonOptions:
+            line_limit = merge(defaults.limits, section.limits if section else Limits()).line
+            kind, code = self._inspect_code(part, path, entry, kind, line_limit)
         if kind is None:
             return
         endpoints = self._check_endpoints(part, name, entry, kind)
         options = None
         if isinstance(given := entry.get("options"), dict | None):
+            given = relayed(given or {}, endpoints, kind.options)
             options = self._check(part, (*path, "options"), given, kind.options)
         limits = merge(_BLOCKING, defaults.limits) if kind.blocks else defaults.limits
-        own = AccessRules() if rules is None else rules
+        own = rules or AccessRules()
         access = self._rules.add(own, lambda bound, number: self._within(part, (*path, "access"), bound, number))
         if rules and access.asks_groups:
             self._refuse_groups(part, path, endpoints)
-        if section:
-            limits = merge(limits, section.limits)
+        limits = merge(limits, section.limits) if section else limits
         if options is None:
             return
         try:
@@ -305,12 +299,23 @@ class _Loader:
             self._add_problem(part, (*path, "options"), f"service type '{kind.name}' cannot be built: {error!r}")
         if section is None or rules is None:
             return
-        found = [proxies.findings(section.proxy_protocol, endpoints, options)]
+        with_tls = any(endpoint.transport == "tls" for endpoint in endpoints)
+        certificates = len(section.tls.certificate or defaults.tls.certificate) if with_tls else 0
+        if not self._within(part, path, CERTIFICATES, certificates):
+            return
+        tls, tls_files, tls_findings = self._tls.read(defaults.tls, section, endpoints, options)
+        banner_octets, banner_findings = banners.read(section, endpoints, options)
+        found = [proxies.findings(section.proxy_protocol, endpoints, options), tls_findings, banner_findings]
+        found += sensors.findings(endpoints, options), isolation_findings(kind, isolate=section.isolate)
+        self._within(part, (*path, "isolate"), ISOLATED, int(section.isolate))
+        merged = self._rules.merged(rules)
+        pairs = self._multiplexing.add(part, path, kind, section, endpoints, options, merged, tls)
+        found += pairs, certificate_findings(merged, endpoints, tls)
         if isinstance(options, ProgramOptions):
-            service = programs.Service(kind, options, section, self._rules.merged(rules), endpoints, self._daemon)
-            found.append(programs.findings(service))
+            found.append(programs.findings(programs.Service(kind, options, section, merged, endpoints, self._daemon)))
         if isinstance(options, ForwardOptions):
-            found.append(forwards.findings(endpoints, options))
+            tls_files, to_tls = forward_tls.read(options, tls_files, enabled=section.enabled)
+            found += [forwards.findings(endpoints, options), to_tls]
             self._targets += forwards.places(part, path, options) if section.enabled else ()
         for where, message, hint, is_notice in itertools.chain(*found):
             problem = Problem(part.mark((*path, *where)), (*path, *where), message, hint)
@@ -325,15 +330,15 @@ class _Loader:
                 listen=endpoints,
                 access=access,
                 policy=Policy.model_construct(
-                    limits=limits,
-                    refuse=section.refuse,
-                    reply_guard=section.reply_guard,
-                    amplify=section.amplify,
-                    proxy_protocol=section.proxy_protocol,
+                    **{key: getattr(section, key) for key in Policy.model_fields} | {"limits": limits, "tls": tls}
                 ),
+                banners=banner_octets,
+                isolate=section.isolate,
                 log_connections=section.log_connections or ("debug" if kind.polled else None),
                 options=options,
-                given=given or {},
+                given=given,
+                tls_files=tls_files,
+                code=code,
             )
         )
 
@@ -357,12 +362,25 @@ class _Loader:
         self._add_problem(part, where, message, hint, key=given is None)
         return None
 
+    def _inspect_code(
+        self, part: Source, path: Where, entry: dict[str, Any], kind: ServiceType, line_limit: int
+    ) -> tuple[ServiceType | None, Code | None]:
+        """How the code of a `python` service is served; None after its problems were added."""
+        given, enabled = entry.get("options") or {}, entry.get("enabled", True) is True
+        options = self._check(part, (*path, "options"), given, PythonOptions) if isinstance(given, dict) else None
+        if options is None:
+            return None, None
+        found = code_of.inspect(kind, options, line_limit, self._daemon, enabled=enabled)
+        for where, message, hint, is_notice, mark in found.findings:
+            problem = Problem(mark or part.mark((*path, *where)), (*path, *where), message, hint)
+            (self._notices if is_notice else self._problems).append(problem)
+        return found.kind, found.code
+
     def _check_endpoints(
         self, part: Source, name: str, entry: dict[str, Any], kind: ServiceType
     ) -> tuple[Endpoint, ...]:
         endpoints = []
-        listen = entry.get("listen")
-        for number, text in enumerate(listen if isinstance(listen, list) else []):
+        for number, text in enumerate(given if isinstance(given := entry.get("listen"), list) else []):
             try:
                 endpoint = Endpoint.parse(text)
             except ValueError:
@@ -371,27 +389,12 @@ class _Loader:
             if not self._within(part, path, LISTENERS):
                 break
             if endpoint.transport != "systemd" and not (kind.streams if endpoint.streams else kind.datagrams):
-                can = "streams (tcp, unix)" if kind.streams else "datagrams (udp, unixgram)"
-                self._add_problem(part, path, f"service type '{kind.name}' serves {can} only")
+                can = "streams (tcp, tls, unix)" if kind.streams else "datagrams (udp, unixgram)"
+                what = "its options.class" if kind.options is PythonOptions else f"service type '{kind.name}'"
+                self._add_problem(part, path, f"{what} serves {can} only")
             if not kind.listens and workers.answers_astray(self._daemon, endpoint):
                 self._add_problem(part, path, "daemon.chroot hides the sockets of clients; listen on unixgram://@NAME")
-            if entry.get("enabled", True) is True:
-                self._check_overlap(part, path, name, endpoint)
+            if entry.get("enabled", True) is True and (taken := self._addresses.claim(endpoint, name, part.mark(path))):
+                self._add_problem(part, path, taken)  # a disabled one may be an alternative to an enabled one
             endpoints.append(replace(endpoint, place=str(part.mark(path)), number=number))
         return tuple(endpoints)
-
-    def _check_overlap(self, part: Source, path: Where, name: str, endpoint: Endpoint) -> None:
-        """Refuse an address on which another enabled service listens; a disabled one may be an alternative to it."""
-        place = (endpoint.path or endpoint.name, endpoint.port)
-        if self._addresses[place] == _MOST_ADDRESSES:
-            return self._add_problem(part, path, f"more than {_MOST_ADDRESSES} addresses of one port; use * for all")
-        self._addresses[place] += 1
-        hosts = self._endpoints.setdefault(place, {})
-        # A wildcard may conflict with any host, another host only with itself and with wildcards.
-        near = hosts if endpoint.host in _WILDCARDS else (endpoint.host, *_WILDCARDS)
-        for other, owner, mark in (one for host in near for one in hosts.get(host, ())):
-            if endpoint.overlaps(other):
-                message = f"{endpoint} conflicts with {other} of '{owner}' in {mark.file}:{mark.line}"
-                self._add_problem(part, path, message)
-                break
-        hosts.setdefault(endpoint.host, []).append((endpoint, name, part.mark(path)))

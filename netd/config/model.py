@@ -11,17 +11,23 @@ from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerial
 
 from netd.admission.access import AccessRules
 from netd.admission.access_memory import AccessPlace, AccessTables
+from netd.admission.banner import NO_BANNERS, Banners
 from netd.admission.bans import BanRules
+from netd.admission.daemon import MOST_THREADS
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config.problems import Problem
 from netd.endpoints import Endpoint
 from netd.errors import InvalidValueError
+from netd.notation import Notation
+from netd.services.service_type import Datagrams, Serving
 from netd.shared.memory import MOST_WORKERS
 from netd.telemetry.logs import Format, Level
 from netd.telemetry.service_events import ConnectionLog
 from netd.telemetry.syslog import Facility
 from netd.text import shown
+from netd.tls.options import TlsOptions
+from netd.tls.service_files import ServiceFiles
 from netd.values import Account, Count, Duration, Model, Path, list_hint, number_hint, parse_path
 
 SERVICE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -42,8 +48,9 @@ EndpointUrl = Annotated[
     Endpoint,
     BeforeValidator(_endpoint),
     WithJsonSchema(
-        {"type": "string", "pattern": r"^(tcp|udp)://[^ ]+:\d{1,5}(\?.*)?$|^unix(gram)?://[/@].+$|^systemd://.+$"}
+        {"type": "string", "pattern": r"^(tcp|tls|udp)://[^ ]+:\d{1,5}(\?.*)?$|^unix(gram)?://[/@].+$|^systemd://.+$"}
     ),
+    Notation("URL"),
 ]
 
 
@@ -80,11 +87,13 @@ LogFile = Annotated[
     str,
     BeforeValidator(_log_file),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^/"}, {"const": SYSLOG}]}),
+    Notation("path or `syslog`"),
 ]
 PathOrOff = Annotated[
     str | None,
     BeforeValidator(_path_or_off),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^/"}, {"enum": ["off", False, ""]}]}),
+    Notation("path or `off`"),
 ]
 
 
@@ -106,6 +115,7 @@ LoggedConnections = Annotated[
     WithJsonSchema(
         {"anyOf": [{"enum": ["all", "debug", "summary", "off", False]}, {"pattern": "^sample [1-9][0-9]{0,8}$"}]}
     ),
+    Notation("`all`, `debug`, `summary`, `off`, or `sample NUMBER`"),
 ]
 
 
@@ -116,12 +126,16 @@ class DaemonSection(Model):
         int | Literal["auto"],
         BeforeValidator(_workers),
         WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_WORKERS}, {"const": "auto"}]}),
+        Notation(f"number from 1 to {MOST_WORKERS}, or `auto`"),
     ] = 1
     """The number of worker processes; auto: one for each processor core. One, since a worker serves more than a hundred
     thousand requests a second."""
     connections: Count = 16384
     """The most concurrent connections of all services. So many take less than 25 MB, and as many descriptors, which is
     less than the limit of systemd and most hosts (RLIMIT_NOFILE)."""
+    threads: Annotated[int, Field(ge=1, le=4096)] = MOST_THREADS
+    """The most threads of handlers that block at one time, of all services and in all workers, 1 to 4096;
+    `limits.threads` bounds those of one service. 512 take less than 25 MB."""
     user: Account | None = None
     """The user (name or number) of the workers. Unset: if netd is started as root, `netd` if that user exists, else
     `nobody`; if not, the user that starts netd."""
@@ -189,6 +203,7 @@ class DefaultsSection(Model):
 
     access: AccessRules = AccessRules()
     limits: Limits = Limits()
+    tls: TlsOptions = TlsOptions()
 
 
 class ServiceSection(Policy):
@@ -199,10 +214,15 @@ class ServiceSection(Policy):
     enabled: bool = True
     """Whether the service runs. The config of a disabled service is checked too."""
     access: AccessRules = AccessRules()
-    listen: Annotated[tuple[EndpointUrl, ...], BeforeValidator(_listen), Field(json_schema_extra={"minItems": 1})]
-    """The URLs to listen on: tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, unixgram:///PATH, unix://@ABSTRACT,
+    """The peers that it serves, and when. Keys that are not set here have the values of `defaults.access`."""
+    listen: Annotated[tuple[EndpointUrl, ...], BeforeValidator(_listen), Field(json_schema_extra={"minItems": 1})] = ()
+    """The URLs to listen on: tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT, unix:///PATH, unixgram:///PATH, unix://@ABSTRACT,
     or systemd://NAME for sockets with this FileDescriptorName= (systemd.socket(5)). HOST is an address, a name, or *
     for all addresses of both families. Socket options follow as ?key=value&key=value."""
+    isolate: bool = False
+    """Whether a worker of its own serves it, and no other runs its code; only of `type: python`. So code that hangs,
+    crashes or uses up the processor delays and ends the connections of its own service alone. Off, since each worker
+    is a process, with some 10 MB of its own."""
     log_connections: LoggedConnections | None = None
     """Which of its connections are logged when they end, as `log.connections` says for all services. Unset: as that
     says, but debug for `metrics`, since its clients ask again and again."""
@@ -223,6 +243,17 @@ class FileSection(Model):
     """The services, by name."""
 
 
+class Code(Model):
+    """The code of a service of the type `python`, as the check of the config has found it."""
+
+    text: str
+    """The text of its file; empty for a module."""
+    serving: Serving | None
+    """How its class serves streams; None: it serves none."""
+    datagrams: Datagrams | None
+    """How its class answers datagrams; None: it answers none."""
+
+
 class ServiceConfig(Model):
     """A checked service: access and limits are merged with the defaults, options are those of its type."""
 
@@ -235,11 +266,18 @@ class ServiceConfig(Model):
     access: AccessPlace
     """Its access rules."""
     policy: Policy
+    banners: Banners = NO_BANNERS
+    """The octets of `policy.banner`."""
+    isolate: bool = False
     log_connections: ConnectionLog | None = None
     """None: as `LogSection.connections` says."""
     options: Model
     given: dict[str, Any]
     """The options as in the file, from which another process builds the same ones."""
+    tls_files: ServiceFiles | None = None
+    """The content of the files that `tls` names; None: it has no endpoint with TLS."""
+    code: Code | None = None
+    """What the type `python` serves; None for other types."""
 
 
 class Config(Model):
@@ -257,6 +295,8 @@ class Config(Model):
     """The access rules of all services."""
     notices: tuple[InstanceOf[Problem], ...] = ()
     """Notices for the operator: keys that were renamed, and risks of programs."""
+    origins: tuple[bytes, ...] = ()
+    """What its files say, and in which lines (`netd.config.origins`): one text for each file, the main one first."""
     places: dict[str, str] = Field(default_factory=dict)
     """Where the keys of `daemon` and `log` stand, as FILE:LINE:COLUMN by ``daemon.user`` and the like; only in the
     process that has read the file."""

@@ -21,6 +21,7 @@ from netd.services.exec.options import ProgramOptions
 from netd.services.service_type import ServiceType
 from netd.transport import socket_filter
 from netd.transport.advice import PROGRAMS_DROP_IN
+from netd.values import Model
 
 _DEFAULT_USER = "nobody"
 _MOST_RULES = 4 * MOST_INSTRUCTIONS  # a bound on the time that the compilation takes
@@ -96,6 +97,8 @@ def _of_listener(service: Service) -> Iterator[Finding]:
             yield Finding(("options", key), "is for mode: connection only")
     if getattr(options, "stderr", None) == "peer":
         yield Finding(("options", "stderr"), "a listening socket has no peer", "set it to log or null")
+    if section.load:
+        yield Finding(("load",), accepts, "leave it out, or set mode: connection")
     if access.times:
         yield Finding(("access", "times"), accepts, "set access.times: [], or mode: connection")
     yield from _of_filter(access, service.listen, f"{accepts}: a socket filter sees addresses only")
@@ -123,6 +126,15 @@ def _of_filter(access: AccessRules, listen: tuple[Endpoint, ...], addresses_only
         compile_filter(Access(compile_rules(access)), (), exemption(()))
     except ValueError as error:
         yield Finding(("access",), str(error))
+
+
+def not_held(options: Model) -> tuple[str, ...]:
+    """The limits that netd cannot hold with these options, since a program has the connections, or the socket."""
+    if not isinstance(options, ProgramOptions):
+        return ()
+    if getattr(options, "mode", None) == "listener":
+        return _NOT_OF_A_LISTENER
+    return () if getattr(options, "relay", True) else _NOT_SEEN
 
 
 def _given_limits(section: ServiceSection, keys: tuple[str, ...]) -> Iterator[str]:
@@ -238,7 +250,7 @@ def _shared_user(uid: int, options: ProgramOptions, daemon: DaemonSection) -> It
 
 
 def _uid_of_workers(daemon: DaemonSection) -> int | None:
-    """The user of the workers of a netd that root starts (`netd.daemon.privileges`)."""
+    """The user of the workers of a netd that root starts (`netd.config.workers.resolve`)."""
     if daemon.user is not None:
         return _number("uid", daemon.user)
     own = _number("uid", "netd")

@@ -1,12 +1,15 @@
 """The access rules of a config: with account numbers, merged with the defaults, and compiled once for all processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from netd import accounts
 from netd.admission.access import AccessRules
 from netd.admission.access_memory import AccessPlace, AccessTables
-from netd.config.bounds import RULES, TIMES, Bound
+from netd.config.bounds import CERTIFICATE_RULES, RULES, TIMES, Bound
+from netd.config.programs import Finding
+from netd.endpoints import Endpoint
+from netd.tls.options import TlsOptions
 from netd.values import Model
 
 M = TypeVar("M", bound=Model)
@@ -51,8 +54,14 @@ class RuleSets:
         place = self._places.get(key)
         if place is None:
             rules = self.merged(own)
-            if not within(RULES, len(rules.allow) + len(rules.deny)) or not within(TIMES, len(rules.times)):
-                rules = AccessRules()
+            for bound, number in (
+                (RULES, len(rules.allow) + len(rules.deny)),
+                (TIMES, len(rules.times)),
+                (CERTIFICATE_RULES, sum(bool(entry.certificate) for entry in rules.allow)),
+            ):
+                if not within(bound, number):
+                    rules = AccessRules()
+                    break
             place = self._places[key] = self.tables.add(rules)
         return place
 
@@ -64,3 +73,20 @@ class RuleSets:
 def merge(base: M, own: M) -> M:
     """The keys that are given in ``own``, and the other ones from ``base``."""
     return base.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+
+
+def certificate_findings(rules: AccessRules, listen: tuple[Endpoint, ...], tls: TlsOptions) -> Iterator[Finding]:
+    """Why the certificate rules of a service cannot hold, given its endpoints and its options of TLS."""
+    found = next((number for number, entry in enumerate(rules.allow) if entry.certificate), None)
+    if found is None or not listen:  # of one without endpoints, tcpmux is asked (`netd.config.tcpmux`)
+        return
+    rule = rules.allow[found].text
+    for number, endpoint in enumerate(listen):
+        if endpoint.transport != "tls":
+            message = f"access.allow has {rule}, and a peer over {endpoint.transport}:// has no certificate"
+            hint = "listen on tls://, give this endpoint to a service of its own, or set access.allow without it"
+            yield Finding(("listen", number), message, hint)
+            return
+    if tls.client == "none" or not tls.client_ca:
+        hint = "set tls.client_ca to the file of their authority, and tls.client to required"
+        yield Finding(("access", "allow", found), f"{rule} needs clients with certificates", hint)

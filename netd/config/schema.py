@@ -10,7 +10,7 @@ from netd.config.model import SERVICE_NAME, DaemonSection, DefaultsSection, File
 from netd.config.renamed import RENAMED
 from netd.services import table
 from netd.services.service_type import ServiceType
-from netd.values import Model
+from netd.values import Model, inner_model
 
 _SECTIONS: tuple[type[Model], ...] = (DaemonSection, LogSection, BanRules, DefaultsSection, AccessRules, Limits)
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -32,12 +32,14 @@ def json_schema() -> dict[str, Any]:
         "anyOf": [{"enum": names}, {"type": "string"}],
     }
     entry["properties"]["options"].pop("additionalProperties", None)
+    entry["anyOf"] = [{"required": ["listen"]}, {"required": ["tcpmux"]}]  # one of them at least
     entry["properties"]["access"].pop("default")  # the default is that of ``defaults``
     entry["allOf"] = [
         {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": _options(name)}
         for name in names
     ]
     _write_defaults(schema, definitions)
+    del entry["properties"]["listen"]["default"]  # an empty list is for a service with `tcpmux` alone
     for section, keys in RENAMED.items():
         properties = definitions[schema["properties"][section]["$ref"].rpartition("/")[2]]["properties"]
         for old, new in keys.items():
@@ -47,8 +49,8 @@ def json_schema() -> dict[str, Any]:
     # A section with all lines commented out is null.
     for properties, names_of in (
         (schema["properties"], ("include", "daemon", "log", "bans", "defaults", "services")),
-        (definitions["DefaultsSection"]["properties"], ("access", "limits")),
-        (entry["properties"], ("type", "access", "limits", "options")),
+        (definitions["DefaultsSection"]["properties"], ("access", "limits", "tls")),
+        (entry["properties"], ("type", "access", "limits", "tls", "options")),
     ):
         for name in names_of:
             properties[name] = {"anyOf": [properties[name], {"type": "null"}]}
@@ -77,8 +79,10 @@ def _write_defaults(schema: dict[str, Any], definitions: dict[str, Any]) -> None
         *((ServiceType.of(s).options, definitions[f"{n}-options"]) for n, s in table.BUILT_IN.items()),
     ]
     for model, shown in places:
-        inner = {type(field.default) for field in model.model_fields.values() if isinstance(field.default, Model)}
-        places += [(one, definitions[one.__name__]) for one in inner if one.__name__ in definitions]
+        inner = {one for field in model.model_fields.values() if (one := inner_model(field))}
+        # One with a value that is required has no defaults to write.
+        whole = [one for one in inner if not any(field.is_required() for field in one.model_fields.values())]
+        places += [(one, definitions[one.__name__]) for one in whole if one.__name__ in definitions]
         written = model.model_construct().written()
         for name, field in model.model_fields.items():
             shown["properties"][name].pop("default", None)

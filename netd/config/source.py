@@ -50,11 +50,12 @@ class Source:
         self.values = values
         """The number of values, aliases expanded."""
         self.unreadable = {problem.path for problem in problems}
-        self._place = place
+        self.place = place
+        """The position of the tree."""
 
     def mark(self, path: Where, *, key: bool = False) -> Mark:
         """The position of a value (or its key), or of the nearest one that contains it."""
-        place = self._place
+        place: Any = self.place
         for number, step in enumerate(path, 1):
             inner: Any = place[2] if len(place) > 2 else ()
             try:
@@ -72,11 +73,11 @@ class Source:
         given = dict(self.tree[section])
         given.setdefault(new, given.pop(old))
         self.tree[section] = given
-        at_key, at_value = self._place[2][section]
+        at_key, at_value = self.place[2][section]
         if len(at_value) > 2:
             keys = dict(at_value[2])
             keys.setdefault(new, keys.pop(old))
-            self._place[2][section] = (at_key, (*at_value[:2], keys))
+            self.place[2][section] = (at_key, (*at_value[:2], keys))
         if (section, old) in self.unreadable:
             self.unreadable.add((section, new))
 

@@ -13,6 +13,7 @@ from netd.config import bounds, loader
 from netd.config.bounds import Bound
 from netd.config.model import Config
 from netd.errors import ConfigError
+from tests.support.certificates import Authority
 
 
 def load(tmp_path: Path, text: str, **included: str) -> Config:
@@ -104,6 +105,17 @@ def test_times_above_the_bound_are_reported(tmp_path: Path, monkeypatch: pytest.
     assert problems(tmp_path, text) == [f"netd.yaml:5:44: services.s2.access: {too_many}"]
 
 
+def test_certificate_rules_above_the_bound_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    too_many = lower(monkeypatch, "CERTIFICATE_RULES", 2)
+    issued = Authority(tmp_path).issue("server")
+    tls = f"{{certificate: {issued.certificate}, key: {issued.key}, client_ca: {issued.certificate}, client: required}}"
+    text = f"defaults: {{tls: {tls}, access: {{allow: [any, 'cn:a', 'cn:b']}}}}\nservices:\n"
+    text += "".join(f"  s{number}: {{type: echo, listen: ['tls://*:{number}']}}\n" for number in (7, 8))
+    assert len(load(tmp_path, text).services) == 2, "equal rule sets count once"
+    text += "  s9: {type: echo, listen: ['tls://*:9'], access: {allow: ['cn:c']}}\n"
+    assert problems(tmp_path, text) == [f"netd.yaml:5:43: services.s9.access: {too_many}"]
+
+
 def test_listeners_networks_and_values_above_their_bounds_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +131,19 @@ def test_listeners_networks_and_values_above_their_bounds_are_reported(
         too_many = lower(lowered, "VALUES", 30)
         text = "include: [a.yaml, b.yaml]\n"
         assert problems(tmp_path, text, a=two.replace("s", "r"), b=two)[-1] == f"b.yaml:1:1: {too_many}"
+
+
+def test_certificates_above_the_bound_are_reported_and_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_many = lower(monkeypatch, "CERTIFICATES", 3)
+    issued = Authority(tmp_path).issue("server")
+    text = f"defaults: {{tls: {{certificate: [{issued.certificate}], key: {issued.key}}}}}\nservices:\n"
+    text += "".join(f"  s{number}: {{type: echo, listen: ['tls://127.0.0.1:{number}']}}\n" for number in range(3))
+    text += service(3)
+    assert len(load(tmp_path, text).services) == 4
+    text += f"  s4: {{type: echo, listen: ['tls://127.0.0.1:4'], tls: {{certificate: {tmp_path / 'none'}}}}}\n"
+    assert problems(tmp_path, text) == [f"netd.yaml:7:3: services.s4: {too_many}"]
 
 
 def test_defaults_are_compiled_once_for_all_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

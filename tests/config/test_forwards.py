@@ -32,7 +32,12 @@ def forward(to: str, listen: str = "tcp://127.0.0.1:8000", more: str = "") -> st
         forward("tcp://192.0.2.1:80", "systemd://x"),
         forward("tcp://192.0.2.1:8000", "tcp://*:8000"),
         forward("tcp://127.0.0.2:8000"),
+        forward("udp://192.0.2.1:80", "udp://*:8000"),
+        forward("udp://name.example:80', 'unixgram:///run/x", "unixgram:///run/y"),
+        forward("udp://192.0.2.1:80', 'tcp://192.0.2.1:80", "systemd://x"),
         forward("tcp://192.0.2.1:80", more=", bind: 198.51.100.1"),
+        forward("tcp://192.0.2.1:80", more=", check: {}"),
+        forward("udp://192.0.2.1:80", "udp://*:8000", more=", check: {send: ''}"),
         forward("tcp://name.example:80", more=", bind: '2001:db8::1'"),
     ],
 )
@@ -43,8 +48,23 @@ def test_service_without_a_problem(tmp_path: Path, service: str) -> None:
 @pytest.mark.parametrize(
     ("service", "problem"),
     [
-        (forward("tcp://192.0.2.1:80", "udp://*:8000"), "x.listen[0]: datagrams are not forwarded"),
-        (forward("udp://192.0.2.1:80"), "x.listen[0]: there is no target of connections (tcp://, unix://)"),
+        (
+            forward("tcp://192.0.2.1:80", "udp://*:8000"),
+            "x.listen[0]: there is no target of datagrams (udp://, unixgram://)",
+        ),
+        (
+            forward("unixgram:///run/x', 'tcp://192.0.2.1:80", "udp://*:8000"),
+            "x.options.to[1]: no listener takes connections for this target",
+        ),
+        (
+            forward("udp://192.0.2.1:80", "udp://*:8000", more=", proxy_protocol: v2"),
+            "x.options.proxy_protocol: datagrams to a target have no header of the PROXY protocol",
+        ),
+        (
+            forward("udp://192.0.2.1:80", "udp://*:8000", more=", check: {expect: x}"),
+            "x.options.check: expected `send`: only an answer shows that udp://192.0.2.1:80 is up",
+        ),
+        (forward("udp://192.0.2.1:80"), "x.listen[0]: there is no target of connections (tcp://, tls://, unix://)"),
         (
             forward("tcp://192.0.2.1:80', 'udp://192.0.2.1:80"),
             "x.options.to[1]: no listener takes datagrams for this target",
@@ -66,9 +86,11 @@ def test_service_that_does_not_fit_is_refused(tmp_path: Path, service: str, prob
         ("tcp://127.0.0.1:9000", "tcp://127.0.0.1:9000"),
         ("tcp://127.0.0.1:9000", "tcp://*:9000"),
         ("tcp://127.0.0.7:9000", "tcp://0.0.0.0:9000"),
+        ("tls://127.0.0.1:9000", "tcp://*:9000"),
         ("tcp://localhost:9000", "tcp://*:9000"),
         ("tcp://localhost:9000", "tcp://127.0.0.1:9000"),
         ("tcp://name.example:9000", "tcp://name.example:9000"),
+        ("udp://127.0.0.1:9000", "udp://*:9000"),
         ("unix:///run/y", "unix:///run//y"),
         ("unix://@y", "unix://@y"),
     ],
@@ -77,11 +99,12 @@ def test_target_that_is_a_listener_of_this_netd_is_refused_with_both_places(
     tmp_path: Path, target: str, listener: str
 ) -> None:
     echo = f"type: echo, listen: ['{listener}']"
-    [problem] = found(tmp_path, forward(target), echo)
+    listen = "udp://127.0.0.1:8000" if target.startswith("udp") else "tcp://127.0.0.1:8000"
+    [problem] = found(tmp_path, forward(target, listen), echo)
     file = tmp_path / "netd.yaml"
     assert problem == f"x.options.to[0]: {target} is where 'y' of this netd listens, in {file}:3"
-    assert found(tmp_path, forward(target), f"{echo}, enabled: false") == []
-    assert found(tmp_path, f"{forward(target)}, enabled: false", echo) == []
+    assert found(tmp_path, forward(target, listen), f"{echo}, enabled: false") == []
+    assert found(tmp_path, f"{forward(target, listen)}, enabled: false", echo) == []
 
 
 @pytest.mark.parametrize(

@@ -353,7 +353,7 @@ def test_transport_that_the_service_type_does_not_serve_is_a_problem(
     monkeypatch.setitem(table.BUILT_IN, "d", DatagramOnly)
     text = "services:\n  s: {listen: [tcp://*:1, udp://*:1]}\n  d: {listen: [udp://*:2, unix:///x]}\n"
     assert problems(tmp_path, text) == [
-        "2:27: services.s.listen[1]: service type 's' serves streams (tcp, unix) only",
+        "2:27: services.s.listen[1]: service type 's' serves streams (tcp, tls, unix) only",
         "3:27: services.d.listen[1]: service type 'd' serves datagrams (udp, unixgram) only",
     ]
 
@@ -584,6 +584,20 @@ services:
         "4:26: services.echo.access.deny[1]: there is no user 'nobody-here'",
         "4:45: services.echo.access.deny[2]: there is no group 'none'",
     ]
+
+
+def test_load_is_a_number_above_0(tmp_path: Path) -> None:
+    def written(value: str) -> str:
+        return f"services: {{echo: {{listen: [tcp://*:7], load: {value}}}}}\n"
+
+    found = [load(tmp_path, written(value)).services[0].policy.load for value in ("{below: 8}", "{below: 0.5}", "null")]
+    assert [one and one.below for one in found] == [8.0, 0.5, None]
+    for value in ("0", "-1", "high", "true", ".inf", ".nan", "100000"):
+        [problem] = problems(tmp_path, written(f"{{below: {value}}}"))
+        assert "services.echo.load.below: expected a load average such as 8.0, above 0 and below 100,000" in problem
+    for value in ("8.0", "{}", "{above: 3}"):
+        assert all("services.echo.load" in problem for problem in problems(tmp_path, written(value)))
+        assert problems(tmp_path, written(value))
 
 
 def test_accounts_are_looked_up_also_if_there_are_other_problems(tmp_path: Path) -> None:

@@ -222,6 +222,7 @@ def test_limit_on_octets_that_netd_does_not_see_is_a_problem(directory: Path, li
         ("refuse", "refuse: {line: busy}"),
         ("refuse", "refuse: reset"),
         ("amplify", "amplify: [local]"),
+        ("load", "load: {below: 8.0}"),
         ("reply_guard", "reply_guard: true"),
         ("access.times", "access: {times: ['08:00-09:00']}"),
     ],

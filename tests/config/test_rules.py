@@ -1,7 +1,7 @@
 """The access rules of a config: account numbers, defaults, bounds, and equal rule sets."""
 
 from netd.admission.access import AccessRules
-from netd.config.bounds import RULES, TIMES, Bound
+from netd.config.bounds import CERTIFICATE_RULES, RULES, TIMES, Bound
 from netd.config.rules import RuleSets, merge, resolve_accounts
 
 
@@ -47,9 +47,9 @@ def test_equal_rule_sets_are_compiled_and_counted_once() -> None:
     sets = RuleSets(rules(deny=["10.0.0.0/8", "192.0.2.0/24"]))
     first, second = (sets.add(rules(), within) for _ in range(2))
     assert first is second
-    assert counted == [(RULES, 2), (TIMES, 0)]
+    assert counted == [(RULES, 2), (TIMES, 0), (CERTIFICATE_RULES, 0)]
     other = sets.add(rules(times=["08:00-09:00"]), within)
-    assert counted[2:] == [(RULES, 2), (TIMES, 1)]
+    assert counted[3:] == [(RULES, 2), (TIMES, 1), (CERTIFICATE_RULES, 0)]
     sets.tables.seal()
     assert first.read().rules == {"allow": [], "deny": ["10.0.0.0/8", "192.0.2.0/24"], "times": []}
     assert other.read().rules == {**first.read().rules, "times": ["08:00-09:00"]}

@@ -23,7 +23,7 @@ services:
   none: {type: discard, enabled: false, listen: [systemd://x], reply_guard: false, amplify: [local]}
   time: {listen: [tcp://localhost:37], options: {timezone: Asia/Shanghai}, refuse: {line: "421 \\u00e9"}}
   chat: {listen: [udp://127.0.0.1:0], access: {allow: [], deny: [uid:root, 2001:db8::/32]}, limits: {rate: tcp 1/h}}
-  some: {type: echo, listen: [tcp://127.0.0.1:0], log_connections: sample 9}
+  some: {type: echo, listen: [tcp://127.0.0.1:0], log_connections: sample 9, banner: "\\xe9"}
   reply: {listen: [tcp://127.0.0.1:0], refuse: reset, limits: {connections: off, bytes: 1GiB, exempt: []}}
 """
 
