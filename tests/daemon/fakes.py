@@ -212,7 +212,7 @@ class Pool:
             self._sync,
             lambda running: 0,
             lambda worker, notice: self.notices.append(notice),
-            lambda stack: {},
+            lambda worker, stack: {},
         )
 
     async def _sync(self, worker: WorkerProcess) -> None:

@@ -338,6 +338,7 @@ def test_reload_with_another_user_starts_another_launcher_and_ends_the_one_witho
         until_idle(running)
 
 
+@pytest.mark.timeout(180)  # thirty reloads, each with a new launcher
 def test_reloads_with_other_users_leave_no_descriptor_open(tmp_path: Path) -> None:
     need_root()
     users = ["daemon", "games"]

@@ -5,57 +5,21 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.daemon.backends import backends
 from tests.daemon.configs import write
 from tests.support.daemon import Daemon, daemon
 from tests.support.sockets import read_all
 from tests.support.waiting import until
+from tests.transport.datagram.forwards import asking, target
 
 pytestmark = pytest.mark.slow
-
-
-class Backend:
-    """A server that answers each connection with its name, and then with all that it has sent."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = "tcp://127.0.0.1:{1}".format(*self.socket.getsockname())
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                client, _ = self.socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with client:
-            client.sendall(f"{self.name} ".encode())
-            while data := client.recv(65536):
-                client.sendall(data)
-
-    def close(self) -> None:
-        self.socket.shutdown(socket.SHUT_RDWR)
-        self.socket.close()
-
-
-@contextmanager
-def backends(*names: str) -> Iterator[list[Backend]]:
-    with ExitStack() as stack:
-        made = [Backend(name) for name in names]
-        for one in made:
-            stack.callback(lambda one=one: one.socket.fileno() >= 0 and one.close())  # type: ignore[misc]
-        yield made
 
 
 @contextmanager
@@ -66,9 +30,14 @@ def closed_port() -> Iterator[str]:
         yield "tcp://127.0.0.1:{1}".format(*one.getsockname())
 
 
-def config(*to: str, workers: int = 1, **options: Any) -> str:
-    service = {"type": "forward", "listen": ["tcp://127.0.0.1:0"], "options": {"to": to, **options}}
-    return json.dumps({"daemon": {"workers": workers}, "services": {"web": service}})
+def config(*to: str, workers: int = 1, scheme: str = "tcp", others: Any = None, **options: Any) -> str:
+    service = {
+        "type": "forward",
+        "listen": [f"{scheme}://127.0.0.1:0"],
+        "limits": {"drain": "100ms"},
+        "options": {"to": to, **options},
+    }
+    return json.dumps({"daemon": {"workers": workers}, "services": {"web": service, **(others or {})}})
 
 
 def connect(running: Daemon) -> socket.socket:
@@ -84,7 +53,7 @@ def said(running: Daemon, data: bytes = b"") -> str:
 
 
 def counters(running: Daemon) -> dict[str, Any]:
-    [service] = running.ask("status")["services"]
+    [service] = [one for one in running.ask("status")["services"] if one["service"] == "web"]
     found: dict[str, Any] = service["counters"]
     return found
 
@@ -98,8 +67,7 @@ def test_connections_take_turns_and_a_target_that_refuses_is_left_out_until_it_i
         assert {said(running, b"x") for _ in range(4)} == {"b x"}
         failed = running.event("target_failed")
         assert (failed["target"], failed["reason"], failed["error"]) == (a.url, "refused", "ECONNREFUSED")
-        a.socket = socket.create_server(("127.0.0.1", int(a.url.rpartition(":")[2])))
-        threading.Thread(target=a._run, daemon=True).start()
+        a.reopen()
         until(lambda: said(running) == "a ")
         assert running.event("target_recovered")["target"] == a.url
         found = counters(running)
@@ -156,6 +124,23 @@ def test_name_with_two_addresses_is_reached_at_the_one_that_answers(tmp_path: Pa
         assert said(running, b"x" * 100_000) == "a " + "x" * 100_000
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_name_that_leads_back_to_a_listener_of_this_netd_is_no_target(scheme: str, tmp_path: Path) -> None:
+    with daemon(config(f"{scheme}://127.0.0.1:9", scheme=scheme), tmp_path) as running:
+        url = f"{scheme}://localhost:{running.port('web', scheme)}"  # which no config has: the kernel chose the port
+        write(tmp_path, config(url, scheme=scheme))
+        assert running.netd("reload").returncode == 0
+        if scheme == "tcp":
+            with pytest.raises(ConnectionResetError), connect(running) as client:
+                client.recv(1)
+        else:
+            with asking(("127.0.0.1", running.port("web", "udp"))) as client:
+                client.send(b"x")
+                until(lambda: counters(running)["datagrams_dropped"].get("no_target") == 1)
+        failed = running.event("target_failed")
+        assert (failed["target"], failed["reason"]) == (url, "denied")
+
+
 def test_curl_gets_and_posts_through_netd_to_a_server(tmp_path: Path) -> None:
     (tmp_path / "www").mkdir()
     (tmp_path / "www" / "file").write_bytes(bytes(range(256)) * 4096)
@@ -175,3 +160,54 @@ def test_curl_gets_and_posts_through_netd_to_a_server(tmp_path: Path) -> None:
                 assert reply.startswith("HTTP/1.0 200")
         finally:
             server.kill()
+
+
+def passed_on(client: socket.socket, behind: socket.socket, data: bytes) -> Any:
+    """Ask, answer as the target does, and receive. Returns the address from which the question came."""
+    client.send(data)
+    question, netd = behind.recvfrom(100)
+    assert question == data
+    behind.sendto(data, netd)
+    assert client.recv(100) == data
+    return netd
+
+
+def test_datagrams_of_a_client_have_one_session_through_reloads_and_a_new_one_after_a_crash(tmp_path: Path) -> None:
+    other = {"more": {"type": "echo", "listen": ["tcp://127.0.0.1:0"]}}
+    with (
+        target() as (a_url, a),
+        target() as (b_url, b),
+        daemon(config(a_url, workers=2, scheme="udp"), tmp_path) as running,
+        asking(("127.0.0.1", running.port("web", "udp"))) as client,
+    ):
+        session = passed_on(client, a, b"first")
+        for number in range(20):
+            assert passed_on(client, a, b"%d" % number) == session
+        [row] = running.ask("connections")["connections"]
+        assert (row["target"], row["peer"]) == (a_url, "127.0.0.1:{1}".format(*client.getsockname()))
+        write(tmp_path, config(a_url, workers=2, scheme="udp", others=other))
+        assert running.netd("reload").returncode == 0
+        assert passed_on(client, a, b"the service did not change") == session
+        client.send(b"under way")
+        a.recv(100)
+        write(tmp_path, config(b_url, workers=2, scheme="udp", others=other))
+        assert running.netd("reload").returncode == 0
+        a.sendto(b"answer", session)
+        assert client.recv(100) == b"answer"
+        session = passed_on(client, b, b"to the new target")
+        [killed] = [line["pid"] for line in running.lines if line["event"] == "worker_started" and not line["worker"]]
+        os.kill(killed, signal.SIGKILL)
+        assert passed_on(client, b, b"after the crash") != session
+        [shown] = running.ask("target", "web")["targets"]
+        assert (shown["target"], shown["state"], shown["connections"]) == (b_url, "up", 1)
+        assert running.netd("target", "web", "disable", b_url).returncode == 0
+        until(lambda: not running.ask("connections")["connections"])
+        client.send(b"x")
+        until(lambda: counters(running)["datagrams_dropped"].get("no_target") == 1)
+        assert running.netd("target", "web", "enable", b_url).returncode == 0
+        passed_on(client, b, b"enabled again")
+        assert running.netd("disable", "web").returncode == 0
+        until(lambda: not running.ask("connections")["connections"])
+        client.send(b"x")
+        with pytest.raises(ConnectionRefusedError):
+            client.recv(100)

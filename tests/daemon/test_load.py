@@ -268,12 +268,12 @@ def test_four_hundred_reloads_under_load(tmp_path: Path) -> None:
 def _cost(running: Daemon) -> list[tuple[int, int, int]]:
     """The process id, number of descriptors and octets of private memory of each process."""
     pids = [running.process.pid, *(worker["pid"] for worker in running.ask("status")["workers"])]
+    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children")
+    # The process that read the config may not have exited yet: what the supervisor shares with it is not private.
+    until(lambda: len(children.read_text().split()) == len(pids) - 1)
     found = []
     for pid in pids:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         own = sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
         found.append((pid, len(os.listdir(f"/proc/{pid}/fd")), own * 1024))
-    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children")
-    # The process that read the config may not have exited yet.
-    until(lambda: len(children.read_text().split()) == len(pids) - 1)
     return found

@@ -18,6 +18,7 @@ from netd.config.model import LogSection
 from netd.daemon.log_output import open_file, open_log
 from netd.errors import OpenError
 from netd.telemetry import syslog
+from tests.support.daemon import daemon
 from tests.support.leftovers import is_gone
 from tests.support.namespaces import in_mounts_of, with_own_dev
 from tests.support.programs import need, started
@@ -208,3 +209,14 @@ def test_daemon_without_a_log_file_and_a_syslogd_prints_a_note(tmp_path: Path) -
             done = run_detached(space, tmp_path, log)
             assert (done.returncode, done.stderr) == (0, f"netd: {note}")
             stop(tmp_path)
+
+
+def test_lines_of_connections_that_the_stop_ends_are_written(tmp_path: Path) -> None:
+    config = "daemon: {drain: 100ms}\nservices:\n  echo: {listen: [tcp://127.0.0.1:0]}\n"
+    with daemon(config, tmp_path) as running, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", running.port("echo")), 20))
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+        assert running.stop() == 0
+    assert [line["outcome"] for line in running.lines if line["event"] == "connection_closed"] == ["stopped"] * 3

@@ -2,16 +2,19 @@
 and again, programs that close their connection or leave children, reloads under load."""
 
 import os
+import signal
 import socket
 import struct
+import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.daemon import programs
 from tests.support.daemon import Daemon, daemon
-from tests.support.programs import need_root
+from tests.support.programs import need, need_root
 from tests.support.sockets import free_port, read_all, read_exactly
 from tests.support.waiting import until
 
@@ -31,8 +34,11 @@ def open_of(running: Daemon, service: str) -> int:
 
 def open_files(pid: int) -> int:
     """The files that a process has open: those that it reserves are copies of one."""
-    names = [f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd")]
-    return len({os.readlink(name) for name in names if os.path.islink(name)})
+    files = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            files.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return len(files)
 
 
 @pytest.mark.parametrize("relay", ["true", "false"])
@@ -117,20 +123,18 @@ def test_launcher_that_is_not_needed_any_more_leaves_no_descriptors(tmp_path: Pa
     echo = "services:\n  echo: {listen: ['tcp://127.0.0.1:0']}\n"
     both = echo + "  p: {type: exec, listen: ['tcp://127.0.0.1:0'], options: {command: [/bin/true]}}\n"
 
-    def is_settled() -> bool:
+    def numbers() -> tuple[int, int, int]:
         children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
-        return len(children) == 1  # the worker
+        return len(children), open_files(running.process.pid), open_files(running.worker)
 
     with daemon(echo, tmp_path) as running:
-        numbers = []
-        for _ in range(3):
-            (tmp_path / "netd.yaml").write_text(both)
-            assert running.netd("reload").returncode == 0
-            (tmp_path / "netd.yaml").write_text(echo)
-            assert running.netd("reload").returncode == 0
-            until(is_settled, 30)
-            numbers.append((open_files(running.process.pid), open_files(running.worker)))
-        assert numbers[1:] == numbers[:1] * 2
+        before = numbers()
+        (tmp_path / "netd.yaml").write_text(both)
+        assert running.netd("reload").returncode == 0
+        assert numbers() != before
+        (tmp_path / "netd.yaml").write_text(echo)
+        assert running.netd("reload").returncode == 0
+        until(lambda: numbers() == before, 30)
 
 
 def test_lack_of_processes_costs_one_connection_and_is_told(tmp_path: Path) -> None:
@@ -206,3 +210,25 @@ def test_stop_ends_programs_at_once_where_on_stop_says_kill(tmp_path: Path) -> N
         assert running.stop() == 0
         assert read_all(client) == b""
     assert [line["signal"] for line in running.lines if line["event"] == "program_ended"] == ["SIGTERM"]
+
+
+def test_programs_of_a_user_that_was_removed_are_started_until_a_reload_which_names_it(tmp_path: Path) -> None:
+    need_root()
+    need("unshare", "nsenter", "mount")
+    accounts = Path("/etc/passwd").read_text()
+    for name, more in (("with", "gone:x:54321:54321::/:/bin/sh\n"), ("without", "")):
+        (tmp_path / name).write_text(accounts + more)
+    change = f"mount --bind {tmp_path}/{{}} /etc/passwd"
+    own = ("unshare", "--mount", "sh", "-c", f'{change.format("with")}; exec "$@"', "sh")
+    text = programs.config("id -u; echo $USER", options={"user": "gone"})
+    with daemon(text, tmp_path, command=own) as running:
+        inside = ("nsenter", "--mount", "--target", str(running.process.pid))
+        subprocess.run([*inside, "sh", "-c", change.format("without")], check=True)
+        assert programs.said(running) == "54321\ngone\n"
+        os.kill(programs.launcher(running), signal.SIGKILL)
+        running.event("launcher_lost")
+        running.event("launcher_started")
+        assert programs.said(running) == "54321\ngone\n", "also by another launcher"
+        answer = running.ask("reload")
+        assert "services.run.options.user: there is no user 'gone'" in answer["error"]
+        assert programs.said(running) == "54321\ngone\n", "nothing has changed"

@@ -1,6 +1,7 @@
 """The programs that run: how many of each service, when they are ended, and what is said of their end."""
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -18,6 +19,8 @@ from netd.daemon.resource_limits import open_above_limit
 from netd.daemon.running_table import SIZE, STARTING, Row, RunningTable, TableFullError
 from netd.peer import Peer
 from netd.transport.loop import Loop, Timer
+
+_PROCESS_GROUP = 1 << 2  # PIDFD_SIGNAL_PROCESS_GROUP, linux/pidfd.h
 
 
 @dataclass(eq=False, slots=True)
@@ -153,8 +156,13 @@ class Programs:
     ) -> Running:
         """Keep a program that another launcher has started. The ``pidfd`` is closed at its end."""
         running = self._add(Running(program, pid, "", since, ended, pidfd, slot, is_owned=False))
-        self._loop.watch(pidfd, EPOLLIN, lambda mask: self._on_end(running, _unknown_end(running)))
+        self._loop.watch(pidfd, EPOLLIN, lambda mask: self._on_adopted_end(running))
         return running
+
+    def _on_adopted_end(self, running: Running) -> None:
+        if running.is_ending:
+            _signal(running, signal.SIGKILL)  # the rest of its group, as of a child
+        self._on_end(running, _unknown_end(running))
 
     def _add(self, running: Running) -> Running:
         self._running[running.pid] = running
@@ -229,9 +237,22 @@ class Programs:
 
 
 def _signal(running: Running, number: int) -> None:
-    """Send a signal to the process group. Its number is not reused while its first process was not reaped."""
+    """Send a signal to the process group.
+
+    The number of a child of this process is not reused before it is reaped here. That of a program of another launcher
+    may be: the supervisor reaps it. So there the signal goes to what the pidfd means; by the number only before Linux
+    6.9, and if it has not been reaped a moment before.
+    """
     with contextlib.suppress(OSError):
-        os.killpg(running.pid, number)
+        if running.pidfd < 0:
+            return os.killpg(running.pid, number)
+        try:
+            signal.pidfd_send_signal(running.pidfd, number, None, _PROCESS_GROUP)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            signal.pidfd_send_signal(running.pidfd, 0)
+            os.killpg(running.pid, number)
 
 
 def _unknown_end(running: Running) -> End:

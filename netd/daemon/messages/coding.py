@@ -6,6 +6,7 @@ in its response. The other members are the fields of the type. Descriptors are s
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
@@ -29,12 +30,19 @@ class Fields:
     __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-Readers = dict[str, TypeAdapter[Any]]
+Readers = dict[str, type]
+"""The types of messages that a process can get, by kind."""
 
 
 def readers(*kinds: type) -> Readers:
-    """The validators of message types, by kind."""
-    return {kind.__name__: TypeAdapter(kind) for kind in kinds}
+    """These types, by kind."""
+    return {kind.__name__: kind for kind in kinds}
+
+
+@cache
+def validator(kind: type) -> TypeAdapter[Any]:
+    """The validator of a type, made at first use: most messages are never sent, and a validator takes 1 ms to make."""
+    return TypeAdapter(kind)
 
 
 def encode(message: Fields) -> bytes:
@@ -55,7 +63,7 @@ def read(message: Message, numbered: Readers, others: Readers) -> tuple[int | No
     if (type(request) is int) is not (kind in numbered):
         raise ProtocolError(f"{kind}: invalid request number {shown(request)}")
     try:
-        return request, reader.validate_python(fields)
+        return request, validator(reader).validate_python(fields)
     except ValidationError as error:
         raise ProtocolError(f"{kind}: {_fault(error)}") from None
 

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, get_args
 
-from pydantic import TypeAdapter
-
+from netd.admission.daemon import DaemonBounds
 from netd.daemon.channel import Message, ProtocolError
-from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, Text, read, readers
-from netd.daemon.messages.from_worker import Alive, ConnectionList, Done, Kicked, PeerList, R
+from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, Text, read, readers, validator
+from netd.daemon.messages.from_worker import Alive, Busy, ConnectionList, Done, Kicked, PeerList, R
 from netd.telemetry.logs import Level
 from netd.telemetry.service_events import ConnectionLog
 
@@ -29,6 +28,18 @@ class Heartbeat(Request[Alive]):
 @dataclass(frozen=True)
 class SetDaemonLimits(Request[Done]):
     """Count connections and datagrams against the daemon-wide limits, in the shared memory sent with this."""
+
+
+@dataclass(frozen=True)
+class Isolate(Request[Done]):
+    """Serve this service alone, of the configs that follow. Other workers serve those that are not isolated."""
+
+    service: Text
+
+
+@dataclass(frozen=True)
+class SetRunning(Request[Done]):
+    """Record the code of services that runs in the memory sent with this (`netd.shared.running`)."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,26 @@ class ServiceEntry(Fields):
     log_connections: ConnectionLog
     program: tuple[Natural, Natural] | None = None
     """The number of the launcher that starts its program, and that of the program."""
+    targets: list[Natural] = field(default_factory=list)
+    """Of each of its targets the row in the memory of its counters."""
+    tls_listeners: list[Natural] = field(default_factory=list)
+    """Those of its listeners that have TLS."""
+    through: list[tuple[Natural, Flag]] = field(default_factory=list)
+    """The listeners of services of the type `tcpmux` that pass connections on to it, and whether they have TLS."""
+    certificates: list[tuple[Natural, list[Text]]] = field(default_factory=list)
+    """For these: the file of each certificate and key, by its position in those sent with `Prepare`, and its names."""
+    trust: Natural | None = None
+    """The file with the authorities of clients, and their revocation lists."""
+    to_trust: Natural | None = None
+    """The file with the certificates that are trusted of its targets,"""
+    to_certificate: Natural | None = None
+    """and the one with the certificate and key for them."""
+    banners: tuple[Text, Text] = ("", "")
+    """The banner of peers that it gets and that of refused ones; each character stands for an octet."""
+    isolated: Flag = False
+    """Whether a worker of its own serves it."""
+    code: Text | None = None
+    """The text of the file of a `python` service, empty for a module; None: it has another type."""
 
     def encode(self) -> str:
         """An item of `Prepare.services`."""
@@ -66,17 +97,16 @@ class ServiceEntry(Fields):
     @staticmethod
     def decode(text: str) -> "ServiceEntry":
         """The inverse of `encode`."""
-        return _ENTRY.validate_json(text)
-
-
-_ENTRY = TypeAdapter(ServiceEntry)
+        entry: ServiceEntry = validator(ServiceEntry).validate_json(text)
+        return entry
 
 
 @dataclass(frozen=True)
 class Prepare(Request[Done]):
     """Make the objects that a config needs.
 
-    The descriptors are the memory of access tables, ``new_listeners``, and ``new_counters``, in this order.
+    The descriptors are the memory of access tables, ``new_listeners``, ``new_counters``, and ``files`` of TLS, in this
+    order.
     """
 
     services: list[Text]
@@ -89,16 +119,26 @@ class Prepare(Request[Done]):
     """The services that end with the commit, and the seconds until their connections are closed."""
     connections: Natural | None
     """``daemon.connections``"""
+    threads: Natural
+    """``daemon.threads``"""
     bans: Text
     """`netd.admission.bans.BanRules` as JSON."""
+    files: Natural = 0
+
+    @property
+    def bounds(self) -> DaemonBounds:
+        """What all services may use together."""
+        return DaemonBounds(self.connections, self.threads)
 
     def attached(self) -> Iterator[tuple[str, Any]]:
-        """The kind of each descriptor sent with this, in order, and its listener's number or its service's name."""
+        """The kind of each descriptor sent with this, in order, and its number, or the name of its service."""
         yield "access", 0
         for number in self.new_listeners:
             yield "listener", number
         for service in self.new_counters:
             yield "counters", service
+        for number in range(self.files):
+            yield "file", number
 
 
 @dataclass(frozen=True)
@@ -199,6 +239,14 @@ class Retire(Fields):
 
 
 @dataclass(frozen=True)
+class LeaveTarget(Fields):
+    """Close the connections of a service with a target that was disabled."""
+
+    service: Text
+    target: Text
+
+
+@dataclass(frozen=True)
 class StopTrace(Fields):
     """End a trace."""
 
@@ -230,6 +278,8 @@ AnyRequest = (
     Heartbeat
     | SetDaemonLimits
     | SetBans
+    | SetRunning
+    | Isolate
     | Prepare
     | Commit
     | CloseRemoved
@@ -244,7 +294,27 @@ AnyRequest = (
     | StartTrace
     | Attach
 )
-Order = Abort | Retire | StopTrace | Report | Drain | Stop
+Order = Abort | Retire | LeaveTarget | StopTrace | Report | Drain | Stop
+
+AT_START = (
+    SetDaemonLimits,
+    SetRunning,
+    SetBans,
+    Prepare,
+    ServiceEntry,
+    Commit,
+    Abort,
+    Retire,
+    ConnectLauncher,
+    CountTraffic,
+    Heartbeat,
+    Drain,
+    Stop,
+    Done,
+    Busy,
+    Alive,
+)
+"""What each worker gets and sends when netd starts, drops a config or stops, for which there may be no memory then."""
 
 _RESPONSES: dict[type, type] = {Heartbeat: Alive, ListConnections: ConnectionList, ListPeers: PeerList, Kick: Kicked}
 _NUMBERED, _ORDERS = readers(*get_args(AnyRequest)), readers(*get_args(Order))
@@ -263,8 +333,8 @@ def decode(message: Message, descriptors: Sequence[int]) -> tuple[int | None, An
     request, command = read(message, _NUMBERED, _ORDERS)
     match command:
         case Prepare():
-            expected = 1 + len(command.new_listeners) + len(command.new_counters)
-        case SetDaemonLimits() | SetLogFile() | Attach() | ConnectLauncher():
+            expected = 1 + len(command.new_listeners) + len(command.new_counters) + command.files
+        case SetDaemonLimits() | SetRunning() | SetLogFile() | Attach() | ConnectLauncher():
             expected = 1
         case _:
             expected = 0

@@ -1,6 +1,6 @@
 """The messages of a worker: responses to requests, and notices. An attacker may control the worker."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import Annotated, TypeVar, get_args
 
@@ -11,12 +11,15 @@ from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, read, re
 from netd.peer import Transport
 from netd.reasons import Refusal
 from netd.telemetry.program_events import How
+from netd.transport.handler_watch import LONGEST_PLACE
 from netd.transport.tap import SHOWN, Way
 
 MOST_ROWS = 1000
 """Connections in the list of one worker. It counts the others."""
 MOST_ROW_OCTETS = 900_000
 """Octets of the connections in a list, encoded, so that it fits into a message. Only long paths use them up."""
+MOST_HANGING = 20
+"""Handlers that hang, of one worker, which `netd status` names."""
 LONGEST_ERROR = 2000
 """Characters of an error."""
 LONGEST_UNANSWERED = 100
@@ -52,11 +55,24 @@ class Failed(Fields):
 
 
 @dataclass(frozen=True)
+class HangingRow(Fields):
+    """A handler that hangs (`netd.transport.handler_watch`)."""
+
+    service: Name
+    at: Annotated[str, Strict(), Field(max_length=LONGEST_PLACE)]
+    peer: PeerName
+    seconds: Seconds
+    cpu_seconds: Seconds
+
+
+@dataclass(frozen=True)
 class Alive(Fields):
     """The worker's loop turns."""
 
     lines_lost: Natural
     """Lines of its log that the worker could not write."""
+    hanging: Annotated[list[HangingRow], Field(max_length=MOST_HANGING)] = field(default_factory=list)
+    """Handlers that hang, the first ones."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +164,15 @@ class Offender(Fields):
 
 
 @dataclass(frozen=True)
+class Visitor(Fields):
+    """A peer that has connected to a sensor."""
+
+    address: Annotated[str, Strict(), Field(pattern=r"^(?:[0-9a-f]{8}|[0-9a-f]{32})$")]
+    """In hexadecimal."""
+    service: Name
+
+
+@dataclass(frozen=True)
 class ReportWanted(Fields):
     """A thread of the worker waits for a `Report`."""
 
@@ -216,7 +241,7 @@ class WorkerFault(Fields):
     error: Annotated[str, Strict(), Field(max_length=LONGEST_ERROR)]
 
 
-Notice = Busy | Offender | ReportWanted | TraceLines | ProgramsChanged | ListenerHeld | WorkerFault
+Notice = Busy | Offender | Visitor | ReportWanted | TraceLines | ProgramsChanged | ListenerHeld | WorkerFault
 
 
 _NUMBERED, _NOTICES = readers(*get_args(Response)), readers(*get_args(Notice))

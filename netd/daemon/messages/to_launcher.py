@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Strict, TypeAdapter
+from pydantic import Strict
 
 from netd.daemon.channel import Message, ProtocolError
-from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, Text, read, readers
+from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, Text, read, readers, validator
 from netd.daemon.messages.from_supervisor import (
     CountTraffic,
     Heartbeat,
@@ -62,15 +62,13 @@ class Program(Fields):
 
     def encode(self) -> str:
         """An item of `AddPrograms.programs`."""
-        return str(_PROGRAM.dump_json(self), "utf-8")
+        return str(validator(Program).dump_json(self), "utf-8")
 
     @staticmethod
     def decode(text: str) -> "Program":
         """The inverse of `encode`."""
-        return _PROGRAM.validate_json(text)
-
-
-_PROGRAM = TypeAdapter(Program)
+        program: Program = validator(Program).validate_json(text)
+        return program
 
 
 @dataclass(frozen=True)
@@ -146,6 +144,9 @@ AnyRequest = (
     | TakeOver
 )
 Order = Listen | RemovePrograms | EndPrograms | EndAll
+
+AT_START = (AddPrograms, Program, AddWorker, TakeOver, Listen, EndAll)
+"""What each launcher gets when netd starts or stops, beside what workers get."""
 
 _NUMBERED, _ORDERS = readers(*get_args(AnyRequest)), readers(*get_args(Order))
 

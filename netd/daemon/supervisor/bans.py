@@ -1,14 +1,16 @@
 """Bans of sources: workers report offenders, `netd.admission.bans` has the rules, workers get and enforce the bans."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 from netd.addresses import parse_address
-from netd.admission.addresses import parse_source, source_text
+from netd.admission.addresses import parse_source, source_of, source_text
 from netd.daemon.messages.from_supervisor import SetBans
-from netd.daemon.messages.from_worker import Offender
+from netd.daemon.messages.from_worker import Offender, Visitor
 from netd.daemon.supervisor.control import Answer, CommandError
+from netd.daemon.supervisor.sensors import Sensors
 from netd.daemon.supervisor.state import State
 from netd.daemon.tasks import Result
 from netd.errors import EXIT_USAGE
@@ -17,6 +19,7 @@ from netd.transport.loop import Loop
 from netd.values import parse_duration
 
 _MOST_OFFENDERS = 1000  # processed at once; a source that continues is reported again
+_MOST_VISITORS, _PAUSE = 100, 0.1  # of sensors: so many are banned at once, then no more for these seconds
 
 Send = Callable[[SetBans], Result[Any]]
 """Sends a message to all workers. The result is set once all have applied it."""
@@ -39,9 +42,44 @@ class BanManager:
         self._send_to_workers = send
         self._changed = changed
         self._offenders: dict[str, Offender] = {}  # by source: reported, and not processed yet
+        self._visitors: dict[str, Visitor] = {}  # by address, likewise
+        self._is_pausing = False
+        self._sensors = Sensors(state.config)
 
-    def record_offender(self, offender: Offender) -> None:
-        """Store a source that a worker refused too often. It is processed in the next iteration of the loop."""
+    def record(self, notice: Offender | Visitor) -> None:
+        """Store a source that a worker refused too often, or that has connected to a sensor. It is processed later."""
+        if isinstance(notice, Visitor):
+            self._record_visitor(notice)
+        else:
+            self._record_offender(notice)
+
+    def _record_visitor(self, visitor: Visitor) -> None:
+        if not self._visitors and not self._is_pausing:
+            self._loop.call(self._process_visitors)
+        if len(self._visitors) < _MOST_VISITORS:  # another one is reported again when it comes again
+            self._visitors[visitor.address] = visitor
+
+    def _process_visitors(self) -> None:
+        visitors, self._visitors = self._visitors, {}
+        self._is_pausing = bool(visitors)
+        if not visitors:
+            return
+        self._loop.later(_PAUSE, self._process_visitors)
+        if self._sensors.config is not self._state.config:
+            self._sensors = Sensors(self._state.config)
+        now = time.monotonic()
+        banned: dict[bytes, tuple[float, str]] = {}
+        for visitor in visitors.values():
+            address, why = bytes.fromhex(visitor.address), f"{visitor.service}: sensor"
+            seconds, source = self._sensors.seconds(visitor), source_of(address)
+            if seconds is None or self._state.bans.until(source, now) is not None:
+                continue
+            with contextlib.suppress(ValueError):  # it is exempt
+                self._state.bans.add(address, seconds, why, now)
+                banned[source] = seconds, why
+        self._enforce(banned)
+
+    def _record_offender(self, offender: Offender) -> None:
         if not self._offenders:
             self._loop.call(self._process_offenders)
         if len(self._offenders) < _MOST_OFFENDERS:
@@ -59,6 +97,9 @@ class BanManager:
             seconds = self._state.bans.record_offence(source, why, now)
             if seconds is not None:
                 banned[source] = seconds, why
+        self._enforce(banned)
+
+    def _enforce(self, banned: dict[bytes, tuple[float, str]]) -> None:
         if banned:
             self._send(*banned).then(lambda: self._log_banned(banned))
 

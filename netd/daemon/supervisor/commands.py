@@ -3,12 +3,23 @@
 Each command is a coroutine. While one waits for a worker or for the config, the loop serves everything else.
 """
 
+import contextlib
 import gc
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, get_args
 
+from netd.config import in_force
+from netd.config.model import ServiceConfig
 from netd.daemon import systemd
-from netd.daemon.messages.from_supervisor import Kick, ListConnections, ListPeers, Request, SetLogLevel
+from netd.daemon.messages.from_supervisor import (
+    Kick,
+    LeaveTarget,
+    ListConnections,
+    ListPeers,
+    Request,
+    SetLogLevel,
+)
 from netd.daemon.messages.from_worker import ConnectionList, Failed, Kicked, PeerList, R
 from netd.daemon.resource_limits import described
 from netd.daemon.supervisor.config_reader import ConfigReader
@@ -17,12 +28,25 @@ from netd.daemon.supervisor.launchers import LauncherPool
 from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
+from netd.daemon.supervisor.status import since_1970
+from netd.daemon.supervisor.targets import ServiceTargets
 from netd.daemon.supervisor.usage import usage_of
 from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Result
 from netd.errors import EXIT_USAGE, OpenError, OperatorError
+from netd.services.forward.options import ForwardOptions
+from netd.services.forward.state import Said
+from netd.services.forward.target import Target
+from netd.shared.memory import MOST_ISOLATED
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
+from netd.text import shown, suggestion
+
+_MOST_VALUES = 50_000
+"""In an answer to `config`: some megabytes, of the 16 MiB that a client takes."""
+
+_SAID: dict[str, Said] = {"enable": "enabled", "drain": "drain", "disable": "disabled"}
+"""What a target is after the command."""
 
 
 class Daemon(Protocol):
@@ -60,6 +84,24 @@ class Commands:
     def ask_all(self, request: Request[R], descriptors: Sequence[int] = ()) -> Result[dict[WorkerProcess, R | Failed]]:
         """Send a request to all workers and launchers."""
         return self._pool.ask(request, descriptors, [*self._pool.all_workers, *self._launchers.processes])
+
+    async def config(self, selection: dict[str, str]) -> Answer:
+        """The config in force, key by key, and where each value came from: of all, or of a service."""
+        state = self._state
+        service = selection.get("service")
+        if service is not None:
+            state.require(service)
+        config, changed = state.config, in_force.Commands(state.overrides, state.log_level)
+        work = in_force.values(config, changed, service, defaults=selection.get("defaults") == "yes")
+        values = await self._config_reader.tasks.in_slices(work)
+        if len(values) > _MOST_VALUES:
+            raise CommandError(f"more than {_MOST_VALUES} values are in force; ask for one service")
+        return {
+            "config": config.source,
+            "pid": os.getpid(),
+            "generation": state.generation,
+            "values": [value.fields() for value in values],
+        }
 
     async def diff(self) -> Answer:
         """What a reload would change, and how many open connections each change affects."""
@@ -150,6 +192,24 @@ class Commands:
         (self._events.service_enabled if on else self._events.service_disabled)(service, by)
         return {"service": service, "enabled": on, "changed": was != on, "until_reload": service in overrides}
 
+    async def isolate(self, service: str) -> None:
+        """Move a service that took workers down to one of its own, until its code changes, or netd is started again."""
+        async with self._reloader.queue:
+            state = self._state
+            enabled = any(one.name == service for one in state.config.enabled)
+            if state.stopping or not enabled or service in state.isolated or len(state.isolated) >= MOST_ISOLATED:
+                return
+            state.moved.add(service)
+            try:
+                await self._reloader.switch(state.overrides)
+            except BaseException as error:
+                state.moved.discard(service)
+                if isinstance(error, OperatorError | CommandError):  # more workers were lost: the next loss tries again
+                    return
+                raise
+            self._events.service_isolated(service)
+            self._daemon.config_applied()
+
     async def connections(self, selection: dict[str, str]) -> Answer:
         """The open connections, of all or of a service or peer."""
         self._require_service(selection)
@@ -194,6 +254,38 @@ class Commands:
         self._events.connections_kicked(number, by)
         return {"closed": number}
 
+    def targets(self, service: str) -> Answer:
+        """The targets of a service that forwards."""
+        _, targets, options = self._targets(service)
+        return {"service": service, "targets": targets.report(options, since_1970())}
+
+    def change_target(self, service: str, what: str, url: str, by: str) -> Answer:
+        """Enable a target, or disable or drain it. Of one that is disabled, connections have `limits.drain` to end."""
+        self._not_while_stopping()
+        config, targets, options = self._targets(service)
+        target = _find_target(url, options.to)
+        if target is None:
+            hint = suggestion(url, map(str, options.to))
+            raise CommandError(f"'{service}' has no target {shown(url)}{hint}", EXIT_USAGE)
+        said = _SAID[what]
+        changed = targets.say(target, said, by)
+        if changed:
+            self._events.target_changed(service, str(target), said, by)
+            if said == "disabled":
+                drain = config.policy.limits.drain
+                word = targets.said(target)
+                order = LeaveTarget(service, str(target))
+                self._pool.send_later(drain, order, lambda: targets.said(target) is word)
+        return {"service": service, "target": str(target), "state": said, "changed": changed}
+
+    def _targets(self, service: str) -> tuple[ServiceConfig, ServiceTargets, ForwardOptions]:
+        self._state.require(service)
+        config = next(one for one in self._state.config.services if one.name == service)
+        found = self._state.targets(config)
+        if found is None:
+            raise CommandError(f"'{service}' has no targets: its type is {config.type}, and not forward", EXIT_USAGE)
+        return config, *found
+
     def _require_service(self, selection: dict[str, str]) -> None:
         """Raise `CommandError` for a service that never existed. A removed one may still have connections."""
         if "service" in selection:
@@ -220,6 +312,18 @@ class Commands:
     def _not_while_stopping(self) -> None:
         if self._state.stopping:
             raise CommandError("netd is stopping")
+
+
+def _find_target(url: str, targets: Iterable[Target]) -> Target | None:
+    """The target with this URL, however it is written. A request is words, so any blanks between two are one."""
+    found = {_joined(str(target)): target for target in targets}
+    with contextlib.suppress(ValueError):
+        return found.get(_joined(url)) or next((one for one in found.values() if one == Target.parse(url)), None)
+    return None
+
+
+def _joined(url: str) -> str:
+    return " ".join(url.split())
 
 
 def merged_peers(answers: Iterable[PeerList]) -> Answer:

@@ -13,8 +13,10 @@ from netd.telemetry.service_events import ConnectionLog
 
 What = Literal["added", "removed", "enabled", "disabled", "changed"]
 
-_LIVE = ("workers", "connections", "drain", "on_stop", "heartbeat")  # keys of `daemon:` that a reload applies
-_LIVE_LOG = ("level", "connections")
+LIVE = ("workers", "connections", "drain", "on_stop", "heartbeat")
+"""The keys of `daemon` that a reload applies; the others need a restart."""
+LIVE_LOG = ("level", "connections")
+"""Likewise those of `log`."""
 
 SocketKey = tuple[object, ...]
 """Identifies a socket across configs: all properties of an endpoint that cannot change while a socket is bound."""
@@ -144,12 +146,22 @@ def _differing(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
     for key, value in before.items():
         if value != after[key]:
             yield f"{key}: {_text(value)} -> {_text(after[key])}"
+    if old.policy.tls == new.policy.tls and old.tls_files != new.tls_files:
+        yield "tls: renewed files"
+    if old.policy.banner == new.policy.banner and old.banners != new.banners:
+        yield "banner: changed files"
+    if old.isolate != new.isolate:
+        yield f"isolate: {_text(old.isolate)} -> {_text(new.isolate)}"
     if old.log_connections != new.log_connections:
         yield f"log_connections: {_logged(old.log_connections)} -> {_logged(new.log_connections)}"
     if old.type == new.type and old.options != new.options:
-        for key in type(old.options).model_fields:
-            if getattr(old.options, key) != getattr(new.options, key):
+        # Some models have values that they do not declare.
+        before, after = dict(old.options), dict(new.options)
+        for key in {**before, **after}:
+            if before.get(key) != after.get(key):
                 yield f"options.{key}"
+    if old.code and new.code and old.code != new.code:
+        yield "code"
 
 
 def _flat(service: ServiceConfig, other: ServiceConfig) -> dict[str, object]:
@@ -158,7 +170,8 @@ def _flat(service: ServiceConfig, other: ServiceConfig) -> dict[str, object]:
     if service.access != other.access:
         flat |= {f"access.{key}": texts for key, texts in service.access.read().rules.items()}
     for key, value in service.policy.written().items():
-        flat |= {f"limits.{inner}": one for inner, one in value.items()} if key == "limits" else {key: value}
+        nested = value.items() if key in ("limits", "tls") else ()
+        flat |= {f"{key}.{inner}": one for inner, one in nested} if nested else {key: value}
     return flat
 
 
@@ -184,7 +197,7 @@ def _endpoints(old: ServiceConfig, new: ServiceConfig) -> Iterator[str]:
 
 
 def _settings_changed(old: Config, new: Config) -> Iterator[str]:
-    for section, keys_of in (("daemon", _LIVE), ("log", _LIVE_LOG), ("bans", tuple(type(old.bans).model_fields))):
+    for section, keys_of in (("daemon", LIVE), ("log", LIVE_LOG), ("bans", tuple(type(old.bans).model_fields))):
         before, after = (getattr(config, section).written() for config in (old, new))
         for key in keys_of:
             if before[key] != after[key]:
@@ -192,11 +205,12 @@ def _settings_changed(old: Config, new: Config) -> Iterator[str]:
 
 
 def _reconfigured(old: ServiceConfig, new: ServiceConfig) -> bool:
-    return (old.type, old.access, old.policy, old.options) != (new.type, new.access, new.policy, new.options)
+    before = (old.type, old.access, old.policy, old.banners, old.options, old.tls_files, old.code)
+    return before != (new.type, new.access, new.policy, new.banners, new.options, new.tls_files, new.code)
 
 
 def _restart_needed(initial: Config, new: Config) -> Iterator[str]:
-    for section, live in (("daemon", _LIVE), ("log", _LIVE_LOG)):
+    for section, live in (("daemon", LIVE), ("log", LIVE_LOG)):
         before, after = getattr(initial, section), getattr(new, section)
         for key in type(before).model_fields:
             if key not in live and getattr(before, key) != getattr(after, key):
@@ -212,7 +226,7 @@ def _sockets(config: Config) -> Generator[None, None, Sockets]:
         yield
         for endpoint in service.listen:
             options = endpoint.options
-            key: SocketKey = (endpoint.transport, endpoint.host, endpoint.port, endpoint.path, endpoint.name)
+            key: SocketKey = (endpoint.socket_transport, endpoint.host, endpoint.port, endpoint.path, endpoint.name)
             key += (options.device, options.reuse_port, options.freebind)
             if endpoint.port == 0 and endpoint.host:
                 # The kernel chooses a port for each of these, so there may be several.

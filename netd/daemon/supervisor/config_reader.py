@@ -18,15 +18,15 @@ from netd.admission.access_memory import AccessTables
 from netd.config import transfer
 from netd.config.model import Config
 from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, pair
-from netd.daemon.privileges import end_with
 from netd.daemon.resource_limits import ends_before_this_at_oom
 from netd.daemon.supervisor import config_diff, restart_check
 from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.control import CommandError
-from netd.daemon.supervisor.spawn import close_all_but
 from netd.daemon.tasks import Queue, Result, Tasks
 from netd.errors import EXIT_OSERR, EXIT_SOFTWARE, OperatorError
+from netd.privileges import close_all_but, end_with
 from netd.services import table
+from netd.tls.sealed_files import SealedFiles
 from netd.transport.listen import finish
 from netd.transport.loop import Loop
 
@@ -38,7 +38,8 @@ class ConfigReader:
     """Reads the config with ``load``, in a new child process each time."""
 
     def __init__(self, tasks: Tasks, loop: Loop, load: Callable[[], Config]) -> None:
-        self._tasks = tasks
+        self.tasks = tasks
+        """What runs the coroutines of the supervisor."""
         self._loop = loop
         self._load = load
         self._queue = Queue()  # one process at a time
@@ -59,12 +60,13 @@ class ConfigReader:
         if bug := answer.get("bug"):
             raise CommandError(f"a bug in netd, or in a package with services: {bug}", EXIT_SOFTWARE)
         tables = AccessTables(descriptors[0])
-        await self._tasks.in_slices(_import(answer["modules"]))
-        config = await self._tasks.in_slices(transfer.restore(answer["config"], tables))
-        return await self._tasks.in_slices(config_diff.restore(answer["diff"], config))
+        sealed = [SealedFiles(descriptor) for descriptor in descriptors[1:]]
+        await self.tasks.in_slices(_import(answer["modules"]))
+        config = await self.tasks.in_slices(transfer.restore(answer["config"], tables, sealed))
+        return await self.tasks.in_slices(config_diff.restore(answer["diff"], config))
 
     async def _read(self, old: Config, initial: Config) -> tuple[Message, list[int]]:
-        """Have a child process read the config. Returns its answer, and the descriptor of the access rules."""
+        """Have a child process read the config. Its answer, and the descriptors of access rules and certificates."""
         result: Result[tuple[Message, list[int]]] = Result()
         try:
             ours, theirs = pair()
@@ -83,7 +85,9 @@ class ConfigReader:
             try:
                 received = channel.receive()
             except DescriptorsLostError as error:
-                result.fail(CommandError(f"cannot receive the access rules of the config: {error}", EXIT_OSERR))
+                result.fail(
+                    CommandError(f"cannot receive the access rules and certificates of the config: {error}", EXIT_OSERR)
+                )
             except ChannelError:
                 result.fail(CommandError("the process that reads the config exited", EXIT_SOFTWARE))
             else:
@@ -140,6 +144,7 @@ def _run_reader(channel: Channel, load: Callable[[], Config], old: Config, initi
             modules = [name for name in sys.modules if name not in known]
             answer = {"config": transfer.dump(config), "diff": diff.dump(), "modules": modules}
             descriptors.append(config.access_tables.descriptor)
+            descriptors += [files.descriptor for files in transfer.tls_files(config)]
         except OperatorError as error:
             answer = {"problems": error.problems, "exit_code": error.exit_code}
         except BaseException as error:  # a package with services may raise anything

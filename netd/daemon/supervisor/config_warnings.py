@@ -5,6 +5,7 @@ import sys
 
 from netd.config.model import Config
 from netd.daemon.supervisor.listeners import Listeners
+from netd.services.forward.options import ForwardOptions
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ListenerEvents
 
@@ -12,7 +13,8 @@ _OWN_DESCRIPTORS = 64  # of a worker, besides connections and listeners
 
 
 def warn(config: Config, listeners: Listeners, events: DaemonEvents) -> None:
-    """Log a config without a service, UDP services without reply guard, and what exceeds a limit of this process.
+    """Log a config without a service, UDP services without reply guard, targets that are not verified, and what exceeds
+    a limit of this process.
 
     The limits are RLIMIT_NOFILE, and the number of sockets that the service manager stores for the next start.
     """
@@ -22,6 +24,8 @@ def warn(config: Config, listeners: Listeners, events: DaemonEvents) -> None:
     for service in config.enabled:
         if service.name in udp and not service.policy.reply_guard:
             ListenerEvents(service.name).reply_guard_disabled()
+        if isinstance(service.options, ForwardOptions) and service.options.has_unverified_targets:
+            ListenerEvents(service.name).targets_unverified()
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     limits = [service.policy.limits.connections or sys.maxsize for service in config.enabled]
     needed = min(config.daemon.connections or sys.maxsize, sum(limits))

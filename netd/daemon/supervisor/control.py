@@ -2,12 +2,12 @@
 
 `echo status | nc -U /run/netd/control.sock` works as well as `netd status`. A line is a command and its arguments,
 ``NAME`` or ``key=value``, separated by blanks. An answer has ``ok``. If that is false, it also has ``error``, the
-reason, and ``exit_code``, for the command line. docs/json.md describes the answers.
+reason, and ``exit_code``, for the command line. docs/reference/json.md describes the answers.
 """
 
 import os
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from netd.accounts import groups_of, user_name
 from netd.contract import Post, Wait, WaitingConversation
@@ -45,6 +45,8 @@ class Status(Protocol):
 class Commands(Protocol):
     """Commands. Each may raise `CommandError` or `OperatorError`."""
 
+    async def config(self, selection: dict[str, str]) -> Answer: ...
+
     async def diff(self) -> Answer: ...
 
     async def reload(self, by: str) -> Answer: ...
@@ -56,6 +58,10 @@ class Commands(Protocol):
     async def peers(self, selection: dict[str, str]) -> Answer: ...
 
     async def kick(self, selection: dict[str, str], by: str) -> Answer: ...
+
+    def targets(self, service: str) -> Answer: ...
+
+    def change_target(self, service: str, what: str, target: str, by: str) -> Answer: ...
 
     def log_level(self) -> Answer: ...
 
@@ -90,23 +96,59 @@ class Attachments(Protocol):
     async def open(self, service: str, post: Post) -> tuple[Callable[[bytes], None], Callable[[], None]]: ...
 
 
-_USAGE = {
-    "status": "status [service=NAME]",
-    "history": "history",
-    "diff": "diff",
-    "reload": "reload",
-    "enable": "enable NAME",
-    "disable": "disable NAME",
-    "connections": "connections [service=NAME] [peer=ADDRESS]",
-    "peers": "peers [service=NAME]",
-    "kick": "kick id=ID | peer=ADDRESS | service=NAME",
-    "ban": "ban list | ban add SOURCE DURATION | ban remove SOURCE",
-    "explain": "explain from=PEER to=SERVICE/TRANSPORT",
-    "log-level": "log-level [LEVEL]",
-    "talk": "talk service=NAME",
-    "trace": "trace service=NAME [peer=ADDRESS]",
-    "stop": "stop [now]",
+class Request(NamedTuple):
+    """A command that the control socket takes."""
+
+    usage: str
+    """Its forms, with ` | ` between them. What is in brackets may be missing; words in capitals stand for others."""
+    meaning: str
+    """What it does, and when it answers."""
+
+
+REQUESTS = {
+    "status": Request("status [service=NAME]", "Tells the state of netd, and of all services or of one."),
+    "history": Request("history", "Tells the counters of the last ten minutes."),
+    "config": Request(
+        "config [service=NAME] [defaults=yes]",
+        "Tells the config in force, of all or of one service, and where each value comes from; with the defaults too.",
+    ),
+    "diff": Request("diff", "Tells what a reload would change. Answers once the config was read and compared."),
+    "reload": Request("reload", "Reads the config and puts it in force. Answers once all workers have it, or none."),
+    "enable": Request("enable NAME", "Switches a service on until the next reload. Answers once it is served."),
+    "disable": Request(
+        "disable NAME", "Switches a service off until the next reload. Its connections have `limits.drain` to finish."
+    ),
+    "connections": Request("connections [service=NAME] [peer=ADDRESS]", "Lists the live connections."),
+    "peers": Request("peers [service=NAME]", "Lists the peers with the most connections."),
+    "target": Request(
+        "target NAME [enable URL | disable URL | drain URL]",
+        "Lists the targets of a service that forwards; or, until netd is started again, gives one no new connections "
+        "(`drain`), ends those that it has too (`disable`), or uses it again (`enable`).",
+    ),
+    "kick": Request(
+        "kick id=ID | peer=ADDRESS | service=NAME", "Closes connections: those to which all that is given applies."
+    ),
+    "ban": Request(
+        "ban list | ban add SOURCE DURATION | ban remove SOURCE",
+        "Lists the banned sources, bans one, or lifts a ban. Live connections of a banned source go on.",
+    ),
+    "explain": Request(
+        "explain from=PEER to=SERVICE/TRANSPORT",
+        "Tells which rule, limit, ban or guard decides about a peer now. Counts nothing.",
+    ),
+    "log-level": Request("log-level [LEVEL]", "Tells the log level, or sets it until the next reload."),
+    "talk": Request(
+        "talk service=NAME",
+        "Connects to a service. All that the client sends after the answer is for the service, until it shuts down its "
+        "side; what the service sends comes as lines.",
+    ),
+    "trace": Request(
+        "trace service=NAME [peer=ADDRESS]",
+        "Tells what a service receives and sends, a line for each message, until the client closes the connection.",
+    ),
+    "stop": Request("stop [now]", "Stops netd, as SIGTERM; `now`: without time for connections to finish."),
 }
+"""All commands, by name."""
 
 
 class Control:
@@ -222,12 +264,15 @@ class Control:
 
     async def _do(self, command: str, words: list[str], user: str) -> Answer:
         commands = self._commands
-        by = f"netd {' '.join([command, *words[:1]]) if command == 'ban' else command}, {user}"
+        verbs = {"ban": words[:1], "target": words[1:2]}.get(command, [])
+        by = f"netd {' '.join([command, *verbs])}, {user}"
         match command, words:
             case "status", _:
                 return await self._status.current(**_arguments(command, words, ("service",)))
             case "history", []:
                 return self._status.history()
+            case "config", _:
+                return await commands.config(_arguments(command, words, ("service", "defaults")))
             case "diff", []:
                 return await commands.diff()
             case "reload", []:
@@ -240,6 +285,10 @@ class Control:
                 return await commands.peers(_arguments(command, words, ("service",)))
             case "kick", [_, *_]:
                 return await commands.kick(_arguments(command, words, ("id", "peer", "service")), by)
+            case "target", [name]:
+                return commands.targets(name)
+            case "target", [name, "enable" | "disable" | "drain" as what, *url] if url:
+                return commands.change_target(name, what, " ".join(url), by)
             case "ban", ["list"]:
                 return self._bans.bans()
             case "ban", ["add", source, duration]:
@@ -255,9 +304,9 @@ class Control:
                 return await commands.set_log_level(level, by)
             case "stop", [] | ["now"]:
                 return self._stop(by, now=bool(words))
-        if command in _USAGE:
-            raise CommandError(f"expected: {_USAGE[command]}", EXIT_USAGE)
-        raise CommandError(f"unknown command '{command[:50]}'{suggestion(command[:50], _USAGE)}", EXIT_USAGE)
+        if command in REQUESTS:
+            raise CommandError(f"expected: {REQUESTS[command].usage}", EXIT_USAGE)
+        raise CommandError(f"unknown command '{command[:50]}'{suggestion(command[:50], REQUESTS)}", EXIT_USAGE)
 
 
 def _arguments(command: str, words: list[str], known: Iterable[str]) -> dict[str, str]:
@@ -265,7 +314,7 @@ def _arguments(command: str, words: list[str], known: Iterable[str]) -> dict[str
     for word in words:
         key, _, value = word.partition("=")
         if key not in known or not value or key in found:
-            raise CommandError(f"expected: {_USAGE[command]}", EXIT_USAGE)
+            raise CommandError(f"expected: {REQUESTS[command].usage}", EXIT_USAGE)
         found[key] = value
     return found
 

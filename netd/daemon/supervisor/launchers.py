@@ -25,13 +25,14 @@ from netd.daemon.messages.to_launcher import (
     RemovePrograms,
     TakeOver,
 )
-from netd.daemon.privileges import RunAs, adopt_orphans
+from netd.daemon.privileges import adopt_orphans
 from netd.daemon.resource_limits import described
 from netd.daemon.running_table import RunningTable
 from netd.daemon.supervisor.listener_holders import Holder
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT, Requests
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
 from netd.daemon.tasks import Result, Tasks
+from netd.privileges import RunAs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.text import printable
 from netd.transport.listen import Listener

@@ -39,6 +39,12 @@ class PreparedListeners:
         """All listeners of the config."""
         return [record for records in self.by_key.values() for record in records]
 
+    def with_tls(self) -> set[int]:
+        """The numbers of the listeners that have TLS in the config."""
+        sockets = self.diff.sockets
+        with_tls = [records for key, records in self.by_key.items() if sockets[key][1].transport == "tls"]
+        return {record.id for records in with_tls for record in records}
+
     def replaced(self) -> list[ListenerRecord]:
         """The removed TCP listeners with an address that a new listener serves too."""
         new: dict[int, list[Endpoint]] = {}
@@ -136,10 +142,12 @@ class Listeners:
                 problems.append(f"{place}: {NO_GROUPS}")
             if listener.service in has_proxies and not listener.streams:
                 problems.append(f"{place}: {NO_DATAGRAMS}")
+        code = {service.name: service.code for service in services}
         for record in prepared.new:
             kind = table.find(types[record.listener.service])
             assert kind is not None, "the config was checked"
-            if not (kind.streams if record.listener.streams else kind.datagrams):
+            serves = code[record.listener.service] or kind
+            if not (serves.serving if record.listener.streams else serves.datagrams):
                 problems.append(
                     f"{subject(record.listener.service, record.listener.endpoint)}: {record.listener.endpoint} is a "
                     f"{'stream' if record.listener.streams else 'datagram'} socket, which '{kind.name}' does not serve"

@@ -11,12 +11,12 @@ from netd import accounts
 from netd.config.model import ServiceConfig
 from netd.daemon import systemd
 from netd.daemon.messages.to_launcher import Errors, Gives, Program
-from netd.daemon.privileges import RunAs
 from netd.daemon.supervisor.config_diff import ConfigDiff
 from netd.daemon.supervisor.launchers import Launcher, LauncherPool, ProgramEntry
 from netd.daemon.supervisor.listeners import ListenerRecord
 from netd.daemon.supervisor.spawn import WorkerError
 from netd.errors import OpenError, OperatorError
+from netd.privileges import RunAs
 from netd.services.check import Check
 from netd.services.exec import Exec
 from netd.services.exec.environment import base_environment

@@ -1,18 +1,21 @@
 """Puts a config in force: in all workers or in none (two-phase commit)."""
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Container, Generator, Sequence
 
+from netd.config import transfer
 from netd.config.model import Config
 from netd.daemon.messages.from_supervisor import (
     Abort,
     CloseRemoved,
     Commit,
+    Isolate,
     Prepare,
     Retire,
     ServiceEntry,
     SetBans,
     SetDaemonLimits,
+    SetRunning,
 )
 from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.supervisor import config_diff
@@ -27,6 +30,8 @@ from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Queue, Tasks
 from netd.errors import OpenError
+from netd.services import table
+from netd.shared.running import RunningMemory
 from netd.text import printable
 from netd.transport.arrivals import HANDSHAKE
 from netd.transport.listen import finish
@@ -67,7 +72,7 @@ class Reloader:
         self._filters.check(filters, listeners.records)
         self._filters.commit(filters, listeners.new)
         self._programs.commit(await self._programs.prepare(diff, listeners.records))
-        await self._pool.start(workers)
+        await self._pool.start(workers, self._state.isolated)
         self._programs.finish([], {})
 
     async def sync_worker(self, worker: WorkerProcess) -> None:
@@ -77,11 +82,18 @@ class Reloader:
         self._require_success([worker], answers)
         answers = await requests.ask(SetBans(state.bans_until()), [], [worker])
         self._require_success([worker], answers)
+        worker.running = RunningMemory()
+        answers = await requests.ask(SetRunning(), [worker.running.descriptor], [worker])
+        worker.running.close_descriptor()  # the mapping stays
+        self._require_success([worker], answers)
+        if worker.service:
+            self._require_success([worker], await requests.ask(Isolate(worker.service), [], [worker]))
         by_programs = _listening(state.config)
         listeners = [record for record in self._listeners if record.listener.service not in by_programs]
         diff = await self._tasks.in_slices(config_diff.from_nothing(state.config))
+        with_tls = {record.id for record in listeners if record.listener.endpoint.transport == "tls"}
         message, descriptors = await self._tasks.in_slices(
-            self._prepare_message(diff, listeners, listeners, self._programs.in_force)
+            self._prepare_message(diff, listeners, listeners, with_tls, self._programs.in_force)
         )
         self._require_success([worker], await requests.prepare(message, descriptors, [worker]))
         self._require_success([worker], await requests.ask(Commit(), [], [worker]))
@@ -116,6 +128,7 @@ class Reloader:
             self._filters.check(filters, listeners.records)
             programs = await self._programs.prepare(diff, listeners.records)
             moved = self._moved(listeners, diff.config)
+            forwarding = self._forwarding(listeners)
             await self._prepare_workers(listeners, programs, asked)
             self._not_while_stopping()
         except BaseException:
@@ -133,12 +146,14 @@ class Reloader:
         self._listeners.commit(listeners)
         self._filters.commit(filters, listeners.new)
         removed_programs = self._programs.commit(programs)
+        state.moved -= diff.reconfigured
         state.apply(file, overrides)
+        pool.end_rests(diff.reconfigured)
         try:
             await committed
             await self._tasks.in_slices(self._log_listening(listeners.new))
             await self._programs.end_listening(removed_programs)
-            await self._close_removed(listeners, workers, moved)
+            await self._close_removed(listeners, workers, moved, forwarding)
             self._programs.finish(removed_programs, diff.draining)
         except GeneratorExit:  # netd exits
             finish(self._listeners.close_removed(listeners))
@@ -159,7 +174,24 @@ class Reloader:
         by_programs = _listening(self._state.config)
         return {record.id for record in self._listeners if record.listener.service not in by_programs}
 
-    async def _close_removed(self, listeners: PreparedListeners, workers: list[WorkerProcess], moved: bool) -> None:
+    def _forwarding(self, listeners: PreparedListeners) -> list[ListenerRecord]:
+        """The removed listeners that forward datagrams: answers to these leave from them for another second."""
+        kinds = {service.name: table.find(service.type) for service in self._state.config.enabled}
+        return [
+            record
+            for record in listeners.removed
+            if not record.listener.streams
+            and (kind := kinds.get(record.listener.service))
+            and kind.datagrams == "forward"
+        ]
+
+    async def _close_removed(
+        self,
+        listeners: PreparedListeners,
+        workers: list[WorkerProcess],
+        moved: bool,
+        forwarding: list[ListenerRecord],
+    ) -> None:
         """Close the removed listeners here and in the workers, which serve what is in their queues.
 
         Nothing arrives after that: connections and datagrams go to a new listener at their address, or are refused. The
@@ -167,8 +199,8 @@ class Reloader:
         """
         if not listeners.removed and not moved:
             return
-        if replaced := listeners.replaced():
-            self._listeners.stop_arrivals(replaced)
+        if finishing := [*listeners.replaced(), *forwarding]:
+            self._listeners.stop_arrivals(finishing)
             await self._tasks.sleep(HANDSHAKE)
         await self._tasks.in_slices(self._listeners.close_removed(listeners))
         await self._pool.ask(CloseRemoved(), workers=workers)
@@ -188,9 +220,8 @@ class Reloader:
         by_programs = _listening(listeners.diff.config)
         all_records = [record for record in listeners.records if record.listener.service not in by_programs]
         before = self._of_workers()
-        work = self._prepare_message(
-            listeners.diff, all_records, [record for record in all_records if record.id not in before], programs
-        )
+        new = [record for record in all_records if record.id not in before]
+        work = self._prepare_message(listeners.diff, all_records, new, listeners.with_tls(), programs)
         message, descriptors = await self._tasks.in_slices(work)
         first: list[WorkerProcess] | None = None
         while True:
@@ -213,32 +244,51 @@ class Reloader:
         diff: ConfigDiff,
         all_records: list[ListenerRecord],
         new: list[ListenerRecord],
+        with_tls: Container[int],
         programs: PreparedPrograms,
     ) -> Generator[None, None, tuple[Prepare, list[int]]]:
         """The message that has a worker prepare the new config, with its descriptors.
 
-        The descriptors are those of the access tables, of the ``new`` listeners, and of the counters that the worker
-        does not have.
+        The descriptors are those of the access tables, of the ``new`` listeners, of the counters that the worker does
+        not have, and of the files of TLS. ``with_tls`` has the numbers of listeners with TLS.
         """
         config = diff.config
         services: list[str] = []
         counters: list[str] = []
         descriptors = [config.access_tables.descriptor, *(record.listener.socket.fileno() for record in new)]
+        files = transfer.tls_files(config)
+        numbers = {id(one): number for number, one in enumerate(files)}
         listeners: dict[str, list[int]] = {}
         for record in all_records:
             listeners.setdefault(record.listener.service, []).append(record.id)
+        muxes = [one.name for one in config.enabled if (kind := table.find(one.type)) and kind.multiplexes]
         for service in config.enabled:
             yield
+            targets = self._state.targets(service)
+            own, tls = listeners.get(service.name, []), service.tls_files
             entry = ServiceEntry(
                 name=service.name,
                 type=service.type,
                 options=json.dumps(service.given),
                 policy=service.policy.model_dump_json(),
                 access=(service.access.offset, service.access.length),
-                listeners=listeners.get(service.name, []),
+                listeners=own,
                 changed=service.name in diff.reconfigured,
                 log_connections=service.log_connections or config.log.connections,
                 program=programs.entry(service.name),
+                targets=targets[0].numbers(targets[1].to) if targets else [],
+                tls_listeners=[number for number in own if number in with_tls],
+                through=[(number, number in with_tls) for name in muxes for number in listeners.get(name, ())]
+                if service.policy.tcpmux
+                else [],
+                certificates=[(numbers[id(one.files)], list(one.names)) for one in tls.identities] if tls else [],
+                trust=numbers[id(tls.trust)] if tls and tls.trust else None,
+                to_trust=numbers[id(tls.to_trust)] if tls and tls.to_trust else None,
+                to_certificate=numbers[id(tls.to_certificate)] if tls and tls.to_certificate else None,
+                banners=transfer.banner_texts(service.banners),
+                # Changed code gets another chance among the others.
+                isolated=service.isolate or service.name in self._state.moved - diff.reconfigured,
+                code=service.code.text if service.code else None,
             )
             services.append(entry.encode())
             if service.name in diff.new_counters:
@@ -250,9 +300,11 @@ class Reloader:
             new_counters=counters,
             draining=diff.draining,
             connections=config.daemon.connections,
+            threads=config.daemon.threads,
             bans=config.bans.model_dump_json(),
+            files=len(files),
         )
-        return message, descriptors
+        return message, [*descriptors, *(one.descriptor for one in files)]
 
 
 def _listening(config: Config) -> set[str]:

@@ -29,6 +29,7 @@ from netd.daemon.messages.from_worker import (
     ReportWanted,
     Response,
     TraceLines,
+    Visitor,
     WorkerFault,
 )
 from netd.daemon.supervisor.spawn import PendingRequest, WorkerProcess
@@ -221,7 +222,9 @@ class Requests:
                 case Busy():
                     if worker.preparing:  # otherwise it has no reason to send this
                         worker.busy_until = time.monotonic() + 2 * PREPARE_TIMEOUT
-                case Offender() | ReportWanted() | TraceLines() | ProgramsChanged() | ListenerHeld() | WorkerFault():
+                case Offender() | Visitor() | ReportWanted() | TraceLines():
+                    self._on_notice(worker, message)
+                case ProgramsChanged() | ListenerHeld() | WorkerFault():
                     self._on_notice(worker, message)
                 case _:
                     pending = worker.requests.get(number or 0)
@@ -285,7 +288,7 @@ class Requests:
                 self.abort(worker, time.monotonic() - worker.last_heartbeat)
             else:
                 worker.missed_heartbeats += 1
-                self._send_request(worker, _HEARTBEAT, (), PendingRequest(Alive, partial(_store_lines_lost, worker)))
+                self._send_request(worker, _HEARTBEAT, (), PendingRequest(Alive, partial(_store_heartbeat, worker)))
         return alive
 
     def abort(self, worker: WorkerProcess, seconds: float) -> None:
@@ -302,9 +305,10 @@ class Requests:
         self._loop.later(1.0, lambda: _kill_unless_reaped(worker))
 
 
-def _store_lines_lost(worker: WorkerProcess, answer: Response | None) -> None:
+def _store_heartbeat(worker: WorkerProcess, answer: Response | None) -> None:
     if isinstance(answer, Alive):
         worker.lines_lost = answer.lines_lost
+        worker.hanging = answer.hanging
 
 
 def _kill_unless_reaped(worker: WorkerProcess) -> None:

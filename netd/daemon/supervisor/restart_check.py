@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from netd import default_paths, paths
 from netd.config.model import SYSLOG, Config, DaemonSection, LogSection
-from netd.daemon import privileges
+from netd.config.workers import resolve
 from netd.daemon.log_output import connect_journal, open_file
 from netd.daemon.pid_file import pid_file
 from netd.daemon.supervisor.control_server import control_listener
@@ -96,4 +96,4 @@ def _try_pid_file(path: str | None, *, may_run: bool) -> None:
 
 
 def _try_user(new: Config) -> None:
-    privileges.resolve(new.daemon)
+    resolve(new.daemon)

@@ -8,17 +8,19 @@ import importlib
 import os
 import signal
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from netd.daemon import privileges
+from netd import privileges
 from netd.daemon.channel import Channel, pair
 from netd.daemon.messages.coding import encode
-from netd.daemon.messages.from_worker import Failed, Response
+from netd.daemon.messages.from_worker import Failed, HangingRow, Response
+from netd.daemon.privileges import explained
 from netd.daemon.resource_limits import described, ends_before_this_at_oom
 from netd.daemon.tasks import Result
 from netd.errors import EXIT_SOFTWARE
+from netd.shared.running import RunningMemory
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.sink import Sink
 
@@ -67,11 +69,17 @@ class WorkerProcess:
     counting: bool = False
     """Whether it was asked to count its traffic, and has not responded yet."""
     lines_lost: int = 0
+    hanging: Sequence[HangingRow] = ()
+    """Its handlers that hang, as of its last heartbeat."""
     """The number of log lines that it has dropped, from its last heartbeat."""
     draining: bool = False
     """Whether it accepts no connections, and exits after its last one."""
     disconnected: bool = False
     """Whether nothing more is sent to it or received from it."""
+    service: str = ""
+    """The service that it serves alone; empty: it serves all that have no worker of their own."""
+    running: RunningMemory | None = None
+    """What code of services runs in it; None: it has none, as a launcher."""
     user: str = ""
     """Of a launcher: the user of its programs; else empty."""
     channels: dict[int, int] = field(default_factory=dict)
@@ -83,6 +91,8 @@ class WorkerProcess:
         """Close all descriptors for a process that has ended."""
         self.channel.close()
         os.close(self.stack)
+        if self.running:
+            self.running.close_descriptor()
         for launcher in list(self.channels):
             self.close_channel(launcher)
         self.ended.set(None)
@@ -179,14 +189,14 @@ def _run_worker(
     for ignored in _IGNORED:
         signal.signal(ignored, signal.SIG_IGN)
     _open_null()
-    close_all_but({0, 1, 2, channel.fileno(), stack, sink.descriptor})
+    privileges.close_all_but({0, 1, 2, channel.fileno(), stack, sink.descriptor})
     faulthandler.enable(file=stack)
     sink.lost = 0  # the parent reports its own
     try:
         privileges.drop_to(run_as, parent)
     except (OSError, RuntimeError) as error:
         # As the response to the first request, of any kind.
-        channel.send_encoded(encode(Failed(privileges.explained(run_as, error))), request=1)
+        channel.send_encoded(encode(Failed(explained(run_as, error))), request=1)
         return EXIT_SOFTWARE
     return entry(number, channel, sink)
 
@@ -204,17 +214,3 @@ def _preload() -> None:
         codecs.lookup(encoding)
     for module in ("_strptime", "linecache", "traceback", "zoneinfo"):
         importlib.import_module(module)
-
-
-def close_all_but(kept: set[int]) -> None:
-    """Close all other descriptors, which the process has inherited."""
-    end = os.sysconf("SC_OPEN_MAX")
-    with contextlib.suppress(OSError):
-        # Without close_range(2), which is new in Linux 5.9, each number up to the limit is tried, which may be 2**30.
-        end = max(map(int, os.listdir("/proc/self/fd"))) + 1
-    start = 0
-    for descriptor in sorted(kept):
-        if start < descriptor:  # an empty range would mean all
-            os.closerange(start, descriptor)
-        start = descriptor + 1
-    os.closerange(start, end)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from netd.config.model import ServiceConfig
 from netd.services import table
+from netd.services.python.options import Reference
 
 _FRAME = re.compile(r'  File "(?P<file>[^"\n]+)", line (?P<line>\d+) in (?P<function>\S+)')
 # What calls services: the transport, and the worker when it makes them.
@@ -28,15 +29,17 @@ def culprit(stack: str, services: Iterable[ServiceConfig]) -> dict[str, str]:
     # The function of the service that netd has called, or the one of netd.
     frame = inside[-1] if inside else frames[0]
     fields = {"at": f"{os.path.basename(frame['file'])}:{frame['line']} in {frame['function']}"}
-    if names := [service.name for service in services if inside and _source_of(service.type) == frame["file"]]:
+    if names := [service.name for service in services if inside and _source_of(service) == frame["file"]]:
         fields["services"] = ", ".join(names)
     return fields
 
 
-def _source_of(type_name: str) -> str | None:
-    """The file of the class of a service type."""
+def _source_of(service: ServiceConfig) -> str | None:
+    """The file of the class of a service."""
+    if isinstance(service.options, Reference) and service.options.file:
+        return service.options.file
     try:
-        kind = table.find(type_name)
+        kind = table.find(service.type)
     except ValueError:
         return None
     return getattr(sys.modules.get(kind.module), "__file__", None) if kind else None

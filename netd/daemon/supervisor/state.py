@@ -8,7 +8,9 @@ from netd.admission.bans import Bans
 from netd.config.model import Config, ServiceConfig
 from netd.daemon.messages.from_worker import ProgramsChanged
 from netd.daemon.supervisor.control import CommandError
+from netd.daemon.supervisor.targets import ServiceTargets
 from netd.errors import EXIT_USAGE
+from netd.services.forward.options import ForwardOptions
 from netd.services.table import find
 from netd.shared.daemon_limits import DaemonLimits
 from netd.shared.table import CELL, SUPERVISOR, Table
@@ -22,8 +24,8 @@ class State:
     """The config in force, and everything that is kept for its services."""
 
     def __init__(self, config: Config) -> None:
-        self.initial = config
-        """The config that netd was started with."""
+        self.initial = config.model_copy(update={"services": ()})
+        """The config that netd was started with, without its services, which may have keys that no process needs."""
         self.file = config
         """The config that was last read from the file."""
         self.overrides: dict[str, bool] = {}
@@ -33,11 +35,14 @@ class State:
         self.seen = set(self.names)
         """The names of all services, including removed ones."""
         self._tables: dict[tuple[str, str], Table] = {}  # by service and type: a new type starts at 0
+        self._targets: dict[tuple[str, str], ServiceTargets] = {}  # likewise, of services that forward
         self._workers = 0  # columns of workers in each table
         self._programs: dict[int, dict[str, int]] = {}  # that no worker waits for: by launcher, by service
         self.daemon_limits = DaemonLimits()
         """The limits that all services share."""
         self.bans = Bans(config.bans)
+        self.moved: set[str] = set()
+        """The services that have a worker of their own since they took those of others down."""
         self.generation = 1
         """How many configs have been in force."""
         self.log_level = config.log.level
@@ -71,6 +76,15 @@ class State:
         """The time since the start of netd, in seconds."""
         return time.monotonic() - self.started
 
+    @property
+    def isolated(self) -> tuple[str, ...]:
+        """The services that have a worker of their own."""
+        return tuple(service.name for service in self.config.enabled if self.is_isolated(service))
+
+    def is_isolated(self, service: ServiceConfig) -> bool:
+        """Whether a service has a worker of its own while it is enabled."""
+        return service.isolate or service.name in self.moved
+
     def require(self, service: str, *, once: bool = False) -> None:
         """Raise `CommandError`, with a similar name, if there is no such service. ``once``: a removed one will do."""
         if service not in (self.seen if once else self.names):
@@ -98,6 +112,7 @@ class State:
         self.config = self.effective(config, overrides)
         self.file, self.overrides = config, overrides
         self.seen |= set(self.names)
+        self.moved &= {service.name for service in self.config.enabled}
         self.bans.apply(config.bans)
         self.drop_unused_tables()
 
@@ -113,9 +128,17 @@ class State:
         if key not in self._tables:
             kind = find(service.type)
             assert kind is not None, "the config was checked"
-            self._tables[key] = Table(layout=kind.layout)
-            self._tables[key].workers = self._workers
+            self._tables[key] = made = Table(layout=kind.layout)
+            made.workers = self._workers
+            if made.targets:
+                self._targets[key] = ServiceTargets(made.targets)
         return self._tables[key]
+
+    def targets(self, service: ServiceConfig) -> tuple[ServiceTargets, ForwardOptions] | None:
+        """The targets of a service, and the options that name them; None: it does not forward."""
+        self.table(service)
+        found = self._targets.get((service.name, service.type))
+        return (found, service.options) if found and isinstance(service.options, ForwardOptions) else None
 
     def add_worker(self, number: int) -> None:
         """Count what the worker with this number writes, which has started."""
@@ -127,6 +150,10 @@ class State:
         """Close the counters of services that are not in the config, or have another type there."""
         for key in self._tables.keys() - {(service.name, service.type) for service in self.config.services}:
             self._tables.pop(key).close_descriptor()
+            self._targets.pop(key, None)
+        for service in self.config.services:
+            if isinstance(service.options, ForwardOptions) and (service.name, service.type) in self._targets:
+                self._targets[service.name, service.type].keep(service.options.to)
 
     def settle_counters(self, running: Container[int]) -> int:
         """Count the open connections of a worker that has exited as closed (``lost``). Returns how many there were.
@@ -134,7 +161,10 @@ class State:
         Only these numbers belong to ``running`` workers. What the worker may have written elsewhere is removed.
         """
         self.daemon_limits.settle(running)
-        return sum(table.settle(running) for table in self._tables.values())
+        lost = sum(table.settle(running) for table in self._tables.values())
+        for targets in self._targets.values():
+            targets.write()
+        return lost
 
     def count_programs(self, launcher: int, changed: ProgramsChanged) -> None:
         """Count the programs of a service that no worker waits for, as the launcher with this process id says."""

@@ -13,7 +13,9 @@ from typing import Any
 from netd import __version__
 from netd.config.model import ServiceConfig
 from netd.daemon.messages.from_supervisor import Report
+from netd.daemon.supervisor.certificates import Certificates
 from netd.daemon.supervisor.control import Answer, log_exceptions
+from netd.daemon.supervisor.crashes import Crashes
 from netd.daemon.supervisor.history import History
 from netd.daemon.supervisor.kernel_drops import KernelDrops
 from netd.daemon.supervisor.listeners import Listeners
@@ -23,7 +25,6 @@ from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.workers import WorkerPool
 from netd.daemon.tasks import Result
 from netd.reasons import FORMAT_VERSION
-from netd.services.forward.options import ForwardOptions
 from netd.telemetry.counters import published
 from netd.telemetry.daemon_events import DaemonEvents, Event
 from netd.telemetry.program_events import last_failure
@@ -44,6 +45,7 @@ class Status:
         state: State,
         listeners: Listeners,
         pool: WorkerPool,
+        crashes: Crashes,
         kernel_drops: KernelDrops,
         events: DaemonEvents,
         sink: Sink,
@@ -52,11 +54,13 @@ class Status:
         self._state = state
         self._listeners = listeners
         self._pool = pool
+        self._crashes = crashes
         self._kernel_drops = kernel_drops
         self._events = events
         self._sink = sink
         self._loop = loop
         self._history = History()
+        self._certificates = Certificates(state, events)
         self._run = f"{os.getpid()}-{state.started:.6f}"
         self._reports = {"status": self.status, "history": self.history}
         self._requested: set[tuple[WorkerProcess, str]] = set()
@@ -120,6 +124,7 @@ class Status:
             "workers": [
                 {
                     "worker": worker.number,
+                    "service": worker.service,
                     "pid": worker.pid,
                     "uptime_seconds": round(now - worker.started, 1),
                     "heartbeat_seconds": round(now - worker.last_heartbeat, 1),
@@ -146,6 +151,7 @@ class Status:
         table = state.table(service)
         counts = table.read()
         programs = starts_programs(service)
+        targets = state.targets(service)
         failure = last_failure(table, time.monotonic()) if programs else None
         return {
             "service": service.name,
@@ -160,15 +166,60 @@ class Status:
             "failed": counts.failed,
             "failing": failure.why if failure and failure.is_last else "",
             "failed_at": failure and round(since_1970() + failure.at, 3),
-            "counters": published(counts, programs=programs, forwards=isinstance(service.options, ForwardOptions)),
+            "hanging": self._hanging(service.name),
+            "counters": published(counts, programs=programs, forwards=targets is not None),
+            **({"targets": targets[0].report(targets[1], since_1970())} if targets else {}),
+            "isolated": service.enabled and state.is_isolated(service),
+            "moved": service.name in state.moved,
+            **self._crash_report(service.name),
+            **self._certificates.report(service),
         }
+
+    def _hanging(self, service: str) -> list[Answer]:
+        """The handlers of a service that hang, by its workers."""
+        return [
+            {"worker": worker.number, "at": one.at, "peer": one.peer}
+            | {"seconds": round(one.seconds, 1), "cpu_seconds": round(one.cpu_seconds, 1)}
+            for worker in self._pool.all_workers
+            for one in worker.hanging
+            if one.service == service
+        ]
+
+    def _crash_report(self, service: str) -> dict[str, Any]:
+        """The losses of workers in which a service ran, if there were some."""
+        record = self._crashes.record_of(service)
+        if record is None:
+            return {}
+        rests = self._pool.rests_until(service)
+        return {
+            "crashes": {
+                "number": record.number,
+                "at": round(since_1970() + record.at, 3),
+                "sources": list(record.sources),
+                "rests_until": None if rests is None else round(since_1970() + rests, 3),
+            }
+        }
+
+    def line(self) -> str:
+        """The status that the service manager shows."""
+        state = self._state
+        counted = (
+            (len(state.config.enabled), "service"),
+            (state.active, "connection"),
+            (len(self._pool.workers), "worker"),
+        )
+        return ", ".join(f"{number} {noun}{'s' * (number != 1)}" for number, noun in counted) + (
+            f", config {state.generation}"
+            + ("" if self._events.last_reload_successful else "; the last reload was rejected")
+        )
 
     def history(self) -> Answer:
         """The counters over the last minutes (`History.report`)."""
         return self._history.report(since_1970())
 
     def take_sample(self) -> None:
-        """Add the counters to the history. Called with every heartbeat."""
+        """Add the counters to the history, and warn of certificates. Called with every heartbeat."""
+        self._certificates.warn()
         self._count_traffic().then(lambda: log_exceptions(self._events, "history", self._take_sample))
 
     def _take_sample(self) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from netd import __version__
 from netd.config.model import Config
-from netd.daemon import privileges, resource_limits, systemd
+from netd.config.workers import resolve
+from netd.daemon import resource_limits, systemd
 from netd.daemon.garbage import MANY
 from netd.daemon.messages import from_worker
 from netd.daemon.messages.from_supervisor import SetLogFile
@@ -25,6 +26,7 @@ from netd.daemon.supervisor.config_reader import ConfigReader
 from netd.daemon.supervisor.control import Answer, Control, log_exceptions
 from netd.daemon.supervisor.control_links import ControlLinks
 from netd.daemon.supervisor.control_server import open_control
+from netd.daemon.supervisor.crashes import Crashes
 from netd.daemon.supervisor.explain import Explainer
 from netd.daemon.supervisor.kernel_drops import KernelDrops
 from netd.daemon.supervisor.launchers import LauncherPool
@@ -34,7 +36,6 @@ from netd.daemon.supervisor.reload import Reloader
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT
 from netd.daemon.supervisor.socket_filters import SocketFilters
 from netd.daemon.supervisor.spawn import Entry, WorkerError, WorkerProcess, fork, reap_orphans
-from netd.daemon.supervisor.stacks import culprit
 from netd.daemon.supervisor.state import State
 from netd.daemon.supervisor.status import Status
 from netd.daemon.supervisor.talk import Attachments
@@ -51,7 +52,6 @@ from netd.transport.loop import Loop, Timer
 from netd.transport.stream.server import StreamServer
 
 _SETTLE = 0.2  # seconds in which workers have programs started for the connections that wait when netd stops
-
 _LAST_ENDS = 1.0  # seconds in which workers learn of the ends of programs that a stop has ended
 
 
@@ -80,13 +80,14 @@ class Supervisor:
     """The process that runs netd: its parts, its signals and its timers."""
 
     def __init__(self, config: Config, load: Callable[[], Config], sink: Sink, entry: Entry, launch: Entry) -> None:
-        run_as = privileges.resolve(config.daemon)
+        run_as = resolve(config.daemon)
         self._state = State(config)
         self._sink = sink
         self._events = DaemonEvents()
         self._loop = Loop(batch=1)  # a client may send many commands at once; time-outs are checked in between
         self._tasks = Tasks(self._loop)
         self._listeners = Listeners(systemd.inherited(), self._state.address_skipped, self._state.options_failed)
+        self._crashes = Crashes(lambda: self._state.config.enabled)
         self._pool = WorkerPool(
             self._tasks,
             self._loop,
@@ -95,13 +96,13 @@ class Supervisor:
             self._sync_worker,
             self._state.settle_counters,
             self._on_notice,
-            lambda stack: culprit(stack, self._state.config.enabled),
+            self._crashes.worker_lost,
         )
         self._filters = SocketFilters(self._state, self._listeners, self._events, self._tasks, self._loop)
         self._bans = BanManager(self._state, self._events, self._loop, self._pool.ask_all, self._filters.bans_changed)
         self._kernel_drops = KernelDrops(self._state, self._listeners, lambda: self._filters.filtered)
         self._status = Status(
-            self._state, self._listeners, self._pool, self._kernel_drops, self._events, sink, self._loop
+            self._state, self._listeners, self._pool, self._crashes, self._kernel_drops, self._events, sink, self._loop
         )
         self._tracer = Tracer(self._state, self._pool, self._loop)
         self._attachments = Attachments(self._state, self._pool, self._loop)
@@ -121,6 +122,7 @@ class Supervisor:
         self._commands = Commands(
             self._state, self._pool, self._launchers, self._reloader, self._config_reader, self._events, self
         )
+        self._crashes.isolate = lambda service: self._background("isolate", self._commands.isolate(service))
         self._control: tuple[StreamServer, Listener] | None = None
         self._links: ControlLinks | None = None
         self._deadline: Timer | None = None  # of the stop under way
@@ -192,8 +194,8 @@ class Supervisor:
 
     def _on_notice(self, worker: WorkerProcess, notice: from_worker.Notice) -> None:
         match notice:
-            case from_worker.Offender():
-                self._bans.record_offender(notice)
+            case from_worker.Offender() | from_worker.Visitor():
+                self._bans.record(notice)
             case from_worker.ReportWanted():
                 self._status.request_report(worker, notice.report)
             case from_worker.TraceLines():
@@ -240,12 +242,13 @@ class Supervisor:
 
     def config_applied(self) -> None:
         """Update what depends on the config, after a new one is in force."""
+        self._crashes.keep(self._state.names)
         self._check_config()
         if len(self._state.config.services) > MANY:
             gc.collect(0)
             gc.freeze()
         if self._deadline is None:
-            self._pool.resize(self._size)
+            self._pool.resize(self._size, self._state.isolated)
             self._schedule_heartbeats()
 
     def _check_config(self) -> None:
@@ -384,16 +387,7 @@ class Supervisor:
 
     def status_line(self) -> str:
         """The status that the service manager shows."""
-        state = self._state
-        counted = (
-            (len(state.config.enabled), "service"),
-            (state.active, "connection"),
-            (len(self._pool.workers), "worker"),
-        )
-        return ", ".join(f"{number} {noun}{'s' * (number != 1)}" for number, noun in counted) + (
-            f", config {state.generation}"
-            + ("" if self._events.last_reload_successful else "; the last reload was rejected")
-        )
+        return self._status.line()
 
 
 def _startup_error(error: OSError) -> OpenError:

@@ -93,9 +93,8 @@ class Attachments:
         Raises `CommandError` if there is no such service, no worker, or the worker refuses.
         """
         self._state.require(service)
-        if not self._pool.workers:
+        if (first := self._pool.worker_of(service)) is None:
             raise CommandError("there is no worker at the moment; try again")
-        first = self._pool.workers[min(self._pool.workers)]
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             asked = self._pool.ask(Attach(service), [theirs.fileno()], [first])

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from typing import Any
 
-from netd.daemon.messages.from_supervisor import Drain, Request, Stop
+from netd.daemon.messages.from_supervisor import Drain, Order, Request, Stop
 from netd.daemon.messages.from_worker import Failed, Notice, R
 from netd.daemon.resource_limits import described
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT, Requests
@@ -18,6 +18,7 @@ from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop, Timer
 
 _DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a worker that keeps exiting is restarted
+_RESTS = (0.0, 0.25, 1.0, 4.0, 15.0, 60.0, 300.0)  # the same, of a worker that serves one service alone
 _STABLE = 60.0  # seconds between two exits after which the back-off starts again at 0
 _LONGEST_GAP = _DELAYS[-1] + 10.0  # seconds for which workers may be missing: the longest back-off, and two heartbeats
 _LONGEST_STACK = 16384
@@ -26,11 +27,13 @@ _LONGEST_STACK = 16384
 class WorkerPool:
     """The workers of one supervisor.
 
+    Some serve one service alone; the others all the rest, and are as many as its size.
+
     ``fork`` starts the worker with this number, ``sync`` sends it the config in force; both raise `WorkerError` if that
     fails. When a worker has exited, ``settle_counters`` is called with the numbers of the others, and returns how many
     connections it had.
-    ``on_notice`` is called with each message of a worker that is no response, ``culprit`` with the stack of one that is
-    lost, for the fields of the log line about it.
+    ``on_notice`` is called with each message of a worker that is no response, ``on_loss`` with one that is lost and its
+    stack, for the fields of the log line about it.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class WorkerPool:
         sync: Callable[[WorkerProcess], Coroutine[Any, None, None]],
         settle_counters: Callable[[Container[int]], int],
         on_notice: Callable[[WorkerProcess, Notice], None],
-        culprit: Callable[[str], dict[str, str]],
+        on_loss: Callable[[WorkerProcess, str], dict[str, str]],
     ) -> None:
         self.workers: dict[int, WorkerProcess] = {}
         """By number, without those that are starting or draining."""
@@ -56,14 +59,18 @@ class WorkerPool:
         self._fork = fork
         self._sync = sync
         self._settle_counters = settle_counters
-        self._culprit = culprit
+        self._on_loss = on_loss
         self.requests = Requests(loop, events, on_notice)
         self._size = 0
+        self._isolated: tuple[str, ...] = ()  # the services that have a worker of their own
+        self._roles: dict[int, str] = {}  # by number of those that are not draining: the service it serves alone, or ""
         self._leave = False
         self._incomplete_since: float | None = None  # when the first of the missing workers was lost (CLOCK_MONOTONIC)
         self._delayed = 0  # the number of workers that wait for those that drain, as last logged
         self._lines_lost = 0  # log lines dropped by workers that exited
-        self._losses: dict[int, tuple[int, float]] = {}  # by worker number: how many in a row, time of the last one
+        # By number, or by the service of a worker that serves one alone: how many in a row, time of the last one.
+        self._losses: dict[int | str, tuple[int, float]] = {}
+        self._rests: dict[str, float] = {}  # by service: until when its own worker is not started (CLOCK_MONOTONIC)
         self._restarts: dict[int, Timer] = {}
         self._starting: dict[int, WorkerProcess] = {}  # those without the config in force
         self._starts: set[Result[None]] = set()
@@ -71,20 +78,29 @@ class WorkerPool:
 
     # Size.
 
-    def resize(self, size: int) -> None:
-        """Set the number of workers. The surplus drains and exits; a start that fails is retried with back-off."""
-        self._size = size
+    def resize(self, size: int, isolated: Iterable[str] = ()) -> None:
+        """Set the number of workers, and the services that have another one each, of their own.
+
+        The surplus drains and exits; a start that fails is retried with back-off.
+        """
+        self._size, self._isolated = size, tuple(isolated)
         self._note_size()
         # A draining worker still writes its column of the counters, so its number is not free.
         present = {*self.workers, *self._starting, *self._restarts, *self._trying}
         taken = {*present, *(worker.number for worker in self.draining)}
         free = [number for number in range(MOST_WORKERS) if number not in taken]
-        starts = free[: max(0, size - len(present))]
+        self._roles = {number: self._roles.get(number, "") for number in present}
+        shared = sorted(number for number, service in self._roles.items() if not service)
+        wanted = ["" for _ in range(size - len(shared))]
+        wanted += [service for service in self._isolated if service not in self._roles.values()]
+        starts = dict(zip(free, wanted, strict=False))
+        self._roles |= starts
         self._trying.update(starts)  # all of them first: a start that fails at once calls this method
         for number in starts:
             self._restart(number)
         # The lowest numbers stay: worker 0 serves the single_worker services.
-        for number in sorted(present)[size:]:
+        alone = [number for number, service in self._roles.items() if service and service not in self._isolated]
+        for number in (*shared[size:], *alone):
             if number in self._restarts:
                 self._loop.wheel.drop(self._restarts.pop(number))
             elif number in self.workers or number in self._starting:
@@ -98,17 +114,19 @@ class WorkerPool:
         while waiting := [*self._starts, *(worker.ended for worker in self.workers.values() if worker.disconnected)]:
             await waiting[0]
 
-    async def start(self, size: int) -> None:
+    async def start(self, size: int, isolated: Sequence[str] = ()) -> None:
         """Start the first workers. Raises `WorkerError` if one cannot be started."""
-        self._size = size
-        self._trying.update(range(size))
-        for number in range(size):
+        self._size, self._isolated = size, tuple(isolated)
+        self._roles = dict(enumerate([*[""] * size, *isolated][:MOST_WORKERS]))
+        self._trying.update(self._roles)
+        for number in list(self._roles):
             if self._size:  # netd is not stopping
                 await self._start(number)
             self._trying.discard(number)
 
     async def _start(self, number: int) -> None:
         worker = self._fork(number)
+        worker.service = self._roles.get(number, "")
         self._starting[number] = worker
         try:
             self.requests.watch(worker)
@@ -143,6 +161,16 @@ class WorkerPool:
         """As `ask`, including workers that are starting or draining."""
         return self.ask(request, descriptors, self.all_workers)
 
+    def send_later(self, seconds: float, order: Order, holds: Callable[[], bool]) -> None:
+        """Send a message without response to all workers after so many seconds, if it ``holds`` then."""
+        self._loop.later(seconds, lambda: self.requests.send(order, self.all_workers) if holds() else None)
+
+    def worker_of(self, service: str) -> WorkerProcess | None:
+        """A worker that serves this service: its own one, or else the first one of the others; None: there is none."""
+        alone = service if service in self._isolated else ""
+        found = [worker for _, worker in sorted(self.workers.items()) if worker.service == alone]
+        return found[0] if found else None
+
     @property
     def all_workers(self) -> list[WorkerProcess]:
         """All workers, including those that are starting or draining."""
@@ -160,20 +188,27 @@ class WorkerPool:
         Whether others are missing does not matter: the service manager, which restarts netd without heartbeats, would
         end those that serve.
         """
-        responding = self.requests.send_heartbeats(self.all_workers)
+        # One that serves a service alone harms no other, so it is no reason to end them.
+        self.requests.send_heartbeats([worker for worker in self.all_workers if worker.service])
+        responding = self.requests.send_heartbeats([worker for worker in self.all_workers if not worker.service])
         # One that prepares the config may take its time. Before that, a worker that cannot start ends.
-        present = bool(self.workers) or any(worker.preparing for worker in self._starting.values())
+        present = bool(self._shared) or any(worker.preparing for worker in self._starting.values())
         return responding and present
 
     @property
     def healthy(self) -> bool:
-        """Whether the pool is complete, and no worker has missed two heartbeats."""
-        return not self.missing and all(worker.missed_heartbeats < 2 for worker in self.workers.values())
+        """Whether the pool is complete, and none has missed two heartbeats but workers of one service alone."""
+        return not self.missing and all(worker.missed_heartbeats < 2 for worker in self._shared)
 
     @property
     def serves(self) -> bool:
         """Whether there is a worker, and no other one is missing for longer than the back-off explains."""
-        return bool(self.workers) and not self._lacks_workers
+        return bool(self._shared) and not self._lacks_workers
+
+    @property
+    def _shared(self) -> list[WorkerProcess]:
+        """The workers of all services that have none of their own."""
+        return [worker for worker in self.workers.values() if not worker.service]
 
     @property
     def shortage(self) -> str:
@@ -183,12 +218,16 @@ class WorkerPool:
     @property
     def _startable(self) -> int:
         """The number of workers there can be: one that drains keeps its number."""
-        return min(self._size, MOST_WORKERS - len(self.draining))
+        return min(self._size + len(self._isolated), MOST_WORKERS - len(self.draining))
 
     @property
     def missing(self) -> int:
-        """How many workers are missing. At least one is wanted, unless netd stops."""
-        return max(0, max(self._startable, min(self._size, 1)) - len(self.workers))
+        """How many workers are missing. At least one is wanted, unless netd stops.
+
+        One that serves a service alone, and waits after losses, is not: the others go on.
+        """
+        resting = sum(1 for number in self._restarts if self._roles.get(number))
+        return max(0, max(self._startable, min(self._size, 1)) - len(self.workers) - resting)
 
     @property
     def _lacks_workers(self) -> bool:
@@ -201,7 +240,7 @@ class WorkerPool:
             self._incomplete_since = None
         elif self._incomplete_since is None:
             self._incomplete_since = time.monotonic()
-        if (delayed := self._size - self._startable) > self._delayed:
+        if (delayed := self._size + len(self._isolated) - self._startable) > self._delayed:
             self._events.workers_delayed(delayed, len(self.draining))
         self._delayed = delayed
 
@@ -225,30 +264,54 @@ class WorkerPool:
         connections = self._settle_counters(self._numbers_but(worker))
         stack = os.pread(worker.stack, _LONGEST_STACK, 0).decode("utf-8", "replace").strip()
         self._lines_lost += worker.lines_lost
-        self._close(worker)
         reason = how_it_ended(code)
+        is_lost = code != 0 or worker not in self.draining
+        culprit = self._on_loss(worker, stack) if is_lost else {}
+        self._close(worker)
         if worker in self.draining:
             self.draining.remove(worker)
             if code == 0:
                 self._events.worker_ended(worker.number, worker.pid)
             else:
                 self.failed = self.failed or self._size == 0
-                self._events.worker_lost(
-                    worker.number, worker.pid, reason, connections, None, stack, self._culprit(stack)
-                )
-            self.resize(self._size)  # a start may have waited for its number
+                self._events.worker_lost(worker.number, worker.pid, reason, connections, None, stack, culprit)
+            self.resize(self._size, self._isolated)  # a start may have waited for its number
             return
         if self._starting.pop(worker.number, None):
             return  # `_start` logs it, and retries
         del self.workers[worker.number]
         self._note_size()
-        losses, when = self._losses.get(worker.number, (0, 0.0))
+        key = worker.service or worker.number
+        losses, when = self._losses.get(key, (-1, 0.0))
         now = time.monotonic()
-        losses = losses + 1 if now - when < _STABLE else 0
-        self._losses[worker.number] = (losses, now)
-        delay = _DELAYS[min(losses, len(_DELAYS) - 1)]
-        self._events.worker_lost(worker.number, worker.pid, reason, connections, delay, stack, self._culprit(stack))
+        # A service alone in its worker may rest for longer than a minute.
+        was_stable = now - (worker.started if worker.service else when) >= _STABLE
+        losses = 0 if was_stable else losses + 1
+        self._losses[key] = (losses, now)
+        delay = self._delay(worker.number, losses)
+        self._events.worker_lost(worker.number, worker.pid, reason, connections, delay, stack, culprit)
         self._restart_after(worker.number, delay)
+
+    def _delay(self, number: int, losses: int) -> float:
+        """How long a worker is not started after so many losses in a row, but for the first."""
+        service = self._roles.get(number, "")
+        delays = _RESTS if service else _DELAYS
+        delay = delays[min(losses, len(delays) - 1)]
+        if service:
+            self._rests[service] = time.monotonic() + delay
+        return delay
+
+    def end_rests(self, services: Container[str]) -> None:
+        """Forget the losses of these services: `resize` starts their workers at once."""
+        for key in [key for key in self._losses if key in services]:
+            del self._losses[key]
+        for number in [number for number in self._restarts if self._roles.get(number, "") in services]:
+            self._loop.wheel.drop(self._restarts.pop(number))
+
+    def rests_until(self, service: str) -> float | None:
+        """Until when the worker of a service alone is not started (CLOCK_MONOTONIC); None: it is."""
+        resting = any(self._roles.get(number) == service for number in self._restarts)
+        return self._rests.get(service) if resting else None
 
     def _restart_after(self, number: int, delay: float) -> None:
         if delay:
@@ -270,13 +333,14 @@ class WorkerPool:
         except WorkerError as error:
             if self._size:  # netd is not stopping
                 self._events.worker_failed(number, str(error))
-                losses, _ = self._losses.get(number, (0, 0.0))
-                self._losses[number] = (losses + 1, time.monotonic())
+                key = self._roles.get(number, "") or number
+                losses, _ = self._losses.get(key, (0, 0.0))
+                self._losses[key] = (losses + 1, time.monotonic())
                 self._restarts[number] = self._loop.later(
-                    _DELAYS[min(losses + 1, len(_DELAYS) - 1)], lambda: self._restart(number)
+                    self._delay(number, losses + 1), lambda: self._restart(number)
                 )
         self._trying.discard(number)
-        self.resize(self._size)  # the size may have changed meanwhile
+        self.resize(self._size, self._isolated)  # the size may have changed meanwhile
 
     def _discard(self, worker: WorkerProcess) -> None:
         """Kill a worker after its start failed."""

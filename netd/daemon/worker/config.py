@@ -9,31 +9,38 @@ import gc
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
 from netd import host_zone
 from netd.admission.access_memory import AccessTables
 from netd.admission.access_table import Access
+from netd.admission.banner import Banners
 from netd.admission.bans import BanRules
-from netd.admission.control import AdmissionControl
 from netd.admission.daemon import DaemonAdmission
 from netd.admission.policy import Policy
+from netd.admission.sensor import SensorControl
 from netd.contract import Context
 from netd.daemon.garbage import MANY
 from netd.daemon.messages.from_supervisor import Prepare, ServiceEntry
 from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.worker.faults import reason
-from netd.daemon.worker.instance import Server, ServiceInstance, call_soon
+from netd.daemon.worker.instance import Server, ServiceInstance, call_soon, check_targets, control_of
+from netd.daemon.worker.kinds import CodeOf, UnpreparedError, kind_of, type_of
 from netd.daemon.worker.launchers import Launchers
-from netd.services import table
+from netd.daemon.worker.multiplexing import connect_targets
+from netd.daemon.worker.prepared_config import PreparedConfig
 from netd.services.service_type import ServiceType
 from netd.shared.table import Table
-from netd.telemetry.service_events import ConnectionLog, ServiceEvents
+from netd.telemetry.sensor_events import SensorEvents
+from netd.telemetry.service_events import ServiceEvents
+from netd.transport.datagram.forward import ForwardServer
 from netd.transport.datagram.server import DatagramServer
+from netd.transport.datagram.session import Session
 from netd.transport.loop import Loop
+from netd.transport.own_listeners import OwnListeners
 from netd.transport.resolver import Resolver
 from netd.transport.stream.connection import Connection
 from netd.transport.stream.connections import Connections
@@ -44,36 +51,16 @@ _COLLECTED = 250  # services between two garbage collections
 
 Traceable = Connections | DatagramServer
 """An object that taps are attached to."""
+_Kept = Connections | ForwardServer
+"""An object that keeps connections, or the sessions that are these for datagrams, also without its listener."""
 _Respond = Callable[[Done | Failed], object]
 _RunningCommit = tuple[Iterator[None], _Respond]
-
-
-class _UnpreparedError(Exception):
-    """This worker cannot serve a config. The message is the reason."""
-
-
-@dataclass
-class _PreparedConfig:
-    """A config that is ready for the commit."""
-
-    connections: int | None  # ``daemon.connections``
-    bans: BanRules
-    draining: Mapping[str, float]
-    """The services that end with the commit, and the seconds until their connections are closed."""
-    listeners: set[int] = field(default_factory=set)  # of all services, also of those that another worker serves
-    services: dict[str, ServiceInstance] = field(default_factory=dict)
-    log_connections: dict[str, ConnectionLog] = field(default_factory=dict)
-    sockets: dict[int, socket.socket] = field(default_factory=dict)  # the new listeners, by number
-    tables: dict[str, Table] = field(default_factory=dict)
-    """The counters of all services, by name, including those of services that another worker serves."""
-    servers: list[Server] = field(default_factory=list)
-    """The new servers, which the commit starts."""
 
 
 class WorkerConfig:
     """The services of one worker.
 
-    Services get ``inspect`` in their `Context`. ``attach_taps`` is called with the objects that a commit makes.
+    Services get ``inspect`` in their `Context`, ``attach_taps`` what a commit makes. `kind_of` has ``code_of``.
     """
 
     def __init__(
@@ -83,23 +70,27 @@ class WorkerConfig:
         inspect: Callable[[str], Any],
         attach_taps: Callable[[Iterable[Traceable]], None],
         launchers: Launchers,
+        code_of: CodeOf,
     ) -> None:
         self.shared: DaemonAdmission  # set before the first `prepare`
         self.services: dict[str, ServiceInstance] = {}  # by name, without those that another worker serves
+        self.alone = ""  # the only service that this worker may serve; empty: those without a worker of their own
         self._number = number
         self._loop = loop
         self._inspect = inspect
         self._attach_taps = attach_taps
         self._launchers = launchers
+        self._code_of = code_of
         self._resolver = Resolver(loop)
+        self._own_listeners = OwnListeners()
         self._sockets: dict[int, socket.socket] = {}
         self._tables: dict[str, Table] = {}
-        self._prepared: _PreparedConfig | None = None
+        self._prepared: PreparedConfig | None = None
         self._preparation: Iterator[None] | None = None  # the slices of a prepare under way
         self._running_commit: _RunningCommit | None = None
         self._removed: list[Server] = []  # of listeners that the config in force does not have, until `close_removed`
         self._draining: Mapping[str, float] = {}  # as of the last commit
-        self._retained: set[Connections] = set()  # open connections without a server
+        self._retained: set[_Kept] = set()  # open connections, or sessions, without a listener
 
     def servers(self) -> Iterator[Server]:
         """All servers."""
@@ -113,14 +104,14 @@ class WorkerConfig:
             yield server.connections if isinstance(server, StreamServer) else server
         yield from list(self._retained)  # a copy: closing a connection may change the set
 
-    def connections_by_listener(self) -> Iterator[Connections]:
-        """The connections of each stream listener, including listeners that are closed."""
+    def connections_by_listener(self) -> Iterator[_Kept]:
+        """The connections, or sessions, of each listener, including listeners that are closed."""
         for one in self.traceable():
-            if isinstance(one, Connections):
+            if isinstance(one, _Kept):
                 yield one
 
-    def connections(self) -> Iterator[Connection]:
-        """All connections."""
+    def connections(self) -> Iterator[Connection | Session]:
+        """All connections, and the sessions of datagrams."""
         for connections in self.connections_by_listener():
             yield from connections
 
@@ -129,12 +120,12 @@ class WorkerConfig:
         others = (*self._removed, *self._retained)
         return {service.events for service in self.services.values()} | {one.events for one in others}
 
-    def retain(self, connections: Connections) -> None:
+    def retain(self, connections: _Kept) -> None:
         """Serve connections that have no server, until the last one is closed."""
         self._retained.add(connections)
         connections.release_when_empty(lambda: self._on_last_closed(connections))
 
-    def _on_last_closed(self, connections: Connections) -> None:
+    def _on_last_closed(self, connections: _Kept) -> None:
         self._retained.discard(connections)
         self._log_ended(connections.events)
 
@@ -177,10 +168,11 @@ class WorkerConfig:
     def _prepare(self, message: Prepare, descriptors: list[int]) -> Iterator[None]:
         """The slices of `prepare`. Any exception means that this worker cannot serve the config."""
         bans = BanRules.model_validate_json(message.bans)
-        self._prepared = prepared = _PreparedConfig(message.connections, bans, message.draining)
+        self._prepared = prepared = PreparedConfig(message.bounds, bans, message.draining)
         tables = dict(self._tables)
         entries: dict[str, ServiceEntry] = {}
         left = descriptors[::-1]
+        files: list[int] = []
         try:
             for text in message.services:
                 yield
@@ -192,33 +184,46 @@ class WorkerConfig:
                 yield
                 if content == "listener":
                     prepared.sockets[name] = socket.socket(fileno=left.pop())
+                elif content == "file":
+                    files.append(left.pop())
                 elif content == "access":
                     access_tables = AccessTables(left.pop())
                     access_tables.close_descriptor()
                 else:
-                    layout = _kind(entries[name]).layout
+                    layout = type_of(entries[name]).layout
                     tables[name] = Table(left.pop(), layout)
                     tables[name].close_descriptor()
+            prepared.tables = {name: tables[name] for name in entries}
+            yield from self._prepare_services(prepared, entries, access_tables, files)
         finally:
-            for descriptor in left:
+            for descriptor in (*left, *files):
                 os.close(descriptor)
-        prepared.tables = {name: tables[name] for name in entries}
-        access_at = cache(lambda offset, length: Access(access_tables.table(offset, length)))
+
+    def _prepare_services(
+        self, prepared: PreparedConfig, entries: dict[str, ServiceEntry], rules: AccessTables, files: Sequence[int]
+    ) -> Iterator[None]:
+        access_at = cache(lambda offset, length: Access(rules.table(offset, length)))
         for number, entry in enumerate(entries.values()):
             yield
             if len(entries) > MANY and number % _COLLECTED == 0:
                 gc.collect(0)  # the objects made since the last collection: the commit freezes all that is left
-            kind = _kind(entry)
-            if self._number and kind.single_worker:
+            if not self._serves(entry):
+                continue
+            kind = kind_of(entry, self._code_of)
+            if self._number and kind.single_worker and not self.alone:
                 continue  # worker 0 serves it; the supervisor replaces that worker if it ends
             try:
                 access = access_at(*entry.access)
-                prepared.services[entry.name] = self._prepare_service(entry, kind, prepared, access)
+                prepared.services[entry.name] = self._prepare_service(entry, kind, prepared, access, files)
             except Exception as error:  # the class of a service may raise anything
-                raise _UnpreparedError(f"services.{entry.name}: {reason(error)}") from error
+                raise UnpreparedError(f"services.{entry.name}: {reason(error)}") from error
+
+    def _serves(self, entry: ServiceEntry) -> bool:
+        """Whether a service is among those of this worker."""
+        return entry.isolated and entry.name == self.alone if self.alone else not entry.isolated
 
     def _prepare_service(
-        self, entry: ServiceEntry, kind: ServiceType, prepared: _PreparedConfig, access: Access
+        self, entry: ServiceEntry, kind: ServiceType, prepared: PreparedConfig, access: Access, files: Sequence[int]
     ) -> ServiceInstance:
         current = self.services.get(entry.name)
         if current is None or entry.changed:
@@ -229,28 +234,33 @@ class WorkerConfig:
                 events = current.events
             else:  # also where its type has changed: open connections continue to count in the old table
                 events = ServiceEvents(entry.name, counters, self._number)
-            names_peers = policy.proxy_protocol is not None
             context = Context(
                 line_limit=policy.limits.line,
                 inspect=self._inspect,
                 call_soon=partial(call_soon, self._loop, events),
-                names_peers=names_peers,
+                names_peers=policy.proxy_protocol is not None,
                 resolve=self._resolver.resolve,
             )
             if entry.program and events.programs:
                 context = self._launchers.provide(context, *entry.program, events.programs)
             # One object for all endpoints of a service: its state is the same on each of them.
             service = kind.build(options, context)
-            admission = AdmissionControl(entry.name, policy, access, events.table, self.shared, time.time)
-            made = ServiceInstance(kind, service, admission, events, access)
+            if entry.targets:
+                service.targets.share(counters.targets, entry.targets, self._number)
+                service.is_own = self._own_listeners.reached_by
+            control = control_of(kind)
+            admission = control(entry.name, policy, access, events.table, self.shared, time.time)
+            if isinstance(admission, SensorControl):
+                events.sensor = SensorEvents(service=entry.name)
+                admission.on_exempt = events.sensor.visitor_spared
+            banners = Banners(*(text.encode("latin-1") for text in entry.banners))
+            made = ServiceInstance(kind, service, admission, events, access, banners)
         else:
-            made = ServiceInstance(current.kind, current.service, current.admission, current.events, access)
-        for number in entry.listeners:
-            if current and not entry.changed and number in current.servers:
-                made.servers[number] = current.servers[number]
-                continue
-            listener = prepared.sockets.get(number) or self._sockets[number]
-            prepared.servers.append(made.listen(number, listener, self._loop))
+            made = replace(current, access=access, servers={})
+        made.prepare_tls(entry, files)
+        before = current.servers if current and not entry.changed else {}
+        sockets = {**self._sockets, **prepared.sockets}
+        prepared.servers += made.make_servers(entry, before, sockets, self._loop, self._number)
         return made
 
     def commit(self, respond: _Respond) -> None:
@@ -306,16 +316,20 @@ class WorkerConfig:
         self.close_connections_later(self._draining)
         for name, service in prepared.services.items():
             if before := self.services.get(name):
-                _take_over(service, before)
+                service.take_over(before)
             # Assigned even if the rules are equal: this releases the memory of the config before.
             service.admission.access = service.access
+        if self._number == 0:  # the supervisor replaces this worker if it ends
+            check_targets(self.services, prepared.services, self._loop)
+        connect_targets(self.services, prepared.services)
         self.services = prepared.services
         for events in ended:  # not before: the last connection of one may have closed meanwhile
             events.log_pending(final=True)
         self._tables = prepared.tables
         self._sockets |= prepared.sockets
         self._sockets = {number: opened for number, opened in self._sockets.items() if number in wanted}
-        self.shared.apply(prepared.connections, prepared.bans)
+        self.shared.apply(prepared.bounds, prepared.bans)
+        self._own_listeners.set(self._sockets.values())
         datagram_sockets = [opened for opened in self._sockets.values() if opened.type == socket.SOCK_DGRAM]
         self.shared.ports = frozenset(
             opened.getsockname()[1] for opened in datagram_sockets if opened.family != socket.AF_UNIX
@@ -339,6 +353,8 @@ class WorkerConfig:
         removed, self._removed = self._removed, []
         for server in removed:
             server.server_close()
+            if isinstance(server, ForwardServer):
+                server.close_all()  # they have had a second for answers; the address may be wanted again
             self.retire(server)
             self._log_ended(server.events)
         self.close_connections_later(self._draining)
@@ -354,6 +370,8 @@ class WorkerConfig:
         server.release()
         if isinstance(server, StreamServer):
             self.retain(server.connections)
+        elif isinstance(server, ForwardServer):
+            self.retain(server)
 
     def close_connections_later(self, drains: Mapping[str, float]) -> None:
         """Close the connections of services that were switched off, after the seconds in ``drains``."""
@@ -371,23 +389,3 @@ class WorkerConfig:
             for opened in self._prepared.sockets.values():
                 opened.close()
             self._prepared = None
-
-
-def _kind(entry: ServiceEntry) -> ServiceType:
-    """The type of a service. `_UnpreparedError` if this worker cannot find it, as in a chroot without its package."""
-    try:
-        kind = table.find_again(entry.type)
-    except ValueError as error:
-        raise _UnpreparedError(f"services.{entry.name}: {error}") from error
-    if kind is None:
-        raise _UnpreparedError(f"services.{entry.name}: there is no service type '{entry.type}'")
-    return kind
-
-
-def _take_over(new: ServiceInstance, before: ServiceInstance) -> None:
-    """Give the state of a service to its successor."""
-    if new.kind.takes_over and new.service is not before.service and type(new.service) is type(before.service):
-        try:
-            new.service.take_over(before.service)
-        except BaseException as error:  # a commit cannot fail, whatever a service raises, SystemExit too
-            new.events.inherit_failed(error)

@@ -6,7 +6,7 @@ from netd.config.findings import describe
 from netd.daemon.messages.from_worker import LONGEST_ERROR
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """The text of an exception, for the operator, at most as long as a message may say it."""
     if isinstance(error, ValidationError):
         # The supervisor has accepted the options: this worker lacks a file that they need.

@@ -181,7 +181,7 @@ class LauncherClient:
                 used = message.user, message.system, message.memory
                 self._on_end(run, End(message.code, monotonic() - run.began, *used, message.timed_out))
             case Lost():
-                self._on_end(run, _unknown_end(run))
+                self._on_lost(run)
         return None
 
     def _on_started(self, run: _Run, pid: int) -> None:
@@ -212,7 +212,7 @@ class LauncherClient:
         """The launcher has told all that run of the starts up to this one."""
         for number in sorted(self._unconfirmed):
             if number <= last and (run := self._runs.get(number)):
-                self._on_end(run, _unknown_end(run))
+                self._on_lost(run)
         self._unconfirmed = {number for number in self._unconfirmed if number > last}
 
     def _close(self) -> None:
@@ -224,10 +224,17 @@ class LauncherClient:
         self._unsent.clear()
         self._on_closed()
         for run in list(self._runs.values()):
-            if run.pid:
-                self._on_end(run, _unknown_end(run))
-            else:
-                self._fail(run)
+            self._on_lost(run)
+
+    def _on_lost(self, run: _Run) -> None:
+        """The launcher has exited, and it is not known how the program has ended, or whether it was started at all.
+
+        It is not asked for again: nothing is started twice. Counted as started is only what was told to be.
+        """
+        if run.pid:
+            self._on_end(run, _unknown_end(run))
+        else:
+            self._fail(run)
 
     def _fail(self, run: _Run) -> None:
         if self._runs.pop(run.start.start, None):

@@ -7,6 +7,7 @@ channel shows that the loop turns.
 import os
 import socket
 import sys
+import threading
 from collections.abc import Mapping
 from functools import partial
 
@@ -24,7 +25,9 @@ from netd.daemon.messages.from_supervisor import (
     CountTraffic,
     Drain,
     Heartbeat,
+    Isolate,
     Kick,
+    LeaveTarget,
     ListConnections,
     ListPeers,
     Order,
@@ -35,29 +38,45 @@ from netd.daemon.messages.from_supervisor import (
     SetDaemonLimits,
     SetLogFile,
     SetLogLevel,
+    SetRunning,
     StartTrace,
     Stop,
     StopTrace,
     SyncPrograms,
 )
-from netd.daemon.messages.from_worker import Alive, Busy, Done, Failed, Kicked, Notice, Offender, ReportWanted, Response
+from netd.daemon.messages.from_worker import (
+    Alive,
+    Busy,
+    Done,
+    Failed,
+    Kicked,
+    Notice,
+    Offender,
+    ReportWanted,
+    Response,
+    Visitor,
+)
 from netd.daemon.resource_limits import too_few_descriptors
 from netd.daemon.worker import connections
+from netd.daemon.worker.code_output import CodeOutput
 from netd.daemon.worker.config import WorkerConfig
+from netd.daemon.worker.heap import Heap
 from netd.daemon.worker.launchers import Launchers
 from netd.daemon.worker.status_client import StatusClient
 from netd.daemon.worker.taps import Taps
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.reasons import Refusal
 from netd.shared.daemon_limits import DaemonLimits
+from netd.shared.running import RunningMemory
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.program_events import ProgramEvents
 from netd.telemetry.sink import Sink
+from netd.transport.handler_watch import SWITCH_INTERVAL
 from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
+from netd.transport.stream.preamble import Preambles
 
-_SWITCH_INTERVAL = 0.0005  # seconds
 _CONNECTION_DESCRIPTORS = 4  # of a connection: its socket, and those that a service may open for it, such as a pipe
 
 
@@ -75,10 +94,15 @@ class Worker:
         self._sink = sink
         self._events = DaemonEvents()
         self._loop = Loop()
+        sink.at_turn_end = self._loop.at_turn_end
         self._status_client = StatusClient(self._loop, lambda report: self._send(ReportWanted(report)))
         self._taps = Taps(self._loop, self._send)
         self._launchers = Launchers(self._loop)
-        self._config = WorkerConfig(number, self._loop, self._status_client.request, self._taps.attach, self._launchers)
+        self._heap = Heap()
+        self._output = CodeOutput(number, self._loop, sink)
+        self._config = WorkerConfig(
+            number, self._loop, self._status_client.request, self._taps.attach, self._launchers, self._output.code_of
+        )
         self._launchers.events_of = self._program_events
         self._loop.on_memory_error = lambda descriptor, error: connections.fail(
             self._config.connections(), descriptor, error
@@ -93,20 +117,23 @@ class Worker:
 
     def run(self) -> int:
         """Serve. Returns the exit code."""
-        # While the thread of a handler computes, the loop waits for the GIL. The default is five milliseconds.
-        sys.setswitchinterval(_SWITCH_INTERVAL)
+        sys.setswitchinterval(SWITCH_INTERVAL)
         try:
             self._loop.run()
             self._config.close()
             for events in self._config.events():
                 events.log_pending(final=True)
+            self._output.log_pending(final=True)
         except BaseException as error:  # logged, since the process exits
             self._events.netd_failed(error)
             return EXIT_SOFTWARE
+        finally:
+            self._sink.write_held()  # those of connections that have ended since the loop has
         return EXIT_OK
 
     def _on_readable(self, mask: int) -> None:
         """Receive all messages of the supervisor. Stop when the channel is closed."""
+        self._loop.end_turn()  # they may build services
         self._reserved.release()
         try:
             while True:
@@ -147,7 +174,9 @@ class Worker:
                 self._events.log_pending()
                 for events in self._config.events():
                     events.log_pending()
-                return Alive(self._sink.lost)
+                self._output.log_pending()
+                self._heap.settle(sum(len(one) for one in self._config.connections_by_listener()))
+                return Alive(self._sink.lost, connections.list_hanging(self._loop))
             case Prepare():
                 self._send(Busy())  # building a service may take longer than a heartbeat
                 self._config.prepare(
@@ -176,12 +205,20 @@ class Worker:
                 self._launchers.sync(command.launcher)
             case SetLogLevel():
                 logs.set_level(command.level)
+                self._output.set_level()
             case SetLogFile():
                 self._sink.replace(descriptors[0])
             case SetDaemonLimits():
                 daemon_limits = DaemonLimits(descriptors[0])
                 daemon_limits.close_descriptor()
-                self._config.shared = DaemonAdmission(daemon_limits, self._number, report=self._report_offender)
+                self._config.shared = DaemonAdmission(
+                    daemon_limits, self._number, report=self._report_offender, report_visitor=self._report_visitor
+                )
+            case SetRunning():
+                self._output.memory = RunningMemory(descriptors[0], threading.get_ident)
+                self._output.memory.close_descriptor()
+            case Isolate():
+                self._config.alone = command.service
             case SetBans():
                 self._ban(command.bans)
             case StartTrace():
@@ -198,6 +235,8 @@ class Worker:
                 self._drain(leave=command.leave)
             case Retire():
                 self._config.close_connections_later(command.drains)
+            case LeaveTarget():
+                connections.leave_target(open_connections(), command)
             case Stop():
                 self._loop.stop()
         return Done()
@@ -225,6 +264,10 @@ class Worker:
         """Report a source that is refused too often. If the notice cannot be sent, a later refusal repeats it."""
         self._send(Offender(source.hex(), service, refusal))
 
+    def _report_visitor(self, address: bytes, service: str) -> None:
+        """Report a peer of a sensor. If the notice cannot be sent, its next connection repeats it."""
+        self._send(Visitor(address.hex(), service))
+
     def _send(self, notice: Notice) -> bool:
         """Send a notice without waiting. False if the socket buffer is full, or the channel is closed."""
         try:
@@ -251,7 +294,15 @@ class Worker:
             return Failed(f"'{name}' serves no streams that netd talk can attach to")
         stream.setblocking(False)
         try:
-            connections = Connections(service.kind, service.service, service.admission, service.events, self._loop, "")
+            connections = Connections(
+                service.kind,
+                service.service,
+                service.admission,
+                service.events,
+                self._loop,
+                "",
+                preambles=Preambles(banners=service.banners),
+            )
         except OSError as error:  # EMFILE
             stream.close()
             return Failed(f"'{name}': {error.strerror}")

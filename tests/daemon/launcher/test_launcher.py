@@ -27,8 +27,8 @@ from netd.daemon.messages.to_launcher import (
     Program,
     RemovePrograms,
 )
-from netd.daemon.privileges import RunAs
 from netd.daemon.supervisor.spawn import fork
+from netd.privileges import RunAs
 from netd.telemetry.sink import Sink
 from tests.daemon.launcher.examples import program
 from tests.support.leftovers import is_gone

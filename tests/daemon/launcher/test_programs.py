@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from netd.contract import End
+from netd.daemon.launcher import programs
 from netd.daemon.launcher.programs import Programs, Running
 from netd.daemon.launcher.spawn import StartError
 from netd.daemon.messages.to_launcher import Program
 from tests.daemon.launcher.examples import program, shell
 from tests.daemon.launcher.turned_loop import TurnedLoop
 from tests.support.leftovers import is_gone
+from tests.support.programs import started
 from tests.support.waiting import until
 
 IGNORE_TERM = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
@@ -199,8 +201,9 @@ def test_many_that_end_at_once_are_all_told_and_leave_no_zombie(launched: Launch
         os.killpg(running.pid, signal.SIGKILL)
     for running in many:
         assert launched.end_of(running).code == -signal.SIGKILL
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    for running in many:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(running.pid, os.WNOHANG)
     assert launched.emptied == 1
 
 
@@ -262,12 +265,41 @@ def test_program_of_another_launcher_has_the_rest_of_its_lifetime(launched: Laun
     assert process.wait() == -signal.SIGTERM
 
 
+@pytest.fixture(params=[1 << 2, 1 << 30], ids=["linux-6.9", "before"])
+def _group_flag(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the flag by which a pidfd means a process group, and with one that no kernel knows."""
+    monkeypatch.setattr(programs, "_PROCESS_GROUP", request.param)
+
+
+@pytest.mark.usefixtures("_group_flag")
 def test_program_of_another_launcher_is_ended_with_its_group(launched: Launched) -> None:
     process, running = adopted(launched, shell("sleep 100 & echo $!; wait"))
     child = int(launched.line())
     launched.programs.end(running)
     launched.loop.turn_until(lambda: running.pid in launched.ends and is_gone(child))
     process.wait()
+
+
+@pytest.mark.usefixtures("_group_flag")
+def test_rest_of_the_group_of_a_program_of_another_launcher_is_killed_at_its_end(launched: Launched) -> None:
+    process, running = adopted(launched, shell("(trap '' TERM; echo $(exec sh -c 'echo $PPID'); sleep 100) & wait"))
+    child = int(launched.line())
+    launched.programs.end(running)
+    launched.loop.turn_until(lambda: running.pid in launched.ends and is_gone(child))
+    assert process.wait() == -signal.SIGTERM
+
+
+@pytest.mark.usefixtures("_group_flag")
+def test_signal_to_a_program_of_another_launcher_reaches_no_other_process_of_its_number(launched: Launched) -> None:
+    gone = subprocess.Popen(["/bin/true"], start_new_session=True)
+    pidfd = os.pidfd_open(gone.pid)
+    gone.wait()
+    with started("/bin/cat", stdin=subprocess.PIPE, start_new_session=True) as other:
+        running = launched.programs.adopt(program("/bin/true"), other.pid, pidfd, time.monotonic(), launched.ended)
+        launched.programs.end(running)
+        launched.loop.turn_until(lambda: other.pid in launched.ends)
+        other.communicate(timeout=20)
+        assert other.returncode == 0, "it has ended at the end of its input, and by no signal"
 
 
 @pytest.mark.parametrize("gives", ["listener", "connection"])

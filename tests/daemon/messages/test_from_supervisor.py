@@ -25,8 +25,10 @@ from netd.daemon.messages.from_worker import Alive, ConnectionList, Done, Kicked
 COMMANDS: list[tuple[Any, int]] = [
     (Heartbeat(), 0),
     (from_supervisor.SetDaemonLimits(), 1),
+    (from_supervisor.SetRunning(), 1),
+    (from_supervisor.Isolate("greet"), 0),
     (from_supervisor.SetBans({"c0000207": 12.5, "c0000208": None}), 0),
-    (Prepare(["{}"], [1, 2], ["echo"], {"time": 5.0}, None, "{}"), 4),
+    (Prepare(["{}"], [1, 2], ["echo"], {"time": 5.0}, None, 512, "{}"), 4),
     (from_supervisor.Commit(), 0),
     (from_supervisor.CloseRemoved(), 0),
     (ListConnections(service="echo"), 0),
@@ -41,6 +43,7 @@ COMMANDS: list[tuple[Any, int]] = [
     (from_supervisor.Attach("echo"), 1),
     (from_supervisor.Abort(), 0),
     (from_supervisor.Retire({"echo": 5.0}), 0),
+    (from_supervisor.LeaveTarget("web", "unix:///x"), 0),
     (from_supervisor.StopTrace(1), 0),
     (from_supervisor.Report("status", {"ok": [1, None]}), 0),
     (from_supervisor.Drain(leave=False), 0),
@@ -66,7 +69,7 @@ def test_service_entry_is_decoded_as_it_was_encoded() -> None:
 
 
 def test_descriptors_of_a_config_are_in_the_order_in_which_it_names_them() -> None:
-    prepare = Prepare(["{}"], [7, 8], ["echo", "time"], {}, None, "{}")
+    prepare = Prepare(["{}"], [7, 8], ["echo", "time"], {}, None, 512, "{}")
     assert list(prepare.attached()) == [
         ("access", 0),
         ("listener", 7),

@@ -4,9 +4,9 @@ from typing import Any
 
 from netd.daemon.messages import to_launcher
 from netd.daemon.messages.to_launcher import Program
-from netd.daemon.privileges import RunAs
 from netd.daemon.supervisor.launchers import Launcher, LauncherPool, ProgramEntry
 from netd.daemon.supervisor.spawn import WorkerProcess
+from netd.privileges import RunAs
 from netd.telemetry.daemon_events import DaemonEvents
 from tests.daemon.fakes import Behaviour, Pool, Worker, succeed
 

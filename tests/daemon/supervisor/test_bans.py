@@ -141,7 +141,7 @@ def test_worker_that_reports_invalid_offenders_causes_no_ban_and_little_work(
     changes: list[int] = []
     manager = BanManager(state, DaemonEvents(), loop, send, lambda: changes.append(len(sent)))
     for number in range(5000):
-        manager.record_offender(Offender(f"c0{number:06x}", "echo", "rate"))
+        manager.record(Offender(f"c0{number:06x}", "echo", "rate"))
     loop.call(loop.stop)
     loop.run()
     assert len(sent) == 1
@@ -152,7 +152,7 @@ def test_worker_that_reports_invalid_offenders_causes_no_ban_and_little_work(
         Offender("7f000001", "echo", "rate"),  # exempt
     ]
     for offender in invalid:
-        manager.record_offender(offender)
+        manager.record(offender)
     loop._running = True
     loop.call(loop.stop)
     loop.run()

@@ -49,6 +49,9 @@ class Commands:
     def history(self) -> Answer:
         return {"times": []}
 
+    async def config(self, selection: dict[str, str]) -> Answer:
+        return self._record("config", selection)
+
     async def diff(self) -> Answer:
         raise ConfigError(["x:1:1: one", "x:2:2: two"])
 
@@ -66,6 +69,12 @@ class Commands:
 
     async def kick(self, selection: dict[str, str], by: str) -> Answer:
         return self._record(selection, by)
+
+    def targets(self, service: str) -> Answer:
+        return self._record("targets", service)
+
+    def change_target(self, service: str, what: str, target: str, by: str) -> Answer:
+        return self._record(service, what, target, by)
 
     def bans(self) -> Answer:
         return {"bans": []}
@@ -155,7 +164,7 @@ def test_data_after_talk_is_sent_to_the_service() -> None:
 @pytest.mark.parametrize(
     ("line", "error", "code"),
     [
-        (b"", "unknown command ''; known: ban, connections", 64),
+        (b"", "unknown command ''; known: ban, config, connections", 64),
         (b"statsu", "unknown command 'statsu'; did you mean 'status'?", 64),
         (b"status now", "expected: status", 64),
         (b"enable", "expected: enable NAME", 64),
@@ -304,7 +313,7 @@ def test_second_netd_does_not_take_the_socket_of_the_first(tmp_path: Path) -> No
         occupant = f"another program listens there: netd (pid {running.process.pid}, config {tmp_path}/netd.yaml)"
         assert problem == (
             f"daemon.control: cannot listen on unix://{running.control}: Address already in use; "
-            f"{occupant}; set daemon.control to another path"
+            f"{occupant}; set daemon.control, or $NETD_CONTROL, to another path"
         )
         assert running.ask("status")["ok"]
 

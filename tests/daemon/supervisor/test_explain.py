@@ -1,10 +1,12 @@
 """`netd explain`, in daemons of real processes."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from tests.support.daemon import daemon
+from tests.support.waiting import until
 
 EXPLAINED = """
 daemon: {connections: 7}
@@ -72,6 +74,47 @@ def test_explanation_names_the_check_that_decides(tmp_path: Path) -> None:
         assert done.returncode == 0
         assert '"why": "0 of 7 in use"' in done.stdout
         assert "local: exempt from rate and per_source" in done.stdout
+
+
+THREADS = """
+from socketserver import BaseRequestHandler
+
+class Stream(BaseRequestHandler):
+    def handle(self):
+        self.request.recv(1)
+
+class Datagram(BaseRequestHandler):
+    def handle(self):
+        data, sock = self.request
+        sock.sendto(data, self.client_address)
+"""
+USERS = """
+daemon: {threads: 9}
+services:
+  echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}
+  metrics: {listen: [tcp://127.0.0.1:0]}
+  stream: {type: python, listen: [tcp://127.0.0.1:0], limits: {threads: 1}, options: {class: "FILE:Stream"}}
+  datagram: {type: python, listen: [udp://127.0.0.1:0], limits: {threads: 2}, options: {class: "FILE:Datagram"}}
+"""
+
+
+@pytest.mark.slow
+def test_explanation_has_the_threads_of_services_that_take_them(open_path: Path, tmp_path: Path) -> None:
+    file = open_path / "x.py"
+    file.write_text(THREADS)
+    with daemon(USERS.replace("FILE", str(file)), tmp_path) as running:
+
+        def threads(where: str) -> list[str]:
+            checks = running.ask("explain", "from=10.1.2.3", f"to={where}")["checks"]
+            return [check["why"] for check in checks if check["name"].endswith(".threads")]
+
+        assert threads("echo/tcp") == threads("echo/udp") == []
+        assert [len(threads(where)) for where in ("metrics/tcp", "datagram/udp")] == [2, 2]
+        assert threads("stream/tcp") == ["0 of 1 in use", "0 of 9 in use"]
+        with socket.create_connection(("127.0.0.1", running.port("stream"))):
+            until(lambda: threads("stream/tcp") == ["1 of 1 in use"])
+            answer = running.ask("explain", "from=10.1.2.3", "to=stream/tcp")
+            assert (answer["served"], answer["decided_by"]) == (False, "limits.threads")
 
 
 LISTENER = """

@@ -14,10 +14,10 @@ from netd.config.loader import load
 from netd.config.model import Config
 from netd.daemon.messages.from_worker import Failed
 from netd.daemon.messages.to_launcher import AddPrograms, EndAll, Program, RemovePrograms
-from netd.daemon.privileges import RunAs
 from netd.daemon.supervisor import config_diff, programs
 from netd.daemon.supervisor.programs import PreparedPrograms, Programs, is_listener, starts_programs
 from netd.errors import OpenError, OperatorError
+from netd.privileges import RunAs
 from netd.transport.listen import finish
 from tests.daemon.fakes import answering, pool, succeed
 from tests.daemon.supervisor.fake_launchers import Launched

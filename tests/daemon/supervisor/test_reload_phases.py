@@ -21,9 +21,9 @@ from netd.daemon.messages.from_supervisor import (
     ServiceEntry,
     SetBans,
     SetDaemonLimits,
+    SetRunning,
 )
 from netd.daemon.messages.from_worker import Busy, Done, Failed, Response
-from netd.daemon.privileges import RunAs
 from netd.daemon.supervisor import config_diff
 from netd.daemon.supervisor.control import CommandError
 from netd.daemon.supervisor.launchers import LauncherPool
@@ -36,6 +36,7 @@ from netd.daemon.supervisor.spawn import WorkerProcess
 from netd.daemon.supervisor.state import State
 from netd.daemon.tasks import Result
 from netd.errors import OpenError
+from netd.privileges import RunAs
 from netd.transport.arrivals import HANDSHAKE
 from netd.transport.listen import finish
 from netd.transport.wheel import TICK
@@ -99,7 +100,7 @@ def reload(tmp_path: Path) -> Iterator[Reload]:
             made.start(2)
             assert len(made.workers) == 2
             for worker in made.workers:
-                assert kinds(worker) == [SetDaemonLimits, SetBans, Prepare, Commit]
+                assert kinds(worker) == [SetDaemonLimits, SetBans, SetRunning, Prepare, Commit]
                 worker.received.clear()
             yield one
 
@@ -163,7 +164,7 @@ def test_config_is_what_a_new_worker_gets_before_the_commit_was_answered(reload:
     last.exit(-signal.SIGKILL)
     reload.pool.loop.settle()
     assert result.get() is None
-    assert entries(reload.pool.forked[2].received[2]).keys() == {"echo", "upper"}
+    assert entries(reload.pool.forked[2].received[3]).keys() == {"echo", "upper"}
 
 
 def test_config_that_one_worker_cannot_prepare_is_aborted_in_all(reload: Reload) -> None:
@@ -195,9 +196,9 @@ def test_worker_that_exits_while_it_prepares_has_a_successor_that_is_asked_too(r
     assert result.get() is None
     successor = reload.pool.forked[2]
     assert reload.pool.workers == [successor, other]
-    assert kinds(successor) == [SetDaemonLimits, SetBans, Prepare, Commit, Prepare, Commit]
-    assert entries(successor.received[2]).keys() == {"echo"}, "first the config in force"
-    assert entries(successor.received[4]).keys() == {"echo", "upper"}
+    assert kinds(successor) == [SetDaemonLimits, SetBans, SetRunning, Prepare, Commit, Prepare, Commit]
+    assert entries(successor.received[3]).keys() == {"echo"}, "first the config in force"
+    assert entries(successor.received[5]).keys() == {"echo", "upper"}
     assert kinds(other) == [Prepare, Commit]
     assert reload.services == ["echo", "upper"]
 
@@ -222,7 +223,7 @@ def test_config_at_which_the_successor_exits_too_is_rejected(reload: Reload) -> 
     assert (reload.services, reload.ports) == (["echo"], 1)
     reload.pool.loop.wait(1)
     assert len(reload.pool.workers) == 2, "it is replaced too"
-    assert kinds(reload.pool.forked[3]) == [SetDaemonLimits, SetBans, Prepare, Commit]
+    assert kinds(reload.pool.forked[3]) == [SetDaemonLimits, SetBans, SetRunning, Prepare, Commit]
 
 
 def test_config_that_a_worker_prepares_too_slowly_is_rejected_and_the_worker_stays(reload: Reload) -> None:

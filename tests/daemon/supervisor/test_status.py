@@ -12,6 +12,7 @@ from netd.config.loader import load
 from netd.daemon.channel import DOES_NOT_READ, Channel, ChannelError, Message, pair, wait
 from netd.daemon.supervisor import status
 from netd.daemon.supervisor.control import CommandError
+from netd.daemon.supervisor.crashes import Crashes
 from netd.daemon.supervisor.kernel_drops import KernelDrops
 from netd.daemon.supervisor.listeners import Listeners
 from netd.daemon.supervisor.spawn import WorkerProcess
@@ -84,9 +85,9 @@ def request_reports(server: Server, tmp_path: Path) -> Iterator[Callable[..., No
         raise AssertionError("no worker is started")
 
     pool = WorkerPool(
-        Tasks(loop), loop, events, fork, sync, lambda number: 0, lambda worker, message: None, lambda stack: {}
+        Tasks(loop), loop, events, fork, sync, lambda number: 0, lambda worker, message: None, lambda worker, stack: {}
     )
-    made = Status(state, listeners, pool, KernelDrops(state, listeners), events, sink, loop)
+    made = Status(state, listeners, pool, Crashes(list), KernelDrops(state, listeners), events, sink, loop)
 
     def request_reports(*workers: Worker) -> None:
         done = threading.Event()
@@ -142,7 +143,7 @@ def test_service_that_a_reload_removes_while_its_traffic_is_counted_is_unknown(t
     with pool() as made:
         made.start(1)
         drops = KernelDrops(state, listeners)
-        current = Status(state, listeners, made.pool, drops, DaemonEvents(), sink, made.loop).current
+        current = Status(state, listeners, made.pool, Crashes(list), drops, DaemonEvents(), sink, made.loop).current
         known = made.tasks.start(current("echo"))
         made.loop.settle()
         assert [one["service"] for one in known.get()["services"]] == ["echo"]

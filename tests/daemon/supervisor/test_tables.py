@@ -13,6 +13,7 @@ from netd.shared.table import Layout, Table
 from tests.daemon.clients import answers, echoes
 from tests.shared.fills import FILLS
 from tests.support.daemon import Daemon, daemon
+from tests.support.leftovers import is_stopped
 from tests.support.services import install_service
 from tests.support.sockets import read_exactly
 from tests.support.waiting import until
@@ -87,7 +88,7 @@ def connect(running: Daemon, worker: int) -> socket.socket:
     other = next(one["pid"] for one in running.ask("status")["workers"] if one["worker"] != worker)
     os.kill(other, signal.SIGSTOP)
     # Before it has stopped, the kernel may wake it alone for the connection.
-    until(lambda: Path(f"/proc/{other}/stat").read_text().rpartition(") ")[2].startswith("T"))
+    until(lambda: is_stopped(other))
     try:
         connection = socket.create_connection(("127.0.0.1", running.port("one")), 20)
         talk(connection)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
 from netd.shared.memory import MOST_WORKERS
 from netd.transport.wheel import TICK
 from tests.daemon.clients import echoes
-from tests.daemon.fakes import answering, logged, pool, sync_nothing
+from tests.daemon.fakes import Worker, answering, logged, pool, silent, sync_nothing
 from tests.daemon.processes import ECHO, counters, workers
 from tests.support.daemon import Daemon, daemon
+from tests.support.leftovers import is_stopped
 from tests.support.programs import need
 from tests.support.sockets import read_exactly
 from tests.support.waiting import until
@@ -114,6 +116,104 @@ def test_workers_that_wait_for_those_that_drain_are_not_missing(log: list[dict[s
         made.loop.settle()
         assert len(made.pool.workers) == MOST_WORKERS
         assert made.pool.healthy
+
+
+def test_isolated_services_have_a_worker_each_besides_the_others() -> None:
+    with pool() as made:
+        made.start(2)
+        made.pool.resize(2, ["a", "b"])
+        made.loop.settle()
+        assert [(one.number, one.service) for one in made.workers] == [(0, ""), (1, ""), (2, "a"), (3, "b")]
+        assert [made.pool.worker_of(one) for one in ("a", "b", "c")] == [
+            made.workers[2],
+            made.workers[3],
+            made.workers[0],
+        ]
+        # One that is lost has a successor for the same service.
+        made.workers[2].exit(1)
+        made.loop.settle()
+        assert made.pool.worker_of("a") is made.forked[-1]
+        # One that is not needed drains, and its number is not used until it has ended.
+        leaving = made.pool.worker_of("a")
+        made.pool.resize(3, ["b", "c"])
+        made.loop.settle()
+        assert made.pool.draining == [leaving]
+        assert {(one.number, one.service) for one in made.workers} == {(0, ""), (1, ""), (4, ""), (3, "b"), (5, "c")}
+        assert made.pool.healthy
+        made.pool.resize(1, ["b", "c", "a"])
+        made.loop.settle()
+        assert [one.service for one in made.workers] == ["", "b", "c", "a"]
+        assert made.workers[0].number == 0, "it serves what only one worker serves"
+        made.pool.drain()
+        made.loop.settle()
+        assert made.workers == []
+
+
+def test_isolated_services_beyond_the_largest_number_of_workers_are_missing() -> None:
+    with pool() as made:
+        made.start(MOST_WORKERS)
+        made.pool.resize(MOST_WORKERS, ["a"])
+        made.loop.settle()
+        assert len(made.workers) == MOST_WORKERS
+        assert made.pool.worker_of("a") is None
+
+
+def test_worker_of_one_service_rests_for_longer_and_longer_while_the_others_go_on(log: list[dict[str, Any]]) -> None:
+    with pool() as made:
+        made.start(1)
+        made.pool.resize(1, ["a"])
+        made.loop.settle()
+        for delay in (0.0, 0.25, 1.0, 4.0, 15.0, 60.0, 300.0, 300.0):
+            worker = made.pool.worker_of("a")
+            assert isinstance(worker, Worker)
+            worker.exit(3)
+            made.loop.settle()
+            if delay:
+                assert made.pool.worker_of("a") is None
+                assert made.pool.rests_until("a") == pytest.approx(made.loop.now + delay)
+                assert (made.pool.healthy, made.pool.serves) == (True, True)
+                made.loop.wait(delay + 2 * TICK)
+        assert [line["delay"] for line in logged(log, "worker_lost")] == [0.0, 0.25, 1.0, 4.0, 15.0, 60.0, 300.0, 300.0]
+        assert made.pool.worker_of("a")
+        assert made.pool.rests_until("a") is None
+        assert made.workers[0] is made.forked[0]
+
+
+def test_worker_of_one_service_that_hangs_is_killed_and_makes_nothing_else_unhealthy() -> None:
+    with pool() as made:
+        made.start(1)
+        made.behaviour = silent
+        made.sync = sync_nothing
+        made.pool.resize(1, ["a"])
+        made.loop.settle()
+        alone = made.pool.worker_of("a")
+        assert isinstance(alone, Worker)
+        for _ in range(3):
+            assert made.pool.send_heartbeats(), "without heartbeats, systemd would end the others"
+            made.loop.settle()
+            assert made.pool.healthy
+        assert signal.SIGABRT in alone.signals
+        made.workers[0].exit(1)
+        made.unforkable = 1000
+        made.loop.settle()
+        assert not made.pool.serves, "the other services have no worker"
+
+
+def test_rest_of_a_service_can_be_ended() -> None:
+    with pool() as made:
+        made.start(1)
+        made.pool.resize(1, ["a"])
+        made.loop.settle()
+        for _ in range(2):
+            made.workers[1].exit(3)
+            made.loop.settle()
+        assert made.pool.worker_of("a") is None
+        made.pool.end_rests({"a"})
+        made.pool.resize(1, ["a"])
+        made.loop.settle()
+        made.workers[1].exit(3)
+        made.loop.settle()
+        assert made.pool.worker_of("a"), "at once: what was before is forgotten"
 
 
 async def refuse(worker: WorkerProcess) -> None:
@@ -267,19 +367,15 @@ def test_limit_of_connections_holds_across_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_several_workers_share_the_work(tmp_path: Path) -> None:
+def test_every_worker_accepts_from_the_same_listener(tmp_path: Path) -> None:
     with daemon("daemon: {workers: 2}\n" + ECHO.format("off"), tmp_path) as running, contextlib.ExitStack() as stack:
-        # More wait than one worker accepts at once, so some are left for the other.
         for pid in workers(running):
             os.kill(pid, signal.SIGSTOP)
-        port = running.port("echo")
-        connections = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(600)]
-        for pid in workers(running):
-            os.kill(pid, signal.SIGCONT)
-        for connection in connections:
-            connection.settimeout(20)
+            until(partial(is_stopped, pid))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", running.port("echo")), 20))
             connection.sendall(b"x")
-            assert read_exactly(connection, 1) == b"x"
+            assert read_exactly(connection, 1) == b"x", "the other one serves"
+            os.kill(pid, signal.SIGCONT)
         rows = running.ask("connections")["connections"]
         assert {row["id"][0] for row in rows} == {"0", "1"}
 
@@ -341,7 +437,7 @@ def test_worker_that_cannot_be_replaced_without_descriptors_is_retried(tmp_path:
         pid = running.process.pid
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         victim, other = workers(running)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) - 3, limits[1]))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) - 4, limits[1]))
         os.kill(victim, signal.SIGKILL)
         assert "Too many open files" in running.event("worker_failed")["error"]
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)

@@ -7,7 +7,14 @@ from netd.admission.access import AccessRules
 from netd.admission.access_memory import AccessTables
 from netd.daemon.messages.from_supervisor import Prepare, ServiceEntry
 from netd.services import table
+from netd.services.python.running import RunningCode
 from netd.shared.table import Table
+from netd.telemetry.code_events import CodeEvents
+
+
+def code_of(service: str, place: str) -> RunningCode:
+    """The code of a service, with its own events. What it prints is not redirected."""
+    return RunningCode(CodeEvents(service))
 
 
 class Memory:
@@ -50,6 +57,7 @@ class Memory:
             new_counters=[entry.name for entry in added],
             draining=draining or {},
             connections=None,
+            threads=512,
             bans="{}",
         )
         shared = [self._access.descriptor, *new_listeners.values()]

@@ -19,7 +19,7 @@ from netd.daemon.worker.launchers import Launchers
 from netd.services.chat import Chat
 from netd.transport.stream.connections import Connections
 from tests.daemon.fakes import ManualLoop
-from tests.daemon.worker.prepare import Memory
+from tests.daemon.worker.prepare import Memory, code_of
 from tests.support.descriptors import copies
 
 
@@ -30,7 +30,8 @@ class Configured:
         self.loop = ManualLoop()
         self.memory = Memory()
         self.traceable: list[Traceable] = []
-        self.config = WorkerConfig(number, self.loop, lambda report: {}, self.traceable.extend, Launchers(self.loop))
+        launchers = Launchers(self.loop)
+        self.config = WorkerConfig(number, self.loop, lambda report: {}, self.traceable.extend, launchers, code_of)
         self.config.shared = DaemonAdmission()
         self.responses: list[Done | Failed] = []
 

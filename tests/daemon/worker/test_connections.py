@@ -10,10 +10,17 @@ import pytest
 
 from netd.daemon.channel import Channel, pair, wait
 from netd.daemon.messages.coding import encode
-from netd.daemon.messages.from_supervisor import Selection
+from netd.daemon.messages.from_supervisor import LeaveTarget, Selection
 from netd.daemon.messages.from_worker import MOST_ROWS, ConnectionRow
 from netd.daemon.worker import connections
-from netd.daemon.worker.connections import connection_filter, identifier, kick, list_connections, list_peers
+from netd.daemon.worker.connections import (
+    connection_filter,
+    identifier,
+    kick,
+    leave_target,
+    list_connections,
+    list_peers,
+)
 from netd.text import escaped
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.server import StreamServer
@@ -67,6 +74,29 @@ def test_list_says_what_gets_no_answer(server: Server) -> None:
         until(lambda: any(one.unanswered for one in listening.connections))
         [row] = list_connections(0, listening.connections, Selection()).connections
         assert row.unanswered.startswith("1 octet without a line end")
+
+
+def test_connections_with_a_disabled_target_end_however_its_url_was_written() -> None:
+    ended: list[str] = []
+
+    class Held:
+        def __init__(self, service_name: str, target: str) -> None:
+            self.service_name = service_name
+            self.target = target
+
+        def close(self, outcome: str) -> None:
+            assert outcome == "stopped"
+            ended.append(self.target)
+
+    held: Any = [
+        Held("web", "tcp://[::1]:80"),
+        Held("web", "tcp://[0::1]:080"),
+        Held("web", "tcp://[::1]:81"),
+        Held("web", ""),
+        Held("other", "tcp://[::1]:80"),
+    ]
+    leave_target(held, LeaveTarget("web", "tcp://[0:0::1]:80"))
+    assert ended == ["tcp://[::1]:80", "tcp://[0::1]:080"]
 
 
 def test_long_list_shows_the_first_connections_and_counts_all(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,17 @@ import pytest
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
 from netd.admission.daemon import DaemonAdmission
-from netd.daemon.worker.instance import ServiceInstance, call_soon
+from netd.daemon.messages.from_supervisor import ServiceEntry
+from netd.daemon.worker.instance import ServiceInstance, call_soon, handshake_of
 from netd.services.echo import Echo
 from netd.services.service_type import ServiceType
 from netd.telemetry.service_events import ServiceEvents
+from netd.tls.options import TlsOptions
+from netd.tls.sealed_files import SealedFiles
 from netd.transport.datagram.server import DatagramServer
 from netd.transport.stream.server import StreamServer
 from tests.daemon.fakes import ManualLoop
+from tests.support.certificates import Authority
 from tests.support.server import admission_for
 
 
@@ -40,6 +44,18 @@ def test_listener_gets_a_server_of_its_kind_with_the_preambles_of_the_policy(
         if isinstance(server, StreamServer):
             assert (server.connections._preambles is not None) == bool(policy)
         server.close()
+
+
+def test_server_has_the_handshake_of_its_service_or_a_reason(tmp_path: Path) -> None:
+    issued = Authority(tmp_path).issue("server")
+    files = SealedFiles.copy([str(issued.certificate), str(issued.key)])
+    entry = ServiceEntry("echo", "echo", "{}", "{}", (0, 0), [3], True, "all", certificates=[(0, ["localhost"])])
+    assert callable(handshake_of(entry, TlsOptions(), [files.descriptor], ServiceEvents("echo")))
+    only_certificate = SealedFiles.copy([str(issued.certificate)])
+    with pytest.raises(ValueError, match="no key"):
+        handshake_of(entry, TlsOptions(), [only_certificate.descriptor], ServiceEvents("echo"))
+    with pytest.raises(ValueError, match="^tls: No such file"):
+        handshake_of(entry, TlsOptions(), [-1], ServiceEvents("echo"))
 
 
 def test_call_of_a_service_that_fails_is_counted_and_ends_nothing_else() -> None:

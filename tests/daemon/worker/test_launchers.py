@@ -27,6 +27,7 @@ from netd.telemetry.program_events import COUNTERS, ProgramEvents
 from tests.daemon.launcher.turned_loop import TurnedLoop
 
 PEER = Peer("tcp", "192.0.2.7", 4711, "192.0.2.1", 7)
+UNTOLD = "failed", "the launcher, which starts programs, has exited"
 
 
 class Observed:
@@ -170,8 +171,9 @@ def test_new_launcher_says_what_runs(asked: Asked) -> None:
     assert told.told == ["sent", 11]
     assert untold.told == ["sent", 12]
     assert queued.told == ["sent", 15]
-    for one in (gone, lost):
-        assert one.told[-1].code is None
+    assert gone.told[:2] == ["sent", 13]
+    assert gone.told[2].code is None
+    assert lost.told == ["sent", UNTOLD]
     asked.say(ended(1), ended(2))
     assert told.told[2].code == untold.told[2].code == 0
 
@@ -181,7 +183,7 @@ def test_start_after_the_question_is_not_taken_for_one_that_is_gone(asked: Asked
     assert asked.replace() == [Sync(1)]
     _, after = asked.start()
     asked.say(Synced(1))
-    assert before.told[-1].code is None
+    assert before.told == ["sent", UNTOLD]
     assert after.told == ["sent"]
     asked.say(Started(2, 12))
     assert after.told == ["sent", 12]
@@ -215,11 +217,11 @@ def test_launcher_that_has_exited_for_good_starts_nothing(asked: Asked) -> None:
     run, queued = asked.start()
     asked.channel.close()
     asked.loop.turn_until(lambda: len(queued.told) == 2)
-    assert queued.told[1] == ("failed", "the launcher, which starts programs, has exited")
+    assert queued.told[1] == UNTOLD
     assert running.told[2].code is None
     _, late = asked.start()
     asked.loop.turn_until(lambda: late.told)
-    assert late.told == [("failed", "the launcher, which starts programs, has exited")]
+    assert late.told == [UNTOLD]
     run.stop()
 
 

@@ -1,0 +1,77 @@
+"""Connections that a real daemon passes on to targets over TLS."""
+
+import json
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.daemon.configs import write
+from tests.support.certificates import Authority
+from tests.support.daemon import Daemon, daemon
+from tests.support.sockets import read_all
+from tests.support.tls_server import echo, server_context, tls_server
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
+
+
+def config(port: int, **to_tls: Any) -> str:
+    services = {
+        name: {"type": "forward", "listen": ["tcp://127.0.0.1:0"], "options": {"to": [f"tls://{host}:{port}"], **more}}
+        for name, host, more in (
+            ("verified", "127.0.0.1", {"to_tls": to_tls, "check": {"every": "100ms", "rise": 1, "fall": 1}}),
+            ("wrong", "127.0.0.1", {"to_tls": {**to_tls, "name": "other.example"}}),
+            ("any", "localhost", {"to_tls": {"verify": False}}),
+            ("trusted", "localhost", {}),
+        )
+    }
+    return json.dumps({"services": services})
+
+
+def said(running: Daemon, service: str) -> bytes:
+    """What comes back of an octet through a service."""
+    with socket.create_connection(("127.0.0.1", running.port(service)), 20) as client:
+        client.sendall(b"x")
+        client.shutdown(socket.SHUT_WR)
+        return read_all(client)
+
+
+def test_targets_are_verified_with_files_that_the_workers_cannot_read(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "ca")
+    own = authority.issue("netd", ("netd",), client=True)
+    authority.certificate.chmod(0o600)
+    seen: list[Any] = []
+
+    def serve(connection: ssl.SSLSocket) -> None:
+        seen.append(connection.getpeercert(binary_form=True))
+        echo(connection)
+
+    context = server_context(authority.issue("server"))
+    context.load_verify_locations(authority.certificate)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    with tls_server(context, serve) as port:
+        files = {"ca": str(authority.certificate), "certificate": str(own.certificate), "key": str(own.key)}
+        with daemon(config(port, **files), tmp_path) as running:
+            assert [one["service"] for one in running.lines if one["event"] == "targets_unverified"] == ["any"]
+            assert said(running, "any") == b"x"
+            assert None in seen
+            assert said(running, "verified") == b"x"
+            own_der = ssl.PEM_cert_to_DER_cert(own.certificate.read_text())
+            assert own_der in seen
+            until(lambda: running.ask("target", "verified")["targets"][0]["state"] == "up")
+            for service, why in (("wrong", "Hostname mismatch"), ("trusted", "self-signed certificate")):
+                with pytest.raises(ConnectionError):
+                    said(running, service)
+                failed = running.event("target_failed")
+                assert (failed["service"], failed["reason"]) == (service, "tls")
+                assert why in failed["error"]
+            other = Authority(tmp_path, "other")
+            other.certificate.rename(authority.certificate)
+            write(tmp_path, config(port, **files))
+            assert running.netd("reload").returncode == 0
+            assert running.event("target_check_failed")["reason"] == "tls"
+            with pytest.raises(ConnectionError):
+                said(running, "verified")
