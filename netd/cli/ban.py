@@ -3,6 +3,7 @@
 import click
 
 from netd.cli.columns import readable_duration
+from netd.cli.completion import candidates
 from netd.cli.control import ControlClient, control_options
 from netd.cli.options import json_option, parsed, seconds
 from netd.cli.output import print_answer, table
@@ -58,10 +59,10 @@ def add(client: ControlClient, source: str, duration: float, *, as_json: bool) -
 
 
 @ban.command(epilog="Example: netd ban remove 192.0.2.7", short_help="Remove a ban.")
-@click.argument("source")
+@click.argument("source", shell_complete=candidates.banned_sources)
 @control_options
 @json_option
 def remove(client: ControlClient, source: str, *, as_json: bool) -> int:
-    """Remove a ban, and reset the number of bans in a row. Exit code 1 when there is none."""
+    """Remove a ban, and reset the number of bans in a row."""
     answer = client.ask("ban", "remove", source)
     return print_answer(answer, f"{answer['source']} is not banned any more", as_json=as_json)

@@ -19,7 +19,7 @@ from netd.config.schema import json_schema
 from netd.errors import EXIT_CONFIG, EXIT_OK, EXIT_OSERR, OpenError
 
 
-@click.command(epilog="Example: netd check -c /etc/netd/netd.yaml", short_help="Print every problem of a config.")
+@click.command(epilog="Example: netd check -c /etc/netd/netd.yaml")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")
 @click.option(
@@ -32,8 +32,6 @@ def check(file: Path | None, as_json: bool, system: bool) -> int:
 
     A notice is no problem: a key that was renamed, or a config in which no service is on. With --system, an address in
     use is no problem, since a running netd may have it.
-
-    Exit code 0: netd can use the config; 78: it cannot; 71: with --system, the system refuses a part of it.
     """
     file = file or loader.default_file()
     try:
@@ -93,9 +91,7 @@ def _fields(problems: Iterable[Problem]) -> list[dict[str, Any]]:
     return [problem.fields() for problem in problems]
 
 
-@click.command(
-    epilog="Example: netd schema > netd.schema.json", short_help="Print the JSON Schema of the config, for editors."
-)
+@click.command(epilog="Example: netd schema > netd.schema.json")
 def schema() -> int:
     """Print the JSON Schema of the config, for completion and checks in an editor."""
     click.echo(json.dumps(json_schema(), indent=2))

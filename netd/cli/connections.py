@@ -3,6 +3,7 @@
 import click
 
 from netd.cli.columns import readable_duration
+from netd.cli.completion import candidates
 from netd.cli.control import ControlClient, control_options
 from netd.cli.options import json_option, peer_option
 from netd.cli.output import print_answer, table
@@ -16,10 +17,8 @@ _SPARE = ("LOCAL", "VIA", "IDLE", "IN", "OUT")
 _MINUTE = 60
 
 
-@click.command(
-    epilog="Example: netd connections --service echo --peer 192.0.2.0/24", short_help="List live connections."
-)
-@click.option("--service", metavar="SERVICE", help="Only those of this service.")
+@click.command(epilog="Example: netd connections --service echo --peer 192.0.2.0/24")
+@click.option("--service", metavar="SERVICE", shell_complete=candidates.services, help="Only those of this service.")
 @peer_option("Only those of this address (with or without port) or network.")
 @control_options
 @json_option
@@ -65,9 +64,9 @@ def _row(connection: Answer) -> dict[str, str]:
     }
 
 
-@click.command(epilog="Example: netd kick --peer 192.0.2.7", short_help="Close live connections.")
-@click.argument("id", required=False)
-@click.option("--service", metavar="SERVICE", help="All of this service.")
+@click.command(epilog="Example: netd kick --peer 192.0.2.7")
+@click.argument("id", required=False, shell_complete=candidates.connection_ids)
+@click.option("--service", metavar="SERVICE", shell_complete=candidates.services, help="All of this service.")
 @peer_option("All of this address (with or without port) or network.")
 @control_options
 @json_option
@@ -75,8 +74,6 @@ def kick(client: ControlClient, id: str | None, service: str | None, peer: str |
     """Close live connections: the one with this ID (`netd connections` shows it), or those that the options select.
 
     A peer that only sends datagrams has no connection; a chat removes such a member after its option `idle`.
-
-    Exit code 1 when there was no such connection.
     """
     if not (id or service or peer):
         raise click.UsageError("expected an ID, --service or --peer")

@@ -80,6 +80,14 @@ def check_response(answer: Answer) -> Answer:
     raise error
 
 
+control_option = click.option(
+    "--control",
+    "path",
+    type=click.Path(readable=False),
+    help="The control socket of netd. Default: $NETD_CONTROL, else that of /etc/netd/netd.yaml, else the usual places.",
+)
+
+
 def control_options(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command the options that select a running netd, and a `ControlClient` for it as argument ``client``.
 
@@ -93,27 +101,28 @@ def control_options(command: Callable[..., int]) -> Callable[..., int]:
         type=click.Path(path_type=Path, readable=False),
         help="Ask the netd that was started with this config, whatever the file says now.",
     )
-    @click.option(
-        "--control",
-        "path",
-        type=click.Path(readable=False),
-        help="The control socket of netd. Default: $NETD_CONTROL, else that of /etc/netd/netd.yaml, else the usual "
-        "places.",
-    )
+    @control_option
     @wraps(command)
     def with_client(*arguments: Any, file: Path | None, path: str | None, **options: Any) -> int:
         client = ControlClient(file, path)
-        try:
+        with answers_checked(client):
             return command(*arguments, client=client, **options)
-        except UnicodeError:
-            raise
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSError) as error:
-            out_of_range = not isinstance(error, OSError) or error.errno in (errno.EINVAL, errno.EOVERFLOW)
-            if client.answered is None or not out_of_range:
-                raise
-            raise not_netd(client.answered, f"{type(error).__name__}: {error}") from error
 
     return with_client
+
+
+@contextlib.contextmanager
+def answers_checked(client: ControlClient) -> Iterator[None]:
+    """An error that comes from an answer which lacks something becomes one of the process that has sent it."""
+    try:
+        yield
+    except UnicodeError:
+        raise
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, OSError) as error:
+        out_of_range = not isinstance(error, OSError) or error.errno in (errno.EINVAL, errno.EOVERFLOW)
+        if client.answered is None or not out_of_range:
+            raise
+        raise not_netd(client.answered, f"{type(error).__name__}: {error}") from error
 
 
 def _find(file: Path | None, path: str | None) -> Sequence[str]:

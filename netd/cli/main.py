@@ -1,18 +1,28 @@
 """The console script: the table of commands, and the exit code of every error."""
 
 import errno
+import gc
 import importlib
 import io
+import keyword
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from netd import __version__
+from netd.cli import exit_codes
 from netd.errors import EXIT_OK, EXIT_OSERR, EXIT_SOFTWARE, EXIT_USAGE, ConfigError, OperatorError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+COMPLETE_VARIABLE = "_NETD_COMPLETE"
+"""The variable in which the script of a shell asks what a command line can go on with."""
 
 EPILOG = """\b
 Exit codes: 0 done, 1 the answer is no, 64 usage, 69 netd is not running
@@ -20,73 +30,80 @@ Exit codes: 0 done, 1 the answer is no, 64 usage, 69 netd is not running
 refused (a port in use, a missing right), 78 the config is wrong.
 """
 
-# The file of each command.
-_COMMANDS = {
-    "run": ("run",),
-    "check": ("check", "schema"),
-    "config": ("config",),
-    "services": ("services",),
-    "status": ("status",),
-    "reload": ("diff", "reload", "enable", "disable", "log-level"),
-    "connections": ("connections", "kick"),
-    "stop": ("stop",),
-    "top.command": ("top",),
-    "explain": ("explain",),
-    "ban": ("ban",),
-    "trace": ("trace",),
-    "talk": ("talk",),
-    "probe.command": ("probe",),
-}
-
-
-# The commands in `netd --help`, by what they work on; the rest comes last.
 _GROUPS = {
-    "Run and check": ("run", "check", "config", "services", "schema"),
-    "Ask and change a running netd": (
-        "status",
-        "top",
-        "connections",
-        "trace",
-        "explain",
-        "ban",
-        "kick",
-        "diff",
-        "reload",
-        "enable",
-        "disable",
-        "log-level",
-        "stop",
-    ),
-    "Clients": ("talk", "probe"),
+    "Run netd": {
+        "run": ("run", "Run the services that the config enables."),
+        "check": ("check", "Print every problem of a config."),
+        "config": ("config", "Show the config in force, or print an example."),
+        "diff": ("reload", "Show what a reload would change."),
+        "reload": ("reload", "Load the config file again and apply it."),
+        "stop": ("stop", "Stop a running netd, and wait until it has exited."),
+    },
+    "Look at a running netd": {
+        "status": ("status", "Show the services of a running netd, or one in full."),
+        "top": ("top.command", "Show the services of a running netd, updated live."),
+        "connections": ("connections", "List live connections."),
+        "trace": ("trace", "Show the data that a service receives and sends."),
+        "explain": ("explain", "Show which rule, limit or ban decides about a peer."),
+    },
+    "Change a running netd": {
+        "enable": ("reload", "Switch a service on, until the next reload."),
+        "disable": ("reload", "Switch a service off, until the next reload."),
+        "target": ("target", "Show the targets of a service, or take one out of service."),
+        "kick": ("connections", "Close live connections."),
+        "ban": ("ban", "List, add and remove bans."),
+        "log-level": ("reload", "Print or change the log level."),
+    },
+    "Test services": {
+        "talk": ("talk", "Talk to a service, line by line."),
+        "probe": ("probe.command", "Measure services, of netd or others."),
+    },
+    "Move to netd, and write services for it": {
+        "import": ("import_command", "Make a config from that of another super-server."),
+        "services": ("services", "List the service types, or describe one."),
+        "schema": ("check", "Print the JSON Schema of the config, for editors."),
+    },
+    "Help": {
+        "help": ("help", "Show the help of a command."),
+        "completion": ("completion.command", "Print the completion of a shell: bash, zsh or fish."),
+    },
 }
+"""The commands in the order of `netd --help`, by what they work on: the file in `netd.cli` and the summary of each."""
+
+_COMMANDS = {name: entry for group in _GROUPS.values() for name, entry in group.items()}
 
 
 class _Commands(click.Group):
     """The group of commands. It imports only the file of the command that runs, so that this starts fast."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return [*(name for names in _COMMANDS.values() for name in names), "help"]
+        return list(_COMMANDS)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        grouped = {name for names in _GROUPS.values() for name in names}
-        groups = {**_GROUPS, "Help": tuple(name for name in self.list_commands(context) if name not in grouped)}
-        widest = max(map(len, self.list_commands(context)))
-        for group, names in groups.items():
-            commands = [(name, self.get_command(context, name)) for name in names]
-            rows = [(name.ljust(widest), command.get_short_help_str(120)) for name, command in commands if command]
-            if rows:
-                with formatter.section(group):
-                    formatter.write_dl(rows)
+        widest = max(map(len, _COMMANDS))
+        for group, commands in _GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl([(name.ljust(widest), summary) for name, (_, summary) in commands.items()])
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        names = [
+            CompletionItem(name, help=summary)
+            for name, (_, summary) in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, context, incomplete)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name == "help":
-            return _help
-        for file, names in _COMMANDS.items():
-            if name in names:
-                module = importlib.import_module(f"netd.cli.{file}")
-                command: click.Command = getattr(module, name.replace("-", "_"))
-                return command
-        return None
+        if name not in _COMMANDS:
+            return None
+        file, summary = _COMMANDS[name]
+        attribute = f"{name}_" if keyword.iskeyword(name) or name == "help" else name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"netd.cli.{file}"), attribute)
+        command.short_help = summary
+        exit_codes.explain(command, name)
+        return command
 
 
 @click.group(
@@ -101,21 +118,16 @@ def netd(context: click.Context) -> None:
         context.exit(EXIT_USAGE)
 
 
-@click.command("help", epilog="Example: netd help kick", short_help="Show the help of a command.")
-@click.argument("command", nargs=-1)
-@click.pass_context
-def _help(context: click.Context, command: tuple[str, ...]) -> int:
-    """Show the help of a command, as `netd COMMAND --help` does."""
-    assert context.parent, "netd itself"
-    netd.main([*command, "--help"], prog_name="netd", standalone_mode=False)
-    return EXIT_OK
-
-
 def main() -> None:
     """Run the command line and exit."""
+    if request := os.environ.get(COMPLETE_VARIABLE):
+        from netd.cli.completion.answer import answer
+
+        answer(netd, request)
     if sys.argv[1:2] == ["run"]:
         # They would end this process until the daemon handles them. Blocked ones wait until then.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGUSR1))
+        gc.disable()  # what is imported and read now is kept. `start` enables it
     _open_standard_descriptors()
     code, problems = _run()
     for stream, text in ((sys.stdout, ""), (sys.stderr, _error_text(problems))):

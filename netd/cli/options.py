@@ -27,7 +27,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the an
 
 def peer_option(explanation: str) -> Callable[[C], C]:
     """The option ``--peer``, which selects connections by the peer's address."""
-    return click.option("--peer", metavar="PEER", callback=_check_peer, help=explanation)
+    from netd.cli.completion import candidates  # here, since `netd run` does without
+
+    return click.option(
+        "--peer", metavar="PEER", callback=_check_peer, shell_complete=candidates.peers, help=explanation
+    )
 
 
 def _check_peer(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:

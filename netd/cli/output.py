@@ -26,7 +26,7 @@ def print_answer(answer: Answer, text: str, *, as_json: bool) -> int:
 
 
 def print_json(answer: Mapping[str, Any]) -> None:
-    """Print an object that is no answer of netd as JSON, with the version of its format (docs/json.md)."""
+    """Print an object that is no answer of netd as JSON, with the version of its format (docs/reference/json.md)."""
     click.echo(json.dumps({"format_version": FORMAT_VERSION, **answer}, indent=2))
 
 

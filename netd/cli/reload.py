@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
+from netd.cli.completion import candidates
 from netd.cli.control import ControlClient, control_options
 from netd.cli.options import json_option
 from netd.cli.output import print_answer
 from netd.client.control import Answer
 
 
-@click.command(epilog="Example: netd diff", short_help="Show what a reload would change.")
+@click.command(epilog="Example: netd diff")
 @control_options
 @json_option
 def diff(client: ControlClient, *, as_json: bool) -> int:
@@ -47,8 +48,7 @@ def _affected(change: Answer) -> str:
 def reload(client: ControlClient, *, as_json: bool) -> int:
     """Load the config file again and apply it. Services that did not change are not touched.
 
-    A config with any problem changes nothing: the problems are printed, and the exit code is 78, or 71 when the system
-    refuses a socket.
+    A config with any problem, or a socket that the system refuses, changes nothing: the problems are printed.
     """
     answer = client.ask("reload")
     lines = [f"{change['service']}: {change['what']}" for change in answer["changes"]]
@@ -61,8 +61,8 @@ def reload(client: ControlClient, *, as_json: bool) -> int:
     )
 
 
-@click.command(epilog="Example: netd enable echo", short_help="Switch a service on, until the next reload.")
-@click.argument("name", metavar="SERVICE")
+@click.command(epilog="Example: netd enable echo")
+@click.argument("name", metavar="SERVICE", shell_complete=candidates.services_off)
 @control_options
 @json_option
 def enable(client: ControlClient, name: str, *, as_json: bool) -> int:
@@ -70,8 +70,8 @@ def enable(client: ControlClient, name: str, *, as_json: bool) -> int:
     return _switch(client, "enable", name, as_json=as_json)
 
 
-@click.command(epilog="Example: netd disable echo", short_help="Switch a service off, until the next reload.")
-@click.argument("name", metavar="SERVICE")
+@click.command(epilog="Example: netd disable echo")
+@click.argument("name", metavar="SERVICE", shell_complete=candidates.services_on)
 @control_options
 @json_option
 def disable(client: ControlClient, name: str, *, as_json: bool) -> int:
@@ -96,7 +96,7 @@ def switch_result(answer: Mapping[str, Any]) -> str:
     return f"{answer['service']} is {state}{', until the next reload' if until_reload else ' again, as in the config'}"
 
 
-@click.command("log-level", epilog="Example: netd log-level debug", short_help="Print or change the log level.")
+@click.command("log-level", epilog="Example: netd log-level debug")
 @click.argument(
     "level",
     metavar="[LEVEL]",

@@ -5,19 +5,26 @@ from typing import Any
 
 import click
 
+from netd.cli.completion import candidates
 from netd.cli.output import print_json, table
+from netd.docstrings import meaning
 from netd.errors import EXIT_NO, EXIT_OK, UsageError
 from netd.services.service_type import ServiceType
 from netd.services.table import find, names
-from netd.text import suggestion
-from netd.values import Model
+from netd.text import printable, suggestion
+from netd.values import Model, inner_model
 
 
-@click.command(epilog="Example: netd services time", short_help="List the service types, or describe one.")
-@click.argument("name", metavar="[TYPE]", required=False)
+@click.command(epilog="Example: netd services time")
+@click.argument("name", metavar="[TYPE|FILE.py:CLASS]", required=False, shell_complete=candidates.service_types)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def services(name: str | None, as_json: bool) -> int:
-    """List the service types, or describe one: its purpose, RFC, transports and options."""
+    """List the service types, or describe one: its purpose, RFC, transports and options.
+
+    FILE.py:CLASS and package.module:CLASS are what the type `python` serves.
+    """
+    if name and ":" in name:
+        return _describe_code(name, as_json)
     kinds, problems = [], []
     for one in [name] if name else names():
         try:
@@ -41,6 +48,33 @@ def services(name: str | None, as_json: bool) -> int:
         heads = ("TYPE", "RFC", "TRANSPORTS", "SUMMARY")
         click.echo(table(heads, rows, whole=heads[:3]))
     return EXIT_NO if problems else EXIT_OK
+
+
+def _describe_code(reference: str, as_json: bool) -> int:
+    """Describe a class that the type `python` serves. What its code says is not trusted by a terminal."""
+    from netd.config import code  # only here, since it takes long
+
+    try:
+        answer = code.describe(reference)
+    except OSError as error:
+        raise UsageError([f"{reference}: {error.strerror}"]) from None
+    except ValueError as error:
+        raise UsageError([str(error)]) from None
+    streams, datagrams = answer.serving is not None, answer.datagrams is not None
+    if as_json:
+        found = {"type": "python", "summary": answer.summary, "rfc": None, "stream": streams, "datagram": datagrams}
+        print_json({"types": [{**found, "options": answer.options}]})
+        return EXIT_OK
+    transports = ", ".join(name for name, has in (("stream", streams), ("datagram", datagrams)) if has)
+    click.echo(f"{reference} ({transports})\n")
+    click.echo(click.wrap_text(printable(_plain(answer.summary))))
+    click.echo("\nOptions:" if answer.options else "\nNo options.")
+    for name, option in answer.options.items():
+        default = f" {json.dumps(option['default'])}" if "default" in option else " (required)"
+        click.echo(f"\n  {printable(name)}:{default}")
+        text = printable(_plain(" ".join(str(option.get("description", "")).split())))
+        click.echo(click.wrap_text(text, initial_indent="    ", subsequent_indent="    "))
+    return EXIT_OK
 
 
 def _plain(text: str) -> str:
@@ -86,10 +120,11 @@ def _print_options(model: type[Model], prefix: str = "") -> None:
     """The options of a model, and those of each model within it."""
     written = model.model_construct().written()
     for name, field in model.model_fields.items():
-        inner = isinstance(field.default, Model)
-        default = "" if inner else " (required)" if field.is_required() else f" {json.dumps(written[name])}"
+        inner = inner_model(field)
+        has_inner = isinstance(field.default, Model)
+        default = "" if has_inner else " (required)" if field.is_required() else f" {json.dumps(written[name])}"
         click.echo(f"\n  {prefix}{name}:{default}")
-        description = _plain(" ".join((field.description or "").split()))
+        description = _plain(" ".join(meaning(model, name).split()))
         click.echo(click.wrap_text(description, initial_indent="    ", subsequent_indent="    "))
         if inner:
-            _print_options(type(field.default), f"{prefix}{name}.")
+            _print_options(inner, f"{prefix}{name}.")

@@ -1,22 +1,34 @@
 """``netd status``: the services of a running netd and their counters."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
 
-from netd.cli.columns import HEADS, NUMBERS, daemon_lines, readable_duration, reasons, service_rows
+from netd.cli.columns import (
+    HEADS,
+    NUMBERS,
+    daemon_lines,
+    expiry,
+    lost_workers,
+    own_workers,
+    readable_duration,
+    reasons,
+    service_rows,
+)
+from netd.cli.completion import candidates
 from netd.cli.control import ControlClient, control_options
 from netd.cli.options import json_option
 from netd.cli.output import print_answer, table, terminal_width
+from netd.cli.target import target_table
 from netd.client.control import Answer
 from netd.text import printable
 
 _SIZES = ("bytes", "line", "datagram")
 
 
-@click.command(epilog="Example: netd status echo", short_help="Show the services of a running netd, or one in full.")
-@click.argument("service", required=False)
+@click.command(epilog="Example: netd status echo")
+@click.argument("service", required=False, shell_complete=candidates.services)
 @click.option("--all", "all_", is_flag=True, help="Show services that are off as rows too.")
 @control_options
 @json_option
@@ -30,8 +42,6 @@ def status(client: ControlClient, service: str | None, *, all_: bool, as_json: b
     REFUSED   connections refused
     DROPPED   datagrams dropped, or their answers not sent
     FAILED    requests that failed by a bug in the service
-
-    Exit code 0: netd is running; 69: it is not.
     """  # noqa: D301  # the backslash is for click, which keeps the lines behind it as they are
     answer = client.ask("status", service=service)
     text = _describe(answer["services"][0], answer) if service else _overview(answer, all_=all_)
@@ -52,6 +62,7 @@ def _overview(answer: Answer, *, all_: bool) -> str:
     parts.append([table(HEADS, cells, tuple(NUMBERS))] if shown else ["no service is on"])
     told = [(service["service"], reasons(service, answer)) for service in answer["services"]]
     parts.append([_wrapped(f"{name}: {'; '.join(why)}") for name, why in told if why])
+    parts.append([_wrapped(f"{name}: in a worker of its own") for name in sorted(own_workers(answer))])
     parts.append([_wrapped(line) for line in _explained(answer["services"])])
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
@@ -73,12 +84,14 @@ def _describe(service: Answer, answer: Answer) -> str:
     kind = "" if service["type"] == service["service"] else f", type {service['type']}"
     facts = [
         (service["service"], f"{'on' if service['enabled'] else 'off'}{why}{kind}"),
-        *(line.split(": ", 1) for line in reasons(service, answer) if line.startswith("failing")),
+        *(line.split(": ", 1) for line in reasons(service, answer) if line.startswith(("failing", "hanging"))),
+        *_own_worker(service["service"], answer),
         ("sockets" if service["enabled"] else "would listen on", " ".join(service["endpoints"]) or "none"),
         (
             "connections",
             f"{service['connections']} open, {counters['connections_accepted']} accepted",
         ),
+        *((("threads", f"{counters['threads_active']} of handlers"),) if counters.get("threads_active") else ()),
         ("without an octet", str(counters["connections_checks"])),
         ("ended", f"{_by_reason(counters['connections_closed'])}{_mean(counters['connections_duration_seconds'])}"),
         ("requests", str(service["requests"])),
@@ -90,10 +103,23 @@ def _describe(service: Answer, answer: Answer) -> str:
         ("loops", str(counters["loops_detected"])),
         *(_programs(service) if "programs_started" in counters else ()),
         *(_forwards(counters) if "forward_connects" in counters else ()),
+        *(_tls(service) if "certificates" in service else ()),
         *((name, str(number)) for name, number in counters["own"].items()),
         *((f"limits.{name}", _limit(name, value)) for name, value in service["limits"].items()),
     ]
-    return table(("", ""), facts).lstrip("\n")
+    targets = f"\n\n{target_table(service)}" if "targets" in service else ""
+    return table(("", ""), facts).lstrip("\n") + targets
+
+
+def _own_worker(service: str, answer: Answer) -> Iterator[tuple[str, str]]:
+    [found] = [one for one in answer["services"] if one["service"] == service]
+    moved = ", since it took others down" if found.get("moved") else ""
+    if worker := own_workers(answer).get(service):
+        yield "worker", f"{worker['worker']} of its own{moved}, pid {worker['pid']}"
+    if crashes := found.get("crashes"):
+        yield "lost workers", lost_workers(crashes, answer)
+        if crashes["sources"]:
+            yield "while it served", ", ".join(map(printable, crashes["sources"]))
 
 
 def _programs(service: Answer) -> list[tuple[str, str]]:
@@ -115,6 +141,14 @@ def _forwards(counters: Answer) -> list[tuple[str, str]]:
         ("to targets", f"{counters['forward_connects']} connections begun"),
         ("not reached", _by_reason(counters["forward_failures"])),
     ]
+
+
+def _tls(service: Answer) -> Iterator[tuple[str, str]]:
+    counters = service["counters"]
+    yield "TLS handshakes", f"{counters['tls_handshakes']}, {counters['tls_handshakes_resumed']} of them resumed"
+    yield "failed handshakes", _by_reason(counters["tls_handshakes_failed"])
+    for one in service["certificates"]:
+        yield "certificate", expiry(one)
 
 
 def _mean(durations: Answer) -> str:

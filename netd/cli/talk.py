@@ -1,18 +1,22 @@
 """``netd talk``: an interactive client for any service."""
 
+import asyncio
 import contextlib
 import os
 import sys
 
 import click
 
+from netd.cli.completion import candidates
 from netd.cli.control import ControlClient, check_response, control_options
 from netd.cli.options import parsed, seconds
+from netd.cli.tls_options import TlsOptions, tls_options
 from netd.client.talk.control_link import ControlLink
 from netd.client.talk.conversation import Schedule
 from netd.client.talk.conversation import talk as run_conversation
 from netd.client.talk.link import Link, connect
 from netd.client.talk.template import Template
+from netd.client.talk.tls_link import TlsLink
 from netd.client.talk.user_io import Pipe, UserInterface
 from netd.client.urls import client_endpoint
 from netd.endpoints import Endpoint
@@ -34,6 +38,7 @@ More:
   netd talk --every 10s --send '{now}' udp://localhost:9999
   netd talk --every 2s --count 5 --send '{seq} {time:%T}' tcp://localhost:7007
   echo 'ping 42' | netd talk tcp://localhost:8888
+  netd talk --cafile ca.pem tls://localhost:7443
   echo ping | netd talk --end none tcp://localhost:8000
   netd talk --service chat --name operator
 """
@@ -42,6 +47,7 @@ More:
 @click.option(
     "--service",
     metavar="NAME",
+    shell_complete=candidates.services_on,
     help="Instead of a URL: a service of this host's netd, through its control socket.",
 )
 @click.option("--room", hidden=True)  # the old name of --service
@@ -73,6 +79,7 @@ More:
     help="How long to wait for another answer after the input has ended; 0: for none. Default: 1s over datagrams, and "
     "after a last line `q` or `bye` or Ctrl-D; over a stream at the end of a pipe, until the other end closes.",
 )
+@tls_options
 @control_options
 def talk(
     client: ControlClient,
@@ -85,10 +92,12 @@ def talk(
     count: int | None,
     end: str | None,
     wait: float | None,
+    tls: TlsOptions,
 ) -> int:
     """Talk to a service, line by line.
 
-    The URL is tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unixgram:///PATH (or @NAME for an abstract one).
+    The URL is tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT, unix:///PATH or unixgram:///PATH (or @NAME for an
+    abstract one).
 
     Each line is sent when it is entered (over datagrams: as one datagram), and answers are shown as they arrive. The
     conversation ends at the end of input (Ctrl-D), with a line `q` or `bye`, which is sent, after --count, or when the
@@ -97,9 +106,6 @@ def talk(
     Of a pipe all lines are sent, the last one without a line end if it has none: a `q` or `bye` ends the conversation
     only if no input follows for a second. With --every, the end of a pipe such as /dev/null ends the conversation only
     if its last line is one of these.
-
-    Exit code 0: this side ended the conversation, or the other end closed after a last line `q` or `bye`; 1: the other
-    end closed before, or did not take or answer anything; 69: it cannot be reached.
     """
     if [endpoint, service, room].count(None) != 2:
         raise click.UsageError("expected either a URL or --service")
@@ -108,9 +114,25 @@ def talk(
     if count is not None and every is None:
         raise click.UsageError("--count needs --every")
     schedule = None if every is None or template is None else Schedule(template, every, count)
-    with contextlib.closing(connect(endpoint) if endpoint else _attach(client, str(service or room))) as link:
+    tls.check_wanted(() if endpoint is None else (endpoint,))
+    with contextlib.closing(_connect(endpoint, tls) if endpoint else _attach(client, str(service or room))) as link:
         run_conversation(link, _user_interface(link, name), name, schedule, wait, None if end is None else _ENDS[end])
     return EXIT_OK
+
+
+def _connect(endpoint: Endpoint, tls: TlsOptions) -> Link:
+    """A link to an endpoint, after the handshake where it has TLS. Raises `UnreachableError`."""
+    settings = tls.of(endpoint)
+    bare = connect(endpoint)
+    if settings is None:
+        return bare
+    link = TlsLink(bare, settings)
+    try:
+        asyncio.run(link.handshake())
+    except BaseException:
+        link.close()
+        raise
+    return link
 
 
 def _attach(client: ControlClient, service: str) -> Link:
@@ -132,4 +154,6 @@ def _user_interface(link: Link, name: str | None) -> UserInterface:
 
     address = f" ({link.address})" if link.address not in link.url else ""
     click.echo(f"talking to {link.url}{address}; q, bye or Ctrl-D ends it", err=True)
+    if isinstance(link, TlsLink):
+        click.echo(link.security, err=True)
     return Terminal(f"{name} : " if name else "> ")

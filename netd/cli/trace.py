@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from netd.cli.completion import candidates
 from netd.cli.control import ControlClient, control_options
 from netd.cli.options import peer_option
 from netd.errors import EXIT_OK, NotRunningError
+from netd.reasons import FORMAT_VERSION
 from netd.text import escaped
 
 _SIGNS = {"opened": "+", "in": "<", "out": ">", "end": "|", "unanswered": "?", "closed": "-"}
@@ -18,10 +20,8 @@ _TEXT = 64  # octets shown as text in one line; --hex shows all that were captur
 _ROW = 16  # octets in a line of --hex
 
 
-@click.command(
-    epilog="Example: netd trace echo --peer 192.0.2.7", short_help="Show the data that a service receives and sends."
-)
-@click.argument("service")
+@click.command(epilog="Example: netd trace echo --peer 192.0.2.7")
+@click.argument("service", shell_complete=candidates.services)
 @peer_option("Only that of this address (with or without port) or network.")
 @click.option("--hex", "as_hex", is_flag=True, help="Show octets in hexadecimal, beside their characters.")
 @control_options
@@ -49,7 +49,7 @@ def trace(client: ControlClient, service: str, peer: str | None, *, as_hex: bool
             click.echo(f"{service} is off; its connections are shown once it is on", err=True)
         for message in messages:
             if as_json:
-                click.echo(json.dumps(message.received))
+                click.echo(json.dumps({"format_version": FORMAT_VERSION, **message.received}))
             else:
                 for line in _lines(message, as_hex=as_hex):
                     click.echo(line)

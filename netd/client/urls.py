@@ -4,7 +4,7 @@ from netd.addresses import split_port
 from netd.endpoints import Endpoint
 from netd.text import shown
 
-_EXAMPLE = "expected a URL such as tcp://localhost:7, udp://[::1]:7 or unix:///run/echo.sock"
+_EXAMPLE = "expected a URL such as tcp://localhost:7, tls://localhost:7, udp://[::1]:7 or unix:///run/echo.sock"
 
 
 def client_endpoint(text: str) -> Endpoint:
@@ -12,7 +12,7 @@ def client_endpoint(text: str) -> Endpoint:
     scheme, separator, place = text.partition("://")
     if not separator:
         raise ValueError(f"{_EXAMPLE}, got {shown(text)}")
-    if scheme in ("tcp", "udp") and split_port(place.partition("?")[0])[1] is None:
+    if scheme in ("tcp", "tls", "udp") and split_port(place.partition("?")[0])[1] is None:
         raise ValueError(f"{_EXAMPLE}; {text} has no port")
     endpoint = Endpoint.parse(text)
     if endpoint.transport == "systemd":

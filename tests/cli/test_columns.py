@@ -1,8 +1,10 @@
-"""The lines of `netd status` about the daemon."""
+"""The lines of `netd status` about the daemon, and about services that are not as they should be."""
+
+import time
 
 import pytest
 
-from netd.cli.columns import daemon_lines
+from netd.cli.columns import daemon_lines, reasons
 from tests.cli.top.answers import answer
 
 SERVING, LEAVING = {"worker": 0, "leaving": False}, {"worker": 1, "leaving": True}
@@ -84,3 +86,30 @@ def test_netd_before_this_version_reports_fewer_details() -> None:
         "NOT HEALTHY: a worker is missing or silent",
         "reload rejected: the log says why",
     ]
+
+
+def test_targets_that_are_not_up_are_named_up_to_a_bound() -> None:
+    targets = [{"target": f"tcp://192.0.2.{number}:80", "state": "up"} for number in range(1, 7)]
+    service = {"targets": targets, "counters": {"connections_refused": {}, "datagrams_dropped": {}}}
+    assert reasons(service, answer()) == []
+    targets[1]["state"] = "down"
+    assert reasons(service, answer()) == ["targets: 5 of 6 up; tcp://192.0.2.2:80 down"]
+    for number, one in enumerate(targets):
+        one.update(target=f"unix:///{number}\x1b", state="drain")
+    named = ", ".join(f"unix:///{number}\\x1b drain" for number in range(3))
+    assert reasons(service, answer()) == [f"targets: 0 of 6 up; {named}, 3 more"]
+
+
+def test_certificate_that_expires_first_is_named_in_its_last_thirty_days() -> None:
+    now = time.time()
+    later, first = (
+        {"file": f"/tls/{name}\x1b", "expires": now + days * 86400} for name, days in (("b", 99), ("a", 31))
+    )
+    service = {"certificates": [later, first], "counters": {"connections_refused": {}, "datagrams_dropped": {}}}
+    assert reasons(service, answer()) == []
+    first["expires"] = now + 9.5 * 86400
+    [line] = reasons(service, answer())
+    assert line.startswith("certificate: /tls/a\\x1b expires on 2")
+    assert line.endswith(", in 9 days")
+    later["expires"] = 0.0
+    assert reasons(service, answer()) == ["certificate: /tls/b\\x1b has expired on 1970-01-01"]

@@ -23,6 +23,14 @@ def test_name_of_a_check_is_not_said_twice(place: Path) -> None:
     assert output.startswith("::1 at echo/tcp is not served: the service is disabled\n")
 
 
+def test_verdict_says_where_a_certificate_decides(place: Path) -> None:
+    checks = [{"name": "certificate", "passes": True, "why": "depends on the certificate: cn:alex"}]
+    answer = {"from": "::1", "to": "echo/tls", "served": True, "decided_by": None, "why": "all checks pass"}
+    code, output, _ = run_with_answer(place, {**answer, "checks": checks}, "explain", "--from", "::1", "--to", "echo")
+    assert code == 0
+    assert output.startswith("::1 at echo/tls is served if it has a certificate of access.allow\n")
+
+
 @pytest.mark.parametrize(
     ("served", "code", "verdict"),
     [(True, 0, "is served"), (False, 1, "is not served: bans, banned for 5m")],

@@ -32,6 +32,7 @@ COMMANDS = {
     "connections": ("connections",),
     "explain from=127.0.0.1:4000 to=echo/tcp": ("explain", "--from", "127.0.0.1:4000", "--to", "echo/tcp"),
     "ban list": ("ban", "list"),
+    "config service=off": ("config", "off"),
 }
 
 
@@ -60,7 +61,12 @@ def changed(answer: dict[str, Any], at: tuple[str | int, ...], *values: Any) -> 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    config = "services: {echo: {listen: [tcp://127.0.0.1:0]}, off: {type: upper, enabled: false, listen: [tcp://*:0]}}"
+    config = """services:
+  echo: {listen: [tcp://127.0.0.1:0]}
+  off:
+    {type: upper, enabled: false, listen: [tcp://*:0], access: {deny: [192.0.2.1,
+      192.0.2.2]}}
+"""
     with daemon(config, tmp_path_factory.mktemp("n")) as process:
         yield process
 
@@ -224,7 +230,7 @@ def test_top_shows_no_control_sequence(place: Path, running: Daemon, key: str, h
         try:
             terminal.wait(lambda: any("\\x1b]52" in line for line in terminal.lines))
             terminal.type(b"q")
-            terminal.wait(lambda: terminal.process.poll() is not None)
+            terminal.read_rest()
         finally:
             terminal.close()
     assert b"\x1b]52" not in terminal.output
@@ -237,9 +243,7 @@ def test_top_gives_the_terminal_back_where_an_answer_is_none_of_netd(place: Path
         command = [sys.executable, "-m", "netd", "top"]
         terminal = Terminal(command, 80, 24, {**os.environ, "TERM": "xterm-256color"})
         try:
-            terminal.wait(lambda: terminal.process.poll() is not None)
-            while terminal.read(0):
-                pass
+            terminal.read_rest()
             assert terminal.process.returncode == 69
             assert "does not answer as netd does" in " ".join(terminal.lines)
         finally:

@@ -34,18 +34,9 @@ def test_list_of_commands_has_each_in_a_group_with_a_whole_sentence() -> None:
     overview = CliRunner().invoke(netd, ["--help"], prog_name="netd").output.partition("\n  Exit codes")[0]
     _, *groups = re.split(r"^(?=\S[^:\n]*:$)", overview.partition("Options:")[2], flags=re.M)
     rows = {group.splitlines()[0]: re.findall(r"^  (\S+) +(\S.*)$", group, flags=re.M) for group in groups}
-    assert rows.pop("Help:") == [("help", "Show the help of a command.")]
     listed = [name for commands in rows.values() for name, _ in commands]
-    assert sorted([*listed, "help"]) == sorted(netd.list_commands(click.Context(netd)))
+    assert listed == netd.list_commands(click.Context(netd))
     assert all(text.endswith(".") for commands in rows.values() for _, text in commands)
-
-
-@pytest.mark.slow  # processes
-def test_help_of_a_command_is_that_of_its_option() -> None:
-    for words in (["kick"], ["ban", "add"], []):
-        done = netd_process("help", *words)
-        assert (done.returncode, done.stdout) == (0, netd_process(*words, "--help").stdout)
-    assert netd_process("help", "kcik").returncode == 64
 
 
 def test_usage_error_names_the_option_that_helps() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from netd.config.loader import BUILT_IN_FILE
+from tests.cli.commands import netd_process
 from tests.support.daemon import daemon
 from tests.support.namespaces import in_namespace
 from tests.support.programs import started
@@ -20,6 +21,39 @@ def test_run_with_a_config_prints_nothing_but_its_log(tmp_path: Path) -> None:
     with daemon("services:\n  echo: {listen: [tcp://127.0.0.1:0]}\n", tmp_path) as running:
         pass
     assert running.output == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tcp://127.0.0.1:0",), "URLs are for --service CLASS"),
+        (("--service", "x.py:X"), "--service CLASS takes URLs to listen on"),
+        (("--service", "x.py:X", "-c", "x.yaml", "tcp://127.0.0.1:0"), "--service CLASS takes URLs to listen on"),
+    ],
+)
+def test_urls_and_a_class_belong_together(arguments: tuple[str, ...], message: str) -> None:
+    done = netd_process("run", *arguments)
+    assert (done.returncode, done.stderr.startswith(f"netd: {message}")) == (64, True)
+
+
+def test_problem_of_a_service_without_a_config_names_the_argument(open_path: Path) -> None:
+    code = open_path / "x.py"
+    code.write_text("class X:\n    def datagram(self, data, peer):\n        return data\n")
+
+    def problems(of: str, *urls: str) -> list[str]:
+        done = netd_process("run", "--service", of, *urls)
+        assert done.returncode == 78
+        return sorted(done.stderr.replace("netd: ", "").splitlines())
+
+    only = "its options.class serves datagrams (udp, unixgram) only"
+    wrong = "unknown scheme 'upd'; did you mean 'udp'?"
+    assert problems(f"{code}:X", "udp://127.0.0.1:0", "tcp://127.0.0.1:0") == [f"tcp://127.0.0.1:0: {only}"]
+    assert problems(f"{code}:X", "upd://[::1]:0") == [f"upd://[::1]:0: {wrong}"]
+    [missing] = problems(f"{code}:Y", "udp://127.0.0.1:0")
+    assert missing.startswith(f"--service {code}:Y: ")
+    code.write_text("class X(:\n")
+    [broken] = problems(f"{code}:X", "udp://127.0.0.1:0")
+    assert broken.startswith(f"{code}:1:"), "the line of the code"
 
 
 # `netd run` with other paths for the config of the host and the built-in one.

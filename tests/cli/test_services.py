@@ -1,6 +1,7 @@
 """`netd services`: the list of service types, and the description of one."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ def test_services_lists_every_type() -> None:
     done = netd_process("services")
     assert done.returncode == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["TYPE", *table.names()]
-    assert "RFC 862  stream, datagram" in done.stdout
+    assert "RFC 862   stream, datagram" in done.stdout
     described = json.loads(netd_process("services", "--json").stdout)
     assert described["format_version"] == 1
     assert [one["type"] for one in described["types"]] == table.names()
@@ -42,6 +43,36 @@ def test_text_for_a_terminal_has_no_markup() -> None:
     for arguments in ([], *([name] for name in table.BUILT_IN)):
         code, text = run("services", *arguments)
         assert (code, "``" in text) == (0, False)
+
+
+def test_class_of_a_file_is_described(open_path: Path) -> None:
+    (open_path / "x.py").write_text(
+        "from netd.values import Model, Size\n"
+        "class X:\n    'Says\\x1b[1m x.'\n    class Options(Model):\n        word: str\n        size: Size = 1024\n"
+        "        'How much.'\n    def __init__(self, options, context): pass\n"
+        "    def datagram(self, data, peer): pass\n"
+    )
+    done = netd_process("services", f"{open_path}/x.py:X")
+    assert (done.returncode, done.stderr) == (0, "")
+    for line in (
+        f"{open_path}/x.py:X (datagram)",
+        "Says\\x1b[1m x.",
+        "  word: (required)",
+        '  size: "1KiB"',
+        "    How much.",
+    ):
+        assert line in done.stdout.splitlines()
+    done = netd_process("services", f"{open_path}/x.py:X", "--json")
+    assert json.loads(done.stdout)["types"][0]["options"]["size"]["default"] == "1KiB"
+
+
+def test_class_that_cannot_be_described_is_an_error(open_path: Path) -> None:
+    (open_path / "x.py").write_text("import os\n1 / 0\n")
+    done = netd_process("services", f"{open_path}/x.py:X")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == f"netd: {open_path}/x.py:2: ZeroDivisionError: division by zero\n"
+    done = netd_process("services", f"{open_path}/none.py:X")
+    assert (done.returncode, done.stderr) == (64, f"netd: {open_path}/none.py:X: No such file or directory\n")
 
 
 def test_unknown_service_type_exits_with_64_and_a_suggestion() -> None:

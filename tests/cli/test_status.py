@@ -1,11 +1,14 @@
 """`netd status`: the request, the table of services, and the description of one."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import sys
+import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -138,6 +141,22 @@ def test_programs_of_a_service_are_described(place: Path) -> None:
     ]
 
 
+def test_certificates_of_a_service_are_described(place: Path) -> None:
+    files = {"/tls/a.pem": time.time() + 9.5 * 86400, "/tls/b.pem": 0.0}
+    certificates = [{"file": file, "names": ["a"], "expires": when} for file, when in files.items()]
+    counters = published(Counts(handshakes=5, handshakes_resumed=2, handshakes_failed=Counter(plain_text=1)))
+    given = answer(service("web", counters=counters, limits={}, certificates=certificates))
+    output = run_with_answer(place, given, "status", "web")[1]
+    lines = [re.split("  +", line.strip()) for line in output.splitlines()[-4:]]
+    ends = datetime.fromtimestamp(files["/tls/a.pem"], UTC)
+    assert lines == [
+        ["TLS handshakes", "5, 2 of them resumed"],
+        ["failed handshakes", "1: plain_text 1"],
+        ["certificate", f"/tls/a.pem expires on {ends:%Y-%m-%d}, in 9 days"],
+        ["certificate", "/tls/b.pem has expired on 1970-01-01"],
+    ]
+
+
 def test_limits_of_a_service_are_described_as_in_the_config(place: Path) -> None:
     limits = Limits.model_validate({"bytes": "1MiB", "line": "8KiB", "datagram": "1KiB", "idle": "90s"})
     given = answer(service("echo", limits=limits.model_dump(mode="json")))
@@ -167,10 +186,7 @@ def test_silent_worker_and_rejected_reload_are_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "words", [("status",), ("status", "--all"), ("status", "echo"), ("connections",), ("ban", "list"), ("services",)]
-)
-def test_tables_fit_a_terminal_and_are_whole_in_a_pipe(place: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_tables_fit_a_terminal_and_are_whole_in_a_pipe(place: Path, tmp_path: Path) -> None:
     path = place / ("a" * (85 - len(str(place)))) / "echo.sock"
     path.parent.mkdir()
     config = f"""services:
@@ -180,17 +196,20 @@ def test_tables_fit_a_terminal_and_are_whole_in_a_pipe(place: Path, tmp_path: Pa
 """
     with daemon(config, tmp_path) as running, talking(str(path)):
         running.ask("ban", "add", "2001:db8:1234:5678::/64", "1h")
-        whole = running.netd(*words).stdout
         environment = {**os.environ, "TERM": "xterm", "NETD_CONTROL": running.control}
-        terminal = Terminal([sys.executable, "-m", "netd", *words], 80, 60, environment)
-        try:
-            terminal.wait(lambda: terminal.process.poll() is not None)
-            while terminal.read(0):
-                pass
-        finally:
-            terminal.close()
-    lines = [line for line in terminal.output.decode().splitlines() if not line.startswith("config ")]
-    assert len(lines) > 1
-    assert max(map(len, lines)) <= 80
-    if words[-1] in ("status", "--all", "connections"):
-        assert str(path) in whole
+        for words in (
+            ("status",),
+            ("status", "--all"),
+            ("status", "echo"),
+            ("connections",),
+            ("ban", "list"),
+            ("services",),
+        ):
+            whole = running.netd(*words).stdout
+            with contextlib.closing(Terminal([sys.executable, "-m", "netd", *words], 80, 60, environment)) as terminal:
+                terminal.read_rest()
+            lines = [line for line in terminal.output.decode().splitlines() if not line.startswith("config ")]
+            assert len(lines) > 1, words
+            assert max(map(len, lines)) <= 80, words
+            if words[-1] in ("status", "--all", "connections"):
+                assert str(path) in whole

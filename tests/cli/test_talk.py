@@ -306,7 +306,7 @@ def test_nc_at_the_other_end(scheme: str) -> None:
 
 def test_help_has_examples_and_exit_codes() -> None:
     text = talk("--help").stdout.decode()
-    for word in ("netd talk --every 10s --send '{now}'", "--name alex", "69: it", "unixgram"):
+    for word in ("netd talk --every 10s --send '{now}'", "--name alex", "69: the other end", "unixgram"):
         assert word in text
     assert "--room" not in text
 

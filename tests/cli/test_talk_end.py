@@ -42,13 +42,12 @@ def test_farewell_at_the_end_of_a_pipe_is_answered(running: Daemon, scheme: str)
     )
 
 
-@pytest.mark.parametrize("more", [b"", b"more\n"])
-def test_close_after_a_farewell_is_an_error_only_with_unsent_input(running: Daemon, more: bytes) -> None:
-    url = running.url("chat")
-    with talking(url) as process:
+def test_close_after_a_farewell_is_no_error(running: Daemon) -> None:
+    """With more input it is one, unless the other end has taken that before it closed (tests/client/talk)."""
+    with talking(running.url("chat")) as process:
         type_and_read(process, b"hello\nbye\n", b"* goodbye\n")
-        errors = process.communicate(more, timeout=20)[1].decode()
-        assert (process.returncode, errors) == ((1, f"netd: {url}: closed by the other end\n") if more else (0, ""))
+        assert process.communicate(timeout=20) == (b"", b"")
+        assert process.returncode == 0
 
 
 def test_farewell_ends_a_talk_with_open_input(running: Daemon) -> None:
@@ -152,7 +151,7 @@ def test_wait_for_datagrams_begins_anew_with_each_datagram() -> None:
             end = time.monotonic() + 1.5
             while time.monotonic() < end:
                 server.sendto(b"more\n", address)
-                time.sleep(0.05)
+                time.sleep(0.05)  # well within the second of --wait, which each datagram begins anew
             server.sendto(b"last\n", address)
             assert process.wait(20) == 0
             assert process.stdout

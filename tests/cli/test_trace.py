@@ -72,7 +72,7 @@ def test_trace_prints_messages_until_netd_closes(place: Path, *, as_json: bool, 
     ]
     lines = done.stdout.splitlines()
     if as_json:
-        assert [json.loads(line) for line in lines] == messages
+        assert [json.loads(line) for line in lines] == [{"format_version": 1, **one} for one in messages]
     else:
         assert [line.partition(" ")[2] for line in lines] == [
             "+ 192.0.2.7:5\\x1b",

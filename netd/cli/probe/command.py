@@ -5,12 +5,14 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from netd.cli.options import parsed, seconds
 from netd.cli.probe.summary import summary_text
+from netd.cli.tls_options import TlsOptions, tls_options
 from netd.client.probe import checks, formats
 from netd.client.probe.checks import State, Thresholds
 from netd.client.probe.figures import Summary, summarise
@@ -48,7 +50,6 @@ class _Probe(click.Command):
 @click.command(
     cls=_Probe,
     epilog="Example: netd probe udp://192.0.2.1:7 --count 100 --rate 20/s",
-    short_help="Measure services, of netd or others.",
 )
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @click.option(
@@ -108,20 +109,19 @@ class _Probe(click.Command):
 @click.option(
     "--crit", metavar="LIMITS", callback=parsed(checks.parse_thresholds), help="The same, with limits for critical."
 )
+@tls_options
 def probe(urls: Sequence[str], warn: Thresholds | None, crit: Thresholds | None, **options: Any) -> int:
     """Measure services: send questions to each URL, check the answers, and report how long they took.
 
-    URL is tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH, unixgram:///PATH, or unix://@ABSTRACT. Questions are sent
-    when they are due, whether or not earlier ones are answered. The default of ten questions, one a second, is enough
-    for a median and to see a loss of a tenth, and a script without --count ends. Ctrl-C ends a run with the figures so
-    far.
+    URL is tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT, unix:///PATH, unixgram:///PATH, or unix://@ABSTRACT.
+    Questions are sent when they are due, whether or not earlier ones are answered. The default of ten questions, one a
+    second, is enough for a median and to see a loss of a tenth, and a script without --count ends. Ctrl-C ends a run
+    with the figures so far.
 
     With --warn or --crit it is a check for Nagios and compatible systems: one line with performance data, and exit code
     0 (OK), 1 (warning), 2 (critical, also without any answer) or 3 (unknown, also for a usage error). The figures that
-    can have limits: rtt (the median), mean, p90, p99, max, jitter, connect, offset, loss; a figure that the service
-    does not have is unknown. Wrong answers are a warning; losses are one only above a limit.
-
-    Without these options, exit code 0: every target answered, and no answer was wrong; 1: otherwise.
+    can have limits: rtt (the median), mean, p90, p99, max, jitter, connect, handshake, offset, loss; a figure that the
+    service does not have is unknown. Wrong answers are a warning; losses are one only above a limit.
     """
     if warn is None and crit is None:
         summaries = _probe(urls, None, **options)
@@ -157,6 +157,7 @@ def _probe(
     prometheus: bool,
     plot: str | None,
     flood_limit: Rate,
+    tls: TlsOptions,
     **timing: Any,
 ) -> list[Summary]:
     """Measure and print. The figures of each target."""
@@ -164,6 +165,7 @@ def _probe(
     draw = _plotter(plot)
     plan = _plan(**timing)
     endpoints = [parse_target(url) for url in urls]
+    tls.check_wanted(endpoints)
     questions = []
     for endpoint in endpoints:
         name = service or usual_service(endpoint.port)
@@ -172,7 +174,8 @@ def _probe(
         except ValueError as error:
             raise UsageError([f"{endpoint}: {name}: {error}"]) from None
         questions.append((name, question))
-    targets = resolve(endpoints)
+    encrypted = [tls.of(endpoint) for endpoint in endpoints]
+    targets = [replace(target, tls=one) for target, one in zip(resolve(endpoints), encrypted, strict=True)]
     _check_flood_limit(targets, plan, flood_limit)
     run = Probing([(target, *asked) for target, asked in zip(targets, questions, strict=True)], plan)
     if sys.stderr.isatty():

@@ -40,7 +40,12 @@ def _target_text(probe: Probe, summary: Summary, width: int | None) -> str:
     if summary.offset is not None and summary.offset_margin is not None:
         ahead = "ahead" if summary.offset >= 0 else "behind"
         lines.append(f"the clock is {abs(summary.offset):.3f} s {ahead}, +/- {summary.offset_margin:.3f} s")
-    measured = [("rtt", summary.rtt), ("connect", summary.connect), ("sent late", summary.sent_late)]
+    measured = [
+        ("rtt", summary.rtt),
+        ("connect", summary.connect),
+        ("handshake", summary.handshake),
+        ("sent late", summary.sent_late),
+    ]
     rows = [(name, *_cells(times)) for name, times in measured if times.max is not None]
     if rows:
         lines += ["", _times_table(rows, width)]

@@ -75,7 +75,7 @@ def _interval(text: str) -> float:
     raise ValueError(f"expected 100ms to 1m, got {text!r}")
 
 
-@click.command(epilog="Example: netd top --sort open", short_help="Show the services of a running netd, updated live.")
+@click.command(epilog="Example: netd top --sort open")
 @click.option(
     "--interval",
     metavar="DURATION",

@@ -31,10 +31,19 @@ FIGURES: Mapping[str, Callable[[Summary], float | None]] = {
     "max": lambda summary: summary.rtt.max,
     "jitter": lambda summary: summary.rtt.jitter,
     "connect": lambda summary: summary.connect.median,
+    "handshake": lambda summary: summary.handshake.median,
     "offset": lambda summary: None if summary.offset is None else abs(summary.offset),
     "loss": lambda summary: summary.loss,
 }
-_ALWAYS_REPORTED = ("rtt", "p99", "jitter", "connect", "offset", "loss")  # in performance data, also without a limit
+_ALWAYS_REPORTED = (
+    "rtt",
+    "p99",
+    "jitter",
+    "connect",
+    "handshake",
+    "offset",
+    "loss",
+)  # in performance data, also without a limit
 
 Thresholds = Mapping[str, float]
 

@@ -50,6 +50,8 @@ class Summary:
     rtt: Times
     connections: int
     connect: Times
+    handshake: Times
+    """Of TLS, after the connection was made."""
     sent_late: Times
     """The delay of questions by this process alone, which is not in `rtt`."""
     offset: float | None
@@ -109,6 +111,7 @@ def summarise(probe: Probe) -> Summary:
         rtt=times(tally.rtt),
         connections=tally.connect.number,
         connect=times(tally.connect),
+        handshake=times(tally.handshake),
         sent_late=times(tally.lag),
         offset=tally.offset.seconds,
         offset_margin=tally.offset.margin,

@@ -10,14 +10,23 @@ from datetime import UTC, datetime
 from netd.client.probe.figures import Summary, Times
 from netd.client.probe.outcomes import Outcome
 from netd.client.probe.probing import Probe
+from netd.reasons import FORMAT_VERSION
 
-_COUNTS = ("sent", "received", "lost", "late", "duplicated", "reordered", "corrupted")
+_COUNTS = {
+    "sent": "Questions that were due.",
+    "received": "Questions with a right answer in time.",
+    "lost": "Questions without one.",
+    "late": "Right answers after the time-out.",
+    "duplicated": "Right answers to questions that had one.",
+    "reordered": "Answers that came after the answer to a later question.",
+    "corrupted": "Answers that were not right.",
+}
 
 
 def as_json(summaries: Sequence[Summary], seconds: float, **more: object) -> str:
     """An object with an entry for each target. Times are in seconds, shares from 0 to 1."""
     targets = [asdict(summary) for summary in summaries]
-    return json.dumps({"targets": targets, "seconds": seconds, **more}, indent=2)
+    return json.dumps({"format_version": FORMAT_VERSION, "targets": targets, "seconds": seconds, **more}, indent=2)
 
 
 def as_csv(probes: Sequence[Probe], epoch: int) -> str:
@@ -58,10 +67,11 @@ def as_prometheus(summaries: Sequence[Summary], now: float) -> str:
         return lambda summary, *values: made.labels(summary.target, summary.service, *values)
 
     success = gauge("success", "Whether the target answered, and no answer was wrong.")
-    counts = {name: gauge(name, f"Questions or answers of the last run: {name}.") for name in _COUNTS}
-    losses = gauge("losses", "Questions of the last run without a right answer, by reason.", "reason")
+    counts = {name: gauge(name, text) for name, text in _COUNTS.items()}
+    losses = gauge("losses", "Questions without a right answer, by reason.", "reason")
     rtt = gauge("rtt_seconds", "How long answers took.", "figure")
     connect = gauge("connect_seconds", "How long connections took to be made.", "figure")
+    handshake = gauge("handshake_seconds", "How long TLS handshakes took, after the connection was made.", "figure")
     offset = gauge("clock_offset_seconds", "How far the target's clock is ahead of this host's.")
     for summary in summaries:
         success(summary).set(summary.good)
@@ -69,11 +79,11 @@ def as_prometheus(summaries: Sequence[Summary], now: float) -> str:
             counts[name](summary).set(getattr(summary, name))
         for reason, number in summary.losses.items():
             losses(summary, reason).set(number)
-        for measured, found in ((rtt, summary.rtt), (connect, summary.connect)):
+        for measured, found in ((rtt, summary.rtt), (connect, summary.connect), (handshake, summary.handshake)):
             for field in fields(Times):
                 if (value := getattr(found, field.name)) is not None:
                     measured(summary, field.name).set(value)
         if summary.offset is not None:
             offset(summary).set(summary.offset)
-    Gauge("netd_probe_time_seconds", "When the last run ended, since 1970.", registry=registry).set(now)
+    Gauge("netd_probe_time_seconds", "When the last run ended, in Unix time.", registry=registry).set(now)
     return generate_latest(registry).decode().removesuffix("\n")

@@ -12,8 +12,10 @@ from collections import deque
 from netd.client.probe.outcomes import Outcome
 from netd.client.probe.poller import Poller
 from netd.client.probe.questions import Plain, describe_wrong
-from netd.client.probe.sessions import SessionListener, classify, open_socket
+from netd.client.probe.sessions import SessionListener
+from netd.client.probe.sockets import TlsSocket, classify, connect, open_socket
 from netd.client.probe.targets import Address
+from netd.tls.client import ClientTls
 
 
 class OneShotSessions:
@@ -29,11 +31,13 @@ class OneShotSessions:
         poller: Poller,
         kind: socket.SocketKind,
         limit: int,
+        tls: ClientTls | None = None,
     ) -> None:
         self.listener = listener
         self.question = question
         self.poller = poller
         self.kind = kind
+        self.tls = tls
         self.open_sessions: dict[int, OneShotSession] = {}
         self._addresses = deque(addresses)
         self._limit = limit
@@ -80,26 +84,39 @@ class OneShotSession:
 
     def connect(self, address: Address) -> None:
         self._address = address
-        self._socket = open_socket(address, self._owner.kind)
+        self._socket = open_socket(address, self._owner.kind, self._owner.tls)
         self._owner.open_sessions[self._number] = self
         self._owner.poller.watch(self._socket.fileno(), select.EPOLLOUT, self._on_ready)
         self._began = time.monotonic_ns()
         self._owner.listener.on_send(self._number, self._began)
         try:
-            self._socket.connect(address[1])
-            self._on_open(time.monotonic_ns())
+            connect(self._socket, address)
+            self._on_connected(time.monotonic_ns())
         except BlockingIOError as error:
             if address[0] == socket.AF_UNIX:  # EAGAIN: its queue is full, and no event will follow (connect(2))
                 self._on_error(error)
         except OSError as error:
             self._on_error(error)
 
-    def _on_open(self, now: int) -> None:
-        self._connected = True
+    def _on_connected(self, now: int) -> None:
+        tally = self._owner.listener.tally
         if self._owner.kind == socket.SOCK_DGRAM:
             self._socket.send(b"")
         else:
-            self._owner.listener.tally.connect.add(now - self._began)
+            tally.connect.add(now - self._began)
+        if isinstance(self._socket, TlsSocket):
+            self._shake(self._socket)
+        else:
+            self._on_open(now)
+
+    def _shake(self, encrypted: TlsSocket) -> None:
+        if mask := encrypted.shake() if encrypted.is_shaking else encrypted.begin(self._owner.listener.tally):
+            self._owner.poller.change(encrypted.fileno(), mask)
+        else:
+            self._on_open(time.monotonic_ns())
+
+    def _on_open(self, now: int) -> None:
+        self._connected = True
         if not self._owner.question.longest:
             self._on_answer(now)
         else:
@@ -115,12 +132,14 @@ class OneShotSession:
 
     def _on_ready(self, mask: int, now: int) -> None:
         try:
-            if number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            if isinstance(self._socket, TlsSocket) and self._socket.is_shaking and not self._connected:
+                self._shake(self._socket)
+            elif number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise OSError(number, os.strerror(number))
-            if self._connected:
+            elif self._connected:
                 self._receive(now)
             else:
-                self._on_open(now)
+                self._on_connected(now)
         except BlockingIOError:
             pass
         except OSError as error:

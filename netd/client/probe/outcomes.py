@@ -3,6 +3,8 @@
 import errno
 from enum import IntEnum
 
+from netd.tls.client import TlsError
+
 
 class Outcome(IntEnum):
     """The outcome of a question without a right answer. Negative: a right answer is kept as its nanoseconds."""
@@ -17,6 +19,7 @@ class Outcome(IntEnum):
     UNSENT = -8
     ABANDONED = -9
     """The run ended before the time-out of the question, so it counts neither as sent nor as lost."""
+    TLS_FAILED = -10
 
     @property
     def word(self) -> str:
@@ -33,6 +36,7 @@ MESSAGES = {
     Outcome.UNRESOLVED: "the name cannot be resolved",
     Outcome.CLOSED: "the connection was closed before the answer was complete",
     Outcome.WRONG: "the answer was wrong",
+    Outcome.TLS_FAILED: "TLS failed",
     Outcome.UNSENT: "this host could not send so fast; not a failure of the target",
 }
 
@@ -60,6 +64,8 @@ _UNREACHABLE = {
 
 def outcome_of(error: OSError) -> Outcome | None:
     """The outcome that an error of a socket means; None for an error of this host, such as EMFILE."""
+    if isinstance(error, TlsError):
+        return Outcome.TLS_FAILED
     if isinstance(error, TimeoutError):  # ETIMEDOUT
         return Outcome.TIMED_OUT
     if error.errno in _REFUSED:

@@ -67,7 +67,7 @@ class Probe:
     ) -> None:
         self.target = target
         self.service = service
-        self.tally = Tally()
+        self.tally = Tally(in_order=isinstance(question, Tagged))
         self.timeout = plan.timeout
         self.wakes = 0
         """When to call `advance` (monotonic, nanoseconds)."""
@@ -221,14 +221,14 @@ class Probe:
 
 
 def _session(probe: Probe, question: Tagged | Plain, poller: Poller, max_sockets: int) -> Session | None:
-    endpoint, addresses = probe.target.endpoint, probe.target.addresses
+    endpoint, addresses, tls = probe.target.endpoint, probe.target.addresses, probe.target.tls
     if not addresses:
         return None
     if isinstance(question, Plain):
         kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
-        return OneShotSessions(probe, question, addresses, poller, kind, max_sockets)
+        return OneShotSessions(probe, question, addresses, poller, kind, max_sockets, tls)
     if endpoint.streams:
-        return Stream(probe, question, addresses, poller)
+        return Stream(probe, question, addresses, poller, tls)
     return Datagrams(probe, question, addresses, poller)
 
 

@@ -8,12 +8,13 @@ import time
 from collections import deque
 from typing import Protocol
 
-from netd.client.probe.outcomes import Outcome, outcome_of
+from netd.client.probe.outcomes import Outcome
 from netd.client.probe.poller import Poller
 from netd.client.probe.questions import Tagged, describe_wrong
+from netd.client.probe.sockets import TlsSocket, classify, connect, open_socket
 from netd.client.probe.tally import Tally
 from netd.client.probe.targets import Address
-from netd.errors import OpenError
+from netd.tls.client import ClientTls
 
 _BUFFER = bytearray(2**17)  # for one receive; larger than the longest datagram
 _BUFFER_VIEW = memoryview(_BUFFER)
@@ -73,28 +74,6 @@ class Session(Protocol):
         """A question has timed out."""
 
     def close(self) -> None: ...
-
-
-def open_socket(address: Address, kind: socket.SocketKind) -> socket.socket:
-    """A non-blocking socket. Raises OpenError where this host refuses one."""
-    family, _ = address
-    try:
-        made = socket.socket(family, kind | socket.SOCK_NONBLOCK)
-    except OSError as error:
-        raise OpenError([f"cannot open a socket: {error.strerror}"]) from None
-    if kind == socket.SOCK_STREAM and family != socket.AF_UNIX:
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    elif kind == socket.SOCK_DGRAM and family == socket.AF_UNIX:
-        made.bind("")  # the kernel chooses an abstract name (unix(7)), to which answers are sent
-    return made
-
-
-def classify(error: OSError) -> tuple[Outcome, str]:
-    """The outcome that an error means, and its text. Raises OpenError for an error of this host."""
-    outcome = outcome_of(error)
-    if outcome is None:
-        raise OpenError([f"cannot continue: {error.strerror or error}"]) from None
-    return outcome, error.strerror or str(error)
 
 
 class _Socket:
@@ -231,11 +210,18 @@ class Stream(_Socket):
     lingers = False
 
     def __init__(
-        self, listener: SessionListener, question: Tagged, addresses: tuple[Address, ...], poller: Poller
+        self,
+        listener: SessionListener,
+        question: Tagged,
+        addresses: tuple[Address, ...],
+        poller: Poller,
+        tls: ClientTls | None = None,
     ) -> None:
         super().__init__(listener, question, addresses, poller)
+        self._tls = tls
         self._connected = False
         self._began = 0
+        self._took = 0
         self._unsent = memoryview(b"")
         self._received = bytearray()
         self._awaited: deque[int] = deque()
@@ -246,26 +232,44 @@ class Stream(_Socket):
 
     def open(self) -> None:
         address = self._addresses[0]
-        self._socket = open_socket(address, socket.SOCK_STREAM)
+        self._socket = open_socket(address, socket.SOCK_STREAM, self._tls)
         self._connected = False
         self._poller.watch(self._socket.fileno(), select.EPOLLOUT, self._on_ready)
         self._began = time.monotonic_ns()
         try:
-            self._socket.connect(address[1])
+            connect(self._socket, address)
         except BlockingIOError as error:
             if address[0] == socket.AF_UNIX:  # EAGAIN: its queue is full, and no event will follow (connect(2))
                 self._on_open_error(error)
         except OSError as error:
             self._on_open_error(error)
         else:
-            self._on_open(time.monotonic_ns())
+            self._on_connected(time.monotonic_ns())
 
-    def _on_open(self, now: int) -> None:
+    def _on_connected(self, now: int) -> None:
+        assert self._socket
+        self._took = now - self._began
+        if isinstance(self._socket, TlsSocket):
+            self._shake(self._socket)
+        else:
+            self._on_open()
+
+    def _shake(self, encrypted: TlsSocket) -> None:
+        try:
+            mask = encrypted.shake() if encrypted.is_shaking else encrypted.begin(self._listener.tally)
+        except OSError as error:
+            return self._on_open_error(error)
+        if mask:
+            self._poller.change(encrypted.fileno(), mask)
+        else:
+            self._on_open()
+
+    def _on_open(self) -> None:
         assert self._socket
         self._connected = True
         self._greeting = self._question.greets
         self._poller.change(self._socket.fileno(), select.EPOLLIN)
-        self._listener.on_open(now - self._began)
+        self._listener.on_open(self._took)
 
     def _on_open_error(self, error: OSError) -> None:
         self.close()
@@ -283,28 +287,31 @@ class Stream(_Socket):
         if not self._connected or self._unsent:
             return False
         assert self._socket
+        sent = None
         try:
             self._listener.on_send(number, time.monotonic_ns())
             sent = self._socket.send(data)
         except BlockingIOError:
-            sent = 0
+            pass
         except OSError as error:
             self._fail(*classify(error))
             return False  # it is sent again on the next connection
-        if sent:
+        if sent is not None:
             self._awaited.append(number)
             self._unsent = memoryview(data)[sent:]
-        if sent < len(data):
+        if sent != len(data):
             self._poller.change(self._socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
-        return sent > 0
+        return sent is not None
 
     def _on_ready(self, mask: int, now: int) -> None:
         assert self._socket
         if not self._connected:
-            if number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            if isinstance(self._socket, TlsSocket) and self._socket.is_shaking:
+                self._shake(self._socket)
+            elif number := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 self._on_open_error(OSError(number, os.strerror(number)))
             else:
-                self._on_open(now)
+                self._on_connected(now)
             return
         if mask & ~select.EPOLLOUT:
             self._receive(now)

@@ -55,7 +55,8 @@ class Series:
 class Tally:
     """The results of one target. Questions are numbered from 0, without gaps."""
 
-    def __init__(self, limit: int = KEPT) -> None:
+    def __init__(self, limit: int = KEPT, *, in_order: bool = True) -> None:
+        """``in_order``: whether answers come on one socket, so that one can overtake another."""
         self.asked = 0
         """Questions that were due so far; the next one gets this number."""
         self.abandoned = 0
@@ -75,9 +76,12 @@ class Tally:
         self.lag = Series(limit)
         """The delay of each question sent, by this process alone."""
         self.connect = Series(limit)
+        self.handshake = Series(limit)
+        """The time that each TLS handshake took, from the connection to its end."""
         self.offset = Offset()
         self._results = array("q")
         self._limit = limit
+        self._in_order = in_order
         self._latest = -1
 
     @property
@@ -112,7 +116,7 @@ class Tally:
         if result == Outcome.WAITING:
             self._results[number % self._limit] = took
             self.rtt.add(took)
-            if number < self._latest:
+            if self._in_order and number < self._latest:
                 self.reordered += 1
             self._latest = max(self._latest, number)
             return True

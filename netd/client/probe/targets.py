@@ -10,6 +10,7 @@ from netd.addresses import address_text, is_loopback, pack_address
 from netd.client.urls import client_endpoint
 from netd.endpoints import Endpoint
 from netd.errors import UsageError
+from netd.tls.client import ClientTls
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | str]
 """An address family, and the address for connect(2)."""
@@ -26,6 +27,8 @@ class Target:
     addresses: tuple[Address, ...]
     problem: str = ""
     """Why there are no addresses."""
+    tls: ClientTls | None = None
+    """What its connections need for TLS; None: they have none."""
 
     @property
     def name(self) -> str:

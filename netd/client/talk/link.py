@@ -15,8 +15,9 @@ from netd.addresses import address_text
 from netd.endpoints import Endpoint
 from netd.errors import HungUpError, UnreachableError, UsageError
 
-_CONNECT_TIMEOUT = 10.0
-"""Seconds for a connection to one address of a name, before the next one is tried: three lost SYNs."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds for a connection to one address of a name, before the next one is tried: three lost SYNs. A TLS handshake has
+as long again."""
 
 _RECEIVE_SIZE = 65536
 """Octets that are received with one call: more than any datagram holds."""
@@ -64,7 +65,7 @@ class Link(Protocol):
 def connect(endpoint: Endpoint) -> Link:
     """A link to an endpoint: to the first address of its name, in the resolver's order, that answers.
 
-    Raises `UnreachableError`.
+    For an endpoint with TLS it is the link over TCP, below that of TLS. Raises `UnreachableError`.
     """
     url = str(endpoint)
     if endpoint.transport == "unix":
@@ -74,7 +75,7 @@ def connect(endpoint: Endpoint) -> Link:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         connection.bind("")  # the kernel chooses a name, to which answers are sent (autobind, unix(7))
         return DatagramLink(url, [(_connected(connection, _unix_address(endpoint), url), url)])
-    kind = socket.SOCK_STREAM if endpoint.transport == "tcp" else socket.SOCK_DGRAM
+    kind = socket.SOCK_STREAM if endpoint.streams else socket.SOCK_DGRAM
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=kind)
     except (OSError, UnicodeError) as error:  # the latter for a label of more than 63 characters
@@ -91,7 +92,7 @@ def dial(url: str, kind: socket.SocketKind, addresses: Iterable[tuple[socket.Add
         try:
             connection = socket.socket(family, kind)
             try:
-                connection.settimeout(_CONNECT_TIMEOUT)
+                connection.settimeout(CONNECT_TIMEOUT)
                 connection.connect(address)
             except BaseException:
                 connection.close()

@@ -349,9 +349,7 @@ def test_interrupt_leaves_only_a_summary_that_fits_the_terminal(netd: Daemon) ->
         shown = "\n".join(terminal.lines)
         assert all(f":{url.rpartition(':')[2]}" in shown for url in urls), "the ports tell the targets apart"
         terminal.type(b"\x03")
-        terminal.wait(lambda: terminal.process.poll() is not None)
-        while terminal.read(0):
-            pass
+        terminal.read_rest()
         assert terminal.process.returncode == 0
         lines = [line for line in terminal.lines if line]
         assert lines[0].removeprefix("^C") == f"{urls[0]}, echo"

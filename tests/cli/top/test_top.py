@@ -63,9 +63,7 @@ class Top(Terminal):
 
     def end(self) -> int:
         """Wait for the end, and check that the terminal mode was restored. The exit code."""
-        self.wait(lambda: self.process.poll() is not None)
-        while self.read(0):
-            pass
+        self.read_rest()
         assert termios.tcgetattr(self.terminal) == self.attributes
         assert self.output.rindex(b"\x1b[?25h") > self.output.rindex(b"\x1b[?25l"), "no cursor"
         assert self.output.rindex(b"\x1b[?1049l") > self.output.rindex(b"\x1b[?1049h"), "the other screen"

@@ -30,6 +30,7 @@ GOOD = Summary(
     rtt=FAST,
     connections=0,
     connect=Times(),
+    handshake=Times(),
     sent_late=Times(),
     offset=None,
     offset_margin=None,

@@ -205,7 +205,8 @@ def test_connection_to_a_full_backlog_times_out(kind: str) -> None:
         others, ports = connecting(port), set[str]()
         run.run(lambda probes: ports.update(connecting(port) - others))
     summary = summarise(run.probes[0])
-    assert summary.losses["timed_out"] == summary.sent == 9
+    assert summary.losses["timed_out"] + summary.losses["unsent"] == summary.sent == 9
+    assert summary.losses["timed_out"] > summary.losses["unsent"], "a pause of this machine may delay a question"
     assert len(ports) > 2, "a single attempt, with SYNs that the kernel repeats ever more slowly"
 
 

@@ -1,6 +1,5 @@
 """Sessions over one socket: the effect of each event on the questions, over real sockets."""
 
-import errno
 import select
 import socket
 from collections.abc import Iterator
@@ -11,9 +10,8 @@ import pytest
 from netd.client.probe.outcomes import Outcome
 from netd.client.probe.poller import Poller
 from netd.client.probe.questions import Echo, Tagged, TextTime
-from netd.client.probe.sessions import Datagrams, Stream, classify, open_socket
+from netd.client.probe.sessions import Datagrams, Stream
 from netd.client.probe.targets import Address
-from netd.errors import OpenError
 from tests.client.probe.listeners import Listener, wait_until
 from tests.support.sockets import read_exactly
 
@@ -321,22 +319,3 @@ def test_attempt_without_an_answer_is_given_up_after_the_time_out(poller: Poller
         assert not ask(session, listener)
         assert session._socket is not attempt
         session.close()
-
-
-# Both.
-
-
-def test_questions_over_tcp_are_not_delayed_and_datagrams_over_unix_have_a_sender() -> None:
-    with open_socket((socket.AF_INET, ("127.0.0.1", 7)), socket.SOCK_STREAM) as opened:
-        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert not opened.getblocking()
-    with open_socket((socket.AF_UNIX, "x"), socket.SOCK_DGRAM) as opened:
-        assert opened.getsockname()
-    with pytest.raises(OpenError, match="cannot open a socket: Address family not supported by protocol"):
-        open_socket((socket.AF_APPLETALK, ("x", 7)), socket.SOCK_STREAM)
-
-
-def test_error_of_this_host_ends_the_run() -> None:
-    assert classify(OSError(errno.ECONNREFUSED, "refused")) == (Outcome.REFUSED, "refused")
-    with pytest.raises(OpenError, match="cannot continue: Too many open files"):
-        classify(OSError(errno.EMFILE, "Too many open files"))

@@ -63,6 +63,15 @@ def test_overtaken_answers_count_as_reordered(order: list[int]) -> None:
     assert tally.duplicated == 0
 
 
+def test_answers_on_sockets_of_their_own_overtake_none() -> None:
+    tally = Tally(in_order=False)
+    for _ in range(2):
+        tally.ask()
+    for number in (1, 0):
+        tally.answer(number, 1)
+    assert (tally.received, tally.reordered) == (2, 0)
+
+
 def test_second_answer_is_a_duplicate_and_answer_after_the_timeout_is_late() -> None:
     tally = Tally()
     for _ in range(3):

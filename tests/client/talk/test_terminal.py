@@ -47,9 +47,7 @@ class User(Terminal):
 
     def leave(self, code: int) -> None:
         """See it end with this exit code, and the terminal as it was."""
-        self.wait(lambda: self.process.poll() is not None)
-        while self.read(0):
-            pass
+        self.read_rest()
         assert self.process.returncode == code
         assert termios.tcgetattr(self.terminal)[3] & (termios.ICANON | termios.ECHO)
 
