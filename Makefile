@@ -2,6 +2,8 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV ?= .venv
+# Whole files of tests run side by side, one for each core.
+SIDE_BY_SIDE = -n auto --maxprocesses 8 --dist loadfile
 BIN := $(VENV)/bin
 
 # For `make install`; DESTDIR is put before each, and appears in none of the installed files.
@@ -12,7 +14,7 @@ LIBDIR = $(PREFIX)/lib/netd
 DOCDIR = $(PREFIX)/share/doc/netd
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage soak attack programs release bench bench-quick clean install uninstall
+.PHONY: help run test check docs coverage soak attack hosts programs release bench bench-quick deb dist clean install uninstall
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -21,20 +23,23 @@ run: $(VENV)/installed ## serve the built-in config on this machine (loopback, h
 	@$(BIN)/netd run -c netd/config/dev.yaml
 
 test: $(VENV)/installed-dev ## run the tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow and not soak and not attack" $(TESTS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not soak and not attack and not release" $(TESTS)
 
 check: $(VENV)/installed-dev ## what a change has to pass: format, lint, types, tests
-	$(BIN)/ruff format --check netd tests bench
-	$(BIN)/ruff check netd tests bench
+	$(BIN)/ruff format --check netd tests bench tools
+	$(BIN)/ruff check netd tests bench tools
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+docs: $(VENV)/installed-dev ## write docs/reference and man from the models, events, metrics and commands
+	$(BIN)/python -m tools.reference
 
 # Workers have other users, and write what they have run themselves.
 coverage: $(VENV)/installed-dev ## run the tests but the slow ones, and print what of netd they run
 	rm -rf build/coverage
 	mkdir -p build/coverage
 	mkdir -m 1777 build/coverage/data
-	@status=0; $(BIN)/python -m coverage run -m pytest -m "not slow and not soak and not attack" $(TESTS) || status=$$?; \
+	@status=0; $(BIN)/python -m coverage run -m pytest -m "not slow and not soak and not attack and not release" $(TESTS) || status=$$?; \
 	$(BIN)/python -m coverage combine --quiet && $(BIN)/python -m coverage html --quiet && \
 	$(BIN)/python -m coverage json --quiet -o build/coverage/all.json && \
 	$(BIN)/python -m tests.coverage_table build/coverage/all.json && \
@@ -46,12 +51,15 @@ soak: $(VENV)/installed-dev ## a hostile crowd for some minutes
 attack: $(VENV)/installed-dev ## try to make netd lose something, in a quarter of an hour, and print a table of what it lost
 	$(BIN)/python -m pytest -q -m attack tests/attack
 
+hosts: $(VENV)/installed-dev ## new Debian 12 and 13 hosts: to netd by package and by make install, from xinetd, and back; the image (as root)
+	$(BIN)/python -m pytest -m release tests/packaging
+
 programs: ## install the programs that the tests of a release run (Debian; as root)
 	@.ci/install release
 
 # A missing program, or a lack of rights, fails a test here.
 release: export NETD_REQUIRE_TOOLS = all
-release: programs check soak attack ## all that a release has to pass, with all programs (as root)
+release: programs check hosts soak attack ## all that a release has to pass, with all programs (as root)
 
 bench: $(VENV)/installed bench/build/env/installed ## measure netd beside its peers, in 20 minutes (needs cc); ARGS=--help
 	$(BIN)/python -m bench $(ARGS)
@@ -67,63 +75,25 @@ bench/build/env/installed: bench/requirements.txt
 		bench/build/env/bin/python -m pip install --quiet --disable-pip-version-check "$$package" || :; done
 	@touch $@
 
+deb: ## make the Debian package for the Debian of this host, in dist/ (needs debhelper)
+	@PYTHON='$(PYTHON)' WHEELS='$(WHEELS)' packaging/deb dist
+
+dist: $(VENV)/installed-dev ## make the sdist and the wheel, in dist/
+	$(BIN)/python -m build --outdir dist .
+
 clean: ## remove what the other targets made here
 	rm -rf $(VENV) bench/build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find netd tests bench -name __pycache__ -type d -exec rm -rf {} +
+	find netd tests bench tools -name __pycache__ -type d -exec rm -rf {} +
 
-# The wheels are built before anything is removed, and in a copy, so that root leaves nothing in a user's checkout.
-install: ## install under PREFIX, with unit file and config (DESTDIR for packagers); a config that is there stays
+INSTALL = PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' UNITDIR='$(UNITDIR)' LIBDIR='$(LIBDIR)' \
+	DOCDIR='$(DOCDIR)' DESTDIR='$(DESTDIR)' WHEELS='$(WHEELS)' packaging/install
+
+install: ## install under PREFIX, with unit file and config (DESTDIR for packagers), or upgrade; a config that is there stays
 	@$(call need_python)
-	@set -e; \
-	root=; test -z "$(DESTDIR)" || root=$$(realpath -m -- "$(DESTDIR)"); \
-	lib="$$root$(LIBDIR)"; etc="$$root$(SYSCONFDIR)/netd"; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
-	mkdir "$$work/source"; cp -R netd config setup.cfg pyproject.toml README.md LICENSE "$$work/source"; \
-	$(PYTHON) -m venv "$$work/venv"; \
-	"$$work/venv/bin/python" -m pip wheel --quiet --disable-pip-version-check -w "$$work/wheels" "$$work/source"; \
-	next=enable\ --now; test ! -e "$$lib" || next=restart; \
-	rm -rf "$$lib"; \
-	$(PYTHON) -m venv "$$lib"; \
-	"$$lib/bin/python" -m pip install --quiet --disable-pip-version-check --no-index -f "$$work/wheels" netd; \
-	find "$$lib" -name __pycache__ -type d -prune -exec rm -rf {} +; \
-	test -z "$$root" || find "$$lib/bin" "$$lib/pyvenv.cfg" -type f -exec sed -i "s|$$lib|$(LIBDIR)|g" {} +; \
-	install -d "$$root$(PREFIX)/bin" "$$etc/conf.d" "$$root$(UNITDIR)"; \
-	ln -sf "$(LIBDIR)/bin/netd" "$$root$(PREFIX)/bin/netd"; \
-	install -m 644 config/netd.schema.json "$$etc/netd.schema.json"; \
-	config=; rm -f "$$etc/netd.yaml.new"; \
-	if ! test -e "$$etc/netd.yaml"; then install -m 644 config/netd.yaml "$$etc/netd.yaml"; \
-	elif ! cmp -s config/netd.yaml "$$etc/netd.yaml"; then \
-		config=" (it is there and stays; the new one is netd.yaml.new)"; \
-		install -m 644 config/netd.yaml "$$etc/netd.yaml.new"; \
-	fi; \
-	for unit in netd.service netd@.service; do \
-		sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' "systemd/$$unit.in" > "$$root$(UNITDIR)/$$unit"; \
-	done; \
-	install -m 644 systemd/netd.socket "$$root$(UNITDIR)/netd.socket"; \
-	rotate="$$root$(SYSCONFDIR)/logrotate.d/netd"; test -e "$$rotate" || install -D -m 644 contrib/logrotate/netd "$$rotate"; \
-	doc="$$root$(DOCDIR)"; rm -rf "$$doc"; install -d "$$doc/examples"; cp -R README.md CHANGELOG.md LICENSE docs "$$doc"; \
-	cp -R systemd/*.d contrib/fail2ban contrib/lnav "$$doc/examples"; chmod -R u=rwX,go=rX "$$doc"; \
-	case $$(readlink -f "$$lib/bin/python") in /root/*|/home/*) \
-		echo "The unit cannot run $$(readlink -f "$$lib/bin/python"): it sees no home directory." \
-			"Install with a PYTHON= that is not in one." >&2;; esac; \
-	echo "Installed$${root:+ below $$root}:"; \
-	echo "  program  $(PREFIX)/bin/netd, in $(LIBDIR)"; \
-	echo "  config   $(SYSCONFDIR)/netd/netd.yaml$$config"; \
-	echo "  units    $(UNITDIR)/netd.service, netd@.service, netd.socket"; \
-	echo "  logs     $(SYSCONFDIR)/logrotate.d/netd"; \
-	echo "  pages    $(DOCDIR)/docs, with rules for Prometheus and a dashboard for Grafana"; \
-	echo "  examples $(DOCDIR)/examples: drop-ins of the unit, sysusers.d, tmpfiles.d, fail2ban, lnav"; \
-	test -n "$$root" || echo "Next: systemctl daemon-reload && systemctl $$next netd"
+	@$(INSTALL) install
 
 uninstall: ## remove what make install put there, but the configs
-	@set -e; \
-	root=; test -z "$(DESTDIR)" || root=$$(realpath -m -- "$(DESTDIR)"); etc="$$root$(SYSCONFDIR)/netd"; \
-	rm -rf "$$root$(LIBDIR)" "$$root$(DOCDIR)"; \
-	rm -f "$$root$(PREFIX)/bin/netd" "$$etc/netd.schema.json" "$$etc/netd.yaml.new"; \
-	for unit in netd.service netd@.service netd.socket; do rm -f "$$root$(UNITDIR)/$$unit"; done; \
-	rotate="$$root$(SYSCONFDIR)/logrotate.d/netd"; if cmp -s contrib/logrotate/netd "$$rotate"; then rm "$$rotate"; fi; \
-	echo "Removed$${root:+ below $$root}: $(PREFIX)/bin/netd, $(LIBDIR), $(DOCDIR), and the units in $(UNITDIR)"; \
-	test ! -e "$$etc" || echo "The configs in $(SYSCONFDIR)/netd are left."; \
-	test -n "$$root" || echo "Next, where netd still runs: systemctl stop netd; systemctl daemon-reload"
+	@$(INSTALL) uninstall
 
 # The environment is made anew when what it depends on has changed.
 $(VENV)/made:
