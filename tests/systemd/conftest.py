@@ -30,7 +30,8 @@ main()
 class Lab:
     """One systemd, and netd in it."""
 
-    def __init__(self, suite: str) -> None:
+    def __init__(self, suite: str, **settings: str) -> None:
+        """The settings are variables of the script `lab`."""
         self.suite = suite
         self._environment = {
             **os.environ,
@@ -39,6 +40,7 @@ class Lab:
             "LAB_NAME": f"netd-{suite}-{os.getpid()}",  # two checkouts may be tested at the same time
             "LAB_CACHE": str(CACHE),
             "LAB_TTL_S": "900",
+            **settings,
         }
         self.cursor = ""
         self.root = Path("/")
@@ -160,12 +162,15 @@ def _missing(suite: str) -> str:
     return ""
 
 
+def need_lab(suite: str) -> None:
+    """Skip the test where this lab cannot run; fail if NETD_REQUIRE_TOOLS is set."""
+    if reason := _missing(suite):
+        (pytest.fail if os.environ.get("NETD_REQUIRE_TOOLS") else pytest.skip)(f"a real systemd {reason}")
+
+
 @pytest.fixture(scope="session", params=["host", "trixie"])
 def booted(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    if reason := _missing(request.param):
-        if os.environ.get("NETD_REQUIRE_TOOLS"):
-            pytest.fail(f"a real systemd {reason}")
-        pytest.skip(f"a real systemd {reason}")
+    need_lab(request.param)
     lab = Lab(request.param)
     lab.start()
     try:

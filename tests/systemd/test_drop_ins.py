@@ -1,9 +1,11 @@
 """The drop-ins of the unit, and what the journal and the status of the unit say where one is missing."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.programs import faults_of_units
 from tests.support.waiting import until
 from tests.systemd.conftest import ROOT, Lab
@@ -101,6 +103,54 @@ def test_log_file_needs_its_drop_in_and_is_rotated(lab: Lab) -> None:
     assert lab.show("ActiveState") == "active"
 
 
+def test_key_of_the_group_or_of_root_is_read_with_the_drop_in(lab: Lab, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    lab.run("groupadd", "--force", "--system", "netd-tls")
+    files = {"key": "/etc/netd/tls/web.key", "certificate": "/etc/netd/tls/web.pem"}
+
+    def issue() -> None:
+        made = authority.issue("server")
+        lab.write(files["certificate"], made.certificate.read_text())
+        lab.write(files["key"], made.key.read_text())
+        lab.run("chgrp", "-R", "netd-tls", "/etc/netd/tls")
+        lab.run("chmod", "0640", files["key"])
+
+    def greeting() -> str:
+        return lab.python(
+            "import socket, ssl\ncontext = ssl.create_default_context(cafile='/etc/netd/tls/ca.pem')\n"
+            "bare = socket.create_connection(('127.0.0.1', 7))\n"
+            "with context.wrap_socket(bare, server_hostname='localhost') as one:\n"
+            "    one.sendall(b'x'); one.recv(1); print(one.getpeercert()['serialNumber'])"
+        )
+
+    lab.run("mkdir", "-p", "/etc/netd/tls")
+    lab.write("/etc/netd/tls/ca.pem", authority.certificate.read_text())
+    issue()
+    config = "services:\n  echo: {listen: [tls://*:7], tls: {certificate: CERTIFICATE, key: KEY}}\n"
+    lab.config(config.replace("CERTIFICATE", files["certificate"]).replace("KEY", files["key"]))
+    lab.drop_in("[Service]\nRestart=no\n")
+    lab.run("systemctl", "start", "netd", code=1)
+    assert f"cannot read {files['key']}: Permission denied" in errors(lab)
+    assert "tls.conf" in errors(lab)
+
+    lab.drop_in(shipped("tls.conf"))
+    lab.run("systemctl", "start", "netd")
+    first = greeting()
+    issue()
+    lab.run("systemctl", "reload", "netd")
+    assert greeting() != first
+
+    lab.run("chmod", "0600", files["key"])
+    lab.config(
+        config.replace("CERTIFICATE", files["certificate"]).replace("KEY", "/run/credentials/netd.service/web.key")
+    )
+    lab.drop_in(
+        shipped("tls.conf").replace("#LoadCredential", "LoadCredential").replace("#Supplementary", "Supplementary")
+    )
+    lab.run("systemctl", "restart", "netd")
+    greeting()
+
+
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
@@ -134,7 +184,7 @@ def test_log_goes_to_the_syslogd_with_its_facility(lab: Lab) -> None:
 
 
 def test_drop_ins_have_no_fault_for_systemd_analyze(tmp_path_factory: pytest.TempPathFactory) -> None:
-    for name in ("control-group.conf", "log-file.conf", "programs.conf", "programs-leave.conf"):
+    for name in ("control-group.conf", "log-file.conf", "programs.conf", "programs-leave.conf", "tls.conf"):
         place = tmp_path_factory.mktemp("units")
         unit = (ROOT / "systemd/netd.service.in").read_text().replace("@PREFIX@/bin/netd", "/bin/true")
         (place / "netd.service").write_text(unit.replace("@SYSCONFDIR@", "/etc"))
