@@ -17,8 +17,8 @@ struct batch {
     char control[BATCH][CMSG_SPACE(sizeof(struct in_pktinfo))];
 };
 
-static struct batch going, coming;
-static struct sockaddr_in target;
+static struct batch going, coming, passing;
+static struct sockaddr_in target, askers[BATCH];
 
 static void prepare(struct batch *b, int length) {
     for (int i = 0; i < BATCH; i++) {
@@ -28,15 +28,44 @@ static void prepare(struct batch *b, int length) {
     }
 }
 
+static int open_socket(void) {
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), room = 8 << 20;
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room)) setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    return fd;
+}
+
+/* The target of a server that forwards: what has come to it goes back. */
+static void open_target_of_datagrams(void) {
+    struct sockaddr_in at = loopback(INADDR_LOOPBACK, target_port);
+    int one = 1;
+    listener = open_socket();
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&at, sizeof at) < 0) fail("target: %m");
+    prepare(&passing, 2048);
+    for (int i = 0; i < BATCH; i++) passing.messages[i].msg_hdr.msg_name = askers + i;
+}
+
+static void echo_datagrams(void) {
+    for (int i = 0; i < BATCH; i++) {
+        passing.messages[i].msg_hdr.msg_namelen = sizeof *askers;
+        passing.parts[i].iov_len = 2048;
+    }
+    int n = recvmmsg(listener, passing.messages, BATCH, MSG_DONTWAIT, NULL);
+    for (int i = 0; i < n; i++) passing.parts[i].iov_len = passing.messages[i].msg_len;
+    for (int done = 0; done < n;) {
+        int sent = sendmmsg(listener, passing.messages + done, n - done, 0);
+        done += sent > 0 ? sent : 1;
+    }
+}
+
 static void open_datagrams(void) {
-    int room = 8 << 20;
     if (size < (int)sizeof(struct stamp) || size > 2048) fail("a datagram has from 12 to 2048 octets");
-    udp = socket(AF_INET, SOCK_DGRAM, 0);
-    if (setsockopt(udp, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room)) setsockopt(udp, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    udp = open_socket();
     target = loopback(INADDR_LOOPBACK, port);
     prepare(&going, size);
     prepare(&coming, 2048);
     if (sources == 1 && connect(udp, (struct sockaddr *)&target, sizeof target) < 0) fail("connect: %m");
+    if (target_port) open_target_of_datagrams();
     sent_at = calloc(number, sizeof *sent_at);
     free_slots = calloc(number, sizeof *free_slots);
     for (; free_number < number; free_number++) free_slots[free_number] = number - 1 - free_number;
@@ -68,6 +97,7 @@ static void send_batch(int n) {
 }
 
 static void receive_batch(void) {
+    if (target_port) echo_datagrams();
     int n = recvmmsg(udp, coming.messages, BATCH, MSG_DONTWAIT, NULL);
     if (n < 0 && errno != EAGAIN) fail(errno == ECONNREFUSED ? "connection refused: the server has stopped" : "recv: %m");
     uint64_t when = now();

@@ -64,7 +64,7 @@ def of_programs(number: int, memory: int, cores: Sequence[int]) -> dict[str, flo
         pids = server.pids
         launcher, own, descriptors = server.memory() - memory, server.own_memory(pids), server.descriptors(pids)
         for _ in range(number):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", place.programs), 10))
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", place.second), 10))
             client.sendall(b"x")
             if client.recv(1) != b"x":
                 raise FailedError("a program did not answer")

@@ -2,7 +2,7 @@
  * that the server is the bottleneck.
  *
  *     load KIND -p PORT [-n NUMBER] [-s SIZE] [-q REQUEST] [-a ANSWER] [-g GREETING] [-r RATE] [-m SOURCES]
- *               [-t SECONDS] [-w WARM_UP]
+ *               [-t SECONDS] [-w WARM_UP] [-e PORT]
  *
  * tcp      NUMBER connections, one request at a time on each; with RATE, that many a second spread over them
  * connect  NUMBER at a time: connect, send a request, receive the answer, close, see the server close; with RATE, that
@@ -14,7 +14,8 @@
  * idle     NUMBER connections, one request and its answer on each; then nothing
  *
  * A request is SIZE octets or the text REQUEST (\n for a line end); its answer has ANSWER octets, by default as many.
- * A server that sends first sends GREETING octets.
+ * A server that sends first sends GREETING octets. With -e it also is the echo at that port to which a server forwards:
+ * in the same thread, since a process of its own would have to share the core with one that never sleeps.
  *
  * Prints `ready` when all connections have been answered once and it has run for WARM_UP seconds, waits for a line on
  * standard input, measures for SECONDS, prints a JSON object, and waits for another line, with its connections open.
@@ -52,7 +53,7 @@ struct connection {
 };
 
 static char kind, out[65536], in[1 << 20];
-static int ep, number = 1, size = 64, answer, greeting, sources = 1, port, proven;
+static int ep, number = 1, size = 64, answer, greeting, sources = 1, port, proven, target_port, listener = -1;
 static double rate, seconds = 1, warm_up;
 static struct connection *connections;
 static uint64_t start, answers, bytes, lost, opened;
@@ -183,10 +184,43 @@ static void happened(struct connection *c, int events) {
     else if (errno != EAGAIN) fail("recv: %m");
 }
 
+/* The target: its descriptors are those in epoll that are beyond the connections. */
+static void watch_target(int fd) {
+    struct epoll_event ev = {.events = EPOLLIN, .data.u32 = number + fd};
+    epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
+}
+
+static void open_target(void) {
+    int one = 1;
+    struct sockaddr_in at = loopback(INADDR_LOOPBACK, target_port);
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&at, sizeof at) < 0 || listen(listener, 1024) < 0) fail("target: %m");
+    watch_target(listener);
+}
+
+static void echo(int fd) {
+    /* In bulk, only what could be sent is taken. */
+    ssize_t got = recv(fd, in, sizeof out, kind == 'b' ? MSG_PEEK : 0);
+    if (got == 0 || (got < 0 && errno != EAGAIN)) close(fd);
+    if (got <= 0) return;
+    ssize_t sent = send(fd, in, got, MSG_NOSIGNAL);
+    if (kind == 'b' && sent > 0) recv(fd, in, sent, MSG_TRUNC);
+}
+
+static void at_target(int fd) {
+    if (fd != listener) return echo(fd);
+    for (int one; (one = accept4(fd, NULL, NULL, SOCK_NONBLOCK)) >= 0;) watch_target(one);
+}
+
 static void turn(int milliseconds) {
     struct epoll_event events[256];
     int n = epoll_wait(ep, events, 256, milliseconds);
-    for (int i = 0; i < n; i++) happened(connections + events[i].data.u32, events[i].events);
+    for (int i = 0; i < n; i++) {
+        int place = events[i].data.u32;
+        place < number ? happened(connections + place, events[i].events) : at_target(place - number);
+    }
 }
 
 static void open_all(void) {
@@ -257,12 +291,13 @@ static void wait_for_a_line(void) {
 }
 
 static void parse(int argc, char **argv) {
-    for (int option; (option = getopt(argc, argv, "p:n:s:q:a:g:r:m:t:w:")) != -1;) {
+    for (int option; (option = getopt(argc, argv, "p:n:s:q:a:g:r:m:t:w:e:")) != -1;) {
         if (option == 'p') port = atoi(optarg);
         else if (option == 'n') number = atoi(optarg);
         else if (option == 's') size = atoi(optarg);
         else if (option == 'a') answer = atoi(optarg);
         else if (option == 'g') greeting = atoi(optarg);
+        else if (option == 'e') target_port = atoi(optarg);
         else if (option == 'r') rate = atof(optarg);
         else if (option == 'm') sources = atoi(optarg);
         else if (option == 't') seconds = atof(optarg);
@@ -284,6 +319,7 @@ int main(int argc, char **argv) {
     memset(out, 'x', sizeof out);
     parse(argc, argv);
     ep = epoll_create1(0);
+    if (target_port && kind != 'u') open_target();
     if (kind == 'u') open_datagrams();
     else connections = calloc(number, sizeof *connections);
     if (kind != 'u' && kind != 'i' && !(kind == 'c' && rate)) open_all();

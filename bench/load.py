@@ -1,14 +1,15 @@
-"""The process of a load (load.c): started, ready when every connection was answered, then told to measure."""
+"""The process of a load: started, ready when every connection was answered, then told to measure."""
 
 import json
 import subprocess
+import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from bench import processes
 from bench.errors import FailedError
-from bench.peers import BUILD
+from bench.peers import BUILD, HERE
 
 _TIMEOUT = 90.0  # seconds for opening all connections, and for answers to those that are outstanding at the end
 
@@ -21,8 +22,10 @@ class Load:
     ) -> None:
         times = ["-t", f"{seconds:.3f}", "-w", f"{warm_up:.3f}"]
         self._seconds = seconds
+        over_tls = arguments[0].startswith("tls-")
+        program = [sys.executable, str(HERE / "tls_load.py")] if over_tls else [str(BUILD / "load")]
         self._process = processes.start(
-            [str(BUILD / "load"), *arguments, "-p", str(port), *times],
+            [*program, *arguments, "-p", str(port), *times],
             cores,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -13,8 +13,9 @@ from pathlib import Path
 from bench import processes
 from bench.errors import FailedError
 from bench.load import Load
-from bench.peers import Peer, Place
+from bench.peers import BUILD, Peer, Place
 from bench.results import Cell, Figure
+from bench.tls_load import context_of_client
 from bench.workloads import Workload
 
 _PORTS = 5000  # to choose from
@@ -67,18 +68,43 @@ def measure(workload: Workload, peers: Sequence[Peer], plan: Plan) -> dict[str, 
 def _served(peer: Peer, workload: Workload, plan: Plan) -> Iterator[tuple[processes.Server, Place]]:
     """A running server that gives right answers, and its place."""
     protocol = "tcp" if peer.echoes and workload.as_echo is not None else workload.protocol
-    with tempfile.TemporaryDirectory(prefix="netd-bench-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="netd-bench-") as name,
+        socket.socket(socket.AF_INET, kind_of(protocol)) as reserved,
+    ):
         port = free_port()
-        programs = free_port(besides=port) if workload.programs else 0
-        place = Place(protocol, port, Path(name), workload.connections, programs)
+        second = free_port(besides=port) if workload.programs or workload.has_target else 0
+        if workload.has_target:  # between two loads nothing listens there: keep it from the next server
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reserved.bind(("127.0.0.1", second))
+        place = Place(protocol, port, Path(name), workload.connections, second)
         server = processes.Server(
             peer.command(place), plan.cores_of(peer), place.directory, asked_to_stop=peer.asked_to_stop
         )
         try:
-            wait_until_it_answers(server, place, plan.start_timeout)
-            yield server, place
+            with contextlib.ExitStack() as target:
+                if workload.has_target:
+                    target.enter_context(_target(place, plan))
+                wait_until_it_answers(server, place, plan.start_timeout)
+                if not workload.over_tls:
+                    target.close()  # from here on it is in the process of the load
+                yield server, place
         finally:
             server.stop()
+
+
+@contextlib.contextmanager
+def _target(place: Place, plan: Plan) -> Iterator[None]:
+    """The echo behind a server that forwards, until it has answered once: then load.c has its port."""
+    directory = place.directory / "target"
+    directory.mkdir()
+    protocol = "udp" if kind_of(place.protocol) == socket.SOCK_DGRAM else "tcp"
+    target = processes.Server([str(BUILD / "limit"), protocol, str(place.second)], plan.cores[-1:], directory)
+    try:
+        wait_until_it_answers(target, Place(protocol, place.second, directory, place.connections), plan.start_timeout)
+        yield
+    finally:
+        target.stop()
 
 
 def _run(peer: Peer, workload: Workload, server: processes.Server, place: Place, plan: Plan) -> Figure:
@@ -92,8 +118,9 @@ def _run(peer: Peer, workload: Workload, server: processes.Server, place: Place,
             return load
 
         try:
-            beside = [ready(arguments, place.programs) for arguments in workload.beside()]
-            load = ready(workload.arguments(of_echo=peer.echoes), place.port)
+            beside = [ready(arguments, place.second) for arguments in workload.beside()]
+            target = ["-e", str(place.second)] if workload.has_target and not workload.over_tls else []
+            load = ready([*workload.arguments(of_echo=peer.echoes), *target], place.port)
             idle = workload.measure == "idle"  # only then: reading the memory of a thousand processes takes long
             memory, processor = server.memory() if idle else 0, server.processor_seconds()
             for one in [*beside, load]:
@@ -110,6 +137,11 @@ def _run(peer: Peer, workload: Workload, server: processes.Server, place: Place,
             memory = server.memory() - memory
         server.check()
         return Figure(**found, processor=processor, memory=memory)  # type: ignore[arg-type]  # the counts are whole
+
+
+def kind_of(protocol: str) -> socket.SocketKind:
+    """The kind of socket of a protocol of servers."""
+    return socket.SOCK_DGRAM if protocol in ("udp", "udp-forward") else socket.SOCK_STREAM
 
 
 def free_port(besides: int = 0) -> int:
@@ -130,6 +162,7 @@ def free_port(besides: int = 0) -> int:
 _QUESTIONS = {
     "pingpong": (b"ping 0123456789\n", re.compile(rb"pong 0123456789\r?\n")),
     "time": (b"\n", re.compile(rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\r\n\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n")),
+    "check": (b"GET / HTTP/1.0\n\n", re.compile(rb"HTTP/1\.1 200 OK\r\n.*exit code 0\n", re.DOTALL)),
     "chargen": (b"", re.compile(rb"[ -~]{72}\r\n[ -~]{72}\r\n", re.DOTALL)),
 }
 _ECHO = (b"netd and its peers\n", re.compile(rb"netd and its peers\n"))
@@ -151,10 +184,12 @@ def wait_until_it_answers(server: processes.Server, place: Place, seconds: float
 
 
 def _ask(place: Place, question: bytes, right: re.Pattern[bytes]) -> bytes:
-    kind = socket.SOCK_DGRAM if place.protocol == "udp" else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET, kind) as client:
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(socket.socket(socket.AF_INET, kind_of(place.protocol)))
         client.settimeout(1)
         client.connect(("127.0.0.1", place.port))
+        if place.protocol == "tls":
+            client = stack.enter_context(context_of_client().wrap_socket(client))
         client.sendall(question)
         answer = b""
         while not right.match(answer) and len(answer) < 4096 and (piece := client.recv(4096)):

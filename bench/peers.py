@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from bench.certificate import certificate
 from bench.workloads import PROTOCOLS, Workload
 
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
 _PYTHON = BUILD / "env" / "bin" / "python"
+NGINX_STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so"
+"""Of Debian's libnginx-mod-stream."""
 _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/systemd", "/lib/systemd"])
 
 
@@ -29,8 +32,8 @@ class Place:
     """A directory for its files."""
     connections: int
     """The number of connections of the workload."""
-    programs: int = 0
-    """The second port, for `beside`."""
+    second: int = 0
+    """The second port: of the programs for `beside`, of the target for `forward` and `tls`."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Peer:
     """The program that has to be installed,"""
     module: str | None = None
     """or the Python package, in the environment of the benchmark."""
+    needs_file: str | None = None
+    """A file that it needs."""
     needs_root: bool = False
     echoes: bool = False
     """Whether it echoes in workloads in which other servers answer lines."""
@@ -68,6 +73,8 @@ class Peer:
             return self.program
         if self.module and not _has(self.module):
             return self.module
+        if self.needs_file and not os.path.exists(self.needs_file):
+            return self.needs_file
         if self.needs_root and os.geteuid():
             return "the rights of root"
         return None
@@ -106,16 +113,32 @@ def netd(
     """The default config of netd. Only limits that a workload would exceed are raised."""
 
     def command(place: Place) -> list[str]:
-        scheme = "udp" if place.protocol == "udp" else "tcp"
-        name = service or (place.protocol if place.protocol in ("pingpong", "time", "chargen") else "echo")
-        options = ", options: {encoding: text, greeting: true}" if name == "time" else ""
+        scheme = {"udp": "udp", "udp-forward": "udp", "tls": "tls"}.get(place.protocol, "tcp")
+        name = service or (place.protocol if place.protocol in ("pingpong", "time", "chargen", "check") else "echo")
+        options = {
+            "time": ", options: {encoding: text, greeting: true}",
+            "check": ", options: {command: [/bin/true], cache: 2s}",
+        }.get(name, "")
+        if scheme == "tls":
+            options += f", tls: {{certificate: '{certificate(place.directory)}'}}"
         services = [f"{name}: {{listen: ['{scheme}://127.0.0.1:{place.port}']{options}}}"]
         if place.protocol in ("programs", "beside"):
             cat = f"type: exec, options: {{command: [/bin/cat], stderr: {stderr}}}"
-            services = services if place.programs else []
-            services.append(f"cat: {{{cat}, listen: ['tcp://127.0.0.1:{place.programs or place.port}']}}")
-        lines = [f"services: {{{', '.join(services)}}}"]
+            services = services if place.second else []
+            services.append(f"cat: {{{cat}, listen: ['tcp://127.0.0.1:{place.second or place.port}']}}")
+        if place.protocol in ("forward", "udp-forward", "tls") and not service:
+            target = "udp" if scheme == "udp" else "tcp"
+            forward = f"type: forward{options}, options: {{to: ['{target}://127.0.0.1:{place.second}']}}"
+            services = [f"web: {{{forward}, listen: ['{scheme}://127.0.0.1:{place.port}']}}"]
         daemon = [f"workers: {workers}"] if workers > 1 else []
+        if place.protocol == "handler":
+            threads = min(place.connections + 20, 1024)
+            python = (
+                f"type: python, options: {{class: '{HERE}/servers/handler.py:Echo'}}, limits: {{threads: {threads}}}"
+            )
+            services = [f"echo: {{{python}, listen: ['tcp://127.0.0.1:{place.port}']}}"]
+            daemon.append(f"threads: {threads}")
+        lines = [f"services: {{{', '.join(services)}}}"]
         if place.connections > 8000:
             most = place.connections + 100
             daemon.append(f"connections: {most}")
@@ -135,8 +158,9 @@ def _xinetd(place: Place) -> list[str]:
     """The internal services of xinetd, or cat(1); with limits raised for the load, and without look-ups of libwrap."""
     name = "chargen" if place.protocol == "chargen" else "echo"
     internal = _xinetd_service(name, place.port, "INTERNAL UNLISTED", "udp" if place.protocol == "udp" else "tcp")
-    cat = _xinetd_service("cat", place.programs or place.port, "UNLISTED", "tcp", f" server = {program('cat')}\n")
-    services = {"programs": cat, "beside": internal + cat}.get(place.protocol, internal)
+    cat = _xinetd_service("cat", place.second or place.port, "UNLISTED", "tcp", f" server = {program('cat')}\n")
+    redirect = _xinetd_service("web", place.port, "UNLISTED", "tcp", f" redirect = 127.0.0.1 {place.second}\n")
+    services = {"programs": cat, "beside": internal + cat, "forward": redirect}.get(place.protocol, internal)
     log = f"FILE {place.directory}/xinetd.log"
     if place.protocol == "logged":
         log += "\n log_on_success = PID HOST DURATION EXIT"
@@ -166,11 +190,59 @@ def _inetd(place: Place) -> list[str]:
 
 
 def _socat(place: Place) -> list[str]:
+    if place.protocol == "udp-forward":
+        listen = f"UDP4-LISTEN:{place.port},bind=127.0.0.1,reuseaddr,fork"
+        return [program("socat"), listen, f"UDP4:127.0.0.1:{place.second}"]
     if place.protocol == "udp":
         listen = f"UDP4-RECVFROM:{place.port},bind=127.0.0.1,fork"
     else:
         listen = f"TCP4-LISTEN:{place.port},bind=127.0.0.1,reuseaddr,nodelay,backlog=1024,fork"
-    return [program("socat"), listen, "PIPE"]
+    return [program("socat"), listen, f"TCP4:127.0.0.1:{place.second},nodelay" if place.second else "PIPE"]
+
+
+def _haproxy(place: Place) -> list[str]:
+    file = place.directory / "haproxy.cfg"
+    tls = f" ssl crt {certificate(place.directory)}" if place.protocol == "tls" else ""
+    file.write_text(
+        f"global\n nbthread 1\n maxconn {place.connections + 1000}\n"
+        "defaults\n mode tcp\n timeout connect 5s\n timeout client 5m\n timeout server 5m\n"
+        f"listen web\n bind 127.0.0.1:{place.port} backlog 1024{tls}\n maxconn {place.connections + 1000}\n"
+        f" server target 127.0.0.1:{place.second}\n"
+    )
+    return [program("haproxy"), "-db", "-f", str(file)]
+
+
+def _nginx(place: Place) -> list[str]:
+    file = place.directory / "nginx.conf"
+    user = f"user {_user()};\n" if not os.geteuid() else ""
+    how = "udp" if place.protocol == "udp-forward" else "backlog=1024"
+    if place.protocol == "tls":
+        pem = certificate(place.directory)
+        how += f" ssl; ssl_certificate {pem}; ssl_certificate_key {pem}; ssl_protocols TLSv1.3"
+    file.write_text(
+        f"load_module {NGINX_STREAM};\n{user}daemon off;\nworker_processes 1;\npid {place.directory}/nginx.pid;\n"
+        f"error_log {place.directory}/error.log;\nevents {{ worker_connections {2 * place.connections + 1000}; }}\n"
+        f"stream {{ server {{ listen 127.0.0.1:{place.port} {how}; proxy_timeout 5m;\n"
+        f" proxy_pass 127.0.0.1:{place.second}; }} }}\n"
+    )
+    return [program("nginx"), "-c", str(file), "-p", str(place.directory), "-e", f"{place.directory}/error.log"]
+
+
+def _stunnel(place: Place) -> list[str]:
+    file = place.directory / "stunnel.conf"
+    file.write_text(
+        "foreground = yes\npid =\ndebug = err\nsyslog = no\n"
+        "socket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n"
+        f"[web]\naccept = 127.0.0.1:{place.port}\nconnect = 127.0.0.1:{place.second}\n"
+        f"cert = {certificate(place.directory)}\n"
+    )
+    return [program("stunnel"), str(file)]
+
+
+def _socket_proxyd(place: Place) -> list[str]:
+    words = ["-l", f"127.0.0.1:{place.port}", program("systemd-socket-proxyd")]
+    most = f"--connections-max={place.connections + 1000}"
+    return [program("systemd-socket-activate"), *words, most, f"127.0.0.1:{place.second}"]
 
 
 def _tcpserver(place: Place) -> list[str]:
@@ -195,13 +267,22 @@ def _user_of_programs() -> str:
     return _user() if os.geteuid() else "nobody"
 
 
-_LIMIT = tuple(protocol for protocol in PROTOCOLS if protocol != "beside")
+_LIMIT = tuple(
+    protocol for protocol in PROTOCOLS if protocol not in ("handler", "beside", "forward", "udp-forward", "tls")
+)
 _PROCESSES = 1000  # connections, where each is a process
 
 PEERS = (
     Peer("C", "a bare loop of epoll, recvfrom or posix_spawn, bench/limit.c", _LIMIT, _limit, echoes=True),
     Peer("netd", "with its default config; `stderr: null` for programs", PROTOCOLS, netd()),
-    Peer("netd echo", "the same lines, echoed", ("pingpong", "time"), netd(service="echo"), echoes=True, variant=True),
+    Peer(
+        "netd echo",
+        "the same lines, echoed; over TLS, with no target",
+        ("pingpong", "time", "check", "tls"),
+        netd(service="echo"),
+        echoes=True,
+        variant=True,
+    ),
     Peer("netd 2 workers", "on all cores but that of the load", ("tcp",), netd(workers=2), variant=True, cores=2),
     Peer(
         "netd without log",
@@ -217,7 +298,9 @@ PEERS = (
         netd(stderr="log"),
         variant=True,
     ),
-    Peer("stock", "socketserver.ThreadingTCPServer, ThreadingUDPServer", ("tcp", "udp"), _python("stock.py")),
+    Peer(
+        "stock", "socketserver.ThreadingTCPServer, ThreadingUDPServer", ("tcp", "udp", "handler"), _python("stock.py")
+    ),
     Peer("asyncio", "asyncio.Protocol", ("tcp", "udp", "pingpong", "time"), _python("loops.py", "asyncio")),
     Peer(
         "uvloop",
@@ -230,14 +313,50 @@ PEERS = (
     Peer("Twisted", "on its epoll reactor", ("tcp", "udp"), _python("reactor.py"), module="twisted"),
     Peer(
         "xinetd",
-        "its internal services, which fork for each connection; programs: with cat(1)",
-        ("tcp", "udp", "chargen", "logged", "programs", "beside"),
+        "its internal services, which fork for each connection; programs: with cat(1); forwarding: redirect",
+        ("tcp", "udp", "chargen", "logged", "programs", "beside", "forward"),
         _xinetd,
         program="xinetd",
         most=_PROCESSES,
     ),
     Peer("inetd", "openbsd-inetd, with cat(1)", ("tcp", "programs"), _inetd, program="inetd", most=_PROCESSES),
-    Peer("socat", "with fork, to a pipe", ("tcp", "udp"), _socat, program="socat", most=_PROCESSES),
+    Peer(
+        "socat",
+        "with fork, to a pipe or a target",
+        ("tcp", "udp", "forward", "udp-forward"),
+        _socat,
+        program="socat",
+        most=_PROCESSES,
+    ),
+    Peer("HAProxy", "mode tcp, with one thread", ("forward", "tls"), _haproxy, program="haproxy"),
+    Peer(
+        "nginx",
+        "stream, with one worker",
+        ("forward", "udp-forward", "tls"),
+        _nginx,
+        program="nginx",
+        needs_file=NGINX_STREAM,
+    ),
+    Peer("stunnel", "with a thread for each connection", ("tls",), _stunnel, program="stunnel"),
+    Peer(
+        "ssl",
+        "epoll and Python's ssl, an echo with no target: what OpenSSL takes",
+        ("tls",),
+        lambda place: [
+            sys.executable,
+            str(HERE / "servers" / "secure.py"),
+            str(place.port),
+            str(certificate(place.directory)),
+        ],
+    ),
+    Peer(
+        "socket-proxyd",
+        "systemd-socket-proxyd, behind systemd-socket-activate",
+        ("forward",),
+        _socket_proxyd,
+        program="systemd-socket-proxyd",
+        most=_PROCESSES,  # it needs six descriptors for each
+    ),
     Peer("tcpserver", "ucspi-tcp, with cat(1)", ("tcp", "programs"), _tcpserver, program="tcpserver", most=_PROCESSES),
     Peer(
         "systemd",

@@ -70,7 +70,8 @@ def _bars(workload: Workload, cells: dict[str, Cell]) -> str:
         subtitle = f"rate beside that of {LIMIT}: median, least and greatest of the rounds; more is better"
     else:
         shown = {peer: spread(cell, of) for peer, cell in cells.items()}
-        subtitle = "a second: median, least and greatest of the rounds; more is better"
+        unit = "a second of the server's processor time" if workload.measure == "cost" else "a second"
+        subtitle = f"{unit}: median, least and greatest of the rounds; more is better"
     greatest = max((one.most for one in shown.values() if one), default=1) or 1
     across = (_WIDTH - _LEFT - _RIGHT) / greatest
     height = _TOP + len(shown) * _ROW + 14

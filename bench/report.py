@@ -7,7 +7,20 @@ from bench.footprint import DESCRIPTORS, LAUNCHER, MEMORY, PROGRAM, START
 from bench.peers import PEERS
 from bench.results import LIMIT, Cell, Figure, Results, Spread, counts, ratio, spread, unsaturated
 from bench.targets import TARGETS
-from bench.workloads import COST, GROUPS, IDLE, RATE, WORKLOADS, Workload
+from bench.workloads import (
+    COST,
+    FORWARD,
+    FORWARD_UDP,
+    GROUPS,
+    HANDLERS,
+    HANDLERS_IDLE,
+    IDLE,
+    RATE,
+    TLS,
+    TLS_IDLE,
+    WORKLOADS,
+    Workload,
+)
 
 Rows = Iterable[Sequence[str]]
 
@@ -60,23 +73,25 @@ def _cell(cell: Cell | None, workload: Workload, text: Callable[[Workload, Cell]
 
 
 def _rates(results: Results, workloads: Sequence[Workload]) -> list[str]:
-    """Rates as a share of the limit's, then times, then processor time for an answer."""
+    """Rates as a share of the limit's, or of another server's, then times, then processor time for an answer."""
     peers = _peers(results, workloads)
-    others = [peer for peer in peers if peer != LIMIT]
+    reference = _REFERENCES.get(workloads[0].group, LIMIT)
+    others = [peer for peer in peers if peer != reference]
     rows = []
     for workload in workloads:
         cells = results.cells[workload.name]
 
         def beside(workload: Workload, cell: Cell, cells: dict[str, Cell] = cells) -> str:
-            limit = cells.get(LIMIT)
-            found = ratio(cell, limit, counts(workload)) if limit else None
+            other = cells.get(reference)
+            found = ratio(cell, other, counts(workload)) if other else None
             return ranged(found) if found else "-"
 
         row = [workload.title]
-        row += [_cell(cells.get(peer), workload, _absolute) for peer in (LIMIT, "netd")]
+        row += [_cell(cells.get(peer), workload, _absolute) for peer in (reference, "netd")]
         row += [_cell(cells.get(peer), workload, beside) for peer in others]
         rows.append(row)
-    header = ["workload", f"{LIMIT}, a second", "netd, a second", *(f"{peer} / {LIMIT}" for peer in others)]
+    unit = "a second of its processor time" if workloads[0].measure == "cost" else "a second"
+    header = ["workload", f"{reference}, {unit}", f"netd, {unit}", *(f"{peer} / {reference}" for peer in others)]
     parts = [table(header, rows)]
     if timed := [w for w in workloads if w.measure == "rate"]:
         parts.append("Time of an answer, p50 / p99 in microseconds:\n")
@@ -121,7 +136,13 @@ def _costs(results: Results, workloads: Sequence[Workload]) -> list[str]:
     return ["Answers for a second of the server's processor time, by connections:\n", table(["server", *numbers], rows)]
 
 
-_TABLES = {RATE: _delays, IDLE: _idle, COST: _costs}
+_REFERENCES = {
+    HANDLERS: "stock",
+    FORWARD: "HAProxy",
+    FORWARD_UDP: "nginx",
+    TLS: "HAProxy",
+}  # by group, where the limit has no part
+_TABLES = {RATE: _delays, IDLE: _idle, TLS_IDLE: _idle, HANDLERS_IDLE: _idle, COST: _costs}
 
 
 def _absolute(workload: Workload, cell: Cell) -> str:

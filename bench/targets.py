@@ -46,12 +46,12 @@ def netd_ratio(workload: str, other: str, of: Callable[[Figure], float] | None =
     return measured
 
 
-def netd_excess(workload: str, other: str, of: Callable[[Figure], float]) -> Measured:
-    """The value of netd in a workload minus that of another server."""
+def netd_excess(workload: str, other: str, of: Callable[[Figure], float], peer: str = "netd") -> Measured:
+    """The value of netd, or of a variant of it, in a workload minus that of another server."""
 
     def measured(results: Results) -> Spread | None:
         cells = results.cells.get(workload, {})
-        return difference(cells["netd"], cells[other], of) if "netd" in cells and other in cells else None
+        return difference(cells[peer], cells[other], of) if peer in cells and other in cells else None
 
     return measured
 
@@ -64,6 +64,11 @@ def netd_value(workload: str, of: Callable[[Figure], float] | None = None) -> Me
         return spread(cells["netd"], of or counts(_BY_NAME[workload])) if "netd" in cells else None
 
     return measured
+
+
+def thrift(figure: Figure) -> float:
+    """What a server does for a second of its processor time: answers, or octets."""
+    return (figure.answers or figure.bytes) / max(figure.processor, 1e-6)
 
 
 def footprint_value(key: str, unit: float = 1) -> Measured:
@@ -101,12 +106,76 @@ TARGETS = (
     Target("pingpong lines, against asyncio", netd_ratio("pingpong", "asyncio"), "at least", 1.0),
     Target("time lines, against netd's own echo", netd_ratio("time", "netd echo"), "at least", 0.6),
     Target("time lines, against asyncio", netd_ratio("time", "asyncio"), "at least", 1.0),
+    *(
+        Target(
+            f"lines to a StreamRequestHandler, {number:,} connection{'s' * (number > 1)}, against stock",
+            netd_ratio(f"handler-{number}", "stock"),
+            "at least",
+            1.0,
+        )
+        for number in (1, 64, 1000)
+    ),
+    Target(
+        "1,000 idle connections of handlers, memory against stock", netd_ratio("handler-idle", "stock"), "at most", 1.0
+    ),
     Target("programs, against xinetd", netd_ratio("programs", "xinetd"), "at least", 1.1),
     Target("programs, against tcpserver", netd_ratio("programs", "tcpserver"), "at least", 1.0),
     Target("programs, against systemd", netd_ratio("programs", "systemd"), "at least", 2.0),
     Target("echo beside 200 programs a second, p99", netd_value("beside"), "at most", 1000, "us"),
     Target("memory that a launcher adds (PSS)", footprint_value(footprint.LAUNCHER, 2**20), "at most", 6, "MiB"),
     Target("descriptors for a running program", footprint_value(footprint.DESCRIPTORS), "at most", 2, "descriptors"),
+    Target(
+        "forwarding 64 B, for its processor time, against HAProxy",
+        netd_ratio("forward-64", "HAProxy", thrift),
+        "at least",
+        0.9,
+    ),
+    Target(
+        "forwarding 64 B, for its processor time, against socat",
+        netd_ratio("forward-64", "socat", thrift),
+        "at least",
+        2.5,
+    ),
+    Target(
+        "forwarding connections, the same, against HAProxy",
+        netd_ratio("forward-connect", "HAProxy", thrift),
+        "at least",
+        0.6,
+    ),
+    Target(
+        "forwarding connections, the same, against socat",
+        netd_ratio("forward-connect", "socat", thrift),
+        "at least",
+        5.0,
+    ),
+    Target(
+        "forwarding connections, the same, against xinetd",
+        netd_ratio("forward-connect", "xinetd", thrift),
+        "at least",
+        5.0,
+    ),
+    Target(
+        "forwarding bulk, the same, against HAProxy", netd_ratio("forward-bulk", "HAProxy", thrift), "at least", 1.3
+    ),
+    Target(
+        "forwarding datagrams, the same, against socat", netd_ratio("udp-forward", "socat", thrift), "at least", 2.0
+    ),
+    Target(
+        "forwarding datagrams, the same, against nginx", netd_ratio("udp-forward", "nginx", thrift), "at least", 0.8
+    ),
+    Target("4,000 idle forwarded connections, each", netd_value("forward-idle"), "at most", 1536, "octets"),
+    Target("TLS handshakes, against HAProxy", netd_ratio("tls-connect", "HAProxy"), "at least", 0.7),
+    Target("TLS handshakes, against stunnel", netd_ratio("tls-connect", "stunnel"), "at least", 1.2),
+    Target("resumed TLS handshakes, against HAProxy", netd_ratio("tls-resume", "HAProxy"), "at least", 0.7),
+    Target("resumed TLS handshakes, against stunnel", netd_ratio("tls-resume", "stunnel"), "at least", 1.2),
+    Target("TLS bulk, against nginx", netd_ratio("tls-bulk", "nginx"), "at least", 0.85),
+    Target(
+        "1,000 idle connections over TLS, each, more than Python's ssl",
+        netd_excess("tls-idle", "ssl", counts(_BY_NAME["tls-idle"]), "netd echo"),
+        "at most",
+        1024,
+        "octets",
+    ),
     Target("10,000 idle connections, each", netd_value("idle"), "at most", 1024, "octets"),
     Target("10,000 idle connections, until answered", netd_value("idle", attrgetter("seconds")), "at most", 1.0, "s"),
     Target("10,000 idle connections, memory against asyncio", netd_ratio("idle", "asyncio"), "at most", 0.4),

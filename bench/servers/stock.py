@@ -1,7 +1,9 @@
-"""An echo over stock socketserver, as its documentation shows it. ``stock.py tcp|udp PORT``."""
+"""An echo over stock socketserver, as its documentation shows it. ``stock.py tcp|udp|handler PORT``."""
 
 import socketserver
 import sys
+
+from handler import Echo  # type: ignore[import-not-found]  # beside this file
 
 
 class Stream(socketserver.BaseRequestHandler):
@@ -33,7 +35,7 @@ class StreamServer(socketserver.ThreadingTCPServer):
 
 if __name__ == "__main__":
     address = ("127.0.0.1", int(sys.argv[2]))
-    if sys.argv[1] == "tcp":
-        StreamServer(address, Stream).serve_forever()
+    if sys.argv[1] in ("tcp", "handler"):
+        StreamServer(address, Stream if sys.argv[1] == "tcp" else Echo).serve_forever()
     else:
         socketserver.ThreadingUDPServer(address, Datagram).serve_forever()

@@ -15,6 +15,7 @@ import pytest
 
 from bench import footprint, measure, processes
 from bench.__main__ import build
+from bench.certificate import certificate
 from bench.errors import FailedError
 from bench.measure import Plan
 from bench.peers import BUILD, PEERS, Peer, Place
@@ -24,7 +25,8 @@ from tests.support.programs import started
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("cc"), reason="not installed: cc")]
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
-C, NETD = (next(peer for peer in PEERS if peer.name == name) for name in ("C", "netd"))
+C, NETD, SSL = (next(peer for peer in PEERS if peer.name == name) for name in ("C", "netd", "ssl"))
+WITHOUT_NETD = ("tls-connect", "tls-bulk", "tls-idle")  # here, since netd has the config of tls-resume there
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,7 +58,10 @@ def small(name: str) -> Workload:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in BY_NAME if not name.startswith("cost-")])
 def test_netd_and_the_limit_serve_every_workload(name: str, plan: Plan) -> None:
-    cells = measure.measure(small(name), [peer for peer in (C, NETD) if peer.serves_in(BY_NAME[name])], plan)
+    peers = (C, SSL) if name in WITHOUT_NETD else (C, NETD)
+    if BY_NAME[name].over_tls:
+        plan = replace(plan, seconds=0.01, warm_up=0)  # each connection is answered at least once
+    cells = measure.measure(small(name), [peer for peer in peers if peer.serves_in(BY_NAME[name])], plan)
     for cell in cells.values():
         assert not cell.failure
         [figure] = cell.figures
@@ -79,7 +84,10 @@ def test_lab_of_systemd_is_removed(tmp_path: Path) -> None:
     server = processes.Server(peer.command(place), sorted(os.sched_getaffinity(0)), tmp_path, asked_to_stop=True)
     try:
         measure.wait_until_it_answers(server, place, 60)
-        names = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in server.pids}
+        names = set()
+        for pid in server.pids:
+            with contextlib.suppress(OSError):  # a program of its start that has exited by now
+                names.add(Path(f"/proc/{pid}/comm").read_text().strip())
         assert "systemd" in names, "so its processor time is measured"
     finally:
         server.stop()
@@ -104,6 +112,22 @@ def test_server_with_a_wrong_answer_is_not_measured(plan: Plan) -> None:
     assert cells["odd"].failure == "answered b'go away'"
     assert cells["odd"].rounds == [None, None]
     assert len(cells["C"].figures) == 2, "the other server is measured"
+
+
+def test_server_that_resumes_no_session_over_tls_is_reported(plan: Plan, tmp_path: Path) -> None:
+    forgetful = listening(
+        "import socket, ssl\n"
+        "context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
+        f"context.load_cert_chain({str(certificate(tmp_path))!r})\n"
+        "context.num_tickets = 0\n"
+        "listener = socket.create_server(('127.0.0.1', PORT))\n"
+        "while True:\n"
+        "    with context.wrap_socket(listener.accept()[0], server_side=True) as peer:\n"
+        "        peer.send(peer.recv(64))\n"
+    )
+    one = replace(BY_NAME["tls-resume"], connections=1)
+    cell = measure.measure(one, [replace(forgetful, serves=("tls",))], replace(plan, seconds=0.01, warm_up=0))["odd"]
+    assert cell.failure == "the server does not resume sessions"
 
 
 def test_server_that_exits_is_reported_with_its_last_line(plan: Plan) -> None:
