@@ -1,7 +1,7 @@
 """Fixtures, and the settings of hypothesis.
 
 Each test has a directory of its own, to which all environment variables of netd and its commands point. At the end of a
-test, the processes that it started have ended, and its sockets are closed.
+test, the processes that it started have ended, its sockets are closed, and signals are handled as before.
 """
 
 import contextlib
@@ -17,9 +17,10 @@ import structlog
 from hypothesis import settings
 
 from tests.support.directories import assert_untouched, directory_of, open_directory
-from tests.support.leftovers import adopt_orphans, nothing_left
+from tests.support.leftovers import adopt_orphans, nothing_left, signals_as_before
 from tests.support.programs import need_root
 from tests.support.server import Server
+from tests.support.sockets import ABSTRACT
 from tests.support.users import ALEX
 
 # No deadline, since the machine may be loaded; derandomized, so that a failure can be reproduced.
@@ -28,6 +29,11 @@ settings.load_profile("netd")
 
 # Variables from a service manager, a terminal or the administrator of this host, which are removed.
 REMOVED = ("FDSTORE", "JOURNAL_STREAM", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_", "NO_COLOR", "COLUMNS", "LINES", "TZ")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A name without the number of this process: all processes that share the tests must know them by one name."""
+    return val.replace(ABSTRACT, "@") if isinstance(val, str) and ABSTRACT in val else None
 
 
 def _move_to(place: Path, patch: pytest.MonkeyPatch) -> None:
@@ -63,7 +69,7 @@ def place(places: Iterator[Path]) -> Iterator[Path]:
     """The directory of this test, which must leave no process and no socket behind."""
     # Not the fixture monkeypatch, which a test may use for the same variables and undo. What a launcher does in this
     # process may change its working directory, from which the processes of later tests import `tests`.
-    with nothing_left(), contextlib.chdir("."), pytest.MonkeyPatch.context() as patch:
+    with nothing_left(), signals_as_before(), contextlib.chdir("."), pytest.MonkeyPatch.context() as patch:
         where = next(places)
         _move_to(where, patch)
         yield where

@@ -13,6 +13,9 @@ import pyte
 
 from tests.support.pseudoterminal import read_terminal
 
+_END = b"\x1b]0;end\x07"
+"""A title of the window, which no program here sets."""
+
 
 class Terminal:
     """A terminal of this size, with a program on it."""
@@ -64,6 +67,17 @@ class Terminal:
         while not condition():
             assert time.monotonic() < end, "\n".join(self.lines)
             self.read(0.02)
+
+    def read_rest(self) -> None:
+        """Wait until the program has ended, and take all that it has drawn.
+
+        A pseudoterminal delivers by a work queue of the kernel, so also after the end of the program. What is written
+        next comes after it.
+        """
+        self.wait(lambda: self.process.poll() is not None)
+        os.write(self.terminal, _END)
+        self.wait(lambda: self.output.endswith(_END))
+        self.output = self.output.removesuffix(_END)
 
     @property
     def lines(self) -> list[str]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from netd.addresses import (
     Network,
     address_text,
+    covers,
     host_text,
     is_link_local,
     is_loopback,
@@ -157,3 +158,11 @@ def test_addresses_are_non_unicast_loopback_or_link_local() -> None:
 def test_the_path_of_a_unix_socket_is_escaped() -> None:
     assert address_text("/run/\x1b\n", 0, unix=True) == "/run/\\x1b\\n"
     assert address_text("", 0, unix=True) == "unnamed"
+
+
+def test_network_covers_those_within_it_and_of_its_version() -> None:
+    wide, narrow, other = map(ip_network, ("10.0.0.0/8", "10.1.0.0/16", "::/0"))
+    assert covers(wide, narrow)
+    assert covers(wide, wide)
+    assert not covers(narrow, wide)
+    assert not covers(other, wide)

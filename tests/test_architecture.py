@@ -14,10 +14,10 @@ from tests.source_tree import FILES, ROOT, modules
 LEVELS = (
     ("__main__",),
     ("cli",),
-    ("daemon", "client"),
+    ("daemon", "client", "importers"),
     ("config", "transport", "testing"),
     ("services", "admission", "telemetry"),
-    ("shared",),
+    ("shared", "tls"),
     (
         "endpoints",
         "peer_filter",
@@ -30,9 +30,13 @@ LEVELS = (
         "accounts",
         "default_paths",
         "host_zone",
+        "load_average",
+        "notation",
+        "docstrings",
         "text",
         "reasons",
         "paths",
+        "privileges",
         "errors",
     ),
 )
@@ -204,7 +208,7 @@ def test_only_telemetry_knows_the_logger() -> None:
 def reads_by_name(text: str) -> list[str]:
     """Where a file looks by name for what a service class declares; `ServiceType` is what says it."""
     traits = (
-        "reflects|discards_input|server_initiated|client_speaks_first|single_worker|polled|listens|runs_program"
+        "reflects|discards_input|server_initiated|client_speaks_first|single_worker|polled|reads_ttl|listens|runs_program"
         "|take_over|truncate|handler|program|stream|datagram|rfc|counters|Options"
     )
     return re.findall(rf"""(?:get|has)attr\((?:[\w.]*service\b|[^()]*["'](?:{traits})["'])""", text)

@@ -12,7 +12,9 @@ from netd.telemetry import formats, logs, syslog
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ServiceEvents
 from tests.source_tree import ROOT
-from tests.support.programs import need
+from tests.support.pages import all_commands
+from tests.support.programs import need, started
+from tests.support.waiting import until
 
 CONTRIB = ROOT / "contrib"
 
@@ -73,6 +75,52 @@ def test_fail2ban_finds_the_banned_sources_in_lines_of_the_journal(tmp_path: Pat
         'Nov 26 14:07:31 host netd[123]: connection_closed peer="/x netd[1]: source_banned source=203.0.113.1 "\n'
     )
     assert found_by_fail2ban(tmp_path / "log") == ["192.0.2.9"]
+
+
+def test_fail2ban_takes_the_jail_and_bans(tmp_path: Path) -> None:
+    need("fail2ban-client", "fail2ban-server")
+    own = tmp_path / "fail2ban"
+    shutil.copytree("/etc/fail2ban", own, ignore=shutil.ignore_patterns("jail.d"))
+    (own / "fail2ban.local").write_text("[DEFAULT]\ndbfile = None\n")
+    jail = (
+        f"banaction_allports = dummy[target={tmp_path}/banned]\n[netd]\nbackend = polling\nlogpath = {tmp_path}/log\n"
+    )
+    (own / "jail.local").write_text(f"[DEFAULT]\n{jail}")
+    paths = ["-c", own, "-s", tmp_path / "socket", "-p", tmp_path / "pid", "--logtarget", tmp_path / "log-of-fail2ban"]
+
+    def client(*words: str) -> subprocess.CompletedProcess[str]:
+        command = ["fail2ban-client", *map(str, paths), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    write_log("logfmt", tmp_path / "log")
+    with started("fail2ban-server", "-f", *paths, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        until(lambda: client("ping").returncode == 0, 30)
+        shutil.copytree(CONTRIB / "fail2ban", own, dirs_exist_ok=True)
+        [command] = [one for one in all_commands("docs/operating.md") if one.text.startswith("fail2ban-client ")]
+        assert client(*command.text.split()[1:]).returncode == 0
+        until(lambda: "2001:db8:1::/64" in client("status", "netd").stdout, 30)
+        until(lambda: "192.0.2.7" in (tmp_path / "banned").read_text(), 30)
+        assert client("stop").returncode == 0
+        assert server.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "form", "found"),
+    [
+        ("jq", "json", ["\t2"] * 3),
+        ("grep", "logfmt", ["192.0.2.7", "2001:db8:1::/64"]),
+    ],
+)
+def test_commands_of_the_page_find_events_in_a_log(
+    tmp_path: Path, program: str, form: logs.Format, found: list[str]
+) -> None:
+    need(program)
+    write_log(form, tmp_path / "netd.log")
+    [command] = [one for one in all_commands("docs/logging.md") if one.text.startswith(f"{program} ")]
+    shown = subprocess.run(["sh", "-c", command.text], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    lines = shown.splitlines()
+    assert len(lines) == len(found)
+    assert all(part in line for part, line in zip(found, lines, strict=True))
 
 
 def queried_with_lnav(directory: Path, file: Path, query: str) -> list[str]:

@@ -26,6 +26,10 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "NetdNotHealthy": ({"netd_daemon_healthy": "0x180"}, {"netd_daemon_healthy": "1x180"}),
     "NetdNotReady": ({"netd_daemon_ready": "0x180"}, {"netd_daemon_ready": "1x180"}),
     "NetdWorkersLost": ({"netd_workers_lost_total": "0x175 1x5"}, {"netd_workers_lost_total": "3x180"}),
+    "NetdServiceCrashes": (
+        {'netd_service_workers_lost_total{service="greet"}': "0x175 3x5"},
+        {'netd_service_workers_lost_total{service="greet"}': "0x175 1x5"},
+    ),
     "NetdConfigRejected": (
         {"netd_config_last_reload_successful": "1x170 0x10"},
         {"netd_config_last_reload_successful": "1x170 0x5 1x5", "netd_reloads_rejected_total": "0x170 1x10"},
@@ -46,13 +50,17 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {'netd_datagrams_dropped_total{service="echo", reason="rate"}': "0+1x150 150+6000x30"},
         {'netd_datagrams_dropped_total{service="echo", reason="rate"}': "0+1x150 150+30x30"},
     ),
+    "NetdCertificateExpires": (
+        {'netd_tls_certificate_expiry_timestamp_seconds{service="echo", file="/tls/a.pem"}': "864000x180"},
+        {'netd_tls_certificate_expiry_timestamp_seconds{service="echo", file="/tls/a.pem"}': "2160000x180"},
+    ),
     "NetdLogLinesLost": ({"netd_log_lines_lost_total": "0x175 9x5"}, {"netd_log_lines_lost_total": "9x180"}),
 }
 
 
 def names() -> set[str]:
     """The names of all series there are."""
-    body, _ = exposition(status({"echo": Counts()}, programs=["echo"]), "")
+    body, _ = exposition(status({"echo": Counts()}, programs=["echo"], tls=["echo"], code=["echo"]), "")
     return {sample.name for family in text_string_to_metric_families(body.decode()) for sample in family.samples}
 
 

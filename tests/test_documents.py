@@ -1,6 +1,5 @@
 """Documents and examples beside the code: that they state what the code does."""
 
-import ast
 import configparser
 import json
 import re
@@ -15,23 +14,23 @@ from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.admission.reply_guard import EXPLANATIONS
 from netd.config.model import DaemonSection, DefaultsSection, FileSection, LogSection, ServiceSection
+from netd.docstrings import meaning
 from netd.endpoints import SocketOptions
 from netd.reasons import Drop, Outcome, Refusal
 from netd.services import table
 from netd.services.exec.options import ProgramOptions
 from netd.services.service_type import ServiceType
+from netd.tls.options import TlsOptions
+from netd.values import Model
 from tests.source_tree import ROOT
 
-EVENTS = ("service_events", "daemon_events", "forward_events", "program_events")
-"""The files with the events that netd logs."""
-MODELS = (AccessRules, BanRules, DaemonSection, Limits, LogSection, Policy)
+MODELS = (AccessRules, BanRules, DaemonSection, Limits, LogSection, Policy, TlsOptions)
 
 
 @pytest.mark.parametrize("model", [*(ServiceType.of(one).options for one in table.BUILT_IN.values()), *MODELS])
-def test_every_option_says_what_it_means(model: type) -> None:
-    for name, field in model.model_fields.items():  # type: ignore[attr-defined]
-        if name not in ("access", "limits"):
-            assert field.description, f"{model.__qualname__}.{name}"
+def test_every_option_says_what_it_means(model: type[Model]) -> None:
+    for name in model.model_fields:
+        assert meaning(model, name), f"{model.__qualname__}.{name}"
 
 
 @pytest.mark.parametrize("name", table.BUILT_IN)
@@ -57,12 +56,13 @@ def test_the_config_shows_every_key_with_its_default() -> None:
         (BanRules, full["bans"]),
         (AccessRules, full["defaults"]["access"]),
         (Limits, full["defaults"]["limits"]),
+        (TlsOptions, full["defaults"]["tls"]),
     ):
         assert shown.keys() == model.model_fields.keys()
         assert model.model_validate_json(json.dumps(shown)) == model()
     assert full["defaults"].keys() == DefaultsSection.model_fields.keys()
     for key, field in Policy.model_fields.items():
-        if key not in ("access", "limits"):
+        if key not in ("access", "limits", "tls"):
             assert f"#   {key}: {json.dumps(field.default).strip(chr(34))}" in text, key
     assert "#   log_connections: all" in text
     types = set()
@@ -89,70 +89,11 @@ def test_the_config_shows_every_key_with_its_default() -> None:
         "access",
         "type",
         "enabled",
+        "isolate",
         "listen",
         "log_connections",
         "options",
     }
-
-
-def test_every_event_is_snake_case_and_past_tense_and_stands_once() -> None:
-    text = "".join((ROOT / "netd" / "telemetry" / f"{file}.py").read_text() for file in EVENTS)
-    names = re.findall(r'(?:self\._log\.\w+|log)\(\s*"(\w+)"', text)
-    names += re.findall(r'"(?:warning|error)",\s*"(\w+)"', text)
-    assert len(names) == len(set(names))
-    assert set(names) >= {"connection_closed", "connection_refused", "datagrams_dropped", "listening", "netd_started"}
-    for name in names:
-        past = r"[a-z]+(_[a-z]+)*_([a-z]+ed|lost)"
-        assert re.fullmatch(rf"{past}|listening|netd_starting|program_error", name), name
-
-
-def keys(function: ast.AST) -> set[str]:
-    """The constant keys of the mappings that a function makes."""
-    nodes = [node for node in ast.walk(function) if isinstance(node, ast.Dict)]
-    return {str(key.value) for node in nodes for key in node.keys if isinstance(key, ast.Constant)}
-
-
-def events_of_the_code() -> dict[str, tuple[str, set[str]]]:
-    """The events that netd logs, by name: their levels as the page has them, and the names of their fields."""
-    found: dict[str, tuple[str, set[str]]] = {"log_lines_lost": ("warning", {"number"})}
-    for file in EVENTS:
-        module = ast.parse((ROOT / "netd" / "telemetry" / f"{file}.py").read_text())
-        functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
-        for method in ast.walk(module):
-            if not isinstance(method, ast.FunctionDef):
-                continue
-            calls = [call for call in ast.walk(method) if isinstance(call, ast.Call)]
-            for call in calls:
-                called = ast.unparse(call.func)
-                words = [word.value for word in call.args if isinstance(word, ast.Constant)]
-                if called == "self._log_throttled":
-                    level, name = words[-2:]
-                elif called.startswith("self._log.") or called == "log":
-                    level, name = "info" if called == "log" else called.removeprefix("self._log."), words[0]
-                else:
-                    continue
-                fields = {key.arg for key in call.keywords if key.arg} | (
-                    {"number"} if "throttled" in called else set()
-                )
-                called_functions = (functions.get(ast.unparse(call.func)) for call in calls)
-                fields |= keys(method).union(*(keys(function) for function in called_functions if function))
-                for node in ast.walk(method):
-                    if isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("fields", "details"):
-                        fields |= {str(node.slice.value)} if isinstance(node.slice, ast.Constant) else set()
-                found[str(name)] = str(level), {"exception" if field == "exc_info" else str(field) for field in fields}
-    return found
-
-
-def test_logging_page_lists_every_event_with_its_level_and_every_field() -> None:
-    fields = set(names_in_the_table_of("Fields"))
-    listed: dict[str, str] = {}
-    for names, levels in re.findall(r"^\| (`.*?) \| (.*?) \|", section_on_logging("Events"), re.MULTILINE):
-        here = re.findall(r"\w+", names)
-        both = levels.split(", ")
-        listed |= dict(zip(here, both if len(both) == len(here) else both * len(here), strict=True))
-    known = events_of_the_code()
-    assert listed == {name: level for name, (level, _) in known.items()}
-    assert fields == set().union(*(names for _, names in known.values())) | {"service"}
 
 
 @pytest.mark.parametrize(("title", "terms"), [("Refused", Refusal), ("Dropped", Drop), ("Ended", Outcome)])

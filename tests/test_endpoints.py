@@ -69,6 +69,14 @@ def test_faults_of_a_url_are_told_one_by_one() -> None:
     ]
 
 
+def test_tls_is_a_stream_over_tcp() -> None:
+    endpoint = Endpoint.parse("tls://127.0.0.1:7?nodelay=off")
+    assert (endpoint.transport, endpoint.socket_transport, endpoint.streams) == ("tls", "tcp", True)
+    assert endpoint.overlaps(Endpoint.parse("tcp://*:7"))
+    assert not endpoint.overlaps(Endpoint.parse("udp://*:7"))
+    assert endpoint.at("127.0.0.1", 8) == "tls://127.0.0.1:8"
+
+
 def test_socket_options_are_parsed() -> None:
     options = Endpoint.parse("tcp://*:7?backlog=8&nodelay=off&keepalive=on&rcvbuf=64KiB&freebind=1&device=eth0").options
     assert (options.backlog, options.nodelay, options.keepalive) == (8, False, True)

@@ -1,5 +1,7 @@
 """Errors: their exit codes (sysexits(3)), their lines, and the answer to a peer."""
 
+import re
+
 import pytest
 
 from netd.errors import (
@@ -18,6 +20,7 @@ from netd.errors import (
     UnreachableError,
     UsageError,
     faults_of,
+    origin_of,
 )
 
 
@@ -55,3 +58,10 @@ def test_a_value_has_one_fault_or_several_each_with_its_hint() -> None:
 def test_peer_receives_an_ascii_line() -> None:
     assert PeerError("too long").answer == b"error: too long\r\n"
     assert PeerError("grüß").answer == b"error: gr??\r\n"
+
+
+def test_origin_is_the_line_that_raised_and_not_what_the_error_says() -> None:
+    with pytest.raises(ValueError, match="hello") as caught:
+        int("hello")
+    assert re.fullmatch(rf"ValueError {re.escape(__file__)}:\d+", origin_of(caught.value))
+    assert origin_of(ValueError("hello")) == "ValueError "

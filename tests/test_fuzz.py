@@ -78,6 +78,32 @@ def test_service_of_each_type_survives_random_input(tmp_path: Path) -> None:
     assert not any(line["event"] in ("conversation_failed", "worker_lost", "netd_failed") for line in running.lines)
 
 
+BEFORE = """
+services:
+  mux: {type: tcpmux, listen: [tcp://127.0.0.1:0]}
+  pingpong: {tcpmux: true, banner: hello}
+  trap: {type: sensor, listen: [tcp://127.0.0.1:0], banner: "login:"}
+  greeting: {type: echo, listen: [tcp://127.0.0.1:0], banner: {accepted: hello, refused: bye}}
+"""
+
+
+@pytest.mark.slow  # thousands of connections
+def test_sensor_banner_and_tcpmux_survive_random_input(tmp_path: Path) -> None:
+    with daemon(BEFORE, tmp_path) as running:
+        worker = running.worker
+        for number, name in enumerate(("mux", "trap", "greeting")):
+            address = ("127.0.0.1", running.port(name))
+            for data in strings(50 + number):
+                for said in (data, b"pingpong\r\n" + data) if name == "mux" else (data,):
+                    with contextlib.suppress(OSError), socket.create_connection(address, 20) as connection:
+                        connection.sendall(said)
+                        connection.shutdown(socket.SHUT_WR)
+                        connection.recv(100)
+        no_bug(running)
+        assert running.worker == worker
+    assert not any(line["event"] in ("conversation_failed", "worker_lost", "netd_failed") for line in running.lines)
+
+
 @pytest.mark.slow  # a daemon
 def test_control_socket_survives_random_input(tmp_path: Path) -> None:
     commands = ("status", "diff", "explain", "ban", "kick", "connections", "enable", "log-level")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from netd import default_paths
 from tests.source_tree import ROOT
-from tests.support.leftovers import nothing_left
+from tests.support.leftovers import nothing_left, signals_as_before
 
 # A directory of the file system, or what would be one, but no page of a web server and no rest of a path in a place.
 _PATH = re.compile(
@@ -28,11 +29,15 @@ _ABSTRACT = re.compile(r"://@[\w-]+(?![\w{}-])|\A[@\0]netd[\w-]*\Z")
 NAMED = {
     "tests/systemd": (r".*", "the lab, which has a root and a network of its own"),
     "tests/admission/test_control.py": (r"/run/netd.*", "paths that are compared and not opened"),
+    "tests/cli/completion/test_candidates.py": (r"\w+://\S+:\d+", "words in an answer"),
+    "tests/cli/completion/test_command.py": (r"tcp://\S+:9", "a target to which no connection is passed on"),
     "tests/cli/probe/test_command.py": (r".*:7", "refused before anything is sent, or in a network namespace"),
     "tests/cli/test_check.py": (r"\w+://(\*|192\.0\.2\.1):\d+.*", "read only, or an address that no host has"),
     "tests/cli/test_columns.py": (r"/etc/netd/netd\.yaml", "a word in an answer"),
+    "tests/cli/test_exit_codes.py": (r"/no/such/\S*", "what does not exist"),
     "tests/cli/test_run.py": (r"\S+:7090", "in a network namespace"),
     "tests/cli/test_talk.py": (r"\S+:7", "refused before anything is sent, or of a name that does not exist"),
+    "tests/cli/test_tls_options.py": (r"\w+://localhost:1", "refused before anything is sent"),
     "tests/cli/top/answers.py": (r"/etc/netd/netd\.yaml", "a word in an answer"),
     "tests/cli/top/test_screen.py": (r"/etc/netd/netd\.yaml|/run/", "words in an answer"),
     "tests/client/probe/test_checks.py": (r"/run/it", "a word"),
@@ -41,12 +46,47 @@ NAMED = {
     "tests/client/talk/test_conversation.py": (r"tcp://name:7", "the name of a link that has no socket"),
     "tests/client/talk/test_link.py": (r"\w+://name:7", "a name that means what the test says"),
     "tests/client/test_urls.py": (r"/run/x|\w+://\S+:[17]|://@x", "URLs that are read"),
+    "tests/admission/test_banner.py": (r"/nonexistent/\w+", "paths that are not opened"),
+    "tests/config/test_banners.py": (r"/nonexistent|/run/x|/bin/true|/bin|\w+://\S+", "checked and not served"),
+    "tests/config/test_code_child.py": (r"/none\S*", "a path that does not exist"),
     "tests/config/test_executables.py": (r"/none", "a path in a directory of its own"),
     "tests/config/test_forwards.py": (r"/run/+[xy]|\w+://\S+", "checked and not served"),
     "tests/config/test_loader.py": (r"/run/[xyz]|\w+://\S+", "checked and not served"),
     "tests/config/test_programs.py": (r"/run/x|/tmp|/none|/bin|\w+://\S+", "checked and not served"),
     "tests/config/test_proxies.py": (r"/run/x|/bin|\w+://\S+", "checked and not served"),
+    "tests/config/test_tcpmux.py": (r"/nonexistent|/bin\S*|\w+://\S+", "checked and not served"),
     "tests/config/test_workers.py": (r"://@NAME", "a word in a message"),
+    "tests/cli/test_import_command.py": (r"tcp://\S+:102[56]\]?", "a URL that is written and not served"),
+    "tests/importers/inetd/test_beside_inetd.py": (r"/run", "a mount of its own"),
+    "tests/importers/inetd/test_convert.py": (r"/etc/(hosts\S+|os-release|inetd.d/)", "names in a made-up host"),
+    "tests/importers/inetd/test_listen.py": (r"/run/a", "a path that is not opened"),
+    "tests/importers/inetd/test_program.py": (r"/etc/hosts.deny", "a name in a made-up host"),
+    "tests/importers/made_up_host.py": (r"/opt/gone", "a program that is nowhere"),
+    "tests/importers/systemd/test_files.py": (r"/etc|/lib|/dev/null", "directories below that of the test, and a link"),
+    "tests/importers/systemd/test_programs.py": (r"/opt/gone|/srv|/run|/etc/default/x", "words that are not opened"),
+    "tests/importers/systemd/test_sockets.py": (r"/run/\S*", "paths that are not opened"),
+    "tests/importers/systemd/test_units.py": (r"/etc/d\S*|/run/d\S*", "paths that are not opened"),
+    "tests/importers/systemd/test_words.py": (r"/run\S*", "words"),
+    "tests/importers/test_account.py": (r"/etc/", "a word"),
+    "tests/importers/test_host.py": (r"/etc/os-release", "the file that is asked for, and only read"),
+    "tests/importers/test_programs.py": (r"/etc/systemd/.*", "words of a note"),
+    "tests/importers/xinetd/test_addresses.py": (r"/etc/networks", "words of a note"),
+    "tests/importers/xinetd/test_banners.py": (r"/nonexistent", "a file that does not exist"),
+    "tests/importers/xinetd/test_beside_xinetd.py": (r"/nowhere", "a file that does not exist"),
+    "tests/importers/xinetd/test_command_line.py": (r"/etc/inetd\.conf", "words of a note"),
+    "tests/importers/test_samples.py": (r"/etc/xinetd\.d", "a place in a sample, which is replaced"),
+    "tests/importers/xinetd/test_listen.py": (r"/etc/services", "words of a note"),
+    "tests/importers/xinetd/test_service.py": (r"/var/log/x", "words of a note"),
+    "tests/deploy/test_kubernetes.py": (r"/etc/netd|/dev/shm/", "paths in the manifests, which the test replaces"),
+    "tests/deploy/test_prometheus.py": (r"tcp://\S+|http://127\S+", "in a network namespace"),
+    "tests/test_contrib.py": (r"/etc/fail2ban", "what is copied"),
+    "tests/deploy/test_nginx.py": (r"/etc/nginx\S*", "a path in a config, which the test replaces"),
+    "tests/test_troubleshooting.py": (r"tcp://127.0.0.1:7", "in a network namespace"),
+    "tests/test_commands.py": (r"tcp://\S+|udp://\S+|127.0.0.1:7007|/tmp/", "in a namespace, or what it replaces"),
+    "tests/examples/test_whois.py": (
+        r"/srv/whois|/etc/passwd",
+        "a path that the test replaces, and a name that is asked for",
+    ),
     "tests/daemon/launcher/test_listeners.py": (r"/no/such", "a program that does not exist"),
     "tests/daemon/launcher/test_programs.py": (r"/no/such", "a program that does not exist"),
     "tests/daemon/launcher/test_spawn.py": (r"/no/such\S*", "programs and directories that do not exist"),
@@ -54,6 +94,7 @@ NAMED = {
     "tests/daemon/messages/test_programs.py": (r"/run/\S*", "words in a message"),
     "tests/daemon/supervisor/test_workers.py": (r"tcp://\*:7", "in a network namespace"),
     "tests/daemon/launcher/test_error_pipes.py": (r"/dev/stderr", "what a program of the test has there"),
+    "tests/daemon/test_program_faults.py": (r"/etc/passwd", "in a mount namespace"),
     "tests/daemon/test_daemonize.py": (
         r"tcp://(?:\*|192\.0\.2\.1):7",
         "a config that is refused, an address of no host",
@@ -65,19 +106,37 @@ NAMED = {
     "tests/services/forward/test_options.py": (r"/run/x", "a URL that is read and not opened"),
     "tests/services/forward/test_target.py": (r"/run/.*", "URLs that are read and not opened"),
     "tests/services/metrics/test_http.py": (r"http://localhost:7090", "a word in a request"),
+    "tests/services/python/test_handlers.py": (
+        r"/run/client|192\.0\.2\.8:1",
+        "a path that is read, and an address that is refused",
+    ),
+    "tests/services/python/test_loading.py": (r"/none\S*", "paths that are read and not opened"),
+    "tests/services/python/test_running.py": (r"/none\S*", "paths that are read and not opened"),
+    "tests/services/python/test_options.py": (r"/srv\S*", "paths that are read and not opened"),
     "tests/services/test_table.py": (r".*:[1-7]", "checked and not served"),
     "tests/services/test_whoami.py": (r"/run/x", "a word"),
-    "tests/telemetry/statuses.py": (r"/run/x\.sock|\w+://\S+:7", "words in an answer"),
+    "tests/telemetry/statuses.py": (r"/run/x\.sock|\w+://\S+:(7|80)", "words in an answer"),
+    "tests/telemetry/test_exposition.py": (r"\w+://\S+:80", "words in an answer"),
     "tests/telemetry/test_logs.py": (r"tcp://127\.0\.0\.1:7", "a word"),
     "tests/support/cgroups.py": (r"/sys/fs/cgroup", "a group of its own below that of the tests, which it removes"),
     "tests/test_addresses.py": (r"/run/.*", "words"),
     "tests/test_endpoints.py": (r".*", "URLs that are read and not opened"),
     "tests/test_host_zone.py": (r"/etc/localtime", "in a mount namespace"),
     "tests/test_isolation.py": (r".*", "this list"),
-    "tests/test_install.py": (r"/opt/netd-test\S*", "a word in what is staged elsewhere"),
+    "tests/test_from_xinetd.py": (r"/etc/.*", "what the page says, which is put into the place of the test"),
+    "tests/packaging/conftest.py": (r"tcp://\*:700[78]", "a config in a container, as below"),
+    "tests/packaging/test_container.py": (r".*", "a container, which has a root and a network of its own"),
+    "tests/packaging/test_containerfile.py": (r".*", "a container, and sources of packages that are read"),
+    "tests/packaging/test_deb.py": (r".*", "the lab, as above, and what is in the package"),
+    "tests/packaging/test_fresh_hosts.py": (r".*", "the lab, as above"),
+    "tests/packaging/test_install.py": (r"/opt/netd-test\S*|/etc/netd", "words in what is staged elsewhere"),
     "tests/test_json.py": (r"/no/such/socket", "what does not exist"),
     "tests/test_peer.py": (r"/run/", "a word"),
     "tests/test_peer_filter.py": (r"/run/.*", "words"),
+    "tests/daemon/worker/test_connections.py": (r"tcp://\[[0:]*:1\]:\d+", "targets that are compared"),
+    "tests/daemon/worker/test_kinds.py": (r"/none\S*", "a path that is read and not opened"),
+    "tests/examples/test_gopher.py": (r"/none\S*", "paths that are read and not opened"),
+    "tests/daemon/test_targets.py": (r"/no/such/\w+", "what does not exist"),
     "tests/daemon/test_forward.py": (r"/no/such/socket|tcp://no\.such\.host\.invalid:80", "what does not exist"),
     "tests/daemon/test_log_output.py": (r"/dev/log|/run/none", "in a mount namespace, or a word"),
     "tests/support/namespaces.py": (r"/dev/?\S*", "in a mount namespace"),
@@ -194,3 +253,12 @@ def test_processes_and_sockets_that_a_test_leaves_behind_fail_it() -> None:
     assert listener.fileno() == -1
     with nothing_left():
         subprocess.run(["sh", "-c", "sleep 0.2 &"], check=True)
+
+
+def test_signals_that_a_test_leaves_blocked_or_handled_fail_it() -> None:
+    with pytest.raises(AssertionError, match="left blocked: .*SIGHUP"), signals_as_before():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with pytest.raises(AssertionError, match="left with another handler: .*SIGUSR2"), signals_as_before():
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL

@@ -17,7 +17,7 @@ import pytest
 
 from netd import paths
 from tests.support.directories import assert_untouched
-from tests.support.programs import need_root
+from tests.support.programs import need, need_root
 from tests.support.users import ALEX, MALLORY, as_user
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -267,6 +267,26 @@ def test_owner_and_mode_are_set_on_the_socket_and_on_no_file_that_replaced_it(
         assert_untouched(secret)
 
     twice(change)
+
+
+GIVE_AWAY = """
+import socket, sys
+from netd import paths
+with socket.socket(socket.AF_UNIX) as opened:
+    opened.bind(sys.argv[1])
+    paths.bound_file(opened, sys.argv[1], new=True).change(int(sys.argv[2]), -1, 0o640)
+"""
+
+
+def test_socket_is_given_away_with_its_permissions_without_the_right_to_change_those_of_others(
+    theirs: Path,
+) -> None:
+    path = theirs / "s"
+    command = [need("setpriv"), "--bounding-set=-fowner,-fsetid", sys.executable, "-c", GIVE_AWAY, str(path), str(ALEX)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) == (ALEX, 0o640)
+    path.unlink()
 
 
 @pytest.mark.parametrize("call", ["chown", "chmod"])

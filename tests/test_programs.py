@@ -35,8 +35,8 @@ TALKS = [
     (
         "whoami",
         "\n",
-        r"peer=(\S+) local=\S+ transport=\w+ family=\w+\r\n",
-        r"peer=\S+ local=\S+( transport=\w+)?( family=\w+)?\r\n",
+        r"peer=(\S+) local=\S+ transport=\w+ family=\w+( ttl=64)?\r\n",
+        r"peer=\S+ local=\S+( transport=\w+)?( family=\w+)?( ttl=64)?( size=\d)?\r\n",
     ),
 ]
 
@@ -144,7 +144,7 @@ def test_whoami_sends_nc_its_own_address(running: tuple[Daemon, Path]) -> None:
     done = subprocess.run(
         ["nc", "-N", "-p", port, "127.0.0.1", str(netd)], input=b"", capture_output=True, check=True, timeout=20
     )
-    assert done.stdout == f"peer=127.0.0.1:{port} local=127.0.0.1:{netd} transport=tcp family=ipv4\r\n".encode()
+    assert done.stdout == f"peer=127.0.0.1:{port} local=127.0.0.1:{netd} transport=tcp family=ipv4 ttl=64\r\n".encode()
 
 
 @pytest.mark.parametrize(

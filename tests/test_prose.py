@@ -30,12 +30,27 @@ _SPOKEN = {
     "tests/services/test_qotd.py": r"- someone",
     "tests/test_prose.py": r".*",
 }
-_ACCOUNT = r"user:? nobody|nobody-at-all"
+_ACCOUNT = r"user(?::|\s+=)?\s+nobody|nobody-at-all"
 
-PYTHON = sorted(file for part in ("netd", "tests", "bench") for file in (ROOT / part).rglob("*.py"))
+PYTHON = sorted(
+    file
+    for part in ("netd", "tests", "bench", "tools")
+    for file in (ROOT / part).rglob("*.py")
+    if "build" not in file.parts  # what `make bench` installs
+)
 PAGES = sorted(
     file
-    for part in ("*.md", "docs/*.md", "config/*", "netd/config/*.yaml", "systemd/**/*", "Makefile")
+    for part in (
+        "*.md",
+        "docs/**/*.md",
+        "tools/**/*.md",
+        "config/*",
+        "netd/config/*.yaml",
+        "systemd/**/*",
+        "deploy/**/*",
+        "examples/*.py",
+        "Makefile",
+    )
     for file in ROOT.glob(part)
     if file.is_file()
 )

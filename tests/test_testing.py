@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from socketserver import StreamRequestHandler
 from typing import Any
 
 import pytest
@@ -107,6 +108,23 @@ def failure(run: Callable[[], object]) -> str:
     with pytest.raises(AssertionError) as caught:
         run()
     return str(caught.value)
+
+
+def test_handler_has_a_socket_and_is_tested_over_one() -> None:
+    class Handler(StreamRequestHandler):
+        pass
+
+    def serve(request: object, client_address: object, server: object) -> None:
+        pass
+
+    for given in (Handler, serve):
+        with pytest.raises(DeclarationError, match="it has a socket, and is tested over one"):
+            build(given)  # type: ignore[arg-type]
+
+
+def test_class_in_place_of_its_object_is_told() -> None:
+    with pytest.raises(TypeError, match=r"expected an object, got a class; pass build\(Slow\)"):
+        script(Slow)
 
 
 def test_script_states_what_is_answered_to_what() -> None:

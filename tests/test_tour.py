@@ -60,7 +60,8 @@ class Shell(Terminal):
             self._answer(line.removeprefix(prompt).encode() + b"\r", prompt)
         elif line in KEYS:
             self._answer(KEYS[line], self._prompt)
-        self._shown.append(line)
+        if line:  # as in `lines`
+            self._shown.append(line)
 
     def _answer(self, keys: bytes, prompt: str) -> None:
         self.see(prompt)

@@ -23,7 +23,7 @@ ELSEWHERE = {
         "shared/test_table.py",
         "test_settle_removes_all_that_a_worker_wrote",
     ),
-    "rights of a worker": ("daemon/test_privileges.py", "test_process_has_no_privileges_after_it_has_dropped_them"),
+    "rights of a worker": ("test_privileges.py", "test_process_has_no_privileges_after_it_has_dropped_them"),
     "seals of shared memory": ("shared/test_memory.py", "test_shared_memory_cannot_be_truncated_or_extended"),
     "memory of a control group": (
         "daemon/test_resource_limits.py",

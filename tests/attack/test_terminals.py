@@ -108,9 +108,7 @@ def test_control_socket_of_a_stranger(tmp_path: Path, row: Row, answer: bytes) -
             environment = {**os.environ, "NETD_CONTROL": f"{tmp_path}/c", "TERM": "xterm-256color"}
             terminal = Terminal(command, 80, 24, environment)
             try:
-                terminal.wait(lambda terminal=terminal: terminal.process.poll() is not None)  # type: ignore[misc]
-                while terminal.read(0.1):
-                    pass
+                terminal.read_rest()
                 assert b"\x1b]" not in terminal.output
                 assert b"\x9b" not in terminal.output.replace("…".encode(), b"")
                 assert b"Traceback" not in terminal.output

@@ -8,11 +8,17 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 HERE = ("localhost", "127.0.0.1", "::1")
-NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 _DAY = datetime.timedelta(days=1)
+
+
+def now() -> datetime.datetime:
+    """The time, in seconds as certificates have it."""
+    return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+
+
 _PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -38,7 +44,7 @@ class Authority:
         self.name = _subject(name)
         self.key = ec.generate_private_key(ec.SECP256R1())
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-        builder = _builder(self.name, (issuer or self).name, self.key, NOW - 30 * _DAY, NOW + 3650 * _DAY)
+        builder = _builder(self.name, (issuer or self).name, self.key, now() - 30 * _DAY, now() + 3650 * _DAY)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         builder = builder.add_extension(usage, critical=True)
         identifier = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
@@ -57,7 +63,7 @@ class Authority:
     def issue(
         self,
         name: str,
-        names: tuple[str, ...] = HERE,
+        names: tuple[str, ...] | bytes = HERE,
         *,
         days: tuple[float, float] = (-1, 90),
         client: bool = False,
@@ -66,17 +72,21 @@ class Authority:
     ) -> Issued:
         """Issue a certificate with the common name `name`, which also names its files.
 
-        `names` become its subjectAltName: addresses, URIs (with ``://``), mail addresses (with ``@``), else DNS names.
+        `names` become its subjectAltName: addresses, URIs (with ``://``), mail addresses (with ``@``), else DNS names;
+        or they are its octets, which need not be right.
         It is valid from so many days from now to so many, for a server or a client. A `self_signed` one has nothing of
         this authority but the directory.
         """
         key: _PrivateKey = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
         subject = _subject(name)
-        begin, end = (NOW + day * _DAY for day in days)
+        begin, end = (now() + day * _DAY for day in days)
         builder = _builder(subject, subject if self_signed else self.name, key, begin, end)
         usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        if names:
+        if isinstance(names, bytes):
+            raw = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, names)
+            builder = builder.add_extension(raw, critical=False)
+        elif names:
             builder = builder.add_extension(x509.SubjectAlternativeName(list(map(_general, names))), critical=False)
         certificate = builder.sign(key, hashes.SHA256()) if self_signed else self.sign(builder)
         paths = self.directory / f"{name}.pem", self.directory / f"{name}.key"
@@ -91,9 +101,9 @@ class Authority:
 
     def revoke(self, *issued: Issued) -> Path:
         """A list (CRL) that revokes these certificates and no others: the path of a PEM file."""
-        builder = x509.CertificateRevocationListBuilder(self.name, NOW - _DAY, NOW + 30 * _DAY)
+        builder = x509.CertificateRevocationListBuilder(self.name, now() - _DAY, now() + 30 * _DAY)
         for one in issued:
-            revoked = x509.RevokedCertificateBuilder(one.x509.serial_number, NOW - _DAY).build()
+            revoked = x509.RevokedCertificateBuilder(one.x509.serial_number, now() - _DAY).build()
             builder = builder.add_revoked_certificate(revoked)
         path = self.directory / f"{self.certificate.stem}.crl"
         path.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))

@@ -86,6 +86,15 @@ class Daemon:
             env={**os.environ, "NETD_CONTROL": self.control},
         )
 
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command that uses its control socket, and that is not waited for."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "netd", *arguments],
+            stdout=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "NETD_CONTROL": self.control},
+        )
+
     def ask(self, *words: str) -> Answer:
         """The answer of its control socket."""
         return ask([self.control], words)

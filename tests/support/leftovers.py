@@ -1,4 +1,4 @@
-"""Processes and sockets that a test leaves behind."""
+"""Processes, sockets and settings of signals that a test leaves behind."""
 
 import contextlib
 import ctypes
@@ -23,6 +23,11 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process has stopped, for a SIGSTOP: that takes a moment (signal(7))."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def adopt_orphans() -> None:
     """Let orphaned processes become children of this process (prctl(2)), so that `nothing_left` finds them."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -44,6 +49,24 @@ def _sockets() -> set[str]:
         with contextlib.suppress(FileNotFoundError):  # the descriptor of listdir
             found.add(os.readlink(f"/proc/self/fd/{name}"))
     return {target for target in found if target.startswith("socket:")}
+
+
+@contextlib.contextmanager
+def signals_as_before() -> Iterator[None]:
+    """Assert that the signals are blocked and handled as before; the processes of later tests inherit both.
+
+    They are restored in any case.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    # pytest-timeout handles SIGALRM, until a test fails.
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals() - {signal.SIGALRM}}
+    yield
+    left = signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    changed = [number for number in handlers if signal.getsignal(number) != handlers[number]]
+    for number in changed:
+        signal.signal(number, handlers[number] or signal.SIG_DFL)  # None: not set by Python
+    assert left == mask, f"left blocked: {left - mask}, unblocked: {mask - left}"
+    assert not changed, f"left with another handler: {changed}"
 
 
 @contextlib.contextmanager

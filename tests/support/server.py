@@ -15,6 +15,7 @@ from netd.services.service_type import ServiceType
 from netd.shared.table import Table
 from netd.telemetry.service_events import ServiceEvents
 from netd.testing import NOW
+from netd.transport.datagram.forward import server_class
 from netd.transport.datagram.server import DatagramServer
 from netd.transport.listen import Listener, open_listeners
 from netd.transport.loop import Loop
@@ -48,7 +49,7 @@ class Server:
         service: Any,
         url: str,
         *,
-        batched: bool = True,
+        batched: bool | None = True,
         policy: dict[str, object] | None = None,
         preambles: Preambles = NO_PREAMBLES,
         **limits: object,
@@ -65,13 +66,14 @@ class Server:
         listener: Listener,
         *,
         kind: ServiceType | None = None,
-        batched: bool = True,
+        batched: bool | None = True,
         policy: dict[str, object] | None = None,
         preambles: Preambles = NO_PREAMBLES,
     ) -> ServiceEvents:
         """Serve on an open socket, which this server closes. Returns the service's events.
 
-        Without a ``kind`` the service is served as its class declares.
+        Without a ``kind`` the service is served as its class declares. Datagrams are received in batches, one by one
+        (``batched=False``), or as they come: one by one until many wait (None).
         """
         self._listeners.append(listener)
         kind = kind or ServiceType.of(type(service))
@@ -81,7 +83,11 @@ class Server:
         if listener.streams:
             server = StreamServer(listener.socket, kind, service, admission, events, self.loop, preambles)
         else:
-            server = DatagramServer(listener.socket, kind, service, admission, events, self.loop, batched=batched)
+            server = server_class(kind)(
+                listener.socket, kind, service, admission, events, self.loop, batched=batched is not False
+            )
+            if batched:
+                server.singles = 0
         self.servers.append(server)
         if self._thread.is_alive():
             self.loop.call(server.start)
