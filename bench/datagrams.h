@@ -125,10 +125,10 @@ static void expire_lost(uint64_t clock) {
 }
 
 static void run_datagrams(double duration) {
-    uint64_t due = 0, end = now() + duration * SECOND, look = 0, clock;
-    while ((clock = now()) < end || silent(clock, end)) {
+    uint64_t due = 0, end = start + duration * SECOND, look = 0, clock;
+    while (goes_on(clock = now(), end, due)) {
         int n = 0;
-        for (; n < BATCH && (rate ? intended(due) <= clock : free_number > 0); n++, due++) {
+        for (; n < BATCH && (rate ? is_due(due, clock, end) : free_number > 0); n++, due++) {
             struct stamp stamp = {rate ? intended(due) : clock, rate ? 0 : free_slots[--free_number]};
             if (!rate) sent_at[stamp.slot] = clock;
             memcpy(going.data[n], &stamp, sizeof stamp);

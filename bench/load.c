@@ -70,6 +70,15 @@ static int silent(uint64_t clock, uint64_t end) { return !rate && !answers && !b
 /* At a fixed rate, the time at which request `nth` is due. */
 static uint64_t intended(uint64_t nth) { return start + (uint64_t)(nth * (SECOND / rate)); }
 
+/* Whether there is more to do before `end`: at a fixed rate until request `nth` is no longer due before it, however
+ * late that is, so that the number of requests is the same in every run. */
+static int goes_on(uint64_t clock, uint64_t end, uint64_t nth) {
+    return rate ? clock < end || intended(nth) < end : clock < end || silent(clock, end);
+}
+
+/* At a fixed rate, whether request `nth` is due by now. */
+static int is_due(uint64_t nth, uint64_t clock, uint64_t end) { return intended(nth) <= clock && intended(nth) < end; }
+
 static void await(struct connection *c, int events) {
     struct epoll_event ev = {.events = events, .data.u32 = c - connections};
     epoll_ctl(ep, EPOLL_CTL_MOD, c->fd, &ev);
@@ -245,9 +254,9 @@ static void connect_due(uint64_t due) {
 }
 
 static void run_streams(double duration) {
-    uint64_t due = 0, end = now() + duration * SECOND, clock;
-    while ((clock = now()) < end || silent(clock, end)) {
-        for (; rate && intended(due) <= clock; due++) {
+    uint64_t due = 0, end = start + duration * SECOND, clock;
+    while (goes_on(clock = now(), end, due)) {
+        for (; rate && is_due(due, clock, end); due++) {
             if (kind == 'c') {
                 connect_due(intended(due));
                 continue;
