@@ -12,6 +12,19 @@ _IDLE = "netd-idle"
 Job = tuple[Callable[[], object], str]
 
 
+def failure_of(handle: Callable[..., object], *arguments: object) -> BaseException | None:
+    """Call a handler. Returns what it has raised, SystemExit too: that ends one conversation alone.
+
+    The caller has to delete the exception: the frames of its traceback hold that of the caller, and with a circle the
+    files and sockets of the handler would stay open until Python collects circles.
+    """
+    try:
+        handle(*arguments)
+    except BaseException as error:
+        return error
+    return None
+
+
 class HandlerThreads:
     """The threads of all handlers of a worker: as many as have run at the same time within the last seconds.
 

@@ -5,6 +5,7 @@ dropped. The loop alone checks and sends answers, and writes counters.
 """
 
 from collections import deque
+from functools import partial
 from typing import Any, NamedTuple
 
 from netd.errors import PeerError
@@ -86,20 +87,23 @@ class ThreadedDatagramServer(DatagramServer):
         self.loop.call(self._on_thread_end)
 
     def _serve(self, question: _Question) -> None:
-        answer: Any = None
-        failure: BaseException | None = None
         watch = watch_of(self.loop)
         watch.begin(question)
+        answer, failure = self._answer_or_failure(question)
+        watch.end()
+        self.loop.call(partial(self._on_answer, question, answer, failure))
+        del failure  # as `failure_of` says
+
+    def _answer_or_failure(self, question: _Question) -> tuple[bytes | None, BaseException | None]:
         try:
             answer = self.service.datagram(question.data, question.peer)
-            if not (answer is None or isinstance(answer, bytes)):
-                raise TypeError(f"a datagram was answered with neither bytes nor None: {type(answer)}")
+            if answer is None or isinstance(answer, bytes):
+                return answer, None
+            raise TypeError(f"a datagram was answered with neither bytes nor None: {type(answer)}")
         except PeerError as error:
-            answer = error.answer
+            return error.answer, None
         except BaseException as error:  # an exception of the service, SystemExit too, costs this answer alone
-            answer, failure = None, error
-        watch.end()
-        self.loop.call(lambda: self._on_answer(question, answer, failure))
+            return None, error
 
     def _on_thread_end(self) -> None:
         self.admission.threads.release()

@@ -96,10 +96,9 @@ class Running:
         self._make = make
         self._served = served
         self._ended = ended
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[BaseException | None] | None = None
         self.has_ended = False
         self._is_cancelled = False
-        self._failure: BaseException | None = None
         loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
@@ -111,16 +110,19 @@ class Running:
         if self._is_cancelled:
             self._task.cancel()
 
-    def _on_done(self, task: object) -> None:
+    def _on_done(self, task: asyncio.Task[BaseException | None]) -> None:
         self.has_ended = True
-        self._ended(self._failure)
+        self._task = None  # it holds the exception, and that, by its traceback, this object
+        self._ended(None if task.cancelled() else task.result())
 
-    async def _run(self) -> None:
+    async def _run(self) -> BaseException | None:
+        """Returns what the handler has raised."""
         try:
             await self._make()
         except BaseException as error:  # SystemExit too, which would end the loop, and with it all handlers
             if not (self._is_cancelled and isinstance(error, asyncio.CancelledError)):
-                self._failure = error
+                return error
+        return None
 
     def cancel(self) -> None:
         """Have it raise `asyncio.CancelledError` where it waits. Safe from any thread."""

@@ -11,12 +11,14 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from netd.admission.threads import ThreadSlots
 from netd.peer import Peer
 from netd.reasons import Outcome
+from netd.transport.handler_threads import failure_of
 from netd.transport.handler_watch import watch_of
 from netd.transport.stream.connection import IN, Connection, Owner, outcome_of
 from netd.transport.stream.counting_socket import CountingSocket
@@ -122,19 +124,16 @@ class ThreadedConnection(Connection):
 
     def _handle(self) -> None:
         """The function of the thread."""
-        failure: BaseException | None = None
         watch = watch_of(self._owner.loop)
         watch.begin(self)
-        try:
-            self._threads.handle(self.socket, self._client_address)
-        except BaseException as error:  # an exception of a handler, SystemExit too, ends this connection alone
-            failure = error
+        failure = failure_of(self._threads.handle, self.socket, self._client_address)
         watch.end()
         if self._aborted:
             self.socket.close()  # the loop may have ended by now
         elif not failure:
             self._look_for_end()
-        self._owner.loop.call(lambda: self._on_handler_exit(failure))
+        self._owner.loop.call(partial(self._on_handler_exit, failure))
+        del failure
 
     def _look_for_end(self) -> None:
         """Whether the client has finished: then the loop has nothing to wait for. In the thread, which has to read."""

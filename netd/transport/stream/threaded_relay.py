@@ -5,10 +5,12 @@ So the handler has a socket, and the loop alone encrypts and decrypts.
 
 import contextlib
 import socket
+from functools import partial
 from typing import Any
 
 from netd.peer import Peer
 from netd.reasons import Outcome
+from netd.transport.handler_threads import failure_of
 from netd.transport.handler_watch import waits_for_client, watch_of
 from netd.transport.stream.connection import Owner
 from netd.transport.stream.stream_socket import StreamSocket
@@ -82,15 +84,12 @@ class ThreadedRelay(WaitingRelay):
 
     def _handle(self) -> None:
         """The function of the thread."""
-        failure: BaseException | None = None
         watch = watch_of(self._owner.loop)
         watch.begin(self)
-        try:
-            self._threads.handle(self._theirs, self._client_address)
-        except BaseException as error:  # an exception of a handler, SystemExit too, ends this connection alone
-            failure = error
+        failure = failure_of(self._threads.handle, self._theirs, self._client_address)
         watch.end()
-        self._owner.loop.call(lambda: self._on_handler_exit(failure))
+        self._owner.loop.call(partial(self._on_handler_exit, failure))
+        del failure
 
     def _on_handler_exit(self, failure: BaseException | None) -> None:
         """The handler has returned: what it has sent is relayed, and then its end."""
