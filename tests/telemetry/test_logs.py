@@ -14,7 +14,7 @@ import pytest
 
 from netd.telemetry import journal, logs
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.telemetry.service_events import ListenerEvents
+from netd.telemetry.listener_events import ListenerEvents
 from tests.telemetry.journald import fields
 
 

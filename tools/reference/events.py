@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from netd.telemetry.fields import FIELDS
 from tools.reference.source import ROOT, parsed
 
-FILES = ("daemon_events", "service_events", "program_events", "forward_events", "sensor_events", "code_events")
+FILES = (
+    "daemon_events",
+    "listener_events",
+    "service_events",
+    "program_events",
+    "forward_events",
+    "sensor_events",
+    "code_events",
+)
 """The files of `netd.telemetry` with a method for each event."""
 _THROTTLED = "self._log_throttled"
 

@@ -10,7 +10,15 @@ from tools.reference.source import filled
 _TITLES = dict(
     zip(
         FILES,
-        ("The daemon", "Services, connections and datagrams", "Programs", "Targets", "Sensors", "Code of services"),
+        (
+            "The daemon",
+            "Listeners",
+            "Services, connections and datagrams",
+            "Programs",
+            "Targets",
+            "Sensors",
+            "Code of services",
+        ),
         strict=True,
     )
 )

@@ -7,7 +7,7 @@ from netd.config.model import Config
 from netd.daemon.supervisor.listeners import Listeners
 from netd.services.forward.options import ForwardOptions
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.telemetry.service_events import ListenerEvents
+from netd.telemetry.listener_events import ListenerEvents
 
 _OWN_DESCRIPTORS = 64  # of a worker, besides connections and listeners
 

@@ -14,8 +14,8 @@ from netd.services.forward.options import ForwardOptions
 from netd.services.table import find
 from netd.shared.daemon_limits import DaemonLimits
 from netd.shared.table import CELL, SUPERVISOR, Table
+from netd.telemetry.listener_events import ListenerEvents
 from netd.telemetry.program_events import ProgramCounts
-from netd.telemetry.service_events import ListenerEvents
 from netd.text import suggestion
 from netd.transport.listen import Listener
 
