@@ -128,14 +128,17 @@ class HandlerWatch:
 
     def _look(self) -> float | None:
         now, frames = monotonic(), sys._current_frames()
-        self.hanging = []
+        # With this frame itself they would be a circle, and hold the files and sockets of all handlers.
+        del frames[threading.get_ident()]
+        found = []
         for thread, call in list(self._running.items()):
             frame, active = frames.get(thread), call.served.active
             waits = frame is not None and frame.f_code in _WAITING
-            self._judge(call, frame, now if waits else max(call.since, active), now)
+            found.append(self._judge(call, frame, now if waits else max(call.since, active), now))
         self._share()
         if self.beside:
-            self._look_beside(self.beside, frames, now)
+            found.append(self._look_beside(self.beside, frames, now))
+        self.hanging = [one for one in found if one]
         numbers = Counter(one.events for one in self.hanging)
         for events in self._counted | numbers.keys():
             events.handlers_hanging(numbers[events])
@@ -144,33 +147,34 @@ class HandlerWatch:
         self._is_fresh = False
         return _INTERVAL if self._looks else None
 
-    def _look_beside(self, beside: Beside, frames: dict[int, FrameType], now: float) -> None:
+    def _look_beside(self, beside: Beside, frames: dict[int, FrameType], now: float) -> Hanging | None:
         served, since = beside.serves(now)
         thread = beside.thread.ident
         if served is None or thread is None:
             self._beside = None
-            return
+            return None
         if self._beside is None or self._beside.since < since:
             clock = time.pthread_getcpuclockid(thread)
             self._beside = _Call(served, clock, since, time.clock_gettime(clock))
-        self._judge(self._beside, frames.get(thread), since, now)
+        return self._judge(self._beside, frames.get(thread), since, now)
 
-    def _judge(self, call: _Call, frame: FrameType | None, since: float, now: float) -> None:
+    def _judge(self, call: _Call, frame: FrameType | None, since: float, now: float) -> Hanging | None:
+        """What there is to say of it, if it hangs."""
         try:
             used = time.clock_gettime(call.clock)
         except OSError:  # the thread has ended
-            return
+            return None
         if since > call.since:
             call.since, call.used, call.told = since, used, False
         seconds = now - call.since
         if seconds < HANGS or frame is None:
-            return
+            return None
         served = call.served
         one = Hanging(served.events, _place(frame), served.peer.remote, seconds, max(0.0, used - call.used))
-        self.hanging.append(one)
         if not call.told:
             call.told = True
             one.events.handler_stalled(served.peer, one.at, one.seconds, one.cpu_seconds)
+        return one
 
 
 def _place(frame: FrameType) -> str:
