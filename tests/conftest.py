@@ -91,6 +91,7 @@ def log() -> Iterator[list[dict[str, Any]]]:
     )
     yield events
     structlog.reset_defaults()
+    events.clear()  # exceptions among them hold, by their tracebacks, what has this log
 
 
 @pytest.fixture

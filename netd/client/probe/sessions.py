@@ -143,7 +143,7 @@ class Datagrams(_Socket):
             self._poller.change(self._socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
             return False
         except OSError as failure:
-            error = failure
+            error = failure.with_traceback(None)  # which has this frame
         if error:
             self._listener.tally.lose(number, *classify(error))
             self._listener.wake()

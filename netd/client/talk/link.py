@@ -98,7 +98,7 @@ def dial(url: str, kind: socket.SocketKind, addresses: Iterable[tuple[socket.Add
                 connection.close()
                 raise
         except OSError as error:
-            failures.append((text, error))
+            failures.append((text, error.with_traceback(None)))  # which has this frame, and so the sockets
             continue
         if kind == socket.SOCK_STREAM:
             return StreamLink(url, connection, text)
@@ -229,7 +229,7 @@ class DatagramLink:
                 if error.errno == errno.EMSGSIZE:
                     raise UsageError([f"{self.url}: a datagram cannot hold {len(data)} octets"]) from None
                 # Mostly the pending error of an earlier datagram (ip(7)). receive() gets the error of this one.
-                failures.append((self.address, error))
+                failures.append((self.address, error.with_traceback(None)))
                 if len(failures) == _ATTEMPTS:
                     raise _unreachable(self.url, failures[:1]) from None
 
@@ -238,7 +238,7 @@ class DatagramLink:
             try:
                 data = await asyncio.get_running_loop().sock_recv(self._socket, _RECEIVE_SIZE)
             except OSError as error:
-                self._failures.append((self.address, error))
+                self._failures.append((self.address, error.with_traceback(None)))
                 if len(self._candidates) == 1:
                     raise _unreachable(self.url, self._failures) from None
                 self._candidates.popleft()

@@ -34,8 +34,7 @@ class SingleDatagrams:
 
     def receive(self) -> list[int]:
         if self._error:
-            error, self._error = self._error, None
-            raise error
+            raise self._taken_error()
         messages: list[Any] = []
         try:
             while len(messages) < SLOTS:
@@ -46,11 +45,17 @@ class SingleDatagrams:
         except OSError as error:
             if not messages:
                 raise
-            self._error = error  # raised by the next call, as recvmmsg(2) does
+            self._error = error.with_traceback(None)  # raised by the next call, as recvmmsg(2) does
         self._data = [message[0] for message in messages]
         self._controls = [message[1] for message in messages]
         self._addresses = [message[3] for message in messages]
         return list(map(len, self._data))
+
+    def _taken_error(self) -> OSError:
+        """That of the last call. The frame that raises it has no variable for it: the two would keep each other."""
+        error, self._error = self._error, None
+        assert error
+        return error
 
     def datagram(self, slot: int, length: int) -> bytes:
         return self._data[slot]

@@ -73,7 +73,7 @@ class Upstreams:
                 except OSError as error:
                     if error.errno in EXHAUSTED:
                         raise
-                    failure = error
+                    failure = error.with_traceback(None)  # which has this frame: the two would keep each other
                 else:
                     self._events.connecting()
                     self._targets.trying(number, now, self._options.connect)

@@ -95,12 +95,13 @@ class TlsAttempt:
 
     def _on_connected(self, result: StreamSocket | ConnectError) -> None:
         self._attempt = None
+        if isinstance(result, ConnectError):
+            self._done(result)
+            return
         try:
-            if not isinstance(result, ConnectError):
-                return self._start(cast("socket.socket", result))
+            self._start(cast("socket.socket", result))
         except ConnectError as error:
-            result = error
-        self._done(result)
+            self._done(error)
 
     def _start(self, bare: socket.socket) -> None:
         """Begin the handshake. Raises `ConnectError`."""

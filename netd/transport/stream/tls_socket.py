@@ -6,6 +6,7 @@ One recv(2) may give several records, and one send(2) take several.
 import contextlib
 import ssl
 from collections.abc import Callable
+from copy import copy
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
 
 from netd.tls.buffers import Buffers
@@ -93,7 +94,7 @@ class TlsSocket:
         incoming = buffers.incoming
         if not found:
             if self._error:
-                raise self._error
+                raise copy(self._error)
             if self._has_ended:
                 return b""
         pieces = [found] if found else []
@@ -139,10 +140,12 @@ class TlsSocket:
             if pieces:
                 self._tell_more()
         except OSError as error:
-            self._error = ConnectionResetError(error.reason) if isinstance(error, ssl.SSLError) else error
+            # A copy is raised: with a traceback, which has this frame, the two would keep each other in memory.
+            reset = ConnectionResetError(error.reason) if isinstance(error, ssl.SSLError) else error
+            self._error = reset.with_traceback(None)
             if not pieces:
                 self._take_records()
-                raise self._error from None
+                raise copy(self._error) from None
             self._tell_more()
         finally:
             if incoming.pending:

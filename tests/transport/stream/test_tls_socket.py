@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -224,6 +225,22 @@ def test_broken_record_is_a_reset_after_all_before_it(ends: tuple[TlsSocket, Tls
     with pytest.raises(BrokenPipeError):
         server.send(b"x")
     server.close()
+
+
+@pytest.mark.parametrize("is_broken", [True, False], ids=["a broken record", "a reset"])
+def test_error_keeps_no_socket(ends: tuple[TlsSocket, TlsClient], is_broken: bool) -> None:
+    server, client = ends
+    before = sys.getrefcount(server)
+    if is_broken:
+        client.bare.sendall(b"\x17\3\3\0\x20" + bytes(32))
+    else:
+        server.send(b"x")
+        client.bare.close()  # before it has received
+    for _ in range(2):
+        with contextlib.suppress(ConnectionResetError):
+            server.recv(100)
+            raise AssertionError("no error")
+    assert sys.getrefcount(server) == before
 
 
 def test_call_does_a_part_of_the_work_and_asks_for_another_one(ends: tuple[TlsSocket, TlsClient]) -> None:
