@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from netd import paths
 from netd.admission.banner import LONGEST, NO_BANNERS, BannerFile, Banners, text_octets
 from netd.config.model import ServiceSection
-from netd.config.programs import Finding
+from netd.config.problems import Finding
 from netd.endpoints import Endpoint
 from netd.values import Model
 

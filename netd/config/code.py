@@ -16,7 +16,7 @@ from netd.admission.limits import Limits
 from netd.config import workers
 from netd.config.code_child import CodeAnswer, ask
 from netd.config.model import Code, DaemonSection
-from netd.config.problems import Mark
+from netd.config.problems import Finding, Mark
 from netd.errors import OpenError, OperatorError
 from netd.privileges import RunAs
 from netd.services.python.options import PythonOptions, Reference, parse_reference
@@ -27,18 +27,6 @@ _LONGEST = 2**20  # octets of a file
 # What handlers are made of. Workers have it already where they may not read Python's own library, as below /root.
 _LIBRARY = ("socketserver", "http.server")
 _WRITERS = stat.S_IWGRP | stat.S_IWOTH
-
-
-class Finding(NamedTuple):
-    """A problem of the code, or a notice."""
-
-    where: tuple[str | int, ...]
-    """The path of the value in the section of the service."""
-    message: str
-    hint: str = ""
-    is_notice: bool = False
-    mark: Mark | None = None
-    """The place in the file of the code, if it has one."""
 
 
 class Found(NamedTuple):

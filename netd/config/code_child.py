@@ -20,7 +20,7 @@ from typing import Annotated, Any, NoReturn
 
 from pydantic import Field, ValidationError
 
-from netd.config.findings import describe, unknown_key
+from netd.config.model_errors import describe, unknown_key
 from netd.contract import Context
 from netd.errors import OperatorError, faults_of
 from netd.privileges import RunAs, close_all_but, drop_to

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from netd.config.key_check import check_apart
-from netd.config.programs import Finding
+from netd.config.problems import Finding
 from netd.config.tls import copy_files
 from netd.errors import InvalidValueError
 from netd.services.forward.options import ForwardOptions

@@ -4,8 +4,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 
-from netd.config.problems import Mark, Problem, Where
-from netd.config.programs import Finding
+from netd.config.problems import Finding, Mark, Problem, Where
 from netd.config.source import Source
 from netd.endpoints import Endpoint
 from netd.services.forward.options import ForwardOptions

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from netd.config.programs import Finding
+from netd.config.problems import Finding
 from netd.services.python.options import PythonOptions
 from netd.services.service_type import ServiceType
 

@@ -63,6 +63,18 @@ class Problem(NamedTuple):
         }
 
 
+class Finding(NamedTuple):
+    """A problem of a service, or a notice, before its place in the config is known."""
+
+    where: Where
+    """The path of the value in the section of the service."""
+    message: str
+    hint: str = ""
+    is_notice: bool = False
+    mark: Mark | None = None
+    """The place in another file, as that of its code; None: it is that of the value."""
+
+
 def located(problem: str, places: Mapping[str, str]) -> str:
     """An error that begins with a key of the config (``daemon.user: …``), with its place (`Config.places`) before."""
     key = problem.partition(":")[0]

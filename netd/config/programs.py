@@ -6,7 +6,6 @@ netd does not see what a program does with a connection that it has. So a limit 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from netd import accounts
 from netd.admission.access import AccessRules
@@ -16,6 +15,7 @@ from netd.admission.bans import exemption
 from netd.config.drop_ins import PROGRAMS, missing, option_beyond_the_unit
 from netd.config.executables import User, command_faults, directory_fault
 from netd.config.model import DaemonSection, ServiceSection
+from netd.config.problems import Finding
 from netd.endpoints import Endpoint
 from netd.services.exec.options import ProgramOptions
 from netd.services.service_type import ServiceType
@@ -41,16 +41,6 @@ class Service:
     """Its rules, merged with the defaults."""
     listen: tuple[Endpoint, ...]
     daemon: DaemonSection
-
-
-class Finding(NamedTuple):
-    """A problem of a service, or a notice."""
-
-    where: tuple[str | int, ...]
-    """The path of the value in the section of the service."""
-    message: str
-    hint: str = ""
-    is_notice: bool = False
 
 
 def findings(service: Service) -> Iterator[Finding]:

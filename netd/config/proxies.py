@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from netd.admission.proxies import NO_DATAGRAMS, ProxyProtocol
-from netd.config.programs import Finding
+from netd.config.problems import Finding
 from netd.endpoints import Endpoint
 from netd.values import Model
 

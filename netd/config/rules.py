@@ -7,7 +7,7 @@ from netd import accounts
 from netd.admission.access import AccessRules
 from netd.admission.access_memory import AccessPlace, AccessTables
 from netd.config.bounds import CERTIFICATE_RULES, RULES, TIMES, Bound
-from netd.config.programs import Finding
+from netd.config.problems import Finding
 from netd.endpoints import Endpoint
 from netd.tls.options import TlsOptions
 from netd.values import Model

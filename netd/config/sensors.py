@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from netd.config.programs import Finding
+from netd.config.problems import Finding
 from netd.endpoints import Endpoint
 from netd.services.sensor import SensorOptions
 from netd.values import Model

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from netd.admission.access import AccessRules
 from netd.config.model import ServiceSection
-from netd.config.problems import Problem, Where
-from netd.config.programs import Finding
+from netd.config.problems import Finding, Problem, Where
 from netd.config.source import Source
 from netd.endpoints import Endpoint
 from netd.services.service_type import ServiceType

@@ -7,7 +7,7 @@ from typing import Any
 
 from netd.config.key_check import check_apart
 from netd.config.model import ServiceSection
-from netd.config.programs import Finding
+from netd.config.problems import Finding
 from netd.endpoints import Endpoint
 from netd.errors import InvalidValueError
 from netd.tls.options import TlsOptions, merge

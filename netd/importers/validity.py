@@ -5,8 +5,8 @@ import json
 from pydantic import BaseModel, ValidationError
 
 from netd.admission.access import AccessRules
-from netd.config.findings import describe
 from netd.config.model import ServiceSection
+from netd.config.model_errors import describe
 from netd.importers.document import Service
 from netd.services import table
 

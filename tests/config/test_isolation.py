@@ -39,7 +39,7 @@ def test_service_of_another_type_may_not(tmp_path: Path) -> None:
 
 def test_number_of_such_services_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bounds.ISOLATED.most == MOST_ISOLATED
-    monkeypatch.setattr("netd.config.loader.ISOLATED", Bound(2, "services with isolate"))
+    monkeypatch.setattr("netd.config.services.ISOLATED", Bound(2, "services with isolate"))
     assert len(load(tmp_path, python("true"), 2).services) == 2
     with pytest.raises(InvalidConfigError, match=r"services\.s2\.isolate: more than 2 services with isolate"):
         load(tmp_path, python("true"), 3)

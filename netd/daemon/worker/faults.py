@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-from netd.config.findings import describe
+from netd.config.model_errors import describe
 from netd.daemon.messages.from_worker import LONGEST_ERROR
 
 

@@ -6,8 +6,8 @@ import pytest
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core.core_schema import ErrorType
 
-from netd.config.findings import describe, exists, is_section, model_at, unknown_key
 from netd.config.model import DefaultsSection, FileSection, ServiceSection
+from netd.config.model_errors import describe, exists, is_section, model_at, unknown_key
 from netd.values import Duration, Model, Size
 
 
