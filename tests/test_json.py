@@ -113,7 +113,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
             until(lambda: process.ask("status", "service=held")["services"][0]["counters"]["threads_active"])
             [own] = [one["pid"] for one in process.ask("status")["workers"] if one["service"]]
             os.kill(own, signal.SIGKILL)
-            process.event("worker_lost")
+            process.all_of("worker_lost", "worker_started")
         yield process
 
 
@@ -130,12 +130,13 @@ def assert_described(name: str, answers: list[dict[str, Any]], *, missing: tuple
     assert fields.keys() - found.keys() == set(missing)
 
 
-@pytest.mark.slow
-def test_answers_have_the_fields_that_the_page_describes(running: Daemon, tmp_path: Path) -> None:
-    def printed(*words: str) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(running.netd(*words, "--json").stdout)
-        return answer
+def printed(running: Daemon, *words: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(running.netd(*words, "--json").stdout)
+    return answer
 
+
+@pytest.mark.slow
+def test_answers_of_what_is_served_have_the_fields_that_the_page_describes(running: Daemon) -> None:
     def asked(*words: str) -> dict[str, Any]:
         return {key: value for key, value in running.ask(*words).received.items() if key != "ok"}
 
@@ -152,41 +153,49 @@ def test_answers_have_the_fields_that_the_page_describes(running: Daemon, tmp_pa
     with talking(running.port("echo")), talking(running.port("agent")), proxied:
         proxied.sendall(header + b"x")
         assert proxied.recv(1) == b"X"
-        file = Path(printed("status")["config"])
         hanging = tuple(f"services[].hanging[].{name}" for name in ("at", "worker", "peer", "seconds", "cpu_seconds"))
-        assert_described("status", [printed("status"), printed("status", "agent")], missing=hanging)
-        assert_described("connections", [printed("connections")])
-        assert_described(
-            "target", [printed("target", "web"), printed("target", "web", "drain", "unix:///no/such/socket")]
-        )
+        assert_described("status", [printed(running, "status"), printed(running, "status", "agent")], missing=hanging)
+        assert_described("connections", [printed(running, "connections")])
+        drained = printed(running, "target", "web", "drain", "unix:///no/such/socket")
+        assert_described("target", [printed(running, "target", "web"), drained])
         assert_described("peers", [asked("peers")])
         assert_described("/history.json", [asked("history")])
-        assert_described("ban add", [printed("ban", "add", "192.0.2.7")])
-        assert_described("ban list", [printed("ban", "list")])
-        where = ("--to", "echo/tcp")
-        assert_described("explain", [printed("explain", "--from", one, *where) for one in ("192.0.2.7", "192.0.2.8")])
-        assert_described("ban remove", [printed("ban", "remove", "192.0.2.7")])
-        assert_described("log-level", [printed("log-level"), printed("log-level", "INFO")])
-        assert_described("enable", [printed("enable", "off"), printed("enable", "off")])
-        assert_described("disable", [printed("disable", "off")])
-        text = file.read_text()
-        good = printed("check", "-c", str(file))
-        file.write_text(text + "  more: {type: echo, listen: [tcp://127.0.0.1:0], limits: {idle: 1s}}\n")
-        file.write_text(
-            file.read_text().replace("rate: udp 1/d", "rate: udp 2/d") + "daemon: {drain: 7s, user: nobody}\n"
-        )
-        assert_described("diff", [printed("diff")])
-        assert_described("config", [printed("config", "--defaults"), printed("config", "-c", str(file), "echo")])
-        assert_described("reload", [printed("reload")], missing=("warnings[]",))  # of workers that are missing
-        file.write_text("services: 7\n")
-        broken = printed("check", "-c", str(file))
-        file.write_text(text + "daemon: {beat: 1s}\n")
-        renamed = printed("check", "-c", str(file))
-        file.write_text(f"services: {{echo: {{listen: ['unix://{tmp_path}/none/s']}}}}\n")
-        assert_described("check", [good, broken, renamed, printed("check", "-c", str(file), "--system")])
-        file.write_text(text)
-        assert_described("kick", [printed("kick", "--service", "echo")])
-    assert_described("services", [printed("services")])
+        assert_described("kick", [printed(running, "kick", "--service", "echo")])
+
+
+@pytest.mark.slow
+def test_answers_to_orders_have_the_fields_that_the_page_describes(running: Daemon) -> None:
+    assert_described("ban add", [printed(running, "ban", "add", "192.0.2.7")])
+    assert_described("ban list", [printed(running, "ban", "list")])
+    where = ("--to", "echo/tcp")
+    explained = [printed(running, "explain", "--from", one, *where) for one in ("192.0.2.7", "192.0.2.8")]
+    assert_described("explain", explained)
+    assert_described("ban remove", [printed(running, "ban", "remove", "192.0.2.7")])
+    assert_described("log-level", [printed(running, "log-level"), printed(running, "log-level", "INFO")])
+    assert_described("enable", [printed(running, "enable", "off"), printed(running, "enable", "off")])
+    assert_described("disable", [printed(running, "disable", "off")])
+    assert_described("services", [printed(running, "services")])
+
+
+@pytest.mark.slow
+def test_answers_about_a_config_have_the_fields_that_the_page_describes(running: Daemon, tmp_path: Path) -> None:
+    file = Path(running.ask("status").received["config"])
+    text = file.read_text()
+    good = printed(running, "check", "-c", str(file))
+    more = text.replace("rate: udp 1/d", "rate: udp 2/d")
+    more += "  more: {type: echo, listen: [tcp://127.0.0.1:0], limits: {idle: 1s}}\n"
+    file.write_text(more + "daemon: {drain: 7s, user: nobody}\n")
+    assert_described("diff", [printed(running, "diff")])
+    given = printed(running, "config", "-c", str(file), "echo")
+    assert_described("config", [printed(running, "config", "--defaults"), given])
+    assert_described("reload", [printed(running, "reload")], missing=("warnings[]",))  # of workers that are missing
+    file.write_text("services: 7\n")
+    broken = printed(running, "check", "-c", str(file))
+    file.write_text(text + "daemon: {beat: 1s}\n")
+    renamed = printed(running, "check", "-c", str(file))
+    file.write_text(f"services: {{echo: {{listen: ['unix://{tmp_path}/none/s']}}}}\n")
+    assert_described("check", [good, broken, renamed, printed(running, "check", "-c", str(file), "--system")])
+    file.write_text(text)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.slow  # real processes, dozens of them
 
 CONFIG = """\
+daemon: {heartbeat: 1h}
 log: {connections: off}
 services:
   echo: {listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0]}
@@ -69,7 +70,7 @@ def test_request_over_tcp_costs_two_system_calls_and_a_share_of_epoll_wait(
         requests = CONNECTIONS * ROUNDS
         assert strace.calls.pop("recvfrom") == requests
         assert strace.calls.pop("sendto") == requests
-        # The scheduler decides how many requests one wait finds; a few calls are for heartbeats.
+        # The scheduler decides how many requests one wait finds.
         assert strace.calls.pop("epoll_wait") <= requests + 50
         assert sum(strace.calls.values()) < 100, strace.calls
         for connection in connections:
@@ -97,13 +98,14 @@ def test_batch_of_datagrams_costs_two_system_calls(tmp_path: Path) -> None:
 def test_idle_worker_makes_no_system_calls(tmp_path: Path) -> None:
     need("strace")
     config = CONFIG + "  metrics: {listen: [tcp://127.0.0.1:0]}\n"
-    with daemon("daemon: {heartbeat: 1h}\n" + config, tmp_path) as running:
-        with (
-            socket.create_connection(("127.0.0.1", running.port("echo"))),
-            Strace(running.worker, tmp_path / "report") as strace,
-        ):
-            time.sleep(1.5)  # no wait for a condition: the test is that nothing happens
-        assert sum(strace.calls.values()) <= 2, strace.calls
+    with daemon(config, tmp_path) as running, socket.create_connection(("127.0.0.1", running.port("echo"))):
+        for _ in range(5):  # it may have something left to do at first
+            with Strace(running.worker, tmp_path / "report") as strace:
+                time.sleep(1.5)  # no wait for a condition: the test is that nothing happens
+            if sum(strace.calls.values()) <= 2:
+                break
+        else:
+            pytest.fail(f"{strace.calls}")
 
 
 # Counts allocations, in memory that the test shares.
@@ -135,7 +137,7 @@ def test_request_allocates_little(tmp_path: Path, service: str, data: bytes, mos
     subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, str(tmp_path / "count.c")], check=True)
     count = tmp_path / "count"
     count.write_bytes(bytes(8))
-    (tmp_path / "netd.yaml").write_text("daemon: {heartbeat: 1h}\n" + CONFIG)
+    (tmp_path / "netd.yaml").write_text(CONFIG)
     with Daemon(
         "-c",
         str(tmp_path / "netd.yaml"),
