@@ -53,7 +53,7 @@ class Generator:
     """Fails in the loop."""
 
     def stream(self, peer: Peer) -> Conversation:
-        yield b""
+        yield None  # what is not received when it is closed, resets the connection
         fail()
 
 
