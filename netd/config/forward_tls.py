@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from netd.config.key_check import check_apart
+from netd.config.model import DaemonSection
 from netd.config.problems import Finding
 from netd.config.tls import copy_files
 from netd.errors import InvalidValueError
@@ -17,9 +18,12 @@ _KEY = ("options", "to_tls")
 
 
 def read(
-    options: ForwardOptions, files: ServiceFiles | None, *, enabled: bool
+    options: ForwardOptions, files: ServiceFiles | None, daemon: DaemonSection, *, enabled: bool
 ) -> tuple[ServiceFiles | None, list[Finding]]:
-    """The files of a service, with those for its targets, and what is wrong with them and with the options."""
+    """The files of a service, with those for its targets, and what is wrong with them and with the options.
+
+    Workers in a chroot do not see the authorities of the host, so that those are read here too.
+    """
     to_tls = options.to_tls
     if not any(target.transport == "tls" for target in options.to):
         unused = Finding(_KEY, "no target has TLS", "write tls:// in place of tcp:// in to")
@@ -27,7 +31,7 @@ def read(
     found = [*_of_options(to_tls)]
     if found:
         return files, found
-    from netd.tls.client import client_context  # only here: other configs need no OpenSSL
+    from netd.tls.client import client_context, host_authorities  # only here: other configs need no OpenSSL
 
     def copied(name: str, paths: tuple[str, ...], use: Callable[[str], object]) -> SealedFiles | None:
         try:
@@ -44,6 +48,12 @@ def read(
     trust = certificate = None
     if to_tls.ca:
         trust = copied("ca", (to_tls.ca,), client_context)
+    elif to_tls.verify and daemon.chroot is not None:
+        if authorities := host_authorities():
+            trust = copied("ca", authorities, client_context)
+        else:
+            message = "this host has no certificates of authorities to verify a target with"
+            found.append(Finding((*_KEY, "ca"), message, "set to_tls.ca, or install ca-certificates"))
     if to_tls.certificate:
         paths = (to_tls.certificate, to_tls.key) if to_tls.key else (to_tls.certificate,)
         certificate = copied(

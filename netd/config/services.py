@@ -144,7 +144,7 @@ class Services:
         if isinstance(options, ProgramOptions):
             found.append(programs.findings(programs.Service(kind, options, section, merged, endpoints, self._daemon)))
         if isinstance(options, ForwardOptions):
-            tls_files, to_tls = forward_tls.read(options, tls_files, enabled=section.enabled)
+            tls_files, to_tls = forward_tls.read(options, tls_files, self._daemon, enabled=section.enabled)
             found += [forwards.findings(endpoints, options), to_tls]
             self._targets += forwards.places(part, path, options) if section.enabled else ()
         sections.add_findings(part, path, itertools.chain(*found))

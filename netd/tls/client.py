@@ -2,6 +2,7 @@
 
 import encodings.idna  # noqa: F401  # ssl needs it for names, and a worker may have no right to read it later
 import errno
+import glob
 import os
 import ssl
 from dataclasses import dataclass, field
@@ -77,6 +78,17 @@ def client_context(
             fault = "a certificate and its key in PEM are expected"
             raise ValueError(_KEY_FAULTS.get(error.reason or "", fault)) from None
     return context
+
+
+def host_authorities() -> tuple[str, ...]:
+    """The files with the authorities that this host trusts, which a context without ``cafile`` would use.
+
+    OpenSSL looks into a directory at each handshake, for the hash of a name (openssl-rehash(1)).
+    """
+    where = ssl.get_default_verify_paths()
+    directories = os.environ.get(where.openssl_capath_env, where.openssl_capath).split(os.pathsep)
+    hashed = [path for one in directories if one for path in glob.glob(f"{glob.escape(one)}/{'[0-9a-f]' * 8}.[0-9]")]
+    return tuple(one for one in (where.cafile or "", *sorted(hashed)) if os.access(one, os.R_OK))
 
 
 def _no_passphrase() -> str:

@@ -1,12 +1,14 @@
 """What `netd check` says of TLS to targets."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from netd.config import loader
 from netd.config.model import Config
 from netd.config.problems import InvalidConfigError, Problem
+from netd.tls.client import client_context
 from tests.support.certificates import Authority
 
 
@@ -94,3 +96,29 @@ def test_readable_key_and_files_of_a_disabled_service_are_noticed(tmp_path: Path
     disabled = forward("{ca: $missing.pem}").replace("type: forward", "type: forward\n    enabled: false")
     [notice] = load(tmp_path, disabled).notices
     assert "cannot read" in notice.message
+
+
+def test_authorities_of_the_host_are_kept_for_workers_in_a_chroot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Authority(tmp_path, "host").certificate.rename(tmp_path / "0123abcd.0")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    chroot = "daemon: {chroot: $}\n"
+    [one] = load(tmp_path, chroot + forward("{}")).services
+    assert one.tls_files
+    assert one.tls_files.to_trust
+    authorities: list[Any] = client_context(one.tls_files.to_trust.path).get_ca_certs()
+    assert {found["subject"][0][0][1] for found in authorities} == {"ca", "host"}
+    [unverified] = load(tmp_path, chroot + forward("{verify: false}")).services
+    assert unverified.tls_files
+    assert not unverified.tls_files.to_trust
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    with pytest.raises(InvalidConfigError) as caught:
+        load(tmp_path, chroot + forward("{}"))
+    [problem] = caught.value.found
+    assert shown(tmp_path, problem) == (
+        "services.db.options.to_tls.ca: this host has no certificates of authorities to verify a target with; "
+        "set to_tls.ca, or install ca-certificates"
+    )

@@ -11,7 +11,9 @@ import pytest
 from tests.daemon.configs import write
 from tests.support.certificates import Authority
 from tests.support.daemon import Daemon, daemon
+from tests.support.programs import need, need_root
 from tests.support.sockets import read_all
+from tests.support.tls import client_context
 from tests.support.tls_server import echo, server_context, tls_server
 from tests.support.waiting import until
 
@@ -75,3 +77,36 @@ def test_targets_are_verified_with_files_that_the_workers_cannot_read(tmp_path: 
             assert running.event("target_check_failed")["reason"] == "tls"
             with pytest.raises(ConnectionError):
                 said(running, "verified")
+
+
+def test_workers_in_a_chroot_speak_tls_and_verify_with_the_authorities_of_the_host(
+    tmp_path: Path, open_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_root()
+    need("unshare", "mount")
+    authority = Authority(tmp_path, "ca")
+    server = authority.issue("server")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))  # of root alone, as all here
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    jail = open_path / "jail"
+    (jail / "proc").mkdir(parents=True)
+    with_proc = ("unshare", "--mount", "sh", "-c", f'mount --rbind /proc {jail}/proc && exec "$@"', "sh")
+    with tls_server(server_context(server)) as port:
+        web = {
+            "type": "forward",
+            "listen": ["tls://127.0.0.1:0"],
+            "tls": {"certificate": str(server.certificate), "key": str(server.key)},
+            "options": {"to": [f"tls://127.0.0.1:{port}"]},
+        }
+        text = json.dumps({"daemon": {"chroot": str(jail)}, "services": {"web": web}})
+        with daemon(text, tmp_path, command=with_proc) as running:
+            assert Path(f"/proc/{running.worker}/root").readlink() == jail
+            bare = socket.create_connection(("127.0.0.1", running.port("web", "tls")), 20)
+            with client_context(authority).wrap_socket(bare, server_hostname="localhost") as client:
+                client.sendall(b"x")
+                assert client.recv(1) == b"x"
+        with Daemon("-c", str(tmp_path / "netd.yaml")) as running:
+            assert (
+                "the root directory of the workers (daemon.chroot) has no /proc"
+                in (running.event("start_failed")["problem"])
+            )

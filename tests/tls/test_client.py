@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from netd.tls.client import client_context, describe_error
+from netd.tls.client import client_context, describe_error, host_authorities
 from tests.support.certificates import Authority, Issued
 from tests.support.tls_server import server_context
 
@@ -151,3 +151,21 @@ def test_files_of_no_use_are_errors(ca: Authority, tmp_path: Path) -> None:
         client_context(None, str(one.certificate), str(one.key))
     with pytest.raises(FileNotFoundError):
         client_context(str(tmp_path / "none"))
+
+
+def test_authorities_of_the_host_are_those_that_a_context_finds_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, first, second = tmp_path / "bundle.pem", tmp_path / "a[1]", tmp_path / "b"
+    for directory in (first, second):
+        directory.mkdir()
+    found = (bundle, first / "00ab12cd.0", second / "00ab12cd.1")
+    for file in (*found, first / "ab.0", first / "00ab12cd.r0", first / "root.pem"):
+        file.touch()
+    (first / "ffffffff.0").symlink_to("gone")
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    monkeypatch.setenv("SSL_CERT_DIR", f"{first}:{second}:{tmp_path / 'gone'}")
+    assert host_authorities() == tuple(map(str, found))
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(name, "")
+    assert host_authorities() == ()

@@ -148,7 +148,7 @@ def fork(number: int, run_as: privileges.RunAs, sink: Sink, entry: Entry) -> Wor
         ours, theirs = pair()
     except OSError as error:
         raise WorkerError(f"cannot start a process: {described(error)}") from None
-    _preload()
+    _preload(run_as)
     gc.disable()  # see below
     stack = -1
     try:
@@ -208,9 +208,13 @@ def _open_null() -> None:
         os.dup2(null, 0)
 
 
-def _preload() -> None:
-    """Import modules that Python would load at first use: a worker may have no access to the files."""
+def _preload(run_as: privileges.RunAs) -> None:
+    """Import modules that Python would load at first use: a worker may have no access to the files.
+
+    One with another root directory has none to netd itself either; a service that it gets later may have TLS.
+    """
     for encoding in ("ascii", "latin-1", "unicode_escape", "utf-8"):
         codecs.lookup(encoding)
-    for module in ("_strptime", "linecache", "traceback", "zoneinfo"):
+    of_tls = ("netd.transport.stream.tls_handshake", "netd.transport.stream.tls_connecting") if run_as.chroot else ()
+    for module in ("_strptime", "linecache", "traceback", "zoneinfo", *of_tls):
         importlib.import_module(module)

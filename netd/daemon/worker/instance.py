@@ -69,10 +69,15 @@ def handshake_of(entry: ServiceEntry, options: TlsOptions, files: Sequence[int],
             for number, names in entry.certificates
         ]
     except OSError as error:
-        if not os.path.isdir(descriptor_path(0).rpartition("/")[0]):
-            raise ValueError("tls: the root directory of the workers (daemon.chroot) has no /proc") from None
-        raise ValueError(f"tls: {error.strerror}") from None
+        raise ValueError(f"tls: {_unreadable(error)}") from None
     return TlsHandshake(Contexts(contexts), events)
+
+
+def _unreadable(error: OSError) -> str:
+    """Why this process cannot read the descriptor of a file."""
+    if not os.path.isdir(descriptor_path(0).rpartition("/")[0]):
+        return "the root directory of the workers (daemon.chroot) has no /proc"
+    return error.strerror or ""
 
 
 def secure_targets(entry: ServiceEntry, service: Forward, files: Sequence[int]) -> None:
@@ -95,7 +100,7 @@ def secure_targets(entry: ServiceEntry, service: Forward, files: Sequence[int]) 
         minimum = ssl.TLSVersion.TLSv1_3 if options.minimum == "TLSv1.3" else ssl.TLSVersion.TLSv1_2
         context = client_context(trust, certificate, minimum=minimum, insecure=not options.verify)
     except OSError as error:
-        raise ValueError(f"to_tls: {error.strerror}") from None
+        raise ValueError(f"to_tls: {_unreadable(error)}") from None
     service.tls = {one: partial(TlsAttempt, ClientTls(context, options.name or one.host)) for one in targets}
 
 
