@@ -102,7 +102,7 @@ def _describe(service: Answer, answer: Answer) -> str:
         ("failed", str(service["failed"])),
         ("loops", str(counters["loops_detected"])),
         *(_programs(service) if "programs_started" in counters else ()),
-        *(_forwards(counters) if "forward_connects" in counters else ()),
+        *(_forwards(service) if "forward_connects" in counters else ()),
         *(_tls(service) if "certificates" in service else ()),
         *((name, str(number)) for name, number in counters["own"].items()),
         *((f"limits.{name}", _limit(name, value)) for name, value in service["limits"].items()),
@@ -136,19 +136,24 @@ def _programs(service: Answer) -> list[tuple[str, str]]:
     ]
 
 
-def _forwards(counters: Answer) -> list[tuple[str, str]]:
-    return [
-        ("to targets", f"{counters['forward_connects']} connections begun"),
-        ("not reached", _by_reason(counters["forward_failures"])),
-    ]
+def _forwards(service: Answer) -> Iterator[tuple[str, str]]:
+    counters = service["counters"]
+    yield "to targets", f"{counters['forward_connects']} connections begun"
+    yield "not reached", _by_reason(counters["forward_failures"])
+    if any(one["target"].startswith("tls:") for one in service["targets"]):
+        yield "handshakes with targets", _resumed(counters, "forward_tls_handshakes")
 
 
 def _tls(service: Answer) -> Iterator[tuple[str, str]]:
     counters = service["counters"]
-    yield "TLS handshakes", f"{counters['tls_handshakes']}, {counters['tls_handshakes_resumed']} of them resumed"
+    yield "TLS handshakes", _resumed(counters, "tls_handshakes")
     yield "failed handshakes", _by_reason(counters["tls_handshakes_failed"])
     for one in service["certificates"]:
         yield "certificate", expiry(one)
+
+
+def _resumed(counters: Answer, handshakes: str) -> str:
+    return f"{counters[handshakes]}, {counters[f'{handshakes}_resumed']} of them resumed"
 
 
 def _mean(durations: Answer) -> str:

@@ -60,7 +60,8 @@ def _of_programs(own: Counter[str]) -> dict[str, Any]:
 
 def _of_forwards(own: Counter[str]) -> dict[str, Any]:
     failures = {why: number for why in get_args(forward_events.Why) if (number := own[f"forward_failures.{why}"])}
-    return {"forward_connects": own["forward_connects"], "forward_failures": failures}
+    numbers = ("forward_connects", "forward_tls_handshakes", "forward_tls_handshakes_resumed")
+    return {**{name: own[name] for name in numbers}, "forward_failures": failures}
 
 
 def _histogram(classes: Counter[str], microseconds: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ This module imports prometheus_client, which takes a while. Import it only where
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 from prometheus_client.exposition import choose_encoder
@@ -150,6 +150,17 @@ _TLS: tuple[tuple[_Family, str, str], ...] = (
 )
 """Metrics of each service with TLS."""
 
+_FORWARDS: tuple[tuple[_Family, str, str], ...] = (
+    (_COUNTER, "forward_connects", "Connections to targets that were begun, each attempt one."),
+    (_COUNTER, "forward_tls_handshakes", "TLS handshakes with targets that were completed."),
+    (
+        _COUNTER,
+        "forward_tls_handshakes_resumed",
+        "TLS handshakes with targets that were completed and resumed an earlier session.",
+    ),
+)
+"""Metrics of each service that forwards."""
+
 _REASONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("connections_closed", "Connections and sessions that ended, by outcome, counted at their end.", get_args(Outcome)),
     ("connections_refused", "Connections that were refused, by reason.", get_args(Refusal)),
@@ -203,11 +214,7 @@ class _Status(Collector):
         for one in services:
             enabled.add_metric((one["service"],), float(one["enabled"]))
         yield enabled
-        for family, name, explanation in _SERVICE:
-            metric = family(f"netd_{name}", explanation, labels=("service",), unit=_unit(name))
-            for one in services:
-                metric.add_metric((one["service"],), one["counters"][name])
-            yield metric
+        yield from _numbers(_SERVICE, services)
         for name, explanation, reasons in _REASONS:
             metric = _COUNTER(f"netd_{name}", explanation, labels=("service", "reason"))
             for one in services:
@@ -264,12 +271,17 @@ def _of_code(services: list[Answer]) -> Iterator[Metric]:
     yield rests
 
 
-def _of_tls(services: list[Answer]) -> Iterator[Metric]:
-    for family, name, explanation in _TLS:
-        metric = family(f"netd_{name}", explanation, labels=("service",))
+def _numbers(metrics: Iterable[tuple[_Family, str, str]], services: list[Answer]) -> Iterator[Metric]:
+    """Metrics of services that are one number each."""
+    for family, name, explanation in metrics:
+        metric = family(f"netd_{name}", explanation, labels=("service",), unit=_unit(name))
         for one in services:
             metric.add_metric((one["service"],), one["counters"][name])
         yield metric
+
+
+def _of_tls(services: list[Answer]) -> Iterator[Metric]:
+    yield from _numbers(_TLS, services)
     failed = _COUNTER(
         "netd_tls_handshakes_failed", "TLS handshakes that failed, by reason.", labels=("service", "reason")
     )
@@ -290,11 +302,7 @@ def _of_tls(services: list[Answer]) -> Iterator[Metric]:
 
 
 def _of_programs(services: list[Answer]) -> Iterator[Metric]:
-    for family, name, explanation in _PROGRAMS:
-        metric = family(f"netd_{name}", explanation, labels=("service",), unit=_unit(name))
-        for one in services:
-            metric.add_metric((one["service"],), one["counters"][name])
-        yield metric
+    yield from _numbers(_PROGRAMS, services)
     ended = _COUNTER("netd_programs_ended", "Programs that have ended, by how they ended.", labels=("service", "how"))
     failing = _GAUGE("netd_programs_failing", "Whether the last program of a service has failed.", labels=("service",))
     for one in services:
@@ -307,19 +315,15 @@ def _of_programs(services: list[Answer]) -> Iterator[Metric]:
 
 
 def _of_forwards(services: list[Answer]) -> Iterator[Metric]:
-    connects = _COUNTER(
-        "netd_forward_connects", "Connections to targets that were begun, each attempt one.", labels=("service",)
-    )
+    yield from _numbers(_FORWARDS, services)
     failures = _COUNTER(
         "netd_forward_failures",
         "Connections to targets that failed to be made, by reason.",
         labels=("service", "reason"),
     )
     for one in services:
-        connects.add_metric((one["service"],), one["counters"]["forward_connects"])
         for why in get_args(Why):
             failures.add_metric((one["service"], why), one["counters"]["forward_failures"].get(why, 0))
-    yield connects
     yield failures
     labels = ("service", "target")
     up = _GAUGE(

@@ -18,7 +18,8 @@ CheckWhy = Literal[Why, "unexpected"]
 NoTarget = Literal[Why, "out_of_service"]
 """Why a connection has no target: the last one could not be reached, or all are out of service."""
 
-COUNTERS = ("forward_connects", *(f"forward_failures.{why}" for why in get_args(Why)))
+_HANDSHAKES = ("forward_tls_handshakes", "forward_tls_handshakes_resumed")
+COUNTERS = ("forward_connects", *_HANDSHAKES, *(f"forward_failures.{why}" for why in get_args(Why)))
 """What a service type that forwards counts beside the common counters."""
 
 
@@ -36,11 +37,17 @@ class ForwardEvents(ThrottledLog):
         table = table or Table(layout=Layout(COUNTERS))
         self._cells = table.column(process)
         self._connects = table.layout.cells["forward_connects"]
+        self._handshakes, self._resumed = (table.layout.cells[name] for name in _HANDSHAKES)
         self._failures = {why: table.layout.cells[f"forward_failures.{why}"] for why in get_args(Why)}
 
     def connecting(self) -> None:
         """A connection to a target is begun."""
         self._cells[self._connects] += 1
+
+    def handshake_done(self, *, resumed: bool) -> None:
+        """A TLS handshake with a target was completed; ``resumed``: with the keys of an earlier session."""
+        self._cells[self._handshakes] += 1
+        self._cells[self._resumed] += resumed
 
     def connect_failed(self, target: str, why: Why, error: str, *, is_first: bool) -> None:
         """A target of `forward` cannot be reached. Once, until it has been reached again.

@@ -157,6 +157,18 @@ def test_certificates_of_a_service_are_described(place: Path) -> None:
     ]
 
 
+def test_handshakes_with_targets_are_described_where_there_are_such_targets(place: Path) -> None:
+    own = Counter({"forward_connects": 4, "forward_tls_handshakes": 3, "forward_tls_handshakes_resumed": 2})
+    counters = published(Counts(own=own), forwards=True)
+    state = {"state": "up", "connections": 0, "connections_served": 0, "failures": 0, "since": None, "why": ""}
+    for scheme, told in (("tcp", []), ("tls", [["handshakes with targets", "3, 2 of them resumed"]])):
+        targets = [{"target": f"{scheme}://192.0.2.7:443", **state}]
+        given = answer(service("web", counters=counters, limits={}, targets=targets))
+        output = run_with_answer(place, given, "status", "web")[1]
+        lines = [re.split("  +", line.strip()) for line in output.splitlines()]
+        assert [line for line in lines if line[0].startswith("handshakes")] == told
+
+
 def test_limits_of_a_service_are_described_as_in_the_config(place: Path) -> None:
     limits = Limits.model_validate({"bytes": "1MiB", "line": "8KiB", "datagram": "1KiB", "idle": "90s"})
     given = answer(service("echo", limits=limits.model_dump(mode="json")))

@@ -14,8 +14,10 @@ def test_numbers_are_always_there_and_reasons_where_they_have_occurred() -> None
 
 
 def test_connections_to_targets_are_counted_where_the_service_type_forwards() -> None:
-    counters = published(Counts(own=Counter({"forward_connects": 4, "forward_failures.timeout": 1})), forwards=True)
+    own = Counter({"forward_connects": 4, "forward_failures.timeout": 1, "forward_tls_handshakes": 3})
+    counters = published(Counts(own=own), forwards=True)
     assert (counters["forward_connects"], counters["forward_failures"]) == (4, {"timeout": 1})
+    assert (counters["forward_tls_handshakes"], counters["forward_tls_handshakes_resumed"]) == (3, 0)
     assert counters["own"] == {}
     assert "forward_connects" not in published(Counts())
 

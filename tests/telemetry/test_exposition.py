@@ -154,10 +154,12 @@ def test_labels_have_few_values() -> None:
 
 
 def test_connections_to_targets_are_told_of_services_that_forward() -> None:
-    own = Counter({"forward_connects": 5, "forward_failures.refused": 3})
+    handshakes = Counter({"forward_tls_handshakes": 4, "forward_tls_handshakes_resumed": 2})
+    own = Counter({"forward_connects": 5, "forward_failures.refused": 3}) + handshakes
     answer = status({"web": Counts(own=own), "echo": Counts()}, forwards=["web"])
     found = samples(parse_text(exposition(answer, "")[0].decode()))
     assert found[key("forward_connects_total", service="web")] == 5
+    assert {name: found[key(f"{name}_total", service="web")] for name in handshakes} == handshakes
     failures = {why: found[key("forward_failures_total", service="web", reason=why)] for why in get_args(Why)}
     assert failures == {**dict.fromkeys(get_args(Why), 0), "refused": 3}
     assert not [name for name, labels in found if "forward" in name and ("service", "echo") in labels]

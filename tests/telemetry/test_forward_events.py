@@ -32,6 +32,14 @@ def test_target_that_fails_is_logged_once_and_counted_each_time(table: Table) ->
     ]
 
 
+def test_handshakes_with_targets_are_counted_and_those_that_are_resumed(table: Table) -> None:
+    table.workers = 1
+    events = ForwardEvents("web", table)
+    for resumed in (False, True, True):
+        events.handshake_done(resumed=resumed)
+    assert counted(table) == {"forward_tls_handshakes": 3, "forward_tls_handshakes_resumed": 2}
+
+
 def test_connections_without_a_target_are_logged_once_a_minute() -> None:
     now = [100.0]
     with capture_logs() as logs:

@@ -7,7 +7,7 @@ import contextlib
 import select
 import socket
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from netd.admission.policy import RefusalLine
 from netd.peer import Peer
@@ -21,6 +21,9 @@ from netd.transport.stream.proxy_header import proxy_header
 from netd.transport.stream.relay import RelayConnection, set_reset
 from netd.transport.stream.splice_pipe import SplicePipe
 from netd.transport.stream.stream_socket import StreamSocket
+
+if TYPE_CHECKING:
+    from netd.transport.stream.tls_socket import TlsSocket
 
 _QUIET = select.EPOLLET
 """No input is waited for: only the loss of the client is reported, once."""
@@ -163,8 +166,8 @@ class ForwardConnection(RelayConnection):
         targets.opened(self._number)
         self._is_counted = True
         bare = self._upstream.bare
-        if bare is None:
-            return  # it was told before its TLS handshake
+        if bare is None:  # it was told before its TLS handshake
+            return self._events.handshake_done(resumed=cast("TlsSocket", upstream).is_resumed)
         if not self._target.path:
             self._prepare_upstream(bare)
         if header := self._header():

@@ -80,6 +80,11 @@ class TlsSocket:
         """Whether the peer has finished first, and without a close_notify (RFC 8446, section 6.1)."""
         return self._is_truncated
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether its handshake took the keys of an earlier session."""
+        return bool(self._tls.session_reused)
+
     def pending(self) -> int:
         return len(self._held) + self._has_more
 

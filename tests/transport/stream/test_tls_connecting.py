@@ -56,7 +56,7 @@ def test_octets_and_ends_pass_both_ways(server: Server, authority: Authority, si
             assert read_all(client) == data
             sender.join()
         assert near.outcome() == "done"
-        assert near.counted() == {"connects": 1}
+        assert near.counted() == {"connects": 1, "tls_handshakes": 1}
 
 
 def test_target_that_speaks_first_is_heard(server: Server, authority: Authority) -> None:
@@ -158,6 +158,7 @@ def test_session_with_a_target_is_resumed(server: Server, authority: Authority, 
         for number in (1, 2, 3):
             ask(near, number)
         assert near.outcome(3) == "done"
+        assert near.counted() == {"connects": 3, "tls_handshakes": 3, "tls_handshakes_resumed": 2}
     assert seen == [False, True, True]
 
 
