@@ -28,6 +28,7 @@ from netd.daemon.messages.to_launcher import (
 from netd.daemon.privileges import adopt_orphans
 from netd.daemon.resource_limits import described
 from netd.daemon.running_table import RunningTable
+from netd.daemon.supervisor.backoff import Losses
 from netd.daemon.supervisor.listener_holders import Holder
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT, Requests
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
@@ -37,9 +38,6 @@ from netd.telemetry.daemon_events import DaemonEvents
 from netd.text import printable
 from netd.transport.listen import Listener
 from netd.transport.loop import Loop
-
-_DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a launcher that keeps exiting is replaced
-_STABLE = 60.0  # seconds between two exits after which the delays begin anew
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,7 @@ class Launcher:
     process: WorkerProcess | None = None
     starting: Result[None] | None = None
     """The start under way."""
-    losses: int = 0
-    last_loss: float = 0.0
+    losses: Losses = field(default_factory=Losses)
 
 
 class LauncherPool:
@@ -331,10 +328,7 @@ class LauncherPool:
         is_done = self.is_stopping and (self._last_order.leave or not any(launcher.table))
         if not self._release_unless_needed(launcher) or is_done:
             return
-        now = time.monotonic()
-        launcher.losses = launcher.losses + 1 if now - launcher.last_loss < _STABLE else 0
-        launcher.last_loss = now
-        delay = _DELAYS[min(launcher.losses, len(_DELAYS) - 1)]
+        delay = launcher.losses.lost(time.monotonic())
         self._events.launcher_lost(launcher.run_as.name, process.pid, how_it_ended(code), delay)
         self._lost.add(launcher)
         self._loop.later(delay, lambda: self._restart(launcher))
@@ -350,9 +344,8 @@ class LauncherPool:
             result.get()
         except WorkerError as error:
             self._events.launcher_failed(launcher.run_as.name, str(error))
-            launcher.losses += 1
             self._lost.add(launcher)
-            self._loop.later(_DELAYS[min(launcher.losses, len(_DELAYS) - 1)], lambda: self._restart(launcher))
+            self._loop.later(launcher.losses.not_started(time.monotonic()), lambda: self._restart(launcher))
 
     # Stop.
 

@@ -10,6 +10,7 @@ from typing import Any
 from netd.daemon.messages.from_supervisor import Drain, Order, Request, Stop
 from netd.daemon.messages.from_worker import Failed, Notice, R
 from netd.daemon.resource_limits import described
+from netd.daemon.supervisor.backoff import DELAYS, RESTS, Losses
 from netd.daemon.supervisor.requests import RESPONSE_TIMEOUT, Requests
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess, how_it_ended
 from netd.daemon.tasks import Result, Tasks
@@ -17,10 +18,7 @@ from netd.shared.memory import MOST_WORKERS
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.transport.loop import Loop, Timer
 
-_DELAYS = (0.0, 0.25, 1.0, 4.0, 15.0, 30.0)  # seconds until a worker that keeps exiting is restarted
-_RESTS = (0.0, 0.25, 1.0, 4.0, 15.0, 60.0, 300.0)  # the same, of a worker that serves one service alone
-_STABLE = 60.0  # seconds between two exits after which the back-off starts again at 0
-_LONGEST_GAP = _DELAYS[-1] + 10.0  # seconds for which workers may be missing: the longest back-off, and two heartbeats
+_LONGEST_GAP = DELAYS[-1] + 10.0  # seconds for which workers may be missing: the longest back-off, and two heartbeats
 _LONGEST_STACK = 16384
 
 
@@ -68,9 +66,7 @@ class WorkerPool:
         self._incomplete_since: float | None = None  # when the first of the missing workers was lost (CLOCK_MONOTONIC)
         self._delayed = 0  # the number of workers that wait for those that drain, as last logged
         self._lines_lost = 0  # log lines dropped by workers that exited
-        # By number, or by the service of a worker that serves one alone: how many in a row, time of the last one.
-        self._losses: dict[int | str, tuple[int, float]] = {}
-        self._rests: dict[str, float] = {}  # by service: until when its own worker is not started (CLOCK_MONOTONIC)
+        self._losses: dict[int | str, Losses] = {}  # by number, or by the service of a worker that serves one alone
         self._restarts: dict[int, Timer] = {}
         self._starting: dict[int, WorkerProcess] = {}  # those without the config in force
         self._starts: set[Result[None]] = set()
@@ -281,25 +277,15 @@ class WorkerPool:
             return  # `_start` logs it, and retries
         del self.workers[worker.number]
         self._note_size()
-        key = worker.service or worker.number
-        losses, when = self._losses.get(key, (-1, 0.0))
-        now = time.monotonic()
         # A service alone in its worker may rest for longer than a minute.
-        was_stable = now - (worker.started if worker.service else when) >= _STABLE
-        losses = 0 if was_stable else losses + 1
-        self._losses[key] = (losses, now)
-        delay = self._delay(worker.number, losses)
+        since = worker.started if worker.service else None
+        delay = self._losses_of(worker.number).lost(time.monotonic(), since)
         self._events.worker_lost(worker.number, worker.pid, reason, connections, delay, stack, culprit)
         self._restart_after(worker.number, delay)
 
-    def _delay(self, number: int, losses: int) -> float:
-        """How long a worker is not started after so many losses in a row, but for the first."""
+    def _losses_of(self, number: int) -> Losses:
         service = self._roles.get(number, "")
-        delays = _RESTS if service else _DELAYS
-        delay = delays[min(losses, len(delays) - 1)]
-        if service:
-            self._rests[service] = time.monotonic() + delay
-        return delay
+        return self._losses.setdefault(service or number, Losses(RESTS if service else DELAYS))
 
     def end_rests(self, services: Container[str]) -> None:
         """Forget the losses of these services: `resize` starts their workers at once."""
@@ -311,7 +297,7 @@ class WorkerPool:
     def rests_until(self, service: str) -> float | None:
         """Until when the worker of a service alone is not started (CLOCK_MONOTONIC); None: it is."""
         resting = any(self._roles.get(number) == service for number in self._restarts)
-        return self._rests.get(service) if resting else None
+        return self._losses[service].until if resting else None
 
     def _restart_after(self, number: int, delay: float) -> None:
         if delay:
@@ -333,12 +319,8 @@ class WorkerPool:
         except WorkerError as error:
             if self._size:  # netd is not stopping
                 self._events.worker_failed(number, str(error))
-                key = self._roles.get(number, "") or number
-                losses, _ = self._losses.get(key, (0, 0.0))
-                self._losses[key] = (losses + 1, time.monotonic())
-                self._restarts[number] = self._loop.later(
-                    self._delay(number, losses + 1), lambda: self._restart(number)
-                )
+                delay = self._losses_of(number).not_started(time.monotonic())
+                self._restarts[number] = self._loop.later(delay, lambda: self._restart(number))
         self._trying.discard(number)
         self.resize(self._size, self._isolated)  # the size may have changed meanwhile
 
