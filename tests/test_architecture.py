@@ -37,6 +37,7 @@ LEVELS = (
         "reasons",
         "paths",
         "privileges",
+        "steps",
         "errors",
     ),
 )

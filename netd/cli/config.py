@@ -62,8 +62,8 @@ def config(
 def _read(file: Path, service: str | None, *, defaults: bool) -> dict[str, Any]:
     """What a file has, in the form of an answer of netd. Raises `ConfigError` and `UsageError`."""
     from netd.config import in_force, loader  # only here, since it takes long
+    from netd.steps import finish
     from netd.text import suggestion
-    from netd.transport.listen import finish
 
     found = loader.load(file)
     names = [one.name for one in found.services]

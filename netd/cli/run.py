@@ -23,7 +23,7 @@ from netd.daemon.pid_file import default_pid_file, pid_file
 from netd.daemon.start import start
 from netd.errors import EXIT_OK, ControlTakenError, OperatorError, UsageError
 from netd.telemetry.daemon_events import DaemonEvents
-from netd.transport.listen import Listener
+from netd.transport.listener import Listener
 
 _OPTION = "--service"  # stands for the file of a config that there is none of
 _ASK_TIMEOUT = 2.0  # seconds for the answer of the netd that has the control socket

@@ -14,7 +14,7 @@ import daemon  # type: ignore[import-untyped]
 from netd.config.model import SYSLOG, Config, LogSection
 from netd.daemon.log_output import missing_syslog
 from netd.errors import EXIT_OK, EXIT_SOFTWARE, OpenError, OperatorError
-from netd.transport.listen import Listener
+from netd.transport.listener import Listener
 
 Ready = Callable[[list[Listener]], None]
 

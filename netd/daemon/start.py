@@ -13,7 +13,7 @@ from netd.daemon.supervisor.supervisor import supervise
 from netd.daemon.worker.worker import work
 from netd.services.exec.options import ProgramOptions
 from netd.telemetry.sink import Sink
-from netd.transport.listen import Listener
+from netd.transport.listener import Listener
 
 
 def start(config: Config, load: Callable[[], Config], sink: Sink, ready: Callable[[list[Listener]], None]) -> int:

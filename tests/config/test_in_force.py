@@ -5,7 +5,7 @@ from typing import Any
 
 from netd.config import loader
 from netd.config.in_force import Commands, Value, values
-from netd.transport.listen import finish
+from netd.steps import finish
 
 TEXT = """\
 include: [conf.d/*.yaml]

@@ -9,7 +9,7 @@ import pytest
 from netd.admission.access_memory import AccessTables
 from netd.config import loader, transfer
 from netd.config.model import Config
-from netd.transport.listen import finish
+from netd.steps import finish
 
 ROOT = Path(__file__).parents[2]
 # One key has its old name (bans.after), which gives a notice.

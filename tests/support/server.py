@@ -17,7 +17,8 @@ from netd.telemetry.service_events import ServiceEvents
 from netd.testing import NOW
 from netd.transport.datagram.forward import server_class
 from netd.transport.datagram.server import DatagramServer
-from netd.transport.listen import Listener, open_listeners
+from netd.transport.listen import open_listeners
+from netd.transport.listener import Listener
 from netd.transport.loop import Loop
 from netd.transport.stream.preamble import NO_PREAMBLES, Preambles
 from netd.transport.stream.server import StreamServer

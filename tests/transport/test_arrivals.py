@@ -11,7 +11,8 @@ import pytest
 
 from netd.endpoints import Endpoint
 from netd.transport.arrivals import stop_arrivals
-from netd.transport.listen import Listener, open_listeners
+from netd.transport.listen import open_listeners
+from netd.transport.listener import Listener
 from tests.support.users import ALEX, as_user
 
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h

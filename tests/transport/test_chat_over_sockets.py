@@ -11,7 +11,7 @@ import pytest
 
 from netd.endpoints import Endpoint
 from netd.testing import NOW
-from netd.transport.listen import Listener
+from netd.transport.listener import Listener
 from tests.support.server import Server
 from tests.support.services import service
 from tests.support.sockets import read_all

@@ -14,18 +14,11 @@ import pytest
 
 from netd.endpoints import Endpoint
 from netd.errors import OpenError
-from netd.transport.listen import Listener, open_listeners, socket_url, transport_of
+from netd.transport.listen import open_listeners
+from netd.transport.listener import Listener
 from tests.support.seccomp import without_family
 from tests.support.sockets import ABSTRACT, has_ipv6
-
-
-def open_all(*urls: str) -> list[Listener]:
-    return open_listeners([("s", Endpoint.parse(url)) for url in urls], lambda *skipped: None)
-
-
-def close(listeners: list[Listener]) -> None:
-    for listener in listeners:
-        listener.close()
+from tests.transport.listeners import close, open_all
 
 
 def refusal(*urls: str) -> list[str]:
@@ -204,7 +197,7 @@ def test_freebind_binds_an_address_that_this_host_lacks() -> None:
 
 def test_port_without_the_right_to_it_is_an_error_with_a_remedy() -> None:
     script = (
-        "import os; from tests.transport.test_listen import open_all\n"
+        "import os; from tests.transport.listeners import open_all\n"
         "os.setgid(65534) if os.getuid() == 0 else None; os.setuid(65534) if os.getuid() == 0 else None\n"
         "try: open_all('tcp://127.0.0.1:7')\n"
         "except Exception as error: print(error)"
@@ -243,14 +236,6 @@ def test_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path, kind: st
     assert path.exists(), "a socket that is another's by now was removed"
     second.close()
     assert not path.exists()
-
-
-def test_socket_file_with_a_changed_mode_is_removed_too(tmp_path: Path) -> None:
-    [listener] = open_all(f"unix://{tmp_path}/s")
-    (tmp_path / "s").chmod(0o600)
-    listener.close()
-    assert not (tmp_path / "s").exists()
-    listener.close()
 
 
 def test_live_socket_with_a_full_queue_is_not_replaced(tmp_path: Path) -> None:
@@ -345,7 +330,7 @@ def _only_root(tmp_path: Path) -> None:
     [holder] = open_all(f"unix://{live}?mode=000")
     tmp_path.chmod(0o755)
     script = (
-        "import os; from tests.transport.test_listen import open_all\n"
+        "import os; from tests.transport.listeners import open_all\n"
         "os.setgid(65534); os.setuid(65534)\n"
         f"try: open_all('unix://{live}', 'unix://{closed}/x')\n"
         "except Exception as error: print(error)"
@@ -374,17 +359,6 @@ def test_link_local_address_needs_its_interface() -> None:
     if has_ipv6():
         [problem] = refusal("tcp://[fe80::1]:0")
         assert problem.endswith("; a link-local address needs its interface, as in [fe80::1%eth0]")
-
-
-@pytest.mark.parametrize("transport", ["tcp", "udp", "unix", "unixgram"])
-def test_transport_of_a_listener_is_that_of_its_socket(tmp_path: Path, transport: str) -> None:
-    place = f"{tmp_path}/s" if transport.startswith("unix") else "127.0.0.1:0"
-    [listener] = open_all(f"{transport}://{place}")
-    handed = Listener("x", Endpoint.parse("systemd://x"), listener.socket)
-    assert listener.transport == handed.transport == transport_of(listener.socket) == transport
-    assert listener.url == handed.url == socket_url(listener.socket)
-    assert listener.url.startswith(f"{transport}://{place.removesuffix('0')}")
-    close([listener])
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])

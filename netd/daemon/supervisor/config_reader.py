@@ -26,8 +26,8 @@ from netd.daemon.tasks import Queue, Result, Tasks
 from netd.errors import EXIT_OSERR, EXIT_SOFTWARE, OperatorError
 from netd.privileges import close_all_but, end_with
 from netd.services import table
+from netd.steps import finish
 from netd.tls.sealed_files import SealedFiles
-from netd.transport.listen import finish
 from netd.transport.loop import Loop
 
 READ_TIMEOUT = 60.0

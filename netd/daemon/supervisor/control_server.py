@@ -20,7 +20,8 @@ from netd.services.service_type import ServiceType
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ServiceEvents
 from netd.transport.advice import CONTROL_GROUP_DROP_IN, advice
-from netd.transport.listen import Listener, open_listeners
+from netd.transport.listen import open_listeners
+from netd.transport.listener import Listener
 from netd.transport.loop import Loop
 from netd.transport.stream.server import StreamServer
 

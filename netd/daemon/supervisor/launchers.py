@@ -36,7 +36,7 @@ from netd.daemon.tasks import Result, Tasks
 from netd.privileges import RunAs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.text import printable
-from netd.transport.listen import Listener
+from netd.transport.listener import Listener
 from netd.transport.loop import Loop
 
 

@@ -14,7 +14,8 @@ from netd.errors import OpenError
 from netd.services import table
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.arrivals import stop_arrivals
-from netd.transport.listen import BeforeBind, Listener, Skipped, configure, opening, subject
+from netd.transport.listen import BeforeBind, Skipped, configure, opening, subject
+from netd.transport.listener import Listener
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ from netd.daemon.tasks import Queue, Tasks
 from netd.errors import OpenError
 from netd.services import table
 from netd.shared.running import RunningMemory
+from netd.steps import finish
 from netd.text import printable
 from netd.transport.arrivals import HANDSHAKE
-from netd.transport.listen import finish
 
 _DIED = "the process exited while it prepared the config"
 _SLOW = f"it did not prepare the config within {PREPARE_TIMEOUT:.0f} s: the constructor of a service takes too long"

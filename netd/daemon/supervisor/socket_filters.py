@@ -26,9 +26,11 @@ from netd.daemon.supervisor.programs import is_listener
 from netd.daemon.supervisor.state import State
 from netd.daemon.tasks import Tasks
 from netd.errors import OpenError
+from netd.steps import finish
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.listener_events import ListenerEvents
-from netd.transport.listen import Listener, finish, subject
+from netd.transport.listen import subject
+from netd.transport.listener import Listener
 from netd.transport.loop import Loop, Timer
 from netd.transport.socket_filter import attach, detach, may_attach_to_tcp
 

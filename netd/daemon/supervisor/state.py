@@ -17,7 +17,7 @@ from netd.shared.table import CELL, SUPERVISOR, Table
 from netd.telemetry.listener_events import ListenerEvents
 from netd.telemetry.program_events import ProgramCounts
 from netd.text import suggestion
-from netd.transport.listen import Listener
+from netd.transport.listener import Listener
 
 
 class State:

@@ -47,7 +47,7 @@ from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.service_events import ServiceEvents
 from netd.telemetry.sink import Sink
 from netd.transport.activation import fault_of
-from netd.transport.listen import Listener, socket_url
+from netd.transport.listener import Listener, socket_url
 from netd.transport.loop import Loop, Timer
 from netd.transport.stream.server import StreamServer
 

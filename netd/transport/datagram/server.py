@@ -40,7 +40,7 @@ from netd.transport.datagram.single import (
 )
 from netd.transport.datagram.structures import AVAILABLE
 from netd.transport.datagram.unixgram import AnsweringSocket, NoSocketError
-from netd.transport.listen import socket_url
+from netd.transport.listener import socket_url
 from netd.transport.loop import LISTENING, Loop
 from netd.transport.sockaddr import tell_ttl
 from netd.transport.tap import Taps, TracedDatagramSocket

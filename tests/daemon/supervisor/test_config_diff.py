@@ -15,7 +15,7 @@ from netd.admission.access_table import Access
 from netd.config import loader
 from netd.config.model import Config
 from netd.daemon.supervisor.config_diff import Change, ConfigDiff, compare, from_nothing, restore
-from netd.transport.listen import finish
+from netd.steps import finish
 
 
 def load(tmp_path: Path, access: str, defaults: str = "", limits: str = "") -> Config:

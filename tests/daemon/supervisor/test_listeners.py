@@ -13,8 +13,8 @@ from netd.config.loader import load
 from netd.daemon.supervisor.config_diff import from_nothing
 from netd.daemon.supervisor.listeners import Listeners, PreparedListeners
 from netd.errors import OpenError
+from netd.steps import finish
 from netd.transport.activation import InheritedSocket
-from netd.transport.listen import finish
 from tests.support.sockets import free_port
 
 ECHO = "services: {{echo: {{listen: ['unix://{0}/a']}}}}"

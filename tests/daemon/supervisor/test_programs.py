@@ -18,7 +18,7 @@ from netd.daemon.supervisor import config_diff, programs
 from netd.daemon.supervisor.programs import PreparedPrograms, Programs, is_listener, starts_programs
 from netd.errors import OpenError, OperatorError
 from netd.privileges import RunAs
-from netd.transport.listen import finish
+from netd.steps import finish
 from tests.daemon.fakes import answering, pool, succeed
 from tests.daemon.supervisor.fake_launchers import Launched
 from tests.support.programs import need_root

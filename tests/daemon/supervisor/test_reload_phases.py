@@ -37,8 +37,8 @@ from netd.daemon.supervisor.state import State
 from netd.daemon.tasks import Result
 from netd.errors import OpenError
 from netd.privileges import RunAs
+from netd.steps import finish
 from netd.transport.arrivals import HANDSHAKE
-from netd.transport.listen import finish
 from netd.transport.wheel import TICK
 from tests.daemon.fakes import Behaviour, Pool, Worker, pool, succeed
 from tests.support.sockets import free_port

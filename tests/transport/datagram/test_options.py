@@ -6,7 +6,7 @@ import pytest
 
 from netd.endpoints import Endpoint
 from netd.services.echo import Echo
-from netd.transport.listen import Listener
+from netd.transport.listener import Listener
 from tests.support.server import Server
 
 OPTIONS = {

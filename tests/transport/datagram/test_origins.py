@@ -14,7 +14,8 @@ from netd.endpoints import Endpoint
 from netd.services.echo import Echo
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.datagram.origins import only_address
-from netd.transport.listen import Listener, open_listeners
+from netd.transport.listen import open_listeners
+from netd.transport.listener import Listener
 from tests.support.server import Server
 from tests.support.services import service
 from tests.support.sockets import has_ipv6

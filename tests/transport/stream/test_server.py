@@ -13,7 +13,7 @@ from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.telemetry.service_events import ServiceEvents
 from netd.testing import NOW
-from netd.transport.listen import Listener
+from netd.transport.listener import Listener
 from netd.transport.stream.server import StreamServer
 from tests.support.server import Server
 from tests.support.services import service
