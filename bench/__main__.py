@@ -93,7 +93,10 @@ def build() -> None:
     for source in HERE.glob("*.c"):
         program = BUILD / source.stem
         if not program.exists() or program.stat().st_mtime < changed:
-            subprocess.run([compiler, "-O2", "-Wall", "-o", program, source], check=True)
+            # Complete at once: another process may be about to run it.
+            made = program.with_suffix(f".{os.getpid()}")
+            subprocess.run([compiler, "-O2", "-Wall", "-o", made, source], check=True)
+            made.replace(program)
 
 
 def _options() -> argparse.Namespace:
