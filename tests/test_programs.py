@@ -3,7 +3,6 @@
 import os
 import pty
 import re
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from tests.support import programs
 from tests.support.daemon import Daemon, daemon
 from tests.support.programs import need, program, started, type_until
 from tests.support.pseudoterminal import read_terminal
-from tests.support.sockets import has_ipv6
+from tests.support.sockets import free_port, has_ipv6
 
 CONFIG = """
 services:
@@ -137,9 +136,7 @@ def test_telnet_session_continues_after_an_interrupt(running: tuple[Daemon, Path
 
 def test_whoami_sends_nc_its_own_address(running: tuple[Daemon, Path]) -> None:
     need("nc")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     netd = running[0].port("whoami")
     done = subprocess.run(
         ["nc", "-N", "-p", port, "127.0.0.1", str(netd)], input=b"", capture_output=True, check=True, timeout=20

@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -21,6 +20,7 @@ from tests.client.probe.relay import Relay
 from tests.support.daemon import Daemon, daemon
 from tests.support.namespaces import in_namespace
 from tests.support.programs import started
+from tests.support.sockets import free_port
 from tests.support.waiting import until
 from tests.terminal import Terminal
 
@@ -53,9 +53,7 @@ def probe(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def unused_url() -> str:
     """A URL at which nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    return f"tcp://127.0.0.1:{free_port()}"
 
 
 @pytest.mark.parametrize("service", ["echo", "pingpong", "time", "daytime", "rfc868", "connect"])

@@ -93,7 +93,7 @@ def test_run_waits_for_a_second_answer_to_the_last_question() -> None:
     def serve() -> None:
         for _ in range(3):
             question, client = asked.recvfrom(100)
-            time.sleep(0.1)  # the delay under test
+            time.sleep(0.3)  # the delay under test
             asked.sendto(question, client)
         time.sleep(0.05)
         asked.sendto(question, client)

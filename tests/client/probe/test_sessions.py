@@ -13,7 +13,7 @@ from netd.client.probe.questions import Echo, Tagged, TextTime
 from netd.client.probe.sessions import Datagrams, Stream
 from netd.client.probe.targets import Address
 from tests.client.probe.listeners import Listener, wait_until
-from tests.support.sockets import read_exactly
+from tests.support.sockets import free_port, read_exactly
 
 SIZE = 64
 ECHO = Echo(SIZE, 7)
@@ -29,9 +29,7 @@ def receiver() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def no_receiver() -> Address:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
-        opened.bind(("127.0.0.1", 0))
-        return socket.AF_INET, opened.getsockname()
+    return socket.AF_INET, ("127.0.0.1", free_port(socket.SOCK_DGRAM))
 
 
 def address_of(opened: socket.socket) -> Address:

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.daemon.clients import echoed, load, talking
 from tests.support.daemon import Daemon, daemon
 from tests.support.programs import need
+from tests.support.sockets import free_port
 from tests.support.waiting import until
 from tests.transport.stream.targets import closed_port, url_of
 
@@ -227,8 +228,7 @@ def test_time_under_the_cursor_is_shown_and_one_rate_per_fact(
 
 
 def test_page_survives_a_restart_of_the_daemon(browser: Browser, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     complaints = Complaints()
     with daemon(CONFIG.replace("PORT", str(port)), tmp_path) as running:
         load(running, 50)
