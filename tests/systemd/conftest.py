@@ -92,6 +92,7 @@ class Lab:
     def log(self) -> list[dict[str, Any]]:
         """The events that netd has logged since the test began, with the fields of the journal under ``journal``."""
         found = []
+        self.run("journalctl", "--sync")  # what netd has written may still wait for the journal to read it
         # Not by _COMM: the journal does not have it for a process that exits before its last lines are read.
         text = self.run(
             "journalctl", "-o", "json", "--no-pager", f"--after-cursor={self.cursor}", "SYSLOG_IDENTIFIER=netd"
