@@ -43,7 +43,7 @@ defaults
   timeout client 30s
   timeout server 30s
   timeout check 5s
-  default-server inter 50ms fall 1 rise 1
+  default-server inter {inter} fall 1 rise 1
 frontend front
   bind {own}/front
   default_backend lineless
@@ -64,9 +64,9 @@ backend http
   http-check expect status 200
   server s 127.0.0.1:{metrics} check
 backend agent
-  server s 127.0.0.1:{pingpong} weight 100 agent-check agent-inter 50ms agent-port {agent}
+  server s 127.0.0.1:{pingpong} weight 100 agent-check agent-inter {inter} agent-port {agent}
 backend asked
-  server s 127.0.0.1:{pingpong} weight 100 agent-check agent-inter 50ms agent-port {asked} agent-send "hello\\n"
+  server s 127.0.0.1:{pingpong} weight 100 agent-check agent-inter {inter} agent-port {asked} agent-send "hello\\n"
 """
 
 
@@ -80,10 +80,15 @@ def path_connection(path: Path) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def started_haproxy(running: Daemon, own: Path) -> Iterator[None]:
-    """HAProxy, in front of a running netd, with its sockets in a directory."""
+def started_haproxy(running: Daemon, own: Path, inter: str = "1s") -> Iterator[None]:
+    """HAProxy, in front of a running netd, with its sockets in a directory.
+
+    ``inter`` is the time between two checks, after which HAProxy gives up a connection too.
+    """
     services = ("agent", "asked", "discard", "metrics", "pingpong")
-    (own / "haproxy.cfg").write_text(HAPROXY.format(own=own, **{name: running.port(name) for name in services}))
+    (own / "haproxy.cfg").write_text(
+        HAPROXY.format(own=own, inter=inter, **{name: running.port(name) for name in services})
+    )
     command = (need("haproxy"), "-db", "-q", "-f", own / "haproxy.cfg")
     with started(*command, stderr=subprocess.DEVNULL) as process:
         until(lambda: process.poll() is not None or ((own / "stats").exists() and (own / "front").exists()))
@@ -125,7 +130,7 @@ def test_reply_is_an_agent_of_haproxy(haproxy: Path, backend: str) -> None:
 
 def test_checks_that_reset_unfinished_connections_are_no_refusals(tmp_path: Path) -> None:
     def check() -> None:
-        with daemon(CONFIG, tmp_path) as netd, started_haproxy(netd, tmp_path):
+        with daemon(CONFIG, tmp_path) as netd, started_haproxy(netd, tmp_path, "50ms"):
             until(lambda: embryonic_resets() >= 5)
             assert netd.refusals("discard") == 0
 

@@ -35,7 +35,7 @@ def test_haproxy_finds_no_fault() -> None:
 def test_clients_of_haproxy_are_named_and_move_to_the_other_netd_when_one_stops(tmp_path: Path) -> None:
     haproxy = need("haproxy")
     config = tmp_path / "haproxy.cfg"
-    config.write_text(CONFIG.read_text().replace("bind :8888", f"bind {PROXY}:8888").replace("inter 2s", "inter 50ms"))
+    config.write_text(CONFIG.read_text().replace("bind :8888", f"bind {PROXY}:8888").replace("inter 2s", "inter 500ms"))
 
     def run() -> None:
         with netds("haproxy/netd.yaml", tmp_path) as running, proxy(8888, haproxy, "-db", "-q", "-f", config):
