@@ -201,7 +201,7 @@ def test_peer_that_may_not_connect_has_no_program_started(tmp_path: Path) -> Non
 
 
 def test_lifetime_ends_the_program_and_tells_so(tmp_path: Path) -> None:
-    text = config("trap 'echo bye; exit 3' TERM; echo hi; while :; do sleep 0.05; done", limits={"lifetime": "1s"})
+    text = config("trap 'echo bye; exit 3' TERM; echo hi; while :; do sleep 0.05; done", limits={"lifetime": "3s"})
     with daemon(text, tmp_path) as running:
         assert said(running) == "hi\nbye\n"
         ended = running.event("program_ended")
@@ -285,11 +285,11 @@ def test_peer_that_leaves_at_once_costs_no_program_where_it_is_waited_for(tmp_pa
 
 
 def test_disable_gives_programs_the_drain_and_then_ends_them(tmp_path: Path) -> None:
-    text = config(["/bin/cat"], limits={"drain": "1s"})
+    text = config(["/bin/cat"], limits={"drain": "2s"})
     with daemon(text, tmp_path) as running, connect(running) as client:
         client.sendall(b"x")
         assert client.recv(1) == b"x"
-        assert running.netd("disable", "run").returncode == 0
+        assert running.ask("disable", "run")["ok"]  # at once: a command takes a while to exit, when the time runs
         client.sendall(b"y")
         assert client.recv(1) == b"y", "it has time"
         assert client.recv(1) == b""

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 DATAGRAMS = """
 import os, socket
 one = socket.socket(fileno=0)
-one.settimeout(0.3)
+one.settimeout(1)
 try:
     while True:
         data, peer = one.recvfrom(100)
@@ -129,7 +129,7 @@ def test_program_that_serves_one_datagram_at_a_time_gets_them_all(tmp_path: Path
 def test_program_accepts_connections_by_itself(scheme: str, open_path: Path) -> None:
     path = open_path / "socket"
     listen = "tcp://127.0.0.1:0" if scheme == "tcp" else f"unix://{path}?mode=0666"
-    with daemon(listening(streams("one"), listen=[listen]), open_path) as running:
+    with daemon(listening(streams("one", 2), listen=[listen]), open_path) as running:
         found = []
         for _ in range(3):
             client = socket.socket(socket.AF_INET if scheme == "tcp" else socket.AF_UNIX)
@@ -172,7 +172,8 @@ def test_program_that_reads_nothing_and_succeeds_keeps_no_processor_busy(tmp_pat
     with daemon(listening(["/bin/true"]), tmp_path) as running, connect(running):
         until(lambda: counters(running)["programs_started"] >= 50, 60)
         began = time.monotonic()
-        until(lambda: counters(running)["programs_started"] >= 70, 60)
+        before = counters(running)["programs_started"]
+        until(lambda: counters(running)["programs_started"] >= before + 20, 60)
         assert time.monotonic() - began > 1, "ten a second"
 
 

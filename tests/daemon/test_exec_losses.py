@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,19 +85,17 @@ def test_launcher_that_is_killed_loses_no_running_program_and_is_replaced(tmp_pa
 
 
 def test_programs_of_a_launcher_that_was_killed_are_kicked_and_have_their_lifetime(tmp_path: Path) -> None:
-    text = config(["/bin/cat"], limits={**FREE, "lifetime": "4s"})
+    text = config(["/bin/cat"], limits={**FREE, "lifetime": "5s"})
     with daemon(text, tmp_path) as running:
         clients = opened(running, 2)
-        began = time.monotonic()
         kill(running, launcher(running), "launcher_lost")
         running.event("launcher_started")
         assert_serving(clients)
         first = "{}:{}".format(*clients[0].getsockname())
         [row] = [row for row in listed(running) if row["peer"] == first]
-        assert running.netd("kick", row["id"]).returncode == 0
+        assert running.ask("kick", f"id={row['id']}")["closed"] == 1
         assert clients[0].recv(1) == b""
         assert clients[1].recv(1) == b"", "its lifetime is over"
-        assert time.monotonic() - began < 20
         until_idle(running)
         close(clients)
 

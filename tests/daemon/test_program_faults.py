@@ -64,16 +64,14 @@ services:
     assert not [line for line in running.lines if line["event"] in ("worker_lost", "conversation_failed")]
 
 
-def test_program_of_a_relayed_client_that_resets_is_ended_and_has_its_place_until_then(tmp_path: Path) -> None:
-    config = """
-services:
-  p:
-    type: exec
-    listen: ['tcp://127.0.0.1:0']
-    limits: {connections: 2}
-    options: {command: [/bin/sh, -c, "echo ready; trap '' TERM; sleep 100"], relay: true, stop: {after: 300ms}}
-"""
-    with daemon(config, tmp_path) as running:
+def test_program_of_a_relayed_client_that_resets_is_ended_and_has_its_place_until_then(open_path: Path) -> None:
+    go = open_path / "go"
+    # It ends when it is told to, and takes the time that the test gives it.
+    script = f"trap 'until [ -e {go} ]; do sleep 0.05; done; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
+    config = programs.config(
+        script, name="p", limits={"connections": 2}, options={"relay": True, "stop": {"after": "1h"}}
+    )
+    with daemon(config, open_path) as running:
         for _ in range(3):
             clients = [connect(running.port("p")) for _ in range(2)]
             for client in clients:
@@ -82,7 +80,9 @@ services:
                 client.close()
             with connect(running.port("p")) as third:
                 assert read_all(third) == b"", "the programs have their places until they have ended"
+            go.touch()
             until(lambda: not open_of(running, "p"), 20)
+            go.unlink()
 
 
 def test_reload_that_changes_the_identity_of_a_program_refuses_no_connection(tmp_path: Path) -> None:

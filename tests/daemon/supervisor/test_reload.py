@@ -382,12 +382,13 @@ def test_address_that_moves_under_load_loses_no_connection_and_no_datagram(tmp_p
             for place in [*places[1:], *places, places[1]]:
                 write(tmp_path, config.format(place))
                 assert running.ask("reload")["ok"]
+                before = list(done)
+                until(lambda before=before: failures or all(map(int.__gt__, done, before)), 30)  # type: ignore[misc]
         finally:
             enough.set()
             for thread in threads:
                 thread.join()
         assert failures == []
-        assert min(done) > 100
 
 
 @pytest.mark.slow

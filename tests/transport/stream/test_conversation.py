@@ -273,24 +273,38 @@ def test_conversation_with_endless_output_does_not_delay_others(server: Server) 
 
 def test_slow_conversation_does_not_delay_others(server: Server) -> None:
     said = 0
+    asked: list[int] = []
+    heard: list[int] = []
 
     class Thinker:
-        """Each piece of output takes a millisecond."""
+        """Each piece of output takes a millisecond, and with some the other client asks."""
 
         def stream(self, peer: Peer) -> Conversation:
             nonlocal said
             while True:
                 time.sleep(0.001)
                 said += 1
+                if len(asked) < 20 and len(heard) == len(asked):
+                    asked.append(said)
+                    connection.sendall(b"y")
                 yield b"x"
 
+    class Listener:
+        """Notes how much has been said when it hears something."""
+
+        def stream(self, peer: Peer) -> Conversation:
+            while data := (yield None):
+                heard.append(said)
+                yield data
+
     address, _ = server.add(Thinker(), "tcp://127.0.0.1:0")
-    echo, _ = server.add(Echo(), "tcp://127.0.0.1:0")
-    with connect(address) as thinker, connect(echo) as connection:
-        assert thinker.recv(1)
-        for _ in range(20):
-            server.settle()
-            before = said
-            connection.sendall(b"y")
-            assert connection.recv(1) == b"y"
-            assert said - before < 20, "a whole turn of 256 words came in between"
+    other, _ = server.add(Listener(), "tcp://127.0.0.1:0")
+    with connect(other) as connection:
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+        heard.clear()
+        with connect(address) as thinker:
+            assert thinker.recv(1)
+            assert read_exactly(connection, 20) == b"y" * 20
+        waited = [after - before for before, after in zip(asked, heard, strict=True)]
+        assert max(waited) < 20, "a whole turn of 256 words came in between"
