@@ -233,6 +233,15 @@ def test_no_file_is_long_and_every_file_says_what_it_is(file: Path) -> None:
     assert ast.get_docstring(ast.parse(text))
 
 
+@pytest.mark.parametrize("package", sorted({file.parent for file in FILES}), ids=str)
+def test_docstring_of_a_package_names_each_of_its_files(package: Path) -> None:
+    if package in (ROOT / "netd", ROOT / "netd" / "services", ROOT / "netd" / "cli"):
+        return  # the architecture page and tables in the code (table.py, main.py) name those
+    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    names = {file.stem for file in package.glob("*.py")} - {"__init__"}
+    assert {name for name in names if not re.search(rf"\b{name}\b", docstring)} == set()
+
+
 def test_every_test_file_has_its_place_in_the_tree() -> None:
     for file in (ROOT / "tests").rglob("*/test_*.py"):
         place = file.parent.relative_to(ROOT / "tests")

@@ -1,8 +1,9 @@
 """From the config of another super-server to one of netd: `netd import FORMAT`.
 
 Read `account`, which says what became of each line of the source, then `document`, the config that is made, then
-`yaml_text`, which writes it, then `source_files`, which reads within bounds, `host`, the facts about this host, and
-`programs`, what all programs have in common.
+`yaml_text`, which writes it, then `source_files`, which reads within bounds, `host`, the facts about this host,
+`programs`, what all programs have in common, `hosts_access`, the rules of tcp wrappers, and `validity`, whether netd
+takes the service.
 
 A format is a package (or file) of its name with a function that `netd/cli/import_command.py` calls::
 

@@ -1,4 +1,8 @@
-"""chat: a room in which each message goes to all other members, over streams and datagrams."""
+"""chat: a room in which each message goes to all other members, over streams and datagrams.
+
+`room.py` is the room, `member.py` one in it, `news.py` what waits for one that gets answers only, `text.py` what may be
+shown.
+"""
 
 from typing import Literal
 

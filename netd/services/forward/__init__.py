@@ -1,6 +1,7 @@
 """forward: passes connections and datagrams on to other services, as redirect of xinetd, socat or a proxy do.
 
-Read `target` and `options` first, then `balance`, `state`, `health` and `names`. The connections are the transport's.
+Read `target` and `options` (with `to_tls`) first, then `balance`, `state`, `health` and `names`. The connections are
+the transport's.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 HTTP and Prometheus are imported, and the page is read, only if the config has such a service: other daemons need no
 memory for them. The check of the config builds the service before netd forks workers and changes its root, so that all
-of it is loaded then.
+of it is loaded then. `http.py` answers; the files of the page are in `page/`.
 """
 
 from functools import cache
