@@ -8,6 +8,9 @@ from typing import Any
 from netd.contract import Context
 from netd.services.forward import Forward
 from netd.services.forward.options import ForwardOptions
+from netd.telemetry.service_events import ServiceEvents
+from netd.transport.datagram.forward import ForwardServer
+from tests.support.server import Server
 
 ANY: dict[str, object] = {"amplify": ["any"]}
 
@@ -45,3 +48,26 @@ def asking(address: Any, host: str = "127.0.0.1") -> Iterator[socket.socket]:
         sock.settimeout(20)
         sock.connect(address)
         yield sock
+
+
+def last(server: Server) -> ForwardServer:
+    """The server that was added last."""
+    found = server.servers[-1]
+    assert isinstance(found, ForwardServer)
+    return found
+
+
+def in_loop(server: Server, function: Any) -> None:
+    """Call this in the loop of a server, and wait until it was."""
+    server.loop.call(function)
+    server.settle()
+
+
+def dropped(events: ServiceEvents, **expected: int) -> bool:
+    """Whether so many datagrams were dropped, by reason, and no others."""
+    return events.counters.dropped == expected
+
+
+def drops(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines about datagrams that were dropped."""
+    return [event for event in log if event["event"] == "datagrams_dropped"]
