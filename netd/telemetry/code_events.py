@@ -1,7 +1,9 @@
 """The events of the code of `python` services: what it prints, and what it logs with `logging`."""
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 
 from netd.telemetry.throttle import LONGEST_LINE, LineLimit, ThrottledLog
@@ -17,9 +19,13 @@ class CodeEvents(ThrottledLog):
     def __init__(self, service: str = "", clock: Callable[[], float] = time.monotonic, **context: object) -> None:
         super().__init__(clock, **({"service": service} if service else {}), **context)
         self.service = service
-        # The thread that has it may run a finalizer, which may print.
-        self._lock = threading.RLock()
         self._limit = LineLimit(clock)
+        self._renew_lock()
+        _ALL.add(self)
+
+    def _renew_lock(self) -> None:
+        """Have a lock that nothing has: in a forked process a thread of the parent may have the one before."""
+        self._lock = threading.RLock()  # the thread that has it may run a finalizer, which may print
 
     def lines_printed(self, stream: str, peer: str, lines: Sequence[str]) -> None:
         """A line that the code of a service of the type `python` has printed, or written to standard error.
@@ -59,6 +65,17 @@ class CodeEvents(ThrottledLog):
     def log_pending(self, *, final: bool = False) -> None:
         with self._lock:
             super().log_pending(final=final)
+
+
+_ALL: weakref.WeakSet[CodeEvents] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for events in list(_ALL):
+        events._renew_lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
 
 
 _LEVELS = {"critical": 50, "error": 40, "warning": 30, "info": 20, "debug": 10}

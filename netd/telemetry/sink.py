@@ -7,6 +7,7 @@ import socket
 import stat
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 from netd import paths
@@ -36,23 +37,14 @@ class Sink:
         """
         self.reopen: Callable[[], int] | None = None
         """Opens the log file again, after a rotation, for `replace`. Raises `OpenError`. None: it is no file."""
-        self.at_turn_end: Callable[[Callable[[], object]], object] | None = None
-        """Has the loop of this process call a function before it waits. None: there is no loop, and nothing is held."""
-        self._held: list[bytes] = []
-        self._held_octets = 0
         self._render_lost = lost or _lost_line
         self._connect = connect
         self._next_connect = 0.0
         self._socket: socket.socket | None = None
         self._descriptor = descriptor
         self._is_own = False  # whether this object has opened the descriptor
-        self._lock = threading.RLock()
-        self._writing = False
-        self._rest = b""  # of a line that was written in part
-        self._reported = 0  # the number of lost lines that `_rest` reports; 0 if it is of another line
-        self._lost = 0
-        self.lost = 0
-        """The number of lines lost since this process began to write here."""
+        self._begin()
+        _ALL.add(self)
         kind = os.fstat(descriptor).st_mode
         if stat.S_ISSOCK(kind):
             self._socket = socket.socket(fileno=os.dup(descriptor))
@@ -64,6 +56,20 @@ class Sink:
                 self._is_own = True
             except OSError:
                 pass  # no /proc, or a terminal of another user
+
+    def _begin(self) -> None:
+        """Begin without lines to write: also in a forked process, since those of the parent are written there."""
+        self.at_turn_end: Callable[[Callable[[], object]], object] | None = None
+        """Has the loop of this process call a function before it waits. None: there is no loop, and nothing is held."""
+        self._held: list[bytes] = []
+        self._held_octets = 0
+        self._lock = threading.RLock()  # a new one, since a thread that the child does not have may have the old one
+        self._writing = False
+        self._rest = b""  # of a line that was written in part
+        self._reported = 0  # the number of lost lines that `_rest` reports; 0 if it is of another line
+        self._lost = 0
+        self.lost = 0
+        """The number of lines lost since this process began to write here."""
 
     def leave_standard_streams(self) -> None:
         """Write through another descriptor from now on where it is standard output or standard error."""
@@ -213,6 +219,17 @@ class Sink:
             os.close(self._descriptor)
 
     debug = info = warning = error = critical = msg
+
+
+_ALL: weakref.WeakSet[Sink] = weakref.WeakSet()
+
+
+def _begin_all() -> None:
+    for sink in list(_ALL):
+        sink._begin()
+
+
+os.register_at_fork(after_in_child=_begin_all)
 
 
 def _lost_line(number: int) -> bytes:

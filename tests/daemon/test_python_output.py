@@ -1,6 +1,7 @@
 """What the code of services prints and logs, in the log of a daemon."""
 
 import socket
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,40 @@ def test_level_of_netd_is_that_of_logging(open_path: Path) -> None:
         client.send(b"x")
         assert client.recv(100) == b"10"
         assert netd.event("line_logged")["line"] == "detail"
+
+
+@pytest.mark.slow
+def test_process_that_code_forks_logs_its_own_lines_once(open_path: Path) -> None:
+    file = open_path / "forks.py"
+    file.write_text(
+        "import os, signal, socketserver\n"
+        "def fork():\n"
+        "    if not (pid := os.fork()):\n"
+        "        signal.alarm(60)\n"
+        "        print('of the child')\n"
+        "        os._exit(0)\n"
+        "    os.waitpid(pid, 0)\n"
+        "class InLoop:\n"
+        "    def stream(self, peer):\n"
+        "        yield b'x'\n"
+        "        fork()\n"
+        "class InThread(socketserver.BaseRequestHandler):\n"
+        "    def handle(self):\n"
+        "        self.request.sendall(b'x')\n"
+        "        fork()\n"
+    )
+    names = ("InLoop", "InThread")
+    services = [
+        f"{name}: {{type: python, listen: ['tcp://127.0.0.1:0'], options: {{class: '{file}:{name}'}}}}"
+        for name in names
+    ]
+    with daemon(f"log: {{connections: all}}\nservices: {{{', '.join(services)}}}", open_path) as netd:
+        for name in names:
+            clients = [socket.create_connection(("127.0.0.1", netd.port(name)), 10) for _ in range(20)]
+            for client in clients:
+                assert read_exactly(client, 1) == b"x"
+                assert client.recv(1) == b""
+                client.close()
+    for name in names:
+        events = Counter(line["event"] for line in netd.lines if line.get("service") == name)
+        assert (events["connection_closed"], events["line_printed"]) == (20, 20), name

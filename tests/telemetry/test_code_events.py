@@ -1,6 +1,7 @@
 """The lines that code prints and logs, as events."""
 
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from netd.telemetry import logs
 from netd.telemetry.code_events import CodeEvents
 from netd.telemetry.throttle import LINES_BURST, LONGEST_LINE
+from tests.support.forks import in_child
 from tests.telemetry.clock import Clock
 
 Lines = list[dict[str, Any]]
@@ -76,3 +78,22 @@ def test_line_below_the_level_of_netd_takes_no_place(log: Lines) -> None:
         events.line_logged(logging.WARNING, "", "root", "x", None)
         events.line_logged(logging.ERROR, "", "root", "y", None)
     assert [line["line"] for line in log] == ["y"] * int(LINES_BURST)
+
+
+def test_forked_process_waits_for_no_thread_that_was_printing(log: Lines) -> None:
+    printing, go_on = threading.Event(), threading.Event()
+
+    def clock() -> float:
+        if threading.current_thread() is thread:
+            printing.set()
+            go_on.wait(60)
+        return 0.0
+
+    thread = threading.Thread(target=lambda: events.lines_printed("stdout", "", ["of the parent"]))
+    events = CodeEvents("greet", clock)
+    thread.start()
+    assert printing.wait(30)
+    in_child(lambda: events.lines_printed("stdout", "", ["of the child"]))
+    go_on.set()
+    thread.join(30)
+    assert [line["line"] for line in log] == ["of the parent"]

@@ -18,6 +18,7 @@ import structlog
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.sink import Sink, open_file
+from tests.support.forks import in_child
 
 
 def test_full_pipe_blocks_no_writer_and_lost_lines_are_reported() -> None:
@@ -84,6 +85,75 @@ def test_held_lines_are_written_in_what_a_pipe_takes_as_a_whole_and_all_of_them_
     sink.finish()
     reports = [json.loads(one) for one in (written + os.read(reader, size)).splitlines() if one.startswith(b"{")]
     assert sum(one["number"] for one in reports) == sink.lost > 0
+    os.close(reader)
+    os.close(writer)
+
+
+def test_forked_process_writes_only_lines_of_its_own() -> None:
+    """As one that the code of a service forks, in a handler or with multiprocessing."""
+    reader, writer = os.pipe()
+    sink = Sink(writer)
+    ends: list[Any] = []
+    sink.at_turn_end = ends.append
+    sink.hold(b"of the parent\n")
+
+    def child() -> None:
+        sink.hold(b"held by the child\n")  # it has no loop
+        sink.msg("of the child")
+        sink.write_held()
+
+    in_child(child)
+    assert os.read(reader, 100) == b"held by the child\nof the child\n"
+    ends[0]()
+    assert os.read(reader, 100) == b"of the parent\n"
+    sink.close()
+    os.close(reader)
+    os.close(writer)
+
+
+def test_forked_process_leaves_the_rest_of_a_line_and_the_number_of_lost_ones_to_its_parent() -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 2 * select.PIPE_BUF)
+    sink = Sink(writer)
+    sink.msg("x" * (3 * select.PIPE_BUF))
+    sink.msg("lost")
+    os.read(reader, 65536)
+
+    def child() -> None:
+        sink.finish()
+        assert sink.lost == 0
+
+    in_child(child)
+    sink.finish()
+    assert os.read(reader, 65536) == b"x" * select.PIPE_BUF + b'\n{"event":"log_lines_lost","number":1}\n'
+    assert sink.lost == 1
+    sink.close()
+    os.close(reader)
+    os.close(writer)
+
+
+def test_forked_process_waits_for_no_thread_that_was_writing() -> None:
+    reader, writer = os.pipe()
+    writing, go_on = threading.Event(), threading.Event()
+
+    def lost(number: int) -> bytes:
+        writing.set()
+        go_on.wait(60)
+        return b"%d lost\n" % number
+
+    sink = Sink(writer, lost)
+    while not sink.lost:
+        sink.msg("x" * 8000)
+    os.read(reader, 65536)
+    thread = threading.Thread(target=sink.msg, args=("of the parent",))
+    thread.start()
+    assert writing.wait(30)
+    in_child(lambda: sink.msg("of the child"))
+    assert os.read(reader, 65536).endswith(b"of the child\n")
+    go_on.set()
+    thread.join(30)
+    assert os.read(reader, 65536) == b"1 lost\nof the parent\n"
+    sink.close()
     os.close(reader)
     os.close(writer)
 

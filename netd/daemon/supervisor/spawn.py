@@ -191,7 +191,6 @@ def _run_worker(
     _open_null()
     privileges.close_all_but({0, 1, 2, channel.fileno(), stack, sink.descriptor})
     faulthandler.enable(file=stack)
-    sink.lost = 0  # the parent reports its own
     try:
         privileges.drop_to(run_as, parent)
     except (OSError, RuntimeError) as error:
