@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -254,6 +255,8 @@ def test_processes_and_sockets_that_a_test_leaves_behind_fail_it() -> None:
     assert listener.fileno() == -1
     with nothing_left():
         subprocess.run(["sh", "-c", "sleep 0.2 &"], check=True)
+    with nothing_left():
+        threading.Timer(0.2, socket.create_server(("127.0.0.1", 0)).close).start()
 
 
 def test_signals_that_a_test_leaves_blocked_or_handled_fail_it() -> None:

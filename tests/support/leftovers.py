@@ -74,7 +74,7 @@ def nothing_left(seconds: float = 10.0) -> Iterator[None]:
     """Assert that all processes that are started and sockets that are opened within it have ended and are closed.
 
     Others are ended and closed. A process has some ``seconds``, since a worker may need a moment to notice that its
-    supervisor has exited.
+    supervisor has exited; and so has a socket, since a thread may be about to close one, as a resolver does.
     """
     processes, sockets = _children(), _sockets()
     yield
@@ -85,11 +85,16 @@ def nothing_left(seconds: float = 10.0) -> Iterator[None]:
                 os.waitpid(pid, os.WNOHANG)
         return not _children() - processes
 
+    def closed() -> bool:
+        return not _sockets() - sockets
+
     with contextlib.suppress(AssertionError):
         until(ended, seconds)
     left = [_end(pid) for pid in _children() - processes]
-    if _sockets() - sockets:
+    if not closed():
         gc.collect()  # closes unreferenced sockets, with a warning in this test rather than in a later one
+        with contextlib.suppress(AssertionError):
+            until(closed, seconds)
     opened = [_name(number) for number in _sockets() - sockets]
     assert not left, f"left behind: the processes {left}"
     assert not opened, f"left open: the sockets {opened}"
