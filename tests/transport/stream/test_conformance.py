@@ -8,6 +8,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def test_connection_that_waits_costs_no_processor_time(case: Case) -> None:
     case.serve()
     used: list[float] = []
     with case.connect() as client:
-        for _ in range(3):
+        for _ in range(4):
             case.server.loop.call(lambda: used.append(time.thread_time()))
             case.server.settle()
             select.select([], [], [], 0.2)
@@ -205,7 +206,8 @@ def test_connection_that_waits_costs_no_processor_time(case: Case) -> None:
                 case.fill(client)
                 client.shutdown(socket.SHUT_WR)
         read_all(client)
-    assert used[2] - used[1] < 0.1, "the loop is woken again and again"
+    # The loop may have something left to do at first, and Python may collect circles in its thread.
+    assert min(after - before for before, after in pairwise(used[1:])) < 0.1, "the loop is woken again and again"
     assert case.outcome() == "done"
 
 
