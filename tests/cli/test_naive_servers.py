@@ -87,7 +87,7 @@ def test_members_of_a_room_hear_each_other() -> None:
 
 @pytest.mark.parametrize("server", ["hello_tcp", "upper_tcp", "upper_udp", "ping_tcp", "ping_udp"])
 def test_probe_measures_wrong_and_missing_answers_and_the_server_survives(server: str) -> None:
-    arguments = ["--service", "echo", "--count", "3", "--rate", "20/s", "--timeout", "300ms"]
+    arguments = ["--service", "echo", "--count", "3", "--rate", "20/s", "--timeout", "1s"]
     with serving(server) as url:
         command = [sys.executable, "-m", "netd", "probe", url, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)

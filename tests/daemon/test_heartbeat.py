@@ -163,12 +163,12 @@ def test_worker_that_hangs_before_a_reload_does_not_prevent_it(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_slow_constructor_of_a_service_is_no_hang(tmp_path: Path) -> None:
-    before = ECHO.format(heartbeat="100ms", workers=1, line=100)
+    before = ECHO.format(heartbeat="500ms", workers=1, line=100)
     with with_service(tmp_path, before) as running, talking(running.port("echo")) as live:
         write(tmp_path, before + ON.format("wait"))
         reload = InBackground(lambda: running.ask("reload"))
-        # The worker misses ten heartbeats, and netd answers commands meanwhile.
-        until(lambda: running.ask("status")["workers"][0]["heartbeat_seconds"] > 1.0)
+        # The worker misses four heartbeats, and netd answers commands meanwhile.
+        until(lambda: running.ask("status")["workers"][0]["heartbeat_seconds"] > 2.0)
         assert not reload.done
         connections = InBackground(lambda: running.ask("connections"))
         os.kill(running.worker, signal.SIGWINCH)
@@ -181,8 +181,8 @@ def test_slow_constructor_of_a_service_is_no_hang(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_config_that_takes_too_long_to_prepare_is_rejected_without_effect(tmp_path: Path) -> None:
-    before = ECHO.format(heartbeat="100ms", workers=2, line=100)
-    with with_service(tmp_path, before, preparing=1.0) as running, contextlib.ExitStack() as stack:
+    before = ECHO.format(heartbeat="500ms", workers=2, line=100)
+    with with_service(tmp_path, before, preparing=3.0) as running, contextlib.ExitStack() as stack:
         live = [stack.enter_context(talking(running.port("echo"))) for _ in range(10)]
         write(tmp_path, before + ON.format("wait"))
         answer = running.ask("reload")

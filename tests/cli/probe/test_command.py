@@ -91,7 +91,7 @@ def test_summary_has_figures_and_a_histogram(netd: Daemon) -> None:
 
 def test_csv_has_a_row_for_each_question(netd: Daemon) -> None:
     silent = netd.url("discard", "udp")
-    done = probe(netd.url("echo"), silent, "--count", "5", "--rate", "100/s", "--timeout", "300ms", "--csv")
+    done = probe(netd.url("echo"), silent, "--count", "5", "--rate", "100/s", "--timeout", "2s", "--csv")
     assert done.returncode == 1
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["outcome"] for row in rows] == ["received"] * 5 + ["timed_out"] * 5
@@ -213,7 +213,7 @@ def test_usage_error_of_a_check_is_unknown(arguments: list[str], problem: str) -
 
 
 def test_wrong_answers_exit_with_1(netd: Daemon) -> None:
-    done = probe(netd.url("daytime", "udp"), "--service", "echo", *QUICK, "--timeout", "500ms", "--json")
+    done = probe(netd.url("daytime", "udp"), "--service", "echo", *QUICK, "--timeout", "2s", "--json")
     [target] = json.loads(done.stdout)["targets"]
     assert done.returncode == 1
     assert (target["received"], target["corrupted"], target["losses"]["timed_out"]) == (0, 10, 10)
@@ -231,7 +231,7 @@ def test_single_damaged_answer_exits_with_1(netd: Daemon) -> None:
 
 def test_each_kind_of_loss_has_its_message(netd: Daemon, tmp_path: Path) -> None:
     urls = [unused_url(), f"unix://{tmp_path}/no.sock", "udp://a..b:7", netd.url("discard", "udp")]
-    done = probe(*urls, "--count", "3", "--rate", "100/s", "--timeout", "300ms")
+    done = probe(*urls, "--count", "3", "--rate", "100/s", "--timeout", "2s")
     assert (done.returncode, done.stderr) == (1, "")
     assert "3 refused: Connection refused" in done.stdout
     assert "3 unreachable: No such file or directory" in done.stdout
