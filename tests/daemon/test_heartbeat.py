@@ -54,6 +54,7 @@ def test_reloads_at_any_rate_do_not_delay_the_watchdog(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)  # a worker is tried again after 15 s
 def test_netd_without_a_worker_is_not_ready_and_does_not_notify_the_watchdog(open_path: Path, tmp_path: Path) -> None:
     need_root()
     jail = open_path / "jail"

@@ -39,7 +39,8 @@ class Lab:
             "LAB_SUITE": suite,
             "LAB_NAME": f"netd-{suite}-{os.getpid()}",  # two checkouts may be tested at the same time
             "LAB_CACHE": str(CACHE),
-            "LAB_TTL_S": "900",
+            "LAB_TTL_S": "1800",
+            "LAB_BOOT_S": "180",
             **settings,
         }
         self.cursor = ""
@@ -146,7 +147,11 @@ def _libraries(version: str) -> Path:
             ],
             check=True,
         )
-        made.rename(place)
+        try:
+            made.rename(place)
+        except OSError:  # another process of the tests has made it meanwhile
+            assert place.exists()
+            shutil.rmtree(made)
     return place
 
 

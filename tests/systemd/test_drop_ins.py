@@ -10,7 +10,7 @@ from tests.support.programs import faults_of_units
 from tests.support.waiting import until
 from tests.systemd.conftest import ROOT, Lab
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180, func_only=True)]
 
 ECHO = "services:\n  echo: {listen: [tcp://*:7, 'unix:///run/netd/echo.sock']}\n"
 GROUP = "daemon: {control_group: netd-admin}\n" + ECHO

@@ -7,7 +7,7 @@ import pytest
 
 from tests.systemd.conftest import ROOT, Lab
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180, func_only=True)]
 
 SHOW = """#!/bin/sh
 id -un; id -gn; id -Gn; pwd; umask; nice; ulimit -n; ulimit -c

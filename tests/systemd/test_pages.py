@@ -8,7 +8,7 @@ import pytest
 from tests.support.pages import Command, all_commands, elsewhere
 from tests.systemd.conftest import ROOT, Lab
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180, func_only=True)]
 
 
 # The file is the last argument.

@@ -13,7 +13,7 @@ from tests.support.programs import started
 from tests.support.waiting import until
 from tests.systemd.conftest import ROOT, Lab
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180, func_only=True)]
 
 # Prints what a program finds: its identity, rights, descriptors, environment and limits, and what it may do.
 INSPECT = """#!/usr/bin/python3

@@ -12,7 +12,7 @@ from tests.systemd.conftest import ROOT, Lab
 # The tree of the other lab has none of the programs.
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(180, func_only=True),
     pytest.mark.parametrize("booted", ["host"], indirect=True),
 ]
 

@@ -14,8 +14,8 @@ from tests.support.waiting import until
 from tests.systemd.conftest import ROOT, Lab
 from tests.systemd.load import Load
 
-# The first run makes a tree, which takes half a minute.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+# Not for fixtures: the first run makes a tree, which takes half a minute, and much longer on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180, func_only=True)]
 
 ECHO = "services:\n  echo: {listen: [tcp://*:7, udp://*:7, 'unix:///run/netd/echo.sock']}\n"
 
