@@ -47,6 +47,7 @@ services:
 def browser() -> Iterator[Browser]:
     need("chromium")
     with sync_playwright() as playwright:
+        expect.set_options(timeout=30_000)  # instead of 5 s: the browser and netd share a busy machine
         started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=SWITCHES)
         yield started
         started.close()
