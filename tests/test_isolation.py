@@ -93,8 +93,9 @@ NAMED = {
     "tests/daemon/launcher/test_programs.py": (r"/no/such", "a program that does not exist"),
     "tests/daemon/launcher/test_spawn.py": (r"/no/such\S*", "programs and directories that do not exist"),
     "tests/daemon/launcher/test_workers.py": (r"/no/such", "a program that does not exist"),
+    "tests/daemon/launcher/test_worker_faults.py": (r"/no/such", "a program that does not exist"),
     "tests/daemon/messages/test_programs.py": (r"/run/\S*", "words in a message"),
-    "tests/daemon/supervisor/test_workers.py": (r"tcp://\*:7", "in a network namespace"),
+    "tests/daemon/test_shared_limits.py": (r"tcp://\*:7", "in a network namespace"),
     "tests/daemon/launcher/test_error_pipes.py": (r"/dev/stderr", "what a program of the test has there"),
     "tests/daemon/test_program_faults.py": (r"/etc/passwd", "in a mount namespace"),
     "tests/daemon/test_daemonize.py": (

@@ -1,26 +1,18 @@
 """What workers ask a launcher for. An attacker may control a worker: it gets what any peer can, and not more of it."""
 
-import array
-import gc
 import os
 import select
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from netd.contract import End
-from netd.daemon.channel import ClosedError
-from netd.daemon.launcher.programs import Programs, Running
-from netd.daemon.launcher.workers import WorkerClient
+from netd.daemon.launcher.programs import Running
 from netd.daemon.messages.programs import (
     Ended,
-    ErrorPipe,
     Lost,
     NotStarted,
     Start,
@@ -31,136 +23,9 @@ from netd.daemon.messages.programs import (
     of_launcher,
 )
 from netd.daemon.messages.to_launcher import Program
-from netd.daemon.packets import LONGEST, PacketChannel
 from netd.daemon.running_table import RunningTable
 from tests.daemon.launcher.examples import program, shell
-from tests.daemon.launcher.turned_loop import TurnedLoop
-
-Answer = Started | Ended | Lost | Synced | NotStarted
-
-
-class Launched:
-    """A launcher with two workers, which this test is."""
-
-    def __init__(self) -> None:
-        self.loop = TurnedLoop()
-        self.programs = Programs(self.loop, lambda: None)
-        self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self.lost: list[tuple[int, str]] = []
-        self.orphaned: list[tuple[int, End]] = []
-        self.workers = [Worker(self, number) for number in range(2)]
-
-    def add(self, *known: Program) -> None:
-        self.programs.known |= {one.number: one for one in known}
-
-    def on_lost(self, client: WorkerClient, reason: str) -> None:
-        self.lost.append((client.number, reason))
-
-    def on_orphaned(self, running: Running, end: End) -> None:
-        self.orphaned.append((running.pid, end))
-
-    def turn_until(self, condition: Any) -> None:
-        def reaped() -> object:
-            self.programs.reap()
-            for worker in self.workers:
-                worker.client.tell()
-            return condition()
-
-        self.loop.turn_until(reaped)
-
-    def close(self) -> None:
-        for running in self.programs:
-            os.killpg(running.pid, signal.SIGKILL)
-        self.turn_until(lambda: not len(self.programs))
-        for worker in self.workers:
-            worker.client.close()
-            worker.channel.close()
-        self.loop.close()
-        os.close(self.null)
-
-
-class Worker:
-    """The end of a worker."""
-
-    def __init__(self, launched: Launched, number: int) -> None:
-        ours, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.launched = launched
-        self.channel = PacketChannel(self.socket)
-        self.answers: list[Answer] = []
-        self.client = WorkerClient(
-            number,
-            9000 + number,
-            PacketChannel(ours),
-            launched.programs,
-            launched.loop,
-            launched.null,
-            launched.on_lost,
-            launched.on_orphaned,
-        )
-
-    def send(self, message: Start | Stop | Sync | bytes, *descriptors: int) -> None:
-        packet = message if isinstance(message, bytes) else message.encode()
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-        self.socket.sendmsg([packet], rights)
-
-    def read(self) -> list[Answer]:
-        """All answers until now."""
-        try:
-            while received := self.channel.receive():
-                assert not received[1], "no answer has a descriptor"
-                self.answers += [one for one in of_launcher(received[0]) if not isinstance(one, ErrorPipe)]
-        except ClosedError:
-            pass
-        return self.answers
-
-    def answer(self) -> Answer:
-        """The next answer."""
-        self.launched.turn_until(self.read)
-        return self.answers.pop(0)
-
-    def start(self, start: int, number: int = 1, facts: dict[str, str] | None = None) -> socket.socket:
-        """Have a program started for a connection. Returns the end of the peer."""
-        peer, connection = socket.socketpair()
-        with connection:
-            self.send(Start(start, number, facts or {}), connection.fileno())
-        peer.settimeout(20)
-        return peer
-
-    def fault(self) -> str:
-        """Wait until the launcher has closed the channel. Returns the reason."""
-        self.launched.turn_until(lambda: self.launched.lost)
-        [(number, reason)] = self.launched.lost
-        assert number == self.client.number
-        self.launched.turn_until(self._is_closed)  # a program that was just started closes its copy at execve(2)
-        return reason
-
-    def _is_closed(self) -> bool:
-        try:
-            self.socket.send(b"x")
-        except ConnectionError:
-            return True
-        return False
-
-
-@pytest.fixture
-def launched() -> Iterator[Launched]:
-    made = Launched()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def worker(launched: Launched) -> Worker:
-    return launched.workers[0]
-
-
-def opened() -> set[str]:
-    """The descriptors of this process."""
-    gc.collect()
-    names = os.listdir("/proc/self/fd")
-    return {
-        name for name in names if os.path.exists(f"/proc/self/fd/{name}") or os.path.islink(f"/proc/self/fd/{name}")
-    }
+from tests.daemon.launcher.launched import Launched, Worker, opened
 
 
 def test_program_is_started_with_the_connection_and_its_end_is_told(launched: Launched, worker: Worker) -> None:
@@ -313,158 +178,6 @@ def test_program_is_ended_for_the_worker_that_started_it_alone(launched: Launche
         assert launched.lost == []
 
 
-def descriptor_of(kind: str, made: list[Any]) -> int:
-    """A descriptor that is no connection; ``made`` keeps it open."""
-    match kind:
-        case "file":
-            made.append(open(__file__, "rb"))  # noqa: SIM115
-        case "directory":
-            return os.open("/", os.O_RDONLY)
-        case "pipe":
-            reading, writing = os.pipe()
-            made.append(os.fdopen(reading))
-            return writing
-        case "memory":
-            return os.memfd_create("x")
-        case "pidfd":
-            return os.pidfd_open(os.getpid())
-        case "udp":
-            made.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        case "seqpacket":
-            made += socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        case "listener":
-            made.append(socket.create_server(("127.0.0.1", 0)))
-        case "unix listener":
-            made.append(socket.socket(socket.AF_UNIX))
-            made[-1].bind("")
-            made[-1].listen()
-        case "netlink":
-            made.append(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW))
-    return os.dup(made[-1].fileno())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind", ["file", "directory", "pipe", "memory", "pidfd", "udp", "seqpacket", "listener", "unix listener", "netlink"]
-)
-def test_descriptor_that_is_no_connection_is_a_fault_of_the_worker(
-    launched: Launched, worker: Worker, kind: str
-) -> None:
-    launched.add(program("/bin/cat"))
-    made: list[Any] = []
-    descriptor = descriptor_of(kind, made)
-    worker.send(Start(1, 1, {}), descriptor)
-    before = opened()
-    reason = worker.fault()
-    assert reason.startswith("Start: a ")
-    assert len(before - opened()) == 1, "its channel is closed"
-    assert opened() <= before
-    os.close(descriptor)
-    assert len(launched.programs) == 0
-    for one in made:
-        one.close()
-
-
-@pytest.mark.parametrize(("errors", "number"), [("null", 0), ("null", 2), ("log", 0), ("log", 1)])
-def test_wrong_number_of_descriptors_is_a_fault_of_the_worker(
-    launched: Launched, worker: Worker, errors: Any, number: int
-) -> None:
-    launched.add(program("/bin/cat", errors=errors))
-    before = opened()
-    with socket.socket() as one:
-        worker.send(Start(1, 1, {}), *[one.fileno()] * number)
-    assert worker.fault() == f"Start: {1 + (errors == 'log')} descriptors expected, got {number}"
-    assert opened() < before
-
-
-@pytest.mark.parametrize("gives", ["connection", "output"])
-def test_standard_error_that_is_no_pipe_is_a_fault_of_the_worker(
-    launched: Launched, worker: Worker, gives: Any
-) -> None:
-    launched.add(program("/bin/cat", errors="log", gives=gives))
-    with socket.socket() as one, open(__file__) as file:
-        worker.send(Start(1, 1, {}), one.fileno(), file.fileno())
-    assert worker.fault() == "Start: a descriptor is no pipe"
-
-
-@pytest.mark.parametrize(
-    "packet",
-    [b"?", b"{}", b"\0" * 100, Start(0, 1, {}).encode(), Started(1, 1).encode(), b"x" * LONGEST, b"x" * (LONGEST + 1)],
-)
-def test_garbage_is_a_fault_of_the_worker_alone(launched: Launched, worker: Worker, packet: bytes) -> None:
-    launched.add(program("/bin/cat"))
-    other = launched.workers[1]
-    with other.start(1) as peer:
-        worker.send(packet)
-        assert len(worker.fault()) < 200
-        assert isinstance(other.answer(), Started)
-        peer.sendall(b"on")
-        assert peer.recv(2) == b"on"
-
-
-@pytest.mark.slow
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-@given(packets=st.lists(st.binary(min_size=1, max_size=60), max_size=5))
-def test_any_packets_start_nothing_that_is_not_known(packets: list[bytes]) -> None:
-    made = Launched()
-    made.add(program("/bin/false", number=2**62))
-    [worker, other] = made.workers
-    for packet in packets:
-        worker.send(packet)
-    made.loop.turn()
-    made.turn_until(lambda: made.lost or not packets)
-    with other.start(1, number=2**62):
-        assert isinstance(other.answer(), Started)
-    made.close()
-
-
-def test_number_of_a_start_that_runs_is_a_fault_of_the_worker(launched: Launched, worker: Worker) -> None:
-    launched.add(program("/bin/cat"))
-    with worker.start(1), worker.start(1):
-        assert worker.fault() == "start 1, which is not a new one"
-        assert len(launched.programs) == 1, "it goes on"
-
-
-def test_worker_that_was_a_fault_can_start_nothing_any_more(launched: Launched, worker: Worker) -> None:
-    launched.add(program("/bin/cat"))
-    worker.send(b"?")
-    with worker.start(1):
-        assert worker.fault()
-        launched.loop.turn()
-        assert len(launched.programs) == 0
-
-
-@pytest.mark.slow
-def test_worker_that_does_not_read_has_no_more_started_and_no_more_kept_for_it(
-    launched: Launched, worker: Worker
-) -> None:
-    launched.add(program("/no/such"))
-    worker.client._channel._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-    sent = 0
-    with socket.socket() as one, pytest.raises(BlockingIOError):
-        for sent in range(100_000):
-            worker.send(Start(sent + 1, 1, {}), one.fileno())
-            launched.loop.turn()
-    assert sent < 2000
-    assert len(worker.client._unsent) <= 1
-    launched.turn_until(lambda: len(worker.read()) == sent)
-    assert [one.start for one in worker.answers] == list(range(1, sent + 1))
-
-
-def test_another_worker_is_served_beside_a_worker_that_sends_without_a_pause(
-    launched: Launched, worker: Worker
-) -> None:
-    launched.add(program("/bin/cat"))
-    other = launched.workers[1]
-    with pytest.raises(BlockingIOError):
-        while True:
-            worker.send(Stop(7))
-    with other.start(1) as peer:
-        assert isinstance(other.answer(), Started)
-        peer.sendall(b"on")
-        assert peer.recv(2) == b"on"
-
-
 def test_peer_that_has_gone_still_has_its_program_started(launched: Launched, worker: Worker) -> None:
     launched.add(program("/bin/cat"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -562,10 +275,3 @@ def test_question_after_starts_is_answered_after_them(launched: Launched, worker
         while isinstance(second, Started):
             second = worker.answer()
         assert second == Synced(1)
-
-
-def test_order_with_a_descriptor_is_a_fault_of_the_worker(launched: Launched, worker: Worker) -> None:
-    before = opened()
-    worker.send(Stop(1), 0)
-    assert worker.fault() == "Stop with a descriptor"
-    assert opened() < before

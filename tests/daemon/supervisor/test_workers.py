@@ -1,4 +1,4 @@
-"""The pool of workers: restarts, and connections, counters and limits when a worker exits or there are several.
+"""The pool of workers: its size, and those that are lost, hang, or lack descriptors.
 
 The first part has fake workers and a manual clock, the second one real processes.
 """
@@ -8,10 +8,6 @@ import os
 import resource
 import signal
 import socket
-import subprocess
-import sys
-import threading
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +18,9 @@ from netd.daemon.messages.from_worker import Alive
 from netd.daemon.supervisor.spawn import WorkerError, WorkerProcess
 from netd.shared.memory import MOST_WORKERS
 from netd.transport.wheel import TICK
-from tests.daemon.clients import echoes
 from tests.daemon.fakes import Worker, answering, logged, pool, silent, sync_nothing
-from tests.daemon.processes import ECHO, counters, workers
-from tests.support.daemon import Daemon, daemon
-from tests.support.leftovers import is_stopped
-from tests.support.programs import need
-from tests.support.sockets import read_exactly
+from tests.daemon.processes import ECHO, workers
+from tests.support.daemon import daemon
 from tests.support.waiting import until
 
 # Without processes.
@@ -265,64 +257,6 @@ def test_log_lines_that_workers_dropped_are_counted_also_after_they_exited() -> 
 # With processes.
 
 
-@pytest.mark.parametrize("number", [1, 2])
-@pytest.mark.slow
-def test_kill_9_under_load_refuses_no_connection_and_loses_no_count(tmp_path: Path, number: int) -> None:
-    config = f"daemon: {{workers: {number}}}\n" + ECHO.format("off")
-    refused: list[str] = []
-    answered = [0]
-    enough = threading.Event()
-
-    def ask(port: int) -> None:
-        while not enough.is_set():
-            try:
-                connection = socket.create_connection(("127.0.0.1", port), 20)
-            except OSError as error:
-                refused.append(repr(error))
-                return
-            with connection, contextlib.suppress(ConnectionError):  # it was a connection of the killed worker
-                connection.sendall(b"hello")
-                answered[0] += connection.recv(10) == b"hello"
-
-    with daemon(config, tmp_path) as running:
-        threads = [threading.Thread(target=ask, args=(running.port("echo"),)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for _ in range(2):
-            before, [victim, *_] = answered[0], workers(running)
-            os.kill(victim, signal.SIGKILL)
-            until(lambda before=before: answered[0] > before + 50)  # type: ignore[misc]
-            until(lambda: len(workers(running)) == number)
-        enough.set()
-        for thread in threads:
-            thread.join()
-        assert refused == []
-        lost = [running.event("worker_lost") for _ in range(2)]
-        assert {line["reason"] for line in lost} == {"signal SIGKILL"}
-        until(lambda: running.ask("status")["services"][0]["connections"] == 0)
-        counts = counters(running)
-        closed = counts["connections_closed"]
-        assert isinstance(closed, dict)
-        assert closed.get("lost", 0) == sum(line["connections"] for line in lost)
-        assert counts["connections_accepted"] == sum(closed.values())
-        assert isinstance(counts["connections_accepted"], int)
-        assert counts["connections_accepted"] >= answered[0], "the counts of the killed worker are kept"
-
-
-@pytest.mark.slow
-def test_worker_that_keeps_being_killed_is_replaced_with_backoff(tmp_path: Path) -> None:
-    with daemon(ECHO.format("off"), tmp_path) as running:
-        for delay in (0.0, 0.25, 1.0):
-            until(lambda: workers(running))
-            os.kill(workers(running)[0], signal.SIGKILL)
-            assert running.event("worker_lost")["delay"] == delay
-        # Connections wait in the queue meanwhile, and are not refused.
-        with socket.create_connection(("127.0.0.1", running.port("echo"))) as connection:
-            connection.settimeout(20)
-            connection.sendall(b"x")
-            assert connection.recv(1) == b"x"
-
-
 @pytest.mark.slow
 def test_worker_that_is_stopped_is_aborted_and_replaced(tmp_path: Path) -> None:
     with daemon("daemon: {heartbeat: 200ms, workers: 2}\n" + ECHO.format("off"), tmp_path) as running:
@@ -352,83 +286,9 @@ def test_supervisor_that_was_stopped_itself_aborts_no_worker(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_limit_of_connections_holds_across_workers(tmp_path: Path) -> None:
-    with daemon("daemon: {workers: 4}\n" + ECHO.format(10), tmp_path) as running, contextlib.ExitStack() as stack:
-        served = 0
-        for _ in range(60):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", running.port("echo"))))
-            connection.settimeout(20)
-            with contextlib.suppress(ConnectionError):
-                connection.sendall(b"x")
-                served += connection.recv(1) == b"x"
-        assert served == 10
-        assert running.ask("status")["services"][0]["connections"] == 10
-        assert counters(running)["connections_refused"] == {"connections": 50}
-
-
-@pytest.mark.slow
-def test_every_worker_accepts_from_the_same_listener(tmp_path: Path) -> None:
-    with daemon("daemon: {workers: 2}\n" + ECHO.format("off"), tmp_path) as running, contextlib.ExitStack() as stack:
-        for pid in workers(running):
-            os.kill(pid, signal.SIGSTOP)
-            until(partial(is_stopped, pid))
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", running.port("echo")), 20))
-            connection.sendall(b"x")
-            assert read_exactly(connection, 1) == b"x", "the other one serves"
-            os.kill(pid, signal.SIGCONT)
-        rows = running.ask("connections")["connections"]
-        assert {row["id"][0] for row in rows} == {"0", "1"}
-
-
-@pytest.mark.slow
 def test_workers_auto_is_one_for_each_core(tmp_path: Path) -> None:
     with daemon("daemon: {workers: auto}\n" + ECHO.format("off"), tmp_path) as running:
         assert len(workers(running)) == len(os.sched_getaffinity(0))
-
-
-@pytest.mark.parametrize("moment", [0.0, 0.05, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5])
-@pytest.mark.slow
-def test_kill_9_at_any_moment_of_the_start_does_not_prevent_the_next(tmp_path: Path, moment: float) -> None:
-    file = tmp_path / "netd.yaml"
-    file.write_text(
-        f'daemon: {{workers: 2, control: "{tmp_path}/c", pid_file: "{tmp_path}/pid"}}\n'
-        f'services:\n  echo: {{listen: [tcp://127.0.0.1:0, "unix://{tmp_path}/s"]}}\n'
-    )
-    with Daemon("-c", str(file)) as first:
-        with contextlib.suppress(Exception):
-            first.process.wait(moment)  # the moment of the kill differs
-        first.stop(signal.SIGKILL)
-    with Daemon("-c", str(file)) as second:
-        second.event("netd_started")
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(f"{tmp_path}/s")
-            connection.sendall(b"x")
-            assert connection.recv(1) == b"x"
-        assert (tmp_path / "pid").read_text() == f"{second.process.pid}\n"
-        done = second.netd("stop", "-c", str(file))
-        assert done.returncode == 0, done.stderr
-        assert second.stop() == 0
-    assert {file.name for file in tmp_path.iterdir()} == {"netd.yaml"}
-
-
-@pytest.mark.parametrize("what", ["reload", "stop"])
-@pytest.mark.slow
-def test_kill_9_during_a_reload_or_stop_does_not_prevent_the_next_start(tmp_path: Path, what: str) -> None:
-    file = tmp_path / "netd.yaml"
-    text = 'services:\n  echo: {{listen: ["unix://{0}/s{1}"]}}\n  upper: {{listen: ["unix://{0}/u"]}}\n'
-    for number in range(5):
-        file.write_text(text.format(tmp_path, number))
-        with Daemon("-c", str(file)) as running:
-            running.event("netd_started")
-            file.write_text(text.format(tmp_path, number + 1))
-            running.process.send_signal(signal.SIGHUP if what == "reload" else signal.SIGTERM)
-            with contextlib.suppress(Exception):
-                running.process.wait(0.001 * number**2)  # the moment of the kill differs
-            running.stop(signal.SIGKILL)
-    with daemon(text.format(tmp_path, 9), tmp_path), socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(f"{tmp_path}/u")
-        connection.sendall(b"x\n")
-        assert connection.recv(10) == b"X\n"
 
 
 @pytest.mark.slow
@@ -486,57 +346,6 @@ def test_supervisor_without_descriptors_rejects_a_new_config_and_keeps_serving(t
 
 
 @pytest.mark.slow
-def test_limit_of_a_source_holds_across_workers_and_affects_no_other(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root, for addresses that are not loopback")
-    need("ip", "unshare")
-    # In a network namespace, this host can have several addresses.
-    script = (
-        "ip link set lo up; for n in 1 2; do"
-        " ip addr add 192.0.2.$n/32 dev lo; ip addr add 2001:db8::$n/128 dev lo nodad; done;"
-        f" exec {sys.executable} {tmp_path}/ask.py {sys.executable} -m netd run -c {tmp_path}/netd.yaml"
-    )
-    (tmp_path / "netd.yaml").write_text(
-        f"daemon: {{workers: 3, control: {tmp_path}/c}}\n"
-        f"services:\n  echo: {{listen: [tcp://*:7], limits: {{per_source: 5}}}}\n"
-    )
-    (tmp_path / "ask.py").write_text(ASK_FROM)
-    done = subprocess.run(["unshare", "-n", "sh", "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["5", "5", "0", "5", "20"], done.stderr
-
-
-ASK_FROM = """
-import contextlib, socket, subprocess, sys
-netd = subprocess.Popen(sys.argv[1:], stderr=subprocess.PIPE)
-for line in netd.stderr:
-    if b"netd_started" in line:
-        break
-held = []
-def ask(source, family=socket.AF_INET):
-    with contextlib.suppress(ConnectionError):
-        s = socket.socket(family)
-        s.settimeout(20)
-        s.bind((source, 0))
-        s.connect((source, 7))
-        s.sendall(b"x")
-        if s.recv(1) == b"x":
-            held.append(s)
-            return True
-        s.close()
-    return False
-print(sum(ask("192.0.2.1") for _ in range(30)))
-print(sum(ask("2001:db8::1", socket.AF_INET6) for _ in range(30)))
-print(sum(ask("2001:db8::2", socket.AF_INET6) for _ in range(30)))
-print(sum(ask("192.0.2.2") for _ in range(30)))
-print(sum(ask("127.0.0.1") for _ in range(20)))
-netd.terminate()
-for s in held:
-    s.close()
-netd.wait()
-"""
-
-
-@pytest.mark.slow
 def test_first_worker_is_restarted_after_a_reload_from_two_workers_to_one(tmp_path: Path) -> None:
     """Worker 0 serves the single_worker services. Its restart was delayed when the config changed to one worker."""
     room = "services: {chat: {listen: [tcp://127.0.0.1:0]}}\n"
@@ -558,28 +367,3 @@ def test_first_worker_is_restarted_after_a_reload_from_two_workers_to_one(tmp_pa
         with socket.create_connection(("127.0.0.1", running.port("chat")), 20) as connection:
             connection.sendall(b"bye\n")
             assert connection.recv(100) == b"* goodbye\n"
-
-
-@pytest.mark.slow
-def test_connections_of_all_services_together_are_bounded_across_workers(tmp_path: Path) -> None:
-    config = (
-        "daemon: {connections: 3, workers: 2}\n"
-        "services:\n  a: {type: echo, listen: [tcp://127.0.0.1:0]}\n  b: {type: echo, listen: [tcp://127.0.0.1:0]}\n"
-    )
-    with daemon(config, tmp_path) as running, contextlib.ExitStack() as stack:
-        for name in ("a", "b", "a"):
-            one = stack.enter_context(socket.create_connection(("127.0.0.1", running.port(name)), 20))
-            one.sendall(b"x")
-            assert one.recv(1) == b"x"
-        assert not echoes(running.port("b"))
-        # The limit counts open connections, so a reload can raise it, and those of a killed worker are subtracted.
-        (tmp_path / "netd.yaml").write_text(config.replace("connections: 3", "connections: 4"))
-        assert running.ask("reload")["restart_needed"] == []
-        assert echoes(running.port("b"))
-        for worker in running.ask("status")["workers"]:
-            os.kill(worker["pid"], signal.SIGKILL)
-        running.all_of(*["worker_lost", "worker_started"] * 2)
-        for _ in range(3):
-            one = stack.enter_context(socket.create_connection(("127.0.0.1", running.port("a")), 20))
-            one.sendall(b"x")
-            assert one.recv(1) == b"x"
