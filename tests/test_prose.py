@@ -26,7 +26,7 @@ _SPOKEN = {
     "netd/services/chat/room.py": r"say who you are",
     "tests/client/talk/test_template.py": r".*",
     "tests/services/chat/test_chat.py": r"anybody here",
-    "tests/services/chat/test_room.py": r"say who you are|somebody : hello",
+    "tests/services/chat/test_room_names.py": r"say who you are|somebody : hello",
     "tests/services/test_qotd.py": r"- someone",
     "tests/test_prose.py": r".*",
 }
