@@ -1,6 +1,7 @@
 """The workers of a running daemon, as processes."""
 
 import contextlib
+import os
 from pathlib import Path
 
 from tests.support.daemon import Daemon
@@ -24,3 +25,9 @@ def alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     return False
+
+
+def processor_time(pid: int) -> float:
+    """Seconds of processor time a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

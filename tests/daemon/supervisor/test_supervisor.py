@@ -1,4 +1,4 @@
-"""`netd run` as a process: start, signals, stop, and the files and sockets that remain."""
+"""`netd run` as a process: its start, the files and sockets that remain, and what the system lacks."""
 
 import contextlib
 import json
@@ -8,33 +8,23 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from netd.config import loader
 from tests.daemon.clients import echoes
-from tests.daemon.processes import ECHO
+from tests.daemon.configs import THREE_SERVICES
+from tests.daemon.processes import ECHO, processor_time
 from tests.support.daemon import Daemon, daemon
 from tests.support.leftovers import is_gone
-from tests.support.services import install_service
 from tests.support.sockets import read_exactly
 from tests.support.waiting import until
-
-CONFIG = """
-log: {{level: debug}}
-daemon: {{drain: {drain}}}
-services:
-  echo: {{listen: [tcp://127.0.0.1:0, udp://127.0.0.1:0, "unix://{tmp}/echo.sock"]}}
-  pingpong: {{listen: [tcp://127.0.0.1:0]}}
-  upper: {{enabled: false, listen: [tcp://127.0.0.1:0, "unix://{tmp}/upper.sock"]}}
-"""
 
 
 @pytest.mark.slow
 def test_enabled_services_are_served_and_disabled_ones_are_not(tmp_path: Path) -> None:
-    with daemon(CONFIG.format(drain="1s", tmp=tmp_path), tmp_path) as running:
+    with daemon(THREE_SERVICES.format(drain="1s", tmp=tmp_path), tmp_path) as running:
         with socket.create_connection(("127.0.0.1", running.port("pingpong"))) as connection:
             connection.sendall(b"ping 1\r\n")
             assert read_exactly(connection, 8) == b"pong 1\r\n"
@@ -48,91 +38,6 @@ def test_enabled_services_are_served_and_disabled_ones_are_not(tmp_path: Path) -
     assert [line["event"] for line in running.lines][-1] == "netd_stopped"
     assert not (tmp_path / "echo.sock").exists()
     assert all(line["event"] != "not_json" for line in running.lines)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stop_waits_for_open_connections_and_accepts_none(tmp_path: Path, number: int) -> None:
-    with daemon(CONFIG.format(drain="60s", tmp=tmp_path), tmp_path) as running:
-        address = ("127.0.0.1", running.port("echo"))
-        with socket.create_connection(address) as live:
-            live.sendall(b"before")
-            assert read_exactly(live, 6) == b"before"
-            running.process.send_signal(number)
-            assert running.event("drain_started")["connections"] == 1
-            until(lambda: not _accepts(address))
-            live.sendall(b"still")
-            assert read_exactly(live, 5) == b"still"
-        assert running.process.wait(20) == 0
-    assert [line["outcome"] for line in running.lines if line["event"] == "connection_closed"][-1] == "done"
-
-
-def _accepts(address: tuple[str, int]) -> bool:
-    try:
-        socket.create_connection(address).close()
-    except ConnectionRefusedError:
-        return False
-    except ConnectionResetError:
-        pass  # it was queued at a listener that was closed meanwhile
-    return True
-
-
-@pytest.mark.slow
-def test_connections_are_closed_when_the_drain_time_expires(tmp_path: Path) -> None:
-    with daemon(CONFIG.format(drain="300ms", tmp=tmp_path), tmp_path) as running:
-        with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
-            live.sendall(b"x")
-            assert live.recv(1) == b"x"
-            assert running.stop() == 0
-            assert live.recv(1) == b""
-    assert [line["outcome"] for line in running.lines if line["event"] == "connection_closed"] == ["stopped"]
-
-
-@pytest.mark.slow
-def test_second_signal_stops_at_once(tmp_path: Path) -> None:
-    with daemon(CONFIG.format(drain="1h", tmp=tmp_path), tmp_path) as running:
-        with socket.create_connection(("127.0.0.1", running.port("echo"))) as live:
-            live.sendall(b"x")
-            assert live.recv(1) == b"x"
-            running.process.terminate()
-            running.event("drain_started")
-            assert running.stop(signal.SIGINT) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("pause", [0.0, 0.0003, 0.001, 0.003, 0.01])
-def test_two_signals_in_a_row_stop_as_cleanly_as_one(tmp_path: Path, pause: float) -> None:
-    with daemon(CONFIG.format(drain="1s", tmp=tmp_path), tmp_path) as running:
-        for _ in range(2):
-            running.process.terminate()
-            time.sleep(pause)  # the moment of the second signal differs
-    assert [line["event"] for line in running.lines][-1] == "netd_stopped"
-
-
-@pytest.mark.slow
-def test_signals_that_come_early_are_handled_after_the_start(tmp_path: Path) -> None:
-    file = tmp_path / "netd.yaml"
-    file.write_text(f"log: {{file: {tmp_path}/log}}\n" + ECHO.format("off"))
-    with Daemon("-c", str(file)) as starting:
-        early = 1 << signal.SIGHUP - 1 | 1 << signal.SIGUSR1 - 1
-        status = Path(f"/proc/{starting.process.pid}/status")
-
-        def blocks_them() -> bool:
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-            return int(lines["SigBlk"], 16) & early == early
-
-        until(blocks_them)
-        starting.process.send_signal(signal.SIGHUP)
-        starting.process.send_signal(signal.SIGUSR1)
-        until(lambda: '"reload_applied"' in _text(tmp_path / "log"), 30)
-        assert starting.stop() == 0
-        events = [json.loads(line)["event"] for line in _text(tmp_path / "log").splitlines()]
-        assert events.count("reload_applied") == events.count("log_reopened") == 1
-        assert events.index("netd_started") < events.index("reload_applied")
-
-
-def _text(file: Path) -> str:
-    return file.read_text() if file.exists() else ""
 
 
 @pytest.mark.slow
@@ -278,7 +183,7 @@ def test_config_with_problems_binds_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_start_after_kill_9_replaces_stale_sockets(tmp_path: Path) -> None:
-    config = CONFIG.format(drain="1s", tmp=tmp_path)
+    config = THREE_SERVICES.format(drain="1s", tmp=tmp_path)
     (tmp_path / "netd.yaml").write_text(config)
     with Daemon("-c", str(tmp_path / "netd.yaml")) as first:
         first.event("netd_started")
@@ -324,7 +229,7 @@ def test_connections_without_descriptors_are_refused_at_once_and_others_are_serv
         for line in process.stderr:
             if "accept_paused" in line:
                 break
-        before = _cpu(process.pid)
+        before = processor_time(process.pid)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.connect(("127.0.0.1", ports["udp"]))
             client.settimeout(20)
@@ -334,7 +239,7 @@ def test_connections_without_descriptors_are_refused_at_once_and_others_are_serv
         last = connections[-1]
         last.settimeout(20)
         assert last.recv(1) == b"", "it is refused by closing it"
-        assert _cpu(process.pid) - before < 0.25, "a busy loop"
+        assert processor_time(process.pid) - before < 0.25, "a busy loop"
         served.sendall(b"y")
         assert served.recv(1) == b"y"
         for connection in connections:
@@ -352,12 +257,6 @@ def _echoes(port: int) -> bool:
         connection.sendall(b"z")
         return connection.recv(1) == b"z"
     return False
-
-
-def _cpu(pid: int) -> float:
-    """Seconds of processor time a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.slow
@@ -395,33 +294,6 @@ def test_service_manager_that_does_not_read_delays_nothing(tmp_path: Path) -> No
                 connection.sendall(b"x")
                 assert connection.recv(1) == b"x"
             assert running.stop() == 0
-
-
-STUCK = """
-class Service:
-    "Never comes back."
-    def stream(self, peer):
-        yield b"x"
-        while True: pass
-"""
-
-
-@pytest.mark.slow
-def test_worker_with_a_service_that_never_returns_is_aborted_at_the_stop(tmp_path: Path) -> None:
-    path = install_service(tmp_path, "stuck", STUCK)
-    file = tmp_path / "netd.yaml"
-    file.write_text(f'daemon: {{drain: 100ms}}\nservices:\n  stuck: {{listen: ["unix://{tmp_path}/s"]}}\n')
-    with Daemon("-c", str(file), PYTHONPATH=path) as running:
-        running.event("netd_started")
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(tmp_path / "s"))
-            until(lambda: _cpu(running.worker) > 1.0)
-            assert running.stop() == 70
-    [lost] = [line for line in running.lines if line["event"] == "worker_lost"]
-    assert lost["reason"] == "signal SIGABRT"
-    assert "netd_stuck.py" in lost["stack"]
-    assert (lost["at"], lost["services"]) == ("netd_stuck.py:6 in stream", "stuck")
-    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(
