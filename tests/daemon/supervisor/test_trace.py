@@ -136,7 +136,7 @@ def test_trace_of_a_flood_shows_a_part_and_counts_the_rest(tmp_path: Path) -> No
                 shown += "what" in line
                 counted += line.get("skipped", 1)
         assert counted == 4000
-        assert 100 < shown < 4000
+        assert 0 < shown < 4000
 
 
 def test_traces_are_stopped_when_their_client_disconnects(tmp_path: Path) -> None:
