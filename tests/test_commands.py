@@ -1,4 +1,4 @@
-"""The commands of the pages, typed one after the other, page by page, in a network of their own.
+"""The commands of the pages, also of man pages, typed one after the other, page by page, in a network of their own.
 
 They stand as on the page: with its ports, at the addresses that it names. Only directories of the host are replaced,
 and intervals are shorter. A command that runs until it is stopped gets SIGINT once it has printed something; a netd
@@ -19,14 +19,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.daemon import Daemon, daemon
 from tests.support.namespaces import in_namespace
-from tests.support.pages import PAGES, REQUESTS, Command, all_commands, blocks, elsewhere
+from tests.support.pages import MAN_PAGES, PAGES, REQUESTS, Command, all_commands, blocks, elsewhere
 from tests.support.programs import need
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # daemons, and many commands
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # daemons, and many commands
 
-TYPED = {page: typed for page in PAGES if (typed := [one for one in all_commands(page) if elsewhere(one) is None])}
+LAST = ("netd stop", "netd run -c /etc/netd/netd.yaml")
+"""Commands that are typed after all others of a page: the second needs the ports of the netd that the first stops."""
+
+
+def typed(page: str) -> list[Command]:
+    """The commands of a page that are typed, in their order; of a man page each once, which may say one again."""
+    found = [one for one in all_commands(page) if elsewhere(one) is None]
+    found = list({one.text: one for one in found}.values()) if page in MAN_PAGES else found
+    return sorted(found, key=lambda one: LAST.index(one.text) if one.text in LAST else -1)
+
+
+TYPED = {page: found for page in (*PAGES, *MAN_PAGES) if (found := typed(page))}
 ADDRESSES = ("192.0.2.1", "192.0.2.7", "10.0.0.5", "10.0.0.6")
 """Addresses that the pages name, of this host here."""
 
@@ -47,8 +59,15 @@ SHOWN = {"Saturday": r"\w+day"}
 """What varies of the output that pages show."""
 MISTAKES = {"tpc": "tcp", "Asia/Shangai": "Asia/Shanghai"}
 """What is wrong in a config where the output of `netd check` says so, and what is right."""
-ANSWERS_NO = r"netd (kick|explain) "
-"""Commands with an answer that may be no, which is exit code 1."""
+CODES = {r"netd (kick|explain) ": (0, 1), r"netd probe .*--warn ": (0, 1, 2)}
+"""Commands with an answer that may be no, and checks, of which this host may be too busy to be in time."""
+SOURCES = {
+    "etc/xinetd.conf": "service echo\n{\n type = INTERNAL UNLISTED\n port = 7\n socket_type = stream\n wait = no\n}\n",
+    "etc/inetd.conf": "7 stream tcp nowait daemon /bin/cat cat\n",
+    "rsync.socket": "[Socket]\nListenStream=873\nAccept=yes\n",
+    "rsync@.service": "[Service]\nStandardInput=socket\nExecStart=/bin/cat\n",
+}
+"""What other super-servers leave to `netd import`."""
 VALUES = {
     "ADDRESS": "127.0.0.1",
     "DURATION": "1h",
@@ -65,10 +84,15 @@ NOT_COMPARED = r"netd (status|target \w+|probe .*)"
 
 
 def here(text: str, own: Path) -> str:
-    """A command as it is typed: with directories of the test, and shorter intervals."""
+    """A command as it is typed: with directories of the test, shorter intervals, and a file for each import."""
     text = re.sub(r"^sudo |(?<=&& )sudo ", "", text, flags=re.MULTILINE)
-    text = re.sub(r"(?<![\w/.])/(etc/netd|run/netd|var/lib/node_exporter)\b", rf"{own}/\1", text)
+    text = re.sub(r"(?<![\w/.])/(etc/netd|etc/inetd.conf|run/netd|var/lib/node_exporter)\b", rf"{own}/\1", text)
     text = re.sub(r"netd check(?! -c)", f"netd check -c {own}/etc/netd/netd.yaml", text)
+    text = re.sub(r"(netd import inetd)(?! /)", rf"\1 {own}/etc/inetd.conf", text)
+    text = text.replace("netd import xinetd", f"netd import xinetd {own}/etc/xinetd.conf")
+    text = text.replace("netd import systemd ", "netd import systemd ./")
+    text = re.sub(r"(netd import (\w+) .*)-o netd\.yaml", r"\1-o \2.yaml", text)
+    text = re.sub(r"(netd probe(?!.*--rate))", r"\1 --rate 20/s", text)
     return re.sub(r"--every \d+s", "--every 100ms", text)
 
 
@@ -96,7 +120,7 @@ class Session:
         wrong = any(word in line for word in MISTAKES for line in command.shown)
         if wrong:
             self._make_mistakes()
-        codes = (78,) if wrong else (0, 1) if re.match(ANSWERS_NO, text) else (0,)
+        codes = (78,) if wrong else next((codes for form, codes in CODES.items() if re.match(form, text)), (0,))
         stops = re.fullmatch(UNTIL_STOPPED, text)
         with subprocess.Popen(
             ["sh", "-c", text],
@@ -116,7 +140,7 @@ class Session:
             first = process.stdout.readline() if stops else ""
             if stops:
                 os.killpg(process.pid, signal.SIGINT)
-            output = first + process.communicate(timeout=30)[0]
+            output = first + process.communicate(timeout=60)[0]
         assert process.returncode in ((0, 130, -signal.SIGINT) if stops else codes), (
             f"{command.page}:{command.line}: {text}\n{output}"
         )
@@ -168,8 +192,14 @@ def session(page: str, own: Path) -> Iterator[Session]:
     """A place with the files of a page, beside a netd with the services that pages speak of."""
     (etc := own / "etc" / "netd").mkdir(parents=True)
     (etc / "conf.d").mkdir()
-    for directory in ("run/netd", "var/lib/node_exporter", "bin", ".venv/bin"):
+    for directory in (".config/fish/completions", ".venv/bin", "bin", "run/netd", "var/lib/node_exporter"):
         (own / directory).mkdir(parents=True)
+    for name, text in SOURCES.items():
+        (own / name).write_text(text)
+    issued = Authority(own, "ca").issue("host")
+    tls = f"{{certificate: {issued.certificate}, key: {issued.key}}}"
+    secure = f"services:\n  secure: {{type: echo, listen: ['tls://*:7443'], tls: {tls}}}\n"
+    (etc / "conf.d" / "secure.yaml").write_text(secure)
     for place in (own / "bin", own / ".venv" / "bin"):
         (place / "netd").write_text(f'#!/bin/sh\nexec {sys.executable} -m netd "$@"\n')
         (place / "netd").chmod(0o755)
@@ -182,18 +212,18 @@ def session(page: str, own: Path) -> Iterator[Session]:
 @pytest.mark.parametrize("page", TYPED)
 def test_commands_of_the_page_do_what_it_says(page: str, tmp_path: Path) -> None:
     need("nc", "curl", "openssl")
-    commands = sorted(TYPED[page], key=lambda one: one.text == "netd stop")  # that is the last one
 
     def run() -> None:
         with session(page, tmp_path) as typing:
-            for command in commands:
+            for command in TYPED[page]:
                 typing.type(command)
 
     in_namespace(run, *(f"addr add {address}/32 dev lo" for address in ADDRESSES))
 
 
 def test_commands_of_these_pages_are_typed() -> None:
-    assert {"README.md", "docs/operating.md", "docs/talk.md", "docs/tls.md", "docs/writing-services.md"} <= TYPED.keys()
+    pages = {"README.md", *(f"docs/{name}.md" for name in ("operating", "talk", "tls", "writing-services"))}
+    assert pages | {"man/netd.8", "man/netd-probe.1", "man/netd-talk.1"} <= TYPED.keys()
 
 
 def requests(form: str) -> list[str]:

@@ -84,7 +84,10 @@ NAMED = {
     "tests/test_contrib.py": (r"/etc/fail2ban", "what is copied"),
     "tests/deploy/test_nginx.py": (r"/etc/nginx\S*", "a path in a config, which the test replaces"),
     "tests/test_troubleshooting.py": (r"tcp://127.0.0.1:7", "in a network namespace"),
-    "tests/test_commands.py": (r"tcp://\S+|udp://\S+|127.0.0.1:7007|/tmp/", "in a namespace, or what it replaces"),
+    "tests/test_commands.py": (
+        r"\w+://\S+|127.0.0.1:7007|/tmp/|/etc/netd/\S+",
+        "in a namespace, or what it replaces",
+    ),
     "tests/examples/test_whois.py": (
         r"/srv/whois|/etc/passwd",
         "a path that the test replaces, and a name that is asked for",

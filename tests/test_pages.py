@@ -8,6 +8,7 @@ import pytest
 from tests.source_tree import ROOT
 from tests.support.pages import (
     ELSEWHERE,
+    MAN_PAGES,
     PAGES,
     REQUESTS,
     Block,
@@ -18,6 +19,7 @@ from tests.support.pages import (
     commands,
     elsewhere,
 )
+from tools.reference.commands import commands as described
 
 NO_COMMANDS = r"[\w-]+:( |$)|\[|#|from netd|import |5  cli/|netd run ──|#!/bin/sh|level="
 """How blocks begin that are indented and have no commands: configs, code and pictures."""
@@ -32,13 +34,18 @@ def test_indented_block_is_known_for_what_it_is(page: str) -> None:
 
 @pytest.mark.parametrize("one", ELSEWHERE, ids=lambda one: f"{one.page} {one.pattern}")
 def test_list_of_commands_elsewhere_has_no_needless_line(one: Elsewhere) -> None:
-    said = [elsewhere(command) for page in PAGES for command in all_commands(page)]
+    said = [elsewhere(command) for page in (*PAGES, *MAN_PAGES) for command in all_commands(page)]
     assert one in said
 
 
 @pytest.mark.parametrize("where", sorted({one.where for one in ELSEWHERE if one.where.startswith("tests/")}))
 def test_test_that_is_said_to_run_commands_exists(where: str) -> None:
     assert (ROOT / where).is_file()
+
+
+def test_man_pages_have_the_examples_of_help() -> None:
+    shown = {command.text for page in MAN_PAGES for command in all_commands(page)}
+    assert {example for command in described() for example in command.examples} - shown == set()
 
 
 def anchor(heading: str) -> str:

@@ -19,7 +19,7 @@ _ALREADY = {"enabled": "was enabled already", "drain": "was drained already", "d
 
 
 @click.command(
-    epilog="Example: netd target web drain tcp://192.0.2.7:80",
+    epilog="Example: netd target web drain tcp://10.0.0.5:8080",
 )
 @click.argument("service", shell_complete=candidates.forwarding_services)
 @click.argument("change", metavar="[enable|disable|drain]", required=False, shell_complete=candidates.target_changes)

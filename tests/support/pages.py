@@ -8,10 +8,14 @@ from tests.source_tree import ROOT
 
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(file.relative_to(ROOT)) for file in (ROOT / "docs").rglob("*.md"))]
 """The pages, by their paths."""
+MAN_PAGES = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "man").iterdir())
+"""The man pages, by their paths. They have the examples of `netd COMMAND --help`, and more."""
 REQUESTS = "docs/reference/control.md"
 """The page with requests of the control socket, which are no commands of a shell."""
 _PROMPT = re.compile(r"(?:^| {4,})\$ (.+?)(?= {4,}\S|$)")
 _HERE = re.compile(r"<<'?(\w+)'?")
+_ESCAPED = {"&": "", "-": "-", "e": "\\", "(aq": "'", "(ga": "`", "(ha": "^", "(ti": "~"}
+"""What stands for these escapes in the code of a man page (groff_char(7))."""
 _COMMENT = re.compile(r"\s+# .*$")
 
 
@@ -38,12 +42,22 @@ class Command(NamedTuple):
 
 
 def blocks(page: str) -> Iterator[Block]:
-    """The fenced and the indented blocks of a page, without their indentation."""
+    """The fenced and the indented blocks of a page, without their indentation; those of a man page."""
+    return (_of_man_page if page in MAN_PAGES else _of_markdown)(page, (ROOT / page).read_text())
+
+
+def _of_man_page(page: str, text: str) -> Iterator[Block]:
+    for found in re.finditer(r"(?ms)^\.EX\n(.*?)\n\.EE$", text):
+        code = re.sub(r"\\(\(..|.)", lambda escape: _ESCAPED[escape[1]], found[1])
+        yield Block(page, text.count("\n", 0, found.start(1)) + 1, "", tuple(code.split("\n")))
+
+
+def _of_markdown(page: str, text: str) -> Iterator[Block]:
     language: str | None = None
     found: list[str] = []
     start = 0
     before = ""
-    for number, line in enumerate([*(ROOT / page).read_text().splitlines(), "", "end"], 1):
+    for number, line in enumerate([*text.splitlines(), "", "end"], 1):
         fence = re.match(r"```(\w*)", line)
         if language is not None:  # within a fence
             if fence:
@@ -160,9 +174,12 @@ ELSEWHERE = (
     Elsewhere(
         "docs/from-xinetd.md", r"netd import xinetd .*|cat .*|netd check .* 2>/dev/null", "tests/test_from_xinetd.py"
     ),
-    Elsewhere("docs/from-xinetd.md", r"netd import (inetd|systemd) .*", "tests/cli/test_import_command.py"),
-    Elsewhere("docs/from-xinetd.md", r"systemctl .*|n(etd|c) .*", "tests/packaging/test_fresh_hosts.py"),
-    Elsewhere("docs/benchmarks.md", r".*", "takes minutes; tests/bench run the parts"),
+    Elsewhere(
+        "docs/from-xinetd.md",
+        r"(systemctl|nc|netd (check|explain)) .*|netd status",
+        "tests/packaging/test_fresh_hosts.py",
+    ),
+    Elsewhere("docs/benchmarks.md", r".*", "tests/bench/test_measure.py"),
     Elsewhere("docs/operating.md", r"check_.*", "tests/test_operating.py"),
     Elsewhere("docs/operating.md", r"make deb|apt .*", "tests/packaging/test_deb.py"),
     Elsewhere(
@@ -173,13 +190,13 @@ ELSEWHERE = (
     Elsewhere("docs/programs.md", r"(curl|check_http) .*", "tests/test_recipes.py"),
     Elsewhere("README.md", r"(sudo )?make (un)?install|sudo .* make uninstall", "tests/packaging/test_install.py"),
     Elsewhere("README.md", r"make run", "makes an environment; tests/cli/test_run.py serves its config"),
-    Elsewhere("README.md", r"netd top", "tests/cli/top/test_command.py"),
+    Elsewhere("README.md", r"netd top", "tests/cli/top/test_top.py"),
+    Elsewhere("man/netd.8", r"netd top .*", "tests/cli/top/test_top.py"),
     Elsewhere("README.md", r"(?s)(sudo )?systemctl .*|sed -i .*|netd check && systemctl .*|.* localhost 7", _LAB),
     Elsewhere("docs/operating.md", r"systemctl .*|systemd-analyze .*|journalctl .*", _LAB),
     Elsewhere("docs/operating.md", r"fail2ban-client .*", "tests/test_contrib.py"),
     Elsewhere("docs/logging.md", r"journalctl .*", _LAB),
     Elsewhere("docs/logging.md", r"(jq|grep|lnav) .*", "tests/test_contrib.py"),
-    Elsewhere("docs/probe.md", r"netd probe URL\.\.\. .*", "is a synopsis"),
     Elsewhere("docs/probe.md", r"netd probe tls://.*", "tests/cli/test_tls_options.py"),
     Elsewhere("docs/tls.md", r"certbot .*", "needs a domain, and the servers of an authority"),
     Elsewhere("docs/writing-services.md", r"netd check -c netd.yaml", "tests/config/test_code.py"),
