@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench import processes
 from netd.admission.access import AccessRules
 from netd.admission.access_table import Access
 from netd.admission.control import AdmissionControl
@@ -151,6 +152,7 @@ def main() -> None:
     parser.add_argument("--connect", action="store_true", help="a connection for each request")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    processes.allow_descriptors(1024 + 2 * options.connections)  # both ends are here
     library = BENCH / "build" / "limit.so"
     library.parent.mkdir(exist_ok=True)
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, BENCH / "limit.c"], check=True)

@@ -1,6 +1,7 @@
 """The benchmark with real servers: the compiled load and limit, and the cleanup of processes."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -20,8 +21,10 @@ from bench.errors import FailedError
 from bench.measure import Plan
 from bench.peers import BUILD, PEERS, Peer, Place
 from bench.workloads import WORKLOADS, Workload
+from tests.source_tree import ROOT
 from tests.support.leftovers import is_gone
-from tests.support.programs import started
+from tests.support.pages import all_commands
+from tests.support.programs import need, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("cc"), reason="not installed: cc")]
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
@@ -161,6 +164,44 @@ def test_server_and_its_children_are_killed(tmp_path: Path) -> None:
         assert len(pids) == 8
         server.stop()
         assert not [pid for pid in pids if not is_gone(pid)]
+
+
+def for_a_moment(typed: str, place: Path) -> str:
+    """A command as the page has it, with an environment that is there, less to do, and a place for its report."""
+    typed = typed.replace("python -m bench.turn", f"{sys.executable} -m bench.turn --rounds 3")
+    less = f"--rounds 1 --seconds 0.05 --output {place}"
+    less += "" if "--workloads" in typed else " --workloads tcp-1"
+    less += "" if "--peers" in typed else " --peers C,netd"
+    typed = re.sub(r'ARGS="(.*)"', rf'ARGS="\1 {less}"', typed)
+    environment = Path(sys.executable).parents[1]
+    made = f"-o {environment}/installed -o bench/build/env/installed"  # make(1): these are not made anew
+    return re.sub("^make", f"make --no-print-directory {made} VENV={environment}", typed)
+
+
+@pytest.mark.parametrize(
+    "typed", [*(one.text for one in all_commands("docs/benchmarks.md")), 'make bench-quick ARGS="--peers C,netd"']
+)
+@pytest.mark.timeout(600)
+def test_command_of_the_page(typed: str, tmp_path: Path) -> None:
+    need("make")
+    command = for_a_moment(typed, tmp_path)
+    # Without the flags of a make that runs the tests, and with the limit that a login has.
+    done = subprocess.run(
+        ["prlimit", "--nofile=1024:", "sh", "-c", command],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "MAKEFLAGS": ""},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    if str(tmp_path) in command:
+        assert (tmp_path / "README.md").read_text() in done.stdout
+        cells = json.loads((tmp_path / "results.json").read_text())["cells"]
+        assert [name for name in cells if cells[name]["netd"]["failure"]] == []
+        assert cells
+    else:
+        assert "usage: make bench ARGS=" in done.stdout or "us a request" in done.stdout
 
 
 @contextlib.contextmanager
