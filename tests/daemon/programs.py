@@ -1,5 +1,6 @@
 """Services of a daemon that start programs: their config, their processes, and clients of theirs."""
 
+import contextlib
 import json
 import os
 import socket
@@ -59,8 +60,16 @@ def children(pid: int) -> list[int]:
 
 
 def descriptors(pid: int) -> int:
-    """The number of descriptors that a process has open."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    """The number of descriptors that a process has open. Those of one socket count once.
+
+    The worker holds duplicates of its channel as a reserve, but while it handles a message of the supervisor.
+    """
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    sockets = {one for one in found if one.startswith("socket:")}
+    return len(sockets) + sum(not one.startswith("socket:") for one in found)
 
 
 def until_idle(running: Daemon) -> None:
