@@ -56,12 +56,12 @@ def test_message_with_descriptors_beyond_the_limit_is_received_without_them() ->
         one.send({"a": 1}, files)
         with pytest.raises(DescriptorsLostError) as lost:
             other.receive()
-        assert lost.value.message == {"a": 1}
-        assert [copies(file) for file in files] == [1] * 20, "all received descriptors are closed"
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for file in files:
-            os.close(file)
+    assert lost.value.message == {"a": 1}
+    assert [copies(file) for file in files] == [1] * 20, "all received descriptors are closed"
+    for file in files:
+        os.close(file)
     one.send({"b": 2})
     assert other.receive() == ({"b": 2}, [])
     one.close()
