@@ -125,7 +125,7 @@ class Services:
         except ValueError as error:
             for fault in faults_of(error):
                 sections.add_problem(part, (*path, "options"), fault.message, fault.hint)
-        except Exception as error:  # a class from another package may raise anything
+        except (Exception, SystemExit) as error:  # a class from another package may raise anything
             sections.add_problem(part, (*path, "options"), f"service type '{kind.name}' cannot be built: {error!r}")
         if section is None or rules is None:
             return

@@ -81,18 +81,19 @@ def test_transport_that_the_service_type_does_not_serve_is_a_problem(
     ]
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError("oops"), SystemExit(3)])
 def test_a_plugin_that_fails_to_build_is_a_problem_not_a_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken:
         def __init__(self) -> None:
-            raise ZeroDivisionError("oops")
+            raise error
 
         def stream(self, peer: object) -> Any: ...
 
     monkeypatch.setitem(table.BUILT_IN, "broken", Broken)
     assert problems(tmp_path, "services:\n  broken: {listen: [tcp://*:1]}\n") == [
-        "2:11: services.broken.options: service type 'broken' cannot be built: ZeroDivisionError('oops')"
+        f"2:11: services.broken.options: service type 'broken' cannot be built: {error!r}"
     ]
 
 

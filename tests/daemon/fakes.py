@@ -202,6 +202,7 @@ class Pool:
         self.notices: list[Notice] = []
         self.unforkable = 0
         """The number of the next forks that fail."""
+        self.fork_error: Exception = WorkerError("no process")
         self.sync: Callable[[WorkerProcess], Coroutine[Any, None, None]] = sync_nothing
         """Sends a new worker the config in force."""
         self.pool = WorkerPool(
@@ -221,7 +222,7 @@ class Pool:
     def _fork(self, number: int) -> WorkerProcess:
         if self.unforkable:
             self.unforkable -= 1
-            raise WorkerError("no process")
+            raise self.fork_error
         worker = Worker(number, 4711 + len(self.forked), self.loop, self.behaviour)
         worker.exited = self.pool.reap
         self.forked.append(worker)

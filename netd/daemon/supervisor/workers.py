@@ -121,16 +121,17 @@ class WorkerPool:
             self._trying.discard(number)
 
     async def _start(self, number: int) -> None:
-        worker = self._fork(number)
-        worker.service = self._roles.get(number, "")
-        self._starting[number] = worker
+        worker: WorkerProcess | None = None
         try:
+            worker = self._fork(number)
+            worker.service = self._roles.get(number, "")
+            self._starting[number] = worker
             self.requests.watch(worker)
             await self._sync(worker)
         except Exception as error:
-            if self._starting.get(number) is worker:
+            if worker and self._starting.get(number) is worker:
                 self._discard(worker)
-            if worker.draining:
+            if worker and worker.draining:
                 return
             if isinstance(error, WorkerError):
                 raise

@@ -215,7 +215,7 @@ class WorkerConfig:
             try:
                 access = access_at(*entry.access)
                 prepared.services[entry.name] = self._prepare_service(entry, kind, prepared, access, files)
-            except Exception as error:  # the class of a service may raise anything
+            except BaseException as error:  # the class of a service may raise anything, SystemExit too
                 raise UnpreparedError(f"services.{entry.name}: {reason(error)}") from error
 
     def _serves(self, entry: ServiceEntry) -> bool:

@@ -62,6 +62,18 @@ def test_worker_that_cannot_be_forked_is_tried_again_with_backoff(log: list[dict
         assert made.pool.healthy
 
 
+def test_worker_that_cannot_be_forked_since_netd_has_a_bug_is_tried_again(log: list[dict[str, Any]]) -> None:
+    with pool() as made:
+        made.start(2)
+        made.unforkable, made.fork_error = 1, MemoryError("no memory")
+        made.workers[1].exit(1)
+        made.loop.wait(1)
+        assert [one.number for one in made.workers] == [0, 1]
+        assert made.pool.healthy
+        assert [line["exc_info"] for line in logged(log, "command_failed")] == [made.fork_error]
+        assert len(logged(log, "worker_failed")) == 1
+
+
 def test_pool_without_workers_does_not_serve_and_one_that_lacks_some_for_long_neither() -> None:
     with pool() as made:
         made.start(2)

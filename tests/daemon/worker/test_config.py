@@ -16,6 +16,7 @@ from netd.daemon.messages.from_worker import Done, Failed
 from netd.daemon.worker import config as config_module
 from netd.daemon.worker.config import Traceable, WorkerConfig
 from netd.daemon.worker.launchers import Launchers
+from netd.services import table
 from netd.services.chat import Chat
 from netd.transport.stream.connections import Connections
 from tests.daemon.fakes import ManualLoop
@@ -150,6 +151,22 @@ def test_config_that_cannot_be_served_changes_nothing(
     for descriptor in descriptors:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(descriptor)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("oops"), SystemExit("oops")])
+def test_service_that_cannot_be_built_ends_no_worker(
+    error: BaseException, configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def __init__(self) -> None:
+            raise error
+
+        def stream(self, peer: object) -> Any: ...
+
+    monkeypatch.setitem(table.BUILT_IN, "broken", Broken)
+    configured.prepare(configured.entry("broken"))
+    configured.loop.settle()
+    assert configured.responses == [Failed("services.broken: oops")]
 
 
 def test_aborted_config_is_released_and_sends_no_response(
