@@ -6,6 +6,7 @@ bounded size, checked here.
 
 import contextlib
 import gc
+import inspect
 import json
 import os
 import select
@@ -19,6 +20,7 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 from pydantic import Field, ValidationError
+from pydantic.errors import PydanticErrorMixin
 
 from netd.config.model_errors import describe, unknown_key
 from netd.contract import Context
@@ -191,6 +193,8 @@ def _examine(options: Reference, text: str, line_limit: int) -> CodeAnswer:
     else:
         try:
             kind.build(own, Context(line_limit=line_limit))
+        except ValidationError:  # of another model of the code
+            raise
         except ValueError as error:
             problems += [CodeProblem(message=one.message[:2000], hint=one.hint[:2000]) for one in faults_of(error)]
     return answer.model_copy(update={"problems": tuple(problems[:_MOST])})
@@ -215,6 +219,8 @@ def _option_problems(options: Reference, error: ValidationError, known: list[str
 def _reason(options: Reference, error: BaseException) -> tuple[str, str]:
     """What an exception of the code says, and a hint."""
     text = error.msg if isinstance(error, SyntaxError) else str(error)
+    if isinstance(error, PydanticErrorMixin):
+        text = error.message  # without an address that explains it
     message = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return message, ""
@@ -231,10 +237,22 @@ def _reason(options: Reference, error: BaseException) -> tuple[str, str]:
 
 
 def _problem(options: Reference, error: BaseException, message: str, hint: str) -> CodeProblem:
-    """The problem of an exception, with the last line of the file that was executed."""
+    """The problem of an exception, with the last line of the file that was executed, else that of the class."""
     line = column = 0
     if isinstance(error, SyntaxError) and error.filename == options.file:
         line, column = error.lineno or 0, error.offset or 0
     elif frames := [one for one in traceback.extract_tb(error.__traceback__) if one.filename == options.file]:
         line, column = frames[-1].lineno or 0, (frames[-1].colno or 0) + 1
+    else:
+        line = _line_of_class(options, of_options=isinstance(error, PydanticErrorMixin))
     return CodeProblem(message=message[:2000], hint=hint[:2000], line=max(0, line), column=max(0, column))
+
+
+def _line_of_class(options: Reference, *, of_options: bool) -> int:
+    """The line of the class in the file, or of that of its options; 0: it is not there."""
+    try:
+        found = getattr(sys.modules[options.place], options.name)
+        found = found.Options if of_options else found
+        return inspect.getsourcelines(found)[1] if found.__module__ == options.file else 0
+    except Exception:  # there is no class, or its attributes are none of a class
+        return 0

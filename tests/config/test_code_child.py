@@ -60,6 +60,10 @@ def test_class_of_a_module_is_told() -> None:
     assert (answer.serving, answer.polled, answer.problems) == ("thread", True, ())
 
 
+MODEL = "from netd.values import Model\nclass X: pass\nclass Y(Model):\n"
+WITH = "class X:\n    Options = Y\n    def stream(self, peer): yield\n"
+
+
 @pytest.mark.parametrize(
     ("own", "expected"),
     [
@@ -93,6 +97,20 @@ def test_class_without_options_takes_none() -> None:
             "class X:\n    def __init__(self): open('/none/file')\n    def stream(self, peer): yield\n",
             2,
             "FileNotFound",
+        ),
+        (
+            "class X:\n    def __new__(cls, one): pass\n    def stream(self, peer): yield\n",
+            1,
+            "TypeError: X.__new__() missing 1 required positional argument: 'one'",
+        ),
+        (f"{MODEL}    odd: 'Z' = 3\n{WITH}", 3, "PydanticUserError: `Y` is not fully defined"),
+        (f"{MODEL}    odd: X = 3\n{WITH}", 3, "PydanticSchemaGenerationError: Unable to"),
+        (f"{MODEL}    call: type(print) = print\n{WITH}", 3, "PydanticSchemaGenerationError: Unable to"),
+        (f"{MODEL}    call: __import__('typing').Callable = abs\n{WITH}", 3, "PydanticInvalidForJsonSchema: Cannot"),
+        (
+            f"{MODEL}    size: int = 1\n{WITH}    def __init__(self, options, context): Y(size='x')\n",
+            8,
+            "ValidationError: 1 validation error for Y",
         ),
     ],
 )
