@@ -200,7 +200,8 @@ class ProgramOptions(Model):
     umask: _Umask = 0o022
     """The permissions, in octal, that new files do not get (umask(2)). 022: only their owner may write them."""
     nice: Annotated[int, Field(ge=-20, le=19)] = 0
-    """The priority, from -20 (first) to 19 (last), as nice(1) sets it. Below 0 only root may."""
+    """The priority, from -20 (first) to 19 (last). It is added to that of netd, as nice(1) does: 0, unless netd was
+    started with another one (`Nice=` in its unit). Below 0 only root may."""
     argv0: Annotated[_TextValue, Field(min_length=1)] | None = None
     """The name by which the program is started, as -sh for a login shell. Unset: the last part of its path."""
     environment: dict[_VariableName, _TextValue] = Field(default_factory=dict, max_length=_MOST_VARIABLES)
