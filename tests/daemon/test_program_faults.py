@@ -2,6 +2,8 @@
 and again, programs that close their connection or leave children, reloads under load."""
 
 import os
+import pwd
+import resource
 import signal
 import socket
 import struct
@@ -16,6 +18,7 @@ from tests.daemon import programs
 from tests.support.daemon import Daemon, daemon
 from tests.support.programs import need, need_root
 from tests.support.sockets import free_port, read_all, read_exactly
+from tests.support.users import as_user
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -148,6 +151,29 @@ def test_lack_of_processes_costs_one_connection_and_is_told(tmp_path: Path) -> N
             "cannot start /bin/cat: Resource temporarily unavailable"
         )
         assert running.refusals("run") == 1
+    assert not [line for line in running.lines if line["event"] in ("worker_lost", "launcher_lost")]
+
+
+def test_lack_of_memory_costs_the_connections_that_come_meanwhile_and_is_told(tmp_path: Path) -> None:
+    need_root()  # so that the launcher is another user than the rest of netd
+    options = {"user": "nobody"}
+    with daemon(programs.config(["/bin/echo", "served"], options=options), tmp_path) as running:
+        launcher = programs.launcher(running)
+        nobody = pwd.getpwnam("nobody").pw_uid
+
+        def limit(octets: int) -> None:
+            """Set the memory that the launcher can have. Less than it has: posix_spawn(3) finds none for its stack."""
+            limits = octets, resource.getrlimit(resource.RLIMIT_AS)[1]
+            as_user(nobody, lambda: resource.prlimit(launcher, resource.RLIMIT_AS, limits))
+
+        limit(4096)
+        with connect(running.port("run")) as client:
+            assert read_all(client) == b""
+        assert running.event("program_not_started")["error"] == "cannot start /bin/echo: Cannot allocate memory"
+        assert running.refusals("run") == 1
+        limit(resource.getrlimit(resource.RLIMIT_AS)[0])
+        with connect(running.port("run")) as client:
+            assert read_all(client) == b"served\n"
     assert not [line for line in running.lines if line["event"] in ("worker_lost", "launcher_lost")]
 
 
