@@ -93,7 +93,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             f"-v={place}/builder:/builder:ro",
             f"-v={place}/pip.conf:/etc/pip.conf:ro",
         ]
-        podman.run("build", "--isolation=chroot", "--pull=never", "--layers=false", *directories, *page("podman build"))
+        options = ["--isolation=chroot", "--pull=never", "--layers=false", *directories]
+        for typed in ("docker build", "podman build"):  # the second names what docker does by itself
+            podman.run("build", *options, *page(typed))
         yield podman
         podman.run("rm", "--all", "--force")
 

@@ -1,12 +1,14 @@
 """New Debian hosts, from nothing to netd, from xinetd to netd, and back: `make hosts`, which a release runs."""
 
+import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.packaging.conftest import wheels_for
+from tests.packaging.conftest import pip, wheels_for
 from tests.source_tree import ROOT
-from tests.support.pages import all_commands, blocks, elsewhere
+from tests.support.pages import all_commands, blocks, commands, elsewhere, is_console
 from tests.support.programs import need
 from tests.support.waiting import until
 from tests.systemd.conftest import CACHE, Lab, need_lab
@@ -64,16 +66,24 @@ print(s.makefile().read().strip())
 """
 
 
+CHECKOUT = "/var/tmp/checkout"
+INDEX = "PIP_NO_INDEX=1 PIP_FIND_LINKS='/wheels /builder'"
+"""A checkout of netd on the host, and where pip finds packages there, in place of an index."""
+
+
 @pytest.fixture(scope="module", params=SUITES)
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     need("mmdebstrap")
     need_lab(request.param)
     wheels = wheels_for(tmp_path_factory, SUITES[request.param])
+    place = tmp_path_factory.mktemp("builder")
+    builder = place / "packages"  # which the user of a checkout may read
+    subprocess.run([pip(place), "download", "--quiet", "--no-deps", "-d", builder, "setuptools"], check=True)
     lab = Lab(
         request.param,
         LAB_CACHE=str(CACHE / "release"),
         LAB_PACKAGES=PACKAGES,
-        LAB_BIND=f"{ROOT}:/netd {wheels}:/wheels",
+        LAB_BIND=f"{ROOT}:/netd {wheels}:/wheels {builder}:/builder",
         LAB_EXEC_S="900",
         LAB_TTL_S="3600",
     )
@@ -88,9 +98,28 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def package(host: Lab) -> str:
+def checkout(host: Lab) -> str:
+    """A checkout of the user alex, without what was made in that of the tests."""
+    host.run("useradd", "--create-home", "alex")
+    copy = (
+        "tar -C /netd --exclude=./build --exclude=./dist --exclude='./.*' -cf - . | tar -C $0 -xf -; chown -R alex: $0"
+    )
+    host.run("sh", "-ec", f"mkdir $0; {copy}", CHECKOUT)
+    return CHECKOUT
+
+
+def of_the_package(beginning: str) -> str:
+    """A command of the page about the package, which asks nothing."""
+    [command] = [one.text for one in all_commands("docs/operating.md") if one.text.startswith(beginning)]
+    return command.replace("apt ", "apt --yes ")
+
+
+@pytest.fixture(scope="module")
+def package(host: Lab, checkout: str) -> str:
     """The package, made on this host."""
-    made = host.run("env", "TMPDIR=/var/tmp", "WHEELS=/wheels", "/netd/packaging/deb", "/var/tmp/made")
+    made = host.run(
+        "env", "TMPDIR=/var/tmp", "WHEELS=/wheels", "sh", "-c", f"cd {checkout} && {of_the_package('make deb')}"
+    )
     return made.splitlines()[-1]
 
 
@@ -146,28 +175,46 @@ def test_commands_of_the_page_about_xinetd(host: Lab, package: str) -> None:
     host.run("systemctl", "enable", "xinetd")
     host.run("systemctl", "start", "xinetd")
     host.run("dpkg", "-i", package)
-    host.run("systemctl", "stop", "netd")
-    host.run("rm", "-f", "/run/netd")  # as the drop-in says, since netd has run without it
     host.run("netd", "import", "xinetd", "-o", "/etc/netd/netd.yaml", "--force", code=1)  # a line was not imported
-    host.run("install", "-D", "-t", DROP_INS, PROGRAMS)
-    host.run("systemctl", "daemon-reload")
     for command in all_commands(page):
         if (found := elsewhere(command)) and found.where == "tests/packaging/test_fresh_hosts.py":
             shown = host.run("sh", "-c", command.text, code=1 if "explain" in command.text else 0)
             if command.text.startswith("nc "):
                 assert shown.startswith("Filesystem ")
-    assert (host.show("ActiveState"), host.show("UnitFileState")) == ("active", "enabled")
+                assert (host.show("ActiveState"), host.show("UnitFileState")) == ("active", "enabled")
+    assert (host.show("ActiveState"), host.show("UnitFileState")) == ("inactive", "disabled")
+    assert host.show("ActiveState", "xinetd.service") == "active"
     host.run("dpkg", "-P", "netd")
     host.run("rm", "-r", DROP_INS)
 
 
 def test_package_on_a_host_with_nothing_else(host: Lab, package: str) -> None:
     host.run("systemctl", "stop", "xinetd", code=None)
-    host.run("dpkg", "-i", package)
+    host.run("sh", "-c", f"cd {CHECKOUT} && {of_the_package('apt install')}")
     assert (host.show("ActiveState"), host.show("UnitFileState")) == ("active", "enabled")
     assert host.python(ASK) == "hello\nhello"
-    host.run("dpkg", "-P", "netd")
+    host.run("sh", "-c", of_the_package("apt purge"))
     assert files_of_netd(host) == []
+
+
+def test_netd_is_tried_as_readme_says(host: Lab, checkout: str) -> None:
+    run, *others = commands(next(block for block in blocks("README.md") if is_console(block)))
+    assert (run.text, others[-1].text) == ("make run", ".venv/bin/netd status")
+    host.run("install", "-d", "-o", "alex", "-m", "700", "/run/alex")  # as a login makes one (pam_systemd(8))
+    as_alex = ["env", "-C", checkout, "XDG_RUNTIME_DIR=/run/alex", "runuser", "-u", "alex", "--", "sh", "-c"]
+    host.run("systemd-run", "--unit=try", "--collect", *as_alex, f"exec env {INDEX} {run.text}")
+
+    def runs() -> bool:
+        assert host.show("ActiveState", "try.service") == "active", host.run("journalctl", "-u", "try")
+        return host.call("exec", *as_alex, others[-1].text).returncode == 0
+
+    until(runs, 600)
+    for command in others:
+        wanted = "\n".join(command.shown).strip().replace("Saturday", r"\w+day")
+        assert re.fullmatch(wanted or "(?s).*", host.run(*as_alex, command.text).strip())
+    host.run("systemctl", "kill", "--signal=INT", "try")  # Ctrl-C
+    until(lambda: host.show("ActiveState", "try.service") == "inactive", 60)
+    host.run("rm", "-r", "/run/alex")
 
 
 def test_make_install_and_what_it_says_to_type(host: Lab) -> None:
