@@ -13,6 +13,9 @@ from netd.errors import EXIT_OSERR
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 1, 38, 47, 4  # linux/prctl.h
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
+# Before the first fork: to make the types of these buffers writes to memory that a process would share.
+_OF_THIS_PROCESS = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), 8)
+_NO_CAPABILITIES = ctypes.create_string_buffer(24)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -116,6 +119,4 @@ def _drop_capabilities() -> None:
     CAP_NET_BIND_SERVICE, the only capability that it grants.
     """
     _LIBC.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), 8)
-    nothing = ctypes.create_string_buffer(struct.pack("=6I", 0, 0, 0, 0, 0, 0), 24)
-    _LIBC.capset(header, nothing)
+    _LIBC.capset(_OF_THIS_PROCESS, _NO_CAPABILITIES)
