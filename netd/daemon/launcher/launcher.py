@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 from collections import Counter
+from functools import cached_property
 from time import monotonic
 
 from netd.addresses import parse_address, split_port
@@ -84,7 +85,6 @@ class Launcher:
     def __init__(self, channel: Channel, sink: Sink) -> None:
         self._channel = channel
         self._sink = sink
-        self._events = DaemonEvents()
         self._loop = Loop()
         self._programs = Programs(self._loop, self._exit_if_done)
         self._workers: dict[int, WorkerClient] = {}
@@ -95,6 +95,11 @@ class Launcher:
         self._service_events: dict[str, ProgramEvents] = {}
         self._is_forgetful = False  # it starts nothing any more, and exits after its last program
         self._null = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)  # it may have a root directory without /dev/null
+
+    @cached_property
+    def _events(self) -> DaemonEvents:
+        """Made at first use, which is a bug of netd: a logger writes to 0.1 MiB that is shared else."""
+        return DaemonEvents()
 
     def run(self) -> int:
         """Carry out messages. Returns the exit code."""
@@ -155,7 +160,8 @@ class Launcher:
     def _carry_out(self, command: AnyRequest | Order, descriptors: list[int]) -> Response:
         match command:
             case Heartbeat():
-                self._events.log_pending()
+                if "_events" in vars(self):
+                    self._events.log_pending()
                 for events in self._service_events.values():
                     events.log_pending()
                 return Alive(self._sink.lost)
