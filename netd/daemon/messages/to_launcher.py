@@ -145,7 +145,7 @@ AnyRequest = (
 )
 Order = Listen | RemovePrograms | EndPrograms | EndAll
 
-AT_START = (AddPrograms, Program, AddWorker, TakeOver, Listen, EndAll)
+AT_START = (AddPrograms, Program, AddWorker, TakeOver, Listen, EndPrograms, RemovePrograms, EndAll)
 """What each launcher gets when netd starts or stops, beside what workers get."""
 
 _NUMBERED, _ORDERS = readers(*get_args(AnyRequest)), readers(*get_args(Order))

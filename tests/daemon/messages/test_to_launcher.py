@@ -90,3 +90,7 @@ def test_message_with_any_values_is_decoded_or_is_a_protocol_error(message: dict
         assert len(str(error)) < 200
     else:
         assert type(command).__name__ == message["kind"]
+
+
+def test_a_launcher_makes_no_validator_of_an_order_after_its_fork() -> None:
+    assert set(get_args(Order)) <= set(to_launcher.AT_START)
