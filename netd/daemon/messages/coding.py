@@ -5,9 +5,9 @@ in its response. The other members are the fields of the type. Descriptors are s
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
@@ -23,11 +23,31 @@ Seconds = Annotated[float, Strict(), Field(ge=0)]
 Flag = Annotated[bool, Strict()]
 
 
-@dataclass(frozen=True)
+T = TypeVar("T", bound="Fields")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def message(kind: type[T]) -> type[T]:
+    """Make a dataclass of a subclass of `Fields`. Its fields are not to be set; only mypy sees to that.
+
+    Of the methods of a dataclass it has `__init__` alone, since there are many messages, and each method of each of
+    them takes time and memory at every start.
+    """
+    return dataclass(eq=False, repr=False)(kind)
+
+
 class Fields:
     """A message, or a part of one. A received object has exactly the declared fields. NaN and infinity are invalid."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    __hash__ = None  # type: ignore[assignment]  # a list in it has none
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
 
 Readers = dict[str, type]

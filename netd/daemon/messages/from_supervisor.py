@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Generic, get_args
 
 from netd.admission.daemon import DaemonBounds
 from netd.daemon.channel import Message, ProtocolError
-from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, Text, read, readers, validator
+from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, Text, message, read, readers, validator
 from netd.daemon.messages.from_worker import Alive, Busy, ConnectionList, Done, Kicked, PeerList, R
 from netd.telemetry.logs import Level
 from netd.telemetry.service_events import ConnectionLog
@@ -15,34 +15,34 @@ from netd.telemetry.service_events import ConnectionLog
 # Requests.
 
 
-@dataclass(frozen=True)
+@message
 class Request(Fields, Generic[R]):
     """A worker responds with one `R`, or with `Failed`."""
 
 
-@dataclass(frozen=True)
+@message
 class Heartbeat(Request[Alive]):
     """Respond, which shows that the loop turns."""
 
 
-@dataclass(frozen=True)
+@message
 class SetDaemonLimits(Request[Done]):
     """Count connections and datagrams against the daemon-wide limits, in the shared memory sent with this."""
 
 
-@dataclass(frozen=True)
+@message
 class Isolate(Request[Done]):
     """Serve this service alone, of the configs that follow. Other workers serve those that are not isolated."""
 
     service: Text
 
 
-@dataclass(frozen=True)
+@message
 class SetRunning(Request[Done]):
     """Record the code of services that runs in the memory sent with this (`netd.shared.running`)."""
 
 
-@dataclass(frozen=True)
+@message
 class SetBans(Request[Done]):
     """Set or lift bans."""
 
@@ -50,7 +50,7 @@ class SetBans(Request[Done]):
     """By source in hexadecimal: the end of the ban (CLOCK_MONOTONIC). None lifts it."""
 
 
-@dataclass(frozen=True)
+@message
 class ServiceEntry(Fields):
     """A service of a config. It is encoded on its own, so that a large config is read and written in slices."""
 
@@ -101,7 +101,7 @@ class ServiceEntry(Fields):
         return entry
 
 
-@dataclass(frozen=True)
+@message
 class Prepare(Request[Done]):
     """Make the objects that a config needs.
 
@@ -141,17 +141,17 @@ class Prepare(Request[Done]):
             yield "file", number
 
 
-@dataclass(frozen=True)
+@message
 class Commit(Request[Done]):
     """Put the prepared config in force. The listeners that it does not have stay in service until `CloseRemoved`."""
 
 
-@dataclass(frozen=True)
+@message
 class CloseRemoved(Request[Done]):
     """Serve what is in the queues of the listeners that the config in force does not have, and close them."""
 
 
-@dataclass(frozen=True)
+@message
 class Selection(Fields):
     """Connections that match all fields that are not empty. ``peer`` is what `netd.peer_filter.PeerFilter` takes."""
 
@@ -160,53 +160,53 @@ class Selection(Fields):
     peer: Text = ""
 
 
-@dataclass(frozen=True)
+@message
 class ListConnections(Selection, Request[ConnectionList]):
     """List the selected connections."""
 
 
-@dataclass(frozen=True)
+@message
 class ListPeers(Selection, Request[PeerList]):
     """List the peers of the selected connections."""
 
 
-@dataclass(frozen=True)
+@message
 class Kick(Selection, Request[Kicked]):
     """Close the selected connections."""
 
 
-@dataclass(frozen=True)
+@message
 class CountTraffic(Request[Done]):
     """Count what has moved on open connections, which otherwise is counted when they are closed."""
 
 
-@dataclass(frozen=True)
+@message
 class ConnectLauncher(Request[Done]):
     """Have this launcher start programs. The descriptor is a channel."""
 
     launcher: Natural
 
 
-@dataclass(frozen=True)
+@message
 class SyncPrograms(Request[Done]):
     """Ask this launcher, which has taken the place of another one, which programs run."""
 
     launcher: Natural
 
 
-@dataclass(frozen=True)
+@message
 class SetLogLevel(Request[Done]):
     """Log events of this level and above."""
 
     level: Level
 
 
-@dataclass(frozen=True)
+@message
 class SetLogFile(Request[Done]):
     """Write the log to the file sent with this."""
 
 
-@dataclass(frozen=True)
+@message
 class StartTrace(Request[Done]):
     """Send `TraceLines` for a service, or for one peer of it unless ``peer`` is empty."""
 
@@ -215,7 +215,7 @@ class StartTrace(Request[Done]):
     peer: Text
 
 
-@dataclass(frozen=True)
+@message
 class Attach(Request[Done]):
     """Serve the socket sent with this, as a peer of the service over UNIX."""
 
@@ -225,12 +225,12 @@ class Attach(Request[Done]):
 # Orders.
 
 
-@dataclass(frozen=True)
+@message
 class Abort(Fields):
     """Release the prepared config."""
 
 
-@dataclass(frozen=True)
+@message
 class Retire(Fields):
     """Close the connections of services that were switched off."""
 
@@ -238,7 +238,7 @@ class Retire(Fields):
     """The seconds until then, by service."""
 
 
-@dataclass(frozen=True)
+@message
 class LeaveTarget(Fields):
     """Close the connections of a service with a target that was disabled."""
 
@@ -246,14 +246,14 @@ class LeaveTarget(Fields):
     target: Text
 
 
-@dataclass(frozen=True)
+@message
 class StopTrace(Fields):
     """End a trace."""
 
     trace: Natural
 
 
-@dataclass(frozen=True)
+@message
 class Report(Fields):
     """The report that a worker requested with `ReportWanted`."""
 
@@ -261,7 +261,7 @@ class Report(Fields):
     answer: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@message
 class Drain(Fields):
     """Close the listeners, and exit after the last connection."""
 
@@ -269,7 +269,7 @@ class Drain(Fields):
     """Do not wait for those that a program has."""
 
 
-@dataclass(frozen=True)
+@message
 class Stop(Fields):
     """Close the connections, and exit."""
 

@@ -1,13 +1,13 @@
 """The messages of a worker: responses to requests, and notices. An attacker may control the worker."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import nlargest
 from typing import Annotated, TypeVar, get_args
 
 from pydantic import Field, Strict
 
 from netd.daemon.channel import Message
-from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, read, readers
+from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, message, read, readers
 from netd.peer import Transport
 from netd.reasons import Refusal
 from netd.telemetry.program_events import How
@@ -42,19 +42,19 @@ PeerName = Annotated[str, Strict(), Field(max_length=_LONGEST_PEER)]
 # Responses.
 
 
-@dataclass(frozen=True)
+@message
 class Done(Fields):
     """The request was carried out."""
 
 
-@dataclass(frozen=True)
+@message
 class Failed(Fields):
     """The request was not carried out. A response to a request of any kind."""
 
     error: Annotated[str, Strict(), Field(max_length=LONGEST_ERROR)]
 
 
-@dataclass(frozen=True)
+@message
 class HangingRow(Fields):
     """A handler that hangs (`netd.transport.handler_watch`)."""
 
@@ -65,7 +65,7 @@ class HangingRow(Fields):
     cpu_seconds: Seconds
 
 
-@dataclass(frozen=True)
+@message
 class Alive(Fields):
     """The worker's loop turns."""
 
@@ -75,7 +75,7 @@ class Alive(Fields):
     """Handlers that hang, the first ones."""
 
 
-@dataclass(frozen=True)
+@message
 class ConnectionRow(Fields):
     """An open connection."""
 
@@ -102,7 +102,7 @@ class ConnectionRow(Fields):
     """What it is passed on to; empty: nothing."""
 
 
-@dataclass(frozen=True)
+@message
 class ConnectionList(Fields):
     """The number of selected connections, and the first of them that fit, at most `MOST_ROWS`."""
 
@@ -110,7 +110,7 @@ class ConnectionList(Fields):
     connections: Annotated[list[ConnectionRow], Field(max_length=MOST_ROWS)]
 
 
-@dataclass(frozen=True)
+@message
 class PeerRow(Fields):
     """A peer, the number of its connections, and their octets."""
 
@@ -120,7 +120,7 @@ class PeerRow(Fields):
     bytes_out: Natural
 
 
-@dataclass(frozen=True)
+@message
 class PeerList(Fields):
     """The number of selected connections, and the `MOST_PEERS` peers with the most of them."""
 
@@ -134,7 +134,7 @@ class PeerList(Fields):
         return cls(total, [PeerRow(peer, *numbers) for peer, numbers in most])
 
 
-@dataclass(frozen=True)
+@message
 class Kicked(Fields):
     """The number of connections that were closed."""
 
@@ -148,12 +148,12 @@ R = TypeVar("R", bound=Response)
 # Notices.
 
 
-@dataclass(frozen=True)
+@message
 class Busy(Fields):
     """The worker begins to prepare a config. It may miss heartbeats until it has finished."""
 
 
-@dataclass(frozen=True)
+@message
 class Offender(Fields):
     """A source that a service has refused repeatedly."""
 
@@ -163,7 +163,7 @@ class Offender(Fields):
     refusal: Refusal
 
 
-@dataclass(frozen=True)
+@message
 class Visitor(Fields):
     """A peer that has connected to a sensor."""
 
@@ -172,7 +172,7 @@ class Visitor(Fields):
     service: Name
 
 
-@dataclass(frozen=True)
+@message
 class ReportWanted(Fields):
     """A thread of the worker waits for a `Report`."""
 
@@ -190,7 +190,7 @@ TraceLine = tuple[
 """A `netd.transport.tap.Line`."""
 
 
-@dataclass(frozen=True)
+@message
 class TraceLines(Fields):
     """Octets and datagrams that the service of a trace has received and sent."""
 
@@ -200,7 +200,7 @@ class TraceLines(Fields):
     """Lines that were dropped, because the tap was full."""
 
 
-@dataclass(frozen=True)
+@message
 class ProgramsChanged(Fields):
     """Of a launcher: a program that no worker waits for has started, has ended or cannot be started, or a worker has
     left some.
@@ -221,7 +221,7 @@ class ProgramsChanged(Fields):
     """How long it has run."""
 
 
-@dataclass(frozen=True)
+@message
 class ListenerHeld(Fields):
     """Of a launcher: a process is about to become a program that has a listener, or that has ended.
 
@@ -233,7 +233,7 @@ class ListenerHeld(Fields):
     """0: it has ended."""
 
 
-@dataclass(frozen=True)
+@message
 class WorkerFault(Fields):
     """Of a launcher: a worker has sent it an invalid message."""
 

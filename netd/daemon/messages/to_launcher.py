@@ -4,13 +4,12 @@ A launcher responds as a worker does (`netd.daemon.messages.from_worker`), and s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Strict
 
 from netd.daemon.channel import Message, ProtocolError
-from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, Text, read, readers, validator
+from netd.daemon.messages.coding import Fields, Flag, Natural, Seconds, Text, message, read, readers, validator
 from netd.daemon.messages.from_supervisor import (
     CountTraffic,
     Heartbeat,
@@ -31,7 +30,7 @@ Errors = Literal["log", "peer", "null"]
 """Where its standard error goes: to a pipe, which a worker reads; to its standard output; or nowhere."""
 
 
-@dataclass(frozen=True)
+@message
 class Program(Fields):
     """A program of a service. Encoded on its own, as `ServiceEntry` is."""
 
@@ -71,7 +70,7 @@ class Program(Fields):
         return program
 
 
-@dataclass(frozen=True)
+@message
 class AddPrograms(Request[Done]):
     """Know these programs, beside those that are known. The descriptors are those of the listeners."""
 
@@ -83,7 +82,7 @@ class AddPrograms(Request[Done]):
     """The programs with a listener that another launcher has started, by number: process id and age."""
 
 
-@dataclass(frozen=True)
+@message
 class AddWorker(Request[Done]):
     """Start programs for a worker. The descriptor is its channel."""
 
@@ -92,26 +91,26 @@ class AddWorker(Request[Done]):
     """Its process id, by which the table of running programs names it."""
 
 
-@dataclass(frozen=True)
+@message
 class TakeOver(Request[Done]):
     """Keep what runs. The descriptor is the memory of a `RunningTable`, of this launcher or of those before it."""
 
 
-@dataclass(frozen=True)
+@message
 class Listen(Fields):
     """Start these programs, which have listeners, when something comes."""
 
     programs: list[Natural]
 
 
-@dataclass(frozen=True)
+@message
 class RemovePrograms(Fields):
     """Start none of these any more. Those that run go on, but those with a listener, which are ended first."""
 
     programs: list[Natural]
 
 
-@dataclass(frozen=True)
+@message
 class EndPrograms(Fields):
     """End what runs of these programs, since their service was switched off, or netd stops."""
 
@@ -121,7 +120,7 @@ class EndPrograms(Fields):
     """The time until then."""
 
 
-@dataclass(frozen=True)
+@message
 class EndAll(Fields):
     """Start nothing any more, end all programs, and exit when the last one has ended."""
 

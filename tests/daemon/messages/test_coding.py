@@ -1,24 +1,23 @@
 """The encoding of messages, and the errors of messages that are invalid."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from netd.daemon.channel import ProtocolError
-from netd.daemon.messages import coding, from_worker
-from netd.daemon.messages.coding import Fields, Natural, Text, encode
+from netd.daemon.messages import coding, from_supervisor, from_worker
+from netd.daemon.messages.coding import Fields, Natural, Text, encode, message
 
 GOOD: dict[str, Any] = {"kind": "Alive", "request": 1, "lines_lost": 0}
 
 
-@dataclass(frozen=True)
+@message
 class Inner(Fields):
     number: Natural
 
 
-@dataclass(frozen=True)
+@message
 class Outer(Fields):
     """A message with another object in it."""
 
@@ -29,6 +28,13 @@ class Outer(Fields):
 def test_message_is_an_object_with_its_kind_and_its_fields() -> None:
     encoded = encode(Outer("a", [Inner(1)]))
     assert json.loads(encoded) == {"kind": "Outer", "text": "a", "parts": [{"number": 1}]}
+
+
+def test_message_equals_one_of_its_kind_with_the_same_fields_and_shows_them() -> None:
+    assert Outer("a", [Inner(1)]) == Outer("a", [Inner(1)])
+    assert Outer("a", []) != Outer("b", [])
+    assert from_worker.Done() != from_supervisor.Heartbeat()
+    assert repr(Outer("a", [Inner(1)])) == "Outer(text='a', parts=[Inner(number=1)])"
 
 
 def test_message_is_decoded_with_the_number_of_a_request_only_where_its_kind_has_one() -> None:
