@@ -25,7 +25,7 @@ _SPOKEN = {
     "docs/tour.md": r"who is there|anybody here",
     "netd/services/chat/room.py": r"say who you are",
     "tests/client/talk/test_template.py": r".*",
-    "tests/services/chat/test_chat.py": r"anybody here",
+    "tests/services/chat/test_chat_datagrams.py": r"anybody here",
     "tests/services/chat/test_room_names.py": r"say who you are|somebody : hello",
     "tests/services/test_qotd.py": r"- someone",
     "tests/test_prose.py": r".*",

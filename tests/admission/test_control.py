@@ -1,11 +1,8 @@
 """Admission to a service: each check, in its order, on a fake clock."""
 
-import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from netd.addresses import parse_address
 from netd.admission.addresses import source_of
@@ -15,25 +12,7 @@ from netd.admission.daemon import DaemonAdmission, DaemonBounds
 from netd.peer import Tls
 from netd.reasons import Refusal
 from netd.shared.table import Table
-from tests.support.server import admission_for
-
-A, B, LOCAL = map(parse_address, ("192.0.2.7", "198.51.100.9", "127.0.0.1"))
-SUNDAY = 1795305600.0  # 2026-11-22 00:00 UTC
-
-
-def admission(
-    policy: str = "{}", shared: DaemonAdmission | None = None, table: Table | None = None, name: str = "echo"
-) -> AdmissionControl:
-    shared = shared or DaemonAdmission()
-    table = table or Table()
-    table.workers = shared.worker + 1
-    return admission_for(name, json.loads(policy), table, shared, lambda: SUNDAY + 43200)
-
-
-def admit(admission: AdmissionControl, address: bytes, now: float, busy: Refusal | None = None) -> Refusal | None:
-    """Why a connection is refused; None: it is admitted."""
-    admitted = admission.admit(address, now, busy)
-    return admitted if isinstance(admitted, str) else None
+from tests.admission.controls import LOCAL, A, B, admission, admit, names
 
 
 def admit_unix(
@@ -48,13 +27,6 @@ def ticket(admission: AdmissionControl, address: bytes | None, now: float = 0.0)
     admitted = admission.admit_unix(0, [], now) if address is None else admission.admit(address, now)
     assert isinstance(admitted, bytes)
     return admitted
-
-
-def names(
-    admission: AdmissionControl, address: bytes, port: int = 5353, now: float = 0.0, *, datagram: bool = False
-) -> list[str]:
-    """The checks that a peer fails."""
-    return [check.name for check in admission.explain(address, port, now, datagram=datagram) if not check.passes]
 
 
 def test_places_of_a_service_are_taken_and_released() -> None:
@@ -309,53 +281,6 @@ def test_datagram_from_a_unix_socket_of_this_netd_is_dropped() -> None:
     assert drops == ["source_path", "source_path", None, None]
 
 
-_REFUSED = {
-    "banned": "bans",
-    "access": "access",
-    "times": "access.times",
-    "connections": "limits.connections",
-    "daemon_connections": "daemon.connections",
-    "per_source": "limits.per_source",
-    "rate": "limits.rate",
-    "total_rate": "limits.total_rate",
-    "source_port": "reply_guard",
-}
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from([A, B, LOCAL]), st.booleans(), st.floats(0, 0.4)), max_size=40),
-    st.fixed_dictionaries(
-        {
-            "connections": st.sampled_from(["off", 3, 20]),
-            "per_source": st.sampled_from(["off", 2, 9]),
-            "rate": st.sampled_from(["off", "3/s", "udp 2/s", "tcp 1/s burst 4"]),
-            "total_rate": st.sampled_from(["off", "6/s burst 9", "udp 4/s"]),
-        }
-    ),
-    st.sampled_from([{}, {"deny": ["192.0.2.0/24"]}, {"allow": ["local", "192.0.2.7"]}]),
-    st.booleans(),
-)
-def test_explanation_names_the_check_that_decides(
-    script: list[tuple[bytes, bool, float]], limits: dict[str, object], access: dict[str, object], banned: bool
-) -> None:
-    shared = DaemonAdmission(connections=8, banned={source_of(B): 3.0} if banned else {}, ports=frozenset({7007}))
-    echo = admission(json.dumps({"limits": limits, "access": access}), shared)
-    others = DaemonAdmission(shared.daemon_limits, connections=8, banned=shared.banned, ports=shared.ports)
-    observer = AdmissionControl("echo", echo.policy, echo.access, echo._table, others, lambda: 0.0)
-    now = 1.0
-    for address, datagram, wait in script:
-        now += wait
-        port = 5353 if wait < 0.3 else 7007
-        expected = next((c.name for c in observer.explain(address, port, now, datagram=datagram) if not c.passes), None)
-        decided: str | None
-        if datagram:
-            verdict = echo.check_datagram(address, port, now, non_unicast=False)
-            decided = verdict.drop or (echo.take_token(verdict.key, now) if verdict.key is not None else None)
-        else:
-            decided = admit(echo, address, now)
-        assert (decided and _REFUSED[decided]) == expected
-
-
 def test_changed_rate_starts_with_full_buckets() -> None:
     shared, table = DaemonAdmission(), Table()
     for limits, now, answers in (
@@ -398,34 +323,3 @@ def test_certificate_that_no_rule_matches_is_an_offence_but_not_of_a_proxy() -> 
             assert [echo.check_certificate(tls, peer, 0.0) for _ in range(10)] == ["certificate"] * 10
     assert set(reports) == {(A, "echo", "certificate")}
     assert admission().check_certificate(None, A, 0.0) is None
-
-
-def test_threads_are_explained_where_the_service_takes_them() -> None:
-    shared = DaemonAdmission(threads=3)
-    echo = admission('{"limits": {"threads": 2}}', shared)
-    other = admission(shared=shared, name="other")
-
-    def explained(**how: bool) -> list[tuple[bool, str]]:
-        checks = echo.explain(A, 5353, 0.0, **{"datagram": False, "threads": True, **how})
-        return [(one.passes, one.why) for one in checks if one.name in ("limits.threads", "daemon.threads")]
-
-    assert explained(threads=False) == []
-    assert echo.threads.acquire()
-    assert explained() == [(True, "1 of 2 in use"), (True, "1 of 3 in use")]
-    assert echo.threads.acquire()
-    assert other.threads.acquire()
-    assert explained() == [(False, "2 of 2 in use"), (False, "3 of 3 in use")]
-    waits = "in use; a datagram waits for one"
-    assert explained(datagram=True) == [(True, f"2 of 2 {waits}"), (True, f"3 of 3 {waits}")]
-    names = [check.name for check in echo.explain_unix(0, [], 0.0, datagram=False, threads=True) if not check.passes]
-    assert names == ["limits.threads", "daemon.threads"]
-    assert admit(echo, A, 0.0, busy=None if echo.threads else "threads") == "threads"
-
-
-def test_explanation_says_where_a_certificate_decides() -> None:
-    rules = [f"cn:{name}" for name in "abcde"]
-    for number, why in ((1, "cn:a"), (3, "cn:a, cn:b, cn:c"), (5, "cn:a, cn:b, cn:c or 2 others")):
-        echo = admission(json.dumps({"access": {"allow": rules[:number]}}))
-        last = list(echo.explain(A, 5353, 0.0, datagram=False))[-1]
-        assert last == ("certificate", True, f"depends on the certificate: {why}")
-    assert "certificate" not in [check.name for check in admission().explain(A, 5353, 0.0, datagram=False)]

@@ -10,6 +10,8 @@ from typing import Any
 from tests.support.daemon import Daemon
 from tests.support.waiting import until
 
+IGNORE_TERM = "trap '' TERM; echo ready; while :; do sleep 0.1; done"  # a script of the shell
+
 
 def config(command: list[str] | str, *, name: str = "run", daemon: str = "{workers: 1}", **service: Any) -> str:
     """A config with one service of type exec. A text is a script of the shell. ``options`` are those beside it."""

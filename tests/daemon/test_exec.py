@@ -1,18 +1,16 @@
-"""Programs for connections, in a real daemon."""
+"""Programs for connections in a real daemon: what they are given, their limits, and their ends."""
 
-import contextlib
 import os
 import pwd
 import resource
-import signal
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.daemon.configs import write
 from tests.daemon.programs import (
+    IGNORE_TERM,
     children,
     config,
     connect,
@@ -31,8 +29,6 @@ from tests.support.users import as_unprivileged_user
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
-
-IGNORE_TERM = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
 
 
 def test_program_has_the_connection_and_ends_with_it(tmp_path: Path) -> None:
@@ -282,145 +278,6 @@ def test_peer_that_leaves_at_once_costs_no_program_where_it_is_waited_for(tmp_pa
             assert client.recv(10) == b"late"
         until_idle(running)
         assert counters(running).get("programs_started") == 2
-
-
-def test_disable_gives_programs_the_drain_and_then_ends_them(tmp_path: Path) -> None:
-    text = config(["/bin/cat"], limits={"drain": "2s"})
-    with daemon(text, tmp_path) as running, connect(running) as client:
-        client.sendall(b"x")
-        assert client.recv(1) == b"x"
-        assert running.ask("disable", "run")["ok"]  # at once: a command takes a while to exit, when the time runs
-        client.sendall(b"y")
-        assert client.recv(1) == b"y", "it has time"
-        assert client.recv(1) == b""
-        ended = running.event("program_ended")
-        assert ended["signal"] == "SIGTERM"
-        until(lambda: not running.ask("status")["connections"] if "connections" in running.ask("status") else True)
-
-
-def test_reload_starts_the_new_command_from_then_on_and_touches_nothing_else(tmp_path: Path) -> None:
-    text = (
-        config("echo one; exec cat")
-        + "  other: {type: exec, listen: [tcp://127.0.0.1:0], options: {command: [/bin/cat]}}\n"
-    )
-    with daemon(text, tmp_path) as running, connect(running) as old, connect(running, "other") as other:
-        assert old.recv(10) == b"one\n"
-        other.sendall(b"x")
-        assert other.recv(1) == b"x"
-        before = launcher(running)
-        write(tmp_path, text.replace("echo one", "echo two"))
-        assert running.netd("reload").returncode == 0
-        assert running.event("reload_applied")["changes"] == {"run": "changed"}
-        for client in (old, other):
-            client.sendall(b"on")
-            assert client.recv(2) == b"on"
-        assert said(running) == "two\n"
-        assert launcher(running) == before, "a changed command needs no new launcher"
-        until(lambda: len(listed(running)) == 2)
-
-
-def test_reload_with_another_user_starts_another_launcher_and_ends_the_one_without_programs(tmp_path: Path) -> None:
-    need_root()
-    text = config("id -u; exec cat")
-    with daemon(text, tmp_path) as running, connect(running) as old:
-        assert old.recv(10) == b"65534\n"
-        first = launcher(running)
-        write(tmp_path, config("id -u; exec cat", options={"user": "daemon"}))
-        assert running.netd("reload").returncode == 0
-        running.event("reload_applied")
-        assert said(running) == "1\n"
-        assert launcher(running) != first
-        old.sendall(b"on")
-        assert old.recv(2) == b"on"
-        old.close()
-        until(lambda: is_gone(first))
-        assert said(running) == "1\n"
-        until_idle(running)
-
-
-@pytest.mark.timeout(180)  # thirty reloads, each with a new launcher
-def test_reloads_with_other_users_leave_no_descriptor_open(tmp_path: Path) -> None:
-    need_root()
-    users = ["daemon", "games"]
-    with daemon(config(["/bin/cat"], options={"user": users[1]}), tmp_path) as running:
-        assert said(running, b"x") == "x"
-        counts = descriptors(running.process.pid), descriptors(running.worker)
-        for user in users * 15:
-            write(tmp_path, config(["/bin/cat"], options={"user": user}))
-            assert running.netd("reload").returncode == 0
-            assert said(running, b"x") == "x"
-        until_idle(running)
-        # Some wait for the garbage collection.
-        until(lambda: descriptors(running.process.pid) < counts[0] + 10)
-        until(lambda: descriptors(running.worker) < counts[1] + 20)
-
-
-def test_reload_with_a_user_that_does_not_exist_changes_nothing(tmp_path: Path) -> None:
-    need_root()
-    with daemon(config(["/bin/cat"]), tmp_path) as running:
-        write(tmp_path, config(["/bin/cat"], options={"user": "no-such-user"}))
-        done = running.netd("reload")
-        assert done.returncode == 78
-        assert "no-such-user" in done.stdout + done.stderr
-        assert said(running, b"on") == "on"
-
-
-def test_stop_waits_for_programs_and_then_ends_those_that_ignore_it(tmp_path: Path) -> None:
-    text = config(IGNORE_TERM, daemon="{workers: 2, drain: 500ms}", options={"stop": {"after": "300ms"}})
-    file = tmp_path / "netd.yaml"
-    file.write_text(text)
-    with Daemon("-c", str(file)) as running:
-        running.event("netd_started")
-        clients = [connect(running) for _ in range(5)]
-        for client in clients:
-            assert client.recv(10) == b"ready\n"
-        until(lambda: sum("pid" in row for row in listed(running)) == 5)
-        pids = [row["pid"] for row in listed(running)]
-        assert running.stop() == 0
-        for client in clients:
-            assert client.recv(10) == b""
-            client.close()
-        assert all(map(is_gone, pids))
-
-
-def test_stop_ends_at_once_where_no_program_is_left(tmp_path: Path) -> None:
-    with (
-        daemon(config(["/bin/cat"], daemon="{workers: 1, drain: 60s}"), tmp_path) as running,
-        connect(running) as client,
-    ):
-        client.sendall(b"x")
-        assert client.recv(1) == b"x"
-        os.kill(running.process.pid, signal.SIGTERM)
-        running.event("drain_started")
-        client.sendall(b"y")
-        assert client.recv(1) == b"y", "it may finish"
-        client.close()
-        running.event("netd_stopped")
-
-
-def test_ends_of_programs_that_a_stop_has_caused_are_counted_and_logged(tmp_path: Path) -> None:
-    text = config(["/bin/cat"], daemon="{workers: 2, drain: 200ms}")
-    with daemon(text, tmp_path) as running, contextlib.ExitStack() as held:
-        for _ in range(8):
-            client = held.enter_context(connect(running))
-            client.sendall(b"x")
-            assert client.recv(1) == b"x"
-        assert running.stop() == 0
-    ends = [line for line in running.lines if line["event"] == "program_ended"]
-    assert [line["signal"] for line in ends] == ["SIGTERM"] * 8
-    [stopped] = [line for line in running.lines if line["event"] == "service_stopped"]
-    assert stopped["own_programs_ended_signal"] == 8
-
-
-def test_launcher_that_hangs_does_not_keep_netd_from_stopping(tmp_path: Path) -> None:
-    file = tmp_path / "netd.yaml"
-    file.write_text(config(["/bin/cat"], daemon="{workers: 1, drain: 200ms}"))
-    with Daemon("-c", str(file)) as running:
-        running.event("netd_started")
-        hung = launcher(running)
-        os.kill(hung, signal.SIGSTOP)
-        running.stop()
-        assert is_gone(hung)
 
 
 def test_no_descriptor_and_no_zombie_is_left_after_many_starts(tmp_path: Path) -> None:

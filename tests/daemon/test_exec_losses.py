@@ -14,6 +14,7 @@ import pytest
 from tests.daemon.configs import write
 from tests.daemon.processes import alive, workers
 from tests.daemon.programs import (
+    IGNORE_TERM,
     children,
     config,
     connect,
@@ -29,7 +30,6 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 
-IGNORE_TERM = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
 FREE = {"per_source": "off"}
 
 

@@ -20,11 +20,10 @@ from netd.daemon.launcher.spawn import StartError
 from netd.daemon.messages.to_launcher import Program
 from tests.daemon.launcher.examples import program, shell
 from tests.daemon.launcher.turned_loop import TurnedLoop
+from tests.daemon.programs import IGNORE_TERM
 from tests.support.leftovers import is_gone
 from tests.support.programs import started
 from tests.support.waiting import until
-
-IGNORE_TERM = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
 
 
 class Launched:

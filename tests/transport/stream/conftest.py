@@ -5,10 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.server import Server
 from tests.support.waiting import until
 from tests.transport.stream.relay_ends import Ends
 from tests.transport.stream.relayed import serving_relayed
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
 
 
 @pytest.fixture(params=["tcp-tcp", "tcp-unix", "unix-tcp", "unix-unix"])
