@@ -273,14 +273,18 @@ class Context:
 class StreamService(Protocol):
     """A service over TCP and UNIX streams: one conversation for each connection."""
 
-    def stream(self, peer: Peer) -> Conversation | WaitingConversation: ...
+    def stream(self, peer: Peer) -> Conversation | WaitingConversation:
+        """A conversation with this peer, which has just connected."""
+        ...
 
 
 @runtime_checkable
 class DatagramService(Protocol):
     """A service that answers datagrams over UDP and UNIX datagram sockets."""
 
-    def datagram(self, data: bytes, peer: Peer) -> bytes | None: ...
+    def datagram(self, data: bytes, peer: Peer) -> bytes | None:
+        """The answer to a datagram of this peer; None: there is none. A `PeerError` is answered with its line."""
+        ...
 
 
 @runtime_checkable

@@ -87,6 +87,7 @@ class Peer(NamedTuple):
 
     @property
     def family(self) -> Literal["ipv4", "ipv6", "unix"]:
+        """That of its address, over streams and datagrams alike."""
         if self.transport in ("unix", "unixgram"):
             return "unix"
         return "ipv6" if ":" in self.host else "ipv4"

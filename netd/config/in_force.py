@@ -56,6 +56,7 @@ class _From:
     origin: Origin = "file"
 
     def inner(self, key: str) -> "_From":
+        """The place of what a key of the mapping has."""
         return _From(self.file, origins.inner(self.node, key), self.origin)
 
 

@@ -137,6 +137,7 @@ class _Builder:
         self.problems: list[Problem] = []
 
     def document(self, events: Iterator[Any]) -> tuple[Any, Place]:
+        """The value of the only document, and its line and column; None for an empty one. Raises SourceError."""
         found: tuple[Any, Place] = (None, (1, 1))
         documents = 0
         for event in events:

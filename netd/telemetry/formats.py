@@ -103,6 +103,7 @@ class _Clock:
         self._text = ""
 
     def now(self) -> str:
+        """To the microsecond: ``2026-11-22T12:00:00.000000Z``."""
         second, rest = divmod(time.time_ns(), 1_000_000_000)
         if second != self._second:
             self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -104,6 +104,7 @@ class Tally:
         return number
 
     def is_waiting(self, number: int) -> bool:
+        """Whether this question has neither an answer nor another outcome yet."""
         return self._result(number) == Outcome.WAITING
 
     def was_asked(self, number: int) -> bool:

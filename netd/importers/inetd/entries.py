@@ -54,6 +54,7 @@ class Entry:
 
     @property
     def is_internal(self) -> bool:
+        """Whether inetd serves it itself, without a program."""
         return self.program == "internal"
 
 

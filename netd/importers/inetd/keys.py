@@ -65,6 +65,7 @@ class _Reader:
         return self._text[self._at]
 
     def next(self) -> str:
+        """Read a character. Raises DefinitionError at the end of the file."""
         found = self.peek()
         self._at += 1
         return found
@@ -80,6 +81,7 @@ class _Reader:
         return one
 
     def rest(self) -> str:
+        """The rest of the line, without blanks around it; it is still to be read."""
         return self._text[self._at :].strip()
 
 

@@ -84,6 +84,7 @@ class Unit:
         return found[-1] if found else None
 
     def value(self, section: str, key: str, default: str = "") -> str:
+        """The value that counts, of a key with one value; ``default`` where there is none, or an empty one."""
         found = self.last(section, key)
         return found.value if found else default
 

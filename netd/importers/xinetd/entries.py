@@ -127,6 +127,7 @@ class _Source:
         self.comments: list[str] = []
 
     def next(self) -> Line | None:
+        """The next line. None: there is none. Raises ConfigError for a line that xinetd does not read."""
         for line in self._lines:
             if len(line.text) > _LONGEST_LINE:
                 raise ConfigError([f"{line.place}: the line is longer than 16 KiB, which xinetd does not read"])
@@ -143,5 +144,6 @@ class _Source:
             pass
 
     def take_comments(self) -> list[str]:
+        """The comments since the last call, a text for each line."""
         taken, self.comments = self.comments, []
         return taken

@@ -137,6 +137,7 @@ def _identity(case: Case) -> None:
 
 
 def yes_or_no(case: Case, name: str) -> bool | None:
+    """The value of an attribute that is yes or no. None: it is not set, or is neither, which is told."""
     text = case.settings.one(name)
     if text is None:
         return None

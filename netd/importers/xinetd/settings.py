@@ -25,10 +25,12 @@ class Setting:
 
     @property
     def place(self) -> Place:
+        """Of the last line, which is the one to tell of."""
         return self.lines[-1].place
 
     @property
     def text(self) -> str:
+        """The last line as it is in the file."""
         return self.lines[-1].text
 
     def inherit(self) -> "Setting":

@@ -57,6 +57,7 @@ class Member:
 
     @property
     def shown_as(self) -> str:
+        """Its name to other members: its address until it has chosen one."""
         return self.name or self.key[1]
 
     def with_line_end(self, text: str) -> bytes:

@@ -67,6 +67,7 @@ class _Way:
 
     @property
     def has_control(self) -> bool:
+        """Whether datagrams are sent with control data."""
         return self._control_length > 0
 
     def set_head(self, name_length: int, control: bytes) -> None:

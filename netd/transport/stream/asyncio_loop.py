@@ -40,10 +40,12 @@ class Gate:
         return getattr(self._transport, name)
 
     def pause_reading(self) -> None:
+        """The reader has enough for now."""
         self._is_paused = True
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
+        """The reader has room again. Nothing is read yet where too much waits to be sent."""
         self._is_paused = False
         if not self._is_full:
             self._transport.resume_reading()
@@ -54,13 +56,15 @@ class Gate:
         self._transport.pause_reading()
 
     def drain(self) -> None:
-        """No longer."""
+        """Enough was sent for reading to go on."""
         self._is_full = False
         if not self._is_paused:
             self._transport.resume_reading()
 
 
 class _Protocol(asyncio.StreamReaderProtocol):
+    """The protocol of asyncio's streams, which has reader and writer use a `Gate`."""
+
     gate: Gate
     is_lost = False
     """Whether asyncio has closed the socket."""

@@ -103,6 +103,7 @@ class CoroutineConnection(ThreadedConnection):
         self._coroutines.start(self, self.socket)
 
     def handler_ended(self, failure: BaseException | None) -> None:
+        """The coroutine has ended, with this exception or without one. Called once, in the thread of the loop."""
         if _is_unfinished(failure):
             self._ending = self._ending or "peer_error"
             failure = None
@@ -167,6 +168,7 @@ class CoroutineRelay(ThreadedRelay):
         self._coroutines.start(self, theirs)
 
     def handler_ended(self, failure: BaseException | None) -> None:
+        """As `CoroutineConnection.handler_ended`."""
         if _is_unfinished(failure):
             self._ending = self._ending or "peer_error"
             failure = None
