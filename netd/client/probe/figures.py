@@ -10,6 +10,8 @@ from netd.client.probe.probing import Probe
 from netd.client.probe.tally import Series, Tally
 from netd.client.probe.targets import address_as_text
 
+_BINS = 8  # of a histogram
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -118,19 +120,19 @@ def summarise(probe: Probe) -> Summary:
     )
 
 
-def histogram(values: Sequence[int], rows: int = 8) -> list[tuple[float, int]]:
-    """Upper bounds, and the number of values up to each: ``rows`` bins of the same ratio, as tails are long."""
+def histogram(values: Sequence[int]) -> list[tuple[float, int]]:
+    """Upper bounds, and the number of values up to each: eight bins of the same ratio, as tails are long."""
     if not values:
         return []
     least, most = max(1, min(values)), max(1, *values)
     if least == most:
         return [(float(most), len(values))]
-    ratio = (most / least) ** (1 / rows)
-    bounds = [*(least * ratio**step for step in range(1, rows)), float(most)]
-    numbers = [0] * rows
+    ratio = (most / least) ** (1 / _BINS)
+    bounds = [*(least * ratio**step for step in range(1, _BINS)), float(most)]
+    numbers = [0] * _BINS
     for value in values:
         place = int(math.log(max(1, value) / least) / math.log(ratio)) if value > least else 0
-        numbers[min(place, rows - 1)] += 1
+        numbers[min(place, _BINS - 1)] += 1
     return list(zip(bounds, numbers, strict=True))
 
 

@@ -27,11 +27,10 @@ from netd.transport.tap import Taps
 
 FIRST_BYTE_TIMEOUT = 10.0
 """Seconds that a client that speaks first has for that: time to type a line, and short enough for a stop to wait."""
-# What the kernel says of a client that has vanished, and connect(2) of a server that the handler cannot reach.
 _recv = socket.socket.recv  # that of the base class counts nothing
+# What the kernel says of a client that has vanished, and connect(2) of a server that the handler cannot reach.
 _UNREACHABLE = {errno.ETIMEDOUT, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH}
 _TCP_CLOSE = 7  # tcp_states.h: the state of a connection that is broken, the first octet of struct tcp_info
-
 
 Handle = Callable[[Any, Any], object]
 """Called with a socket and the client's address. Returns when the connection is served."""

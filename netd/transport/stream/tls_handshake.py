@@ -64,10 +64,9 @@ _ALL = UnderWay()
 class TlsHandshake:
     """The handshakes of a service, in one process."""
 
-    def __init__(self, contexts: Contexts, events: ServiceEvents, under_way: UnderWay = _ALL) -> None:
+    def __init__(self, contexts: Contexts, events: ServiceEvents) -> None:
         self._contexts = contexts
         self._events = events
-        self._under_way = under_way
         self._buffers = Buffers()
 
     def __call__(self, peer: Peer, interrupt: Interrupt) -> Generator[bytes | None, bytes, tuple[Wrap, Peer]]:
@@ -92,7 +91,7 @@ class TlsHandshake:
     def _handshake(
         self, peer: Peer, interrupt: Interrupt, hello: ClientHello, received: bytes
     ) -> Generator[bytes | None, bytes, tuple[Wrap, Peer]]:
-        self._under_way.add(interrupt)
+        _ALL.add(interrupt)
         try:
             buffers = self._buffers
             context = self._contexts.select(hello.server_name)
@@ -113,7 +112,7 @@ class TlsHandshake:
                 yield ticket  # with the end of the handshake, for which the client waits
                 ticket = b""
         finally:
-            self._under_way.discard(interrupt)
+            _ALL.discard(interrupt)
         self._events.handshake_done(resumed=bool(tls.session_reused))
         wrap = partial(TlsSocket, tls=tls, buffers=buffers, received=received, ticket=ticket)
         return wrap, peer._replace(tls=_facts(tls, hello.server_name))
