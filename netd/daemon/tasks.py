@@ -30,7 +30,10 @@ class Result(Generic[T]):
         """The value, or raises the exception. Only when it is `done`."""
         assert self.done, "the result is not done"
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                del self  # the exception has a traceback, and that has this frame: another reference cycle
         value: T = self._value
         return value
 
@@ -59,7 +62,10 @@ class Result(Generic[T]):
     def __await__(self) -> Generator["Result[T]", None, T]:
         if not self.done:
             yield self
-        return self.get()
+        try:
+            return self.get()
+        finally:
+            del self  # as in `get`
 
 
 class Tasks:
@@ -77,24 +83,24 @@ class Tasks:
     def start(self, coroutine: Coroutine[Result[Any], None, T]) -> Result[T]:
         """Run a coroutine until it waits. The loop resumes it. The result has its value, or its exception."""
         result: Result[T] = Result()
-
-        def step() -> None:
-            try:
-                awaited = coroutine.send(None)
-            except StopIteration as end:
-                self._running.discard(coroutine)
-                result.set(end.value)
-            except BaseException as error:
-                self._running.discard(coroutine)
-                # Without this frame in the traceback: frame, result and error would be a reference cycle, which would
-                # keep the objects of the coroutine alive.
-                result.fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
-            else:
-                awaited.then(lambda: self._loop.call(step))
-
         self._running.add(coroutine)
-        step()
+        self._step(coroutine, result)
         return result
+
+    def _step(self, coroutine: Coroutine[Result[Any], None, T], result: Result[T]) -> None:
+        """Run a coroutine until it waits again."""
+        try:
+            awaited = coroutine.send(None)
+        except StopIteration as end:
+            self._running.discard(coroutine)
+            result.set(end.value)
+        except BaseException as error:
+            self._running.discard(coroutine)
+            # Without this frame in the traceback: frame, result and error would be a reference cycle, which would
+            # keep the objects of the coroutine alive.
+            result.fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
+        else:
+            awaited.then(lambda: self._loop.call(lambda: self._step(coroutine, result)))
 
     async def in_slices(self, work: Generator[None, None, T]) -> T:
         """Do long work, which yields after each piece. The loop turns after every `SLICE`. Returns its value."""

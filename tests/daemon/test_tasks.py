@@ -1,5 +1,8 @@
 """Coroutines in the loop: the order in which they run, and their errors."""
 
+import contextlib
+import gc
+import weakref
 from collections.abc import Generator, Iterator
 from time import monotonic
 
@@ -75,6 +78,32 @@ def test_exception_of_a_coroutine_is_in_its_result_and_is_raised_in_coroutines_t
     assert waiting.get() == "caught"
     with pytest.raises(KeyError):
         failing.get()
+
+
+def test_exception_that_was_raised_keeps_its_result_alive_no_longer_than_its_users(loop: Loop) -> None:
+    tasks = Tasks(loop)
+
+    async def fail() -> None:
+        await tasks.turn()
+        raise ValueError
+
+    async def wait(awaited: list[Result[None]]) -> None:
+        with contextlib.suppress(ValueError):
+            await awaited.pop()
+
+    failed = tasks.start(fail())
+    kept = weakref.ref(failed)
+    waiting = tasks.start(wait([failed]))
+    gc.disable()  # it would release a circle too, some time
+    try:
+        run(loop)
+        waiting.get()
+        with contextlib.suppress(ValueError):
+            failed.get()
+        del failed
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_coroutine_that_sleeps_continues_after_that_time() -> None:

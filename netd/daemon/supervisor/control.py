@@ -329,7 +329,10 @@ def _result(result: Result[Answer]) -> Generator[bytes | Wait | None, bytes, Ans
     result.then(wait.finish)
     while not wait.done:
         yield wait
-    return result.get()
+    try:
+        return result.get()
+    finally:
+        del result  # as in `Result.get`
 
 
 def _failure(message: str, exit_code: int) -> Answer:
