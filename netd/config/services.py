@@ -11,6 +11,7 @@ from typing import Any
 
 from netd.admission.access import NO_GROUPS, AccessRules
 from netd.admission.access_memory import AccessTables
+from netd.admission.banner import Banners
 from netd.admission.limits import Limits
 from netd.admission.policy import Policy
 from netd.config import banners, forward_tls, forwards, programs, proxies, sensors, workers
@@ -34,6 +35,9 @@ from netd.services.forward.options import ForwardOptions
 from netd.services.python.options import PythonOptions
 from netd.services.service_type import ServiceType
 from netd.text import likely, shown
+from netd.tls.options import TlsOptions
+from netd.tls.service_files import ServiceFiles
+from netd.values import Model
 
 # Threads are few, so that a source gets some of them only, and for a limited time.
 _BLOCKING = Limits.model_validate({"per_source": 8, "lifetime": "1m"})
@@ -103,8 +107,7 @@ class Services:
         kind = self._find_type(part, path, entry.get("type"), name)
         code = None
         if kind and kind.options is PythonOptions:
-            line_limit = merge(self._defaults.limits, section.limits if section else Limits()).line
-            kind, code = self._inspect_code(part, path, entry, kind, line_limit)
+            kind, code = self._inspect_code(part, path, entry, kind, self._limits(kind, section).line)
         if kind is None:
             return
         endpoints = self._check_endpoints(part, name, entry, kind)
@@ -112,42 +115,20 @@ class Services:
         if isinstance(given := entry.get("options"), dict | None):
             given = relayed(given or {}, endpoints, kind.options)
             options = sections.check(part, (*path, "options"), given, kind.options)
-        limits = merge(_BLOCKING, self._defaults.limits) if kind.blocks else self._defaults.limits
         own = rules or AccessRules()
         access = self._rules.add(own, lambda bound, number: sections.within(part, (*path, "access"), bound, number))
         if rules and access.asks_groups:
             self._refuse_groups(part, path, endpoints)
-        limits = merge(limits, section.limits) if section else limits
         if options is None:
             return
-        try:
-            kind.build(options, Context(line_limit=limits.line))
-        except ValueError as error:
-            for fault in faults_of(error):
-                sections.add_problem(part, (*path, "options"), fault.message, fault.hint)
-        except (Exception, SystemExit) as error:  # a class from another package may raise anything
-            sections.add_problem(part, (*path, "options"), f"service type '{kind.name}' cannot be built: {error!r}")
+        limits = self._limits(kind, section)
+        self._check_build(part, path, kind, options, limits)
         if section is None or rules is None:
             return
-        with_tls = any(endpoint.transport == "tls" for endpoint in endpoints)
-        certificates = len(section.tls.certificate or self._defaults.tls.certificate) if with_tls else 0
-        if not sections.within(part, path, CERTIFICATES, certificates):
+        parts = self._check_parts(part, path, kind, section, endpoints, options, self._rules.merged(rules))
+        if parts is None:
             return
-        tls, tls_files, tls_findings = self._tls.read(self._defaults.tls, section, endpoints, options)
-        banner_octets, banner_findings = banners.read(section, endpoints, options)
-        found = [proxies.findings(section.proxy_protocol, endpoints, options), tls_findings, banner_findings]
-        found += sensors.findings(endpoints, options), isolation_findings(kind, isolate=section.isolate)
-        sections.within(part, (*path, "isolate"), ISOLATED, int(section.isolate))
-        merged = self._rules.merged(rules)
-        pairs = self._multiplexing.add(part, path, kind, section, endpoints, options, merged, tls)
-        found += pairs, certificate_findings(merged, endpoints, tls)
-        if isinstance(options, ProgramOptions):
-            found.append(programs.findings(programs.Service(kind, options, section, merged, endpoints, self._daemon)))
-        if isinstance(options, ForwardOptions):
-            tls_files, to_tls = forward_tls.read(options, tls_files, self._daemon, enabled=section.enabled)
-            found += [forwards.findings(endpoints, options), to_tls]
-            self._targets += forwards.places(part, path, options) if section.enabled else ()
-        sections.add_findings(part, path, itertools.chain(*found))
+        tls, tls_files, banner_octets = parts
         networks = (limits.exempt, section.amplify, section.proxy_protocol.sources if section.proxy_protocol else ())
         sections.within(part, path, NETWORKS, sum(map(len, networks)))
         self.checked.append(
@@ -169,6 +150,54 @@ class Services:
                 code=code,
             )
         )
+
+    def _limits(self, kind: ServiceType, section: ServiceSection | None) -> Limits:
+        """The limits of a service; without a section, which has problems, those of ``defaults``."""
+        base = merge(_BLOCKING, self._defaults.limits) if kind.blocks else self._defaults.limits
+        return merge(base, section.limits) if section else base
+
+    def _check_build(self, part: Source, path: Where, kind: ServiceType, options: Model, limits: Limits) -> None:
+        """Check that the service can be built of its options."""
+        try:
+            kind.build(options, Context(line_limit=limits.line))
+        except ValueError as error:
+            for fault in faults_of(error):
+                self._sections.add_problem(part, (*path, "options"), fault.message, fault.hint)
+        except (Exception, SystemExit) as error:  # a class from another package may raise anything
+            message = f"service type '{kind.name}' cannot be built: {error!r}"
+            self._sections.add_problem(part, (*path, "options"), message)
+
+    def _check_parts(
+        self,
+        part: Source,
+        path: Where,
+        kind: ServiceType,
+        section: ServiceSection,
+        endpoints: tuple[Endpoint, ...],
+        options: Model,
+        rules: AccessRules,
+    ) -> tuple[TlsOptions, ServiceFiles | None, Banners] | None:
+        """Check the parts of a section against each other. None: there are more certificates than netd takes."""
+        sections = self._sections
+        with_tls = any(endpoint.transport == "tls" for endpoint in endpoints)
+        certificates = len(section.tls.certificate or self._defaults.tls.certificate) if with_tls else 0
+        if not sections.within(part, path, CERTIFICATES, certificates):
+            return None
+        tls, tls_files, tls_findings = self._tls.read(self._defaults.tls, section, endpoints, options)
+        banner_octets, banner_findings = banners.read(section, endpoints, options)
+        found = [proxies.findings(section.proxy_protocol, endpoints, options), tls_findings, banner_findings]
+        found += sensors.findings(endpoints, options), isolation_findings(kind, isolate=section.isolate)
+        sections.within(part, (*path, "isolate"), ISOLATED, int(section.isolate))
+        pairs = self._multiplexing.add(part, path, kind, section, endpoints, options, rules, tls)
+        found += pairs, certificate_findings(rules, endpoints, tls)
+        if isinstance(options, ProgramOptions):
+            found.append(programs.findings(programs.Service(kind, options, section, rules, endpoints, self._daemon)))
+        if isinstance(options, ForwardOptions):
+            tls_files, to_tls = forward_tls.read(options, tls_files, self._daemon, enabled=section.enabled)
+            found += [forwards.findings(endpoints, options), to_tls]
+            self._targets += forwards.places(part, path, options) if section.enabled else ()
+        sections.add_findings(part, path, itertools.chain(*found))
+        return tls, tls_files, banner_octets
 
     def _refuse_groups(self, part: Source, path: Where, endpoints: tuple[Endpoint, ...]) -> None:
         """Refuse gid rules for UNIX datagrams: the kernel reports the user of a sender, but only one of its groups."""
