@@ -41,6 +41,7 @@ LEVELS = (
         "errors",
     ),
 )
+PARTS = ("netd", "config", "docs", "tests", "tools")
 ORDER = [room for level in LEVELS for room in level]
 
 
@@ -281,6 +282,30 @@ def test_the_picture_of_the_house_has_every_room() -> None:
         assert f"`{room(file)}" in text or room(file) in ("__init__", "__main__"), (
             f"{room(file)} is not in docs/architecture.md"
         )
+
+
+def unknown_names(text: str) -> list[str]:
+    """The files and names between backquotes that there are not."""
+    known = {str(file.relative_to(ROOT)) for part in PARTS for file in (ROOT / part).rglob("*")}
+    words = set(re.findall(r"\w+", "\n".join(file.read_text() for file in FILES)))
+    found = []
+    for name in re.findall(r"`([\w./]+)`", text):
+        if re.search(r"/|\.(?:py|md|yaml)$", name):
+            exists = any(f"/{file}".endswith(f"/{name.rstrip('/')}") for file in known)
+        else:
+            exists = words.issuperset(re.findall(r"\w+", name))
+        if not exists:
+            found.append(name)
+    return found
+
+
+def test_files_and_names_on_the_architecture_page_exist() -> None:
+    assert unknown_names((ROOT / "docs" / "architecture.md").read_text()) == []
+
+
+def test_the_test_of_names_sees_one() -> None:
+    text = "`transport/loop.py` `loops.py` `Loop.end_turn` `Loop.begin_no_turn` `stream/` `streams/` `limits.idle`"
+    assert unknown_names(text) == ["loops.py", "Loop.begin_no_turn", "streams/"]
 
 
 def has_behaviour(file: Path) -> bool:
