@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import socket
-import struct
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from tests.attack.conftest import Row
 from tests.attack.processes import failures
 from tests.daemon.configs import write
 from tests.support.daemon import Daemon, daemon
+from tests.support.forged import spoof
 from tests.support.programs import need_root
 from tests.support.waiting import until
 
@@ -52,14 +52,6 @@ def test_answers_are_no_longer_than_questions(tmp_path: Path, row: Row) -> None:
         row(f"{len(SERVICES)} services, {len(questions)} questions each", f"{answers} answers, none longer")
 
 
-def _forge(source: int, destination: int) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-        udp = struct.pack("!HHHH", source, destination, 9, 0) + b"x"
-        addresses = socket.inet_aton(LOOPBACK) * 2
-        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, socket.IPPROTO_UDP, 0) + addresses
-        raw.sendto(ip + udp, (LOOPBACK, 0))
-
-
 def _service_port() -> int:
     """A free port outside the range of clients (ip_local_port_range, ip(7)), as the port of a service is."""
     for port in itertools.count(20_000):
@@ -89,7 +81,7 @@ def test_forged_datagram_between_two_daemons_of_a_host(tmp_path: Path, row: Row,
             running.event("netd_started")
             both.append(running)
             ports.append(port)
-        _forge(ports[0], ports[1])
+        spoof((LOOPBACK, ports[0]), (LOOPBACK, ports[1]))
         until(lambda: _sent(both[1]) > 0)
         before = -1
 

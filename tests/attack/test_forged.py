@@ -1,8 +1,6 @@
 """Forged datagrams: from sources that are none, and one between two netds of two hosts, which is a loop that ends."""
 
 import contextlib
-import socket
-import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from tests.attack.processes import failures
 from tests.daemon.clients import answers
 from tests.daemon.configs import write
 from tests.support.daemon import Daemon, daemon
+from tests.support.forged import spoof
 from tests.support.namespaces import in_namespace
 from tests.support.programs import need_root
 from tests.support.veth import Far, joined
@@ -29,15 +28,6 @@ SOURCES = (
 )
 
 
-def forge(source: tuple[str, int], destination: tuple[str, int]) -> None:
-    """Send a datagram with another source than this socket (raw(7))."""
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-        udp = struct.pack("!HHHH", source[1], destination[1], 9, 0) + b"x"
-        addresses = socket.inet_aton(source[0]) + socket.inet_aton(destination[0])
-        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, socket.IPPROTO_UDP, 0) + addresses
-        raw.sendto(ip + udp, (destination[0], 0))
-
-
 def _counters(running: Daemon) -> dict[str, Any]:
     return dict(running.ask("status")["services"][0]["counters"])
 
@@ -52,7 +42,7 @@ def test_sources_that_are_none(tmp_path: Path, row: Row) -> None:
             for source in sources:
                 for _ in range(12):
                     with contextlib.suppress(OSError):  # the kernel refuses some of them
-                        forge(source, ("127.0.0.1", port))
+                        spoof(source, ("127.0.0.1", port))
             assert answers(port), "all that came before was handled"
             counters = _counters(running)
             row(
@@ -93,7 +83,7 @@ def test_forged_datagram_between_two_daemons_of_two_hosts(tmp_path: Path, row: R
             seen = []
             for number, pair in enumerate(PAIRS):
                 before = _answered(both)
-                forge((hosts[1], PORTS[1] + number), (hosts[0], PORTS[0] + number))
+                spoof((hosts[1], PORTS[1] + number), (hosts[0], PORTS[0] + number))
                 until(lambda old=before: _answered(both) > old)  # type: ignore[misc]
                 until(lambda: _at_rest(both), 60)
                 seen.append(_answered(both) - before)

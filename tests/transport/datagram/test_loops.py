@@ -8,11 +8,12 @@ import pytest
 from netd.admission.reply_guard import Loops
 from netd.services.echo import Echo
 from tests.support.daemon import daemon
+from tests.support.forged import spoof
 from tests.support.namespaces import in_namespace
 from tests.support.server import Server
 from tests.support.services import service
 from tests.support.waiting import until
-from tests.transport.datagram.sources import bound, spoof
+from tests.transport.datagram.sources import bound
 from tests.transport.peers import ask
 from tests.transport.sample_services import BOTH, PlainEcho
 

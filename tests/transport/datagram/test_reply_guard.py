@@ -13,12 +13,13 @@ from netd.peer import Peer
 from netd.services.echo import Echo
 from netd.transport.activation import Inherited, InheritedSocket
 from netd.transport.listen import open_listeners
+from tests.support.forged import spoof
 from tests.support.namespaces import in_namespace
 from tests.support.server import Server
 from tests.support.services import service
 from tests.support.sockets import free_port, has_ipv6
 from tests.support.waiting import until
-from tests.transport.datagram.sources import bound, spoof
+from tests.transport.datagram.sources import bound
 from tests.transport.peers import ask, client
 from tests.transport.sample_services import BOTH, PlainEcho
 
