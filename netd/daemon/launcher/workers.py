@@ -202,8 +202,9 @@ class WorkerClient:
             self._send_rest()
 
     def _send_rest(self, mask: int = 0) -> None:
+        """Send what waits. With a ``mask``, nothing was read meanwhile, and is from now on."""
         if not self._is_open:
-            return
+            return None
         try:
             while self._unsent:
                 packet, descriptors = self._unsent[0]
@@ -213,11 +214,19 @@ class WorkerClient:
                 self._unsent.popleft()
                 close_all(descriptors)
         except ShortageError:
-            self._loop.later(_PAUSE, self._send_rest)
+            # Nothing is read meanwhile, as above. There is room all the same, which epoll(7) would report at once; with
+            # no event to wait for it reports an exit alone.
+            self._loop.change(self._channel.fileno(), 0, self._on_ready)
+            self._loop.later(_PAUSE, self._send_rest_later)
+            return None
         except ClosedError:
             return self._loop.call(self.close)
         if mask:
             self._loop.change(self._channel.fileno(), EPOLLIN, self._on_ready)
+        return None
+
+    def _send_rest_later(self) -> None:
+        self._send_rest(EPOLLOUT)
 
 
 def _check(program: Program, descriptors: Sequence[int]) -> Peer | None:

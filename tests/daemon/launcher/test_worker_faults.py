@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from netd.daemon.messages.programs import (
+    Lost,
     Start,
     Started,
     Stop,
@@ -154,6 +155,38 @@ def test_worker_that_does_not_read_has_no_more_started_and_no_more_kept_for_it(
     assert len(worker.client._unsent) <= 1
     launched.turn_until(lambda: len(worker.read()) == sent)
     assert [one.start for one in worker.answers] == list(range(1, sent + 1))
+
+
+LONG = Lost(7).encode() * 200
+"""A packet that a channel with the least SO_SNDBUF refuses though it has room, as for lack of memory."""
+
+
+def test_launcher_rests_while_there_is_no_memory_for_a_packet(launched: Launched, worker: Worker) -> None:
+    launched.add(program("/bin/cat"))
+    ours = worker.client._channel._socket
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    number = 0
+    while not worker.client._unsent:
+        number += 1
+        worker.client._send(Lost(number).encode())
+    worker.client._send(LONG)
+    launched.turn_until(lambda: len(worker.read()) == number and len(worker.client._unsent) == 1)
+    worker.start(number).close()
+    launched.loop.turn()
+    assert not len(launched.programs), "nothing is read from a worker before it has been answered"
+    ready = {descriptor for descriptor, _ in launched.loop._epoll.poll(0)}
+    assert ours.fileno() not in ready, "the loop would turn without a pause"
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 100_000)
+    launched.turn_until(lambda: len(worker.read()) == number + 202)
+    assert isinstance(worker.answers[-2], Started)
+
+
+def test_worker_that_exits_while_there_is_no_memory_for_a_packet_is_gone(launched: Launched, worker: Worker) -> None:
+    worker.client._channel._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    worker.client._send(LONG)
+    worker.channel.close()
+    launched.turn_until(lambda: launched.lost)
+    assert launched.lost == [(0, "")]
 
 
 def test_another_worker_is_served_beside_a_worker_that_sends_without_a_pause(
