@@ -172,17 +172,22 @@ class End(NamedTuple):
     """Whether `limits.lifetime` was over."""
 
 
+LOST = "lost"
+"""The `Finished.error` of a program that was started, and has ended or goes on: nothing is known of that, since the
+process that starts programs was killed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """How a program ended that a service has started (`Context.run`)."""
 
     code: int | None
     """The exit code; negative: the number of the signal that ended it. None: it could not be started, or it was ended
-    because its time was over."""
+    because its time was over, or nothing is known of its end."""
     output: bytes
     """What it wrote to standard output, cut at the limit asked for."""
     error: str = ""
-    """Why it could not be started, or "timeout"; empty if it ran to its end."""
+    """Why it could not be started, "timeout", or `LOST`; empty if it ran to its end."""
     seconds: float = 0.0
     """How long it ran."""
 

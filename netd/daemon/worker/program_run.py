@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from select import EPOLLIN
 
-from netd.contract import End, Finished, RunningProgram, StartProgram, Why
+from netd.contract import LOST, End, Finished, RunningProgram, StartProgram, Why
 from netd.peer import Peer
 from netd.telemetry.program_events import ProgramEvents
 from netd.transport.loop import Loop
@@ -94,7 +94,7 @@ class ProgramRun:
         # A code is a result; a signal is none, and comes from netd too, when the time is over.
         self._events.program_ended("", self._pid, end, expected=end.code is not None and end.code >= 0)
         self._close()
-        error = "" if end.code is not None else "the process that starts programs was killed"
+        error = "" if end.code is not None else LOST
         self._tell(Finished(end.code, bytes(self._output), error, end.seconds))
 
     def _on_timeout(self) -> None:

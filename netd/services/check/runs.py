@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from netd.contract import Finished, Wait
+from netd.contract import LOST, Finished, Wait
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +40,7 @@ class Runs:
         self._stale = stale or 0.0
         self._result: Result | None = None
         self._is_running = False
+        self._is_second = False
         # Each asker has a wait of its own, which goes when the asker does: a run may outlast any number of them.
         self._waits: set[Wait] = set()
 
@@ -52,7 +53,7 @@ class Runs:
             return result
         if not self._is_running:
             self._start(self._ended)
-            self._is_running = True
+            self._is_running, self._is_second = True, False
         if result and 0 <= age <= self._stale:
             return result
         return (yield from self._next())
@@ -71,6 +72,10 @@ class Runs:
 
     def _ended(self, finished: Finished) -> None:
         self._is_running = False
+        if finished.error == LOST and not self._is_second:  # that says nothing about the server
+            self._start(self._ended)
+            self._is_running = self._is_second = True
+            return
         self._result = Result(finished, self._clock())
         waits, self._waits = self._waits, set()
         for wait in waits:

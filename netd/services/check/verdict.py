@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator
 
-from netd.contract import Finished
+from netd.contract import LOST, Finished
 from netd.text import escaped, printable, shown
 
 TIMEOUT = "timeout"
@@ -58,7 +58,7 @@ def describe(finished: Finished) -> str:
     """How the program ended, for a peer: no path, and no reason that is the operator's alone."""
     code = finished.code
     if code is None:
-        return "timed out" if finished.error == TIMEOUT else "could not be started"
+        return {TIMEOUT: "timed out", LOST: "unknown"}.get(finished.error, "could not be started")
     if code >= 0:
         return f"exit code {code}"
     try:

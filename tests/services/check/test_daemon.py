@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.daemon.programs import launcher
 from tests.support.daemon import Daemon, daemon
 from tests.support.sockets import read_all
 from tests.support.waiting import until
@@ -48,6 +49,24 @@ def test_fifty_peers_cost_one_run_for_all_workers(tmp_path: Path) -> None:
         assert all(one.startswith(b"HTTP/1.1 200 OK\r\n") and one.endswith(b"\r\n\r\nfine\n") for one in answers)
         assert answer(netd).endswith(b"\r\n\r\nfine\n")
         assert starts(netd) == 1
+
+
+def test_run_is_repeated_when_its_launcher_is_killed(tmp_path: Path, open_path: Path) -> None:
+    go = open_path / "go"
+    with daemon(config("/bin/sh", "-c", f"while [ ! -e {go} ]; do sleep 0.05; done; echo fine"), tmp_path) as netd:
+        answers: list[bytes] = []
+        asker = threading.Thread(target=lambda: answers.append(answer(netd)))
+        asker.start()
+        until(lambda: starts(netd) == 1)
+        os.kill(launcher(netd), signal.SIGKILL)
+        netd.event("launcher_lost")
+        netd.event("launcher_started")
+        go.touch()
+        asker.join()
+        [found] = answers
+        assert found.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert found.endswith(b"\r\n\r\nfine\n")
+        assert starts(netd) == 2
 
 
 def test_program_that_hangs_is_a_failure_in_time_and_does_not_pile_up(tmp_path: Path) -> None:

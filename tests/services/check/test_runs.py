@@ -2,7 +2,7 @@
 
 import pytest
 
-from netd.contract import Finished
+from netd.contract import LOST, Finished
 from netd.services.check.runs import Result, Runs
 from netd.testing import script
 from tests.services.check.program import Program
@@ -94,6 +94,23 @@ def test_asker_gets_the_result_it_waited_for_also_when_that_is_old_by_then() -> 
     program.end(output=b"fine\n")
     program.now += 1
     asker.sends(b"fine\r\n").ends()
+
+
+def test_program_with_an_unknown_end_runs_once_more_and_no_more() -> None:
+    program = Program()
+    check = program.check(answer="text")
+    asker = script(check).waits()
+    program.end(None, b"half", error=LOST)
+    asker.waits()
+    program.end(output=b"fine\n")
+    asker.sends(b"fine\r\n").ends()
+    assert len(program.starts) == 2
+    program.now += 2
+    asker = script(check).waits()
+    program.end(None, error=LOST)
+    program.end(None, error=LOST)
+    asker.sends(b"unknown\r\n").ends()
+    assert len(program.starts) == 4
 
 
 def test_start_that_fails_leaves_no_run_to_wait_for() -> None:
