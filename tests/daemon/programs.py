@@ -1,13 +1,12 @@
 """Services of a daemon that start programs: their config, their processes, and clients of theirs."""
 
-import contextlib
 import json
-import os
 import socket
 from pathlib import Path
 from typing import Any
 
 from tests.support.daemon import Daemon
+from tests.support.descriptors import open_files
 from tests.support.waiting import until
 
 IGNORE_TERM = "trap '' TERM; echo ready; while :; do sleep 0.1; done"  # a script of the shell
@@ -66,10 +65,7 @@ def descriptors(pid: int) -> int:
 
     The worker holds duplicates of its channel as a reserve, but while it handles a message of the supervisor.
     """
-    found = []
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    found = open_files(pid).values()
     sockets = {one for one in found if one.startswith("socket:")}
     return len(sockets) + sum(not one.startswith("socket:") for one in found)
 

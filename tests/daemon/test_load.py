@@ -14,6 +14,7 @@ import pytest
 from tests.daemon.clients import echoed, refused, talking
 from tests.daemon.configs import write
 from tests.support.daemon import Daemon, daemon
+from tests.support.descriptors import open_files
 from tests.support.sockets import free_port, read_exactly
 from tests.support.waiting import until
 
@@ -47,10 +48,7 @@ def memory(pid: int) -> int:
 
 def listening(pid: int, kind: str) -> list[int]:
     """The ports on which the process listens, in the order they were opened."""
-    inodes = {}
-    for descriptor in sorted(os.listdir(f"/proc/{pid}/fd"), key=int):
-        with contextlib.suppress(OSError):
-            inodes[os.readlink(f"/proc/{pid}/fd/{descriptor}")] = int(descriptor)
+    inodes = {target: int(os.path.basename(path)) for path, target in open_files(pid).items()}
     state = "0A" if kind == "tcp" else "07"
     ports = {}
     for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]:
@@ -181,11 +179,7 @@ def test_closed_connections_leave_no_descriptors_and_no_memory(tmp_path: Path) -
 
         def descriptors() -> int:
             """The number of different open files. The worker holds duplicates of its channel as a reserve."""
-            found = set()
-            for one in Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(FileNotFoundError):
-                    found.add(os.readlink(one))
-            return len(found)
+            return len(set(open_files(pid).values()))
 
         idle = descriptors()
         for _ in range(300):

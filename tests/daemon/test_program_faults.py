@@ -9,12 +9,12 @@ import socket
 import struct
 import subprocess
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.daemon import programs
+from tests.support import descriptors
 from tests.support.daemon import Daemon, daemon
 from tests.support.programs import need, need_root
 from tests.support.sockets import free_port, read_all, read_exactly
@@ -37,11 +37,7 @@ def open_of(running: Daemon, service: str) -> int:
 
 def open_files(pid: int) -> int:
     """The files that a process has open: those that it reserves are copies of one."""
-    files = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        with suppress(FileNotFoundError):  # it was closed meanwhile
-            files.add(os.readlink(f"/proc/{pid}/fd/{name}"))
-    return len(files)
+    return len(set(descriptors.open_files(pid).values()))
 
 
 @pytest.mark.parametrize("relay", ["true", "false"])

@@ -13,6 +13,7 @@ from netd.shared.table import Layout, Table
 from tests.daemon.clients import answers, echoes
 from tests.shared.fills import FILLS
 from tests.support.daemon import Daemon, daemon
+from tests.support.descriptors import open_files
 from tests.support.leftovers import is_stopped
 from tests.support.services import install_service
 from tests.support.sockets import read_exactly
@@ -68,10 +69,10 @@ def write(tmp_path: Path, kind: str, frail: str = "false", access: str = "all") 
 def tables(running: Daemon, layout: Layout) -> list[Table]:
     """The tables of this layout that the supervisor holds."""
     found = {}
-    for descriptor in Path(f"/proc/{running.process.pid}/fd").iterdir():
-        if os.readlink(descriptor).startswith("/memfd:netd-counters"):
+    for path, target in open_files(running.process.pid).items():
+        if target.startswith("/memfd:netd-counters"):
             with contextlib.suppress(ValueError):  # of another layout
-                found[descriptor.stat().st_ino] = Table(os.open(descriptor, os.O_RDWR), layout)
+                found[os.stat(path).st_ino] = Table(os.open(path, os.O_RDWR), layout)
     return list(found.values())
 
 
@@ -205,9 +206,9 @@ def fill_shared_memory(running: Daemon, fill: bytes) -> None:
     inodes = {
         int(words[4]) for words in maps if words[-2].startswith(("/memfd:netd-counters", "/memfd:netd-admission"))
     }
-    for descriptor in Path(f"/proc/{running.process.pid}/fd").iterdir():
-        if descriptor.stat().st_ino in inodes:
-            with descriptor.open("r+b") as memory:
+    for path, target in open_files(running.process.pid).items():
+        if target.startswith("/memfd:netd-") and os.stat(path).st_ino in inodes:
+            with open(path, "r+b") as memory:
                 memory.write(fill * (os.fstat(memory.fileno()).st_size // len(fill)))
 
 

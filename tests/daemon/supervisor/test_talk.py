@@ -1,7 +1,6 @@
 """`netd talk --service`: the operator at the control socket is connected to a service."""
 
 import json
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import pytest
 
 from netd.client.control import follow
 from tests.support.daemon import Daemon, daemon
+from tests.support.descriptors import open_files
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow  # real processes, dozens of them
@@ -128,8 +128,7 @@ def test_data_after_talk_is_for_the_service_and_no_command(tmp_path: Path) -> No
 
 def test_refused_attachment_leaves_no_descriptor_and_an_accepted_one_is_traced(tmp_path: Path) -> None:
     def pipes() -> int:
-        found = [os.readlink(one) for one in Path(f"/proc/{first(running)}/fd").iterdir()]
-        return sum(one.startswith("pipe:") for one in found)
+        return sum(one.startswith("pipe:") for one in open_files(first(running)).values())
 
     with daemon(CONFIG, tmp_path) as running:
         with attached(running, "closed") as operator:
