@@ -95,6 +95,9 @@ def read(file: str) -> Source:
         raise SourceError(Problem(top, (), f"cannot be read: {reason}")) from None
     if len(content) > _LARGEST_FILE:
         raise SourceError(Problem(top, (), "the file is larger than 1 MiB"))
+    if not content.strip():
+        # A full disk leaves such a file, or an editor for a moment; a reload would end all services.
+        raise SourceError(Problem(top, (), "the file is empty", "a comment makes a file without services valid"))
     return parse(content, file)
 
 

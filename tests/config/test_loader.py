@@ -194,7 +194,7 @@ def test_directory_with_a_name_like_a_pattern_is_found(tmp_path: Path) -> None:
     assert "nested" not in str(load(odd, "include: ['none/*.yaml']\n"))
     (odd / "many").mkdir()
     for number in range(1001):
-        (odd / "many" / f"{number}.yaml").write_text("")
+        (odd / "many" / f"{number}.yaml").write_text("# none\n")
     assert "more than 1000 files" in problems(odd, "include: [many/*]\n")[0]
 
 

@@ -15,7 +15,7 @@ def test_sections_with_all_lines_commented_out_are_empty(tmp_path: Path) -> None
     )
     assert config.services[0].policy.limits.idle == 300.0
     assert load(tmp_path, "services:\n").services == ()
-    assert load(tmp_path, "").services == ()
+    assert load(tmp_path, "# nothing\n").services == ()
 
 
 def test_value_that_is_missing_is_a_problem(tmp_path: Path) -> None:

@@ -184,6 +184,10 @@ def test_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     assert "cannot be read: embedded null" in why("a\0b")
     (tmp_path / "huge").write_bytes(b"#" * (2**20 + 1))
     assert "larger than 1 MiB" in why(str(tmp_path / "huge"))
+    (tmp_path / "empty").write_bytes(b"\n")
+    assert "the file is empty" in why(str(tmp_path / "empty"))
+    (tmp_path / "comment").write_bytes(b"#\n")
+    assert not source.read(str(tmp_path / "comment")).tree
     os.mkfifo(tmp_path / "fifo")
     for special in (str(tmp_path / "fifo"), "/dev/zero"):
         assert why(special) == f"{special}: not a regular file"

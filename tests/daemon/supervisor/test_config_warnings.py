@@ -39,7 +39,7 @@ def test_config_without_a_service_is_logged_at_the_start_and_after_a_reload(tmp_
         warning = running.event("no_service_enabled")
         assert (warning["level"], warning["config"]) == ("warning", str(file))
         running.event("netd_started")
-        file.write_text("")
+        file.write_text("# nothing\n")
         assert running.ask("reload")["ok"]
         running.event("no_service_enabled")
         assert running.stop() == 0
