@@ -25,11 +25,18 @@ from netd.config.sections import Sections
 from netd.config.services import Services
 from netd.config.source import Source, SourceError
 from netd.services import table
+from netd.values import Model
 
 BUILT_IN_FILE = Path(__file__).parent / "dev.yaml"
 """Services on loopback and high ports; in a checkout it is linked as config/dev.yaml."""
 EXAMPLE_FILE = Path(__file__).parent / "netd.yaml"
 """The commented config with every key; in a checkout it is a link to config/netd.yaml."""
+_SECTIONS: dict[str, type[Model]] = {
+    "defaults": DefaultsSection,
+    "daemon": DaemonSection,
+    "log": LogSection,
+    "bans": BanRules,
+}
 
 
 def default_file() -> Path:
@@ -115,6 +122,8 @@ class _Loader:
                 message, hint = "a service belongs below 'services:'", "indent it"
             elif included:
                 message, hint = "an included file may contain 'services' only", ""
+            elif section := next((name for name, model in _SECTIONS.items() if key in model.model_fields), ""):
+                message, hint = f"it belongs below '{section}:'", "indent it"
             self._sections.add_problem(part, (key,), message, hint, key=True)
 
     def _read(self, file: str) -> Source | None:

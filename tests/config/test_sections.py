@@ -28,6 +28,8 @@ def test_value_that_is_missing_is_a_problem(tmp_path: Path) -> None:
     ("text", "found"),
     [
         ("services:\necho:\n  listen: [tcp://*:7]\n", "2:1: echo: a service belongs below 'services:'; indent it"),
+        ("limits:\n  idle: 1m\n", "1:1: limits: it belongs below 'defaults:'; indent it"),
+        ("workers: 2\n", "1:1: workers: it belongs below 'daemon:'; indent it"),
         ("mine: {type: echo, listen: [tcp://*:7]}\n", "1:1: mine: a service belongs below 'services:'; indent it"),
         ("daemon: {drain:30s}\n", "1:10: daemon.drain:30s: unknown key; a space is missing after 'drain:'"),
         (
