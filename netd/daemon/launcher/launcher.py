@@ -14,7 +14,7 @@ from time import monotonic
 
 from netd.addresses import parse_address, split_port
 from netd.contract import End
-from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, ProtocolError
+from netd.daemon.channel import Channel, ChannelError
 from netd.daemon.launcher.error_pipes import ErrorPipes
 from netd.daemon.launcher.listeners import ProgramListener
 from netd.daemon.launcher.programs import Programs, Running
@@ -37,7 +37,6 @@ from netd.daemon.messages.from_worker import (
     ConnectionList,
     ConnectionRow,
     Done,
-    Failed,
     Kicked,
     ListenerHeld,
     Notice,
@@ -59,6 +58,7 @@ from netd.daemon.messages.to_launcher import (
     TakeOver,
 )
 from netd.daemon.packets import PacketChannel
+from netd.daemon.request_server import RequestServer
 from netd.daemon.resource_limits import restore_descriptor_limit
 from netd.daemon.running_table import RunningTable
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
@@ -111,7 +111,8 @@ class Launcher:
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self._loop.watch(reader.fileno(), select.EPOLLIN, lambda mask: self._on_child(reader))
-        self._loop.watch_first(self._channel.fileno(), self._on_readable)
+        requests = RequestServer(self._channel, to_launcher.decode, self._carry_out, self._on_rejected, self._loop.stop)
+        self._loop.watch_first(self._channel.fileno(), lambda mask: requests.receive())
         try:
             self._loop.run()
             self._tell_workers()
@@ -119,6 +120,9 @@ class Launcher:
             self._events.netd_failed(error)
             return EXIT_SOFTWARE
         return EXIT_OK
+
+    def _on_rejected(self, reason: str) -> None:
+        self._events.request_rejected(0, reason)
 
     def _on_child(self, reader: socket.socket) -> None:
         reader.recv(4096)
@@ -129,35 +133,7 @@ class Launcher:
         for worker in self._workers.values():
             worker.tell()
 
-    def _on_readable(self, mask: int) -> None:
-        """Receive all messages of the supervisor. Stop when the channel is closed."""
-        try:
-            while True:
-                try:
-                    received = self._channel.receive()
-                except DescriptorsLostError as error:
-                    self._respond(error.message.get("request"), Failed(str(error)))
-                    continue
-                if received is None:
-                    return
-                self._on_message(*received)
-        except ChannelError:
-            self._loop.stop()
-
-    def _on_message(self, message: Message, descriptors: list[int]) -> None:
-        """Carry out a message. An invalid one is a bug in the supervisor: log it, and respond with `Failed`."""
-        try:
-            request, command = to_launcher.decode(message, descriptors)
-        except ProtocolError as error:
-            for descriptor in descriptors:
-                os.close(descriptor)
-            self._events.request_rejected(0, str(error))
-            number = message.get("request")
-            self._respond(number if isinstance(number, int) else None, Failed(f"a bug in netd: {error}"))
-            return
-        self._respond(request, self._carry_out(command, descriptors))
-
-    def _carry_out(self, command: AnyRequest | Order, descriptors: list[int]) -> Response:
+    def _carry_out(self, request: int | None, command: AnyRequest | Order, descriptors: list[int]) -> Response:
         match command:
             case Heartbeat():
                 if "_events" in vars(self):
@@ -198,14 +174,6 @@ class Launcher:
             case EndAll():
                 self._end_all(command)
         return Done()
-
-    def _respond(self, request: int | None, response: Response) -> None:
-        if request is None:
-            return
-        try:
-            self._channel.send_encoded(encode(response), request=request)
-        except ChannelError:
-            self._loop.stop()
 
     def _notify(self, notice: Notice) -> None:
         try:

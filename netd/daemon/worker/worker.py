@@ -4,7 +4,6 @@ One loop in one thread serves the listeners, the connections, and the channel to
 channel shows that the loop turns.
 """
 
-import os
 import socket
 import sys
 import threading
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from netd.admission.daemon import DaemonAdmission
-from netd.daemon.channel import Channel, ChannelError, DescriptorsLostError, Message, ProtocolError, ReservedDescriptors
+from netd.daemon.channel import Channel, ChannelError, ReservedDescriptors
 from netd.daemon.messages import from_supervisor
 from netd.daemon.messages.coding import encode
 from netd.daemon.messages.from_supervisor import (
@@ -56,6 +55,7 @@ from netd.daemon.messages.from_worker import (
     Response,
     Visitor,
 )
+from netd.daemon.request_server import RequestServer
 from netd.daemon.resource_limits import too_few_descriptors
 from netd.daemon.worker import connections
 from netd.daemon.worker.code_output import CodeOutput
@@ -109,6 +109,13 @@ class Worker:
         )
         self._reserved = ReservedDescriptors(channel)
         self._reserved.fill()
+        self._requests = RequestServer(
+            channel,
+            from_supervisor.decode,
+            self._carry_out,
+            partial(self._events.request_rejected, number),
+            self._loop.stop,
+        )
         self._loop.watch_first(channel.fileno(), self._on_readable)
 
     def _program_events(self, service: str) -> ProgramEvents | None:
@@ -132,37 +139,10 @@ class Worker:
         return EXIT_OK
 
     def _on_readable(self, mask: int) -> None:
-        """Receive all messages of the supervisor. Stop when the channel is closed."""
-        self._loop.end_turn()  # they may build services
+        self._loop.end_turn()  # messages may build services
         self._reserved.release()
-        try:
-            while True:
-                try:
-                    received = self._channel.receive()
-                except DescriptorsLostError as error:
-                    self._respond(error.message.get("request"), Failed(str(error)))
-                    continue
-                if received is None:
-                    break
-                self._on_message(*received)
-        except ChannelError:
-            self._loop.stop()
+        self._requests.receive()
         self._reserved.fill()
-
-    def _on_message(self, message: Message, descriptors: list[int]) -> None:
-        """Carry out a message. An invalid one is a bug in the supervisor: log it, and respond with `Failed`."""
-        try:
-            request, command = from_supervisor.decode(message, descriptors)
-        except ProtocolError as error:
-            for descriptor in descriptors:
-                os.close(descriptor)
-            self._events.request_rejected(self._number, str(error))
-            number = message.get("request")
-            self._respond(number if isinstance(number, int) else None, Failed(f"a bug in netd: {error}"))
-            return
-        response = self._carry_out(request, command, descriptors)
-        if response is not None:
-            self._respond(request, response)
 
     def _carry_out(self, request: int | None, command: AnyRequest | Order, descriptors: list[int]) -> Response | None:
         """Carry out a message. Returns the response, or None where that is sent later."""
@@ -184,7 +164,7 @@ class Worker:
                 )
                 return None
             case Commit():
-                self._config.commit(partial(self._respond, request))
+                self._config.commit(partial(self._requests.respond, request))
                 return None
             case CloseRemoved():
                 self._config.close_removed()
@@ -249,16 +229,7 @@ class Worker:
         if first and isinstance(response, Done) and (missing := self._reserved.missing(_CONNECTION_DESCRIPTORS)):
             self._config.abort()
             response = Failed(too_few_descriptors(missing))
-        self._respond(request, response)
-
-    def _respond(self, request: int | None, response: Response) -> None:
-        """Send the response to a request. An order has no number and gets no response."""
-        if request is None:
-            return
-        try:
-            self._channel.send_encoded(encode(response), request=request)
-        except ChannelError:
-            self._loop.stop()
+        self._requests.respond(request, response)
 
     def _report_offender(self, source: bytes, service: str, refusal: Refusal) -> None:
         """Report a source that is refused too often. If the notice cannot be sent, a later refusal repeats it."""
