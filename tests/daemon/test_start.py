@@ -92,7 +92,7 @@ def test_validators_of_messages_at_the_start_are_made_before_the_first_fork(
     tmp_path: Path, starts_programs: bool
 ) -> None:
     program = f"{{type: exec, options: {{command: [/bin/cat]}}, listen: ['unix://{tmp_path}/s']}}"
-    (tmp_path / "netd.yaml").write_text(f"services: {{cat: {program}}}\n" if starts_programs else "")
+    (tmp_path / "netd.yaml").write_text(f"services: {{cat: {program}}}\n" if starts_programs else "# nothing\n")
     validator.cache_clear()
     make_validators(loader.load(tmp_path / "netd.yaml"))
     made = validator.cache_info().currsize
