@@ -34,6 +34,7 @@ _TLS = struct.Struct("!BI")  # flags, and 0 if the certificate of the peer was v
 _ALPN, _AUTHORITY, _CRC32C, _UNIQUE_ID, _SSL = 0x01, 0x02, 0x03, 0x05, 0x20
 _SSL_VERSION, _SSL_CN, _SSL_CIPHER = 0x21, 0x22, 0x23
 _OVER_TLS, _CERTIFICATE = 0x01, 0x06  # flags of _TLS: a certificate of this connection, or of its session
+_VERIFIED, _UNVERIFIED = 0, 1
 _LONGEST_FACT = 256
 """Octets of a fact that is kept, for as long as its connection: names and the like are shorter."""
 
@@ -140,7 +141,7 @@ def _parse_tls(value: bytes) -> Tls | None:
     facts = {kind: fact for kind, fact, _ in _tlvs(value, _TLS.size)}
     if not flags & _OVER_TLS:
         return None
-    common_name = facts.get(_SSL_CN) if flags & _CERTIFICATE and not verify else None
+    common_name = facts.get(_SSL_CN) if flags & _CERTIFICATE and verify == _VERIFIED else None
     return Tls(_text(facts.get(_SSL_VERSION)), _text(facts.get(_SSL_CIPHER)), _text(common_name))
 
 
@@ -204,8 +205,10 @@ def _facts_of(proxied: Proxied) -> Iterator[bytes]:
     yield from (_tlv(kind, text.encode()) for kind, text in texts.items() if text)
     if tls := proxied.tls:
         texts = {_SSL_VERSION: tls.protocol, _SSL_CN: tls.common_name, _SSL_CIPHER: tls.cipher}
-        flags = _OVER_TLS | (_CERTIFICATE if tls.fingerprint or tls.common_name else 0)
-        value = _TLS.pack(flags, 0) + b"".join(_tlv(kind, text.encode()) for kind, text in texts.items() if text)
+        flags, verify = _OVER_TLS, _UNVERIFIED  # zero would say that there is a certificate, whatever the flags
+        if tls.fingerprint or tls.common_name:
+            flags, verify = _OVER_TLS | _CERTIFICATE, _VERIFIED
+        value = _TLS.pack(flags, verify) + b"".join(_tlv(kind, text.encode()) for kind, text in texts.items() if text)
         yield _tlv(_SSL, value)
 
 

@@ -267,6 +267,13 @@ def test_facts_of_tls_to_netd_itself_come_before_those_of_a_proxy() -> None:
         assert found == NAMED._replace(proxied=facts)
 
 
+@pytest.mark.parametrize(
+    ("tls", "flags"), [(Tls("TLSv1.3"), b"\1\0\0\0\1"), (Tls("TLSv1.3", fingerprint="ab"), b"\7\0\0\0\0")]
+)
+def test_certificate_is_verified_only_where_there_is_one(tls: Tls, flags: bytes) -> None:
+    assert proxy_header(2, NAMED._replace(tls=tls)).endswith(tlv(0x20, flags + tlv(0x21, b"TLSv1.3")))
+
+
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("peer", [None, Peer("unix", "", credentials=Credentials(1, 2, 3))])
 def test_header_without_an_address_leaves_the_sender(version: Literal[1, 2], peer: Peer | None) -> None:
