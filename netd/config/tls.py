@@ -18,7 +18,7 @@ from netd.values import Model
 _BY_ITSELF = "mode: listener: the program accepts by itself, so netd can do no TLS"
 _RELAYED = "it cannot be false: behind TLS the program gets a socket pair, and netd encrypts what passes it"
 _UNUSED = "no endpoint of the service has TLS"
-_CERTIFICATE, _CLIENT_CA = ("tls", "certificate"), ("tls", "client_ca")
+_CERTIFICATE, _CLIENT_CA, _CRL = ("tls", "certificate"), ("tls", "client_ca"), ("tls", "crl")
 
 
 class TlsReader:
@@ -97,12 +97,17 @@ class TlsReader:
         if paths and paths not in self._trusts:
             import ssl  # only here: other configs need no OpenSSL
 
+            from netd.tls.certificates import expired_lists
             from netd.tls.contexts import load_trust
 
             self._trusts[paths] = None
             try:
                 files = copy_files(paths)
                 load_trust(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files.path, has_crl=tls.crl is not None)
+                for authority, end in expired_lists(files, time.time()) if tls.crl else ():
+                    message = f"{tls.crl}: the list of {authority} has expired on {_date(end)}"
+                    hint = "until there is a new one, none of its certificates is valid"
+                    found.append(Finding(_CRL, message, hint, is_notice=True))
                 self._trusts[paths] = files
             except InvalidValueError as error:
                 found.append(Finding(_CLIENT_CA, error.message, error.hint))
@@ -129,7 +134,7 @@ def _of_options(tls: TlsOptions, own: TlsOptions, listener: int) -> Iterator[Fin
     if tls.client == "none" and "client_ca" in own.model_fields_set and own.client_ca:
         yield Finding(_CLIENT_CA, "client: none asks for no certificate", "set tls.client to required")
     if tls.crl and not tls.client_ca:
-        yield Finding(("tls", "crl"), "revocation lists are those of authorities of clients", "set tls.client_ca")
+        yield Finding(_CRL, "revocation lists are those of authorities of clients", "set tls.client_ca")
     if tls.ciphers:
         import ssl  # only here: other configs need no OpenSSL
 

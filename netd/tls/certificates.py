@@ -1,9 +1,10 @@
-"""What a certificate says: its names, its time, and whether those of its issuers follow it.
+"""What a certificate says: its names, its time, and whether those of its issuers follow it; and the time of a CRL.
 
 The only file that needs the package cryptography, which is imported where a config has TLS.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -12,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from netd.tls.sealed_files import SealedFiles
 
 _CERTIFICATE = re.compile(rb"-----BEGIN ((?:X509 )?CERTIFICATE)-----[A-Za-z0-9+/=\s]+?-----END \1-----", re.ASCII)
+_LIST = re.compile(rb"-----BEGIN X509 CRL-----[A-Za-z0-9+/=\s]+?-----END X509 CRL-----", re.ASCII)
 _MOST = 16  # certificates of a chain that are looked at
 
 
@@ -51,6 +53,20 @@ def read_certificate(files: SealedFiles) -> Certificate:
         )
     except (TypeError, KeyError) as error:  # of names that are no text
         raise ValueError(f"it has a certificate with names that cannot be read: {error}") from None
+
+
+def expired_lists(files: SealedFiles, now: float) -> Iterator[tuple[str, float]]:
+    """The authority and the end of each revocation list that has expired ``now``, in seconds since 1970.
+
+    ValueError: a list cannot be read.
+    """
+    with files.mapped() as octets:
+        found = [match[0] for match in _LIST.finditer(octets)]
+    for one in found:
+        revoked = x509.load_pem_x509_crl(one)
+        end = revoked.next_update_utc
+        if end and end.timestamp() < now:
+            yield revoked.issuer.rfc4514_string(), end.timestamp()
 
 
 def _parse(pem: bytes) -> x509.Certificate:

@@ -69,6 +69,8 @@ def load_trust(context: ssl.SSLContext, trust: str, *, has_crl: bool) -> None:
     except ssl.SSLError as error:
         raise ValueError(_TRUST_FAULTS.get(error.reason or "", _text(error))) from None
     if has_crl:
+        if not context.cert_store_stats()["crl"]:
+            raise ValueError("there is no revocation list in PEM in it")
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
 

@@ -124,6 +124,25 @@ def test_each_problem_is_one_line_with_its_place(
     assert problems(tmp_path, echo(tls)) == [said]
 
 
+def clients(crl: str) -> str:
+    """A service with revocation lists in this file."""
+    authorities = f"client: required, client_ca: $Test CA.pem, crl: {crl}"
+    return echo(f"{{certificate: $server.pem, key: $server.key, {authorities}}}")
+
+
+def test_file_without_a_revocation_list_is_a_problem(tmp_path: Path, issued: Issued) -> None:
+    said = "4 services.echo.tls.client_ca: $Test CA.pem and $server.pem: there is no revocation list in PEM in it"
+    assert problems(tmp_path, clients("$server.pem")) == [said]
+
+
+def test_revocation_list_that_has_expired_is_a_notice(tmp_path: Path, authority: Authority, issued: Issued) -> None:
+    authority.revoke()
+    assert notices(tmp_path, clients("$Test CA.crl")) == []
+    authority.revoke(days=-2)
+    [said] = notices(tmp_path, clients("$Test CA.crl"))
+    assert said.startswith("4 services.echo.tls.crl: $Test CA.crl: the list of CN=Test CA has expired on ")
+
+
 def test_tls_and_an_endpoint_with_it_need_each_other(tmp_path: Path, issued: Issued) -> None:
     said = ["4 services.echo.tls: no endpoint of the service has TLS; write tls:// in place of tcp:// in listen"]
     assert problems(tmp_path, echo(GOOD, "tcp://*:7443")) == said

@@ -99,9 +99,9 @@ class Authority:
         )
         return Issued(*paths, certificate)
 
-    def revoke(self, *issued: Issued) -> Path:
-        """A list (CRL) that revokes these certificates and no others: the path of a PEM file."""
-        builder = x509.CertificateRevocationListBuilder(self.name, now() - _DAY, now() + 30 * _DAY)
+    def revoke(self, *issued: Issued, days: float = 30) -> Path:
+        """A list (CRL) that revokes these certificates alone, and is valid for so many days: the path of a PEM file."""
+        builder = x509.CertificateRevocationListBuilder(self.name, now() - 30 * _DAY, now() + days * _DAY)
         for one in issued:
             revoked = x509.RevokedCertificateBuilder(one.x509.serial_number, now() - _DAY).build()
             builder = builder.add_revoked_certificate(revoked)
