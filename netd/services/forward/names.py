@@ -9,6 +9,8 @@ from netd.contract import Resolve
 Addresses: TypeAlias = tuple[str, ...]
 Then: TypeAlias = Callable[[Addresses], object]
 
+_WITHOUT = 5.0  # seconds until a name without an address is resolved again: netd may start before its name server
+
 
 class NameEvents(Protocol):
     """What is told about names, once each time that it changes."""
@@ -34,7 +36,8 @@ class _Name:
 class Names:
     """Resolves names with ``resolve``, each at most once in so many seconds, and only when it is asked for.
 
-    Times are those of the loop, in the thread of which everything is called.
+    A name that has no address at all is resolved again after five seconds, if that is sooner. Times are those of the
+    loop, in the thread of which everything is called.
     """
 
     def __init__(self, resolve: Resolve, every: float) -> None:
@@ -68,9 +71,9 @@ class Names:
         self, one: _Name, name: str, asked: float, events: NameEvents, addresses: Addresses, error: str
     ) -> None:
         one.is_asked = False
-        one.until = asked + self._every
         if addresses:
             one.addresses = addresses
+        one.until = asked + (self._every if one.addresses else min(self._every, _WITHOUT))
         if one.is_failing != (not addresses):
             one.is_failing = not addresses
             if addresses:

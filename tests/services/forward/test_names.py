@@ -61,16 +61,29 @@ def test_old_addresses_are_used_while_it_is_resolved_again_and_where_that_fails(
     assert told.lines == ["db: no answer", "db"]
 
 
-def test_name_without_an_address_is_asked_for_as_seldom() -> None:
+def test_name_without_an_address_is_asked_for_after_five_seconds() -> None:
     resolver, told = Resolver(), Told()
-    names = Names(resolver, 30.0)
+    names = Names(resolver, 3600.0)
     got: list[tuple[str, ...]] = []
     assert names.addresses("db", 100.0, told, got.append) is None
     resolver.answer(error="unknown")
     assert got == [()]
-    assert names.addresses("db", 101.0, told, got.append) == ()
+    assert names.addresses("db", 104.9, told, got.append) == ()
     assert not resolver.asked
-    assert names.addresses("db", 130.0, told, got.append) is None
+    assert names.addresses("db", 105.0, told, got.append) is None, "a host may start before its name server"
+    resolver.answer("192.0.2.1")
+    assert got == [(), ("192.0.2.1",)]
+    assert names.addresses("db", 3704.9, told, got.append) == ("192.0.2.1",)
+    assert not resolver.asked
+
+
+def test_name_without_an_address_is_asked_for_as_often_as_others_where_that_is_more_often() -> None:
+    resolver, told = Resolver(), Told()
+    names = Names(resolver, 1.0)
+    names.addresses("db", 100.0, told, print)
+    resolver.answer(error="unknown")
+    assert names.addresses("db", 100.9, told, print) == ()
+    assert names.addresses("db", 101.0, told, print) is None
 
 
 def test_addresses_are_taken_over() -> None:
