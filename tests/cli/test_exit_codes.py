@@ -196,14 +196,24 @@ def arguments(name: str, running: Daemon, place: Path) -> list[str]:
     return SERVED[name].format(file=file, place=place, url=running.url("cat")).split()
 
 
+def serve(name: str, running: Daemon, shell: Shell, place: Path, *options: str) -> tuple[int, str, str]:
+    """Run a command with arguments that succeed, and leave netd as it was for the commands after it, in any order."""
+    if name == "ban remove":
+        assert shell.run("ban add", "192.0.2.8")[0] == EXIT_OK
+    answer = shell.run(name, *arguments(name, running, place), *options)
+    if name == "disable":
+        assert shell.run("enable", "echo")[0] == EXIT_OK
+    if name == "ban add":
+        assert shell.run("ban remove", "192.0.2.8")[0] == EXIT_OK
+    return answer
+
+
 @pytest.mark.parametrize("name", SERVED)
 def test_command_that_succeeds_prints_on_standard_output_alone(
     name: str, running: Daemon, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NETD_CONTROL", running.control)
-    if name == "ban remove":
-        assert shell.run("ban add", "192.0.2.8")[0] == EXIT_OK
-    code, output, error = shell.run(name, *arguments(name, running, tmp_path))
+    code, output, error = serve(name, running, shell, tmp_path)
     assert code == EXIT_OK, error
     assert output
     assert output.endswith("\n")
@@ -215,9 +225,7 @@ def test_json_is_one_object_with_its_version(
     name: str, running: Daemon, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NETD_CONTROL", running.control)
-    if name == "ban remove":
-        assert shell.run("ban add", "192.0.2.8")[0] == EXIT_OK
-    code, output, error = shell.run(name, *arguments(name, running, tmp_path), "--json")
+    code, output, error = serve(name, running, shell, tmp_path, "--json")
     assert (code, error) == (EXIT_OK, "")
     assert name == "probe" or json.loads(output)["format_version"] == 1
 
