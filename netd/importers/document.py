@@ -123,6 +123,8 @@ class Document:
             self._same[name] += 1
             free = f"{name[: _LONGEST_NAME - 6]}-{self._same[name] + 1}"
         service.name = free
+        if free != wanted and "type" not in service.tree:
+            service.put(wanted, "type")  # which was its name
         service.tree = {key: service.tree[key] for key in _ORDER if key in service.tree}
         self.services[free] = service
         if service.enabled:

@@ -34,6 +34,14 @@ def test_names_are_unique_and_those_that_netd_takes() -> None:
     assert [bool(note) for note in notes] == [False, True, True, True, True, True, True]
 
 
+def test_service_that_gets_another_name_keeps_its_type() -> None:
+    document = Document()
+    for _ in range(2):
+        document.add(service("echo", "tcp://*:7"))
+    assert [one.get("type") for one in document.services.values()] == [None, "echo"]
+    assert document.services["echo-2"].tree["type"] == "echo"
+
+
 def test_services_that_are_on_conflict_over_an_address() -> None:
     document = Document()
     first = service("first", "tcp://*:7")

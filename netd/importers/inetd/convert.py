@@ -129,8 +129,7 @@ class _Import:
         made.put([f"tcp://0.0.0.0:{self._host.port('tcpmux', 'tcp') or 1}"], "listen")
         if self.document.conflict(made):
             return
-        if self.document.add(made):
-            made.put("tcpmux", "type")
+        self.document.add(made)
         self._account.note(made.place, "tcpmux", f"{self.dialect.program} listens for it, so netd does")
 
     def _read_line(self, line: Line) -> None:

@@ -169,3 +169,18 @@ def test_second_line_of_a_name_of_tcpmux_is_off(tmp_path: Path) -> None:
     lines = "tcpmux/a stream tcp nowait root /bin/cat cat\ntcpmux/+A stream tcp nowait root /bin/cat cat\n"
     document, _ = imported(lines, tmp_path, "freebsd")
     assert [one.enabled for one in document.services.values()].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "echo stream tcp nowait root internal\necho stream tcp nowait root internal\n",
+        "#<off># echo stream tcp nowait root internal\necho dgram udp wait root internal\n",
+    ],
+    ids=["one address twice", "TCP off, UDP on"],
+)
+def test_second_built_in_service_of_a_name_has_its_type(lines: str, tmp_path: Path) -> None:
+    document, _ = imported(lines, tmp_path)
+    assert [(name, one.enabled) for name, one in document.services.items()] == [("echo", False), ("echo-2", True)]
+    assert document.services["echo-2"].tree["type"] == "echo"
+    assert_config_is_valid(document, tmp_path)
