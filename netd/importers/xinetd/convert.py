@@ -2,6 +2,7 @@
 
 from netd.config.bounds import RULES
 from netd.errors import ConfigError
+from netd.importers import validity
 from netd.importers.account import Account, Outcome, Place
 from netd.importers.document import Document, Service
 from netd.importers.host import Host
@@ -128,6 +129,8 @@ def _switch(cases: list[Case], defaults: Settings) -> None:
 
 def _add(case: Case, document: Document) -> None:
     entry = case.settings.entry
+    if not case.left_out and (fault := validity.fault(case.service)):
+        case.drop(f"netd cannot have it: {fault}")
     if case.left_out:
         case.teller.tell_place(entry.place, entry.text, Outcome.LEFT_OUT, case.left_out)
         document.closing += entry.all_comments()

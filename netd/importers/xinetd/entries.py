@@ -14,6 +14,7 @@ from netd.importers.source_files import Line
 
 _LONGEST_LINE = 16 * 1024
 _ATTRIBUTE = re.compile(r"[ \t]*([^ \t]+)[ \t]+([-+]?=)(.*)", re.DOTALL)
+_WORD = re.compile(r"\S+", re.ASCII)  # other blanks, such as U+00A0, are characters
 _KEYWORDS = ("service", "defaults", "include", "includedir")
 
 
@@ -61,7 +62,7 @@ def entries(lines: Iterable[Line]) -> Iterator[Entry]:
     end = Place("")
     while (line := source.next()) is not None:
         end = line.place
-        words = line.text.split()
+        words = _WORD.findall(line.text)
         keyword = words[0].lower()
         name = words[1] if len(words) > 1 else ""
         entry = Entry(keyword, name, line.place, line.text.strip(), source.take_comments())
@@ -134,7 +135,7 @@ class _Source:
             bare = line.text.strip(" \t")
             if bare.startswith("#"):
                 self.comments.append(re.sub("^#+ ?", "", bare.rstrip("\r")).rstrip())
-            elif bare not in ("", "\r"):
+            elif _WORD.search(bare):
                 return line
         return None
 

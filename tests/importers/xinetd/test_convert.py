@@ -94,3 +94,9 @@ def test_the_dialect_is_that_of_the_host(tmp_path: Path) -> None:
     for words, expected in (({"debian"}, "*"), ({"centos", "rhel"}, "0.0.0.0"), ({"opensuse"}, "*"), (set(), "*")):
         result = imported(tmp_path, *CAT, host=KnownHost(words=frozenset(words)))
         assert result.services["x"]["listen"] == [f"tcp://{expected}:1025"]
+
+
+def test_service_that_the_config_refuses_is_told_and_not_written(tmp_path: Path) -> None:
+    found = imported(tmp_path, "user = root", "server = /bin/\0cat")
+    assert not found.document.services
+    assert any("netd cannot have it: command: " in line for line in found.lines)

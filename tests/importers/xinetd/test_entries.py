@@ -45,6 +45,19 @@ def test_a_faulty_entry_is_skipped_up_to_its_end(text: str, fault: str, line: in
     assert (after.name, after.fault) == ("y", "")
 
 
+@pytest.mark.parametrize("line", ["\N{LINE SEPARATOR}", "\N{NO-BREAK SPACE}", "service\N{NO-BREAK SPACE}x"])
+def test_blank_of_unicode_is_a_character(line: str) -> None:
+    first, after = read(f"{line}\n{{\n}}\nservice y\n{{\n}}")
+    assert "unknown keyword" in first.fault
+    assert (after.name, after.fault) == ("y", "")
+
+
+@pytest.mark.parametrize("line", ["\f", "\v", " \f\t"])
+def test_line_of_blanks_of_any_kind_is_blank(line: str) -> None:
+    [entry] = read(f"{line}\nservice y\n{{\n}}")
+    assert (entry.name, entry.fault) == ("y", "")
+
+
 def test_an_entry_without_an_end_is_incomplete() -> None:
     [entry] = read("service x\n{\nport = 80")
     assert "} is missing" in entry.fault
