@@ -26,13 +26,18 @@ _NAMED = {
 def put_socket(case: Case) -> None:
     """Set `listen`, and `limits` and `access` where systemd accepts."""
     options = _options(case)
-    urls: list[str] = []
+    found: dict[str, Endpoint] = {}
     for directive in case.socket.listed(_SECTION, *_LISTEN):
         url = _url(case, directive, options)
-        if url:
-            urls.append(url)
+        if not url:
+            continue
+        endpoint = Endpoint.parse(url)
+        if other := next((one for one, theirs in found.items() if endpoint.overlaps(theirs)), ""):
+            case.leave_out(directive, f"{other} has this address already")
+        else:
+            found[url] = endpoint
             case.take(directive, "listen")
-    case.service.put(urls, "listen")
+    case.service.put([*found], "listen")
     for directive in case.socket.set_aside(_SECTION, *_LISTEN):
         if directive.value:
             case.note(directive, "an empty assignment after it removes it")

@@ -44,6 +44,9 @@ def test_addresses_and_options_of_sockets_are_urls(lines: str, urls: list[str], 
         ("ListenStream=vsock:2:80", "netd cannot listen there"),
         ("ListenStream=/run/%b", "only systemd knows %b"),
         ("ListenFIFO=/a", "netd has sockets for streams"),
+        ("ListenStream=80", "tcp://*:80 has this address already"),
+        ("ListenStream=[::]:80", "tcp://*:80 has this address already"),
+        ("ListenStream=127.0.0.1:80", "tcp://*:80 has this address already"),
     ],
 )
 def test_an_address_that_netd_cannot_have_is_told_and_the_rest_is_served(
