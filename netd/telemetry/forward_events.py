@@ -62,6 +62,12 @@ class ForwardEvents(ThrottledLog):
         """A target that could not be reached has been reached again."""
         self._log.info("target_recovered", target=target)
 
+    def target_tls_failed(self, target: str, error: str) -> None:
+        """Connections over TLS to a target have failed after the handshake, the last one with this ``error``: the
+        target has sent an alert, as one with TLS 1.3 does that accepts no certificate of netd, or has violated TLS.
+        """
+        self._log_throttled("tls", target, 1, "warning", "target_tls_failed", target=target, error=error)
+
     def target_check_failed(self, target: str, why: CheckWhy, error: str) -> None:
         """Checks of a target have failed (`check.fall`), the last one for this ``reason``: it gets no connections."""
         self._log.warning("target_check_failed", target=target, reason=why, error=error)

@@ -79,6 +79,21 @@ def test_targets_are_verified_with_files_that_the_workers_cannot_read(tmp_path: 
                 said(running, "verified")
 
 
+def test_target_that_refuses_after_its_handshake_is_told_with_its_reason(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "ca")
+    context = server_context(authority.issue("server"), str(authority.certificate))  # it demands one of clients
+    context.minimum_version = ssl.TLSVersion.TLSv1_3  # by which a client has done its handshake before the answer
+    with tls_server(context, echo) as port:
+        text = config(port, ca=str(authority.certificate))
+        with daemon(text, tmp_path) as running:
+            address = "127.0.0.1", running.port("verified")
+            with pytest.raises(ConnectionError), socket.create_connection(address, 20) as client:
+                client.recv(1)
+            told = running.event("target_tls_failed")
+            assert (told["service"], told["target"]) == ("verified", f"tls://127.0.0.1:{port}")
+            assert "certificate required" in told["error"]
+
+
 def test_workers_in_a_chroot_speak_tls_and_verify_with_the_authorities_of_the_host(
     tmp_path: Path, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,21 @@ def test_connections_without_a_target_are_logged_once_a_minute() -> None:
     ]
 
 
+def test_targets_that_end_tls_are_logged_once_a_minute_each() -> None:
+    now = [100.0]
+    with capture_logs() as logs:
+        events = ForwardEvents("web", clock=lambda: now[0])
+        for target in ("tls://192.0.2.1:443", "tls://192.0.2.1:443", "tls://192.0.2.2:443"):
+            events.target_tls_failed(target, "tlsv13 alert certificate required")
+        now[0] += 61
+        events.log_pending()
+    assert [(line["event"], line["number"], line["target"], line["error"]) for line in logs] == [
+        ("target_tls_failed", 1, "tls://192.0.2.1:443", "tlsv13 alert certificate required"),
+        ("target_tls_failed", 1, "tls://192.0.2.2:443", "tlsv13 alert certificate required"),
+        ("target_tls_failed", 1, "tls://192.0.2.1:443", "tlsv13 alert certificate required"),
+    ]
+
+
 def test_names_are_logged() -> None:
     with capture_logs() as logs:
         events = ForwardEvents("web")

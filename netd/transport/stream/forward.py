@@ -209,4 +209,6 @@ class ForwardConnection(RelayConnection):
         if self._is_counted:
             self._is_counted = False
             self._service.targets.closed(self._number)
+            if self._upstream.wrapped and (fault := cast("TlsSocket", self._upstream.wrapped).fault):
+                self._events.target_tls_failed(self.target, fault)
         super()._end(outcome)

@@ -85,6 +85,11 @@ class TlsSocket:
         """Whether its handshake took the keys of an earlier session."""
         return bool(self._tls.session_reused)
 
+    @property
+    def fault(self) -> str:
+        """Why TLS itself has failed: an alert of the peer, or what it has violated; empty: it has not."""
+        return str(self._error).lower().replace("_", " ") if self._error and self._error.errno is None else ""
+
     def pending(self) -> int:
         return len(self._held) + self._has_more
 
