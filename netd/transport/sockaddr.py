@@ -1,6 +1,8 @@
 """Makes a `Peer` from the addresses and control messages of the kernel."""
 
 import array
+import errno
+import os
 import socket
 import struct
 import sys
@@ -46,6 +48,19 @@ def inet_peer(transport: Transport, remote: Any, local: Any) -> Peer:
     # Connections of one source, or to one address, share these: each is a tenth of what an idle one takes.
     host, local_host = sys.intern(unmap_host(remote[0])), sys.intern(unmap_host(local[0]))
     return Peer(transport, host, remote[1], local_host, local[1])
+
+
+def numeric_sockaddr(host: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    """A numeric address as connect(2) takes it. The kernel needs the interface of a link-local one as a number, which
+    Python does not take from the zone (fe80::1%eth0, RFC 4007). OSError: there is no such interface now.
+    """
+    address, _, zone = host.partition("%")
+    if not zone:
+        return host, port
+    try:
+        return address, port, 0, int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
+    except OSError:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None
 
 
 class Sender(NamedTuple):

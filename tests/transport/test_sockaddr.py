@@ -1,5 +1,6 @@
 """Peers and senders made from the addresses and control messages of the kernel."""
 
+import errno
 import os
 import socket
 import sys
@@ -18,6 +19,7 @@ from netd.transport.sockaddr import (
     connection_groups,
     inet_peer,
     message_credentials,
+    numeric_sockaddr,
     parse_sender,
     path_text,
     sender_peer,
@@ -142,3 +144,12 @@ def test_datagram_without_whole_credentials_has_none(length: int) -> None:
 def test_datagram_that_came_before_so_passcred_has_no_credentials() -> None:
     unknown = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, OVERFLOW_USER, OVERFLOW_USER))
     assert message_credentials([(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, unknown)]) is None
+
+
+def test_zone_of_an_address_is_the_number_of_its_interface() -> None:
+    lo = socket.if_nametoindex("lo")
+    assert numeric_sockaddr("fe80::1%lo", 80) == numeric_sockaddr(f"fe80::1%{lo}", 80) == ("fe80::1", 80, 0, lo)
+    assert numeric_sockaddr("2001:db8::7", 80) == ("2001:db8::7", 80)
+    assert numeric_sockaddr("192.0.2.7", 80) == ("192.0.2.7", 80)
+    with pytest.raises(OSError, match=os.strerror(errno.ENODEV)):
+        numeric_sockaddr("fe80::1%no-such", 80)

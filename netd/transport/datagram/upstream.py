@@ -9,6 +9,7 @@ from netd.services.forward.target import Target
 from netd.telemetry.forward_events import ForwardEvents, Why
 from netd.transport.loop import Loop
 from netd.transport.own_listeners import OWN
+from netd.transport.sockaddr import numeric_sockaddr
 
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 """Errors for lack of descriptors or memory."""
@@ -148,7 +149,7 @@ def connected(target: Target, address: str, bind: str | None) -> socket.socket:
         else:
             if bind:
                 upstream.bind((bind, 0))
-            upstream.connect((address, target.port))
+            upstream.connect(numeric_sockaddr(address, target.port))
     except BaseException:
         upstream.close()
         raise

@@ -15,6 +15,7 @@ from netd.services.forward.target import Target
 from netd.telemetry.forward_events import Why
 from netd.transport.loop import Loop, Timer
 from netd.transport.own_listeners import OWN
+from netd.transport.sockaddr import numeric_sockaddr
 from netd.transport.stream.connection import EXHAUSTED, OUT
 
 _DELAY = 0.25  # seconds between two addresses ("Connection Attempt Delay", RFC 8305, 5)
@@ -74,7 +75,7 @@ class Address(NamedTuple):
 
 
 def interleaved(hosts: Sequence[str], port: int) -> list[Address]:
-    """The addresses, with both families in turn, beginning with that of the first (RFC 8305, 4)."""
+    """The addresses, both families in turn, beginning with that of the first (RFC 8305, 4). Raises `ConnectError`."""
     both = [_address(host, port) for host in hosts]
     first = [one for one in both if one.family == both[0].family]
     second = [one for one in both if one.family != both[0].family]
@@ -82,7 +83,12 @@ def interleaved(hosts: Sequence[str], port: int) -> list[Address]:
 
 
 def _address(host: str, port: int) -> Address:
-    return Address(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))
+    if ":" not in host:
+        return Address(socket.AF_INET, (host, port))
+    try:
+        return Address(socket.AF_INET6, numeric_sockaddr(host, port))
+    except OSError as error:
+        raise ConnectError.of(error.errno or 0) from None
 
 
 class Attempt:

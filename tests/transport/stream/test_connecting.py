@@ -68,6 +68,13 @@ def connector(server: Server) -> Connector:
     return Connector(server)
 
 
+def test_link_local_address_is_reached_through_its_interface() -> None:
+    [address] = interleaved(["fe80::1%lo"], 80)
+    assert address.sockaddr == ("fe80::1", 80, 0, socket.if_nametoindex("lo"))
+    with pytest.raises(ConnectError, match="ENODEV"):
+        interleaved(["fe80::1%no-such"], 80)
+
+
 HOST = st.integers(1, 254).flatmap(lambda one: st.sampled_from([f"192.0.2.{one}", f"2001:db8::{one:x}"]))
 
 
