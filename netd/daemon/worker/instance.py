@@ -101,7 +101,7 @@ def secure_targets(entry: ServiceEntry, service: Forward, files: Sequence[int]) 
         context = client_context(trust, certificate, minimum=minimum, insecure=not options.verify)
     except OSError as error:
         raise ValueError(f"to_tls: {_unreadable(error)}") from None
-    service.tls = {one: partial(TlsAttempt, ClientTls(context, options.name or one.host)) for one in targets}
+    service.tls = {one: partial(TlsAttempt, ClientTls(context, options.name or one.certified_host)) for one in targets}
 
 
 @dataclass

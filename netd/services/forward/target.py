@@ -52,6 +52,11 @@ class Target:
         return self.text
 
     @property
+    def certified_host(self) -> str:
+        """The host as certificates have it: without a zone (%eth0), and without the dot that ends an absolute name."""
+        return self.host.partition("%")[0].rstrip(".")
+
+    @property
     def kind(self) -> Kind:
         """Whether it takes connections or datagrams."""
         return "stream" if self.transport in ("tcp", "tls", "unix") else "datagram"

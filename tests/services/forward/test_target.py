@@ -56,6 +56,18 @@ def test_other_urls_are_refused(url: object, message: str) -> None:
         Target.parse(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("tls://www.example.org.:443", "www.example.org"),
+        ("tls://[fe80::1%eth0]:443", "fe80::1"),
+        ("tls://192.0.2.7:443", "192.0.2.7"),
+    ],
+)
+def test_certificate_has_neither_the_last_dot_nor_the_zone_of_a_host(url: str, host: str) -> None:
+    assert Target.parse(url).certified_host == host
+
+
 @given(st.one_of(st.text(), st.from_regex(r"(tcp|udp|unix|unixgram)://.{0,30}", fullmatch=True)))
 def test_any_text_is_a_target_or_an_error(text: str) -> None:
     try:
