@@ -73,7 +73,8 @@ def _row(connection: Answer) -> dict[str, str]:
 def kick(client: ControlClient, id: str | None, service: str | None, peer: str | None, *, as_json: bool) -> int:
     """Close live connections: the one with this ID (`netd connections` shows it), or those that the options select.
 
-    A peer that only sends datagrams has no connection; a chat removes such a member after its option `idle`.
+    A peer that only sends datagrams has no connection, but where they are forwarded, a session. A chat removes such a
+    member after its option `idle`.
     """
     if not (id or service or peer):
         raise click.UsageError("expected an ID, --service or --peer")
