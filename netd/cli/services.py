@@ -66,8 +66,9 @@ def _describe_code(reference: str, as_json: bool) -> int:
         print_json({"types": [{**found, "options": answer.options}]})
         return EXIT_OK
     transports = ", ".join(name for name, has in (("stream", streams), ("datagram", datagrams)) if has)
-    click.echo(f"{reference} ({transports})\n")
-    click.echo(click.wrap_text(printable(_plain(answer.summary))))
+    click.echo(f"{reference} ({transports})")
+    if answer.summary:
+        click.echo(f"\n{click.wrap_text(printable(_plain(answer.summary)))}")
     click.echo("\nOptions:" if answer.options else "\nNo options.")
     for name, option in answer.options.items():
         default = f" {json.dumps(option['default'])}" if "default" in option else " (required)"

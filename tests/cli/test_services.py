@@ -66,6 +66,12 @@ def test_class_of_a_file_is_described(open_path: Path) -> None:
     assert json.loads(done.stdout)["types"][0]["options"]["size"]["default"] == "1KiB"
 
 
+def test_class_without_a_docstring_leaves_no_gap(open_path: Path) -> None:
+    (open_path / "x.py").write_text("class X:\n    def datagram(self, data, peer): pass\n")
+    done = netd_process("services", f"{open_path}/x.py:X")
+    assert (done.returncode, done.stdout) == (0, f"{open_path}/x.py:X (datagram)\n\nNo options.\n")
+
+
 def test_class_that_cannot_be_described_is_an_error(open_path: Path) -> None:
     (open_path / "x.py").write_text("import os\n1 / 0\n")
     done = netd_process("services", f"{open_path}/x.py:X")
