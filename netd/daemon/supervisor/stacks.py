@@ -26,10 +26,12 @@ def culprit(stack: str, services: Iterable[ServiceConfig]) -> dict[str, str]:
     inside = frames[: frames.index(outside[0])] if outside else frames
     if not frames:
         return {}
-    # The function of the service that netd has called, or the one of netd.
-    frame = inside[-1] if inside else frames[0]
+    sources = {service.name: _source_of(service) for service in services}
+    # The function of the service that netd has called, also by way of socketserver; else the last before netd's.
+    called = next((frame for frame in reversed(inside) if frame["file"] in sources.values()), None)
+    frame = called or (inside[-1] if inside else frames[0])
     fields = {"at": f"{os.path.basename(frame['file'])}:{frame['line']} in {frame['function']}"}
-    if names := [service.name for service in services if inside and _source_of(service) == frame["file"]]:
+    if names := [name for name, source in sources.items() if called and source == called["file"]]:
         fields["services"] = ", ".join(names)
     return fields
 

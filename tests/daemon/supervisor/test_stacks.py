@@ -43,6 +43,17 @@ CALLER = (f"{ROOT}/transport/stream/conversation.py", 88, "_advance")
             {"at": "plug.py:105 in stream"},
         ),
         (stack((str(echo.__file__), 20, "datagram"), CALLER), {"at": "echo.py:20 in datagram", "services": "one, two"}),
+        (
+            stack(
+                ("{tmp}/code.py", 7, "deeper"),
+                ("{tmp}/code.py", 3, "handle"),
+                ("python/socketserver.py", 755, "__init__"),
+                (f"{ROOT}/services/python/running.py", 67, "run"),
+                ("python/socketserver.py", 361, "finish_request"),
+                CALLER,
+            ),
+            {"at": "code.py:3 in handle", "services": "four"},
+        ),
         (stack(CALLER), {"at": "conversation.py:88 in _advance"}),
         ("", {}),
         ("Current thread", {}),
@@ -50,9 +61,12 @@ CALLER = (f"{ROOT}/transport/stream/conversation.py", 88, "_advance")
     ],
 )
 def test_place_is_that_of_the_service_which_netd_has_called(tmp_path: Path, text: str, fields: dict[str, str]) -> None:
+    (tmp_path / "code.py").write_text("def handle(request, client_address, server): pass\n")
     write(
         tmp_path,
         "services:\n  one: {type: echo, listen: [tcp://*:7001]}\n  two: {type: echo, listen: [tcp://*:7002]}\n"
-        "  three: {type: upper, listen: [tcp://*:7003]}\n",
+        "  three: {type: upper, listen: [tcp://*:7003]}\n"
+        f"  four: {{type: python, listen: [tcp://*:7004], options: {{class: '{tmp_path}/code.py:handle'}}}}\n",
     )
+    text = text.replace("{tmp}", str(tmp_path))
     assert culprit(text, load(tmp_path / "netd.yaml").enabled) == fields
