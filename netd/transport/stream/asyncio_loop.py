@@ -236,9 +236,11 @@ class AsyncioLoop:
         self._asked = None
 
     def _on_exception(self, loop: Any, context: dict[str, Any]) -> None:
-        """An exception that no task of a handler has taken."""
+        """An exception that no task of a handler has taken, or that a callback has raised."""
         task, error = context.get("task") or context.get("future"), context.get("exception")
         served = self._of_tasks.get(task) if task else None
+        if handle := context.get("handle"):
+            served = handle._context.get(_served)  # before Python 3.12 it has no get_context
         if served and isinstance(error, BaseException) and (owner := self._owner()):
             owner.call(lambda: served.events.conversation_failed(served.peer, error))
         else:

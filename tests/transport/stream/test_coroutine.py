@@ -225,6 +225,21 @@ def test_bug_in_a_task_of_a_handler_is_one_event_of_its_service(server: Server, 
     assert [line["event"] for line in log if line["level"] == "error"] == ["conversation_failed"]
 
 
+def test_bug_in_a_callback_of_a_handler_is_one_event_of_its_service(server: Server, log: Log) -> None:
+    async def begin(reader: StreamReader, writer: StreamWriter) -> None:
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        writer.write(await reader.readline())
+
+    address, events = server.add(Async(begin), "tcp://127.0.0.1:0")
+    for _ in range(2):
+        with connect(address) as client:
+            client.sendall(b"x\n")
+            assert read_all(client) == b"x\n"
+    until(partial(ended, events, 2))
+    until(lambda: failed(events, 2))
+    assert [line["event"] for line in log if line["level"] == "error"] == ["conversation_failed"]
+
+
 def test_exit_of_a_task_of_a_handler_ends_no_other(server: Server) -> None:
     async def fail() -> None:
         raise SystemExit(3)
