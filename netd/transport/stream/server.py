@@ -107,6 +107,21 @@ class StreamServer(socketserver.ThreadingTCPServer):
         timeout = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout(idle))
         return (*_IN_LINE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), timeout
 
+    @property
+    def server_name(self) -> str:
+        """The name of this host, as `http.server.HTTPServer` has it. It may block, so it is for handlers alone."""
+        is_unix = not isinstance(self.server_address, tuple)
+        return socket.gethostname() if is_unix else socket.getfqdn(str(self.server_address[0]))
+
+    @property
+    def server_port(self) -> int:
+        """The port, as `http.server.HTTPServer` has it; 0: it is a UNIX socket."""
+        return int(self.server_address[1]) if isinstance(self.server_address, tuple) else 0
+
+    def shutdown(self) -> None:
+        """Raise RuntimeError: that of socketserver would wait for the end of `serve_forever`, which never runs."""
+        raise RuntimeError("netd is the server of this handler, and goes on: `netd stop` ends it")
+
     def start(self) -> None:
         """Accept connections from now on."""
         self._listening = True

@@ -283,3 +283,34 @@ def test_peeked_octets_are_not_counted(server: Server) -> None:
         assert connection.recv(1) == b"x"
     until(lambda: ended(events, 1))
     assert (events.counters.bytes_in, events.counters.bytes_out, events.counters.failed) == (5, 1, 0)
+
+
+@pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "unix://{tmp}/s"])
+def test_handler_has_the_name_and_the_port_of_its_server_as_with_http_server(
+    server: Server, tmp_path: Any, url: str
+) -> None:
+    class Tells:
+        def handler(self, request: socket.socket, client_address: Any, server: Any) -> None:
+            request.sendall(f"{server.server_name} {server.server_port}".encode())
+
+    address, _ = server.add(Tells(), url.format(tmp=tmp_path))
+    unix = isinstance(address, str)
+    with connect(address) as client:
+        told = f"{socket.gethostname()} 0" if unix else f"{socket.getfqdn('127.0.0.1')} {address[1]}"
+        assert read_all(client).decode() == told
+
+
+def test_handler_that_would_stop_its_server_fails_and_holds_no_thread(
+    server: Server, log: list[dict[str, Any]]
+) -> None:
+    class Stops:
+        def handler(self, request: socket.socket, client_address: Any, server: Any) -> None:
+            server.shutdown()
+
+    address, events = server.add(Stops(), "tcp://127.0.0.1:0")
+    with connect(address) as client:
+        assert read_all(client) == b""
+    until(lambda: ended(events, 1))
+    [line] = [line for line in log if line["level"] == "error"]
+    assert line["event"] == "conversation_failed"
+    assert str(line["exc_info"]) == "netd is the server of this handler, and goes on: `netd stop` ends it"
