@@ -48,4 +48,9 @@ def _addresses(name: str) -> tuple[tuple[str, ...], str]:
         return (), str(error.strerror)
     except Exception as error:  # a name that is no ASCII; the thread goes on
         return (), repr(error)
-    return tuple(dict.fromkeys(str(address[0]) for *_, address in found))[:_MOST_ADDRESSES], ""
+    return tuple(dict.fromkeys(_host(*address) for *_, address in found))[:_MOST_ADDRESSES], ""
+
+
+def _host(host: str | int, port: str | int, flow: int = 0, interface: int = 0) -> str:
+    """The numeric address of a socket address, with the interface of a link-local one as its zone."""
+    return f"{host}%{interface}" if interface else str(host)

@@ -1,5 +1,6 @@
 """The resolver: names in, addresses out, in the thread of the loop."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -41,6 +42,11 @@ def test_name_that_cannot_be_resolved_is_an_error_and_the_next_one_is_resolved(l
     addresses, error, _ = ask(one, name).result(20)
     assert bool(addresses) != bool(error)  # the empty one is this host
     assert ask(one, "localhost").result(20)[0]
+
+
+def test_link_local_address_keeps_its_interface(loop: Loop) -> None:
+    number = socket.if_nametoindex("lo")
+    assert ask(Resolver(loop), "fe80::1%lo").result(20)[0] == (f"fe80::1%{number}",)
 
 
 def test_names_that_wait_are_bounded(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
