@@ -195,6 +195,8 @@ def _limits(case: Case) -> None:
         elif number == 0:
             case.note(name, "0 serves no peer, so the service is off")
             case.reasons.append(f"{name} = 0 serves no peer")
+        elif listens and number == values.UNLIMITED:
+            continue  # as it is without the attribute
         elif listens:
             case.leave_out(name, "the program accepts by itself, so netd cannot hold it")
         else:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.importers.hosts import KnownHost
-from tests.importers.xinetd.reading import imported, of_text
+from tests.importers.xinetd.reading import Imported, imported, of_text
 
 CAT = ("user = nobody", "server = /bin/cat")
 
@@ -235,3 +235,14 @@ def test_mdns_is_known_to_the_original_only(tmp_path: Path) -> None:
 def test_a_redirect_needs_a_user_that_there_is(tmp_path: Path) -> None:
     for lines in (("redirect = 192.0.2.1 80",), ("redirect = 192.0.2.1 80", "user = no-such")):
         assert imported(tmp_path, *lines).services["x"]["enabled"] is False
+
+
+@pytest.mark.parametrize("name", ["instances", "per_source"])
+def test_no_limit_is_imported_for_a_program_that_accepts_by_itself(name: str, tmp_path: Path) -> None:
+    (tmp_path / "xinetd.conf").write_text(
+        f"service x\n{{\ntype = UNLISTED\nport = 1025\nwait = yes\nsocket_type = stream\nuser = root\n"
+        f"server = /bin/cat\n{name} = UNLIMITED\n}}\n"
+    )
+    found = Imported(tmp_path / "xinetd.conf")
+    assert found.about(f"{name} = UNLIMITED") == ["imported"]
+    assert "limits" not in found.services["x"]
