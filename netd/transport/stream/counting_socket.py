@@ -57,6 +57,21 @@ class CountingSocket(socket.socket):
                 self._connection.received(octets[:number])
         return number
 
+    def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, None]:
+        return self.recv(size, flags), None  # recvfrom(2): a stream has no address here
+
+    def recvfrom_into(self, buffer: Any, size: int = 0, flags: int = 0) -> tuple[int, None]:
+        return self.recv_into(buffer, size, flags), None
+
+    def recvmsg(self, size: int, room: int = 0, flags: int = 0) -> tuple[bytes, list[Any], int, Any]:
+        found = super().recvmsg(size, room, flags)
+        if not flags & _PEEK:
+            self._connection.received(found[0])
+        return found
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        return self._sendfile_use_send(file, offset, count)  # type: ignore[attr-defined,no-any-return]  # as that of TLS
+
     def send(self, data: Any, flags: int = 0) -> int:
         number = _send(self, data, flags)
         with memoryview(data).cast("B") as octets:
@@ -88,6 +103,12 @@ class CountingSocket(socket.socket):
         with memoryview(data).cast("B") as octets:
             while sent < len(octets):
                 sent += self.send(octets[sent:], flags)
+
+    def dup(self) -> "CountingSocket":
+        with socket.socket(fileno=socket.dup(self.fileno())) as plain:
+            other = CountingSocket(self._connection, plain)
+        other.settimeout(self.gettimeout())
+        return other
 
     def makefile(self, mode: str = "r", buffering: int | None = None, **more: Any) -> Any:
         if mode != "rb" or buffering == 0:
@@ -134,6 +155,7 @@ class _CountingFile(socket.SocketIO):
 for _method in (
     CountingSocket.recv,
     CountingSocket.recv_into,
+    CountingSocket.recvmsg,
     CountingSocket.send,
     CountingSocket.sendmsg,
     CountingSocket.sendall,

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import socket
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -29,9 +30,18 @@ class Function:
         return self._run(request)
 
 
+def by_copy(request: socket.socket) -> None:
+    with request.dup() as copy:
+        copy.recv(100)
+
+
 RECEIVES: list[Callable[[socket.socket], object]] = [
     lambda request: request.recv(100),
     lambda request: request.recv_into(bytearray(100)),
+    lambda request: request.recvfrom(100),
+    lambda request: request.recvfrom_into(bytearray(100)),
+    lambda request: request.recvmsg(100),
+    by_copy,
     lambda request: request.makefile("rb").readline(),
     lambda request: request.makefile("rb", 8).readline(),
     lambda request: request.makefile("rb", 0).readline(),
@@ -52,6 +62,13 @@ def by_file(request: socket.socket, data: bytes) -> None:
         file.write(data)
 
 
+def from_a_file(request: socket.socket, data: bytes) -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        assert request.sendfile(file) == len(data)
+
+
 SENDS: list[Callable[[socket.socket, bytes], object]] = [
     lambda request, data: request.sendall(data),
     lambda request, data: request.sendall(bytearray(data)),
@@ -59,6 +76,7 @@ SENDS: list[Callable[[socket.socket, bytes], object]] = [
     lambda request, data: request.sendall(data, socket.MSG_NOSIGNAL),
     in_parts,
     by_file,
+    from_a_file,
 ]
 
 
