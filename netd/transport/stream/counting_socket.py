@@ -50,8 +50,8 @@ class CountingSocket(socket.socket):
             self._connection.received(data)
         return data
 
-    def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> int:
-        number = _recv_into(self, buffer, size, flags)
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        number = _recv_into(self, buffer, nbytes, flags)
         if not flags & _PEEK:
             with memoryview(buffer).cast("B") as octets:
                 self._connection.received(octets[:number])
@@ -60,13 +60,20 @@ class CountingSocket(socket.socket):
     def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, None]:
         return self.recv(size, flags), None  # recvfrom(2): a stream has no address here
 
-    def recvfrom_into(self, buffer: Any, size: int = 0, flags: int = 0) -> tuple[int, None]:
-        return self.recv_into(buffer, size, flags), None
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, None]:
+        return self.recv_into(buffer, nbytes, flags), None
 
     def recvmsg(self, size: int, room: int = 0, flags: int = 0) -> tuple[bytes, list[Any], int, Any]:
         found = super().recvmsg(size, room, flags)
         if not flags & _PEEK:
             self._connection.received(found[0])
+        return found
+
+    def recvmsg_into(self, buffers: Any, room: int = 0, flags: int = 0) -> tuple[int, list[Any], int, Any]:
+        parts = list(buffers)
+        found = super().recvmsg_into(parts, room, flags)
+        if not flags & _PEEK:
+            self._connection.received(b"".join(parts)[: found[0]])
         return found
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
@@ -156,6 +163,7 @@ for _method in (
     CountingSocket.recv,
     CountingSocket.recv_into,
     CountingSocket.recvmsg,
+    CountingSocket.recvmsg_into,
     CountingSocket.send,
     CountingSocket.sendmsg,
     CountingSocket.sendall,

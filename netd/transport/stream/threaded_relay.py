@@ -26,8 +26,8 @@ class _WatchedSocket(socket.socket):
     def recv(self, *arguments: Any) -> bytes:
         return super().recv(*arguments)
 
-    def recv_into(self, *arguments: Any) -> int:
-        return super().recv_into(*arguments)
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        return super().recv_into(buffer, nbytes, flags)
 
     def send(self, *arguments: Any) -> int:
         return super().send(*arguments)

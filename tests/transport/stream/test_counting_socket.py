@@ -38,9 +38,12 @@ def by_copy(request: socket.socket) -> None:
 RECEIVES: list[Callable[[socket.socket], object]] = [
     lambda request: request.recv(100),
     lambda request: request.recv_into(bytearray(100)),
+    lambda request: request.recv_into(bytearray(100), nbytes=50, flags=0),
     lambda request: request.recvfrom(100),
     lambda request: request.recvfrom_into(bytearray(100)),
+    lambda request: request.recvfrom_into(bytearray(100), nbytes=50, flags=0),
     lambda request: request.recvmsg(100),
+    lambda request: request.recvmsg_into([bytearray(2), bytearray(98)]),
     by_copy,
     lambda request: request.makefile("rb").readline(),
     lambda request: request.makefile("rb", 8).readline(),

@@ -32,6 +32,15 @@ class Late(Upper):
     client_speaks_first = True
 
 
+class Into(Upper):
+    """As `Upper`, into a buffer, with the parameters named as those of a plain socket."""
+
+    def handler(self, request: socket.socket, client_address: Any, server: Any) -> None:
+        self.seen = client_address
+        buffer = bytearray(100)
+        request.sendall(buffer[: request.recv_into(buffer, nbytes=100, flags=0)].upper())
+
+
 class Failing:
     """Sends a word, and fails."""
 
@@ -47,7 +56,7 @@ def handshake(address: Any) -> socket.socket:
     return client
 
 
-@pytest.mark.parametrize("kind", [Upper, Late])
+@pytest.mark.parametrize("kind", [Upper, Late, Into])
 def test_handler_has_a_socket_and_the_address_of_its_client(server: Server, kind: type[Upper]) -> None:
     service = kind()
     address, events = server.add(service, "tcp://127.0.0.1:0", preambles=TRANSFORMED)
