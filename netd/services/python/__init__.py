@@ -1,8 +1,8 @@
 """python: serves what a Python file or an installed module has, without a package of its own.
 
 `options.py` says where the code is, `handlers.py` what fits, and `loading.py` loads it, in workers alone. `running.py`
-knows which code runs now. How the supervisor learns what the code is, without executing it, is in
-`netd/config/code.py`.
+knows which code runs now, and `request_handlers.py` how to call a handler. How the supervisor learns what the
+code is, without executing it, is in `netd/config/code.py`.
 """
 
 from netd.contract import Context, Conversation

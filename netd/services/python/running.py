@@ -5,12 +5,14 @@
 
 from collections.abc import Callable, Generator
 from contextvars import ContextVar
+from functools import cached_property
 from types import GeneratorType
 from typing import Any, TypeVar
 
 from netd.addresses import address_text
 from netd.contract import WaitingConversation
 from netd.peer import Peer
+from netd.services.python.request_handlers import caller_of
 from netd.shared.running import RunningMemory, record
 from netd.telemetry.code_events import CodeEvents
 from netd.telemetry.throttle import LONGEST_LINE
@@ -102,6 +104,10 @@ class AttributedService:
         self.service = service
         self._code = code
 
+    @cached_property
+    def _call_handler(self) -> Callable[[Any, Any, Any], object]:
+        return caller_of(self.service.handler)
+
     def stream(self, peer: Peer, *post: object) -> WaitingConversation:
         code = self._code.serving(peer)
         conversation = code.run(self.service.stream, peer, *post)
@@ -124,7 +130,7 @@ class AttributedService:
         host, port = client_address
         code = self._code.serving(address_text(host, port) if port else host)  # over UNIX the host is the peer as text
         try:
-            return code.run(self.service.handler, request, client_address, server)
+            return code.run(self._call_handler, request, client_address, server)
         finally:
             code.finish()
 

@@ -1,12 +1,13 @@
-"""The socket that a request handler gets: it counts what the handler receives and sends, and passes it to a trace.
+"""The socket that a request handler gets, with its files: they count what it receives and sends, for a trace too.
 
-Most handlers use `makefile` and `sendall`, as `socketserver.StreamRequestHandler` does. These two take as long as those
-of a plain socket: what the socket module does for each call, and what is not needed here, pays for the count.
+Most handlers are a `socketserver.StreamRequestHandler`, and use its `rfile` and `wfile`. These two take less time than
+those of a plain socket: what the library does for each call, and what is not needed here, pays for the count.
 """
 
 import errno
 import io
 import socket
+import socketserver
 from typing import Any, Protocol
 
 from netd.transport.handler_watch import waits_for_client
@@ -98,7 +99,7 @@ class CountingSocket(socket.socket):
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         if type(data) is bytes and not (connection := self._connection).taps:
-            sent = _send(self, data, flags)
+            sent = _send(self, data, flags) if flags else _send(self, data)
             # As `sent`, which would take as long as all of that; `ThreadedConnection.active` finds out when.
             connection.bytes_out = all_out = connection.bytes_out + sent
             if connection.bytes_in + all_out > connection.most_bytes:
@@ -124,6 +125,10 @@ class CountingSocket(socket.socket):
         size = buffering if buffering and buffering > 0 else io.DEFAULT_BUFFER_SIZE
         return io.BufferedReader(_CountingFile(self), size)
 
+    def writer(self) -> io.BufferedIOBase:
+        """A file for the `wfile` of a StreamRequestHandler (`services/python/request_handlers.py`)."""
+        return _CountingWriter(self)
+
 
 class _CountingFile(socket.SocketIO):
     """What is below a `BufferedReader` of a `CountingSocket`, which alone calls it.
@@ -131,19 +136,19 @@ class _CountingFile(socket.SocketIO):
     That has seen whether it is closed, so `readinto` does not, for which `SocketIO` calls three methods.
     """
 
-    _sock: CountingSocket
+    __slots__ = ("_connection", "_socket")
     _timeout_occurred: bool
 
     def __init__(self, counting: CountingSocket) -> None:
         super().__init__(counting, "r")
-        self._counting = counting._connection
+        self._socket, self._connection = counting, counting._connection
 
     def readinto(self, buffer: Any) -> int | None:
-        connection = self._counting
+        connection = self._connection
         if connection.taps or self._timeout_occurred:
             return super().readinto(buffer)
         try:
-            number = _recv_into(self._sock, buffer)
+            number = _recv_into(self._socket, buffer)
         except TimeoutError:
             self._timeout_occurred = True
             raise
@@ -159,6 +164,28 @@ class _CountingFile(socket.SocketIO):
         return number
 
 
+class _CountingWriter(socketserver._SocketWriter):  # type: ignore[name-defined,misc]
+    """As the `wfile` of socketserver, which calls `sendall`, and takes a view of the data for its length."""
+
+    __slots__ = ("_connection", "_socket")
+
+    def __init__(self, counting: CountingSocket) -> None:
+        super().__init__(counting)
+        self._socket, self._connection = counting, counting._connection
+
+    def write(self, data: Any) -> int:
+        connection = self._connection
+        if type(data) is not bytes or connection.taps:
+            return int(super().write(data))
+        sent = _send(self._socket, data)
+        connection.bytes_out = all_out = connection.bytes_out + sent  # as `sendall` does
+        if connection.bytes_in + all_out > connection.most_bytes:
+            connection.exceed()
+        if sent < len(data):
+            self._socket.sendall(data[sent:])
+        return len(data)
+
+
 for _method in (
     CountingSocket.recv,
     CountingSocket.recv_into,
@@ -168,5 +195,6 @@ for _method in (
     CountingSocket.sendmsg,
     CountingSocket.sendall,
     _CountingFile.readinto,
+    _CountingWriter.write,
 ):
     waits_for_client(_method)

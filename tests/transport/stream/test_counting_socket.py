@@ -65,6 +65,15 @@ def by_file(request: socket.socket, data: bytes) -> None:
         file.write(data)
 
 
+def by_writer(request: socket.socket, data: bytes) -> None:
+    writer = request.writer()  # type: ignore[attr-defined]
+    assert (writer.fileno(), writer.writable()) == (request.fileno(), True)
+    assert (writer.write(data[:50]), writer.write(bytearray(data[50:60]))) == (len(data[:50]), len(data[50:60]))
+    assert writer.write(data[60:]) == len(data[60:])
+    writer.close()
+    assert request.fileno() >= 0
+
+
 def from_a_file(request: socket.socket, data: bytes) -> None:
     with tempfile.TemporaryFile() as file:
         file.write(data)
@@ -79,6 +88,7 @@ SENDS: list[Callable[[socket.socket, bytes], object]] = [
     lambda request, data: request.sendall(data, socket.MSG_NOSIGNAL),
     in_parts,
     by_file,
+    by_writer,
     from_a_file,
 ]
 
@@ -134,8 +144,9 @@ def forever(do: Callable[[], object]) -> None:
         lambda request: forever(lambda: request.recv(100)),
         lambda request: forever(lambda: request.sendall(LINE)),
         lambda request: forever(lambda: request.send(LINE)),
+        lambda request: forever(lambda: request.writer().write(LINE)),
     ],
-    ids=["makefile", "recv", "sendall", "send"],
+    ids=["makefile", "recv", "sendall", "send", "writer"],
 )
 def test_octets_of_each_way_are_bounded(server: Server, handle: Callable[[socket.socket], object]) -> None:
     address, events = server.add(Function(handle), "tcp://127.0.0.1:0", bytes=20_000)
