@@ -119,6 +119,7 @@ NAMED = {
     ),
     "tests/services/python/test_loading.py": (r"/none\S*", "paths that are read and not opened"),
     "tests/services/python/test_running.py": (r"/none\S*", "paths that are read and not opened"),
+    "tests/services/python/test_request_handlers.py": (r"/none\S*", "a path that is read and not opened"),
     "tests/services/python/test_options.py": (r"/srv\S*", "paths that are read and not opened"),
     "tests/services/test_table.py": (r".*:[1-7]", "checked and not served"),
     "tests/services/test_whoami.py": (r"/run/x", "a word"),

@@ -86,6 +86,12 @@ class CountingSocket(socket.socket):
             self._connection.sent(octets[:number])
         return number
 
+    def sendto(self, data: Any, *arguments: Any) -> int:
+        number = super().sendto(data, *arguments)
+        with memoryview(data).cast("B") as octets:
+            self._connection.sent(octets[:number])
+        return number
+
     def sendmsg(self, buffers: Any, *arguments: Any) -> int:
         parts = list(buffers)
         number = left = super().sendmsg(parts, *arguments)
@@ -192,6 +198,7 @@ for _method in (
     CountingSocket.recvmsg,
     CountingSocket.recvmsg_into,
     CountingSocket.send,
+    CountingSocket.sendto,
     CountingSocket.sendmsg,
     CountingSocket.sendall,
     _CountingFile.readinto,

@@ -57,7 +57,8 @@ def in_parts(request: socket.socket, data: bytes) -> None:
     for octet in data[:20]:
         request.send(bytes([octet]))
     request.sendmsg([data[20:1000], data[1000:2000]])
-    request.sendall(data[2000:])
+    assert request.sendto(data[2000:2010], request.getpeername()) == len(data[2000:2010])
+    request.sendall(data[2010:])
 
 
 def by_file(request: socket.socket, data: bytes) -> None:
