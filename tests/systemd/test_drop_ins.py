@@ -138,7 +138,7 @@ def test_key_of_the_group_or_of_root_is_read_with_the_drop_in(lab: Lab, tmp_path
     lab.run("systemctl", "start", "netd")
     first = greeting()
     issue()
-    hook = re.search("certbot .*--deploy-hook '(.*)'", (ROOT / "docs" / "tls.md").read_text())
+    hook = re.search("certbot .*--deploy-hook '(.*?)'", (ROOT / "docs" / "tls.md").read_text())
     assert hook
     # As certbot does, with a shell and these two variables.
     lab.run("sh", "-c", f"export RENEWED_LINEAGE=/etc/netd/tls RENEWED_DOMAINS=localhost; {hook[1]}")
