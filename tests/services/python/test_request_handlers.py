@@ -177,7 +177,9 @@ def test_wfile_is_that_of_the_socket(handler: Any) -> None:
 
 def test_handler_of_a_file_has_the_wfile_of_its_socket() -> None:
     text = "import socketserver\nclass Answer(socketserver.StreamRequestHandler):\n"
-    _, service = load_attributed("/none/answer.py", "Answer", text + "    def handle(self): self.wfile.write(b'answer')\n")
+    _, service = load_attributed(
+        "/none/answer.py", "Answer", text + "    def handle(self): self.wfile.write(b'answer')\n"
+    )
     assert served(service.handler, WithWriter) == ([], b"ANSWER")
 
 
