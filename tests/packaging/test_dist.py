@@ -13,6 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 import netd
+from netd.services import table
 from tests.source_tree import ROOT
 from tests.support.programs import need, started
 from tests.support.waiting import until
@@ -67,6 +68,10 @@ def test_wheel_has_what_netd_reads_and_its_metadata(dist: Path) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
     assert set(metadata.get_all("Provides-Extra", [])) >= {"plot", "dev"}
     assert "Operating System :: POSIX :: Linux" in metadata.get_all("Classifier", [])
+    rfcs = {name: kind.rfc for name in table.BUILT_IN if (kind := table.find(name)) and kind.rfc}
+    assert set(metadata.get_all("Project-URL", [])) == {
+        f"RFC {rfc} ({name}), https://www.rfc-editor.org/rfc/rfc{rfc}" for name, rfc in rfcs.items()
+    }
     assert metadata.get_payload().startswith("# netd\n")  # type: ignore[union-attr]
 
 
