@@ -234,6 +234,12 @@ def test_no_file_is_long_and_every_file_says_what_it_is(file: Path) -> None:
     assert ast.get_docstring(ast.parse(text))
 
 
+@pytest.mark.parametrize("directory", ["tests", "bench", "tools"])
+def test_no_file_beside_netd_is_long(directory: str) -> None:
+    lengths = {str(file): len(file.read_text().splitlines()) for file in (ROOT / directory).rglob("*.py")}
+    assert [name for name, length in lengths.items() if length > 400 and "/build/" not in name] == []
+
+
 @pytest.mark.parametrize("package", sorted({file.parent for file in FILES}), ids=str)
 def test_docstring_of_a_package_names_each_of_its_files(package: Path) -> None:
     if package in (ROOT / "netd", ROOT / "netd" / "services", ROOT / "netd" / "cli"):
