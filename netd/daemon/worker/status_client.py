@@ -11,6 +11,7 @@ from netd.transport.loop import Loop
 MAX_AGE = 0.5
 """Seconds for which a response is reused: a worker sends two requests a second at most, however many peers ask."""
 _TIMEOUT = 5.0  # seconds, from the call on
+_AGAIN = 0.1  # seconds to the next attempt while the channel is full
 _NO_RESPONSE = "the supervisor does not answer"
 
 Body = dict[str, Any]
@@ -18,9 +19,12 @@ Body = dict[str, Any]
 
 
 class StatusClient:
-    """Sends requests for threads. The loop calls ``send`` with the name of the report that is requested."""
+    """Sends requests for threads.
 
-    def __init__(self, loop: Loop, send: Callable[[str], object]) -> None:
+    The loop calls ``send`` with the name of the report that is requested; false if it could not be sent now.
+    """
+
+    def __init__(self, loop: Loop, send: Callable[[str], bool]) -> None:
         self._loop = loop
         self._send = send
         # The thread that holds the lock sends the request. The others reuse its response.
@@ -37,7 +41,7 @@ class StatusClient:
         try:
             if (body := self._received_since(report, called - MAX_AGE)) is not None:
                 return body
-            self._loop.call(partial(self._send, report))
+            self._loop.call(partial(self._try, report, called + _TIMEOUT))
             with self._response_received:
                 left = called + _TIMEOUT - time.monotonic()
                 if self._response_received.wait_for(lambda: self._received_since(report, called) is not None, left):
@@ -45,6 +49,10 @@ class StatusClient:
         finally:
             lock.release()
         raise TimeoutError(_NO_RESPONSE)
+
+    def _try(self, report: str, until: float) -> None:
+        if not self._send(report) and time.monotonic() < until:
+            self._loop.later(_AGAIN, partial(self._try, report, until))
 
     def _received_since(self, report: str, when: float) -> Body | None:
         received, body = self._responses.get(report, (float("-inf"), {}))
