@@ -28,6 +28,8 @@ LONGEST_TARGET = 300
 """Characters of a target: of a URL with a name, or with a path of 108 octets."""
 MOST_PEERS = 100
 """Peers in a list, those with the most connections: more than a screen shows, few enough for frequent requests."""
+MOST_VISITORS = 100
+"""Visitors of sensors in one notice, and banned at once: a packet holds them."""
 _MOST_LINES = 500  # of a trace in one notice; a tap holds fewer
 _LONGEST_PEER = 648  # characters: a path of 108 octets (unix(7)), each of which may be escaped as six
 _NEVER = 2.0**40  # seconds since 1970 that no clock shows
@@ -165,11 +167,18 @@ class Offender(Fields):
 
 @message
 class Visitor(Fields):
-    """A peer that has connected to a sensor."""
+    """A peer that has connected to a sensor. Part of a notice."""
 
     address: Annotated[str, Strict(), Field(pattern=r"^(?:[0-9a-f]{8}|[0-9a-f]{32})$")]
     """In hexadecimal."""
     service: Name
+
+
+@message
+class Visitors(Fields):
+    """Peers that have connected to sensors."""
+
+    visitors: Annotated[list[Visitor], Field(max_length=MOST_VISITORS)]
 
 
 @message
@@ -241,7 +250,7 @@ class WorkerFault(Fields):
     error: Annotated[str, Strict(), Field(max_length=LONGEST_ERROR)]
 
 
-Notice = Busy | Offender | Visitor | ReportWanted | TraceLines | ProgramsChanged | ListenerHeld | WorkerFault
+Notice = Busy | Offender | Visitors | ReportWanted | TraceLines | ProgramsChanged | ListenerHeld | WorkerFault
 
 
 _NUMBERED, _NOTICES = readers(*get_args(Response)), readers(*get_args(Notice))

@@ -2,13 +2,15 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from netd.addresses import parse_address
 from netd.admission.addresses import parse_source, source_of, source_text
+from netd.admission.bans import MOST
 from netd.daemon.messages.from_supervisor import SetBans
-from netd.daemon.messages.from_worker import Offender, Visitor
+from netd.daemon.messages.from_worker import MOST_VISITORS, Offender, Visitor, Visitors
 from netd.daemon.supervisor.control import Answer, CommandError
 from netd.daemon.supervisor.sensors import Sensors
 from netd.daemon.supervisor.state import State
@@ -19,7 +21,7 @@ from netd.transport.loop import Loop
 from netd.values import parse_duration
 
 _MOST_OFFENDERS = 1000  # processed at once; a source that continues is reported again
-_MOST_VISITORS, _PAUSE = 100, 0.1  # of sensors: so many are banned at once, then no more for these seconds
+_PAUSE = 0.1  # seconds in which no more visitors of sensors are banned than `MOST_VISITORS`
 
 Send = Callable[[SetBans], Result[Any]]
 """Sends a message to all workers. The result is set once all have applied it."""
@@ -46,21 +48,23 @@ class BanManager:
         self._is_pausing = False
         self._sensors = Sensors(state.config)
 
-    def record(self, notice: Offender | Visitor) -> None:
-        """Store a source that a worker refused too often, or that has connected to a sensor. It is processed later."""
-        if isinstance(notice, Visitor):
-            self._record_visitor(notice)
+    def record(self, notice: Offender | Visitors) -> None:
+        """Store a source that a worker refused too often, or those that have connected to sensors, for later."""
+        if isinstance(notice, Visitors):
+            self._record_visitors(notice.visitors)
         else:
             self._record_offender(notice)
 
-    def _record_visitor(self, visitor: Visitor) -> None:
-        if not self._visitors and not self._is_pausing:
+    def _record_visitors(self, visitors: Iterable[Visitor]) -> None:
+        for visitor in visitors:
+            if len(self._visitors) < MOST:  # another one is reported again when it comes again
+                self._visitors[visitor.address] = visitor
+        if not self._is_pausing:
+            self._is_pausing = True
             self._loop.call(self._process_visitors)
-        if len(self._visitors) < _MOST_VISITORS:  # another one is reported again when it comes again
-            self._visitors[visitor.address] = visitor
 
     def _process_visitors(self) -> None:
-        visitors, self._visitors = self._visitors, {}
+        visitors = list(islice(self._visitors.values(), MOST_VISITORS))
         self._is_pausing = bool(visitors)
         if not visitors:
             return
@@ -69,7 +73,8 @@ class BanManager:
             self._sensors = Sensors(self._state.config)
         now = time.monotonic()
         banned: dict[bytes, tuple[float, str]] = {}
-        for visitor in visitors.values():
+        for visitor in visitors:
+            del self._visitors[visitor.address]
             address, why = bytes.fromhex(visitor.address), f"{visitor.service}: sensor"
             seconds, source = self._sensors.seconds(visitor), source_of(address)
             if seconds is None or self._state.bans.until(source, now) is not None:

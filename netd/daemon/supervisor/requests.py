@@ -29,7 +29,7 @@ from netd.daemon.messages.from_worker import (
     ReportWanted,
     Response,
     TraceLines,
-    Visitor,
+    Visitors,
     WorkerFault,
 )
 from netd.daemon.supervisor.spawn import PendingRequest, WorkerProcess
@@ -222,7 +222,7 @@ class Requests:
                 case Busy():
                     if worker.preparing:  # otherwise it has no reason to send this
                         worker.busy_until = time.monotonic() + 2 * PREPARE_TIMEOUT
-                case Offender() | Visitor() | ReportWanted() | TraceLines():
+                case Offender() | Visitors() | ReportWanted() | TraceLines():
                     self._on_notice(worker, message)
                 case ProgramsChanged() | ListenerHeld() | WorkerFault():
                     self._on_notice(worker, message)

@@ -194,7 +194,7 @@ class Supervisor:
 
     def _on_notice(self, worker: WorkerProcess, notice: from_worker.Notice) -> None:
         match notice:
-            case from_worker.Offender() | from_worker.Visitor():
+            case from_worker.Offender() | from_worker.Visitors():
                 self._bans.record(notice)
             case from_worker.ReportWanted():
                 self._status.request_report(worker, notice.report)

@@ -53,7 +53,6 @@ from netd.daemon.messages.from_worker import (
     Offender,
     ReportWanted,
     Response,
-    Visitor,
 )
 from netd.daemon.request_server import RequestServer
 from netd.daemon.resource_limits import too_few_descriptors
@@ -64,6 +63,7 @@ from netd.daemon.worker.heap import Heap
 from netd.daemon.worker.launchers import Launchers
 from netd.daemon.worker.status_client import StatusClient
 from netd.daemon.worker.taps import Taps
+from netd.daemon.worker.visitors import WaitingVisitors
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.reasons import Refusal
 from netd.shared.daemon_limits import DaemonLimits
@@ -77,6 +77,7 @@ from netd.transport.loop import Loop
 from netd.transport.stream.connections import Connections
 from netd.transport.stream.preamble import Preambles
 
+_BUSY_TIMEOUT = 5.0  # seconds, as for a response: without this notice, the supervisor may take the worker to hang
 _CONNECTION_DESCRIPTORS = 4  # of a connection: its socket, and those that a service may open for it, such as a pipe
 
 
@@ -97,6 +98,7 @@ class Worker:
         sink.at_turn_end = self._loop.at_turn_end
         self._status_client = StatusClient(self._loop, lambda report: self._send(ReportWanted(report)))
         self._taps = Taps(self._loop, self._send)
+        self._visitors = WaitingVisitors(self._loop, self._send)
         self._launchers = Launchers(self._loop)
         self._heap = Heap()
         self._output = CodeOutput(number, self._loop, sink)
@@ -158,7 +160,7 @@ class Worker:
                 self._heap.settle(sum(len(one) for one in self._config.connections_by_listener()))
                 return Alive(self._sink.lost, connections.list_hanging(self._loop))
             case Prepare():
-                self._send(Busy())  # building a service may take longer than a heartbeat
+                self._send(Busy(), _BUSY_TIMEOUT)  # building a service may take longer than a heartbeat
                 self._config.prepare(
                     command, descriptors, partial(self._on_prepared, request, not self._config.services)
                 )
@@ -192,7 +194,7 @@ class Worker:
                 daemon_limits = DaemonLimits(descriptors[0])
                 daemon_limits.close_descriptor()
                 self._config.shared = DaemonAdmission(
-                    daemon_limits, self._number, report=self._report_offender, report_visitor=self._report_visitor
+                    daemon_limits, self._number, report=self._report_offender, report_visitor=self._visitors.record
                 )
             case SetRunning():
                 self._output.memory = RunningMemory(descriptors[0], threading.get_ident)
@@ -235,14 +237,10 @@ class Worker:
         """Report a source that is refused too often. If the notice cannot be sent, a later refusal repeats it."""
         self._send(Offender(source.hex(), service, refusal))
 
-    def _report_visitor(self, address: bytes, service: str) -> None:
-        """Report a peer of a sensor. If the notice cannot be sent, its next connection repeats it."""
-        self._send(Visitor(address.hex(), service))
-
-    def _send(self, notice: Notice) -> bool:
-        """Send a notice without waiting. False if the socket buffer is full, or the channel is closed."""
+    def _send(self, notice: Notice, seconds: float = 0.0) -> bool:
+        """Send a notice. False if the socket buffer stays full for ``seconds``, or the channel is closed."""
         try:
-            self._channel.send_encoded(encode(notice), seconds=0.0)
+            self._channel.send_encoded(encode(notice), seconds=seconds)
         except ChannelError:
             return False
         return True

@@ -19,6 +19,7 @@ from netd.daemon.messages.from_worker import (
     Response,
     TraceLines,
     Visitor,
+    Visitors,
     WorkerFault,
 )
 
@@ -34,7 +35,7 @@ SENT: list[Response | Notice] = [
     Kicked(3),
     Busy(),
     Offender("c0000207", "echo", "rate"),
-    Visitor("c0000207", "sensor"),
+    Visitors([Visitor("c0000207", "sensor")]),
     ReportWanted("status"),
     TraceLines(1, [(1.5, "in", "192.0.2.7:4711", 2, "6869", "10.0.0.1:5")], 0),
     ProgramsChanged("rsync", 3, 0, "signal", 265, 0.0015, 1.5),

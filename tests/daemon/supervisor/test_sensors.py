@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from netd.addresses import parse_address
+from netd.admission.bans import MOST
 from netd.config.loader import load
 from netd.daemon.messages.from_supervisor import SetBans
-from netd.daemon.messages.from_worker import Visitor
+from netd.daemon.messages.from_worker import MOST_VISITORS, Visitor, Visitors
 from netd.daemon.supervisor.bans import BanManager
 from netd.daemon.supervisor.sensors import Sensors
 from netd.daemon.supervisor.state import State
@@ -142,16 +143,22 @@ def test_flood_of_visitors_bans_a_bounded_number_at_a_time(
         loop.run()
 
     state.bans.add(parse_address("10.0.0.1"), 9000.0, "netd ban add", time.monotonic())
-    for number in range(5000):
-        manager.record(visitor(f"10.0.{number >> 8}.{number & 255}"))
+    for number in range(50):
+        manager.record(Visitors([visitor(f"10.0.{number}.{last}") for last in range(100)]))
     run()
     assert [len(one.bans) for one in sent] == [99], "one of a hundred was banned already"
     assert state.bans.until(parse_address("10.0.0.1"), time.monotonic() + 8000), "for longer"
-    for number in range(5000):
-        manager.record(visitor(f"10.1.{number >> 8}.{number & 255}"))
     run()
     assert len(sent) == 1, "the next hundred waits"
+    waiting = (MOST - MOST_VISITORS) // MOST_VISITORS
+    for _ in range(waiting):
+        manager._process_visitors()
+    assert [len(one.bans) for one in sent] == [99, *[MOST_VISITORS] * waiting]
     manager._process_visitors()
-    assert [len(one.bans) for one in sent] == [99, 100]
-    assert len(log) == 199
+    assert len(sent[-1].bans) == MOST % MOST_VISITORS, "no more wait than can be banned"
+    manager._process_visitors()
+    assert len(log) == MOST - 1
+    manager.record(Visitors([visitor("10.2.0.1")]))
+    run()
+    assert list(sent[-1].bans) == [parse_address("10.2.0.1").hex()], "at once, after a pause without visitors"
     loop.close()

@@ -1,7 +1,10 @@
 """A worker that runs in a thread of this process, and its responses to the supervisor."""
 
+import array
+import fcntl
 import os
 import socket
+import termios
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,13 +34,24 @@ from netd.daemon.messages.from_supervisor import (
     Stop,
     StopTrace,
 )
-from netd.daemon.messages.from_worker import Alive, Busy, ConnectionList, Done, Failed, Kicked, PeerList, TraceLines
+from netd.daemon.messages.from_worker import (
+    Alive,
+    Busy,
+    ConnectionList,
+    Done,
+    Failed,
+    Kicked,
+    Offender,
+    PeerList,
+    TraceLines,
+)
 from netd.daemon.worker.worker import Worker
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.shared.daemon_limits import DaemonLimits
 from netd.telemetry.sink import Sink
 from tests.daemon.worker.prepare import Memory
 from tests.support.descriptors import copies
+from tests.support.waiting import until
 
 
 class RunningWorker:
@@ -140,6 +154,29 @@ def test_worker_logs_an_invalid_request_once_responds_with_an_error_and_continue
     os.close(file)
     assert running.ask(Heartbeat()) == Alive(0)
     assert [(line["event"], line["error"]) for line in log] == [("request_rejected", problem)]
+
+
+def unread(end: socket.socket) -> int:
+    """Octets that wait in a socket."""
+    number = array.array("i", [0])
+    fcntl.ioctl(end, termios.FIONREAD, number)
+    return number[0]
+
+
+def test_preparation_is_announced_where_the_channel_was_full(running: RunningWorker) -> None:
+    """Else the supervisor takes a worker to hang that builds its services for long."""
+    filling = 0
+    while running.worker._send(Offender("c0000207", "echo", "rate")):
+        filling += 1
+    message, descriptors = running.memory.prepare()
+    running.channel.send_encoded(encode(message), descriptors, request=1)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    until(lambda: not unread(running._theirs))
+    for _ in range(filling):
+        assert isinstance(running.message(), Offender)
+    assert running.message() == Busy()
+    assert running.message() == Done()
 
 
 def test_worker_exits_when_the_channel_is_closed(running: RunningWorker) -> None:
