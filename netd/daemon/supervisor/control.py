@@ -5,6 +5,7 @@
 reason, and ``exit_code``, for the command line. docs/reference/json.md describes the answers.
 """
 
+import errno
 import os
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, NamedTuple, Protocol
@@ -12,13 +13,15 @@ from typing import Any, NamedTuple, Protocol
 from netd.accounts import groups_of, user_name
 from netd.contract import Post, Wait, WaitingConversation
 from netd.daemon.json_lines import json_line
+from netd.daemon.resource_limits import described
 from netd.daemon.tasks import Result, Tasks
-from netd.errors import EXIT_NO, EXIT_SOFTWARE, EXIT_UNAVAILABLE, EXIT_USAGE, OperatorError
+from netd.errors import EXIT_NO, EXIT_OSERR, EXIT_SOFTWARE, EXIT_UNAVAILABLE, EXIT_USAGE, OperatorError
 from netd.lines import Lines, LineTooLong
 from netd.peer import Credentials, Peer
 from netd.reasons import FORMAT_VERSION
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.text import suggestion
+from netd.transport.stream.connection import EXHAUSTED
 
 Answer = dict[str, Any]
 
@@ -258,7 +261,12 @@ class Control:
             return _failure(str(error), error.exit_code)
         except OperatorError as error:
             return _failure(error.problems[0], error.exit_code) | {"problems": error.problems}
-        except Exception as error:  # a bug in a command does not end the daemon
+        except Exception as error:
+            if isinstance(error, MemoryError):
+                error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            if isinstance(error, OSError) and error.errno in EXHAUSTED:
+                return _failure(described(error), EXIT_OSERR)
+            # A bug in a command does not end the daemon.
             self._events.command_failed(command, error)
             return _failure(f"a bug in netd: {error!r}; see its log", EXIT_SOFTWARE)
 

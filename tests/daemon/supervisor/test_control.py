@@ -1,6 +1,7 @@
 """The control socket: its commands, its peers, and invalid input."""
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -126,6 +127,20 @@ def answers_to(
     answers = answered(control, *lines, peer=peer)
     loop.close()
     return [json.loads(line) for line in answers.splitlines()], commands
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))])
+def test_lack_of_memory_is_answered_and_is_no_bug(
+    error: Exception, log: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bans(self: Commands) -> Answer:
+        raise error
+
+    monkeypatch.setattr(Commands, "bans", bans)
+    [answer], _ = answers_to(b"ban list\n")
+    assert answer["error"] == "Cannot allocate memory; see the limits of this process (ulimit -a)"
+    assert answer["exit_code"] == 71
+    assert log == []
 
 
 def test_line_is_a_command_and_an_answer_is_an_object() -> None:
