@@ -21,11 +21,13 @@ def stop(client: ControlClient, *, now: bool, as_json: bool) -> int:
     Live connections have daemon.drain (30s by default) to finish.
     """
     answer = client.ask("stop", *(["now"] if now else []))
-    pid = int(answer["pid"])
+    # Not the pid in the answer: in a container, netd has another one than here.
+    if not answer.process:
+        return print_answer(answer, "netd is stopping, in another pid namespace", as_json=as_json)
     with contextlib.suppress(ProcessLookupError):
-        descriptor = os.pidfd_open(pid)
+        descriptor = os.pidfd_open(answer.process)
         try:
             select.select([descriptor], [], [])
         finally:
             os.close(descriptor)
-    return print_answer(answer, f"netd has stopped (pid {pid})", as_json=as_json)
+    return print_answer(answer, f"netd has stopped (pid {answer.process})", as_json=as_json)

@@ -6,12 +6,14 @@ A command that only sends a request should answer at once, so nothing is importe
 import contextlib
 import json
 import socket
+import struct
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from netd.errors import NotRunningError, UsageError
 from netd.text import printable
+from netd.transport.sockaddr import connection_credentials
 
 _LONGEST = 2**24  # octets of an answer
 _KEEP_ALIVES = 10  # messages a second without a meaning, from a peer that is not netd; netd sends one in five seconds
@@ -29,6 +31,8 @@ class Answer(dict[str, Any]):
         self.received = received
         """The answer as netd sent it, for other programs."""
         self.path = path
+        self.process = 0
+        """The process that listens there, by its number in the pid namespace of this one; 0: it has none there."""
 
 
 def _printable(value: Any) -> Any:
@@ -65,7 +69,9 @@ def ask(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> An
     """
     with _connected(paths, words, seconds) as (connection, path):
         connection.shutdown(socket.SHUT_WR)
-        return answer_of(Lines(connection, path, seconds).read() or b"", path)
+        answer = answer_of(Lines(connection, path, seconds).read() or b"", path)
+        answer.process = connection_credentials(connection).pid
+        return answer
 
 
 def follow(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> Iterator[Answer]:
@@ -170,11 +176,18 @@ def dial(paths: Sequence[str], words: Sequence[str], seconds: float = 60.0) -> t
     failures = []
     for path in paths:
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(seconds)
+        # Where the queue is full, only a blocking connect(2) waits; this is its time-out (socket(7)).
+        limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         try:
             connection.connect(
                 "\0" + path[1:] if path.startswith("@") else path
             )  # abstract, written as in `Endpoint.path`
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bytes(len(limit)))
+            connection.settimeout(seconds)
+        except BlockingIOError:
+            connection.close()
+            raise _broken(path, TimeoutError()) from None
         except OSError as error:
             connection.close()
             if isinstance(error, PermissionError):

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,33 @@ def test_missing_answer_is_an_error_after_the_time_out(tmp_path: Path) -> None:
             with pytest.raises(NotRunningError) as caught:
                 request([f"{tmp_path}/c"], ["status"], 0.01)
             assert caught.value.problems == (f"netd at {tmp_path}/c: no answer in time",)
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[socket.socket]:
+    """A listening socket in whose queue there is no room, at ``c`` in the directory of the test."""
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(f"{tmp_path}/c")
+        listener.listen(0)
+        first.connect(f"{tmp_path}/c")
+        yield listener
+
+
+def test_request_waits_for_room_in_the_queue(full: socket.socket, tmp_path: Path) -> None:
+    answers: list[object] = []
+    asking = threading.Thread(target=lambda: answers.append(ask([f"{tmp_path}/c"], ["status"])))
+    asking.start()
+    full.accept()[0].close()
+    with full.accept()[0] as accepted:
+        assert accepted.recv(99) == b"status\n"
+        accepted.sendall(b'{"ok": true}\n')
+    asking.join(10)
+    assert answers == [OK]
+
+
+def test_queue_that_stays_full_is_an_error_after_the_time_out(full: socket.socket, tmp_path: Path) -> None:
+    with pytest.raises(NotRunningError, match=f"netd at {tmp_path}/c: no answer in time"):
+        ask([f"{tmp_path}/c"], ["status"], seconds=0.05)
 
 
 def test_messages_follow_until_netd_closes(tmp_path: Path) -> None:

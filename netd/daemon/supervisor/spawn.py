@@ -69,9 +69,9 @@ class WorkerProcess:
     counting: bool = False
     """Whether it was asked to count its traffic, and has not responded yet."""
     lines_lost: int = 0
+    """The number of log lines that it has dropped, from its last heartbeat."""
     hanging: Sequence[HangingRow] = ()
     """Its handlers that hang, as of its last heartbeat."""
-    """The number of log lines that it has dropped, from its last heartbeat."""
     draining: bool = False
     """Whether it accepts no connections, and exits after its last one."""
     disconnected: bool = False
