@@ -320,7 +320,25 @@ def _read(service: type, name: str) -> ServiceType:
 
 def _build(service: type, declared: set[str], options: Model, context: Context) -> object:
     """Build a service. An attribute of the object declares nothing: its type was read before, so it is an error."""
-    built: object = service(options, context) if "Options" in declared else service()
+    given = (options, context) if "Options" in declared else ()
+    try:
+        built: object = service(*given)
+    except TypeError as error:
+        if _fits(service, given):
+            raise
+        passed = (
+            "(options, context)" if given else "nothing to a class without Options, and (options, context) to others"
+        )
+        raise TypeError(f"{error}; netd passes {passed}") from None
     for name in sorted(_TRAITS & getattr(built, "__dict__", {}).keys() - declared.intersection(_METHODS)):
         raise DeclarationError(service, f"'{name}' has to be an attribute of the class, not of the object")
     return built
+
+
+def _fits(service: type, given: tuple[object, ...]) -> bool:
+    """Whether a class can be called with these arguments."""
+    try:
+        inspect.signature(service).bind(*given)
+    except (TypeError, ValueError):
+        return False
+    return True

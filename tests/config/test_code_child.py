@@ -103,6 +103,17 @@ def test_class_without_options_takes_none() -> None:
             1,
             "TypeError: X.__new__() missing 1 required positional argument: 'one'",
         ),
+        (
+            "class X:\n    def __init__(self, one): pass\n    def stream(self, peer): yield\n",
+            1,
+            "TypeError: X.__init__() missing 1 required positional argument: 'one'; netd passes nothing to a class",
+        ),
+        (
+            f"{MODEL}    size: int = 1\n{WITH}    def __init__(self, options): pass\n",
+            2,
+            "TypeError: X.__init__() takes 2 positional arguments but 3 were given; netd passes (options, context)",
+        ),
+        (f"{MODEL}    size: int = 1\n{WITH}    def __init__(self, options, context): len(3)\n", 8, "TypeError: object"),
         (f"{MODEL}    odd: 'Z' = 3\n{WITH}", 3, "PydanticUserError: `Y` is not fully defined"),
         (f"{MODEL}    odd: X = 3\n{WITH}", 3, "PydanticSchemaGenerationError: Unable to"),
         (f"{MODEL}    call: type(print) = print\n{WITH}", 3, "PydanticSchemaGenerationError: Unable to"),
