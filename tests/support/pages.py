@@ -195,7 +195,7 @@ ELSEWHERE = (
     Elsewhere("docs/logging.md", r"journalctl .*", _LAB),
     Elsewhere("docs/logging.md", r"(jq|grep|lnav) .*", "tests/test_contrib.py"),
     Elsewhere("docs/probe.md", r"netd probe tls://.*", "tests/cli/test_tls_options.py"),
-    Elsewhere("docs/tls.md", r"certbot .*|.* /etc/letsencrypt/.*", "tests/systemd/test_certbot.py"),
+    Elsewhere("docs/tls.md", r"certbot .*|ch(mod|grp) .*", "tests/systemd/test_certbot.py"),
     Elsewhere("docs/writing-services.md", r"netd check -c netd.yaml", "tests/config/test_code.py"),
 )
 """Where the commands are run that `tests/test_commands.py` does not type, or why they are not."""
