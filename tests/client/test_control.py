@@ -90,7 +90,7 @@ def test_missing_answer_is_an_error_after_the_time_out(tmp_path: Path) -> None:
 
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[socket.socket]:
-    """A listening socket in whose queue there is no room, at ``c`` in the directory of the test."""
+    """A listening socket without room in its queue, at ``c`` in the directory of the test."""
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
         listener.bind(f"{tmp_path}/c")
         listener.listen(0)

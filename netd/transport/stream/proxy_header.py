@@ -6,7 +6,7 @@ Version 1 is a line, version 2 binary. `parse_header` reads both, `proxy_header`
 import re
 import socket
 import struct
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from typing import Literal
 
 from netd.addresses import host_text, map_to_ipv6, pack_address, unmap
@@ -202,14 +202,19 @@ def proxy_header(version: Literal[1, 2], peer: Peer | None) -> bytes:
 
 def _facts_of(proxied: Proxied) -> Iterator[bytes]:
     texts = {_ALPN: proxied.alpn, _AUTHORITY: proxied.server_name, _UNIQUE_ID: proxied.unique_id}
-    yield from (_tlv(kind, text.encode()) for kind, text in texts.items() if text)
+    yield from _tlvs_of(texts)
     if tls := proxied.tls:
         texts = {_SSL_VERSION: tls.protocol, _SSL_CN: tls.common_name, _SSL_CIPHER: tls.cipher}
         flags, verify = _OVER_TLS, _UNVERIFIED  # zero would say that there is a certificate, whatever the flags
         if tls.fingerprint or tls.common_name:
             flags, verify = _OVER_TLS | _CERTIFICATE, _VERIFIED
-        value = _TLS.pack(flags, verify) + b"".join(_tlv(kind, text.encode()) for kind, text in texts.items() if text)
-        yield _tlv(_SSL, value)
+        yield _tlv(_SSL, _TLS.pack(flags, verify) + b"".join(_tlvs_of(texts)))
+
+
+def _tlvs_of(texts: Mapping[int, str]) -> Iterator[bytes]:
+    """Those that are not empty and not long: a certificate may have a name of any length, and a header has an end."""
+    encoded = ((kind, text.encode()) for kind, text in texts.items() if text)
+    return (_tlv(kind, value) for kind, value in encoded if len(value) <= _LONGEST_FACT)
 
 
 def _tlv(kind: int, value: bytes) -> bytes:

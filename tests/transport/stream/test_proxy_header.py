@@ -283,3 +283,13 @@ def test_header_without_an_address_leaves_the_sender(version: Literal[1, 2], pee
 def test_zone_of_an_address_is_not_in_a_header() -> None:
     peer = Peer("tcp", "fe80::1%eth0", 1, "fe80::2%eth0", 2)
     assert proxy_header(1, peer) == b"PROXY TCP6 fe80::1 fe80::2 1 2\r\n"
+
+
+@pytest.mark.parametrize("length", [257, 65_535, 100_000])
+def test_long_fact_is_left_out_of_a_header(length: int) -> None:
+    tls = Tls("TLSv1.3", "TLS_AES_256_GCM_SHA384", "x" * length)
+    header = proxy_header(2, Peer("tcp", "192.0.2.1", 5, "192.0.2.2", 7, tls=tls))
+    found = parse_header(header, SENDER)
+    assert found
+    assert found[1].proxied
+    assert found[1].proxied.tls == tls._replace(common_name="")
