@@ -165,10 +165,13 @@ def _run() -> tuple[int, Sequence[str]]:
     except OperatorError as error:
         return error.exit_code, _refusals(error)
     except click.ClickException as error:
-        usage = ""
+        usage = hint = ""
         if isinstance(error, click.UsageError) and error.ctx:
             usage = f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.\n\n"
-        return EXIT_USAGE, [f"{usage}netd: {error.format_message()}"]
+            names = [name for parameter in error.ctx.command.params for name in parameter.opts]
+            if error.message.startswith("Got unexpected extra argument") and "--config" in names:
+                hint = "; -c FILE names the config"
+        return EXIT_USAGE, [f"{usage}netd: {error.format_message()}{hint}"]
     except (click.Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT, ()
     except OSError as error:

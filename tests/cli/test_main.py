@@ -41,6 +41,9 @@ def test_list_of_commands_has_each_in_a_group_with_a_whole_sentence() -> None:
 
 def test_usage_error_names_the_option_that_helps() -> None:
     assert netd_process("kick").stderr.splitlines()[1] == "Try 'netd kick --help'."
+    last = netd_process("check", "netd.yaml").stderr.splitlines()[-1]
+    assert last == "netd: Got unexpected extra argument (netd.yaml); -c FILE names the config"
+    assert netd_process("schema", "x").stderr.splitlines()[-1] == "netd: Got unexpected extra argument (x)"
 
 
 def test_version_prints_name_and_version() -> None:
