@@ -9,7 +9,6 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from netd.admission.control import AdmissionControl
 from netd.reasons import Drop, Outcome
@@ -22,7 +21,7 @@ from netd.transport.datagram.relay_batch import RelayBatch
 from netd.transport.datagram.senders import SenderEntry
 from netd.transport.datagram.server import NOTED_RUNS, DatagramServer
 from netd.transport.datagram.session import Session
-from netd.transport.datagram.sessions import SessionTable
+from netd.transport.datagram.sessions import SessionTable, table_of
 from netd.transport.datagram.single import SingleRelay
 from netd.transport.datagram.structures import AVAILABLE
 from netd.transport.datagram.threaded import ThreadedDatagramServer
@@ -31,20 +30,8 @@ from netd.transport.datagram.upstream import REFUSED, Upstreams
 from netd.transport.loop import Loop
 from netd.transport.tap import Taps
 
-_MOST_CONNECTIONS = 8192  # where `limits.connections` is off
 _LAST = 2.0  # seconds for answers under way, once no more questions are taken; as the lingering close of a connection
 _PROVEN_AFTER = 1.0  # seconds without an ICMP message
-
-# One for all sockets of a service.
-_tables: WeakKeyDictionary[AdmissionControl, SessionTable[Session]] = WeakKeyDictionary()
-
-
-def _table_of(admission: AdmissionControl) -> SessionTable[Session]:
-    if admission not in _tables:
-        limits = admission.policy.limits
-        most = max(1, (limits.connections or _MOST_CONNECTIONS) // 2)
-        _tables[admission] = SessionTable(most, limits.per_source)
-    return _tables[admission]
 
 
 class ForwardServer(DatagramServer):
@@ -63,7 +50,7 @@ class ForwardServer(DatagramServer):
     ) -> None:
         super().__init__(listener, kind, service, admission, events, loop, batched=batched)
         self._upstreams = Upstreams(service, _events_of(events), loop)
-        self._table = _table_of(admission)
+        self._table: SessionTable[Session] = table_of(admission)
         self._open: dict[Session, None] = {}
         self._family = listener.family
         self._seconds = service.options.session
@@ -72,7 +59,7 @@ class ForwardServer(DatagramServer):
         self._is_closing = False
         self._on_release: Callable[[], object] | None = None  # called when the last session has ended
         self._relay = self._relay_batch = RelayBatch(self._batch) if self._batch else None
-        self._relay_one = SingleRelay(self.socket, self._longest)
+        self._relay_one = SingleRelay(self.socket, self._longest, direct=self._one is not None)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -138,7 +125,7 @@ class ForwardServer(DatagramServer):
     def trace(self, taps: Taps) -> None:
         super().trace(taps)
         self._relay = None if taps else self._relay_batch
-        self._relay_one = SingleRelay(self.socket, self._longest)
+        self._relay_one = SingleRelay(self.socket, self._longest, direct=self._one is not None and not taps)
 
     # Questions.
 
@@ -150,11 +137,14 @@ class ForwardServer(DatagramServer):
         datagrams.reflect(len(lengths))
         drops: dict[Drop, tuple[int, SenderEntry]] = {}
         current: SenderEntry | None = None  # of the datagrams from ``first`` on, which go on together
-        first = 0
+        first = number = octets = 0
         for slot, (length, entry) in enumerate(zip(lengths, senders, strict=True)):
             drop = self._drop(entry, length)
-            if drop is None and entry is current:
-                continue
+            if drop is None:
+                number += 1
+                octets += length
+                if entry is current:
+                    continue
             if current is not None:
                 self._forward(current, datagrams, lengths, first, slot)
             current, first = entry, slot
@@ -163,12 +153,12 @@ class ForwardServer(DatagramServer):
                 drops[drop] = (drops[drop][0] + 1 if drop in drops else 1, entry)
         if current is not None:
             self._forward(current, datagrams, lengths, first, len(lengths))
+        self.events.datagrams_received(number, octets)
         for drop, (count, entry) in drops.items():
             self._dropped(count, drop, entry)
 
     def _forward(self, entry: SenderEntry, datagrams: Any, lengths: list[int], first: int, last: int) -> None:
         """Forward the datagrams of one sender in the slots ``first`` to ``last`` - 1."""
-        self.events.datagrams_received(last - first, sum(lengths[first:last]))
         for _ in range(2):
             found = self._session(entry)
             if not isinstance(found, Session):
@@ -187,14 +177,13 @@ class ForwardServer(DatagramServer):
         """Send the datagrams in these slots to the target. Returns the slot from which on it has refused them."""
         relay = self._relay
         session.active = self.loop.now
-        begin = first
         while first < last:
+            sent = 1
             try:
                 if relay and last - first > 1:
                     sent = relay.pass_on(session.descriptor, first, lengths[first:last])
                 else:
                     session.upstream.send(datagrams.datagram(first, lengths[first]))
-                    sent = 1
             except BlockingIOError:
                 self._dropped(last - first, "no_room", session.entry)
                 break
@@ -203,9 +192,8 @@ class ForwardServer(DatagramServer):
                     self._refused(session, error)
                     return first
                 self._dropped(1, "unsendable", session.entry, str(error.strerror))
-                sent = 1
+            session.bytes_in += lengths[first] if sent == 1 else sum(lengths[first : first + sent])
             first += sent
-        session.bytes_in += sum(lengths[begin:first])
         self._check_bytes(session)
         if not session.is_proven:
             self._prove_by_silence(session)
@@ -247,7 +235,7 @@ class ForwardServer(DatagramServer):
             first.close("evicted")
             ticket = self.admission.admit_socket()
         if isinstance(ticket, str):
-            self._give_back(upstream, number)
+            self._upstreams.give_back(upstream, number)
             return "no_session"
         if unix:
             destination: Any = sender.path, entry.control
@@ -260,7 +248,7 @@ class ForwardServer(DatagramServer):
             self.loop.watch(session.descriptor, select.EPOLLIN, session.ready)
         except OSError:
             self.admission.release(ticket)
-            self._give_back(upstream, number)
+            self._upstreams.give_back(upstream, number)
             raise
         self._table.add(session)
         self._open[session] = None
@@ -282,7 +270,7 @@ class ForwardServer(DatagramServer):
         self.loop.wheel.drop(session)
         self.loop.unwatch_closing(session.descriptor)
         self.admission.release(session.ticket)
-        self._give_back(session.upstream, session.number)
+        self._upstreams.give_back(session.upstream, session.number)
         if error:
             self.events.conversation_failed(session.peer, error)
         duration = self.loop.now - session.opened
@@ -294,10 +282,6 @@ class ForwardServer(DatagramServer):
         if self._upstreams.has_other(number):
             for session in [one for one in self._open if one.number == number]:
                 session.close("reset")
-
-    def _give_back(self, upstream: socket.socket, number: int) -> None:
-        upstream.close()
-        self._upstreams.closed(number)
 
     def _check_bytes(self, session: Session) -> None:
         if self._most_octets and session.bytes_in + session.bytes_out > self._most_octets:
@@ -323,13 +307,26 @@ class ForwardServer(DatagramServer):
         session.active = self.loop.now
         if not session.is_proven:
             self._prove(session)
-        entry = session.entry
-        relay.address_to(entry.sender, session.address, session.control)
-        if entry.watched is None and entry.verdict.amplify and max(lengths) <= self._longest:
-            session.bytes_out += self._send(relay, 0, lengths)
+        if relay is self._relay_one:
+            self._answer_one(session, relay, lengths[0])
         else:
-            self._check_and_send(session, relay, lengths)
+            entry = session.entry
+            relay.address_to(entry.sender, session.address, session.control)
+            if entry.watched is None and entry.verdict.amplify and max(lengths) <= self._longest:
+                session.bytes_out += self._send(relay, 0, lengths)
+            else:
+                self._check_and_send(session, relay, lengths)
         self._check_bytes(session)
+
+    def _answer_one(self, session: Session, relay: SingleRelay, length: int) -> None:
+        if not self._may_answer(session, relay, 0, length):
+            return
+        if relay.send_one(session.address):
+            self.events.datagrams_answered(1, length)
+            session.bytes_out += length
+        else:
+            relay.address_to(session.entry.sender, session.address, session.control)
+            session.bytes_out += self._send(relay, 0, [length])
 
     def _check_and_send(self, session: Session, relay: Any, lengths: list[int]) -> None:
         run: list[int] = []  # the lengths of answers in neighbouring slots, which are sent together

@@ -1,4 +1,4 @@
-"""The table of sessions of datagrams, and the order in which they end where there is no room. Pure.
+"""The table of sessions of datagrams, and the order in which they end where there is no room.
 
 Of a forged source mostly one datagram comes. So the sessions of peers that have sent one alone end first, the oldest
 before the others; then those of the peers that were silent for the longest time.
@@ -6,7 +6,12 @@ before the others; then those of the peers that were silent for the longest time
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+from netd.admission.control import AdmissionControl
+
+_MOST_CONNECTIONS = 8192  # where `limits.connections` is off
 
 
 class Entry(Protocol):
@@ -40,9 +45,11 @@ class _Order(Generic[Session]):
         return next(iter(self.heard_once or self.heard_again), None)
 
     def hear(self, session: Session) -> None:
-        self.heard_once.pop(session, None)
-        self.heard_again[session] = None
-        self.heard_again.move_to_end(session)
+        if session in self.heard_again:
+            self.heard_again.move_to_end(session)
+        else:
+            del self.heard_once[session]
+            self.heard_again[session] = None
 
     def remove(self, session: Session) -> None:
         self.heard_once.pop(session, None)
@@ -107,3 +114,16 @@ class SessionTable(Generic[Session]):
             if not own:
                 del self._sources[session.source]
         self._latest = None
+
+
+# One for all sockets of a service.
+_tables: WeakKeyDictionary[AdmissionControl, SessionTable[Any]] = WeakKeyDictionary()
+
+
+def table_of(admission: AdmissionControl) -> SessionTable[Any]:
+    """The table of the sessions of a service."""
+    if admission not in _tables:
+        limits = admission.policy.limits
+        most = max(1, (limits.connections or _MOST_CONNECTIONS) // 2)
+        _tables[admission] = SessionTable(most, limits.per_source)
+    return _tables[admission]

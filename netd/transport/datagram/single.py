@@ -193,10 +193,14 @@ class SingleRelay:
 
     shares_room = False
 
-    def __init__(self, opened: Any, largest: int) -> None:
-        """``opened`` is the socket that answers, ``largest`` the longest answer to receive, in octets."""
+    def __init__(self, opened: Any, largest: int, *, direct: bool = False) -> None:
+        """``opened`` is the socket that answers, ``largest`` the longest answer to receive, in octets.
+
+        ``direct``: it has an `only_address`, from which answers leave without being told to, and is not traced.
+        """
         self._socket = opened
         self._largest = largest
+        self._direct = direct
         self._data = b""
         self._to: tuple[Any, Any, Control] = None, None, []
 
@@ -215,6 +219,16 @@ class SingleRelay:
 
     def leave_source_to_kernel(self, slot: int) -> bool:
         return False
+
+    def send_one(self, address: Any) -> bool:
+        """Send it to this address. False: it was not sent; `address_to` and `send` do so, or say why not."""
+        if not self._direct:
+            return False
+        try:
+            self._socket.sendto(self._data, socket.MSG_DONTWAIT, address)
+        except OSError:
+            return False
+        return True
 
     def send(self, first: int, last: int) -> int:
         send_from(self._socket, self._data, self._to[2], self._to[1])

@@ -84,8 +84,9 @@ class Upstreams:
                 self._failed(number, failure)
         return None
 
-    def closed(self, number: int) -> None:
-        """A socket that was connected to this target is closed."""
+    def give_back(self, upstream: socket.socket, number: int) -> None:
+        """Close a socket that `connect` has returned with the number of its target."""
+        upstream.close()
         self._targets.closed(number)
 
     def is_unix(self, number: int) -> bool:

@@ -254,17 +254,36 @@ def test_loop_of_a_service_behind_a_forward_with_another_one_ends(server: Server
 # Reload, trace, stop.
 
 
+def until_it_is_fast(server: Server, sock: socket.socket) -> None:
+    """Ask an echo behind a forward until the forward checks nothing of the client any more."""
+    for number in range(2000):
+        sock.send(b"%d" % number)
+        assert sock.recv(10) == b"%d" % number
+        [session] = last(server)
+        if session.entry.watched is None:
+            return
+    raise AssertionError("it is watched for ever")
+
+
 def test_client_of_this_host_is_fast_once_it_is_known(server: Server) -> None:
     echo, _ = server.add(Echo(), "udp://127.0.0.1:0")
     address, _ = server.add(forward(f"udp://127.0.0.1:{echo[1]}"), "udp://127.0.0.1:0", policy=ANY)
     with client(address) as sock:
-        for number in range(2000):
-            sock.send(b"%d" % number)
-            assert sock.recv(10) == b"%d" % number
-            [session] = last(server)
-            if session.entry.watched is None:
-                return
-    raise AssertionError("it is watched for ever")
+        until_it_is_fast(server, sock)
+
+
+def test_trace_records_a_client_that_is_fast(server: Server) -> None:
+    echo, _ = server.add(Echo(), "udp://127.0.0.1:0")
+    address, _ = server.add(forward(f"udp://127.0.0.1:{echo[1]}"), "udp://127.0.0.1:0", policy=ANY)
+    tap = Tap("test", lambda peer: True, lambda tap: None)
+    with client(address) as sock:
+        until_it_is_fast(server, sock)
+        in_loop(server, lambda: last(server).trace([tap]))
+        sock.send(b"traced")
+        assert sock.recv(10) == b"traced"
+    lines, skipped = tap.take()
+    assert [(way, bytes.fromhex(data)) for _, way, _, _, data, _ in lines] == [("in", b"traced"), ("out", b"traced")]
+    assert not skipped
 
 
 def test_trace_records_both_directions(server: Server) -> None:

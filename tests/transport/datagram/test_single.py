@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from netd.endpoints import Endpoint
 from netd.transport.datagram.mmsg import Batch, make_memory
 from netd.transport.datagram.origins import only_address
-from netd.transport.datagram.single import Datagrams, OneDatagram, SingleDatagrams
+from netd.transport.datagram.single import Datagrams, OneDatagram, SingleDatagrams, SingleRelay
 from netd.transport.datagram.structures import SLOTS
 from netd.transport.listen import open_listeners
 
@@ -131,3 +131,28 @@ def test_error_after_datagrams_is_raised_by_the_next_call() -> None:
         datagrams.receive()
     with pytest.raises(ConnectionRefusedError):
         datagrams.receive()
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "with control messages"])
+def test_answer_is_sent_without_control_messages_where_its_socket_allows_that(
+    opened: socket.socket, direct: bool
+) -> None:
+    relay = SingleRelay(opened, 100, direct=direct)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as upstream,
+    ):
+        for sock in (client, target, upstream):
+            sock.bind(("127.0.0.1", 0))
+            sock.settimeout(20)
+        target.sendto(b"answer", upstream.getsockname())
+        assert relay.receive(upstream) == [6]
+        assert relay.send_one(client.getsockname()) is direct
+        if direct:
+            assert client.recvfrom(100) == (b"answer", opened.getsockname())
+        # What the kernel refuses (EACCES) is not sent, and `send` says why.
+        assert not relay.send_one(("255.255.255.255", 9))
+        relay.address_to(None, ("255.255.255.255", 9), [])
+        with pytest.raises(PermissionError):
+            relay.send(0, 1)
