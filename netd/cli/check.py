@@ -71,12 +71,17 @@ def check(file: Path | None, as_json: bool, system: bool) -> int:
 def _refusals(config: Config) -> Iterator[str]:
     """What the system does not permit this process of a config."""
     from netd.daemon.supervisor import restart_check, socket_filters  # only here: without --system, no check needs them
+    from netd.services.forward.options import ForwardOptions
     from netd.transport.listen import open_listeners
+    from netd.transport.stream.connecting import bind_error
 
     yield from restart_check.problems(config)
     yield from socket_filters.refusals(config)
     in_use = os.strerror(errno.EADDRINUSE)
     for service in config.enabled:
+        host = service.options.bind if isinstance(service.options, ForwardOptions) else None
+        if host and (error := bind_error(host)):
+            yield f"services.{service.name}.options.bind: {error}"
         for endpoint in service.listen:
             if endpoint.name:
                 continue  # the service manager opens it

@@ -221,6 +221,18 @@ def test_check_of_the_system_tries_each_key_that_a_start_uses(
 
 
 @pytest.mark.slow  # processes
+def test_check_of_the_system_tries_the_address_from_which_a_forward_connects(tmp_path: Path) -> None:
+    file = tmp_path / "netd.yaml"
+    options = f"{{to: ['unix://{tmp_path}/s'], bind: 127.0.0.1}}"
+    file.write_text(f"services:\n  web: {{type: forward, listen: ['tcp://127.0.0.1:0'], options: {options}}}\n")
+    assert netd_process("check", "-c", str(file), "--system").returncode == 0
+    file.write_text(file.read_text().replace("bind: 127.0.0.1", "bind: 192.0.2.1"))
+    done = netd_process("check", "-c", str(file), "--system")
+    assert done.returncode == 71
+    assert "services.web.options.bind: cannot bind to 192.0.2.1: Cannot assign requested address" in done.stderr
+
+
+@pytest.mark.slow  # processes
 @pytest.mark.parametrize("text", ["# nothing\n", "services:\n  echo: {enabled: false, listen: [tcp://*:7]}\n"])
 def test_config_that_serves_nothing_is_a_notice(tmp_path: Path, text: str) -> None:
     file = tmp_path / "netd.yaml"

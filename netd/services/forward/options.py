@@ -33,7 +33,7 @@ def _targets(value: object) -> tuple[object, ...]:
 def _address(value: object) -> str:
     if not isinstance(value, str):
         raise InvalidValueError(f"expected an address such as 192.0.2.7, got {shown(value)}")
-    return host_text(parse_address(value))
+    return host_text(parse_address(value)) + "".join(value.partition("%")[1:])
 
 
 TargetUrl = Annotated[
@@ -68,7 +68,8 @@ class ForwardOptions(Model):
     bind: Annotated[str, BeforeValidator(_address), WithJsonSchema({"type": "string"}), Notation("address")] | None = (
         None
     )
-    """The local address from which netd connects, where the host has several. Unset: the kernel chooses it."""
+    """The local address from which netd connects, where the host has several; a link-local one has its interface, as in
+    fe80::1%eth0. Unset: the kernel chooses it."""
     proxy_protocol: Literal["v1", "v2"] | None = None
     """The version of the PROXY protocol in which each connection to a target begins with a header that names the
     client. Unset: there is none, and targets see the address of this host. A target that expects no header takes it for

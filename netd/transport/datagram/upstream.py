@@ -149,7 +149,7 @@ def connected(target: Target, address: str, bind: str | None) -> socket.socket:
             upstream.connect(target.socket_path)
         else:
             if bind:
-                upstream.bind((bind, 0))
+                upstream.bind(numeric_sockaddr(bind, 0))
             upstream.connect(numeric_sockaddr(address, target.port))
     except BaseException:
         upstream.close()

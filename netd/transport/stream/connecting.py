@@ -67,6 +67,20 @@ class ConnectError(Exception):
         return cls(_WHY.get(number, "error"), errno.errorcode.get(number, str(number)))
 
 
+def bind_error(host: str) -> str:
+    """Why no socket can be bound to this address; empty if one can."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as one:
+            one.bind(numeric_sockaddr(host, 0))
+    except OSError as error:
+        return _unbound(host, error)
+    return ""
+
+
+def _unbound(host: str, error: OSError) -> str:
+    return f"cannot bind to {host}: {error.strerror or error}"
+
+
 class Address(NamedTuple):
     """An address as connect(2) takes it."""
 
@@ -229,7 +243,12 @@ class Attempt:
                 one = cast("socket.socket", socket.SocketType(address.family, _KIND))
             except OSError as error:
                 raise ConnectError.of(error.errno or 0) from None
-            number = self._connect(one, address)
+            try:
+                number = self._connect(one, address)
+            except ConnectError as error:
+                one.close()
+                self._error = error
+                continue
             if number == 0:
                 return one
             if number in _PENDING:
@@ -248,15 +267,18 @@ class Attempt:
         return None
 
     def _connect(self, one: socket.socket, address: Address) -> int:
-        """The error of connect(2), or of what is before it; 0: the connection is made."""
-        try:
-            if self._bind is not None and address.family != socket.AF_UNIX:
+        """The error of connect(2); 0: the connection is made. Raises `ConnectError`: the socket cannot be bound."""
+        if self._bind is not None and address.family != socket.AF_UNIX:
+            try:
                 one.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-                one.bind((self._bind, 0))
+                one.bind(numeric_sockaddr(self._bind, 0))
+            except OSError as error:  # the address is of the other family, or not on this host
+                raise ConnectError("error", _unbound(self._bind, error)) from None
+        try:
             number = one.connect_ex(address.sockaddr)
             if number == errno.EINPROGRESS:
                 number = one.connect_ex(address.sockaddr)  # on this host it is made by now
-        except OSError as error:  # `bind` is of the other family, or not on this host
+        except OSError as error:
             return error.errno or 0
         return number or self._error_of(one)
 

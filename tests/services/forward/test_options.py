@@ -46,6 +46,7 @@ def test_options_are_the_same_after_they_were_written() -> None:
         ({"to": ["tcp://*:80"]}, "expected one address or name"),
         ({"bind": "eth0"}, "expected an address such as 192.0.2.7"),
         ({"bind": 7}, "expected an address"),
+        ({"bind": "192.0.2.1%eth0"}, "expected an address"),
         ({"proxy_protocol": "v3"}, "v1"),
         ({"balance": "random"}, "round_robin"),
         ({"connect": "0s"}, "expected a duration"),
@@ -53,3 +54,7 @@ def test_options_are_the_same_after_they_were_written() -> None:
 )
 def test_other_values_are_refused(values: dict[str, object], message: str) -> None:
     assert message in failure(**values)
+
+
+def test_local_address_keeps_its_interface() -> None:
+    assert options(to=["tcp://192.0.2.7:80"], bind="FE80::1%eth0").bind == "fe80::1%eth0"

@@ -106,8 +106,11 @@ def test_reason_is_told_where_it_is_not_made(connector: Connector, tmp_path: Pat
     assert connector.connected("tcp://name:80", late=True) == "unresolved: name has no address"
     with listener() as one:
         wrong = connector.connected(url_of(one), bind="::1")
-        assert wrong.startswith("error: ")
-        assert connector.connected(url_of(one), bind="192.0.2.1") == "no_resources: EADDRNOTAVAIL"
+        assert wrong.startswith("error: cannot bind to ::1: ")
+        unknown = connector.connected(url_of(one), bind="192.0.2.1")
+        assert unknown == "error: cannot bind to 192.0.2.1: Cannot assign requested address"
+        unknown = connector.connected(url_of(one).replace("127.0.0.1", "[::1]"), bind="fe80::1%none0")
+        assert unknown == "error: cannot bind to fe80::1%none0: No such device"
 
 
 @pytest.mark.slow  # waits for the time-out
