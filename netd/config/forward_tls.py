@@ -26,7 +26,9 @@ def read(
     """
     to_tls = options.to_tls
     if not any(target.transport == "tls" for target in options.to):
-        unused = Finding(_KEY, "no target has TLS", "write tls:// in place of tcp:// in to")
+        has_tcp = any(target.transport == "tcp" for target in options.to)
+        hint = "write tls:// in place of tcp:// in to" if has_tcp else "tls://HOST:PORT in to has it"
+        unused = Finding(_KEY, "no target has TLS", hint)
         return files, [unused] * bool(to_tls.model_fields_set)
     found = [*_of_options(to_tls)]
     if found:

@@ -37,7 +37,9 @@ class TlsReader:
         """
         numbers = [number for number, endpoint in enumerate(listen) if endpoint.transport == "tls"]
         if not numbers:
-            unused = Finding(("tls",), _UNUSED, "write tls:// in place of tcp:// in listen")
+            has_tcp = any(endpoint.transport == "tcp" for endpoint in listen)
+            hint = "write tls:// in place of tcp:// in listen" if has_tcp else "tls://HOST:PORT in listen has it"
+            unused = Finding(("tls",), _UNUSED, hint)
             return TlsOptions(), None, [unused] * bool(section.tls.model_fields_set)
         tls = merge(defaults, section.tls)
         found = [*_of_options(tls, section.tls, numbers[0])]
@@ -97,16 +99,17 @@ class TlsReader:
         if paths and paths not in self._trusts:
             import ssl  # only here: other configs need no OpenSSL
 
-            from netd.tls.certificates import expired_lists
+            from netd.tls.certificates import invalid_lists
             from netd.tls.contexts import load_trust
 
             self._trusts[paths] = None
             try:
                 files = copy_files(paths)
                 load_trust(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), files.path, has_crl=tls.crl is not None)
-                for authority, end in expired_lists(files, time.time()) if tls.crl else ():
-                    message = f"{tls.crl}: the list of {authority} has expired on {_date(end)}"
-                    hint = "until there is a new one, none of its certificates is valid"
+                for authority, when, has_ended in invalid_lists(files, time.time()) if tls.crl else ():
+                    what = "has expired on" if has_ended else "is not valid before"
+                    message = f"{tls.crl}: the list of {authority} {what} {_date(when)}"
+                    hint = "until there is a valid one, none of its certificates is valid"
                     found.append(Finding(_CRL, message, hint, is_notice=True))
                 self._trusts[paths] = files
             except InvalidValueError as error:

@@ -55,18 +55,21 @@ def read_certificate(files: SealedFiles) -> Certificate:
         raise ValueError(f"it has a certificate with names that cannot be read: {error}") from None
 
 
-def expired_lists(files: SealedFiles, now: float) -> Iterator[tuple[str, float]]:
-    """The authority and the end of each revocation list that has expired ``now``, in seconds since 1970.
+def invalid_lists(files: SealedFiles, now: float) -> Iterator[tuple[str, float, bool]]:
+    """The revocation lists that are not valid ``now``, in seconds since 1970.
 
-    ValueError: a list cannot be read.
+    Of each the authority, the time of its end or its beginning, and whether it has ended. ValueError: a list cannot be
+    read.
     """
     with files.mapped() as octets:
         found = [match[0] for match in _LIST.finditer(octets)]
     for one in found:
         revoked = x509.load_pem_x509_crl(one)
-        end = revoked.next_update_utc
+        begin, end = revoked.last_update_utc.timestamp(), revoked.next_update_utc
         if end and end.timestamp() < now:
-            yield revoked.issuer.rfc4514_string(), end.timestamp()
+            yield revoked.issuer.rfc4514_string(), end.timestamp(), True
+        elif now < begin:
+            yield revoked.issuer.rfc4514_string(), begin, False
 
 
 def _parse(pem: bytes) -> x509.Certificate:

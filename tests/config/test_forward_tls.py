@@ -63,6 +63,10 @@ def test_files_are_kept_and_a_renewed_one_is_another(tmp_path: Path, authority: 
             "services.db.options.to_tls: no target has TLS; write tls:// in place of tcp:// in to",
         ),
         (
+            forward("{verify: false}", "unix://$db"),
+            "services.db.options.to_tls: no target has TLS; tls://HOST:PORT in to has it",
+        ),
+        (
             forward("{key: $own.key}"),
             "services.db.options.to_tls.key: a key needs its certificate; set to_tls.certificate",
         ),

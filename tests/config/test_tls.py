@@ -135,17 +135,21 @@ def test_file_without_a_revocation_list_is_a_problem(tmp_path: Path, issued: Iss
     assert problems(tmp_path, clients("$server.pem")) == [said]
 
 
-def test_revocation_list_that_has_expired_is_a_notice(tmp_path: Path, authority: Authority, issued: Issued) -> None:
+def test_revocation_list_that_is_not_valid_now_is_a_notice(
+    tmp_path: Path, authority: Authority, issued: Issued
+) -> None:
     authority.revoke()
     assert notices(tmp_path, clients("$Test CA.crl")) == []
-    authority.revoke(days=-2)
-    [said] = notices(tmp_path, clients("$Test CA.crl"))
-    assert said.startswith("4 services.echo.tls.crl: $Test CA.crl: the list of CN=Test CA has expired on ")
+    for validity, what in (({"days": -2.0}, "has expired on"), ({"since": 1.0}, "is not valid before")):
+        authority.revoke(**validity)
+        [said] = notices(tmp_path, clients("$Test CA.crl"))
+        assert said.startswith(f"4 services.echo.tls.crl: $Test CA.crl: the list of CN=Test CA {what} ")
 
 
 def test_tls_and_an_endpoint_with_it_need_each_other(tmp_path: Path, issued: Issued) -> None:
     said = ["4 services.echo.tls: no endpoint of the service has TLS; write tls:// in place of tcp:// in listen"]
     assert problems(tmp_path, echo(GOOD, "tcp://*:7443")) == said
+    said = ["4 services.echo.tls: no endpoint of the service has TLS; tls://HOST:PORT in listen has it"]
     assert problems(tmp_path, echo(GOOD, "udp://*:7443")) == said
     assert "unknown socket option" in problems(tmp_path, echo(GOOD, "tls://*:7443?mode=0600"))[0]
 

@@ -99,9 +99,12 @@ class Authority:
         )
         return Issued(*paths, certificate)
 
-    def revoke(self, *issued: Issued, days: float = 30) -> Path:
-        """A list (CRL) that revokes these certificates alone, and is valid for so many days: the path of a PEM file."""
-        builder = x509.CertificateRevocationListBuilder(self.name, now() - 30 * _DAY, now() + days * _DAY)
+    def revoke(self, *issued: Issued, days: float = 30, since: float = -30) -> Path:
+        """A list (CRL) that revokes these certificates alone: the path of a PEM file.
+
+        It is valid from so many days from now, ``since``, to so many.
+        """
+        builder = x509.CertificateRevocationListBuilder(self.name, now() + since * _DAY, now() + days * _DAY)
         for one in issued:
             revoked = x509.RevokedCertificateBuilder(one.x509.serial_number, now() - _DAY).build()
             builder = builder.add_revoked_certificate(revoked)
