@@ -10,6 +10,8 @@ from netd.cli.control import ControlClient, control_options
 from netd.cli.options import json_option
 from netd.cli.output import print_answer
 
+_MOST_PROCESSES = 2**22  # proc_sys_kernel(5), pid_max
+
 
 @click.command(epilog="Example: netd stop")
 @click.option("--now", is_flag=True, help="Close live connections at once.")
@@ -21,7 +23,9 @@ def stop(client: ControlClient, *, now: bool, as_json: bool) -> int:
     Live connections have daemon.drain (30s by default) to finish.
     """
     answer = client.ask("stop", *(["now"] if now else []))
-    # Not the pid in the answer: in a container, netd has another one than here.
+    if not 0 < int(answer["pid"]) <= _MOST_PROCESSES:
+        raise ValueError("it has no process ID")
+    # Not that of the answer: in a container, netd has another one than here.
     if not answer.process:
         return print_answer(answer, "netd is stopping, in another pid namespace", as_json=as_json)
     with contextlib.suppress(ProcessLookupError):
