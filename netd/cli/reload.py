@@ -23,11 +23,15 @@ def diff(client: ControlClient, *, as_json: bool) -> int:
     answer = client.ask("diff")
     lines = []
     for change in answer["changes"]:
-        lines.append(f"{change['service']}: {change['what']}{_affected(change)}")
-        lines += [f"    {detail}" for detail in change["details"]]
+        lines += _lines_of(change, _affected(change))
     lines += answer["settings"]
     lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
     return print_answer(answer, "\n".join(lines) or "nothing would change", as_json=as_json)
+
+
+def _lines_of(change: Answer, affected: str = "") -> list[str]:
+    details = change.get("details", ())  # the answer of a netd before this version to a reload has none
+    return [f"{change['service']}: {change['what']}{affected}", *(f"    {detail}" for detail in details)]
 
 
 def _affected(change: Answer) -> str:
@@ -51,7 +55,7 @@ def reload(client: ControlClient, *, as_json: bool) -> int:
     A config with any problem, or a socket that the system refuses, changes nothing: the problems are printed.
     """
     answer = client.ask("reload")
-    lines = [f"{change['service']}: {change['what']}" for change in answer["changes"]]
+    lines = [line for change in answer["changes"] for line in _lines_of(change)]
     lines += answer["settings"]
     lines += [f"{key}: changed; needs a restart" for key in answer["restart_needed"]]
     for warning in answer.get("warnings", ()):  # a netd before this version has none

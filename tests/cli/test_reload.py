@@ -48,7 +48,10 @@ def test_diff_shows_settings_and_what_needs_a_restart(place: Path) -> None:
 
 def test_reload_shows_changes_and_the_generation(place: Path) -> None:
     answer = {
-        "changes": [{"service": "echo", "what": "changed"}],
+        "changes": [
+            {"service": "echo", "what": "changed", "details": ["code"]},
+            {"service": "time", "what": "added"},
+        ],
         "settings": ["log.level: info, was debug"],
         "restart_needed": ["workers"],
         "generation": 3,
@@ -57,6 +60,8 @@ def test_reload_shows_changes_and_the_generation(place: Path) -> None:
     assert (code, request) == (0, "reload")
     assert output.splitlines() == [
         "echo: changed",
+        "    code",
+        "time: added",
         "log.level: info, was debug",
         "workers: changed; needs a restart",
         "generation 3 of the config is in force",

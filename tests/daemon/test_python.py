@@ -68,7 +68,8 @@ def test_code_is_served_by_workers_and_changed_by_a_reload(open_path: Path) -> N
         # A change is in force for new connections, and old ones go on with theirs.
         file.write_text(GREET.replace(" from {", " again, {"))
         assert netd.netd("diff").stdout == "greet: changed; its live connection stays as it is\n    code\n"
-        assert netd.netd("reload").returncode == 0
+        done = netd.netd("reload")
+        assert done.stdout == "greet: changed\n    code\ngeneration 2 of the config is in force\n"
         assert netd.event("reload_applied")["changes"] == {"greet": "changed"}
         second = connect()
         after = before.replace(b" from ", b" again, ")

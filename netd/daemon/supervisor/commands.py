@@ -167,7 +167,9 @@ class Commands:
         shortage = "" if self._pool.serves else f"{self._pool.shortage}: see worker_lost and worker_failed in the log"
         return {
             "generation": state.generation,
-            "changes": [{"service": service, "what": what} for service, what in changes.items()],
+            "changes": [
+                {"service": change.service, "what": change.what, "details": change.details} for change in diff.changes
+            ],
             "settings": diff.settings,
             "restart_needed": diff.restart_needed,
             "warnings": [shortage] * bool(shortage),

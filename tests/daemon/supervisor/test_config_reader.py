@@ -200,5 +200,5 @@ def test_constructor_of_a_new_type_does_not_block_the_supervisor(tmp_path: Path)
             return reload.done
 
         until(woken)
-        assert reload.result()["changes"] == [{"service": "slow", "what": "added"}]
+        assert {one["service"]: one["what"] for one in reload.result()["changes"]} == {"slow": "added"}
         assert running.stop() == 0

@@ -114,7 +114,9 @@ def test_service_that_fails_to_take_over_is_logged_by_its_name_and_serves(tmp_pa
     with Daemon("-c", str(tmp_path / "netd.yaml"), PYTHONPATH=path) as running:
         running.event("netd_started")
         write(tmp_path, config.format(2))
-        assert running.ask("reload")["changes"] == [{"service": "one", "what": "changed"}]
+        assert running.ask("reload")["changes"] == [
+            {"service": "one", "what": "changed", "details": ["options.number"]}
+        ]
         failed = running.event("inherit_failed")
         assert (failed["service"], failed["level"]) == ("one", "error")
         assert "SystemExit" in failed["exception"]
@@ -348,17 +350,17 @@ def test_new_rules_apply_to_new_connections_and_a_new_port_is_guarded_at_once(tm
             # The port of the probe, on another address, becomes one of our own.
             more = f"  more: {{type: echo, listen: ['udp://127.0.0.2:{port}']}}\n"
             (tmp_path / "netd.yaml").write_text(config.replace("[tcp", "[tcp") + more)
-            assert running.ask("reload")["changes"] == [{"service": "more", "what": "added"}]
+            assert running.ask("reload")["changes"] == [{"service": "more", "what": "added", "details": []}]
             probe.sendto(b"x", echo)
             until(lambda: running.ask("status")["services"][0]["counters"]["datagrams_dropped"] == {"source_port": 1})
             denied = config.replace("]}", "], access: {deny: [127.0.0.1]}}")
             (tmp_path / "netd.yaml").write_text(denied)
             done = running.netd("diff")
             assert "    access.deny: [] -> [127.0.0.1]\n" in done.stdout
-            assert running.ask("reload")["changes"] == [
-                {"service": "echo", "what": "changed"},
-                {"service": "more", "what": "removed"},
-            ]
+            assert {one["service"]: one["what"] for one in running.ask("reload")["changes"]} == {
+                "echo": "changed",
+                "more": "removed",
+            }
             old.sendall(b"y")
             assert old.recv(1) == b"y"
         assert not echoes(running.port("echo"))
