@@ -28,7 +28,8 @@ def test_unchanged_service_reads_its_rules_from_the_newest_memory(tmp_path: Path
             (tmp_path / "netd.yaml").write_text(
                 f"{CONFIG}  more{number}: {{type: echo, listen: [tcp://127.0.0.1:0]}}\n"
             )
-            assert {"service": f"more{number}", "what": "added"} in running.ask("reload")["changes"]
+            change = {"service": f"more{number}", "what": "added", "details": []}
+            assert change in running.ask("reload")["changes"]
             assert (echoes(port, "127.0.0.1"), echoes(port, "127.0.0.9")) == (True, False)
         # The first table, which the worker inherited at its fork, stays mapped in both beside the one in force.
         assert (mapped(running.process.pid), mapped(running.worker)) == (2, 2)
