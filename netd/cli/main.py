@@ -168,8 +168,10 @@ def _run() -> tuple[int, Sequence[str]]:
         usage = hint = ""
         if isinstance(error, click.UsageError) and error.ctx:
             usage = f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.\n\n"
-            names = [name for parameter in error.ctx.command.params for name in parameter.opts]
-            if error.message.startswith("Got unexpected extra argument") and "--config" in names:
+            parameters = error.ctx.command.params
+            takes_file = any("--config" in one.opts for one in parameters)
+            takes_none = not any(isinstance(one, click.Argument) for one in parameters)
+            if takes_file and takes_none and error.message.startswith("Got unexpected extra argument"):
                 hint = "; -c FILE names the config"
         return EXIT_USAGE, [f"{usage}netd: {error.format_message()}{hint}"]
     except (click.Abort, KeyboardInterrupt):

@@ -43,7 +43,8 @@ def test_usage_error_names_the_option_that_helps() -> None:
     assert netd_process("kick").stderr.splitlines()[1] == "Try 'netd kick --help'."
     last = netd_process("check", "netd.yaml").stderr.splitlines()[-1]
     assert last == "netd: Got unexpected extra argument (netd.yaml); -c FILE names the config"
-    assert netd_process("schema", "x").stderr.splitlines()[-1] == "netd: Got unexpected extra argument (x)"
+    for words in (("schema", "x"), ("status", "echo", "x")):
+        assert netd_process(*words).stderr.splitlines()[-1] == "netd: Got unexpected extra argument (x)"
 
 
 def test_version_prints_name_and_version() -> None:
