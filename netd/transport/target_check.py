@@ -21,6 +21,9 @@ from netd.transport.stream.stream_socket import StreamSocket
 
 _MOST = 16 * 1024  # octets of an answer
 _QUOTED = 48  # octets of an answer that the log has
+_REFUSAL = (
+    0.5  # seconds for a target over TLS to refuse: with TLS 1.3, it sees the client's certificate after the handshake
+)
 
 
 class _UnexpectedError(Exception):
@@ -221,10 +224,36 @@ class _Run:
                 opened.send(question)
         except OSError as error:
             return self._end(ConnectError.of(error.errno or 0))
-        if not self._check.wants_answer:
+        if self._check.wants_answer:
+            self._loop.watch(opened.fileno(), EPOLLIN, self._on_readable)
+            return self._start_timer()
+        if self._target.transport != "tls":
             return self._end()
-        self._loop.watch(opened.fileno(), EPOLLIN, self._on_readable)
-        return self._start_timer()
+        self._loop.watch(opened.fileno(), EPOLLIN, self._on_word)
+        self._timer = self._loop.later(min(_REFUSAL, max(0.0, self._until - self._loop.now)), self._on_silence)
+        return None
+
+    def _on_silence(self) -> None:
+        self._timer = None
+        self._end()
+
+    def _on_word(self, mask: int) -> None:
+        """A target over TLS has sent something: a session ticket, octets, its end, or the alert of a refusal."""
+        assert self._socket
+        try:
+            self._socket.recv(_MOST)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            return self._end(self._lost(error))
+        except MemoryError:
+            return self._end(ConnectError("no_resources", "ENOMEM"))
+        return self._end()
+
+    def _lost(self, error: OSError) -> ConnectError:
+        """The connection is lost: why, in the words of TLS where that has failed."""
+        fault = getattr(self._socket, "fault", "")
+        return ConnectError("tls", fault) if fault else ConnectError.of(error.errno or 0)
 
     def _on_readable(self, mask: int) -> None:
         assert self._socket
@@ -233,7 +262,7 @@ class _Run:
         except BlockingIOError:
             return
         except OSError as error:
-            return self._end(ConnectError.of(error.errno or 0))
+            return self._end(self._lost(error))
         except MemoryError:
             return self._end(ConnectError("no_resources", "ENOMEM"))
         is_datagram = self._target.kind == "datagram"

@@ -4,6 +4,8 @@ import contextlib
 import json
 import socket
 import ssl
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,19 +83,57 @@ def test_targets_are_verified_with_files_that_the_workers_cannot_read(tmp_path: 
                 said(running, "verified")
 
 
+@contextlib.contextmanager
+def forwarding(port: int, ca: Path, directory: Path, **checks: dict[str, Any]) -> Iterator[Daemon]:
+    """Services that forward to this port over TLS, with these checks."""
+    options = {"to": [f"tls://127.0.0.1:{port}"], "to_tls": {"ca": str(ca)}}
+    services = {
+        name: {"type": "forward", "listen": ["tcp://127.0.0.1:0"], "options": {**options, **check}}
+        for name, check in checks.items()
+    }
+    with daemon(json.dumps({"services": services}), directory) as running:
+        yield running
+
+
 def test_target_that_refuses_after_its_handshake_is_told_with_its_reason(tmp_path: Path) -> None:
     authority = Authority(tmp_path, "ca")
     context = server_context(authority.issue("server"), str(authority.certificate))  # it demands one of clients
     context.minimum_version = ssl.TLSVersion.TLSv1_3  # by which a client has done its handshake before the answer
-    with tls_server(context, echo) as port:
-        text = config(port, ca=str(authority.certificate))
-        with daemon(text, tmp_path) as running:
-            address = "127.0.0.1", running.port("verified")
-            with pytest.raises(ConnectionError), socket.create_connection(address, 20) as client:
-                client.recv(1)
-            told = running.event("target_tls_failed")
-            assert (told["service"], told["target"]) == ("verified", f"tls://127.0.0.1:{port}")
-            assert "certificate required" in told["error"]
+    often = {"every": "100ms", "fall": 1}
+    checks = {"web": {}, "checked": {"check": often}, "asked": {"check": {**often, "send": "x"}}}
+    with tls_server(context, echo) as port, forwarding(port, authority.certificate, tmp_path, **checks) as running:
+        with pytest.raises(ConnectionError), socket.create_connection(("127.0.0.1", running.port("web")), 20) as client:
+            client.recv(1)
+        told = running.event("target_tls_failed")
+        assert (told["service"], told["target"]) == ("web", f"tls://127.0.0.1:{port}")
+        assert "certificate required" in told["error"]
+        failed = [running.event("target_check_failed") for _ in range(2)]
+        assert {one["service"] for one in failed} == {"checked", "asked"}
+        for one in failed:
+            assert (one["reason"], "certificate required" in one["error"]) == ("tls", True)
+            assert state(running, one["service"]) == "down"
+
+
+@pytest.mark.parametrize("tickets", [0, 2])
+def test_target_that_says_nothing_after_its_handshake_is_up(tmp_path: Path, tickets: int) -> None:
+    authority = Authority(tmp_path, "ca")
+    context = server_context(authority.issue("server"))
+    context.num_tickets = tickets
+    checks = {"web": {"check": {"every": "100ms", "rise": 1}}}
+    accepted = threading.Semaphore(0)
+
+    def serve(connection: ssl.SSLSocket) -> None:
+        accepted.release()
+        echo(connection)
+
+    with tls_server(context, serve) as port, forwarding(port, authority.certificate, tmp_path, **checks) as running:
+        assert all(accepted.acquire(timeout=20) for _ in range(3)), "a check begins once the one before is over"
+        assert state(running, "web") == "up"
+
+
+def state(running: Daemon, service: str) -> str:
+    """Of the target of a service."""
+    return str(running.ask("target", service)["targets"][0]["state"])
 
 
 def test_workers_in_a_chroot_speak_tls_and_verify_with_the_authorities_of_the_host(
