@@ -39,6 +39,7 @@ LEVELS = (
         "privileges",
         "steps",
         "errors",
+        "scheduling",
     ),
 )
 PARTS = ("netd", "config", "docs", "tests", "tools")

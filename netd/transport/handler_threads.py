@@ -5,9 +5,14 @@ from collections.abc import Callable
 from contextvars import Context
 from queue import Empty, SimpleQueue
 
+from netd.scheduling import wake_without_preempting
+
 KEPT = 10.0
 """Seconds that a thread waits for another handler before it ends."""
 _IDLE = "netd-idle"
+_MANY = 64
+"""Threads of this process above which another one does not preempt those that run: of many, each that wakes would take
+the processor only to wait for the interpreter's lock."""
 
 Job = tuple[Callable[[], object], str]
 
@@ -50,6 +55,8 @@ class HandlerThreads:
     def _work(self, queue: SimpleQueue[Job]) -> None:
         """The function of a thread, which keeps no more than the queue: a thread has its arguments until it ends."""
         thread = threading.current_thread()
+        if threading.active_count() > _MANY:
+            wake_without_preempting()
         job: Job | None = queue.get()
         while job:
             function, thread.name = job

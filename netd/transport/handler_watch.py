@@ -25,8 +25,8 @@ from netd.transport.loop import Loop
 HANGS = 10.0
 """Seconds without reading or writing after which a handler hangs."""
 _INTERVAL = 1.0  # seconds between two looks
-SWITCH_INTERVAL, _LONG, _FOR_ONE = 0.0005, 0.005, 0.0001
-"""Seconds of the switch interval (`sys.setswitchinterval`): the least; the most (the default); for each handler.
+SWITCH_INTERVAL, _LONG, _FOR_ONE = 0.0005, 0.02, 0.0001
+"""Seconds of the switch interval (`sys.setswitchinterval`): the least; the most; for each handler.
 
 While a handler computes, the loop waits for the interpreter's lock for that long, so it is short. But each thread that
 waits for the lock wakes after that long to ask again, which costs more than all else when there are many.

@@ -2,6 +2,7 @@
 
 import contextvars
 import gc
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -43,6 +44,24 @@ def test_handlers_at_the_same_time_have_a_thread_each(threads: HandlerThreads) -
         threads.run(together.wait, "one")
     together.wait()  # which none would pass if two shared one
     until(lambda: len(threads._idle) == 3)
+
+
+def test_threads_above_a_number_do_not_preempt_those_that_run(
+    threads: HandlerThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler_threads, "_MANY", threading.active_count() + 2)
+    together = threading.Barrier(5, timeout=20)
+    found: list[int] = []
+
+    def run() -> None:
+        found.append(os.sched_getscheduler(0))  # of this thread
+        together.wait()
+
+    for number in range(1, 5):
+        threads.run(run, "one")
+        until(lambda number=number: len(found) == number)  # type: ignore[misc]
+    together.wait()
+    assert found == [os.SCHED_OTHER] * 2 + [os.SCHED_BATCH] * 2
 
 
 def test_context_of_a_handler_is_empty_each_time(threads: HandlerThreads) -> None:

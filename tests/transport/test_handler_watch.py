@@ -272,17 +272,17 @@ def test_handler_that_answers_again_and_again_does_not_hang(server: Server, log:
     until(lambda: not events.counters.threads)
 
 
-@pytest.mark.parametrize("number", [1, 20, 60])
+@pytest.mark.parametrize("number", [1, 20, 60, 210])
 def test_switch_interval_is_longer_while_many_handlers_run(server: Server, number: int) -> None:
     address, events = server.add(
-        Reads(lambda request: request.recv(10)), "tcp://127.0.0.1:0", policy={"limits": {"threads": 60}}
+        Reads(lambda request: request.recv(10)), "tcp://127.0.0.1:0", policy={"limits": {"threads": number}}
     )
     before = sys.getswitchinterval()
     try:
         with contextlib.ExitStack() as stack:
             for _ in range(number):
                 stack.enter_context(connect(address))
-            expected = min(0.005, max(0.0005, 0.0001 * number))
+            expected = min(0.02, max(0.0005, 0.0001 * number))
             until(lambda: sys.getswitchinterval() == pytest.approx(expected, abs=2e-6))
         until(lambda: ended(events, number))
         until(lambda: sys.getswitchinterval() == pytest.approx(0.0005, abs=2e-6))

@@ -64,6 +64,7 @@ from netd.daemon.running_table import RunningTable
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.peer import Peer
 from netd.peer_filter import PeerFilter
+from netd.scheduling import wake_without_preempting
 from netd.telemetry import logs
 from netd.telemetry.daemon_events import DaemonEvents
 from netd.telemetry.program_events import NOT_STARTED, ProgramEvents, fault_of, how_ended
@@ -104,6 +105,7 @@ class Launcher:
     def run(self) -> int:
         """Carry out messages. Returns the exit code."""
         restore_descriptor_limit()
+        wake_without_preempting()
         os.chdir("/")
         os.umask(UMASK)
         reader, writer = socket.socketpair()

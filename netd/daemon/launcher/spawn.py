@@ -9,7 +9,9 @@ import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
+from netd import scheduling
 from netd.accounts import user_name
 from netd.daemon.messages.to_launcher import Program
 
@@ -71,6 +73,8 @@ def _spawn(program: Program, environment: Mapping[str, str], descriptors: Sequen
     does so for itself.
     """
     is_usual = program.umask == UMASK and program.directory == "/"
+    policy = scheduling.policy_of_programs()
+    more: dict[str, Any] = {"scheduler": policy} if policy else {}
     try:
         if not is_usual:
             os.umask(program.umask)
@@ -83,6 +87,7 @@ def _spawn(program: Program, environment: Mapping[str, str], descriptors: Sequen
             setsid=True,
             setsigmask=(),
             setsigdef=_SIGNALS,
+            **more,
         )
     finally:
         if not is_usual:
@@ -149,6 +154,8 @@ def _execute(program: Program, environment: dict[str, str], descriptors: Sequenc
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(program.umask)
     os.chdir(program.directory)
+    if policy := scheduling.policy_of_programs():
+        os.sched_setscheduler(0, *policy)
     if program.nice:
         os.nice(program.nice)
     if listener is not None:

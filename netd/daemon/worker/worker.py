@@ -66,6 +66,7 @@ from netd.daemon.worker.taps import Taps
 from netd.daemon.worker.visitors import WaitingVisitors
 from netd.errors import EXIT_OK, EXIT_SOFTWARE
 from netd.reasons import Refusal
+from netd.scheduling import ask_for_short_slices
 from netd.shared.daemon_limits import DaemonLimits
 from netd.shared.running import RunningMemory
 from netd.telemetry import logs
@@ -182,6 +183,7 @@ class Worker:
                 for one in self._config.connections_by_listener():
                     one.count_traffic()
             case ConnectLauncher():
+                ask_for_short_slices()
                 self._launchers.connect(command.launcher, socket.socket(fileno=descriptors[0]))
             case SyncPrograms():
                 self._launchers.sync(command.launcher)
