@@ -61,7 +61,7 @@ programs: ## install the programs that the tests of a release run (Debian; as ro
 release: export NETD_REQUIRE_TOOLS = all
 release: programs check hosts soak attack ## all that a release has to pass, with all programs (as root)
 
-bench: $(VENV)/installed bench/build/env/installed ## measure netd beside its peers, in 20 minutes (needs cc); ARGS=--help
+bench: $(VENV)/installed bench/build/env/installed ## measure netd beside its peers, in 30 minutes (needs cc); ARGS=--help
 	$(BIN)/python -m bench $(ARGS)
 
 bench-quick: $(VENV)/installed bench/build/env/installed ## the same in two minutes
