@@ -51,7 +51,7 @@ def main() -> None:
             if not options.workloads and "netd" in [peer.name for peer in peers]:
                 _log("start, commands and memory of netd")
                 results.footprint = footprint(3 if quick else 10, cores)
-    except (FailedError, OSError) as error:
+    except (FailedError, OSError, subprocess.SubprocessError) as error:
         _log(f"failed: {error}; results so far:")
     except KeyboardInterrupt:
         _log("interrupted; results so far:")

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,11 @@ OTHER, BATCH, IDLE = os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_IDLE
 WAYS: list[dict[str, Any]] = [{}, {"limits": {"CORE": (0, 0)}}]
 STAT = "/bin/cat", "/proc/self/stat"
 _GET_ATTRIBUTES = {"x86_64": 315, "aarch64": 275, "riscv64": 275}
-_HAS_SLICES = tuple(map(int, platform.release().split(".")[:2])) >= (6, 12)
+_HAS_SLICES = tuple(map(int, re.findall(r"\d+", platform.release())[:2])) >= (6, 12)
+pytestmark = pytest.mark.skipif(
+    os.sched_getscheduler(0) != OTHER or os.getpriority(os.PRIO_PROCESS, 0) > 0,
+    reason="needs the usual policy and priority (chrt(1), nice(1))",
+)
 with_slices = pytest.mark.skipif(
     not _HAS_SLICES or platform.machine() not in _GET_ATTRIBUTES, reason="needs Linux 6.12, on a machine that is known"
 )
@@ -38,6 +43,14 @@ def slice_of(pid: int) -> int:
     number = _GET_ATTRIBUTES[platform.machine()]
     assert not ctypes.CDLL(None).syscall(number, pid, found, ctypes.sizeof(found), 0)
     return int(found[3])
+
+
+def test_programs_keep_the_policy_where_the_c_library_cannot_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getscheduler", refuse)  # as musl does
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    scheduling.ask_for_short_slices()
+    scheduling.wake_without_preempting()
+    assert scheduling.policy_of_programs() is None
 
 
 def refuse(*arguments: object) -> None:

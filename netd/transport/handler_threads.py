@@ -38,7 +38,9 @@ class HandlerThreads:
 
     def __init__(self) -> None:
         self._idle: list[SimpleQueue[Job]] = []
-        """Of threads that wait, the one last that has waited for the shortest time: it is the next, and others end."""
+        """Of threads that wait, the one last that has waited for the shortest time: it is the next, and others end.
+        Those above `_MANY` stand first.
+        """
 
     def run(self, function: Callable[[], object], name: str) -> None:
         """Call ``function``, which raises nothing, in a thread of this name.
@@ -55,14 +57,14 @@ class HandlerThreads:
     def _work(self, queue: SimpleQueue[Job]) -> None:
         """The function of a thread, which keeps no more than the queue: a thread has its arguments until it ends."""
         thread = threading.current_thread()
-        if threading.active_count() > _MANY:
+        if is_above := threading.active_count() > _MANY:
             wake_without_preempting()
         job: Job | None = queue.get()
         while job:
             function, thread.name = job
             Context().run(function)  # in a new thread the context is empty too
             del function, job  # they would keep their connection in memory
-            self._idle.append(queue)
+            self._idle.insert(0 if is_above else len(self._idle), queue)
             thread.name = _IDLE
             job = self._next(queue)
 

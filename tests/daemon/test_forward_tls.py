@@ -119,7 +119,7 @@ def test_target_that_says_nothing_after_its_handshake_is_up(tmp_path: Path, tick
     authority = Authority(tmp_path, "ca")
     context = server_context(authority.issue("server"))
     context.num_tickets = tickets
-    checks = {"web": {"check": {"every": "100ms", "rise": 1}}}
+    checks = {"web": {"check": {"every": "100ms", "fall": 1}}}
     accepted = threading.Semaphore(0)
 
     def serve(connection: ssl.SSLSocket) -> None:
