@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -52,21 +53,26 @@ def test_threads_above_a_number_do_not_preempt_those_that_run(
 ) -> None:
     numbers = iter((3, 1, 2, 4))
     monkeypatch.setattr(handler_threads, "_MANY", 2)
+    monkeypatch.setattr(handler_threads, "KEPT", 60)
     monkeypatch.setattr(threading, "active_count", lambda: next(numbers))
-    together = threading.Barrier(5, timeout=20)
     found: list[int] = []
+    ends = [threading.Event() for _ in range(4)]
 
-    def run() -> None:
+    def run(end: threading.Event) -> None:
         found.append(os.sched_getscheduler(0))  # of this thread
-        together.wait()
+        end.wait(20)
 
-    for started in range(1, 5):
-        threads.run(run, "one")
+    for started, end in enumerate(ends, 1):
+        threads.run(partial(run, end), "one")
         until(lambda started=started: len(found) == started)  # type: ignore[misc]
-    together.wait()
     assert found == [os.SCHED_BATCH, os.SCHED_OTHER, os.SCHED_OTHER, os.SCHED_BATCH]
+    for ended, number in enumerate((1, 2, 0, 3), 1):
+        ends[number].set()
+        until(lambda ended=ended: len(threads._idle) == ended)  # type: ignore[misc]
+    assert result(threads, lambda: os.sched_getscheduler(0)) == os.SCHED_OTHER, "though it has waited for longer"
     until(lambda: len(threads._idle) == 4)
-    assert result(threads, lambda: os.sched_getscheduler(0)) == os.SCHED_OTHER, "these are the first to be used again"
+    for queue in threads._idle:
+        queue.put(None)  # type: ignore[arg-type]  # its thread ends
 
 
 def test_context_of_a_handler_is_empty_each_time(threads: HandlerThreads) -> None:
