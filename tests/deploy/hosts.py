@@ -71,8 +71,19 @@ def served_requests(netd: Daemon, service: str) -> int:
 
 
 def named_by(running: list[Daemon], service: str) -> tuple[Daemon, str, str]:
-    """The netd that has the one connection of a service, with the hosts of its peer and of the proxy."""
-    [(netd, one)] = [
-        (netd, one) for netd in running for one in netd.ask("connections")["connections"] if one["service"] == service
-    ]
+    """The netd that has the one connection of a service, with the hosts of its peer and of the proxy.
+
+    Until that one is left: `proxy` has tried whether it is answered, and the end of that passes through the proxy.
+    """
+
+    def listed() -> list[tuple[Daemon, dict[str, str]]]:
+        return [
+            (netd, one)
+            for netd in running
+            for one in netd.ask("connections")["connections"]
+            if one["service"] == service
+        ]
+
+    until(lambda: len(listed()) == 1)
+    [(netd, one)] = listed()
     return netd, one["peer"].rpartition(":")[0], one["via"].rpartition(":")[0]
