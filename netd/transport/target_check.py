@@ -21,9 +21,8 @@ from netd.transport.stream.stream_socket import StreamSocket
 
 _MOST = 16 * 1024  # octets of an answer
 _QUOTED = 48  # octets of an answer that the log has
-_REFUSAL = (
-    0.5  # seconds for a target over TLS to refuse: with TLS 1.3, it sees the client's certificate after the handshake
-)
+_REFUSAL = 0.5
+"""Seconds for a target over TLS to refuse: with TLS 1.3, it sees the client's certificate after the handshake."""
 
 
 class _UnexpectedError(Exception):
